@@ -1,0 +1,52 @@
+# What a new user runs. Needs Python 3.11 or newer, make and git; everything else goes into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# The two runtimes break each other, so exactly one is installed. OpenVINO exists for Linux on x86-64 only.
+RUNTIME := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),openvino,cpu)
+STAMP := $(VENV)/.installed-$(RUNTIME)
+
+.PHONY: help setup demo test check lock clean
+
+help:
+	@echo "make demo    train two detectors, pack them, run the agent on an embedded broker, show alerts"
+	@echo "make test    all checks and tests"
+	@echo "make check   form and types only"
+	@echo "make lock    resolve the pinned versions in requirements/ anew"
+	@echo "make clean   remove what these made"
+
+setup: $(STAMP)
+
+$(STAMP): requirements/development.txt requirements/$(RUNTIME).txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, $(PYTHON) is " + sys.version.split()[0] + "; try make PYTHON=python3.12")'
+	@echo "setting up $(VENV) with the $(RUNTIME) runtime (about a minute, once)"
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/development.txt -r requirements/$(RUNTIME).txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(STAMP)
+	@$(BIN)/python tools/demo/demo.py
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
+	@tools/ensure_mosquitto.sh
+	$(BIN)/pytest tests/unit tests/contract
+
+# Resolved without naming an index, so that the files hold only names, versions and hashes.
+LOCK := pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line
+lock:
+	@$(BIN)/$(LOCK) --extra host --extra sklearn --extra demo --extra dev -o requirements/development.txt pyproject.toml
+	@for runtime in cpu openvino; do \
+	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$runtime -o requirements/$$runtime.txt pyproject.toml || exit 1; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,275 @@
+"""`agent.toml` into frozen structs. Every problem in the file is reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from edge_agent.errors import ConfigError
+from edge_agent.mqtt.topics import TopicFilter
+
+__all__ = ["AgentSection", "Config", "EngineSection", "MqttSection", "Secret", "StreamSection", "load_config"]
+
+# A name becomes one level of a topic, so it must not hold what MQTT gives a meaning to.
+Name = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[^/+#\s\x00]{1,64}$", description="a name of 1 to 64 characters without '/', '+', '#' or spaces"
+    ),
+]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535, description="an integer from 1 to 65535")]
+Qos = Annotated[int, msgspec.Meta(ge=0, le=1, description="0 or 1")]
+Threads = Annotated[int, msgspec.Meta(ge=1, le=64, description="an integer from 1 to 64")]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]
+Keepalive = Annotated[int, msgspec.Meta(ge=5, le=3600, description="an integer number of seconds from 5 to 3600")]
+Text = Annotated[str, msgspec.Meta(min_length=1, description="a text that is not empty")]
+
+
+class Secret:
+    """A text that does not show itself in logs or in `show-config`."""
+
+    def __init__(self, value: str) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        return "********"
+
+    __repr__ = __str__
+
+
+class AgentSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`[agent]`: who this device is and where it keeps its state."""
+
+    id: Name = ""
+    """Part of every topic; the host name when not given."""
+    state_dir: Text = ""
+    """Folder of the journal and of the remembered provider; `$STATE_DIRECTORY` when not given."""
+    health_interval_s: Seconds = 10.0
+    """Time between two messages on `edge/{agent}/health`."""
+
+
+class MqttSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`[mqtt]`: the broker."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 1883
+    username: Text | None = None
+    password_file: Text | None = None
+    """File with the password; the systemd credential `mqtt-password` when not given."""
+    ca_file: Text | None = None
+    """Certificate authority of the broker; given, the connection is TLS."""
+    cert_file: Text | None = None
+    """Our certificate for mutual TLS, with `key_file`."""
+    key_file: Text | None = None
+    keepalive_s: Keepalive = 30
+    """A connection silent for one and a half times this long is given up."""
+
+
+class EngineSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`[engine]`: what computes."""
+
+    provider: Text = "auto"
+    """`auto` (chosen by measurement on this device) or one provider's name, such as `cpu` or `openvino`."""
+    threads: Threads = 1
+    """Threads of one inference; more than 1 rarely helps a small model."""
+
+
+class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`[[stream]]`: readings of one kind of asset, and the bundle that scores them."""
+
+    name: Name
+    bundle: Text
+    topic: Text
+    """Topic filter of the readings; its one `+` is the asset."""
+    qos: Qos = 1
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of `agent.toml`."""
+
+    agent: AgentSection
+    mqtt: MqttSection
+    engine: EngineSection
+    streams: tuple[StreamSection, ...]
+    password: Secret | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """The effective settings with the keys of the file and without secrets, safe to paste into a report."""
+        shown: dict[str, Any] = {
+            section: msgspec.to_builtins(getattr(self, section)) for section in ("agent", "mqtt", "engine")
+        }
+        shown["mqtt"]["password"] = str(self.password) if self.password else None
+        shown["stream"] = [msgspec.to_builtins(stream) for stream in self.streams]
+        return shown
+
+
+_SECTIONS: dict[str, type[msgspec.Struct]] = {"agent": AgentSection, "mqtt": MqttSection, "engine": EngineSection}
+
+
+def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read, check and complete the configuration.
+
+    Args:
+        path: the TOML file.
+        overrides: settings that win over the file, as `section.key=value` with a TOML value (a bare word is a text).
+
+    Raises:
+        ConfigError: the file cannot be read, or has problems; the text lists all of them, one line each.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read ({exc.strerror}); give the file with --config") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: is not TOML: {exc}") from exc
+    problems: list[str] = []
+    for override in overrides:
+        _apply_override(document, override, problems)
+    config = _read_document(document, problems)
+    if problems or config is None:
+        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+    return config
+
+
+def _apply_override(document: dict[str, Any], override: str, problems: list[str]) -> None:
+    match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", override)
+    if match is None:
+        problems.append(f"--set {override}: expected SECTION.KEY=VALUE, such as mqtt.port=8883")
+        return
+    section, key, text = match.groups()
+    try:
+        value = tomllib.loads(f"v = {text}")["v"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    table = document.setdefault(section, {})
+    if isinstance(table, dict):
+        table[key] = value
+    else:
+        problems.append(f"--set {override}: [{section}] is not a table with keys")
+
+
+def _read_document(document: dict[str, Any], problems: list[str]) -> Config | None:
+    known = [*_SECTIONS, "stream"]
+    problems.extend(f"[{name}]: unknown section{_suggest(name, known)}" for name in document if name not in known)
+    sections = {
+        name: _read_table(document.get(name, {}), f"[{name}]", kind, problems) for name, kind in _SECTIONS.items()
+    }
+    streams = _read_streams(document.get("stream", []), problems)
+    agent = _complete_agent(sections["agent"], problems)
+    mqtt = MqttSection(**sections["mqtt"])
+    password = _read_password(mqtt, problems)
+    _check_mqtt(mqtt, problems)
+    if problems:
+        return None
+    engine = EngineSection(**sections["engine"])
+    return Config(agent=agent, mqtt=mqtt, engine=engine, streams=tuple(streams), password=password)
+
+
+def _read_table(table: object, where: str, kind: type[msgspec.Struct], problems: list[str]) -> dict[str, Any]:
+    """The keys of one table that are right; the wrong ones go into `problems`."""
+    if not isinstance(table, dict):
+        problems.append(f"{where}: expected a table of keys, found {type(table).__name__}")
+        return {}
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    good: dict[str, Any] = {}
+    for key, value in table.items():
+        if key not in fields:
+            problems.append(f"{where} {key}: unknown key{_suggest(key, list(fields))}")
+            continue
+        try:
+            good[key] = msgspec.convert(value, fields[key].type)
+        except msgspec.ValidationError:
+            problems.append(f"{where} {key} = {value!r}: expected {_expected(fields[key].type)}")
+    problems.extend(
+        f"{where} {name}: is missing" for name, field in fields.items() if field.required and name not in table
+    )
+    return good
+
+
+def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
+    if not isinstance(tables, list) or not tables:
+        problems.append("[[stream]]: at least one is needed, with name, bundle and topic")
+        return []
+    streams: list[StreamSection] = []
+    for number, table in enumerate(tables, start=1):
+        where = f"[[stream]] {number}"
+        before = len(problems)
+        good = _read_table(table, where, StreamSection, problems)
+        if "topic" in good:
+            try:
+                TopicFilter(good["topic"])
+            except ValueError as exc:
+                problems.append(f"{where} topic = {good['topic']!r}: {exc}")
+        if len(problems) > before:
+            continue
+        stream = StreamSection(**good)
+        if any(stream.name == other.name for other in streams):
+            problems.append(f"{where} name = {stream.name!r}: used by an earlier stream too")
+        problems.extend(
+            f"{where} topic = {stream.topic!r}: overlaps {other.topic!r} of stream {other.name!r}; "
+            "a reading must belong to one stream"
+            for other in streams
+            if TopicFilter(stream.topic).overlaps(TopicFilter(other.topic))
+        )
+        streams.append(stream)
+    return streams
+
+
+def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSection:
+    if "id" not in given:
+        # A host name may hold a dot and nothing else that a topic level minds.
+        given["id"] = socket.gethostname() or "edge"
+    if "state_dir" not in given:
+        # systemd gives several folders as one list; ours is the first.
+        given["state_dir"] = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+        if not given["state_dir"]:
+            problems.append("[agent] state_dir: is missing, and $STATE_DIRECTORY is not set")
+    return AgentSection(**given)
+
+
+def _check_mqtt(mqtt: MqttSection, problems: list[str]) -> None:
+    if (mqtt.cert_file is None) != (mqtt.key_file is None):
+        problems.append("[mqtt] cert_file and key_file: give both or none")
+    if mqtt.cert_file is not None and mqtt.ca_file is None:
+        problems.append("[mqtt] ca_file: is needed beside cert_file")
+    for key in ("ca_file", "cert_file", "key_file"):
+        file = getattr(mqtt, key)
+        if file is not None and not Path(file).is_file():
+            problems.append(f"[mqtt] {key} = {file!r}: no such file")
+
+
+def _read_password(mqtt: MqttSection, problems: list[str]) -> Secret | None:
+    file = mqtt.password_file
+    if file is None:
+        credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "mqtt-password")
+        file = str(credential) if credential.is_file() else None
+    if file is None:
+        return None
+    if mqtt.username is None:
+        problems.append("[mqtt] username: is needed beside a password")
+    try:
+        return Secret(Path(file).read_text(encoding="utf-8").rstrip("\r\n"))
+    except (OSError, UnicodeDecodeError) as exc:
+        problems.append(f"[mqtt] password_file = {file!r}: cannot be read ({exc})")
+        return None
+
+
+def _expected(annotation: Any) -> str:
+    """What a field takes, in words: the description that its type carries."""
+    for part in (annotation, *getattr(annotation, "__args__", ())):
+        for meta in getattr(part, "__metadata__", ()):
+            if isinstance(meta, msgspec.Meta) and meta.description:
+                return meta.description
+    return str(annotation)
+
+
+def _suggest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

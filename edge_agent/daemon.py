@@ -1,0 +1,353 @@
+"""The loop: one thread that takes, scores, commits, acknowledges and publishes. See docs/architecture.md."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import signal
+import socket
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from edge_agent import __version__
+from edge_agent.bundle import Bundle
+from edge_agent.config import Config, StreamSection
+from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.selection import Choice
+from edge_agent.engine.session import Engine, OrtEngine
+from edge_agent.errors import ConfigError
+from edge_agent.health import Counters, Latency, RateLimit, memory_bytes
+from edge_agent.journal import Commit, Journal
+from edge_agent.mqtt.client import ClientState, Message, MqttClient
+from edge_agent.mqtt.payload import RejectedSample, Status, encode, iso_time, printable
+from edge_agent.mqtt.publisher import Publisher
+from edge_agent.mqtt.topics import AgentTopics, TopicFilter
+from edge_agent.notify import Notifier
+from edge_agent.sources.base import Delivery, Source
+from edge_agent.sources.decode import Decoder
+from edge_agent.sources.mqtt import MqttSource
+from edge_agent.sources.repeats import Repeats
+from edge_agent.stream.pipeline import Outcome, Pipeline
+from edge_agent.stream.reading import Rejection, RejectReason
+
+__all__ = ["Daemon", "LoadedStream"]
+
+log = logging.getLogger(__name__)
+
+_BATCH_LIMIT = 512
+_ROUTES_LIMIT = 100_000
+_REJECTED_INTERVAL_S = 1.0
+_UNROUTED = "-"
+"""Stands for the stream in reports on messages that belong to none."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedStream:
+    """A stream's settings with its opened bundle and the provider that was chosen for it."""
+
+    settings: StreamSection
+    bundle: Bundle
+    choice: Choice
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One stream at work."""
+
+    loaded: LoadedStream
+    filter: TopicFilter
+    decoder: Decoder
+    pipeline: Pipeline
+    counters: Counters = field(default_factory=Counters)
+
+    @property
+    def name(self) -> str:
+        return self.loaded.settings.name
+
+
+class Daemon:
+    """An agent with its streams, from start to stop.
+
+    Args:
+        config: checked settings.
+        streams: one for each `[[stream]]`.
+        notifier: the service manager.
+    """
+
+    def __init__(self, config: Config, streams: list[LoadedStream], notifier: Notifier) -> None:
+        self._config = config
+        self._loaded = streams
+        self._notifier = notifier
+        self._topics = AgentTopics(config.agent.id)
+        self._stop_signal: int | None = None
+        self._routes: dict[str, tuple[_Lane, str] | None] = {}
+        self._latency = Latency()
+        self._unrouted = Counters()
+        self._samples = RateLimit(_REJECTED_INTERVAL_S)
+        self._health_due_mono_s = 0.0
+        self._watchdog_due_mono_s = 0.0
+        self._started_mono_s = time.monotonic()
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT.
+
+        Raises:
+            ConfigError: another agent uses the same state folder.
+            JournalError: the journal cannot be opened or written.
+            EngineError: the runtime failed on a batch; the batch was not acknowledged and comes again.
+        """
+        with ExitStack() as stack:
+            # Each line's end is registered as it starts, so stopping is starting in reverse.
+            self._wake_in, self._wake_out = socket.socketpair()
+            stack.callback(self._wake_in.close)
+            stack.callback(self._wake_out.close)
+            self._wake_in.setblocking(False)
+            self._wake_out.setblocking(False)
+            self._catch_signals(stack)
+            state_dir = Path(self._config.agent.state_dir)
+            stack.callback(os.close, _lock(state_dir))
+            self._journal = Journal(state_dir / "journal.db")
+            stack.callback(self._journal.close)
+            self._repeats = Repeats(self._journal.delivered())
+            self._lanes = [self._open_lane(loaded) for loaded in self._loaded]
+            self._client = self._make_client()
+            self._source: Source = MqttSource(self._client)
+            self._publisher = Publisher(self._client, self._journal)
+            stack.callback(lambda: self._client.close(Message(self._topics.status, self._status("stopped"), 1, True)))
+            self._notifier.ready(f"{len(self._lanes)} streams, connecting to the broker")
+            stack.callback(self._notifier.stopping)
+            log.info("agent started id=%s version=%s streams=%d", self._config.agent.id, __version__, len(self._lanes))
+            while self._stop_signal is None:
+                self._wait()
+                self._step()
+            log.info("agent stopping signal=%s", signal.Signals(self._stop_signal).name)
+
+    # Start ------------------------------------------------------------------------------------------------------
+
+    def _catch_signals(self, stack: ExitStack) -> None:
+        # The handler sets a flag and nothing else; the wakeup socket ends the loop's wait. Anything more in a handler,
+        # even Event.set, can deadlock with the code it interrupts.
+        stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            stack.callback(signal.signal, number, signal.signal(number, self._on_signal))
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._stop_signal = number
+
+    def _open_lane(self, loaded: LoadedStream) -> _Lane:
+        manifest = loaded.bundle.manifest
+        provider = PROVIDERS[loaded.choice.provider]
+        engine: Engine = OrtEngine(loaded.bundle.model, provider, threads=self._config.engine.threads)
+        # The first inference sets up memory and, on some providers, compiles: not while a reading waits.
+        engine.score(loaded.bundle.golden_readings[:1])
+        pipeline = Pipeline(
+            agent=self._config.agent.id,
+            stream=loaded.settings.name,
+            manifest=manifest,
+            engine=engine,
+            provider=provider.name,
+            records=self._journal.records(loaded.settings.name),
+        )
+        decoder = Decoder([channel.name for channel in manifest.channels])
+        return _Lane(loaded, TopicFilter(loaded.settings.topic), decoder, pipeline)
+
+    def _make_client(self) -> MqttClient:
+        return MqttClient(
+            self._config.mqtt,
+            self._config.password,
+            client_id=f"edge-agent-{self._config.agent.id}",
+            subscriptions=[(lane.loaded.settings.topic, lane.loaded.settings.qos) for lane in self._lanes],
+            will=lambda session: Message(self._topics.status, self._status("connection lost", session), 1, True),
+            birth=lambda session: Message(self._topics.status, self._status("connected", session), 1, True),
+            wake=self._wake,
+        )
+
+    def _wake(self) -> None:
+        # When the buffer is full, the loop is about to wake anyway.
+        with suppress(BlockingIOError):
+            self._wake_out.send(b"\0")
+
+    # The loop ---------------------------------------------------------------------------------------------------
+
+    def _wait(self) -> None:
+        """Until a socket has or takes something, a signal came, or something is due."""
+        dues = [self._client.due_mono_s(), self._health_due_mono_s]
+        if self._notifier.watchdog_interval_s is not None:
+            dues.append(self._watchdog_due_mono_s)
+        timeout_s = 0.0 if self._client.has_backlog() else max(0.0, min(dues) - time.monotonic())
+        connection = self._client.socket()
+        readers = [self._wake_in] if connection is None else [self._wake_in, connection]
+        writers = [connection] if connection is not None and self._client.wants_write() else []
+        ready, _, _ = select.select(readers, writers, [], timeout_s)
+        if self._wake_in in ready:
+            self._wake_in.recv(4096)
+
+    def _step(self) -> None:
+        self._client.tick()
+        deliveries = self._source.take(_BATCH_LIMIT)
+        if deliveries:
+            started = time.monotonic()
+            self._process(deliveries)
+            self._latency.add(time.monotonic() - started)
+        self._publisher.pump()
+        self._client.flush()
+        now = time.monotonic()
+        if now >= self._health_due_mono_s:
+            self._health_due_mono_s = now + self._config.agent.health_interval_s
+            self._client.publish(Message(self._topics.health, encode(self._health())))
+        if self._notifier.watchdog_interval_s is not None and now >= self._watchdog_due_mono_s:
+            self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
+            self._notifier.watchdog()
+
+    def _process(self, deliveries: list[Delivery]) -> None:
+        """The transaction: score, commit, and only then acknowledge."""
+        fresh = self._repeats.unscored(deliveries)
+        commit = Commit(delivered=self._repeats.packed(deliveries))
+        for lane, items in self._route(deliveries, fresh):
+            readings, rejections = lane.decoder.decode(items, time.time())
+            outcome = lane.pipeline.process(readings)
+            self._collect(lane, len(readings), outcome, commit)
+            for rejection in rejections:
+                self._reject(lane.counters, lane.name, rejection)
+        self._journal.commit(commit)
+        self._repeats.remember(fresh)
+        self._source.ack(deliveries)
+        if commit.events:
+            self._publisher.events_added()
+
+    def _route(
+        self, deliveries: list[Delivery], fresh: list[Delivery]
+    ) -> list[tuple[_Lane, list[tuple[str, Delivery]]]]:
+        """The new messages of a batch by stream, each with its asset, in order of arrival."""
+        by_lane: dict[str, tuple[_Lane, list[tuple[str, Delivery]]]] = {}
+        for delivery in fresh:
+            route = self._route_of(delivery.topic)
+            if route is None:
+                detail = "no stream has this topic"
+                rejection = Rejection(RejectReason.BAD_TOPIC, detail, delivery.topic, delivery.payload)
+                self._unrouted.received += 1
+                self._reject(self._unrouted, _UNROUTED, rejection)
+                continue
+            lane, asset = route
+            lane.counters.received += 1
+            by_lane.setdefault(lane.name, (lane, []))[1].append((asset, delivery))
+        if len(fresh) < len(deliveries):
+            seen = {id(delivery) for delivery in fresh}
+            for delivery in deliveries:
+                route = self._route_of(delivery.topic)
+                if id(delivery) not in seen and route is not None:
+                    route[0].counters.received += 1
+                    route[0].counters.repeated += 1
+        return list(by_lane.values())
+
+    def _route_of(self, topic: str) -> tuple[_Lane, str] | None:
+        if topic in self._routes:
+            return self._routes[topic]
+        route = None
+        for lane in self._lanes:
+            asset = lane.filter.asset_of(topic)
+            if asset:
+                route = (lane, asset)
+        if len(self._routes) >= _ROUTES_LIMIT:
+            self._routes.clear()
+        self._routes[topic] = route
+        return route
+
+    def _collect(self, lane: _Lane, readings: int, outcome: Outcome, commit: Commit) -> None:
+        """Move what a stream's batch did into the commit and the counters."""
+        lane.counters.readings += readings
+        lane.counters.scored += outcome.scored
+        lane.counters.not_finite += outcome.not_finite
+        commit.records.extend((lane.name, asset, record) for asset, record in outcome.records)
+        delayed = self._client.state is not ClientState.CONNECTED
+        for event in outcome.events:
+            commit.events.append((self._topics.alert(lane.name, event.asset), encode(event.as_delayed(delayed))))
+            if event.event == "raise":
+                lane.counters.raised += 1
+            else:
+                lane.counters.cleared += 1
+            log.info(
+                "alert %s stream=%s asset=%s score=%.4g threshold=%.4g id=%s",
+                event.event,
+                lane.name,
+                event.asset,
+                event.score,
+                event.threshold,
+                event.id,
+            )
+
+    def _reject(self, counters: Counters, stream: str, rejection: Rejection) -> None:
+        counters.rejected[rejection.reason] += 1
+        if not self._samples.allows((stream, rejection.reason)):
+            return
+        sample = RejectedSample(
+            stream=stream,
+            topic=rejection.topic,
+            reason=rejection.reason,
+            detail=rejection.detail,
+            sample=printable(rejection.payload),
+            count=counters.rejected[rejection.reason],
+            time=iso_time(time.time()),
+        )
+        log.debug("message rejected stream=%s topic=%s reason=%s", stream, rejection.topic, rejection.reason)
+        self._client.publish(Message(self._topics.rejected, encode(sample)))
+
+    # What we tell -----------------------------------------------------------------------------------------------
+
+    def _status(self, reason: str, session: str | None = None) -> bytes:
+        status = Status(
+            state="online" if reason == "connected" else "offline",
+            reason=reason,
+            session=self._client.session if session is None else session,
+            time=iso_time(time.time()),
+            version=__version__,
+            streams=[lane.name for lane in self._lanes],
+        )
+        return encode(status)
+
+    def _health(self) -> dict[str, Any]:
+        return {
+            "time": iso_time(time.time()),
+            "uptime_s": round(time.monotonic() - self._started_mono_s, 1),
+            "version": __version__,
+            "session": self._client.session,
+            "connects": self._client.connects,
+            "last_error": self._client.last_error or None,
+            "queue_depth": self._journal.waiting(),
+            "published": self._publisher.published,
+            "memory_bytes": memory_bytes(),
+            "latency": self._latency.describe(),
+            "streams": {lane.name: self._describe_lane(lane) for lane in self._lanes},
+            "unrouted": self._unrouted.received,
+        }
+
+    def _describe_lane(self, lane: _Lane) -> dict[str, Any]:
+        manifest = lane.loaded.bundle.manifest
+        return {
+            **lane.counters.describe(),
+            "active_alerts": lane.pipeline.active_alerts,
+            "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
+            "provider": lane.loaded.choice.provider,
+            "provider_reason": lane.loaded.choice.reason,
+        }
+
+
+def _lock(state_dir: Path) -> int:
+    """Keep a second agent out of our state folder; gives a file descriptor that holds the lock while it is open."""
+    try:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as exc:
+        raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: cannot be written ({exc.strerror})") from exc
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as exc:
+        os.close(descriptor)
+        raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: another edge-agent is using it") from exc
+    return descriptor

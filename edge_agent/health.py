@@ -1,0 +1,95 @@
+"""Counters of one agent and the message that tells them."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Counters", "Latency", "RateLimit", "memory_bytes"]
+
+_LATENCIES_KEPT = 512
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to the readings of one stream since the agent started."""
+
+    received: int = 0
+    """Messages."""
+    repeated: int = 0
+    """Messages that had been scored before and came again."""
+    readings: int = 0
+    """Readings in the good messages."""
+    scored: int = 0
+    """Windows that got a score; at window 1 and stride 1, readings."""
+    not_finite: int = 0
+    """Scores that were no number; they change no alarm."""
+    raised: int = 0
+    cleared: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    """Messages that could not be used, by reason."""
+
+    def describe(self) -> dict[str, Any]:
+        """For the health message."""
+        return {
+            "received": self.received,
+            "repeated": self.repeated,
+            "readings": self.readings,
+            "scored": self.scored,
+            "not_finite": self.not_finite,
+            "raised": self.raised,
+            "cleared": self.cleared,
+            "rejected": dict(self.rejected),
+        }
+
+
+class Latency:
+    """Time from taking a batch to its commit, over the last batches."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+
+    def add(self, seconds: float) -> None:
+        """One batch took this long."""
+        self._seconds.append(seconds)
+
+    def describe(self) -> dict[str, float | None]:
+        """Median and 99th percentile, milliseconds; None before the first batch."""
+        ordered = sorted(self._seconds)
+        if not ordered:
+            return {"p50_ms": None, "p99_ms": None}
+        return {
+            "p50_ms": round(ordered[len(ordered) // 2] * 1e3, 3),
+            "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 3),
+        }
+
+
+class RateLimit:
+    """Lets one of a kind through in each interval, so that a storm of bad input makes no storm of reports."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._next_mono_s: dict[tuple[str, str], float] = {}
+
+    def allows(self, kind: tuple[str, str]) -> bool:
+        """Whether this one may go out now."""
+        now = time.monotonic()
+        if now < self._next_mono_s.get(kind, 0.0):
+            return False
+        self._next_mono_s[kind] = now + self._interval_s
+        return True
+
+
+def memory_bytes() -> int | None:
+    """This process's share of the memory (PSS), bytes; None where the kernel does not tell."""
+    try:
+        rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
+    except OSError:
+        return None
+    for line in rollup.splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return None

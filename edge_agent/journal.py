@@ -1,0 +1,169 @@
+"""The journal: one SQLite file with the events that wait for the broker and the state of every asset.
+
+One `commit` is one transaction, and readings are acknowledged only after it. What is promised: a killed process
+loses nothing that was committed. A power cut loses no alert and no change of an alarm either, because a commit that
+holds one waits for the disk; other commits do not, and what a power cut takes of those was at most acknowledged
+normal readings.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from edge_agent.errors import JournalError
+
+__all__ = ["Commit", "Journal", "Outgoing"]
+
+_FORMAT = 1
+_DELIVERED_BATCHES_KEPT = 1024
+_SCHEMA = """
+CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE asset (stream TEXT, asset TEXT, record BLOB NOT NULL, PRIMARY KEY (stream, asset)) WITHOUT ROWID;
+CREATE TABLE delivered (seq INTEGER PRIMARY KEY AUTOINCREMENT, keys BLOB NOT NULL);
+"""
+
+
+class Outgoing(NamedTuple):
+    """An event that the broker has not acknowledged yet."""
+
+    seq: int
+    """Events leave in this order."""
+    topic: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Commit:
+    """All that one batch changed."""
+
+    events: list[tuple[str, bytes]] = field(default_factory=list)
+    """(topic, payload) pairs in the order in which they happened."""
+    records: list[tuple[str, str, bytes]] = field(default_factory=list)
+    """(stream, asset, record) triples, each replacing the one before."""
+    delivered: bytes = b""
+    """Keys of the messages that the batch came from (`sources.repeats`)."""
+
+
+class Journal:
+    """The open journal. One writer, one thread.
+
+    Args:
+        path: the file, made when it is not there.
+
+    Raises:
+        JournalError: it cannot be opened, or is of another format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._durable: bool | None = None
+            self._prepare()
+        except (sqlite3.Error, OSError) as exc:
+            raise JournalError(f"{path}: cannot be opened as the journal ({exc}); check [agent] state_dir") from exc
+
+    def _prepare(self) -> None:
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found == 0:
+            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
+        elif found != _FORMAT:
+            raise JournalError(f"{self._path}: is a journal of format {found}, this agent reads {_FORMAT}")
+
+    def records(self, stream: str) -> list[tuple[str, bytes]]:
+        """(asset, record) pairs of one stream."""
+        return self._db.execute("SELECT asset, record FROM asset WHERE stream = ?", (stream,)).fetchall()
+
+    def delivered(self) -> list[bytes]:
+        """The keys of the last batches, oldest first."""
+        return [row[0] for row in self._db.execute("SELECT keys FROM delivered ORDER BY seq")]
+
+    def outgoing(self, after: int, limit: int) -> list[Outgoing]:
+        """Events that wait, oldest first.
+
+        Args:
+            after: only events with a larger `seq`.
+            limit: at most this many.
+        """
+        rows = self._db.execute(
+            "SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
+        )
+        return [Outgoing(*row) for row in rows]
+
+    def waiting(self) -> int:
+        """Number of events that the broker has not acknowledged."""
+        return int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+
+    def commit(self, commit: Commit) -> None:
+        """Write one batch, whole or not at all.
+
+        Raises:
+            JournalError: the disk is full or broken; nothing was written.
+        """
+        # An event is worth waiting for the disk; normal readings are not, and a killed process loses neither.
+        self._set_durable(bool(commit.events))
+        with self._transaction():
+            if commit.events:
+                self._db.executemany("INSERT INTO outbox (topic, payload) VALUES (?, ?)", commit.events)
+            if commit.records:
+                self._db.executemany("REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)", commit.records)
+            if commit.delivered:
+                seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (commit.delivered,)).lastrowid or 0
+                self._db.execute("DELETE FROM delivered WHERE seq <= ?", (seq - _DELIVERED_BATCHES_KEPT,))
+
+    def forget(self, seqs: Iterable[int]) -> None:
+        """Delete events that the broker has acknowledged.
+
+        Raises:
+            JournalError: the disk is full or broken; the events stay and are published again after a restart.
+        """
+        # Losing this to a power cut only publishes an event twice, under the same id.
+        self._set_durable(False)
+        with self._transaction():
+            self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
+
+    def close(self) -> None:
+        """Write the log back into the file and close it."""
+        self._db.close()
+
+    def _set_durable(self, durable: bool) -> None:
+        if durable != self._durable:
+            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            self._durable = durable
+
+    def _transaction(self) -> _Transaction:
+        return _Transaction(self._db, self._path)
+
+
+class _Transaction:
+    """BEGIN to COMMIT, or ROLLBACK and a JournalError."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db = db
+        self._path = path
+
+    def __enter__(self) -> None:
+        self._run("BEGIN IMMEDIATE")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._run("COMMIT")
+            return
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.Error):
+            raise JournalError(f"{self._path}: cannot be written ({error})") from error
+
+    def _run(self, statement: str) -> None:
+        try:
+            self._db.execute(statement)
+        except sqlite3.Error as exc:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise JournalError(f"{self._path}: cannot be written ({exc})") from exc

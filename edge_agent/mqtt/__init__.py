@@ -1,0 +1,3 @@
+"""The broker: connection, topics, payloads."""
+
+__all__: list[str] = []

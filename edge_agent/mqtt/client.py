@@ -1,0 +1,336 @@
+"""The connection to the broker. The only module that imports paho, and the place that knows its corners.
+
+The daemon's loop drives paho through its public `loop_read`, `loop_write` and `loop_misc`; only connecting, which
+blocks on DNS, TCP and TLS, happens in a short-lived thread. A paho client object lives for one connection: what has
+to survive a lost one lives in the journal and in the broker's session, not in paho's queues.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from edge_agent.config import MqttSection, Secret
+from edge_agent.sources.base import Delivery
+
+__all__ = ["ClientState", "Message", "MqttClient"]
+
+log = logging.getLogger(__name__)
+
+_BACKOFF_FIRST_S = 1.0
+_BACKOFF_CAP_S = 30.0
+_CONNECT_TIMEOUT_S = 10.0
+_MISC_INTERVAL_S = 1.0
+_GOODBYE_LIMIT_S = 2.0
+_IN_FLIGHT_LIMIT = 100
+
+
+class ClientState(StrEnum):
+    """Where the connection stands."""
+
+    WAITING = "waiting"
+    """For the next attempt."""
+    CONNECTING = "connecting"
+    """TCP, TLS, or the broker's answer."""
+    CONNECTED = "connected"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message to publish."""
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+
+
+class MqttClient:
+    """One broker, connected again for as long as the agent runs.
+
+    Everything but the connecting happens on the daemon's thread, inside the calls below.
+
+    Args:
+        settings: `[mqtt]`.
+        password: for `settings.username`.
+        client_id: names our session at the broker; two clients of one name throw each other out.
+        subscriptions: (topic filter, QoS) pairs.
+        will: makes the message the broker sends when we are lost; gets the session's name.
+        birth: makes the message we send when connected; gets the session's name.
+        wake: makes the daemon's loop run; called on the connecting thread, must return at once.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSection,
+        password: Secret | None,
+        *,
+        client_id: str,
+        subscriptions: list[tuple[str, int]],
+        will: Callable[[str], Message],
+        birth: Callable[[str], Message],
+        wake: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._password = password
+        self._client_id = client_id
+        self._subscriptions = subscriptions
+        self._will = will
+        self._birth = birth
+        self._wake = wake
+        self.state = ClientState.WAITING
+        self.session = ""
+        """Name of the present or last connection."""
+        self.connects = 0
+        self.last_error = ""
+        self._paho: paho.Client | None = None
+        self._inbox: list[Delivery] = []
+        self._published: list[int] = []
+        self._in_flight: set[int] = set()
+        self._failures = 0
+        self._lost_reason: str | None = None
+        self._opened: tuple[paho.Client, str | None] | None = None
+        self._due_mono_s = 0.0
+
+    # What the loop waits for ------------------------------------------------------------------------------------
+
+    def socket(self) -> socket.socket | None:
+        """What the loop waits on; None when there is no connection."""
+        if self._paho is None or self.state is ClientState.WAITING:
+            return None
+        return self._paho.socket()  # type: ignore[return-value]  # a websocket wrapper also has fileno()
+
+    def wants_write(self) -> bool:
+        """Whether the loop has to wait until the socket takes more."""
+        return self.socket() is not None and self._paho is not None and self._paho.want_write()
+
+    def has_backlog(self) -> bool:
+        """Messages are here already, so the loop must not wait."""
+        return bool(self._inbox)
+
+    def due_mono_s(self) -> float:
+        """When `tick` has to run at the latest, on the monotonic clock."""
+        return self._due_mono_s
+
+    # What the loop does -----------------------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """Connect when it is time, adopt a connection that came up, keep the present one alive."""
+        if self._opened is not None:
+            self._adopt(*self._opened)
+        now = time.monotonic()
+        if now < self._due_mono_s:
+            return
+        if self.state is ClientState.WAITING:
+            self._begin_connecting()
+        elif self._paho is not None:
+            self._check(self._paho.loop_misc())
+            if self.state is ClientState.CONNECTING and self._lost_reason is None and now > self._answer_limit_mono_s:
+                self._lost("the broker accepts connections and does not answer")
+            self._due_mono_s = now + _MISC_INTERVAL_S
+
+    def take(self, limit: int) -> list[Delivery]:
+        """Messages that have arrived, oldest first, at most `limit`; never waits."""
+        # paho's loop_read handles one packet a call and does not say whether there was one.
+        while self._paho is not None and len(self._inbox) < limit:
+            before = len(self._inbox)
+            if not self._check(self._paho.loop_read()) or len(self._inbox) == before:
+                break
+        taken, self._inbox = self._inbox[:limit], self._inbox[limit:]
+        return taken
+
+    def ack(self, deliveries: list[Delivery]) -> None:
+        """Acknowledge messages in their order of arrival. Those of a lost connection come again by themselves."""
+        if self._paho is None or self.state is not ClientState.CONNECTED:
+            return
+        for delivery in deliveries:
+            if delivery.mid:
+                self._paho.ack(delivery.mid, 1)
+
+    def publish(self, message: Message) -> int | None:
+        """Hand over a message.
+
+        Returns:
+            The identifier that `published` will give once the broker has it; None when it was not handed over.
+        """
+        if self._paho is None or self.state is not ClientState.CONNECTED:
+            return None
+        info = self._paho.publish(message.topic, message.payload, message.qos, message.retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return None
+        if message.qos:
+            self._in_flight.add(info.mid)
+        return info.mid
+
+    def can_publish(self) -> bool:
+        """Whether the broker would take one more QoS 1 message now."""
+        return self.state is ClientState.CONNECTED and len(self._in_flight) < _IN_FLIGHT_LIMIT
+
+    def published(self) -> list[int]:
+        """Identifiers of QoS 1 messages that the broker has acknowledged since the last call."""
+        done, self._published = self._published, []
+        return done
+
+    def flush(self) -> None:
+        """Write what the socket takes."""
+        if self._paho is not None and self._paho.want_write():
+            self._check(self._paho.loop_write())
+
+    def close(self, goodbye: Message) -> None:
+        """Say goodbye, wait shortly until the broker has it, and disconnect."""
+        if self._paho is not None and self.state is ClientState.CONNECTED:
+            self.publish(goodbye)
+            limit = time.monotonic() + _GOODBYE_LIMIT_S
+            while self._in_flight and self._lost_reason is None and time.monotonic() < limit:
+                self.flush()
+                self._check(self._paho.loop_read())
+                self._check(self._paho.loop_misc())
+                time.sleep(0.005)  # a stop is not the place for another wait on sockets
+            self._paho.disconnect()
+            self.flush()
+        self.state = ClientState.WAITING
+        self._paho = None
+
+    # Inside -----------------------------------------------------------------------------------------------------
+
+    def _begin_connecting(self) -> None:
+        self.state = ClientState.CONNECTING
+        self.session = secrets.token_hex(6)
+        self._lost_reason = None
+        self._due_mono_s = time.monotonic() + _CONNECT_TIMEOUT_S
+        threading.Thread(target=self._open, name="edge-agent.connect", args=(self.session,), daemon=True).start()
+
+    def _open(self, session: str) -> None:
+        """On the connecting thread: DNS, TCP and TLS. Leaves the result for `tick` and wakes the loop."""
+        client = self._make_paho(session)
+        error: str | None = None
+        try:
+            if self._settings.ca_file is not None:
+                client.tls_set(self._settings.ca_file, self._settings.cert_file, self._settings.key_file)
+            client.connect(self._settings.host, self._settings.port, keepalive=self._settings.keepalive_s)
+        except (OSError, ValueError) as exc:
+            error = str(exc) or type(exc).__name__
+        self._opened = (client, error)
+        self._wake()
+
+    def _make_paho(self, session: str) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=False,
+            protocol=paho.MQTTv311,
+            reconnect_on_failure=False,
+            manual_ack=True,
+        )
+        client.connect_timeout = _CONNECT_TIMEOUT_S
+        client.max_inflight_messages_set(_IN_FLIGHT_LIMIT + 1)  # one more for birth and goodbye
+        if self._settings.username is not None:
+            client.username_pw_set(self._settings.username, self._password.value if self._password else None)
+        will = self._will(session)
+        client.will_set(will.topic, will.payload, will.qos, will.retain)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
+        client.on_publish = self._on_publish
+        # With this set paho leaves writing to the loop, instead of one system call inside every ack and publish.
+        client.on_socket_register_write = lambda *_: None
+        return client
+
+    def _adopt(self, client: paho.Client, error: str | None) -> None:
+        self._opened = None
+        if error is not None:
+            self._lost(error)
+            return
+        self._paho = client
+        now = time.monotonic()
+        self._answer_limit_mono_s = now + _CONNECT_TIMEOUT_S
+        self._due_mono_s = now + _MISC_INTERVAL_S
+        self.flush()
+
+    def _check(self, code: MQTTErrorCode) -> bool:
+        """Give the connection up when paho says so, or a callback found a reason."""
+        if self._lost_reason is not None:
+            self._lost(self._lost_reason)
+            return False
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._lost(paho.error_string(code).rstrip(".").lower())
+            return False
+        return True
+
+    def _lost(self, reason: str) -> None:
+        client, self._paho = self._paho, None
+        if client is not None and client.socket() is not None:
+            # paho closes the socket by itself on errors it sees, and not on those that we see.
+            client.socket().close()  # type: ignore[union-attr]
+        was_connected = self.state is ClientState.CONNECTED
+        # Unacknowledged readings come again on the next connection; unacknowledged events are in the journal.
+        self._inbox.clear()
+        self._in_flight.clear()
+        self._published.clear()
+        self._lost_reason = None
+        self.state = ClientState.WAITING
+        delay_s = random.uniform(0, min(_BACKOFF_CAP_S, _BACKOFF_FIRST_S * 2**self._failures))  # noqa: S311
+        if not was_connected and reason == self.last_error:
+            log.debug("broker still not connected error=%r retry_s=%.1f", reason, delay_s)
+        else:
+            log.warning(
+                "broker %s host=%s port=%d error=%r retry_s=%.1f",
+                "connection lost" if was_connected else "not connected",
+                self._settings.host,
+                self._settings.port,
+                reason,
+                delay_s,
+            )
+        self.last_error = reason
+        self._failures = min(self._failures + 1, 10)
+        self._due_mono_s = time.monotonic() + delay_s
+
+    # Callbacks of paho, on our thread inside loop_read. An exception in one would end the connection.
+
+    def _on_connect(self, client: paho.Client, _data: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        if code.is_failure:
+            self._lost_reason = f"the broker refused: {str(code).lower()}"
+            return
+        self.state = ClientState.CONNECTED
+        self.connects += 1
+        self._failures = 0
+        self.last_error = ""
+        log.info("broker connected host=%s port=%d session=%s", self._settings.host, self._settings.port, self.session)
+        self.publish(self._birth(self.session))
+        if self._subscriptions:
+            client.subscribe(list(self._subscriptions))
+
+    def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: list[Any], _properties: Any) -> None:
+        for (topic, _), code in zip(self._subscriptions, codes, strict=False):
+            if code.is_failure:
+                self.last_error = f"subscription to {topic} refused"
+                log.error("subscription refused topic=%s answer=%s; check the broker's access rules", topic, code)
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        # A retained copy is of unknown age. A live message comes without the flag, also when it was published retained.
+        if message.retain:
+            if message.mid:
+                _client.ack(message.mid, message.qos)
+            return
+        try:
+            topic = message.topic
+        except UnicodeDecodeError:
+            topic = ""
+        self._inbox.append(Delivery(topic, bytes(message.payload), message.mid, message.dup))
+
+    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _code: Any, _properties: Any) -> None:
+        # Called for QoS 0 too, as soon as it is written.
+        if mid in self._in_flight:
+            self._in_flight.discard(mid)
+            self._published.append(mid)

@@ -1,0 +1,101 @@
+"""The JSON that we publish. Field names and their order are the interface; see docs/mqtt.md."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+__all__ = ["AlertEvent", "AlertModel", "ChannelShare", "RejectedSample", "Status", "encode", "iso_time", "printable"]
+
+_SAMPLE_CHARACTERS = 120
+
+
+class ChannelShare(msgspec.Struct, frozen=True, kw_only=True):
+    """How much one channel had to do with a score."""
+
+    name: str
+    share: float
+    """From 0 to 1; the shares of all channels add up to 1."""
+    value: float
+    """The channel's latest value, in its unit."""
+
+
+class AlertModel(msgspec.Struct, frozen=True, kw_only=True):
+    """The model that scored."""
+
+    name: str
+    version: str
+    sha256: str
+
+
+class AlertEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of an alert, on `edge/{agent}/alerts/{stream}/{asset}`."""
+
+    id: str
+    event: str
+    agent: str
+    stream: str
+    asset: str
+    level: str
+    score: float
+    threshold: float
+    """What the score was held against: the alarm limit."""
+    time: str
+    since: str
+    channels: list[ChannelShare]
+    """Largest share first; empty when the model gives no contributions."""
+    model: AlertModel
+    provider: str
+    delayed: bool = False
+    """Made while there was no connection to the broker."""
+
+    def as_delayed(self, delayed: bool) -> AlertEvent:
+        """The same event, told to have been made without a connection or with one."""
+        return msgspec.structs.replace(self, delayed=delayed) if delayed != self.delayed else self
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Retained on `edge/{agent}/status`."""
+
+    state: str
+    """`online` or `offline`."""
+    reason: str
+    """Why: `connected`, `connection lost` (the last will) or `stopped`."""
+    session: str
+    """Names one connection, so that a will that arrives late is told from a new one."""
+    time: str
+    version: str
+    streams: list[str] = []
+
+
+class RejectedSample(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample of what could not be read, on `edge/{agent}/rejected`."""
+
+    stream: str
+    topic: str
+    reason: str
+    detail: str
+    sample: str
+    """The first characters of the payload; what is not printable is shown as `?`."""
+    count: int
+    """Messages of this stream rejected for this reason since the agent started."""
+    time: str
+
+
+def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
+    """A message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def iso_time(epoch_s: float) -> str:
+    """Epoch seconds as ISO 8601 in UTC with milliseconds."""
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def printable(payload: bytes) -> str:
+    """The start of a payload for a person: never binary, never long."""
+    text = payload[:_SAMPLE_CHARACTERS].decode("ascii", errors="replace")
+    shown = "".join(character if character.isprintable() and character != "\ufffd" else "?" for character in text)
+    return shown + ("…" if len(payload) > _SAMPLE_CHARACTERS else "")

@@ -1,0 +1,64 @@
+"""Brings the journal's events to the broker, in order, and deletes each on its acknowledgement."""
+
+from __future__ import annotations
+
+from edge_agent.journal import Journal
+from edge_agent.mqtt.client import Message, MqttClient
+
+__all__ = ["Publisher"]
+
+_LOADED_AT_ONCE = 100
+
+
+class Publisher:
+    """The journal's outbox on its way to the broker.
+
+    Args:
+        client: the connection.
+        journal: holds the events.
+    """
+
+    def __init__(self, client: MqttClient, journal: Journal) -> None:
+        self._client = client
+        self._journal = journal
+        self._session = ""
+        self._last_sent = 0
+        self._seq_of: dict[int, int] = {}
+        self._more = True
+        self.published = 0
+        """Events that the broker has acknowledged."""
+
+    def events_added(self) -> None:
+        """The journal has new events."""
+        self._more = True
+
+    def pump(self) -> None:
+        """Hand over what the broker will take now; never waits.
+
+        Raises:
+            JournalError: an acknowledged event could not be deleted.
+        """
+        if self._client.session != self._session:
+            # A new connection: what was handed to the old one and not acknowledged goes again, from the oldest on.
+            self._session = self._client.session
+            self._last_sent = 0
+            self._seq_of.clear()
+            self._more = True
+        acknowledged = [self._seq_of.pop(mid) for mid in self._client.published() if mid in self._seq_of]
+        if acknowledged:
+            self._journal.forget(acknowledged)
+            self.published += len(acknowledged)
+        while self._more and self._client.can_publish():
+            events = self._journal.outgoing(self._last_sent, _LOADED_AT_ONCE)
+            self._more = len(events) == _LOADED_AT_ONCE
+            for event in events:
+                mid = (
+                    self._client.publish(Message(event.topic, event.payload, qos=1))
+                    if self._client.can_publish()
+                    else None
+                )
+                if mid is None:
+                    self._more = True
+                    return
+                self._seq_of[mid] = event.seq
+                self._last_sent = event.seq

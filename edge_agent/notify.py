@@ -1,0 +1,51 @@
+"""Messages to systemd (sd_notify), without a library: one datagram to the socket in $NOTIFY_SOCKET."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Mapping
+
+__all__ = ["Notifier"]
+
+log = logging.getLogger(__name__)
+
+
+class Notifier:
+    """Tells the service manager what state we are in. Does nothing when there is no service manager."""
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        address = environ.get("NOTIFY_SOCKET", "")
+        # "@" stands for the abstract namespace, whose names start with a zero byte.
+        self._address = "\0" + address[1:] if address.startswith("@") else address
+        watchdog_us = environ.get("WATCHDOG_USEC", "")
+        self.watchdog_interval_s: float | None = int(watchdog_us) / 2e6 if watchdog_us.isdigit() else None
+        """Half of what systemd allows between two signs of life; None when it does not watch."""
+
+    def ready(self, status: str) -> None:
+        """Say that the agent works, with one line of status."""
+        self._send(f"READY=1\nSTATUS={status}")
+
+    def status(self, status: str) -> None:
+        """Show one line in `systemctl status`."""
+        self._send(f"STATUS={status}")
+
+    def watchdog(self) -> None:
+        """Give a sign of life; call it only after real progress."""
+        if self.watchdog_interval_s is not None:
+            self._send("WATCHDOG=1")
+
+    def stopping(self) -> None:
+        """Say that a stop has begun."""
+        self._send("STOPPING=1")
+
+    def _send(self, message: str) -> None:
+        if not self._address:
+            return
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+                sock.connect(self._address)
+                sock.sendall(message.encode())
+        except OSError as exc:
+            log.warning("service manager not reached socket=%s error=%s", self._address, exc)

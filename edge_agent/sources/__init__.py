@@ -1,0 +1,3 @@
+"""Where readings come from, and how their payloads are read."""
+
+__all__: list[str] = []

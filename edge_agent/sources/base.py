@@ -1,0 +1,28 @@
+"""What every source gives and takes back."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+__all__ = ["Delivery", "Source"]
+
+
+class Delivery(NamedTuple):
+    """One message as it arrived. A tuple, because one is made for every message."""
+
+    topic: str
+    payload: bytes
+    mid: int
+    """The broker's packet identifier; 0 for QoS 0, which nobody acknowledges."""
+    redelivered: bool
+    """The broker says it may have sent this before."""
+
+
+class Source(Protocol):
+    """Gives what has arrived, and forgets it only when told."""
+
+    def take(self, limit: int) -> list[Delivery]:
+        """What has arrived by now, oldest first, at most `limit`; never waits."""
+
+    def ack(self, deliveries: list[Delivery]) -> None:
+        """These are safe: the sender may forget them. Called once for each, in order of arrival."""

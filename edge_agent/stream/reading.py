@@ -1,0 +1,54 @@
+"""Readings of one stream as columns: one array for a whole batch, no object per reading."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FloatArray", "Readings", "RejectReason", "Rejection"]
+
+FloatArray = NDArray[np.float32]
+
+
+class RejectReason(StrEnum):
+    """Why a message, or one reading in it, could not be used."""
+
+    NOT_JSON = "not_json"
+    WRONG_TYPE = "wrong_type"
+    WRONG_LENGTH = "wrong_length"
+    NOT_FINITE = "not_finite"
+    NO_CHANNEL = "no_channel"
+    BAD_TIME = "bad_time"
+    BAD_TOPIC = "bad_topic"
+    TOO_LARGE = "too_large"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One thing that could not be used, with what a person needs to find the sender."""
+
+    reason: RejectReason
+    detail: str
+    topic: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Readings:
+    """A batch of readings in order of arrival; the lists and the array's first axis have one length.
+
+    Attributes:
+        assets: the asset of each reading.
+        times: the time of each reading, epoch seconds.
+        values: shape (n, channels), float32, in the units of the manifest's channels; NaN where a value is missing.
+    """
+
+    assets: list[str]
+    times: list[float]
+    values: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.times)

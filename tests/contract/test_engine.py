@@ -1,0 +1,64 @@
+"""Every engine keeps the contract of `Engine`, the fake one included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fakes import FakeEngine, canonical_model
+
+from edge_agent.engine.providers import available_providers
+from edge_agent.engine.session import Engine, OrtEngine
+from edge_agent.errors import BundleError, EngineError
+
+NAMES = ["fake", *(provider.name for provider in available_providers())]
+
+
+@pytest.fixture(params=NAMES)
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if request.param == "fake":
+        return FakeEngine()
+    provider = next(p for p in available_providers() if p.name == request.param)
+    return OrtEngine(canonical_model(channels=2, window=3), provider)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 64])
+def test_a_batch_gives_a_score_for_each_window(engine: Engine, batch: int) -> None:
+    """Of float32, with one contribution for each channel."""
+    windows = np.random.default_rng(0).standard_normal((batch, 3, 2)).astype(np.float32)
+    scores = engine.score(windows)
+    assert scores.score.shape == (batch,)
+    assert scores.score.dtype == np.float32
+    assert scores.contributions is not None
+    assert scores.contributions.shape == (batch, 2)
+    assert (scores.contributions >= 0).all()
+
+
+def test_a_window_scores_the_same_alone_and_in_a_batch(engine: Engine) -> None:
+    """Within float32's rounding."""
+    windows = np.random.default_rng(1).standard_normal((16, 3, 2)).astype(np.float32)
+    together = engine.score(windows).score
+    alone = np.concatenate([engine.score(windows[i : i + 1]).score for i in range(16)])
+    np.testing.assert_allclose(alone, together, rtol=1e-5)
+
+
+def test_larger_readings_score_higher(engine: Engine) -> None:
+    """Higher is more anomalous."""
+    small, large = np.full((1, 3, 2), 1, np.float32), np.full((1, 3, 2), 5, np.float32)
+    assert engine.score(large).score[0] > engine.score(small).score[0]
+
+
+@pytest.mark.parametrize("provider", available_providers(), ids=lambda provider: provider.name)
+def test_a_model_that_is_not_canonical_is_refused(provider: object) -> None:
+    """With what was found."""
+    from fakes import autoencoder
+
+    model = autoencoder(values=4, hidden=2).SerializeToString()
+    with pytest.raises(BundleError, match="expected one float32 'readings'"):
+        OrtEngine(model, provider)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("provider", available_providers(), ids=lambda provider: provider.name)
+def test_what_the_runtime_refuses_is_an_engine_error(provider: object) -> None:
+    """Not one of the runtime's own exceptions."""
+    with pytest.raises(EngineError, match="cannot load the model"):
+        OrtEngine(b"no model", provider)  # type: ignore[arg-type]

@@ -1,0 +1,157 @@
+"""Small real implementations of our interfaces, and builders of the things that tests need many of."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_agent.bundle import Calibration, Channel, GoldenPart, Manifest, ModelPart, Threshold
+from edge_agent.engine.session import Scores
+from edge_agent.stream.reading import FloatArray, Readings
+
+__all__ = ["FakeEngine", "autoencoder", "canonical_model", "make_manifest", "readings", "write_bundle"]
+
+ZERO_HASH = "0" * 64
+
+
+class FakeEngine:
+    """Scores a window by the largest value in its last row; contributions are the last row's sizes."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def score(self, windows: FloatArray) -> Scores:
+        """See `Engine.score`."""
+        self.batches.append(len(windows))
+        last = np.abs(windows[:, -1, :])
+        return Scores(score=last.max(axis=1), contributions=last)
+
+
+def make_manifest(
+    *, channels: int = 2, window: int = 1, stride: int = 1, alarm: float = 3.0, clear: float = 2.0
+) -> Manifest:
+    """A manifest with channels c1, c2, …."""
+    return Manifest(
+        format=1,
+        name="fake",
+        version="1.0.0",
+        created="2026-01-01T00:00:00Z",
+        model=ModelPart(file="model.onnx", sha256=ZERO_HASH, precision="float32", size_bytes=0),
+        golden=GoldenPart(file="golden.npz", sha256=ZERO_HASH, tolerance=0.01),
+        channels=tuple(Channel(name=f"c{number}", unit="V") for number in range(1, channels + 1)),
+        window=window,
+        stride=stride,
+        threshold=Threshold(alarm=alarm, clear=clear),
+        calibration=Calibration(rows=100, false_alarm_rate=0.01, quantiles={"0.5": 0.1}),
+    )
+
+
+def readings(rows: list[list[float]], *, asset: str = "a1", start_s: float = 1000.0) -> Readings:
+    """Readings of one asset, one second apart."""
+    values = np.array(rows, dtype=np.float32).reshape(len(rows), -1)
+    return Readings([asset] * len(rows), [start_s + i for i in range(len(rows))], values)
+
+
+def canonical_model(*, channels: int = 2, window: int = 1, factor: float = 1.0) -> bytes:
+    """A canonical model: each channel contributes `factor` times its mean square over the window; score is the sum."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["readings", "readings"], ["squared"], "square"),
+            helper.make_node("Mul", ["squared", "factor"], ["scaled"], "scale"),
+            helper.make_node("ReduceMean", ["scaled"], ["contributions"], "mean", axes=[1], keepdims=0),
+            helper.make_node("ReduceSum", ["contributions", "axes"], ["score"], "sum", keepdims=0),
+        ],
+        "canonical",
+        [helper.make_tensor_value_info("readings", TensorProto.FLOAT, ["batch", window, channels])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"]),
+            helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", channels]),
+        ],
+        [
+            numpy_helper.from_array(np.array([1], dtype=np.int64), "axes"),
+            numpy_helper.from_array(np.array(factor, dtype=np.float32), "factor"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def autoencoder(*, values: int, hidden: int, seed: int = 0, batch: int | str = "batch") -> onnx.ModelProto:
+    """A linear autoencoder `x -> reconstruction` of flat rows, close to the identity."""
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.standard_normal((values, values)))[0][:, :hidden].astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "encode"], ["latent"]),
+            helper.make_node("MatMul", ["latent", "decode"], ["reconstruction"]),
+        ],
+        "autoencoder",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [batch, values])],
+        [helper.make_tensor_value_info("reconstruction", TensorProto.FLOAT, [batch, values])],
+        [numpy_helper.from_array(basis, "encode"), numpy_helper.from_array(np.ascontiguousarray(basis.T), "decode")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def write_bundle(
+    path: Path,
+    *,
+    channels: int = 2,
+    window: int = 1,
+    alarm: float = 9.0,
+    clear: float = 4.0,
+    golden_factor: float = 1.0,
+    changes: dict[str, Any] | None = None,
+) -> Path:
+    """A bundle around `canonical_model`.
+
+    Args:
+        path: where.
+        channels: c1, c2, ….
+        window: rows.
+        alarm: limit.
+        clear: limit.
+        golden_factor: other than 1, the golden scores are wrong by it.
+        changes: replaces keys of the manifest.
+    """
+    model = canonical_model(channels=channels, window=window)
+    rng = np.random.default_rng(0)
+    golden = rng.uniform(-2, 2, (24, window, channels)).astype(np.float32)
+    scores = ((golden**2).mean(axis=1).sum(axis=1) * golden_factor).astype(np.float32)
+    arrays = io.BytesIO()
+    np.savez(arrays, allow_pickle=False, readings=golden, score=scores)
+    manifest: dict[str, Any] = {
+        "format": 1,
+        "name": "square",
+        "version": "1.0.0",
+        "created": "2026-01-01T00:00:00Z",
+        "model": {
+            "file": "model.onnx",
+            "sha256": hashlib.sha256(model).hexdigest(),
+            "precision": "float32",
+            "size_bytes": len(model),
+        },
+        "golden": {
+            "file": "golden.npz",
+            "sha256": hashlib.sha256(arrays.getvalue()).hexdigest(),
+            "tolerance": 0.01,
+        },
+        "channels": [{"name": f"c{number}", "unit": "V"} for number in range(1, channels + 1)],
+        "window": window,
+        "stride": 1,
+        "threshold": {"alarm": alarm, "clear": clear},
+        **(changes or {}),
+    }
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("model.onnx", model)
+        archive.writestr("golden.npz", arrays.getvalue())
+    return path

@@ -1,0 +1,119 @@
+"""A bundle is what its manifest says, to the last byte, or it is refused."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import write_bundle
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_agent.bundle import golden_deviation, open_bundle
+from edge_agent.errors import BundleError
+
+
+def test_a_good_bundle_opens(tmp_path: Path) -> None:
+    """With everything the agent needs."""
+    bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge", channels=3, window=2))
+    assert [channel.name for channel in bundle.manifest.channels] == ["c1", "c2", "c3"]
+    assert bundle.golden_readings.shape == (24, 2, 3)
+    assert bundle.golden_scores.shape == (24,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"format": 2}, "format 2 is not known, this agent reads 1"),
+        ({"window": 0}, "manifest.json: Expected `int` >= 1 - at `$.window`"),
+        ({"channels": []}, "manifest.json: Expected `array` of length >= 1"),
+        ({"channels": [{"name": "c1"}, {"name": "c1"}]}, "two channels of one name"),
+        ({"channels": [{"name": "c1"}, {"name": "time"}]}, "channel 'time' has a name"),
+        ({"threshold": {"alarm": 1, "clear": 2}}, "threshold clear = 2.0 must not be above alarm = 1.0"),
+        ({"window": 3}, "golden vectors have shapes"),
+        ({"name": "a/b"}, "manifest.json: Expected `str` matching regex"),
+        ({"model": {"file": "../x", "sha256": "0" * 64, "precision": "", "size_bytes": 1}}, "at `$.model.file`"),
+        ({"model": {"file": "model.onnx", "sha256": "0" * 64, "precision": "", "size_bytes": 1}}, "model.onnx differs"),
+        ({"golden": {"file": "none.npz", "sha256": "0" * 64, "tolerance": 1}}, "has no none.npz"),
+    ],
+)
+def test_a_wrong_manifest_is_told(tmp_path: Path, changes: dict[str, Any], problem: str) -> None:
+    """With file and key."""
+    path = write_bundle(tmp_path / "x-1.0.0.edge", changes=changes)
+    with pytest.raises(BundleError) as caught:
+        open_bundle(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert problem in str(caught.value)
+
+
+def test_a_missing_bundle_says_how_to_make_one(tmp_path: Path) -> None:
+    """The next step is in the text."""
+    with pytest.raises(BundleError, match="no such bundle; make one: edgetool pack"):
+        open_bundle(tmp_path / "none.edge")
+
+
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_flipped_bit_is_refused_or_harmless(tmp_path: Path, place: float, bit: int) -> None:
+    """Anywhere in the file: either refused, or (in the archive's own notes) what comes out is equal."""
+    path = write_bundle(tmp_path / "x-1.0.0.edge")
+    good = open_bundle(path)
+    data = bytearray(path.read_bytes())
+    data[int(place * len(data))] ^= 1 << bit
+    path.write_bytes(data)
+    try:
+        found = open_bundle(path)
+    except BundleError:
+        return
+    assert found.model == good.model
+    assert found.manifest == good.manifest
+    np.testing.assert_array_equal(found.golden_scores, good.golden_scores)
+
+
+@given(length=st.floats(0, 1, exclude_max=True))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_cut_bundle_is_refused(tmp_path: Path, length: float) -> None:
+    """A copy that broke off."""
+    path = write_bundle(tmp_path / "x-1.0.0.edge")
+    path.write_bytes(path.read_bytes()[: int(length * path.stat().st_size)])
+    with pytest.raises(BundleError):
+        open_bundle(path)
+
+
+def test_nothing_in_a_bundle_is_executed(tmp_path: Path) -> None:
+    """Golden vectors that are a pickle are refused unread."""
+    path = write_bundle(tmp_path / "x-1.0.0.edge")
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        model = archive.read("model.onnx")
+    golden = tmp_path / "golden.npz"
+    np.savez(golden, readings=np.array([{"a": 1}], dtype=object), score=np.zeros(1, np.float32))
+    import hashlib
+
+    manifest["golden"]["sha256"] = hashlib.sha256(golden.read_bytes()).hexdigest()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("model.onnx", model)
+        archive.write(golden, "golden.npz")
+    with pytest.raises(BundleError, match="golden array readings is object"):
+        open_bundle(path)
+
+
+@pytest.mark.parametrize(
+    ("found", "deviation"),
+    [
+        ([1.0, 2.0, 10.0], 0.0),
+        ([1.0, 2.0, 11.0], 0.1),
+        ([1.2, 2.0, 10.0], 0.1),  # relative to the median 2, because 1 is smaller
+        ([1.0, 2.0], np.inf),
+        ([1.0, 2.0, np.nan], np.inf),
+    ],
+)
+def test_golden_deviation_is_a_share(found: list[float], deviation: float) -> None:
+    """Of each score, or of the median where that is larger."""
+    golden = np.array([1, 2, 10], np.float32)
+    assert golden_deviation(np.array(found, np.float32), golden) == pytest.approx(deviation, abs=1e-6)

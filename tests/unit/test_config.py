@@ -1,0 +1,134 @@
+"""`agent.toml` is read whole, and every mistake in it is told with its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from edge_agent.config import load_config
+from edge_agent.errors import ConfigError
+
+GOOD = """
+[agent]
+id = "press-7"
+state_dir = "/tmp/state"
+
+[[stream]]
+name = "pump"
+bundle = "pump.edge"
+topic = "sensors/+/pump"
+"""
+
+
+def test_defaults_fill_what_the_file_leaves_out(tmp_path: Path) -> None:
+    """A short file gives a whole config."""
+    config = load_config(_write(tmp_path, GOOD))
+    assert config.mqtt.host == "127.0.0.1"
+    assert config.mqtt.port == 1883
+    assert config.engine.provider == "auto"
+    assert config.streams[0].qos == 1
+
+
+def _write(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "agent.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[mqtt]\nprot = 1", "[mqtt] prot: unknown key; did you mean 'port'?"),
+        ("[mqtt]\nport = 70000", "[mqtt] port = 70000: expected an integer from 1 to 65535"),
+        ('[mqtt]\nport = "1883"', "[mqtt] port = '1883': expected an integer from 1 to 65535"),
+        ("[mqttt]\nport = 1", "[mqttt]: unknown section; did you mean 'mqtt'?"),
+        ("mqtt = 3", "[mqtt]: expected a table of keys, found int"),
+        ("[engine]\nthreads = 0", "[engine] threads = 0: expected an integer from 1 to 64"),
+        ('[mqtt]\nca_file = "/nowhere/ca"', "[mqtt] ca_file = '/nowhere/ca': no such file"),
+        ('[mqtt]\ncert_file = "x"', "[mqtt] cert_file and key_file: give both or none"),
+        ('[mqtt]\npassword_file = "/nowhere/pw"', "[mqtt] username: is needed beside a password"),
+    ],
+)
+def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, problem: str) -> None:
+    """Each wrong line gives exactly this problem."""
+    file = _write(tmp_path, f"{text}\n{GOOD}" if not text.startswith("[agent]") else text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert f"{file}: {problem}" in str(caught.value).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("stream", "problem"),
+    [
+        ('name = "a/b"', "[[stream]] 1 name = 'a/b': expected a name of 1 to 64 characters"),
+        ('bundel = "x"', "[[stream]] 1 bundel: unknown key; did you mean 'bundle'?"),
+        ('name = "p"\nbundle = "b"', "[[stream]] 1 topic: is missing"),
+        ('name = "p"\nbundle = "b"\ntopic = "a/#"', "[[stream]] 1 topic = 'a/#': expected one '+'"),
+        ('name = "p"\nbundle = "b"\ntopic = "a/+/+"', "[[stream]] 1 topic = 'a/+/+': expected at most one '+'"),
+        ('name = "p"\nbundle = "b"\ntopic = "a/+"\nqos = 2', "[[stream]] 1 qos = 2: expected 0 or 1"),
+    ],
+)
+def test_a_mistake_in_a_stream_is_told_with_its_number(tmp_path: Path, stream: str, problem: str) -> None:
+    """Streams have no section name, so the number says which."""
+    file = _write(tmp_path, f'[agent]\nstate_dir = "/tmp"\n[[stream]]\n{stream}\n')
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert any(line.startswith(f"{file}: {problem}") for line in str(caught.value).splitlines())
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    """Nobody should have to fix one to learn of the next."""
+    text = '[mqtt]\nport = 0\nhst = "x"\n[engine]\nthreads = "two"\n[[stream]]\nname = "p"\n'
+    file = _write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    told = str(caught.value)
+    for part in (
+        "port = 0",
+        "hst: unknown key",
+        "threads = 'two'",
+        "bundle: is missing",
+        "topic: is missing",
+        "state_dir",
+    ):
+        assert part in told
+
+
+def test_two_streams_must_not_share_readings(tmp_path: Path) -> None:
+    """A reading belongs to one stream."""
+    other = '[[stream]]\nname = "pump"\nbundle = "x.edge"\ntopic = "sensors/a1/+"\n'
+    with pytest.raises(ConfigError, match="overlaps 'sensors/\\+/pump'") as caught:
+        load_config(_write(tmp_path, GOOD + other))
+    assert "used by an earlier stream too" in str(caught.value)
+
+
+def test_a_setting_on_the_command_line_wins(tmp_path: Path) -> None:
+    """--set takes TOML values, and bare words as text."""
+    config = load_config(_write(tmp_path, GOOD), ("mqtt.port=8883", "mqtt.host=broker.local"))
+    assert (config.mqtt.host, config.mqtt.port) == ("broker.local", 8883)
+
+
+def test_a_secret_is_never_shown(tmp_path: Path) -> None:
+    """show-config output can be pasted into a report."""
+    secret = tmp_path / "password"
+    secret.write_text("hunter2\n", encoding="utf-8")
+    text = f'[mqtt]\nusername = "u"\npassword_file = "{secret}"\n{GOOD}'
+    config = load_config(_write(tmp_path, text))
+    assert config.password is not None
+    assert config.password.value == "hunter2"
+    assert "hunter2" not in repr(config.describe())
+    assert "hunter2" not in repr(config)
+
+
+def test_the_state_folder_of_systemd_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the unit nobody has to name it."""
+    monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edge-agent:/var/lib/other")
+    config = load_config(_write(tmp_path, GOOD.replace('state_dir = "/tmp/state"', "")))
+    assert config.agent.state_dir == "/var/lib/edge-agent"
+
+
+def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
+    """One line with the next step."""
+    with pytest.raises(ConfigError, match="give the file with --config"):
+        load_config(tmp_path / "none.toml")

@@ -1,0 +1,122 @@
+"""Payloads become columns; whatever cannot be read is told with its reason, and takes nothing else with it."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.sources.base import Delivery
+from edge_agent.sources.decode import Decoder
+from edge_agent.stream.reading import Readings, Rejection, RejectReason
+
+NOW_S = 2000.0
+
+
+def decode(*payloads: bytes, channels: tuple[str, ...] = ("p", "q")) -> tuple[Readings, list[Rejection]]:
+    items = [("a1", Delivery("sensors/a1/x", payload, 1, False)) for payload in payloads]
+    return Decoder(channels).decode(items, NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("payload", "time_s", "values"),
+    [
+        (b'{"time": 5.5, "p": 1, "q": 2}', 5.5, [1, 2]),
+        (b'{"q": 2, "other": {"deep": [1]}, "p": 1}', NOW_S, [1, 2]),
+        (b'{"time": "1970-01-01T00:00:07Z", "p": 1, "q": 2}', 7.0, [1, 2]),
+        (b'{"time": "1970-01-01T01:00:07+01:00", "p": 1, "q": 2}', 7.0, [1, 2]),
+        (b'{"time": "1970-01-01T00:00:07", "p": 1, "q": 2}', 7.0, [1, 2]),
+        (b'{"time": null, "p": 1, "q": null}', NOW_S, [1, math.nan]),
+        (b'{"p": 1}', NOW_S, [1, math.nan]),
+        (b'{"time": 3, "values": [1.5, null]}', 3.0, [1.5, math.nan]),
+    ],
+)
+def test_the_documented_forms_are_read(payload: bytes, time_s: float, values: list[float]) -> None:
+    """Times default to the arrival; missing values are NaN; other keys are ignored."""
+    found, rejections = decode(payload)
+    assert not rejections
+    assert found.times == [time_s]
+    np.testing.assert_array_equal(found.values, np.array([values], dtype=np.float32))
+
+
+def test_an_array_is_a_batch_in_its_order() -> None:
+    """Oldest first, all of one asset."""
+    found, rejections = decode(b'[{"time": 1, "p": 1, "q": 1}, {"time": 2, "values": [2, 2]}]')
+    assert not rejections
+    assert (found.assets, found.times) == (["a1", "a1"], [1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"", RejectReason.NOT_JSON),
+        (b"\xff\xfe\x00", RejectReason.NOT_JSON),
+        (b'{"p": NaN, "q": 1}', RejectReason.NOT_JSON),
+        (b'{"p": Infinity, "q": 1}', RejectReason.NOT_JSON),
+        (b'{"p": 1e999, "q": 1}', RejectReason.NOT_FINITE),
+        (b'{"p": 1e39, "q": 1}', RejectReason.NOT_FINITE),
+        (b'{"p": "1", "q": 1}', RejectReason.WRONG_TYPE),
+        (b'{"p": true, "q": 1}', RejectReason.WRONG_TYPE),
+        (b"3", RejectReason.WRONG_TYPE),
+        (b"[1, 2]", RejectReason.WRONG_TYPE),
+        (b'{"values": [1]}', RejectReason.WRONG_LENGTH),
+        (b'{"values": [1, 2, 3]}', RejectReason.WRONG_LENGTH),
+        (b"{}", RejectReason.NO_CHANNEL),
+        (b'{"time": 1, "other": 2}', RejectReason.NO_CHANNEL),
+        (b'{"values": [null, null]}', RejectReason.NO_CHANNEL),
+        (b'{"time": -1, "p": 1}', RejectReason.BAD_TIME),
+        (b'{"time": 1763700000250, "p": 1}', RejectReason.BAD_TIME),
+        (b'{"time": "yesterday", "p": 1}', RejectReason.BAD_TIME),
+        (b'{"p": 1, "x": ' + b"[" * 100_000, RejectReason.NOT_JSON),
+        (b" " * (1 << 20) + b'{"p": 1}', RejectReason.TOO_LARGE),
+    ],
+)
+def test_a_bad_message_is_rejected_and_its_neighbours_are_read(payload: bytes, reason: RejectReason) -> None:
+    """One sender's mistake costs no other reading."""
+    good = b'{"p": 1, "q": 2}'
+    found, rejections = decode(good, payload, good)
+    assert [rejection.reason for rejection in rejections] == [reason]
+    assert rejections[0].payload == payload
+    assert len(found) == 2
+
+
+def test_a_message_is_used_whole_or_not_at_all() -> None:
+    """A batch with one bad reading can be sent again without doubling the others."""
+    found, rejections = decode(b'[{"p": 1, "q": 1}, {"values": [1]}]', b'{"p": 5, "q": 5}')
+    assert [rejection.reason for rejection in rejections] == [RejectReason.WRONG_LENGTH]
+    np.testing.assert_array_equal(found.values, [[5, 5]])
+
+
+finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
+
+
+@given(st.lists(st.tuples(finite, finite), min_size=1, max_size=20), st.permutations(["p", "q", "time", "x"]))
+def test_what_a_sender_encodes_comes_back(rows: list[tuple[float, float]], order: list[str]) -> None:
+    """Round trip over the object form, with keys in any order."""
+    payloads = []
+    for number, (p, q) in enumerate(rows):
+        reading = {"p": p, "q": q, "time": float(number), "x": "ignored"}
+        payloads.append(json.dumps({key: reading[key] for key in order}).encode())
+    found, rejections = decode(*payloads)
+    assert not rejections
+    assert found.times == [float(number) for number in range(len(rows))]
+    np.testing.assert_array_equal(found.values, np.array(rows, dtype=np.float32))
+
+
+@given(st.binary(max_size=200))
+def test_no_payload_ends_the_decoder(payload: bytes) -> None:
+    """Whatever comes is a reading or a rejection, and what follows is read."""
+    found, rejections = decode(payload, b'{"p": 1, "q": 2}')
+    assert len(rejections) <= 1
+    np.testing.assert_array_equal(found.values[-1], [1, 2])
+
+
+def test_channel_names_are_free() -> None:
+    """A channel may be called what no Python field could be."""
+    found, rejections = decode(b'{"temp \xc2\xb0C": 1, "class": 2}', channels=("temp °C", "class"))
+    assert not rejections
+    np.testing.assert_array_equal(found.values, [[1, 2]])

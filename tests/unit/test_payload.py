@@ -1,0 +1,56 @@
+"""What we publish has exactly the fields of the interface."""
+
+from __future__ import annotations
+
+import json
+
+from edge_agent.mqtt.payload import AlertEvent, AlertModel, ChannelShare, encode, iso_time, printable
+
+
+def test_an_alert_event_has_the_documented_form() -> None:
+    """Other programs read these keys."""
+    event = AlertEvent(
+        id="i",
+        event="raise",
+        agent="press-7",
+        stream="shuttle",
+        asset="a1",
+        level="alarm",
+        score=7.9,
+        threshold=3.2,
+        time="2026-11-21T10:15:30.250Z",
+        since="2026-11-21T10:15:30.250Z",
+        channels=[ChannelShare(name="pressure", share=0.61, value=9.7)],
+        model=AlertModel(name="shuttle", version="1.0.0", sha256="s"),
+        provider="cpu",
+    )
+    assert json.loads(encode(event)) == {
+        "id": "i",
+        "event": "raise",
+        "agent": "press-7",
+        "stream": "shuttle",
+        "asset": "a1",
+        "level": "alarm",
+        "score": 7.9,
+        "threshold": 3.2,
+        "time": "2026-11-21T10:15:30.250Z",
+        "since": "2026-11-21T10:15:30.250Z",
+        "channels": [{"name": "pressure", "share": 0.61, "value": 9.7}],
+        "model": {"name": "shuttle", "version": "1.0.0", "sha256": "s"},
+        "provider": "cpu",
+        "delayed": False,
+    }
+    assert json.loads(encode(event.as_delayed(True)))["delayed"] is True
+
+
+def test_times_are_utc_with_milliseconds() -> None:
+    """Epoch seconds in, ISO 8601 out."""
+    assert iso_time(1763720130.25) == "2025-11-21T10:15:30.250Z"
+    assert iso_time(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_a_sample_is_short_and_never_binary() -> None:
+    """Whatever was sent can be shown on a terminal."""
+    assert printable(b'{"p": 1}') == '{"p": 1}'
+    assert printable(b"\x00\x1b[31m\xff\n") == "??[31m??"
+    assert len(printable(b"x" * 10_000)) == 121

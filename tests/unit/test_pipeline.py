@@ -1,0 +1,115 @@
+"""A stream from readings to events, with an engine that is easy to foresee."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from fakes import FakeEngine, make_manifest, readings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.stream.pipeline import Outcome, Pipeline
+from edge_agent.stream.reading import Readings
+
+
+def make_pipeline(records: list[tuple[str, bytes]] | None = None, *, window: int = 1) -> Pipeline:
+    return Pipeline(
+        agent="g1",
+        stream="pump",
+        manifest=make_manifest(channels=2, window=window),
+        engine=FakeEngine(),
+        provider="fake",
+        records=records or [],
+    )
+
+
+def test_one_episode_gives_one_raise_and_one_clear() -> None:
+    """Scores 1, 5, 4, 2.5, 1 with limits 3 and 2: raised at the second, cleared at the last."""
+    outcome = make_pipeline().process(readings([[1, 0], [5, 0], [4, 0], [2.5, 0], [1, 0]]))
+    assert [(event.event, event.time) for event in outcome.events] == [
+        ("raise", "1970-01-01T00:16:41.000Z"),
+        ("clear", "1970-01-01T00:16:44.000Z"),
+    ]
+    assert outcome.events[0].id == outcome.events[1].id
+    assert {event.since for event in outcome.events} == {"1970-01-01T00:16:41.000Z"}
+    assert outcome.scored == 5
+
+
+def test_an_event_tells_what_a_person_needs() -> None:
+    """Score and limit, the channels by share with their values, model and provider."""
+    event = make_pipeline().process(readings([[1, -3]])).events[0]
+    assert (event.agent, event.stream, event.asset, event.level) == ("g1", "pump", "a1", "alarm")
+    assert (event.score, event.threshold, event.provider, event.delayed) == (3.0, 3.0, "fake", False)
+    assert [(item.name, item.share, item.value) for item in event.channels] == [("c2", 0.75, -3.0), ("c1", 0.25, 1.0)]
+    assert event.model.name == "fake"
+
+
+def test_assets_alarm_on_their_own() -> None:
+    """One asset's alert neither raises nor clears another's."""
+    batch = Readings(["a", "b", "a", "b"], [1.0, 1.0, 2.0, 2.0], np.array([[5, 0], [0, 0], [0, 0], [5, 0]], np.float32))
+    events = make_pipeline().process(batch).events
+    assert [(event.asset, event.event) for event in events] == [("a", "raise"), ("a", "clear"), ("b", "raise")]
+
+
+def test_a_score_that_is_no_number_changes_no_alarm() -> None:
+    """It is counted instead."""
+
+    class Broken(FakeEngine):
+        def score(self, windows: np.ndarray) -> object:  # type: ignore[override]
+            scores = super().score(windows)
+            scores.score[1] = math.nan
+            return scores
+
+    pipeline = Pipeline(agent="g", stream="s", manifest=make_manifest(), engine=Broken(), provider="x")  # type: ignore[arg-type]
+    outcome = pipeline.process(readings([[5, 0], [0, 0], [5, 0]]))
+    assert [event.event for event in outcome.events] == ["raise"]
+    assert outcome.not_finite == 1
+
+
+def test_a_restart_neither_forgets_nor_repeats_an_alert() -> None:
+    """Raised before, cleared after, under one id."""
+    before = make_pipeline().process(readings([[5, 0]]))
+    after = make_pipeline(before.records).process(readings([[6, 0], [1, 0]], start_s=1001.0))
+    assert [event.event for event in after.events] == ["clear"]
+    assert after.events[0].id == before.events[0].id
+
+
+def test_an_alert_outlives_a_change_of_model() -> None:
+    """What was raised is cleared, also when another model says so; its windows are not taken over."""
+    before = make_pipeline(window=3).process(readings([[5, 0]] * 3))
+    other = Pipeline(
+        agent="g1",
+        stream="pump",
+        manifest=make_manifest(channels=1),
+        engine=FakeEngine(),
+        provider="fake",
+        records=before.records,
+    )
+    assert [event.event for event in other.process(readings([[0]], start_s=1010.0)).events] == ["clear"]
+
+
+def contents(outcomes: list[Outcome]) -> list[AlertEvent]:
+    return [event for outcome in outcomes for event in outcome.events]
+
+
+rows = st.lists(st.lists(st.integers(0, 6), min_size=2, max_size=2), min_size=1, max_size=30)
+
+
+@given(rows, st.integers(1, 4), st.lists(st.integers(1, 7), min_size=1, max_size=10))
+def test_batches_and_restarts_change_no_event(data: list[list[int]], window: int, cuts: list[int]) -> None:
+    """One batch, or many with a crash and a restart after each: the same events to the last field."""
+    whole = make_pipeline(window=window).process(readings([[float(v) for v in row] for row in data]))
+    outcomes: list[Outcome] = []
+    kept: dict[str, bytes] = {}
+    start = 0
+    for cut in [*cuts, len(data)]:
+        part = data[start : start + cut]
+        if part:
+            pipeline = make_pipeline(list(kept.items()), window=window)
+            outcome = pipeline.process(readings([[float(v) for v in row] for row in part], start_s=1000.0 + start))
+            outcomes.append(outcome)
+            kept.update(outcome.records)
+        start += cut
+    assert contents(outcomes) == contents([whole])

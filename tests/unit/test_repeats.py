@@ -1,0 +1,72 @@
+"""No message is scored twice, and none is taken for another."""
+
+from __future__ import annotations
+
+from edge_agent.sources.base import Delivery
+from edge_agent.sources.repeats import Repeats
+
+
+def delivery(payload: bytes, mid: int, *, again: bool = False) -> Delivery:
+    return Delivery("sensors/a1/x", payload, mid, again)
+
+
+def scored(*deliveries: Delivery) -> Repeats:
+    repeats = Repeats()
+    repeats.remember(list(deliveries))
+    return repeats
+
+
+def test_what_the_broker_sends_again_after_a_commit_is_known() -> None:
+    """Same identifier, same content, flagged: the acknowledgement got lost, the score did not."""
+    repeats = scored(delivery(b'{"p": 1}', 7))
+    assert repeats.unscored([delivery(b'{"p": 1}', 7, again=True)]) == []
+
+
+def test_what_the_broker_sends_again_before_a_commit_is_scored() -> None:
+    """It was taken and not committed, so it counts as never seen."""
+    again = delivery(b'{"p": 2}', 8, again=True)
+    assert scored(delivery(b'{"p": 1}', 7)).unscored([again]) == [again]
+
+
+def test_an_unchanged_value_is_a_new_reading() -> None:
+    """Equal payloads without a time, one after the other, each count; also under a reused identifier."""
+    repeats = scored(delivery(b'{"p": 1}', 7))
+    fresh = [delivery(b'{"p": 1}', 8), delivery(b'{"p": 1}', 7)]
+    assert repeats.unscored(fresh) == fresh
+
+
+def test_a_sender_that_repeats_a_timed_reading_is_seen_through() -> None:
+    """A new message for the broker, but time and values are those of a reading that was scored."""
+    timed = b'{"time": 5, "p": 1}'
+    assert scored(delivery(timed, 7)).unscored([delivery(timed, 99)]) == []
+
+
+def test_a_repetition_inside_one_batch_is_seen() -> None:
+    """The first counts."""
+    timed = b'{"time": 5, "p": 1}'
+    assert Repeats().unscored([delivery(timed, 1), delivery(timed, 2)]) == [delivery(timed, 1)]
+
+
+def test_looking_does_not_remember() -> None:
+    """Only a commit does: a batch that failed to commit comes again and has to be scored."""
+    repeats = Repeats()
+    first = delivery(b'{"time": 5, "p": 1}', 1)
+    assert repeats.unscored([first]) == [first]
+    assert repeats.unscored([first]) == [first]
+
+
+def test_a_crash_forgets_nothing() -> None:
+    """The journal's keys bring back what the broker may send again."""
+    batch = [delivery(b'{"p": 1}', 7), delivery(b'{"p": 2}', 8), delivery(b"qos 0", 0)]
+    restarted = Repeats([Repeats().packed(batch)])
+    again = [one._replace(redelivered=True) for one in batch]
+    assert restarted.unscored(again) == [again[2]]
+
+
+def test_memory_is_bounded() -> None:
+    """The oldest is forgotten first."""
+    repeats = Repeats()
+    for number in range(10_000):
+        repeats.remember([delivery(b"%d" % number, number + 1)])
+    assert repeats.unscored([delivery(b"9999", 10_000, again=True)]) == []
+    assert len(repeats.unscored([delivery(b"0", 1, again=True)])) == 1

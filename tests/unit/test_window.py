@@ -1,0 +1,113 @@
+"""Windows hold the newest readings of each asset in order, whatever the batches were."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.stream.reading import Readings
+from edge_agent.stream.window import Windows
+
+
+def push(windows: Windows, assets: list[str], rows: list[list[float]]) -> tuple[np.ndarray, list[int]]:
+    batch = Readings(assets, [0.0] * len(rows), np.array(rows, dtype=np.float32).reshape(len(rows), -1))
+    return windows.push(batch)
+
+
+def test_a_window_is_complete_with_its_last_reading() -> None:
+    """Three readings make the first window of three; each further one makes the next."""
+    windows = Windows(window=3, stride=1, channels=1)
+    found, completed_by = push(windows, ["a"] * 5, [[1], [2], [3], [4], [5]])
+    assert completed_by == [2, 3, 4]
+    np.testing.assert_array_equal(found[:, :, 0], [[1, 2, 3], [2, 3, 4], [3, 4, 5]])
+
+
+def test_a_stride_leaves_readings_between_windows() -> None:
+    """The first full window is scored, then every second reading makes one."""
+    windows = Windows(window=2, stride=2, channels=1)
+    _, completed_by = push(windows, ["a"] * 7, [[i] for i in range(7)])
+    assert completed_by == [1, 3, 5]
+
+
+def test_a_missing_value_is_held_from_the_reading_before() -> None:
+    """And an asset that never gave a channel gives no window."""
+    windows = Windows(window=1, stride=1, channels=2)
+    rows = [[1, math.nan], [math.nan, 5], [2, math.nan], [math.nan, math.nan]]
+    found, completed_by = push(windows, ["a"] * 4, rows)
+    assert completed_by == [1, 2, 3]
+    np.testing.assert_array_equal(found[:, 0, :], [[1, 5], [2, 5], [2, 5]])
+
+
+def test_assets_do_not_share_values() -> None:
+    """What one asset gave says nothing about another."""
+    windows = Windows(window=1, stride=1, channels=1)
+    _, completed_by = push(windows, ["a", "b"], [[1], [math.nan]])
+    assert completed_by == [0]
+
+
+batches = st.lists(
+    st.lists(st.tuples(st.sampled_from("abc"), st.integers(-1000, 1000)), min_size=1, max_size=12), max_size=8
+)
+
+
+@given(batches, st.integers(1, 5), st.integers(1, 3))
+def test_windows_hold_the_newest_readings_in_order(
+    given_batches: list[list[tuple[str, int]]], window: int, stride: int
+) -> None:
+    """Against a model that keeps everything: same windows, in the same order, however they were batched."""
+    windows = Windows(window=window, stride=stride, channels=1)
+    history: dict[str, list[int]] = {}
+    for batch in given_batches:
+        found, completed_by = push(windows, [asset for asset, _ in batch], [[value] for _, value in batch])
+        expected: list[list[int]] = []
+        indices: list[int] = []
+        for index, (asset, value) in enumerate(batch):
+            seen = history.setdefault(asset, [])
+            seen.append(value)
+            if len(seen) >= window and (len(seen) - window) % stride == 0:
+                expected.append(seen[-window:])
+                indices.append(index)
+        assert completed_by == indices
+        np.testing.assert_array_equal(found[:, :, 0], np.array(expected).reshape(-1, window))
+
+
+@given(batches, st.integers(1, 4))
+def test_a_restart_changes_no_window(given_batches: list[list[tuple[str, int]]], window: int) -> None:
+    """Dump and restore after every batch gives the same windows as no restart."""
+    steady = Windows(window=window, stride=1, channels=1)
+    restarted = Windows(window=window, stride=1, channels=1)
+    for batch in given_batches:
+        assets = [asset for asset, _ in batch]
+        rows = [[float(value)] for _, value in batch]
+        expected, _ = push(steady, assets, rows)
+        found, _ = push(restarted, assets, rows)
+        np.testing.assert_array_equal(found, expected)
+        fresh = Windows(window=window, stride=1, channels=1)
+        for asset in dict.fromkeys(asset for earlier in given_batches for asset, _ in earlier):
+            if asset in restarted._slots:
+                fresh.restore(asset, restarted.dump(asset))
+        restarted = fresh
+
+
+def test_rows_of_another_shape_are_not_restored() -> None:
+    """After a change of model an asset begins anew."""
+    old = Windows(window=2, stride=1, channels=3)
+    push(old, ["a"], [[1, 2, 3]])
+    new = Windows(window=2, stride=1, channels=1)
+    new.restore("a", old.dump("a"))
+    _, completed_by = push(new, ["a"], [[1]])
+    assert completed_by == []
+
+
+@pytest.mark.parametrize(("window", "partial", "kept"), [(1, False, False), (1, True, True), (3, False, True)])
+def test_only_what_a_crash_would_change_is_kept(window: int, partial: bool, kept: bool) -> None:
+    """A stream of whole readings without windows costs the journal nothing."""
+    windows = Windows(window=window, stride=1, channels=2)
+    push(windows, ["a"], [[1, 2]])
+    if partial:
+        push(windows, ["a"], [[1, math.nan]])
+    assert windows.must_keep("a") is kept

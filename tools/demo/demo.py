@@ -1,0 +1,287 @@
+"""The main job, end to end, on real sensor data: `make demo`.
+
+Trains two detectors, quantizes and packs them, starts an embedded broker and the agent as processes of their own,
+replays the data, shows the alerts as they come, and holds them against what is known about the data. Nothing is
+simulated but the sensors, whose recorded readings are replayed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_agent.bundle import open_bundle
+from edge_agent.mqtt.payload import AlertEvent
+from edgetool.data import read_sensor_data
+
+sys.path.insert(0, str(Path(__file__).parent))
+from truth import RowsFound, StretchesFound, episodes, judge_rows, judge_stretches
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build" / "demo"
+AGENT = "demo"
+MODELS = ("shuttle", "water_flow")
+WATER_FLOW_STRETCHES = ((94, 110), (211, 223), (329, 329), (872, 887))
+"""Rows of `datasets.WaterFlow` where the flow is broken, seen in the data: its source marks none."""
+MAX_FALSE_ALERTS = 2
+MIN_FOUND = 0.9
+MAX_FALSE_ROWS = 0.01
+LOSS_TIMEOUT_S = 60.0
+
+CONFIG = """\
+[agent]
+id = "{agent}"
+state_dir = "{state_dir}"
+health_interval_s = 0.5
+
+[mqtt]
+host = "127.0.0.1"
+port = {port}
+
+[engine]
+provider = "auto"
+threads = 1
+{streams}"""
+STREAM = """
+[[stream]]
+name = "{name}"
+bundle = "{bundle}"
+topic = "sensors/+/{name}"
+qos = 1
+"""
+
+
+class Listener:
+    """The demo's own subscriber: keeps every alert, the latest health and the latest status."""
+
+    def __init__(self, port: int) -> None:
+        self.events: list[AlertEvent] = []
+        self.health: dict[str, Any] = {}
+        self.status: dict[str, Any] = {}
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = lambda client, *_: client.subscribe(f"edge/{AGENT}/#", qos=1)
+        self._client.on_message = self._on_message
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        kind = message.topic.split("/")[2]
+        if kind == "alerts":
+            self.events.append(msgspec.json.decode(message.payload, type=AlertEvent))
+        elif kind == "health":
+            self.health = json.loads(message.payload)
+        elif kind == "status":
+            self.status = json.loads(message.payload)
+
+    def close(self) -> None:
+        """Leave the broker."""
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def main() -> int:
+    """Run the demo; gives the exit code."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    print("== 1. train ==", flush=True)
+    for name in MODELS:
+        run(sys.executable, str(ROOT / "models" / name / "train.py"), str(BUILD / name))
+    print("\n== 2. quantize and pack ==", flush=True)
+    for name in MODELS:
+        make_bundle(name)
+    with ExitStack() as stack:
+        print("\n== 3. broker, agent, replay ==", flush=True)
+        port = free_port()
+        stack.enter_context(process("broker", sys.executable, str(ROOT / "tools" / "demo" / "broker.py"), str(port)))
+        wait_for_port(port)
+        listener = Listener(port)
+        stack.callback(listener.close)
+        config = write_config(port)
+        print(f"broker on 127.0.0.1:{port}; agent with {config.relative_to(ROOT)}", flush=True)
+        agent = stack.enter_context(process("agent", tool("edge-agent"), "run", "--config", str(config)))
+        wait_until(lambda: listener.status.get("state") == "online" or agent.poll() is not None, "the agent", 60)
+        watcher = stack.enter_context(process("watch", tool("edgetool"), "watch", "--port", str(port), shown=True))
+        time.sleep(1.0)  # a subscriber has no way to tell others that it listens
+        sent, seconds = replay_all(port)
+        all_scored = wait_until_scored(listener, agent, sent)
+        watcher.terminate()
+        watcher.wait()
+    return summarize(listener, sent, seconds, all_scored)
+
+
+def make_bundle(name: str) -> None:
+    """Quantize and pack one trained model, with the commands a user would type."""
+    folder = BUILD / name
+    model, small, normal = folder / f"{name}.onnx", folder / f"{name}.float16.onnx", folder / "normal.csv"
+    run(tool("edgetool"), "quantize", str(model), "-o", str(small), "--data", str(normal))
+    bundle = folder / f"{name}-1.0.0.edge"
+    run(tool("edgetool"), "pack", str(small), "--reference", str(model), "--data", str(normal), "-o", str(bundle))
+
+
+def write_config(port: int) -> Path:
+    """A real `agent.toml` with a fresh state folder, so that an earlier demo has no say in this one."""
+    state_dir = BUILD / f"state-{os.getpid()}"
+    streams = "".join(STREAM.format(name=name, bundle=BUILD / name / f"{name}-1.0.0.edge") for name in MODELS)
+    config = BUILD / "agent.toml"
+    config.write_text(CONFIG.format(agent=AGENT, state_dir=state_dir, port=port, streams=streams), encoding="utf-8")
+    return config
+
+
+def replay_all(port: int) -> tuple[dict[str, int], float]:
+    """Replay every stream at once; gives the readings sent for each and the time it took."""
+    started = time.monotonic()
+    senders = {
+        name: subprocess.Popen(
+            [
+                *(tool("edgetool"), "replay", str(BUILD / name / "replay.csv"), "--json"),
+                *("--topic", f"sensors/{{asset}}/{name}", "--port", str(port), "--rate", "max"),
+            ],
+            stdout=subprocess.PIPE,
+        )
+        for name in MODELS
+    }
+    reports = {name: sender.communicate()[0] for name, sender in senders.items()}
+    for name, sender in senders.items():
+        if sender.returncode != 0:
+            sys.exit(f"replay of {name} failed with exit code {sender.returncode}")
+    return {name: json.loads(report)["readings"] for name, report in reports.items()}, time.monotonic() - started
+
+
+def wait_until_scored(listener: Listener, agent: subprocess.Popen[bytes], sent: dict[str, int]) -> bool:
+    """Whether the agent scored every reading and the broker took every event, before time ran out."""
+
+    def is_done() -> bool:
+        health = listener.health
+        if not health or agent.poll() is not None:
+            return agent.poll() is not None
+        streams = health["streams"]
+        events = sum(streams[name]["raised"] + streams[name]["cleared"] for name in sent)
+        return (
+            all(streams[name]["readings"] >= sent[name] for name in sent)
+            and health["queue_depth"] == 0
+            and len(listener.events) >= events
+        )
+
+    with suppress(TimeoutError):
+        wait_until(is_done, "the agent to score everything", LOSS_TIMEOUT_S)
+        return agent.poll() is None
+    return False
+
+
+def summarize(listener: Listener, sent: dict[str, int], seconds: float, all_scored: bool) -> int:
+    """Print what happened; 0 when everything is as promised."""
+    print("\n== 4. summary ==")
+    streams = listener.health.get("streams", {})
+    failures = [] if all_scored else ["the agent did not finish in time"]
+    for name in MODELS:
+        lane = streams[name]
+        window = open_bundle(BUILD / name / f"{name}-1.0.0.edge").manifest.window
+        scored_limit = sent[name] - (window - 1)
+        print(f"{name}: {sent[name]} readings sent, {lane['readings']} taken, {lane['scored']} scored", end="")
+        print(f" (a window of {window} starts with the {window}th reading)" if window > 1 else "")
+        print(f"  alerts: {lane['raised']} raised, {lane['cleared']} cleared")
+        print(f"  provider: {lane['provider']} ({lane['provider_reason']})")
+        if lane["readings"] != sent[name] or lane["scored"] != scored_limit:
+            failures.append(f"{name}: {sent[name]} readings sent, {lane['scored']} of {scored_limit} windows scored")
+        found, problems = judge(name, [event for event in listener.events if event.stream == name], window)
+        print(f"  {found}")
+        failures += problems
+    total = sum(sent.values())
+    print(f"{total} readings in {seconds:.1f} s: {total / seconds:.0f} per second through the embedded broker")
+    for failure in failures:
+        print(f"FAILED: {failure}")
+    print("demo: failed" if failures else "demo: everything sent was scored, and what was to be found was found")
+    return 1 if failures else 0
+
+
+def judge(name: str, events: list[AlertEvent], window: int) -> tuple[str, list[str]]:
+    """What was found of the truth about one stream, in words, and what is short of the promise."""
+    data = read_sensor_data(BUILD / name / "replay.csv")
+    assert data.times is not None
+    found: RowsFound | StretchesFound
+    if data.labels is not None:
+        found = judge_rows(episodes(events), data.times, data.labels)
+        return _judge_rows_in_words(found)
+    found = judge_stretches(episodes(events), data.times, WATER_FLOW_STRETCHES, window)
+    text = f"truth: {found.found} of {found.stretches} broken stretches alerted, {found.false_alerts} false alerts"
+    good = found.found == found.stretches and found.false_alerts <= MAX_FALSE_ALERTS
+    return text, [] if good else [f"{name}: {text}"]
+
+
+def _judge_rows_in_words(found: RowsFound) -> tuple[str, list[str]]:
+    share, false = found.found / found.anomalous, found.false_alarms / found.normal
+    text = (
+        f"truth: {found.found} of {found.anomalous} anomalous rows found ({share:.1%}), "
+        f"{found.false_alarms} of {found.normal} normal rows alarmed ({false:.2%})"
+    )
+    return text, [] if share >= MIN_FOUND and false <= MAX_FALSE_ROWS else [text]
+
+
+def tool(name: str) -> str:
+    """One of our programs, from the environment that runs this."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def run(*command: str) -> None:
+    """Run a command to its end; its output is the demo's."""
+    done = subprocess.run(command, check=False)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(command)} failed with exit code {done.returncode}")
+
+
+@contextmanager
+def process(name: str, *command: str, shown: bool = False) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block. Its log goes to build/demo/NAME.log; `shown` lets its output through."""
+    with (BUILD / f"{name}.log").open("wb") as log:
+        child = subprocess.Popen(command, stdout=None if shown else log, stderr=log)
+        try:
+            yield child
+        finally:
+            child.terminate()
+            try:
+                child.wait(timeout=15)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def wait_for_port(port: int) -> None:
+    """Until something listens."""
+
+    def is_open() -> bool:
+        with socket.socket() as sock:
+            return sock.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(is_open, f"port {port}", 20)
+
+
+def wait_until(condition: Any, what: str, timeout_s: float) -> None:
+    """Poll until true; TimeoutError names what was waited for."""
+    limit = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > limit:
+            raise TimeoutError(f"waited {timeout_s:.0f} s for {what}; see {BUILD}")
+        threading.Event().wait(0.1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""What a user can choose between. Here, and not beside the code, because the command line must start without onnx."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["HigherIs", "Precision"]
+
+
+class Precision(StrEnum):
+    """What weights can be quantized to."""
+
+    FLOAT16 = "float16"
+
+
+class HigherIs(StrEnum):
+    """Which way a model's own score points."""
+
+    AUTO = "auto"
+    """Anomalous, unless the model also answers -1 and 1, as scikit-learn's detectors do."""
+    ANOMALOUS = "anomalous"
+    NORMAL = "normal"

@@ -1,0 +1,33 @@
+"""The `edgetool` command. The one place on the host that turns an EdgeError into an exit code."""
+
+from __future__ import annotations
+
+import sys
+
+from edge_agent.errors import EdgeError
+from edgetool.extras import require
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0, 2 for wrong usage, or that of the EdgeError that ended it. A bug leaves with its traceback
+        and exit code 1.
+    """
+    try:
+        require("typer", extra="host")
+        from edgetool.commands import run
+
+        return run(arguments)
+    except EdgeError as exc:
+        print(f"edgetool: {exc}", file=sys.stderr)
+        return exc.exit_code
+    except BrokenPipeError:
+        return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""ONNX files: read with their external data, and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+
+from edge_agent.errors import ConversionError
+
+__all__ = ["graphs_of", "load_model", "nodes_of", "stored_precision", "write_atomically"]
+
+
+def load_model(path: Path) -> onnx.ModelProto:
+    """Read a model.
+
+    Raises:
+        ConversionError: it is missing, or no ONNX model.
+    """
+    try:
+        model = onnx.load(path)
+    except FileNotFoundError as exc:
+        raise ConversionError(f"{path}: no such file ({exc.filename or exc})") from exc
+    # A damaged protobuf raises DecodeError, which has no import path that stays between versions.
+    except Exception as exc:
+        raise ConversionError(f"{path}: is not an ONNX model ({exc})") from exc
+    if not model.graph.output:
+        raise ConversionError(f"{path}: is not an ONNX model (it has no graph outputs)")
+    return model
+
+
+def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    """A graph and all graphs inside its nodes (If, Loop, Scan), outermost first."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from graphs_of(inner)
+
+
+def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """All nodes of a graph and of the graphs inside it."""
+    for inner in graphs_of(graph):
+        yield from inner.node
+
+
+def stored_precision(model: onnx.ModelProto) -> str:
+    """The smallest float or quantized type that weights are stored in: `int8`, `float16` or `float32`."""
+    kinds = {tensor.data_type for graph in graphs_of(model.graph) for tensor in graph.initializer}
+    kinds |= {
+        attribute.t.data_type
+        for node in nodes_of(model.graph)
+        for attribute in node.attribute
+        if attribute.HasField("t")
+    }
+    if kinds & {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}:
+        return "int8"
+    return "float16" if onnx.TensorProto.FLOAT16 in kinds else "float32"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its target and rename it, so that nobody ever sees half of it.
+
+    Raises:
+        ConversionError: the folder cannot be written.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as exc:
+        raise ConversionError(f"{path}: cannot be written ({exc.strerror})") from exc
+    beside = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        # mkstemp makes files that only we can read; a model is for others too.
+        beside.chmod(0o644)
+        beside.replace(path)
+    except OSError as exc:
+        beside.unlink(missing_ok=True)
+        raise ConversionError(f"{path}: cannot be written ({exc.strerror})") from exc

@@ -1,0 +1,365 @@
+"""`edgetool pack`: a model and normal readings become a bundle that proves itself on every device."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import time
+import zipfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+
+from edge_agent.bundle import (
+    FORMAT,
+    RESERVED_CHANNELS,
+    Calibration,
+    Channel,
+    GoldenPart,
+    Manifest,
+    ModelPart,
+    Threshold,
+    golden_deviation,
+    open_bundle,
+)
+from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
+from edge_agent.stream.reading import FloatArray
+from edgetool.calibration import calibrate
+from edgetool.canonical import Head, choose_head, feed_readings, finish, is_canonical, note_types, with_all_outputs
+from edgetool.choices import HigherIs
+from edgetool.data import SensorData, complete_windows, read_sensor_data
+from edgetool.onnx_file import load_model, stored_precision, write_atomically
+from edgetool.runner import Sample, run_model
+
+__all__ = ["PackReport", "pack", "parse_channels"]
+
+_GOLDEN_NORMAL = 48
+_GOLDEN_ODD = 16
+_BATCH = 1024
+_MAX_DEVIATION = 0.05
+_NAME_VERSION = re.compile(r"(?P<name>[^/+#\s]{1,64}?)-(?P<version>\d[^/+#\s-]{0,62})\.edge")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PackReport:
+    """What `pack` made."""
+
+    bundle: Path
+    manifest: Manifest
+    size_bytes: int
+    score_from: str
+    """How the score is made, in words."""
+    rows_used: int
+    rows_labelled: int
+    """Rows left out because the data call them anomalies."""
+    verdicts_changed: int
+    """Calibration windows that reach the alarm limit with the packed model and not with its reference, or reversed."""
+    deviation: float
+    """Of the packed model from the float32 reference on the golden vectors (`golden_deviation`)."""
+    seconds: float
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        return {
+            "bundle": str(self.bundle),
+            "size_bytes": self.size_bytes,
+            "score_from": self.score_from,
+            "rows_used": self.rows_used,
+            "rows_labelled": self.rows_labelled,
+            "verdicts_changed": self.verdicts_changed,
+            "deviation": self.deviation,
+            "seconds": round(self.seconds, 3),
+            "manifest": msgspec.to_builtins(self.manifest),
+        }
+
+
+def parse_channels(text: str) -> tuple[tuple[str, str], ...]:
+    """`pressure:bar,flow:l/s` as (name, unit) pairs; the unit may be missing.
+
+    Raises:
+        UsageError: a name is empty, used twice, or means something else in a reading.
+    """
+    pairs = tuple((name.strip(), unit.strip()) for name, _, unit in (part.partition(":") for part in text.split(",")))
+    names = [name for name, _ in pairs]
+    if "" in names or len(set(names)) < len(names):
+        raise UsageError(f"--channels {text!r}: expected different names, such as pressure:bar,flow:l/s")
+    for name in names:
+        if name in RESERVED_CHANNELS:
+            raise UsageError(f"--channels: {name!r} cannot be a channel, a reading uses that key for something else")
+    return pairs
+
+
+def pack(
+    model: Path,
+    output: Path | None = None,
+    *,
+    data: Path,
+    channels: str | None = None,
+    window: int | None = None,
+    stride: int = 1,
+    false_alarm_rate: float = 0.001,
+    reference: Path | None = None,
+    score_output: str | None = None,
+    higher_is: HigherIs = HigherIs.AUTO,
+    tolerance: float = 0.01,
+) -> PackReport:
+    """Make a bundle.
+
+    Args:
+        model: the ONNX file.
+        output: `NAME-VERSION.edge`; after the model's name, version 1.0.0, when not given.
+        data: normal rows that the model was not trained on; rows with label 1 are left out.
+        channels: names and units, as `parse_channels` reads them; the data's columns when not given.
+        window: rows in a window; what the model's input says, or 1, when not given.
+        stride: readings from one window to the next.
+        false_alarm_rate: share of normal windows that may reach the alarm limit.
+        reference: the float32 model that golden scores are made with; `model` when not given.
+        score_output: the output to take.
+        higher_is: which way that output points when it is a score.
+        tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
+            deviation from its reference where that is more.
+
+    Raises:
+        ConversionError: the model cannot be made canonical, or does not run.
+        AccuracyError: the model's scores are further from its reference's than 5 %.
+        DataError: the data cannot be read or are too few.
+        UsageError: the file name or the channels cannot be meant.
+    """
+    started = time.monotonic()
+    if not 0 < false_alarm_rate < 0.5:
+        raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
+    output = output or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
+    name, version = _name_version(output)
+    pairs = parse_channels(channels) if channels else ()
+    rows = read_sensor_data(data, tuple(channel for channel, _ in pairs))
+    normal = rows if rows.labels is None else rows.where(rows.labels == 0)
+    detector = _Detector(reference or model, normal, window, stride, score_output, higher_is)
+    packed = detector.model if reference is None else detector.same_for(model)
+    scores = detector.scores(packed, detector.windows)
+    threshold, calibration = calibrate(scores, false_alarm_rate)
+    expected = scores if reference is None else detector.scores(detector.model, detector.windows)
+    readings = _golden_readings(detector.windows, expected)
+    golden = detector.scores(detector.model, readings)
+    deviation = golden_deviation(detector.scores(packed, readings), golden)
+    _check_deviation(packed, detector, readings, golden, deviation)
+    # A provider has to meet the float32 scores with the packed model, whose own distance from them is part of that.
+    tolerance = max(tolerance, 2 * deviation)
+    manifest = _write(
+        output,
+        packed,
+        readings,
+        golden,
+        tolerance,
+        name=name,
+        version=version,
+        channels=_describe_channels(normal, dict(pairs)),
+        window=detector.window,
+        stride=stride,
+        threshold=threshold,
+        calibration=calibration,
+    )
+    open_bundle(output)
+    return PackReport(
+        bundle=output,
+        manifest=manifest,
+        size_bytes=output.stat().st_size,
+        score_from=detector.score_from,
+        rows_used=len(normal),
+        rows_labelled=len(rows) - len(normal),
+        verdicts_changed=int(np.count_nonzero((scores >= threshold.alarm) != (expected >= threshold.alarm))),
+        deviation=deviation,
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Detector:
+    """A model made canonical on normal readings, with the windows it was tried on."""
+
+    def __init__(
+        self,
+        path: Path,
+        normal: SensorData,
+        window: int | None,
+        stride: int,
+        score_output: str | None,
+        higher_is: HigherIs,
+    ) -> None:
+        self._path = path
+        self._asked_window = window
+        self._channels = len(normal.channels)
+        self._head: Head | None = None
+        model = load_model(path)
+        if is_canonical(model):
+            self.score_from = "the model is canonical already"
+            self.window = _canonical_window(path, model, self._channels, window)
+        else:
+            self.window = feed_readings(model, channels=self._channels, window=window)
+        self.windows = complete_windows(normal, window=self.window, stride=stride)
+        if not len(self.windows):
+            raise DataError(f"{normal.path}: {len(normal)} normal rows complete no window of {self.window}")
+        if not is_canonical(model):
+            answers = _run(path, model, self.windows)
+            self._head = choose_head(answers, self.windows, output=score_output, higher_is=higher_is)
+            self.score_from = _in_words(self._head)
+            finish(model, self._head, window=self.window, channels=self._channels)
+        self._note_types(model)
+        self.model = model.SerializeToString()
+
+    def same_for(self, path: Path) -> bytes:
+        """Another form of the same model made canonical in the same way."""
+        model = load_model(path)
+        if self._head is not None:
+            feed_readings(model, channels=self._channels, window=self._asked_window)
+            finish(model, self._head, window=self.window, channels=self._channels)
+        self._note_types(model)
+        return bytes(model.SerializeToString())
+
+    def _note_types(self, model: onnx.ModelProto) -> None:
+        note_types(model, _run(self._path, with_all_outputs(model), self.windows[:2]))
+
+    def scores(self, model: bytes, windows: FloatArray) -> FloatArray:
+        """The scores of a canonical model, shape (n,)."""
+        score = _run_bytes(self._path, model, windows)["score"]
+        if score.shape != (len(windows),):
+            raise ConversionError(
+                f"{self._path}: score has shape {score.shape} for {len(windows)} windows; the model fixes its batch"
+            )
+        return score.astype(np.float32)
+
+
+def _run(path: Path, model: onnx.ModelProto, windows: FloatArray) -> Sample:
+    return _run_bytes(path, model.SerializeToString(), windows)
+
+
+def _run_bytes(path: Path, model: bytes, windows: FloatArray) -> Sample:
+    """All outputs for all windows, run in batches and put together."""
+    samples: list[Sample] = [{"readings": windows[i : i + _BATCH]} for i in range(0, len(windows), _BATCH)]
+    try:
+        parts = run_model(model, samples)
+    except ConversionError as exc:
+        raise ConversionError(f"{path}: does not run on windows of {windows.shape[1:]}: {exc}") from exc
+    return {
+        name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 and values.ndim else values
+        for name, values in parts[0].items()
+    }
+
+
+def _canonical_window(path: Path, model: onnx.ModelProto, channels: int, asked: int | None) -> int:
+    dims = next(v for v in model.graph.input if v.name == "readings").type.tensor_type.shape.dim
+    if dims[2].dim_value not in (0, channels):
+        raise ConversionError(f"{path}: readings has {dims[2].dim_value} channels, the data have {channels}")
+    window = dims[1].dim_value or asked
+    if not window:
+        raise ConversionError(f"{path}: readings leaves the window open; give it with --window")
+    if asked and asked != window:
+        raise ConversionError(f"{path}: readings has a window of {window}, --window says {asked}")
+    return int(window)
+
+
+def _in_words(head: Head) -> str:
+    if head.scale is None:
+        turned = ", sign changed so that higher is more anomalous" if head.flipped else ""
+        return f"output {head.output!r}{turned}"
+    return f"squared error of the reconstruction {head.output!r}, each channel in units of its usual error"
+
+
+def _golden_readings(windows: FloatArray, scores: FloatArray) -> FloatArray:
+    """Normal windows over the whole range of scores, and windows far from normal, where alerts are decided."""
+    order = np.argsort(scores, kind="stable")
+    picks = np.unique(np.linspace(0, len(order) - 1, min(_GOLDEN_NORMAL, len(order))).astype(int))
+    normal = windows[order[picks]]
+    rng = np.random.default_rng(0)
+    odd = windows[rng.integers(0, len(windows), _GOLDEN_ODD)].copy()
+    spread = windows.reshape(-1, windows.shape[2]).std(axis=0)
+    # One channel of each leaves its range by 2 to 20 times its spread.
+    for number, window in enumerate(odd):
+        window[:, number % windows.shape[2]] += rng.uniform(2, 20) * spread[number % windows.shape[2]]
+    return np.concatenate([normal, odd]).astype(np.float32)
+
+
+def _check_deviation(
+    packed: bytes, detector: _Detector, readings: FloatArray, golden: FloatArray, deviation: float
+) -> None:
+    alone = np.concatenate([detector.scores(packed, readings[i : i + 1]) for i in range(4)])
+    batch_deviation = golden_deviation(alone, golden[:4])
+    if not batch_deviation <= max(1e-3, deviation):
+        raise ConversionError(
+            f"the model scores a window differently in a batch than alone (off by {batch_deviation:.3g}); "
+            "export it with a free batch size"
+        )
+    if not deviation <= _MAX_DEVIATION:
+        raise AccuracyError(
+            f"the model's scores are off by {deviation:.3g} of its reference's, at most {_MAX_DEVIATION:g} is allowed; "
+            "quantize it less, or pack the float32 model"
+        )
+
+
+def _describe_channels(data: SensorData, units: dict[str, str]) -> tuple[Channel, ...]:
+    return tuple(
+        Channel(
+            name=name,
+            unit=units.get(name, ""),
+            min=float(np.nanmin(data.values[:, column])),
+            max=float(np.nanmax(data.values[:, column])),
+        )
+        for column, name in enumerate(data.channels)
+    )
+
+
+def _name_version(output: Path) -> tuple[str, str]:
+    match = _NAME_VERSION.fullmatch(output.name)
+    if match is None:
+        raise UsageError(f"{output}: expected a name like shuttle-1.0.0.edge")
+    return match["name"], match["version"]
+
+
+def _write(
+    output: Path,
+    model: bytes,
+    readings: FloatArray,
+    golden: FloatArray,
+    tolerance: float,
+    *,
+    name: str,
+    version: str,
+    channels: tuple[Channel, ...],
+    window: int,
+    stride: int,
+    threshold: Threshold,
+    calibration: Calibration,
+) -> Manifest:
+    arrays = io.BytesIO()
+    np.savez(arrays, allow_pickle=False, readings=readings, score=golden)
+    vectors = arrays.getvalue()
+    manifest = Manifest(
+        format=FORMAT,
+        name=name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        model=ModelPart(
+            file="model.onnx",
+            sha256=hashlib.sha256(model).hexdigest(),
+            precision=stored_precision(onnx.load_from_string(model)),
+            size_bytes=len(model),
+        ),
+        golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(vectors).hexdigest(), tolerance=tolerance),
+        channels=channels,
+        window=window,
+        stride=stride,
+        threshold=threshold,
+        calibration=calibration,
+    )
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
+        text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+        for member, content in (("manifest.json", text), ("model.onnx", model), ("golden.npz", vectors)):
+            bundle.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED)
+    write_atomically(output, archive.getvalue())
+    return manifest

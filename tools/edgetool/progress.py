@@ -1,0 +1,49 @@
+"""What a person sees while something takes long: on stderr, and only on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+__all__ = ["Advance", "console", "counted", "working"]
+
+
+class Advance:
+    """Moves a bar on."""
+
+    def __init__(self, progress: Progress, total: int, text: str) -> None:
+        self._progress = progress
+        self._task = progress.add_task(text, total=total)
+
+    def __call__(self, steps: int = 1) -> None:
+        """So many more are done."""
+        self._progress.advance(self._task, steps)
+
+
+def console() -> Console:
+    """The terminal behind stderr; results go to stdout, so that they can be piped."""
+    return Console(stderr=True)
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show that something is going on."""
+    with console().status(text):
+        yield
+
+
+@contextmanager
+def counted(text: str, total: int) -> Iterator[Advance]:
+    """Show how far something has come."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console(), transient=True) as progress:
+        yield Advance(progress, total, text)

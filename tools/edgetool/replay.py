@@ -1,0 +1,126 @@
+"""`edgetool replay`: publishes the rows of a data file as readings, at a chosen rate."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_agent.errors import BrokerError, UsageError
+from edgetool.broker import BrokerAddress, connected
+from edgetool.data import DEFAULT_ASSET, SensorData, read_sensor_data
+from edgetool.progress import counted
+
+__all__ = ["ReplayReport", "replay"]
+
+_UNACKNOWLEDGED = 100
+"""Readings on their way: enough to keep a broker busy, and a file is never all in memory twice."""
+_STALLED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What was sent."""
+
+    file: Path
+    readings: int
+    acknowledged: int
+    """By the broker; at QoS 0, written to its socket."""
+    seconds: float
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        return {
+            "file": str(self.file),
+            "readings": self.readings,
+            "acknowledged": self.acknowledged,
+            "seconds": round(self.seconds, 3),
+            "readings_per_s": round(self.readings / max(self.seconds, 1e-9), 1),
+        }
+
+
+def replay(
+    file: Path,
+    topic: str,
+    *,
+    broker: BrokerAddress | None = None,
+    rate_hz: float | None = None,
+    qos: int = 1,
+    asset: str = DEFAULT_ASSET,
+) -> ReplayReport:
+    """Publish a file's rows in order, one JSON object each, and wait until the broker has them.
+
+    Args:
+        file: a sensor data file.
+        topic: `{asset}` in it becomes the row's asset.
+        broker: where to; the local one when not given.
+        rate_hz: readings per second; None sends as fast as the broker takes them.
+        qos: 0 or 1.
+        asset: for rows of a file without an asset column.
+
+    Raises:
+        DataError: the file cannot be read.
+        BrokerError: the broker cannot be reached, or takes nothing for a minute.
+        UsageError: the topic has a wildcard, or assets in the file and no place for them in the topic.
+    """
+    data = read_sensor_data(file)
+    topics = _topics(data, topic, asset)
+    window = _Window()
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.max_inflight_messages_set(_UNACKNOWLEDGED)
+    client.on_publish = window.on_publish
+    with connected(broker or BrokerAddress(), client), counted(f"replaying {file.name}", len(data)) as advance:
+        started = time.monotonic()
+        for row in range(len(data)):
+            if rate_hz is not None:
+                time.sleep(max(0.0, started + row / rate_hz - time.monotonic()))
+            window.enter()
+            client.publish(topics[row], _payload(data, row), qos=qos)
+            advance()
+        window.drain()
+        seconds = time.monotonic() - started
+    return ReplayReport(file=file, readings=len(data), acknowledged=window.acknowledged, seconds=seconds)
+
+
+class _Window:
+    """Bounds how many messages wait for the broker."""
+
+    def __init__(self) -> None:
+        self._room = threading.Semaphore(_UNACKNOWLEDGED)
+        self.acknowledged = 0
+
+    def on_publish(self, *_: Any) -> None:
+        """On the paho thread, when the broker has a message."""
+        self.acknowledged += 1
+        self._room.release()
+
+    def enter(self) -> None:
+        if not self._room.acquire(timeout=_STALLED_S):
+            raise BrokerError(f"the broker has acknowledged nothing for {_STALLED_S:.0f} s; is it still running?")
+
+    def drain(self) -> None:
+        for _ in range(_UNACKNOWLEDGED):
+            self.enter()
+
+
+def _topics(data: SensorData, topic: str, asset: str) -> list[str]:
+    if "+" in topic or "#" in topic:
+        raise UsageError(f"--topic {topic!r}: a message cannot go to a wildcard; write {{asset}} for the asset")
+    assets = data.assets or (asset,) * len(data)
+    if data.assets is not None and len(set(assets)) > 1 and "{asset}" not in topic:
+        raise UsageError(f"--topic {topic!r}: {data.path} has {len(set(assets))} assets; write {{asset}} for the asset")
+    return [topic.replace("{asset}", name) for name in assets]
+
+
+def _payload(data: SensorData, row: int) -> bytes:
+    reading: dict[str, float | None] = {} if data.times is None else {"time": float(data.times[row])}
+    for name, value in zip(data.channels, data.values[row].tolist(), strict=True):
+        reading[name] = None if np.isnan(value) else value
+    return msgspec.json.encode(reading)

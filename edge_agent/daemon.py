@@ -181,11 +181,11 @@ class Daemon:
         if self._notifier.watchdog_interval_s is not None:
             dues.append(self._watchdog_due_mono_s)
         timeout_s = 0.0 if self._client.has_backlog() else max(0.0, min(dues) - time.monotonic())
-        connection = self._client.socket()
-        readers = [self._wake_in] if connection is None else [self._wake_in, connection]
+        wake, connection = self._wake_in.fileno(), self._client.fileno()
+        readers = [wake] if connection is None else [wake, connection]
         writers = [connection] if connection is not None and self._client.wants_write() else []
         ready, _, _ = select.select(readers, writers, [], timeout_s)
-        if self._wake_in in ready:
+        if wake in ready:
             self._wake_in.recv(4096)
 
     def _step(self) -> None:
@@ -216,7 +216,7 @@ class Daemon:
             for rejection in rejections:
                 self._reject(lane.counters, lane.name, rejection)
         self._journal.commit(commit)
-        self._repeats.remember(fresh)
+        self._repeats.remember(fresh, commit.delivered)
         self._source.ack(deliveries)
         if commit.events:
             self._publisher.events_added()

@@ -1,8 +1,9 @@
 """The connection to the broker. The only module that imports paho, and the place that knows its corners.
 
-The daemon's loop drives paho through its public `loop_read`, `loop_write` and `loop_misc`; only connecting, which
-blocks on DNS, TCP and TLS, happens in a short-lived thread. A paho client object lives for one connection: what has
-to survive a lost one lives in the journal and in the broker's session, not in paho's queues.
+The daemon's loop drives paho through its public `loop_read`, `loop_write` and `loop_misc`, on a socket that takes the
+readings out first (wire.py). Only connecting, which blocks on DNS, TCP and TLS, happens in a short-lived thread. A paho
+client object lives for one connection: what has to survive a lost one lives in the journal and in the broker's session,
+not in paho's queues.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import logging
 import random
 import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -22,6 +22,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 from edge_agent.config import MqttSection, Secret
+from edge_agent.mqtt.wire import WireSocket
 from edge_agent.sources.base import Delivery
 
 __all__ = ["ClientState", "Message", "MqttClient"]
@@ -34,6 +35,7 @@ _CONNECT_TIMEOUT_S = 10.0
 _MISC_INTERVAL_S = 1.0
 _GOODBYE_LIMIT_S = 2.0
 _IN_FLIGHT_LIMIT = 100
+_READ_AT_GOODBYE = 1000
 
 
 class ClientState(StrEnum):
@@ -54,6 +56,17 @@ class Message:
     payload: bytes
     qos: int = 0
     retain: bool = False
+
+
+class _Paho(paho.Client):
+    """paho's client on a socket of ours."""
+
+    wire: WireSocket | None = None
+
+    # paho 2.2 has no public way to give it a socket; this one method makes every socket it uses.
+    def _create_socket(self) -> Any:
+        self.wire = WireSocket(super()._create_socket())  # type: ignore[arg-type]
+        return self.wire
 
 
 class MqttClient:
@@ -94,30 +107,30 @@ class MqttClient:
         """Name of the present or last connection."""
         self.connects = 0
         self.last_error = ""
-        self._paho: paho.Client | None = None
-        self._inbox: list[Delivery] = []
+        self._paho: _Paho | None = None
+        self._wire: WireSocket | None = None
+        self._backlog = False
+        self._answer_limit_mono_s = 0.0
         self._published: list[int] = []
         self._in_flight: set[int] = set()
         self._failures = 0
         self._lost_reason: str | None = None
-        self._opened: tuple[paho.Client, str | None] | None = None
+        self._opened: tuple[_Paho, str | None] | None = None
         self._due_mono_s = 0.0
 
     # What the loop waits for ------------------------------------------------------------------------------------
 
-    def socket(self) -> socket.socket | None:
+    def fileno(self) -> int | None:
         """What the loop waits on; None when there is no connection."""
-        if self._paho is None or self.state is ClientState.WAITING:
-            return None
-        return self._paho.socket()  # type: ignore[return-value]  # a websocket wrapper also has fileno()
+        return None if self._wire is None else int(self._wire.fileno())
 
     def wants_write(self) -> bool:
         """Whether the loop has to wait until the socket takes more."""
-        return self.socket() is not None and self._paho is not None and self._paho.want_write()
+        return self._wire is not None and self._wire.has_unsent
 
     def has_backlog(self) -> bool:
-        """Messages are here already, so the loop must not wait."""
-        return bool(self._inbox)
+        """Messages may be here already, so the loop must not wait."""
+        return self._backlog
 
     def due_mono_s(self) -> float:
         """When `tick` has to run at the latest, on the monotonic clock."""
@@ -142,21 +155,15 @@ class MqttClient:
 
     def take(self, limit: int) -> list[Delivery]:
         """Messages that have arrived, oldest first, at most `limit`; never waits."""
-        # paho's loop_read handles one packet a call and does not say whether there was one.
-        while self._paho is not None and len(self._inbox) < limit:
-            before = len(self._inbox)
-            if not self._check(self._paho.loop_read()) or len(self._inbox) == before:
-                break
-        taken, self._inbox = self._inbox[:limit], self._inbox[limit:]
-        return taken
+        inbox: list[Delivery] = []
+        self._backlog = self._receive(inbox, limit)
+        # What a lost connection brought in comes again on the next one, under identifiers that are valid there.
+        return [] if self._wire is None else inbox
 
     def ack(self, deliveries: list[Delivery]) -> None:
         """Acknowledge messages in their order of arrival. Those of a lost connection come again by themselves."""
-        if self._paho is None or self.state is not ClientState.CONNECTED:
-            return
-        for delivery in deliveries:
-            if delivery.mid:
-                self._paho.ack(delivery.mid, 1)
+        if self._wire is not None and self.state is ClientState.CONNECTED:
+            self._wire.acknowledge(deliveries)
 
     def publish(self, message: Message) -> int | None:
         """Hand over a message.
@@ -186,6 +193,11 @@ class MqttClient:
         """Write what the socket takes."""
         if self._paho is not None and self._paho.want_write():
             self._check(self._paho.loop_write())
+        if self._wire is not None:
+            try:
+                self._wire.flush()
+            except OSError as exc:
+                self._lost(str(exc))
 
     def close(self, goodbye: Message) -> None:
         """Say goodbye, wait shortly until the broker has it, and disconnect."""
@@ -194,13 +206,13 @@ class MqttClient:
             limit = time.monotonic() + _GOODBYE_LIMIT_S
             while self._in_flight and self._lost_reason is None and time.monotonic() < limit:
                 self.flush()
-                self._check(self._paho.loop_read())
-                self._check(self._paho.loop_misc())
+                self._receive([], _READ_AT_GOODBYE)
                 time.sleep(0.005)  # a stop is not the place for another wait on sockets
-            self._paho.disconnect()
-            self.flush()
+            if self._paho is not None:
+                self._paho.disconnect()
+                self.flush()
+        self._drop()
         self.state = ClientState.WAITING
-        self._paho = None
 
     # Inside -----------------------------------------------------------------------------------------------------
 
@@ -224,14 +236,13 @@ class MqttClient:
         self._opened = (client, error)
         self._wake()
 
-    def _make_paho(self, session: str) -> paho.Client:
-        client = paho.Client(
+    def _make_paho(self, session: str) -> _Paho:
+        client = _Paho(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
             clean_session=False,
             protocol=paho.MQTTv311,
             reconnect_on_failure=False,
-            manual_ack=True,
         )
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(_IN_FLIGHT_LIMIT + 1)  # one more for birth and goodbye
@@ -241,18 +252,18 @@ class MqttClient:
         client.will_set(will.topic, will.payload, will.qos, will.retain)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
         client.on_publish = self._on_publish
         # With this set paho leaves writing to the loop, instead of one system call inside every ack and publish.
         client.on_socket_register_write = lambda *_: None
         return client
 
-    def _adopt(self, client: paho.Client, error: str | None) -> None:
+    def _adopt(self, client: _Paho, error: str | None) -> None:
         self._opened = None
         if error is not None:
             self._lost(error)
             return
         self._paho = client
+        self._wire = client.wire
         now = time.monotonic()
         self._answer_limit_mono_s = now + _CONNECT_TIMEOUT_S
         self._due_mono_s = now + _MISC_INTERVAL_S
@@ -269,13 +280,9 @@ class MqttClient:
         return True
 
     def _lost(self, reason: str) -> None:
-        client, self._paho = self._paho, None
-        if client is not None and client.socket() is not None:
-            # paho closes the socket by itself on errors it sees, and not on those that we see.
-            client.socket().close()  # type: ignore[union-attr]
+        self._drop()
         was_connected = self.state is ClientState.CONNECTED
         # Unacknowledged readings come again on the next connection; unacknowledged events are in the journal.
-        self._inbox.clear()
         self._in_flight.clear()
         self._published.clear()
         self._lost_reason = None
@@ -295,6 +302,26 @@ class MqttClient:
         self.last_error = reason
         self._failures = min(self._failures + 1, 10)
         self._due_mono_s = time.monotonic() + delay_s
+
+    def _receive(self, inbox: list[Delivery], limit: int) -> bool:
+        """Readings into `inbox`, everything else to paho; gives whether there may be more now."""
+        if self._wire is None:
+            return False
+        try:
+            return self._wire.take(inbox, limit, self._read_control)
+        except OSError as exc:
+            self._lost(str(exc) or type(exc).__name__)
+            return False
+
+    def _read_control(self) -> bool:
+        return self._paho is not None and self._check(self._paho.loop_read())
+
+    def _drop(self) -> None:
+        """Close the socket, also where paho has not seen an error."""
+        if self._wire is not None:
+            self._wire.close()
+        self._paho = self._wire = None
+        self._backlog = False
 
     # Callbacks of paho, on our thread inside loop_read. An exception in one would end the connection.
 
@@ -316,18 +343,6 @@ class MqttClient:
             if code.is_failure:
                 self.last_error = f"subscription to {topic} refused"
                 log.error("subscription refused topic=%s answer=%s; check the broker's access rules", topic, code)
-
-    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        # A retained copy is of unknown age. A live message comes without the flag, also when it was published retained.
-        if message.retain:
-            if message.mid:
-                _client.ack(message.mid, message.qos)
-            return
-        try:
-            topic = message.topic
-        except UnicodeDecodeError:
-            topic = ""
-        self._inbox.append(Delivery(topic, bytes(message.payload), message.mid, message.dup))
 
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, _code: Any, _properties: Any) -> None:
         # Called for QoS 0 too, as soon as it is written.

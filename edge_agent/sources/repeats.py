@@ -7,21 +7,17 @@ to *it*: a new message for the broker, so only equal content, time included, sho
 
 from __future__ import annotations
 
-import struct
 import zlib
+from array import array
 from collections import deque
-from collections.abc import Hashable, Iterable
-from typing import Generic, TypeVar
+from collections.abc import Iterable, Sequence
 
 from edge_agent.sources.base import Delivery
 
 __all__ = ["Repeats"]
 
-_KEY = struct.Struct("<HI")
 _KEPT = 8192
 """Messages remembered. A broker has at most its in-flight limit unacknowledged (mosquitto: 20 by default)."""
-
-T = TypeVar("T", bound=Hashable)
 
 
 class Repeats:
@@ -32,64 +28,56 @@ class Repeats:
     """
 
     def __init__(self, scored: Iterable[bytes] = ()) -> None:
-        self._delivered: _Recent[tuple[int, int]] = _Recent()
-        self._sent: _Recent[int] = _Recent()
+        self._delivered = _Recent()
+        self._sent = _Recent()
         for blob in scored:
-            for mid, checksum in _KEY.iter_unpack(blob):
-                self._delivered.add((mid, checksum))
+            self._delivered.add(array("Q", blob))
 
     def unscored(self, deliveries: list[Delivery]) -> list[Delivery]:
         """The messages of a batch that were not scored before, each once."""
         fresh: list[Delivery] = []
+        sent_before = self._sent.known
         sent_here: set[int] = set()
         for delivery in deliveries:
-            if delivery.redelivered and _delivery_key(delivery) in self._delivered:
+            if delivery.redelivered and _delivery_key(delivery) in self._delivered.known:
                 continue
-            sent = _sent_key(delivery)
-            if sent is not None:
-                if sent in self._sent or sent in sent_here:
+            if b'"time"' in delivery.payload:
+                sent = hash((delivery.topic, delivery.payload))
+                if sent in sent_before or sent in sent_here:
                     continue
                 sent_here.add(sent)
             fresh.append(delivery)
         return fresh
 
     def packed(self, deliveries: list[Delivery]) -> bytes:
-        """What the journal has to keep, so that these are known after a crash."""
-        return b"".join(_KEY.pack(*_delivery_key(delivery)) for delivery in deliveries if delivery.mid)
+        """What the journal has to keep of a batch, so that it is known after a crash."""
+        return array("Q", [_delivery_key(delivery) for delivery in deliveries if delivery.mid]).tobytes()
 
-    def remember(self, deliveries: list[Delivery]) -> None:
-        """These are committed."""
-        for delivery in deliveries:
-            if delivery.mid:
-                self._delivered.add(_delivery_key(delivery))
-            sent = _sent_key(delivery)
-            if sent is not None:
-                self._sent.add(sent)
+    def remember(self, fresh: list[Delivery], packed: bytes) -> None:
+        """A batch is committed.
+
+        Args:
+            fresh: from `unscored`.
+            packed: from `packed`.
+        """
+        self._delivered.add(array("Q", packed))
+        # Without a time in it, an equal message is a new reading of an unchanged value.
+        self._sent.add([hash((d.topic, d.payload)) for d in fresh if b'"time"' in d.payload])
 
 
-class _Recent(Generic[T]):
-    """A set that forgets its oldest member when it is full."""
+class _Recent:
+    """A set of numbers that forgets its oldest members when it is full."""
 
     def __init__(self) -> None:
-        self._known: set[T] = set()
-        self._order: deque[T] = deque()
+        self.known: set[int] = set()
+        self._order: deque[int] = deque()
 
-    def __contains__(self, item: T) -> bool:
-        return item in self._known
-
-    def add(self, item: T) -> None:
-        if item in self._known:
-            return
-        self._known.add(item)
-        self._order.append(item)
-        if len(self._order) > _KEPT:
-            self._known.discard(self._order.popleft())
+    def add(self, numbers: Sequence[int]) -> None:
+        self.known.update(numbers)
+        self._order.extend(numbers)
+        for _ in range(len(self._order) - _KEPT):
+            self.known.discard(self._order.popleft())
 
 
-def _delivery_key(delivery: Delivery) -> tuple[int, int]:
-    return delivery.mid, zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.encode()))
-
-
-def _sent_key(delivery: Delivery) -> int | None:
-    """Equal for equal messages; None without a time in it, when an equal message is a new reading of the same value."""
-    return hash((delivery.topic, delivery.payload)) if b'"time"' in delivery.payload else None
+def _delivery_key(delivery: Delivery) -> int:
+    return delivery.mid << 32 | zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.encode()))

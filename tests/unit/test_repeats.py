@@ -12,7 +12,8 @@ def delivery(payload: bytes, mid: int, *, again: bool = False) -> Delivery:
 
 def scored(*deliveries: Delivery) -> Repeats:
     repeats = Repeats()
-    repeats.remember(list(deliveries))
+    batch = list(deliveries)
+    repeats.remember(batch, repeats.packed(batch))
     return repeats
 
 
@@ -67,6 +68,7 @@ def test_memory_is_bounded() -> None:
     """The oldest is forgotten first."""
     repeats = Repeats()
     for number in range(10_000):
-        repeats.remember([delivery(b"%d" % number, number + 1)])
+        batch = [delivery(b"%d" % number, number + 1)]
+        repeats.remember(batch, repeats.packed(batch))
     assert repeats.unscored([delivery(b"9999", 10_000, again=True)]) == []
     assert len(repeats.unscored([delivery(b"0", 1, again=True)])) == 1

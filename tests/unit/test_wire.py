@@ -1,0 +1,165 @@
+"""Readings are taken out of the packet stream whole and in order, and paho gets every other packet."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.mqtt.wire import PAYLOAD_KEPT_BYTES, WireError, WireSocket
+from edge_agent.sources.base import Delivery
+
+PINGRESP = b"\xd0\x00"
+SUBACK = b"\x90\x03\x00\x01\x01"
+
+
+class FakeSocket:
+    """Gives its pieces one by one, then would block; keeps what is sent, a few bytes at a time."""
+
+    def __init__(self, pieces: list[bytes], *, takes: int = 1 << 20) -> None:
+        self._pieces = list(pieces)
+        self._takes = takes
+        self.sent = bytearray()
+        self.blocked = False
+
+    def recv(self, size: int) -> bytes:
+        if not self._pieces:
+            raise BlockingIOError
+        head = self._pieces.pop(0)
+        if len(head) > size:
+            self._pieces.insert(0, head[size:])
+        return head[:size]
+
+    def send(self, data: bytes | bytearray) -> int:
+        if self.blocked:
+            raise BlockingIOError
+        self.sent += data[: self._takes]
+        return min(len(data), self._takes)
+
+    def close(self) -> None:
+        self.blocked = True
+
+
+def publish(
+    topic: str, payload: bytes, mid: int = 0, *, again: bool = False, retain: bool = False, qos: int = 1
+) -> bytes:
+    qos = qos if mid else 0
+    body = len(topic.encode()).to_bytes(2) + topic.encode() + (mid.to_bytes(2) if qos else b"") + payload
+    length, digits = len(body), b""
+    while True:
+        length, digit = divmod(length, 128)
+        digits += bytes([digit | (128 if length else 0)])
+        if not length:
+            break
+    return bytes([0x30 | again << 3 | qos << 1 | retain]) + digits + body
+
+
+def take_all(wire: WireSocket, limit: int = 1000) -> tuple[list[Delivery], list[bytes]]:
+    controls: list[bytes] = []
+    inbox: list[Delivery] = []
+
+    def on_control() -> bool:
+        controls.append(wire.recv(1) + wire.recv(1000))
+        return True
+
+    while wire.take(inbox, limit, on_control):
+        pass
+    return inbox, controls
+
+
+packets = st.lists(
+    st.one_of(
+        st.builds(
+            lambda topic, payload, mid, again: (
+                publish(topic, payload, mid, again=again),
+                Delivery(topic, payload, mid, again),
+            ),
+            st.text(min_size=1, max_size=5),
+            st.binary(max_size=300),
+            st.integers(0, 65535),
+            st.booleans(),
+        ),
+        st.sampled_from([(PINGRESP, None), (SUBACK, None)]),
+    ),
+    max_size=12,
+)
+
+
+@given(packets, st.lists(st.integers(1, 200), max_size=20))
+def test_however_the_bytes_arrive_the_packets_are_the_same(
+    sent: list[tuple[bytes, Delivery | None]], cuts: list[int]
+) -> None:
+    """In order, with nothing lost between two reads."""
+    stream = b"".join(raw for raw, _ in sent)
+    pieces = []
+    for cut in cuts:
+        pieces.append(stream[:cut])
+        stream = stream[cut:]
+    wire = WireSocket(FakeSocket([piece for piece in [*pieces, stream] if piece]))  # type: ignore[arg-type]
+    inbox, controls = take_all(wire)
+    assert inbox == [delivery for _, delivery in sent if delivery is not None]
+    assert controls == [raw for raw, delivery in sent if delivery is None]
+
+
+def test_no_more_than_the_limit_is_taken() -> None:
+    """The rest waits, and the caller knows that there is more."""
+    wire = WireSocket(FakeSocket([publish("t", b"1", 1) + publish("t", b"2", 2) + publish("t", b"3", 3)]))  # type: ignore[arg-type]
+    inbox: list[Delivery] = []
+    assert wire.take(inbox, 2, lambda: True)
+    assert [delivery.payload for delivery in inbox] == [b"1", b"2"]
+    inbox.clear()
+    assert not wire.take(inbox, 2, lambda: True)
+    assert [delivery.payload for delivery in inbox] == [b"3"]
+
+
+def test_acknowledgements_keep_the_order_and_survive_a_full_socket() -> None:
+    """MQTT wants them in order of arrival; QoS 0 has none."""
+    socket = FakeSocket([], takes=3)
+    wire = WireSocket(socket)  # type: ignore[arg-type]
+    wire.acknowledge([Delivery("t", b"", mid, False) for mid in (5, 0, 258)])
+    socket.blocked = True
+    wire.flush()
+    assert wire.has_unsent
+    socket.blocked = False
+    wire.flush()
+    assert bytes(socket.sent) == b"\x40\x02\x00\x05\x40\x02\x01\x02"
+    assert not wire.has_unsent
+
+
+def test_a_retained_copy_is_acknowledged_and_dropped() -> None:
+    """It is of unknown age."""
+    socket = FakeSocket([publish("t", b"old", 9, retain=True) + publish("t", b"new", 10)])
+    wire = WireSocket(socket)  # type: ignore[arg-type]
+    inbox, _ = take_all(wire)
+    wire.flush()
+    assert [delivery.payload for delivery in inbox] == [b"new"]
+    assert bytes(socket.sent) == b"\x40\x02\x00\x09"
+
+
+def test_a_payload_far_too_large_costs_no_memory() -> None:
+    """Its head is delivered, so that it is counted and acknowledged; what follows it is read."""
+    huge = publish("t", b"x" * 50_000_000, 1)
+    socket = FakeSocket([huge + publish("t", b"next", 2)])
+    wire = WireSocket(socket)  # type: ignore[arg-type]
+    inbox, _ = take_all(wire)
+    assert [delivery.mid for delivery in inbox] == [1, 2]
+    assert PAYLOAD_KEPT_BYTES <= len(inbox[0].payload) < 2 * PAYLOAD_KEPT_BYTES
+    assert inbox[1].payload == b"next"
+
+
+@pytest.mark.parametrize("stream", [b"", b"\x30\xff\xff\xff\xff\x01", b"\x32\x03\x00\x05t"])
+def test_an_end_and_nonsense_are_errors(stream: bytes) -> None:
+    """A closed connection, an impossible length, a packet too short for its topic."""
+    wire = WireSocket(FakeSocket([stream]))  # type: ignore[arg-type]
+    with pytest.raises(WireError):
+        take_all(wire)
+
+
+@given(st.lists(st.binary(min_size=1, max_size=60), max_size=10))
+def test_no_bytes_end_the_agent(pieces: list[bytes]) -> None:
+    """Whatever a broken broker sends is packets, or an error that the connection ends with."""
+    wire = WireSocket(FakeSocket(pieces))  # type: ignore[arg-type]
+    with contextlib.suppress(WireError, BlockingIOError):
+        take_all(wire)

@@ -7,12 +7,13 @@ BIN := $(VENV)/bin
 RUNTIME := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),openvino,cpu)
 STAMP := $(VENV)/.installed-$(RUNTIME)
 
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test check bench lock clean
 
 help:
 	@echo "make demo    train two detectors, pack them, run the agent on an embedded broker, show alerts"
 	@echo "make test    all checks and tests"
 	@echo "make check   form and types only"
+	@echo "make bench   the benchmarks of docs/benchmarks.md"
 	@echo "make lock    resolve the pinned versions in requirements/ anew"
 	@echo "make clean   remove what these made"
 
@@ -39,6 +40,11 @@ check: $(STAMP)
 test: check
 	@tools/ensure_mosquitto.sh
 	$(BIN)/pytest tests/unit tests/contract
+	$(BIN)/pytest tests/integration tests/packaging
+
+bench: $(STAMP)
+	@tools/ensure_mosquitto.sh
+	$(BIN)/python tools/benchmarks/agent_cpu.py
 
 # Resolved without naming an index, so that the files hold only names, versions and hashes.
 LOCK := pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line

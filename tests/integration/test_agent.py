@@ -1,0 +1,206 @@
+"""The agent as a process beside a real broker."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from fakes import write_bundle
+from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+
+
+def test_an_anomaly_is_raised_once_and_cleared_once(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """From readings on a topic to events on another."""
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+        subscriber.wait_online()
+        for number, value in enumerate([0.1, 4.0, 4.5, 2.5, 0.1]):
+            sender.send("sensors/a1/pump", {"time": 1763700000.0 + number, "c1": value, "c2": 0.0})
+        wait_until(lambda: len(subscriber.alerts) == 2)
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 5)
+    raised, cleared = subscriber.alerts
+    assert (raised.event, raised.asset, raised.score, raised.time) == ("raise", "a1", 16.0, "2025-11-21T04:40:01.000Z")
+    assert (cleared.event, cleared.id, cleared.since) == ("clear", raised.id, raised.time)
+    assert cleared.time == "2025-11-21T04:40:04.000Z"
+    assert raised.channels[0].name == "c1"
+    assert subscriber.stream("pump")["provider"] == "cpu"
+
+
+def test_status_tells_birth_goodbye_and_loss(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """Retained, with a session's name, so that a late will is recognised."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    agent = Agent(config)
+    agent.start()
+    subscriber.wait_online()
+    assert agent.stop() == 0
+    wait_until(lambda: subscriber.statuses[-1]["state"] == "offline")
+    assert subscriber.statuses[-1]["reason"] == "stopped"
+    agent.start()
+    subscriber.wait_online()
+    agent.kill()
+    wait_until(lambda: subscriber.statuses[-1]["state"] == "offline")
+    assert subscriber.statuses[-1]["reason"] == "connection lost"
+    sessions = [status["session"] for status in subscriber.statuses]
+    assert sessions[-2] == sessions[-1] != sessions[0]
+    with Subscriber(broker.port + 0, agent="g1") as late:
+        wait_until(lambda: late.statuses)
+        assert late.statuses[0]["state"] == "offline"
+
+
+def test_readings_sent_while_the_agent_is_away_are_scored(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """The broker keeps them in the agent's session."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    with Agent(config):
+        subscriber.wait_online()
+    sender.send("sensors/a1/pump", {"c1": 5, "c2": 0})
+    sender.drain()
+    with Agent(config):
+        wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise"])
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_quick_and_clean(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path, how: signal.Signals
+) -> None:
+    """Well inside what systemd allows, with exit code 0."""
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+        subscriber.wait_online()
+        assert agent.process is not None
+        before = time.monotonic()
+        agent.process.send_signal(how)
+        assert agent.process.wait(timeout=10) == 0
+        assert time.monotonic() - before < 5
+
+
+def test_an_agent_starts_and_stops_without_a_broker(tmp_path: Path, bundle: Path) -> None:
+    """It waits for the broker, and is there when it comes."""
+    broker = Broker(tmp_path / "late")
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+        wait_until(lambda: b"broker not connected" in agent.log.read_bytes())
+        with broker, Subscriber(broker.port) as subscriber:
+            subscriber.wait_online()
+            assert agent.stop() == 0
+
+
+def test_two_agents_do_not_share_a_state_folder(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """The second says so and exits 78, which systemd does not restart."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    with Agent(config) as first:
+        subscriber.wait_online()
+        second = Agent(config)
+        second.start()
+        assert second.process is not None
+        assert second.process.wait(timeout=20) == 78
+        assert first.process is not None
+        assert first.process.poll() is None
+    assert b"another edge-agent is using it" in first.log.read_bytes()
+
+
+def test_bad_readings_are_counted_and_sampled_and_the_stream_goes_on(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Not JSON, wrong types, NaN, wrong length, no such topic: none of them costs a good reading."""
+    bad = {
+        "not_json": [b"hello", b'{"c1": NaN, "c2": 1}', b"\x00\xff\xfe"],
+        "wrong_type": [b'{"c1": "high", "c2": 1}', b"[1, 2]"],
+        "wrong_length": [b'{"values": [1, 2, 3]}'],
+        "no_channel": [b"{}"],
+        "bad_time": [b'{"time": "noon", "c1": 1, "c2": 1}'],
+    }
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+        subscriber.wait_online()
+        for payloads in bad.values():
+            for payload in payloads:
+                sender.send("sensors/a1/pump", payload)
+                sender.send("sensors/a1/pump", {"values": [0.5, 0.5]})
+        sender.send("sensors/a1/pump", {"c1": 5, "c2": 0})
+        wait_until(lambda: len(subscriber.alerts) == 1)
+        total = sum(len(payloads) for payloads in bad.values())
+        wait_until(lambda: subscriber.stream("pump").get("scored") == total + 1)
+        assert subscriber.stream("pump")["rejected"] == {reason: len(payloads) for reason, payloads in bad.items()}
+        wait_until(lambda: {sample["reason"] for sample in subscriber.rejected} == set(bad))
+    for sample in subscriber.rejected:
+        assert sample["topic"] == "sensors/a1/pump"
+        assert sample["sample"].isprintable()
+
+
+def test_a_storm_of_bad_readings_makes_no_storm_of_reports(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Everything is counted; a sample goes out once a second."""
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+        subscriber.wait_online()
+        for _ in range(2000):
+            sender.send("sensors/a1/pump", b"garbage")
+        wait_until(lambda: subscriber.stream("pump").get("rejected") == {"not_json": 2000})
+    assert 1 <= len(subscriber.rejected) <= 10
+
+
+def test_windows_survive_a_kill(tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender) -> None:
+    """A window of three that spans the kill is scored as if there had been none."""
+    bundle = write_bundle(tmp_path / "mean-1.0.0.edge", window=3)
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+        subscriber.wait_online()
+        for number in range(2):
+            sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": 3.0, "c2": 0.0})
+        wait_until(lambda: subscriber.stream("pump").get("readings") == 2)
+        agent.kill()
+        agent.start()
+        sender.send("sensors/a1/pump", {"time": 102.0, "c1": 3.0, "c2": 0.0})
+        wait_until(lambda: subscriber.alerts)
+    assert subscriber.alerts[0].score == pytest.approx(9.0)
+
+
+def test_health_tells_what_runs_and_why(tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path) -> None:
+    """Model, provider with its reason, memory, queue."""
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+        wait_until(lambda: subscriber.health)
+    lane = subscriber.stream("pump")
+    assert lane["model"]["name"] == "square"
+    assert "us at batch" in lane["provider_reason"]
+    assert subscriber.health["queue_depth"] == 0
+    assert subscriber.health["memory_bytes"] > 10_000_000
+
+
+def test_the_service_manager_is_told(
+    tmp_path: Path, broker: Broker, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """READY when the agent works, signs of life while it does, STOPPING first thing in the stop."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "400000")
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+            assert manager.recv(1000).startswith(b"READY=1\n")
+            assert [manager.recv(1000) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+            agent.stop()
+            manager.settimeout(2)
+            messages = [manager.recv(1000)]
+            while messages[-1] == b"WATCHDOG=1":
+                messages.append(manager.recv(1000))
+            assert messages[-1] == b"STOPPING=1"
+
+
+def test_retained_copies_are_not_taken_for_readings(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """A copy of unknown age must raise no alert today."""
+    sender._client.publish("sensors/a1/pump", json.dumps({"c1": 9, "c2": 9}), qos=1, retain=True).wait_for_publish(10)
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+        subscriber.wait_online()
+        sender.send("sensors/a2/pump", {"c1": 0, "c2": 0})
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 1)
+    assert subscriber.alerts == []

@@ -1,0 +1,168 @@
+"""`edgetool` as a person types it: files in, files and reports out, exit codes for scripts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from fakes import autoencoder
+from onnx import TensorProto, helper, numpy_helper
+from processes import Broker, Subscriber, free_port, run_tool, tool, wait_until
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "pump.onnx"
+    path.write_bytes(autoencoder(values=40, hidden=20).SerializeToString())
+    return path
+
+
+def two_consumers() -> onnx.ModelProto:
+    """An autoencoder that computes its own error, so that its input feeds two nodes."""
+    model = autoencoder(values=40, hidden=20)
+    model.graph.node.append(helper.make_node("Sub", ["x", "reconstruction"], ["error"]))
+    model.graph.output.append(helper.make_tensor_value_info("error", TensorProto.FLOAT, ["batch", 40]))
+    return model
+
+
+def test_quantize_writes_a_smaller_model_that_answers_the_same(tmp_path: Path) -> None:
+    """Beside the model, with float32 in and out; also when an input feeds two nodes and no node has a name."""
+    path = tmp_path / "pump.onnx"
+    path.write_bytes(two_consumers().SerializeToString())
+    done = run_tool("edgetool", "quantize", path, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    small = tmp_path / "pump.float16.onnx"
+    assert report["output"] == str(small)
+    assert report["size_after_bytes"] == small.stat().st_size < 0.62 * path.stat().st_size
+    assert report["synthetic"] is True
+    rows = np.random.default_rng(5).standard_normal((7, 40)).astype(np.float32)
+    answers = [
+        ort.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"x": rows}) for file in (path, small)
+    ]
+    for before, after in zip(*answers, strict=True):
+        np.testing.assert_allclose(after, before, atol=0.02 * np.abs(before).max())
+        assert after.dtype == np.float32
+
+
+def test_quantize_refuses_what_drifts_and_writes_nothing(tmp_path: Path, model: Path) -> None:
+    """Exit code 65, one line with the output and the limit."""
+    done = run_tool("edgetool", "quantize", model, "--max-drift", "1e-9")
+    assert done.returncode == 65
+    assert "output 'reconstruction' drifts by" in done.stderr
+    assert [file.name for file in tmp_path.iterdir()] == ["pump.onnx"]
+
+
+def test_quantize_keeps_what_has_nothing_to_gain(tmp_path: Path) -> None:
+    """And says why; the output is there for the next command."""
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "two"], ["y"])],
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(np.array(2, np.float32), "two")],
+    )
+    path = tmp_path / "small.onnx"
+    path.write_bytes(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9).SerializeToString()
+    )
+    done = run_tool("edgetool", "quantize", path, "--json")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["verdict"] == "kept"
+    assert (tmp_path / "small.float16.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        (["quantize", "none.onnx"], 65, "none.onnx: no such file"),
+        (["quantize", "text.onnx"], 65, "is not an ONNX model"),
+        (["quantize", "pump.onnx", "-o", "pump.onnx"], 2, "is the model itself"),
+        (["quantize", "pump.onnx", "--data", "none.csv"], 65, "none.csv: no such data file"),
+        (["quantize", "pump.onnx", "--input-range", "5,1"], 2, "LOW must be below HIGH"),
+        (["quantize", "pump.onnx", "--precision", "float8"], 2, "float8"),
+        (["pack", "pump.onnx"], 2, "--data"),
+        (["replay", "none.csv", "--topic", "t"], 65, "none.csv: no such data file"),
+        (["replay", "rows.csv", "--topic", "t/+"], 2, "cannot go to a wildcard"),
+        (["replay", "rows.csv", "--topic", "t", "--port", "1"], 69, "cannot be reached"),
+        (["watch", "--port", "1"], 69, "cannot be reached"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+@pytest.mark.usefixtures("model")
+def test_a_mistake_gives_one_line_and_its_code(tmp_path: Path, arguments: list[str], code: int, problem: str) -> None:
+    """What, which one, and the next step."""
+    (tmp_path / "text.onnx").write_text("hello")
+    (tmp_path / "rows.csv").write_text("p\n1\n")
+    done = subprocess.run(
+        [tool("edgetool"), *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == code, done.stderr
+    assert problem in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert done.stdout == ""
+
+
+def test_help_is_quick_and_teaches() -> None:
+    """Every command has help, and none of it loads a framework."""
+    for command in ([], ["quantize"], ["pack"], ["replay"], ["watch"]):
+        done = run_tool("edgetool", *command, "--help")
+        assert done.returncode == 0
+        assert "Usage" in done.stdout
+    listing = "import sys; from edgetool.cli import main; main(['--help']); print('onnx' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.strip().endswith("False")
+
+
+def test_replay_and_watch_work_with_any_broker(tmp_path: Path, broker: Broker) -> None:
+    """Rows arrive in order, one JSON object each, at the rate that was asked for."""
+    (tmp_path / "rows.csv").write_text("time,asset,p\n1,a1,1.5\n2,a2,\n3,a1,3\n")
+    received: list[tuple[str, object]] = []
+    with Subscriber(broker.port) as subscriber:
+        client = subscriber._client
+        client.on_message = lambda _c, _d, message: received.append((message.topic, json.loads(message.payload)))
+        client.subscribe("sensors/#", qos=1)
+        time.sleep(0.3)
+        started = time.monotonic()
+        topic = "sensors/{asset}/pump"
+        done = run_tool(
+            "edgetool",
+            "replay",
+            tmp_path / "rows.csv",
+            "--topic",
+            topic,
+            "--port",
+            str(broker.port),
+            "--rate",
+            "10",
+            "--json",
+        )
+        assert time.monotonic() - started > 0.2
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["acknowledged"] == 3
+        wait_until(lambda: len(received) == 3)
+    assert received == [
+        ("sensors/a1/pump", {"time": 1.0, "p": 1.5}),
+        ("sensors/a2/pump", {"time": 2.0, "p": None}),
+        ("sensors/a1/pump", {"time": 3.0, "p": 3.0}),
+    ]
+
+
+def test_what_listens_and_is_no_broker_is_told() -> None:
+    """A port that accepts and never answers."""
+    import socket
+
+    with socket.socket() as sock:
+        port = free_port()
+        sock.bind(("127.0.0.1", port))
+        sock.listen()
+        done = run_tool("edgetool", "watch", "--port", str(port), "--for", "1")
+    assert done.returncode == 69
+    assert "accepts connections and does not answer" in done.stderr

@@ -1,0 +1,107 @@
+"""The documents say what is there: commands, keys, the unit, the sample configuration."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import shutil
+import subprocess
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from processes import IN_CI, run_tool
+
+from edge_agent.config import AgentSection, EngineSection, MqttSection, StreamSection, load_config
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+UNIT = ROOT / "systemd" / "edge-agent.service"
+
+
+def commands(program: str) -> set[str]:
+    """The subcommands that a program's help lists."""
+    text = run_tool(program, "--help").stdout
+    found = re.findall(r"^[│ ] {0,3}([a-z][a-z-]+)(?:  +[A-Za-z]|$)", text, re.MULTILINE)
+    assert found
+    return set(found)
+
+
+@pytest.mark.parametrize("program", ["edgetool", "edge-agent"])
+def test_every_command_is_in_the_readme(program: str) -> None:
+    """And the readme names no command that is not there."""
+    named = set(re.findall(rf"(?<!/){program} ([a-z][a-z-]+)", README))
+    assert commands(program) - {"help"} <= named
+    assert named <= commands(program)
+
+
+def test_the_sample_configuration_loads(tmp_path: Path) -> None:
+    """As the service would load it."""
+    config = load_config(ROOT / "systemd" / "agent.toml", (f"agent.state_dir={tmp_path}",))
+    assert config.streams[0].name == "pump"
+
+
+@pytest.mark.parametrize(
+    ("section", "kind"),
+    [("agent", AgentSection), ("mqtt", MqttSection), ("engine", EngineSection), ("stream", StreamSection)],
+)
+def test_every_key_is_in_the_configuration_table(section: str, kind: type[msgspec.Struct]) -> None:
+    """With its default; and the table has no key that the code does not know."""
+    table = dict(re.findall(rf"^\| `{section}\.([a-z_]+)` \| ([^|]+) \|", README, re.MULTILINE))
+    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    assert set(table) == set(fields)
+    for name, field in fields.items():
+        if not field.required and field.default not in ("", None, msgspec.NODEFAULT):
+            shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
+            assert shown in table[name], name
+
+
+def test_the_unit_is_one_that_systemd_accepts() -> None:
+    """systemd-analyze has no complaint but that the program is not installed here."""
+    if shutil.which("systemd-analyze") is None:
+        if IN_CI:
+            pytest.fail("systemd-analyze is not installed")
+        pytest.skip("systemd-analyze is not installed")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", str(UNIT)], capture_output=True, text=True, timeout=60, check=False
+    )
+    complaints = [
+        line for line in done.stderr.splitlines() if "edge-agent.service" in line and "not executable" not in line
+    ]
+    assert complaints == []
+
+
+def test_the_unit_does_not_restart_what_cannot_heal() -> None:
+    """A wrong configuration or bundle waits for a person."""
+    unit = configparser.ConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(UNIT)
+    service = unit["Service"]
+    assert service["Type"] == "notify"
+    assert set(service["RestartPreventExitStatus"].split()) == {"78", "65"}
+
+
+def test_the_readme_session_uses_options_that_exist() -> None:
+    """Every long option after one of our commands is in that command's help."""
+    for program, command, rest in re.findall(
+        r"^\s*(?:sudo )?(edgetool|edge-agent) ([a-z-]+)(.*)$", README, re.MULTILINE
+    ):
+        text = run_tool(program, command, "--help").stdout
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in text, f"{program} {command} {option}"
+
+
+def test_nothing_names_this_machine_or_a_registry() -> None:
+    """Locked versions name packages and hashes, and no place to get them from."""
+    for file in (ROOT / "requirements").glob("*.txt"):
+        assert not re.search(r"https?://|file:/|--index|--find-links", file.read_text(encoding="utf-8")), file
+
+
+def test_the_project_is_described_for_pip() -> None:
+    """The extras of the design are there, and the two runtimes are in extras of their own."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert {"cpu", "openvino", "host", "sklearn", "demo", "dev"} <= set(extras)
+    assert not [
+        name for name, packages in extras.items() if name not in ("cpu", "openvino") and "onnxruntime" in str(packages)
+    ]

@@ -1,0 +1,84 @@
+"""The built wheel in fresh environments: the device install is small and works, and says what it has not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from fakes import write_bundle
+from processes import write_config
+
+ROOT = Path(__file__).parents[2]
+HOST_ONLY = ("onnx", "typer", "rich", "river", "sklearn", "skl2onnx", "amqtt", "pydantic")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def device(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
+    """What `pip install edge-agent[cpu]` gives, with the versions that are locked. Its folder of programs."""
+    folder = tmp_path_factory.mktemp("device")
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    locked = str(ROOT / "requirements" / "cpu.txt")
+    subprocess.run([*install, "--require-hashes", "-r", locked], check=True, timeout=280)
+    subprocess.run([*install, "--no-deps", str(wheel)], check=True, timeout=60)
+    return folder / "bin"
+
+
+def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    # A variable of the tests' own environment must not lend the fresh one a package.
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    command = [str(program), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
+
+
+def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
+    """No tests, no models, no demo."""
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"edge_agent", "edgetool"}
+
+
+def test_a_device_needs_no_host_package(device: Path) -> None:
+    """None is installed, and the agent checks a bundle without them."""
+    listing = f"import importlib.util as u; print([m for m in {HOST_ONLY!r} if u.find_spec(m)])"
+    assert run(device / "python", "-c", listing).stdout.strip() == "[]"
+
+
+def test_the_agent_works_on_a_device(device: Path, tmp_path: Path) -> None:
+    """It opens a bundle, proves the provider and scores."""
+    config = write_config(tmp_path, 1, {"pump": write_bundle(tmp_path / "square-1.0.0.edge")})
+    done = run(device / "edge-agent", "check", "--config", config)
+    assert done.returncode == 0, done.stderr
+    assert "pump: square 1.0.0 on cpu" in done.stdout
+    assert run(device / "edge-agent", "version").stdout.startswith("edge-agent 0.")
+
+
+def test_edgetool_on_a_device_says_what_is_missing(device: Path) -> None:
+    """Exit code 69 and the command that mends it."""
+    done = run(device / "edgetool", "quantize", "model.onnx")
+    assert done.returncode == 69
+    assert "needs typer, which is not installed; run: pip install 'edge-agent[host]'" in done.stderr
+
+
+def test_the_device_install_is_small(device: Path) -> None:
+    """Packages that a device does not need would be downloaded to thousands of them."""
+    listing = "import importlib.metadata as m; print(sorted(d.name.lower() for d in m.distributions()))"
+    found = set(eval(run(device / "python", "-c", listing).stdout))
+    runtime = {"onnxruntime", "flatbuffers", "packaging", "protobuf", "sympy", "mpmath", "coloredlogs", "humanfriendly"}
+    ours = {"edge-agent", "numpy", "paho-mqtt", "msgspec"}
+    assert found - runtime - ours <= {"pip", "setuptools"}

@@ -1,0 +1,56 @@
+"""Thresholds that keep the false-alarm rate they promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edge_agent.errors import DataError
+from edgetool.calibration import calibrate, tail_quantile
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.01, 0.001])
+def test_the_rate_holds_on_new_rows(rate: float) -> None:
+    """With plenty of rows: within a third of the promise, on rows that calibration has not seen."""
+    rng = np.random.default_rng(0)
+    threshold, calibration = calibrate(rng.chisquare(3, 60_000).astype(np.float32), rate)
+    assert np.mean(rng.chisquare(3, 400_000) >= threshold.alarm) == pytest.approx(rate, rel=0.33)
+    assert calibration.rows == 60_000
+
+
+@pytest.mark.parametrize("count", [150, 500, 2000])
+def test_a_tail_beyond_the_data_is_estimated(count: int) -> None:
+    """0.1 % from few rows: over many draws the median rate is within a factor of three of the promise."""
+    rates = []
+    for seed in range(60):
+        scores = np.random.default_rng(seed).exponential(1.0, count)
+        rates.append(np.exp(-tail_quantile(scores, 0.999)))
+    assert 0.001 / 3 < np.median(rates) < 0.001 * 3
+
+
+def test_the_clear_limit_lies_below_the_alarm_limit() -> None:
+    """A tenth of the way to the median."""
+    threshold, _ = calibrate(np.linspace(0, 1, 1001).astype(np.float32), 0.1)
+    assert threshold.clear == pytest.approx(threshold.alarm - 0.1 * (threshold.alarm - 0.5))
+
+
+def test_scores_below_zero_are_fine() -> None:
+    """A negated decision function scores around zero."""
+    threshold, _ = calibrate((-np.linspace(1, 2, 500)).astype(np.float32), 0.05)
+    assert -1.1 < threshold.alarm < -1.0
+    assert threshold.clear < threshold.alarm
+
+
+@pytest.mark.parametrize(
+    ("scores", "problem"), [(np.zeros(5), "5 normal windows are too few"), (np.full(50, np.nan), "not finite")]
+)
+def test_what_cannot_be_calibrated_is_refused(scores: np.ndarray, problem: str) -> None:
+    """With the number that is needed."""
+    with pytest.raises(DataError, match=problem):
+        calibrate(scores.astype(np.float32), 0.01)
+
+
+def test_equal_scores_give_a_threshold() -> None:
+    """A model that always answers the same has no tail to fit."""
+    threshold, _ = calibrate(np.ones(100, np.float32), 0.001)
+    assert threshold.alarm == threshold.clear == 1.0

@@ -1,0 +1,91 @@
+"""Sensor data files: what they may hold, and what is told when they hold something else."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edge_agent.errors import DataError
+from edgetool.data import SensorData, complete_windows, read_sensor_data, write_csv
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_csv_is_read_by_its_header(tmp_path: Path) -> None:
+    """Times in both forms, an asset, channels, a label, and an empty cell."""
+    text = "time,asset,p,q,label\n1.5,a1,1,2,0\n1970-01-01T00:00:02Z,a2,,4e1,1\n\n"
+    data = read_sensor_data(write(tmp_path / "d.csv", text))
+    assert data.channels == ("p", "q")
+    assert data.assets == ("a1", "a2")
+    np.testing.assert_array_equal(data.values, [[1, 2], [np.nan, 40]])
+    assert data.times is not None
+    assert data.labels is not None
+    np.testing.assert_array_equal(data.times, [1.5, 2.0])
+    np.testing.assert_array_equal(data.labels, [0, 1])
+
+
+def test_a_compressed_csv_and_an_npz_say_the_same(tmp_path: Path) -> None:
+    """Three ways to write one table."""
+    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(b"p,q\n1,2\n3,4\n"))
+    np.savez(tmp_path / "d.npz", readings=np.array([[1, 2], [3, 4]]))
+    zipped = read_sensor_data(tmp_path / "d.csv.gz")
+    arrays = read_sensor_data(tmp_path / "d.npz", ("p", "q"))
+    np.testing.assert_array_equal(zipped.values, arrays.values)
+    assert zipped.channels == arrays.channels
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    """To the last bit."""
+    values = np.array([[0.1, np.nan], [1 / 3, -1e-30]])
+    data = SensorData(tmp_path, ("p", "q"), values, np.array([1.25, 2.5]), ("a", "b"), np.array([0, 1]))
+    write_csv(tmp_path / "d.csv", data)
+    found = read_sensor_data(tmp_path / "d.csv")
+    np.testing.assert_array_equal(found.values, values)
+    assert found.assets == ("a", "b")
+
+
+def test_columns_are_chosen_and_ordered_by_name(tmp_path: Path) -> None:
+    """The model's order, not the file's."""
+    data = read_sensor_data(write(tmp_path / "d.csv", "p,q,r\n1,2,3\n"), ("r", "p"))
+    np.testing.assert_array_equal(data.values, [[3, 1]])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("p,q\n", "has no rows"),
+        ("p,q\n1,2\n1\n", "line 3 has 1 cells, expected 2"),
+        ("p,q\n1,x\n", "line 2, column 'q': 'x' is not a number"),
+        ("p,q\n1,inf\n", "line 2, column 'q': infinity is not a measurement"),
+        ("time,p\nnoon,1\n", "line 2, column 'time': 'noon' is neither seconds nor ISO 8601"),
+        ("p,label\n1,2\n", "column 'label' holds something else than 0 and 1"),
+        ("p,p\n1,2\n", "line 1 names a column twice"),
+        ("time,label\n1,0\n", "line 1 names no channel"),
+        ("1,2\n3,4\n", "line 1 must be a header, found the number 1"),
+    ],
+)
+def test_a_bad_file_is_told_with_line_and_column(tmp_path: Path, text: str, problem: str) -> None:
+    """So that a person can go there."""
+    path = write(tmp_path / "d.csv", text)
+    with pytest.raises(DataError) as caught:
+        read_sensor_data(path)
+    assert str(caught.value).startswith(f"{path}: {problem}")
+
+
+def test_a_missing_column_is_told_with_those_that_are_there(tmp_path: Path) -> None:
+    """A typing mistake shows at once."""
+    with pytest.raises(DataError, match="has no column 'presure'; its channels are: pressure"):
+        read_sensor_data(write(tmp_path / "d.csv", "pressure\n1\n"), ("presure",))
+
+
+def test_windows_do_not_cross_assets(tmp_path: Path) -> None:
+    """Made by the agent's own code, so a calibration sees what the device will see."""
+    text = "asset,p\na,1\nb,10\na,2\nb,20\na,3\n"
+    windows = complete_windows(read_sensor_data(write(tmp_path / "d.csv", text)), window=2)
+    np.testing.assert_array_equal(windows[:, :, 0], [[1, 2], [10, 20], [2, 3]])

@@ -1,0 +1,155 @@
+"""What the benchmarks share: a model, a broker, a queue full of readings, and a fair way to read CPU time."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import paho.mqtt.client as paho
+from onnx import TensorProto, helper, numpy_helper
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edgetool.pack import pack
+
+__all__ = [
+    "CHANNELS",
+    "broker",
+    "cpu_seconds",
+    "fill_queue",
+    "free_port",
+    "machine",
+    "make_bundle",
+    "payloads",
+    "wait_until",
+]
+
+CHANNELS = 8
+HIDDEN = 3
+ANOMALY_EVERY = 100
+TOPIC = "sensors/a1/bench"
+
+
+def make_bundle(folder: Path) -> Path:
+    """A tiny autoencoder of eight sensors as a bundle; its canonical model lies beside it as `model.onnx`."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((CHANNELS, CHANNELS)))[0][:, :HIDDEN].astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("MatMul", ["x", "encode"], ["latent"]),
+            helper.make_node("Relu", ["latent"], ["active"]),
+            helper.make_node("MatMul", ["active", "decode"], ["reconstruction"]),
+        ],
+        "autoencoder",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", CHANNELS])],
+        [helper.make_tensor_value_info("reconstruction", TensorProto.FLOAT, ["n", CHANNELS])],
+        [numpy_helper.from_array(basis, "encode"), numpy_helper.from_array(np.ascontiguousarray(basis.T), "decode")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    source = folder / "autoencoder.onnx"
+    source.write_bytes(model.SerializeToString())
+    rows = np.abs(rng.standard_normal((4000, HIDDEN))) @ basis.T + 0.05 * rng.standard_normal((4000, CHANNELS))
+    data = folder / "normal.npz"
+    np.savez(data, readings=rows)
+    names = ",".join(f"s{number}" for number in range(CHANNELS))
+    bundle = pack(source, folder / "bench-1.0.0.edge", data=data, channels=names, false_alarm_rate=1e-4).bundle
+    from edge_agent.bundle import open_bundle
+
+    (folder / "model.onnx").write_bytes(open_bundle(bundle).model)
+    np.save(folder / "basis.npy", basis)
+    return bundle
+
+
+def payloads(folder: Path, count: int) -> list[bytes]:
+    """Readings as JSON objects; every hundredth is far from normal."""
+    basis = np.load(folder / "basis.npy")
+    rng = np.random.default_rng(1)
+    rows = np.abs(rng.standard_normal((count, HIDDEN))) @ basis.T + 0.05 * rng.standard_normal((count, CHANNELS))
+    rows[::ANOMALY_EVERY, 0] += 50
+    start_s = 1763700000.0
+    return [
+        msgspec.json.encode({"time": start_s + i, **{f"s{c}": round(float(v), 4) for c, v in enumerate(row)}})
+        for i, row in enumerate(rows)
+    ]
+
+
+@contextmanager
+def broker(folder: Path, *, inflight: int) -> Iterator[int]:
+    """Mosquitto that sends a client at most `inflight` unacknowledged messages; gives its port."""
+    program = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None:
+        sys.exit("mosquitto is not installed (apt-get install mosquitto)")
+    port = free_port()
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\nmax_inflight_messages {inflight}\n"
+    )
+    process = subprocess.Popen([program, "-c", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: _is_open(port), 10)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def fill_queue(port: int, messages: list[bytes], qos: int) -> None:
+    """Publish to the broker until it has all of them."""
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.max_inflight_messages_set(1000)
+    taken = 0
+
+    def on_publish(*_: object) -> None:
+        nonlocal taken
+        taken += 1
+
+    client.on_publish = on_publish
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    for message in messages:
+        client.publish(TOPIC, message, qos=qos)
+    wait_until(lambda: taken == len(messages), 120)
+    client.disconnect()
+    client.loop_stop()
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and its threads so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float) -> None:
+    """Poll until true."""
+    limit = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > limit:
+            raise TimeoutError(f"waited {timeout_s:.0f} s")
+        time.sleep(0.05)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def machine() -> str:
+    """The processor and the number of its cores that we have, for the line above a table."""
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores"
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) == 0

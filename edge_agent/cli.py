@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge_agent import __version__
 from edge_agent.bundle import open_bundle
-from edge_agent.config import Config, load_config
-from edge_agent.errors import EdgeError
+from edge_agent.config import Config, StreamSection, load_config
+from edge_agent.errors import EdgeError, UsageError
 from edge_agent.log import configure_logging
 
 __all__ = ["main"]
@@ -52,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
         ("run", _run, "score readings until stopped (what the service runs)", True, False),
         ("check", _check, "open the bundles, try the providers and score one window; starts nothing", True, True),
         ("show-config", _show_config, "print the effective settings, without secrets", True, True),
+        ("score", _score, "score a file of readings with the code that scores a stream", False, True),
+        ("recommission", _recommission, "set the limits of a stream's assets anew, in the running agent", True, False),
         ("version", _version, "print the versions of the agent and of what it runs on", False, True),
     ):
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
@@ -68,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="SECTION.KEY=VALUE",
                 help="a setting that wins over the file, such as mqtt.port=8883; may be given again",
             )
+        if function is _recommission:
+            command.add_argument("stream", help="name of the stream")
+            command.add_argument("asset", nargs="?", help="one asset; all of the stream when not given")
+        if function is _score:
+            _add_score_options(command)
         if wants_json:
             command.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser
@@ -143,6 +151,69 @@ def _show_config(options: argparse.Namespace) -> None:
             if value is not None:
                 print(f"{key} = {json.dumps(value)}")
         print()
+
+
+def _add_score_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", type=Path, help="readings (.csv, .csv.gz, .npz)")
+    command.add_argument("--bundle", type=Path, help="the bundle to score with")
+    command.add_argument("--config", type=Path, help="or a configuration, for a stream's bundle and settings")
+    command.add_argument("--stream", help="the stream in it; the only one when not given")
+    command.add_argument("--scores", type=Path, metavar="OUT.csv", help="write every score")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from edge_agent.engine.providers import PROVIDERS
+    from edge_agent.engine.selection import choose_provider
+    from edge_agent.engine.session import OrtEngine
+    from edge_agent.offline import score_data, write_scores
+    from edge_agent.sources.file import read_sensor_data
+
+    section = None if options.config is None else _stream_of(options)
+    if (section is None) == (options.bundle is None):
+        raise UsageError("score: give either --bundle, or --config and --stream")
+    bundle = open_bundle(options.bundle if section is None else Path(section.bundle))
+    data = read_sensor_data(options.file)
+    choice = choose_provider(bundle, wanted="auto", threads=1, state_dir=None)
+    report = score_data(
+        data,
+        bundle,
+        OrtEngine(bundle.model, PROVIDERS[choice.provider]),
+        agent="offline",
+        stream=bundle.manifest.name if section is None else section.name,
+        provider=choice.provider,
+        settings=None if section is None else section.settings,
+    )
+    if options.scores is not None:
+        write_scores(options.scores, report)
+    if options.json:
+        print(json.dumps({**report.describe(), "alerts": [msgspec.to_builtins(event) for event in report.events]}))
+        return
+    for event in report.events:
+        print(f"{event.event:<8} {event.asset}  {event.time}  score {event.score:.4g} (limit {event.threshold:.4g})")
+    print(", ".join(f"{name} {value}" for name, value in report.describe().items()))
+
+
+def _stream_of(options: argparse.Namespace) -> StreamSection:
+    # A file is scored where no agent runs, so a state folder need not be there.
+    config = load_config(options.config, ("agent.state_dir=/nonexistent",))
+    for stream in config.streams:
+        if options.stream in (None, stream.name) and (options.stream or len(config.streams) == 1):
+            return stream
+    raise UsageError(f"score: --stream must be one of: {', '.join(stream.name for stream in config.streams)}")
+
+
+def _recommission(options: argparse.Namespace) -> None:
+    from edge_agent.requests import Recommission, leave_request
+
+    config = _load(options)
+    stream = next((stream for stream in config.streams if stream.name == options.stream), None)
+    if stream is None:
+        names = ", ".join(stream.name for stream in config.streams)
+        raise UsageError(f"stream {options.stream!r} is not in {options.config}, which has: {names}")
+    if not stream.commission.readings:
+        raise UsageError(f"stream {options.stream!r} is not commissioned; set readings in its [stream.commission]")
+    leave_request(Path(config.agent.state_dir), Recommission(stream=options.stream, asset=options.asset))
+    print(f"asked: {options.asset or 'all assets'} of {options.stream}; the agent begins within one health interval")
 
 
 def _version(options: argparse.Namespace) -> None:

@@ -7,29 +7,22 @@ import os
 import re
 import socket
 import tomllib
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 
+from edge_agent.bounds import Duration, Keepalive, Name, Port, Qos, Seconds, Text, Threads
 from edge_agent.errors import ConfigError
 from edge_agent.mqtt.topics import TopicFilter
+from edge_agent.sources.formats import FORMATS
+from edge_agent.stream.alarm import AlarmPolicy
+from edge_agent.stream.commission import MIN_READINGS
+from edge_agent.stream.settings import CommissionSettings, DriftSettings, StreamSettings
+from edge_agent.stream.window import WindowPolicy
 
 __all__ = ["AgentSection", "Config", "EngineSection", "MqttSection", "Secret", "StreamSection", "load_config"]
-
-# A name becomes one level of a topic, so it must not hold what MQTT gives a meaning to.
-Name = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^[^/+#\s\x00]{1,64}$", description="a name of 1 to 64 characters without '/', '+', '#' or spaces"
-    ),
-]
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535, description="an integer from 1 to 65535")]
-Qos = Annotated[int, msgspec.Meta(ge=0, le=1, description="0 or 1")]
-Threads = Annotated[int, msgspec.Meta(ge=1, le=64, description="an integer from 1 to 64")]
-Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]
-Keepalive = Annotated[int, msgspec.Meta(ge=5, le=3600, description="an integer number of seconds from 5 to 3600")]
-Text = Annotated[str, msgspec.Meta(min_length=1, description="a text that is not empty")]
 
 
 class Secret:
@@ -87,8 +80,35 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     name: Name
     bundle: Text
     topic: Text
-    """Topic filter of the readings; its one `+` is the asset."""
+    """Topic filter of the readings; its one `+` (or `{asset}`) is the asset. With a `{channel}` in it, each message is
+    one value."""
     qos: Qos = 1
+    format: Text = "auto"
+    """Of the payloads: `auto`, or a name of `sources.formats.FORMATS`."""
+    join_s: Seconds = 1.0
+    """With a `{channel}` in the topic: values this close in time are one reading."""
+    idle_s: Duration = 604800.0
+    """An asset silent for this long, and without an alert, is forgotten; 0 forgets none."""
+    window: WindowPolicy = WindowPolicy()
+    alarm: AlarmPolicy = AlarmPolicy()
+    commission: CommissionSettings = CommissionSettings()
+    drift: DriftSettings = DriftSettings()
+
+    @property
+    def filter(self) -> TopicFilter:
+        """The topic, taken apart."""
+        return TopicFilter(self.topic)
+
+    @property
+    def settings(self) -> StreamSettings:
+        """What the stream's pipeline needs of this."""
+        return StreamSettings(
+            window=self.window,
+            alarm=self.alarm,
+            commission=self.commission,
+            drift=self.drift,
+            join_s=self.join_s if self.filter.names_channel else None,
+        )
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,8 +203,16 @@ def _read_table(table: object, where: str, kind: type[msgspec.Struct], problems:
         if key not in fields:
             problems.append(f"{where} {key}: unknown key{_suggest(key, list(fields))}")
             continue
+        kind_of_field = fields[key].type
+        if isinstance(kind_of_field, type) and issubclass(kind_of_field, msgspec.Struct):
+            inner = f"{where} [{key}]"
+            before = len(problems)
+            found = _read_table(value, inner, kind_of_field, problems)
+            if len(problems) == before:
+                good[key] = kind_of_field(**found)
+            continue
         try:
-            good[key] = msgspec.convert(value, fields[key].type)
+            good[key] = msgspec.convert(value, kind_of_field)
         except msgspec.ValidationError:
             problems.append(f"{where} {key} = {value!r}: expected {_expected(fields[key].type)}")
     problems.extend(
@@ -210,6 +238,7 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
         if len(problems) > before:
             continue
         stream = StreamSection(**good)
+        problems.extend(f"{where} {problem}" for problem in _stream_problems(stream))
         if any(stream.name == other.name for other in streams):
             problems.append(f"{where} name = {stream.name!r}: used by an earlier stream too")
         problems.extend(
@@ -220,6 +249,18 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
         )
         streams.append(stream)
     return streams
+
+
+def _stream_problems(stream: StreamSection) -> list[str]:
+    """What is wrong between keys that are each right."""
+    problems: list[str] = []
+    if stream.format not in FORMATS:
+        problems.append(f"format = {stream.format!r}: expected one of {', '.join(FORMATS)}")
+    if stream.alarm.confirm > stream.alarm.of:
+        problems.append(f"[alarm] confirm = {stream.alarm.confirm}: must not be above of = {stream.alarm.of}")
+    if 0 < stream.commission.readings < MIN_READINGS:
+        problems.append(f"[commission] readings = {stream.commission.readings}: expected 0, or at least {MIN_READINGS}")
+    return problems
 
 
 def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSection:
@@ -262,7 +303,9 @@ def _read_password(mqtt: MqttSection, problems: list[str]) -> Secret | None:
 
 
 def _expected(annotation: Any) -> str:
-    """What a field takes, in words: the description that its type carries."""
+    """What a field takes, in words: the description that its type carries, or the choices that it has."""
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return "one of " + ", ".join(annotation)
     for part in (annotation, *getattr(annotation, "__args__", ())):
         for meta in getattr(part, "__metadata__", ()):
             if isinstance(meta, msgspec.Meta) and meta.description:

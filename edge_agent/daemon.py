@@ -27,8 +27,9 @@ from edge_agent.journal import Commit, Journal
 from edge_agent.mqtt.client import ClientState, Message, MqttClient
 from edge_agent.mqtt.payload import RejectedSample, Status, encode, iso_time, printable
 from edge_agent.mqtt.publisher import Publisher
-from edge_agent.mqtt.topics import AgentTopics, TopicFilter
+from edge_agent.mqtt.topics import AgentTopics, Route, TopicFilter
 from edge_agent.notify import Notifier
+from edge_agent.requests import take_requests
 from edge_agent.sources.base import Delivery, Source
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.mqtt import MqttSource
@@ -65,6 +66,8 @@ class _Lane:
     decoder: Decoder
     pipeline: Pipeline
     counters: Counters = field(default_factory=Counters)
+    seen_mono_s: dict[str, float] = field(default_factory=dict)
+    """When each asset was last heard of."""
 
     @property
     def name(self) -> str:
@@ -86,7 +89,7 @@ class Daemon:
         self._notifier = notifier
         self._topics = AgentTopics(config.agent.id)
         self._stop_signal: int | None = None
-        self._routes: dict[str, tuple[_Lane, str] | None] = {}
+        self._routes: dict[str, tuple[_Lane, Route] | None] = {}
         self._latency = Latency()
         self._unrouted = Counters()
         self._samples = RateLimit(_REJECTED_INTERVAL_S)
@@ -153,16 +156,22 @@ class Daemon:
             engine=engine,
             provider=provider.name,
             records=self._journal.records(loaded.settings.name),
+            settings=loaded.settings.settings,
         )
-        decoder = Decoder([channel.name for channel in manifest.channels])
-        return _Lane(loaded, TopicFilter(loaded.settings.topic), decoder, pipeline)
+        topic = loaded.settings.filter
+        decoder = Decoder(
+            [channel.name for channel in manifest.channels],
+            payload_format=loaded.settings.format,
+            one_channel=topic.names_channel,
+        )
+        return _Lane(loaded, topic, decoder, pipeline)
 
     def _make_client(self) -> MqttClient:
         return MqttClient(
             self._config.mqtt,
             self._config.password,
             client_id=f"edge-agent-{self._config.agent.id}",
-            subscriptions=[(lane.loaded.settings.topic, lane.loaded.settings.qos) for lane in self._lanes],
+            subscriptions=[(lane.filter.subscription, lane.loaded.settings.qos) for lane in self._lanes],
             will=lambda session: Message(self._topics.status, self._status("connection lost", session), 1, True),
             birth=lambda session: Message(self._topics.status, self._status("connected", session), 1, True),
             wake=self._wake,
@@ -200,6 +209,8 @@ class Daemon:
         now = time.monotonic()
         if now >= self._health_due_mono_s:
             self._health_due_mono_s = now + self._config.agent.health_interval_s
+            self._forget_idle(now)
+            self._obey()
             self._client.publish(Message(self._topics.health, encode(self._health())))
         if self._notifier.watchdog_interval_s is not None and now >= self._watchdog_due_mono_s:
             self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
@@ -207,10 +218,12 @@ class Daemon:
 
     def _process(self, deliveries: list[Delivery]) -> None:
         """The transaction: score, commit, and only then acknowledge."""
+        now_mono_s = time.monotonic()
         fresh = self._repeats.unscored(deliveries)
         commit = Commit(delivered=self._repeats.packed(deliveries))
         for lane, items in self._route(deliveries, fresh):
             readings, rejections = lane.decoder.decode(items, time.time())
+            lane.seen_mono_s.update(dict.fromkeys(readings.assets, now_mono_s))
             outcome = lane.pipeline.process(readings)
             self._collect(lane, len(readings), outcome, commit)
             for rejection in rejections:
@@ -223,41 +236,41 @@ class Daemon:
 
     def _route(
         self, deliveries: list[Delivery], fresh: list[Delivery]
-    ) -> list[tuple[_Lane, list[tuple[str, Delivery]]]]:
-        """The new messages of a batch by stream, each with its asset, in order of arrival."""
-        by_lane: dict[str, tuple[_Lane, list[tuple[str, Delivery]]]] = {}
+    ) -> list[tuple[_Lane, list[tuple[Route, Delivery]]]]:
+        """The new messages of a batch by stream, each with what its topic says, in order of arrival."""
+        by_lane: dict[str, tuple[_Lane, list[tuple[Route, Delivery]]]] = {}
         for delivery in fresh:
-            route = self._route_of(delivery.topic)
-            if route is None:
+            found = self._route_of(delivery.topic)
+            if found is None:
                 detail = "no stream has this topic"
                 rejection = Rejection(RejectReason.BAD_TOPIC, detail, delivery.topic, delivery.payload)
                 self._unrouted.received += 1
                 self._reject(self._unrouted, _UNROUTED, rejection)
                 continue
-            lane, asset = route
+            lane, route = found
             lane.counters.received += 1
-            by_lane.setdefault(lane.name, (lane, []))[1].append((asset, delivery))
+            by_lane.setdefault(lane.name, (lane, []))[1].append((route, delivery))
         if len(fresh) < len(deliveries):
             seen = {id(delivery) for delivery in fresh}
             for delivery in deliveries:
-                route = self._route_of(delivery.topic)
-                if id(delivery) not in seen and route is not None:
-                    route[0].counters.received += 1
-                    route[0].counters.repeated += 1
+                found = self._route_of(delivery.topic)
+                if id(delivery) not in seen and found is not None:
+                    found[0].counters.received += 1
+                    found[0].counters.repeated += 1
         return list(by_lane.values())
 
-    def _route_of(self, topic: str) -> tuple[_Lane, str] | None:
+    def _route_of(self, topic: str) -> tuple[_Lane, Route] | None:
         if topic in self._routes:
             return self._routes[topic]
-        route = None
+        found = None
         for lane in self._lanes:
-            asset = lane.filter.asset_of(topic)
-            if asset:
-                route = (lane, asset)
+            route = lane.filter.route_of(topic)
+            if route is not None:
+                found = (lane, route)
         if len(self._routes) >= _ROUTES_LIMIT:
             self._routes.clear()
-        self._routes[topic] = route
-        return route
+        self._routes[topic] = found
+        return found
 
     def _collect(self, lane: _Lane, readings: int, outcome: Outcome, commit: Commit) -> None:
         """Move what a stream's batch did into the commit and the counters."""
@@ -268,9 +281,9 @@ class Daemon:
         delayed = self._client.state is not ClientState.CONNECTED
         for event in outcome.events:
             commit.events.append((self._topics.alert(lane.name, event.asset), encode(event.as_delayed(delayed))))
-            if event.event == "raise":
+            if event.event in ("raise", "flapping"):
                 lane.counters.raised += 1
-            else:
+            elif event.event == "clear":
                 lane.counters.cleared += 1
             log.info(
                 "alert %s stream=%s asset=%s score=%.4g threshold=%.4g id=%s",
@@ -281,6 +294,27 @@ class Daemon:
                 event.threshold,
                 event.id,
             )
+
+    def _forget_idle(self, now_mono_s: float) -> None:
+        """Make room: names of assets come from topics, and anybody may write to a new one."""
+        for lane in self._lanes:
+            idle_s = lane.loaded.settings.idle_s
+            silent = [asset for asset, seen in lane.seen_mono_s.items() if idle_s and now_mono_s - seen > idle_s]
+            gone = [asset for asset in silent if lane.pipeline.forget(asset)]
+            if gone:
+                for asset in gone:
+                    del lane.seen_mono_s[asset]
+                self._journal.drop_records(lane.name, gone)
+                log.info("assets forgotten stream=%s count=%d idle_s=%.0f", lane.name, len(gone), idle_s)
+
+    def _obey(self) -> None:
+        """Carry out what `edge-agent recommission` left in the state folder."""
+        for request in take_requests(Path(self._config.agent.state_dir)):
+            for lane in self._lanes:
+                if lane.name == request.stream:
+                    records = lane.pipeline.recommission(request.asset)
+                    self._journal.commit(Commit(records=[(lane.name, asset, record) for asset, record in records]))
+                    log.info("commissioning begins anew stream=%s asset=%s", lane.name, request.asset or "all")
 
     def _reject(self, counters: Counters, stream: str, rejection: Rejection) -> None:
         counters.rejected[rejection.reason] += 1
@@ -331,7 +365,7 @@ class Daemon:
         manifest = lane.loaded.bundle.manifest
         return {
             **lane.counters.describe(),
-            "active_alerts": lane.pipeline.active_alerts,
+            **lane.pipeline.describe(),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": lane.loaded.choice.provider,
             "provider_reason": lane.loaded.choice.reason,

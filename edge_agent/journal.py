@@ -117,6 +117,18 @@ class Journal:
                 seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (commit.delivered,)).lastrowid or 0
                 self._db.execute("DELETE FROM delivered WHERE seq <= ?", (seq - _DELIVERED_BATCHES_KEPT,))
 
+    def drop_records(self, stream: str, assets: Iterable[str]) -> None:
+        """Delete the records of assets that are gone.
+
+        Raises:
+            JournalError: the disk is full or broken; the records stay.
+        """
+        self._set_durable(False)
+        with self._transaction():
+            self._db.executemany(
+                "DELETE FROM asset WHERE stream = ? AND asset = ?", [(stream, asset) for asset in assets]
+            )
+
     def forget(self, seqs: Iterable[int]) -> None:
         """Delete events that the broker has acknowledged.
 

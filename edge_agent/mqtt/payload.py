@@ -50,6 +50,10 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True):
     provider: str
     delayed: bool = False
     """Made while there was no connection to the broker."""
+    duration_s: float | msgspec.UnsetType = msgspec.UNSET
+    """In a `clear` only: from the raise to it, by the readings' times."""
+    worst: float | msgspec.UnsetType = msgspec.UNSET
+    """In a `clear` only: the highest score since the raise."""
 
     def as_delayed(self, delayed: bool) -> AlertEvent:
         """The same event, told to have been made without a connection or with one."""

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
-__all__ = ["AgentTopics", "TopicFilter"]
+from typing import NamedTuple
+
+__all__ = ["AgentTopics", "Route", "TopicFilter"]
 
 NO_ASSET = "default"
-"""The asset's name when a filter has no `+`."""
+"""The asset's name when a filter has no place for it."""
+_ASSET = ("+", "{asset}")
+_CHANNEL = "{channel}"
+
+
+class Route(NamedTuple):
+    """What a topic says about its messages."""
+
+    asset: str
+    channel: str | None
+    """The channel that each message is one value of; None when a message holds whole readings."""
 
 
 class TopicFilter:
-    """A subscription whose one `+` is the asset.
+    """A stream's topic, such as `sensors/+/pump` or `plant/{asset}/{channel}`.
 
     Args:
-        text: the filter, such as `sensors/+/pump`; a shared one (`$share/group/…`) is fine.
+        text: topic levels, of which one may be the asset (`+` or `{asset}`) and one the channel (`{channel}`); a shared
+            subscription (`$share/group/…`) is fine.
 
     Raises:
-        ValueError: the filter has a `#`, more than one `+`, or a wildcard that is not a whole level.
+        ValueError: it has a `#`, the asset or the channel twice, or a wildcard that is not a whole level.
     """
 
     def __init__(self, text: str) -> None:
-        self.text = text
         levels = text.split("/")
         if levels[0] == "$share":
             levels = levels[2:]
@@ -27,29 +39,42 @@ class TopicFilter:
             raise ValueError("expected a topic with at least one level")
         if "#" in text:
             raise ValueError("expected one '+' for the asset and no '#'")
-        if any("+" in level and level != "+" for level in levels):
-            raise ValueError("expected '+' to stand alone between slashes")
-        if levels.count("+") > 1:
+        assets = [number for number, level in enumerate(levels) if level in _ASSET]
+        channels = [number for number, level in enumerate(levels) if level == _CHANNEL]
+        if any(set(level) & set("+{}") and level not in (*_ASSET, _CHANNEL) for level in levels):
+            raise ValueError("expected '+', '{asset}' and '{channel}' to stand alone between slashes")
+        if len(assets) > 1:
             raise ValueError("expected at most one '+', which is the asset")
-        self._levels = levels
-        self._asset_level = levels.index("+") if "+" in levels else None
+        if len(channels) > 1:
+            raise ValueError("expected at most one '{channel}'")
+        self._asset_level = assets[0] if assets else None
+        self._channel_level = channels[0] if channels else None
+        self._levels = [None if number in (*assets, *channels) else level for number, level in enumerate(levels)]
+        self.subscription = text.replace("{asset}", "+").replace(_CHANNEL, "+")
+        """What is subscribed to."""
 
-    def asset_of(self, topic: str) -> str | None:
-        """The asset a topic is about, or None when the topic is not one of this filter."""
+    @property
+    def names_channel(self) -> bool:
+        """Whether each message is one value."""
+        return self._channel_level is not None
+
+    def route_of(self, topic: str) -> Route | None:
+        """What a topic says, or None when it is not one of this filter, or names its asset with nothing."""
         levels = topic.split("/")
         if len(levels) != len(self._levels):
             return None
-        for found, wanted in zip(levels, self._levels, strict=True):
-            if wanted not in (found, "+"):
-                return None
-        return NO_ASSET if self._asset_level is None else levels[self._asset_level]
+        if any(wanted not in (None, found) for found, wanted in zip(levels, self._levels, strict=True)):
+            return None
+        asset = NO_ASSET if self._asset_level is None else levels[self._asset_level]
+        channel = None if self._channel_level is None else levels[self._channel_level]
+        return Route(asset, channel) if asset else None
 
     def overlaps(self, other: TopicFilter) -> bool:
         """Whether some topic belongs to both filters."""
         if len(self._levels) != len(other._levels):
             return False
         pairs = zip(self._levels, other._levels, strict=True)
-        return all(a == b or "+" in (a, b) for a, b in pairs)
+        return all(a is None or b is None or a == b for a, b in pairs)
 
 
 class AgentTopics:

@@ -1,15 +1,18 @@
-"""Payloads into columns of readings. The formats are those of one MQTT message (docs/mqtt.md)."""
+"""Payloads into columns of readings. The formats are in `sources/formats`; docs/mqtt.md shows them."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import numpy as np
 
+from edge_agent.mqtt.topics import Route
 from edge_agent.sources.base import Delivery
+from edge_agent.sources.formats import Fields, FormatError, make_parser
 from edge_agent.stream.reading import Readings, Rejection, RejectReason
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
@@ -17,16 +20,11 @@ __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
 PAYLOAD_LIMIT_BYTES = 1 << 20
 """A larger message is refused before it is parsed."""
 _READINGS_LIMIT = 10_000
+_NUMBER_LIMIT_BYTES = 64
 _LATEST_TIME_S = 253402300799.0  # the end of year 9999, the last moment `datetime` can name
-_HEAD = 2  # `time` and `values` stand before the channels in the decoded struct
+_HEAD = 2  # `time` and `values` stand before the channels
 
 Row = tuple[float | None, ...]
-
-
-class _RejectError(Exception):
-    def __init__(self, reason: RejectReason, detail: str) -> None:
-        self.reason = reason
-        self.detail = detail
 
 
 class Decoder:
@@ -34,24 +32,23 @@ class Decoder:
 
     Args:
         channels: the manifest's channel names, in order.
+        payload_format: a name of `FORMATS`.
+        one_channel: each message is one value, of the channel that its topic names.
     """
 
-    def __init__(self, channels: Sequence[str]) -> None:
+    def __init__(self, channels: Sequence[str], *, payload_format: str = "auto", one_channel: bool = False) -> None:
         self._width = len(channels)
-        fields: list[Any] = [("time", float | str | None, None), ("values", list[float | None] | None, None)]
-        fields += [(f"channel_{number}", float | None, None) for number in range(len(channels))]
-        keys = {f"channel_{number}": name for number, name in enumerate(channels)}
-        # The struct is made for these channels: other keys are skipped by the parser without becoming objects.
-        reading = msgspec.defstruct("Reading", fields, rename=keys, gc=False)
-        self._decode = msgspec.json.Decoder(reading | list[reading]).decode  # type: ignore[valid-type]
+        self._places = {name: number for number, name in enumerate(channels)}
+        # A message of one channel is a bare number, or an object with a `value`.
+        self._parse = make_parser(payload_format, ("value",) if one_channel else channels)
 
-    def decode(self, deliveries: Iterable[tuple[str, Delivery]], now_s: float) -> tuple[Readings, list[Rejection]]:
+    def decode(self, deliveries: Iterable[tuple[Route, Delivery]], now_s: float) -> tuple[Readings, list[Rejection]]:
         """Read a batch of messages.
 
         A message is used whole or not at all, so that a rejected one can be sent again.
 
         Args:
-            deliveries: (asset, message) pairs in order of arrival.
+            deliveries: messages with what their topics say, in order of arrival.
             now_s: the time of arrival, epoch seconds, for readings that carry none.
 
         Returns:
@@ -62,14 +59,17 @@ class Decoder:
         rows: list[Row] = []
         ends: list[tuple[int, Delivery]] = []
         rejections: list[Rejection] = []
-        for asset, delivery in deliveries:
+        for route, delivery in deliveries:
             try:
-                self._decode_one(delivery.payload, now_s, times, rows)
-            except _RejectError as bad:
+                if route.channel is None:
+                    self._decode_one(delivery.payload, now_s, times, rows)
+                else:
+                    self._decode_value(route.channel, delivery.payload, now_s, times, rows)
+            except FormatError as bad:
                 del times[len(assets) :], rows[len(assets) :]
                 rejections.append(Rejection(bad.reason, bad.detail, delivery.topic, delivery.payload))
                 continue
-            assets.extend([asset] * (len(times) - len(assets)))
+            assets.extend([route.asset] * (len(times) - len(assets)))
             ends.append((len(times), delivery))
         with np.errstate(over="ignore"):
             values = np.array(rows, dtype=np.float32).reshape(len(rows), self._width)
@@ -79,37 +79,54 @@ class Decoder:
         return readings, rejections
 
     def _decode_one(self, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
-        """Append the readings of one message; what was appended before a `_RejectError` is the caller's to remove."""
+        """Append the readings of one message; what was appended before an error is the caller's to remove."""
         if len(payload) > PAYLOAD_LIMIT_BYTES:
-            raise _RejectError(RejectReason.TOO_LARGE, f"{len(payload)} bytes, at most {PAYLOAD_LIMIT_BYTES} are read")
-        try:
-            decoded = self._decode(payload)
-        except msgspec.ValidationError as exc:
-            # The parser says "Number out of range" for 1e999, which is a number and no float.
-            reason = RejectReason.NOT_FINITE if "out of range" in str(exc) else RejectReason.WRONG_TYPE
-            raise _RejectError(reason, str(exc)) from None
-        except (msgspec.DecodeError, RecursionError) as exc:
-            raise _RejectError(RejectReason.NOT_JSON, str(exc)) from None
-        if not isinstance(decoded, list):
-            decoded = [decoded]
-        elif len(decoded) > _READINGS_LIMIT:
-            raise _RejectError(RejectReason.TOO_LARGE, f"{len(decoded)} readings, at most {_READINGS_LIMIT} are read")
-        for reading in decoded:
-            fields = msgspec.structs.astuple(reading)
+            raise FormatError(RejectReason.TOO_LARGE, f"more than {PAYLOAD_LIMIT_BYTES} bytes")
+        decoded = self._parse(payload)
+        if len(decoded) > _READINGS_LIMIT:
+            raise FormatError(RejectReason.TOO_LARGE, f"{len(decoded)} readings, at most {_READINGS_LIMIT} are read")
+        if not decoded:
+            raise FormatError(RejectReason.NO_CHANNEL, "there is no reading of the stream's channels in it")
+        for fields in decoded:
             times.append(_read_time(fields[0], now_s))
             rows.append(self._row(fields))
 
-    def _row(self, fields: tuple[Any, ...]) -> Row:
+    def _row(self, fields: Fields) -> Row:
         values = fields[1]
         if values is None:
             row: Row = fields[_HEAD:]
         elif len(values) == self._width:
             row = tuple(values)
         else:
-            raise _RejectError(RejectReason.WRONG_LENGTH, f"values has {len(values)} numbers, expected {self._width}")
+            raise FormatError(RejectReason.WRONG_LENGTH, f"values has {len(values)} numbers, expected {self._width}")
         if row.count(None) == self._width:
-            raise _RejectError(RejectReason.NO_CHANNEL, "none of the stream's channels is in it")
+            raise FormatError(RejectReason.NO_CHANNEL, "none of the stream's channels is in it")
         return row
+
+    def _decode_value(self, channel: str, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
+        """Append the one value of a message whose topic names the channel; a channel that is not ours is no error."""
+        place = self._places.get(channel)
+        if place is None:
+            return
+        time_s, value = self._read_value(payload)
+        times.append(_read_time(time_s, now_s))
+        rows.append((*(None,) * place, value, *(None,) * (self._width - place - 1)))
+
+    def _read_value(self, payload: bytes) -> tuple[Any, float]:
+        # Digits are the usual case; only a short text can be a number.
+        if len(payload) <= _NUMBER_LIMIT_BYTES:
+            with suppress(ValueError):
+                number = float(payload)
+                if not math.isfinite(number):
+                    raise FormatError(RejectReason.NOT_FINITE, "a value is not finite")
+                return None, number
+        if len(payload) > PAYLOAD_LIMIT_BYTES:
+            raise FormatError(RejectReason.TOO_LARGE, f"more than {PAYLOAD_LIMIT_BYTES} bytes")
+        fields = self._parse(payload)[-1]
+        value = fields[_HEAD]
+        if value is None:
+            raise FormatError(RejectReason.NO_CHANNEL, "it is neither a number nor an object with a value")
+        return fields[0], value
 
 
 def _read_time(value: float | str | None, now_s: float) -> float:
@@ -120,11 +137,11 @@ def _read_time(value: float | str | None, now_s: float) -> float:
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            raise _RejectError(RejectReason.BAD_TIME, "time is neither epoch seconds nor ISO 8601") from None
+            raise FormatError(RejectReason.BAD_TIME, "time is neither epoch seconds nor ISO 8601") from None
         # A time without a zone is taken as UTC: a device's own zone is nothing a sensor can know.
         value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not 0 <= value <= _LATEST_TIME_S:
-        raise _RejectError(RejectReason.BAD_TIME, f"time {value:g} is no epoch second (milliseconds, perhaps?)")
+        raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no epoch second (milliseconds, perhaps?)")
     return value
 
 

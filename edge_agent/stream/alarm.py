@@ -1,30 +1,100 @@
-"""When a score becomes an alert, and when the alert ends: a pure state machine with hysteresis."""
+"""When scores become an alert, and when the alert ends: a pure state machine, one state for each asset.
+
+All durations are between times of readings, so the same readings give the same events, whenever they are scored.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import math
+from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
 
+from edge_agent.bounds import Count, Duration, Whole
 from edge_agent.bundle import Threshold
 
-__all__ = ["Alarm", "AlarmState", "Transition", "alert_id"]
+__all__ = ["Alarm", "AlarmPolicy", "AlarmState", "Alert", "Change", "Level", "Transition", "alert_id"]
 
 
 class Transition(StrEnum):
     """What a score did to the alarm; the value is the event's name on the topic."""
 
     RAISE = "raise"
+    UPDATE = "update"
     CLEAR = "clear"
+    FLAPPING = "flapping"
+    """Raised in place of one more `raise` where there were too many; ends with a `clear` like any other."""
 
 
-class AlarmState(msgspec.Struct, frozen=True, kw_only=True):
-    """One asset's alert that has been raised and not yet cleared."""
+class Level(StrEnum):
+    """How bad it is."""
+
+    WARN = "warn"
+    ALARM = "alarm"
+    DRIFT = "drift"
+    """The stream's scores as a whole have moved away from what they were calibrated on."""
+
+
+class AlarmPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient the alarm is. The defaults raise on the first score at the limit."""
+
+    confirm: Count = 1
+    """This many of the last `of` scores must be at the limit."""
+    of: Count = 1
+    min_duration_s: Duration = 0.0
+    """Scores must have stayed at the limit for this long."""
+    cooldown_s: Duration = 0.0
+    """After a clear, nothing is raised for this long."""
+    reminder_s: Duration = 0.0
+    """An alert that stays gets an `update` in this interval; 0 sends none."""
+    warn: float | None = None
+    """Limit of a level below `alarm`; None has one level."""
+    flap_raises: Whole = 0
+    """One more raise than this within `flap_window_s` is flapping; 0 never is."""
+    flap_window_s: Duration = 3600.0
+    """Also how long scores must stay below the clear limit for flapping to end."""
+
+
+class Alert(msgspec.Struct, frozen=True, kw_only=True):
+    """An alert that has been raised and not yet cleared."""
 
     id: str
     since_s: float
     """Time of the reading that raised it, epoch seconds."""
+    level: Level
+    worst: float
+    """Highest score since it was raised."""
+    told_s: float
+    """Time of its last event."""
+    flapping: bool = False
+    quiet_since_s: float | None = None
+    """While flapping: since when scores have stayed below the clear limit."""
+
+
+class AlarmState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the alarm remembers of one asset. An asset with nothing to remember has none."""
+
+    newest_s: float
+    history: int = 0
+    """One bit for each of the last scores, the newest lowest: was it at the limit?"""
+    over_since_s: float | None = None
+    alert: Alert | None = None
+    cleared_s: float | None = None
+    raises_s: tuple[float, ...] = ()
+    """Times of the last raises, for flapping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One event."""
+
+    transition: Transition
+    alert: Alert
+    """As it is after the event; of a `clear`, as it was."""
+    duration_s: float | None = None
+    """Of a `clear`: from the raise to it, by the readings' times."""
 
 
 def alert_id(*, agent: str, stream: str, asset: str, model_sha256: str, since_s: float) -> str:
@@ -34,27 +104,151 @@ def alert_id(*, agent: str, stream: str, asset: str, model_sha256: str, since_s:
 
 
 class Alarm:
-    """Hysteresis: raises at `alarm`, clears below `clear`, and is silent in the band between.
+    """The alarm of one stream: raises at `alarm`, clears below `clear`, and is silent in the band between.
 
     Args:
-        threshold: the two limits, `clear` at most `alarm`.
+        policy: how patient it is.
+        agent: part of every alert's id, as are the next two.
+        stream: its name.
+        model_sha256: of the model that scores.
     """
 
-    def __init__(self, threshold: Threshold) -> None:
-        self.threshold = threshold
+    def __init__(self, policy: AlarmPolicy, *, agent: str, stream: str, model_sha256: str) -> None:
+        self._policy = policy
+        self._mask = (1 << policy.of) - 1
+        self._cause = {"agent": agent, "stream": stream, "model_sha256": model_sha256}
 
-    def update(self, active: bool, score: float) -> Transition | None:
+    def lowest_limit(self, threshold: Threshold) -> float:
+        """A score below this can raise nothing and changes no asset that has no state."""
+        warn = self._policy.warn
+        return threshold.alarm if warn is None else min(warn, threshold.alarm)
+
+    def update(
+        self, state: AlarmState | None, *, asset: str, score: float, time_s: float, threshold: Threshold
+    ) -> tuple[AlarmState | None, Change | None]:
         """What one score does.
 
         Args:
-            active: whether an alert of this asset is raised.
-            score: higher is more anomalous.
+            state: the asset's, from the call before; None when there is nothing to remember.
+            asset: its name.
+            score: higher is more anomalous; what is no number changes nothing.
+            time_s: of the reading, epoch seconds.
+            threshold: the asset's limits.
 
         Returns:
-            The transition, or None when nothing changes.
+            The asset's new state, and the event, if there is one.
         """
-        if not active and score >= self.threshold.alarm:
-            return Transition.RAISE
-        if active and score < self.threshold.clear:
-            return Transition.CLEAR
-        return None
+        if not math.isfinite(score):
+            return state, None
+        lowest = self.lowest_limit(threshold)
+        if state is None:
+            if score < lowest:
+                return None, None
+            state = AlarmState(newest_s=time_s)
+        elif time_s < state.newest_s:
+            state = _set_back(state, state.newest_s - time_s)
+        over = score >= lowest
+        state = msgspec.structs.replace(
+            state,
+            newest_s=time_s,
+            history=(state.history << 1 | over) & self._mask,
+            over_since_s=(time_s if state.over_since_s is None else state.over_since_s) if over else None,
+        )
+        alert = state.alert
+        if alert is None:
+            state, change = self._when_quiet(state, asset, score, time_s, threshold)
+        elif alert.flapping:
+            state, change = self._when_flapping(state, alert, score, time_s, lowest, threshold)
+        else:
+            state, change = self._when_raised(state, alert, score, time_s, threshold)
+        return (None if self._is_forgettable(state) else state), change
+
+    def _when_quiet(
+        self, state: AlarmState, asset: str, score: float, time_s: float, threshold: Threshold
+    ) -> tuple[AlarmState, Change | None]:
+        policy = self._policy
+        if state.over_since_s is None or state.history.bit_count() < policy.confirm:
+            return state, None
+        if time_s - state.over_since_s < policy.min_duration_s:
+            return state, None
+        if state.cleared_s is not None and time_s - state.cleared_s < policy.cooldown_s:
+            return state, None
+        recent = tuple(t for t in state.raises_s if time_s - t <= policy.flap_window_s) if policy.flap_raises else ()
+        flapping = policy.flap_raises > 0 and len(recent) >= policy.flap_raises
+        alert = Alert(
+            id=alert_id(asset=asset, since_s=time_s, **self._cause),
+            since_s=time_s,
+            level=Level.ALARM if score >= threshold.alarm else Level.WARN,
+            worst=score,
+            told_s=time_s,
+            flapping=flapping,
+        )
+        raises = () if flapping or not policy.flap_raises else (*recent, time_s)
+        transition = Transition.FLAPPING if flapping else Transition.RAISE
+        return msgspec.structs.replace(state, alert=alert, raises_s=raises), Change(transition, alert)
+
+    def _when_raised(
+        self, state: AlarmState, alert: Alert, score: float, time_s: float, threshold: Threshold
+    ) -> tuple[AlarmState, Change | None]:
+        alert = msgspec.structs.replace(alert, worst=max(alert.worst, score))
+        if score < self._clear_limit(Level.WARN, threshold):
+            return self._cleared(state, alert, time_s)
+        level = alert.level
+        if score >= threshold.alarm:
+            level = Level.ALARM
+        elif score < threshold.clear:
+            level = Level.WARN
+        reminder = self._policy.reminder_s
+        if level is alert.level and not (reminder and time_s - alert.told_s >= reminder):
+            return msgspec.structs.replace(state, alert=alert), None
+        alert = msgspec.structs.replace(alert, level=level, told_s=time_s)
+        return msgspec.structs.replace(state, alert=alert), Change(Transition.UPDATE, alert)
+
+    def _when_flapping(
+        self, state: AlarmState, alert: Alert, score: float, time_s: float, lowest: float, threshold: Threshold
+    ) -> tuple[AlarmState, Change | None]:
+        quiet = alert.quiet_since_s
+        if score < self._clear_limit(Level.WARN, threshold):
+            quiet = time_s if quiet is None else quiet
+        elif score >= lowest:
+            quiet = None
+        alert = msgspec.structs.replace(alert, worst=max(alert.worst, score), quiet_since_s=quiet)
+        if quiet is not None and time_s - quiet >= self._policy.flap_window_s:
+            return self._cleared(state, alert, time_s)
+        return msgspec.structs.replace(state, alert=alert), None
+
+    def _cleared(self, state: AlarmState, alert: Alert, time_s: float) -> tuple[AlarmState, Change]:
+        state = msgspec.structs.replace(
+            state, alert=None, history=0, cleared_s=time_s if self._policy.cooldown_s else None
+        )
+        return state, Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
+
+    def _clear_limit(self, level: Level, threshold: Threshold) -> float:
+        """Below this the lowest level ends; the band below `warn` is as wide as that below `alarm`."""
+        warn = self._policy.warn
+        if warn is None or level is Level.ALARM:
+            return threshold.clear
+        return min(threshold.clear, warn - (threshold.alarm - threshold.clear))
+
+    def _is_forgettable(self, state: AlarmState) -> bool:
+        policy = self._policy
+        cooled = state.cleared_s is None or state.newest_s - state.cleared_s >= policy.cooldown_s
+        unwatched = not state.raises_s or state.newest_s - state.raises_s[-1] > policy.flap_window_s
+        return state.alert is None and not state.history and cooled and unwatched
+
+
+def _set_back(state: AlarmState, by_s: float) -> AlarmState:
+    """A sender's clock was set back: what has lasted keeps the length that it had."""
+    alert = state.alert
+    if alert is not None:
+        quiet = alert.quiet_since_s
+        alert = msgspec.structs.replace(
+            alert, told_s=alert.told_s - by_s, quiet_since_s=None if quiet is None else quiet - by_s
+        )
+    return msgspec.structs.replace(
+        state,
+        over_since_s=None if state.over_since_s is None else state.over_since_s - by_s,
+        cleared_s=None if state.cleared_s is None else state.cleared_s - by_s,
+        raises_s=tuple(t - by_s for t in state.raises_s),
+        alert=alert,
+    )

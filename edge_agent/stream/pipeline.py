@@ -4,18 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 import numpy as np
 
 from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Engine, Scores
-from edge_agent.mqtt.payload import AlertEvent, AlertModel, ChannelShare, iso_time
-from edge_agent.stream.alarm import Alarm, AlarmState, Transition, alert_id
+from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.stream.alarm import Alarm, AlarmState
+from edge_agent.stream.commission import Commission, CommissionRecord
+from edge_agent.stream.drift import DriftRecord, ScoreDrift
+from edge_agent.stream.events import EventMaker
+from edge_agent.stream.join import Join
 from edge_agent.stream.reading import Readings
+from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import Windows
 
-__all__ = ["Outcome", "Pipeline"]
+__all__ = ["STREAM_RECORD", "Outcome", "Pipeline"]
+
+STREAM_RECORD = ""
+"""Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
 
 
 class _AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,7 +32,9 @@ class _AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     model_sha256: str
     alarm: AlarmState | None
-    window: bytes
+    window: bytes = b""
+    join: bytes = b""
+    commission: CommissionRecord | None = None
 
 
 @dataclass(slots=True)
@@ -48,6 +59,7 @@ class Pipeline:
         engine: scores windows of that bundle.
         provider: the engine's provider, told in every event.
         records: (asset, record) pairs that an earlier run left in the journal.
+        settings: how readings, scores and alarms are treated.
     """
 
     def __init__(
@@ -59,23 +71,22 @@ class Pipeline:
         engine: Engine,
         provider: str,
         records: Iterable[tuple[str, bytes]] = (),
+        settings: StreamSettings | None = None,
     ) -> None:
-        self._agent = agent
-        self._stream = stream
-        self._provider = provider
+        settings = settings or StreamSettings()
         self._engine = engine
-        self._model = AlertModel(name=manifest.name, version=manifest.version, sha256=manifest.model.sha256)
-        self._channels = [channel.name for channel in manifest.channels]
-        self._alarm = Alarm(manifest.threshold)
-        self._active: dict[str, AlarmState] = {}
-        self._windows = Windows(window=manifest.window, stride=manifest.stride, channels=len(self._channels))
+        self._model_sha256 = manifest.model.sha256
+        self._threshold = manifest.threshold
+        self._alarm = Alarm(settings.alarm, agent=agent, stream=stream, model_sha256=manifest.model.sha256)
+        self._events = EventMaker(agent=agent, stream=stream, manifest=manifest, provider=provider)
+        self._states: dict[str, AlarmState] = {}
+        width = len(manifest.channels)
+        self._windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=settings.window)
+        self._join = None if settings.join_s is None else Join(width, settings.join_s)
+        self._commission = _make_commission(settings, manifest)
+        self._drift = _make_drift(settings, manifest)
         for asset, record in records:
             self._restore(asset, record)
-
-    @property
-    def active_alerts(self) -> int:
-        """Assets with an alert that is raised and not cleared."""
-        return len(self._active)
 
     def process(self, readings: Readings) -> Outcome:
         """Score a batch and say what it changed.
@@ -84,6 +95,9 @@ class Pipeline:
             EngineError: the runtime failed; nothing but the windows has changed.
         """
         outcome = Outcome()
+        touched = set(readings.assets)
+        if self._join is not None:
+            readings = self._join.push(readings)
         windows, completed_by = self._windows.push(readings)
         changed: set[str] = set()
         if completed_by:
@@ -91,92 +105,155 @@ class Pipeline:
             outcome.scored = len(completed_by)
             outcome.not_finite = int(np.count_nonzero(~np.isfinite(scores.score)))
             changed = self._update_alarms(readings, windows[:, -1, :], completed_by, scores, outcome.events)
-        changed.update(asset for asset in set(readings.assets) if self._windows.must_keep(asset))
-        outcome.records = [(asset, self._record(asset)) for asset in sorted(changed)]
+            self._watch_drift(readings.times[completed_by[-1]], scores, outcome)
+        if self._join is not None:
+            changed.update(touched)
+        changed.update(asset for asset in touched if self._windows.must_keep(asset))
+        outcome.records += [(asset, self._record(asset)) for asset in sorted(changed)]
         return outcome
+
+    def recommission(self, asset: str | None) -> list[tuple[str, bytes]]:
+        """Set thresholds anew from the readings that come now.
+
+        Args:
+            asset: one asset, or None for all.
+
+        Returns:
+            (asset, record) pairs to keep in the journal.
+        """
+        if self._commission is None:
+            return []
+        assets = sorted(self._commission.assets()) if asset is None else [asset]
+        self._commission.restart(asset)
+        return [(name, self._record(name)) for name in assets]
+
+    def forget(self, asset: str) -> bool:
+        """An asset has been idle for too long; one with an alert is kept. Says whether it is gone."""
+        if asset in self._states:
+            return False
+        self._windows.forget(asset)
+        if self._join is not None:
+            self._join.forget(asset)
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """For health: assets, what was left out, commissioning, drift."""
+        windows = self._windows
+        report = None if self._drift is None else self._drift.report
+        return {
+            "assets": len(windows),
+            "active_alerts": sum(1 for state in self._states.values() if state.alert is not None),
+            "late": windows.late,
+            "incomplete": windows.incomplete,
+            "restarted": windows.restarted,
+            "commission": None if self._commission is None else self._commission.describe(),
+            "drift": None if report is None else msgspec.to_builtins(report),
+        }
 
     def _update_alarms(
         self, readings: Readings, latest: np.ndarray, completed_by: list[int], scores: Scores, events: list[AlertEvent]
     ) -> set[str]:
-        """Run every score through its asset's alarm; gives the assets whose alarm changed."""
+        """Run every score through its asset's alarm; gives the assets of which something has changed."""
         changed: set[str] = set()
-        at_alarm = np.flatnonzero(scores.score >= self._alarm.threshold.alarm)
-        if not self._active and not at_alarm.size:
-            return changed
-        # Before the first score that can change anything, there is nothing to look at.
-        first = 0 if self._active else int(at_alarm[0])
-        for row in range(first, len(completed_by)):
-            asset = readings.assets[completed_by[row]]
-            state = self._active.get(asset)
-            transition = self._alarm.update(state is not None, float(scores.score[row]))
-            if transition is None:
+        first = self._first_that_matters(scores)
+        values = scores.score[first:].tolist()
+        for row, score in enumerate(values, start=first):
+            index = completed_by[row]
+            asset = readings.assets[index]
+            threshold = self._threshold
+            if self._commission is not None:
+                own = self._commission.threshold(asset)
+                if own is None:
+                    self._commission.collect(asset, score)
+                    changed.add(asset)
+                    continue
+                threshold = own
+            before = self._states.get(asset)
+            state, change = self._alarm.update(
+                before, asset=asset, score=score, time_s=readings.times[index], threshold=threshold
+            )
+            if state is before:
                 continue
-            time_s = readings.times[completed_by[row]]
-            if state is None:
-                state = self._raise(asset, time_s)
-            else:
-                del self._active[asset]
-            events.append(self._event(transition, asset, state, time_s, latest[row], scores, row))
             changed.add(asset)
+            if state is None:
+                del self._states[asset]
+            else:
+                self._states[asset] = state
+            if change is not None:
+                share = None if scores.contributions is None else scores.contributions[row]
+                events.append(
+                    self._events.make(
+                        change,
+                        asset=asset,
+                        score=score,
+                        time_s=readings.times[index],
+                        limit=threshold.alarm,
+                        values=latest[row],
+                        contributions=share,
+                    )
+                )
         return changed
 
-    def _raise(self, asset: str, time_s: float) -> AlarmState:
-        name = alert_id(
-            agent=self._agent, stream=self._stream, asset=asset, model_sha256=self._model.sha256, since_s=time_s
-        )
-        state = self._active[asset] = AlarmState(id=name, since_s=time_s)
-        return state
+    def _first_that_matters(self, scores: Scores) -> int:
+        """Index of the first score that can change anything: while all is quiet, most batches have none."""
+        if self._states or self._commission is not None:
+            return 0
+        at_limit = np.flatnonzero(scores.score >= self._alarm.lowest_limit(self._threshold))
+        return int(at_limit[0]) if at_limit.size else len(scores.score)
 
-    def _event(
-        self,
-        transition: Transition,
-        asset: str,
-        state: AlarmState,
-        time_s: float,
-        values: np.ndarray,
-        scores: Scores,
-        row: int,
-    ) -> AlertEvent:
-        return AlertEvent(
-            id=state.id,
-            event=transition.value,
-            agent=self._agent,
-            stream=self._stream,
-            asset=asset,
-            level="alarm",
-            score=float(scores.score[row]),
-            threshold=self._alarm.threshold.alarm,
-            time=iso_time(time_s),
-            since=iso_time(state.since_s),
-            channels=self._shares(values, None if scores.contributions is None else scores.contributions[row]),
-            model=self._model,
-            provider=self._provider,
-        )
-
-    def _shares(self, values: np.ndarray, contributions: np.ndarray | None) -> list[ChannelShare]:
-        total = 0.0 if contributions is None else float(contributions.sum(dtype=np.float64))
-        if contributions is None or not np.isfinite(total) or total <= 0:
-            return []
-        return [
-            ChannelShare(
-                name=self._channels[index],
-                share=round(float(contributions[index]) / total, 4),
-                value=float(values[index]),
-            )
-            for index in np.argsort(-contributions, kind="stable")
-        ]
+    def _watch_drift(self, time_s: float, scores: Scores, outcome: Outcome) -> None:
+        if self._drift is None:
+            return
+        # What reaches the alarm limit is alerted already; drift is about what passes for normal.
+        if not self._drift.add(scores.score[scores.score < self._threshold.alarm]):
+            return
+        event = self._events.drifted(self._drift, time_s)
+        if event is not None:
+            outcome.events.append(event)
+        record = msgspec.msgpack.encode(self._drift.dump())
+        outcome.records.append((STREAM_RECORD, record))
 
     def _record(self, asset: str) -> bytes:
         return msgspec.msgpack.encode(
             _AssetRecord(
-                model_sha256=self._model.sha256, alarm=self._active.get(asset), window=self._windows.dump(asset)
+                model_sha256=self._model_sha256,
+                alarm=self._states.get(asset),
+                window=self._windows.dump(asset),
+                join=b"" if self._join is None else self._join.dump(asset),
+                commission=None if self._commission is None else self._commission.dump(asset),
             )
         )
 
     def _restore(self, asset: str, record: bytes) -> None:
+        if asset == STREAM_RECORD:
+            if self._drift is not None:
+                self._drift.restore(msgspec.msgpack.decode(record, type=DriftRecord))
+            return
         kept = msgspec.msgpack.decode(record, type=_AssetRecord)
         if kept.alarm is not None:
             # An alert outlives a change of model: it was raised, so it has to be cleared.
-            self._active[asset] = kept.alarm
-        if kept.model_sha256 == self._model.sha256:
-            self._windows.restore(asset, kept.window)
+            self._states[asset] = kept.alarm
+        if kept.model_sha256 != self._model_sha256:
+            return
+        self._windows.restore(asset, kept.window)
+        if self._join is not None:
+            self._join.restore(asset, kept.join)
+        if self._commission is not None and kept.commission is not None:
+            self._commission.restore(asset, kept.commission)
+
+
+def _make_commission(settings: StreamSettings, manifest: Manifest) -> Commission | None:
+    if not settings.commission.readings:
+        return None
+    rate = manifest.calibration.false_alarm_rate if manifest.calibration is not None else 0.001
+    return Commission(settings.commission.readings, rate)
+
+
+def _make_drift(settings: StreamSettings, manifest: Manifest) -> ScoreDrift | None:
+    wanted, calibration = settings.drift, manifest.calibration
+    if not wanted.block or calibration is None or len(calibration.quantiles) < 2:
+        return None
+    # With thresholds of their own, assets have no common distribution of scores.
+    if settings.commission.readings:
+        return None
+    return ScoreDrift(calibration.quantiles, block=wanted.block, psi_limit=wanted.psi_limit, blocks=wanted.blocks)

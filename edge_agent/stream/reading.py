@@ -17,6 +17,8 @@ class RejectReason(StrEnum):
     """Why a message, or one reading in it, could not be used."""
 
     NOT_JSON = "not_json"
+    NOT_MSGPACK = "not_msgpack"
+    NOT_CBOR = "not_cbor"
     WRONG_TYPE = "wrong_type"
     WRONG_LENGTH = "wrong_length"
     NOT_FINITE = "not_finite"

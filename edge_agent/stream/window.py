@@ -2,42 +2,89 @@
 
 from __future__ import annotations
 
+import math
 import struct
+from enum import StrEnum
 
+import msgspec
 import numpy as np
 
+from edge_agent.bounds import Duration
 from edge_agent.stream.reading import FloatArray, Readings
 
-__all__ = ["Windows"]
+__all__ = ["Missing", "WindowPolicy", "Windows"]
 
-_HEADER = struct.Struct("<II")  # rows that follow; readings since the last window that was scored
+_HEADER = struct.Struct("<IId")  # rows that follow; readings since the last window that was scored; time of the newest
+
+
+class Missing(StrEnum):
+    """What stands for a value that a reading does not have."""
+
+    HOLD = "hold"
+    """The asset's last value of that channel."""
+    SKIP = "skip"
+    """Nothing: the reading is left out."""
+
+
+class WindowPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do with readings that are not whole, or not in order. 0 switches a limit off."""
+
+    missing: Missing = Missing.HOLD
+    hold_s: Duration = 0.0
+    """A value is held for at most this long."""
+    late_s: Duration = 0.0
+    """A reading older than its asset's newest by at most this is late and left out; by more, the sender's clock was set
+    back, and the window begins anew."""
+    gap_s: Duration = 0.0
+    """After a longer pause, the window begins anew."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether times do not matter and every reading counts."""
+        return self.missing is Missing.HOLD and not (self.hold_s or self.late_s or self.gap_s)
 
 
 class Windows:
     """Count-based windows, one row of readings for each asset.
 
-    A missing value is held from the asset's reading before it. Until an asset has given every channel once, its
-    readings complete no window.
+    Until an asset has given every channel once, its readings complete no window.
 
     Args:
         window: readings in a window.
         stride: readings from one window to the next.
         channels: values in a reading.
+        policy: for readings that are not whole, or not in order.
     """
 
-    def __init__(self, *, window: int, stride: int, channels: int) -> None:
+    def __init__(self, *, window: int, stride: int, channels: int, policy: WindowPolicy | None = None) -> None:
         self._window = window
         self._stride = stride
         self._channels = channels
+        self._policy = policy or WindowPolicy()
+        self._plain = self._policy.is_plain
+        self._single = window == 1 and stride == 1
         self._slots: dict[str, int] = {}
+        self._free: list[int] = []
         # One array for all assets: a slot is one asset's place in it. Rows move to the front only when a slot is
         # full, so a window is always one contiguous piece.
         self._rows = np.empty((0, 2 * window, channels), dtype=np.float32)
+        self._last = np.empty((0, channels), dtype=np.float32)
+        self._seen_s = np.empty((0, channels), dtype=np.float64)
+        self._newest_s: list[float] = []
         self._end: list[int] = []
         self._filled: list[int] = []
         self._since: list[int] = []
-        self._last = np.empty((0, channels), dtype=np.float32)
         self._partial: set[str] = set()
+        self._to_begin: set[int] = set()
+        self.late = 0
+        """Readings left out because they came too late."""
+        self.incomplete = 0
+        """Readings left out because a value was missing."""
+        self.restarted = 0
+        """Windows begun anew after a gap or a clock set back."""
+
+    def __len__(self) -> int:
+        return len(self._slots)
 
     def push(self, readings: Readings) -> tuple[FloatArray, list[int]]:
         """Take in a batch of readings.
@@ -48,8 +95,12 @@ class Windows:
         """
         slots = [self._slot(asset) for asset in readings.assets]
         values = readings.values
-        complete = self._hold_missing(readings.assets, slots, values)
-        if self._window == 1 and self._stride == 1:
+        begins: set[int] = set()
+        if self._plain:
+            complete = self._hold_missing(readings.assets, slots, values)
+        else:
+            complete = [index for index in range(len(slots)) if self._admit(readings, index, slots[index], begins)]
+        if self._single:
             if len(complete) == len(values):
                 return values[:, np.newaxis, :], complete
             return values[complete][:, np.newaxis, :], complete
@@ -57,6 +108,8 @@ class Windows:
         due: list[int] = []
         for index in complete:
             slot = slots[index]
+            if index in begins:
+                self._begin(slot)
             end = self._append(slot, values[index])
             if self._is_due(slot):
                 windows[len(due)] = self._rows[slot, end - self._window : end]
@@ -65,20 +118,22 @@ class Windows:
 
     def must_keep(self, asset: str) -> bool:
         """Whether a crash would change later windows of this asset, so that its rows belong in the journal."""
-        return self._window > 1 or self._stride > 1 or asset in self._partial
+        return not self._single or not self._plain or asset in self._partial
 
     def dump(self, asset: str) -> bytes:
         """The rows of one asset, for the journal."""
-        slot = self._slots[asset]
-        if self._window == 1 and self._stride == 1:
-            return _HEADER.pack(1, 0) + bytes(self._last[slot].tobytes())
-        end, filled = self._end[slot], self._filled[slot]
+        slot = self._slots.get(asset)
+        if slot is None:
+            return b""
+        end, filled = self._end[slot], 0 if slot in self._to_begin else self._filled[slot]
         rows = self._rows[slot, end - filled : end] if filled else self._last[slot : slot + 1]
-        return _HEADER.pack(filled, self._since[slot]) + bytes(rows.tobytes())
+        return _HEADER.pack(filled, self._since[slot], self._newest_s[slot]) + bytes(rows.tobytes())
 
     def restore(self, asset: str, dumped: bytes) -> None:
         """Put back what `dump` gave. Rows of another shape, from another model, are left out."""
-        filled, since = _HEADER.unpack_from(dumped)
+        if not dumped:
+            return
+        filled, since, newest_s = _HEADER.unpack_from(dumped)
         rows = np.frombuffer(dumped, dtype=np.float32, offset=_HEADER.size)
         if rows.size != max(filled, 1) * self._channels or filled > self._window:
             return
@@ -87,27 +142,51 @@ class Windows:
         self._rows[slot, :filled] = rows[:filled]
         self._end[slot] = self._filled[slot] = filled
         self._since[slot] = since
+        self._newest_s[slot] = newest_s
         self._last[slot] = rows[-1]
+        self._seen_s[slot] = newest_s
         self._partial.add(asset)
+
+    def forget(self, asset: str) -> None:
+        """The asset is gone; its place is for another one."""
+        slot = self._slots.pop(asset, None)
+        self._partial.discard(asset)
+        if slot is not None:
+            self._to_begin.discard(slot)
+            self._free.append(slot)
 
     def _slot(self, asset: str) -> int:
         slot = self._slots.get(asset)
-        if slot is None:
-            slot = self._slots[asset] = len(self._slots)
+        if slot is not None:
+            return slot
+        if self._free:
+            slot = self._free.pop()
+        else:
+            slot = len(self._end)
             if slot == len(self._last):
                 self._grow(max(8, 2 * slot))
-            self._end.append(0)
-            self._filled.append(0)
-            self._since.append(self._stride)
+            for numbers in (self._end, self._filled, self._since):
+                numbers.append(0)
+            self._newest_s.append(-math.inf)
+        self._slots[asset] = slot
+        self._begin(slot)
+        self._last[slot] = np.nan
+        self._newest_s[slot] = -math.inf
         return slot
 
+    def _begin(self, slot: int) -> None:
+        self._end[slot] = self._filled[slot] = 0
+        self._since[slot] = self._stride
+
     def _grow(self, capacity: int) -> None:
-        last = np.full((capacity, self._channels), np.nan, dtype=np.float32)
-        last[: len(self._last)] = self._last
-        self._last = last
-        rows = np.empty((capacity, 2 * self._window, self._channels), dtype=np.float32)
-        rows[: len(self._rows)] = self._rows
-        self._rows = rows
+        for name, inner in (("_rows", (2 * self._window, self._channels)), ("_last", (self._channels,))):
+            old = getattr(self, name)
+            new = np.empty((capacity, *inner), dtype=np.float32)
+            new[: len(old)] = old
+            setattr(self, name, new)
+        seen = np.full((capacity, self._channels), -np.inf)
+        seen[: len(self._seen_s)] = self._seen_s
+        self._seen_s = seen
 
     def _hold_missing(self, assets: list[str], slots: list[int], values: FloatArray) -> list[int]:
         """Fill the missing values of a batch in place; gives the indices of the readings that are complete now."""
@@ -119,10 +198,44 @@ class Windows:
                     self._partial.add(assets[index])
                     values[index] = np.where(missing[index], self._last[slot], values[index])
                 self._last[slot] = values[index]
-            return [int(i) for i in np.flatnonzero(~np.isnan(values).any(axis=1))]
+            complete = [int(i) for i in np.flatnonzero(~np.isnan(values).any(axis=1))]
+            self.incomplete += len(values) - len(complete)
+            return complete
         # With one asset more than once in a batch, the last assignment stays.
         self._last[slots] = values
         return list(range(len(values)))
+
+    def _admit(self, readings: Readings, index: int, slot: int, begins: set[int]) -> bool:
+        """Hold one reading against the policy and fill its missing values; says whether it counts."""
+        policy, time_s, row = self._policy, readings.times[index], readings.values[index]
+        behind_s = self._newest_s[slot] - time_s
+        if policy.late_s and 0 < behind_s <= policy.late_s:
+            self.late += 1
+            return False
+        set_back = policy.late_s > 0 and behind_s > policy.late_s
+        if set_back or 0 < policy.gap_s < -behind_s < math.inf:
+            self._to_begin.add(slot)
+            self.restarted += 1
+            self._last[slot] = np.nan
+            self._seen_s[slot] = -np.inf
+        self._newest_s[slot] = time_s
+        missing = np.isnan(row)
+        if missing.any():
+            held = self._last[slot]
+            if policy.hold_s:
+                held = np.where(time_s - self._seen_s[slot] <= policy.hold_s, held, np.nan)
+            if policy.missing is Missing.HOLD:
+                row[missing] = held[missing]
+        self._seen_s[slot][~missing] = time_s
+        self._last[slot][~missing] = row[~missing]
+        if np.isnan(row).any():
+            self.incomplete += 1
+            return False
+        # A window begins with a reading that counts, which need not be the one that came after the gap.
+        if slot in self._to_begin:
+            self._to_begin.discard(slot)
+            begins.add(index)
+        return True
 
     def _append(self, slot: int, row: FloatArray) -> int:
         """Add a row to a slot; gives the end of the slot's rows."""

@@ -1,57 +1,145 @@
-"""The alarm's laws: raised and cleared in turn, silent inside the band, the same for the same scores."""
+"""The alarm's laws: raised and cleared in turn, silent inside the band, and as patient as told."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.bundle import Threshold
-from edge_agent.stream.alarm import Alarm, Transition, alert_id
+from edge_agent.stream.alarm import Alarm, AlarmPolicy, AlarmState, Change, Transition, alert_id
 
-ALARM = Alarm(Threshold(alarm=3.0, clear=2.0))
+LIMITS = Threshold(alarm=3.0, clear=2.0)
 
 
-def run(scores: list[float]) -> list[Transition]:
-    active, transitions = False, []
-    for score in scores:
-        transition = ALARM.update(active, score)
-        if transition is not None:
-            transitions.append(transition)
-            active = transition is Transition.RAISE
-    return transitions
+def run(policy: AlarmPolicy, scores: list[float], *, times: Sequence[float] | None = None) -> list[Change | None]:
+    """The change that each score made; a second between two scores where no times are given."""
+    alarm = Alarm(policy, agent="g", stream="s", model_sha256="m")
+    state: AlarmState | None = None
+    changes: list[Change | None] = []
+    for index, score in enumerate(scores):
+        time_s = float(index) if times is None else times[index]
+        state, change = alarm.update(state, asset="a", score=score, time_s=time_s, threshold=LIMITS)
+        changes.append(change)
+    return changes
+
+
+def kinds(policy: AlarmPolicy, scores: list[float], *, times: Sequence[float] | None = None) -> str:
+    """One letter for each score: raise, update, clear, flapping, or a dot."""
+    return "".join("." if change is None else change.transition[0] for change in run(policy, scores, times=times))
 
 
 @pytest.mark.parametrize(
-    ("active", "score", "transition"),
+    ("scores", "expected"),
     [
-        (False, 2.99, None),
-        (False, 3.0, Transition.RAISE),
-        (True, 3.5, None),
-        (True, 2.0, None),
-        (True, 1.99, Transition.CLEAR),
-        (False, 1.0, None),
-        (False, float("nan"), None),
-        (True, float("nan"), None),
+        ([2.99, 3.0, 3.5, 2.0, 1.99, 1.0], ".r..c."),
+        ([math.nan, 3.0, math.nan, math.inf, 1.0], ".r..c"),
+        ([5, 1, 5, 1], "rcrc"),
     ],
 )
-def test_limits_are_exact(active: bool, score: float, transition: Transition | None) -> None:
+def test_limits_are_exact(scores: list[float], expected: str) -> None:
     """At the alarm limit it is an alert; at the clear limit it still is; no number changes nothing."""
-    assert ALARM.update(active, score) is transition
+    assert kinds(AlarmPolicy(), scores) == expected
 
 
-@given(st.lists(st.floats(0, 6)))
-def test_raises_and_clears_alternate(scores: list[float]) -> None:
-    """Never two raises without a clear between them, and a clear only after a raise."""
-    transitions = run(scores)
-    assert transitions[::2] == [Transition.RAISE] * len(transitions[::2])
-    assert transitions[1::2] == [Transition.CLEAR] * len(transitions[1::2])
+@pytest.mark.parametrize(
+    ("policy", "scores", "expected"),
+    [
+        (AlarmPolicy(confirm=2, of=3), [5, 1, 5, 1, 1, 1], "..rc.."),
+        (AlarmPolicy(confirm=3, of=3), [5, 5, 1, 5, 5, 5], ".....r"),
+        (AlarmPolicy(confirm=2, of=2), [5, 5, 1, 5, 5], ".rc.r"),
+        (AlarmPolicy(min_duration_s=2), [5, 5, 1, 5, 5, 5], ".....r"),
+        (AlarmPolicy(cooldown_s=3), [5, 1, 5, 5, 5, 5], "rc..r."),
+        (AlarmPolicy(reminder_s=2), [5, 5, 5, 5, 5, 1], "r.u.uc"),
+        (AlarmPolicy(warn=2.5), [2.4, 2.5, 3.0, 2.2, 1.6, 1.4], ".ru.uc"),
+    ],
+)
+def test_the_alarm_is_as_patient_as_told(policy: AlarmPolicy, scores: list[float], expected: str) -> None:
+    """Confirmation, duration, cool-down, reminders, levels."""
+    assert kinds(policy, scores) == expected
 
 
-@given(st.lists(st.floats(2.0, 2.999)), st.booleans())
-def test_nothing_happens_inside_the_band(scores: list[float], active: bool) -> None:
+def test_levels_are_told() -> None:
+    """Raised as a warning, worse as an alarm, a warning again below the alarm's band."""
+    changes = run(AlarmPolicy(warn=2.5), [2.5, 3.0, 1.9, 1.0])
+    assert [change.alert.level.value for change in changes if change] == ["warn", "alarm", "warn", "warn"]
+
+
+def test_a_clear_tells_how_long_and_how_bad_it_was() -> None:
+    """By the times of the readings."""
+    change = run(AlarmPolicy(), [5, 9, 4, 1], times=[10, 20, 30, 45])[-1]
+    assert change is not None
+    assert (change.duration_s, change.alert.worst, change.alert.since_s) == (35, 9, 10)
+
+
+def test_a_storm_becomes_one_flapping_event() -> None:
+    """Two raises in the window are told, the third is flapping, and it ends after a window of quiet."""
+    policy = AlarmPolicy(flap_raises=2, flap_window_s=10)
+    scores = [5, 1] * 8 + [1.0] * 12
+    told = kinds(policy, scores)
+    assert told[:6] == "rcrcf."
+    assert told.count("f") == told.count("r") - 1 == 1
+    assert told.endswith("c..")
+
+
+def test_a_clock_set_back_does_not_stop_the_alarm() -> None:
+    """A cool-down of 60 s, and a sender's clock that goes back an hour in it: it ends 60 s of readings later."""
+    policy = AlarmPolicy(cooldown_s=60)
+    times = [10_000, 10_001, *(6_400 + 10 * i for i in range(10))]
+    assert kinds(policy, [5, 1, *[5.0] * 10], times=times) == "rc......r..."
+
+
+policies = st.builds(
+    AlarmPolicy,
+    confirm=st.just(1),
+    of=st.integers(1, 3),
+    min_duration_s=st.sampled_from([0.0, 2.0]),
+    cooldown_s=st.sampled_from([0.0, 3.0]),
+    reminder_s=st.sampled_from([0.0, 2.0]),
+    warn=st.sampled_from([None, 2.5]),
+    flap_raises=st.sampled_from([0, 1, 2]),
+    flap_window_s=st.just(5.0),
+)
+scores_lists = st.lists(st.one_of(st.floats(0, 6), st.just(math.nan)), max_size=60)
+
+
+@given(policies, scores_lists, st.data())
+def test_raises_and_clears_alternate_under_any_policy(
+    policy: AlarmPolicy, scores: list[float], data: st.DataObject
+) -> None:
+    """Never two raises without a clear between them, a clear and an update only after a raise, also if clocks jump."""
+    times = data.draw(st.lists(st.floats(0, 100), min_size=len(scores), max_size=len(scores)))
+    active = ""
+    for change in run(policy, scores, times=times):
+        if change is None:
+            continue
+        if change.transition in (Transition.RAISE, Transition.FLAPPING):
+            assert not active
+            active = change.alert.id
+        else:
+            assert active == change.alert.id
+            if change.transition is Transition.CLEAR:
+                active = ""
+
+
+@given(st.lists(st.floats(2.0, 2.999), max_size=30), st.booleans())
+def test_nothing_happens_inside_the_band(scores: list[float], raised: bool) -> None:
     """Noise between the limits neither raises nor clears."""
-    assert all(ALARM.update(active, score) is None for score in scores)
+    before = [5.0] if raised else []
+    assert set(kinds(AlarmPolicy(), [*before, *scores])[len(before) :]) <= {"."}
+
+
+@given(policies, scores_lists)
+def test_a_quiet_asset_costs_nothing(policy: AlarmPolicy, scores: list[float]) -> None:
+    """After enough calm readings there is no state left."""
+    alarm = Alarm(policy, agent="g", stream="s", model_sha256="m")
+    state: AlarmState | None = None
+    for time_s, score in enumerate([*scores, *[0.0] * 40]):
+        state, _ = alarm.update(state, asset="a", score=score, time_s=float(time_s), threshold=LIMITS)
+    assert state is None
 
 
 def test_an_alerts_name_is_made_from_its_cause() -> None:

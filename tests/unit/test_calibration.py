@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import DataError
-from edgetool.calibration import calibrate, tail_quantile
+from edge_agent.stream.threshold import tail_quantile
+from edgetool.calibration import calibrate
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.01, 0.001])

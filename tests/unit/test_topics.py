@@ -8,22 +8,32 @@ from edge_agent.mqtt.topics import AgentTopics, TopicFilter
 
 
 @pytest.mark.parametrize(
-    ("text", "topic", "asset"),
+    ("text", "topic", "route"),
     [
-        ("sensors/+/pump", "sensors/a1/pump", "a1"),
+        ("sensors/+/pump", "sensors/a1/pump", ("a1", None)),
+        ("sensors/{asset}/pump", "sensors/a1/pump", ("a1", None)),
         ("sensors/+/pump", "sensors/a1/fan", None),
         ("sensors/+/pump", "sensors/a1/pump/x", None),
-        ("sensors/pump", "sensors/pump", "default"),
-        ("+", "a1", "a1"),
-        ("$share/group/sensors/+/pump", "sensors/a1/pump", "a1"),
+        ("sensors/+/pump", "sensors//pump", None),
+        ("sensors/pump", "sensors/pump", ("default", None)),
+        ("+", "a1", ("a1", None)),
+        ("$share/group/sensors/+/pump", "sensors/a1/pump", ("a1", None)),
+        ("plant/{asset}/{channel}", "plant/a1/flow", ("a1", "flow")),
+        ("plant/{channel}/+", "plant/flow/a1", ("a1", "flow")),
     ],
 )
-def test_the_plus_is_the_asset(text: str, topic: str, asset: str | None) -> None:
-    """One level stands for the asset; everything else must be equal."""
-    assert TopicFilter(text).asset_of(topic) == asset
+def test_a_topic_says_asset_and_channel(text: str, topic: str, route: tuple[str, str | None] | None) -> None:
+    """One level stands for the asset, one may stand for the channel; everything else must be equal."""
+    assert TopicFilter(text).route_of(topic) == route
 
 
-@pytest.mark.parametrize("text", ["", "a/#", "+/a/+", "a/b+/c", "#"])
+def test_placeholders_are_subscribed_to_as_wildcards() -> None:
+    """The broker knows no names for them."""
+    assert TopicFilter("plant/{asset}/{channel}").subscription == "plant/+/+"
+    assert TopicFilter("$share/g/plant/+").subscription == "$share/g/plant/+"
+
+
+@pytest.mark.parametrize("text", ["", "a/#", "+/a/+", "+/{asset}", "a/b+/c", "a/{what}", "{channel}/{channel}", "#"])
 def test_a_filter_that_names_no_single_asset_is_refused(text: str) -> None:
     """Two wildcards, or a rest, would leave the asset open."""
     with pytest.raises(ValueError, match="expected"):

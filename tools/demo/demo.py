@@ -195,7 +195,9 @@ def summarize(listener: Listener, sent: dict[str, int], seconds: float, all_scor
         print(f"  provider: {lane['provider']} ({lane['provider_reason']})")
         if lane["readings"] != sent[name] or lane["scored"] != scored_limit:
             failures.append(f"{name}: {sent[name]} readings sent, {lane['scored']} of {scored_limit} windows scored")
-        found, problems = judge(name, [event for event in listener.events if event.stream == name], window)
+        found, problems = judge(
+            name, [event for event in listener.events if event.stream == name and event.level == "alarm"], window
+        )
         print(f"  {found}")
         failures += problems
     total = sum(sent.values())

@@ -43,7 +43,7 @@ class StretchesFound:
 
 def episodes(events: Sequence[AlertEvent]) -> list[Episode]:
     """Alerts from their raise and clear events, in order of their start."""
-    raised = {event.id: _seconds(event.time) for event in events if event.event == "raise"}
+    raised = {event.id: _seconds(event.time) for event in events if event.event in ("raise", "flapping")}
     cleared = {event.id: _seconds(event.time) for event in events if event.event == "clear"}
     return sorted(
         (Episode(start, cleared.get(name, np.inf)) for name, start in raised.items()), key=lambda e: e.start_s

@@ -1,34 +1,30 @@
-"""Thresholds from the scores of normal rows that the model has not seen."""
+"""Thresholds and quantiles from the scores of normal rows that the model has not seen."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Calibration, Threshold
 from edge_agent.errors import DataError
+from edge_agent.stream.threshold import threshold_from
 
-__all__ = ["calibrate", "tail_quantile"]
+__all__ = ["calibrate"]
 
 _MIN_WINDOWS = 30
-_ENOUGH_BEYOND = 20
-_TAIL_SHARE = 0.1
-_BAND = 0.1
-_QUANTILES = (0.5, 0.9, 0.99, 0.999)
+# The device holds its live scores against these (edge_agent/stream/drift.py).
+_QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 
 def calibrate(scores: NDArray[np.float32], false_alarm_rate: float) -> tuple[Threshold, Calibration]:
-    """Choose alarm and clear limits.
+    """Choose alarm and clear limits, and note how normal scores are distributed.
 
     Args:
         scores: shape (n,), of normal windows; higher is more anomalous.
         false_alarm_rate: share of normal windows that may reach the alarm limit, above 0 and below 0.5.
 
     Returns:
-        The limits. `clear` lies a tenth of the way from `alarm` to the median of normal scores, so that noise around
-        the limit raises one alert and not many.
+        The limits (`edge_agent.stream.threshold`), and what they were made from.
 
     Raises:
         DataError: there are too few windows, or a score is not finite.
@@ -38,42 +34,6 @@ def calibrate(scores: NDArray[np.float32], false_alarm_rate: float) -> tuple[Thr
     if not np.isfinite(scores).all():
         raise DataError("the model gives scores that are not finite on normal rows")
     exact = scores.astype(np.float64)
-    alarm = tail_quantile(exact, 1 - false_alarm_rate)
-    clear = alarm - _BAND * (alarm - float(np.median(exact)))
     quantiles = {str(q): float(np.quantile(exact, q)) for q in _QUANTILES}
-    return Threshold(alarm=alarm, clear=clear), Calibration(
-        rows=len(scores), false_alarm_rate=false_alarm_rate, quantiles=quantiles
-    )
-
-
-def tail_quantile(scores: NDArray[np.float64], q: float) -> float:
-    """A high quantile, also beyond the largest score seen.
-
-    With enough scores beyond the quantile it is read off; otherwise a generalised Pareto distribution is fitted to
-    the largest tenth by probability-weighted moments (Hosking and Wallis, Technometrics 29, 1987), its shape kept
-    within -0.5 and 0.5 because few points say little about it.
-
-    Args:
-        scores: shape (n,), finite.
-        q: between 0 and 1.
-    """
-    beyond = len(scores) * (1 - q)
-    if beyond >= _ENOUGH_BEYOND:
-        return float(np.quantile(scores, q, method="higher"))
-    ordered = np.sort(scores)
-    count = max(int(len(ordered) * _TAIL_SHARE), min(20, len(ordered) // 2))
-    start = ordered[-count - 1]
-    excess = ordered[-count:] - start
-    mean = float(excess.mean())
-    if mean <= 0:
-        return float(ordered[-1])
-    # Weights of the second moment: the probability of being exceeded, by plotting position.
-    exceeded = 1 - (np.arange(1, count + 1) - 0.35) / count
-    weighted = float((exceeded * excess).mean())
-    shape = float(np.clip(2 - mean / (mean - 2 * weighted), -0.5, 0.5)) if mean != 2 * weighted else 0.0
-    scale = mean * (1 - shape)
-    ratio = count / len(ordered) / (1 - q)
-    reach = math.log(ratio) if abs(shape) < 1e-6 else (ratio**shape - 1) / shape
-    estimate = float(start + scale * reach)
-    # Where less than one score is expected beyond, what a normal row has already reached is no alarm.
-    return max(estimate, float(ordered[-1])) if beyond < 1 else estimate
+    calibration = Calibration(rows=len(scores), false_alarm_rate=false_alarm_rate, quantiles=quantiles)
+    return threshold_from(exact, false_alarm_rate), calibration

@@ -1,0 +1,207 @@
+"""Sensor data files: CSV (`.csv`, `.csv.gz`) with a header, or `.npz`; docs/data.md describes the columns."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.bundle import RESERVED_CHANNELS
+from edge_agent.errors import DataError
+from edge_agent.stream.reading import Readings
+
+__all__ = ["DEFAULT_ASSET", "SensorData", "read_sensor_data"]
+
+DEFAULT_ASSET = "a1"
+"""Of rows in a file without an `asset` column."""
+
+
+@dataclass(frozen=True, slots=True)
+class SensorData:
+    """Rows of a data file, in the file's order."""
+
+    path: Path
+    channels: tuple[str, ...]
+    values: NDArray[np.float64]
+    """Shape (rows, channels), in the channels' units; NaN where a cell is empty."""
+    times: NDArray[np.float64] | None
+    """Shape (rows,), epoch seconds."""
+    assets: tuple[str, ...] | None
+    labels: NDArray[np.int64] | None
+    """Shape (rows,), 1 for an anomaly."""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def batches(self, rows: int) -> Iterator[Readings]:
+        """The rows as readings of at most this many, in order; without a `time` column a second apart from 0."""
+        assets = [DEFAULT_ASSET] * len(self) if self.assets is None else list(self.assets)
+        times = list(range(len(self))) if self.times is None else self.times.tolist()
+        with np.errstate(over="ignore"):
+            values = self.values.astype(np.float32)
+        for start in range(0, len(self), rows):
+            end = start + rows
+            yield Readings(assets[start:end], times[start:end], values[start:end])
+
+    def select(self, channels: tuple[str, ...]) -> SensorData:
+        """The same rows with these channels, in this order.
+
+        Raises:
+            DataError: the file has no such column.
+        """
+        for name in channels:
+            if name not in self.channels:
+                raise DataError(f"{self.path}: has no column {name!r}; its channels are: {', '.join(self.channels)}")
+        columns = [self.channels.index(name) for name in channels]
+        return SensorData(self.path, channels, self.values[:, columns], self.times, self.assets, self.labels)
+
+    def where(self, keep: NDArray[np.bool_]) -> SensorData:
+        """The rows where `keep` (shape (rows,)) is true."""
+        return SensorData(
+            self.path,
+            self.channels,
+            self.values[keep],
+            None if self.times is None else self.times[keep],
+            None if self.assets is None else tuple(a for a, kept in zip(self.assets, keep, strict=True) if kept),
+            None if self.labels is None else self.labels[keep],
+        )
+
+
+def read_sensor_data(path: Path, channels: tuple[str, ...] = ()) -> SensorData:
+    """Read a data file.
+
+    Args:
+        path: `.csv`, `.csv.gz` or `.npz`.
+        channels: names for the columns of an `.npz`; for a CSV, the columns to take. Empty: what the file has.
+
+    Raises:
+        DataError: it is missing, empty, or a cell is not a number; the text names line and column.
+    """
+    try:
+        data = _read_npz(path, channels) if path.suffix == ".npz" else _read_csv(path)
+    except FileNotFoundError as exc:
+        raise DataError(f"{path}: no such data file") from exc
+    except (OSError, UnicodeDecodeError, EOFError) as exc:
+        raise DataError(f"{path}: cannot be read ({exc})") from exc
+    if len(data) == 0:
+        raise DataError(f"{path}: has no rows")
+    return data.select(channels) if channels else data
+
+
+def _read_csv(path: Path) -> SensorData:
+    raw = path.read_bytes()
+    if path.suffix == ".gz":
+        raw = gzip.decompress(raw)
+    reader = csv.reader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
+    header = [cell.strip() for cell in next(reader, [])]
+    _check_header(path, header)
+    columns: list[list[str]] = [[] for _ in header]
+    for line, row in _rows(reader):
+        if len(row) != len(header):
+            raise DataError(f"{path}: line {line} has {len(row)} cells, expected {len(header)}")
+        for column, cell in zip(columns, row, strict=True):
+            column.append(cell)
+    by_name = dict(zip(header, columns, strict=True))
+    channels = tuple(name for name in header if name not in RESERVED_CHANNELS)
+    values = [_floats(path, name, by_name[name]) for name in channels]
+    labels = _floats(path, "label", by_name["label"]) if "label" in by_name else None
+    return SensorData(
+        path=path,
+        channels=channels,
+        values=np.stack(values, axis=1) if values[0].size else np.empty((0, len(channels))),
+        times=_times(path, by_name["time"]) if "time" in by_name else None,
+        assets=tuple(by_name["asset"]) if "asset" in by_name else None,
+        labels=None if labels is None else _labels(path, labels),
+    )
+
+
+def _check_header(path: Path, header: list[str]) -> None:
+    if len(set(header)) < len(header):
+        raise DataError(f"{path}: line 1 names a column twice: {', '.join(header)}")
+    if not [name for name in header if name not in RESERVED_CHANNELS]:
+        raise DataError(f"{path}: line 1 names no channel; expected a header such as time,pressure,flow")
+    if "" in header:
+        raise DataError(f"{path}: line 1 has a column without a name")
+    numbers = [name for name in header if _is_number(name)]
+    if numbers:
+        raise DataError(f"{path}: line 1 must be a header, found the number {numbers[0]}")
+
+
+def _rows(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
+    for line, row in enumerate(reader, start=2):
+        if row:
+            yield line, row
+
+
+def _floats(path: Path, name: str, cells: list[str]) -> NDArray[np.float64]:
+    try:
+        values = np.array([float(cell) if cell.strip() else np.nan for cell in cells], dtype=np.float64)
+    except ValueError:
+        line = next(i for i, cell in enumerate(cells, start=2) if cell.strip() and not _is_number(cell))
+        raise DataError(f"{path}: line {line}, column {name!r}: {cells[line - 2]!r} is not a number") from None
+    if np.isinf(values).any():
+        line = int(np.flatnonzero(np.isinf(values))[0]) + 2
+        raise DataError(f"{path}: line {line}, column {name!r}: infinity is not a measurement")
+    return values
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _times(path: Path, cells: list[str]) -> NDArray[np.float64]:
+    times = np.empty(len(cells))
+    for row, cell in enumerate(cells):
+        try:
+            times[row] = float(cell)
+        except ValueError:
+            times[row] = _iso_seconds(path, row + 2, cell)
+    return times
+
+
+def _iso_seconds(path: Path, line: int, cell: str) -> float:
+    try:
+        moment = datetime.fromisoformat(cell.strip())
+    except ValueError:
+        raise DataError(f"{path}: line {line}, column 'time': {cell!r} is neither seconds nor ISO 8601") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _labels(path: Path, values: NDArray[np.float64]) -> NDArray[np.int64]:
+    if not np.isin(values, (0, 1)).all():
+        raise DataError(f"{path}: column 'label' holds something else than 0 and 1")
+    return values.astype(np.int64)
+
+
+def _read_npz(path: Path, channels: tuple[str, ...]) -> SensorData:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in arrays.files}
+    except ValueError as exc:
+        raise DataError(f"{path}: is not an .npz of plain arrays ({exc})") from exc
+    if "readings" not in found or found["readings"].ndim != 2:
+        raise DataError(f"{path}: expected an array 'readings' of shape (rows, channels), found: {', '.join(found)}")
+    values = found["readings"].astype(np.float64)
+    names = channels or tuple(f"c{number}" for number in range(1, values.shape[1] + 1))
+    if len(names) != values.shape[1]:
+        raise DataError(f"{path}: readings has {values.shape[1]} columns, --channels names {len(names)}")
+    labels = found.get("label")
+    return SensorData(
+        path=path,
+        channels=names,
+        values=values,
+        times=found["time"].astype(np.float64) if "time" in found else None,
+        assets=tuple(str(asset) for asset in found["asset"]) if "asset" in found else None,
+        labels=None if labels is None else _labels(path, labels.astype(np.float64)),
+    )

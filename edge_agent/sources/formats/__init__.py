@@ -1,0 +1,57 @@
+"""Payload formats: one module each, and the table that names them. Only those that are used are imported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import msgspec
+
+from edge_agent.stream.reading import RejectReason
+
+__all__ = ["FORMATS", "Fields", "FormatError", "Parser", "make_parser", "payload_type"]
+
+Fields = tuple[Any, ...]
+"""One reading as it was sent: its time, its `values` list, then one value for each channel; None where it has none."""
+
+Parser = Callable[[bytes], list[Fields]]
+"""Takes one payload apart; raises FormatError."""
+
+FORMATS: dict[str, str] = {
+    "auto": "edge_agent.sources.formats.auto:make",
+    "json": "edge_agent.sources.formats.json:make",
+    "senml": "edge_agent.sources.formats.senml:make",
+    "msgpack": "edge_agent.sources.formats.msgpack:make",
+    "cbor": "edge_agent.sources.formats.cbor:make",
+}
+"""Name in `agent.toml` to the function that makes a parser for a stream's channels."""
+
+
+class FormatError(Exception):
+    """A payload that cannot be read. Never leaves the decoder."""
+
+    def __init__(self, reason: RejectReason, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(detail)
+
+
+def make_parser(name: str, channels: Sequence[str]) -> Parser:
+    """The parser of a format for a stream with these channels.
+
+    Raises:
+        MissingExtraError: the format needs a package that is not installed.
+    """
+    module, _, attribute = FORMATS[name].partition(":")
+    parser: Parser = getattr(import_module(module), attribute)(channels)
+    return parser
+
+
+def payload_type(channels: Sequence[str]) -> Any:
+    """One reading with these channels or a list of them; other keys are skipped without becoming objects."""
+    fields: list[Any] = [("time", float | str | None, None), ("values", list[float | None] | None, None)]
+    fields += [(f"channel_{number}", float | None, None) for number in range(len(channels))]
+    keys = {f"channel_{number}": name for number, name in enumerate(channels)}
+    reading = msgspec.defstruct("Reading", fields, rename=keys, gc=False)
+    return reading | list[reading]  # type: ignore[valid-type]

@@ -1,0 +1,44 @@
+"""Tells the format of each payload by how it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edge_agent.errors import MissingExtraError
+from edge_agent.sources.formats import Fields, FormatError, Parser, make_parser
+from edge_agent.stream.reading import RejectReason
+
+__all__ = ["make"]
+
+
+def make(channels: Sequence[str]) -> Parser:
+    """See `make_parser`.
+
+    Text is JSON, and SenML when it is an array whose records have names. A byte from 0x80 on begins a map or an array
+    of MessagePack (0x80 to 0x9f, 0xdc to 0xdf) or a map of CBOR (0xa0 to 0xbf). An array of CBOR begins like a map of
+    MessagePack, so it has to be named in the configuration.
+    """
+    json = make_parser("json", channels)
+    senml = make_parser("senml", channels)
+    msgpack = make_parser("msgpack", channels)
+    cbor: Parser | None = None
+    has_names = "n" not in channels and "bn" not in channels
+
+    def parse(payload: bytes) -> list[Fields]:
+        nonlocal cbor
+        first = payload[:1]
+        if first == b"{":
+            return json(payload)
+        if first == b"[" and has_names and (b'"n"' in payload or b'"bn"' in payload):
+            return senml(payload)
+        if b"\x80" <= first <= b"\x9f" or b"\xdc" <= first <= b"\xdf":
+            return msgpack(payload)
+        if b"\xa0" <= first <= b"\xbf":
+            try:
+                cbor = cbor or make_parser("cbor", channels)
+            except MissingExtraError as exc:
+                raise FormatError(RejectReason.NOT_CBOR, str(exc)) from None
+            return cbor(payload)
+        return json(payload)
+
+    return parse

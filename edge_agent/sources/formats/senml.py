@@ -1,0 +1,63 @@
+"""SenML in JSON (RFC 8428): records with base values; those of one time are one reading.
+
+A record's channel is its whole name (base name and name) if the stream has such a channel, else its name alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from edge_agent.sources.formats import Fields, FormatError, Parser
+from edge_agent.stream.reading import RejectReason
+
+__all__ = ["make"]
+
+_RELATIVE_BELOW_S = 2.0**28
+"""A smaller time is relative to now (RFC 8428, 4.5.3)."""
+
+
+class _Record(msgspec.Struct, gc=False):
+    n: str = ""
+    v: float | None = None
+    vb: bool | None = None
+    t: float = 0.0
+    bn: str | None = None
+    bt: float | None = None
+    bv: float | None = None
+
+
+def make(channels: Sequence[str]) -> Parser:
+    """See `make_parser`."""
+    places = {name: number for number, name in enumerate(channels)}
+    decode = msgspec.json.Decoder(list[_Record]).decode
+
+    def parse(payload: bytes) -> list[Fields]:
+        try:
+            records = decode(payload)
+        except msgspec.ValidationError as exc:
+            reason = RejectReason.NOT_FINITE if "out of range" in str(exc) else RejectReason.WRONG_TYPE
+            raise FormatError(reason, str(exc)) from None
+        except (msgspec.DecodeError, RecursionError) as exc:
+            raise FormatError(RejectReason.NOT_JSON, str(exc)) from None
+        rows: dict[float, list[float | None]] = {}
+        base_name, base_time, base_value = "", 0.0, 0.0
+        for record in records:
+            base_name = base_name if record.bn is None else record.bn
+            base_time = base_time if record.bt is None else record.bt
+            base_value = base_value if record.bv is None else record.bv
+            place = places.get(base_name + record.n, places.get(record.n))
+            value = float(record.vb) if record.v is None and record.vb is not None else record.v
+            if place is None or value is None:
+                continue
+            row = rows.setdefault(base_time + record.t, [None] * len(channels))
+            row[place] = value + base_value
+        now_s = time.time() if any(at < _RELATIVE_BELOW_S for at in rows) else 0.0
+        return [
+            (at if at >= _RELATIVE_BELOW_S else (now_s + at if at else None), None, *row)
+            for at, row in sorted(rows.items())
+        ]
+
+    return parse

@@ -1,0 +1,39 @@
+"""How one stream treats its readings, scores and alarms: the sub-tables of `[[stream]]`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edge_agent.bounds import Count, Limit, Scores
+from edge_agent.stream.alarm import AlarmPolicy
+from edge_agent.stream.window import WindowPolicy
+
+__all__ = ["CommissionSettings", "DriftSettings", "StreamSettings"]
+
+
+class CommissionSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Thresholds for each asset from its own first readings."""
+
+    readings: Scores = 0
+    """Scores that are collected in silence; 0 uses the bundle's threshold for all."""
+
+
+class DriftSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """When the scores of a stream count as drifted from the calibration."""
+
+    block: Scores = 5000
+    """Scores that are compared at once; 0 compares none."""
+    psi_limit: Limit = 0.25
+    blocks: Count = 3
+    """So many blocks above the limit in a row raise an alert of level `drift`."""
+
+
+class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """All of it."""
+
+    window: WindowPolicy = WindowPolicy()
+    alarm: AlarmPolicy = AlarmPolicy()
+    commission: CommissionSettings = CommissionSettings()
+    drift: DriftSettings = DriftSettings()
+    join_s: float | None = None
+    """Readings come one channel at a time; values this close in time are one reading. None for whole readings."""

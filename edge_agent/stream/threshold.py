@@ -1,0 +1,66 @@
+"""Limits from scores of normal readings: on the host when a bundle is packed, on the device when it is commissioned."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.bundle import Threshold
+
+__all__ = ["tail_quantile", "threshold_from"]
+
+_ENOUGH_BEYOND = 20
+_TAIL_SHARE = 0.1
+_BAND = 0.1
+
+
+def threshold_from(scores: NDArray[np.float64], false_alarm_rate: float) -> Threshold:
+    """Alarm and clear limits.
+
+    Args:
+        scores: shape (n,) with n at least 1, finite, of normal windows; higher is more anomalous.
+        false_alarm_rate: share of normal windows that may reach the alarm limit, above 0 and below 0.5.
+
+    Returns:
+        The limits. `clear` lies a tenth of the way from `alarm` to the median of normal scores, so that noise around
+        the limit raises one alert and not many.
+    """
+    alarm = tail_quantile(scores, 1 - false_alarm_rate)
+    return Threshold(alarm=alarm, clear=alarm - _BAND * (alarm - float(np.median(scores))))
+
+
+def tail_quantile(scores: NDArray[np.float64], q: float) -> float:
+    """A high quantile, also beyond the largest score seen.
+
+    With enough scores beyond the quantile it is read off; otherwise a generalised Pareto distribution is fitted to
+    the largest tenth by probability-weighted moments (Hosking and Wallis, Technometrics 29, 1987), its shape kept
+    within -0.5 and 0.5 because few points say little about it.
+
+    Args:
+        scores: shape (n,), finite.
+        q: between 0 and 1.
+    """
+    beyond = len(scores) * (1 - q)
+    if beyond >= _ENOUGH_BEYOND:
+        return float(np.quantile(scores, q, method="higher"))
+    ordered = np.sort(scores)
+    count = max(int(len(ordered) * _TAIL_SHARE), min(20, len(ordered) // 2))
+    if count < 2:
+        return float(ordered[-1])
+    start = ordered[-count - 1]
+    excess = ordered[-count:] - start
+    mean = float(excess.mean())
+    if mean <= 0:
+        return float(ordered[-1])
+    # Weights of the second moment: the probability of being exceeded, by plotting position.
+    exceeded = 1 - (np.arange(1, count + 1) - 0.35) / count
+    weighted = float((exceeded * excess).mean())
+    shape = float(np.clip(2 - mean / (mean - 2 * weighted), -0.5, 0.5)) if mean != 2 * weighted else 0.0
+    scale = mean * (1 - shape)
+    ratio = count / len(ordered) / (1 - q)
+    reach = math.log(ratio) if abs(shape) < 1e-6 else (ratio**shape - 1) / shape
+    estimate = float(start + scale * reach)
+    # Where less than one score is expected beyond, what a normal reading has already reached is no alarm.
+    return max(estimate, float(ordered[-1])) if beyond < 1 else estimate

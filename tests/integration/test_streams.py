@@ -1,0 +1,88 @@
+"""Streams of other shapes than one JSON object per reading, through the real agent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cbor2
+import msgspec
+from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
+
+
+def configure(tmp_path: Path, port: int, bundle: Path, *, topic: str = "sensors/+/pump", extra: str = "") -> Path:
+    config = write_config(tmp_path, port, {"pump": bundle})
+    text = config.read_text().replace('topic = "sensors/+/pump"', f'topic = "{topic}"')
+    config.write_text(f"{text}\n{extra}\n")
+    return config
+
+
+def test_one_topic_per_channel_is_joined(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Bare numbers on `plant/{asset}/{channel}`; a kill between two channels of one reading loses none of them."""
+    config = configure(tmp_path, broker.port, bundle, topic="plant/{asset}/{channel}", extra="join_s = 5")
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        for value in (b"0.5", b"0.25"):
+            sender.send("plant/a1/c1", value)
+            sender.send("plant/a1/c2", value)
+            sender.send("plant/a1/mode", b"auto")
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 2)
+        sender.send("plant/a1/c1", b"4")
+        wait_until(lambda: subscriber.stream("pump").get("received") == 7)
+        agent.kill()
+        agent.start()
+        sender.send("plant/a1/c2", b"1")
+        wait_until(lambda: subscriber.alerts)
+    assert (subscriber.alerts[0].asset, subscriber.alerts[0].score) == ("a1", 17.0)
+
+
+def test_payloads_of_every_format_are_told_apart(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """On one topic, one after the other."""
+    reading = {"c1": 1.0, "c2": 1.0}
+    with Agent(configure(tmp_path, broker.port, bundle)):
+        subscriber.wait_online()
+        sender.send("sensors/a1/pump", reading)
+        sender.send("sensors/a1/pump", msgspec.msgpack.encode(reading))
+        sender.send("sensors/a1/pump", cbor2.dumps(reading))
+        sender.send("sensors/a1/pump", b'[{"n": "c1", "v": 1}, {"n": "c2", "v": 1}]')
+        sender.send("sensors/a1/pump", msgspec.json.encode([reading, reading]))
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 6)
+        assert subscriber.stream("pump")["rejected"] == {}
+
+
+def test_an_asset_is_commissioned_and_again_on_command(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Silent while it learns, an alert by its own limit, and anew when the operator says so."""
+    config = configure(tmp_path, broker.port, bundle, extra="[stream.commission]\nreadings = 40")
+    with Agent(config):
+        subscriber.wait_online()
+        for number in range(40):
+            sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": 20.0 + number % 7, "c2": 0.0})
+        wait_until(lambda: (subscriber.stream("pump").get("commission") or {}).get("ready") == 1)
+        assert subscriber.alerts == []
+        sender.send("sensors/a1/pump", {"time": 200.0, "c1": 25.0, "c2": 0.0})
+        sender.send("sensors/a1/pump", {"time": 201.0, "c1": 90.0, "c2": 0.0})
+        wait_until(lambda: len(subscriber.alerts) == 1)
+        assert subscriber.alerts[0].time == "1970-01-01T00:03:21.000Z"
+        done = run_tool("edge-agent", "recommission", "pump", "a1", "--config", config)
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: (subscriber.stream("pump").get("commission") or {}).get("ready") == 0)
+    assert run_tool("edge-agent", "recommission", "fan", "--config", config).returncode == 2
+
+
+def test_idle_assets_are_forgotten(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """All but those with an alert."""
+    with Agent(configure(tmp_path, broker.port, bundle, extra="idle_s = 0.5")):
+        subscriber.wait_online()
+        for number in range(200):
+            sender.send(f"sensors/asset{number}/pump", {"c1": 0.0, "c2": 0.0})
+        sender.send("sensors/bad/pump", {"c1": 9.0, "c2": 0.0})
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 201)
+        wait_until(lambda: subscriber.stream("pump")["assets"] == 1)
+        assert subscriber.stream("pump")["active_alerts"] == 1

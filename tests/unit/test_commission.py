@@ -1,0 +1,121 @@
+"""Thresholds for each asset from its own first readings, and scores that leave their calibration."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fakes import FakeEngine, make_manifest, readings
+
+from edge_agent.bundle import Calibration
+from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.stream.drift import ScoreDrift
+from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.settings import CommissionSettings, DriftSettings, StreamSettings
+
+RNG = np.random.default_rng(0)
+
+
+def make(settings: StreamSettings, records: list[tuple[str, bytes]] | None = None, model: str = "0" * 64) -> Pipeline:
+    import msgspec
+
+    manifest = make_manifest(channels=1)
+    manifest = msgspec.structs.replace(
+        manifest,
+        model=msgspec.structs.replace(manifest.model, sha256=model),
+        calibration=Calibration(
+            rows=1000, false_alarm_rate=0.01, quantiles={str(q): q * 3 for q in (0.1, 0.3, 0.5, 0.7, 0.9, 0.99)}
+        ),
+    )
+    return Pipeline(
+        agent="g",
+        stream="s",
+        manifest=manifest,
+        engine=FakeEngine(),
+        provider="fake",
+        records=records or [],
+        settings=settings,
+    )
+
+
+COMMISSION = StreamSettings(commission=CommissionSettings(readings=100))
+
+
+def feed(
+    pipeline: Pipeline, asset: str, values: np.ndarray, start_s: float = 0.0
+) -> tuple[list[AlertEvent], dict[str, bytes]]:
+    events: list[AlertEvent] = []
+    kept: dict[str, bytes] = {}
+    for start in range(0, len(values), 7):
+        part = readings([[float(v)] for v in values[start : start + 7]], asset=asset, start_s=start_s + start)
+        outcome = pipeline.process(part)
+        events += outcome.events
+        kept.update(outcome.records)
+    return events, kept
+
+
+def test_each_asset_gets_a_limit_of_its_own() -> None:
+    """Ten times larger scores are normal for one, and an alert for the other; silence while they are collected."""
+    pipeline = make(COMMISSION)
+    small, large = RNG.uniform(0, 1, 100), RNG.uniform(0, 10, 100)
+    events, _ = feed(pipeline, "small", small)
+    more, _ = feed(pipeline, "large", large)
+    assert events + more == []
+    events, _ = feed(pipeline, "small", np.array([0.5, 5.0]), 200)
+    assert [event.event for event in events] == ["raise"]
+    assert events[0].threshold < 2
+    events, _ = feed(pipeline, "large", np.array([0.5, 5.0]), 200)
+    assert events == []
+    assert pipeline.describe()["commission"]["ready"] == 2
+
+
+def test_commissioning_survives_restarts_and_not_a_change_of_model() -> None:
+    """Half before a restart and half after is as good as at once; another model begins anew."""
+    scores = RNG.uniform(0, 1, 100)
+    _, kept = feed(make(COMMISSION), "a", scores[:50])
+    _, kept = feed(make(COMMISSION, list(kept.items())), "a", scores[50:], 50)
+    restarted = make(COMMISSION, list(kept.items()))
+    whole = make(COMMISSION)
+    feed(whole, "a", scores)
+    expected = whole.describe()["commission"]["alarm_max"]
+    assert restarted.describe()["commission"]["alarm_max"] == pytest.approx(expected, rel=1e-6)
+    assert make(COMMISSION, list(kept.items()), model="1" * 64).describe()["commission"]["ready"] == 0
+
+
+def test_an_operator_can_begin_anew() -> None:
+    """For one asset or all; the journal learns of it."""
+    pipeline = make(COMMISSION)
+    feed(pipeline, "a", RNG.uniform(0, 1, 100))
+    feed(pipeline, "b", RNG.uniform(0, 1, 100))
+    assert [name for name, _ in pipeline.recommission("a")] == ["a"]
+    assert pipeline.describe()["commission"]["ready"] == 1
+    assert [name for name, _ in pipeline.recommission(None)] == ["b"]
+    assert pipeline.describe()["commission"]["ready"] == 0
+
+
+def test_scores_like_the_calibration_have_not_drifted() -> None:
+    """Over many blocks the index stays far below the limit."""
+    drift = ScoreDrift({str(q): q for q in (0.1, 0.5, 0.9, 0.99)}, block=1000, psi_limit=0.25, blocks=3)
+    for _ in range(20):
+        assert drift.add(RNG.uniform(0, 1, 1000).astype(np.float32))
+        assert drift.report is not None
+        assert drift.report.psi < 0.05
+        assert drift.report.ks < 0.08
+
+
+def test_a_known_shift_has_the_known_index() -> None:
+    """Two bins of a half each, live three quarters and a quarter: PSI = 0.25 ln 1.5 - 0.25 ln 0.5, KS = 0.25."""
+    drift = ScoreDrift({"0.5": 1.0, "0.0": 0.0}, block=1000, psi_limit=0.25, blocks=1)
+    drift.add(np.array([0.5] * 750 + [1.5] * 250, np.float32))
+    assert drift.report is not None
+    assert drift.report.psi == pytest.approx(0.25 * np.log(1.5) - 0.25 * np.log(0.5), abs=1e-3)
+    assert drift.report.ks == pytest.approx(0.25, abs=1e-3)
+
+
+def test_drift_raises_one_alert_and_clears_it() -> None:
+    """When it stays out for three blocks, and when it is back; a restart between them changes nothing."""
+    settings = StreamSettings(drift=DriftSettings(block=200, psi_limit=0.25, blocks=3))
+    shifted = RNG.uniform(2, 2.9, 1000)
+    events, kept = feed(make(settings), "a", shifted)
+    assert [(event.event, event.level, event.asset) for event in events] == [("raise", "drift", "stream")]
+    after, _ = feed(make(settings, list(kept.items())), "a", RNG.uniform(0, 2.9, 800), 1000)
+    assert [(event.event, event.id) for event in after] == [("clear", events[0].id)]

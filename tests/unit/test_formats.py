@@ -1,0 +1,118 @@
+"""Every payload format gives the same reading, and tells what is wrong with what it cannot read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import cbor2
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.mqtt.topics import Route
+from edge_agent.sources.base import Delivery
+from edge_agent.sources.decode import Decoder
+from edge_agent.sources.formats import FORMATS
+from edge_agent.stream.reading import Readings, Rejection, RejectReason
+
+READING = {"time": 5.0, "p": 1.5, "q": None, "other": "x"}
+SENML = [{"bn": "urn:dev:mac:1:", "bt": 1.7e9, "n": "p", "v": 1.5}, {"n": "q", "v": 2, "t": 1}, {"n": "z", "vs": "x"}]
+
+
+def decode(
+    payload: bytes, *, payload_format: str = "auto", channel: str | None = None
+) -> tuple[Readings, list[Rejection]]:
+    decoder = Decoder(("p", "q"), payload_format=payload_format, one_channel=channel is not None)
+    return decoder.decode([(Route("a1", channel), Delivery("t", payload, 1, False))], 2000.0)
+
+
+@pytest.mark.parametrize(
+    ("payload_format", "payload"),
+    [
+        ("json", json.dumps(READING).encode()),
+        ("msgpack", msgspec.msgpack.encode(READING)),
+        ("cbor", cbor2.dumps(READING)),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_formats_of_objects_say_the_same(payload_format: str, payload: bytes, named: bool) -> None:
+    """By name, and told by their first byte."""
+    found, rejections = decode(payload, payload_format=payload_format if named else "auto")
+    assert not rejections
+    assert found.times == [5.0]
+    np.testing.assert_array_equal(found.values, [[1.5, np.nan]])
+
+
+@pytest.mark.parametrize("payload_format", ["json", "msgpack", "cbor"])
+def test_an_array_is_a_batch_in_every_format(payload_format: str) -> None:
+    """Oldest first."""
+    encoders: dict[str, Any] = {"json": msgspec.json.encode, "msgpack": msgspec.msgpack.encode, "cbor": cbor2.dumps}
+    encode = encoders[payload_format]
+    found, _ = decode(encode([{"values": [1, 2]}, {"values": [3, 4]}]), payload_format=payload_format)
+    np.testing.assert_array_equal(found.values, [[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize("payload_format", ["senml", "auto"])
+def test_senml_records_of_one_time_are_one_reading(payload_format: str) -> None:
+    """With base name, base time and base value resolved; records of other names are ignored."""
+    found, rejections = decode(json.dumps(SENML).encode(), payload_format=payload_format)
+    assert not rejections
+    assert found.times == [1.7e9, 1.7e9 + 1]
+    np.testing.assert_array_equal(found.values, [[1.5, np.nan], [np.nan, 2]])
+
+
+def test_senml_base_values_and_booleans() -> None:
+    """RFC 8428: a base value is added, a boolean is 0 or 1."""
+    pack = [{"bt": 1.7e9, "bv": 10, "n": "p", "v": 1}, {"bv": 0, "n": "q", "vb": True}]
+    found, _ = decode(json.dumps(pack).encode(), payload_format="senml")
+    np.testing.assert_array_equal(found.values, [[11, 1]])
+
+
+@pytest.mark.parametrize(
+    ("payload", "value"),
+    [(b"4.1", 4.1), (b" -3 ", -3.0), (b"1e3", 1000.0), (b'{"value": 7, "time": 5}', 7.0)],
+)
+def test_a_topic_of_one_channel_carries_a_number(payload: bytes, value: float) -> None:
+    """Bare, or in an object with a time of its own."""
+    found, rejections = decode(payload, channel="q")
+    assert not rejections
+    np.testing.assert_array_equal(found.values, np.array([[np.nan, value]], np.float32))
+
+
+def test_a_topic_of_another_channel_is_ignored() -> None:
+    """As keys that are no channel are."""
+    found, rejections = decode(b"on", channel="switch")
+    assert (len(found), rejections) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("payload", "options", "reason"),
+    [
+        (b"on", {"channel": "p"}, RejectReason.NOT_JSON),
+        (b"nan", {"channel": "p"}, RejectReason.NOT_FINITE),
+        (b"inf", {"channel": "p"}, RejectReason.NOT_FINITE),
+        (b"{}", {"channel": "p"}, RejectReason.NO_CHANNEL),
+        (b"\x81", {"payload_format": "msgpack"}, RejectReason.NOT_MSGPACK),
+        (b"\xa1", {"payload_format": "cbor"}, RejectReason.NOT_CBOR),
+        (cbor2.dumps({"p": "high"}), {}, RejectReason.WRONG_TYPE),
+        (cbor2.dumps({"p": float("nan"), "q": 1.0}), {}, RejectReason.NOT_FINITE),
+        (msgspec.msgpack.encode({"p": float("inf"), "q": 1.0}), {}, RejectReason.NOT_FINITE),
+        (b'[{"n": "other", "v": 1}]', {"payload_format": "senml"}, RejectReason.NO_CHANNEL),
+    ],
+)
+def test_what_cannot_be_read_is_told(payload: bytes, options: dict[str, str], reason: RejectReason) -> None:
+    """With the reason that a person can act on."""
+    found, rejections = decode(payload, **options)
+    assert len(found) == 0
+    assert [rejection.reason for rejection in rejections] == [reason]
+
+
+@given(st.sampled_from(sorted(FORMATS)), st.binary(max_size=100), st.sampled_from([None, "p"]))
+def test_no_payload_ends_a_decoder(payload_format: str, payload: bytes, channel: str | None) -> None:
+    """Whatever comes is readings or one rejection."""
+    found, rejections = decode(payload, payload_format=payload_format, channel=channel)
+    assert len(rejections) <= 1
+    assert np.isfinite(found.values[~np.isnan(found.values)]).all()

@@ -24,9 +24,9 @@ __all__ = [
 # A name becomes one level of a topic, so it must not hold what MQTT gives a meaning to.
 Name = Annotated[
     str,
-    Meta(pattern=r"^[^/+#\s\x00]{1,64}$", description="a name of 1 to 64 characters without '/', '+', '#' or spaces"),
+    Meta(pattern=r"^[^/+#\s\x00]{1,64}\Z", description="a name of 1 to 64 characters without '/', '+', '#' or spaces"),
 ]
-Text = Annotated[str, Meta(min_length=1, description="a text that is not empty")]
+Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,4096}\Z", description="a text without control characters")]
 Port = Annotated[int, Meta(ge=1, le=65535, description="an integer from 1 to 65535")]
 Qos = Annotated[int, Meta(ge=0, le=1, description="0 or 1")]
 Threads = Annotated[int, Meta(ge=1, le=64, description="an integer from 1 to 64")]

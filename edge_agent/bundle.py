@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import BundleError
 
 __all__ = [
+    "CHANNEL_NAME",
     "FORMAT",
     "RESERVED_CHANNELS",
     "Bundle",
@@ -34,14 +35,17 @@ FORMAT = 1
 RESERVED_CHANNELS = frozenset({"time", "asset", "label", "values"})
 """Keys of a reading and columns of a data file that mean something else than a channel."""
 
+CHANNEL_NAME = r'^[^"\\\x00-\x1f\x7f]{1,128}\Z'
+"""A channel is a key of JSON; quotes, backslashes and control characters in it are trouble for every sender."""
+
 _MANIFEST_LIMIT_BYTES = 1 << 20
 _MODEL_LIMIT_BYTES = 1 << 30
 _GOLDEN_LIMIT_BYTES = 64 << 20
-_SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}$"
+_SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}\Z"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 FileName = Annotated[str, msgspec.Meta(pattern=_SAFE_FILE)]
-Label = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00]{1,64}$")]
+Label = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00]{1,64}\Z")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -66,7 +70,7 @@ class GoldenPart(msgspec.Struct, frozen=True, kw_only=True):
 class Channel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One sensor. `min` and `max` are the range seen in the calibration data, in `unit`."""
 
-    name: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    name: Annotated[str, msgspec.Meta(pattern=CHANNEL_NAME)]
     unit: str = ""
     min: float | None = None
     max: float | None = None
@@ -151,8 +155,11 @@ def open_bundle(path: Path) -> Bundle:
             return _read_archive(path, archive)
     except FileNotFoundError as exc:
         raise BundleError(f"{path}: no such bundle; make one: edgetool pack") from exc
-    # zlib.error and NotImplementedError: a damaged or odd member makes zipfile raise these too.
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, ValueError) as exc:
+    except BundleError:
+        raise
+    # What a damaged or hostile file makes zipfile, zlib and numpy's header parser raise has no common base but this:
+    # zlib.error, tokenize.TokenError and struct.error among them.
+    except Exception as exc:
         raise BundleError(f"{path}: is not a readable bundle ({exc}); pack it again: edgetool pack") from exc
 
 
@@ -164,9 +171,11 @@ def _read_archive(path: Path, archive: zipfile.ZipFile) -> Bundle:
     _check_hash(path, manifest.golden.file, golden, manifest.golden.sha256)
     arrays = _read_golden(path, golden)
     readings, scores = arrays["readings"], arrays["score"]
-    shape = (len(scores), manifest.window, len(manifest.channels))
-    if len(scores) == 0 or scores.ndim != 1 or readings.shape != shape:
+    shape = (scores.size, manifest.window, len(manifest.channels))
+    if scores.size == 0 or scores.ndim != 1 or readings.shape != shape:
         _refuse(path, f"golden vectors have shapes {readings.shape} and {scores.shape}, expected {shape}")
+    if len(model) != manifest.model.size_bytes:
+        _refuse(path, f"{manifest.model.file} has {len(model)} bytes, its manifest says {manifest.model.size_bytes}")
     return Bundle(path=path, manifest=manifest, model=model, golden_readings=readings, golden_scores=scores)
 
 
@@ -197,6 +206,8 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str, limit_bytes: i
         info = archive.getinfo(name)
     except KeyError as exc:
         raise BundleError(f"{path}: has no {name}; pack it again: edgetool pack") from exc
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        _refuse(path, f"{name} is compressed in a way that this agent does not read")
     if info.file_size > limit_bytes:
         _refuse(path, f"{name} would have {info.file_size} bytes, at most {limit_bytes} are read")
     with archive.open(info) as member:

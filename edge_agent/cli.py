@@ -87,27 +87,28 @@ def _load(options: argparse.Namespace) -> Config:
 
 def _run(options: argparse.Namespace) -> None:
     # The runtime, paho and SQLite are loaded only where something runs, so that --help is quick.
-    from edge_agent.daemon import Daemon, LoadedStream
+    from edge_agent.daemon import Daemon, LoadedStream, locked_state_dir
     from edge_agent.engine.selection import choose_provider
     from edge_agent.notify import Notifier
 
     config = _load(options)
     bundles = [open_bundle(Path(stream.bundle)) for stream in config.streams]
     state_dir = Path(config.agent.state_dir)
-    state_dir.mkdir(parents=True, exist_ok=True)
-    streams = []
-    for settings, bundle in zip(config.streams, bundles, strict=True):
-        choice = choose_provider(
-            bundle, wanted=config.engine.provider, threads=config.engine.threads, state_dir=state_dir
-        )
-        streams.append(LoadedStream(settings, bundle, choice))
-    Daemon(config, streams, Notifier()).run()
+    with locked_state_dir(state_dir):
+        streams = []
+        for settings, bundle in zip(config.streams, bundles, strict=True):
+            choice = choose_provider(
+                bundle, wanted=config.engine.provider, threads=config.engine.threads, state_dir=state_dir
+            )
+            streams.append(LoadedStream(settings, bundle, choice))
+        Daemon(config, streams, Notifier()).run()
 
 
 def _check(options: argparse.Namespace) -> None:
     from edge_agent.engine.providers import PROVIDERS
     from edge_agent.engine.selection import choose_provider
     from edge_agent.engine.session import OrtEngine
+    from edge_agent.sources.decode import Decoder
 
     config = _load(options)
     report: list[dict[str, Any]] = []
@@ -115,6 +116,7 @@ def _check(options: argparse.Namespace) -> None:
         bundle = open_bundle(Path(settings.bundle))
         choice = choose_provider(bundle, wanted=config.engine.provider, threads=config.engine.threads, state_dir=None)
         engine = OrtEngine(bundle.model, PROVIDERS[choice.provider], threads=config.engine.threads)
+        Decoder([channel.name for channel in bundle.manifest.channels], payload_format=settings.format)
         zeros = np.zeros((1, bundle.manifest.window, len(bundle.manifest.channels)), dtype=np.float32)
         report.append(
             {

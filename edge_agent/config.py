@@ -222,6 +222,9 @@ def _read_table(table: object, where: str, kind: type[msgspec.Struct], problems:
 
 
 def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
+    if isinstance(tables, dict):
+        problems.append("[stream]: is written [[stream]], because there may be several")
+        return []
     if not isinstance(tables, list) or not tables:
         problems.append("[[stream]]: at least one is needed, with name, bundle and topic")
         return []
@@ -267,7 +270,7 @@ def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSection:
     if "id" not in given:
         # A host name may hold a dot and nothing else that a topic level minds.
         given["id"] = socket.gethostname() or "edge"
-    if "state_dir" not in given:
+    if "state_dir" not in given and not any(problem.startswith("[agent] state_dir") for problem in problems):
         # systemd gives several folders as one list; ours is the first.
         given["state_dir"] = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
         if not given["state_dir"]:
@@ -293,11 +296,11 @@ def _read_password(mqtt: MqttSection, problems: list[str]) -> Secret | None:
         file = str(credential) if credential.is_file() else None
     if file is None:
         return None
-    if mqtt.username is None:
+    if mqtt.username is None and not any(problem.startswith("[mqtt] username") for problem in problems):
         problems.append("[mqtt] username: is needed beside a password")
     try:
         return Secret(Path(file).read_text(encoding="utf-8").rstrip("\r\n"))
-    except (OSError, UnicodeDecodeError) as exc:
+    except (OSError, ValueError) as exc:
         problems.append(f"[mqtt] password_file = {file!r}: cannot be read ({exc})")
         return None
 

@@ -9,7 +9,8 @@ import select
 import signal
 import socket
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -37,7 +38,7 @@ from edge_agent.sources.repeats import Repeats
 from edge_agent.stream.pipeline import Outcome, Pipeline
 from edge_agent.stream.reading import Rejection, RejectReason
 
-__all__ = ["Daemon", "LoadedStream"]
+__all__ = ["Daemon", "LoadedStream", "locked_state_dir"]
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,6 @@ class Daemon:
         """Work until SIGTERM or SIGINT.
 
         Raises:
-            ConfigError: another agent uses the same state folder.
             JournalError: the journal cannot be opened or written.
             EngineError: the runtime failed on a batch; the batch was not acknowledged and comes again.
         """
@@ -114,7 +114,6 @@ class Daemon:
             self._wake_out.setblocking(False)
             self._catch_signals(stack)
             state_dir = Path(self._config.agent.state_dir)
-            stack.callback(os.close, _lock(state_dir))
             self._journal = Journal(state_dir / "journal.db")
             stack.callback(self._journal.close)
             self._repeats = Repeats(self._journal.delivered())
@@ -210,6 +209,7 @@ class Daemon:
         if now >= self._health_due_mono_s:
             self._health_due_mono_s = now + self._config.agent.health_interval_s
             self._forget_idle(now)
+            self._keep_journal()
             self._obey()
             self._client.publish(Message(self._topics.health, encode(self._health())))
         if self._notifier.watchdog_interval_s is not None and now >= self._watchdog_due_mono_s:
@@ -307,6 +307,15 @@ class Daemon:
                 self._journal.drop_records(lane.name, gone)
                 log.info("assets forgotten stream=%s count=%d idle_s=%.0f", lane.name, len(gone), idle_s)
 
+    def _keep_journal(self) -> None:
+        if not self._journal.was_taken_away():
+            return
+        log.error("journal was deleted or replaced while the agent runs; a new one begins with all that is known")
+        self._journal.begin_anew()
+        records = [(lane.name, asset, record) for lane in self._lanes for asset, record in lane.pipeline.records()]
+        self._journal.commit(Commit(records=records))
+        self._publisher.begin_anew()
+
     def _obey(self) -> None:
         """Carry out what `edge-agent recommission` left in the state folder."""
         for request in take_requests(Path(self._config.agent.state_dir)):
@@ -372,8 +381,13 @@ class Daemon:
         }
 
 
-def _lock(state_dir: Path) -> int:
-    """Keep a second agent out of our state folder; gives a file descriptor that holds the lock while it is open."""
+@contextmanager
+def locked_state_dir(state_dir: Path) -> Iterator[None]:
+    """Make the state folder if need be, and keep a second agent out of it inside the block.
+
+    Raises:
+        ConfigError: it cannot be written, or another agent uses it.
+    """
     try:
         state_dir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -384,4 +398,7 @@ def _lock(state_dir: Path) -> int:
     except OSError as exc:
         os.close(descriptor)
         raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: another edge-agent is using it") from exc
-    return descriptor
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -60,14 +60,37 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._open()
+
+    def _open(self) -> None:
+        path = self._path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._durable: bool | None = None
             self._prepare()
+            self._inode = path.stat().st_ino
         except (sqlite3.Error, OSError) as exc:
             raise JournalError(f"{path}: cannot be opened as the journal ({exc}); check [agent] state_dir") from exc
+
+    def was_taken_away(self) -> bool:
+        """Whether somebody deleted or replaced the file while we write to it: what we write would be gone with us."""
+        try:
+            return self._path.stat().st_ino != self._inode
+        except OSError:
+            return True
+
+    def begin_anew(self) -> None:
+        """Go on in a new file, with the events that wait; records are the caller's to write again.
+
+        Raises:
+            JournalError: the new file cannot be made.
+        """
+        waiting = [(event.topic, event.payload) for event in self.outgoing(0, self.waiting())]
+        self._db.close()
+        self._open()
+        self.commit(Commit(events=waiting))
 
     def _prepare(self) -> None:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]

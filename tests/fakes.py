@@ -150,7 +150,7 @@ def write_bundle(
         "threshold": {"alarm": alarm, "clear": clear},
         **(changes or {}),
     }
-    with zipfile.ZipFile(path, "w") as archive:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", json.dumps(manifest))
         archive.writestr("model.onnx", model)
         archive.writestr("golden.npz", arrays.getvalue())

@@ -115,7 +115,7 @@ class MqttClient:
         self._in_flight: set[int] = set()
         self._failures = 0
         self._lost_reason: str | None = None
-        self._opened: tuple[_Paho, str | None] | None = None
+        self._opened: tuple[_Paho | None, str | None] | None = None
         self._due_mono_s = 0.0
 
     # What the loop waits for ------------------------------------------------------------------------------------
@@ -152,6 +152,9 @@ class MqttClient:
             if self.state is ClientState.CONNECTING and self._lost_reason is None and now > self._answer_limit_mono_s:
                 self._lost("the broker accepts connections and does not answer")
             self._due_mono_s = now + _MISC_INTERVAL_S
+        else:
+            # DNS, TCP or TLS still take their time in the connecting thread, which wakes us.
+            self._due_mono_s = now + _MISC_INTERVAL_S
 
     def take(self, limit: int) -> list[Delivery]:
         """Messages that have arrived, oldest first, at most `limit`; never waits."""
@@ -170,9 +173,13 @@ class MqttClient:
 
         Returns:
             The identifier that `published` will give once the broker has it; None when it was not handed over.
+
+        Raises:
+            ValueError: MQTT has no such topic, or no payload of this size.
         """
         if self._paho is None or self.state is not ClientState.CONNECTED:
             return None
+        # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
         info = self._paho.publish(message.topic, message.payload, message.qos, message.retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return None
@@ -225,14 +232,18 @@ class MqttClient:
 
     def _open(self, session: str) -> None:
         """On the connecting thread: DNS, TCP and TLS. Leaves the result for `tick` and wakes the loop."""
-        client = self._make_paho(session)
+        client: _Paho | None = None
         error: str | None = None
         try:
+            client = self._make_paho(session)
             if self._settings.ca_file is not None:
                 client.tls_set(self._settings.ca_file, self._settings.cert_file, self._settings.key_file)
             client.connect(self._settings.host, self._settings.port, keepalive=self._settings.keepalive_s)
         except (OSError, ValueError) as exc:
             error = str(exc) or type(exc).__name__
+        except Exception as exc:  # the thread's outer edge: without a result there is no next attempt
+            log.exception("connecting failed in an unexpected way")
+            error = f"{type(exc).__name__}: {exc}"
         self._opened = (client, error)
         self._wake()
 
@@ -257,10 +268,10 @@ class MqttClient:
         client.on_socket_register_write = lambda *_: None
         return client
 
-    def _adopt(self, client: _Paho, error: str | None) -> None:
+    def _adopt(self, client: _Paho | None, error: str | None) -> None:
         self._opened = None
-        if error is not None:
-            self._lost(error)
+        if client is None or error is not None:
+            self._lost(error or "no client")
             return
         self._paho = client
         self._wire = client.wire

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from edge_agent.journal import Journal
+import logging
+
+from edge_agent.journal import Journal, Outgoing
 from edge_agent.mqtt.client import Message, MqttClient
 
 __all__ = ["Publisher"]
+
+log = logging.getLogger(__name__)
 
 _LOADED_AT_ONCE = 100
 
@@ -32,6 +36,10 @@ class Publisher:
         """The journal has new events."""
         self._more = True
 
+    def begin_anew(self) -> None:
+        """The journal is another file, in which events have other numbers: hand over from the oldest on."""
+        self._session = ""
+
     def pump(self) -> None:
         """Hand over what the broker will take now; never waits.
 
@@ -52,13 +60,21 @@ class Publisher:
             events = self._journal.outgoing(self._last_sent, _LOADED_AT_ONCE)
             self._more = len(events) == _LOADED_AT_ONCE
             for event in events:
-                mid = (
-                    self._client.publish(Message(event.topic, event.payload, qos=1))
-                    if self._client.can_publish()
-                    else None
-                )
+                try:
+                    mid = self._publish(event)
+                except ValueError as exc:
+                    # Nothing in the journal may ever stop the agent.
+                    log.error("event given up, MQTT cannot carry it topic=%.80s error=%s", event.topic, exc)  # noqa: TRY400
+                    self._journal.forget([event.seq])
+                    self._last_sent = event.seq
+                    continue
                 if mid is None:
                     self._more = True
                     return
                 self._seq_of[mid] = event.seq
                 self._last_sent = event.seq
+
+    def _publish(self, event: Outgoing) -> int | None:
+        if not self._client.can_publish():
+            return None
+        return self._client.publish(Message(event.topic, event.payload, qos=1))

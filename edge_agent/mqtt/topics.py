@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["AgentTopics", "Route", "TopicFilter"]
+__all__ = ["ASSET_LIMIT_BYTES", "AgentTopics", "Route", "TopicFilter"]
 
 NO_ASSET = "default"
 """The asset's name when a filter has no place for it."""
+ASSET_LIMIT_BYTES = 256
 _ASSET = ("+", "{asset}")
 _CHANNEL = "{channel}"
 
@@ -37,6 +38,8 @@ class TopicFilter:
             levels = levels[2:]
         if not any(levels):
             raise ValueError("expected a topic with at least one level")
+        if "\x00" in text or text.count("+") > sum(level == "+" for level in levels):
+            raise ValueError("expected '+' to stand alone between slashes, and no NUL")
         if "#" in text:
             raise ValueError("expected one '+' for the asset and no '#'")
         assets = [number for number, level in enumerate(levels) if level in _ASSET]
@@ -59,7 +62,7 @@ class TopicFilter:
         return self._channel_level is not None
 
     def route_of(self, topic: str) -> Route | None:
-        """What a topic says, or None when it is not one of this filter, or names its asset with nothing."""
+        """What a topic says, or None when it is not one of this filter, or no topic of ours can hold its asset."""
         levels = topic.split("/")
         if len(levels) != len(self._levels):
             return None
@@ -67,7 +70,7 @@ class TopicFilter:
             return None
         asset = NO_ASSET if self._asset_level is None else levels[self._asset_level]
         channel = None if self._channel_level is None else levels[self._channel_level]
-        return Route(asset, channel) if asset else None
+        return Route(asset, channel) if _can_name(asset) else None
 
     def overlaps(self, other: TopicFilter) -> bool:
         """Whether some topic belongs to both filters."""
@@ -75,6 +78,11 @@ class TopicFilter:
             return False
         pairs = zip(self._levels, other._levels, strict=True)
         return all(a is None or b is None or a == b for a, b in pairs)
+
+
+def _can_name(asset: str) -> bool:
+    # A sender chooses the asset, and the topic of its alerts must not become longer than MQTT allows.
+    return 0 < len(asset.encode(errors="replace")) <= ASSET_LIMIT_BYTES and asset.isprintable()
 
 
 class AgentTopics:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import re
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.bundle import RESERVED_CHANNELS
+from edge_agent.bundle import CHANNEL_NAME, RESERVED_CHANNELS
 from edge_agent.errors import DataError
 from edge_agent.stream.reading import Readings
 
@@ -88,8 +91,8 @@ def read_sensor_data(path: Path, channels: tuple[str, ...] = ()) -> SensorData:
         data = _read_npz(path, channels) if path.suffix == ".npz" else _read_csv(path)
     except FileNotFoundError as exc:
         raise DataError(f"{path}: no such data file") from exc
-    except (OSError, UnicodeDecodeError, EOFError) as exc:
-        raise DataError(f"{path}: cannot be read ({exc})") from exc
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error, zipfile.BadZipFile) as exc:
+        raise DataError(f"{path}: cannot be read ({exc}); is it whole, and CSV in UTF-8 or .npz?") from exc
     if len(data) == 0:
         raise DataError(f"{path}: has no rows")
     return data.select(channels) if channels else data
@@ -103,20 +106,24 @@ def _read_csv(path: Path) -> SensorData:
     header = [cell.strip() for cell in next(reader, [])]
     _check_header(path, header)
     columns: list[list[str]] = [[] for _ in header]
-    for line, row in _rows(reader):
+    lines: list[int] = []
+    for row in reader:
+        if not row:
+            continue
+        lines.append(reader.line_num)
         if len(row) != len(header):
-            raise DataError(f"{path}: line {line} has {len(row)} cells, expected {len(header)}")
+            raise DataError(f"{path}: line {reader.line_num} has {len(row)} cells, expected {len(header)}")
         for column, cell in zip(columns, row, strict=True):
             column.append(cell)
     by_name = dict(zip(header, columns, strict=True))
     channels = tuple(name for name in header if name not in RESERVED_CHANNELS)
-    values = [_floats(path, name, by_name[name]) for name in channels]
-    labels = _floats(path, "label", by_name["label"]) if "label" in by_name else None
+    values = [_floats(path, name, by_name[name], lines) for name in channels]
+    labels = _floats(path, "label", by_name["label"], lines) if "label" in by_name else None
     return SensorData(
         path=path,
         channels=channels,
         values=np.stack(values, axis=1) if values[0].size else np.empty((0, len(channels))),
-        times=_times(path, by_name["time"]) if "time" in by_name else None,
+        times=_times(path, by_name["time"], lines) if "time" in by_name else None,
         assets=tuple(by_name["asset"]) if "asset" in by_name else None,
         labels=None if labels is None else _labels(path, labels),
     )
@@ -127,6 +134,16 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise DataError(f"{path}: line 1 names a column twice: {', '.join(header)}")
     if not [name for name in header if name not in RESERVED_CHANNELS]:
         raise DataError(f"{path}: line 1 names no channel; expected a header such as time,pressure,flow")
+    if len(header) == 1 and ";" in header[0]:
+        raise DataError(f"{path}: line 1 is separated by ';', expected ','")
+    near = [name for name in header if name not in RESERVED_CHANNELS and name.lower() in RESERVED_CHANNELS]
+    if near:
+        raise DataError(f"{path}: line 1 has a column {near[0]!r}; write it {near[0].lower()!r}")
+    odd = [name for name in header if name and not re.fullmatch(CHANNEL_NAME, name)]
+    if odd:
+        raise DataError(
+            f"{path}: line 1 has a column {odd[0]!r}; a name holds no quotes, backslashes or control characters"
+        )
     if "" in header:
         raise DataError(f"{path}: line 1 has a column without a name")
     numbers = [name for name in header if _is_number(name)]
@@ -134,21 +151,15 @@ def _check_header(path: Path, header: list[str]) -> None:
         raise DataError(f"{path}: line 1 must be a header, found the number {numbers[0]}")
 
 
-def _rows(reader: Iterator[list[str]]) -> Iterator[tuple[int, list[str]]]:
-    for line, row in enumerate(reader, start=2):
-        if row:
-            yield line, row
-
-
-def _floats(path: Path, name: str, cells: list[str]) -> NDArray[np.float64]:
+def _floats(path: Path, name: str, cells: list[str], lines: list[int]) -> NDArray[np.float64]:
     try:
         values = np.array([float(cell) if cell.strip() else np.nan for cell in cells], dtype=np.float64)
     except ValueError:
-        line = next(i for i, cell in enumerate(cells, start=2) if cell.strip() and not _is_number(cell))
-        raise DataError(f"{path}: line {line}, column {name!r}: {cells[line - 2]!r} is not a number") from None
+        row = next(i for i, cell in enumerate(cells) if cell.strip() and not _is_number(cell))
+        raise DataError(f"{path}: line {lines[row]}, column {name!r}: {cells[row]!r} is not a number") from None
     if np.isinf(values).any():
-        line = int(np.flatnonzero(np.isinf(values))[0]) + 2
-        raise DataError(f"{path}: line {line}, column {name!r}: infinity is not a measurement")
+        row = int(np.flatnonzero(np.isinf(values))[0])
+        raise DataError(f"{path}: line {lines[row]}, column {name!r}: infinity is not a measurement")
     return values
 
 
@@ -160,13 +171,13 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def _times(path: Path, cells: list[str]) -> NDArray[np.float64]:
+def _times(path: Path, cells: list[str], lines: list[int]) -> NDArray[np.float64]:
     times = np.empty(len(cells))
     for row, cell in enumerate(cells):
         try:
             times[row] = float(cell)
         except ValueError:
-            times[row] = _iso_seconds(path, row + 2, cell)
+            times[row] = _iso_seconds(path, lines[row], cell)
     return times
 
 
@@ -179,20 +190,29 @@ def _iso_seconds(path: Path, line: int, cell: str) -> float:
 
 
 def _labels(path: Path, values: NDArray[np.float64]) -> NDArray[np.int64]:
-    if not np.isin(values, (0, 1)).all():
+    if not np.isin(values[~np.isnan(values)], (0, 1)).all():
         raise DataError(f"{path}: column 'label' holds something else than 0 and 1")
-    return values.astype(np.int64)
+    # What nobody has labelled is taken for normal.
+    return np.nan_to_num(values).astype(np.int64)
 
 
 def _read_npz(path: Path, channels: tuple[str, ...]) -> SensorData:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # numpy leaves the file open when it is no archive.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in arrays.files}
-    except ValueError as exc:
-        raise DataError(f"{path}: is not an .npz of plain arrays ({exc})") from exc
-    if "readings" not in found or found["readings"].ndim != 2:
-        raise DataError(f"{path}: expected an array 'readings' of shape (rows, channels), found: {', '.join(found)}")
-    values = found["readings"].astype(np.float64)
+    except (ValueError, TypeError) as exc:
+        raise DataError(f"{path}: is not an .npz of plain arrays") from exc
+    readings = found.get("readings")
+    if readings is None or readings.ndim != 2 or readings.dtype.kind not in "fiu":
+        shown = ", ".join(f"{name} {array.dtype}{list(array.shape)}" for name, array in found.items())
+        raise DataError(f"{path}: expected numbers 'readings' of shape (rows, channels), found: {shown or 'nothing'}")
+    for name in ("time", "asset", "label"):
+        if name in found and found[name].shape != (len(readings),):
+            raise DataError(f"{path}: {name!r} has shape {found[name].shape}, expected {(len(readings),)}")
+        if name in found and name != "asset" and found[name].dtype.kind not in "fiub":
+            raise DataError(f"{path}: {name!r} holds {found[name].dtype}, expected numbers")
+    values = readings.astype(np.float64)
     names = channels or tuple(f"c{number}" for number in range(1, values.shape[1] + 1))
     if len(names) != values.shape[1]:
         raise DataError(f"{path}: readings has {values.shape[1]} columns, --channels names {len(names)}")

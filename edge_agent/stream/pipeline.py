@@ -136,6 +136,16 @@ class Pipeline:
             self._join.forget(asset)
         return True
 
+    def records(self) -> list[tuple[str, bytes]]:
+        """(asset, record) pairs of all that is remembered, to begin a journal with."""
+        assets = {*self._windows.assets(), *self._states}
+        if self._commission is not None:
+            assets |= self._commission.assets()
+        records = [(asset, self._record(asset)) for asset in sorted(assets)]
+        if self._drift is not None:
+            records.append((STREAM_RECORD, msgspec.msgpack.encode(self._drift.dump())))
+        return records
+
     def describe(self) -> dict[str, Any]:
         """For health: assets, what was left out, commissioning, drift."""
         windows = self._windows

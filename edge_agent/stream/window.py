@@ -116,6 +116,10 @@ class Windows:
                 due.append(index)
         return windows[: len(due)], due
 
+    def assets(self) -> list[str]:
+        """All that have a row here."""
+        return list(self._slots)
+
     def must_keep(self, asset: str) -> bool:
         """Whether a crash would change later windows of this asset, so that its rows belong in the journal."""
         return not self._single or not self._plain or asset in self._partial

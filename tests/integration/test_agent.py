@@ -204,3 +204,46 @@ def test_retained_copies_are_not_taken_for_readings(
         sender.send("sensors/a2/pump", {"c1": 0, "c2": 0})
         wait_until(lambda: subscriber.stream("pump").get("scored") == 1)
     assert subscriber.alerts == []
+
+
+def test_no_name_that_a_sender_chooses_stops_the_agent(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """An asset so long that no alert topic can hold it is rejected, not committed."""
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+        subscriber.wait_online()
+        sender.send(f"sensors/{'L' * 65_000}/pump", {"c1": 9, "c2": 9})
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        wait_until(lambda: len(subscriber.alerts) == 1)
+        wait_until(lambda: subscriber.health.get("unrouted") == 1)
+
+
+def test_a_journal_that_is_deleted_under_the_agent_is_made_anew(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """The alert that was raised before is cleared after the next kill."""
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+        subscriber.wait_online()
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        wait_until(lambda: len(subscriber.alerts) == 1)
+        for file in (tmp_path / "state").glob("journal*"):
+            file.unlink()
+        wait_until(lambda: b"a new one begins" in agent.log.read_bytes())
+        agent.kill()
+        agent.start()
+        sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
+        wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise", "clear"])
+
+
+@pytest.mark.parametrize("state", ["/proc/nope", "/dev/null/state"])
+def test_a_state_folder_that_cannot_be_is_a_mistake_in_the_configuration(
+    tmp_path: Path, bundle: Path, state: str
+) -> None:
+    """Exit code 78 and the key."""
+    config = write_config(tmp_path, 1, {"pump": bundle})
+    config.write_text(config.read_text().replace(str(tmp_path / "state"), state))
+    agent = Agent(config)
+    agent.start()
+    assert agent.process is not None
+    assert agent.process.wait(timeout=20) == 78
+    assert f"[agent] state_dir = {state!r}: cannot be written".encode() in agent.log.read_bytes()

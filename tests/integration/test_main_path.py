@@ -85,7 +85,7 @@ def test_the_demo_does_what_it_says() -> None:
     ("damage", "code", "problem"),
     [
         ("config", 78, "[mqtt] prot: unknown key; did you mean 'port'?"),
-        ("bundle", 65, "is not a readable bundle (Bad CRC-32"),
+        ("bundle", 65, "is not a readable bundle"),
         ("missing", 65, "no such bundle"),
         ("provider", 69, "is not in this install"),
         ("nothing", 0, ""),
@@ -97,7 +97,7 @@ def test_check_and_run_end_with_the_code_of_what_is_wrong(tmp_path: Path, damage
     extra = ""
     if damage == "bundle":
         data = bytearray(bundle.read_bytes())
-        data[data.index(b"readings")] ^= 1
+        data[len(data) // 2] ^= 1
         bundle.write_bytes(data)
     config = write_config(tmp_path, 1, {"pump": tmp_path / "none.edge" if damage == "missing" else bundle}, extra=extra)
     if damage == "config":

@@ -51,7 +51,14 @@ def test_what_cannot_be_calibrated_is_refused(scores: np.ndarray, problem: str) 
         calibrate(scores.astype(np.float32), 0.01)
 
 
-def test_equal_scores_give_a_threshold() -> None:
-    """A model that always answers the same has no tail to fit."""
-    threshold, _ = calibrate(np.ones(100, np.float32), 0.001)
-    assert threshold.alarm == threshold.clear == 1.0
+@pytest.mark.parametrize(
+    ("scores", "problem"),
+    [
+        (np.ones(100), "all 100 normal windows score the same"),
+        (np.array([0.0, 1.0] * 50), "50.0% of the normal windows share the score 1"),
+    ],
+)
+def test_a_score_that_can_only_cry_wolf_is_refused(scores: np.ndarray, problem: str) -> None:
+    """An alarm at a value that normal windows have would never be silent."""
+    with pytest.raises(DataError, match=problem):
+        calibrate(scores.astype(np.float32), 0.01)

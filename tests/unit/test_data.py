@@ -67,6 +67,9 @@ def test_columns_are_chosen_and_ordered_by_name(tmp_path: Path) -> None:
         ("p,label\n1,2\n", "column 'label' holds something else than 0 and 1"),
         ("p,p\n1,2\n", "line 1 names a column twice"),
         ("time,label\n1,0\n", "line 1 names no channel"),
+        ("p;q\n1;2\n", "line 1 is separated by ';', expected ','"),
+        ("Time,p\n1,2\n", "line 1 has a column 'Time'; write it 'time'"),
+        ("p\n\n\nx\n", "line 4, column 'p': 'x' is not a number"),
         ("1,2\n3,4\n", "line 1 must be a header, found the number 1"),
     ],
 )
@@ -76,6 +79,35 @@ def test_a_bad_file_is_told_with_line_and_column(tmp_path: Path, text: str, prob
     with pytest.raises(DataError) as caught:
         read_sensor_data(path)
     assert str(caught.value).startswith(f"{path}: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"x": np.zeros((2, 2))}, "expected numbers 'readings'"),
+        ({"readings": np.zeros((2, 2), dtype=complex)}, "expected numbers 'readings'"),
+        ({"readings": np.zeros((2, 2)), "time": np.zeros(3)}, "'time' has shape (3,), expected (2,)"),
+        ({"readings": np.zeros((2, 2)), "asset": np.array(["a"])}, "'asset' has shape (1,), expected (2,)"),
+        ({"readings": np.zeros((2, 2)), "time": np.array(["a", "b"])}, "'time' holds <U1, expected numbers"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_told(tmp_path: Path, arrays: dict[str, np.ndarray], problem: str) -> None:
+    """With what was found and expected."""
+    np.savez(tmp_path / "d.npz", **arrays)  # type: ignore[arg-type]
+    with pytest.raises(DataError) as caught:
+        read_sensor_data(tmp_path / "d.npz")
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["d.csv.gz", "d.npz"])
+def test_a_damaged_file_is_told(tmp_path: Path, name: str) -> None:
+    """Cut in the middle."""
+    np.savez(tmp_path / "d.npz", readings=np.zeros((50, 2)))
+    (tmp_path / "d.csv.gz").write_bytes(gzip.compress(b"p,q\n" + b"1,2\n" * 1000))
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(DataError, match=r"cannot be read|is not an \.npz"):
+        read_sensor_data(path)
 
 
 def test_a_missing_column_is_told_with_those_that_are_there(tmp_path: Path) -> None:

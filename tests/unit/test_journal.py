@@ -71,6 +71,23 @@ def test_a_commit_is_whole_or_not_at_all(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_journal_that_is_taken_away_begins_anew(tmp_path: Path) -> None:
+    """What waits is brought along."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"waiting")]))
+    assert not journal.was_taken_away()
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert journal.was_taken_away()
+    journal.begin_anew()
+    assert not journal.was_taken_away()
+    journal.close()
+    other = Journal(path)
+    assert [event.payload for event in other.outgoing(0, 10)] == [b"waiting"]
+    other.close()
+
+
 def test_a_journal_of_a_newer_agent_is_not_touched(tmp_path: Path) -> None:
     """It says which format it found."""
     path = tmp_path / "journal.db"

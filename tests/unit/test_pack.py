@@ -14,7 +14,7 @@ from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.session import OrtEngine, Scores
 from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeError, UsageError
-from edgetool.choices import HigherIs
+from edgetool.choices import HigherIs, OutputIs
 from edgetool.pack import pack, parse_channels
 
 CHANNELS = 4
@@ -165,6 +165,52 @@ def test_names_that_we_use_are_freed(tmp_path: Path, normal: Path) -> None:
                 names[place] = {"x": "score", "reconstruction": "readings"}.get(name, name)
     model.graph.input[0].name, model.graph.output[0].name = "score", "readings"
     assert pack(save(model, tmp_path / "m.onnx"), data=normal).manifest.window == 1
+
+
+@pytest.mark.parametrize("clash", ["error_raw", "error_scale", "readings_shape", "readings_flat", "contributions"])
+def test_no_name_of_a_model_is_in_our_way(tmp_path: Path, normal: Path, clash: str) -> None:
+    """Whatever its tensors are called."""
+    model = autoencoder(values=CHANNELS, hidden=2)
+    model.graph.node[0].output[0] = model.graph.node[1].input[0] = clash
+    assert pack(save(model, tmp_path / "m.onnx"), data=normal).manifest.window == 1
+
+
+def test_an_old_model_that_lists_its_constants_as_inputs_is_taken(tmp_path: Path, normal: Path) -> None:
+    """Opset 9 and format 3, as exporters wrote some years ago."""
+    model = autoencoder(values=CHANNELS, hidden=2)
+    model.opset_import[0].version, model.ir_version = 9, 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, list(tensor.dims)))
+    assert pack(save(model, tmp_path / "m.onnx"), data=normal).manifest.window == 1
+
+
+def test_one_value_for_one_value_has_to_be_explained(tmp_path: Path) -> None:
+    """With one channel and a window of one, a reconstruction looks like a score."""
+    data = tmp_path / "normal.csv"
+    data.write_text("p\n" + "\n".join(f"{v:.4f}" for v in np.random.default_rng(0).normal(5, 1, 200)))
+    graph = helper.make_graph(
+        [helper.make_node("Clip", ["x", "low", "high"], ["y"])],
+        "clip",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(np.array(v, np.float32), n) for n, v in (("low", 4), ("high", 6))],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = save(model, tmp_path / "m.onnx")
+    with pytest.raises(ConversionError, match="say it with --output-is"):
+        pack(path, data=data)
+    bundle = open_bundle(pack(path, data=data, output_is=OutputIs.RECONSTRUCTION).bundle)
+    found = score(bundle, [[5], [20]]).score
+    assert found[0] == 0 < bundle.manifest.threshold.alarm < found[1]
+
+
+def test_a_bundle_that_works_is_not_replaced_by_one_that_does_not(tmp_path: Path, normal: Path) -> None:
+    """Whatever goes wrong, the file that was there is there."""
+    good = pack(save(detector(), tmp_path / "m.onnx"), data=normal).bundle
+    before = good.read_bytes()
+    with pytest.raises(UsageError, match="--tolerance"):
+        pack(tmp_path / "m.onnx", good, data=normal, tolerance=float("inf"))
+    assert good.read_bytes() == before
 
 
 def test_labelled_rows_are_left_out(tmp_path: Path, normal: Path) -> None:

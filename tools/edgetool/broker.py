@@ -12,7 +12,7 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_agent.errors import BrokerError
+from edge_agent.errors import BrokerError, UsageError
 
 __all__ = ["BrokerAddress", "connected"]
 
@@ -40,6 +40,7 @@ def connected(address: BrokerAddress, client: paho.Client | None = None) -> Iter
 
     Raises:
         BrokerError: the broker cannot be reached, or refuses us.
+        UsageError: a file of the address is not there.
     """
     client = client or paho.Client(CallbackAPIVersion.VERSION2)
     answered = threading.Event()
@@ -55,12 +56,8 @@ def connected(address: BrokerAddress, client: paho.Client | None = None) -> Iter
 
     client.on_connect = on_connect
     where = f"{address.host}:{address.port}"
+    _set_credentials(client, address)
     try:
-        if address.username is not None:
-            password = address.password_file.read_text("utf-8").strip() if address.password_file else None
-            client.username_pw_set(address.username, password)
-        if address.ca_file is not None:
-            client.tls_set(str(address.ca_file))
         client.connect(address.host, address.port)
     except (OSError, ValueError) as exc:
         raise BrokerError(f"broker {where}: cannot be reached ({exc}); give it with --host and --port") from exc
@@ -74,3 +71,19 @@ def connected(address: BrokerAddress, client: paho.Client | None = None) -> Iter
     finally:
         client.disconnect()
         client.loop_stop()
+
+
+def _set_credentials(client: paho.Client, address: BrokerAddress) -> None:
+    for file in (address.password_file, address.ca_file):
+        if file is not None and not file.is_file():
+            raise UsageError(f"{file}: no such file")
+    if address.password_file is not None and address.username is None:
+        raise UsageError("--password-file: needs --username beside it")
+    if address.username is not None:
+        password = address.password_file.read_text("utf-8").strip() if address.password_file else None
+        client.username_pw_set(address.username, password)
+    if address.ca_file is not None:
+        try:
+            client.tls_set(str(address.ca_file))
+        except (OSError, ValueError) as exc:
+            raise UsageError(f"{address.ca_file}: is no certificate ({exc})") from exc

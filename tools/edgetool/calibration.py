@@ -12,6 +12,7 @@ from edge_agent.stream.threshold import threshold_from
 __all__ = ["calibrate"]
 
 _MIN_WINDOWS = 30
+_TIED_FACTOR = 5
 # The device holds its live scores against these (edge_agent/stream/drift.py).
 _QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
@@ -27,13 +28,25 @@ def calibrate(scores: NDArray[np.float32], false_alarm_rate: float) -> tuple[Thr
         The limits (`edge_agent.stream.threshold`), and what they were made from.
 
     Raises:
-        DataError: there are too few windows, or a score is not finite.
+        DataError: there are too few windows, a score is not finite, or too many are equal.
     """
     if len(scores) < _MIN_WINDOWS:
         raise DataError(f"{len(scores)} normal windows are too few to calibrate on, at least {_MIN_WINDOWS} are needed")
     if not np.isfinite(scores).all():
         raise DataError("the model gives scores that are not finite on normal rows")
     exact = scores.astype(np.float64)
+    if exact.min() == exact.max():
+        raise DataError(
+            f"all {len(scores)} normal windows score the same ({exact[0]:.4g}), so no score can tell an anomaly; "
+            "is this the right output? name it with --output-name"
+        )
     quantiles = {str(q): float(np.quantile(exact, q)) for q in _QUANTILES}
     calibration = Calibration(rows=len(scores), false_alarm_rate=false_alarm_rate, quantiles=quantiles)
-    return threshold_from(exact, false_alarm_rate), calibration
+    threshold = threshold_from(exact, false_alarm_rate)
+    reached = float(np.mean(exact >= threshold.alarm))
+    if reached > max(_TIED_FACTOR * false_alarm_rate, _TIED_FACTOR / len(exact)):
+        raise DataError(
+            f"{reached:.1%} of the normal windows share the score {threshold.alarm:.4g}, so a limit for false alarms "
+            f"of {false_alarm_rate:g} does not exist; the score takes too few different values"
+        )
+    return threshold, calibration

@@ -18,8 +18,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.errors import ConversionError
 from edge_agent.stream.reading import FloatArray
-from edgetool.choices import HigherIs
-from edgetool.onnx_file import nodes_of
+from edgetool.choices import HigherIs, OutputIs
+from edgetool.onnx_file import graphs_of, nodes_of
 from edgetool.runner import Sample
 from edgetool.samples import ModelInput, model_inputs
 
@@ -36,7 +36,9 @@ __all__ = [
 
 _REDUCE_AXES_ARE_INPUT = 18  # from this opset on
 _MIN_OPSET = 13
-_RESERVED = ("readings", "score", "contributions")
+_MIN_IR = 8
+_PREFIX = "model/"
+"""Before every name of the model, so that none is one of those that we add."""
 
 
 class Meaning(StrEnum):
@@ -54,6 +56,12 @@ class Head:
     meaning: Meaning
     flipped: bool
     """The model's score is higher for normal readings, so its sign is changed."""
+
+    @property
+    def name(self) -> str:
+        """The output as the model's author knows it."""
+        return self.output.removeprefix(_PREFIX)
+
     scale: FloatArray | None
     """Of a reconstruction: shape (channels,), its usual error (root mean square) on normal rows, in channel units."""
 
@@ -92,9 +100,11 @@ def feed_readings(model: onnx.ModelProto, *, channels: int, window: int | None) 
     item = inputs[0]
     if item.dtype.kind != "f":
         raise ConversionError(f"input {item.name!r} is of {item.dtype}, expected floats")
-    _free_names(model)
     window, shape, channels_first = _layout(item, channels, window)
-    name = f"model_{item.name}" if item.name in _RESERVED else item.name
+    _require_opset(model)
+    _unlist_constants(model)
+    _set_apart(model)
+    name = _PREFIX + item.name
     nodes: list[onnx.NodeProto] = []
     at = "readings"
     if channels_first:
@@ -107,15 +117,21 @@ def feed_readings(model: onnx.ModelProto, *, channels: int, window: int | None) 
     kind = helper.np_dtype_to_tensor_dtype(item.dtype)
     nodes.append(helper.make_node("Cast", [at], [name], "readings_cast", to=kind))
     _replace(model.graph.node, [*nodes, *model.graph.node])
-    kept = [value for value in model.graph.input if value.name not in (item.name, name)]
+    kept = [value for value in model.graph.input if value.name != name]
     _replace(model.graph.input, kept)
     model.graph.input.append(helper.make_tensor_value_info("readings", TensorProto.FLOAT, ["batch", window, channels]))
     _free_batch(model)
-    _require_opset(model)
     return window
 
 
-def choose_head(answers: Sample, windows: FloatArray, *, output: str | None, higher_is: HigherIs) -> Head:
+def choose_head(
+    answers: Sample,
+    windows: FloatArray,
+    *,
+    output: str | None,
+    output_is: OutputIs,
+    higher_is: HigherIs,
+) -> Head:
     """Find out which output is the score, and what has to be done to it.
 
     Args:
@@ -123,24 +139,28 @@ def choose_head(answers: Sample, windows: FloatArray, *, output: str | None, hig
         windows: shape (n, window, channels), normal readings.
         output: the output to take; None finds it.
         higher_is: which way a score points.
+        output_is: what it is, where its shape leaves it open.
 
     Raises:
         ConversionError: no output, or more than one, can be the score; or a reconstruction is not one of the input.
     """
-    count, per_window = len(windows), windows[0].size
-    meanings = {name: _meaning(values, count, per_window) for name, values in answers.items()}
+    answers = {name.removeprefix(_PREFIX): values for name, values in answers.items()}
+    meanings = {name: _meanings(values, windows, output_is) for name, values in answers.items()}
     shown = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in answers.items())
-    if output is not None and meanings.get(output) is None:
+    if output is not None and not meanings.get(output):
         raise ConversionError(f"output {output!r} is neither a score nor a reconstruction; the model has: {shown}")
-    scores = [name for name, meaning in meanings.items() if meaning is Meaning.SCORE]
-    reconstructions = [name for name, meaning in meanings.items() if meaning is Meaning.RECONSTRUCTION]
+    scores = [name for name, found in meanings.items() if Meaning.SCORE in found]
+    reconstructions = [name for name, found in meanings.items() if Meaning.RECONSTRUCTION in found]
     candidates = [output] if output else scores or reconstructions
     if len(candidates) != 1:
-        raise ConversionError(f"which output is the score? name it with --output; the model has: {shown}")
+        raise ConversionError(f"which output is the score? name it with --output-name; the model has: {shown}")
     name = candidates[0]
-    if meanings[name] is Meaning.SCORE:
-        return Head(name, Meaning.SCORE, flipped=_is_flipped(answers, higher_is), scale=None)
-    return Head(name, Meaning.RECONSTRUCTION, flipped=False, scale=_usual_error(name, answers[name], windows))
+    if len(meanings[name]) > 1:
+        raise ConversionError(f"output {name!r} may be a score or a reconstruction; say it with --output-is")
+    if Meaning.SCORE in meanings[name]:
+        return Head(_PREFIX + name, Meaning.SCORE, flipped=_is_flipped(answers, higher_is), scale=None)
+    scale = _usual_error(name, answers[name], windows)
+    return Head(_PREFIX + name, Meaning.RECONSTRUCTION, flipped=False, scale=scale)
 
 
 def finish(model: onnx.ModelProto, head: Head, *, window: int, channels: int) -> None:
@@ -161,7 +181,6 @@ def finish(model: onnx.ModelProto, head: Head, *, window: int, channels: int) ->
         outputs.append(helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", channels]))
     _replace(graph.output, outputs)
     _drop_unused(graph)
-    model.ir_version = max(model.ir_version, 8)
 
 
 def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -216,19 +235,26 @@ def _layout(item: ModelInput, channels: int, window: int | None) -> tuple[int, l
     raise ConversionError(f"{problem}: expected (batch, channels) or (batch, window, channels)")
 
 
-def _free_names(model: onnx.ModelProto) -> None:
-    """Rename what already uses the names that we give."""
-    taken = {value.name for value in model.graph.input}
-    for node in nodes_of(model.graph):
-        taken.update((*node.output, *node.input))
-    changes = {name: f"model_{name}" for name in _RESERVED if name in taken}
-    if not changes:
-        return
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
-        value.name = changes.get(value.name, value.name)
-    for node in nodes_of(model.graph):
-        _replace(node.input, [changes.get(name, name) for name in node.input])
-        _replace(node.output, [changes.get(name, name) for name in node.output])
+def _set_apart(model: onnx.ModelProto) -> None:
+    """Put our prefix before every name of the model."""
+    for graph in graphs_of(model.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            value.name = _PREFIX + value.name
+        for sparse in graph.sparse_initializer:
+            sparse.values.name = _PREFIX + sparse.values.name
+        for node in graph.node:
+            # An empty name stands for an optional input or output that is not there.
+            _replace(node.input, [_PREFIX + name if name else "" for name in node.input])
+            _replace(node.output, [_PREFIX + name if name else "" for name in node.output])
+            node.name = _PREFIX + node.name if node.name else ""
+        del graph.quantization_annotation[:]
+
+
+def _unlist_constants(model: onnx.ModelProto) -> None:
+    """Old exporters list every constant as an input too; the format wants that no more since its version 4."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    _replace(model.graph.input, [value for value in model.graph.input if value.name not in constants])
+    model.ir_version = max(model.ir_version, _MIN_IR)
 
 
 def _free_batch(model: onnx.ModelProto) -> None:
@@ -243,19 +269,32 @@ def _require_opset(model: onnx.ModelProto) -> None:
     for opset in model.opset_import:
         if opset.domain in ("", "ai.onnx"):
             if opset.version < _MIN_OPSET:
-                converted = onnx.version_converter.convert_version(model, _MIN_OPSET)
-                model.CopyFrom(converted)
+                _convert_opset(model)
             return
     model.opset_import.append(helper.make_opsetid("", _MIN_OPSET))
 
 
-def _meaning(values: NDArray[Any], count: int, per_window: int) -> Meaning | None:
-    if values.dtype.kind != "f":
-        return None
-    if values.size == count:
-        return Meaning.SCORE
+def _convert_opset(model: onnx.ModelProto) -> None:
+    try:
+        converted = onnx.version_converter.convert_version(model, _MIN_OPSET)
+    # The converter's errors are of its C++ module, with RuntimeError as their only known base.
+    except RuntimeError as exc:
+        reason = " ".join(str(exc).split())[:200]
+        raise ConversionError(
+            f"opset below {_MIN_OPSET} cannot be raised ({reason}); export it with a newer opset"
+        ) from exc
+    model.CopyFrom(converted)
+
+
+def _meanings(values: NDArray[Any], windows: FloatArray, output_is: OutputIs) -> set[Meaning]:
+    """What an output can be, by its type and shape and by what the user says."""
+    found: set[Meaning] = set()
+    if values.dtype.kind == "f" and values.size == len(windows):
+        found.add(Meaning.SCORE)
     # Some exporters flatten a reconstruction; its values are all there, in order.
-    return Meaning.RECONSTRUCTION if values.size == count * per_window else None
+    if values.dtype.kind == "f" and values.size == windows.size:
+        found.add(Meaning.RECONSTRUCTION)
+    return found if output_is is OutputIs.AUTO else found & {Meaning(output_is.value)}
 
 
 def _is_flipped(answers: Sample, higher_is: HigherIs) -> bool:

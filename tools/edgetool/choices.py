@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-__all__ = ["HigherIs", "Precision"]
+__all__ = ["HigherIs", "OutputIs", "Precision"]
 
 
 class Precision(StrEnum):
@@ -20,3 +20,12 @@ class HigherIs(StrEnum):
     """Anomalous, unless the model also answers -1 and 1, as scikit-learn's detectors do."""
     ANOMALOUS = "anomalous"
     NORMAL = "normal"
+
+
+class OutputIs(StrEnum):
+    """What a model answers."""
+
+    AUTO = "auto"
+    """What its shape says; of one channel and a window of one it says nothing."""
+    SCORE = "score"
+    RECONSTRUCTION = "reconstruction"

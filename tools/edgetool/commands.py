@@ -14,13 +14,15 @@ from typer.exceptions import Exit, TyperException
 from edge_agent import __version__
 from edge_agent.errors import UsageError
 from edgetool.broker import BrokerAddress
-from edgetool.choices import HigherIs, Precision
+from edgetool.choices import HigherIs, OutputIs, Precision
 
 if TYPE_CHECKING:
     from edgetool.pack import PackReport
     from edgetool.precision.quantize import QuantizeReport
 
 __all__ = ["run"]
+
+_SLOWEST_HZ = 1e-6
 
 app = typer.Typer(
     name="edgetool",
@@ -124,6 +126,9 @@ def pack(
     score_output: Annotated[
         str | None, typer.Option("--output-name", help="The model's output to use.", show_default=False)
     ] = None,
+    output_is: Annotated[
+        OutputIs, typer.Option(help="What that output is, where its shape leaves it open.")
+    ] = OutputIs.AUTO,
     higher_is: Annotated[HigherIs, typer.Option(help="Which way the model's own score points.")] = HigherIs.AUTO,
     tolerance: Annotated[
         float, typer.Option(min=1e-6, help="How far a provider's scores may be off on the device.")
@@ -148,6 +153,7 @@ def pack(
             false_alarm_rate=false_alarm_rate,
             reference=reference,
             score_output=score_output,
+            output_is=output_is,
             higher_is=higher_is,
             tolerance=tolerance,
         )
@@ -256,7 +262,7 @@ def _parse_rate(text: str) -> float | None:
         rate_hz = float(text)
     except ValueError:
         rate_hz = 0.0
-    if not 0 < rate_hz < float("inf"):
+    if not _SLOWEST_HZ <= rate_hz < float("inf"):
         raise UsageError(f"--rate {text!r}: expected readings per second, or max")
     return rate_hz
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import tempfile
 import time
 import zipfile
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 import onnx
 
 from edge_agent.bundle import (
+    CHANNEL_NAME,
     FORMAT,
     RESERVED_CHANNELS,
     Calibration,
@@ -32,7 +34,7 @@ from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageEr
 from edge_agent.stream.reading import FloatArray
 from edgetool.calibration import calibrate
 from edgetool.canonical import Head, choose_head, feed_readings, finish, is_canonical, note_types, with_all_outputs
-from edgetool.choices import HigherIs
+from edgetool.choices import HigherIs, OutputIs
 from edgetool.data import SensorData, complete_windows, read_sensor_data
 from edgetool.onnx_file import load_model, stored_precision, write_atomically
 from edgetool.runner import Sample, run_model
@@ -93,6 +95,10 @@ def parse_channels(text: str) -> tuple[tuple[str, str], ...]:
     if "" in names or len(set(names)) < len(names):
         raise UsageError(f"--channels {text!r}: expected different names, such as pressure:bar,flow:l/s")
     for name in names:
+        if not re.fullmatch(CHANNEL_NAME, name):
+            raise UsageError(
+                f"--channels: {name!r} cannot be a channel; a name holds no quotes, backslashes or the like"
+            )
         if name in RESERVED_CHANNELS:
             raise UsageError(f"--channels: {name!r} cannot be a channel, a reading uses that key for something else")
     return pairs
@@ -109,6 +115,7 @@ def pack(
     false_alarm_rate: float = 0.001,
     reference: Path | None = None,
     score_output: str | None = None,
+    output_is: OutputIs = OutputIs.AUTO,
     higher_is: HigherIs = HigherIs.AUTO,
     tolerance: float = 0.01,
 ) -> PackReport:
@@ -124,6 +131,7 @@ def pack(
         false_alarm_rate: share of normal windows that may reach the alarm limit.
         reference: the float32 model that golden scores are made with; `model` when not given.
         score_output: the output to take.
+        output_is: whether it is a score or a reconstruction, where its shape does not tell.
         higher_is: which way that output points when it is a score.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
@@ -135,6 +143,8 @@ def pack(
         UsageError: the file name or the channels cannot be meant.
     """
     started = time.monotonic()
+    if not tolerance <= 1:
+        raise UsageError(f"--tolerance {tolerance:g}: expected a share above 0, at most 1")
     if not 0 < false_alarm_rate < 0.5:
         raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
     output = output or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
@@ -142,7 +152,9 @@ def pack(
     pairs = parse_channels(channels) if channels else ()
     rows = read_sensor_data(data, tuple(channel for channel, _ in pairs))
     normal = rows if rows.labels is None else rows.where(rows.labels == 0)
-    detector = _Detector(reference or model, normal, window, stride, score_output, higher_is)
+    if not len(normal):
+        raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
+    detector = _Detector(reference or model, normal, window, stride, score_output, output_is, higher_is)
     packed = detector.model if reference is None else detector.same_for(model)
     scores = detector.scores(packed, detector.windows)
     threshold, calibration = calibrate(scores, false_alarm_rate)
@@ -169,7 +181,6 @@ def pack(
         threshold=threshold,
         calibration=calibration,
     )
-    open_bundle(output)
     return PackReport(
         bundle=output,
         manifest=manifest,
@@ -193,6 +204,7 @@ class _Detector:
         window: int | None,
         stride: int,
         score_output: str | None,
+        output_is: OutputIs,
         higher_is: HigherIs,
     ) -> None:
         self._path = path
@@ -210,7 +222,9 @@ class _Detector:
             raise DataError(f"{normal.path}: {len(normal)} normal rows complete no window of {self.window}")
         if not is_canonical(model):
             answers = _run(path, model, self.windows)
-            self._head = choose_head(answers, self.windows, output=score_output, higher_is=higher_is)
+            self._head = choose_head(
+                answers, self.windows, output=score_output, output_is=output_is, higher_is=higher_is
+            )
             self.score_from = _in_words(self._head)
             finish(model, self._head, window=self.window, channels=self._channels)
         self._note_types(model)
@@ -270,8 +284,8 @@ def _canonical_window(path: Path, model: onnx.ModelProto, channels: int, asked: 
 def _in_words(head: Head) -> str:
     if head.scale is None:
         turned = ", sign changed so that higher is more anomalous" if head.flipped else ""
-        return f"output {head.output!r}{turned}"
-    return f"squared error of the reconstruction {head.output!r}, each channel in units of its usual error"
+        return f"output {head.name!r}{turned}"
+    return f"squared error of the reconstruction {head.name!r}, each channel in units of its usual error"
 
 
 def _golden_readings(windows: FloatArray, scores: FloatArray) -> FloatArray:
@@ -361,5 +375,10 @@ def _write(
         text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
         for member, content in (("manifest.json", text), ("model.onnx", model), ("golden.npz", vectors)):
             bundle.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED)
+    # Read as the device will read it, before it takes the place of a bundle that works.
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
+        draft = Path(folder) / output.name
+        draft.write_bytes(archive.getvalue())
+        open_bundle(draft)
     write_atomically(output, archive.getvalue())
     return manifest

@@ -14,6 +14,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import BrokerError, UsageError
+from edge_agent.mqtt.topics import ASSET_LIMIT_BYTES
 from edgetool.broker import BrokerAddress, connected
 from edgetool.data import DEFAULT_ASSET, SensorData, read_sensor_data
 from edgetool.progress import counted
@@ -23,6 +24,7 @@ __all__ = ["ReplayReport", "replay"]
 _UNACKNOWLEDGED = 100
 """Readings on their way: enough to keep a broker busy, and a file is never all in memory twice."""
 _STALLED_S = 60.0
+_TOPIC_LIMIT_BYTES = 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +113,18 @@ class _Window:
 
 
 def _topics(data: SensorData, topic: str, asset: str) -> list[str]:
+    if not topic or len(topic.encode()) > _TOPIC_LIMIT_BYTES or not topic.isprintable():
+        raise UsageError(f"--topic {topic[:80]!r}: expected a topic such as sensors/{{asset}}/pump")
     if "+" in topic or "#" in topic:
         raise UsageError(f"--topic {topic!r}: a message cannot go to a wildcard; write {{asset}} for the asset")
     assets = data.assets or (asset,) * len(data)
     if data.assets is not None and len(set(assets)) > 1 and "{asset}" not in topic:
         raise UsageError(f"--topic {topic!r}: {data.path} has {len(set(assets))} assets; write {{asset}} for the asset")
+    for name in set(assets) if "{asset}" in topic else ():
+        if not name or set(name) & set("/+#") or not name.isprintable() or len(name.encode()) > ASSET_LIMIT_BYTES:
+            raise UsageError(
+                f"asset {name[:80]!r}: cannot be one level of a topic; rename it in the data or with --asset"
+            )
     return [topic.replace("{asset}", name) for name in assets]
 
 

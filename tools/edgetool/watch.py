@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 from rich.text import Text
 
+from edge_agent.errors import UsageError
 from edge_agent.mqtt.payload import AlertEvent
 from edgetool.broker import BrokerAddress, connected
 
@@ -38,7 +39,10 @@ def watch(
 
     Raises:
         BrokerError: the broker cannot be reached, or refuses us.
+        UsageError: the agent's id cannot be one.
     """
+    if agent != "+" and (not agent or set(agent) & set("/+#")):
+        raise UsageError(f"--agent {agent!r}: expected one agent's id, or + for all")
     arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.on_connect = lambda inner, *_: inner.subscribe(f"edge/{agent}/alerts/#", qos=1)

@@ -8,12 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge_agent import __version__
 from edge_agent.bundle import open_bundle
 from edge_agent.config import Config, load_config
-from edge_agent.errors import EdgeError
+from edge_agent.errors import EdgeError, ProviderError
 from edge_agent.log import configure_logging
 
 __all__ = ["main"]
@@ -51,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, text, wants_config, wants_json in (
         ("run", _run, "score readings until stopped (what the service runs)", True, False),
         ("check", _check, "open the bundles, try the providers and score one window; starts nothing", True, True),
+        (
+            "providers",
+            _providers,
+            "show what each provider of this device did with the bundles, and the choice",
+            True,
+            True,
+        ),
         ("show-config", _show_config, "print the effective settings, without secrets", True, True),
         ("version", _version, "print the versions of the agent and of what it runs on", False, True),
     ):
@@ -68,6 +76,8 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="SECTION.KEY=VALUE",
                 help="a setting that wins over the file, such as mqtt.port=8883; may be given again",
             )
+        if name == "providers":
+            command.add_argument("--anew", action="store_true", help="measure, whatever is remembered")
         if wants_json:
             command.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser
@@ -80,7 +90,7 @@ def _load(options: argparse.Namespace) -> Config:
 def _run(options: argparse.Namespace) -> None:
     # The runtime, paho and SQLite are loaded only where something runs, so that --help is quick.
     from edge_agent.daemon import Daemon, LoadedStream
-    from edge_agent.engine.selection import choose_provider
+    from edge_agent.engine.upkeep import choose_for_stream
     from edge_agent.notify import Notifier
 
     config = _load(options)
@@ -89,24 +99,25 @@ def _run(options: argparse.Namespace) -> None:
     state_dir.mkdir(parents=True, exist_ok=True)
     streams = []
     for settings, bundle in zip(config.streams, bundles, strict=True):
-        choice = choose_provider(
-            bundle, wanted=config.engine.provider, threads=config.engine.threads, state_dir=state_dir
-        )
+        choice = choose_for_stream(bundle, config.engine, stream=settings.name, state_dir=state_dir)
         streams.append(LoadedStream(settings, bundle, choice))
     Daemon(config, streams, Notifier()).run()
 
 
 def _check(options: argparse.Namespace) -> None:
-    from edge_agent.engine.providers import PROVIDERS
+    from edge_agent.engine.fallback import FallbackEngine
+    from edge_agent.engine.runtime import runtime_problem
     from edge_agent.engine.selection import choose_provider
-    from edge_agent.engine.session import OrtEngine
 
     config = _load(options)
+    problem = runtime_problem(thorough=True)
+    if problem is not None:
+        raise ProviderError(problem)
     report: list[dict[str, Any]] = []
     for settings in config.streams:
         bundle = open_bundle(Path(settings.bundle))
-        choice = choose_provider(bundle, wanted=config.engine.provider, threads=config.engine.threads, state_dir=None)
-        engine = OrtEngine(bundle.model, PROVIDERS[choice.provider], threads=config.engine.threads)
+        choice = choose_provider(bundle, config.engine, state_dir=None)
+        engine = FallbackEngine(bundle, choice)
         zeros = np.zeros((1, bundle.manifest.window, len(bundle.manifest.channels)), dtype=np.float32)
         report.append(
             {
@@ -126,6 +137,31 @@ def _check(options: argparse.Namespace) -> None:
         print(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
         print(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
     print(f"{options.config}: good, {len(report)} streams")
+
+
+def _providers(options: argparse.Namespace) -> None:
+    from edge_agent.engine.discovery import discover
+    from edge_agent.engine.report import choice_lines, discovery_lines
+    from edge_agent.engine.upkeep import choose_for_stream
+
+    if str(options.config) == _DEFAULT_CONFIG and not options.config.exists():
+        found = discover()
+        if options.json:
+            print(json.dumps({"here": [p.name for p in found.providers], "absent": msgspec.to_builtins(found.absent)}))
+            return
+        print("\n".join(["this device, no configuration given:", *discovery_lines(found)]))
+        return
+    config = _load(options)
+    state_dir = Path(config.agent.state_dir)
+    report: list[dict[str, Any]] = []
+    for settings in config.streams:
+        bundle = open_bundle(Path(settings.bundle))
+        choice = choose_for_stream(bundle, config.engine, stream=settings.name, state_dir=state_dir, anew=options.anew)
+        report.append({"stream": settings.name, "bundle": settings.bundle, **choice.describe()})
+        if not options.json:
+            print("\n".join([f"{settings.name}: {settings.bundle}", *choice_lines(choice)]))
+    if options.json:
+        print(json.dumps({"streams": report}))
 
 
 def _show_config(options: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ Threads = Annotated[int, msgspec.Meta(ge=1, le=64, description="an integer from 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]
 Keepalive = Annotated[int, msgspec.Meta(ge=5, le=3600, description="an integer number of seconds from 5 to 3600")]
 Text = Annotated[str, msgspec.Meta(min_length=1, description="a text that is not empty")]
+Providers = Annotated[tuple[Text, ...], msgspec.Meta(description="a list of provider names")]
 
 
 class Secret:
@@ -77,8 +78,12 @@ class EngineSection(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: Text = "auto"
     """`auto` (chosen by measurement on this device) or one provider's name, such as `cpu` or `openvino`."""
+    prefer: Providers = ()
+    """With `auto`: the first of these that gives right scores is taken, however fast the others are."""
+    require: Text | None = None
+    """The one provider that may run; the agent ends with exit code 69 and the reason where it cannot."""
     threads: Threads = 1
-    """Threads of one inference; more than 1 rarely helps a small model."""
+    """Most threads of one inference; fewer are taken where they are as fast. More than 1 rarely helps a small model."""
 
 
 class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,9 +171,10 @@ def _read_document(document: dict[str, Any], problems: list[str]) -> Config | No
     mqtt = MqttSection(**sections["mqtt"])
     password = _read_password(mqtt, problems)
     _check_mqtt(mqtt, problems)
+    engine = EngineSection(**sections["engine"])
+    _check_engine(engine, problems)
     if problems:
         return None
-    engine = EngineSection(**sections["engine"])
     return Config(agent=agent, mqtt=mqtt, engine=engine, streams=tuple(streams), password=password)
 
 
@@ -243,6 +249,13 @@ def _check_mqtt(mqtt: MqttSection, problems: list[str]) -> None:
         file = getattr(mqtt, key)
         if file is not None and not Path(file).is_file():
             problems.append(f"[mqtt] {key} = {file!r}: no such file")
+
+
+def _check_engine(engine: EngineSection, problems: list[str]) -> None:
+    if engine.require is not None and (engine.prefer or engine.provider not in ("auto", engine.require)):
+        problems.append("[engine] require: leaves no choice, so provider and prefer must not be given beside it")
+    if engine.prefer and engine.provider != "auto":
+        problems.append(f"[engine] prefer: has no effect beside provider = {engine.provider!r}; leave one out")
 
 
 def _read_password(mqtt: MqttSection, problems: list[str]) -> Secret | None:

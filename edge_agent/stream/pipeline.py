@@ -150,7 +150,8 @@ class Pipeline:
             since=iso_time(state.since_s),
             channels=self._shares(values, None if scores.contributions is None else scores.contributions[row]),
             model=self._model,
-            provider=self._provider,
+            # After a fallback it is another one than at the start.
+            provider=scores.provider or self._provider,
         )
 
     def _shares(self, values: np.ndarray, contributions: np.ndarray | None) -> list[ChannelShare]:

@@ -50,18 +50,30 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return min((len(self.samples_us.get(size, ())) for size in (*BATCH_SIZES, CHANGING)), default=0)
 
     def batch_us(self) -> dict[int, float]:
-        """Median time of one inference by batch size, microseconds."""
-        return {size: round(statistics.median(self.samples_us[size]), 1) for size in BATCH_SIZES if self.rounds}
+        """Time of one inference by batch size, microseconds: the median of the quicker half of the rounds."""
+        return {size: round(statistics.median(self._quicker(size, None)), 1) for size in BATCH_SIZES if self.rounds}
 
     def change_us(self) -> float:
         """What it costs when a batch has another size than the one before, microseconds."""
-        return round(statistics.median(self._changes()), 1) if self.rounds else 0.0
+        if not self.rounds:
+            return 0.0
+        changing, steady = (statistics.median(self._quicker(size, None)) for size in (CHANGING, 8))
+        return round(max(0.0, changing - steady), 1)
 
-    def costs_us(self, mix: Mix) -> list[float]:
-        """Mean time of a batch of this mix in each round, microseconds."""
-        changes = self._changes()
+    def costs_us(self, mix: Mix, rounds: int | None = None) -> list[float]:
+        """Mean time of a batch of this mix, microseconds, from the quickest to the middle of the rounds.
+
+        Whatever disturbs only ever adds, and a shared machine is slow for tens of milliseconds at a time, so the slower
+        half of the rounds says nothing about the provider.
+
+        Args:
+            mix: the batch sizes.
+            rounds: take only the first rounds, as many as another candidate was timed in.
+        """
+        quicker = {size: self._quicker(size, rounds) for size in (*BATCH_SIZES, CHANGING)}
         return [
-            mix.cost({size: self.samples_us[size][i] for size in BATCH_SIZES}, changes[i]) for i in range(self.rounds)
+            mix.cost({size: quicker[size][i] for size in BATCH_SIZES}, max(0.0, quicker[CHANGING][i] - quicker[8][i]))
+            for i in range(len(quicker[CHANGING]))
         ]
 
     def describe(self) -> dict[str, Any]:
@@ -79,9 +91,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
             "change_us": self.change_us() if self.rounds else None,
         }
 
-    def _changes(self) -> list[float]:
-        pairs = zip(self.samples_us[CHANGING], self.samples_us[8], strict=False)
-        return [max(0.0, changing - steady) for changing, steady in pairs]
+    def _quicker(self, size: int, rounds: int | None) -> list[float]:
+        """The quicker half of the first rounds at one batch size, in order."""
+        count = min(self.rounds, rounds or self.rounds)
+        return sorted(self.samples_us[size][:count])[: (count + 1) // 2]
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):

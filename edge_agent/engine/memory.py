@@ -24,7 +24,7 @@ __all__ = ["Memory"]
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "1"
+_FORMAT = "2"
 """Changes when what is measured, or how, changes."""
 _UNUSED_S = 90 * 86400.0
 _PROCESSOR_FACTS = ("model name", "microcode", "flags", "Features", "CPU part", "CPU variant", "Hardware", "Model")

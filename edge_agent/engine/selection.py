@@ -196,13 +196,12 @@ def _explain_none(bundle: Bundle, evidence: Evidence, only: str | None, key: str
 
 def _rank(qualified: list[Candidate], mix: Mix) -> tuple[list[Candidate], str]:
     """The fastest first, unless another one is as fast and smaller; the others by speed."""
-    costs = {id(candidate): candidate.costs_us(mix) for candidate in qualified}
-    by_speed = sorted(qualified, key=lambda candidate: statistics.median(costs[id(candidate)]))
+    by_speed = sorted(qualified, key=lambda candidate: statistics.median(candidate.costs_us(mix)))
     fastest = by_speed[0]
     equal = [
         candidate
         for candidate in by_speed
-        if candidate is fastest or compare(costs[id(candidate)], costs[id(fastest)]).upper <= EQUAL_WITHIN
+        if candidate is fastest or compare(candidate, fastest, mix).upper <= EQUAL_WITHIN
     ]
     # Of equals: the smallest, then the one with the fewest threads, then the one with the fewest moving parts.
     best = min(equal, key=lambda c: (c.memory_bytes // _SAME_MEMORY_BYTES, c.threads, qualified.index(c)))

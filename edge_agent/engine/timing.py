@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
@@ -16,12 +16,15 @@ from edge_agent.engine.probe import CHANGING
 
 __all__ = ["EQUAL_WITHIN", "Racer", "Ratio", "compare", "run_rounds"]
 
-EQUAL_WITHIN = 1.05
-"""A candidate that is at most this much slower than the fastest may win with smaller memory."""
+EQUAL_WITHIN = 1.04
+"""A candidate that is at most this much slower than the fastest may win with smaller memory.
+
+The promise is 5 %; one of them is for the error of measuring.
+"""
 
 _TURN_S = 0.008
-_FEWEST_ROUNDS = 7
-_MOST_ROUNDS = 31
+_FEWEST_ROUNDS = 9
+_MOST_ROUNDS = 41
 _BUDGET_S = 20.0
 _LEAST_ROUNDS = 3
 """However long they take, and before anybody is called hopeless."""
@@ -57,21 +60,23 @@ class Ratio:
     median: float
     lower: float
     upper: float
-    """With `lower`: where the median is with 95 % confidence; the extremes when the rounds are few."""
+    """With `lower`: the extremes over the quicker half of the rounds."""
 
 
-def compare(slow: Sequence[float], fast: Sequence[float]) -> Ratio:
-    """Compare round by round, so that what disturbed a whole round cancels out.
+def compare(slow: Candidate, fast: Candidate, mix: Mix) -> Ratio:
+    """Compare the quickest rounds of both, then the second quickest, and so on to the middle.
+
+    Rounds are not compared as they came: a shared machine slows down in the middle of one.
 
     Args:
-        slow: cost in each round, at least one.
-        fast: of the other.
+        slow: timed in at least one round.
+        fast: likewise.
+        mix: the batch sizes that count.
     """
-    ratios = sorted(a / b for a, b in zip(slow, fast, strict=False))
-    count = len(ratios)
-    # Ranks that hold the median with 95 % confidence, from the binomial distribution.
-    rank = max(0, math.floor(count / 2 - 0.98 * math.sqrt(count)))
-    return Ratio(ratios[count // 2], ratios[rank], ratios[count - 1 - rank])
+    rounds = min(slow.rounds, fast.rounds)
+    pairs = zip(slow.costs_us(mix, rounds), fast.costs_us(mix, rounds), strict=True)
+    ratios = sorted(a / b for a, b in pairs)
+    return Ratio(ratios[len(ratios) // 2], ratios[0], ratios[-1])
 
 
 def run_rounds(racers: list[Racer], mix: Mix, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -113,10 +118,7 @@ def _retire_hopeless(racers: list[Racer]) -> None:
 def _is_hopeless(candidate: Candidate, other: Candidate) -> bool:
     if min(candidate.rounds, other.rounds) < _LEAST_ROUNDS:
         return False
-    return all(
-        compare(candidate.samples_us[size], other.samples_us[size]).lower > _HOPELESS
-        for size in (*BATCH_SIZES, CHANGING)
-    )
+    return all(compare(candidate, other, Mix(batches={size: 1.0})).lower > _HOPELESS for size in BATCH_SIZES)
 
 
 def _is_clear(candidates: list[Candidate], mix: Mix) -> bool:
@@ -124,12 +126,11 @@ def _is_clear(candidates: list[Candidate], mix: Mix) -> bool:
     timed = [candidate for candidate in candidates if candidate.qualified and candidate.rounds]
     if not timed:
         return True
-    costs = {id(candidate): candidate.costs_us(mix) for candidate in timed}
-    best = min(timed, key=lambda candidate: sorted(costs[id(candidate)])[candidate.rounds // 2])
+    best = min(timed, key=lambda candidate: statistics.median(candidate.costs_us(mix)))
     for candidate in timed:
         if candidate is best:
             continue
-        ratio = compare(costs[id(candidate)], costs[id(best)])
+        ratio = compare(candidate, best, mix)
         if ratio.lower > EQUAL_WITHIN:
             continue
         smaller = candidate.memory_bytes < best.memory_bytes

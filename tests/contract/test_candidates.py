@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bad_providers import TESTS_DIR, bad, found
 from fakes import write_bundle
 
 from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.cli import main
 from edge_agent.config import EngineSection
 from edge_agent.engine.child import Limits
 from edge_agent.engine.evidence import Candidate
@@ -117,3 +119,23 @@ def test_threads_are_candidates_up_to_the_limit_and_the_cores(bundle: Bundle, mo
     monkeypatch.setattr("os.sched_getaffinity", lambda _pid: range(3))
     candidates = measure(bundle, found(PROVIDERS["cpu"]), 4, DEFAULT_MIX, None, prove_only=True)
     assert [candidate.name for candidate in candidates] == ["cpu", "cpu x2", "cpu x3"]
+
+
+def test_providers_shows_every_candidate_and_the_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As a table, and as JSON from what the first call remembered."""
+    config = tmp_path / "agent.toml"
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
+    config.write_text(
+        f'[agent]\nstate_dir = "{tmp_path}"\n[engine]\nrequire = "cpu"\n'
+        f'[[stream]]\nname = "s"\nbundle = "{bundle}"\ntopic = "a/+/b"\n'
+    )
+    assert main(["providers", "--config", str(config)]) == 0
+    table = capsys.readouterr().out
+    assert "* cpu" in table
+    assert "cuda" in table
+    assert "chosen: cpu (measured now): cpu is required by [engine] require" in table
+    assert main(["providers", "--json", "--config", str(config)]) == 0
+    (stream,) = json.loads(capsys.readouterr().out)["streams"]
+    assert stream["remembered"] is True
+    assert set(stream["candidates"][0]["batch_us"]) == {"1", "8", "64", "512"}
+    assert "cuda" in [absent["provider"] for absent in stream["absent"]]

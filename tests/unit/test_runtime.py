@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -90,23 +89,3 @@ def test_check_reports_a_conflict(
     monkeypatch.setattr(runtime, "installed_runtimes", lambda: both)
     assert main(["check", "--config", str(config)]) == 69
     assert "pip uninstall -y onnxruntime onnxruntime-openvino" in capsys.readouterr().err
-
-
-def test_providers_shows_every_candidate_and_the_choice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As a table, and as JSON from what the first call remembered."""
-    config = tmp_path / "agent.toml"
-    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
-    config.write_text(
-        f'[agent]\nstate_dir = "{tmp_path}"\n[engine]\nrequire = "cpu"\n'
-        f'[[stream]]\nname = "s"\nbundle = "{bundle}"\ntopic = "a/+/b"\n'
-    )
-    assert main(["providers", "--config", str(config)]) == 0
-    table = capsys.readouterr().out
-    assert "* cpu" in table
-    assert "cuda" in table
-    assert "chosen: cpu (measured now): cpu is required by [engine] require" in table
-    assert main(["providers", "--json", "--config", str(config)]) == 0
-    (stream,) = json.loads(capsys.readouterr().out)["streams"]
-    assert stream["remembered"] is True
-    assert set(stream["candidates"][0]["batch_us"]) == {"1", "8", "64", "512"}
-    assert "cuda" in [absent["provider"] for absent in stream["absent"]]

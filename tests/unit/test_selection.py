@@ -68,7 +68,7 @@ def test_the_fastest_provider_that_is_right_is_chosen(bundle: Bundle, times_us: 
 
 
 @pytest.mark.parametrize(
-    ("slower", "smaller_mib", "chosen"), [(1.04, 40, "cpu"), (1.06, 40, "openvino"), (1.04, -40, "openvino")]
+    ("slower", "smaller_mib", "chosen"), [(1.03, 40, "cpu"), (1.06, 40, "openvino"), (1.03, -40, "openvino")]
 )
 def test_within_five_percent_the_smaller_memory_wins(
     bundle: Bundle, slower: float, smaller_mib: int, chosen: str
@@ -83,8 +83,8 @@ def test_within_five_percent_the_smaller_memory_wins(
 
 
 def test_noise_does_not_buy_smaller_memory(bundle: Bundle) -> None:
-    """4 % slower in the middle, but anything from -20 to +30 % by round: not shown to be within 5 %."""
-    noisy = make_candidate("cpu", us=[10.4, 8.0, 13.0, 10.4, 8.0, 13.0, 10.4], memory_mib=60)
+    """As fast in its quickest round, 8 % slower in the middle: not shown to be within 5 %."""
+    noisy = make_candidate("cpu", us=[10.0, 13.0, 10.4, 10.8, 13.0, 13.0, 10.2], memory_mib=60)
     assert choose(bundle, noisy, make_candidate("openvino", us=10, memory_mib=100)).provider == "openvino"
 
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from edge_agent import __version__
 from edge_agent.bundle import open_bundle
-from edge_agent.config import Config, StreamSection, load_config
-from edge_agent.errors import EdgeError, UsageError
+from edge_agent.config import Config, EngineSection, StreamSection, load_config
+from edge_agent.errors import EdgeError, ProviderError, UsageError
 from edge_agent.log import configure_logging
 
 __all__ = ["main"]
@@ -52,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     for name, function, text, wants_config, wants_json in (
         ("run", _run, "score readings until stopped (what the service runs)", True, False),
         ("check", _check, "open the bundles, try the providers and score one window; starts nothing", True, True),
+        (
+            "providers",
+            _providers,
+            "show what each provider of this device did with the bundles, and the choice",
+            True,
+            True,
+        ),
         ("show-config", _show_config, "print the effective settings, without secrets", True, True),
         ("score", _score, "score a file of readings with the code that scores a stream", False, True),
         ("recommission", _recommission, "set the limits of a stream's assets anew, in the running agent", True, False),
@@ -76,6 +83,8 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("asset", nargs="?", help="one asset; all of the stream when not given")
         if function is _score:
             _add_score_options(command)
+        if name == "providers":
+            command.add_argument("--anew", action="store_true", help="measure, whatever is remembered")
         if wants_json:
             command.add_argument("--json", action="store_true", help="one JSON document on stdout")
     return parser
@@ -88,7 +97,7 @@ def _load(options: argparse.Namespace) -> Config:
 def _run(options: argparse.Namespace) -> None:
     # The runtime, paho and SQLite are loaded only where something runs, so that --help is quick.
     from edge_agent.daemon import Daemon, LoadedStream, locked_state_dir
-    from edge_agent.engine.selection import choose_provider
+    from edge_agent.engine.upkeep import choose_for_stream
     from edge_agent.notify import Notifier
 
     config = _load(options)
@@ -97,25 +106,26 @@ def _run(options: argparse.Namespace) -> None:
     with locked_state_dir(state_dir):
         streams = []
         for settings, bundle in zip(config.streams, bundles, strict=True):
-            choice = choose_provider(
-                bundle, wanted=config.engine.provider, threads=config.engine.threads, state_dir=state_dir
-            )
+            choice = choose_for_stream(bundle, config.engine, stream=settings.name, state_dir=state_dir)
             streams.append(LoadedStream(settings, bundle, choice))
         Daemon(config, streams, Notifier()).run()
 
 
 def _check(options: argparse.Namespace) -> None:
-    from edge_agent.engine.providers import PROVIDERS
+    from edge_agent.engine.fallback import FallbackEngine
+    from edge_agent.engine.runtime import runtime_problem
     from edge_agent.engine.selection import choose_provider
-    from edge_agent.engine.session import OrtEngine
     from edge_agent.sources.decode import Decoder
 
     config = _load(options)
+    problem = runtime_problem(thorough=True)
+    if problem is not None:
+        raise ProviderError(problem)
     report: list[dict[str, Any]] = []
     for settings in config.streams:
         bundle = open_bundle(Path(settings.bundle))
-        choice = choose_provider(bundle, wanted=config.engine.provider, threads=config.engine.threads, state_dir=None)
-        engine = OrtEngine(bundle.model, PROVIDERS[choice.provider], threads=config.engine.threads)
+        choice = choose_provider(bundle, config.engine, state_dir=None)
+        engine = FallbackEngine(bundle, choice)
         Decoder([channel.name for channel in bundle.manifest.channels], payload_format=settings.format)
         zeros = np.zeros((1, bundle.manifest.window, len(bundle.manifest.channels)), dtype=np.float32)
         report.append(
@@ -138,21 +148,52 @@ def _check(options: argparse.Namespace) -> None:
     print(f"{options.config}: good, {len(report)} streams")
 
 
+def _providers(options: argparse.Namespace) -> None:
+    from edge_agent.engine.discovery import discover
+    from edge_agent.engine.report import choice_lines, discovery_lines
+    from edge_agent.engine.upkeep import choose_for_stream
+
+    if str(options.config) == _DEFAULT_CONFIG and not options.config.exists():
+        found = discover()
+        if options.json:
+            print(json.dumps({"here": [p.name for p in found.providers], "absent": msgspec.to_builtins(found.absent)}))
+            return
+        print("\n".join(["this device, no configuration given:", *discovery_lines(found)]))
+        return
+    config = _load(options)
+    state_dir = Path(config.agent.state_dir)
+    report: list[dict[str, Any]] = []
+    for settings in config.streams:
+        bundle = open_bundle(Path(settings.bundle))
+        choice = choose_for_stream(bundle, config.engine, stream=settings.name, state_dir=state_dir, anew=options.anew)
+        report.append({"stream": settings.name, "bundle": settings.bundle, **choice.describe()})
+        if not options.json:
+            print("\n".join([f"{settings.name}: {settings.bundle}", *choice_lines(choice)]))
+    if options.json:
+        print(json.dumps({"streams": report}))
+
+
 def _show_config(options: argparse.Namespace) -> None:
     shown = _load(options).describe()
     if options.json:
         print(json.dumps(shown))
         return
     streams = shown.pop("stream")
-    for heading, table in [
-        *((f"[{name}]", table) for name, table in shown.items()),
-        *(("[[stream]]", s) for s in streams),
-    ]:
-        print(heading)
-        for key, value in table.items():
-            if value is not None:
-                print(f"{key} = {json.dumps(value)}")
-        print()
+    for name, table in shown.items():
+        _print_table(f"[{name}]", table)
+    for stream in streams:
+        inner = {key: stream.pop(key) for key in list(stream) if isinstance(stream[key], dict)}
+        _print_table("[[stream]]", stream)
+        for name, table in inner.items():
+            _print_table(f"[stream.{name}]", table)
+
+
+def _print_table(heading: str, table: dict[str, Any]) -> None:
+    print(heading)
+    for key, value in table.items():
+        if value is not None:
+            print(f"{key} = {json.dumps(value)}")
+    print()
 
 
 def _add_score_options(command: argparse.ArgumentParser) -> None:
@@ -164,9 +205,8 @@ def _add_score_options(command: argparse.ArgumentParser) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
-    from edge_agent.engine.providers import PROVIDERS
+    from edge_agent.engine.fallback import FallbackEngine
     from edge_agent.engine.selection import choose_provider
-    from edge_agent.engine.session import OrtEngine
     from edge_agent.offline import score_data, write_scores
     from edge_agent.sources.file import read_sensor_data
 
@@ -175,11 +215,13 @@ def _score(options: argparse.Namespace) -> None:
         raise UsageError("score: give either --bundle, or --config and --stream")
     bundle = open_bundle(options.bundle if section is None else Path(section.bundle))
     data = read_sensor_data(options.file)
-    choice = choose_provider(bundle, wanted="auto", threads=1, state_dir=None)
+    # The CPU provider is everywhere and needs no measuring; with a configuration, what it says.
+    wanted = EngineSection(provider="cpu") if options.config is None else _offline_config(options).engine
+    choice = choose_provider(bundle, wanted, state_dir=None)
     report = score_data(
         data,
         bundle,
-        OrtEngine(bundle.model, PROVIDERS[choice.provider]),
+        FallbackEngine(bundle, choice),
         agent="offline",
         stream=bundle.manifest.name if section is None else section.name,
         provider=choice.provider,
@@ -195,9 +237,13 @@ def _score(options: argparse.Namespace) -> None:
     print(", ".join(f"{name} {value}" for name, value in report.describe().items()))
 
 
-def _stream_of(options: argparse.Namespace) -> StreamSection:
+def _offline_config(options: argparse.Namespace) -> Config:
     # A file is scored where no agent runs, so a state folder need not be there.
-    config = load_config(options.config, ("agent.state_dir=/nonexistent",))
+    return load_config(options.config, ("agent.state_dir=/nonexistent",))
+
+
+def _stream_of(options: argparse.Namespace) -> StreamSection:
+    config = _offline_config(options)
     for stream in config.streams:
         if options.stream in (None, stream.name) and (options.stream or len(config.streams) == 1):
             return stream

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.bounds import Duration, Keepalive, Name, Port, Qos, Seconds, Text, Threads
+from edge_agent.bounds import Duration, Keepalive, Name, Port, Providers, Qos, Seconds, Text, Threads
 from edge_agent.errors import ConfigError
 from edge_agent.mqtt.topics import TopicFilter
 from edge_agent.sources.formats import FORMATS
@@ -70,8 +70,12 @@ class EngineSection(msgspec.Struct, frozen=True, kw_only=True):
 
     provider: Text = "auto"
     """`auto` (chosen by measurement on this device) or one provider's name, such as `cpu` or `openvino`."""
+    prefer: Providers = ()
+    """With `auto`: the first of these that gives right scores is taken, however fast the others are."""
+    require: Text | None = None
+    """The one provider that may run; the agent ends with exit code 69 and the reason where it cannot."""
     threads: Threads = 1
-    """Threads of one inference; more than 1 rarely helps a small model."""
+    """Most threads of one inference; fewer are taken where they are as fast. More than 1 rarely helps a small model."""
 
 
 class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,9 +190,10 @@ def _read_document(document: dict[str, Any], problems: list[str]) -> Config | No
     mqtt = MqttSection(**sections["mqtt"])
     password = _read_password(mqtt, problems)
     _check_mqtt(mqtt, problems)
+    engine = EngineSection(**sections["engine"])
+    _check_engine(engine, problems)
     if problems:
         return None
-    engine = EngineSection(**sections["engine"])
     return Config(agent=agent, mqtt=mqtt, engine=engine, streams=tuple(streams), password=password)
 
 
@@ -287,6 +292,13 @@ def _check_mqtt(mqtt: MqttSection, problems: list[str]) -> None:
         file = getattr(mqtt, key)
         if file is not None and not Path(file).is_file():
             problems.append(f"[mqtt] {key} = {file!r}: no such file")
+
+
+def _check_engine(engine: EngineSection, problems: list[str]) -> None:
+    if engine.require is not None and (engine.prefer or engine.provider not in ("auto", engine.require)):
+        problems.append("[engine] require: leaves no choice, so provider and prefer must not be given beside it")
+    if engine.prefer and engine.provider != "auto":
+        problems.append(f"[engine] prefer: has no effect beside provider = {engine.provider!r}; leave one out")
 
 
 def _read_password(mqtt: MqttSection, problems: list[str]) -> Secret | None:

@@ -19,9 +19,9 @@ from typing import Any
 from edge_agent import __version__
 from edge_agent.bundle import Bundle
 from edge_agent.config import Config, StreamSection
-from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.selection import Choice
-from edge_agent.engine.session import Engine, OrtEngine
+from edge_agent.engine.upkeep import Upkeep, open_stream_engine
 from edge_agent.errors import ConfigError
 from edge_agent.health import Counters, Latency, RateLimit, memory_bytes
 from edge_agent.journal import Commit, Journal
@@ -66,6 +66,8 @@ class _Lane:
     filter: TopicFilter
     decoder: Decoder
     pipeline: Pipeline
+    engine: FallbackEngine
+    upkeep: Upkeep
     counters: Counters = field(default_factory=Counters)
     seen_mono_s: dict[str, float] = field(default_factory=dict)
     """When each asset was last heard of."""
@@ -118,6 +120,8 @@ class Daemon:
             stack.callback(self._journal.close)
             self._repeats = Repeats(self._journal.delivered())
             self._lanes = [self._open_lane(loaded) for loaded in self._loaded]
+            for lane in self._lanes:
+                stack.callback(lane.upkeep.keep_mix)
             self._client = self._make_client()
             self._source: Source = MqttSource(self._client)
             self._publisher = Publisher(self._client, self._journal)
@@ -144,16 +148,20 @@ class Daemon:
 
     def _open_lane(self, loaded: LoadedStream) -> _Lane:
         manifest = loaded.bundle.manifest
-        provider = PROVIDERS[loaded.choice.provider]
-        engine: Engine = OrtEngine(loaded.bundle.model, provider, threads=self._config.engine.threads)
-        # The first inference sets up memory and, on some providers, compiles: not while a reading waits.
-        engine.score(loaded.bundle.golden_readings[:1])
+        # This scores golden vectors, so a provider that compiles at its first inference does it before a reading waits.
+        engine, upkeep = open_stream_engine(
+            loaded.bundle,
+            loaded.choice,
+            self._config.engine,
+            stream=loaded.settings.name,
+            state_dir=Path(self._config.agent.state_dir),
+        )
         pipeline = Pipeline(
             agent=self._config.agent.id,
             stream=loaded.settings.name,
             manifest=manifest,
             engine=engine,
-            provider=provider.name,
+            provider=engine.provider.name,
             records=self._journal.records(loaded.settings.name),
             settings=loaded.settings.settings,
         )
@@ -163,7 +171,7 @@ class Daemon:
             payload_format=loaded.settings.format,
             one_channel=topic.names_channel,
         )
-        return _Lane(loaded, topic, decoder, pipeline)
+        return _Lane(loaded, topic, decoder, pipeline, engine, upkeep)
 
     def _make_client(self) -> MqttClient:
         return MqttClient(
@@ -212,6 +220,8 @@ class Daemon:
             self._keep_journal()
             self._obey()
             self._client.publish(Message(self._topics.health, encode(self._health())))
+            for lane in self._lanes:
+                lane.upkeep.tick()
         if self._notifier.watchdog_interval_s is not None and now >= self._watchdog_due_mono_s:
             self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
             self._notifier.watchdog()
@@ -310,11 +320,11 @@ class Daemon:
     def _keep_journal(self) -> None:
         if not self._journal.was_taken_away():
             return
-        log.error("journal was deleted or replaced while the agent runs; a new one begins with all that is known")
         self._journal.begin_anew()
         records = [(lane.name, asset, record) for lane in self._lanes for asset, record in lane.pipeline.records()]
         self._journal.commit(Commit(records=records))
         self._publisher.begin_anew()
+        log.error("journal was deleted or replaced while the agent runs; a new one begins with all that was known")
 
     def _obey(self) -> None:
         """Carry out what `edge-agent recommission` left in the state folder."""
@@ -376,8 +386,9 @@ class Daemon:
             **lane.counters.describe(),
             **lane.pipeline.describe(),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
-            "provider": lane.loaded.choice.provider,
-            "provider_reason": lane.loaded.choice.reason,
+            "provider": lane.engine.provider.name,
+            "provider_reason": lane.engine.choice.reason,
+            "engine": lane.engine.describe(),
         }
 
 

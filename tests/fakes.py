@@ -14,10 +14,23 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.bundle import Calibration, Channel, GoldenPart, Manifest, ModelPart, Threshold
+from edge_agent.engine.evidence import Candidate
+from edge_agent.engine.golden import Verdict
+from edge_agent.engine.mix import BATCH_SIZES
+from edge_agent.engine.probe import CHANGING
+from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.session import Scores
 from edge_agent.stream.reading import FloatArray, Readings
 
-__all__ = ["FakeEngine", "autoencoder", "canonical_model", "make_manifest", "readings", "write_bundle"]
+__all__ = [
+    "FakeEngine",
+    "autoencoder",
+    "canonical_model",
+    "make_candidate",
+    "make_manifest",
+    "readings",
+    "write_bundle",
+]
 
 ZERO_HASH = "0" * 64
 
@@ -82,6 +95,40 @@ def canonical_model(*, channels: int = 2, window: int = 1, factor: float = 1.0) 
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     return bytes(model.SerializeToString())
+
+
+def make_candidate(
+    name: str,
+    *,
+    us: float | list[float] | dict[int, float],
+    threads: int = 1,
+    memory_mib: int = 60,
+    change_us: float = 0.0,
+) -> Candidate:
+    """A candidate as measured.
+
+    Args:
+        name: of `PROVIDERS`.
+        us: time of one inference: of every size in every round, by round, or by size; 0 for one that was refused.
+        threads: of one inference.
+        memory_mib: of its process.
+        change_us: what a change of size adds.
+    """
+    if us == 0:
+        return Candidate(provider=PROVIDERS[name], threads=threads, verdict=Verdict.WRONG, reason="wrong scores")
+    by_size = us if isinstance(us, dict) else dict.fromkeys(BATCH_SIZES, us)
+    samples: dict[int, list[float]] = {}
+    for size, times in by_size.items():
+        samples[size] = [float(time) for time in times] if isinstance(times, list) else [float(times)] * 7
+    samples[CHANGING] = [time + change_us for time in samples[8]]
+    return Candidate(
+        provider=PROVIDERS[name],
+        threads=threads,
+        verdict=Verdict.QUALIFIED,
+        reason="golden scores met",
+        memory_bytes=memory_mib << 20,
+        samples_us=samples,
+    )
 
 
 def autoencoder(*, values: int, hidden: int, seed: int = 0, batch: int | str = "batch") -> onnx.ModelProto:

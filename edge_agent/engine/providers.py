@@ -1,91 +1,154 @@
-"""The execution providers we know, and which of them the installed runtime has."""
+"""The execution providers we know, with options that suit a small device."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from importlib import metadata
-from typing import Any
+import msgspec
 
-from edge_agent.errors import MissingExtraError, ProviderError
+from edge_agent.engine.runtime import import_runtime, installed_runtimes
 
-__all__ = ["PROVIDERS", "Provider", "available_providers", "import_runtime", "installed_runtimes"]
+__all__ = ["PROVIDERS", "Provider", "available_providers", "import_runtime", "installed_runtimes", "openvino_devices"]
+
+_GPU_MEMORY_BYTES = str(512 << 20)
+"""A detector is small; without a limit a CUDA or ROCm provider takes what it finds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Provider:
-    """One execution provider of ONNX Runtime, with options that suit a small device."""
+class Provider(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to run a model."""
 
     name: str
     """Our name, as in `agent.toml`."""
     ort_name: str
-    options: dict[str, str] = field(default_factory=dict)
+    """ONNX Runtime's name for it."""
+    options: dict[str, str] = {}
     threads_option: str | None = None
     """The option that takes the number of threads; None where the session's own setting counts."""
+    cache_option: str | None = None
+    """The option that takes a folder for compiled models."""
+    cache_switch: str | None = None
+    """The option that has to be "1" for the cache to be used."""
+    openvino_device: str | None = None
+    """Offered only where OpenVINO lists this device."""
+    host_only: bool = False
+    """It computes on the processor in ordinary memory, so that a limit on this process's memory holds."""
+    mem_pattern: bool = True
+    load_limit_s: float = 60.0
+    """Longer to load and to meet the golden scores counts as hanging. Some compile for minutes the first time."""
+    library: str | None = None
+    """Of a plug-in provider: the file to register. Its devices are those named `ort_name` and `device`."""
+    device: str | None = None
+    engine: str = "edge_agent.engine.session:OrtEngine"
+    """What opens it, as `module:attribute`."""
 
-    def options_for(self, threads: int) -> dict[str, str]:
-        """The provider's options for this many threads."""
-        extra = {self.threads_option: str(threads)} if self.threads_option else {}
-        return {**self.options, **extra}
+    def options_for(self, threads: int, cache_dir: str | None = None) -> dict[str, str]:
+        """The provider's options.
 
+        Args:
+            threads: threads of one inference.
+            cache_dir: an existing folder for compiled models; None compiles at every load.
+        """
+        options = dict(self.options)
+        if self.threads_option:
+            options[self.threads_option] = str(threads)
+        if self.cache_option and cache_dir:
+            options[self.cache_option] = cache_dir
+            if self.cache_switch:
+                options[self.cache_switch] = "1"
+        return options
+
+
+_ARENA = {"arena_extend_strategy": "kSameAsRequested", "gpu_mem_limit": _GPU_MEMORY_BYTES}
 
 # AzureExecutionProvider is missing on purpose: it calls a service on the internet.
 _KNOWN = (
-    Provider("cpu", "CPUExecutionProvider"),
-    Provider("openvino", "OpenVINOExecutionProvider", {"device_type": "CPU"}, threads_option="num_of_threads"),
-    Provider("cuda", "CUDAExecutionProvider"),
-    Provider("tensorrt", "TensorrtExecutionProvider"),
-    Provider("directml", "DmlExecutionProvider"),
-    Provider("rocm", "ROCMExecutionProvider"),
-    Provider("migraphx", "MIGraphXExecutionProvider"),
-    Provider("coreml", "CoreMLExecutionProvider"),
-    Provider("qnn", "QNNExecutionProvider"),
-    Provider("xnnpack", "XnnpackExecutionProvider", threads_option="intra_op_num_threads"),
-    Provider("acl", "ACLExecutionProvider"),
+    Provider(name="cpu", ort_name="CPUExecutionProvider", host_only=True),
+    Provider(
+        name="openvino",
+        ort_name="OpenVINOExecutionProvider",
+        options={"device_type": "CPU", "num_streams": "1"},
+        threads_option="num_of_threads",
+        cache_option="cache_dir",
+        openvino_device="CPU",
+        host_only=True,
+    ),
+    Provider(
+        name="openvino-gpu",
+        ort_name="OpenVINOExecutionProvider",
+        options={"device_type": "GPU", "num_streams": "1"},
+        cache_option="cache_dir",
+        openvino_device="GPU",
+        load_limit_s=120.0,
+    ),
+    Provider(
+        name="openvino-npu",
+        ort_name="OpenVINOExecutionProvider",
+        options={"device_type": "NPU", "num_streams": "1"},
+        cache_option="cache_dir",
+        openvino_device="NPU",
+        load_limit_s=120.0,
+    ),
+    Provider(
+        name="cuda",
+        ort_name="CUDAExecutionProvider",
+        # The exhaustive search for convolutions takes seconds and gigabytes at the first inference of every shape.
+        options={**_ARENA, "cudnn_conv_algo_search": "HEURISTIC"},
+    ),
+    Provider(
+        name="tensorrt",
+        ort_name="TensorrtExecutionProvider",
+        options={"trt_max_workspace_size": _GPU_MEMORY_BYTES},
+        cache_option="trt_engine_cache_path",
+        cache_switch="trt_engine_cache_enable",
+        load_limit_s=120.0,
+    ),
+    # DirectML refuses sessions with memory patterns.
+    Provider(name="directml", ort_name="DmlExecutionProvider", mem_pattern=False),
+    Provider(name="rocm", ort_name="ROCMExecutionProvider", options=dict(_ARENA)),
+    Provider(name="migraphx", ort_name="MIGraphXExecutionProvider", load_limit_s=120.0),
+    Provider(
+        name="coreml",
+        ort_name="CoreMLExecutionProvider",
+        options={"ModelFormat": "MLProgram"},
+        cache_option="ModelCacheDirectory",
+        load_limit_s=120.0,
+    ),
+    Provider(
+        name="qnn",
+        ort_name="QNNExecutionProvider",
+        options={"backend_type": "htp", "enable_htp_fp16_precision": "1"},
+        load_limit_s=120.0,
+    ),
+    Provider(
+        name="xnnpack", ort_name="XnnpackExecutionProvider", threads_option="intra_op_num_threads", host_only=True
+    ),
+    Provider(name="acl", ort_name="ACLExecutionProvider", host_only=True),
 )
 PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in _KNOWN}
-"""By our name. On equal speed an earlier one is preferred: fewer moving parts first."""
-
-_RUNTIME_PACKAGES = ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu", "onnxruntime-directml")
+"""By our name. On equal speed and memory an earlier one is preferred: fewer moving parts first."""
 
 
-def installed_runtimes() -> dict[str, str]:
-    """Installed packages that bring `import onnxruntime`, with their versions. More than one break each other."""
-    found: dict[str, str] = {}
-    for package in _RUNTIME_PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+def openvino_devices() -> list[str]:
+    """What OpenVINO finds on this device, such as `CPU` and `GPU.0`; empty where the runtime has no OpenVINO.
 
-
-def import_runtime() -> Any:
-    """ONNX Runtime's module.
-
-    Raises:
-        MissingExtraError: no package that brings it is installed.
-        ProviderError: two packages that bring it are installed and have overwritten parts of each other.
+    Loads OpenVINO and its drivers' libraries into this process.
     """
-    runtimes = installed_runtimes()
-    if len(runtimes) > 1:
-        names = " and ".join(f"{name} {version}" for name, version in runtimes.items())
-        raise ProviderError(
-            f"{names} are both installed and write into one folder, so neither works; repair it: "
-            f"pip uninstall -y {' '.join(runtimes)} && pip install 'edge-agent[openvino]' (or [cpu])"
-        )
-    try:
-        import onnxruntime
-    except ImportError as exc:
-        raise MissingExtraError("onnxruntime", "cpu") from exc
-    return onnxruntime
+    import_runtime()
+    from onnxruntime.capi import _pybind_state
+
+    list_devices = getattr(_pybind_state, "get_available_openvino_device_ids", None)
+    return [str(device) for device in list_devices()] if list_devices else []
 
 
 def available_providers() -> list[Provider]:
-    """The known providers compiled into the installed runtime, in our order. Present does not mean working.
+    """The known providers compiled into the installed runtime whose device is there. Present does not mean working.
 
     Raises:
         MissingExtraError: there is no runtime.
         ProviderError: two runtimes have overwritten each other.
     """
     compiled = set(import_runtime().get_available_providers())
-    return [provider for provider in PROVIDERS.values() if provider.ort_name in compiled]
+    devices = {device.partition(".")[0] for device in openvino_devices()}
+    return [
+        provider
+        for provider in PROVIDERS.values()
+        if provider.ort_name in compiled and (provider.openvino_device is None or provider.openvino_device in devices)
+    ]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
+from edge_agent.engine.plugins import register_plugin
 from edge_agent.engine.providers import Provider, import_runtime
 from edge_agent.errors import BundleError, EngineError
 from edge_agent.stream.reading import FloatArray
 
-__all__ = ["Engine", "OrtEngine", "Scores"]
+__all__ = ["Engine", "OrtEngine", "Scores", "open_engine"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +25,12 @@ class Scores:
         score: shape (n,), float32; higher is more anomalous.
         contributions: shape (n, channels), float32, each channel's share of the score, at least 0; None when the
             model does not give them.
+        provider: what computed them, as in `agent.toml`; empty when the engine does not tell.
     """
 
     score: FloatArray
     contributions: FloatArray | None
+    provider: str = ""
 
 
 class Engine(Protocol):
@@ -40,6 +47,26 @@ class Engine(Protocol):
         """
 
 
+def open_engine(model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> Engine:
+    """Load a model with whatever opens this provider.
+
+    Args:
+        model: the ONNX file's bytes.
+        provider: where it runs.
+        threads: threads of one inference.
+        cache_dir: folder for compiled models; None compiles anew.
+
+    Raises:
+        BundleError: the model is not canonical.
+        EngineError: the provider cannot load it.
+    """
+    module, _, attribute = provider.engine.partition(":")
+    engine: Engine = getattr(importlib.import_module(module), attribute)(
+        model, provider, threads=threads, cache_dir=cache_dir
+    )
+    return engine
+
+
 class OrtEngine:
     """A canonical model in one ONNX Runtime session.
 
@@ -47,21 +74,18 @@ class OrtEngine:
         model: the ONNX file's bytes.
         provider: where it runs.
         threads: threads of one inference.
+        cache_dir: folder for compiled models, made if need be; None compiles anew.
 
     Raises:
         BundleError: the model is not canonical (`readings` in, `score` out).
         EngineError: the provider cannot load the model, or silently gives way to another one.
     """
 
-    def __init__(self, model: bytes, provider: Provider, *, threads: int = 1) -> None:
+    def __init__(self, model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> None:
         self.provider = provider
         ort = import_runtime()
         try:
-            self._session = ort.InferenceSession(
-                model,
-                sess_options=_session_options(ort, threads),
-                providers=[(provider.ort_name, provider.options_for(threads))],
-            )
+            self._session = _open_session(ort, model, provider, threads, _usable(cache_dir))
         # The runtime's errors are classes of its C++ module with no common base but Exception.
         except Exception as exc:
             raise EngineError(f"provider {provider.name}: cannot load the model: {_first_line(exc)}") from exc
@@ -81,18 +105,56 @@ class OrtEngine:
             raise EngineError(
                 f"provider {self.provider.name}: score has shape {score.shape}, expected {(len(windows),)}"
             )
-        return Scores(score=score, contributions=answers[1] if len(answers) > 1 else None)
+        return Scores(score=score, contributions=answers[1] if len(answers) > 1 else None, provider=self.provider.name)
+
+    def placement(self) -> dict[str, int] | None:
+        """Nodes of the model by the runtime's provider that took them; None where the runtime cannot tell."""
+        # ONNX Runtime 1.24 is the first to tell.
+        tell = getattr(self._session, "get_provider_graph_assignment_info", None)
+        if tell is None:
+            return None
+        nodes: Counter[str] = Counter()
+        for part in tell():
+            nodes[part.ep_name] += len(part.get_nodes())
+        return dict(nodes)
 
 
-def _session_options(ort: Any, threads: int) -> Any:
+def _open_session(ort: Any, model: bytes, provider: Provider, threads: int, cache_dir: str | None) -> Any:
+    options = _session_options(ort, provider, threads)
+    settings = provider.options_for(threads, cache_dir)
+    if provider.library is None:
+        return ort.InferenceSession(model, sess_options=options, providers=[(provider.ort_name, settings)])
+    devices = register_plugin(ort, provider.library, provider.ort_name, provider.device)
+    if not devices:
+        raise EngineError(f"the plug-in offers no device {provider.device}")
+    options.add_provider_for_devices(devices[:1], settings)
+    return ort.InferenceSession(model, sess_options=options)
+
+
+def _session_options(ort: Any, provider: Provider, threads: int) -> Any:
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    # XNNPACK has threads of its own, and two pools would fight for the cores.
+    options.intra_op_num_threads = 1 if provider.threads_option == "intra_op_num_threads" else threads
     options.inter_op_num_threads = 1
+    options.enable_mem_pattern = provider.mem_pattern
     # Threads that spin while they wait burn a core of a small device for nothing (docs/benchmarks.md).
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.log_severity_level = 3
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # 4: fatal only. What goes wrong reaches us as an exception or as a missing provider, and is told by us.
+    options.log_severity_level = 4
     return options
+
+
+def _usable(cache_dir: Path | None) -> str | None:
+    """The folder if it can be written; a cache that cannot be kept is no reason not to score."""
+    if cache_dir is None:
+        return None
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return str(cache_dir) if os.access(cache_dir, os.R_OK | os.W_OK | os.X_OK) else None
 
 
 def _canonical_outputs(session: Any) -> list[str]:

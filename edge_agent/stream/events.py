@@ -44,6 +44,7 @@ class EventMaker:
         limit: float,
         values: FloatArray,
         contributions: FloatArray | None,
+        provider: str | None = None,
     ) -> AlertEvent:
         """The event of an asset's alarm.
 
@@ -55,6 +56,7 @@ class EventMaker:
             limit: the asset's alarm limit.
             values: shape (channels,), the reading.
             contributions: shape (channels,), each channel's share of the score; None when the model does not tell.
+            provider: what computed the score, where that is another one than at the start.
         """
         alert = change.alert
         cleared = change.transition is Transition.CLEAR
@@ -71,7 +73,7 @@ class EventMaker:
             since=iso_time(alert.since_s),
             channels=self._shares(values, contributions),
             model=self._model,
-            provider=self._provider,
+            provider=provider or self._provider,
             duration_s=change.duration_s if cleared and change.duration_s is not None else msgspec.UNSET,
             worst=alert.worst if cleared else msgspec.UNSET,
         )

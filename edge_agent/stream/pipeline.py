@@ -200,6 +200,7 @@ class Pipeline:
                         limit=threshold.alarm,
                         values=latest[row],
                         contributions=share,
+                        provider=scores.provider,
                     )
                 )
         return changed

@@ -87,7 +87,7 @@ def test_the_demo_does_what_it_says() -> None:
         ("config", 78, "[mqtt] prot: unknown key; did you mean 'port'?"),
         ("bundle", 65, "is not a readable bundle"),
         ("missing", 65, "no such bundle"),
-        ("provider", 69, "is not in this install"),
+        ("provider", 69, "provider = 'tensorrt' is not here"),
         ("nothing", 0, ""),
     ],
 )

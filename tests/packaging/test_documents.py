@@ -68,7 +68,7 @@ def test_every_key_is_in_the_configuration_table(section: str, kind: type[msgspe
     }
     assert set(table) == set(fields)
     for name, field in fields.items():
-        if not field.required and field.default not in ("", None, msgspec.NODEFAULT):
+        if not field.required and field.default not in ("", None, (), msgspec.NODEFAULT):
             shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
             assert shown in table[name], name
 

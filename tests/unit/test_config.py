@@ -45,6 +45,15 @@ def _write(tmp_path: Path, text: str) -> Path:
         ("[mqttt]\nport = 1", "[mqttt]: unknown section; did you mean 'mqtt'?"),
         ("mqtt = 3", "[mqtt]: expected a table of keys, found int"),
         ("[engine]\nthreads = 0", "[engine] threads = 0: expected an integer from 1 to 64"),
+        ('[engine]\nprefer = "cpu"', "[engine] prefer = 'cpu': expected a list of provider names"),
+        (
+            '[engine]\nrequire = "cpu"\nprefer = ["openvino"]',
+            "[engine] require: leaves no choice, so provider and prefer must not be given beside it",
+        ),
+        (
+            '[engine]\nprovider = "cpu"\nprefer = ["openvino"]',
+            "[engine] prefer: has no effect beside provider = 'cpu'; leave one out",
+        ),
         ('[mqtt]\nca_file = "/nowhere/ca"', "[mqtt] ca_file = '/nowhere/ca': no such file"),
         ('[mqtt]\ncert_file = "x"', "[mqtt] cert_file and key_file: give both or none"),
         ('[mqtt]\npassword_file = "/nowhere/pw"', "[mqtt] username: is needed beside a password"),

@@ -1,0 +1,122 @@
+"""Holds an engine against a bundle's golden vectors."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import numpy as np
+
+from edge_agent.bundle import Bundle
+from edge_agent.engine.session import Engine
+from edge_agent.errors import EdgeError
+from edge_agent.stream.reading import FloatArray
+
+__all__ = ["GoldenError", "Verdict", "check_golden", "check_golden_quickly"]
+
+_LARGEST_BATCH = 512
+_SINGLES = 8
+
+
+class Verdict(StrEnum):
+    """What became of a candidate."""
+
+    QUALIFIED = "qualified"
+    ABSENT = "absent"
+    """Its library or device is not here."""
+    REFUSED = "refused"
+    """It does not load or run this model."""
+    WRONG = "wrong scores"
+    NOT_A_NUMBER = "not a number"
+    SHAPE = "wrong shape"
+    ELSEWHERE = "placed elsewhere"
+    """Nothing of the model runs on it."""
+    HUNG = "hung"
+    CRASHED = "crashed"
+    OUT_OF_MEMORY = "out of memory"
+
+
+class GoldenError(EdgeError):
+    """A provider does not give the golden scores."""
+
+    exit_code = 69
+
+    def __init__(self, verdict: Verdict, text: str) -> None:
+        self.verdict = verdict
+        super().__init__(text)
+
+
+def check_golden(engine: Engine, bundle: Bundle) -> float:
+    """Every golden vector in one batch, alone, in threes, within the largest batch, and together once more.
+
+    Providers have been seen that fix the batch size at the first inference, or answer it with the first one's shape.
+
+    Args:
+        engine: opened with the bundle's model.
+        bundle: an open bundle.
+
+    Returns:
+        The largest deviation, as `golden_deviation` measures it.
+
+    Raises:
+        GoldenError: a score is wrong or no number, or an answer has another shape.
+        EngineError: the runtime failed.
+    """
+    readings, golden = bundle.golden_readings, bundle.golden_scores
+    many = np.resize(readings, (_LARGEST_BATCH, *readings.shape[1:]))
+    worst = _held(engine, bundle, readings, golden)
+    for i in range(min(_SINGLES, len(readings))):
+        worst = max(worst, _held(engine, bundle, readings[i : i + 1], golden[i : i + 1]))
+    worst = max(worst, _held(engine, bundle, readings[:3], golden[:3]))
+    worst = max(worst, _held(engine, bundle, many, np.resize(golden, _LARGEST_BATCH)))
+    return max(worst, _held(engine, bundle, readings, golden))
+
+
+def check_golden_quickly(engine: Engine, bundle: Bundle) -> float:
+    """The golden vectors in one batch and the first one alone, for a provider that has passed before.
+
+    Returns:
+        As `check_golden`.
+
+    Raises:
+        GoldenError: a score is wrong or no number, or an answer has another shape.
+        EngineError: the runtime failed.
+    """
+    readings, golden = bundle.golden_readings, bundle.golden_scores
+    return max(
+        _held(engine, bundle, readings[:1], golden[:1]),
+        _held(engine, bundle, readings, golden),
+    )
+
+
+def _held(engine: Engine, bundle: Bundle, readings: FloatArray, golden: FloatArray) -> float:
+    found = engine.score(readings)
+    batch, channels = len(readings), len(bundle.manifest.channels)
+    _check_array("score", found.score, (batch,))
+    if found.contributions is not None:
+        _check_array("contributions", found.contributions, (batch, channels))
+    deviation = _deviation(bundle, found.score, golden)
+    tolerance = bundle.manifest.golden.tolerance
+    if not deviation <= tolerance:
+        raise GoldenError(
+            Verdict.WRONG,
+            f"wrong scores in a batch of {batch}: off by {deviation:.3g} of the golden ones, "
+            f"at most {tolerance:.3g} is allowed",
+        )
+    return deviation
+
+
+def _deviation(bundle: Bundle, found: FloatArray, golden: FloatArray) -> float:
+    # As `golden_deviation`, but a part of the vectors is measured with the median size of all of them.
+    size = np.abs(golden.astype(np.float64))
+    least = max(float(np.median(np.abs(bundle.golden_scores.astype(np.float64)))), 1e-9)
+    return float(np.max(np.abs(found.astype(np.float64) - golden) / np.maximum(size, least)))
+
+
+def _check_array(name: str, found: FloatArray, expected: tuple[int, ...]) -> None:
+    if found.shape != expected:
+        raise GoldenError(
+            Verdict.SHAPE, f"{name} has shape {found.shape} for a batch of {expected[0]}, expected {expected}"
+        )
+    bad = int(np.count_nonzero(~np.isfinite(found)))
+    if bad:
+        raise GoldenError(Verdict.NOT_A_NUMBER, f"{name} in a batch of {expected[0]}: {bad} of {found.size} no number")

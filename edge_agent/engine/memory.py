@@ -1,0 +1,140 @@
+"""Remembers between starts what was found out about the providers of this device."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import time
+from contextlib import suppress
+from importlib import util
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.bundle import Bundle
+from edge_agent.engine.evidence import Evidence
+from edge_agent.engine.plugins import find_plugins
+from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.runtime import installed_runtimes
+
+__all__ = ["Memory"]
+
+log = logging.getLogger(__name__)
+
+_FORMAT = "2"
+"""Changes when what is measured, or how, changes."""
+_UNUSED_S = 90 * 86400.0
+_PROCESSOR_FACTS = ("model name", "microcode", "flags", "Features", "CPU part", "CPU variant", "Hardware", "Model")
+_DEVICE_NODES = ("nvidia*", "dri/*", "accel/*", "kfd", "dxg", "mali*", "fastrpc*")
+
+
+class Memory:
+    """The file of one bundle's evidence; its name changes with whatever could change the evidence.
+
+    Args:
+        bundle: an open bundle.
+        state_dir: folder where it is kept; None remembers nothing.
+        question: what was asked for, such as the limit of threads.
+    """
+
+    def __init__(self, bundle: Bundle, state_dir: Path | None, question: tuple[str, ...]) -> None:
+        self._file: Path | None = None
+        self.cache_dir: Path | None = None
+        """Where providers keep this bundle's compiled models."""
+        if state_dir is None:
+            return
+        facts = (_FORMAT, bundle.manifest.model.sha256, bundle.manifest.golden.sha256, *question, *_device_facts())
+        key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+        self._file = state_dir / f"provider-{key}.json"
+        self._starting = state_dir / f"provider-{key}.starting"
+        self.cache_dir = state_dir / "compiled" / key
+
+    def recall(self) -> Evidence | None:
+        """What an earlier start found out, None when nothing, or when that start died while it loaded the provider."""
+        if self._file is None:
+            return None
+        if self._starting.exists():
+            log.warning("an earlier start ended while it loaded the provider, proving all again file=%s", self._file)
+            return None
+        try:
+            evidence = msgspec.json.decode(self._file.read_bytes(), type=Evidence)
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError) as exc:
+            log.warning("remembered provider not readable, measuring again file=%s error=%s", self._file, exc)
+            return None
+        # Marks it as in use. It may belong to root, who ran `edge-agent providers`.
+        with suppress(OSError):
+            os.utime(self._file)
+        return evidence
+
+    def keep(self, evidence: Evidence) -> None:
+        """Remember; a failure is told and costs the next start a measurement."""
+        if self._file is None:
+            return
+        beside = self._file.with_suffix(".tmp")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(msgspec.json.encode(evidence))
+            beside.replace(self._file)
+            self._starting.unlink(missing_ok=True)
+            _drop_unused(self._file.parent)
+        except OSError as exc:
+            log.warning("provider not remembered, the next start measures again file=%s error=%s", self._file, exc)
+
+    def forget(self) -> None:
+        """The next start measures anew."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.unlink(missing_ok=True)
+
+    def mark_starting(self, starting: bool) -> None:
+        """Note that a provider is being loaded into the agent itself, which it may take down with it."""
+        if self._file is None:
+            return
+        with suppress(OSError):
+            if starting:
+                self._starting.touch()
+            else:
+                self._starting.unlink(missing_ok=True)
+
+
+def _drop_unused(state_dir: Path) -> None:
+    """Evidence and compiled models of bundles and runtimes that have long gone."""
+    oldest = time.time() - _UNUSED_S
+    for file in state_dir.glob("provider-*.json"):
+        if file.stat().st_mtime < oldest:
+            file.unlink(missing_ok=True)
+    kept = {file.stem.removeprefix("provider-") for file in state_dir.glob("provider-*.json")}
+    for folder in (state_dir / "compiled").glob("*"):
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _device_facts() -> list[str]:
+    """What makes another device of this one: our options, runtime and libraries, plug-ins, processor, accelerators."""
+    plugins = [f"{plugin.package} {plugin.version}" for plugin in find_plugins()]
+    devices = sorted(str(node) for pattern in _DEVICE_NODES for node in Path("/dev").glob(pattern))
+    known = hashlib.sha256(msgspec.json.encode(PROVIDERS)).hexdigest()
+    return [known, repr(installed_runtimes()), repr(_libraries()), repr(plugins), repr(devices), _processor()]
+
+
+def _libraries() -> list[tuple[str, int, int]]:
+    spec = util.find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return []
+    files = sorted(Path(spec.origin).parent.glob("capi/*.so*"))
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def _processor() -> str:
+    cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.processor()} {platform.machine()} {cores}"
+    facts = sorted({line for line in lines if line.startswith(_PROCESSOR_FACTS)})
+    return "\n".join([platform.machine(), cores, *facts])

@@ -1,0 +1,110 @@
+"""ONNX Runtime itself: which package brings it, and whether that package is whole."""
+
+from __future__ import annotations
+
+from importlib import metadata
+from typing import Any
+
+from edge_agent.errors import MissingExtraError, ProviderError
+
+__all__ = ["import_runtime", "installed_runtimes", "runtime_problem"]
+
+# Every one of them writes into the one folder `onnxruntime`.
+_RUNTIME_PACKAGES = (
+    "onnxruntime",
+    "onnxruntime-openvino",
+    "onnxruntime-gpu",
+    "onnxruntime-directml",
+    "onnxruntime-qnn",
+    "onnxruntime-rocm",
+    "onnxruntime-migraphx",
+)
+
+
+def installed_runtimes() -> dict[str, str]:
+    """Installed packages that bring `import onnxruntime`, with their versions. More than one break each other."""
+    found: dict[str, str] = {}
+    for package in _RUNTIME_PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    if len(found) > 1:
+        # onnxruntime-qnn was such a package once and is a plug-in with a folder of its own since 2.0.
+        return {package: version for package, version in found.items() if _brings_folder(package)}
+    return found
+
+
+def runtime_problem(*, thorough: bool = False) -> str | None:
+    """What is wrong with the installed runtime and the command that repairs it; None when nothing is.
+
+    Args:
+        thorough: also hold the size of every file against the package's own list, which takes some milliseconds.
+            It finds the runtime that was left broken when a second one was removed.
+    """
+    runtimes = installed_runtimes()
+    if len(runtimes) > 1:
+        return _explain_conflict(runtimes)
+    if thorough:
+        for package, version in runtimes.items():
+            damaged = _damaged_files(package)
+            if damaged:
+                return (
+                    f"{package} {version}: {len(damaged)} of its files are missing or not its own, such as "
+                    f"{damaged[0]}, as happens when another runtime package was installed beside it; repair it: "
+                    f"pip install --force-reinstall --no-deps {package}=={version}"
+                )
+    return None
+
+
+def import_runtime() -> Any:
+    """ONNX Runtime's module.
+
+    Raises:
+        MissingExtraError: no package that brings it is installed.
+        ProviderError: two packages that bring it are installed and have overwritten parts of each other, or the one
+            that is there is damaged.
+    """
+    problem = runtime_problem()
+    if problem is not None:
+        raise ProviderError(problem)
+    try:
+        import onnxruntime
+    except ImportError as exc:
+        problem = runtime_problem(thorough=True)
+        if problem is not None:
+            raise ProviderError(problem) from exc
+        raise MissingExtraError("onnxruntime", "cpu") from exc
+    if not hasattr(onnxruntime, "InferenceSession"):
+        # A folder that an uninstall left half empty is still a package to Python.
+        raise ProviderError(runtime_problem(thorough=True) or f"{onnxruntime} is not ONNX Runtime; reinstall it")
+    return onnxruntime
+
+
+def _explain_conflict(runtimes: dict[str, str]) -> str:
+    names = " and ".join(f"{name} {version}" for name, version in runtimes.items())
+    # The plain package can do the least, so the other one was probably wanted.
+    keep = next((name for name in runtimes if name != "onnxruntime"), "onnxruntime")
+    return (
+        f"{names} are both installed and write into one folder, so neither works; repair it: "
+        f"pip uninstall -y {' '.join(runtimes)} && pip install {keep}=={runtimes[keep]}"
+    )
+
+
+def _brings_folder(package: str) -> bool:
+    files = metadata.files(package)
+    return files is None or any(file.parts[0] == "onnxruntime" for file in files)
+
+
+def _damaged_files(package: str) -> list[str]:
+    damaged: list[str] = []
+    for file in metadata.files(package) or ():
+        if file.size is None or file.parts[0] != "onnxruntime":
+            continue
+        try:
+            whole = file.locate().stat().st_size == file.size  # type: ignore[attr-defined]  # a Path in practice
+        except OSError:
+            whole = False
+        if not whole:
+            damaged.append(str(file))
+    return damaged

@@ -22,7 +22,16 @@ from edge_agent.stream.commission import MIN_READINGS
 from edge_agent.stream.settings import CommissionSettings, DriftSettings, StreamSettings
 from edge_agent.stream.window import WindowPolicy
 
-__all__ = ["AgentSection", "Config", "EngineSection", "MqttSection", "Secret", "StreamSection", "load_config"]
+__all__ = [
+    "AgentSection",
+    "Config",
+    "EngineSection",
+    "MqttProtocol",
+    "MqttSection",
+    "Secret",
+    "StreamSection",
+    "load_config",
+]
 
 
 class Secret:
@@ -48,11 +57,21 @@ class AgentSection(msgspec.Struct, frozen=True, kw_only=True):
     """Time between two messages on `edge/{agent}/health`."""
 
 
+class MqttProtocol(StrEnum):
+    """What is spoken with the broker."""
+
+    AUTO = "auto"
+    """MQTT 5, and 3.1.1 with a broker that does not answer to that."""
+    V5 = "5"
+    V311 = "3.1.1"
+
+
 class MqttSection(msgspec.Struct, frozen=True, kw_only=True):
     """`[mqtt]`: the broker."""
 
     host: Text = "127.0.0.1"
     port: Port = 1883
+    protocol: MqttProtocol = MqttProtocol.AUTO
     username: Text | None = None
     password_file: Text | None = None
     """File with the password; the systemd credential `mqtt-password` when not given."""

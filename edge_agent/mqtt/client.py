@@ -20,8 +20,11 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.config import MqttSection, Secret
+from edge_agent.config import MqttProtocol, MqttSection, Secret
 from edge_agent.mqtt.wire import WireSocket
 from edge_agent.sources.base import Delivery
 
@@ -32,10 +35,21 @@ log = logging.getLogger(__name__)
 _BACKOFF_FIRST_S = 1.0
 _BACKOFF_CAP_S = 30.0
 _CONNECT_TIMEOUT_S = 10.0
+_TRIAL_TIMEOUT_S = 3.0
+"""Some brokers say nothing at all to a protocol that they do not know."""
 _MISC_INTERVAL_S = 1.0
 _GOODBYE_LIMIT_S = 2.0
 _IN_FLIGHT_LIMIT = 100
 _READ_AT_GOODBYE = 1000
+_FIRST_PROTOCOL = {
+    MqttProtocol.AUTO: paho.MQTTv5,
+    MqttProtocol.V5: paho.MQTTv5,
+    MqttProtocol.V311: paho.MQTTv311,
+}
+_SESSION_KEPT_S = 7 * 86400
+"""How long a broker that speaks MQTT 5 keeps our session, and with it our readings, while we are away."""
+_RECEIVE_MAXIMUM = 1000
+"""Readings that such a broker may send before we acknowledge: batches need not be small."""
 
 
 class ClientState(StrEnum):
@@ -58,14 +72,23 @@ class Message:
     retain: bool = False
 
 
+def _session_wishes() -> dict[str, Any]:
+    """What we ask of a broker that speaks MQTT 5, as arguments of paho's connect."""
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.SessionExpiryInterval = _SESSION_KEPT_S
+    properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+    return {"clean_start": False, "properties": properties}
+
+
 class _Paho(paho.Client):
     """paho's client on a socket of ours."""
 
     wire: WireSocket | None = None
+    speaks_5 = False
 
     # paho 2.2 has no public way to give it a socket; this one method makes every socket it uses.
     def _create_socket(self) -> Any:
-        self.wire = WireSocket(super()._create_socket())  # type: ignore[arg-type]
+        self.wire = WireSocket(super()._create_socket(), has_properties=self.speaks_5)  # type: ignore[arg-type]
         return self.wire
 
 
@@ -109,11 +132,14 @@ class MqttClient:
         self.last_error = ""
         self._paho: _Paho | None = None
         self._wire: WireSocket | None = None
+        self._was_open = False
+        self._answered = False
         self._backlog = False
         self._answer_limit_mono_s = 0.0
         self._published: list[int] = []
         self._in_flight: set[int] = set()
         self._failures = 0
+        self._protocol = _FIRST_PROTOCOL[settings.protocol]
         self._lost_reason: str | None = None
         self._opened: tuple[_Paho | None, str | None] | None = None
         self._due_mono_s = 0.0
@@ -238,7 +264,12 @@ class MqttClient:
             client = self._make_paho(session)
             if self._settings.ca_file is not None:
                 client.tls_set(self._settings.ca_file, self._settings.cert_file, self._settings.key_file)
-            client.connect(self._settings.host, self._settings.port, keepalive=self._settings.keepalive_s)
+            client.connect(
+                self._settings.host,
+                self._settings.port,
+                keepalive=self._settings.keepalive_s,
+                **(_session_wishes() if client.speaks_5 else {}),
+            )
         except (OSError, ValueError) as exc:
             error = str(exc) or type(exc).__name__
         except Exception as exc:  # the thread's outer edge: without a result there is no next attempt
@@ -248,13 +279,15 @@ class MqttClient:
         self._wake()
 
     def _make_paho(self, session: str) -> _Paho:
+        speaks_5 = self._protocol == paho.MQTTv5
         client = _Paho(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
-            clean_session=False,
-            protocol=paho.MQTTv311,
+            clean_session=None if speaks_5 else False,
+            protocol=self._protocol,
             reconnect_on_failure=False,
         )
+        client.speaks_5 = speaks_5
         client.connect_timeout = _CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(_IN_FLIGHT_LIMIT + 1)  # one more for birth and goodbye
         if self._settings.username is not None:
@@ -275,8 +308,11 @@ class MqttClient:
             return
         self._paho = client
         self._wire = client.wire
+        self._was_open = True
+        self._answered = False
         now = time.monotonic()
-        self._answer_limit_mono_s = now + _CONNECT_TIMEOUT_S
+        trying = client.speaks_5 and self._settings.protocol is MqttProtocol.AUTO
+        self._answer_limit_mono_s = now + (_TRIAL_TIMEOUT_S if trying else _CONNECT_TIMEOUT_S)
         self._due_mono_s = now + _MISC_INTERVAL_S
         self.flush()
 
@@ -293,6 +329,8 @@ class MqttClient:
     def _lost(self, reason: str) -> None:
         self._drop()
         was_connected = self.state is ClientState.CONNECTED
+        if self._was_open and not self._answered and self._fall_back(reason):
+            return
         # Unacknowledged readings come again on the next connection; unacknowledged events are in the journal.
         self._in_flight.clear()
         self._published.clear()
@@ -327,6 +365,22 @@ class MqttClient:
     def _read_control(self) -> bool:
         return self._paho is not None and self._check(self._paho.loop_read())
 
+    def _fall_back(self, reason: str) -> bool:
+        """Try the older protocol at once, when a broker ends a connection before it has ever answered on this one."""
+        self._was_open = False
+        if self._settings.protocol is not MqttProtocol.AUTO:
+            return False
+        if self._protocol != paho.MQTTv5 or "authori" in reason or "password" in reason:
+            # Back to the newer one for the next attempt: it may have been another broker, or none at all.
+            self._protocol = paho.MQTTv5
+            return False
+        log.info("broker does not speak MQTT 5, trying 3.1.1 error=%r", reason)
+        self._protocol = paho.MQTTv311
+        self._lost_reason = None
+        self.state = ClientState.WAITING
+        self._due_mono_s = time.monotonic()
+        return True
+
     def _drop(self) -> None:
         """Close the socket, also where paho has not seen an error."""
         if self._wire is not None:
@@ -340,13 +394,23 @@ class MqttClient:
         if code.is_failure:
             self._lost_reason = f"the broker refused: {str(code).lower()}"
             return
+        self._answered = True
         self.state = ClientState.CONNECTED
         self.connects += 1
         self._failures = 0
         self.last_error = ""
         log.info("broker connected host=%s port=%d session=%s", self._settings.host, self._settings.port, self.session)
         self.publish(self._birth(self.session))
-        if self._subscriptions:
+        if not self._subscriptions:
+            return
+        if self._protocol == paho.MQTTv5:
+            # Retained copies are not wanted: they are of unknown age.
+            wishes = [
+                (topic, SubscribeOptions(qos=qos, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND))
+                for topic, qos in self._subscriptions
+            ]
+            client.subscribe(wishes)
+        else:
             client.subscribe(list(self._subscriptions))
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: list[Any], _properties: Any) -> None:

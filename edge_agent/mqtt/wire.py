@@ -37,10 +37,12 @@ class WireSocket:
 
     Args:
         inner: a connected socket that does not block, plain or TLS.
+        has_properties: MQTT 5 is spoken, in which a PUBLISH has properties before its payload.
     """
 
-    def __init__(self, inner: socket.socket) -> None:
+    def __init__(self, inner: socket.socket, *, has_properties: bool = False) -> None:
         self._inner = inner
+        self._has_properties = has_properties
         self._buffer = b""
         self._at = 0
         self._skip = 0
@@ -171,6 +173,12 @@ class WireSocket:
         if payload_start > stop:
             raise WireError("the broker sends what is not MQTT")
         mid = buffer[topic_end] << 8 | buffer[topic_end + 1] if first & 2 else 0
+        if self._has_properties:
+            # None of them matters here: we allow no topic alias, so the topic is always there.
+            length, payload_start = self._read_length(payload_start)
+            payload_start += length
+            if payload_start > stop:
+                raise WireError("the broker sends what is not MQTT")
         raw_topic = buffer[start + 2 : topic_end]
         topic = self._topics.get(raw_topic)
         if topic is None:
@@ -181,6 +189,19 @@ class WireSocket:
             self.acknowledge([delivery])
         else:
             inbox.append(delivery)
+
+    def _read_length(self, at: int) -> tuple[int, int]:
+        """A length in MQTT's digits of seven bits, and where it ends."""
+        length = 0
+        for digit in range(_LENGTH_DIGITS):
+            if at >= len(self._buffer):
+                break
+            byte = self._buffer[at]
+            at += 1
+            length |= (byte & 127) << (7 * digit)
+            if byte < 128:
+                return length, at
+        raise WireError("the broker sends what is not MQTT")
 
     def _decode_topic(self, raw: bytes) -> str:
         if len(self._topics) >= _TOPICS_KEPT:

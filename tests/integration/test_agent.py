@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes import write_bundle
-from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, embedded_broker, wait_until, write_config
 
 
 def test_an_anomaly_is_raised_once_and_cleared_once(
@@ -90,6 +90,18 @@ def test_an_agent_starts_and_stops_without_a_broker(tmp_path: Path, bundle: Path
             assert agent.stop() == 0
 
 
+def test_a_broker_that_does_not_speak_mqtt_5_is_spoken_to_in_the_older_one(tmp_path: Path, bundle: Path) -> None:
+    """The embedded broker knows 3.1.1 only; nothing else is different."""
+    with embedded_broker() as port, Subscriber(port) as subscriber, Sender(port) as sender:
+        agent = Agent(write_config(tmp_path, port, {"pump": bundle}))
+        agent.start()
+        subscriber.wait_online()
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        wait_until(lambda: len(subscriber.alerts) == 1)
+        assert b"broker does not speak MQTT 5, trying 3.1.1" in agent.log.read_bytes()
+        agent.stop()
+
+
 def test_two_agents_do_not_share_a_state_folder(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
 ) -> None:
@@ -140,10 +152,11 @@ def test_a_storm_of_bad_readings_makes_no_storm_of_reports(
     """Everything is counted; a sample goes out once a second."""
     with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
         subscriber.wait_online()
+        started = time.monotonic()
         for _ in range(2000):
             sender.send("sensors/a1/pump", b"garbage")
         wait_until(lambda: subscriber.stream("pump").get("rejected") == {"not_json": 2000})
-    assert 1 <= len(subscriber.rejected) <= 10
+    assert 1 <= len(subscriber.rejected) <= 2 + time.monotonic() - started
 
 
 def test_windows_survive_a_kill(tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender) -> None:

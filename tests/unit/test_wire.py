@@ -149,6 +149,27 @@ def test_a_payload_far_too_large_costs_no_memory() -> None:
     assert inbox[1].payload == b"next"
 
 
+def test_the_properties_of_mqtt_5_are_skipped() -> None:
+    """A PUBLISH with none, with a few, and with more than 127 bytes of them."""
+    packets = b""
+    for mid, properties in enumerate((b"", b"\x01\x01", b"\x26\x00\x01a\x00\xc8" + b"v" * 200), start=1):
+        length = bytes([len(properties)]) if len(properties) < 128 else bytes([len(properties) & 127 | 128, 1])
+        body = b"\x00\x01t" + mid.to_bytes(2) + length + properties + b"payload"
+        size = bytes([len(body)]) if len(body) < 128 else bytes([len(body) & 127 | 128, len(body) >> 7])
+        packets += b"\x32" + size + body
+    wire = WireSocket(FakeSocket([packets]), has_properties=True)  # type: ignore[arg-type]
+    inbox, _ = take_all(wire)
+    assert inbox == [Delivery("t", b"payload", mid, False) for mid in (1, 2, 3)]
+
+
+@given(st.binary(max_size=80))
+def test_no_properties_end_the_agent(content: bytes) -> None:
+    """Whatever stands in a PUBLISH of MQTT 5."""
+    wire = WireSocket(FakeSocket([b"\x32" + bytes([len(content)]) + content]), has_properties=True)  # type: ignore[arg-type]
+    with contextlib.suppress(WireError):
+        take_all(wire)
+
+
 @pytest.mark.parametrize("stream", [b"", b"\x30\xff\xff\xff\xff\x01", b"\x32\x03\x00\x05t"])
 def test_an_end_and_nonsense_are_errors(stream: bytes) -> None:
     """A closed connection, an impossible length, a packet too short for its topic."""

@@ -50,6 +50,7 @@ health_interval_s = 0.5
 [mqtt]
 host = "127.0.0.1"
 port = {port}
+protocol = "3.1.1"  # the embedded broker knows no other; without this line it is found out in 3 s
 
 [engine]
 provider = "auto"

@@ -22,7 +22,7 @@ from edge_agent.config import Config, StreamSection
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.selection import Choice
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
-from edge_agent.errors import ConfigError
+from edge_agent.errors import ConfigError, JournalError
 from edge_agent.health import Counters, Latency, RateLimit, memory_bytes
 from edge_agent.journal import Commit, Journal
 from edge_agent.mqtt.client import ClientState, Message, MqttClient
@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 _BATCH_LIMIT = 512
 _ROUTES_LIMIT = 100_000
 _REJECTED_INTERVAL_S = 1.0
+_RETRY_INTERVAL_S = 1.0
 _UNROUTED = "-"
 """Stands for the stream in reports on messages that belong to none."""
 
@@ -77,6 +78,18 @@ class _Lane:
         return self.loaded.settings.name
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A batch that was scored."""
+
+    deliveries: list[Delivery]
+    fresh: list[Delivery]
+    """Those that had not been scored before."""
+    commit: Commit
+    session: str
+    """The connection that it came by."""
+
+
 class Daemon:
     """An agent with its streams, from start to stop.
 
@@ -96,6 +109,9 @@ class Daemon:
         self._latency = Latency()
         self._unrouted = Counters()
         self._samples = RateLimit(_REJECTED_INTERVAL_S)
+        self._batch: _Batch | None = None
+        self._journal_problem: str | None = None
+        self._retry_due_mono_s = 0.0
         self._health_due_mono_s = 0.0
         self._watchdog_due_mono_s = 0.0
         self._started_mono_s = time.monotonic()
@@ -104,7 +120,7 @@ class Daemon:
         """Work until SIGTERM or SIGINT.
 
         Raises:
-            JournalError: the journal cannot be opened or written.
+            JournalError: the journal cannot be opened.
             EngineError: the runtime failed on a batch; the batch was not acknowledged and comes again.
         """
         with ExitStack() as stack:
@@ -196,6 +212,9 @@ class Daemon:
         dues = [self._client.due_mono_s(), self._health_due_mono_s]
         if self._notifier.watchdog_interval_s is not None:
             dues.append(self._watchdog_due_mono_s)
+        if self._batch is not None:
+            # Readings must not wake us while none can be taken.
+            select.select([self._wake_in.fileno()], [], [], 0.1)
         timeout_s = 0.0 if self._client.has_backlog() else max(0.0, min(dues) - time.monotonic())
         wake, connection = self._wake_in.fileno(), self._client.fileno()
         readers = [wake] if connection is None else [wake, connection]
@@ -206,19 +225,19 @@ class Daemon:
 
     def _step(self) -> None:
         self._client.tick()
-        deliveries = self._source.take(_BATCH_LIMIT)
-        if deliveries:
-            started = time.monotonic()
-            self._process(deliveries)
-            self._latency.add(time.monotonic() - started)
-        self._publisher.pump()
+        try:
+            self._take_and_process()
+            self._publisher.pump()
+        except JournalError as exc:
+            self._journal_failed(exc)
         self._client.flush()
         now = time.monotonic()
         if now >= self._health_due_mono_s:
             self._health_due_mono_s = now + self._config.agent.health_interval_s
-            self._forget_idle(now)
-            self._keep_journal()
-            self._obey()
+            try:
+                self._look_after(now)
+            except JournalError as exc:
+                self._journal_failed(exc)
             self._client.publish(Message(self._topics.health, encode(self._health())))
             for lane in self._lanes:
                 lane.upkeep.tick()
@@ -226,8 +245,46 @@ class Daemon:
             self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
             self._notifier.watchdog()
 
-    def _process(self, deliveries: list[Delivery]) -> None:
-        """The transaction: score, commit, and only then acknowledge."""
+    def _take_and_process(self) -> None:
+        """One batch from end to end; while one cannot be committed, it is tried again and nothing else is taken."""
+        if self._batch is not None:
+            if time.monotonic() >= self._retry_due_mono_s:
+                self._commit(self._batch)
+            return
+        deliveries = self._source.take(_BATCH_LIMIT)
+        if not deliveries:
+            return
+        started = time.monotonic()
+        self._batch = self._process(deliveries)
+        self._commit(self._batch)
+        self._latency.add(time.monotonic() - started)
+
+    def _commit(self, batch: _Batch) -> None:
+        """Make a batch durable, and only then acknowledge it."""
+        self._journal.commit(batch.commit)
+        self._batch = None
+        self._journal_problem = None
+        self._repeats.remember(batch.fresh, batch.commit.delivered)
+        # Identifiers are those of one connection. What was not acknowledged on it comes again, and is known then.
+        if batch.session == self._client.session:
+            self._source.ack(batch.deliveries)
+        if batch.commit.events:
+            self._publisher.events_added()
+
+    def _journal_failed(self, exc: JournalError) -> None:
+        """The disk is full or broken: scores are kept in memory, readings stay with the broker, and we try again."""
+        if self._journal_problem is None:
+            log.error("journal failed, readings stay with the broker until it works: %s", exc)
+        self._journal_problem = str(exc)
+        self._retry_due_mono_s = time.monotonic() + _RETRY_INTERVAL_S
+
+    def _look_after(self, now_mono_s: float) -> None:
+        self._forget_idle(now_mono_s)
+        self._keep_journal()
+        self._obey()
+
+    def _process(self, deliveries: list[Delivery]) -> _Batch:
+        """Score a batch; nothing of it is durable yet."""
         now_mono_s = time.monotonic()
         fresh = self._repeats.unscored(deliveries)
         commit = Commit(delivered=self._repeats.packed(deliveries))
@@ -238,11 +295,7 @@ class Daemon:
             self._collect(lane, len(readings), outcome, commit)
             for rejection in rejections:
                 self._reject(lane.counters, lane.name, rejection)
-        self._journal.commit(commit)
-        self._repeats.remember(fresh, commit.delivered)
-        self._source.ack(deliveries)
-        if commit.events:
-            self._publisher.events_added()
+        return _Batch(deliveries, fresh, commit, self._client.session)
 
     def _route(
         self, deliveries: list[Delivery], fresh: list[Delivery]
@@ -372,13 +425,20 @@ class Daemon:
             "session": self._client.session,
             "connects": self._client.connects,
             "last_error": self._client.last_error or None,
-            "queue_depth": self._journal.waiting(),
+            "queue_depth": self._queue_depth(),
+            "journal_problem": self._journal_problem,
             "published": self._publisher.published,
             "memory_bytes": memory_bytes(),
             "latency": self._latency.describe(),
             "streams": {lane.name: self._describe_lane(lane) for lane in self._lanes},
             "unrouted": self._unrouted.received,
         }
+
+    def _queue_depth(self) -> int | None:
+        try:
+            return self._journal.waiting()
+        except JournalError:
+            return None
 
     def _describe_lane(self, lane: _Lane) -> dict[str, Any]:
         manifest = lane.loaded.bundle.manifest

@@ -8,7 +8,10 @@ normal readings.
 
 from __future__ import annotations
 
+import logging
+import secrets
 import sqlite3
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +20,8 @@ from typing import NamedTuple
 from edge_agent.errors import JournalError
 
 __all__ = ["Commit", "Journal", "Outgoing"]
+
+log = logging.getLogger(__name__)
 
 _FORMAT = 1
 _DELIVERED_BATCHES_KEPT = 1024
@@ -55,7 +60,7 @@ class Journal:
         path: the file, made when it is not there.
 
     Raises:
-        JournalError: it cannot be opened, or is of another format.
+        JournalError: it cannot be opened. A file that can be opened and not used is set aside, and a new one begins.
     """
 
     def __init__(self, path: Path) -> None:
@@ -66,13 +71,39 @@ class Journal:
         path = self._path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._durable: bool | None = None
-            self._prepare()
+            problem = self._try_open()
+            if problem is not None:
+                self._set_aside(problem)
+                problem = self._try_open()
             self._inode = path.stat().st_ino
         except (sqlite3.Error, OSError) as exc:
             raise JournalError(f"{path}: cannot be opened as the journal ({exc}); check [agent] state_dir") from exc
+
+    def _try_open(self) -> str | None:
+        """Open the file; gives what is wrong with its content, so that it cannot be used."""
+        self._durable: bool | None = None
+        self._db = sqlite3.connect(self._path, isolation_level=None)
+        try:
+            self._db.execute("PRAGMA journal_mode = WAL")
+            damage = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
+            if damage != "ok":
+                return damage
+            return self._prepare()
+        except sqlite3.OperationalError:
+            raise  # the disk or its rights, not the content
+        except sqlite3.DatabaseError as exc:
+            return str(exc)
+
+    def _set_aside(self, problem: str) -> None:
+        """Keep a file that cannot be used, under a name with the time: it is evidence, and no reason not to start."""
+        self._db.close()
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        aside = self._path.with_name(f"{self._path.name}.aside-{stamp}-{secrets.token_hex(2)}")
+        log.error("journal cannot be used, set aside as %s; what it held is not published: %s", aside.name, problem)
+        for suffix in ("", "-wal", "-shm"):
+            file = self._path.with_name(self._path.name + suffix)
+            if file.exists():
+                file.rename(aside.with_name(aside.name + suffix))
 
     def was_taken_away(self) -> bool:
         """Whether somebody deleted or replaced the file while we write to it: what we write would be gone with us."""
@@ -92,12 +123,12 @@ class Journal:
         self._open()
         self.commit(Commit(events=waiting))
 
-    def _prepare(self) -> None:
+    def _prepare(self) -> str | None:
         found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found == 0:
             self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
-        elif found != _FORMAT:
-            raise JournalError(f"{self._path}: is a journal of format {found}, this agent reads {_FORMAT}")
+            return None
+        return None if found == _FORMAT else f"it is of format {found}, this agent reads {_FORMAT}"
 
     def records(self, stream: str) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of one stream."""
@@ -113,15 +144,26 @@ class Journal:
         Args:
             after: only events with a larger `seq`.
             limit: at most this many.
+
+        Raises:
+            JournalError: the disk is broken.
         """
-        rows = self._db.execute(
-            "SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?", (after, limit)
-        )
-        return [Outgoing(*row) for row in rows]
+        query = "SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
+        try:
+            return [Outgoing(*row) for row in self._db.execute(query, (after, limit))]
+        except sqlite3.Error as exc:
+            raise JournalError(f"{self._path}: cannot be read ({exc})") from exc
 
     def waiting(self) -> int:
-        """Number of events that the broker has not acknowledged."""
-        return int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+        """Number of events that the broker has not acknowledged.
+
+        Raises:
+            JournalError: the disk is broken.
+        """
+        try:
+            return int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+        except sqlite3.Error as exc:
+            raise JournalError(f"{self._path}: cannot be read ({exc})") from exc
 
     def commit(self, commit: Commit) -> None:
         """Write one batch, whole or not at all.

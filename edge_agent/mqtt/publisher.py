@@ -29,6 +29,7 @@ class Publisher:
         self._last_sent = 0
         self._seq_of: dict[int, int] = {}
         self._more = True
+        self._done: list[int] = []
         self.published = 0
         """Events that the broker has acknowledged."""
 
@@ -39,12 +40,13 @@ class Publisher:
     def begin_anew(self) -> None:
         """The journal is another file, in which events have other numbers: hand over from the oldest on."""
         self._session = ""
+        self._done.clear()
 
     def pump(self) -> None:
         """Hand over what the broker will take now; never waits.
 
         Raises:
-            JournalError: an acknowledged event could not be deleted.
+            JournalError: the journal cannot be read or written now; call again later.
         """
         if self._client.session != self._session:
             # A new connection: what was handed to the old one and not acknowledged goes again, from the oldest on.
@@ -53,9 +55,11 @@ class Publisher:
             self._seq_of.clear()
             self._more = True
         acknowledged = [self._seq_of.pop(mid) for mid in self._client.published() if mid in self._seq_of]
-        if acknowledged:
-            self._journal.forget(acknowledged)
-            self.published += len(acknowledged)
+        self.published += len(acknowledged)
+        self._done += acknowledged
+        if self._done:
+            self._journal.forget(self._done)
+            self._done.clear()
         while self._more and self._client.can_publish():
             events = self._journal.outgoing(self._last_sent, _LOADED_AT_ONCE)
             self._more = len(events) == _LOADED_AT_ONCE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import time
 from pathlib import Path
@@ -260,3 +261,25 @@ def test_a_state_folder_that_cannot_be_is_a_mistake_in_the_configuration(
     assert agent.process is not None
     assert agent.process.wait(timeout=20) == 78
     assert f"[agent] state_dir = {state!r}: cannot be written".encode() in agent.log.read_bytes()
+
+
+def test_a_full_disk_stops_acknowledging_and_nothing_is_lost(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """A limit on the size of files stands for the disk: readings stay with the broker, and go on when there is room."""
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+        subscriber.wait_online()
+        sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 1)
+        assert agent.process is not None
+        _, most = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (4096, most))
+        for number in range(300):
+            value = 9.0 if number % 2 else 0.0
+            sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": value, "c2": 0.0})
+        wait_until(lambda: subscriber.health.get("journal_problem"))
+        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (most, most))
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 301)
+        wait_until(lambda: len(subscriber.alerts) == 299)
+        wait_until(lambda: subscriber.health.get("journal_problem") is None)
+    assert len({(event.id, event.event) for event in subscriber.alerts}) == 299

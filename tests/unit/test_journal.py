@@ -88,15 +88,45 @@ def test_a_journal_that_is_taken_away_begins_anew(tmp_path: Path) -> None:
     other.close()
 
 
-def test_a_journal_of_a_newer_agent_is_not_touched(tmp_path: Path) -> None:
-    """It says which format it found."""
+def test_a_journal_of_a_newer_agent_is_set_aside_whole(tmp_path: Path) -> None:
+    """It is kept, and a new one begins."""
     path = tmp_path / "journal.db"
-    Journal(path).close()
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"kept")]))
+    journal.close()
     database = sqlite3.connect(path)
     database.execute("PRAGMA user_version = 99")
     database.close()
-    with pytest.raises(JournalError, match="format 99, this agent reads 1"):
-        Journal(path)
+    journal = Journal(path)
+    assert journal.waiting() == 0
+    journal.close()
+    (aside,) = (file for file in tmp_path.glob("journal.db.aside-*") if not file.name.endswith(("-wal", "-shm")))
+    database = sqlite3.connect(aside)
+    assert database.execute("SELECT payload FROM outbox").fetchall() == [(b"kept",)]
+    database.close()
+
+
+@pytest.mark.parametrize("damage", ["text", "page", "cut"])
+def test_a_damaged_journal_is_set_aside(tmp_path: Path, damage: str) -> None:
+    """Not a database, a page overwritten, a file that broke off: it never keeps the agent from starting."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"x" * 20_000)], records=[("s", str(i), b"r" * 500) for i in range(200)]))
+    journal.close()
+    data = bytearray(path.read_bytes())
+    if damage == "text":
+        data = bytearray(b"this is no database, but it is long enough to be taken for one" * 10)
+    elif damage == "page":
+        data[8192:12288] = b"\xa5" * 4096
+    else:
+        data = data[: len(data) // 2]
+    path.write_bytes(data)
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"new")]))
+    assert [event.payload for event in journal.outgoing(0, 10)] == [b"new"]
+    journal.close()
+    (aside,) = tmp_path.glob("journal.db.aside-*")
+    assert aside.read_bytes() == bytes(data)
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:

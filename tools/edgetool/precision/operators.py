@@ -1,0 +1,78 @@
+"""What the standard says of an operator's types, and the few things that it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+
+from edgetool.precision.repairs import is_onnx
+
+__all__ = ["HALF_IS_UNSAFE", "MOVES_DATA", "SQUARES", "half_slots"]
+
+MOVES_DATA = frozenset(
+    {
+        *("Compress", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
+        *("Identity", "Pad", "Reshape", "ReverseSequence", "Shape", "Size", "Slice", "SpaceToDepth", "Split"),
+        *("Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze"),
+    }
+)
+"""Operators that compute nothing: they stay in the type that their input has."""
+
+HALF_IS_UNSAFE = {
+    **dict.fromkeys(("Cast", "CastLike", "BitCast"), "names its type itself"),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"), "is quantized already"),
+    **dict.fromkeys(("DFT", "STFT", "MelWeightMatrix", "Det"), "has no float16 kernel in the runtime"),
+    **dict.fromkeys(("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"), "is random"),
+    **dict.fromkeys(("CumSum", "Unique"), "counts or compares exactly"),
+}
+"""Operators that the standard allows in float16 and that stay float32, with the reason."""
+
+SQUARES = {
+    **dict.fromkeys(("ReduceSumSquare", "ReduceL2", "LpNormalization", "LpPool", "GlobalLpPool"), True),
+    **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization"), False),
+    "MeanVarianceNormalization": False,
+}
+"""Operators that square their input inside, where no output shows it; true when the squares are summed up too."""
+
+
+def half_slots(
+    node: onnx.NodeProto, opset: int, is_float32: Callable[[str], bool]
+) -> tuple[frozenset[int], frozenset[int]] | None:
+    """Which inputs and outputs of a node become float16 when it computes in float16.
+
+    Args:
+        node: any node.
+        opset: version of the standard operators.
+        is_float32: whether a tensor is one of float32 at present.
+
+    Returns:
+        Positions of inputs and outputs; None when the operator has no float16 form.
+    """
+    if not is_onnx(node.domain) or node.op_type in HALF_IS_UNSAFE:
+        return None
+    if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+        return None
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+    both = {"tensor(float)", "tensor(float16)"}
+    free = {c.type_param_str for c in schema.type_constraints if both <= set(c.allowed_type_strs)}
+    bound: set[str] = set()
+    inputs: set[int] = set()
+    for position, name in enumerate(node.input):
+        kind = schema.inputs[min(position, len(schema.inputs) - 1)].type_str
+        if name and kind in free and is_float32(name):
+            inputs.add(position)
+            bound.add(kind)
+    outputs: set[int] = set()
+    for position, name in enumerate(node.output):
+        kind = schema.outputs[min(position, len(schema.outputs) - 1)].type_str
+        if not name or not is_float32(name):
+            continue
+        # An output whose type no input decides is decided by an attribute, or is float32 whatever comes in.
+        if kind not in bound:
+            return None
+        outputs.add(position)
+    return (frozenset(inputs), frozenset(outputs)) if inputs else None

@@ -16,7 +16,7 @@ from edgetool.onnx_file import load_model, nodes_of, size_on_disk, stored_precis
 from edgetool.precision.metadata import strip_metadata
 from edgetool.precision.repairs import repair
 from edgetool.precision.storage import store_weights
-from edgetool.precision.weights import WeightStore, load_light, tensors_of
+from edgetool.precision.weights import WeightStore, load_light, size_of, tensors_of
 from edgetool.samples import generate_samples
 from edgetool.traps import Trap, find_traps
 from edgetool.workbench import Workbench
@@ -161,8 +161,6 @@ def _is_plain(tensor: onnx.TensorProto) -> bool:
 
 
 def _would_be(model: onnx.ModelProto, store: WeightStore) -> dict[str, int]:
-    from edgetool.precision.ladder import size_of
-
     sizes: dict[str, int] = {}
     for precision in ("float16", "int8"):
         copy = onnx.ModelProto()

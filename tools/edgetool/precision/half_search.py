@@ -18,14 +18,16 @@ from edgetool.precision.ranges import RangeProblem, guard_ranges
 from edgetool.precision.storage import store_weights
 from edgetool.precision.strict import check_strictly, first_wrong_node
 from edgetool.precision.verify import Verification
-from edgetool.precision.weights import WeightStore
+from edgetool.precision.weights import WeightStore, size_of
 
 __all__ = ["HalfSearch", "float_weight_bytes", "search_half"]
 
 _LIMITS = (0.05, 0.01, 0.003, 0.001)
 """Errors that a node may add of its own, tried in this order until the outputs are right."""
-_MAX_REPAIRS = 8
+_MAX_REPAIRS = 12
 _LOCAL_SAMPLES = 4
+_FUSION_DEPTH = 7
+_ENDS_PATTERN = MOVES_DATA | {"MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Einsum"}
 _MIN_HALF_BYTES = 128
 """Below this the casts weigh more than what becomes smaller."""
 
@@ -61,6 +63,9 @@ def search_half(context: Context) -> HalfSearch:
     if problem:
         return HalfSearch(None, problem, problems)
     candidate, problem = _make_real(context, keep)
+    if candidate is not None and size_of(candidate.model, context.store) > context.size_bytes:
+        text = "computing in float16 would make the file larger"
+        return HalfSearch(None, text, problems)
     return HalfSearch(candidate, problem, problems)
 
 
@@ -78,12 +83,12 @@ def _narrow_down(context: Context, keep: dict[str, str], strict: HalfModel) -> s
     """Extend `keep` until the model is right when every float16 result is rounded; gives the problem that is left."""
     problem = _strict_problem(context, strict)
     errors: dict[str, float] = {}
-    for limit in _LIMITS:
+    for limit, feeders in ((limit, feeders) for limit in _LIMITS for feeders in (False, True)):
         if not problem:
             return ""
         errors = errors or _local_errors(context, keep)
         before = len(keep)
-        _keep_sensitive(context, keep, errors, limit)
+        _keep_sensitive(context, keep, errors, limit, feeders=feeders)
         if len(keep) == before:
             continue
         strict = convert_to_half(context.model, context.facts, context.store, keep, mode=Mode.STRICT)
@@ -120,15 +125,17 @@ def _local_errors(context: Context, keep: dict[str, str]) -> dict[str, float]:
     return errors
 
 
-def _keep_sensitive(context: Context, keep: dict[str, str], errors: dict[str, float], limit: float) -> None:
-    """Keep nodes that add more than the limit, and what makes their inputs, whose rounding they magnify."""
+def _keep_sensitive(
+    context: Context, keep: dict[str, str], errors: dict[str, float], limit: float, *, feeders: bool
+) -> None:
+    """Keep nodes that add more than the limit; with `feeders` what makes their inputs too, in case they magnify it."""
     makers = {name: node for node in context.model.graph.node for name in node.output}
     for node in list(context.model.graph.node):
         error = errors.get(node.name, 0.0)
-        if error <= limit or node.name in keep:
+        if error <= limit:
             continue
-        keep[node.name] = f"adds an error of {error:.2g} in float16"
-        waiting = list(node.input)
+        keep.setdefault(node.name, f"adds an error of {error:.2g} in float16")
+        waiting = list(node.input) if feeders else []
         while waiting:
             maker = makers.get(waiting.pop())
             if maker is None or maker.name in keep:
@@ -156,10 +163,48 @@ def _make_real(context: Context, keep: dict[str, str]) -> tuple[Candidate | None
         else:
             problem = found.problem
             culprit = _named_node(context.model, problem)
-        if culprit is None or culprit in keep:
+        if culprit is None or not _keep_culprit(context, keep, culprit, problem[:200]):
             return None, problem
-        keep[culprit] = problem[:200]
     return None, problem
+
+
+def _keep_culprit(context: Context, keep: dict[str, str], culprit: str, problem: str) -> bool:
+    """Keep a node; when it is kept already, the weightless nodes above it too, which a fusion takes with it.
+
+    Nodes that end the same pattern are kept along, or a network of many layers would need a run for each.
+    """
+    before = len(keep)
+    if culprit not in keep:
+        keep[culprit] = problem
+        return True
+    makers = {name: node for node in context.model.graph.node for name in node.output}
+    node = next((node for node in context.model.graph.node if node.name == culprit), None)
+    if node is None:
+        return False
+    pattern = _pattern_above(node, makers)
+    kinds = sorted(each.op_type for each in pattern.values())
+    for other in context.model.graph.node:
+        if other.op_type != node.op_type:
+            continue
+        above = _pattern_above(other, makers)
+        if sorted(each.op_type for each in above.values()) == kinds:
+            keep.update({name: keep.get(name, f"like {culprit}: {problem}") for name in (other.name, *above)})
+    return len(keep) > before
+
+
+def _pattern_above(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> dict[str, onnx.NodeProto]:
+    """Weightless nodes a few steps above, as far as the next heavy or moving one."""
+    found: dict[str, onnx.NodeProto] = {}
+    level = [node]
+    for _ in range(_FUSION_DEPTH):
+        level = [
+            makers[name]
+            for each in level
+            for name in each.input
+            if name in makers and makers[name].op_type not in _ENDS_PATTERN and makers[name].name not in found
+        ]
+        found.update((each.name, each) for each in level)
+    return found
 
 
 def _finish(
@@ -199,10 +244,10 @@ def _store_the_rest(context: Context, candidate: Candidate) -> None:
 def _named_node(model: onnx.ModelProto, problem: str) -> str | None:
     """The node that a runtime's message names, or one of the type that it says it has no kernel for."""
     nodes = list(nodes_of(model.graph))
-    names = set(re.findall(r"[\w/.:$-]+", problem))
-    for node in nodes:
-        if node.name in names:
-            return node.name
+    # A fusion that fails names its node after the one that it replaces: `NAME/SomeFusion/`.
+    named = [n.name for n in nodes if re.search(rf"(?<![\w.]){re.escape(n.name)}(?![\w.])", problem)]
+    if named:
+        return str(max(named, key=len))
     match = re.search(r"(?:implementation for|kernel for|op_type:|operator )\s*([A-Z]\w+)", problem)
     if match:
         return next((node.name for node in nodes if node.op_type == match[1]), None)

@@ -25,10 +25,10 @@ from edgetool.precision.repairs import Names, is_onnx, opset_of, replace_all
 from edgetool.precision.storage import quantize_values
 from edgetool.precision.weights import WeightStore
 
-__all__ = ["Activations", "IntegerModel", "Scheme", "activations_for", "convert_to_int8", "heavy_nodes"]
+__all__ = ["MIN_OPSET", "Activations", "IntegerModel", "Scheme", "activations_for", "convert_to_int8", "heavy_nodes"]
 
 _MIN_WEIGHT_VALUES = 1024
-_MIN_OPSET = 13
+MIN_OPSET = 13
 _HEAVY = ("MatMul", "Gemm", "Conv")
 
 
@@ -76,7 +76,7 @@ def activations_for(target: Target) -> Activations:
 
 def heavy_nodes(model: onnx.ModelProto, facts: Facts) -> list[onnx.NodeProto]:
     """Nodes of the main graph that are worth computing in int8: large constant weights, one float32 activation."""
-    if opset_of(model) < _MIN_OPSET:
+    if opset_of(model) < MIN_OPSET:
         return []
     constants = {t.name: t for t in model.graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
     listed = {value.name for value in model.graph.input}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-import onnx
-
 from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError
 from edgetool.choices import Precision, Target
@@ -13,16 +11,15 @@ from edgetool.precision.context import Candidate, Context, Rung
 from edgetool.precision.half_search import search_half
 from edgetool.precision.ranges import RangeProblem
 from edgetool.precision.rungs import int8_candidates, stored_candidate
-from edgetool.precision.weights import WeightStore, tensors_of
+from edgetool.precision.weights import size_of
 
-__all__ = ["MAX_SLOWDOWN", "Climb", "climb", "measure", "size_of", "speed_provider"]
+__all__ = ["MAX_SLOWDOWN", "Climb", "climb", "measure", "speed_provider"]
 
 MAX_SLOWDOWN = 1.1
 """Latency of a result, as a multiple of the original's, above which a rung is not taken on a CPU target."""
 MIN_INT8_GAIN = 1.3
 """How much faster int8 arithmetic has to be; below that, storing is as small and has less drift."""
 _BUDGET_S = 0.25
-_LARGE_BYTES = 32 << 20
 
 
 @dataclass(slots=True)
@@ -54,12 +51,11 @@ def climb(context: Context, precision: Precision) -> Climb:
     return result
 
 
-def measure(context: Context, original: Candidate | None, candidates: list[Candidate]) -> float | None:
+def measure(context: Context, candidates: list[Candidate]) -> float | None:
     """Time candidates beside the original, in turns, and note each one's latency.
 
     Args:
         context: has the original's file and the target.
-        original: not used but for its latency, which is noted when it is given.
         candidates: to time.
 
     Returns:
@@ -68,20 +64,14 @@ def measure(context: Context, original: Candidate | None, candidates: list[Candi
     provider = speed_provider(context.target)
     if provider is None or not candidates:
         return None
-    large = size_of(context.model, context.store) > _LARGE_BYTES
-    groups = [[candidate] for candidate in candidates] if large else [candidates]
-    latency_s = 0.0
-    for group in groups:
-        paths = [context.path, *(candidate.path for candidate in group)]
-        try:
-            timing = context.bench.time(paths, provider, budget_s=_BUDGET_S * len(paths))
-        except ConversionError:
-            return None
-        latency_s = timing.seconds(0)
-        for number, candidate in enumerate(group, start=1):
-            candidate.latency_ratio, candidate.latency_s = timing.ratio(number), timing.seconds(number)
-    if original is not None:
-        original.latency_s, original.latency_ratio = latency_s, 1.0
+    paths = [context.path, *(candidate.path for candidate in candidates)]
+    try:
+        timing = context.bench.time(paths, provider, budget_s=_BUDGET_S * len(paths))
+    except ConversionError:
+        return None
+    latency_s = timing.seconds(0)
+    for number, candidate in enumerate(candidates, start=1):
+        candidate.latency_ratio, candidate.latency_s = timing.ratio(number), timing.seconds(number)
     return latency_s
 
 
@@ -92,15 +82,6 @@ def speed_provider(target: Target) -> str | None:
     if target is Target.OPENVINO and "openvino" in {provider.name for provider in available_providers()}:
         return "openvino"
     return None
-
-
-def size_of(model: onnx.ModelProto, store: WeightStore) -> int:
-    """Bytes of the self-contained file, without making it."""
-    total = int(model.ByteSize())
-    for tensor in tensors_of(model):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            total += store.values(tensor).nbytes
-    return total
 
 
 def _computed_float16(context: Context, result: Climb) -> Candidate | None:
@@ -118,7 +99,7 @@ def _computed_int8(context: Context, result: Climb) -> Candidate | None:
         return None
     if not measures_speed(context.target):
         return candidates[-1]
-    if measure(context, None, candidates) is None:
+    if measure(context, candidates) is None:
         result.rungs.append(Rung("converted", f"cannot be timed: provider {context.target.value} is not here"))
         return None
     best = min(candidates, key=lambda candidate: candidate.latency_ratio or 1.0)
@@ -152,7 +133,7 @@ def _stored(context: Context, result: Climb, *, int8: bool) -> Candidate | None:
 def _why_slow(context: Context, candidate: Candidate) -> str:
     """Empty unless a candidate is slower than the original, twice in a row."""
     for _ in range(2):
-        measure(context, None, [candidate])
+        measure(context, [candidate])
         if candidate.latency_ratio is None or candidate.latency_ratio <= MAX_SLOWDOWN:
             return ""
     return f"takes {candidate.latency_ratio:.2f} times as long as the original, at most {MAX_SLOWDOWN} is allowed"

@@ -49,23 +49,26 @@ def half_slots(
     Returns:
         Positions of inputs and outputs; None when the operator has no float16 form.
     """
-    if not is_onnx(node.domain) or node.op_type in HALF_IS_UNSAFE:
-        return None
-    if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
-        return None
-    try:
-        schema = onnx.defs.get_schema(node.op_type, opset, "")
-    except onnx.defs.SchemaError:
+    schema = _schema_of(node, opset)
+    if schema is None:
         return None
     both = {"tensor(float)", "tensor(float16)"}
     free = {c.type_param_str for c in schema.type_constraints if both <= set(c.allowed_type_strs)}
     bound: set[str] = set()
+    unknown: set[str] = set()
     inputs: set[int] = set()
     for position, name in enumerate(node.input):
         kind = schema.inputs[min(position, len(schema.inputs) - 1)].type_str
-        if name and kind in free and is_float32(name):
+        if not name or kind not in free:
+            continue
+        if is_float32(name):
             inputs.add(position)
             bound.add(kind)
+        else:
+            unknown.add(kind)
+    # One input of a type is known to be float32 and another one is not: a type that inference does not see.
+    if bound & unknown:
+        return None
     outputs: set[int] = set()
     for position, name in enumerate(node.output):
         kind = schema.outputs[min(position, len(schema.outputs) - 1)].type_str
@@ -76,3 +79,23 @@ def half_slots(
             return None
         outputs.add(position)
     return (frozenset(inputs), frozenset(outputs)) if inputs else None
+
+
+def _schema_of(node: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema | None:
+    """The schema of an operator that may become float16 at all."""
+    has_graphs = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
+    if not is_onnx(node.domain) or node.op_type in HALF_IS_UNSAFE or has_graphs:
+        return None
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+    return None if _has_containers(schema) else schema
+
+
+def _has_containers(schema: onnx.defs.OpSchema) -> bool:
+    """Whether sequences, optionals or maps go in or out, whose element type other nodes rely on."""
+    return any(
+        not any(kind.startswith("tensor(") for kind in constraint.allowed_type_strs)
+        for constraint in schema.type_constraints
+    )

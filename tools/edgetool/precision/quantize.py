@@ -18,13 +18,13 @@ from edgetool.onnx_file import load_model, size_on_disk, stored_precision, write
 from edgetool.precision.context import Candidate, Context, match_nodes
 from edgetool.precision.facts import gather_facts
 from edgetool.precision.halfio import retype_io
-from edgetool.precision.ladder import Climb, climb, measure, size_of
+from edgetool.precision.ladder import Climb, climb, measure
 from edgetool.precision.metadata import strip_metadata
 from edgetool.precision.prune import compressed_size, prune_weights
 from edgetool.precision.repairs import repair
 from edgetool.precision.report import Choice, Pruned, QuantizeReport, Verdict
 from edgetool.precision.verify import Limits, Verification, Verifier, state_pairs
-from edgetool.precision.weights import WeightStore, load_light, whole_model
+from edgetool.precision.weights import WeightStore, load_light, size_of, whole_model
 from edgetool.runner import Sample
 from edgetool.samples import SampleSet, generate_samples, read_samples
 from edgetool.workbench import TensorRange, Workbench
@@ -36,6 +36,7 @@ DEFAULT_MAX_DRIFT = 0.02
 """Largest difference of a float output, as a share of its peak; as much for other outputs, as a share of values."""
 INT8_MAX_DRIFT = 0.1
 """The same for int8, of float outputs."""
+_LARGE_BYTES = 48 << 20
 
 
 @dataclass(slots=True)
@@ -141,10 +142,16 @@ def _prepare(
     repaired.CopyFrom(stripped)
     repaired, repairs = repair(repaired, store, fed=fed)
     start = store.save(original, "original.onnx")
+    states, large = state_pairs(original), size_before > _LARGE_BYTES
     try:
-        verifier = Verifier(bench, start, limits, threshold=threshold, states=state_pairs(original))
+        verifier = Verifier(bench, start, limits, threshold=threshold, states=states, large=large)
     except ConversionError as exc:
-        raise ConversionError(f"{path}: the model itself does not run: {exc}") from exc
+        try:
+            start = store.save(repaired, "repaired.onnx")
+            verifier = Verifier(bench, start, limits, threshold=threshold, states=states, large=large)
+        except ConversionError:
+            raise ConversionError(f"{path}: the model itself does not run: {exc}") from exc
+        repairs.append(f"only the repaired model runs: {str(exc)[:200]}")
     context = Context(
         model=repaired,
         path=start,
@@ -212,7 +219,7 @@ def _choose(work: _Work, tried: dict[Precision, Climb], precision: Precision) ->
     found = [climbed.candidate for climbed in tried.values() if climbed.candidate is not None]
     if precision is not Precision.AUTO:
         return (found[0] if found else None), []
-    latency_s = measure(work.context, None, found)
+    latency_s = measure(work.context, found)
     own = size_of(work.stripped, work.context.store)
     # Half the size counts as much as half the time; a form that is both a little smaller and slower is not worth it.
     weights = [own, *((candidate.latency_ratio or 1.0) * candidate.size_bytes for candidate in found)]
@@ -247,6 +254,8 @@ def _write(
     if chosen is None:
         content, verification, reason = _kept(work, tried, choices)
     else:
+        # The whole file in memory, and a child that still holds a model, would be too much for a large one.
+        work.context.bench.close()
         content, verification, reason = (
             whole_model(chosen.model, work.context.store),
             chosen.verification,
@@ -299,7 +308,9 @@ def _kept(work: _Work, tried: dict[Precision, Climb], choices: list[Choice]) -> 
         raise ConversionError(f"{work.source}: no form with float16 inputs and outputs: {reason}; nothing was written")
     if work.pruned is None and not work.metadata_bytes:
         same = Verification("", compare_answers(work.context.verifier.expected, work.context.verifier.expected))
-        return whole_model(work.original, store), same, reason
+        # The very bytes that came in, unless they are in several files.
+        alone = work.size_before == work.source.stat().st_size
+        return work.source.read_bytes() if alone else whole_model(work.original, store), same, reason
     model = work.context.model if work.pruned is not None else work.stripped
     verification = work.context.verifier.check(store.save(model, "kept.onnx"), everywhere=work.pruned is not None)
     if not verification.is_right:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import onnx
+from onnx import version_converter
 
 from edgetool.choices import Target
 from edgetool.onnx_file import graphs_of, nodes_of
 from edgetool.precision.context import Candidate, Context
 from edgetool.precision.facts import note_ranks
-from edgetool.precision.integer import Activations, Scheme, activations_for, convert_to_int8, heavy_nodes
+from edgetool.precision.integer import MIN_OPSET, Activations, Scheme, activations_for, convert_to_int8, heavy_nodes
+from edgetool.precision.repairs import opset_of, repair
 from edgetool.precision.storage import StorageReport, store_weights
 from edgetool.precision.verify import Verification
 
 __all__ = ["int8_candidates", "stored_candidate"]
 
-_MAX_PROBES = 24
+_PROBES = ((4 << 20, 24), (32 << 20, 12), (1 << 62, 6))
+"""Parts that are tried alone, by the size of the model: each is a load and a run. A count, because a time limit would
+give other bytes on another day."""
 _BUDGETS = (0.7, 0.35, 0.15)
 """Shares of the drift allowed that the chosen parts may use up together, tried in this order."""
 
@@ -30,9 +35,10 @@ def int8_candidates(context: Context) -> tuple[list[Candidate], list[str]]:
     """
     reasons: list[str] = []
     found: list[Candidate] = []
+    context = _with_recent_opset(context, reasons)
     heavy = [node for node in heavy_nodes(context.model, context.facts) if node.name not in context.keep]
     if not heavy:
-        return [], ["no matrix product or convolution with large constant weights"]
+        return [], [*reasons, "no matrix product or convolution with large constant weights"]
     activations = activations_for(context.target)
     for scheme in _schemes(context, reasons):
         names = [n.name for n in heavy if _is_possible(n, scheme, context)]
@@ -80,6 +86,20 @@ def stored_candidate(context: Context, *, int8: bool) -> tuple[Candidate | None,
     return None, problem
 
 
+def _with_recent_opset(context: Context, reasons: list[str]) -> Context:
+    """The same with a model of an opset that can quantize by channel, where it is older and can be raised."""
+    if opset_of(context.model) >= MIN_OPSET:
+        return context
+    try:
+        raised = version_converter.convert_version(context.model, MIN_OPSET)
+    # The converter's errors have no common base, and its old adapters fail on what they do not know.
+    except Exception as exc:  # noqa: BLE001
+        reasons.append(f"opset {opset_of(context.model)} cannot be raised to {MIN_OPSET}: {str(exc)[:120]}")
+        return context
+    raised, _ = repair(raised, context.store, fed={value.name for value in context.model.graph.input})
+    return replace(context, model=raised)
+
+
 def _schemes(context: Context, reasons: list[str]) -> Sequence[Scheme]:
     schemes = [Scheme.DYNAMIC] if context.target is Target.CPU else []
     if context.calibrated:
@@ -106,7 +126,7 @@ def _settle_int8(
     problem = candidate.verification.problem
     drifts = {
         name: _compute(context, scheme, activations, [name], {}, everywhere=False).verification
-        for name in names[:_MAX_PROBES]
+        for name in names[: _max_probes(context)]
     }
     alone = {name: found.worst if found.drifts else float("inf") for name, found in drifts.items()}
     for budget in _BUDGETS:
@@ -181,17 +201,21 @@ def _store(
 def _probe_tensors(context: Context, report: StorageReport, *, int8: bool, keep: dict[str, str]) -> dict[str, float]:
     """How far the outputs move when one tensor alone is stored in the smallest type."""
     tried = report.int8 if int8 else report.stored
-    everything = {tensor.name for graph in graphs_of(context.model.graph) for tensor in graph.initializer}
     drifts: dict[str, float] = {}
-    for name in tried:
-        if len(drifts) >= _MAX_PROBES:
+    sizes = {t.name: int(np.prod(t.dims)) for graph in graphs_of(context.model.graph) for t in graph.initializer}
+    for name in sorted(tried, key=lambda key: -sizes[key]):
+        if len(drifts) >= _max_probes(context):
             drifts[name] = float("inf")
             continue
-        others = dict.fromkeys(everything - {name}, "is tried alone")
+        others = dict.fromkeys(set(sizes) - {name}, "is tried alone")
         candidate, _ = _store(context, int8=int8, keep={**keep, **others}, everywhere=False)
         found = candidate.verification
         drifts[name] = found.worst if found.drifts else float("inf")
     return drifts
+
+
+def _max_probes(context: Context) -> int:
+    return next(count for limit, count in _PROBES if context.size_bytes < limit)
 
 
 def _within(drifts: dict[str, float], budget: float) -> set[str]:

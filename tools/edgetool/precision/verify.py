@@ -91,6 +91,7 @@ class Verifier:
         limits: how far outputs may move.
         threshold: of the model's score, for counting verdicts; None when there is none.
         states: state inputs and the outputs that belong to them; such a model runs as a sequence too.
+        large: leave folding constants to the provider, which takes half the memory that the runtime needs for it.
 
     Raises:
         ConversionError: the original does not run on the CPU provider.
@@ -104,9 +105,10 @@ class Verifier:
         *,
         threshold: float | None = None,
         states: Sequence[tuple[str, str]] = (),
+        large: bool = False,
     ) -> None:
         self._bench, self._original, self.limits = bench, original, limits
-        self._threshold, self._states = threshold, list(states)
+        self._threshold, self._states, self._large = threshold, list(states), large
         self.expected: list[Sample] = bench.run(original)
         self._sequence = self._run_sequence(original, "cpu") if states else []
         self._others = [provider.name for provider in available_providers() if provider.name != "cpu"]
@@ -149,7 +151,8 @@ class Verifier:
         if self._usable[provider]:
             return ProviderCheck(provider, checked=False, drift=None, note=self._usable[provider])
         try:
-            drifts = compare_answers(self.expected, self._bench.run(candidate, provider))
+            answers = self._bench.run(candidate, provider, optimized=not self._large)
+            drifts = compare_answers(self.expected, answers)
             problem = self.limits.problem(drifts) or self._sequence_problem(candidate, provider)
         except ConversionError as exc:
             return ProviderCheck(provider, checked=True, drift=None, note=str(exc))
@@ -157,7 +160,8 @@ class Verifier:
 
     def _why_unusable(self, provider: str) -> str:
         try:
-            problem = self.limits.problem(compare_answers(self.expected, self._bench.run(self._original, provider)))
+            answers = self._bench.run(self._original, provider, optimized=not self._large)
+            problem = self.limits.problem(compare_answers(self.expected, answers))
         except ConversionError as exc:
             return f"the original does not run there: {str(exc)[:160]}"
         return f"the original is wrong there: {problem}" if problem else ""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError
 from edgetool.onnx_file import graphs_of
 
-__all__ = ["WeightStore", "load_light", "tensors_of", "whole_model"]
+__all__ = ["WeightStore", "load_light", "size_of", "tensors_of", "whole_model"]
 
 _LARGE_BYTES = 128 << 10
 _ALIGNMENT = 4096
@@ -34,6 +34,7 @@ class WeightStore:
         self.folder = folder
         self._path = folder / _FILE
         self._end = 0
+        self._saved = 0
 
     def values(self, tensor: onnx.TensorProto) -> NDArray[Any]:
         """The tensor's values; read-only."""
@@ -63,8 +64,12 @@ class WeightStore:
         return tensor
 
     def save(self, model: onnx.ModelProto, name: str) -> Path:
-        """Write a model that refers to the store, for a child process to run."""
-        path = self.folder / name
+        """Write a model that refers to the store, for a child process to run.
+
+        Every call gives a path of its own, because the child keeps what it has open by path.
+        """
+        self._saved += 1
+        path = self.folder / f"{self._saved}-{name}"
         path.write_bytes(model.SerializeToString(deterministic=True))
         return path
 
@@ -107,6 +112,15 @@ def load_light(path: Path, model: onnx.ModelProto, store: WeightStore) -> onnx.M
     light = onnx.ModelProto()
     light.CopyFrom(model)
     return light
+
+
+def size_of(model: onnx.ModelProto, store: WeightStore) -> int:
+    """Bytes of the self-contained file, without making it."""
+    total = int(model.ByteSize())
+    for tensor in tensors_of(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            total += store.values(tensor).nbytes
+    return total
 
 
 def whole_model(model: onnx.ModelProto, store: WeightStore) -> bytes:

@@ -38,7 +38,7 @@ check: $(STAMP)
 
 test: check
 	@tools/ensure_mosquitto.sh
-	$(BIN)/pytest tests/unit tests/contract
+	$(BIN)/pytest tests/unit tests/contract tests/integration
 
 # Resolved without naming an index, so that the files hold only names, versions and hashes.
 LOCK := pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line

@@ -69,13 +69,12 @@ def main() -> int:
         convert(*options.convert)
         return 0
     results: list[Result] = []
-    with tempfile.TemporaryDirectory(prefix="converters-") as name:
-        # Ctrl-C ends with the table of the models that are through.
-        with contextlib.suppress(KeyboardInterrupt):
-            for model, data in collect(options.zoo, Path(name)):
-                latest = [judge(converter, model, data, Path(name)) for converter in (*FLOAT16, *INT8)]
-                results += latest
-                print(f"{model.stem}: " + " ".join(f"{r.converter}={r.outcome}" for r in latest), flush=True)
+    # Ctrl-C ends with the table of the models that are through.
+    with tempfile.TemporaryDirectory(prefix="converters-") as name, contextlib.suppress(KeyboardInterrupt):
+        for model, data in collect(options.zoo, Path(name)):
+            latest = [judge(converter, model, data, Path(name)) for converter in (*FLOAT16, *INT8)]
+            results += latest
+            print(f"{model.stem}: " + " ".join(f"{r.converter}={r.outcome}" for r in latest), flush=True)
     table = tabulate(results)
     print(table)
     if options.json:

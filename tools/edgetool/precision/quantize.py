@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -39,11 +39,28 @@ INT8_MAX_DRIFT = 0.1
 _LARGE_BYTES = 48 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The arguments of one call of `quantize`."""
+
+    model: Path
+    output: Path
+    precision: Precision
+    target: Target
+    data: Path | None
+    limits: Limits
+    keep: tuple[str, ...]
+    io: Io
+    input_range: tuple[float, float] | None
+    synthetic: bool
+    threshold: float | None
+
+
 @dataclass(slots=True)
 class _Work:
     """What one call of `quantize` goes through."""
 
-    source: Path
+    asked: _Asked
     original: onnx.ModelProto
     """As it was read, with its large constants in the store."""
     stripped: onnx.ModelProto
@@ -98,14 +115,26 @@ def quantize(
         raise UsageError(f"{output}: is the model itself, which is never overwritten; give another -o")
     if prune is not None and not 0 < prune < 1:
         raise UsageError(f"--prune {prune:g}: expected a share above 0 and below 1")
-    limits = _limits(precision, max_drift)
+    asked = _Asked(
+        model,
+        output,
+        precision,
+        target,
+        data,
+        _limits(precision, max_drift),
+        tuple(keep),
+        io,
+        input_range,
+        synthetic,
+        threshold,
+    )
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
-        work = _prepare(model, Path(name), bench, limits, data, input_range, keep, target, io, threshold, synthetic)
+        work = _prepare(asked, Path(name), bench)
         if prune is not None:
             work = _prune(work, prune)
         tried = _try(work, precision)
         chosen, choices = _choose(work, tried, precision)
-        return _write(work, output, precision, limits, tried, chosen, choices, started)
+        return _write(work, tried, chosen, choices, started)
 
 
 def _limits(precision: Precision, max_drift: float | None) -> Limits:
@@ -114,44 +143,23 @@ def _limits(precision: Precision, max_drift: float | None) -> Limits:
     return Limits(INT8_MAX_DRIFT if precision is Precision.INT8 else DEFAULT_MAX_DRIFT, DEFAULT_MAX_DRIFT)
 
 
-def _prepare(
-    path: Path,
-    folder: Path,
-    bench: Workbench,
-    limits: Limits,
-    data: Path | None,
-    input_range: tuple[float, float] | None,
-    keep: Sequence[str],
-    target: Target,
-    io: Io,
-    threshold: float | None,
-    synthetic: bool,
-) -> _Work:
+def _prepare(asked: _Asked, folder: Path, bench: Workbench) -> _Work:
     store = WeightStore(folder)
-    loaded = load_model(path, external=False)
-    size_before = size_on_disk(path, loaded)
-    original = load_light(path, loaded, store)
+    loaded = load_model(asked.model, external=False)
+    size_before = size_on_disk(asked.model, loaded)
+    original = load_light(asked.model, loaded, store)
     del loaded
-    samples = generate_samples(original, input_range) if data is None else read_samples(original, data)
+    samples = (
+        generate_samples(original, asked.input_range) if asked.data is None else read_samples(original, asked.data)
+    )
     bench.use_samples(samples.samples)
     stripped = onnx.ModelProto()
     stripped.CopyFrom(original)
     metadata_bytes = strip_metadata(stripped)
-    fed = {name for sample in samples.samples for name in sample}
     repaired = onnx.ModelProto()
     repaired.CopyFrom(stripped)
-    repaired, repairs = repair(repaired, store, fed=fed)
-    start = store.save(original, "original.onnx")
-    states, large = state_pairs(original), size_before > _LARGE_BYTES
-    try:
-        verifier = Verifier(bench, start, limits, threshold=threshold, states=states, large=large)
-    except ConversionError as exc:
-        try:
-            start = store.save(repaired, "repaired.onnx")
-            verifier = Verifier(bench, start, limits, threshold=threshold, states=states, large=large)
-        except ConversionError:
-            raise ConversionError(f"{path}: the model itself does not run: {exc}") from exc
-        repairs.append(f"only the repaired model runs: {str(exc)[:200]}")
+    repaired, repairs = repair(repaired, store, fed={name for sample in samples.samples for name in sample})
+    start, verifier = _baseline(asked, bench, store, original, repaired, repairs, large=size_before > _LARGE_BYTES)
     context = Context(
         model=repaired,
         path=start,
@@ -160,12 +168,39 @@ def _prepare(
         store=store,
         bench=bench,
         verifier=verifier,
-        target=target,
-        io=io,
-        keep=match_nodes(repaired, keep),
-        calibrated=not samples.synthetic or synthetic,
+        target=asked.target,
+        io=asked.io,
+        keep=match_nodes(repaired, asked.keep),
+        calibrated=not samples.synthetic or asked.synthetic,
     )
-    return _Work(path, original, stripped, metadata_bytes, size_before, samples, context, repairs)
+    return _Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs)
+
+
+def _baseline(
+    asked: _Asked,
+    bench: Workbench,
+    store: WeightStore,
+    original: onnx.ModelProto,
+    repaired: onnx.ModelProto,
+    repairs: list[str],
+    *,
+    large: bool,
+) -> tuple[Path, Verifier]:
+    """What candidates are held against: the original, or its repaired form where only that runs."""
+    make = partial(
+        Verifier, bench, limits=asked.limits, threshold=asked.threshold, states=state_pairs(original), large=large
+    )
+    start = store.save(original, "original.onnx")
+    try:
+        return start, make(start)
+    except ConversionError as exc:
+        second = store.save(repaired, "repaired.onnx")
+        try:
+            verifier = make(second)
+        except ConversionError:
+            raise ConversionError(f"{asked.model}: the model itself does not run: {exc}") from exc
+        repairs.append(f"only the repaired model runs: {str(exc)[:200]}")
+        return second, verifier
 
 
 def _sampled_ranges(samples: Sequence[Sample]) -> dict[str, TensorRange]:
@@ -185,8 +220,8 @@ def _prune(work: _Work, share: float) -> _Work:
     found = work.context.verifier.check(store.save(work.context.model, "pruned.onnx"))
     if not found.is_right:
         raise AccuracyError(
-            f"{work.source}: with {share:g} of the weights at zero, {found.problem}; nothing was written. Prune less, "
-            "or allow more with --max-drift"
+            f"{work.asked.model}: with {share:g} of the weights at zero, {found.problem}; nothing was written. "
+            "Prune less, or allow more with --max-drift"
         )
     return work
 
@@ -210,8 +245,8 @@ def _retype(work: _Work, candidate: Candidate) -> None:
         candidate.verification = work.context.verifier.check(candidate.path)
     if not candidate.verification.is_right:
         raise ConversionError(
-            f"{work.source}: with float16 inputs and outputs {candidate.verification.problem}; nothing was written. "
-            "Leave --io at float32"
+            f"{work.asked.model}: with float16 inputs and outputs {candidate.verification.problem}; nothing was "
+            "written. Leave --io at float32"
         )
 
 
@@ -242,17 +277,14 @@ def _choose(work: _Work, tried: dict[Precision, Climb], precision: Precision) ->
 
 def _write(
     work: _Work,
-    output: Path,
-    precision: Precision,
-    limits: Limits,
     tried: dict[Precision, Climb],
     chosen: Candidate | None,
     choices: list[Choice],
     started: float,
 ) -> QuantizeReport:
-    rungs = [rung for climbed in tried.values() for rung in climbed.rungs]
     if chosen is None:
         content, verification, reason = _kept(work, tried, choices)
+        weights = stored_precision(work.original)
     else:
         # The whole file in memory, and a child that still holds a model, would be too much for a large one.
         work.context.bench.close()
@@ -261,39 +293,57 @@ def _write(
             chosen.verification,
             chosen.reason,
         )
-    final = onnx.load_from_string(content) if chosen is None else chosen.model
-    write_atomically(output, content)
+        weights = stored_precision(chosen.model)
+    write_atomically(work.asked.output, content)
+    report = _report(work, tried, verification, reason=reason, weights=weights, size_after=len(content))
+    report = replace(report, choices=choices, seconds=time.monotonic() - started)
+    if chosen is None:
+        return report
+    return replace(
+        report,
+        verdict=Verdict(chosen.rung),
+        stored_tensors=chosen.stored_tensors,
+        kept_tensors=chosen.kept_tensors,
+        kept_nodes=chosen.kept_nodes,
+        small_weight_bytes=chosen.half_bytes,
+        arithmetic=chosen.arithmetic,
+        latency_ratio=chosen.latency_ratio,
+        latency_s=chosen.latency_s,
+    )
+
+
+def _report(
+    work: _Work,
+    tried: dict[Precision, Climb],
+    verification: Verification,
+    *,
+    reason: str,
+    weights: str,
+    size_after: int,
+) -> QuantizeReport:
+    """The report of a model that was kept."""
     return QuantizeReport(
-        model=work.source,
-        output=output,
-        precision=precision,
-        target=work.context.target,
-        io=work.context.io,
-        verdict=Verdict.KEPT if chosen is None else Verdict(chosen.rung),
+        model=work.asked.model,
+        output=work.asked.output,
+        precision=work.asked.precision,
+        target=work.asked.target,
+        io=work.asked.io,
+        verdict=Verdict.KEPT,
         reason=reason,
-        weights=stored_precision(final),
+        weights=weights,
         size_before=work.size_before,
-        size_after=len(content),
+        size_after=size_after,
         metadata_bytes=work.metadata_bytes,
-        stored_tensors=0 if chosen is None else chosen.stored_tensors,
-        kept_tensors={} if chosen is None else chosen.kept_tensors,
-        kept_nodes={} if chosen is None else chosen.kept_nodes,
-        small_weight_bytes=0 if chosen is None else chosen.half_bytes,
-        rungs=rungs,
+        rungs=[rung for climbed in tried.values() for rung in climbed.rungs],
         range_problems=[problem for climbed in tried.values() for problem in climbed.problems],
         repairs=work.repairs,
-        arithmetic={} if chosen is None else chosen.arithmetic,
-        latency_ratio=None if chosen is None else chosen.latency_ratio,
-        latency_s=None if chosen is None else chosen.latency_s,
         data=work.samples.origin,
         synthetic=work.samples.synthetic,
-        max_drift=limits.drift,
+        max_drift=work.asked.limits.drift,
         outputs=verification.drifts,
         scores=verification.scores,
         providers=verification.providers,
-        choices=choices,
         pruned=work.pruned,
-        seconds=time.monotonic() - started,
     )
 
 
@@ -305,12 +355,14 @@ def _kept(work: _Work, tried: dict[Precision, Climb], choices: list[Choice]) -> 
     else:
         reason = next((climbed.reason for climbed in tried.values() if climbed.reason), "nothing would become smaller")
     if work.context.io is Io.FLOAT16:
-        raise ConversionError(f"{work.source}: no form with float16 inputs and outputs: {reason}; nothing was written")
+        raise ConversionError(
+            f"{work.asked.model}: no form with float16 inputs and outputs: {reason}; nothing was written"
+        )
     if work.pruned is None and not work.metadata_bytes:
         same = Verification("", compare_answers(work.context.verifier.expected, work.context.verifier.expected))
         # The very bytes that came in, unless they are in several files.
-        alone = work.size_before == work.source.stat().st_size
-        return work.source.read_bytes() if alone else whole_model(work.original, store), same, reason
+        alone = work.size_before == work.asked.model.stat().st_size
+        return work.asked.model.read_bytes() if alone else whole_model(work.original, store), same, reason
     model = work.context.model if work.pruned is not None else work.stripped
     verification = work.context.verifier.check(store.save(model, "kept.onnx"), everywhere=work.pruned is not None)
     if not verification.is_right:

@@ -94,21 +94,10 @@ class QuantizeReport:
     size_after: int
     metadata_bytes: int
     """Left behind by the training framework, and stripped."""
-    stored_tensors: int
-    kept_tensors: dict[str, str]
-    """Large float32 tensors that stay float32, with the reason."""
-    kept_nodes: dict[str, str]
-    """Nodes that stay float32 and would not have to, with the reason."""
-    small_weight_bytes: int
-    """Bytes of float32 weights that feed float16 or int8 operators now."""
     rungs: list[Rung]
     """Steps of the ladder that were not taken."""
     range_problems: list[RangeProblem]
     repairs: list[str]
-    arithmetic: dict[str, Any]
-    latency_ratio: float | None
-    """To the original's; None when it was not measured."""
-    latency_s: float | None
     data: str
     synthetic: bool
     """The comparison, and a calibration, ran on made-up inputs."""
@@ -116,8 +105,19 @@ class QuantizeReport:
     outputs: list[OutputDrift]
     scores: list[ScoreAgreement]
     providers: list[ProviderCheck]
-    choices: list[Choice] = field(default_factory=list)
     pruned: Pruned | None = None
+    stored_tensors: int = 0
+    kept_tensors: dict[str, str] = field(default_factory=dict)
+    """Large float32 tensors that stay float32, with the reason."""
+    kept_nodes: dict[str, str] = field(default_factory=dict)
+    """Nodes that stay float32 and would not have to, with the reason."""
+    small_weight_bytes: int = 0
+    """Bytes of float32 weights that feed float16 or int8 operators now."""
+    arithmetic: dict[str, Any] = field(default_factory=dict)
+    latency_ratio: float | None = None
+    """To the original's; None when it was not measured."""
+    latency_s: float | None = None
+    choices: list[Choice] = field(default_factory=list)
     seconds: float = 0.0
 
     def describe(self) -> dict[str, Any]:

@@ -72,12 +72,12 @@ def half_slots(
     outputs: set[int] = set()
     for position, name in enumerate(node.output):
         kind = schema.outputs[min(position, len(schema.outputs) - 1)].type_str
-        if not name or not is_float32(name):
-            continue
-        # An output whose type no input decides is decided by an attribute, or is float32 whatever comes in.
-        if kind not in bound:
+        # An output of the same type as an input is float32 too, even where inference has not seen it.
+        if name and kind in bound:
+            outputs.add(position)
+        # Another one is decided by an attribute, or is float32 whatever comes in.
+        elif name and is_float32(name):
             return None
-        outputs.add(position)
     return (frozenset(inputs), frozenset(outputs)) if inputs else None
 
 

@@ -14,7 +14,7 @@ from edgetool.onnx_file import graphs_of, nodes_of
 from edgetool.precision.context import Candidate, Context
 from edgetool.precision.facts import note_ranks
 from edgetool.precision.integer import MIN_OPSET, Activations, Scheme, activations_for, convert_to_int8, heavy_nodes
-from edgetool.precision.repairs import opset_of, repair
+from edgetool.precision.repairs import is_onnx, opset_of, repair
 from edgetool.precision.storage import StorageReport, store_weights
 from edgetool.precision.verify import Verification
 
@@ -23,6 +23,7 @@ __all__ = ["int8_candidates", "stored_candidate"]
 _PROBES = ((4 << 20, 24), (32 << 20, 12), (1 << 62, 6))
 """Parts that are tried alone, by the size of the model: each is a load and a run. A count, because a time limit would
 give other bytes on another day."""
+_MANY_VALUES = 64
 _BUDGETS = (0.7, 0.35, 0.15)
 """Shares of the drift allowed that the chosen parts may use up together, tried in this order."""
 
@@ -214,6 +215,10 @@ def _probe_tensors(context: Context, report: StorageReport, *, int8: bool, keep:
     return drifts
 
 
+def _attribute_values(node: onnx.NodeProto) -> int:
+    return sum(len(attribute.floats) for attribute in node.attribute)
+
+
 def _max_probes(context: Context) -> int:
     return next(count for limit, count in _PROBES if context.size_bytes < limit)
 
@@ -244,6 +249,9 @@ def _why_nothing(model: onnx.ModelProto, report: StorageReport) -> str:
     trees = [node.op_type for node in nodes_of(model.graph) if node.op_type.startswith("TreeEnsemble")]
     if trees:
         return f"a tree ensemble ({trees[0]}) has no float16 or int8 form"
+    inside = [n for n in nodes_of(model.graph) if not is_onnx(n.domain) and _attribute_values(n) >= _MANY_VALUES]
+    if inside:
+        return f"{inside[0].op_type} ({inside[0].domain}) keeps its weights in attributes, which have no smaller form"
     if any(t.data_type == onnx.TensorProto.INT8 for graph in graphs_of(model.graph) for t in graph.initializer):
         return "the weights are int8 already"
     if any(t.data_type == onnx.TensorProto.FLOAT16 for graph in graphs_of(model.graph) for t in graph.initializer):

@@ -20,7 +20,7 @@ MAX_SLOWDOWN = 1.1
 MIN_INT8_GAIN = 1.3
 """How much faster int8 arithmetic has to be; below that, storing is as small and has less drift."""
 _CLEARLY_FASTER = 0.8
-_BUDGET_S = 0.25
+_BUDGET_S = 0.15
 
 
 @dataclass(slots=True)

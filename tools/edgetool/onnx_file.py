@@ -11,17 +11,21 @@ import onnx
 
 from edge_agent.errors import ConversionError
 
-__all__ = ["graphs_of", "load_model", "nodes_of", "stored_precision", "write_atomically"]
+__all__ = ["graphs_of", "load_model", "nodes_of", "size_on_disk", "stored_precision", "write_atomically"]
 
 
-def load_model(path: Path) -> onnx.ModelProto:
+def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
     """Read a model.
+
+    Args:
+        path: the file.
+        external: read its external data too.
 
     Raises:
         ConversionError: it is missing, or no ONNX model.
     """
     try:
-        model = onnx.load(path)
+        model = onnx.load(path, load_external_data=external)
     except FileNotFoundError as exc:
         raise ConversionError(f"{path}: no such file ({exc.filename or exc})") from exc
     # A damaged protobuf raises DecodeError, which has no import path that stays between versions.
@@ -30,6 +34,24 @@ def load_model(path: Path) -> onnx.ModelProto:
     if not model.graph.output:
         raise ConversionError(f"{path}: is not an ONNX model (it has no graph outputs)")
     return model
+
+
+def size_on_disk(path: Path, model: onnx.ModelProto) -> int:
+    """Bytes of a model's file and of the files that it keeps constants in.
+
+    Args:
+        path: the file.
+        model: as it was read, without external data.
+    """
+    beside = {
+        entry.value
+        for graph in graphs_of(model.graph)
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    files = [path, *(path.parent / name for name in sorted(beside))]
+    return sum(file.stat().st_size for file in files if file.exists())
 
 
 def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.errors import ConversionError
 
-__all__ = ["Sample", "load_samples", "run_model", "save_samples"]
+__all__ = ["Sample", "flatten", "load_samples", "run_model", "save_samples"]
 
 Sample = dict[str, NDArray[Any]]
 """One array for each input, or for each output, of a model."""
@@ -73,14 +73,14 @@ def load_samples(path: Path) -> list[Sample]:
     return [samples[number] for number in sorted(samples)]
 
 
-def _flatten(name: str, value: Any) -> Sample:
+def flatten(name: str, value: Any) -> Sample:
     """An output as plain arrays."""
     if isinstance(value, Mapping):
         return {f"{name}|keys": np.array(list(value)), f"{name}|values": np.array(list(value.values()))}
     if isinstance(value, list):
         flat: Sample = {}
         for number, item in enumerate(value):
-            flat.update(_flatten(f"{name}|{number}", item))
+            flat.update(flatten(f"{name}|{number}", item))
         return flat
     array = np.asarray(value)
     return {name: array.astype(str) if array.dtype == object else array}
@@ -100,7 +100,7 @@ def _main(arguments: list[str]) -> None:
             values = session.run(names, sample)
             flat: Sample = {}
             for name, value in zip(names, values, strict=True):
-                flat.update(_flatten(name, value))
+                flat.update(flatten(name, value))
             answers.append(flat)
     # The runtime's errors have no common base; this is the outer edge of the child, and the parent prints the line.
     except Exception as exc:  # noqa: BLE001

@@ -16,7 +16,7 @@ from edge_agent.errors import DataError
 from edgetool.data import read_sensor_data
 from edgetool.runner import Sample, load_samples
 
-__all__ = ["ModelInput", "SampleSet", "generate_samples", "model_inputs", "read_samples"]
+__all__ = ["ModelInput", "SampleSet", "generate_samples", "make_batch", "model_inputs", "read_samples"]
 
 _MADE_UP = 8
 _MADE_UP_ROWS = 16
@@ -80,6 +80,24 @@ def generate_samples(model: onnx.ModelProto, value_range: tuple[float, float] | 
     samples = [{item.name: _make_up(item, rng, value_range) for item in inputs} for _ in range(_MADE_UP)]
     shown = "standard normal values" if value_range is None else f"values from {value_range[0]:g} to {value_range[1]:g}"
     return SampleSet(samples, f"made up: {shown}; give --data for a check on real readings", synthetic=True)
+
+
+def make_batch(model: onnx.ModelProto, rows: int) -> Sample | None:
+    """A made-up sample of so many rows; None when the model fixes another number.
+
+    Args:
+        model: any model with tensor inputs.
+        rows: size of the first axis of every input.
+    """
+    rng = np.random.default_rng(0)
+    batch: Sample = {}
+    for item in model_inputs(model):
+        shape = item.shape if item.shape is not None else (None, _UNKNOWN_SIZE)
+        if shape and shape[0] not in (None, rows):
+            return None
+        free = ModelInput(item.name, item.dtype, (rows, *shape[1:]) if shape else shape)
+        batch[item.name] = _make_up(free, rng, None)
+    return batch
 
 
 def read_samples(model: onnx.ModelProto, path: Path) -> SampleSet:

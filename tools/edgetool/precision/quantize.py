@@ -1,77 +1,75 @@
-"""`edgetool quantize`: a smaller model that was compared with its original, or the reason why there is none."""
+"""`edgetool quantize`: a smaller model that was compared with its original, or the original and the reason why."""
 
 from __future__ import annotations
 
+import tempfile
 import time
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+
+import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
-from edgetool.choices import Precision
-from edgetool.comparison import OutputDrift, compare_answers
-from edgetool.onnx_file import graphs_of, load_model, write_atomically
-from edgetool.precision.storage import StorageReport, store_as_float16
-from edgetool.runner import run_model
+from edgetool.choices import Io, Precision, Target
+from edgetool.comparison import compare_answers
+from edgetool.onnx_file import load_model, size_on_disk, stored_precision, write_atomically
+from edgetool.precision.context import Candidate, Context, match_nodes
+from edgetool.precision.facts import gather_facts
+from edgetool.precision.halfio import retype_io
+from edgetool.precision.ladder import Climb, climb, measure
+from edgetool.precision.metadata import strip_metadata
+from edgetool.precision.prune import compressed_size, prune_weights
+from edgetool.precision.repairs import repair
+from edgetool.precision.report import Choice, Pruned, QuantizeReport, Verdict
+from edgetool.precision.verify import DRIFTS, Limits, Verification, Verifier, state_pairs
+from edgetool.precision.weights import WeightStore, load_light, size_of, whole_model
+from edgetool.runner import Sample
 from edgetool.samples import SampleSet, generate_samples, read_samples
+from edgetool.workbench import TensorRange, Workbench
+from edgetool.workbench_child import note_range
 
-__all__ = ["DEFAULT_MAX_DRIFT", "QuantizeReport", "Verdict", "quantize"]
+__all__ = ["DEFAULT_MAX_DRIFT", "INT8_MAX_DRIFT", "QuantizeReport", "Verdict", "quantize"]
 
 DEFAULT_MAX_DRIFT = 0.02
 """Largest difference of a float output, as a share of its peak; as much for other outputs, as a share of values."""
-
-
-class Verdict(StrEnum):
-    """How a quantization ended."""
-
-    STORED = "stored"
-    """Weights are stored small and computed in float32."""
-    KEPT = "kept"
-    """The model is unchanged, because nothing in it would become smaller."""
+INT8_MAX_DRIFT = 0.1
+"""The same for int8, of float outputs."""
+_LARGE_BYTES = 48 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class QuantizeReport:
-    """What came of `quantize`."""
+class _Asked:
+    """The arguments of one call of `quantize`."""
 
     model: Path
     output: Path
     precision: Precision
-    verdict: Verdict
-    reason: str
-    size_before: int
-    """Bytes, external data included."""
-    size_after: int
-    stored_tensors: int
-    kept_tensors: dict[str, str]
-    """Large float32 tensors that stay float32, with the reason."""
-    data: str
+    target: Target
+    data: Path | None
+    limits: Limits
+    keep: tuple[str, ...]
+    io: Io
+    input_range: tuple[float, float] | None
     synthetic: bool
-    """The comparison ran on made-up inputs."""
-    max_drift: float
-    outputs: list[OutputDrift]
-    seconds: float
+    threshold: float | None
 
-    def describe(self) -> dict[str, Any]:
-        """As one JSON document."""
-        return {
-            "model": str(self.model),
-            "output": str(self.output),
-            "precision": self.precision.value,
-            "verdict": self.verdict.value,
-            "reason": self.reason,
-            "size_before_bytes": self.size_before,
-            "size_after_bytes": self.size_after,
-            "size_ratio": round(self.size_after / self.size_before, 4),
-            "stored_tensors": self.stored_tensors,
-            "kept_tensors": self.kept_tensors,
-            "data": self.data,
-            "synthetic": self.synthetic,
-            "max_drift": self.max_drift,
-            "outputs": [output.describe() for output in self.outputs],
-            "seconds": round(self.seconds, 3),
-        }
+
+@dataclass(slots=True)
+class _Work:
+    """What one call of `quantize` goes through."""
+
+    asked: _Asked
+    original: onnx.ModelProto
+    """As it was read, with its large constants in the store."""
+    stripped: onnx.ModelProto
+    metadata_bytes: int
+    size_before: int
+    samples: SampleSet
+    context: Context
+    repairs: list[str]
+    pruned: Pruned | None = None
 
 
 def quantize(
@@ -79,91 +77,303 @@ def quantize(
     output: Path | None = None,
     *,
     precision: Precision = Precision.FLOAT16,
+    target: Target = Target.CPU,
     data: Path | None = None,
-    max_drift: float = DEFAULT_MAX_DRIFT,
+    max_drift: float | None = None,
+    keep: Sequence[str] = (),
+    io: Io = Io.FLOAT32,
     input_range: tuple[float, float] | None = None,
+    synthetic: bool = False,
+    threshold: float | None = None,
+    prune: float | None = None,
 ) -> QuantizeReport:
     """Make a model smaller, compare it with the original, and write it only when it is right.
 
     Args:
         model: the ONNX file; it is never changed.
         output: where to write; beside the model with `.float16.onnx` when not given.
-        precision: what to store weights as.
-        data: samples to compare on (docs/data.md); made up when not given.
-        max_drift: largest drift of any output, as `edgetool.comparison` measures it.
+        precision: what to compute in, or to store weights as.
+        target: what the model is for; CPUs gain from small weights and not from float16 arithmetic.
+        data: samples to compare and calibrate on (docs/data.md); made up when not given.
+        max_drift: largest drift of any output, as `edgetool.comparison` measures it; 0.02, for int8 0.1, when None.
+        keep: nodes, or types of operators, that stay float32.
+        io: type of the result's float inputs and outputs.
         input_range: lowest and highest value of made-up inputs.
+        synthetic: allow a calibration of int8 on made-up inputs; the report says so.
+        threshold: of the model's score; verdicts that change are counted.
+        prune: share of each matrix's weights to set to zero.
 
     Raises:
-        ConversionError: the model cannot be read, or it or its smaller form does not run.
-        AccuracyError: an output drifts further than `max_drift`.
+        ConversionError: the model cannot be read, or does not run.
+        AccuracyError: the outputs of a pruned model are too far off in every form, or no form keeps to a `max_drift`
+            that is less than usual.
         DataError: the data do not fit the model.
-        UsageError: the output would overwrite the model.
+        UsageError: the output would overwrite the model, or an option matches nothing.
     """
     started = time.monotonic()
     output = output or model.with_name(f"{model.name.removesuffix('.onnx')}.{precision.value}.onnx")
     if output.resolve() == model.resolve():
         raise UsageError(f"{output}: is the model itself, which is never overwritten; give another -o")
-    original = load_model(model)
-    before = original.SerializeToString()
-    samples = generate_samples(original, input_range) if data is None else read_samples(original, data)
+    if prune is not None and not 0 < prune < 1:
+        raise UsageError(f"--prune {prune:g}: expected a share above 0 and below 1")
+    asked = _Asked(
+        model,
+        output,
+        precision,
+        target,
+        data,
+        _limits(precision, max_drift),
+        tuple(keep),
+        io,
+        input_range,
+        synthetic,
+        threshold,
+    )
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
+        work = _prepare(asked, Path(name), bench)
+        if prune is not None:
+            work = _prune(work, prune)
+        tried = _try(work, precision)
+        chosen, choices = _choose(work, tried, precision)
+        return _write(work, tried, chosen, choices, started)
+
+
+def _limits(precision: Precision, max_drift: float | None) -> Limits:
+    usual = INT8_MAX_DRIFT if precision is Precision.INT8 else DEFAULT_MAX_DRIFT
+    if max_drift is not None:
+        return Limits(max_drift, max_drift, demanded=max_drift < usual)
+    return Limits(usual, DEFAULT_MAX_DRIFT)
+
+
+def _prepare(asked: _Asked, folder: Path, bench: Workbench) -> _Work:
+    store = WeightStore(folder)
+    loaded = load_model(asked.model, external=False)
+    size_before = size_on_disk(asked.model, loaded)
+    original = load_light(asked.model, loaded, store)
+    del loaded
+    samples = (
+        generate_samples(original, asked.input_range) if asked.data is None else read_samples(original, asked.data)
+    )
+    bench.use_samples(samples.samples)
+    stripped = onnx.ModelProto()
+    stripped.CopyFrom(original)
+    metadata_bytes = strip_metadata(stripped)
+    repaired = onnx.ModelProto()
+    repaired.CopyFrom(stripped)
+    repaired, repairs = repair(repaired, store, fed={name for sample in samples.samples for name in sample})
+    start, verifier = _baseline(asked, bench, store, original, repaired, repairs, large=size_before > _LARGE_BYTES)
+    context = Context(
+        model=repaired,
+        path=start,
+        size_bytes=size_of(stripped, store),
+        gather=partial(gather_facts, repaired, store, bench, _sampled_ranges(samples.samples)),
+        store=store,
+        bench=bench,
+        verifier=verifier,
+        target=asked.target,
+        io=asked.io,
+        keep=match_nodes(repaired, asked.keep),
+        calibrated=not samples.synthetic or asked.synthetic,
+    )
+    return _Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs)
+
+
+def _baseline(
+    asked: _Asked,
+    bench: Workbench,
+    store: WeightStore,
+    original: onnx.ModelProto,
+    repaired: onnx.ModelProto,
+    repairs: list[str],
+    *,
+    large: bool,
+) -> tuple[Path, Verifier]:
+    """What candidates are held against: the original, or its repaired form where only that runs."""
+    make = partial(
+        Verifier, bench, limits=asked.limits, threshold=asked.threshold, states=state_pairs(original), large=large
+    )
+    start = store.save(original, "original.onnx")
     try:
-        expected = run_model(before, samples.samples)
+        return start, make(start)
     except ConversionError as exc:
-        raise ConversionError(f"{model}: the model itself does not run: {exc}") from exc
-    storage = store_as_float16(original)
-    after = original.SerializeToString() if storage.stored else before
-    drifts: list[OutputDrift] = []
-    if storage.stored:
-        drifts = _verified_drifts(model, after, samples, expected, max_drift)
-    smaller = len(after) < len(before)
-    write_atomically(output, after if smaller else before)
-    return QuantizeReport(
-        model=model,
-        output=output,
-        precision=precision,
-        verdict=Verdict.STORED if smaller else Verdict.KEPT,
-        reason=_reason(storage, before, after, model),
-        size_before=len(before),
-        size_after=len(after) if smaller else len(before),
-        stored_tensors=len(storage.stored) if smaller else 0,
-        kept_tensors=storage.kept,
-        data=samples.origin,
-        synthetic=samples.synthetic,
-        max_drift=max_drift,
-        outputs=drifts,
-        seconds=time.monotonic() - started,
+        second = store.save(repaired, "repaired.onnx")
+        try:
+            verifier = make(second)
+        except ConversionError:
+            raise ConversionError(f"{asked.model}: the model itself does not run: {exc}") from exc
+        repairs.append(f"only the repaired model runs: {str(exc)[:200]}")
+        return second, verifier
+
+
+def _sampled_ranges(samples: Sequence[Sample]) -> dict[str, TensorRange]:
+    found: dict[str, TensorRange] = {}
+    for number, sample in enumerate(samples):
+        for name, array in sample.items():
+            note_range(found, name, array, number)
+    return found
+
+
+def _prune(work: _Work, share: float) -> _Work:
+    store = work.context.store
+    before = compressed_size(work.context.model, store)
+    report = prune_weights(work.context.model, store, share)
+    after = compressed_size(work.context.model, store)
+    work.pruned = Pruned(share, report.zeroed, report.of, before, after)
+    found = work.context.verifier.check(store.save(work.context.model, "pruned.onnx"))
+    if not found.is_right:
+        raise AccuracyError(
+            f"{work.asked.model}: with {share:g} of the weights at zero, {found.problem}; nothing was written. "
+            "Prune less, or allow more with --max-drift"
+        )
+    return work
+
+
+def _try(work: _Work, precision: Precision) -> dict[Precision, Climb]:
+    wanted = (Precision.FLOAT16, Precision.INT8) if precision is Precision.AUTO else (precision,)
+    tried = {each: climb(work.context, each) for each in wanted}
+    for result in tried.values():
+        if result.candidate is None:
+            continue
+        candidate = result.candidate
+        if work.context.io is Io.FLOAT16:
+            _retype(work, candidate)
+        candidate.size_bytes = size_of(candidate.model, work.context.store)
+    return tried
+
+
+def _retype(work: _Work, candidate: Candidate) -> None:
+    if retype_io(candidate.model, work.context.facts):
+        candidate.path = work.context.store.save(candidate.model, f"{candidate.path.stem}-io.onnx")
+        candidate.verification = work.context.verifier.check(candidate.path)
+    if not candidate.verification.is_right:
+        raise ConversionError(
+            f"{work.asked.model}: with float16 inputs and outputs {candidate.verification.problem}; nothing was "
+            "written. Leave --io at float32"
+        )
+
+
+def _choose(work: _Work, tried: dict[Precision, Climb], precision: Precision) -> tuple[Candidate | None, list[Choice]]:
+    found = [climbed.candidate for climbed in tried.values() if climbed.candidate is not None]
+    if precision is not Precision.AUTO:
+        return (found[0] if found else None), []
+    latency_s = measure(work.context, found)
+    own = size_of(work.stripped, work.context.store)
+    # Half the size counts as much as half the time; a form that is both a little smaller and slower is not worth it.
+    weights = [own, *((candidate.latency_ratio or 1.0) * candidate.size_bytes for candidate in found)]
+    best = min(range(len(weights)), key=weights.__getitem__)
+    choices = [Choice("float32", Verdict.KEPT.value, own, latency_s, 1.0 if latency_s else None, 0.0, best == 0)]
+    for number, candidate in enumerate(found, start=1):
+        choices.append(
+            Choice(
+                candidate.precision,
+                candidate.rung,
+                candidate.size_bytes,
+                candidate.latency_s,
+                candidate.latency_ratio,
+                candidate.verification.worst,
+                best == number,
+            )
+        )
+    return (found[best - 1] if best else None), choices
+
+
+def _write(
+    work: _Work,
+    tried: dict[Precision, Climb],
+    chosen: Candidate | None,
+    choices: list[Choice],
+    started: float,
+) -> QuantizeReport:
+    if chosen is None:
+        content, verification, reason = _kept(work, tried, choices)
+        weights = stored_precision(work.original)
+    else:
+        # The whole file in memory, and a child that still holds a model, would be too much for a large one.
+        work.context.bench.close()
+        content, verification, reason = (
+            whole_model(chosen.model, work.context.store),
+            chosen.verification,
+            chosen.reason,
+        )
+        weights = stored_precision(chosen.model)
+    write_atomically(work.asked.output, content)
+    report = _report(work, tried, verification, reason=reason, weights=weights, size_after=len(content))
+    report = replace(report, choices=choices, seconds=time.monotonic() - started)
+    if chosen is None:
+        return report
+    return replace(
+        report,
+        verdict=Verdict(chosen.rung),
+        stored_tensors=chosen.stored_tensors,
+        kept_tensors=chosen.kept_tensors,
+        kept_nodes=chosen.kept_nodes,
+        small_weight_bytes=chosen.half_bytes,
+        arithmetic=chosen.arithmetic,
+        latency_ratio=chosen.latency_ratio,
+        latency_s=chosen.latency_s,
     )
 
 
-def _verified_drifts(
-    model: Path, converted: bytes, samples: SampleSet, expected: list[Any], max_drift: float
-) -> list[OutputDrift]:
-    """Every output's drift, all within the limit."""
-    try:
-        found = run_model(converted, samples.samples)
-    except ConversionError as exc:
-        raise ConversionError(f"{model}: the float16 form does not run, nothing was written: {exc}") from exc
-    drifts = compare_answers(expected, found)
-    for drift in drifts:
-        if not drift.drift <= max_drift:
-            detail = f" ({drift.note})" if drift.note else ""
-            raise AccuracyError(
-                f"{model}: output {drift.output!r} drifts by {drift.drift:.3g} at sample {drift.worst_sample}{detail}, "
-                f"at most {max_drift:g} is allowed; nothing was written. Allow more with --max-drift, or keep float32"
-            )
-    return drifts
+def _report(
+    work: _Work,
+    tried: dict[Precision, Climb],
+    verification: Verification,
+    *,
+    reason: str,
+    weights: str,
+    size_after: int,
+) -> QuantizeReport:
+    """The report of a model that was kept."""
+    return QuantizeReport(
+        model=work.asked.model,
+        output=work.asked.output,
+        precision=work.asked.precision,
+        target=work.asked.target,
+        io=work.asked.io,
+        verdict=Verdict.KEPT,
+        reason=reason,
+        weights=weights,
+        size_before=work.size_before,
+        size_after=size_after,
+        metadata_bytes=work.metadata_bytes,
+        rungs=[rung for climbed in tried.values() for rung in climbed.rungs],
+        range_problems=[problem for climbed in tried.values() for problem in climbed.problems],
+        repairs=work.repairs,
+        data=work.samples.origin,
+        synthetic=work.samples.synthetic,
+        max_drift=work.asked.limits.drift,
+        outputs=verification.drifts,
+        scores=verification.scores,
+        providers=verification.providers,
+        pruned=work.pruned,
+    )
 
 
-def _reason(storage: StorageReport, before: bytes, after: bytes, model: Path) -> str:
-    if len(after) < len(before):
-        return f"{len(storage.stored)} weight tensors are stored as float16 and computed in float32"
-    if storage.stored:
-        return "float16 would not make the file smaller"
-    if storage.kept:
-        name, reason = next(iter(storage.kept.items()))
-        return f"no weight can be stored as float16; {name}: {reason}"
-    loaded = load_model(model)
-    trees = [n.op_type for g in graphs_of(loaded.graph) for n in g.node if n.op_type.startswith("TreeEnsemble")]
-    if trees:
-        return f"a tree ensemble ({trees[0]}) has no float16 form"
-    return "the model has no float32 weights large enough to gain from float16"
+def _kept(work: _Work, tried: dict[Precision, Climb], choices: list[Choice]) -> tuple[bytes, Verification, str]:
+    """The model as it was, without what its training framework left behind when that changes no answer."""
+    store = work.context.store
+    if choices and choices[0].chosen:
+        reason = "float32 is the best of the three here"
+    else:
+        reason = next((climbed.reason for climbed in tried.values() if climbed.reason), "nothing would become smaller")
+    if work.asked.limits.demanded and DRIFTS in reason:
+        raise AccuracyError(
+            f"{work.asked.model}: {reason}; nothing was written. Allow more with --max-drift, or keep float32"
+        )
+    if work.context.io is Io.FLOAT16:
+        raise ConversionError(
+            f"{work.asked.model}: no form with float16 inputs and outputs: {reason}; nothing was written"
+        )
+    if work.pruned is None and not work.metadata_bytes:
+        same = Verification("", compare_answers(work.context.verifier.expected, work.context.verifier.expected))
+        # The very bytes that came in, unless they are in several files.
+        alone = work.size_before == work.asked.model.stat().st_size
+        return work.asked.model.read_bytes() if alone else whole_model(work.original, store), same, reason
+    model = work.context.model if work.pruned is not None else work.stripped
+    verification = work.context.verifier.check(store.save(model, "kept.onnx"), everywhere=work.pruned is not None)
+    if not verification.is_right:
+        return whole_model(work.original, store), verification, reason
+    share = work.metadata_bytes / max(work.size_before, 1)
+    if share > 0.005:
+        reason += f"; {share:.0%} of the file was metadata of the training framework and is stripped"
+    return whole_model(model, store), verification, reason

@@ -1,0 +1,22 @@
+"""The commands of `edgetool`: arguments and reports. What they do is in the modules that they call."""
+
+from __future__ import annotations
+
+from typer.exceptions import Exit, TyperException
+
+from edge_agent.errors import UsageError
+from edgetool.commands import about, bundles, quantizing, stream, studies
+from edgetool.commands.app import app
+
+__all__ = ["about", "app", "bundles", "quantizing", "run", "stream", "studies"]
+
+
+def run(arguments: list[str] | None) -> int:
+    """Run one command; gives the exit code. EdgeErrors pass through."""
+    try:
+        result = app(arguments, prog_name="edgetool", standalone_mode=False)
+    except TyperException as exc:
+        raise UsageError(f"{exc.format_message()} (edgetool COMMAND --help explains)") from exc
+    except Exit as exc:
+        return exc.exit_code
+    return result if isinstance(result, int) else 0

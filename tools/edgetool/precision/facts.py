@@ -1,0 +1,106 @@
+"""Type, rank and range of every tensor, found by running the model, and by type inference inside its subgraphs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from edge_agent.errors import ConversionError
+from edgetool.onnx_file import graphs_of
+from edgetool.precision.weights import WeightStore
+from edgetool.workbench import TensorRange, Workbench
+
+__all__ = ["Facts", "gather_facts", "note_ranks", "with_all_outputs"]
+
+_SAMPLES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a model's tensors."""
+
+    types: dict[str, int]
+    """Element type of every tensor, of subgraphs too, as far as it is known."""
+    ranges: dict[str, TensorRange]
+    """What a run showed of the tensors of the main graph and of its inputs."""
+
+    def is_float32(self, name: str) -> bool:
+        """Whether a tensor is known to be one of float32."""
+        return self.types.get(name) == onnx.TensorProto.FLOAT
+
+
+def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that answers every tensor of its main graph."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    taken = {value.name for value in probe.graph.output}
+    names = dict.fromkeys(name for node in probe.graph.node for name in node.output if name and name not in taken)
+    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    return probe
+
+
+def gather_facts(
+    model: onnx.ModelProto, store: WeightStore, bench: Workbench, sampled: Mapping[str, TensorRange]
+) -> Facts:
+    """Run a model once with everything visible.
+
+    Args:
+        model: after `repair`.
+        store: has its large constants.
+        bench: has the samples.
+        sampled: ranges of the model's inputs.
+    """
+    types = _inferred_types(model)
+    path = store.save(with_all_outputs(model), "probe.onnx")
+    try:
+        ranges = bench.ranges(path, count=_SAMPLES)
+    except ConversionError:
+        ranges = {}
+    for name, found in ranges.items():
+        dtype = np.dtype(found["dtype"])
+        if dtype.kind in "fiub":
+            types[name] = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    return Facts(types, {**sampled, **ranges})
+
+
+def note_ranks(model: onnx.ModelProto, facts: Facts) -> None:
+    """Write down type and rank where inference does not find them, and nowhere else.
+
+    OpenVINO 1.24 refuses a tensor of unknown rank, which is so behind every operator that it does not know itself.
+
+    Args:
+        model: changed in place; what it noted of shapes before is dropped.
+        facts: of the original, whose tensor names the model still has.
+    """
+    for graph in graphs_of(model.graph):
+        del graph.value_info[:]
+    known = {value.name for value in (*model.graph.input, *model.graph.output)}
+    inferred = {value.name for value in _infer(model).graph.value_info if value.type.tensor_type.HasField("shape")}
+    for node in model.graph.node:
+        for name in node.output:
+            seen = facts.ranges.get(name)
+            if seen is None or name in known or name in inferred or np.dtype(seen["dtype"]).kind not in "fiub":
+                continue
+            value = onnx.helper.make_tensor_value_info(name, facts.types[name], [None] * seen["rank"])
+            model.graph.value_info.append(value)
+
+
+def _inferred_types(model: onnx.ModelProto) -> dict[str, int]:
+    types: dict[str, int] = {}
+    for graph in graphs_of(_infer(model).graph):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            if value.type.HasField("tensor_type") and value.type.tensor_type.elem_type:
+                types[value.name] = value.type.tensor_type.elem_type
+        types.update((tensor.name, tensor.data_type) for tensor in graph.initializer)
+    return types
+
+
+def _infer(model: onnx.ModelProto) -> onnx.ModelProto:
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    # Inference has no say in whether a model runs; without it the run alone gives the facts.
+    except onnx.shape_inference.InferenceError:
+        return model

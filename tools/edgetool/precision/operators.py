@@ -1,0 +1,101 @@
+"""What the standard says of an operator's types, and the few things that it does not say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import onnx
+
+from edgetool.precision.repairs import is_onnx
+
+__all__ = ["HALF_IS_UNSAFE", "MOVES_DATA", "SQUARES", "half_slots"]
+
+MOVES_DATA = frozenset(
+    {
+        *("Compress", "Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "GatherElements", "GatherND"),
+        *("Identity", "Pad", "Reshape", "ReverseSequence", "Shape", "Size", "Slice", "SpaceToDepth", "Split"),
+        *("Squeeze", "Tile", "Transpose", "Trilu", "Unsqueeze"),
+    }
+)
+"""Operators that compute nothing: they stay in the type that their input has."""
+
+HALF_IS_UNSAFE = {
+    **dict.fromkeys(("Cast", "CastLike", "BitCast"), "names its type itself"),
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"), "is quantized already"),
+    **dict.fromkeys(("DFT", "STFT", "MelWeightMatrix", "Det"), "has no float16 kernel in the runtime"),
+    **dict.fromkeys(("RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial"), "is random"),
+    **dict.fromkeys(("CumSum", "Unique"), "counts or compares exactly"),
+}
+"""Operators that the standard allows in float16 and that stay float32, with the reason."""
+
+SQUARES = {
+    **dict.fromkeys(("ReduceSumSquare", "ReduceL2", "LpNormalization", "LpPool", "GlobalLpPool"), True),
+    **dict.fromkeys(("LayerNormalization", "InstanceNormalization", "GroupNormalization", "RMSNormalization"), False),
+    "MeanVarianceNormalization": False,
+}
+"""Operators that square their input inside, where no output shows it; true when the squares are summed up too."""
+
+
+def half_slots(
+    node: onnx.NodeProto, opset: int, is_float32: Callable[[str], bool]
+) -> tuple[frozenset[int], frozenset[int]] | None:
+    """Which inputs and outputs of a node become float16 when it computes in float16.
+
+    Args:
+        node: any node.
+        opset: version of the standard operators.
+        is_float32: whether a tensor is one of float32 at present.
+
+    Returns:
+        Positions of inputs and outputs; None when the operator has no float16 form.
+    """
+    schema = _schema_of(node, opset)
+    if schema is None:
+        return None
+    both = {"tensor(float)", "tensor(float16)"}
+    free = {c.type_param_str for c in schema.type_constraints if both <= set(c.allowed_type_strs)}
+    bound: set[str] = set()
+    unknown: set[str] = set()
+    inputs: set[int] = set()
+    for position, name in enumerate(node.input):
+        kind = schema.inputs[min(position, len(schema.inputs) - 1)].type_str
+        if not name or kind not in free:
+            continue
+        if is_float32(name):
+            inputs.add(position)
+            bound.add(kind)
+        else:
+            unknown.add(kind)
+    # One input of a type is known to be float32 and another one is not: a type that inference does not see.
+    if bound & unknown:
+        return None
+    outputs: set[int] = set()
+    for position, name in enumerate(node.output):
+        kind = schema.outputs[min(position, len(schema.outputs) - 1)].type_str
+        # An output of the same type as an input is float32 too, even where inference has not seen it.
+        if name and kind in bound:
+            outputs.add(position)
+        # Another one is decided by an attribute, or is float32 whatever comes in.
+        elif name and is_float32(name):
+            return None
+    return (frozenset(inputs), frozenset(outputs)) if inputs else None
+
+
+def _schema_of(node: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema | None:
+    """The schema of an operator that may become float16 at all."""
+    has_graphs = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
+    if not is_onnx(node.domain) or node.op_type in HALF_IS_UNSAFE or has_graphs:
+        return None
+    try:
+        schema = onnx.defs.get_schema(node.op_type, opset, "")
+    except onnx.defs.SchemaError:
+        return None
+    return None if _has_containers(schema) else schema
+
+
+def _has_containers(schema: onnx.defs.OpSchema) -> bool:
+    """Whether sequences, optionals or maps go in or out, whose element type other nodes rely on."""
+    return any(
+        not any(kind.startswith("tensor(") for kind in constraint.allowed_type_strs)
+        for constraint in schema.type_constraints
+    )

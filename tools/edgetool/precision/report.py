@@ -1,0 +1,157 @@
+"""What came of a quantization, as values and as one JSON document."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from edgetool.choices import Io, Precision, Target
+from edgetool.comparison import OutputDrift, ScoreAgreement
+from edgetool.precision.context import Rung
+from edgetool.precision.ranges import RangeProblem
+from edgetool.precision.verify import ProviderCheck
+
+__all__ = ["Choice", "Pruned", "QuantizeReport", "Verdict"]
+
+
+class Verdict(StrEnum):
+    """How a quantization ended."""
+
+    CONVERTED = "converted"
+    """The model computes in the smaller type."""
+    MIXED = "mixed"
+    """It computes in the smaller type, but for nodes that would be wrong in it."""
+    STORED = "stored"
+    """Weights are stored small and computed in float32."""
+    KEPT = "kept"
+    """The model computes as before; nothing in it would become smaller, or not rightly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One line of what `auto` compared."""
+
+    precision: str
+    verdict: str
+    size_bytes: int
+    latency_s: float | None
+    latency_ratio: float | None
+    drift: float
+    chosen: bool
+
+    def describe(self) -> dict[str, Any]:
+        """For a report."""
+        return {
+            "precision": self.precision,
+            "verdict": self.verdict,
+            "size_bytes": self.size_bytes,
+            "latency_s": self.latency_s,
+            "latency_ratio": self.latency_ratio,
+            "drift": self.drift,
+            "chosen": self.chosen,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What setting small weights to zero did."""
+
+    share: float
+    zeroed: int
+    of: int
+    compressed_before_bytes: int
+    compressed_after_bytes: int
+
+    def describe(self) -> dict[str, Any]:
+        """For a report."""
+        return {
+            "share": self.share,
+            "zeroed": self.zeroed,
+            "of": self.of,
+            "compressed_before_bytes": self.compressed_before_bytes,
+            "compressed_after_bytes": self.compressed_after_bytes,
+            "saves": "compressed size only, neither speed nor the size of the plain file",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class QuantizeReport:
+    """What came of `quantize`."""
+
+    model: Path
+    output: Path
+    precision: Precision
+    target: Target
+    io: Io
+    verdict: Verdict
+    reason: str
+    weights: str
+    """What weights are stored as: float32, float16 or int8."""
+    size_before: int
+    """Bytes, external data included."""
+    size_after: int
+    metadata_bytes: int
+    """Left behind by the training framework, and stripped."""
+    rungs: list[Rung]
+    """Steps of the ladder that were not taken."""
+    range_problems: list[RangeProblem]
+    repairs: list[str]
+    data: str
+    synthetic: bool
+    """The comparison, and a calibration, ran on made-up inputs."""
+    max_drift: float
+    outputs: list[OutputDrift]
+    scores: list[ScoreAgreement]
+    providers: list[ProviderCheck]
+    pruned: Pruned | None = None
+    stored_tensors: int = 0
+    kept_tensors: dict[str, str] = field(default_factory=dict)
+    """Large float32 tensors that stay float32, with the reason."""
+    kept_nodes: dict[str, str] = field(default_factory=dict)
+    """Nodes that stay float32 and would not have to, with the reason."""
+    small_weight_bytes: int = 0
+    """Bytes of float32 weights that feed float16 or int8 operators now."""
+    arithmetic: dict[str, Any] = field(default_factory=dict)
+    latency_ratio: float | None = None
+    """To the original's; None when it was not measured."""
+    latency_s: float | None = None
+    choices: list[Choice] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        return {
+            "model": str(self.model),
+            "output": str(self.output),
+            "precision": self.precision.value,
+            "target": self.target.value,
+            "io": self.io.value,
+            "verdict": self.verdict.value,
+            "reason": self.reason,
+            "weights": self.weights,
+            "size_before_bytes": self.size_before,
+            "size_after_bytes": self.size_after,
+            "size_ratio": round(self.size_after / max(self.size_before, 1), 4),
+            "metadata_stripped_bytes": self.metadata_bytes,
+            "stored_tensors": self.stored_tensors,
+            "kept_tensors": self.kept_tensors,
+            "kept_nodes": self.kept_nodes,
+            "small_weight_bytes": self.small_weight_bytes,
+            "rungs_not_taken": [rung.describe() for rung in self.rungs],
+            "range_problems": [problem.describe() for problem in self.range_problems],
+            "repairs": self.repairs,
+            "arithmetic": self.arithmetic,
+            "latency_ratio": self.latency_ratio,
+            "latency_s": self.latency_s,
+            "data": self.data,
+            "synthetic": self.synthetic,
+            "max_drift": self.max_drift,
+            "outputs": [output.describe() for output in self.outputs],
+            "scores": [score.describe() for score in self.scores],
+            "providers": [provider.describe() for provider in self.providers],
+            "choices": [choice.describe() for choice in self.choices],
+            "pruned": None if self.pruned is None else self.pruned.describe(),
+            "seconds": round(self.seconds, 3),
+        }

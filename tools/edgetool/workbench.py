@@ -1,0 +1,196 @@
+"""Runs models in a child process that outlives one model and not a crash.
+
+A conversion can end the runtime with a signal, and a child that is started for each model costs more than most models.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from edge_agent.errors import ConversionError
+from edgetool.runner import Sample, load_samples, save_samples
+
+__all__ = ["ModelCrashError", "TensorRange", "Timing", "Workbench"]
+
+_TIMEOUT_S = 300.0
+
+
+class ModelCrashError(ConversionError):
+    """The runtime ended with a signal, or gave no answer in time."""
+
+
+class Timing:
+    """Seconds of one run of several models that took turns.
+
+    Args:
+        rounds: one list for each round, one number for each model.
+    """
+
+    def __init__(self, rounds: list[list[float]]) -> None:
+        self._rounds = np.array(rounds)
+
+    def seconds(self, model: int) -> float:
+        """Median of one run of a model."""
+        return float(np.median(self._rounds[:, model]))
+
+    def ratio(self, model: int, to: int = 0) -> float:
+        """How much longer a model takes than another: the median of the rounds' ratios."""
+        return float(np.median(self._rounds[:, model] / self._rounds[:, to]))
+
+
+TensorRange = dict[str, Any]
+"""`dtype`, `rank`, `low`, `high`, `peak` (largest size) and the `sample` it is in, `least` (smallest size above 0, or
+None), `values` (most in one sample), and whether all are `finite`."""
+
+
+class Workbench:
+    """A child process and the samples that models are tried on.
+
+    Args:
+        folder: a temporary folder for what parent and child exchange.
+        samples: for every run.
+    """
+
+    def __init__(self, folder: Path, samples: Sequence[Sample] = ()) -> None:
+        self._folder = folder
+        self._child: subprocess.Popen[bytes] | None = None
+        self._count = 0
+        self.use_samples(samples)
+        self._start()
+
+    def use_samples(self, samples: Sequence[Sample]) -> None:
+        """Replace the samples."""
+        self._count += 1
+        self._samples = self._folder / f"samples{self._count}.npz"
+        save_samples(self._samples, samples)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.communicate()
+            self._child = None
+
+    def run(self, model: Path, provider: str = "cpu", *, optimized: bool = True) -> list[Sample]:
+        """The outputs of each sample; sequences and maps as several arrays."""
+        return self._answers("run", model=str(model), provider=provider, optimized=optimized)
+
+    def run_sequence(self, model: Path, states: list[tuple[str, str]], steps: int, provider: str) -> list[Sample]:
+        """The outputs of each step when every state output is the state input of the next."""
+        return self._answers("sequence", model=str(model), provider=provider, states=states, steps=steps)
+
+    def run_reference(self, model: Path, *, count: int, timeout_s: float) -> list[Sample]:
+        """The outputs of `onnx.reference`, slow and exact in the types of the graph, for the first samples."""
+        return self._answers("reference", model=str(model), count=count, timeout_s=timeout_s)
+
+    def ranges(self, model: Path, *, count: int) -> dict[str, TensorRange]:
+        """Type, rank and range of every output over the first samples."""
+        found: dict[str, TensorRange] = self._ask("stats", model=str(model), count=count)
+        return found
+
+    def drifts(self, model: Path, other: Path, pairs: list[tuple[str, str]], *, count: int) -> dict[str, float]:
+        """Largest drift of each pair of tensors, under the name in the first model."""
+        found: dict[str, float] = self._ask("drifts", model=str(model), other=str(other), pairs=pairs, count=count)
+        return found
+
+    def time(self, models: Sequence[Path], provider: str = "cpu", *, budget_s: float, threads: int = 1) -> Timing:
+        """Time models that take turns, on the first sample."""
+        paths = [str(model) for model in models]
+        return Timing(self._ask("time", models=paths, provider=provider, budget_s=budget_s, threads=threads))
+
+    def load(self, model: Path, provider: str, *, threads: int) -> float:
+        """Open a model for `burst`; gives the seconds that took."""
+        return float(self._ask("load", model=str(model), provider=provider, threads=threads))
+
+    def burst(self, model: Path, provider: str, *, sample: int, repeats: int) -> list[float]:
+        """Seconds of each of some runs in a row, of the model that `load` opened."""
+        times: list[float] = self._ask("burst", model=str(model), provider=provider, sample=sample, repeats=repeats)
+        return times
+
+    def memory(self) -> int:
+        """Bytes of memory of the child."""
+        return int(self._ask("memory"))
+
+    def placement(self, model: Path, provider: str) -> list[tuple[str, str, str]]:
+        """Name, operator and provider (the runtime's name for it) of every node that ran, fused ones as one."""
+        prefix = str(self._folder / "profile")
+        found = self._ask("placement", model=str(model), provider=provider, profile=prefix)
+        return [(name, kind, where) for name, kind, where in found]
+
+    def optimize(self, model: Path, output: Path, level: str) -> None:
+        """Write what the runtime makes of a model when it loads it."""
+        self._ask("optimize", model=str(model), output=str(output), level=level)
+
+    def _answers(self, what: str, **request: Any) -> list[Sample]:
+        self._count += 1
+        path = self._folder / f"answers{self._count}.npz"
+        self._ask(what, answers=str(path), **request)
+        answers = load_samples(path)
+        path.unlink()
+        return answers
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "edgetool.workbench_child"]
+        # One thread in numpy too: the child is timed, and devices are small.
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=self._folder,
+            env=environment,
+        )
+        return self._child
+
+    def _ask(self, what: str, *, timeout_s: float = _TIMEOUT_S, **request: Any) -> Any:
+        child = self._child if self._child is not None and self._child.poll() is None else self._start()
+        assert child.stdin is not None
+        line = json.dumps({"do": what, "samples": str(self._samples), **request})
+        try:
+            child.stdin.write(line.encode() + b"\n")
+            child.stdin.flush()
+            answer = self._read_line(child, timeout_s)
+        except BrokenPipeError:
+            answer = b""
+        if not answer:
+            self.close()
+            raise ModelCrashError(f"the runtime crashed with signal {-(child.returncode or 0)}")
+        document = json.loads(answer)
+        if "error" in document:
+            raise ConversionError(document["error"])
+        return document["ok"]
+
+    def _read_line(self, child: subprocess.Popen[bytes], timeout_s: float) -> bytes:
+        assert child.stdout is not None
+        until_s = time.monotonic() + timeout_s
+        parts: list[bytes] = []
+        with selectors.DefaultSelector() as selector:
+            selector.register(child.stdout, selectors.EVENT_READ)
+            while not (parts and parts[-1].endswith(b"\n")):
+                if not selector.select(max(0.0, until_s - time.monotonic())):
+                    self.close()
+                    raise ModelCrashError(f"gave no answer in {timeout_s:.0f} s")
+                part = os.read(child.stdout.fileno(), 1 << 16)
+                if not part:
+                    child.wait()
+                    return b""
+                parts.append(part)
+        return b"".join(parts)

@@ -15,6 +15,7 @@ import msgspec
 
 from edge_agent.engine.plugins import PluginPackage, find_plugins, offered_devices
 from edge_agent.engine.providers import PROVIDERS, Provider, import_runtime, installed_runtimes, openvino_devices
+from edge_agent.engine.runtime import runtime_reason
 
 __all__ = ["Absent", "Discovery", "ask_plugin", "discover"]
 
@@ -89,7 +90,7 @@ def ask_plugin(ort: Any, plugin: PluginPackage, discovery: Discovery) -> None:
         offered = offered_devices(ort, plugin)
     # A plug-in is foreign code and may raise anything; the others are still there.
     except Exception as exc:  # noqa: BLE001
-        reason = f"does not register: {' '.join(str(exc).split())[:300]}"
+        reason = f"does not register: {runtime_reason(exc)}"
         discovery.absent.append(Absent(provider=name, reason=reason))
         return
     discovery.providers.extend(offered)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from importlib import metadata
 from typing import Any
 
 from edge_agent.errors import MissingExtraError, ProviderError
 
-__all__ = ["import_runtime", "installed_runtimes", "runtime_problem"]
+__all__ = ["import_runtime", "installed_runtimes", "runtime_problem", "runtime_reason"]
 
 # Every one of them writes into the one folder `onnxruntime`.
 _RUNTIME_PACKAGES = (
@@ -19,6 +20,23 @@ _RUNTIME_PACKAGES = (
     "onnxruntime-rocm",
     "onnxruntime-migraphx",
 )
+
+
+_REASON_LIMIT = 400
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+
+
+def runtime_reason(exc: BaseException) -> str:
+    """What a person needs of an error of the runtime, on one line.
+
+    ONNX Runtime says it on one line, behind a number. OpenVINO says it on the last of several, of which the first is a
+    kilobyte of C++.
+    """
+    lines = [" ".join(line.split()) for line in str(exc).splitlines() if line.strip()]
+    if not lines:
+        return type(exc).__name__
+    reason = lines[-1] if len(lines) > 1 and "::" in lines[0] else " ".join(lines)
+    return _PREFIX.sub("", reason)[:_REASON_LIMIT]
 
 
 def installed_runtimes() -> dict[str, str]:

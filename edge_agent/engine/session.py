@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from edge_agent.engine.plugins import register_plugin
 from edge_agent.engine.providers import Provider, import_runtime
+from edge_agent.engine.runtime import runtime_reason
 from edge_agent.errors import BundleError, EngineError
 from edge_agent.stream.reading import FloatArray
 
@@ -88,7 +89,7 @@ class OrtEngine:
             self._session = _open_session(ort, model, provider, threads, _usable(cache_dir))
         # The runtime's errors are classes of its C++ module with no common base but Exception.
         except Exception as exc:
-            raise EngineError(f"provider {provider.name}: cannot load the model: {_first_line(exc)}") from exc
+            raise EngineError(f"provider {provider.name}: cannot load the model: {runtime_reason(exc)}") from exc
         # A provider whose library is missing is dropped by the runtime with no more than a log line.
         if provider.ort_name not in self._session.get_providers():
             raise EngineError(f"provider {provider.name}: the runtime fell back to {self._session.get_providers()}")
@@ -99,7 +100,7 @@ class OrtEngine:
         try:
             answers = self._session.run(self._outputs, {"readings": windows})
         except Exception as exc:
-            raise EngineError(f"provider {self.provider.name}: {_first_line(exc)}") from exc
+            raise EngineError(f"provider {self.provider.name}: {runtime_reason(exc)}") from exc
         score = answers[0]
         if score.shape != (len(windows),):
             raise EngineError(
@@ -165,7 +166,3 @@ def _canonical_outputs(session: Any) -> list[str]:
     if "score" not in names:
         raise BundleError(f"the model's outputs are {names}, expected 'score'; pack it: edgetool pack")
     return [name for name in ("score", "contributions") if name in names]
-
-
-def _first_line(exc: Exception) -> str:
-    return (str(exc).strip().splitlines() or [type(exc).__name__])[0][:300]

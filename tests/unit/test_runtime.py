@@ -11,7 +11,7 @@ from fakes import write_bundle
 from edge_agent.cli import main
 from edge_agent.engine import runtime
 from edge_agent.engine.plugins import find_plugins
-from edge_agent.engine.runtime import import_runtime, runtime_problem
+from edge_agent.engine.runtime import import_runtime, runtime_problem, runtime_reason
 from edge_agent.errors import ProviderError
 
 
@@ -89,3 +89,23 @@ def test_check_reports_a_conflict(
     monkeypatch.setattr(runtime, "installed_runtimes", lambda: both)
     assert main(["check", "--config", str(config)]) == 69
     assert "pip uninstall -y onnxruntime onnxruntime-openvino" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Protobuf parsing failed.", "Protobuf parsing failed."),
+        (
+            (
+                "[ONNXRuntimeError] : 1 : FAIL : a.cc:1 ns::Backend::Backend(std::string&)\nException from b.cpp:2:\n"
+                "Check 'x' failed\nNo support for   dynamic rank\n\n"
+            ),
+            "No support for dynamic rank",
+        ),
+        ("two\nplain lines", "two plain lines"),
+        ("", "ValueError"),
+    ],
+)
+def test_an_error_of_the_runtime_is_told_in_one_line(text: str, reason: str) -> None:
+    """What a person needs of it, and none of the C++ around it."""
+    assert runtime_reason(ValueError(text)) == reason

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.providers import PROVIDERS, import_runtime
+from edge_agent.engine.runtime import runtime_reason
 from edge_agent.errors import ConversionError
 
 __all__ = ["Sample", "flatten", "load_samples", "run_model", "save_samples"]
@@ -104,7 +105,7 @@ def _main(arguments: list[str]) -> None:
             answers.append(flat)
     # The runtime's errors have no common base; this is the outer edge of the child, and the parent prints the line.
     except Exception as exc:  # noqa: BLE001
-        sys.exit(" ".join(str(exc).split()))
+        sys.exit(runtime_reason(exc))
     save_samples(Path(answers_path), answers)
 
 

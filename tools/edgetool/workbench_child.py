@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.providers import PROVIDERS, import_runtime
+from edge_agent.engine.runtime import runtime_reason
 from edgetool.runner import Sample, flatten, load_samples, save_samples
 
 __all__ = ["note_range", "run_session", "session_options", "tensor_drift"]
@@ -316,7 +317,7 @@ def _main() -> None:
             child.forget_large()
         # The outer edge of the child: the runtime's errors have no common base, and the parent decides.
         except Exception as exc:  # noqa: BLE001
-            answer = {"error": " ".join((str(exc) or type(exc).__name__).split())[:600]}
+            answer = {"error": runtime_reason(exc)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,11 +96,17 @@ def plot_bench(path: Path, report: BenchReport) -> None:
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in report.rows:
         name = f"{row.model} {row.provider} {row.threads}t"
-        lines.setdefault(name, []).append((float(row.batch), row.rows_per_s))
+        lines.setdefault(name, []).append((math.log2(row.batch), row.rows_per_s))
     for name, points in lines.items():
         # One point is no line.
         add = chart.add_line if len(points) > 1 else chart.add_dots
         add(points, name=name)
-    chart.add_x_axis(name="rows in a batch")
+    sizes = sorted({row.batch for row in report.rows})
+    # Batch sizes are powers: on an even scale all but the largest would lie on top of each other.
+    chart.add_x_axis(
+        ticks=[math.log2(size) for size in sizes],
+        tick_formatter=lambda value, _index, _count: str(round(2**value)),
+        name="rows in a batch",
+    )
     chart.add_y_axis(name="rows per second")
     write_atomically(path, chart.to_svg(width=900, height=500).encode())

@@ -1,6 +1,8 @@
 # What a new user runs. Needs Python 3.11 or newer, make and git; everything else goes into .venv.
 
 PYTHON ?= python3
+# The runtime that the tests and benchmarks import reports to nobody either.
+export ORT_DISABLE_TELEMETRY := 1
 VENV := .venv
 BIN := $(VENV)/bin
 # The two runtimes break each other, so exactly one is installed. OpenVINO exists for Linux on x86-64 only.

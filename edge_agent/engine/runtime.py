@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import metadata
 from typing import Any
@@ -76,7 +77,7 @@ def runtime_problem(*, thorough: bool = False) -> str | None:
 
 
 def import_runtime() -> Any:
-    """ONNX Runtime's module.
+    """ONNX Runtime's module, with its telemetry off: a device in a plant reports to nobody but its broker.
 
     Raises:
         MissingExtraError: no package that brings it is installed.
@@ -86,6 +87,9 @@ def import_runtime() -> Any:
     problem = runtime_problem()
     if problem is not None:
         raise ProviderError(problem)
+    # From 1.29 on, the official Linux builds report model names, hashes and devices to their maker unless told not to,
+    # and the first session is already too late. Child processes inherit this.
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
     except ImportError as exc:

@@ -39,9 +39,13 @@ def device(tmp_path_factory: pytest.TempPathFactory, wheel: Path) -> Path:
     return folder / "bin"
 
 
-def run(program: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(program: Path, *arguments: str | Path, home: Path | None = None) -> subprocess.CompletedProcess[str]:
     # A variable of the tests' own environment must not lend the fresh one a package.
     env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    if home is not None:
+        # In CI the runtime's telemetry is off by itself.
+        env = {key: value for key, value in env.items() if key not in ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")}
+        env["HOME"] = str(home)
     command = [str(program), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
 
@@ -66,6 +70,22 @@ def test_the_agent_works_on_a_device(device: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "pump: square 1.0.0 on cpu" in done.stdout
     assert run(device / "edge-agent", "version").stdout.startswith("edge-agent 0.")
+
+
+def test_the_runtime_reports_to_nobody(device: Path, tmp_path: Path) -> None:
+    """Its telemetry would leave an identity of this device in the home folder before it sends anything."""
+    home = tmp_path / "home"
+    home.mkdir()
+    config = write_config(tmp_path, 1, {"pump": write_bundle(tmp_path / "square-1.0.0.edge")})
+    done = run(device / "edge-agent", "check", "--config", config, home=home)
+    assert done.returncode == 0, done.stderr
+    assert "telemetry" not in done.stderr.lower()
+    assert list(home.rglob("*")) == []
+    session = "import onnxruntime as o, sys; o.InferenceSession(sys.argv[1])"
+    with zipfile.ZipFile(tmp_path / "square-1.0.0.edge") as archive:
+        (tmp_path / "model.onnx").write_bytes(archive.read("model.onnx"))
+    run(device / "python", "-c", session, tmp_path / "model.onnx", home=home)
+    assert list(home.rglob("*")), "without our setting the runtime would have left something: this test proves nothing"
 
 
 def test_edgetool_on_a_device_says_what_is_missing(device: Path) -> None:

@@ -46,6 +46,9 @@ _BATCH_LIMIT = 512
 _ROUTES_LIMIT = 100_000
 _REJECTED_INTERVAL_S = 1.0
 _RETRY_INTERVAL_S = 1.0
+_STUCK_WAIT_S = 0.1
+_HELD_LIMIT = 4096
+"""Readings in memory while the journal cannot be written; a broker sends no more than it may have in flight anyway."""
 _UNROUTED = "-"
 """Stands for the stream in reports on messages that belong to none."""
 
@@ -214,7 +217,7 @@ class Daemon:
             dues.append(self._watchdog_due_mono_s)
         if self._batch is not None:
             # Readings must not wake us while none can be taken.
-            select.select([self._wake_in.fileno()], [], [], 0.1)
+            select.select([self._wake_in.fileno()], [], [], _STUCK_WAIT_S)
         timeout_s = 0.0 if self._client.has_backlog() else max(0.0, min(dues) - time.monotonic())
         wake, connection = self._wake_in.fileno(), self._client.fileno()
         readers = [wake] if connection is None else [wake, connection]
@@ -248,6 +251,7 @@ class Daemon:
     def _take_and_process(self) -> None:
         """One batch from end to end; while one cannot be committed, it is tried again and nothing else is taken."""
         if self._batch is not None:
+            self._client.hold(_HELD_LIMIT)
             if time.monotonic() >= self._retry_due_mono_s:
                 self._commit(self._batch)
             return

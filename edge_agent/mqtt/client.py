@@ -134,6 +134,7 @@ class MqttClient:
         self._wire: WireSocket | None = None
         self._was_open = False
         self._answered = False
+        self._held: list[Delivery] = []
         self._backlog = False
         self._answer_limit_mono_s = 0.0
         self._published: list[int] = []
@@ -184,10 +185,21 @@ class MqttClient:
 
     def take(self, limit: int) -> list[Delivery]:
         """Messages that have arrived, oldest first, at most `limit`; never waits."""
-        inbox: list[Delivery] = []
-        self._backlog = self._receive(inbox, limit)
+        inbox, self._held = self._held, []
+        self._backlog = self._receive(inbox, limit) or len(inbox) > limit
         # What a lost connection brought in comes again on the next one, under identifiers that are valid there.
-        return [] if self._wire is None else inbox
+        if self._wire is None:
+            return []
+        self._held = inbox[limit:]
+        return inbox[:limit]
+
+    def hold(self, limit: int) -> None:
+        """Keep the connection alive while no reading can be processed.
+
+        Readings stand before the broker's other packets, so they are read and kept for `take`, at most `limit`.
+        """
+        self._receive(self._held, limit)
+        self._backlog = False
 
     def ack(self, deliveries: list[Delivery]) -> None:
         """Acknowledge messages in their order of arrival. Those of a lost connection come again by themselves."""
@@ -386,6 +398,7 @@ class MqttClient:
         if self._wire is not None:
             self._wire.close()
         self._paho = self._wire = None
+        self._held = []
         self._backlog = False
 
     # Callbacks of paho, on our thread inside loop_read. An exception in one would end the connection.

@@ -15,7 +15,7 @@ help:
 	@echo "make demo    train two detectors, pack them, run the agent on an embedded broker, show alerts"
 	@echo "make test    all checks and tests"
 	@echo "make check   form and types only"
-	@echo "make bench   the benchmarks of docs/benchmarks.md"
+	@echo "make bench   the quick benchmarks of docs/benchmarks.md, about eight minutes"
 	@echo "make lock    resolve the pinned versions in requirements/ anew"
 	@echo "make clean   remove what these made"
 
@@ -46,7 +46,12 @@ test: check
 
 bench: $(STAMP)
 	@tools/ensure_mosquitto.sh
-	$(BIN)/python tools/benchmarks/agent_cpu.py
+	$(BIN)/python tools/benchmarks/agent_cpu.py --turns 2
+	$(BIN)/python tools/benchmarks/agent_throughput.py --turns 2
+	$(BIN)/python tools/benchmarks/agent_latency.py --turns 2
+	$(BIN)/python tools/benchmarks/agent_idle.py
+	$(BIN)/python tools/benchmarks/score_file.py --turns 5
+	$(BIN)/python tools/benchmarks/many_assets.py --turns 1
 
 # Resolved without naming an index, so that the files hold only names, versions and hashes.
 LOCK := pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line

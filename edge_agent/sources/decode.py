@@ -155,7 +155,7 @@ def _drop_infinite(readings: Readings, ends: list[tuple[int, Delivery]], rejecti
             detail = "a value is too large for float32"
             rejections.append(Rejection(RejectReason.NOT_FINITE, detail, delivery.topic, delivery.payload))
         start = end
-    kept = np.flatnonzero(keep)
+    kept = np.flatnonzero(keep).tolist()
     return Readings(
         assets=[readings.assets[i] for i in kept],
         times=[readings.times[i] for i in kept],

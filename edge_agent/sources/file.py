@@ -45,13 +45,13 @@ class SensorData:
 
     def batches(self, rows: int) -> Iterator[Readings]:
         """The rows as readings of at most this many, in order; without a `time` column a second apart from 0."""
-        assets = [DEFAULT_ASSET] * len(self) if self.assets is None else list(self.assets)
-        times = list(range(len(self))) if self.times is None else self.times.tolist()
-        with np.errstate(over="ignore"):
-            values = self.values.astype(np.float32)
         for start in range(0, len(self), rows):
-            end = start + rows
-            yield Readings(assets[start:end], times[start:end], values[start:end])
+            end = min(start + rows, len(self))
+            assets = [DEFAULT_ASSET] * (end - start) if self.assets is None else list(self.assets[start:end])
+            times = range(start, end) if self.times is None else self.times[start:end].tolist()
+            with np.errstate(over="ignore"):
+                values = self.values[start:end].astype(np.float32)
+            yield Readings(assets, times, values)
 
     def select(self, channels: tuple[str, ...]) -> SensorData:
         """The same rows with these channels, in this order.
@@ -62,6 +62,8 @@ class SensorData:
         for name in channels:
             if name not in self.channels:
                 raise DataError(f"{self.path}: has no column {name!r}; its channels are: {', '.join(self.channels)}")
+        if channels == self.channels:
+            return self
         columns = [self.channels.index(name) for name in channels]
         return SensorData(self.path, channels, self.values[:, columns], self.times, self.assets, self.labels)
 

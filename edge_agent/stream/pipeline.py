@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,7 +95,7 @@ class Pipeline:
             EngineError: the runtime failed; nothing but the windows has changed.
         """
         outcome = Outcome()
-        touched = set(readings.assets)
+        touched = readings.latest()
         if self._join is not None:
             readings = self._join.push(readings)
         windows, completed_by = self._windows.push(readings)
@@ -161,13 +161,17 @@ class Pipeline:
         }
 
     def _update_alarms(
-        self, readings: Readings, latest: np.ndarray, completed_by: list[int], scores: Scores, events: list[AlertEvent]
+        self,
+        readings: Readings,
+        latest: np.ndarray,
+        completed_by: Sequence[int],
+        scores: Scores,
+        events: list[AlertEvent],
     ) -> set[str]:
         """Run every score through its asset's alarm; gives the assets of which something has changed."""
         changed: set[str] = set()
-        first = self._first_that_matters(scores)
-        values = scores.score[first:].tolist()
-        for row, score in enumerate(values, start=first):
+        for row in self._rows_that_matter(readings.assets, completed_by, scores):
+            score = float(scores.score[row])
             index = completed_by[row]
             asset = readings.assets[index]
             threshold = self._threshold
@@ -205,12 +209,22 @@ class Pipeline:
                 )
         return changed
 
-    def _first_that_matters(self, scores: Scores) -> int:
-        """Index of the first score that can change anything: while all is quiet, most batches have none."""
-        if self._states or self._commission is not None:
-            return 0
-        at_limit = np.flatnonzero(scores.score >= self._alarm.lowest_limit(self._threshold))
-        return int(at_limit[0]) if at_limit.size else len(scores.score)
+    def _rows_that_matter(self, assets: list[str], completed_by: Sequence[int], scores: Scores) -> Iterator[int]:
+        """Rows whose score can change anything, in order, by the states at that moment: while all is quiet, few."""
+        count = len(completed_by)
+        if self._commission is not None:
+            yield from range(count)
+            return
+        row = 0
+        at_limit = np.flatnonzero(scores.score >= self._alarm.lowest_limit(self._threshold)).tolist()
+        for raising in [*at_limit, count]:
+            while row < raising and self._states:
+                if assets[completed_by[row]] in self._states:
+                    yield row
+                row += 1
+            row = raising + 1
+            if raising < count:
+                yield raising
 
     def _watch_drift(self, time_s: float, scores: Scores, outcome: Outcome) -> None:
         if self._drift is None:

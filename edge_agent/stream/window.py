@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
@@ -86,19 +87,20 @@ class Windows:
     def __len__(self) -> int:
         return len(self._slots)
 
-    def push(self, readings: Readings) -> tuple[FloatArray, list[int]]:
+    def push(self, readings: Readings) -> tuple[FloatArray, Sequence[int]]:
         """Take in a batch of readings.
 
         Returns:
             The windows that these readings completed, shape (n, window, channels), oldest row first; and for each
             window the index of the reading that completed it.
         """
-        slots = [self._slot(asset) for asset in readings.assets]
         values = readings.values
         begins: set[int] = set()
+        complete: Sequence[int]
         if self._plain:
-            complete = self._hold_missing(readings.assets, slots, values)
+            complete = self._hold_missing(readings)
         else:
+            slots = [self._slot(asset) for asset in readings.assets]
             complete = [index for index in range(len(slots)) if self._admit(readings, index, slots[index], begins)]
         if self._single:
             if len(complete) == len(values):
@@ -107,7 +109,7 @@ class Windows:
         windows = np.empty((len(complete), self._window, self._channels), dtype=np.float32)
         due: list[int] = []
         for index in complete:
-            slot = slots[index]
+            slot = self._slots[readings.assets[index]]
             if index in begins:
                 self._begin(slot)
             end = self._append(slot, values[index])
@@ -192,22 +194,25 @@ class Windows:
         seen[: len(self._seen_s)] = self._seen_s
         self._seen_s = seen
 
-    def _hold_missing(self, assets: list[str], slots: list[int], values: FloatArray) -> list[int]:
+    def _hold_missing(self, readings: Readings) -> Sequence[int]:
         """Fill the missing values of a batch in place; gives the indices of the readings that are complete now."""
+        values = readings.values
         missing = np.isnan(values)
         if missing.any():
             with_gaps = np.logical_or.reduce(missing, axis=1).tolist()
-            for index, slot in enumerate(slots):
+            for index, asset in enumerate(readings.assets):
+                slot = self._slot(asset)
                 if with_gaps[index]:
-                    self._partial.add(assets[index])
+                    self._partial.add(asset)
                     values[index] = np.where(missing[index], self._last[slot], values[index])
                 self._last[slot] = values[index]
             complete = [int(i) for i in np.flatnonzero(~np.isnan(values).any(axis=1))]
             self.incomplete += len(values) - len(complete)
             return complete
-        # With one asset more than once in a batch, the last assignment stays.
-        self._last[slots] = values
-        return list(range(len(values)))
+        latest = readings.latest()
+        slots = [self._slot(asset) for asset in latest]
+        self._last[slots] = values[list(latest.values())]
+        return range(len(values))
 
     def _admit(self, readings: Readings, index: int, slot: int, begins: set[int]) -> bool:
         """Hold one reading against the policy and fill its missing values; says whether it counts."""

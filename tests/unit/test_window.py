@@ -15,7 +15,8 @@ from edge_agent.stream.window import Windows
 
 def push(windows: Windows, assets: list[str], rows: list[list[float]]) -> tuple[np.ndarray, list[int]]:
     batch = Readings(assets, [0.0] * len(rows), np.array(rows, dtype=np.float32).reshape(len(rows), -1))
-    return windows.push(batch)
+    found, completed_by = windows.push(batch)
+    return found, list(completed_by)
 
 
 def test_a_window_is_complete_with_its_last_reading() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,7 +23,10 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edgetool.pack import pack
 
 __all__ = [
+    "ANOMALY_EVERY",
     "CHANNELS",
+    "HIDDEN",
+    "TOPIC",
     "broker",
     "cpu_seconds",
     "fill_queue",
@@ -29,19 +34,32 @@ __all__ = [
     "machine",
     "make_bundle",
     "payloads",
+    "spread",
     "wait_until",
 ]
 
 CHANNELS = 8
 HIDDEN = 3
 ANOMALY_EVERY = 100
+_SENT_AHEAD = 20_000
 TOPIC = "sensors/a1/bench"
 
 
-def make_bundle(folder: Path) -> Path:
-    """A tiny autoencoder of eight sensors as a bundle; its canonical model lies beside it as `model.onnx`."""
+def make_bundle(folder: Path, *, hidden: int = HIDDEN) -> Path:
+    """An autoencoder of eight sensors as a bundle; its canonical model lies beside it as `model.onnx`.
+
+    Args:
+        folder: for the bundle, the model and what `payloads` needs.
+        hidden: width of its hidden layer; with the default it is tiny.
+    """
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.standard_normal((CHANNELS, CHANNELS)))[0][:, :HIDDEN].astype(np.float32)
+    encode, decode = basis, np.ascontiguousarray(basis.T)
+    if hidden > HIDDEN:
+        # A wide layer that reconstructs the same three directions.
+        encode = (basis @ rng.standard_normal((HIDDEN, hidden))).astype(np.float32)
+        clean = np.abs(rng.standard_normal((4000, HIDDEN))) @ basis.T
+        decode = np.linalg.lstsq(np.maximum(clean @ encode, 0), clean)[0].astype(np.float32)
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["x", "encode"], ["latent"]),
@@ -51,7 +69,7 @@ def make_bundle(folder: Path) -> Path:
         "autoencoder",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", CHANNELS])],
         [helper.make_tensor_value_info("reconstruction", TensorProto.FLOAT, ["n", CHANNELS])],
-        [numpy_helper.from_array(basis, "encode"), numpy_helper.from_array(np.ascontiguousarray(basis.T), "decode")],
+        [numpy_helper.from_array(encode, "encode"), numpy_helper.from_array(decode, "decode")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     source = folder / "autoencoder.onnx"
@@ -101,8 +119,8 @@ def broker(folder: Path, *, inflight: int) -> Iterator[int]:
         process.wait(timeout=20)
 
 
-def fill_queue(port: int, messages: list[bytes], qos: int) -> None:
-    """Publish to the broker until it has all of them."""
+def fill_queue(port: int, messages: list[bytes], qos: int, topics: Sequence[str] = (TOPIC,)) -> None:
+    """Publish to the broker, each message to the next of the topics in turn, until it has all of them."""
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.max_inflight_messages_set(1000)
     taken = 0
@@ -114,8 +132,11 @@ def fill_queue(port: int, messages: list[bytes], qos: int) -> None:
     client.on_publish = on_publish
     client.connect("127.0.0.1", port)
     client.loop_start()
-    for message in messages:
-        client.publish(TOPIC, message, qos=qos)
+    for number, (message, topic) in enumerate(zip(messages, itertools.cycle(topics), strict=False)):
+        # paho 2.2 gives the same identifier to two messages when more than 65535 wait, and then one never ends.
+        if number % _SENT_AHEAD == 0:
+            wait_until(lambda sent=number: taken >= sent - _SENT_AHEAD, 120)  # type: ignore[misc]
+        client.publish(topic, message, qos=qos)
     wait_until(lambda: taken == len(messages), 120)
     client.disconnect()
     client.loop_stop()
@@ -128,7 +149,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 def wait_until(condition: Callable[[], object], timeout_s: float) -> None:
-    """Poll until true."""
+    """Poll until true, twenty times a second."""
     limit = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > limit:
@@ -141,6 +162,11 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+def spread(ratios: Sequence[float]) -> str:
+    """A column of a table: the median, the lowest and the highest."""
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def machine() -> str:

@@ -1,0 +1,115 @@
+"""What the agent costs while little happens: processor time at 10 readings a second, memory, and start to READY.
+
+`python tools/benchmarks/agent_idle.py` prints a table. Memory is the proportional set size (PSS) of the process, after
+every 6,000 readings up to two hours' worth of 10 a second; the slope is that of the second hour. The agent has its
+default settings but for `provider = "cpu"`, and at the starts not even that: the provider was chosen by measurement
+once, and is remembered.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import paho.mqtt.client as paho
+from consumers import Counter, agent_command, running
+from paho.mqtt.enums import CallbackAPIVersion
+from workload import TOPIC, broker, cpu_seconds, fill_queue, machine, make_bundle, payloads, spread, wait_until
+
+RATE_HZ = 10
+HOUR = 36_000
+CHECKPOINT = 6_000
+
+
+def idle_share(process: subprocess.Popen[bytes], port: int, messages: list[bytes], seconds: float) -> float:
+    """Percent of a core, all threads, while readings come at 10 a second."""
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    before, start_s = cpu_seconds(process.pid), time.monotonic()
+    for number in range(int(seconds * RATE_HZ)):
+        time.sleep(max(0.0, start_s + number / RATE_HZ - time.monotonic()))
+        client.publish(TOPIC, messages[number % len(messages)], qos=1)
+    used, took_s = cpu_seconds(process.pid) - before, time.monotonic() - start_s
+    client.disconnect()
+    client.loop_stop()
+    return 100 * used / took_s
+
+
+def pss_mb(pid: int) -> float:
+    """Proportional set size, 1e6 bytes."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e6
+
+
+def memory(consumer: tuple[subprocess.Popen[bytes], Counter], port: int, messages: list[bytes]) -> list[float]:
+    """PSS at the checkpoints, the first before any reading."""
+    process, counter = consumer
+    found = [pss_mb(process.pid)]
+    for start in range(0, len(messages), CHECKPOINT):
+        wanted = counter.count + len(messages[start : start + CHECKPOINT])
+        fill_queue(port, messages[start : start + CHECKPOINT], 1)
+        wait_until(lambda wanted=wanted: counter.count >= wanted, 120)  # type: ignore[misc]
+        found.append(pss_mb(process.pid))
+    return found
+
+
+def start_seconds(command: list[str], folder: Path) -> float:
+    """From the start of the process to READY=1, as systemd hears it; then the agent is stopped."""
+    address = folder / "notify"
+    address.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+        notify.bind(str(address))
+        notify.settimeout(120)
+        started = time.monotonic()
+        process = subprocess.Popen(
+            command, env={**os.environ, "NOTIFY_SOCKET": str(address)}, stdout=subprocess.DEVNULL
+        )
+        try:
+            while not notify.recv(4096).startswith(b"READY=1"):
+                pass
+            return time.monotonic() - started
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=20)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60, help="at 10 readings a second")
+    parser.add_argument("--starts", type=int, default=5)
+    options = parser.parse_args()
+    print(f"{machine()}; {options.seconds:.0f} s at {RATE_HZ} readings/s; {options.starts} starts")
+    print("| figure | found | bar |")
+    print("| --- | --- | --- |")
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name, broker(Path(name), inflight=20) as port:
+        folder = Path(name)
+        bundle = make_bundle(folder)
+        messages = payloads(folder, 2 * HOUR)
+        with running(agent_command(folder, bundle, port, health_interval_s=10), port) as (process, _):
+            share = idle_share(process, port, messages, options.seconds)
+        print(f"| % of a core, all threads | {share:.2f} | at most 1 |", flush=True)
+        with running(agent_command(folder, bundle, port), port) as consumer:
+            found = memory(consumer, port, messages)
+        hour = HOUR // CHECKPOINT
+        slope = np.polyfit(range(len(found) - hour), found[hour:], 1)[0] * hour
+        print("| PSS MB by checkpoint | " + " ".join(f"{value:.1f}" for value in found) + " | |")
+        print(f"| PSS MB after an hour's worth | {found[hour]:.1f} | at most 60 |")
+        print(f"| slope in the second hour, MB/h | {slope:+.2f} | none |", flush=True)
+        command = agent_command(folder, bundle, port, engine="")
+        first = start_seconds(command, folder)
+        starts = [start_seconds(command, folder) for _ in range(options.starts)]
+        print(f"| start to READY s, provider remembered | {spread(starts)} | at most 1.5 |")
+        print(f"| start to READY s, provider measured | {first:.2f} | none |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Speed of `edge-agent score` on a million rows, beside nothing but inference on ready batches.
+
+`python tools/benchmarks/score_file.py` prints a table. Both score the same rows with the same session options, in
+turns: one with all that a stream does (windows, alarms, events, drift), the other by `session.run` on batches that are
+float32 already. Reading the file is in neither. An alert here is a raise and a clear, so `1 %` makes 20,000 events.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from workload import ANOMALY_EVERY, CHANNELS, HIDDEN, machine, make_bundle, spread
+
+from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.session import Engine, open_engine
+from edge_agent.offline import score_data
+from edge_agent.sources.file import SensorData
+
+BATCH_ROWS = 4096
+BAR = 0.7
+
+
+def make_data(folder: Path, rows: int) -> SensorData:
+    """Rows such as an .npz gives; every hundredth is far from normal."""
+    basis = np.load(folder / "basis.npy")
+    rng = np.random.default_rng(1)
+    values = np.abs(rng.standard_normal((rows, HIDDEN))) @ basis.T + 0.05 * rng.standard_normal((rows, CHANNELS))
+    values[::ANOMALY_EVERY, 0] += 50
+    names = tuple(f"s{number}" for number in range(CHANNELS))
+    return SensorData(folder / "rows.npz", names, values, times=None, assets=None, labels=None)
+
+
+def bare_seconds(engine: Engine, windows: np.ndarray) -> float:
+    """Inference on ready batches, one after the other."""
+    started = time.perf_counter()
+    for start in range(0, len(windows), BATCH_ROWS):
+        engine.score(windows[start : start + BATCH_ROWS])
+    return time.perf_counter() - started
+
+
+def score_seconds(data: SensorData, bundle: Bundle, engine: Engine) -> float:
+    """What `edge-agent score` does between reading and writing."""
+    started = time.perf_counter()
+    report = score_data(data, bundle, engine, agent="bench", stream="bench", provider="cpu")
+    seconds = time.perf_counter() - started
+    assert report.scored == len(data)
+    return seconds
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--turns", type=int, default=7)
+    options = parser.parse_args()
+    print(f"{machine()}; {options.rows} rows of {CHANNELS} channels, median of {options.turns} turns")
+    print("| autoencoder | alerts | inference alone rows/s | score rows/s | ratio (lowest to highest) | bar |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
+        for hidden in (HIDDEN, 256):
+            folder = Path(name)
+            bundle = open_bundle(make_bundle(folder, hidden=hidden))
+            engine = open_engine(bundle.model, PROVIDERS["cpu"])
+            raising = make_data(folder, options.rows)
+            calm = SensorData(raising.path, raising.channels, raising.values.copy(), None, None, None)
+            calm.values[::ANOMALY_EVERY, 0] -= 50
+            for title, data in (("none", calm), ("1 %", raising)):
+                windows = data.values.astype(np.float32)[:, np.newaxis, :]
+                turns = [
+                    (bare_seconds(engine, windows), score_seconds(data, bundle, engine)) for _ in range(options.turns)
+                ]
+                ratios = [bare / score for bare, score in turns]
+                print(
+                    f"| {CHANNELS}-{hidden}-{CHANNELS} | {title} "
+                    f"| {options.rows / statistics.median(pair[0] for pair in turns):,.0f} "
+                    f"| {options.rows / statistics.median(pair[1] for pair in turns):,.0f} "
+                    f"| {spread(ratios)} | at least {BAR} |",
+                    flush=True,
+                )
+
+
+if __name__ == "__main__":
+    main()

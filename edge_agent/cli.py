@@ -96,9 +96,11 @@ def _load(options: argparse.Namespace) -> Config:
 
 def _run(options: argparse.Namespace) -> None:
     # The runtime, paho and SQLite are loaded only where something runs, so that --help is quick.
-    from edge_agent.daemon import Daemon, LoadedStream, locked_state_dir
+    from edge_agent.daemon import Daemon
     from edge_agent.engine.upkeep import choose_for_stream
+    from edge_agent.lane import LoadedStream
     from edge_agent.notify import Notifier
+    from edge_agent.state_dir import locked_state_dir
 
     config = _load(options)
     bundles = [open_bundle(Path(stream.bundle)) for stream in config.streams]

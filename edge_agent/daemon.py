@@ -2,48 +2,40 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from edge_agent import __version__
-from edge_agent.bundle import Bundle
-from edge_agent.config import Config, StreamSection
-from edge_agent.engine.fallback import FallbackEngine
-from edge_agent.engine.selection import Choice
-from edge_agent.engine.upkeep import Upkeep, open_stream_engine
-from edge_agent.errors import ConfigError, JournalError
+from edge_agent.config import Config
+from edge_agent.errors import JournalError
 from edge_agent.health import Counters, Latency, RateLimit, memory_bytes
 from edge_agent.journal import Commit, Journal
+from edge_agent.lane import Lane, LoadedStream, Routes, open_lane
 from edge_agent.mqtt.client import ClientState, Message, MqttClient
 from edge_agent.mqtt.payload import RejectedSample, Status, encode, iso_time, printable
 from edge_agent.mqtt.publisher import Publisher
-from edge_agent.mqtt.topics import AgentTopics, Route, TopicFilter
+from edge_agent.mqtt.topics import AgentTopics, Route
 from edge_agent.notify import Notifier
 from edge_agent.requests import take_requests
 from edge_agent.sources.base import Delivery, Source
-from edge_agent.sources.decode import Decoder
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
-from edge_agent.stream.pipeline import Outcome, Pipeline
+from edge_agent.stream.pipeline import Outcome
 from edge_agent.stream.reading import Rejection, RejectReason
 
-__all__ = ["Daemon", "LoadedStream", "locked_state_dir"]
+__all__ = ["Daemon"]
 
 log = logging.getLogger(__name__)
 
 _BATCH_LIMIT = 512
-_ROUTES_LIMIT = 100_000
 _REJECTED_INTERVAL_S = 1.0
 _RETRY_INTERVAL_S = 1.0
 _STUCK_WAIT_S = 0.1
@@ -51,34 +43,6 @@ _HELD_LIMIT = 4096
 """Readings in memory while the journal cannot be written; a broker sends no more than it may have in flight anyway."""
 _UNROUTED = "-"
 """Stands for the stream in reports on messages that belong to none."""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedStream:
-    """A stream's settings with its opened bundle and the provider that was chosen for it."""
-
-    settings: StreamSection
-    bundle: Bundle
-    choice: Choice
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One stream at work."""
-
-    loaded: LoadedStream
-    filter: TopicFilter
-    decoder: Decoder
-    pipeline: Pipeline
-    engine: FallbackEngine
-    upkeep: Upkeep
-    counters: Counters = field(default_factory=Counters)
-    seen_mono_s: dict[str, float] = field(default_factory=dict)
-    """When each asset was last heard of."""
-
-    @property
-    def name(self) -> str:
-        return self.loaded.settings.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +72,6 @@ class Daemon:
         self._notifier = notifier
         self._topics = AgentTopics(config.agent.id)
         self._stop_signal: int | None = None
-        self._routes: dict[str, tuple[_Lane, Route] | None] = {}
         self._latency = Latency()
         self._unrouted = Counters()
         self._samples = RateLimit(_REJECTED_INTERVAL_S)
@@ -138,7 +101,8 @@ class Daemon:
             self._journal = Journal(state_dir / "journal.db")
             stack.callback(self._journal.close)
             self._repeats = Repeats(self._journal.delivered())
-            self._lanes = [self._open_lane(loaded) for loaded in self._loaded]
+            self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
+            self._routes = Routes(self._lanes)
             for lane in self._lanes:
                 stack.callback(lane.upkeep.keep_mix)
             self._client = self._make_client()
@@ -164,33 +128,6 @@ class Daemon:
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._stop_signal = number
-
-    def _open_lane(self, loaded: LoadedStream) -> _Lane:
-        manifest = loaded.bundle.manifest
-        # This scores golden vectors, so a provider that compiles at its first inference does it before a reading waits.
-        engine, upkeep = open_stream_engine(
-            loaded.bundle,
-            loaded.choice,
-            self._config.engine,
-            stream=loaded.settings.name,
-            state_dir=Path(self._config.agent.state_dir),
-        )
-        pipeline = Pipeline(
-            agent=self._config.agent.id,
-            stream=loaded.settings.name,
-            manifest=manifest,
-            engine=engine,
-            provider=engine.provider.name,
-            records=self._journal.records(loaded.settings.name),
-            settings=loaded.settings.settings,
-        )
-        topic = loaded.settings.filter
-        decoder = Decoder(
-            [channel.name for channel in manifest.channels],
-            payload_format=loaded.settings.format,
-            one_channel=topic.names_channel,
-        )
-        return _Lane(loaded, topic, decoder, pipeline, engine, upkeep)
 
     def _make_client(self) -> MqttClient:
         return MqttClient(
@@ -303,11 +240,11 @@ class Daemon:
 
     def _route(
         self, deliveries: list[Delivery], fresh: list[Delivery]
-    ) -> list[tuple[_Lane, list[tuple[Route, Delivery]]]]:
+    ) -> list[tuple[Lane, list[tuple[Route, Delivery]]]]:
         """The new messages of a batch by stream, each with what its topic says, in order of arrival."""
-        by_lane: dict[str, tuple[_Lane, list[tuple[Route, Delivery]]]] = {}
+        by_lane: dict[str, tuple[Lane, list[tuple[Route, Delivery]]]] = {}
         for delivery in fresh:
-            found = self._route_of(delivery.topic)
+            found = self._routes.find(delivery.topic)
             if found is None:
                 detail = "no stream has this topic"
                 rejection = Rejection(RejectReason.BAD_TOPIC, detail, delivery.topic, delivery.payload)
@@ -320,26 +257,13 @@ class Daemon:
         if len(fresh) < len(deliveries):
             seen = {id(delivery) for delivery in fresh}
             for delivery in deliveries:
-                found = self._route_of(delivery.topic)
+                found = self._routes.find(delivery.topic)
                 if id(delivery) not in seen and found is not None:
                     found[0].counters.received += 1
                     found[0].counters.repeated += 1
         return list(by_lane.values())
 
-    def _route_of(self, topic: str) -> tuple[_Lane, Route] | None:
-        if topic in self._routes:
-            return self._routes[topic]
-        found = None
-        for lane in self._lanes:
-            route = lane.filter.route_of(topic)
-            if route is not None:
-                found = (lane, route)
-        if len(self._routes) >= _ROUTES_LIMIT:
-            self._routes.clear()
-        self._routes[topic] = found
-        return found
-
-    def _collect(self, lane: _Lane, readings: int, outcome: Outcome, commit: Commit) -> None:
+    def _collect(self, lane: Lane, readings: int, outcome: Outcome, commit: Commit) -> None:
         """Move what a stream's batch did into the commit and the counters."""
         lane.counters.readings += readings
         lane.counters.scored += outcome.scored
@@ -434,7 +358,7 @@ class Daemon:
             "published": self._publisher.published,
             "memory_bytes": memory_bytes(),
             "latency": self._latency.describe(),
-            "streams": {lane.name: self._describe_lane(lane) for lane in self._lanes},
+            "streams": {lane.name: lane.describe() for lane in self._lanes},
             "unrouted": self._unrouted.received,
         }
 
@@ -443,37 +367,3 @@ class Daemon:
             return self._journal.waiting()
         except JournalError:
             return None
-
-    def _describe_lane(self, lane: _Lane) -> dict[str, Any]:
-        manifest = lane.loaded.bundle.manifest
-        return {
-            **lane.counters.describe(),
-            **lane.pipeline.describe(),
-            "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
-            "provider": lane.engine.provider.name,
-            "provider_reason": lane.engine.choice.reason,
-            "engine": lane.engine.describe(),
-        }
-
-
-@contextmanager
-def locked_state_dir(state_dir: Path) -> Iterator[None]:
-    """Make the state folder if need be, and keep a second agent out of it inside the block.
-
-    Raises:
-        ConfigError: it cannot be written, or another agent uses it.
-    """
-    try:
-        state_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as exc:
-        raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: cannot be written ({exc.strerror})") from exc
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as exc:
-        os.close(descriptor)
-        raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: another edge-agent is using it") from exc
-    try:
-        yield
-    finally:
-        os.close(descriptor)

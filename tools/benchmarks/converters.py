@@ -71,7 +71,7 @@ def main() -> int:
     results: list[Result] = []
     # Ctrl-C ends with the table of the models that are through.
     with tempfile.TemporaryDirectory(prefix="converters-") as name, contextlib.suppress(KeyboardInterrupt):
-        for model, data in collect(options.zoo, Path(name)):
+        for model, data in collect(options.zoo.resolve(), Path(name)):
             latest = [judge(converter, model, data, Path(name)) for converter in (*FLOAT16, *INT8)]
             results += latest
             print(f"{model.stem}: " + " ".join(f"{r.converter}={r.outcome}" for r in latest), flush=True)

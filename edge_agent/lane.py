@@ -1,0 +1,124 @@
+"""A stream at work: its decoder, its pipeline and its engine, and which topics are its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_agent.bundle import Bundle
+from edge_agent.config import Config, StreamSection
+from edge_agent.engine.fallback import FallbackEngine
+from edge_agent.engine.selection import Choice
+from edge_agent.engine.upkeep import Upkeep, open_stream_engine
+from edge_agent.health import Counters
+from edge_agent.journal import Journal
+from edge_agent.mqtt.topics import Route, TopicFilter
+from edge_agent.sources.decode import Decoder
+from edge_agent.stream.pipeline import Pipeline
+
+__all__ = ["Lane", "LoadedStream", "Routes", "open_lane"]
+
+_TOPICS_KEPT = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedStream:
+    """A stream's settings with its opened bundle and the provider that was chosen for it."""
+
+    settings: StreamSection
+    bundle: Bundle
+    choice: Choice
+
+
+@dataclass(slots=True)
+class Lane:
+    """One stream at work."""
+
+    loaded: LoadedStream
+    filter: TopicFilter
+    decoder: Decoder
+    pipeline: Pipeline
+    engine: FallbackEngine
+    upkeep: Upkeep
+    counters: Counters = field(default_factory=Counters)
+    seen_mono_s: dict[str, float] = field(default_factory=dict)
+    """When each asset was last heard of."""
+
+    @property
+    def name(self) -> str:
+        """Of the stream."""
+        return self.loaded.settings.name
+
+    def describe(self) -> dict[str, Any]:
+        """For the health message."""
+        manifest = self.loaded.bundle.manifest
+        return {
+            **self.counters.describe(),
+            **self.pipeline.describe(),
+            "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
+            "provider": self.engine.provider.name,
+            "provider_reason": self.engine.choice.reason,
+            "engine": self.engine.describe(),
+        }
+
+
+class Routes:
+    """Which stream a topic belongs to, and what it says; topics that were seen are remembered.
+
+    Args:
+        lanes: whose filters do not overlap.
+    """
+
+    def __init__(self, lanes: Sequence[Lane]) -> None:
+        self._lanes = lanes
+        self._found: dict[str, tuple[Lane, Route] | None] = {}
+
+    def find(self, topic: str) -> tuple[Lane, Route] | None:
+        """The stream of a topic and what the topic says; None when no stream has it."""
+        if topic in self._found:
+            return self._found[topic]
+        found = None
+        for lane in self._lanes:
+            route = lane.filter.route_of(topic)
+            if route is not None:
+                found = (lane, route)
+        if len(self._found) >= _TOPICS_KEPT:
+            self._found.clear()
+        self._found[topic] = found
+        return found
+
+
+def open_lane(loaded: LoadedStream, config: Config, journal: Journal) -> Lane:
+    """Load a stream's engine and put back what the journal remembers of it.
+
+    Raises:
+        ProviderError: nothing that may run gives the golden scores any more.
+        EngineError: the chosen provider does not load.
+    """
+    manifest = loaded.bundle.manifest
+    # This scores golden vectors, so a provider that compiles at its first inference does it before a reading waits.
+    engine, upkeep = open_stream_engine(
+        loaded.bundle,
+        loaded.choice,
+        config.engine,
+        stream=loaded.settings.name,
+        state_dir=Path(config.agent.state_dir),
+    )
+    pipeline = Pipeline(
+        agent=config.agent.id,
+        stream=loaded.settings.name,
+        manifest=manifest,
+        engine=engine,
+        provider=engine.provider.name,
+        records=journal.records(loaded.settings.name),
+        settings=loaded.settings.settings,
+    )
+    topic = loaded.settings.filter
+    decoder = Decoder(
+        [channel.name for channel in manifest.channels],
+        payload_format=loaded.settings.format,
+        one_channel=topic.names_channel,
+    )
+    return Lane(loaded, topic, decoder, pipeline, engine, upkeep)

@@ -15,7 +15,7 @@ help:
 	@echo "make demo    train two detectors, pack them, run the agent on an embedded broker, show alerts"
 	@echo "make test    all checks and tests"
 	@echo "make check   form and types only"
-	@echo "make bench   the quick benchmarks of docs/benchmarks.md, about eight minutes"
+	@echo "make bench   the quick benchmarks of docs/benchmarks.md"
 	@echo "make lock    resolve the pinned versions in requirements/ anew"
 	@echo "make clean   remove what these made"
 

@@ -191,7 +191,7 @@ class Alarm:
         self, state: AlarmState, alert: Alert, score: float, time_s: float, threshold: Threshold
     ) -> tuple[AlarmState, Change | None]:
         alert = msgspec.structs.replace(alert, worst=max(alert.worst, score))
-        if score < self._clear_limit(Level.WARN, threshold):
+        if score < self._clear_limit(threshold):
             return self._cleared(state, alert, time_s)
         level = alert.level
         if score >= threshold.alarm:
@@ -208,7 +208,7 @@ class Alarm:
         self, state: AlarmState, alert: Alert, score: float, time_s: float, lowest: float, threshold: Threshold
     ) -> tuple[AlarmState, Change | None]:
         quiet = alert.quiet_since_s
-        if score < self._clear_limit(Level.WARN, threshold):
+        if score < self._clear_limit(threshold):
             quiet = time_s if quiet is None else quiet
         elif score >= lowest:
             quiet = None
@@ -223,10 +223,10 @@ class Alarm:
         )
         return state, Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
 
-    def _clear_limit(self, level: Level, threshold: Threshold) -> float:
+    def _clear_limit(self, threshold: Threshold) -> float:
         """Below this the lowest level ends; the band below `warn` is as wide as that below `alarm`."""
         warn = self._policy.warn
-        if warn is None or level is Level.ALARM:
+        if warn is None:
             return threshold.clear
         return min(threshold.clear, warn - (threshold.alarm - threshold.clear))
 

@@ -133,7 +133,7 @@ def test_replay_and_watch_work_with_any_broker(tmp_path: Path, broker: Broker) -
         client = subscriber._client
         client.on_message = lambda _c, _d, message: received.append((message.topic, json.loads(message.payload)))
         client.subscribe("sensors/#", qos=1)
-        time.sleep(0.3)
+        time.sleep(0.3)  # this second subscription has no callback of its own to wait for
         started = time.monotonic()
         topic = "sensors/{asset}/pump"
         done = run_tool(

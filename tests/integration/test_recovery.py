@@ -69,7 +69,7 @@ def test_killing_the_agent_loses_and_doubles_nothing(tmp_path: Path, bundle: Pat
             sending = threading.Thread(target=send_all, args=(sender, 0.02))
             sending.start()
             for _ in range(8):
-                time.sleep(0.7)
+                time.sleep(0.7)  # far enough apart that each start scores something before its kill
                 agent.kill()
                 agent.start()
             sending.join()
@@ -95,14 +95,14 @@ def test_restarting_the_broker_loses_and_doubles_nothing(tmp_path: Path, bundle:
         subscriber.wait_online()
         sending = threading.Thread(target=send_all, args=(sender, 0.02))
         sending.start()
-        time.sleep(2.5)
+        time.sleep(2.5)  # into the middle of the readings, which take about six seconds
         broker.stop(how)
-        time.sleep(1.0)
+        time.sleep(1.0)  # an outage that both sides notice
         broker.start()
         sending.join()
         sender.drain()
         last = max(time_s for _, time_s in expected_events())
         wait_until(lambda: any(seconds(event) == last for event in subscriber.alerts), 90, "the last event")
-        time.sleep(0.5)
+        time.sleep(0.5)  # anything that comes now is one too many
         killed = how is signal.SIGKILL
         check(subscriber.alerts, subscriber.raw_alerts, from_s=FIRST_TIME_S + READINGS * 0.8 if killed else 0.0)

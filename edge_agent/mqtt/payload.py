@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ __all__ = ["AlertEvent", "AlertModel", "ChannelShare", "RejectedSample", "Status
 _SAMPLE_CHARACTERS = 120
 
 
-class ChannelShare(msgspec.Struct, frozen=True, kw_only=True):
+class ChannelShare(msgspec.Struct, frozen=True, gc=False):
     """How much one channel had to do with a score."""
 
     name: str
@@ -30,7 +31,7 @@ class AlertModel(msgspec.Struct, frozen=True, kw_only=True):
     sha256: str
 
 
-class AlertEvent(msgspec.Struct, frozen=True, kw_only=True):
+class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event of an alert, on `edge/{agent}/alerts/{stream}/{asset}`."""
 
     id: str
@@ -94,8 +95,15 @@ def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
 
 
 def iso_time(epoch_s: float) -> str:
-    """Epoch seconds as ISO 8601 in UTC with milliseconds."""
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Epoch seconds as ISO 8601 in UTC, rounded to milliseconds."""
+    second, millisecond = divmod(round(epoch_s * 1000), 1000)
+    return f"{_iso_second(second)}.{millisecond:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _iso_second(second: int) -> str:
+    """Without the fraction and the zone; the readings of one second are usually many."""
+    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
 def printable(payload: bytes) -> str:

@@ -57,7 +57,7 @@ class AlarmPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Also how long scores must stay below the clear limit for flapping to end."""
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True):
+class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An alert that has been raised and not yet cleared."""
 
     id: str
@@ -73,7 +73,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     """While flapping: since when scores have stayed below the clear limit."""
 
 
-class AlarmState(msgspec.Struct, frozen=True, kw_only=True):
+class AlarmState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the alarm remembers of one asset. An asset with nothing to remember has none."""
 
     newest_s: float

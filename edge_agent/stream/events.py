@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
 import msgspec
 import numpy as np
 
 from edge_agent.bundle import Manifest
+from edge_agent.engine.session import Scores
 from edge_agent.mqtt.payload import AlertEvent, AlertModel, ChannelShare, iso_time
 from edge_agent.stream.alarm import Change, Level, Transition, alert_id
 from edge_agent.stream.drift import ScoreDrift
 from edge_agent.stream.reading import FloatArray
 
-__all__ = ["STREAM_ASSET", "EventMaker"]
+__all__ = ["STREAM_ASSET", "AssetChange", "EventMaker"]
 
 STREAM_ASSET = "stream"
 """The asset of an alert about a stream as a whole."""
+
+
+class AssetChange(NamedTuple):
+    """What one window's score did to its asset's alarm."""
+
+    row: int
+    """Of the window in its batch."""
+    asset: str
+    limit: float
+    """The asset's alarm limit."""
+    change: Change
 
 
 class EventMaker:
@@ -32,48 +47,46 @@ class EventMaker:
         self._stream = stream
         self._provider = provider
         self._model = AlertModel(name=manifest.name, version=manifest.version, sha256=manifest.model.sha256)
-        self._channels = [channel.name for channel in manifest.channels]
+        self._channels = np.array([channel.name for channel in manifest.channels], dtype=object)
 
     def make(
-        self,
-        change: Change,
-        *,
-        asset: str,
-        score: float,
-        time_s: float,
-        limit: float,
-        values: FloatArray,
-        contributions: FloatArray | None,
-        provider: str | None = None,
-    ) -> AlertEvent:
-        """The event of an asset's alarm.
+        self, changes: Sequence[AssetChange], *, times: Sequence[float], values: FloatArray, scores: Scores
+    ) -> list[AlertEvent]:
+        """The events of a batch, in the order of the changes.
 
         Args:
-            change: from the alarm.
-            asset: its name.
-            score: that changed it.
-            time_s: of its reading.
-            limit: the asset's alarm limit.
-            values: shape (channels,), the reading.
-            contributions: shape (channels,), each channel's share of the score; None when the model does not tell.
-            provider: what computed the score, where that is another one than at the start.
+            changes: from the alarm.
+            times: of the windows' last readings, epoch seconds.
+            values: shape (windows, channels), those readings.
+            scores: of the windows.
         """
-        alert = change.alert
+        shares = self._shares([change.row for change in changes], values, scores.contributions)
+        return [
+            self._event(change, iso_time(times[change.row]), score, channels, scores.provider or self._provider)
+            for change, score, channels in zip(
+                changes, scores.score[[change.row for change in changes]].tolist(), shares, strict=True
+            )
+        ]
+
+    def _event(
+        self, told: AssetChange, time: str, score: float, channels: list[ChannelShare], provider: str
+    ) -> AlertEvent:
+        change, alert = told.change, told.change.alert
         cleared = change.transition is Transition.CLEAR
         return AlertEvent(
             id=alert.id,
-            event=change.transition.value,
+            event=change.transition,
             agent=self._agent,
             stream=self._stream,
-            asset=asset,
-            level=alert.level.value,
+            asset=told.asset,
+            level=alert.level,
             score=score,
-            threshold=limit,
-            time=iso_time(time_s),
+            threshold=told.limit,
+            time=time,
             since=iso_time(alert.since_s),
-            channels=self._shares(values, contributions),
+            channels=channels,
             model=self._model,
-            provider=provider or self._provider,
+            provider=provider,
             duration_s=change.duration_s if cleared and change.duration_s is not None else msgspec.UNSET,
             worst=alert.worst if cleared else msgspec.UNSET,
         )
@@ -103,11 +116,11 @@ class EventMaker:
         )
         return AlertEvent(
             id=name,
-            event=transition.value,
+            event=transition,
             agent=self._agent,
             stream=self._stream,
             asset=STREAM_ASSET,
-            level=Level.DRIFT.value,
+            level=Level.DRIFT,
             score=report.psi,
             threshold=drift.psi_limit,
             time=iso_time(time_s),
@@ -117,15 +130,24 @@ class EventMaker:
             provider=self._provider,
         )
 
-    def _shares(self, values: FloatArray, contributions: FloatArray | None) -> list[ChannelShare]:
-        total = 0.0 if contributions is None else float(contributions.sum(dtype=np.float64))
-        if contributions is None or not np.isfinite(total) or total <= 0:
-            return []
-        return [
-            ChannelShare(
-                name=self._channels[index],
-                share=round(float(contributions[index]) / total, 4),
-                value=float(values[index]),
-            )
-            for index in np.argsort(-contributions, kind="stable")
-        ]
+    def _shares(
+        self, rows: list[int], values: FloatArray, contributions: FloatArray | None
+    ) -> Iterator[list[ChannelShare]]:
+        """For each of the rows its channels, largest share first; none where the model does not tell."""
+        if contributions is None:
+            return ([] for _ in rows)
+        parts = contributions[rows].astype(np.float64)
+        totals = parts.sum(axis=1)
+        telling = np.isfinite(totals) & (totals > 0)
+        order = np.argsort(-parts, axis=1, kind="stable")
+        shares = np.take_along_axis(parts, order, axis=1) / np.where(telling, totals, 1.0)[:, np.newaxis]
+        columns = (
+            telling.tolist(),
+            self._channels[order].tolist(),
+            shares.round(4).tolist(),
+            np.take_along_axis(values[rows], order, axis=1).tolist(),
+        )
+        return (
+            list(map(ChannelShare, names, of_each, latest)) if tells else []
+            for tells, names, of_each, latest in zip(*columns, strict=True)
+        )

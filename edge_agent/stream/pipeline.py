@@ -15,13 +15,13 @@ from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.stream.alarm import Alarm, AlarmState
 from edge_agent.stream.commission import Commission, CommissionRecord
 from edge_agent.stream.drift import DriftRecord, ScoreDrift
-from edge_agent.stream.events import EventMaker
+from edge_agent.stream.events import AssetChange, EventMaker
 from edge_agent.stream.join import Join
-from edge_agent.stream.reading import Readings
+from edge_agent.stream.reading import FloatArray, Readings
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import Windows
 
-__all__ = ["STREAM_RECORD", "Outcome", "Pipeline"]
+__all__ = ["STREAM_RECORD", "Outcome", "Pipeline", "WindowBatch"]
 
 STREAM_RECORD = ""
 """Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
@@ -45,8 +45,24 @@ class Outcome:
     not_finite: int = 0
     """Windows whose score was NaN or infinite; they change no alarm."""
     events: list[AlertEvent] = field(default_factory=list)
+    changed: set[str] = field(default_factory=set)
+    """Assets of which an alarm or the commissioning has changed."""
     records: list[tuple[str, bytes]] = field(default_factory=list)
     """(asset, record) pairs to keep in the journal."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBatch:
+    """Windows that are ready to be scored, in order; all have one length."""
+
+    values: FloatArray
+    """Shape (n, window, channels), oldest reading first."""
+    assets: Sequence[str]
+    times: Sequence[float]
+    """Of each window's last reading, epoch seconds."""
+
+    def __len__(self) -> int:
+        return len(self.values)
 
 
 class Pipeline:
@@ -94,22 +110,34 @@ class Pipeline:
         Raises:
             EngineError: the runtime failed; nothing but the windows has changed.
         """
-        outcome = Outcome()
         touched = readings.latest()
+        windows = self.take(readings)
+        outcome = self.conclude(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
+        changed = {asset for asset in touched if self._join is not None or self._windows.must_keep(asset)}
+        outcome.records += [(asset, self._record(asset)) for asset in sorted(changed | outcome.changed)]
+        return outcome
+
+    def take(self, readings: Readings) -> WindowBatch:
+        """The first half of `process`: the windows that a batch completes."""
         if self._join is not None:
             readings = self._join.push(readings)
-        windows, completed_by = self._windows.push(readings)
-        changed: set[str] = set()
-        if completed_by:
-            scores = self._engine.score(windows)
-            outcome.scored = len(completed_by)
-            outcome.not_finite = int(np.count_nonzero(~np.isfinite(scores.score)))
-            changed = self._update_alarms(readings, windows[:, -1, :], completed_by, scores, outcome.events)
-            self._watch_drift(readings.times[completed_by[-1]], scores, outcome)
-        if self._join is not None:
-            changed.update(touched)
-        changed.update(asset for asset in touched if self._windows.must_keep(asset))
-        outcome.records += [(asset, self._record(asset)) for asset in sorted(changed)]
+        values, completed_by = self._windows.push(readings)
+        if len(completed_by) == len(readings):
+            return WindowBatch(values, readings.assets, readings.times)
+        return WindowBatch(
+            values,
+            [readings.assets[index] for index in completed_by],
+            [readings.times[index] for index in completed_by],
+        )
+
+    def conclude(self, windows: WindowBatch, scores: Scores) -> Outcome:
+        """The second half: what the scores of those windows change. `records` has none of the assets yet."""
+        outcome = Outcome(scored=len(windows), not_finite=int(np.count_nonzero(~np.isfinite(scores.score))))
+        changes = self._update_alarms(windows, scores.score, outcome.changed)
+        if changes:
+            latest = windows.values[:, -1, :]
+            outcome.events = self._events.make(changes, times=windows.times, values=latest, scores=scores)
+        self._watch_drift(windows.times[-1], scores, outcome)
         return outcome
 
     def recommission(self, asset: str | None) -> list[tuple[str, bytes]]:
@@ -160,20 +188,12 @@ class Pipeline:
             "drift": None if report is None else msgspec.to_builtins(report),
         }
 
-    def _update_alarms(
-        self,
-        readings: Readings,
-        latest: np.ndarray,
-        completed_by: Sequence[int],
-        scores: Scores,
-        events: list[AlertEvent],
-    ) -> set[str]:
-        """Run every score through its asset's alarm; gives the assets of which something has changed."""
-        changed: set[str] = set()
-        for row in self._rows_that_matter(readings.assets, completed_by, scores):
-            score = float(scores.score[row])
-            index = completed_by[row]
-            asset = readings.assets[index]
+    def _update_alarms(self, windows: WindowBatch, scores: FloatArray, changed: set[str]) -> list[AssetChange]:
+        """Run every score through its asset's alarm; adds to `changed` the assets of which something has changed."""
+        told: list[AssetChange] = []
+        for row in self._rows_that_matter(windows.assets, scores):
+            score = float(scores[row])
+            asset = windows.assets[row]
             threshold = self._threshold
             if self._commission is not None:
                 own = self._commission.threshold(asset)
@@ -184,42 +204,30 @@ class Pipeline:
                 threshold = own
             before = self._states.get(asset)
             state, change = self._alarm.update(
-                before, asset=asset, score=score, time_s=readings.times[index], threshold=threshold
+                before, asset=asset, score=score, time_s=windows.times[row], threshold=threshold
             )
             if state is before:
                 continue
             changed.add(asset)
             if state is None:
-                del self._states[asset]
+                self._states.pop(asset, None)
             else:
                 self._states[asset] = state
             if change is not None:
-                share = None if scores.contributions is None else scores.contributions[row]
-                events.append(
-                    self._events.make(
-                        change,
-                        asset=asset,
-                        score=score,
-                        time_s=readings.times[index],
-                        limit=threshold.alarm,
-                        values=latest[row],
-                        contributions=share,
-                        provider=scores.provider,
-                    )
-                )
-        return changed
+                told.append(AssetChange(row, asset, threshold.alarm, change))
+        return told
 
-    def _rows_that_matter(self, assets: list[str], completed_by: Sequence[int], scores: Scores) -> Iterator[int]:
+    def _rows_that_matter(self, assets: Sequence[str], scores: FloatArray) -> Iterator[int]:
         """Rows whose score can change anything, in order, by the states at that moment: while all is quiet, few."""
-        count = len(completed_by)
+        count = len(scores)
         if self._commission is not None:
             yield from range(count)
             return
         row = 0
-        at_limit = np.flatnonzero(scores.score >= self._alarm.lowest_limit(self._threshold)).tolist()
+        at_limit = np.flatnonzero(scores >= self._alarm.lowest_limit(self._threshold)).tolist()
         for raising in [*at_limit, count]:
             while row < raising and self._states:
-                if assets[completed_by[row]] in self._states:
+                if assets[row] in self._states:
                     yield row
                 row += 1
             row = raising + 1

@@ -11,6 +11,7 @@ __all__ = [
     "Duration",
     "Keepalive",
     "Limit",
+    "Megabytes",
     "Name",
     "Port",
     "Providers",
@@ -34,6 +35,7 @@ Threads = Annotated[int, Meta(ge=1, le=64, description="an integer from 1 to 64"
 Count = Annotated[int, Meta(ge=1, le=64, description="an integer from 1 to 64")]
 Whole = Annotated[int, Meta(ge=0, le=10_000, description="an integer from 0 to 10000")]
 Scores = Annotated[int, Meta(ge=0, le=10_000_000, description="an integer from 0 to 10000000")]
+Megabytes = Annotated[float, Meta(ge=0, le=1_000_000, description="a number of megabytes from 0 to 1000000")]
 Limit = Annotated[float, Meta(gt=0, description="a number above 0")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]
 Duration = Annotated[float, Meta(ge=0, le=31_536_000, description="a number of seconds from 0 to 31536000 (a year)")]

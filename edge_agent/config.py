@@ -15,6 +15,7 @@ import msgspec
 
 from edge_agent.bounds import Duration, Keepalive, Name, Port, Providers, Qos, Seconds, Text, Threads
 from edge_agent.errors import ConfigError
+from edge_agent.journal_policy import JournalPolicy
 from edge_agent.mqtt.topics import TopicFilter
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmPolicy
@@ -140,20 +141,24 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     agent: AgentSection
     mqtt: MqttSection
     engine: EngineSection
+    journal: JournalPolicy
     streams: tuple[StreamSection, ...]
     password: Secret | None = None
 
     def describe(self) -> dict[str, Any]:
         """The effective settings with the keys of the file and without secrets, safe to paste into a report."""
-        shown: dict[str, Any] = {
-            section: msgspec.to_builtins(getattr(self, section)) for section in ("agent", "mqtt", "engine")
-        }
+        shown: dict[str, Any] = {section: msgspec.to_builtins(getattr(self, section)) for section in _SECTIONS}
         shown["mqtt"]["password"] = str(self.password) if self.password else None
         shown["stream"] = [msgspec.to_builtins(stream) for stream in self.streams]
         return shown
 
 
-_SECTIONS: dict[str, type[msgspec.Struct]] = {"agent": AgentSection, "mqtt": MqttSection, "engine": EngineSection}
+_SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "agent": AgentSection,
+    "mqtt": MqttSection,
+    "engine": EngineSection,
+    "journal": JournalPolicy,
+}
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
@@ -213,7 +218,14 @@ def _read_document(document: dict[str, Any], problems: list[str]) -> Config | No
     _check_engine(engine, problems)
     if problems:
         return None
-    return Config(agent=agent, mqtt=mqtt, engine=engine, streams=tuple(streams), password=password)
+    return Config(
+        agent=agent,
+        mqtt=mqtt,
+        engine=engine,
+        journal=JournalPolicy(**sections["journal"]),
+        streams=tuple(streams),
+        password=password,
+    )
 
 
 def _read_table(table: object, where: str, kind: type[msgspec.Struct], problems: list[str]) -> dict[str, Any]:

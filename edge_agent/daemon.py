@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import secrets
 import select
 import signal
 import socket
@@ -17,10 +18,10 @@ from edge_agent import __version__
 from edge_agent.config import Config
 from edge_agent.errors import JournalError
 from edge_agent.health import Counters, Latency, RateLimit, memory_bytes
-from edge_agent.journal import Commit, Journal
+from edge_agent.journal import Commit, Dropped, Journal
 from edge_agent.lane import Lane, LoadedStream, Routes, open_lane
 from edge_agent.mqtt.client import ClientState, Message, MqttClient
-from edge_agent.mqtt.payload import RejectedSample, Status, encode, iso_time, printable
+from edge_agent.mqtt.payload import DroppedEvent, RejectedSample, Status, encode, iso_time, printable
 from edge_agent.mqtt.publisher import Publisher
 from edge_agent.mqtt.topics import AgentTopics, Route
 from edge_agent.notify import Notifier
@@ -28,6 +29,7 @@ from edge_agent.requests import take_requests
 from edge_agent.sources.base import Delivery, Source
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
+from edge_agent.stream.events import STREAM_ASSET
 from edge_agent.stream.pipeline import Outcome
 from edge_agent.stream.reading import Rejection, RejectReason
 
@@ -45,7 +47,7 @@ _UNROUTED = "-"
 """Stands for the stream in reports on messages that belong to none."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Batch:
     """A batch that was scored."""
 
@@ -55,6 +57,8 @@ class _Batch:
     commit: Commit
     session: str
     """The connection that it came by."""
+    committed: bool = False
+    """The journal has it; the disk, perhaps not yet."""
 
 
 class Daemon:
@@ -86,7 +90,6 @@ class Daemon:
         """Work until SIGTERM or SIGINT.
 
         Raises:
-            JournalError: the journal cannot be opened.
             EngineError: the runtime failed on a batch; the batch was not acknowledged and comes again.
         """
         with ExitStack() as stack:
@@ -98,7 +101,7 @@ class Daemon:
             self._wake_out.setblocking(False)
             self._catch_signals(stack)
             state_dir = Path(self._config.agent.state_dir)
-            self._journal = Journal(state_dir / "journal.db")
+            self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
             self._repeats = Repeats(self._journal.delivered())
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
@@ -201,16 +204,23 @@ class Daemon:
         self._latency.add(time.monotonic() - started)
 
     def _commit(self, batch: _Batch) -> None:
-        """Make a batch durable, and only then acknowledge it."""
-        self._journal.commit(batch.commit)
+        """Make a batch durable, and only then acknowledge it. After an error, it goes on where it was."""
+        if not batch.committed:
+            self._journal.commit(batch.commit)
+            batch.committed = True
+            self._repeats.remember(batch.fresh, batch.commit.delivered)
+        if batch.commit.events:
+            # The disk takes longer than all the rest. An alert need not wait for it, because until the readings are
+            # acknowledged they come again, and give the same alert; a power cut takes nothing that is not made again.
+            self._publisher.events_added()
+            self._publisher.pump()
+            self._client.flush()
+            self._journal.sync()
         self._batch = None
         self._journal_problem = None
-        self._repeats.remember(batch.fresh, batch.commit.delivered)
         # Identifiers are those of one connection. What was not acknowledged on it comes again, and is known then.
         if batch.session == self._client.session:
             self._source.ack(batch.deliveries)
-        if batch.commit.events:
-            self._publisher.events_added()
 
     def _journal_failed(self, exc: JournalError) -> None:
         """The disk is full or broken: scores are kept in memory, readings stay with the broker, and we try again."""
@@ -218,10 +228,17 @@ class Daemon:
             log.error("journal failed, readings stay with the broker until it works: %s", exc)
         self._journal_problem = str(exc)
         self._retry_due_mono_s = time.monotonic() + _RETRY_INTERVAL_S
+        self._journal.fall_back(str(exc))
+        if self._journal.problem is None and self._journal.needs_mending():
+            self._mend_journal()
 
     def _look_after(self, now_mono_s: float) -> None:
         self._forget_idle(now_mono_s)
-        self._keep_journal()
+        if self._journal.needs_mending():
+            self._mend_journal()
+        self._journal.drop_old()
+        if self._client.state is ClientState.CONNECTED and self._journal.tell_dropped(self._dropped_event):
+            self._publisher.events_added()
         self._obey()
 
     def _process(self, deliveries: list[Delivery]) -> _Batch:
@@ -298,14 +315,24 @@ class Daemon:
                 self._journal.drop_records(lane.name, gone)
                 log.info("assets forgotten stream=%s count=%d idle_s=%.0f", lane.name, len(gone), idle_s)
 
-    def _keep_journal(self) -> None:
-        if not self._journal.was_taken_away():
+    def _mend_journal(self) -> None:
+        if not self._journal.mend():
             return
-        self._journal.begin_anew()
         records = [(lane.name, asset, record) for lane in self._lanes for asset, record in lane.pipeline.records()]
         self._journal.commit(Commit(records=records))
-        self._publisher.begin_anew()
-        log.error("journal was deleted or replaced while the agent runs; a new one begins with all that was known")
+        log.warning("journal is on the disk again, with all that was known")
+
+    def _dropped_event(self, dropped: Dropped) -> tuple[str, bytes]:
+        stream = dropped.topic.rpartition("/")[2]
+        event = DroppedEvent(
+            id=f"dropped-{secrets.token_hex(9)}",
+            agent=self._config.agent.id,
+            stream=stream,
+            count=dropped.events,
+            time=iso_time(time.time()),
+            since=iso_time(dropped.since_s),
+        )
+        return self._topics.alert(stream, STREAM_ASSET), encode(event)
 
     def _obey(self) -> None:
         """Carry out what `edge-agent recommission` left in the state folder."""
@@ -353,17 +380,13 @@ class Daemon:
             "session": self._client.session,
             "connects": self._client.connects,
             "last_error": self._client.last_error or None,
-            "queue_depth": self._queue_depth(),
-            "journal_problem": self._journal_problem,
+            "queue_depth": self._journal.waiting(),
+            "journal_problem": self._journal_problem or self._journal.problem,
+            "journal_bytes": self._journal.waiting_bytes,
+            "dropped": self._journal.dropped,
             "published": self._publisher.published,
             "memory_bytes": memory_bytes(),
             "latency": self._latency.describe(),
             "streams": {lane.name: lane.describe() for lane in self._lanes},
             "unrouted": self._unrouted.received,
         }
-
-    def _queue_depth(self) -> int | None:
-        try:
-            return self._journal.waiting()
-        except JournalError:
-            return None

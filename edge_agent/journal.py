@@ -1,35 +1,41 @@
-"""The journal: one SQLite file with the events that wait for the broker and the state of every asset.
+"""The journal: the events that wait for the broker and the state of every asset, in one SQLite file.
 
-One `commit` is one transaction, and readings are acknowledged only after it. What is promised: a killed process
-loses nothing that was committed. A power cut loses no alert and no change of an alarm either, because a commit that
-holds one waits for the disk; other commits do not, and what a power cut takes of those was at most acknowledged
-normal readings.
+One `commit` is one transaction. A killed process loses nothing that was committed. A power cut loses nothing that was
+committed before the last `sync`, which comes before the readings behind an alert are acknowledged. Other readings do
+not wait for the disk, so what a power cut takes of those was normal.
 """
 
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from edge_agent.errors import JournalError
+from edge_agent.journal_file import (
+    Database,
+    copy_tables,
+    empty_tables,
+    open_database,
+    open_in_memory,
+    transaction,
+)
+from edge_agent.journal_policy import JournalPolicy, Synchronous, WhenFull
 
-__all__ = ["Commit", "Journal", "Outgoing"]
+__all__ = ["Commit", "Dropped", "Journal", "Outgoing"]
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
 _DELIVERED_BATCHES_KEPT = 1024
-_SCHEMA = """
-CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL);
-CREATE TABLE asset (stream TEXT, asset TEXT, record BLOB NOT NULL, PRIMARY KEY (stream, asset)) WITHOUT ROWID;
-CREATE TABLE delivered (seq INTEGER PRIMARY KEY AUTOINCREMENT, keys BLOB NOT NULL);
-"""
+_ROW_BYTES = 32
+"""What SQLite adds to an event, about."""
 
 
 class Outgoing(NamedTuple):
@@ -39,6 +45,16 @@ class Outgoing(NamedTuple):
     """Events leave in this order."""
     topic: str
     payload: bytes
+
+
+class Dropped(NamedTuple):
+    """Events that were given up since this was told last."""
+
+    topic: str
+    """The level above theirs, which is their stream's."""
+    events: int
+    since_s: float
+    """When the first was given up, epoch seconds."""
 
 
 @dataclass(slots=True)
@@ -54,89 +70,108 @@ class Commit:
 
 
 class Journal:
-    """The open journal. One writer, one thread.
+    """The open journal. One writer, one thread. Opening it never fails: see `problem`.
 
     Args:
-        path: the file, made when it is not there.
-
-    Raises:
-        JournalError: it cannot be opened. A file that can be opened and not used is set aside, and a new one begins.
+        path: the file, made when it is not there; one that cannot be used is set aside.
+        policy: bounds and safety.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, policy: JournalPolicy | None = None) -> None:
         self._path = path
-        self._open()
+        self._policy = policy or JournalPolicy()
+        self._limit_bytes = self._policy.limit_mb * 1e6 or float("inf")
+        self._log_file: int | None = None
+        self._damaged = False
+        self.dropped = 0
+        """Events given up since the agent started."""
+        self.generation = 0
+        """Events have other numbers in another one."""
+        self._use(open_database(path))
+        if self.problem is not None:
+            log.error("journal is in memory only, until the disk can be written: %s", self.problem)
 
-    def _open(self) -> None:
-        path = self._path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            problem = self._try_open()
-            if problem is not None:
-                self._set_aside(problem)
-                problem = self._try_open()
-            self._inode = path.stat().st_ino
-        except (sqlite3.Error, OSError) as exc:
-            raise JournalError(f"{path}: cannot be opened as the journal ({exc}); check [agent] state_dir") from exc
+    @property
+    def problem(self) -> str | None:
+        """Why the journal is in memory only, so that a stop of the process loses it; None when it is on the disk."""
+        return self._database.problem
 
-    def _try_open(self) -> str | None:
-        """Open the file; gives what is wrong with its content, so that it cannot be used."""
-        self._durable: bool | None = None
-        self._db = sqlite3.connect(self._path, isolation_level=None)
-        try:
-            self._db.execute("PRAGMA journal_mode = WAL")
-            damage = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
-            if damage != "ok":
-                return damage
-            return self._prepare()
-        except sqlite3.OperationalError:
-            raise  # the disk or its rights, not the content
-        except sqlite3.DatabaseError as exc:
-            return str(exc)
+    @property
+    def waiting_bytes(self) -> int:
+        """What the waiting events take."""
+        return self._bytes
 
-    def _set_aside(self, problem: str) -> None:
-        """Keep a file that cannot be used, under a name with the time: it is evidence, and no reason not to start."""
-        self._db.close()
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-        aside = self._path.with_name(f"{self._path.name}.aside-{stamp}-{secrets.token_hex(2)}")
-        log.error("journal cannot be used, set aside as %s; what it held is not published: %s", aside.name, problem)
-        for suffix in ("", "-wal", "-shm"):
-            file = self._path.with_name(self._path.name + suffix)
-            if file.exists():
-                file.rename(aside.with_name(aside.name + suffix))
+    # Where it is ------------------------------------------------------------------------------------------------
 
-    def was_taken_away(self) -> bool:
-        """Whether somebody deleted or replaced the file while we write to it: what we write would be gone with us."""
-        try:
-            return self._path.stat().st_ino != self._inode
-        except OSError:
-            return True
+    def _use(self, database: Database) -> None:
+        self._database, self._db = database, database.db
+        self._damaged = False
+        # SQLite counts the characters of a text, so the blob is what is measured.
+        size = f"coalesce(sum(length(CAST(topic AS BLOB)) + length(payload) + {_ROW_BYTES}), 0)"
+        query = f"SELECT count(*), {size}, coalesce(max(added_s), 0) FROM outbox"  # noqa: S608
+        found: tuple[int, int, float] = self._db.execute(query).fetchone()
+        self._waiting, self._bytes, newest_s = found
+        self._clock_base_s = newest_s - time.monotonic()
+        self.generation += 1
 
-    def begin_anew(self) -> None:
-        """Go on in a new file, with the events that wait; records are the caller's to write again.
-
-        Raises:
-            JournalError: the new file cannot be made.
+    def needs_mending(self) -> bool:
+        """Whether what is written now would be gone with us: the file was deleted, replaced or damaged, or the journal
+        is in memory.
         """
-        waiting = [(event.topic, event.payload) for event in self.outgoing(0, self.waiting())]
-        self._db.close()
-        self._open()
-        self.commit(Commit(events=waiting))
+        return self.problem is not None or self._damaged or not self._is_ours()
 
-    def _prepare(self) -> str | None:
-        found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_FORMAT}; COMMIT;")
-            return None
-        return None if found == _FORMAT else f"it is of format {found}, this agent reads {_FORMAT}"
+    def mend(self) -> bool:
+        """Go on in a good file, with all that can be read of the present one; gives whether there is one now.
+
+        Records that could not be read are the caller's to write again.
+        """
+        if self.problem is None:
+            self._leave_disk("the file was taken away or is damaged")
+        fresh = open_database(self._path)
+        try:
+            if fresh.problem is None:
+                with transaction(fresh.db, self._path):
+                    if self._database.holds_all:
+                        empty_tables(fresh.db)
+                    copy_tables(self._db, fresh.db)
+        except JournalError:
+            fresh.problem = "no room for what is in memory"
+        if fresh.problem is not None:
+            fresh.db.close()
+            return False
+        self._use(fresh)
+        return True
+
+    def fall_back(self, reason: str) -> None:
+        """The disk takes nothing: go on in memory, where the policy is to drop rather than to block."""
+        if self._policy.when_full is WhenFull.DROP_OLDEST and self.problem is None:
+            self._leave_disk(reason)
+
+    def _leave_disk(self, reason: str) -> None:
+        memory = open_in_memory(reason)
+        # A file that came in the place of ours holds other events, which must not be lost for these.
+        memory.holds_all = copy_tables(self._db, memory.db) and self._is_ours()
+        self._close_log()
+        with suppress(sqlite3.Error):
+            self._db.close()
+        self._use(memory)
+        log.error("journal is in memory only, until the disk can be written: %s", reason)
+
+    def _is_ours(self) -> bool:
+        try:
+            return self._path.stat().st_ino == self._database.inode
+        except OSError:
+            return False
+
+    # What it holds ----------------------------------------------------------------------------------------------
 
     def records(self, stream: str) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of one stream."""
-        return self._db.execute("SELECT asset, record FROM asset WHERE stream = ?", (stream,)).fetchall()
+        return self._read("SELECT asset, record FROM asset WHERE stream = ?", stream)
 
     def delivered(self) -> list[bytes]:
         """The keys of the last batches, oldest first."""
-        return [row[0] for row in self._db.execute("SELECT keys FROM delivered ORDER BY seq")]
+        return [row[0] for row in self._read("SELECT keys FROM delivered ORDER BY seq")]
 
     def outgoing(self, after: int, limit: int) -> list[Outgoing]:
         """Events that wait, oldest first.
@@ -149,38 +184,52 @@ class Journal:
             JournalError: the disk is broken.
         """
         query = "SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
-        try:
-            return [Outgoing(*row) for row in self._db.execute(query, (after, limit))]
-        except sqlite3.Error as exc:
-            raise JournalError(f"{self._path}: cannot be read ({exc})") from exc
+        return [Outgoing(*row) for row in self._read(query, after, limit)]
 
     def waiting(self) -> int:
-        """Number of events that the broker has not acknowledged.
+        """Number of events that the broker has not acknowledged."""
+        return self._waiting
 
-        Raises:
-            JournalError: the disk is broken.
-        """
-        try:
-            return int(self._db.execute("SELECT count(*) FROM outbox").fetchone()[0])
-        except sqlite3.Error as exc:
-            raise JournalError(f"{self._path}: cannot be read ({exc})") from exc
+    # Changing it ------------------------------------------------------------------------------------------------
 
     def commit(self, commit: Commit) -> None:
-        """Write one batch, whole or not at all.
+        """Write one batch, whole or not at all. A killed process keeps it; see `sync` for a power cut.
 
         Raises:
-            JournalError: the disk is full or broken; nothing was written.
+            JournalError: the disk is full or broken, or events that wait fill the journal; nothing was written.
         """
-        # An event is worth waiting for the disk; normal readings are not, and a killed process loses neither.
-        self._set_durable(bool(commit.events))
+        excess = self._bytes + sum(map(_size, commit.events)) - self._limit_bytes
+        drops = bool(commit.events) and excess > 0 and self._waiting > 0
+        if drops and self._policy.when_full is WhenFull.BLOCK:
+            raise JournalError(
+                f"{self._path}: {self._waiting} events of {self._bytes} bytes wait for the broker, "
+                f"and [journal] limit_mb = {self._policy.limit_mb:g} takes no more"
+            )
         with self._transaction():
+            if drops:
+                self._give_up(self._oldest(excess))
             if commit.events:
-                self._db.executemany("INSERT INTO outbox (topic, payload) VALUES (?, ?)", commit.events)
+                self._add(commit.events)
             if commit.records:
                 self._db.executemany("REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)", commit.records)
             if commit.delivered:
                 seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (commit.delivered,)).lastrowid or 0
                 self._db.execute("DELETE FROM delivered WHERE seq <= ?", (seq - _DELIVERED_BATCHES_KEPT,))
+
+    def sync(self) -> None:
+        """Wait until the disk has all that was committed; nothing to wait for in memory or with `normal`.
+
+        Raises:
+            JournalError: the disk failed.
+        """
+        if self._policy.synchronous is Synchronous.NORMAL or self.problem is not None:
+            return
+        try:
+            if self._log_file is None:
+                self._log_file = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+            os.fdatasync(self._log_file)
+        except OSError as exc:
+            raise JournalError(f"{self._path}: cannot be synchronised ({exc.strerror})") from exc
 
     def drop_records(self, stream: str, assets: Iterable[str]) -> None:
         """Delete the records of assets that are gone.
@@ -188,59 +237,126 @@ class Journal:
         Raises:
             JournalError: the disk is full or broken; the records stay.
         """
-        self._set_durable(False)
         with self._transaction():
             self._db.executemany(
                 "DELETE FROM asset WHERE stream = ? AND asset = ?", [(stream, asset) for asset in assets]
             )
 
-    def forget(self, seqs: Iterable[int]) -> None:
+    def forget(self, events: Iterable[Outgoing]) -> None:
         """Delete events that the broker has acknowledged.
 
         Raises:
             JournalError: the disk is full or broken; the events stay and are published again after a restart.
         """
         # Losing this to a power cut only publishes an event twice, under the same id.
-        self._set_durable(False)
         with self._transaction():
-            self._db.executemany("DELETE FROM outbox WHERE seq = ?", [(seq,) for seq in seqs])
+            self._delete(events)
+
+    def drop_old(self) -> None:
+        """Give up events that have waited for longer than the policy has them kept.
+
+        Raises:
+            JournalError: the disk is full or broken; they stay.
+        """
+        if not self._policy.max_age_s or not self._waiting:
+            return
+        since_s = self._now_s() - self._policy.max_age_s
+        rows = self._read("SELECT seq, topic, payload FROM outbox WHERE added_s < ? ORDER BY seq", since_s)
+        if rows:
+            with self._transaction():
+                self._give_up([Outgoing(*row) for row in rows])
+
+    def tell_dropped(self, make: Callable[[Dropped], tuple[str, bytes]]) -> bool:
+        """Let one event tell of those that were given up in each stream; gives whether there was any to tell.
+
+        Args:
+            make: gives the (topic, payload) that tells it.
+
+        Raises:
+            JournalError: the disk is full or broken; they are still to be told.
+        """
+        dropped = [Dropped(*row) for row in self._read("SELECT topic, events, since_s FROM dropped")]
+        if dropped:
+            with self._transaction():
+                self._add([make(found) for found in dropped])
+                self._db.execute("DELETE FROM dropped")
+        return bool(dropped)
 
     def close(self) -> None:
         """Write the log back into the file and close it."""
+        self._close_log()
         self._db.close()
 
-    def _set_durable(self, durable: bool) -> None:
-        if durable != self._durable:
-            self._db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-            self._durable = durable
+    # Inside -----------------------------------------------------------------------------------------------------
 
-    def _transaction(self) -> _Transaction:
-        return _Transaction(self._db, self._path)
-
-
-class _Transaction:
-    """BEGIN to COMMIT, or ROLLBACK and a JournalError."""
-
-    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
-        self._db = db
-        self._path = path
-
-    def __enter__(self) -> None:
-        self._run("BEGIN IMMEDIATE")
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            self._run("COMMIT")
-            return
-        if self._db.in_transaction:
-            self._db.execute("ROLLBACK")
-        if isinstance(error, sqlite3.Error):
-            raise JournalError(f"{self._path}: cannot be written ({error})") from error
-
-    def _run(self, statement: str) -> None:
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        before = self._waiting, self._bytes, self.dropped
         try:
-            self._db.execute(statement)
+            with transaction(self._db, self._path):
+                yield
+        except JournalError as exc:
+            self._waiting, self._bytes, self.dropped = before
+            self._note(exc.__cause__)
+            raise
+
+    def _read(self, query: str, *values: object) -> list[Any]:
+        try:
+            return self._db.execute(query, values).fetchall()
         except sqlite3.Error as exc:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            raise JournalError(f"{self._path}: cannot be written ({exc})") from exc
+            self._note(exc)
+            raise JournalError(f"{self._path}: cannot be read ({exc})") from exc
+
+    def _note(self, error: BaseException | None) -> None:
+        # SQLite has classes of their own for a full or broken disk, after which trying again may help.
+        self._damaged |= type(error) is sqlite3.DatabaseError
+
+    def _now_s(self) -> float:
+        """Ages are counted on a clock of our own, which nobody can set and which stands still while we are off."""
+        return self._clock_base_s + time.monotonic()
+
+    def _add(self, events: Iterable[tuple[str, bytes]]) -> None:
+        now_s = self._now_s()
+        rows = [(topic, payload, now_s) for topic, payload in events]
+        self._db.executemany("INSERT INTO outbox (topic, payload, added_s) VALUES (?, ?, ?)", rows)
+        self._waiting += len(rows)
+        self._bytes += sum(_size((topic, payload)) for topic, payload, _ in rows)
+
+    def _delete(self, events: Iterable[Outgoing]) -> None:
+        for event in events:
+            # One that was dropped while it was on its way is gone already.
+            if self._db.execute("DELETE FROM outbox WHERE seq = ?", (event.seq,)).rowcount:
+                self._waiting -= 1
+                self._bytes -= _size((event.topic, event.payload))
+
+    def _oldest(self, size: float) -> list[Outgoing]:
+        """The oldest events that together take at least this many bytes."""
+        found: list[Outgoing] = []
+        for row in self._db.execute("SELECT seq, topic, payload FROM outbox ORDER BY seq"):
+            found.append(Outgoing(*row))
+            size -= _size((found[-1].topic, found[-1].payload))
+            if size <= 0:
+                break
+        return found
+
+    def _give_up(self, events: list[Outgoing]) -> None:
+        """Delete events and count them, by the level above their topics."""
+        self._delete(events)
+        self.dropped += len(events)
+        now_s = time.time()
+        counts = Counter(event.topic.rpartition("/")[0] for event in events)
+        self._db.executemany(
+            "INSERT INTO dropped (topic, events, since_s) VALUES (?, ?, ?) "
+            "ON CONFLICT (topic) DO UPDATE SET events = events + excluded.events",
+            [(topic, number, now_s) for topic, number in counts.items()],
+        )
+
+    def _close_log(self) -> None:
+        if self._log_file is not None:
+            os.close(self._log_file)
+            self._log_file = None
+
+
+def _size(event: tuple[str, bytes]) -> int:
+    """What an event takes in the file, about."""
+    return len(event[0].encode()) + len(event[1]) + _ROW_BYTES

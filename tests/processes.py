@@ -132,16 +132,23 @@ def write_config(
 
 
 class Agent:
-    """`edge-agent run` as a process; it can be killed and started again."""
+    """`edge-agent run` as a process; it can be killed and started again.
 
-    def __init__(self, config: Path) -> None:
+    Args:
+        config: its `agent.toml`.
+        under: a command that runs it at the first start.
+    """
+
+    def __init__(self, config: Path, under: tuple[str, ...] = ()) -> None:
         self._config = config
+        self._under = under
         self.log = config.with_name("agent.log")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            command = [tool("edge-agent"), "run", "--config", str(self._config)]
+            command = [*self._under, tool("edge-agent"), "run", "--config", str(self._config)]
+            self._under = ()
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def kill(self) -> None:

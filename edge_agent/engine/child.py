@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 
 import msgspec
 
@@ -48,6 +48,13 @@ class ChildError(Exception):
         super().__init__(reason)
 
 
+def _scratch_file() -> BinaryIO:
+    """A file without a name, in memory where the system has that: an agent must start on a full disk too."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("edge-agent-probe"), "w+b")
+    return tempfile.TemporaryFile()
+
+
 class ProbeChild:
     """One provider in a process of its own.
 
@@ -65,7 +72,7 @@ class ProbeChild:
         self._load_s = limits.load_s or provider.load_limit_s
         self._turn_s = limits.turn_s
         self._memory_bytes = limits.memory_bytes or _default_memory_bytes()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115  # closed in close()
+        self._errors = _scratch_file()
         self._task = Task(
             bundle=str(bundle.path),
             provider=provider,

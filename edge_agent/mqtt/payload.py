@@ -8,7 +8,17 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["AlertEvent", "AlertModel", "ChannelShare", "RejectedSample", "Status", "encode", "iso_time", "printable"]
+__all__ = [
+    "AlertEvent",
+    "AlertModel",
+    "ChannelShare",
+    "DroppedEvent",
+    "RejectedSample",
+    "Status",
+    "encode",
+    "iso_time",
+    "printable",
+]
 
 _SAMPLE_CHARACTERS = 120
 
@@ -59,6 +69,21 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def as_delayed(self, delayed: bool) -> AlertEvent:
         """The same event, told to have been made without a connection or with one."""
         return msgspec.structs.replace(self, delayed=delayed) if delayed != self.delayed else self
+
+
+class DroppedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Events of one stream that were given up because the broker did not take them in time, on the topic of alerts."""
+
+    id: str
+    event: str = "dropped"
+    agent: str
+    stream: str
+    asset: str = "stream"
+    count: int
+    """Events that nobody will see."""
+    time: str
+    since: str
+    """When the first of them was given up."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -27,9 +27,10 @@ class Publisher:
         self._journal = journal
         self._session = ""
         self._last_sent = 0
-        self._seq_of: dict[int, int] = {}
+        self._generation = journal.generation
+        self._sent: dict[int, Outgoing] = {}
         self._more = True
-        self._done: list[int] = []
+        self._done: list[Outgoing] = []
         self.published = 0
         """Events that the broker has acknowledged."""
 
@@ -37,24 +38,24 @@ class Publisher:
         """The journal has new events."""
         self._more = True
 
-    def begin_anew(self) -> None:
-        """The journal is another file, in which events have other numbers: hand over from the oldest on."""
-        self._session = ""
-        self._done.clear()
-
     def pump(self) -> None:
         """Hand over what the broker will take now; never waits.
 
         Raises:
             JournalError: the journal cannot be read or written now; call again later.
         """
+        if self._generation != self._journal.generation:
+            # Another journal, in which events have other numbers: what is on its way cannot be told by its number.
+            self._generation = self._journal.generation
+            self._session = ""
+            self._done.clear()
         if self._client.session != self._session:
             # A new connection: what was handed to the old one and not acknowledged goes again, from the oldest on.
             self._session = self._client.session
             self._last_sent = 0
-            self._seq_of.clear()
+            self._sent.clear()
             self._more = True
-        acknowledged = [self._seq_of.pop(mid) for mid in self._client.published() if mid in self._seq_of]
+        acknowledged = [self._sent.pop(mid) for mid in self._client.published() if mid in self._sent]
         self.published += len(acknowledged)
         self._done += acknowledged
         if self._done:
@@ -69,13 +70,13 @@ class Publisher:
                 except ValueError as exc:
                     # Nothing in the journal may ever stop the agent.
                     log.error("event given up, MQTT cannot carry it topic=%.80s error=%s", event.topic, exc)  # noqa: TRY400
-                    self._journal.forget([event.seq])
+                    self._journal.forget([event])
                     self._last_sent = event.seq
                     continue
                 if mid is None:
                     self._more = True
                     return
-                self._seq_of[mid] = event.seq
+                self._sent[mid] = event
                 self._last_sent = event.seq
 
     def _publish(self, event: Outgoing) -> int | None:

@@ -242,7 +242,7 @@ def test_a_journal_that_is_deleted_under_the_agent_is_made_anew(
         wait_until(lambda: len(subscriber.alerts) == 1)
         for file in (tmp_path / "state").glob("journal*"):
             file.unlink()
-        wait_until(lambda: b"a new one begins" in agent.log.read_bytes())
+        wait_until(lambda: b"journal is on the disk again" in agent.log.read_bytes())
         agent.kill()
         agent.start()
         sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
@@ -261,6 +261,47 @@ def test_a_state_folder_that_cannot_be_is_a_mistake_in_the_configuration(
     assert agent.process is not None
     assert agent.process.wait(timeout=20) == 78
     assert f"[agent] state_dir = {state!r}: cannot be written".encode() in agent.log.read_bytes()
+
+
+def test_without_a_disk_at_the_start_the_agent_works_and_says_so(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """What it did in memory is on the disk as soon as there is one."""
+    agent = Agent(write_config(tmp_path, broker.port, {"pump": bundle}), under=("prlimit", "--fsize=0:"))
+    with agent:
+        subscriber.wait_online()
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        wait_until(lambda: len(subscriber.alerts) == 1)
+        wait_until(lambda: "journal.db" in (subscriber.health.get("journal_problem") or ""))
+        assert agent.process is not None
+        _, most = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (most, most))
+        wait_until(lambda: subscriber.health.get("journal_problem") is None)
+        agent.kill()
+        agent.start()
+        sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
+        wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise", "clear"])
+
+
+def test_a_full_disk_with_drop_oldest_goes_on_in_memory(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Scoring never stops there, and the journal is back on the disk as soon as it has room."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, extra='[journal]\nwhen_full = "drop-oldest"')
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        assert agent.process is not None
+        _, most = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (4096, most))
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        wait_until(lambda: len(subscriber.alerts) == 1)
+        wait_until(lambda: subscriber.health.get("journal_problem") is not None)
+        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (most, most))
+        wait_until(lambda: subscriber.health.get("journal_problem") is None)
+        agent.kill()
+        agent.start()
+        sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
+        wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise", "clear"])
 
 
 def test_a_full_disk_stops_acknowledging_and_nothing_is_lost(

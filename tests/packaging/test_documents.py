@@ -14,6 +14,7 @@ import pytest
 from processes import IN_CI, run_tool
 
 from edge_agent.config import AgentSection, EngineSection, MqttSection, StreamSection, load_config
+from edge_agent.journal_policy import JournalPolicy
 from edge_agent.stream.alarm import AlarmPolicy
 from edge_agent.stream.settings import CommissionSettings, DriftSettings
 from edge_agent.stream.window import WindowPolicy
@@ -51,6 +52,7 @@ def test_the_sample_configuration_loads(tmp_path: Path) -> None:
         ("agent", AgentSection),
         ("mqtt", MqttSection),
         ("engine", EngineSection),
+        ("journal", JournalPolicy),
         ("stream", StreamSection),
         ("stream.window", WindowPolicy),
         ("stream.alarm", AlarmPolicy),

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
 
 from edge_agent.errors import JournalError
-from edge_agent.journal import Commit, Journal
+from edge_agent.journal import Commit, Dropped, Journal
+from edge_agent.journal_policy import JournalPolicy, WhenFull
 
 
 def test_events_come_back_in_order_until_they_are_forgotten(tmp_path: Path) -> None:
@@ -21,7 +24,7 @@ def test_events_come_back_in_order_until_they_are_forgotten(tmp_path: Path) -> N
     waiting = journal.outgoing(0, 10)
     assert [event.payload for event in waiting] == [b"one", b"two", b"three"]
     assert [event.payload for event in journal.outgoing(waiting[0].seq, 1)] == [b"two"]
-    journal.forget([waiting[0].seq, waiting[2].seq])
+    journal.forget([waiting[0], waiting[2]])
     assert [event.payload for event in journal.outgoing(0, 10)] == [b"two"]
     assert journal.waiting() == 1
     journal.close()
@@ -71,21 +74,73 @@ def test_a_commit_is_whole_or_not_at_all(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_journal_that_is_taken_away_begins_anew(tmp_path: Path) -> None:
-    """What waits is brought along."""
+def _take_one_by_one(journal: Journal) -> None:
+    while True:
+        journal.forget(journal.outgoing(0, 1))
+
+
+@pytest.mark.parametrize("how", ["deleted", "replaced"])
+def test_a_journal_that_is_taken_away_begins_anew(tmp_path: Path, how: str) -> None:
+    """With all that it held; what the file in its place holds stays too."""
     path = tmp_path / "journal.db"
     journal = Journal(path)
-    journal.commit(Commit(events=[("t", b"waiting")]))
-    assert not journal.was_taken_away()
+    journal.commit(Commit(events=[("t", b"waiting")], records=[("s", "a", b"1")], delivered=b"keys"))
+    assert not journal.needs_mending()
     for file in tmp_path.iterdir():
         file.unlink()
-    assert journal.was_taken_away()
-    journal.begin_anew()
-    assert not journal.was_taken_away()
+    if how == "replaced":
+        other = Journal(path)
+        other.commit(Commit(events=[("t", b"of another time")]))
+        other.close()
+    assert journal.needs_mending()
+    assert journal.mend()
+    assert not journal.needs_mending()
+    assert journal.waiting() == (2 if how == "replaced" else 1)
+    journal.commit(Commit(events=[("t", b"new")]))
     journal.close()
     other = Journal(path)
-    assert [event.payload for event in other.outgoing(0, 10)] == [b"waiting"]
+    before = [b"of another time"] if how == "replaced" else []
+    assert [event.payload for event in other.outgoing(0, 10)] == [*before, b"waiting", b"new"]
+    assert (other.records("s"), other.delivered()) == ([("a", b"1")], [b"keys"])
     other.close()
+
+
+def test_a_journal_that_breaks_while_it_is_open_is_mended(tmp_path: Path) -> None:
+    """The bad file is set aside, and what can still be read is kept."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"x" * 3000) for _ in range(100)], records=[("s", "a", b"1")]))
+    journal.close()
+    journal = Journal(path)
+    data = bytearray(path.read_bytes())
+    data[4096 * 3 : 4096 * 60] = b"\xa5" * (4096 * 57)
+    path.write_bytes(data)
+    with pytest.raises(JournalError):
+        _take_one_by_one(journal)
+    assert journal.needs_mending()
+    assert journal.mend()
+    journal.commit(Commit(events=[("t", b"new")]))
+    journal.close()
+    assert list(tmp_path.glob("journal.db.aside-*"))
+    assert Journal(path).outgoing(0, 1000)[-1].payload == b"new"
+
+
+def test_a_journal_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
+    """Nothing that waits is lost when the agent is updated."""
+    path = tmp_path / "journal.db"
+    database = sqlite3.connect(path)
+    database.executescript(
+        "CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL);"
+        "CREATE TABLE asset (stream TEXT, asset TEXT, record BLOB NOT NULL, PRIMARY KEY (stream, asset)) WITHOUT ROWID;"
+        "CREATE TABLE delivered (seq INTEGER PRIMARY KEY AUTOINCREMENT, keys BLOB NOT NULL);"
+        "INSERT INTO outbox (topic, payload) VALUES ('t', x'31'); PRAGMA user_version = 1;"
+    )
+    database.close()
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"2")]))
+    assert [event.payload for event in journal.outgoing(0, 10)] == [b"1", b"2"]
+    journal.close()
+    assert not list(tmp_path.glob("*.aside-*"))
 
 
 def test_a_journal_of_a_newer_agent_is_set_aside_whole(tmp_path: Path) -> None:
@@ -129,8 +184,165 @@ def test_a_damaged_journal_is_set_aside(tmp_path: Path, damage: str) -> None:
     assert aside.read_bytes() == bytes(data)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
-    """With the setting to look at."""
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(JournalError, match="check \\[agent\\] state_dir"):
-        Journal(tmp_path / "file" / "journal.db")
+def test_without_a_disk_the_journal_is_in_memory_until_there_is_one(tmp_path: Path) -> None:
+    """It says why, works all the same, and moves to the disk with everything that it holds."""
+    place = tmp_path / "place"
+    place.write_text("a file where the folder should be")
+    journal = Journal(place / "journal.db")
+    assert journal.problem is not None
+    assert "journal.db" in journal.problem
+    journal.commit(Commit(events=[("t", b"1")], records=[("s", "a", b"r")]))
+    assert not journal.mend()
+    place.unlink()
+    assert journal.needs_mending()
+    assert journal.mend()
+    assert journal.problem is None
+    journal.commit(Commit(events=[("t", b"2")]))
+    journal.close()
+    journal = Journal(place / "journal.db")
+    assert [event.payload for event in journal.outgoing(0, 10)] == [b"1", b"2"]
+    assert journal.records("s") == [("a", b"r")]
+    journal.close()
+
+
+def test_a_folder_in_the_place_of_the_file_is_set_aside(tmp_path: Path) -> None:
+    """With what is in it."""
+    (tmp_path / "journal.db").mkdir()
+    (tmp_path / "journal.db" / "kept").write_text("x")
+    journal = Journal(tmp_path / "journal.db")
+    assert journal.problem is None
+    journal.close()
+    assert len(list(tmp_path.glob("journal.db.aside-*/kept"))) == 1
+
+
+def _policy(**settings: object) -> JournalPolicy:
+    return JournalPolicy(**{"limit_mb": 0.01, **settings})  # type: ignore[arg-type]
+
+
+def test_a_full_journal_blocks(tmp_path: Path) -> None:
+    """Nothing of the batch is written, until the broker has taken some."""
+    journal = Journal(tmp_path / "journal.db", _policy())
+    batch = Commit(events=[("t", b"x" * 900)], records=[("s", "a", b"1")])
+    for _ in range(10):
+        journal.commit(batch)
+    with pytest.raises(JournalError, match="takes no more"):
+        journal.commit(batch)
+    waiting = journal.outgoing(0, 100)
+    assert len(waiting) == journal.waiting() == 10
+    assert journal.waiting_bytes <= 10_000
+    journal.commit(Commit(records=[("s", "b", b"1")]))
+    journal.forget(waiting[:1])
+    journal.commit(batch)
+    journal.close()
+
+
+def test_a_batch_larger_than_the_limit_is_taken_alone(tmp_path: Path) -> None:
+    """Otherwise it could never be."""
+    journal = Journal(tmp_path / "journal.db", _policy())
+    journal.commit(Commit(events=[("t", b"x" * 50_000)]))
+    with pytest.raises(JournalError):
+        journal.commit(Commit(events=[("t", b"x")]))
+    journal.close()
+
+
+def test_the_oldest_events_are_dropped_counted_and_told_once(tmp_path: Path) -> None:
+    """By stream; the count survives a crash."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path, _policy(when_full=WhenFull.DROP_OLDEST))
+    for number in range(30):
+        journal.commit(Commit(events=[(f"edge/a/alerts/s{number % 2}/p", b"%04d" % number + b"x" * 900)]))
+    kept = [int(event.payload[:4]) for event in journal.outgoing(0, 100)]
+    assert kept == list(range(30 - len(kept), 30))
+    assert journal.dropped == 30 - len(kept) > 15
+    assert journal.waiting_bytes <= 10_000
+    dropped = journal.dropped
+    again = Journal(path, _policy(when_full=WhenFull.DROP_OLDEST))
+    told: list[Dropped] = []
+
+    def make(found: Dropped) -> tuple[str, bytes]:
+        told.append(found)
+        return f"{found.topic}/stream", b"dropped"
+
+    assert again.tell_dropped(make)
+    assert not again.tell_dropped(make)
+    assert sorted(found.topic for found in told) == ["edge/a/alerts/s0", "edge/a/alerts/s1"]
+    assert sum(found.events for found in told) == dropped
+    assert [event.payload for event in again.outgoing(0, 100)][-2:] == [b"dropped", b"dropped"]
+    again.close()
+    journal.close()
+
+
+def test_an_event_dropped_on_its_way_is_not_subtracted_twice(tmp_path: Path) -> None:
+    """The broker may acknowledge what was given up in the meantime."""
+    journal = Journal(tmp_path / "journal.db", _policy(when_full=WhenFull.DROP_OLDEST))
+    journal.commit(Commit(events=[("e/t", b"x" * 900)]))
+    on_its_way = journal.outgoing(0, 1)
+    for _ in range(20):
+        journal.commit(Commit(events=[("e/t", b"y" * 900)]))
+    before = journal.waiting(), journal.waiting_bytes
+    journal.forget(on_its_way)
+    assert (journal.waiting(), journal.waiting_bytes) == before
+    journal.close()
+    again = Journal(tmp_path / "journal.db", _policy())
+    assert (again.waiting(), again.waiting_bytes) == before
+    again.close()
+
+
+def test_old_events_are_dropped_by_a_clock_that_nobody_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock may jump; time while the agent is off does not count."""
+    mono_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: mono_s)
+    policy = JournalPolicy(max_age_s=60)
+    journal = Journal(tmp_path / "journal.db", policy)
+    journal.commit(Commit(events=[("e/t", b"1")]))
+    mono_s += 50
+    monkeypatch.setattr(time, "time", lambda: 4e9)
+    journal.commit(Commit(events=[("e/t", b"2")]))
+    journal.drop_old()
+    assert journal.waiting() == 2
+    journal.close()
+    mono_s = 5.0  # after a boot
+    journal = Journal(tmp_path / "journal.db", policy)
+    mono_s += 20
+    journal.drop_old()
+    assert [event.payload for event in journal.outgoing(0, 9)] == [b"2"]
+    mono_s += 50
+    journal.drop_old()
+    assert (journal.waiting(), journal.dropped) == (0, 2)
+    journal.close()
+
+
+def test_what_is_synchronised_survives_a_power_cut(tmp_path: Path) -> None:
+    """The file and its log, as they are on the disk at that moment, hold every event; a torn end is left out."""
+    journal = Journal(tmp_path / "journal.db")
+    for number in range(20):
+        journal.commit(Commit(events=[("t", b"%d" % number)]))
+        journal.sync()
+        cut = tmp_path / f"cut{number}"
+        cut.mkdir()
+        for name in ("journal.db", "journal.db-wal"):
+            shutil.copy(tmp_path / name, cut / name)
+        with (cut / "journal.db-wal").open("ab") as torn:
+            torn.write(b"\x5a" * 1000)
+        found = Journal(cut / "journal.db")
+        assert [event.payload for event in found.outgoing(0, 100)] == [b"%d" % n for n in range(number + 1)]
+        found.close()
+    journal.close()
+
+
+def test_a_disk_that_takes_nothing_is_left_where_the_policy_is_to_drop(tmp_path: Path) -> None:
+    """And only there."""
+    blocking = Journal(tmp_path / "a.db")
+    blocking.fall_back("disk is full")
+    assert blocking.problem is None
+    blocking.close()
+    journal = Journal(tmp_path / "b.db", _policy(when_full=WhenFull.DROP_OLDEST))
+    journal.commit(Commit(events=[("t", b"1")]))
+    journal.fall_back("disk is full")
+    assert journal.problem == "disk is full"
+    journal.commit(Commit(events=[("t", b"2")]))
+    assert journal.mend()
+    journal.close()
+    journal = Journal(tmp_path / "b.db")
+    assert [event.payload for event in journal.outgoing(0, 10)] == [b"1", b"2"]
+    journal.close()

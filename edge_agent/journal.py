@@ -12,8 +12,8 @@ import os
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,7 @@ __all__ = ["Commit", "Dropped", "Journal", "Outgoing"]
 log = logging.getLogger(__name__)
 
 _DELIVERED_BATCHES_KEPT = 1024
+_DELETED_AT_ONCE = 64
 _ROW_BYTES = 32
 """What SQLite adds to an event, about."""
 
@@ -106,13 +107,17 @@ class Journal:
     def _use(self, database: Database) -> None:
         self._database, self._db = database, database.db
         self._damaged = False
+        self._clock_base_s = self._count() - time.monotonic()
+        self.generation += 1
+
+    def _count(self) -> float:
+        """Number and bytes of the events that wait; gives when the newest came, on our clock."""
         # SQLite counts the characters of a text, so the blob is what is measured.
         size = f"coalesce(sum(length(CAST(topic AS BLOB)) + length(payload) + {_ROW_BYTES}), 0)"
         query = f"SELECT count(*), {size}, coalesce(max(added_s), 0) FROM outbox"  # noqa: S608
         found: tuple[int, int, float] = self._db.execute(query).fetchone()
         self._waiting, self._bytes, newest_s = found
-        self._clock_base_s = newest_s - time.monotonic()
-        self.generation += 1
+        return newest_s
 
     def needs_mending(self) -> bool:
         """Whether what is written now would be gone with us: the file was deleted, replaced or damaged, or the journal
@@ -205,16 +210,20 @@ class Journal:
                 f"{self._path}: {self._waiting} events of {self._bytes} bytes wait for the broker, "
                 f"and [journal] limit_mb = {self._policy.limit_mb:g} takes no more"
             )
+        given_up: list[Outgoing] = []
         with self._transaction():
             if drops:
-                self._give_up(self._oldest(excess))
+                given_up = self._oldest(excess)
+                self._give_up(given_up)
             if commit.events:
                 self._add(commit.events)
             if commit.records:
                 self._db.executemany("REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)", commit.records)
             if commit.delivered:
                 seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (commit.delivered,)).lastrowid or 0
-                self._db.execute("DELETE FROM delivered WHERE seq <= ?", (seq - _DELIVERED_BATCHES_KEPT,))
+                if seq % _DELETED_AT_ONCE == 0:
+                    self._db.execute("DELETE FROM delivered WHERE seq <= ?", (seq - _DELIVERED_BATCHES_KEPT,))
+        self.dropped += len(given_up)
 
     def sync(self) -> None:
         """Wait until the disk has all that was committed; nothing to wait for in memory or with `normal`.
@@ -265,6 +274,7 @@ class Journal:
         if rows:
             with self._transaction():
                 self._give_up([Outgoing(*row) for row in rows])
+            self.dropped += len(rows)
 
     def tell_dropped(self, make: Callable[[Dropped], tuple[str, bytes]]) -> bool:
         """Let one event tell of those that were given up in each stream; gives whether there was any to tell.
@@ -289,16 +299,13 @@ class Journal:
 
     # Inside -----------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        before = self._waiting, self._bytes, self.dropped
-        try:
-            with transaction(self._db, self._path):
-                yield
-        except JournalError as exc:
-            self._waiting, self._bytes, self.dropped = before
-            self._note(exc.__cause__)
-            raise
+    def _transaction(self) -> AbstractContextManager[None]:
+        return transaction(self._db, self._path, self._rolled_back)
+
+    def _rolled_back(self, error: sqlite3.Error) -> None:
+        self._note(error)
+        with suppress(sqlite3.Error):
+            self._count()
 
     def _read(self, query: str, *values: object) -> list[Any]:
         try:
@@ -307,7 +314,7 @@ class Journal:
             self._note(exc)
             raise JournalError(f"{self._path}: cannot be read ({exc})") from exc
 
-    def _note(self, error: BaseException | None) -> None:
+    def _note(self, error: sqlite3.Error) -> None:
         # SQLite has classes of their own for a full or broken disk, after which trying again may help.
         self._damaged |= type(error) is sqlite3.DatabaseError
 
@@ -342,7 +349,6 @@ class Journal:
     def _give_up(self, events: list[Outgoing]) -> None:
         """Delete events and count them, by the level above their topics."""
         self._delete(events)
-        self.dropped += len(events)
         now_s = time.time()
         counts = Counter(event.topic.rpartition("/")[0] for event in events)
         self._db.executemany(

@@ -10,7 +10,7 @@ import logging
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +108,15 @@ def empty_tables(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
+def transaction(
+    db: sqlite3.Connection, path: Path, rolled_back: Callable[[sqlite3.Error], None] = lambda _: None
+) -> Iterator[None]:
     """BEGIN to COMMIT, or ROLLBACK and a JournalError.
+
+    Args:
+        db: an open database.
+        path: to be told with an error.
+        rolled_back: called with SQLite's error, after which the database is as it was.
 
     Raises:
         JournalError: the disk is full or broken, or the file is damaged; nothing was written.
@@ -123,6 +130,7 @@ def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
             with suppress(sqlite3.Error):
                 db.execute("ROLLBACK")
         if isinstance(exc, sqlite3.Error):
+            rolled_back(exc)
             raise JournalError(f"{path}: cannot be written ({exc})") from exc
         raise
 

@@ -113,8 +113,8 @@ class Pipeline:
         touched = readings.latest()
         windows = self.take(readings)
         outcome = self.conclude(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
-        changed = {asset for asset in touched if self._join is not None or self._windows.must_keep(asset)}
-        outcome.records += [(asset, self._record(asset)) for asset in sorted(changed | outcome.changed)]
+        kept = touched if self._join is not None else self._windows.to_keep(touched)
+        outcome.records += [(asset, self._record(asset)) for asset in sorted(outcome.changed.union(kept))]
         return outcome
 
     def take(self, readings: Readings) -> WindowBatch:

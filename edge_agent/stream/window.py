@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
@@ -122,9 +122,9 @@ class Windows:
         """All that have a row here."""
         return list(self._slots)
 
-    def must_keep(self, asset: str) -> bool:
-        """Whether a crash would change later windows of this asset, so that its rows belong in the journal."""
-        return not self._single or not self._plain or asset in self._partial
+    def to_keep(self, assets: Iterable[str]) -> Iterable[str]:
+        """Those of which a crash would change later windows, so that their rows belong in the journal."""
+        return self._partial.intersection(assets) if self._single and self._plain else assets
 
     def dump(self, asset: str) -> bytes:
         """The rows of one asset, for the journal."""
@@ -210,7 +210,11 @@ class Windows:
             self.incomplete += len(values) - len(complete)
             return complete
         latest = readings.latest()
-        slots = [self._slot(asset) for asset in latest]
+        known = self._slots
+        try:
+            slots = [known[asset] for asset in latest]
+        except KeyError:
+            slots = [self._slot(asset) for asset in latest]
         self._last[slots] = values[list(latest.values())]
         return range(len(values))
 

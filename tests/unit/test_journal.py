@@ -54,11 +54,11 @@ def test_a_killed_process_loses_no_commit(tmp_path: Path) -> None:
 def test_the_delivered_batches_are_bounded(tmp_path: Path) -> None:
     """The newest are kept."""
     journal = Journal(tmp_path / "journal.db")
-    for number in range(1100):
+    for number in range(3000):
         journal.commit(Commit(delivered=str(number).encode()))
     kept = journal.delivered()
-    assert len(kept) == 1024
-    assert kept[-1] == b"1099"
+    assert 1024 <= len(kept) < 1100
+    assert kept[-1] == b"2999"
     journal.close()
 
 

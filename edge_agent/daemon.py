@@ -132,7 +132,6 @@ class Daemon:
     def _make_client(self) -> MqttClient:
         return MqttClient(
             self._config.mqtt,
-            self._config.password,
             client_id=f"edge-agent-{self._config.agent.id}",
             subscriptions=[(lane.filter.subscription, lane.loaded.settings.qos) for lane in self._lanes],
             will=lambda session: Message(self._topics.status, self._status("connection lost", session), 1, True),
@@ -178,7 +177,8 @@ class Daemon:
                 self._look_after(now)
             except JournalError as exc:
                 self._journal_failed(exc)
-            self._client.publish(Message(self._topics.health, encode(self._health())))
+            self._client.publish(Message(self._topics.health, encode(self._health()), retain=True))
+            self._notifier.status(self._client.summary())
             for lane in self._lanes:
                 lane.upkeep.tick()
         if self._notifier.watchdog_interval_s is not None and now >= self._watchdog_due_mono_s:
@@ -353,6 +353,7 @@ class Daemon:
             "session": self._client.session,
             "connects": self._client.connects,
             "last_error": self._client.last_error or None,
+            "broker": self._client.describe(),
             "queue_depth": self._queue_depth(),
             "journal_problem": self._journal_problem,
             "published": self._publisher.published,

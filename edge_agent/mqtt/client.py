@@ -24,7 +24,7 @@ from edge_agent.mqtt.settings import BrokerSection, files_of
 from edge_agent.mqtt.watch import FileWatch
 from edge_agent.sources.base import Delivery
 
-__all__ = ["ClientState", "Message", "MqttClient"]
+__all__ = ["ClientState", "MqttClient"]
 
 log = logging.getLogger(__name__)
 

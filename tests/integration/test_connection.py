@@ -312,3 +312,60 @@ def test_a_broker_that_forgot_everything_is_told_everything_again(tmp_path: Path
             wait_until(lambda: late.statuses and late.health, what="the retained birth and health")
             assert late.statuses[0]["state"] == "online"
             raises_an_alert(sender, late)
+
+
+def test_alerts_go_to_a_broker_of_their_own_and_wait_for_it(tmp_path: Path, bundle: Path) -> None:
+    """Readings are scored and acknowledged while the alerts' broker is away; the events come later, as delayed."""
+    plant, room = Broker(tmp_path / "plant"), Broker(tmp_path / "room")
+    alerts = f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}\nkeepalive_s = 5'
+    config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=alerts)
+    with plant, room, Subscriber(room.port) as subscriber, Subscriber(plant.port) as nobody, Agent(config) as agent:
+        with Sender(plant.port) as sender:
+            subscriber.wait_online()
+            raises_an_alert(sender, subscriber)
+            wait_until(lambda: subscriber.health)
+            sender.send("sensors/a1/pump", b"garbage")
+            wait_until(lambda: subscriber.rejected)
+            room.stop()
+            wait_until(lambda: f"connection lost host=127.0.0.1 port={room.port}" in log_of(agent))
+            sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
+            wait_until(lambda: "alert clear" in log_of(agent), what="the reading to be scored")
+            room.start()
+            wait_until(lambda: len(subscriber.alerts) == 2, 30, "the event that had to wait")
+        assert [(event.event, event.delayed) for event in subscriber.alerts] == [("raise", False), ("clear", True)]
+        wait_until(lambda: subscriber.health["queue_depth"] == 0)
+        assert subscriber.health["broker"]["address"].endswith(str(plant.port))
+        wait_until(lambda: subscriber.health["alerts_broker"]["connects"] == 2)
+        assert subscriber.health["session"] == subscriber.statuses[-1]["session"]
+        assert agent.stop() == 0
+        wait_until(lambda: subscriber.statuses[-1]["reason"] == "stopped")
+        assert (nobody.alerts, nobody.statuses, nobody.health, nobody.rejected) == ([], [], {}, [])
+
+
+def test_readings_wait_for_their_broker_while_alerts_go_on(tmp_path: Path, bundle: Path) -> None:
+    """The status stays online, and health on the alerts' broker says what is wrong with the other one."""
+    plant, room = Broker(tmp_path / "plant"), Broker(tmp_path / "room")
+    alerts = f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}'
+    config = write_config(tmp_path, plant.port, {"pump": bundle}, mqtt="keepalive_s = 5", extra=alerts)
+    with room, plant, Subscriber(room.port) as subscriber, Agent(config):
+        with Sender(plant.port) as sender:
+            subscriber.wait_online()
+            raises_an_alert(sender, subscriber)
+            wait_until(lambda: subscriber.health)
+        plant.stop()
+        wait_until(lambda: (subscriber.health["broker"]["problem"] or {}).get("reason") == "unreachable")
+        assert subscriber.statuses[-1]["state"] == "online"
+        plant.start()
+        wait_until(lambda: subscriber.health["broker"]["connects"] == 2)
+        with Sender(plant.port) as sender:
+            raises_an_alert(sender, subscriber)
+
+
+def test_the_same_broker_named_twice_is_one_connection(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """Two would throw nobody out, but readings and alerts need no more than one."""
+    alerts = f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {broker.port}'
+    with Subscriber(broker.port) as subscriber:
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=alerts)):
+            wait_until(lambda: subscriber.health)
+        assert "alerts_broker" not in subscriber.health
+        assert "edge-agent-g1-alerts" not in broker.log.read_text()

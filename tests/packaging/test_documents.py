@@ -62,6 +62,7 @@ def test_the_sample_configuration_loads(tmp_path: Path) -> None:
 def test_every_key_is_in_the_configuration_table(section: str, kind: type[msgspec.Struct]) -> None:
     """With its default; and the table has no key that the code does not know."""
     table = dict(re.findall(rf"^\| `{re.escape(section)}\.([a-z_]+)` \| ([^|]+) \|", README, re.MULTILINE))
+    table.pop("alerts", None)  # a table of its own, with the keys of [mqtt]
     fields = {
         field.name: field
         for field in msgspec.structs.fields(kind)

@@ -16,12 +16,11 @@ from typing import Any
 from edge_agent.mqtt.access import Access
 from edge_agent.mqtt.link import Link
 from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.opening import Attempt, PahoClient
+from edge_agent.mqtt.opening import Opener, PahoClient
 from edge_agent.mqtt.pace import Backoff
 from edge_agent.mqtt.protocol import ProtocolChoice
 from edge_agent.mqtt.refusal import Refusal, Trouble
-from edge_agent.mqtt.settings import BrokerSection, files_of
-from edge_agent.mqtt.watch import FileWatch
+from edge_agent.mqtt.settings import BrokerSection
 from edge_agent.sources.base import Delivery
 
 __all__ = ["ClientState", "MqttClient"]
@@ -29,8 +28,6 @@ __all__ = ["ClientState", "MqttClient"]
 log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
-_ATTEMPT_LIMIT_S = 30.0
-"""For everything until our CONNECT; each step of it has shorter limits."""
 _ANSWER_LIMIT_S = 10.0
 _TRIAL_LIMIT_S = 3.0
 """Some brokers say nothing at all to a protocol that they do not know."""
@@ -72,20 +69,15 @@ class MqttClient:
         wake: Callable[[], None],
     ) -> None:
         self._settings = settings
-        self._client_id = client_id
         self._subscriptions = subscriptions
         self._will = will
         self._birth = birth
-        self._wake = wake
         self._link: Link | None = None
-        self._attempt: Attempt | None = None
-        self._attempt_limit_mono_s = 0.0
+        self._opener = Opener(settings, client_id=client_id, wake=wake)
         self._next_session = ""
         self._protocol = ProtocolChoice(settings.protocol)
         self._access = Access()
         self._backoff = Backoff(settings.keepalive_s)
-        self._files = FileWatch(files_of(settings))
-        self._tls_files = FileWatch(files_of(settings, tls_only=True))
         self._renew_due_mono_s: float | None = None
         self._was_up = False
         self._held: list[Delivery] = []
@@ -105,7 +97,7 @@ class MqttClient:
         """Where the connection stands."""
         if self._link is not None:
             return ClientState.CONNECTED if self._link.is_up else ClientState.CONNECTING
-        return ClientState.WAITING if self._attempt is None else ClientState.CONNECTING
+        return ClientState.CONNECTING if self._opener.is_busy else ClientState.WAITING
 
     @property
     def last_error(self) -> str:
@@ -160,8 +152,8 @@ class MqttClient:
     def tick(self) -> None:
         """Connect when it is time, adopt a connection that came up, look after the present one."""
         now = time.monotonic()
-        if self._attempt is not None and self._attempt.result is not None:
-            result, self._attempt = self._attempt.result, None
+        result = self._opener.result()
+        if result is not None:
             self._adopt(result, now)
         if now < self._due_mono_s:
             return
@@ -170,13 +162,12 @@ class MqttClient:
             self._link.beat(now, is_read=not self._has_unread)
             self._check()
             self._renew(now)
-        elif self._attempt is None:
-            if now >= self._retry_mono_s or self._files.changed(now):
+        elif not self._opener.is_busy:
+            if now >= self._retry_mono_s or self._opener.has_new_files(now):
                 self._begin(now)
             else:
                 self._due_mono_s = min(self._due_mono_s, self._retry_mono_s)
-        if self._attempt is not None and now > self._attempt_limit_mono_s:
-            self._attempt.give_up()
+        self._opener.tick(now)
 
     def take(self, limit: int) -> list[Delivery]:
         """Messages that have arrived, oldest first, at most `limit`; never waits."""
@@ -238,8 +229,7 @@ class MqttClient:
         """Say goodbye, wait shortly until the broker has it, and disconnect."""
         if self._link is not None:
             self._link.say_goodbye(goodbye)
-        if self._attempt is not None:
-            self._attempt.give_up()
+        self._opener.close()
         self._drop()
 
     # Inside -----------------------------------------------------------------------------------------------------
@@ -275,16 +265,8 @@ class MqttClient:
     def _begin(self, now_mono_s: float) -> None:
         """Try to connect, beside the present connection if there is one."""
         self._next_session = secrets.token_hex(6)
-        self._attempt_limit_mono_s = now_mono_s + _ATTEMPT_LIMIT_S
-        self._files.used()
-        self._tls_files.used()
-        self._attempt = Attempt(
-            self._settings,
-            speaks_5=self._protocol.speaks_5,
-            client_id=self._client_id,
-            will=None if self._will is None else self._will(self._next_session),
-            wake=self._wake,
-        )
+        will = None if self._will is None else self._will(self._next_session)
+        self._opener.begin(now_mono_s, speaks_5=self._protocol.speaks_5, will=will)
 
     def _adopt(self, result: PahoClient | Trouble, now_mono_s: float) -> None:
         """Go on with a connection that was opened, in place of the present one if there is one."""
@@ -325,10 +307,10 @@ class MqttClient:
 
     def _renew(self, now_mono_s: float) -> None:
         """Connect anew when certificate or key were replaced: the old connection serves until the new one is open."""
-        if self._link is None or not self._link.is_up or self._attempt is not None:
+        if self._link is None or not self._link.is_up or self._opener.is_busy:
             return
         again = self._renew_due_mono_s is not None and now_mono_s >= self._renew_due_mono_s
-        if again or self._tls_files.changed(now_mono_s):
+        if again or self._opener.has_new_certificates(now_mono_s):
             self._begin(now_mono_s)
 
     def _lost(self, link: Link, trouble: Trouble) -> None:

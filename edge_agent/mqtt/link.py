@@ -212,7 +212,12 @@ class Link:
         self.is_up = False
 
     def _read_control(self) -> bool:
-        code = self._client.loop_read()
+        try:
+            code = self._client.loop_read()
+        except Exception as exc:  # the edge to paho: what a broker sends must not stop the agent
+            log.exception("the broker sends what paho cannot handle")
+            self._end(Trouble(Refusal.CLOSED, f"the broker sends what cannot be understood ({type(exc).__name__})"))
+            return False
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
             self._end(Trouble(Refusal.CLOSED, paho.error_string(code).rstrip(".").lower()))
         return self.trouble is None

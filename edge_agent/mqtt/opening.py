@@ -22,20 +22,23 @@ from edge_agent.errors import BrokerError
 from edge_agent.mqtt.credentials import read_credentials
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.refusal import Trouble, trouble_of_error
-from edge_agent.mqtt.settings import BrokerSection, Transport
+from edge_agent.mqtt.settings import BrokerSection, Transport, files_of
 from edge_agent.mqtt.tls import make_context
+from edge_agent.mqtt.watch import FileWatch
 from edge_agent.mqtt.wire import WireSocket
 
 if TYPE_CHECKING:
     from paho.mqtt.client import SocketLike
 
-__all__ = ["IN_FLIGHT_LIMIT", "Attempt", "PahoClient"]
+__all__ = ["IN_FLIGHT_LIMIT", "Opener", "PahoClient"]
 
 log = logging.getLogger(__name__)
 
 IN_FLIGHT_LIMIT = 100
 """QoS 1 messages of ours that the broker has not acknowledged yet."""
 _STEP_TIMEOUT_S = 10.0
+_ATTEMPT_LIMIT_S = 30.0
+"""For everything until our CONNECT."""
 _SESSION_KEPT_S = 7 * 86400
 """How long a broker that speaks MQTT 5 keeps our session, and with it our readings, while we are away."""
 _RECEIVE_MAXIMUM = 1000
@@ -63,7 +66,65 @@ class PahoClient(paho.Client):
         return self.wire
 
 
-class Attempt:
+class Opener:
+    """Makes attempts, one at a time.
+
+    Args:
+        settings: the broker.
+        client_id: names our session at the broker.
+        wake: makes the loop run; called on the thread when an attempt is over, must return at once.
+    """
+
+    def __init__(self, settings: BrokerSection, *, client_id: str, wake: Callable[[], None]) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._wake = wake
+        self._files = FileWatch(files_of(settings))
+        self._tls_files = FileWatch(files_of(settings, tls_only=True))
+        self._attempt: _Attempt | None = None
+        self._limit_mono_s = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an attempt goes on."""
+        return self._attempt is not None
+
+    def begin(self, now_mono_s: float, *, speaks_5: bool, will: Message | None) -> None:
+        """Begin an attempt with the files as they are now."""
+        self._files.used()
+        self._tls_files.used()
+        self._limit_mono_s = now_mono_s + _ATTEMPT_LIMIT_S
+        self._attempt = _Attempt(
+            self._settings, speaks_5=speaks_5, client_id=self._client_id, will=will, wake=self._wake
+        )
+
+    def result(self) -> PahoClient | Trouble | None:
+        """What came of the attempt, once; None while it goes on, or when there is none."""
+        if self._attempt is None or self._attempt.result is None:
+            return None
+        result, self._attempt = self._attempt.result, None
+        return result
+
+    def tick(self, now_mono_s: float) -> None:
+        """End an attempt that takes too long; to be called every second."""
+        if self._attempt is not None and now_mono_s > self._limit_mono_s:
+            self._attempt.give_up()
+
+    def has_new_files(self, now_mono_s: float) -> bool:
+        """Whether a file was replaced since the last attempt, be it a certificate or a password."""
+        return self._files.changed(now_mono_s)
+
+    def has_new_certificates(self, now_mono_s: float) -> bool:
+        """Whether a certificate, key or authority was replaced since the last attempt."""
+        return self._tls_files.changed(now_mono_s)
+
+    def close(self) -> None:
+        """Leave an attempt that goes on to its end."""
+        if self._attempt is not None:
+            self._attempt.give_up()
+
+
+class _Attempt:
     """Opens a connection as far as our CONNECT, which is sent with the first flush.
 
     Args:

@@ -228,13 +228,16 @@ class WireSocket:
 
     def _read_more(self) -> bool:
         """Add what the socket has to the buffer; False when it has nothing now."""
-        try:
-            data = self._inner.recv(_READ_BYTES)
-        except OSError as exc:
-            if _would_block(exc):
+        while True:
+            try:
+                data = self._inner.recv(_READ_BYTES)
+                break
+            except OSError as exc:
+                if not _would_block(exc):
+                    raise
                 # A websocket says so after every control frame; what TLS still holds then, select does not know of.
-                return self._pending is not None and self._pending() > 0 and self._read_more()
-            raise
+                if self._pending is None or not self._pending():
+                    return False
         self.heard = True
         if not data:
             raise WireError("the broker closed the connection")

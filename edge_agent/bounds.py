@@ -20,6 +20,7 @@ __all__ = [
     "Seconds",
     "Text",
     "Threads",
+    "UrlPath",
     "Whole",
 ]
 
@@ -40,4 +41,7 @@ Limit = Annotated[float, Meta(gt=0, description="a number above 0")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]
 Duration = Annotated[float, Meta(ge=0, le=31_536_000, description="a number of seconds from 0 to 31536000 (a year)")]
 Keepalive = Annotated[int, Meta(ge=5, le=3600, description="an integer number of seconds from 5 to 3600")]
+UrlPath = Annotated[
+    str, Meta(pattern=r"^/[\x21-\x7e]{0,2000}\Z", description="a path that begins with '/', without spaces")
+]
 Providers = Annotated[tuple[Text, ...], Meta(description="a list of provider names")]

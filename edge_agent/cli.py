@@ -182,20 +182,20 @@ def _show_config(options: argparse.Namespace) -> None:
         return
     streams = shown.pop("stream")
     for name, table in shown.items():
-        _print_table(f"[{name}]", table)
+        _print_table(f"[{name}]", name, table)
     for stream in streams:
-        inner = {key: stream.pop(key) for key in list(stream) if isinstance(stream[key], dict)}
-        _print_table("[[stream]]", stream)
-        for name, table in inner.items():
-            _print_table(f"[stream.{name}]", table)
+        _print_table("[[stream]]", "stream", stream)
 
 
-def _print_table(heading: str, table: dict[str, Any]) -> None:
+def _print_table(heading: str, name: str, table: dict[str, Any]) -> None:
+    inner = {key: value for key, value in table.items() if isinstance(value, dict)}
     print(heading)
     for key, value in table.items():
-        if value is not None:
+        if value is not None and key not in inner:
             print(f"{key} = {json.dumps(value)}")
     print()
+    for key, value in inner.items():
+        _print_table(f"[{name}.{key}]", f"{name}.{key}", value)
 
 
 def _add_score_options(command: argparse.ArgumentParser) -> None:

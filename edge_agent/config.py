@@ -9,13 +9,14 @@ import socket
 import tomllib
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
-from edge_agent.bounds import Duration, Keepalive, Name, Port, Providers, Qos, Seconds, Text, Threads
+from edge_agent.bounds import Duration, Name, Providers, Qos, Seconds, Text, Threads
 from edge_agent.errors import ConfigError
 from edge_agent.journal_policy import JournalPolicy
+from edge_agent.mqtt.settings import BrokerSection, MqttSection, broker_problems, with_credentials
 from edge_agent.mqtt.topics import TopicFilter
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmPolicy
@@ -27,24 +28,10 @@ __all__ = [
     "AgentSection",
     "Config",
     "EngineSection",
-    "MqttProtocol",
     "MqttSection",
-    "Secret",
     "StreamSection",
     "load_config",
 ]
-
-
-class Secret:
-    """A text that does not show itself in logs or in `show-config`."""
-
-    def __init__(self, value: str) -> None:
-        self.value = value
-
-    def __str__(self) -> str:
-        return "********"
-
-    __repr__ = __str__
 
 
 class AgentSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,33 +43,6 @@ class AgentSection(msgspec.Struct, frozen=True, kw_only=True):
     """Folder of the journal and of the remembered provider; `$STATE_DIRECTORY` when not given."""
     health_interval_s: Seconds = 10.0
     """Time between two messages on `edge/{agent}/health`."""
-
-
-class MqttProtocol(StrEnum):
-    """What is spoken with the broker."""
-
-    AUTO = "auto"
-    """MQTT 5, and 3.1.1 with a broker that does not answer to that."""
-    V5 = "5"
-    V311 = "3.1.1"
-
-
-class MqttSection(msgspec.Struct, frozen=True, kw_only=True):
-    """`[mqtt]`: the broker."""
-
-    host: Text = "127.0.0.1"
-    port: Port = 1883
-    protocol: MqttProtocol = MqttProtocol.AUTO
-    username: Text | None = None
-    password_file: Text | None = None
-    """File with the password; the systemd credential `mqtt-password` when not given."""
-    ca_file: Text | None = None
-    """Certificate authority of the broker; given, the connection is TLS."""
-    cert_file: Text | None = None
-    """Our certificate for mutual TLS, with `key_file`."""
-    key_file: Text | None = None
-    keepalive_s: Keepalive = 30
-    """A connection silent for one and a half times this long is given up."""
 
 
 class EngineSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -143,12 +103,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineSection
     journal: JournalPolicy
     streams: tuple[StreamSection, ...]
-    password: Secret | None = None
 
     def describe(self) -> dict[str, Any]:
-        """The effective settings with the keys of the file and without secrets, safe to paste into a report."""
+        """The effective settings with the keys of the file, safe to paste into a report: secrets are in other files."""
         shown: dict[str, Any] = {section: msgspec.to_builtins(getattr(self, section)) for section in _SECTIONS}
-        shown["mqtt"]["password"] = str(self.password) if self.password else None
         shown["stream"] = [msgspec.to_builtins(stream) for stream in self.streams]
         return shown
 
@@ -211,20 +169,13 @@ def _read_document(document: dict[str, Any], problems: list[str]) -> Config | No
     }
     streams = _read_streams(document.get("stream", []), problems)
     agent = _complete_agent(sections["agent"], problems)
-    mqtt = MqttSection(**sections["mqtt"])
-    password = _read_password(mqtt, problems)
-    _check_mqtt(mqtt, problems)
+    mqtt = _complete_mqtt(sections["mqtt"], problems)
     engine = EngineSection(**sections["engine"])
     _check_engine(engine, problems)
     if problems:
         return None
     return Config(
-        agent=agent,
-        mqtt=mqtt,
-        engine=engine,
-        journal=JournalPolicy(**sections["journal"]),
-        streams=tuple(streams),
-        password=password,
+        agent=agent, mqtt=mqtt, engine=engine, journal=JournalPolicy(**sections["journal"]), streams=tuple(streams)
     )
 
 
@@ -239,22 +190,30 @@ def _read_table(table: object, where: str, kind: type[msgspec.Struct], problems:
         if key not in fields:
             problems.append(f"{where} {key}: unknown key{_suggest(key, list(fields))}")
             continue
-        kind_of_field = fields[key].type
-        if isinstance(kind_of_field, type) and issubclass(kind_of_field, msgspec.Struct):
+        table_kind = _table_of(fields[key].type)
+        if table_kind is not None:
             inner = f"{where} [{key}]"
             before = len(problems)
-            found = _read_table(value, inner, kind_of_field, problems)
+            found = _read_table(value, inner, table_kind, problems)
             if len(problems) == before:
-                good[key] = kind_of_field(**found)
+                good[key] = table_kind(**found)
             continue
         try:
-            good[key] = msgspec.convert(value, kind_of_field)
+            good[key] = msgspec.convert(value, fields[key].type)
         except msgspec.ValidationError:
             problems.append(f"{where} {key} = {value!r}: expected {_expected(fields[key].type)}")
     problems.extend(
         f"{where} {name}: is missing" for name, field in fields.items() if field.required and name not in table
     )
     return good
+
+
+def _table_of(annotation: Any) -> type[msgspec.Struct] | None:
+    """The struct of a field that is a table of its own, also where the table may be left out."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            return kind
+    return None
 
 
 def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
@@ -314,15 +273,15 @@ def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSection:
     return AgentSection(**given)
 
 
-def _check_mqtt(mqtt: MqttSection, problems: list[str]) -> None:
-    if (mqtt.cert_file is None) != (mqtt.key_file is None):
-        problems.append("[mqtt] cert_file and key_file: give both or none")
-    if mqtt.cert_file is not None and mqtt.ca_file is None:
-        problems.append("[mqtt] ca_file: is needed beside cert_file")
-    for key in ("ca_file", "cert_file", "key_file"):
-        file = getattr(mqtt, key)
-        if file is not None and not Path(file).is_file():
-            problems.append(f"[mqtt] {key} = {file!r}: no such file")
+def _complete_mqtt(given: dict[str, Any], problems: list[str]) -> MqttSection:
+    mqtt = MqttSection(**with_credentials(given, "mqtt"))
+    if mqtt.alerts is not None:
+        named = {key: value for key, value in msgspec.structs.asdict(mqtt.alerts).items() if value is not None}
+        alerts = BrokerSection(**with_credentials(named, "mqtt-alerts"))
+        problems += [f"[mqtt] [alerts] {problem}" for problem in broker_problems(alerts)]
+        mqtt = msgspec.structs.replace(mqtt, alerts=alerts)
+    problems += [f"[mqtt] {problem}" for problem in broker_problems(mqtt)]
+    return mqtt
 
 
 def _check_engine(engine: EngineSection, problems: list[str]) -> None:
@@ -330,22 +289,6 @@ def _check_engine(engine: EngineSection, problems: list[str]) -> None:
         problems.append("[engine] require: leaves no choice, so provider and prefer must not be given beside it")
     if engine.prefer and engine.provider != "auto":
         problems.append(f"[engine] prefer: has no effect beside provider = {engine.provider!r}; leave one out")
-
-
-def _read_password(mqtt: MqttSection, problems: list[str]) -> Secret | None:
-    file = mqtt.password_file
-    if file is None:
-        credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"), "mqtt-password")
-        file = str(credential) if credential.is_file() else None
-    if file is None:
-        return None
-    if mqtt.username is None and not any(problem.startswith("[mqtt] username") for problem in problems):
-        problems.append("[mqtt] username: is needed beside a password")
-    try:
-        return Secret(Path(file).read_text(encoding="utf-8").rstrip("\r\n"))
-    except (OSError, ValueError) as exc:
-        problems.append(f"[mqtt] password_file = {file!r}: cannot be read ({exc})")
-        return None
 
 
 def _expected(annotation: Any) -> str:

@@ -20,7 +20,9 @@ from edge_agent.errors import JournalError
 from edge_agent.health import Counters, Latency, RateLimit, memory_bytes
 from edge_agent.journal import Commit, Dropped, Journal
 from edge_agent.lane import Lane, LoadedStream, Routes, open_lane
-from edge_agent.mqtt.client import ClientState, Message, MqttClient
+from edge_agent.mqtt.brokers import Brokers
+from edge_agent.mqtt.client import ClientState
+from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.payload import DroppedEvent, RejectedSample, Status, encode, iso_time, printable
 from edge_agent.mqtt.publisher import Publisher
 from edge_agent.mqtt.topics import AgentTopics, Route
@@ -108,10 +110,11 @@ class Daemon:
             self._routes = Routes(self._lanes)
             for lane in self._lanes:
                 stack.callback(lane.upkeep.keep_mix)
-            self._client = self._make_client()
+            self._brokers = self._make_brokers()
+            self._client, self._alerts = self._brokers.readings, self._brokers.alerts
             self._source: Source = MqttSource(self._client)
-            self._publisher = Publisher(self._client, self._journal)
-            stack.callback(lambda: self._client.close(Message(self._topics.status, self._status("stopped"), 1, True)))
+            self._publisher = Publisher(self._alerts, self._journal)
+            stack.callback(lambda: self._brokers.close(Message(self._topics.status, self._status("stopped"), 1, True)))
             self._notifier.ready(f"{len(self._lanes)} streams, connecting to the broker")
             stack.callback(self._notifier.stopping)
             log.info("agent started id=%s version=%s streams=%d", self._config.agent.id, __version__, len(self._lanes))
@@ -132,10 +135,9 @@ class Daemon:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         self._stop_signal = number
 
-    def _make_client(self) -> MqttClient:
-        return MqttClient(
+    def _make_brokers(self) -> Brokers:
+        return Brokers(
             self._config.mqtt,
-            self._config.password,
             client_id=f"edge-agent-{self._config.agent.id}",
             subscriptions=[(lane.filter.subscription, lane.loaded.settings.qos) for lane in self._lanes],
             will=lambda session: Message(self._topics.status, self._status("connection lost", session), 1, True),
@@ -152,28 +154,26 @@ class Daemon:
 
     def _wait(self) -> None:
         """Until a socket has or takes something, a signal came, or something is due."""
-        dues = [self._client.due_mono_s(), self._health_due_mono_s]
+        dues = [self._brokers.due_mono_s(), self._health_due_mono_s]
         if self._notifier.watchdog_interval_s is not None:
             dues.append(self._watchdog_due_mono_s)
         if self._batch is not None:
             # Readings must not wake us while none can be taken.
             select.select([self._wake_in.fileno()], [], [], _STUCK_WAIT_S)
         timeout_s = 0.0 if self._client.has_backlog() else max(0.0, min(dues) - time.monotonic())
-        wake, connection = self._wake_in.fileno(), self._client.fileno()
-        readers = [wake] if connection is None else [wake, connection]
-        writers = [connection] if connection is not None and self._client.wants_write() else []
-        ready, _, _ = select.select(readers, writers, [], timeout_s)
+        wake = self._wake_in.fileno()
+        ready, _, _ = select.select([wake, *self._brokers.readers()], self._brokers.writers(), [], timeout_s)
         if wake in ready:
             self._wake_in.recv(4096)
 
     def _step(self) -> None:
-        self._client.tick()
+        self._brokers.tick()
         try:
             self._take_and_process()
             self._publisher.pump()
         except JournalError as exc:
             self._journal_failed(exc)
-        self._client.flush()
+        self._brokers.flush()
         now = time.monotonic()
         if now >= self._health_due_mono_s:
             self._health_due_mono_s = now + self._config.agent.health_interval_s
@@ -181,7 +181,8 @@ class Daemon:
                 self._look_after(now)
             except JournalError as exc:
                 self._journal_failed(exc)
-            self._client.publish(Message(self._topics.health, encode(self._health())))
+            self._alerts.publish(Message(self._topics.health, encode(self._health()), retain=True))
+            self._notifier.status(self._brokers.summary())
             for lane in self._lanes:
                 lane.upkeep.tick()
         if self._notifier.watchdog_interval_s is not None and now >= self._watchdog_due_mono_s:
@@ -214,7 +215,7 @@ class Daemon:
             # acknowledged they come again, and give the same alert; a power cut takes nothing that is not made again.
             self._publisher.events_added()
             self._publisher.pump()
-            self._client.flush()
+            self._alerts.flush()
             self._journal.sync()
         self._batch = None
         self._journal_problem = None
@@ -237,7 +238,7 @@ class Daemon:
         if self._journal.needs_mending():
             self._mend_journal()
         self._journal.drop_old()
-        if self._client.state is ClientState.CONNECTED and self._journal.tell_dropped(self._dropped_event):
+        if self._alerts.state is ClientState.CONNECTED and self._journal.tell_dropped(self._dropped_event):
             self._publisher.events_added()
         self._obey()
 
@@ -286,7 +287,7 @@ class Daemon:
         lane.counters.scored += outcome.scored
         lane.counters.not_finite += outcome.not_finite
         commit.records.extend((lane.name, asset, record) for asset, record in outcome.records)
-        delayed = self._client.state is not ClientState.CONNECTED
+        delayed = self._alerts.state is not ClientState.CONNECTED
         for event in outcome.events:
             commit.events.append((self._topics.alert(lane.name, event.asset), encode(event.as_delayed(delayed))))
             if event.event in ("raise", "flapping"):
@@ -357,7 +358,7 @@ class Daemon:
             time=iso_time(time.time()),
         )
         log.debug("message rejected stream=%s topic=%s reason=%s", stream, rejection.topic, rejection.reason)
-        self._client.publish(Message(self._topics.rejected, encode(sample)))
+        self._alerts.publish(Message(self._topics.rejected, encode(sample)))
 
     # What we tell -----------------------------------------------------------------------------------------------
 
@@ -365,7 +366,7 @@ class Daemon:
         status = Status(
             state="online" if reason == "connected" else "offline",
             reason=reason,
-            session=self._client.session if session is None else session,
+            session=self._alerts.session if session is None else session,
             time=iso_time(time.time()),
             version=__version__,
             streams=[lane.name for lane in self._lanes],
@@ -377,9 +378,10 @@ class Daemon:
             "time": iso_time(time.time()),
             "uptime_s": round(time.monotonic() - self._started_mono_s, 1),
             "version": __version__,
-            "session": self._client.session,
+            "session": self._alerts.session,
             "connects": self._client.connects,
             "last_error": self._client.last_error or None,
+            **self._brokers.describe(),
             "queue_depth": self._journal.waiting(),
             "journal_problem": self._journal_problem or self._journal.problem,
             "journal_bytes": self._journal.waiting_bytes,

@@ -19,6 +19,7 @@ class Notifier:
         address = environ.get("NOTIFY_SOCKET", "")
         # "@" stands for the abstract namespace, whose names start with a zero byte.
         self._address = "\0" + address[1:] if address.startswith("@") else address
+        self._status = ""
         watchdog_us = environ.get("WATCHDOG_USEC", "")
         self.watchdog_interval_s: float | None = int(watchdog_us) / 2e6 if watchdog_us.isdigit() else None
         """Half of what systemd allows between two signs of life; None when it does not watch."""
@@ -28,8 +29,10 @@ class Notifier:
         self._send(f"READY=1\nSTATUS={status}")
 
     def status(self, status: str) -> None:
-        """Show one line in `systemctl status`."""
-        self._send(f"STATUS={status}")
+        """Show one line in `systemctl status`; nothing is sent while it stays the same."""
+        if status != self._status:
+            self._status = status
+            self._send(f"STATUS={status}")
 
     def watchdog(self) -> None:
         """Give a sign of life; call it only after real progress."""

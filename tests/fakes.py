@@ -24,6 +24,7 @@ from edge_agent.stream.reading import FloatArray, Readings
 
 __all__ = [
     "FakeEngine",
+    "FakeSocket",
     "autoencoder",
     "canonical_model",
     "make_candidate",
@@ -33,6 +34,36 @@ __all__ = [
 ]
 
 ZERO_HASH = "0" * 64
+
+
+class FakeSocket:
+    """Gives its pieces one by one, then would block; keeps what is sent, a few bytes at a time."""
+
+    def __init__(self, pieces: list[bytes], *, takes: int = 1 << 20) -> None:
+        self.pieces = list(pieces)
+        self._takes = takes
+        self.sent = bytearray()
+        self.blocked = False
+
+    def recv(self, size: int) -> bytes:
+        if not self.pieces:
+            raise BlockingIOError
+        head = self.pieces.pop(0)
+        if len(head) > size:
+            self.pieces.insert(0, head[size:])
+        return head[:size]
+
+    def send(self, data: bytes | bytearray) -> int:
+        if self.blocked:
+            raise BlockingIOError
+        self.sent += data[: self._takes]
+        return min(len(data), self._takes)
+
+    def setblocking(self, flag: bool) -> None:
+        """It never blocks."""
+
+    def close(self) -> None:
+        self.blocked = True
 
 
 class FakeEngine:

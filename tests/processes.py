@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ __all__ = [
     "IN_CI",
     "Agent",
     "Broker",
+    "Proxy",
     "Sender",
     "Subscriber",
     "free_port",
@@ -76,9 +78,19 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20.0, what: s
 
 
 class Broker:
-    """Mosquitto on a loopback port; it can be killed and started again."""
+    """Mosquitto on a loopback port; it can be killed and started again.
 
-    def __init__(self, folder: Path, *, persistence: bool = True, inflight: int = 20) -> None:
+    Args:
+        folder: for its configuration, its log and what it keeps.
+        persistence: whether it keeps sessions and retained messages over a restart.
+        inflight: QoS messages that a client need not have acknowledged.
+        second: settings of a second listener, such as TLS, on `second_port`.
+        rules: settings of the whole broker, such as an `acl_file`.
+    """
+
+    def __init__(
+        self, folder: Path, *, persistence: bool = True, inflight: int = 20, second: str = "", rules: str = ""
+    ) -> None:
         found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if found is None:
             if IN_CI:
@@ -89,19 +101,28 @@ class Broker:
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "mosquitto.conf"
         settings = {"persistence": str(persistence).lower(), "folder": folder, "inflight": inflight}
-        self._config.write_text(BROKER_CONFIG.format(port=self.port, **settings))
-        self._log = folder / "mosquitto.log"
+        text = BROKER_CONFIG.format(port=self.port, **settings) + rules
+        self.second_port = free_port()
+        if second:
+            text += f"\nlistener {self.second_port} 127.0.0.1\n{second}"
+        self._config.write_text(text)
+        self.log = folder / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        with self._log.open("ab") as log:
+        with self.log.open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
 
         def answers() -> bool:
             with socket.socket() as sock:
                 return sock.connect_ex(("127.0.0.1", self.port)) == 0
 
-        wait_until(answers, what=f"mosquitto; see {self._log}")
+        wait_until(answers, what=f"mosquitto; see {self.log}")
+
+    def reload(self) -> None:
+        """Read the access rules and users again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGHUP)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         assert self._process is not None
@@ -119,11 +140,18 @@ class Broker:
 
 
 def write_config(
-    folder: Path, port: int, streams: dict[str, Path], *, agent: str = "g1", extra: str = "", state: str = "state"
+    folder: Path,
+    port: int,
+    streams: dict[str, Path],
+    *,
+    agent: str = "g1",
+    mqtt: str = "",
+    extra: str = "",
+    state: str = "state",
 ) -> Path:
     """An `agent.toml` with one stream on `sensors/+/NAME` for each name."""
     lines = [f'[agent]\nid = "{agent}"\nstate_dir = "{folder / state}"\nhealth_interval_s = 0.2']
-    lines.append(f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n[engine]\nprovider = "cpu"\n{extra}')
+    lines.append(f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n{mqtt}\n[engine]\nprovider = "cpu"\n{extra}')
     for name, bundle in streams.items():
         lines.append(f'[[stream]]\nname = "{name}"\nbundle = "{bundle}"\ntopic = "sensors/+/{name}"')
     config = folder / "agent.toml"
@@ -253,6 +281,68 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+class Proxy:
+    """Stands between a client and a port, and can stop forwarding without a word, so that nobody sees an end."""
+
+    def __init__(self, target: int) -> None:
+        self.port = 0
+        self._target = target
+        self._is_silent = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="proxy")
+        self._pairs: dict[socket.socket, socket.socket] = {}
+
+    def go_silent(self) -> None:
+        """What is connected now stays connected, and nothing gets through on it any more."""
+        self._is_silent = True
+
+    def heal(self) -> None:
+        """New connections get through; the old ones stay silent."""
+        self._pairs = {}
+        self._is_silent = False
+
+    def _run(self) -> None:
+        dead: list[socket.socket] = []
+        while not self._stop.is_set():
+            if self._is_silent:
+                dead += self._pairs
+                self._stop.wait(0.05)
+                continue
+            pairs = self._pairs
+            ready, _, _ = select.select([self._listener, *pairs], [], [], 0.05)
+            for sock in ready:
+                if sock is self._listener:
+                    ours, _ = self._listener.accept()
+                    theirs = socket.create_connection(("127.0.0.1", self._target))
+                    pairs[ours], pairs[theirs] = theirs, ours
+                elif sock in pairs and not self._forward(sock, pairs[sock]):
+                    for end in (sock, pairs.pop(sock)):
+                        pairs.pop(end, None)
+                        end.close()
+        for sock in (*self._pairs, *dead):
+            sock.close()
+
+    @staticmethod
+    def _forward(source: socket.socket, target: socket.socket) -> bool:
+        try:
+            data = source.recv(65536)
+            target.sendall(data)
+        except OSError:
+            return False
+        return bool(data)
+
+    def __enter__(self) -> Proxy:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._listener.close()
 
 
 @contextmanager

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 
 from edge_agent.journal import Journal, Outgoing
-from edge_agent.mqtt.client import Message, MqttClient
+from edge_agent.mqtt.client import MqttClient
+from edge_agent.mqtt.message import Message
 
 __all__ = ["Publisher"]
 
@@ -54,6 +55,10 @@ class Publisher:
             self._session = self._client.session
             self._last_sent = 0
             self._sent.clear()
+            self._more = True
+        if [mid for mid in self._client.refused() if self._sent.pop(mid, None) is not None]:
+            # They stay in the journal. When the client takes messages again, the oldest is the first.
+            self._last_sent = 0
             self._more = True
         acknowledged = [self._sent.pop(mid) for mid in self._client.published() if mid in self._sent]
         self.published += len(acknowledged)

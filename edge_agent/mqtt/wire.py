@@ -24,6 +24,7 @@ _READ_BYTES = 65536
 _PUBLISH = 3
 _QOS_2 = 4
 _PUBACK = struct.Struct(">BBH")
+_PINGREQ = b"\xc0\x00"
 _LENGTH_DIGITS = 4
 _TOPICS_KEPT = 100_000
 
@@ -36,7 +37,7 @@ class WireSocket:
     """Stands in for the socket of a paho client.
 
     Args:
-        inner: a connected socket that does not block, plain or TLS.
+        inner: a connected socket that does not block: plain, TLS, or paho's websocket around either.
         has_properties: MQTT 5 is spoken, in which a PUBLISH has properties before its payload.
     """
 
@@ -48,7 +49,11 @@ class WireSocket:
         self._skip = 0
         self._for_paho = b""
         self._unsent = bytearray()
+        self._is_full = False
+        self._pending: Callable[[], int] | None = getattr(inner, "pending", None)
         self._topics: dict[bytes, str] = {}
+        self.heard = False
+        """Something came, or the other side made room, since whoever reads this has cleared it."""
 
     # Our side --------------------------------------------------------------------------------------------------
 
@@ -99,14 +104,26 @@ class WireSocket:
                 sent = self._inner.send(self._unsent)
             except OSError as exc:
                 if _would_block(exc):
+                    self._is_full = True
                     return
                 raise
+            if self._is_full:
+                self._is_full, self.heard = False, True
             del self._unsent[:sent]
 
+    def ping(self) -> None:
+        """Make the broker say something; the answer goes to paho, which does not mind."""
+        self._unsent += _PINGREQ
+
     @property
-    def has_unsent(self) -> bool:
-        """Whether `flush` left something."""
-        return bool(self._unsent)
+    def unsent_bytes(self) -> int:
+        """What `flush` left."""
+        return len(self._unsent)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the kernel takes nothing more, because the other side reads nothing."""
+        return self._is_full
 
     # paho's side -----------------------------------------------------------------------------------------------
 
@@ -211,12 +228,17 @@ class WireSocket:
 
     def _read_more(self) -> bool:
         """Add what the socket has to the buffer; False when it has nothing now."""
-        try:
-            data = self._inner.recv(_READ_BYTES)
-        except OSError as exc:
-            if _would_block(exc):
-                return False
-            raise
+        while True:
+            try:
+                data = self._inner.recv(_READ_BYTES)
+                break
+            except OSError as exc:
+                if not _would_block(exc):
+                    raise
+                # A websocket says so after every control frame; what TLS still holds then, select does not know of.
+                if self._pending is None or not self._pending():
+                    return False
+        self.heard = True
         if not data:
             raise WireError("the broker closed the connection")
         if self._skip:

@@ -8,6 +8,7 @@ import pytest
 
 from edge_agent.config import load_config
 from edge_agent.errors import ConfigError
+from edge_agent.mqtt.credentials import read_credentials
 
 GOOD = """
 [agent]
@@ -124,10 +125,12 @@ def test_a_secret_is_never_shown(tmp_path: Path) -> None:
     secret.write_text("hunter2\n", encoding="utf-8")
     text = f'[mqtt]\nusername = "u"\npassword_file = "{secret}"\n{GOOD}'
     config = load_config(_write(tmp_path, text))
-    assert config.password is not None
-    assert config.password.value == "hunter2"
+    found = read_credentials(config.mqtt.username, None, config.mqtt.password_file)
+    assert found.password is not None
+    assert found.password.value == "hunter2"
     assert "hunter2" not in repr(config.describe())
     assert "hunter2" not in repr(config)
+    assert "hunter2" not in repr(found)
 
 
 def test_the_state_folder_of_systemd_is_the_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,3 +144,18 @@ def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:
     """One line with the next step."""
     with pytest.raises(ConfigError, match="give the file with --config"):
         load_config(tmp_path / "none.toml")
+
+
+def test_alerts_may_have_a_broker_of_their_own(tmp_path: Path) -> None:
+    """With the keys of [mqtt], and mistakes told with their table."""
+    table = '[mqtt]\nhost = "plant"\n[mqtt.alerts]\nhost = "cloud"\ntls = true\n'
+    config = load_config(_write(tmp_path, table + GOOD))
+    assert config.mqtt.alerts is not None
+    assert (config.mqtt.host, config.mqtt.alerts.host, config.mqtt.alerts.uses_tls) == ("plant", "cloud", True)
+    with pytest.raises(ConfigError) as caught:
+        load_config(_write(tmp_path, table + 'prot = 1\nport = 0\ncert_file = "x"\n' + GOOD))
+    told = str(caught.value)
+    assert "[mqtt] [alerts] prot: unknown key; did you mean 'port'?" in told
+    assert "[mqtt] [alerts] port = 0: expected an integer from 1 to 65535" in told
+    with pytest.raises(ConfigError, match=r"\[mqtt\] \[alerts\] cert_file and key_file: give both or none"):
+        load_config(_write(tmp_path, table + 'cert_file = "x"\n' + GOOD))

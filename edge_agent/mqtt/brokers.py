@@ -1,0 +1,103 @@
+"""The one broker, or the two: readings come from the first, everything that we publish goes to the second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from edge_agent.mqtt.client import MqttClient
+from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.settings import BrokerSection, MqttSection
+
+__all__ = ["Brokers"]
+
+
+class Brokers:
+    """The connections of one agent.
+
+    Args:
+        settings: `[mqtt]`; there is a second connection where its `alerts` name another broker.
+        client_id: of the connection that readings come by; the second has `-alerts` behind it.
+        subscriptions: (topic filter, QoS) pairs.
+        will: makes the message the alerts' broker sends when we are lost; gets the session's name.
+        birth: makes the message we send there when connected; gets the session's name.
+        wake: see `MqttClient`.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSection,
+        *,
+        client_id: str,
+        subscriptions: list[tuple[str, int]],
+        will: Callable[[str], Message],
+        birth: Callable[[str], Message],
+        wake: Callable[[], None],
+    ) -> None:
+        one = settings.alerts is None or _same(settings, settings.alerts)
+        self.readings = MqttClient(
+            settings,
+            client_id=client_id,
+            subscriptions=subscriptions,
+            will=will if one else None,
+            birth=birth if one else None,
+            wake=wake,
+        )
+        """Where readings come from."""
+        self.alerts = self.readings
+        """Where alerts, status, health and rejected samples go."""
+        if settings.alerts is not None and not one:
+            self.alerts = MqttClient(
+                settings.alerts, client_id=f"{client_id}-alerts", subscriptions=[], will=will, birth=birth, wake=wake
+            )
+        self._clients = [self.readings] if one else [self.readings, self.alerts]
+
+    def readers(self) -> list[int]:
+        """What the loop waits on."""
+        return [number for client in self._clients if (number := client.fileno()) is not None]
+
+    def writers(self) -> list[int]:
+        """What the loop waits on until it takes more."""
+        found = [client.fileno() for client in self._clients if client.wants_write()]
+        return [number for number in found if number is not None]
+
+    def due_mono_s(self) -> float:
+        """When `tick` has to run at the latest, on the monotonic clock."""
+        return min(client.due_mono_s() for client in self._clients)
+
+    def tick(self) -> None:
+        """See `MqttClient.tick`; the second connection, that nobody takes readings from, is read here."""
+        for client in self._clients:
+            client.tick()
+        if self.alerts is not self.readings:
+            self.alerts.read_control()
+
+    def flush(self) -> None:
+        """Write what the sockets take."""
+        for client in self._clients:
+            client.flush()
+
+    def close(self, goodbye: Message) -> None:
+        """Say goodbye, and disconnect."""
+        for client in self._clients:
+            client.close(goodbye if client is self.alerts else None)
+
+    def describe(self) -> dict[str, Any]:
+        """For the health message."""
+        found = {"broker": self.readings.describe()}
+        if self.alerts is not self.readings:
+            found["alerts_broker"] = self.alerts.describe()
+        return found
+
+    def summary(self) -> str:
+        """One line for a person."""
+        if self.alerts is self.readings:
+            return self.readings.summary()
+        return f"readings: {self.readings.summary()}; alerts: {self.alerts.summary()}"
+
+
+def _same(one: BrokerSection, other: BrokerSection) -> bool:
+    mine, theirs = msgspec.structs.asdict(one), msgspec.structs.asdict(other)
+    return all(mine[key] == theirs[key] for key in BrokerSection.__struct_fields__)

@@ -1,0 +1,287 @@
+"""One connection to the broker, from our CONNECT to its end.
+
+The loop drives paho through its public `loop_read` and `loop_write`, on a socket that takes the readings out first
+(wire.py). What belongs to one connection (packet identifiers, what is in flight, what was read and not taken) lives and
+ends with this object; what has to survive lives in the journal and in the broker's session.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTErrorCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.mqtt.access import Access
+from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
+from edge_agent.mqtt.pace import Beat, KeepAlive
+from edge_agent.mqtt.refusal import Refusal, Trouble, trouble_of_code, trouble_of_error
+from edge_agent.mqtt.wire import WireError, WireSocket
+from edge_agent.sources.base import Delivery
+
+__all__ = ["Link"]
+
+log = logging.getLogger(__name__)
+
+_GOODBYE_LIMIT_S = 2.0
+_READ_AT_GOODBYE = 1000
+_UNSENT_LIMIT_BYTES = 256 * 1024
+"""With more than this unwritten, nothing more is published; what cannot wait, as health, is left out."""
+_NEVER_TAKEN = (0x90, 0x99)
+"""The topic or the payload itself is refused, so this message never gets through."""
+
+
+class Link:
+    """A connection that was opened.
+
+    Args:
+        client: paho's, whose CONNECT is not sent yet.
+        wire: its socket.
+        subscriptions: (topic filter, QoS) pairs, made on every connection: a broker may have forgotten them.
+        birth: sent when the broker has accepted us.
+        access: learns what the broker's access rules refuse.
+        keepalive_s: after this long without a sign of life the connection is given up.
+        answer_limit_s: the broker has to answer to CONNECT within this time.
+    """
+
+    def __init__(
+        self,
+        client: PahoClient,
+        wire: WireSocket,
+        *,
+        subscriptions: list[tuple[str, int]],
+        birth: Message | None,
+        access: Access,
+        keepalive_s: float,
+        answer_limit_s: float,
+    ) -> None:
+        self._client = client
+        self._wire = wire
+        self._subscriptions = subscriptions
+        self._birth = birth
+        self._access = access
+        self._keepalive_s = keepalive_s
+        now = time.monotonic()
+        self._keepalive = KeepAlive(keepalive_s, now)
+        self._answer_limit_mono_s = now + answer_limit_s
+        self._in_flight: dict[int, str] = {}
+        self._published: list[int] = []
+        self._refused: list[int] = []
+        self.trouble: Trouble | None = None
+        """Why it ended; None for as long as it holds."""
+        self.was_answered = False
+        """The broker has said something about our CONNECT."""
+        self.is_up = False
+        self.up_mono_s = 0.0
+        """When the broker accepted us."""
+        self.session_present = False
+        """The broker had kept our session."""
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
+        self.flush()
+
+    def fileno(self) -> int:
+        """What the loop waits on."""
+        return int(self._wire.fileno())
+
+    @property
+    def speaks_5(self) -> bool:
+        """MQTT 5, or else 3.1.1."""
+        return self._client.speaks_5
+
+    @property
+    def wants_write(self) -> bool:
+        """Whether the loop has to wait until the socket takes more."""
+        return self._wire.unsent_bytes > 0
+
+    # What comes in ----------------------------------------------------------------------------------------------
+
+    def receive(self, inbox: list[Delivery], limit: int) -> bool:
+        """Readings into `inbox`, everything else to paho; gives whether there may be more now."""
+        try:
+            return self._wire.take(inbox, limit, self._read_control)
+        except OSError as exc:
+            self._end(_trouble_of_socket(exc))
+            return False
+
+    def acknowledge(self, deliveries: list[Delivery]) -> None:
+        """Acknowledge readings in their order of arrival."""
+        self._wire.acknowledge(deliveries)
+
+    # What goes out ----------------------------------------------------------------------------------------------
+
+    def publish(self, message: Message) -> int | None:
+        """See `MqttClient.publish`."""
+        if not self.is_up or (message.qos == 0 and self._wire.unsent_bytes > _UNSENT_LIMIT_BYTES):
+            return None
+        # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
+        info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
+        if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            return None
+        if message.qos:
+            self._in_flight[info.mid] = message.topic
+        return info.mid
+
+    def can_publish(self) -> bool:
+        """Whether the broker would take one more QoS 1 message now."""
+        return (
+            self.is_up
+            and self._access.may_publish
+            and len(self._in_flight) < IN_FLIGHT_LIMIT
+            and self._wire.unsent_bytes <= _UNSENT_LIMIT_BYTES
+        )
+
+    def published(self) -> list[int]:
+        """See `MqttClient.published`."""
+        done, self._published = self._published, []
+        return done
+
+    def refused(self) -> list[int]:
+        """See `MqttClient.refused`."""
+        done, self._refused = self._refused, []
+        return done
+
+    def flush(self) -> None:
+        """Write what the socket takes."""
+        if self._client.want_write() and self._client.loop_write() != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._end(Trouble(Refusal.CLOSED, "the connection was lost"))
+        try:
+            self._wire.flush()
+        except OSError as exc:
+            # Why the broker ended it may have arrived before its end: a TLS alert, or a DISCONNECT.
+            self.receive([], _READ_AT_GOODBYE)
+            self._end(_trouble_of_socket(exc))
+
+    # Life and end -----------------------------------------------------------------------------------------------
+
+    def beat(self, now_mono_s: float, *, is_read: bool) -> None:
+        """Look whether the connection is alive; to be called every second.
+
+        Args:
+            now_mono_s: now.
+            is_read: everything that had come was read; else its silence says nothing.
+        """
+        wire = self._wire
+        heard, wire.heard = wire.heard or not is_read, False
+        if not self.is_up:
+            if now_mono_s > self._answer_limit_mono_s:
+                self._end(Trouble(Refusal.NO_ANSWER, "the broker accepts connections and does not answer"))
+            return
+        found = self._keepalive.beat(now_mono_s, heard=heard, stuck=wire.is_full)
+        if found is Beat.PING:
+            wire.ping()
+        elif found is Beat.SILENT:
+            self._end(Trouble(Refusal.SILENT, f"nothing came for the keep-alive of {self._keepalive_s:g} s"))
+        elif found is Beat.STUCK:
+            self._end(Trouble(Refusal.SILENT, f"the broker took nothing for the keep-alive of {self._keepalive_s:g} s"))
+        if self._access.is_time_to_ask(now_mono_s):
+            if self._birth is not None and self._birth.topic in self._access.refused:
+                self.publish(self._birth)
+            if any(topic in self._access.refused for topic, _ in self._subscriptions):
+                self._subscribe()
+
+    def say_goodbye(self, message: Message | None) -> None:
+        """Publish a last message, wait shortly until the broker has everything, and disconnect (so no will)."""
+        if not self.is_up:
+            return
+        if message is not None:
+            self.publish(message)
+        limit = time.monotonic() + _GOODBYE_LIMIT_S
+        while self._in_flight and self.trouble is None and time.monotonic() < limit:
+            self.flush()
+            self.receive([], _READ_AT_GOODBYE)
+            time.sleep(0.005)  # a stop is not the place for another wait on sockets
+        if self.trouble is None:
+            self._client.disconnect()
+            self.flush()
+
+    def close(self) -> None:
+        """Close the socket, also where paho has not seen an error."""
+        self.is_up = False
+        self._wire.close()
+
+    def _end(self, trouble: Trouble) -> None:
+        # The first trouble is the cause; what follows from it says less.
+        self.trouble = self.trouble or trouble
+        self.is_up = False
+
+    def _read_control(self) -> bool:
+        try:
+            code = self._client.loop_read()
+        except Exception as exc:  # the edge to paho: what a broker sends must not stop the agent
+            log.exception("the broker sends what paho cannot handle")
+            self._end(Trouble(Refusal.CLOSED, f"the broker sends what cannot be understood ({type(exc).__name__})"))
+            return False
+        if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._end(Trouble(Refusal.CLOSED, paho.error_string(code).rstrip(".").lower()))
+        return self.trouble is None
+
+    # Callbacks of paho, on our thread inside loop_read. An exception in one would end the connection. ------------
+
+    def _on_connect(self, client: paho.Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
+        if code.is_failure:
+            trouble = trouble_of_code(code.value, str(code))
+            # A broker that does not know the version has not looked at anything else.
+            self.was_answered = trouble.refusal is not Refusal.PROTOCOL
+            self._end(trouble)
+            return
+        self.was_answered = self.is_up = True
+        self.up_mono_s = time.monotonic()
+        self.session_present = bool(flags.session_present)
+        if 0 < client.keepalive < self._keepalive_s:  # the broker may want it shorter
+            self._keepalive_s = client.keepalive
+        self._keepalive = KeepAlive(self._keepalive_s, self.up_mono_s)
+        if self._birth is not None:
+            self.publish(self._birth)
+        self._subscribe()
+
+    def _on_disconnect(self, _client: paho.Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._end(trouble_of_code(code.value, str(code)))
+
+    def _subscribe(self) -> None:
+        if not self._subscriptions:
+            return
+        if self.speaks_5:
+            # Retained copies are not wanted: they are of unknown age.
+            never = SubscribeOptions.RETAIN_DO_NOT_SEND
+            self._client.subscribe(
+                [(t, SubscribeOptions(qos=qos, retainHandling=never)) for t, qos in self._subscriptions]
+            )
+        else:
+            self._client.subscribe(list(self._subscriptions))
+
+    def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: list[Any], _properties: Any) -> None:
+        for (topic, _), code in zip(self._subscriptions, codes, strict=False):
+            if code.is_failure:
+                self._access.refuse("subscription", topic, str(code), time.monotonic())
+            else:
+                self._access.accept(topic)
+
+    def _on_publish(self, _client: paho.Client, _data: Any, mid: int, code: Any, _properties: Any) -> None:
+        # Called for QoS 0 too, as soon as it is written.
+        topic = self._in_flight.pop(mid, None)
+        if topic is None:
+            return
+        if not code.is_failure:
+            self._published.append(mid)
+            self._access.accept(topic)
+        elif code.value in _NEVER_TAKEN:
+            log.error("message given up, the broker never takes it topic=%.80s answer=%s", topic, code)
+            self._published.append(mid)
+        else:
+            # MQTT 5 only; in 3.1.1 a broker has no way to say so.
+            self._refused.append(mid)
+            if self._birth is None or topic != self._birth.topic:
+                self._access.may_publish = False
+            self._access.refuse("message", topic, str(code), time.monotonic())
+
+
+def _trouble_of_socket(exc: OSError) -> Trouble:
+    return Trouble(Refusal.CLOSED, str(exc)) if isinstance(exc, WireError) else trouble_of_error(exc)

@@ -1,0 +1,223 @@
+"""One attempt to reach the broker, on a thread of its own: files, DNS, TCP, TLS and the websocket's handshake.
+
+paho's corners that are contained here: it has no public way to get at its sockets, its timeout is for each step and
+each byte instead of for the whole, and what it does not send by itself waits for `loop_write`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from edge_agent.errors import BrokerError
+from edge_agent.mqtt.credentials import read_credentials
+from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.refusal import Trouble, trouble_of_error
+from edge_agent.mqtt.settings import BrokerSection, Transport, files_of
+from edge_agent.mqtt.tls import make_context
+from edge_agent.mqtt.watch import FileWatch
+from edge_agent.mqtt.wire import WireSocket
+
+if TYPE_CHECKING:
+    from paho.mqtt.client import SocketLike
+
+__all__ = ["IN_FLIGHT_LIMIT", "Opener", "PahoClient"]
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT_LIMIT = 100
+"""QoS 1 messages of ours that the broker has not acknowledged yet."""
+_STEP_TIMEOUT_S = 10.0
+_ATTEMPT_LIMIT_S = 30.0
+"""For everything until our CONNECT."""
+_SESSION_KEPT_S = 7 * 86400
+"""How long a broker that speaks MQTT 5 keeps our session, and with it our readings, while we are away."""
+_RECEIVE_MAXIMUM = 1000
+"""Readings that such a broker may send before we acknowledge: batches need not be small."""
+_WEBSOCKET_PACKET_LIMIT = 4 << 20
+"""paho's websocket keeps a whole frame in memory, and copies it again for every piece that is read of it."""
+
+
+class PahoClient(paho.Client):
+    """paho's client on a socket of ours."""
+
+    wire: WireSocket | None = None
+    speaks_5 = False
+    lifeline: socket.socket | None = None
+    """The same connection once more, for as long as it is being made: shutting it down ends whatever waits for it."""
+
+    # paho 2.2 has no public way to give it a socket; these two methods make every socket it uses.
+    def _create_socket_connection(self) -> socket.socket:
+        sock = super()._create_socket_connection()
+        self.lifeline = sock.dup()
+        return sock
+
+    def _create_socket(self) -> SocketLike:
+        self.wire = WireSocket(super()._create_socket(), has_properties=self.speaks_5)  # type: ignore[arg-type]
+        return self.wire
+
+
+class Opener:
+    """Makes attempts, one at a time.
+
+    Args:
+        settings: the broker.
+        client_id: names our session at the broker.
+        wake: makes the loop run; called on the thread when an attempt is over, must return at once.
+    """
+
+    def __init__(self, settings: BrokerSection, *, client_id: str, wake: Callable[[], None]) -> None:
+        self._settings = settings
+        self._client_id = client_id
+        self._wake = wake
+        self._files = FileWatch(files_of(settings))
+        self._tls_files = FileWatch(files_of(settings, tls_only=True))
+        self._attempt: _Attempt | None = None
+        self._limit_mono_s = 0.0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an attempt goes on."""
+        return self._attempt is not None
+
+    def begin(self, now_mono_s: float, *, speaks_5: bool, will: Message | None) -> None:
+        """Begin an attempt with the files as they are now."""
+        self._files.used()
+        self._tls_files.used()
+        self._limit_mono_s = now_mono_s + _ATTEMPT_LIMIT_S
+        self._attempt = _Attempt(
+            self._settings, speaks_5=speaks_5, client_id=self._client_id, will=will, wake=self._wake
+        )
+
+    def result(self) -> PahoClient | Trouble | None:
+        """What came of the attempt, once; None while it goes on, or when there is none."""
+        if self._attempt is None or self._attempt.result is None:
+            return None
+        result, self._attempt = self._attempt.result, None
+        return result
+
+    def tick(self, now_mono_s: float) -> None:
+        """End an attempt that takes too long; to be called every second."""
+        if self._attempt is not None and now_mono_s > self._limit_mono_s:
+            self._attempt.give_up()
+
+    def has_new_files(self, now_mono_s: float) -> bool:
+        """Whether a file was replaced since the last attempt, be it a certificate or a password."""
+        return self._files.changed(now_mono_s)
+
+    def has_new_certificates(self, now_mono_s: float) -> bool:
+        """Whether a certificate, key or authority was replaced since the last attempt."""
+        return self._tls_files.changed(now_mono_s)
+
+    def close(self) -> None:
+        """Leave an attempt that goes on to its end."""
+        if self._attempt is not None:
+            self._attempt.give_up()
+
+
+class _Attempt:
+    """Opens a connection as far as our CONNECT, which is sent with the first flush.
+
+    Args:
+        settings: the broker.
+        speaks_5: MQTT 5, or else 3.1.1.
+        client_id: names our session at the broker.
+        will: the message that the broker sends when we are lost.
+        wake: makes the loop run; called on the thread when the attempt is over, must return at once.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSection,
+        *,
+        speaks_5: bool,
+        client_id: str,
+        will: Message | None,
+        wake: Callable[[], None],
+    ) -> None:
+        self._settings = settings
+        self._speaks_5 = speaks_5
+        self._client_id = client_id
+        self._will = will
+        self._wake = wake
+        self._client: PahoClient | None = None
+        self.result: PahoClient | Trouble | None = None
+        """None for as long as the attempt goes on."""
+        threading.Thread(target=self._run, name="edge-agent.connect", daemon=True).start()
+
+    def give_up(self) -> None:
+        """Make it end soon; its result is a trouble then."""
+        client = self._client
+        lifeline = None if client is None else client.lifeline
+        if lifeline is not None:
+            with contextlib.suppress(OSError):
+                lifeline.shutdown(socket.SHUT_RDWR)
+
+    # On the thread ----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        result: PahoClient | Trouble
+        try:
+            result = self._open()
+        except (OSError, ValueError, BrokerError) as exc:
+            result = trouble_of_error(exc)
+        except Exception as exc:  # the thread's outer edge: without a result there is no next attempt
+            log.exception("connecting failed in an unexpected way")
+            result = trouble_of_error(exc)
+        finally:
+            if self._client is not None and self._client.lifeline is not None:
+                self._client.lifeline.close()
+        self.result = result
+        self._wake()
+
+    def _open(self) -> PahoClient:
+        settings = self._settings
+        client = self._client = self._make_client()
+        # What a paho client remembers of a failed attempt does not matter: each is used once.
+        if settings.uses_tls:
+            client.tls_set_context(make_context(settings))
+        if settings.transport is Transport.WEBSOCKETS:
+            client.ws_set_options(path=settings.path)
+        who = read_credentials(settings.username, settings.username_file, settings.password_file)
+        if who.username is not None:
+            client.username_pw_set(who.username, who.password.value if who.password else None)
+        client.connect(settings.host, settings.port, settings.keepalive_s, **self._session_wishes())
+        return client
+
+    def _make_client(self) -> PahoClient:
+        client = PahoClient(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=None if self._speaks_5 else False,
+            protocol=paho.MQTTv5 if self._speaks_5 else paho.MQTTv311,
+            transport="websockets" if self._settings.transport is Transport.WEBSOCKETS else "tcp",
+            reconnect_on_failure=False,
+        )
+        client.speaks_5 = self._speaks_5
+        client.connect_timeout = _STEP_TIMEOUT_S
+        client.max_inflight_messages_set(IN_FLIGHT_LIMIT + 1)  # one more for birth and goodbye
+        if self._will is not None:
+            client.will_set(self._will.topic, self._will.payload, self._will.qos, self._will.retain)
+        # With this set paho leaves writing to the loop, instead of one system call inside every ack and publish.
+        client.on_socket_register_write = lambda *_: None
+        return client
+
+    def _session_wishes(self) -> dict[str, Any]:
+        """What we ask of a broker that speaks MQTT 5, as arguments of paho's connect."""
+        if not self._speaks_5:
+            return {}
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = _SESSION_KEPT_S
+        properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+        if self._settings.transport is Transport.WEBSOCKETS:
+            properties.MaximumPacketSize = _WEBSOCKET_PACKET_LIMIT
+        return {"clean_start": False, "properties": properties}

@@ -1,0 +1,155 @@
+"""Why there is no connection: what heals by waiting, and what somebody has to change."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from enum import StrEnum
+
+from edge_agent.errors import BrokerError
+
+__all__ = ["Refusal", "Trouble", "trouble_of_code", "trouble_of_error"]
+
+
+class Refusal(StrEnum):
+    """The kinds of trouble. The values are part of the health message."""
+
+    UNREACHABLE = "unreachable"
+    """No such name now, no route, nobody listens, no answer to TCP."""
+    NO_ANSWER = "no_answer"
+    """TCP is there, but no answer to our CONNECT."""
+    CLOSED = "closed"
+    """The broker, or something between, ended the connection."""
+    SILENT = "silent"
+    """Connected, and nothing came for the whole keep-alive."""
+    UNAVAILABLE = "unavailable"
+    """The broker says that it cannot take us now."""
+    CLOCK = "clock"
+    """A certificate is not valid yet: our clock is behind, and may be set any moment."""
+    BAD_CREDENTIALS = "bad_credentials"
+    NOT_AUTHORISED = "not_authorised"
+    BANNED = "banned"
+    IDENTIFIER_REJECTED = "identifier_rejected"
+    TAKEN_OVER = "taken_over"
+    """Another client came with our identifier."""
+    PROTOCOL = "protocol"
+    """The broker speaks another version, or refuses something that we cannot do without."""
+    BROKER_CERTIFICATE = "broker_certificate"
+    """Expired, of an unknown authority, or otherwise not to be trusted."""
+    HOST_NAME = "host_name"
+    """The broker's certificate is for another host."""
+    OWN_CERTIFICATE = "own_certificate"
+    """The broker does not take ours, or wants one."""
+    NO_TLS = "no_tls"
+    """The other side does not speak TLS."""
+    FILE = "file"
+    """A file that the settings name cannot be used."""
+
+
+_ADVICE = {
+    Refusal.CLOCK: "check the clock of this device",
+    Refusal.BAD_CREDENTIALS: "check username and password_file in agent.toml, and the account at the broker",
+    Refusal.NOT_AUTHORISED: "check username, password_file and cert_file in agent.toml, and the broker's access rules",
+    Refusal.BANNED: "the broker's operator has to lift the ban",
+    Refusal.IDENTIFIER_REJECTED: "the broker does not take our identifier; check its rules, or change [agent] id",
+    Refusal.TAKEN_OVER: "another client has our identifier; give each agent an id of its own in [agent]",
+    Refusal.PROTOCOL: "check protocol in agent.toml, and that the broker allows retained messages and QoS 1",
+    Refusal.BROKER_CERTIFICATE: "check ca_file in agent.toml, the broker's certificate, and the clock of this device",
+    Refusal.HOST_NAME: "give host as it is written in the broker's certificate",
+    Refusal.OWN_CERTIFICATE: "check cert_file and key_file in agent.toml, their dates, and who signed them",
+    Refusal.NO_TLS: "check port and tls in agent.toml: this port does not speak TLS",
+    Refusal.FILE: "repair the file; it is read again",
+}
+_HEALS = {Refusal.CLOCK}
+"""What may heal by waiting, although there is advice."""
+
+_CODES = {
+    0x84: Refusal.PROTOCOL,
+    0x85: Refusal.IDENTIFIER_REJECTED,
+    0x86: Refusal.BAD_CREDENTIALS,
+    0x87: Refusal.NOT_AUTHORISED,
+    0x88: Refusal.UNAVAILABLE,
+    0x89: Refusal.UNAVAILABLE,
+    0x8A: Refusal.BANNED,
+    0x8B: Refusal.UNAVAILABLE,
+    0x8C: Refusal.BAD_CREDENTIALS,
+    0x8E: Refusal.TAKEN_OVER,
+    0x97: Refusal.UNAVAILABLE,
+    0x9A: Refusal.PROTOCOL,
+    0x9B: Refusal.PROTOCOL,
+    0x9F: Refusal.UNAVAILABLE,
+}
+"""Reason codes of MQTT 5, which paho gives for 3.1.1 too."""
+
+_NOT_YET_VALID = 9
+_HOST_MISMATCH, _IP_MISMATCH = 62, 64
+"""Codes of OpenSSL for what is wrong with a certificate."""
+_ALERTS_ABOUT_US = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAILURE", "DECRYPT_ERROR")
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a connection did not come up, or ended."""
+
+    refusal: Refusal
+    detail: str
+
+    @property
+    def advice(self) -> str | None:
+        """What somebody should do; None where waiting is enough."""
+        return _ADVICE.get(self.refusal)
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether somebody has to change something first; then it is retried slowly."""
+        return self.refusal in _ADVICE and self.refusal not in _HEALS
+
+    def describe(self) -> dict[str, object]:
+        """For the health message."""
+        return {
+            "reason": self.refusal,
+            "permanent": self.is_permanent,
+            "detail": self.detail,
+            "advice": self.advice,
+        }
+
+
+def trouble_of_code(code: int, name: str) -> Trouble:
+    """What a CONNACK or DISCONNECT of the broker means.
+
+    Args:
+        code: a reason code of MQTT 5.
+        name: its name.
+    """
+    return Trouble(_CODES.get(code, Refusal.CLOSED), f"the broker says: {name.lower()}")
+
+
+def trouble_of_error(exc: Exception) -> Trouble:
+    """What an exception on the way to the broker means."""
+    if isinstance(exc, ssl.SSLError):
+        return _trouble_of_tls(exc)
+    if isinstance(exc, BrokerError):
+        return Trouble(Refusal.FILE, str(exc))
+    if isinstance(exc, socket.gaierror):
+        return Trouble(Refusal.UNREACHABLE, f"the host name is not known now ({exc.strerror})")
+    detail = (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
+    ended = isinstance(exc, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
+    return Trouble(Refusal.CLOSED if ended else Refusal.UNREACHABLE, detail.lower())
+
+
+def _trouble_of_tls(exc: ssl.SSLError) -> Trouble:
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        code, detail = getattr(exc, "verify_code", 0), getattr(exc, "verify_message", "")
+        kinds = {_NOT_YET_VALID: Refusal.CLOCK, _HOST_MISMATCH: Refusal.HOST_NAME, _IP_MISMATCH: Refusal.HOST_NAME}
+        text = f"the broker's certificate is not taken: {detail or exc}"
+        return Trouble(kinds.get(code, Refusal.BROKER_CERTIFICATE), text.rstrip("."))
+    reason = getattr(exc, "reason", None) or ""
+    if "ALERT" in reason and any(word in reason for word in _ALERTS_ABOUT_US):
+        text = reason.partition("ALERT_")[2].replace("_", " ").lower()
+        return Trouble(Refusal.OWN_CERTIFICATE, f"the broker does not take our certificate, or wants one: {text}")
+    if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
+        return Trouble(Refusal.NO_TLS, "the other side does not speak TLS")
+    if isinstance(exc, ssl.SSLEOFError):
+        return Trouble(Refusal.CLOSED, "the other side ended the connection inside TLS; does this port speak TLS?")
+    return Trouble(Refusal.CLOSED, reason.replace("_", " ").lower() or str(exc))

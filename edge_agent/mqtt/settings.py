@@ -1,0 +1,139 @@
+"""`[mqtt]`: which broker, how it is spoken to, and who we are there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_agent.bounds import Keepalive, Port, Text, UrlPath
+from edge_agent.errors import BrokerError
+from edge_agent.mqtt.credentials import read_credentials
+
+__all__ = [
+    "BrokerSection",
+    "MqttProtocol",
+    "MqttSection",
+    "Transport",
+    "broker_problems",
+    "files_of",
+    "with_credentials",
+]
+
+_TLS_FILES = ("ca_file", "cert_file", "key_file")
+
+
+class MqttProtocol(StrEnum):
+    """What is spoken with the broker."""
+
+    AUTO = "auto"
+    """MQTT 5, and 3.1.1 with a broker that does not answer to that."""
+    V5 = "5"
+    V311 = "3.1.1"
+
+
+class Transport(StrEnum):
+    """What carries MQTT."""
+
+    TCP = "tcp"
+    WEBSOCKETS = "websockets"
+
+
+class BrokerSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`[mqtt.alerts]`, and the same keys of `[mqtt]`: one broker."""
+
+    host: Text = "127.0.0.1"
+    port: Port = 1883
+    protocol: MqttProtocol = MqttProtocol.AUTO
+    transport: Transport = Transport.TCP
+    path: UrlPath = "/mqtt"
+    """Of the websocket's address."""
+    username: Text | None = None
+    username_file: Text | None = None
+    """File with the user name; the systemd credential `mqtt-username` when neither is given."""
+    password_file: Text | None = None
+    """File with the password; the systemd credential `mqtt-password` when not given."""
+    tls: bool | None = None
+    """Whether the connection is TLS; when not given, it is with `ca_file` or `cert_file`."""
+    ca_file: Text | None = None
+    """Certificate authority of the broker; those of the system when not given."""
+    cert_file: Text | None = None
+    """Our certificate for mutual TLS, with `key_file`."""
+    key_file: Text | None = None
+    insecure_skip_host_name_check: bool = False
+    """Take a certificate that is valid but made for another host."""
+    insecure_skip_certificate_check: bool = False
+    """Take any certificate, so that anybody may pass as the broker."""
+    keepalive_s: Keepalive = 30
+    """A connection silent for this long is given up."""
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is TLS."""
+        return bool(self.ca_file or self.cert_file) if self.tls is None else self.tls
+
+    @property
+    def insecure(self) -> list[str]:
+        """The options in force that weaken security."""
+        names = ("insecure_skip_host_name_check", "insecure_skip_certificate_check")
+        return [name for name in names if getattr(self, name)]
+
+    @property
+    def address(self) -> str:
+        """For a person: the broker as a URL."""
+        websockets = self.transport is Transport.WEBSOCKETS
+        scheme = ("ws" if websockets else "mqtt") + ("s" if self.uses_tls else "")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{self.port}{self.path if websockets else ''}"
+
+
+class MqttSection(BrokerSection, frozen=True, kw_only=True):
+    """`[mqtt]`: the broker of the readings, and of everything else unless `[mqtt.alerts]` names another."""
+
+    alerts: BrokerSection | None = None
+    """The broker that alerts, status, health and rejected samples go to."""
+
+
+def with_credentials(given: dict[str, Any], name: str, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
+    """A table's keys, with the systemd credentials `NAME-username` and `NAME-password` where it names no such file."""
+    folder = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"))
+    found = dict(given)
+    for key, others in (("username", {"username", "username_file"}), ("password", {"password_file"})):
+        credential = folder / f"{name}-{key}"
+        if not others & given.keys() and credential.is_file():
+            found[f"{key}_file"] = str(credential)
+    return found
+
+
+def files_of(settings: BrokerSection, *, tls_only: bool = False) -> list[Path]:
+    """The files that a connection is made with: certificates and keys, and those with user name and password."""
+    keys = _TLS_FILES if tls_only else (*_TLS_FILES, "username_file", "password_file")
+    return [Path(file) for key in keys if (file := getattr(settings, key)) is not None]
+
+
+def broker_problems(settings: BrokerSection) -> list[str]:
+    """What is wrong between keys that are each right, and with the files they name."""
+    problems: list[str] = []
+    if (settings.cert_file is None) != (settings.key_file is None):
+        problems.append("cert_file and key_file: give both or none")
+    if settings.tls is False and any(getattr(settings, key) for key in _TLS_FILES):
+        problems.append("tls = false: leave out ca_file, cert_file and key_file, or set it to true")
+    if not settings.uses_tls:
+        problems += [f"{name}: has no effect without TLS; leave it out" for name in settings.insecure]
+    if settings.username is not None and settings.username_file is not None:
+        problems.append("username_file: leave it out beside username")
+    if settings.password_file is not None and settings.username is None and settings.username_file is None:
+        problems.append("username: is needed beside a password")
+    for key in _TLS_FILES:
+        file = getattr(settings, key)
+        if file is not None and not Path(file).is_file():
+            problems.append(f"{key} = {file!r}: no such file")
+    try:
+        read_credentials(settings.username, settings.username_file, settings.password_file)
+    except BrokerError as exc:
+        problems.append(str(exc))
+    return problems

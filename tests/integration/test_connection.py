@@ -1,0 +1,371 @@
+"""The connection to the broker: TLS, certificates that change, refusals, silence, and two brokers."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from certificates import Authority
+from processes import Agent, Broker, Proxy, Sender, Subscriber, wait_until, write_config
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "ca", "authority of the broker")
+
+
+def tls(authority: Authority, certificate: tuple[Path, Path], *more: str) -> str:
+    """Settings of a listener that speaks TLS."""
+    file, key = certificate
+    return "\n".join([f"cafile {authority.file}", f"certfile {file}", f"keyfile {key}", *more])
+
+
+def log_of(agent: Agent) -> str:
+    return agent.log.read_text(encoding="utf-8")
+
+
+def raises_an_alert(sender: Sender, subscriber: Subscriber) -> None:
+    """A reading goes in, and its alert comes out."""
+    before = len(subscriber.alerts)
+    sender.send("sensors/a1/pump", {"c1": 0 if before % 2 else 9, "c2": 0})
+    wait_until(lambda: len(subscriber.alerts) == before + 1, what="the alert")
+
+
+WAYS = {
+    "tls": ("", ""),
+    "mutual tls": ("require_certificate true", 'cert_file = "{cert}"\nkey_file = "{key}"'),
+    "websockets": ("protocol websockets", 'transport = "websockets"\npath = "/mqtt"'),
+    "websockets with tls": ("protocol websockets", 'transport = "websockets"\npath = "/mqtt"'),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_readings_and_alerts_get_through(tmp_path: Path, authority: Authority, bundle: Path, way: str) -> None:
+    """By every way to the broker; two hundred readings go in at once, and one event comes out for each."""
+    listener, mqtt = WAYS[way]
+    cert, key = authority.issue("agent")
+    mqtt = mqtt.format(cert=cert, key=key)
+    if "tls" in way:
+        listener = tls(authority, authority.issue("broker"), listener)
+        mqtt += f'\nca_file = "{authority.file}"'
+    with Broker(tmp_path / "broker", second=listener) as broker, Subscriber(broker.port) as subscriber:
+        config = write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt)
+        with Agent(config), Sender(broker.port) as sender:
+            subscriber.wait_online()
+            for number in range(200):
+                sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": 0 if number % 2 else 9, "c2": 0})
+            wait_until(lambda: len(subscriber.alerts) == 200, what="the events")
+            wait_until(lambda: subscriber.health.get("queue_depth") == 0)
+    assert [event.event for event in subscriber.alerts] == ["raise", "clear"] * 100
+    assert subscriber.health["broker"]["address"].startswith("ws" if "websockets" in way else "mqtts:")
+    assert subscriber.health["broker"]["problem"] is None
+
+
+REFUSALS = {
+    "broker's certificate has expired": ("broker_certificate", "certificate has expired"),
+    "unknown authority": ("broker_certificate", "self-signed certificate in certificate chain"),
+    "certificate of another host": ("host_name", "not valid for '127.0.0.1'"),
+    "no certificate of ours": ("own_certificate", "wants one"),
+    "our certificate has expired": ("own_certificate", "does not take our certificate"),
+    "key of another certificate": ("file", "the key is not that of the certificate"),
+    "encrypted key": ("file", "the key is encrypted"),
+    "wrong password": ("not_authorised", "not authorized"),
+    "wrong password in MQTT 3.1.1": ("not_authorised", "not authorized"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_what_waiting_does_not_heal_is_told_with_what_to_do(
+    tmp_path: Path, authority: Authority, bundle: Path, case: str
+) -> None:
+    """Once in the log, as an error with the kind of refusal; and it is tried again about once a minute."""
+    good = authority.issue("broker")
+    served, mutual, ca_file, mqtt = good, "", authority.file, ""
+    ours = authority.issue("agent", days=-1 if case == "our certificate has expired" else 1)
+    if case == "broker's certificate has expired":
+        served = authority.issue("old", days=-1)
+    elif case == "unknown authority":
+        ca_file = Authority(tmp_path / "other").file
+    elif case == "certificate of another host":
+        served = authority.issue("elsewhere", host="broker.example")
+    elif case == "key of another certificate":
+        ours = (ours[0], good[1])
+    elif case == "encrypted key":
+        locked = tmp_path / "locked.key"
+        command: list[str | Path] = ["openssl", "pkcs8", "-topk8", "-in", ours[1], "-out", locked, "-passout", "pass:x"]
+        subprocess.run(command, check=True, capture_output=True, timeout=30)
+        ours = (ours[0], locked)
+    if case.startswith(("no certificate", "our certificate")):
+        mutual = "require_certificate true"
+    if not case.startswith("no certificate"):
+        mqtt = f'cert_file = "{ours[0]}"\nkey_file = "{ours[1]}"'
+    rules = ""
+    if "password" in case:
+        (tmp_path / "password").write_text("wrong\n")
+        mqtt += f'\nusername = "agent"\npassword_file = "{tmp_path / "password"}"'
+        mqtt += '\nprotocol = "3.1.1"' if "3.1.1" in case else ""
+        rules = f"password_file {password_file(tmp_path, 'right')}\n"
+    with Broker(tmp_path / "broker", second=tls(authority, served, mutual), rules=rules) as broker:
+        mqtt += f'\nca_file = "{ca_file}"'
+        with Agent(write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt)) as agent:
+            kind, words = REFUSALS[case]
+            wait_until(lambda: f"reason={kind} " in log_of(agent), what=f"reason={kind} in {agent.log}")
+            time.sleep(2)  # with the ordinary pauses there would be more attempts by now
+            assert agent.stop() == 0
+    lines = [line for line in log_of(agent).splitlines() if "edge_agent.mqtt" in line and "reason=" in line]
+    assert len(lines) == 1, lines
+    assert "ERROR" in lines[0]
+    assert words in lines[0]
+    assert "check " in lines[0] or "give host" in lines[0] or "repair" in lines[0], lines[0]
+    assert float(lines[0].partition("retry_s=")[2].split(";")[0]) >= 45
+    assert "trying 3.1.1" not in log_of(agent)
+
+
+def password_file(folder: Path, password: str, user: str = "agent") -> Path:
+    """Mosquitto's list of one user."""
+    file = folder / "users"
+    file.write_text(f"{user}:{password}\n")
+    subprocess.run(["mosquitto_passwd", "-U", str(file)], check=True, capture_output=True, timeout=30)
+    return file
+
+
+def test_a_password_that_is_put_right_in_its_file_is_used_at_once(tmp_path: Path, bundle: Path) -> None:
+    """Nobody waits for the slow pause, and nobody restarts the agent."""
+    secret = tmp_path / "password"
+    secret.write_text("wrong\n")
+    rules = f"password_file {password_file(tmp_path, 'right')}\n"
+    mqtt = f'username = "agent"\npassword_file = "{secret}"'
+    with (
+        Broker(tmp_path / "broker", rules=rules) as broker,
+        Subscriber(broker.port) as subscriber,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, mqtt=mqtt)) as agent,
+    ):
+        wait_until(lambda: "reason=not_authorised" in log_of(agent))
+        assert subscriber.statuses == []
+        secret.write_text("right\n")
+        subscriber.wait_online()
+
+
+def test_user_name_and_password_may_be_systemd_credentials(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a line about them in agent.toml."""
+    folder = tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "mqtt-username").write_text("agent\n")
+    (folder / "mqtt-password").write_text("right\n")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    rules = f"password_file {password_file(tmp_path, 'right')}\n"
+    with Broker(tmp_path / "broker", rules=rules) as broker, Subscriber(broker.port) as subscriber:
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+            subscriber.wait_online()
+        assert "u'agent'" in broker.log.read_text()
+
+
+def test_a_replaced_certificate_is_used_without_a_restart(tmp_path: Path, authority: Authority, bundle: Path) -> None:
+    """The broker sees the new name within a minute, the agent was never offline, and no reading is lost."""
+    cert, key = tmp_path / "agent.pem", tmp_path / "agent.key"
+    for target, source in zip((cert, key), authority.issue("first"), strict=True):
+        target.write_bytes(source.read_bytes())
+    second = authority.issue("second")
+    listener = tls(authority, authority.issue("broker"), "require_certificate true", "use_identity_as_username true")
+    mqtt = f'ca_file = "{authority.file}"\ncert_file = "{cert}"\nkey_file = "{key}"'
+    with Broker(tmp_path / "broker", second=listener) as broker, Subscriber(broker.port) as subscriber:
+        config = write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt)
+        with Agent(config) as agent, Sender(broker.port) as sender:
+            subscriber.wait_online()
+            assert "u'first'" in broker.log.read_text()
+            cert.write_bytes(second[0].read_bytes())
+            time.sleep(1)  # whoever replaces two files does not do so at once
+            key.write_bytes(second[1].read_bytes())
+            sent = 0
+            limit = time.monotonic() + 60
+            while "u'second'" not in broker.log.read_text():
+                assert time.monotonic() < limit, "the new certificate was not used within a minute"
+                sender.send("sensors/a1/pump", {"time": 100.0 + sent, "c1": 0 if sent % 2 else 9, "c2": 0})
+                sent += 1
+                time.sleep(0.01)
+            wait_until(lambda: len({(e.id, e.event) for e in subscriber.alerts}) == sent, what="every event")
+            wait_until(lambda: subscriber.health["connects"] == 2)
+            assert "connection lost" not in log_of(agent)
+        assert [status["state"] for status in subscriber.statuses[:2]] == ["online", "online"]
+
+
+def test_files_that_do_not_fit_together_do_not_end_a_good_connection(
+    tmp_path: Path, authority: Authority, bundle: Path
+) -> None:
+    """A certificate without its key: the log says so, and the present connection goes on."""
+    cert, key = authority.issue("agent")
+    listener = tls(authority, authority.issue("broker"), "require_certificate true")
+    mqtt = f'ca_file = "{authority.file}"\ncert_file = "{cert}"\nkey_file = "{key}"'
+    with Broker(tmp_path / "broker", second=listener) as broker, Subscriber(broker.port) as subscriber:
+        config = write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt)
+        with Agent(config) as agent, Sender(broker.port) as sender:
+            subscriber.wait_online()
+            cert.write_bytes(authority.issue("other")[0].read_bytes())
+            wait_until(lambda: "changed files cannot be used yet" in log_of(agent), 60)
+            raises_an_alert(sender, subscriber)
+            assert subscriber.health["connects"] == 1
+
+
+@pytest.mark.parametrize("option", ["insecure_skip_host_name_check", "insecure_skip_certificate_check"])
+def test_what_weakens_security_is_told(tmp_path: Path, authority: Authority, bundle: Path, option: str) -> None:
+    """In the log at every start, and in health; and it does what its name says."""
+    certificate = authority.issue("elsewhere", host="broker.example")
+    other = Authority(tmp_path / "other").file if "certificate" in option else authority.file
+    mqtt = f'ca_file = "{other}"\n{option} = true'
+    with (
+        Broker(tmp_path / "broker", second=tls(authority, certificate)) as broker,
+        Subscriber(broker.port) as subscriber,
+        Agent(write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt)) as agent,
+    ):
+        wait_until(lambda: subscriber.health)
+        assert subscriber.health["broker"]["insecure"] == [option]
+        warnings = [line for line in log_of(agent).splitlines() if "WARNING" in line and option in line]
+        assert len(warnings) == 1
+
+
+ACCESS = """\
+topic readwrite #
+user agent
+topic read sensors/#
+topic write edge/g1/status
+topic write edge/g1/health
+{more}
+"""
+
+
+def test_an_alert_that_the_broker_refuses_is_kept_and_told(tmp_path: Path, bundle: Path) -> None:
+    """MQTT 5: PUBACK may be a refusal. The alert waits in the journal until the access rules are put right.
+
+    It is tried again after a minute, so this takes that long. Mosquitto 2.0.11 ends the connection with the refusal.
+    """
+    rules = tmp_path / "rules"
+    rules.write_text(ACCESS.format(more=""))
+    (tmp_path / "password").write_text("right")
+    mqtt = f'username = "agent"\npassword_file = "{tmp_path / "password"}"'
+    settings = f"password_file {password_file(tmp_path, 'right')}\nacl_file {rules}\n"
+    topic = "edge/g1/alerts/pump/a1"
+    with (
+        Broker(tmp_path / "broker", rules=settings) as broker,
+        Subscriber(broker.port) as subscriber,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, mqtt=mqtt)) as agent,
+    ):
+        with Sender(broker.port) as sender:
+            subscriber.wait_online()
+            sender.send("sensors/a1/pump", {"c1": 9, "c2": 0})
+            wait_until(lambda: f"message refused topic={topic}" in log_of(agent))
+            wait_until(lambda: subscriber.health.get("broker", {}).get("refused") == {topic: "not authorized"})
+            assert subscriber.health["queue_depth"] == 1
+            assert subscriber.alerts == []
+        rules.write_text(ACCESS.format(more="topic write edge/g1/alerts/#"))
+        broker.reload()
+        wait_until(lambda: len(subscriber.alerts) == 1, 120, what="the alert")
+        wait_until(lambda: subscriber.health["queue_depth"] == 0)
+        wait_until(lambda: subscriber.health.get("broker", {}).get("refused") == {})
+
+
+def test_a_listener_that_never_answers_is_told_and_left_for_the_broker_that_comes(tmp_path: Path, bundle: Path) -> None:
+    """TCP alone is no connection."""
+    with Broker(tmp_path / "late") as broker:
+        broker.stop()
+        with socket.create_server(("127.0.0.1", broker.port)):
+            agent = Agent(write_config(tmp_path, broker.port, {"pump": bundle}, mqtt="keepalive_s = 5"))
+            agent.start()
+            wait_until(lambda: "reason=no_answer" in log_of(agent), 30)
+        broker.start()
+        with Subscriber(broker.port) as subscriber:
+            wait_until(lambda: subscriber.statuses, 40, what="the agent's birth")
+            assert agent.stop() == 0
+
+
+def test_a_connection_that_goes_silent_is_noticed_within_the_keepalive(tmp_path: Path, bundle: Path) -> None:
+    """Half-open TCP: nobody sees an end. What was sent meanwhile is scored afterwards."""
+    with Broker(tmp_path / "broker") as broker, Proxy(broker.port) as proxy, Subscriber(broker.port) as subscriber:
+        config = write_config(tmp_path, proxy.port, {"pump": bundle}, mqtt="keepalive_s = 5")
+        with Agent(config) as agent, Sender(broker.port) as sender:
+            subscriber.wait_online()
+            raises_an_alert(sender, subscriber)
+            began = time.monotonic()
+            proxy.go_silent()
+            sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
+            wait_until(lambda: "reason=silent" in log_of(agent), 15, "the loss to be noticed")
+            assert time.monotonic() - began > 3  # it is silence that is noticed, and nothing else
+            proxy.heal()
+            wait_until(lambda: len(subscriber.alerts) == 2, 15, "the event of the reading sent meanwhile")
+
+
+def test_a_broker_that_forgot_everything_is_told_everything_again(tmp_path: Path, bundle: Path) -> None:
+    """Restarted without persistence: the birth is retained again, and readings come again."""
+    with (
+        Broker(tmp_path / "broker", persistence=False) as broker,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent,
+    ):
+        wait_until(lambda: log_of(agent).count("session_present=false") == 1)
+        broker.stop()
+        broker.start()
+        wait_until(lambda: log_of(agent).count("session_present=false") == 2, 60, "the second connection")
+        with Subscriber(broker.port) as late, Sender(broker.port) as sender:
+            wait_until(lambda: late.statuses and late.health, what="the retained birth and health")
+            assert late.statuses[0]["state"] == "online"
+            raises_an_alert(sender, late)
+
+
+def test_alerts_go_to_a_broker_of_their_own_and_wait_for_it(tmp_path: Path, bundle: Path) -> None:
+    """Readings are scored and acknowledged while the alerts' broker is away; the events come later, as delayed."""
+    plant, room = Broker(tmp_path / "plant"), Broker(tmp_path / "room")
+    alerts = f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}\nkeepalive_s = 5'
+    config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=alerts)
+    with plant, room, Subscriber(room.port) as subscriber, Subscriber(plant.port) as nobody, Agent(config) as agent:
+        with Sender(plant.port) as sender:
+            subscriber.wait_online()
+            raises_an_alert(sender, subscriber)
+            wait_until(lambda: subscriber.health)
+            sender.send("sensors/a1/pump", b"garbage")
+            wait_until(lambda: subscriber.rejected)
+            room.stop()
+            wait_until(lambda: f"connection lost host=127.0.0.1 port={room.port}" in log_of(agent))
+            sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
+            wait_until(lambda: "alert clear" in log_of(agent), what="the reading to be scored")
+            room.start()
+            wait_until(lambda: len(subscriber.alerts) == 2, 30, "the event that had to wait")
+        assert [(event.event, event.delayed) for event in subscriber.alerts] == [("raise", False), ("clear", True)]
+        wait_until(lambda: subscriber.health["queue_depth"] == 0)
+        assert subscriber.health["broker"]["address"].endswith(str(plant.port))
+        wait_until(lambda: subscriber.health["alerts_broker"]["connects"] == 2)
+        assert subscriber.health["session"] == subscriber.statuses[-1]["session"]
+        assert agent.stop() == 0
+        wait_until(lambda: subscriber.statuses[-1]["reason"] == "stopped")
+        assert (nobody.alerts, nobody.statuses, nobody.health, nobody.rejected) == ([], [], {}, [])
+
+
+def test_readings_wait_for_their_broker_while_alerts_go_on(tmp_path: Path, bundle: Path) -> None:
+    """The status stays online, and health on the alerts' broker says what is wrong with the other one."""
+    plant, room = Broker(tmp_path / "plant"), Broker(tmp_path / "room")
+    alerts = f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}'
+    config = write_config(tmp_path, plant.port, {"pump": bundle}, mqtt="keepalive_s = 5", extra=alerts)
+    with room, plant, Subscriber(room.port) as subscriber, Agent(config):
+        with Sender(plant.port) as sender:
+            subscriber.wait_online()
+            raises_an_alert(sender, subscriber)
+            wait_until(lambda: subscriber.health)
+        plant.stop()
+        wait_until(lambda: (subscriber.health["broker"]["problem"] or {}).get("reason") == "unreachable")
+        assert subscriber.statuses[-1]["state"] == "online"
+        plant.start()
+        wait_until(lambda: subscriber.health["broker"]["connects"] == 2)
+        with Sender(plant.port) as sender:
+            raises_an_alert(sender, subscriber)
+
+
+def test_the_same_broker_named_twice_is_one_connection(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """Two would throw nobody out, but readings and alerts need no more than one."""
+    alerts = f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {broker.port}'
+    with Subscriber(broker.port) as subscriber:
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=alerts)):
+            wait_until(lambda: subscriber.health)
+        assert "alerts_broker" not in subscriber.health
+        assert "edge-agent-g1-alerts" not in broker.log.read_text()

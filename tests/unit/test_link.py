@@ -1,0 +1,214 @@
+"""One connection: what the broker says is understood, or ends the connection and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from fakes import FakeSocket
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import MQTTProtocolVersion as Version
+
+from edge_agent.mqtt.access import Access
+from edge_agent.mqtt.link import Link
+from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.opening import PahoClient
+from edge_agent.mqtt.refusal import Refusal
+from edge_agent.mqtt.wire import WireSocket
+from edge_agent.sources.base import Delivery
+
+CONNACK_5 = b"\x20\x03\x00\x00\x00"
+
+
+class ConnectedPaho(PahoClient):
+    """On a socket that the test feeds."""
+
+    fake: FakeSocket
+
+    def _create_socket(self) -> WireSocket:
+        self.wire = WireSocket(self.fake, has_properties=self.speaks_5)  # type: ignore[arg-type]
+        return self.wire
+
+
+def make_link(
+    *, speaks_5: bool = True, access: Access | None = None, birth_topic: str = "status"
+) -> tuple[Link, FakeSocket]:
+    version = Version.MQTTv5 if speaks_5 else Version.MQTTv311
+    clean = None if speaks_5 else False
+    client = ConnectedPaho(CallbackAPIVersion.VERSION2, "g1", clean_session=clean, protocol=version)
+    client.speaks_5 = speaks_5
+    client.fake = FakeSocket([])
+    client.on_socket_register_write = lambda *_: None
+    client.connect("broker")
+    assert client.wire is not None
+    link = Link(
+        client,
+        client.wire,
+        subscriptions=[("sensors/+", 1)],
+        birth=Message(birth_topic, b"online", 1, True),
+        access=access or Access(),
+        keepalive_s=30,
+        answer_limit_s=10,
+    )
+    return link, client.fake
+
+
+def hear(link: Link, fake: FakeSocket, *pieces: bytes) -> list[Delivery]:
+    fake.pieces += pieces
+    inbox: list[Delivery] = []
+    while link.receive(inbox, 100):
+        pass
+    link.flush()
+    return inbox
+
+
+def test_what_the_broker_accepts_begins_with_birth_and_subscriptions() -> None:
+    """Nothing but CONNECT goes out before."""
+    link, fake = make_link()
+    assert fake.sent[0] == 0x10
+    before = len(fake.sent)
+    assert not link.can_publish()
+    hear(link, fake, CONNACK_5)
+    assert link.is_up
+    assert fake.sent[before] == 0x33  # PUBLISH, QoS 1, retained
+    assert b"sensors/+" in fake.sent[before:]
+
+
+@pytest.mark.parametrize(
+    ("packet", "refusal", "answered"),
+    [
+        (b"\x20\x03\x00\x87\x00", Refusal.NOT_AUTHORISED, True),
+        (b"\x20\x03\x00\x86\x00", Refusal.BAD_CREDENTIALS, True),
+        (b"\x20\x03\x00\x8a\x00", Refusal.BANNED, True),
+        (b"\x20\x02\x00\x01", Refusal.PROTOCOL, False),
+        (b"\x20\x03\x00\x84\x00", Refusal.PROTOCOL, False),
+    ],
+)
+def test_a_refusal_ends_the_connection_with_its_reason(packet: bytes, refusal: Refusal, answered: bool) -> None:
+    """And says whether the broker understood the protocol."""
+    link, fake = make_link()
+    hear(link, fake, packet)
+    assert link.trouble is not None
+    assert (link.trouble.refusal, link.was_answered, link.is_up) == (refusal, answered, False)
+
+
+def test_a_refusal_of_the_older_protocol_has_the_same_reasons() -> None:
+    """Return code 5 is: not authorised."""
+    link, fake = make_link(speaks_5=False)
+    hear(link, fake, b"\x20\x02\x00\x05")
+    assert link.trouble is not None
+    assert link.trouble.refusal is Refusal.NOT_AUTHORISED
+
+
+def test_a_disconnect_of_the_broker_is_told_with_its_reason() -> None:
+    """Another client has come with our identifier."""
+    link, fake = make_link()
+    hear(link, fake, CONNACK_5, b"\xe0\x02\x8e\x00")
+    assert link.trouble is not None
+    assert link.trouble.refusal is Refusal.TAKEN_OVER
+
+
+def test_a_refused_message_is_no_acknowledged_one() -> None:
+    """It is told, and messages pause; the pause outlives the connection."""
+    access = Access()
+    link, fake = make_link(access=access)
+    hear(link, fake, CONNACK_5)
+    mid = link.publish(Message("alerts/a1", b"{}", 1))
+    assert mid is not None
+    hear(link, fake, b"\x40\x04" + mid.to_bytes(2) + b"\x87\x00")
+    assert (link.published(), link.refused()) == ([], [mid])
+    assert access.refused == {"alerts/a1": "not authorized"}
+    assert not link.can_publish()
+    again, other = make_link(access=access)
+    hear(again, other, CONNACK_5)
+    assert not again.can_publish()
+    access.is_time_to_ask(float("inf"))
+    assert again.can_publish()
+
+
+def test_a_message_that_no_broker_would_take_is_given_up() -> None:
+    """Its topic is invalid, today and tomorrow."""
+    link, fake = make_link()
+    hear(link, fake, CONNACK_5)
+    mid = link.publish(Message("alerts/a1", b"{}", 1))
+    assert mid is not None
+    hear(link, fake, b"\x40\x04" + mid.to_bytes(2) + b"\x90\x00")
+    assert (link.published(), link.refused()) == ([mid], [])
+    assert link.can_publish()
+
+
+def test_what_is_written_is_bounded_when_the_broker_reads_nothing() -> None:
+    """Health is left out, events stay in the journal."""
+    link, fake = make_link()
+    hear(link, fake, CONNACK_5)
+    fake.blocked = True
+    big = Message("health", bytes(100_000))
+    handed_over = 0
+    while link.publish(big) is not None:
+        link.flush()
+        handed_over += 1
+        assert handed_over < 10
+    assert handed_over == 3
+    assert not link.can_publish()
+    fake.blocked = False
+    link.flush()
+    assert link.can_publish()
+
+
+def test_a_broker_that_does_not_answer_or_goes_silent_is_given_up() -> None:
+    """First within the limit for its answer, then within the keep-alive."""
+    link, _ = make_link()
+    link.beat(float("inf"), is_read=True)
+    assert link.trouble is not None
+    assert link.trouble.refusal is Refusal.NO_ANSWER
+
+
+def test_the_keepalive_that_the_broker_asks_for_counts() -> None:
+    """MQTT 5: it may want to hear from us more often."""
+    link, fake = make_link()
+    hear(link, fake, b"\x20\x06\x00\x00\x03\x13\x00\x08")
+    seconds = 0
+    while link.trouble is None:
+        seconds += 1
+        link.beat(link.up_mono_s + seconds, is_read=True)
+    assert link.trouble.refusal is Refusal.SILENT
+    assert seconds in (8, 9)  # the CONNACK itself was a sign of life
+    link.flush()
+
+
+def test_an_exception_inside_paho_ends_the_connection_and_not_the_agent(caplog: pytest.LogCaptureFixture) -> None:
+    """Here our own birth has a topic that MQTT cannot carry."""
+    link, fake = make_link(birth_topic="x" * 70_000)
+    hear(link, fake, CONNACK_5)
+    assert link.trouble is not None
+    assert "ValueError" in link.trouble.detail
+    assert "paho cannot handle" in caplog.text
+
+
+def fuzzed(feed: Callable[[Link, FakeSocket], object], *, speaks_5: bool) -> None:
+    link, fake = make_link(speaks_5=speaks_5)
+    feed(link, fake)
+    link.flush()
+    link.beat(0.0, is_read=True)
+    link.close()
+
+
+@given(st.booleans(), st.booleans(), st.lists(st.binary(max_size=60), max_size=6))
+def test_whatever_a_broker_sends_ends_the_connection_at_most(
+    speaks_5: bool, accepted: bool, pieces: list[bytes]
+) -> None:
+    """No exception leaves the link."""
+    connack = (CONNACK_5 if speaks_5 else b"\x20\x02\x00\x00") if accepted else b""
+    fuzzed(lambda link, fake: hear(link, fake, *filter(None, [connack, *pieces])), speaks_5=speaks_5)
+
+
+@given(st.booleans(), st.integers(1, 15), st.integers(0, 15), st.binary(max_size=40))
+def test_whatever_packet_a_broker_sends_ends_the_connection_at_most(
+    speaks_5: bool, kind: int, flags: int, body: bytes
+) -> None:
+    """Packets that are whole, with any content."""
+    packet = bytes([kind << 4 | flags, len(body)]) + body
+    connack = CONNACK_5 if speaks_5 else b"\x20\x02\x00\x00"
+    fuzzed(lambda link, fake: hear(link, fake, connack, packet), speaks_5=speaks_5)

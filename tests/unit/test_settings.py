@@ -1,0 +1,116 @@
+"""`[mqtt]`: what fits together, which files it names, and what TLS is made of them."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+from certificates import Authority
+
+from edge_agent.errors import BrokerError
+from edge_agent.mqtt.credentials import read_credentials
+from edge_agent.mqtt.settings import BrokerSection, Transport, broker_problems, files_of, with_credentials
+from edge_agent.mqtt.tls import make_context
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        (BrokerSection(cert_file=__file__), "cert_file and key_file: give both or none"),
+        (
+            BrokerSection(tls=False, ca_file=__file__),
+            "tls = false: leave out ca_file, cert_file and key_file, or set it to true",
+        ),
+        (
+            BrokerSection(insecure_skip_certificate_check=True),
+            "insecure_skip_certificate_check: has no effect without TLS; leave it out",
+        ),
+        (BrokerSection(username="a", username_file=__file__), "username_file: leave it out beside username"),
+        (BrokerSection(password_file=__file__), "username: is needed beside a password"),
+        (BrokerSection(ca_file="/nowhere/ca"), "ca_file = '/nowhere/ca': no such file"),
+        (
+            BrokerSection(username="a", password_file="/nowhere/pw"),
+            "password_file = '/nowhere/pw': cannot be read (No such file or directory)",
+        ),
+    ],
+)
+def test_keys_that_do_not_fit_together_are_told(settings: BrokerSection, problem: str) -> None:
+    """Each pair gives exactly this one."""
+    assert broker_problems(settings) == [problem]
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        (BrokerSection(), "mqtt://127.0.0.1:1883"),
+        (BrokerSection(tls=True, host="broker", port=8883), "mqtts://broker:8883"),
+        (BrokerSection(ca_file="ca.pem", host="::1"), "mqtts://[::1]:1883"),
+        (BrokerSection(transport=Transport.WEBSOCKETS, path="/x"), "ws://127.0.0.1:1883/x"),
+        (BrokerSection(transport=Transport.WEBSOCKETS, tls=True), "wss://127.0.0.1:1883/mqtt"),
+    ],
+)
+def test_an_address_is_a_url(settings: BrokerSection, address: str) -> None:
+    """As people write it."""
+    assert settings.address == address
+
+
+def test_credentials_of_the_service_manager_fill_what_is_not_given(tmp_path: Path) -> None:
+    """Each table has its own; what the table names wins."""
+    (tmp_path / "mqtt-username").write_text("u")
+    (tmp_path / "mqtt-password").write_text("p")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    found = {"username_file": str(tmp_path / "mqtt-username"), "password_file": str(tmp_path / "mqtt-password")}
+    assert with_credentials({}, "mqtt", environ) == found
+    assert with_credentials({"username": "x", "password_file": "y"}, "mqtt", environ) == {
+        "username": "x",
+        "password_file": "y",
+    }
+    assert with_credentials({}, "mqtt-alerts", environ) == {}
+    assert with_credentials({}, "mqtt", {}) == {}
+
+
+def test_files_are_read_anew_and_without_their_last_line_end(tmp_path: Path) -> None:
+    """Spaces may belong to a password."""
+    user, password = tmp_path / "u", tmp_path / "p"
+    user.write_text("agent\r\n")
+    password.write_text(" secret \n")
+    found = read_credentials(None, str(user), str(password))
+    assert (found.username, found.password.value if found.password else None) == ("agent", " secret ")
+    password.write_text("other")
+    again = read_credentials("named", None, str(password))
+    assert (again.username, again.password.value if again.password else None) == ("named", "other")
+
+
+@pytest.mark.parametrize(("content", "words"), [(b"\xff\xfe", "is not UTF-8"), (b"\n", "is empty")])
+def test_a_file_without_a_password_is_told(tmp_path: Path, content: bytes, words: str) -> None:
+    """With its key."""
+    file = tmp_path / "p"
+    file.write_bytes(content)
+    with pytest.raises(BrokerError, match=f"^password_file = .*{words}"):
+        read_credentials("u", None, str(file))
+
+
+def test_tls_checks_certificate_and_host_unless_told_otherwise(tmp_path: Path) -> None:
+    """And it is never older than 1.2."""
+    authority = Authority(tmp_path)
+    cert, key = authority.issue("agent")
+    settings = BrokerSection(ca_file=str(authority.file), cert_file=str(cert), key_file=str(key))
+    assert files_of(settings) == [authority.file, cert, key]
+    context = make_context(settings)
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    no_host = make_context(BrokerSection(tls=True, insecure_skip_host_name_check=True))
+    assert (no_host.verify_mode, no_host.check_hostname) == (ssl.CERT_REQUIRED, False)
+    nothing = make_context(BrokerSection(tls=True, insecure_skip_certificate_check=True))
+    assert (nothing.verify_mode, nothing.check_hostname) == (ssl.CERT_NONE, False)
+
+
+def test_a_file_that_is_no_certificate_is_told_with_its_key(tmp_path: Path) -> None:
+    """Not with a number of OpenSSL alone."""
+    junk = tmp_path / "junk"
+    junk.write_text("junk")
+    with pytest.raises(BrokerError, match=r"^ca_file = .*cannot be used"):
+        make_context(BrokerSection(ca_file=str(junk)))
+    with pytest.raises(BrokerError, match=r"^cert_file = .*cannot be used"):
+        make_context(BrokerSection(cert_file=str(junk), key_file=str(junk)))

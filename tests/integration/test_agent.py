@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import time
 from pathlib import Path
@@ -261,30 +260,3 @@ def test_a_state_folder_that_cannot_be_is_a_mistake_in_the_configuration(
     assert agent.process is not None
     assert agent.process.wait(timeout=20) == 78
     assert f"[agent] state_dir = {state!r}: cannot be written".encode() in agent.log.read_bytes()
-
-
-def test_a_full_disk_stops_acknowledging_and_nothing_is_lost(
-    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
-) -> None:
-    """A limit on the size of files stands for the disk: readings stay with the broker, and go on when there is room."""
-    config = write_config(tmp_path, broker.port, {"pump": bundle})
-    config.write_text(config.read_text().replace("[engine]", "keepalive_s = 5\n[engine]"))
-    with Agent(config) as agent:
-        subscriber.wait_online()
-        sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
-        wait_until(lambda: subscriber.stream("pump").get("scored") == 1)
-        assert agent.process is not None
-        _, most = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (4096, most))
-        for number in range(300):
-            value = 9.0 if number % 2 else 0.0
-            sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": value, "c2": 0.0})
-        wait_until(lambda: subscriber.health.get("journal_problem"))
-        session = subscriber.health["session"]
-        time.sleep(9)  # longer than the keep-alive allows a connection on which nothing is read
-        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (most, most))
-        wait_until(lambda: subscriber.stream("pump").get("scored") == 301)
-        wait_until(lambda: len(subscriber.alerts) == 299)
-        wait_until(lambda: subscriber.health.get("journal_problem") is None)
-        assert subscriber.health["session"] == session
-    assert len({(event.id, event.event) for event in subscriber.alerts}) == 299

@@ -30,6 +30,12 @@ CREATE TABLE outbox (seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL,
 CREATE TABLE asset (stream TEXT, asset TEXT, record BLOB NOT NULL, PRIMARY KEY (stream, asset)) WITHOUT ROWID;
 CREATE TABLE delivered (seq INTEGER PRIMARY KEY AUTOINCREMENT, keys BLOB NOT NULL);
 """
+_CONTENT = {
+    "SELECT seq, topic, payload FROM outbox": (int, str, bytes),
+    "SELECT stream, asset, record FROM asset": (str, str, bytes),
+    "SELECT seq, keys FROM delivered": (int, bytes),
+}
+"""What is read of each table, and its types: SQLite checks none."""
 
 
 class Outgoing(NamedTuple):
@@ -71,8 +77,11 @@ class Journal:
         path = self._path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.is_dir():
+                self._set_aside("it is a directory")
             problem = self._try_open()
             if problem is not None:
+                self._db.close()
                 self._set_aside(problem)
                 problem = self._try_open()
             self._inode = path.stat().st_ino
@@ -88,15 +97,27 @@ class Journal:
             damage = str(self._db.execute("PRAGMA quick_check(1)").fetchone()[0])
             if damage != "ok":
                 return damage
-            return self._prepare()
-        except sqlite3.OperationalError:
-            raise  # the disk or its rights, not the content
-        except sqlite3.DatabaseError as exc:
+            return self._prepare() or self._read_all()
+        except sqlite3.OperationalError as exc:
+            # A changed byte in the schema or in a text is no damage to quick_check. What the disk or its rights refuse
+            # has another code.
+            if getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) == sqlite3.SQLITE_ERROR:
+                return str(exc)
+            raise
+        # A message with a name from a damaged schema in it may not even be text.
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as exc:
             return str(exc)
+
+    def _read_all(self) -> str | None:
+        """Read what will be needed, so that what cannot be read is found now; gives what is wrong."""
+        for query, types in _CONTENT.items():
+            for row in self._db.execute(query):
+                if tuple(map(type, row)) != types:
+                    return f"{query} gives {row!r:.80}"
+        return None
 
     def _set_aside(self, problem: str) -> None:
         """Keep a file that cannot be used, under a name with the time: it is evidence, and no reason not to start."""
-        self._db.close()
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         aside = self._path.with_name(f"{self._path.name}.aside-{stamp}-{secrets.token_hex(2)}")
         log.error("journal cannot be used, set aside as %s; what it held is not published: %s", aside.name, problem)

@@ -129,6 +129,44 @@ def test_a_damaged_journal_is_set_aside(tmp_path: Path, damage: str) -> None:
     assert aside.read_bytes() == bytes(data)
 
 
+def test_a_directory_in_its_place_is_set_aside(tmp_path: Path) -> None:
+    """With what is in it."""
+    path = tmp_path / "journal.db"
+    path.mkdir()
+    (path / "note").write_text("x")
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"new")]))
+    journal.close()
+    (aside,) = tmp_path.glob("journal.db.aside-*")
+    assert (aside / "note").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE outbox SET topic = CAST(x'ff' AS TEXT)",
+        "UPDATE asset SET record = 7",
+        "ALTER TABLE outbox RENAME COLUMN payload TO pbyload",
+        "DROP TABLE delivered",
+    ],
+)
+def test_damage_that_sqlite_does_not_see_is_found_at_the_start(tmp_path: Path, damage: str) -> None:
+    """A changed byte in a text, a type or the schema leaves a database that is good by itself, and of no use to us."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"old")], records=[("s", "a", b"r")], delivered=b"k"))
+    journal.close()
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute(damage)
+    database.close()
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"new")], records=[("s", "a", b"r")]))
+    assert [event.payload for event in journal.outgoing(0, 10)] == [b"new"]
+    assert journal.records("s") == [("a", b"r")]
+    journal.close()
+    assert len(list(tmp_path.glob("journal.db.aside-*"))) == 1
+
+
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     """With the setting to look at."""
     (tmp_path / "file").write_text("x")

@@ -127,11 +127,12 @@ def write_config(
     state: str = "state",
     host: str = "127.0.0.1",
     mqtt: str = "",
+    engine: str = 'provider = "cpu"',
     health_s: float = 0.2,
 ) -> Path:
     """An `agent.toml` with one stream on `sensors/+/NAME` for each name."""
     lines = [f'[agent]\nid = "{agent}"\nstate_dir = "{folder / state}"\nhealth_interval_s = {health_s}']
-    lines.append(f'[mqtt]\nhost = "{host}"\nport = {port}\n{mqtt}\n[engine]\nprovider = "cpu"\n{extra}')
+    lines.append(f'[mqtt]\nhost = "{host}"\nport = {port}\n{mqtt}\n[engine]\n{engine}\n{extra}')
     for name, bundle in streams.items():
         lines.append(f'[[stream]]\nname = "{name}"\nbundle = "{bundle}"\ntopic = "sensors/+/{name}"')
     config = folder / "agent.toml"

@@ -92,6 +92,11 @@ class Rig:
         """Stop to publish; the plan ends with what was sent."""
         self.plan = replace(self.plan, readings=sending.end())
 
+    def wait_for_work(self) -> None:
+        """Until a process of the agent that was just started has come to the broker."""
+        births = len(self.subscriber.statuses)
+        wait_until(lambda: any(s["state"] == "online" for s in self.subscriber.statuses[births:]), 60, "a birth")
+
     @property
     def scored(self) -> int:
         """Windows scored, as the agent's health tells."""
@@ -137,6 +142,7 @@ def rig(
     mqtt: str = "",
     state: str = "state",
     bundle: Path | None = None,
+    engine: str = 'provider = "cpu"',
     health_s: float = 0.2,
     online: bool = True,
 ) -> Iterator[Rig]:
@@ -154,6 +160,7 @@ def rig(
         mqtt: more lines of `[mqtt]`.
         state: the agent's folder, below `folder`.
         bundle: the plan's when not given.
+        engine: lines of `[engine]`.
         health_s: time between two health messages.
         online: start the agent and wait for it.
     """
@@ -163,7 +170,13 @@ def rig(
         proxy = stack.enter_context(Proxy(broker.port, host=address)) if via_proxy else None
         detector = bundle or plan.bundle(folder / "square-1.0.0.edge")
         port = proxy.port if proxy else broker.port
-        options: dict[str, Any] = {"mqtt": mqtt, "state": state, "host": address, "health_s": health_s}
+        options: dict[str, Any] = {
+            "mqtt": mqtt,
+            "state": state,
+            "host": address,
+            "engine": engine,
+            "health_s": health_s,
+        }
         config = write_config(folder, port, {plan.stream: detector}, **options)
         agent = Agent(config, command=command, env=env)
         sender = stack.enter_context(Sender(broker.port))

@@ -9,17 +9,11 @@ from pathlib import Path
 import pytest
 from hooked_agent import POINTS
 from plan import Plan
-from processes import tool, wait_until
-from rig import Report, Rig, hooked, rig
+from processes import tool
+from rig import Report, hooked, rig
 
 ENDLESS = 10_000_000
 """Readings are sent for as long as a row takes."""
-
-
-def wait_for_work(at: Rig) -> None:
-    """Until a process of the agent that was just started has come to the broker."""
-    births = len(at.subscriber.statuses)
-    wait_until(lambda: any(s["state"] == "online" for s in at.subscriber.statuses[births:]), 60, "a birth")
 
 
 @pytest.mark.timeout(1800)
@@ -33,11 +27,11 @@ def test_killed_at_random_moments(tmp_path: Path, full: bool, report: Report, in
         for number in range(kills):
             # In turns: while it works, and at any moment from its start on.
             if number and number % 2:
-                wait_for_work(at)
+                at.wait_for_work()
             time.sleep(chance.uniform(0.0, 1.5))
             at.agent.kill()
             at.agent.start()
-        wait_for_work(at)
+        at.wait_for_work()
         at.end_of(sending)
         verdict = at.verdict()
         report(kills=kills, **at.facts(verdict))
@@ -59,7 +53,7 @@ def test_killed_between_two_steps(tmp_path: Path, full: bool, report: Report) ->
             assert at.agent.process.wait(60) == -signal.SIGKILL
         at.agent.command = [tool("edge-agent")]
         at.agent.start()
-        wait_for_work(at)
+        at.wait_for_work()
         at.end_of(sending)
         verdict = at.verdict()
         report(kills=len(POINTS) * turns, steps=len(POINTS), **at.facts(verdict))

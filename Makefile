@@ -9,12 +9,13 @@ BIN := $(VENV)/bin
 RUNTIME := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),openvino,cpu)
 STAMP := $(VENV)/.installed-$(RUNTIME)
 
-.PHONY: help setup demo test check bench lock clean
+.PHONY: help setup demo test check faults bench lock clean
 
 help:
 	@echo "make demo    train two detectors, pack them, run the agent on an embedded broker, show alerts"
 	@echo "make test    all checks and tests"
 	@echo "make check   form and types only"
+	@echo "make faults  the full fault matrix of docs/reliability.md (most of an hour); one row: make faults ROWS=half_open"
 	@echo "make bench   the quick benchmarks of docs/benchmarks.md"
 	@echo "make lock    resolve the pinned versions in requirements/ anew"
 	@echo "make clean   remove what these made"
@@ -42,7 +43,15 @@ check: $(STAMP)
 test: check
 	@tools/ensure_mosquitto.sh
 	$(BIN)/pytest tests/unit tests/contract
-	$(BIN)/pytest tests/integration tests/packaging
+	$(BIN)/pytest tests/integration tests/packaging tests/faults
+
+# All rows of the full form go into the table of docs/reliability.md; a row alone replaces its line there.
+ROWS ?=
+RECORD := build/faults.jsonl
+faults: $(STAMP)
+	@tools/ensure_mosquitto.sh
+	$(BIN)/pytest tests/faults --full --record $(RECORD) $(if $(ROWS),-k '$(ROWS)')
+	$(BIN)/python tests/faults/table.py $(RECORD) docs/reliability.md
 
 bench: $(STAMP)
 	@tools/ensure_mosquitto.sh

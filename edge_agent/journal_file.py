@@ -34,14 +34,16 @@ _FROM_FORMAT_1 = """
 ALTER TABLE outbox ADD COLUMN added_s REAL NOT NULL DEFAULT 0;
 CREATE TABLE dropped (topic TEXT PRIMARY KEY, events INTEGER NOT NULL, since_s REAL NOT NULL) WITHOUT ROWID;
 """
-# Numbers are given anew, because the target may have rows of its own.
+# What is read of each table, how it is written to another, where numbers are given anew because that may have rows of
+# its own, and the types.
 _COPIES = {
     "SELECT topic, payload, added_s FROM outbox ORDER BY seq": (
-        "INSERT INTO outbox (topic, payload, added_s) VALUES (?, ?, ?)"
+        "INSERT INTO outbox (topic, payload, added_s) VALUES (?, ?, ?)",
+        (str, bytes, float),
     ),
-    "SELECT stream, asset, record FROM asset": "REPLACE INTO asset VALUES (?, ?, ?)",
-    "SELECT keys FROM delivered ORDER BY seq": "INSERT INTO delivered (keys) VALUES (?)",
-    "SELECT topic, events, since_s FROM dropped": "REPLACE INTO dropped VALUES (?, ?, ?)",
+    "SELECT stream, asset, record FROM asset": ("REPLACE INTO asset VALUES (?, ?, ?)", (str, str, bytes)),
+    "SELECT keys FROM delivered ORDER BY seq": ("INSERT INTO delivered (keys) VALUES (?)", (bytes,)),
+    "SELECT topic, events, since_s FROM dropped": ("REPLACE INTO dropped VALUES (?, ?, ?)", (str, int, float)),
 }
 _CACHE_KIB = 256
 
@@ -88,7 +90,7 @@ def open_in_memory(problem: str) -> Database:
 def copy_tables(source: sqlite3.Connection, target: sqlite3.Connection) -> bool:
     """Add what one database holds to another, in order; gives whether all could be read."""
     whole = True
-    for read, write in _COPIES.items():
+    for read, (write, _) in _COPIES.items():
         try:
             rows = source.execute(read).fetchall()
         except sqlite3.Error as exc:
@@ -141,16 +143,28 @@ def _try_open(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
         return None, "it is a folder"
     db = sqlite3.connect(path, isolation_level=None)
     try:
-        damage = _prepare(db)
-    except sqlite3.OperationalError:
-        db.close()
-        raise  # the disk or its rights, not the content
-    except sqlite3.DatabaseError as exc:
+        damage = _prepare(db) or _unreadable(db)
+    # A message with a name from a damaged schema in it may not even be text.
+    except (sqlite3.Error, UnicodeDecodeError) as exc:
+        # What the disk or its rights refuse has a code of its own; a changed byte in the schema has the general one.
+        code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        if isinstance(exc, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+            db.close()
+            raise
         damage = str(exc)
     if damage is None:
         return db, None
     db.close()
     return None, damage
+
+
+def _unreadable(db: sqlite3.Connection) -> str | None:
+    """Read all that will be needed, so that what is no use is found now: SQLite checks neither texts nor types."""
+    for query, (_, types) in _COPIES.items():
+        for row in db.execute(query):
+            if tuple(map(type, row)) != types:
+                return f"{query} gives {row!r:.80}"
+    return None
 
 
 def _prepare(db: sqlite3.Connection) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 from edge_agent.engine.discovery import Discovery
 from edge_agent.engine.providers import PROVIDERS, Provider
 from edge_agent.engine.session import OrtEngine, Scores
+from edge_agent.errors import EngineError
 from edge_agent.stream.reading import FloatArray
 
 __all__ = ["TESTS_DIR", "bad", "found"]
@@ -140,3 +141,17 @@ class Sharer(Honest):
     def placement(self) -> dict[str, int]:
         """See `OrtEngine.placement`."""
         return {"CPUExecutionProvider": 2, "SomeOtherExecutionProvider": 1}
+
+
+class Crasher(Honest):
+    """Right, until a batch that whoever set `at` has chosen."""
+
+    how = ""
+    at = 0
+
+    def change(self, scores: Scores) -> Scores:
+        if self.at and self.calls >= self.at:
+            if self.how == "abort":
+                os.abort()
+            raise EngineError("crasher: the runtime failed")
+        return scores

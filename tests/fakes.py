@@ -104,11 +104,21 @@ def readings(rows: list[list[float]], *, asset: str = "a1", start_s: float = 100
     return Readings([asset] * len(rows), [start_s + i for i in range(len(rows))], values)
 
 
-def canonical_model(*, channels: int = 2, window: int = 1, factor: float = 1.0) -> bytes:
-    """A canonical model: each channel contributes `factor` times its mean square over the window; score is the sum."""
+def canonical_model(*, channels: int = 2, window: int = 1, factor: float = 1.0, fragile: bool = False) -> bytes:
+    """A canonical model: each channel contributes `factor` times its mean square over the window; score is the sum.
+
+    A fragile one scores NaN where a value is below -100, which is no golden vector.
+    """
+    fault = [
+        helper.make_node("Add", ["readings", "hundred"], ["shifted"]),
+        helper.make_node("Sqrt", ["shifted"], ["root"]),
+        helper.make_node("Mul", ["root", "zero"], ["nothing"]),
+        helper.make_node("Add", ["product", "nothing"], ["squared"]),
+    ]
     graph = helper.make_graph(
         [
-            helper.make_node("Mul", ["readings", "readings"], ["squared"], "square"),
+            helper.make_node("Mul", ["readings", "readings"], ["product" if fragile else "squared"], "square"),
+            *(fault if fragile else []),
             helper.make_node("Mul", ["squared", "factor"], ["scaled"], "scale"),
             helper.make_node("ReduceMean", ["scaled"], ["contributions"], "mean", axes=[1], keepdims=0),
             helper.make_node("ReduceSum", ["contributions", "axes"], ["score"], "sum", keepdims=0),
@@ -122,6 +132,8 @@ def canonical_model(*, channels: int = 2, window: int = 1, factor: float = 1.0) 
         [
             numpy_helper.from_array(np.array([1], dtype=np.int64), "axes"),
             numpy_helper.from_array(np.array(factor, dtype=np.float32), "factor"),
+            numpy_helper.from_array(np.array(100, dtype=np.float32), "hundred"),
+            numpy_helper.from_array(np.array(0, dtype=np.float32), "zero"),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
@@ -187,6 +199,7 @@ def write_bundle(
     alarm: float = 9.0,
     clear: float = 4.0,
     golden_factor: float = 1.0,
+    fragile: bool = False,
     changes: dict[str, Any] | None = None,
 ) -> Path:
     """A bundle around `canonical_model`.
@@ -198,9 +211,10 @@ def write_bundle(
         alarm: limit.
         clear: limit.
         golden_factor: other than 1, the golden scores are wrong by it.
+        fragile: see `canonical_model`.
         changes: replaces keys of the manifest.
     """
-    model = canonical_model(channels=channels, window=window)
+    model = canonical_model(channels=channels, window=window, fragile=fragile)
     rng = np.random.default_rng(0)
     golden = rng.uniform(-2, 2, (24, window, channels)).astype(np.float32)
     scores = ((golden**2).mean(axis=1).sum(axis=1) * golden_factor).astype(np.float32)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +25,6 @@ __all__ = [
     "IN_CI",
     "Agent",
     "Broker",
-    "Proxy",
     "Sender",
     "Subscriber",
     "free_port",
@@ -44,7 +41,7 @@ allow_anonymous true
 persistence {persistence}
 persistence_location {folder}/
 autosave_interval 1
-autosave_on_changes true
+autosave_on_changes false
 max_queued_messages 0
 max_inflight_messages {inflight}
 user root
@@ -145,13 +142,16 @@ def write_config(
     streams: dict[str, Path],
     *,
     agent: str = "g1",
-    mqtt: str = "",
     extra: str = "",
     state: str = "state",
+    host: str = "127.0.0.1",
+    mqtt: str = "",
+    engine: str = 'provider = "cpu"',
+    health_s: float = 0.2,
 ) -> Path:
     """An `agent.toml` with one stream on `sensors/+/NAME` for each name."""
-    lines = [f'[agent]\nid = "{agent}"\nstate_dir = "{folder / state}"\nhealth_interval_s = 0.2']
-    lines.append(f'[mqtt]\nhost = "127.0.0.1"\nport = {port}\n{mqtt}\n[engine]\nprovider = "cpu"\n{extra}')
+    lines = [f'[agent]\nid = "{agent}"\nstate_dir = "{folder / state}"\nhealth_interval_s = {health_s}']
+    lines.append(f'[mqtt]\nhost = "{host}"\nport = {port}\n{mqtt}\n[engine]\n{engine}\n{extra}')
     for name, bundle in streams.items():
         lines.append(f'[[stream]]\nname = "{name}"\nbundle = "{bundle}"\ntopic = "sensors/+/{name}"')
     config = folder / "agent.toml"
@@ -164,20 +164,21 @@ class Agent:
 
     Args:
         config: its `agent.toml`.
-        under: a command that runs it at the first start.
+        command: what stands before `run`; the program as it is when not given.
+        env: more for its environment.
     """
 
-    def __init__(self, config: Path, under: tuple[str, ...] = ()) -> None:
+    def __init__(self, config: Path, *, command: Sequence[str] = (), env: dict[str, str] | None = None) -> None:
         self._config = config
-        self._under = under
+        self.command = command or [tool("edge-agent")]
+        self._env = {**os.environ, **(env or {})}
         self.log = config.with_name("agent.log")
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            command = [*self._under, tool("edge-agent"), "run", "--config", str(self._config)]
-            self._under = ()
-            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+            command = [*self.command, "run", "--config", str(self._config)]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env)
 
     def kill(self) -> None:
         assert self.process is not None
@@ -204,17 +205,26 @@ class Subscriber:
     def __init__(self, port: int, agent: str = "g1") -> None:
         self.alerts: list[AlertEvent] = []
         self.raw_alerts: list[bytes] = []
+        self.different: set[tuple[str, str]] = set()
+        """Id and kind of every event so far."""
+        self.newest: dict[str, str] = {}
+        """Time of each asset's last event; ISO 8601, so it sorts."""
         self.health: dict[str, Any] = {}
+        self.ended: list[dict[str, Any]] = []
+        """The last health message of each earlier process of the agent."""
         self.statuses: list[dict[str, Any]] = []
         self.rejected: list[dict[str, Any]] = []
         self._agent = agent
-        self._subscribed = threading.Event()
+        self._subscribed = 0
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"subscriber-{port}", clean_session=False)
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(f"edge/{agent}/#", qos=1)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_subscribe = self._on_subscribe
         self._client.on_message = self._on_message
         self._port = port
+
+    def _on_subscribe(self, *_: Any) -> None:
+        self._subscribed += 1
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         kind = message.topic.split("/")[2]
@@ -222,7 +232,11 @@ class Subscriber:
         if kind == "alerts":
             self.raw_alerts.append(bytes(message.payload))
             self.alerts.append(msgspec.convert(document, AlertEvent))
+            self.different.add((document["id"], document["event"]))
+            self.newest[document["asset"]] = document["time"]
         elif kind == "health":
+            if document["uptime_s"] < self.health.get("uptime_s", 0.0):
+                self.ended.append(self.health)
             self.health = document
         elif kind == "status":
             self.statuses.append(document)
@@ -234,13 +248,21 @@ class Subscriber:
         found: dict[str, Any] = self.health.get("streams", {}).get(name, {})
         return found
 
+    def count(self, name: str, counter: str) -> int:
+        """A counter of one stream over all processes of the agent; short of what each did after its last message."""
+        return sum(int(each["streams"][name][counter]) for each in [*self.ended, self.health] if each)
+
     def wait_online(self) -> None:
         wait_until(lambda: self.statuses and self.statuses[-1]["state"] == "online", what="the agent's birth")
+
+    def wait_subscribed(self, *, connections: int) -> None:
+        """Until the subscription of this many connections in turn stands."""
+        wait_until(lambda: self._subscribed >= connections, what="the subscriber's subscription")
 
     def __enter__(self) -> Subscriber:
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
-        assert self._subscribed.wait(10)
+        self.wait_subscribed(connections=1)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -254,7 +276,7 @@ class Sender:
     def __init__(self, port: int) -> None:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"sender-{port}", clean_session=False)
         self._client.reconnect_delay_set(1, 1)
-        self._client.max_inflight_messages_set(20)
+        self._client.max_inflight_messages_set(100)
         self._port = port
         self._acknowledged = 0
         self._sent = 0
@@ -268,9 +290,14 @@ class Sender:
         self._client.publish(topic, body, qos=qos)
         self._sent += 1
 
+    @property
+    def waiting(self) -> int:
+        """Readings that the broker has not acknowledged."""
+        return self._sent - self._acknowledged
+
     def drain(self, timeout_s: float = 60.0) -> None:
         """Until the broker has everything."""
-        wait_until(lambda: self._acknowledged == self._sent, timeout_s, "the broker to take everything")
+        wait_until(lambda: not self.waiting, timeout_s, "the broker to take everything")
 
     def __enter__(self) -> Sender:
         self._client.connect("127.0.0.1", self._port)
@@ -281,68 +308,6 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
-
-
-class Proxy:
-    """Stands between a client and a port, and can stop forwarding without a word, so that nobody sees an end."""
-
-    def __init__(self, target: int) -> None:
-        self.port = 0
-        self._target = target
-        self._is_silent = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="proxy")
-        self._pairs: dict[socket.socket, socket.socket] = {}
-
-    def go_silent(self) -> None:
-        """What is connected now stays connected, and nothing gets through on it any more."""
-        self._is_silent = True
-
-    def heal(self) -> None:
-        """New connections get through; the old ones stay silent."""
-        self._pairs = {}
-        self._is_silent = False
-
-    def _run(self) -> None:
-        dead: list[socket.socket] = []
-        while not self._stop.is_set():
-            if self._is_silent:
-                dead += self._pairs
-                self._stop.wait(0.05)
-                continue
-            pairs = self._pairs
-            ready, _, _ = select.select([self._listener, *pairs], [], [], 0.05)
-            for sock in ready:
-                if sock is self._listener:
-                    ours, _ = self._listener.accept()
-                    theirs = socket.create_connection(("127.0.0.1", self._target))
-                    pairs[ours], pairs[theirs] = theirs, ours
-                elif sock in pairs and not self._forward(sock, pairs[sock]):
-                    for end in (sock, pairs.pop(sock)):
-                        pairs.pop(end, None)
-                        end.close()
-        for sock in (*self._pairs, *dead):
-            sock.close()
-
-    @staticmethod
-    def _forward(source: socket.socket, target: socket.socket) -> bool:
-        try:
-            data = source.recv(65536)
-            target.sendall(data)
-        except OSError:
-            return False
-        return bool(data)
-
-    def __enter__(self) -> Proxy:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._listener.close()
 
 
 @contextmanager

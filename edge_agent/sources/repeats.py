@@ -31,7 +31,8 @@ class Repeats:
         self._delivered = _Recent()
         self._sent = _Recent()
         for blob in scored:
-            self._delivered.add(array("Q", blob))
+            # The journal's file may have been damaged; a key more or less does no harm.
+            self._delivered.add(array("Q", blob[: len(blob) // 8 * 8]))
 
     def unscored(self, deliveries: list[Delivery]) -> list[Delivery]:
         """The messages of a batch that were not scored before, each once."""

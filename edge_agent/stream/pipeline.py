@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +24,8 @@ from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import Windows
 
 __all__ = ["STREAM_RECORD", "Outcome", "Pipeline", "WindowBatch"]
+
+log = logging.getLogger(__name__)
 
 STREAM_RECORD = ""
 """Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
@@ -102,7 +106,11 @@ class Pipeline:
         self._commission = _make_commission(settings, manifest)
         self._drift = _make_drift(settings, manifest)
         for asset, record in records:
-            self._restore(asset, record)
+            try:
+                self._restore(asset, record)
+            # A byte that changed on the disk makes msgspec, struct and numpy raise these.
+            except (ValueError, struct.error) as exc:
+                log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", stream, asset, exc)
 
     def process(self, readings: Readings) -> Outcome:
         """Score a batch and say what it changed.

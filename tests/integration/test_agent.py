@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes import write_bundle
-from processes import Agent, Broker, Sender, Subscriber, embedded_broker, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, embedded_broker, tool, wait_until, write_config
 
 
 def test_an_anomaly_is_raised_once_and_cleared_once(
@@ -272,7 +272,9 @@ def test_without_a_disk_at_the_start_the_agent_works_and_says_so(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
 ) -> None:
     """What it did in memory is on the disk as soon as there is one."""
-    agent = Agent(write_config(tmp_path, broker.port, {"pump": bundle}), under=("prlimit", "--fsize=0:"))
+    agent = Agent(
+        write_config(tmp_path, broker.port, {"pump": bundle}), command=("prlimit", "--fsize=0:", tool("edge-agent"))
+    )
     with agent:
         subscriber.wait_online()
         sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
@@ -283,6 +285,7 @@ def test_without_a_disk_at_the_start_the_agent_works_and_says_so(
         resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (most, most))
         wait_until(lambda: subscriber.health.get("journal_problem") is None)
         agent.kill()
+        agent.command = [tool("edge-agent")]
         agent.start()
         sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
         wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise", "clear"])
@@ -307,30 +310,3 @@ def test_a_full_disk_with_drop_oldest_goes_on_in_memory(
         agent.start()
         sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
         wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise", "clear"])
-
-
-def test_a_full_disk_stops_acknowledging_and_nothing_is_lost(
-    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
-) -> None:
-    """A limit on the size of files stands for the disk: readings stay with the broker, and go on when there is room."""
-    config = write_config(tmp_path, broker.port, {"pump": bundle})
-    config.write_text(config.read_text().replace("[engine]", "keepalive_s = 5\n[engine]"))
-    with Agent(config) as agent:
-        subscriber.wait_online()
-        sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
-        wait_until(lambda: subscriber.stream("pump").get("scored") == 1)
-        assert agent.process is not None
-        _, most = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (4096, most))
-        for number in range(300):
-            value = 9.0 if number % 2 else 0.0
-            sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": value, "c2": 0.0})
-        wait_until(lambda: subscriber.health.get("journal_problem"))
-        session = subscriber.health["session"]
-        time.sleep(9)  # longer than the keep-alive allows a connection on which nothing is read
-        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (most, most))
-        wait_until(lambda: subscriber.stream("pump").get("scored") == 301)
-        wait_until(lambda: len(subscriber.alerts) == 299)
-        wait_until(lambda: subscriber.health.get("journal_problem") is None)
-        assert subscriber.health["session"] == session
-    assert len({(event.id, event.event) for event in subscriber.alerts}) == 299

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
-from processes import Agent, Broker, Proxy, Sender, Subscriber, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from proxy import Proxy
 
 
 @pytest.fixture
@@ -290,11 +291,11 @@ def test_a_connection_that_goes_silent_is_noticed_within_the_keepalive(tmp_path:
             subscriber.wait_online()
             raises_an_alert(sender, subscriber)
             began = time.monotonic()
-            proxy.go_silent()
+            proxy.weather.cut = True
             sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
             wait_until(lambda: "reason=silent" in log_of(agent), 15, "the loss to be noticed")
             assert time.monotonic() - began > 3  # it is silence that is noticed, and nothing else
-            proxy.heal()
+            proxy.weather.cut = False
             wait_until(lambda: len(subscriber.alerts) == 2, 15, "the event of the reading sent meanwhile")
 
 

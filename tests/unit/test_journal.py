@@ -205,16 +205,6 @@ def test_without_a_disk_the_journal_is_in_memory_until_there_is_one(tmp_path: Pa
     journal.close()
 
 
-def test_a_folder_in_the_place_of_the_file_is_set_aside(tmp_path: Path) -> None:
-    """With what is in it."""
-    (tmp_path / "journal.db").mkdir()
-    (tmp_path / "journal.db" / "kept").write_text("x")
-    journal = Journal(tmp_path / "journal.db")
-    assert journal.problem is None
-    journal.close()
-    assert len(list(tmp_path.glob("journal.db.aside-*/kept"))) == 1
-
-
 def _policy(**settings: object) -> JournalPolicy:
     return JournalPolicy(**{"limit_mb": 0.01, **settings})  # type: ignore[arg-type]
 
@@ -346,3 +336,41 @@ def test_a_disk_that_takes_nothing_is_left_where_the_policy_is_to_drop(tmp_path:
     journal = Journal(tmp_path / "b.db")
     assert [event.payload for event in journal.outgoing(0, 10)] == [b"1", b"2"]
     journal.close()
+
+
+def test_a_directory_in_its_place_is_set_aside(tmp_path: Path) -> None:
+    """With what is in it."""
+    path = tmp_path / "journal.db"
+    path.mkdir()
+    (path / "note").write_text("x")
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"new")]))
+    journal.close()
+    (aside,) = tmp_path.glob("journal.db.aside-*")
+    assert (aside / "note").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE outbox SET topic = CAST(x'ff' AS TEXT)",
+        "UPDATE asset SET record = 7",
+        "ALTER TABLE outbox RENAME COLUMN payload TO pbyload",
+        "DROP TABLE delivered",
+    ],
+)
+def test_damage_that_sqlite_does_not_see_is_found_at_the_start(tmp_path: Path, damage: str) -> None:
+    """A changed byte in a text, a type or the schema leaves a database that is good by itself, and of no use to us."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"old")], records=[("s", "a", b"r")], delivered=b"k"))
+    journal.close()
+    database = sqlite3.connect(path, isolation_level=None)
+    database.execute(damage)
+    database.close()
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"new")], records=[("s", "a", b"r")]))
+    assert [event.payload for event in journal.outgoing(0, 10)] == [b"new"]
+    assert journal.records("s") == [("a", b"r")]
+    journal.close()
+    assert len(list(tmp_path.glob("journal.db.aside-*"))) == 1

@@ -76,6 +76,19 @@ def test_a_restart_neither_forgets_nor_repeats_an_alert() -> None:
     assert after.events[0].id == before.events[0].id
 
 
+def test_a_damaged_record_costs_no_more_than_its_asset() -> None:
+    """Whatever bytes the disk gives back, cut or changed anywhere: the other assets go on, and so does this one."""
+    first = make_pipeline(window=2)
+    records = dict(first.process(readings([[5, 0], [5, 0]], asset="a1")).records)
+    good = records["a1"]
+    changed = [good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :] for place in range(len(good))]
+    for damaged in [*changed, *(good[:length] for length in range(len(good)))]:
+        pipeline = make_pipeline([("a1", damaged), ("a2", good)], window=2)
+        outcome = pipeline.process(readings([[1, 0], [1, 0]], asset="a2", start_s=2000.0))
+        assert [event.event for event in outcome.events] == ["clear"]
+        pipeline.process(readings([[1, 0], [1, 0]], asset="a1", start_s=2000.0))
+
+
 def test_an_alert_outlives_a_change_of_model() -> None:
     """What was raised is cleared, also when another model says so; its windows are not taken over."""
     before = make_pipeline(window=3).process(readings([[5, 0]] * 3))

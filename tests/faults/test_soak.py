@@ -1,0 +1,110 @@
+"""A day's readings at once: nothing leaks."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from plan import Plan
+from processes import wait_until
+from rig import Report, rig
+
+DAY = 8_640_000
+"""Readings of a day at 100 a second."""
+SHORT = 100_000
+IN_A_MESSAGE = 10
+RESTARTS = 12
+RESTARTS_SHORT = 2
+SAMPLE_S = 1.0
+NOISE_SHARE = 0.02
+"""What the agent's share of the memory may differ by between two moments of an even load."""
+
+
+@dataclass
+class Vitals:
+    """Memory, file descriptors and threads of a process, sampled by a thread."""
+
+    pid: int
+    pss_kib: list[float] = field(default_factory=list)
+    own_kib: list[float] = field(default_factory=list)
+    """The anonymous part of the PSS: the other part, of libraries, changes with the processes that share them."""
+    files: list[int] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self, interval_s: float) -> None:
+        """Sample until stopped."""
+        while not self.stopped.wait(interval_s):
+            process = Path(f"/proc/{self.pid}")
+            rollup = (process / "smaps_rollup").read_text(encoding="ascii")
+            self.pss_kib.append(float(rollup.partition("Pss:")[2].split()[0]))
+            self.own_kib.append(float(rollup.partition("Pss_Anon:")[2].split()[0]))
+            self.files.append(len(list((process / "fd").iterdir())))
+            self.threads.append(len(list((process / "task").iterdir())))
+
+    def slope_kib(self) -> float:
+        """Growth of the memory from the first quarter's end to the end: Theil and Sen's line, which no peak bends."""
+        samples = self.own_kib[len(self.own_kib) // 4 :]
+        step = max(1, len(samples) // 300)
+        thin = samples[::step]
+        slopes = [(b - a) / (j - i) for i, a in enumerate(thin) for j, b in enumerate(thin[i + 1 :], start=i + 1)]
+        return statistics.median(slopes) * len(thin)
+
+    def noise_kib(self) -> float:
+        """How far samples lie from their median, as a standard deviation that peaks do not widen."""
+        samples = self.own_kib[len(self.own_kib) // 4 :]
+        middle = statistics.median(samples)
+        return 1.4826 * statistics.median([abs(sample - middle) for sample in samples])
+
+
+@pytest.mark.timeout(3600)
+def test_soak(tmp_path: Path, full: bool, report: Report) -> None:
+    """A day's readings at 100/s, accelerated, with restarts of the broker: no slope of PSS, no file or thread leaks.
+
+    The slope is zero within the noise if the memory's growth over the last three quarters of the run is less than 2 %
+    of it, or less than three standard deviations of its samples.
+    """
+    readings, restarts = (DAY, RESTARTS) if full else (SHORT, RESTARTS_SHORT)
+    plan = Plan(readings=readings, period=400)
+    with rig(tmp_path, plan, inflight=1000, health_s=1.0) as at:
+        assert at.agent.process is not None
+        vitals = Vitals(at.agent.process.pid)
+        watching = threading.Thread(target=vitals.watch, args=(SAMPLE_S if full else 0.2,))
+        watching.start()
+        started = time.monotonic()
+        sending = at.sending(1_000_000, in_a_message=IN_A_MESSAGE)
+        for number in range(1, restarts + 1):
+            share = readings * number // (restarts + 1)
+            wait_until(lambda until=share: sending.sent >= until, 1200, "the readings")  # type: ignore[misc]
+            at.broker.stop(signal.SIGTERM)
+            time.sleep(0.5)  # an outage that both sides notice
+            at.broker.start()
+        sending.join()
+        verdict = at.verdict(timeout_s=600)
+        per_s = readings / (time.monotonic() - started)
+        wait_until(lambda: at.scored == readings - plan.assets, 60, "the last health message")
+        vitals.stopped.set()
+        watching.join()
+        own, growth, noise = statistics.median(vitals.own_kib), vitals.slope_kib(), vitals.noise_kib()
+        report(
+            restarts_of_the_broker=restarts,
+            readings_per_s=round(per_s),
+            pss_mib=round(statistics.median(vitals.pss_kib) / 1024, 1),
+            own_mib=round(own / 1024, 1),
+            growth_mib=round(growth / 1024, 2),
+            noise_mib=round(noise / 1024, 2),
+            files=f"{min(vitals.files)} to {max(vitals.files)}",
+            threads=f"{min(vitals.threads)} to {max(vitals.threads)}",
+            **{**at.facts(verdict), "scored": at.scored},
+        )
+        assert verdict.problems == []
+        assert growth < max(NOISE_SHARE * own, 3 * noise)
+        quarter = len(vitals.files) // 4
+        # While it connects there is one more of each.
+        assert max(vitals.files[-quarter:]) <= max(vitals.files[:quarter]) + 1
+        assert max(vitals.threads[-quarter:]) <= max(vitals.threads[:quarter]) + 1

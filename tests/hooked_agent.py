@@ -1,0 +1,129 @@
+"""`edge-agent` with faults that only tests can set; the product has no branch for them.
+
+`python hooked_agent.py FAULT… -- run --config agent.toml`, where a fault is one of
+
+    kill=POINT:N     SIGKILL itself when it comes to this point of its work for the Nth time; the points are in POINTS
+    clock=FILE       its wall clock is ahead by the seconds that stand in FILE; the monotonic clock is not touched
+    slow=SECONDS     scoring takes so long for every window
+    crash=HOW:N      a provider `crasher` is there; it fails at its Nth batch: `error` is a failure that the runtime
+                     tells, `abort` ends the process
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edge_agent.journal import Journal
+from edge_agent.mqtt.client import MqttClient
+from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.publisher import Publisher
+
+__all__ = ["POINTS"]
+
+POINTS: dict[str, tuple[type, str]] = {
+    "before-commit": (Journal, "commit"),
+    "commit-ack": (MqttClient, "ack"),
+    "commit-publish": (Publisher, "events_added"),
+    "publish-puback": (MqttClient, "flush"),
+    "puback-delete": (Journal, "forget"),
+}
+"""Points to be killed at: just before this method, `flush` excepted, which has written an event to the socket."""
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _kill_at(text: str) -> None:
+    point, _, count = text.partition(":")
+    owner, name = POINTS[point]
+    method: Callable[..., Any] = getattr(owner, name)
+    calls, left = 0, int(count)
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls >= left:
+            _die()
+        return method(self, *args, **kwargs)
+
+    if point == "publish-puback":
+        _kill_after_writing(left)
+    else:
+        setattr(owner, name, counted)
+
+
+def _kill_after_writing(left: int) -> None:
+    """Once an event has been handed over and written, before its acknowledgement can have been read."""
+    publish, flush = MqttClient.publish, MqttClient.flush
+    published = 0
+
+    def counting(self: MqttClient, message: Message) -> int | None:
+        nonlocal published
+        published += "/alerts/" in message.topic
+        return publish(self, message)
+
+    def flushing(self: MqttClient) -> None:
+        flush(self)
+        if published >= left:
+            _die()
+
+    MqttClient.publish, MqttClient.flush = counting, flushing  # type: ignore[method-assign]
+
+
+def _shift_clock(text: str) -> None:
+    file, true_time = Path(text), time.time
+
+    def shifted() -> float:
+        return true_time() + float(file.read_text(encoding="ascii"))
+
+    time.time = shifted
+
+
+def _slow_down(text: str) -> None:
+    from edge_agent.engine.session import OrtEngine
+
+    score = OrtEngine.score
+
+    def slowly(self: OrtEngine, windows: Any) -> Any:
+        time.sleep(float(text) * len(windows))
+        return score(self, windows)
+
+    OrtEngine.score = slowly  # type: ignore[method-assign]
+
+
+def _add_crasher(text: str) -> None:
+    import bad_providers
+
+    from edge_agent.engine import selection
+    from edge_agent.engine.providers import PROVIDERS
+
+    how, _, count = text.partition(":")
+    # In this process only: the children that prove it import the class anew, and there it is right.
+    bad_providers.Crasher.how, bad_providers.Crasher.at = how, int(count)
+    crasher = bad_providers.bad("Crasher")
+    PROVIDERS[crasher.name] = crasher
+    defaults = selection.choose_provider.__kwdefaults__
+    assert defaults is not None
+    defaults["discover_with"] = lambda: bad_providers.found(crasher, PROVIDERS["cpu"])
+
+
+def main() -> int:
+    """Set the faults, then be the agent."""
+    from edge_agent.cli import main as agent
+
+    end = sys.argv.index("--")
+    for fault in sys.argv[1:end]:
+        name, _, text = fault.partition("=")
+        {"kill": _kill_at, "clock": _shift_clock, "slow": _slow_down, "crash": _add_crasher}[name](text)
+    return agent(sys.argv[end + 1 :])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

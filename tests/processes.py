@@ -205,6 +205,7 @@ class Subscriber:
     def __init__(self, port: int, agent: str = "g1") -> None:
         self.alerts: list[AlertEvent] = []
         self.raw_alerts: list[bytes] = []
+        self.dropped: list[dict[str, Any]] = []
         self.different: set[tuple[str, str]] = set()
         """Id and kind of every event so far."""
         self.newest: dict[str, str] = {}
@@ -229,7 +230,9 @@ class Subscriber:
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         kind = message.topic.split("/")[2]
         document = msgspec.json.decode(message.payload)
-        if kind == "alerts":
+        if kind == "alerts" and document["event"] == "dropped":
+            self.dropped.append(document)
+        elif kind == "alerts":
             self.raw_alerts.append(bytes(message.payload))
             self.alerts.append(msgspec.convert(document, AlertEvent))
             self.different.add((document["id"], document["event"]))

@@ -370,3 +370,30 @@ def test_the_same_broker_named_twice_is_one_connection(tmp_path: Path, broker: B
             wait_until(lambda: subscriber.health)
         assert "alerts_broker" not in subscriber.health
         assert "edge-agent-g1-alerts" not in broker.log.read_text()
+
+
+def test_what_does_not_fit_while_the_broker_is_away_is_dropped_counted_and_told(tmp_path: Path, bundle: Path) -> None:
+    """The newest events come, after them one that tells how many did not; nothing is missing from the sum."""
+    plant, room = Broker(tmp_path / "plant"), Broker(tmp_path / "room")
+    extra = (
+        f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}\nkeepalive_s = 5\n'
+        '[journal]\nlimit_mb = 0.004\nwhen_full = "drop-oldest"'
+    )
+    config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=extra)
+    with plant, Agent(config) as agent, Sender(plant.port) as sender:
+        with room, Subscriber(room.port) as subscriber:
+            subscriber.wait_online()
+            wait_until(lambda: "session_present=false" in log_of(agent))
+        for number in range(40):
+            value = 0.0 if number % 2 else 9.0
+            sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": value, "c2": 0.0})
+        wait_until(lambda: log_of(agent).count("alert clear") == 20)
+        with room, Subscriber(room.port) as subscriber:
+            wait_until(lambda: subscriber.dropped, 60, what="the event that tells of the others")
+            (told,) = subscriber.dropped
+            assert told["count"] + len(subscriber.alerts) == 40
+            assert 0 < len(subscriber.alerts) < 20
+            assert subscriber.alerts[-1].event == "clear"
+            assert all(event.delayed for event in subscriber.alerts)
+            wait_until(lambda: subscriber.health.get("dropped") == told["count"])
+            assert agent.stop() == 0

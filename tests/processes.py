@@ -100,6 +100,7 @@ class Broker:
         settings = {"persistence": str(persistence).lower(), "folder": folder, "inflight": inflight}
         text = BROKER_CONFIG.format(port=self.port, **settings) + rules
         self.second_port = free_port()
+        self._ports = [self.port, self.second_port] if second else [self.port]
         if second:
             text += f"\nlistener {self.second_port} 127.0.0.1\n{second}"
         self._config.write_text(text)
@@ -110,11 +111,11 @@ class Broker:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
 
-        def answers() -> bool:
+        def answers(port: int) -> bool:
             with socket.socket() as sock:
-                return sock.connect_ex(("127.0.0.1", self.port)) == 0
+                return sock.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_until(answers, what=f"mosquitto; see {self.log}")
+        wait_until(lambda: all(map(answers, self._ports)), what=f"mosquitto; see {self.log}")
 
     def reload(self) -> None:
         """Read the access rules and users again."""

@@ -42,7 +42,7 @@ persistence {persistence}
 persistence_location {folder}/
 autosave_interval 1
 autosave_on_changes false
-max_queued_messages 0
+max_queued_messages {queued}
 max_inflight_messages {inflight}
 user root
 """
@@ -77,7 +77,7 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20.0, what: s
 class Broker:
     """Mosquitto on a loopback port; it can be killed and started again."""
 
-    def __init__(self, folder: Path, *, persistence: bool = True, inflight: int = 20) -> None:
+    def __init__(self, folder: Path, *, persistence: bool = True, inflight: int = 20, queued: int = 0) -> None:
         found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if found is None:
             if IN_CI:
@@ -87,7 +87,12 @@ class Broker:
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "mosquitto.conf"
-        settings = {"persistence": str(persistence).lower(), "folder": folder, "inflight": inflight}
+        settings: dict[str, Any] = {
+            "persistence": str(persistence).lower(),
+            "folder": folder,
+            "inflight": inflight,
+            "queued": queued,
+        }
         self._config.write_text(BROKER_CONFIG.format(port=self.port, **settings))
         self._log = folder / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -128,13 +133,14 @@ def write_config(
     host: str = "127.0.0.1",
     mqtt: str = "",
     engine: str = 'provider = "cpu"',
+    stream: str = "",
     health_s: float = 0.2,
 ) -> Path:
     """An `agent.toml` with one stream on `sensors/+/NAME` for each name."""
     lines = [f'[agent]\nid = "{agent}"\nstate_dir = "{folder / state}"\nhealth_interval_s = {health_s}']
     lines.append(f'[mqtt]\nhost = "{host}"\nport = {port}\n{mqtt}\n[engine]\n{engine}\n{extra}')
     for name, bundle in streams.items():
-        lines.append(f'[[stream]]\nname = "{name}"\nbundle = "{bundle}"\ntopic = "sensors/+/{name}"')
+        lines.append(f'[[stream]]\nname = "{name}"\nbundle = "{bundle}"\ntopic = "sensors/+/{name}"\n{stream}')
     config = folder / "agent.toml"
     config.write_text("\n".join(lines), encoding="utf-8")
     return config

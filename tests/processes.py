@@ -260,8 +260,8 @@ class Subscriber:
 class Sender:
     """Publishes readings at QoS 1 and knows which the broker has acknowledged."""
 
-    def __init__(self, port: int) -> None:
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"sender-{port}", clean_session=False)
+    def __init__(self, port: int, name: str = "sender") -> None:
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"{name}-{port}", clean_session=False)
         self._client.reconnect_delay_set(1, 1)
         self._client.max_inflight_messages_set(100)
         self._port = port

@@ -31,7 +31,7 @@ def test_ten_times_the_sustainable_rate(tmp_path: Path, full: bool, report: Repo
         vitals = Vitals(at.agent.process.pid)
         at.sender.send("sensors/before/pump", {"c1": 0.0, "c2": 0.0})
         wait_until(lambda: at.subscriber.stream("pump")["readings"] == 1)
-        watching = threading.Thread(target=vitals.watch, args=(0.2,))
+        watching = threading.Thread(target=vitals.watch, args=(0.2,), daemon=True)
         watching.start()
         started = time.monotonic()
         at.sending(SUSTAINABLE_HZ * TIMES).join()

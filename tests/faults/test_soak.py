@@ -37,7 +37,7 @@ def test_soak(tmp_path: Path, full: bool, report: Report) -> None:
     with rig(tmp_path, plan, inflight=1000, health_s=1.0) as at:
         assert at.agent.process is not None
         vitals = Vitals(at.agent.process.pid)
-        watching = threading.Thread(target=vitals.watch, args=(SAMPLE_S if full else 0.2,))
+        watching = threading.Thread(target=vitals.watch, args=(SAMPLE_S if full else 0.2,), daemon=True)
         watching.start()
         started = time.monotonic()
         sending = at.sending(1_000_000, in_a_message=IN_A_MESSAGE)

@@ -139,10 +139,12 @@ def rig(
     address: str = "127.0.0.1",
     persistence: bool = True,
     inflight: int = 20,
+    queued: int = 0,
     mqtt: str = "",
     state: str = "state",
     bundle: Path | None = None,
     engine: str = 'provider = "cpu"',
+    stream: str = "",
     health_s: float = 0.2,
     online: bool = True,
 ) -> Iterator[Rig]:
@@ -157,15 +159,19 @@ def rig(
         address: where that listens.
         persistence: of the broker.
         inflight: what the broker sends before acknowledgements.
+        queued: what it keeps beyond that; 0 is no limit.
         mqtt: more lines of `[mqtt]`.
         state: the agent's folder, below `folder`.
         bundle: the plan's when not given.
         engine: lines of `[engine]`.
+        stream: more lines of the `[[stream]]`.
         health_s: time between two health messages.
         online: start the agent and wait for it.
     """
     with ExitStack() as stack:
-        broker = stack.enter_context(Broker(folder / "broker", persistence=persistence, inflight=inflight))
+        broker = stack.enter_context(
+            Broker(folder / "broker", persistence=persistence, inflight=inflight, queued=queued)
+        )
         subscriber = stack.enter_context(Subscriber(broker.port))
         proxy = stack.enter_context(Proxy(broker.port, host=address)) if via_proxy else None
         detector = bundle or plan.bundle(folder / "square-1.0.0.edge")
@@ -175,6 +181,7 @@ def rig(
             "state": state,
             "host": address,
             "engine": engine,
+            "stream": stream,
             "health_s": health_s,
         }
         config = write_config(folder, port, {plan.stream: detector}, **options)

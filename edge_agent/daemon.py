@@ -103,7 +103,7 @@ class Daemon:
             state_dir = Path(self._config.agent.state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
-            self._repeats = Repeats(self._journal.delivered())
+            self._repeats = Repeats(self._journal.delivered)
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
             self._routes = Routes(self._lanes)
             for lane in self._lanes:
@@ -228,7 +228,7 @@ class Daemon:
         if not batch.committed:
             self._journal.commit(batch.commit)
             batch.committed = True
-            self._repeats.remember(batch.fresh, batch.commit.delivered)
+            self._repeats.remember(batch.fresh)
         if batch.commit.events:
             # The disk takes longer than all the rest. An alert need not wait for it, because until the readings are
             # acknowledged they come again, and give the same alert; a power cut takes nothing that is not made again.

@@ -9,42 +9,47 @@ from __future__ import annotations
 
 import zlib
 from array import array
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable
 
 from edge_agent.sources.base import Delivery
 
 __all__ = ["Repeats"]
 
-_KEPT = 8192
-"""Messages remembered. A broker has at most its in-flight limit unacknowledged (mosquitto: 20 by default)."""
+_KNOWN_DELIVERIES = 8192
+"""Messages that the broker may send again. It has at most its in-flight limit unacknowledged (mosquitto: 20)."""
+_SENT_KEPT = 2048
+"""Messages at least that a sender may repeat; twice as many at most."""
 
 
 class Repeats:
     """Remembers the last messages that were scored and committed.
 
+    What a sender repeats may be any message, so those are in memory. What the broker sends again is flagged and rare,
+    so the journal is asked then.
+
     Args:
-        scored: what `packed` gave for earlier batches, oldest first.
+        committed: gives what `packed` gave for the committed batches, oldest first.
     """
 
-    def __init__(self, scored: Iterable[bytes] = ()) -> None:
-        self._delivered = _Recent()
-        self._sent = _Recent()
-        for blob in scored:
-            # The journal's file may have been damaged; a key more or less does no harm.
-            self._delivered.add(array("Q", blob[: len(blob) // 8 * 8]))
+    def __init__(self, committed: Callable[[], list[bytes]] = list) -> None:
+        self._committed = committed
+        # Two generations: a set that is dropped as a whole leaves no holes in the memory of a process that runs on.
+        self._sent: set[int] = set()
+        self._sent_before: set[int] = set()
 
     def unscored(self, deliveries: list[Delivery]) -> list[Delivery]:
         """The messages of a batch that were not scored before, each once."""
         fresh: list[Delivery] = []
-        sent_before = self._sent.known
         sent_here: set[int] = set()
+        delivered: set[int] | None = None
         for delivery in deliveries:
-            if delivery.redelivered and _delivery_key(delivery) in self._delivered.known:
-                continue
+            if delivery.redelivered:
+                delivered = self._delivered() if delivered is None else delivered
+                if _delivery_key(delivery) in delivered:
+                    continue
             if b'"time"' in delivery.payload:
                 sent = hash((delivery.topic, delivery.payload))
-                if sent in sent_before or sent in sent_here:
+                if sent in self._sent or sent in self._sent_before or sent in sent_here:
                     continue
                 sent_here.add(sent)
             fresh.append(delivery)
@@ -54,30 +59,26 @@ class Repeats:
         """What the journal has to keep of a batch, so that it is known after a crash."""
         return array("Q", [_delivery_key(delivery) for delivery in deliveries if delivery.mid]).tobytes()
 
-    def remember(self, fresh: list[Delivery], packed: bytes) -> None:
+    def remember(self, fresh: list[Delivery]) -> None:
         """A batch is committed.
 
         Args:
             fresh: from `unscored`.
-            packed: from `packed`.
         """
-        self._delivered.add(array("Q", packed))
         # Without a time in it, an equal message is a new reading of an unchanged value.
-        self._sent.add([hash((d.topic, d.payload)) for d in fresh if b'"time"' in d.payload])
+        self._sent.update([hash((d.topic, d.payload)) for d in fresh if b'"time"' in d.payload])
+        if len(self._sent) >= _SENT_KEPT:
+            self._sent_before, self._sent = self._sent, set()
 
-
-class _Recent:
-    """A set of numbers that forgets its oldest members when it is full."""
-
-    def __init__(self) -> None:
-        self.known: set[int] = set()
-        self._order: deque[int] = deque()
-
-    def add(self, numbers: Sequence[int]) -> None:
-        self.known.update(numbers)
-        self._order.extend(numbers)
-        for _ in range(len(self._order) - _KEPT):
-            self.known.discard(self._order.popleft())
+    def _delivered(self) -> set[int]:
+        """The keys of the last messages that were committed."""
+        keys = array("Q")
+        for blob in reversed(self._committed()):
+            # The journal's file may have been damaged; a key more or less does no harm.
+            keys.frombytes(blob[: len(blob) // 8 * 8])
+            if len(keys) >= _KNOWN_DELIVERIES:
+                break
+        return set(keys)
 
 
 def _delivery_key(delivery: Delivery) -> int:

@@ -11,9 +11,11 @@ def delivery(payload: bytes, mid: int, *, again: bool = False) -> Delivery:
 
 
 def scored(*deliveries: Delivery) -> Repeats:
-    repeats = Repeats()
+    committed: list[bytes] = []
+    repeats = Repeats(lambda: committed)
     batch = list(deliveries)
-    repeats.remember(batch, repeats.packed(batch))
+    committed.append(repeats.packed(batch))
+    repeats.remember(batch)
     return repeats
 
 
@@ -59,16 +61,22 @@ def test_looking_does_not_remember() -> None:
 def test_a_crash_forgets_nothing() -> None:
     """The journal's keys bring back what the broker may send again."""
     batch = [delivery(b'{"p": 1}', 7), delivery(b'{"p": 2}', 8), delivery(b"qos 0", 0)]
-    restarted = Repeats([Repeats().packed(batch)])
+    restarted = Repeats(lambda: [Repeats().packed(batch)])
     again = [one._replace(redelivered=True) for one in batch]
     assert restarted.unscored(again) == [again[2]]
 
 
 def test_memory_is_bounded() -> None:
-    """The oldest is forgotten first."""
-    repeats = Repeats()
-    for number in range(10_000):
-        batch = [delivery(b"%d" % number, number + 1)]
-        repeats.remember(batch, repeats.packed(batch))
-    assert repeats.unscored([delivery(b"9999", 10_000, again=True)]) == []
-    assert len(repeats.unscored([delivery(b"0", 1, again=True)])) == 1
+    """The oldest is forgotten first; some thousands are known."""
+    committed: list[bytes] = []
+    repeats = Repeats(lambda: committed)
+    batches = [[delivery(b'{"time": %d}' % number, number + 1)] for number in range(10_000)]
+    for batch in batches:
+        committed.append(repeats.packed(batch))
+        repeats.remember(batch)
+    again = [batch[0] for batch in batches]
+    assert len(repeats.unscored(again)) in range(10_000 - 4096, 10_000 - 2047)
+    assert repeats.unscored(again[-2000:]) == []
+    flagged = [one._replace(payload=b"%d" % one.mid, redelivered=True) for one in again]
+    committed[:] = [repeats.packed([one]) for one in flagged]
+    assert repeats.unscored(flagged) == flagged[: 10_000 - 8192]

@@ -11,7 +11,7 @@ import onnx
 
 from edge_agent.errors import ConversionError
 
-__all__ = ["graphs_of", "load_model", "nodes_of", "size_on_disk", "stored_precision", "write_atomically"]
+__all__ = ["captured_by", "graphs_of", "load_model", "nodes_of", "size_on_disk", "stored_precision", "write_atomically"]
 
 
 def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
@@ -67,6 +67,18 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """All nodes of a graph and of the graphs inside it."""
     for inner in graphs_of(graph):
         yield from inner.node
+
+
+def captured_by(node: onnx.NodeProto) -> set[str]:
+    """Tensors from outside that the graphs inside a node use."""
+    names: set[str] = set()
+    for attribute in node.attribute:
+        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            made = {value.name for value in (*inner.input, *inner.initializer)}
+            made.update(name for each in inner.node for name in each.output)
+            used = {value.name for value in inner.output}.union(*(each.input for each in inner.node))
+            names |= used.union(*(captured_by(each) for each in inner.node)) - made - {""}
+    return names
 
 
 def stored_precision(model: onnx.ModelProto) -> str:

@@ -24,6 +24,15 @@ from edgetool.runner import Sample, load_samples, save_samples
 __all__ = ["ModelCrashError", "TensorRange", "Timing", "Workbench"]
 
 _TIMEOUT_S = 300.0
+_ENVIRONMENT = {
+    # One thread in numpy too: the child is timed, and devices are small.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # glibc gives large blocks back when a model is closed. Left alone it raises this limit to 32 MB after the first
+    # one, and weights of models that are gone stay in its heap.
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 20),
+}
 
 
 class ModelCrashError(ConversionError):
@@ -92,6 +101,11 @@ class Workbench:
         """The outputs of each sample; sequences and maps as several arrays."""
         return self._answers("run", model=str(model), provider=provider, optimized=optimized)
 
+    def run_pieces(self, pieces: Sequence[Path], outputs: Sequence[str], provider: str) -> list[Sample]:
+        """The outputs of a model that was cut into pieces, of which each takes what those before it made."""
+        models = [str(piece) for piece in pieces]
+        return self._answers("pieces", models=models, outputs=list(outputs), provider=provider)
+
     def run_sequence(self, model: Path, states: list[tuple[str, str]], steps: int, provider: str) -> list[Sample]:
         """The outputs of each step when every state output is the state input of the next."""
         return self._answers("sequence", model=str(model), provider=provider, states=states, steps=steps)
@@ -148,8 +162,7 @@ class Workbench:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "edgetool.workbench_child"]
-        # One thread in numpy too: the child is timed, and devices are small.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment = {**os.environ, **_ENVIRONMENT}
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

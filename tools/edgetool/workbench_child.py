@@ -75,6 +75,17 @@ class _Child:
         save_samples(Path(request["answers"]), answers)
         return None
 
+    def pieces(self, request: dict[str, Any]) -> Any:
+        """Answers of a model in pieces, of which one at a time is loaded, into a file."""
+        known = [dict(sample) for sample in self.samples(request["samples"])]
+        for model in request["models"]:
+            self._sessions.clear()
+            session = self.session(model, request["provider"], optimized=False)
+            known = [{**sample, **run_session(session, sample)} for sample in known]
+            del session
+        save_samples(Path(request["answers"]), [{name: found[name] for name in request["outputs"]} for found in known])
+        return None
+
     def sequence(self, request: dict[str, Any]) -> Any:
         """Answers of a model whose states are fed back, into a file."""
         session = self.session(request["model"], request["provider"])

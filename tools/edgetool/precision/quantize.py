@@ -161,7 +161,7 @@ def _prepare(asked: _Asked, folder: Path, bench: Workbench) -> _Work:
     repaired = onnx.ModelProto()
     repaired.CopyFrom(stripped)
     repaired, repairs = repair(repaired, store, fed={name for sample in samples.samples for name in sample})
-    start, verifier = _baseline(asked, bench, store, original, repaired, repairs, large=size_before > _LARGE_BYTES)
+    start, verifier = _baseline(asked, bench, store, original, repaired, repairs, cut=size_before > _LARGE_BYTES)
     context = Context(
         model=repaired,
         path=start,
@@ -186,11 +186,16 @@ def _baseline(
     repaired: onnx.ModelProto,
     repairs: list[str],
     *,
-    large: bool,
+    cut: bool,
 ) -> tuple[Path, Verifier]:
     """What candidates are held against: the original, or its repaired form where only that runs."""
     make = partial(
-        Verifier, bench, limits=asked.limits, threshold=asked.threshold, states=state_pairs(original), large=large
+        Verifier,
+        bench,
+        limits=asked.limits,
+        threshold=asked.threshold,
+        states=state_pairs(original),
+        cut_in=store if cut else None,
     )
     start = store.save(original, "original.onnx")
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,16 @@ import onnx
 from edge_agent.errors import ConversionError
 
 __all__ = ["captured_by", "graphs_of", "load_model", "nodes_of", "size_on_disk", "stored_precision", "write_atomically"]
+
+
+_PLAIN = frozenset(
+    {
+        *(onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BOOL),
+        *(onnx.TensorProto.INT8, onnx.TensorProto.INT16, onnx.TensorProto.INT32, onnx.TensorProto.INT64),
+        *(onnx.TensorProto.UINT8, onnx.TensorProto.UINT16, onnx.TensorProto.UINT32, onnx.TensorProto.UINT64),
+    }
+)
+"""Types of which each value has bytes of its own."""
 
 
 def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
@@ -33,7 +44,20 @@ def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
         raise ConversionError(f"{path}: is not an ONNX model ({exc})") from exc
     if not model.graph.output:
         raise ConversionError(f"{path}: is not an ONNX model (it has no graph outputs)")
+    _check_sizes(path, model)
     return model
+
+
+def _check_sizes(path: Path, model: onnx.ModelProto) -> None:
+    """Constants whose bytes do not fill their shape come from a damaged file, and fail wherever they are read."""
+    for graph in graphs_of(model.graph):
+        for tensor in graph.initializer:
+            if not tensor.HasField("raw_data") or tensor.data_type not in _PLAIN:
+                continue
+            size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            found = len(tensor.raw_data)
+            if found != size:
+                raise ConversionError(f"{path}: is damaged: {tensor.name!r} has {found} bytes, expected {size}")
 
 
 def size_on_disk(path: Path, model: onnx.ModelProto) -> int:

@@ -75,6 +75,8 @@ class Workbench:
         self._folder = folder
         self._child: subprocess.Popen[bytes] | None = None
         self._count = 0
+        self.fresh = False
+        """Open a model anew for every request, because its answers depend on the runs before."""
         self.use_samples(samples)
         self._start()
 
@@ -176,7 +178,7 @@ class Workbench:
     def _ask(self, what: str, *, timeout_s: float = _TIMEOUT_S, **request: Any) -> Any:
         child = self._child if self._child is not None and self._child.poll() is None else self._start()
         assert child.stdin is not None
-        line = json.dumps({"do": what, "samples": str(self._samples), **request})
+        line = json.dumps({"do": what, "samples": str(self._samples), "fresh": self.fresh, **request})
         try:
             child.stdin.write(line.encode() + b"\n")
             child.stdin.flush()
@@ -185,7 +187,9 @@ class Workbench:
             answer = b""
         if not answer:
             self.close()
-            raise ModelCrashError(f"the runtime crashed with signal {-(child.returncode or 0)}")
+            code = child.returncode or 0
+            how = f"crashed with signal {-code}" if code < 0 else f"ended its process with exit code {code}"
+            raise ModelCrashError(f"the runtime {how}")
         document = json.loads(answer)
         if "error" in document:
             raise ConversionError(document["error"])

@@ -39,6 +39,10 @@ class _Child:
         self.keeps_all = False
         """A benchmark has opened a model for many requests."""
 
+    def forget(self) -> None:
+        """Close every model."""
+        self._sessions.clear()
+
     def forget_large(self) -> None:
         """Close what is too large to stay open."""
         for key in [key for key in self._sessions if weight_of(key[0]) > _CACHED_BYTES and not self.keeps_all]:
@@ -323,6 +327,8 @@ def _main() -> None:
     child = _Child()
     for line in sys.stdin:
         request = json.loads(line)
+        if request["fresh"]:
+            child.forget()
         try:
             answer = {"ok": getattr(child, request["do"])(request)}
             child.forget_large()

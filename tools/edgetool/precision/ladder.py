@@ -20,6 +20,8 @@ MAX_SLOWDOWN = 1.1
 MIN_INT8_GAIN = 1.3
 """How much faster int8 arithmetic has to be; below that, storing is as small and has less drift."""
 _CLEARLY_FASTER = 0.8
+_WORTH_STORING = 0.98
+"""Share of the original's size above which a model is kept as it is."""
 _BUDGET_S = 0.15
 
 
@@ -129,8 +131,10 @@ def _stored(context: Context, result: Climb, *, int8: bool) -> Candidate | None:
     if candidate is None:
         result.reason = problem
         return None
-    if size_of(candidate.model, context.store) >= context.size_bytes:
-        result.reason = "fewer bits for the weights would not make the file smaller"
+    share = size_of(candidate.model, context.store) / context.size_bytes
+    if share > _WORTH_STORING:
+        saved = f"only {1 - share:.1%} smaller" if share < 1 else "no smaller"
+        result.reason = f"fewer bits for the weights would make the file {saved}"
         return None
     slow = _why_slow(context, candidate)
     if slow:

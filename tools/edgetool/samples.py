@@ -170,7 +170,7 @@ def _make_up(
         return rng.integers(0, 2, size=shape).astype(bool)
     if item.dtype.kind == "V":
         raise DataError(f"input {item.name!r} has type {item.dtype}, which the runtime cannot be given from Python")
-    raise DataError(f"input {item.name!r} has type {item.dtype}, which cannot be made up; give --data")
+    raise DataError(f"input {item.name!r} is text, which cannot be made up; give --data")
 
 
 def _read_npz(path: Path, names: Sequence[str]) -> list[Sample] | None:

@@ -250,8 +250,9 @@ def _whole(model: onnx.ModelProto, store: WeightStore) -> bytes:
 def _kept(work: Work, tried: dict[Precision, Climb], choices: list[Choice]) -> tuple[bytes, Verification, str]:
     """The model as it was, without what its training framework left behind when that changes no answer."""
     store = work.context.store
-    if choices and choices[0].chosen:
-        reason = "float32 is the best of the three here"
+    if len(choices) > 1 and choices[0].chosen:
+        others = " and ".join(choice.precision for choice in choices[1:])
+        reason = f"float32 is better here than {others}, by size times latency"
     else:
         reason = next((climbed.reason for climbed in tried.values() if climbed.reason), "nothing would become smaller")
     if work.asked.limits.demanded and DRIFTS in reason:

@@ -80,6 +80,8 @@ def repair(model: onnx.ModelProto, store: WeightStore, *, fed: set[str]) -> tupl
     for graph in graphs_of(model.graph):
         _drop_doubled_constants(graph, notes)
         _sort_nodes(graph, notes)
+    _drop_dead(model.graph, notes)
+    for graph in graphs_of(model.graph):
         _unlist_constants(model, graph, fed, notes)
         _lift_constant_nodes(graph, store)
         constants = {tensor.name for tensor in graph.initializer}
@@ -119,6 +121,22 @@ def _sort_nodes(graph: onnx.GraphProto, notes: list[str]) -> None:
             order[waiting.pop()] = None
     notes.append("nodes were put in the order in which they run")
     replace_all(graph.node, [graph.node[number] for number in order])
+
+
+def _drop_dead(graph: onnx.GraphProto, notes: list[str]) -> None:
+    """Nodes and constants that reach no output of the graph, such as a head that only training needed."""
+    needed = {value.name for value in (*graph.output, *graph.input)}
+    alive: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            alive.append(node)
+            needed.update(node.input, captured_by(node))
+    constants = [tensor for tensor in graph.initializer if tensor.name in needed]
+    dead = len(graph.node) - len(alive), len(graph.initializer) - len(constants)
+    if any(dead):
+        notes.append(f"{dead[0]} nodes and {dead[1]} constants reached no output")
+        replace_all(graph.node, reversed(alive))
+        replace_all(graph.initializer, constants)
 
 
 def _unlist_constants(model: onnx.ModelProto, graph: onnx.GraphProto, fed: set[str], notes: list[str]) -> None:

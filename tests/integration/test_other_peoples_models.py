@@ -13,6 +13,7 @@ import pytest
 from onnx import TensorProto, helper
 from zoo import FLOAT, build, make, node, value, weights
 
+from edgetool.choices import Io, Target
 from edgetool.cli import main
 from edgetool.onnx_file import nodes_of
 from edgetool.precision.masks import shrink_masks
@@ -125,3 +126,15 @@ def test_rare_types_may_lie_outside_of_the_model(tmp_path: Path, capsys: pytest.
 def test_masks_are_told_from_readings(name: str, shrunk: list[str], tmp_path: Path) -> None:
     """A number beyond float16 may become smaller only where a Softmax is all that it reaches."""
     assert shrink_masks(build(name).model, WeightStore(tmp_path)) == shrunk
+
+
+def test_float16_inputs_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    """Asked for on a model that has them already."""
+    nodes = [node("MatMul", ["x", "w"], ["y"], "m")]
+    half = TensorProto.FLOAT16
+    ends = [value("x", half, ["n", 32])], [value("y", half, ["n", 16])]
+    path = tmp_path / "half.onnx"
+    onnx.save(make(nodes, *ends, {"w": weights(32, 16).astype(np.float16)}), path)
+    report = quantize(path, io=Io.FLOAT16, target=Target.NPU)
+    assert report.verdict is Verdict.KEPT
+    assert report.reason == "the weights are float16 already"

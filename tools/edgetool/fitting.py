@@ -19,7 +19,7 @@ from edgetool.onnx_file import graphs_of
 from edgetool.samples import ModelInput, SampleSet, Sizes, generate_samples, model_inputs, read_samples
 from edgetool.workbench import Workbench
 
-__all__ = ["samples_for"]
+__all__ = ["is_about_inputs", "samples_for"]
 
 _MAX_TRIES = 120
 _MAX_SIZES = 16
@@ -58,7 +58,7 @@ def samples_for(
     first = generate_samples(model, value_range)
     inputs = model_inputs(model)
     problem = _problem(path, bench, first)
-    if problem and any(word in problem for word in _IN_A_RUN) and _is_free(inputs):
+    if is_about_inputs(problem) and _is_free(inputs):
         for sizes in itertools.islice(_tries(model, inputs), _MAX_TRIES):
             found = generate_samples(model, value_range, sizes)
             if not _problem(path, bench, found):
@@ -66,6 +66,11 @@ def samples_for(
                 return found
     bench.use_samples(first.samples)
     return first
+
+
+def is_about_inputs(problem: str) -> bool:
+    """Whether the runtime loaded a model, and then failed on what it was given."""
+    return any(words in problem for words in _IN_A_RUN)
 
 
 def _problem(path: Path, bench: Workbench, samples: SampleSet) -> str:

@@ -73,15 +73,12 @@ def half_slots(
     # One input of a type is known to be float32 and another one is not: a type that inference does not see.
     if bound & unknown:
         return None
-    outputs: set[int] = set()
-    for position, name in enumerate(node.output):
-        kind = schema.outputs[min(position, len(schema.outputs) - 1)]
-        # An output of the same type as an input is float32 too, even where inference has not seen it.
-        if name and kind in bound:
-            outputs.add(position)
-        # Another one is decided by an attribute, or is float32 whatever comes in.
-        elif name and is_float32(name):
-            return None
+    kinds = [schema.outputs[min(position, len(schema.outputs) - 1)] for position in range(len(node.output))]
+    # An output of the same type as an input is float32 too, even where inference has not seen it.
+    outputs = {number for number, name in enumerate(node.output) if name and kinds[number] in bound}
+    # Another one is decided by an attribute, or is float32 whatever comes in.
+    if any(is_float32(name) for number, name in enumerate(node.output) if name and number not in outputs):
+        return None
     return (frozenset(inputs), frozenset(outputs)) if inputs else None
 
 

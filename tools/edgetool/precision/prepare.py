@@ -11,7 +11,7 @@ import onnx
 
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io, Precision, Target
-from edgetool.fitting import samples_for
+from edgetool.fitting import is_about_inputs, samples_for
 from edgetool.onnx_file import load_model, size_on_disk
 from edgetool.precision.context import Context, match_nodes
 from edgetool.precision.facts import gather_facts
@@ -79,10 +79,7 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
         UsageError: a node to keep is not there.
     """
     store = WeightStore(folder)
-    loaded = load_model(asked.model, external=False)
-    size_before = size_on_disk(asked.model, loaded)
-    original = load_light(asked.model, loaded, store)
-    del loaded
+    original, size_before = _read(asked.model, store)
     repairs = _pin(original, bench)
     start = store.save(original, "original.onnx")
     samples = samples_for(original, start, bench, asked.data, asked.input_range)
@@ -114,6 +111,13 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     return Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs)
 
 
+def _read(path: Path, store: WeightStore) -> tuple[onnx.ModelProto, int]:
+    """The model with its large constants in the store, and the bytes of its files."""
+    loaded = load_model(path, external=False)
+    size = size_on_disk(path, loaded)
+    return load_light(path, loaded, store), size
+
+
 def _pin(model: onnx.ModelProto, bench: Workbench) -> list[str]:
     """Make a model that draws numbers draw the same ones in every comparison; gives the note for the report."""
     if not draws_numbers(model):
@@ -134,7 +138,8 @@ def _baseline(
         try:
             verifier = make(repaired)
         except ConversionError:
-            hint = "" if asked.data is not None else "; made-up inputs may not suit it: give --data"
+            made_up = asked.data is None and is_about_inputs(str(exc))
+            hint = "; made-up inputs may not suit it: give --data" if made_up else ""
             raise ConversionError(f"{asked.model}: the model itself does not run: {exc}{hint}") from exc
         repairs.append(f"only the repaired model runs: {str(exc)[:200]}")
         return repaired, verifier

@@ -15,7 +15,7 @@ from edgetool.choices import Io, Precision, Target
 from edgetool.comparison import compare_answers
 from edgetool.onnx_file import stored_precision, write_atomically
 from edgetool.precision.context import Candidate
-from edgetool.precision.halfio import retype_io
+from edgetool.precision.halfio import has_float32_io, retype_io
 from edgetool.precision.ladder import Climb, climb, measure
 from edgetool.precision.prepare import Asked, Work, prepare
 from edgetool.precision.prune import compressed_size, prune_weights
@@ -259,7 +259,7 @@ def _kept(work: Work, tried: dict[Precision, Climb], choices: list[Choice]) -> t
         raise AccuracyError(
             f"{work.asked.model}: {reason}; nothing was written. Allow more with --max-drift, or keep float32"
         )
-    if work.context.io is Io.FLOAT16:
+    if work.context.io is Io.FLOAT16 and has_float32_io(work.original):
         raise ConversionError(
             f"{work.asked.model}: no form with float16 inputs and outputs: {reason}; nothing was written"
         )

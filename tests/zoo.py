@@ -634,10 +634,9 @@ def infinite_answers() -> ZooModel:
 
 
 def doubled_constant() -> ZooModel:
-    """Two constants of one name, of which the runtime takes the last."""
+    """Two constants of one name, of which the runtime takes the first."""
     made = mlp()
-    first = numpy_helper.from_array(np.zeros((64, 32), np.float32), "w1")
-    made.model.graph.initializer.insert(0, first)
+    made.model.graph.initializer.append(numpy_helper.from_array(np.zeros((64, 32), np.float32), "w1"))
     return made
 
 

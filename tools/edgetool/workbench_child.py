@@ -27,6 +27,7 @@ _MAX_SESSIONS = 6
 _ALONE_BYTES = 48 << 20
 _ALONE_ROUNDS = 4
 _ALONE_REPEATS = 12
+_ALONE_S = 0.8
 _MIN_BLOCK_S = 1e-3
 
 
@@ -153,8 +154,9 @@ class _Child:
             self._sessions.clear()
             session = self.session(model, request["provider"], threads=threads)
             sample = self.samples(request["samples"])[0]
-            _time_once(session, sample, 1)
-            times.append(min(_time_once(session, sample, 1) for _ in range(_ALONE_REPEATS)))
+            once = _time_once(session, sample, 1)
+            repeats = max(2, min(_ALONE_REPEATS, int(_ALONE_S / max(once, 1e-7))))
+            times.append(min(_time_once(session, sample, 1) for _ in range(repeats)))
             del session
         self._sessions.clear()
         return times

@@ -31,7 +31,11 @@ _LIMITS = (0.05, 0.01, 0.003, 0.001)
 _MAX_REPAIRS = 12
 _LOCAL_SAMPLES = 4
 _FUSION_DEPTH = 7
-_ENDS_PATTERN = MOVES_DATA | {"MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Einsum"}
+_ENDS_PATTERN = (
+    MOVES_DATA
+    | {"MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Einsum", "Attention"}
+    | {"FusedMatMul", "FusedGemm", "FusedConv", "MultiHeadAttention"}
+)
 _MIN_HALF_BYTES = 128
 """Below this the casts weigh more than what becomes smaller."""
 
@@ -223,13 +227,18 @@ def _keep_untaken(context: Context, keep: dict[str, str], found: Verification) -
     except ConversionError:
         return False
     left = {name for name, _, where in ran if where != PROVIDERS[failed].ort_name}
+    nodes = [node for node in context.model.graph.node if node.name in left or not is_onnx(node.domain)]
+    constants = {tensor.name for tensor in context.model.graph.initializer if len(tensor.dims) > 1}
     makers = {name: node for node in context.model.graph.node for name in node.output}
     before = len(keep)
-    for node in context.model.graph.node:
-        if (node.name in left or not is_onnx(node.domain)) and node.op_type not in _ENDS_PATTERN:
+    # First those without weights, whose float32 costs nothing.
+    for chosen in ([node for node in nodes if not constants.intersection(node.input)], nodes):
+        for node in chosen:
             reason = f"{failed} leaves {node.op_type} to the CPU and fails there in float16"
             keep.update({name: keep.get(name, reason) for name in (node.name, *_pattern_above(node, makers))})
-    return len(keep) > before
+        if len(keep) > before:
+            return True
+    return False
 
 
 def _pattern_above(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> dict[str, onnx.NodeProto]:

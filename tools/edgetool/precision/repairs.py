@@ -92,12 +92,13 @@ def repair(model: onnx.ModelProto, store: WeightStore, *, fed: set[str]) -> tupl
 
 
 def _drop_doubled_constants(graph: onnx.GraphProto, notes: list[str]) -> None:
-    """Of several constants of one name the runtime takes the last."""
-    last = {tensor.name: number for number, tensor in enumerate(graph.initializer)}
-    if len(last) < len(graph.initializer):
-        notes.append(f"{len(graph.initializer) - len(last)} constants were there twice")
-        numbers = set(last.values())
-        replace_all(graph.initializer, [t for number, t in enumerate(graph.initializer) if number in numbers])
+    # ONNX Runtime 1.24 warns that it takes the last of several constants of one name, and takes the first.
+    first: dict[str, onnx.TensorProto] = {}
+    for tensor in graph.initializer:
+        first.setdefault(tensor.name, tensor)
+    if len(first) < len(graph.initializer):
+        notes.append(f"{len(graph.initializer) - len(first)} constants were there twice")
+        replace_all(graph.initializer, first.values())
 
 
 def _sort_nodes(graph: onnx.GraphProto, notes: list[str]) -> None:

@@ -633,6 +633,65 @@ def infinite_answers() -> ZooModel:
     return ZooModel(model, samples)
 
 
+def doubled_constant() -> ZooModel:
+    """Two constants of one name, of which the runtime takes the first."""
+    made = mlp()
+    made.model.graph.initializer.append(numpy_helper.from_array(np.zeros((64, 32), np.float32), "w1"))
+    return made
+
+
+def unsorted() -> ZooModel:
+    """Nodes in the order in which somebody wrote them, which the runtime takes and no converter does."""
+    made = mlp()
+    nodes = [onnx.NodeProto.FromString(each.SerializeToString()) for each in reversed(made.model.graph.node)]
+    del made.model.graph.node[:]
+    made.model.graph.node.extend(nodes)
+    return made
+
+
+def double_weights() -> ZooModel:
+    """float64 throughout, as a framework for statistics exports it."""
+    nodes = [node("MatMul", ["x", "w"], ["h"], "product"), node("Tanh", ["h"], ["y"], "tanh")]
+    double = TensorProto.DOUBLE
+    ends = [value("x", double, ["n", 48])], [value("y", double, ["n", 48])]
+    model = make(nodes, *ends, {"w": weights(48, 48).astype(np.float64)})
+    return ZooModel(model, [{"x": sample["x"].astype(np.float64)} for sample in rows("x", 4, 48)])
+
+
+def runtime_operators() -> ZooModel:
+    """Operators of com.microsoft with weights, as an optimised transformer has them."""
+    nodes = [
+        node("FusedMatMul", ["x", "w1"], ["h"], "fused", domain="com.microsoft", alpha=0.5),
+        node("QuickGelu", ["h"], ["g"], "gelu", domain="com.microsoft", alpha=1.7),
+        node("MatMul", ["g", "w2"], ["y"], "product"),
+    ]
+    ends = [value("x", FLOAT, ["n", 32])], [value("y", FLOAT, ["n", 16])]
+    constants = {"w1": weights(32, 64), "w2": weights(64, 16)}
+    return ZooModel(make(nodes, *ends, constants, domains=[("com.microsoft", 1)]), rows("x", 8, 32))
+
+
+def mask_chosen() -> ZooModel:
+    """The smallest float32 where an input says that a value does not count."""
+    nodes = [
+        node("Where", ["valid", "x", "never"], ["masked"], "mask"),
+        node("Softmax", ["masked"], ["p"], "softmax", axis=-1),
+        node("MatMul", ["p", "w"], ["y"], "product"),
+    ]
+    inputs = [value("x", FLOAT, ["n", 32]), value("valid", BOOL, ["n", 32])]
+    constants = {"never": np.float32(np.finfo(np.float32).min), "w": weights(32, 24)}
+    samples = [{**sample, "valid": rng().random((4, 32)) > 0.3} for sample in rows("x", 4, 32)]
+    return ZooModel(make(nodes, inputs, [value("y", FLOAT, ["n", 24])], constants), samples)
+
+
+def not_a_number() -> ZooModel:
+    """A weight that training broke, and that stays as broken."""
+    made = mlp()
+    broken = weights(64, 32)
+    broken[3, 5] = np.nan
+    made.model.graph.initializer[0].CopyFrom(numpy_helper.from_array(broken, "w1"))
+    return made
+
+
 ZOO: dict[str, Callable[[], ZooModel]] = {
     "branches": branches,
     "cancellation": cancellation,
@@ -641,6 +700,8 @@ ZOO: dict[str, Callable[[], ZooModel]] = {
     "constant_output": constant_output,
     "convolutions": convolutions,
     "described_constants": described_constants,
+    "double_weights": double_weights,
+    "doubled_constant": doubled_constant,
     "doubled_names": lambda: mlp("doubled"),
     "doubles": doubles,
     "embedding": embedding,
@@ -655,13 +716,16 @@ ZOO: dict[str, Callable[[], ZooModel]] = {
     "local_function": local_function,
     "loop": loop,
     "mask_1e9": lambda: mask_constant(1e9),
+    "mask_chosen": mask_chosen,
     "mask_infinite": lambda: mask_constant(np.inf),
     "mlp": mlp,
     "no_floats": no_floats,
+    "not_a_number": not_a_number,
     "quantized_already": quantized_already,
     "raw_units": raw_units,
     "resize": lambda: resize(18),
     "row_transpose": row_transpose,
+    "runtime_operators": runtime_operators,
     "scaler_and_product": scaler_and_product,
     "scan": scan,
     "sequences": sequences,
@@ -673,6 +737,7 @@ ZOO: dict[str, Callable[[], ZooModel]] = {
     "top_k": top_k,
     "trees": trees,
     "unnamed_nodes": lambda: mlp("unnamed"),
+    "unsorted": unsorted,
     "upsample_9": lambda: resize(9),
     "wide_mlp": wide_mlp,
     "with_metadata": with_metadata,

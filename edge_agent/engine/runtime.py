@@ -25,6 +25,8 @@ _RUNTIME_PACKAGES = (
 
 _REASON_LIMIT = 400
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_SOURCE = re.compile(r"/onnxruntime/\S+:\d+ (?:[^(]*\([^)]*\)(?: const)?(?: \[[^\]]*\])? )?(?=\S)")
+"""A line of ONNX Runtime's source and the C++ function there."""
 
 
 def runtime_reason(exc: BaseException) -> str:
@@ -37,7 +39,7 @@ def runtime_reason(exc: BaseException) -> str:
     if not lines:
         return type(exc).__name__
     reason = lines[-1] if len(lines) > 1 and "::" in lines[0] else " ".join(lines)
-    return _PREFIX.sub("", reason)[:_REASON_LIMIT]
+    return _SOURCE.sub("", _PREFIX.sub("", reason))[:_REASON_LIMIT]
 
 
 def installed_runtimes() -> dict[str, str]:

@@ -341,3 +341,16 @@ def test_known_traps_are_found(name: str, words: str | None) -> None:
         return
     assert any(words in trap.problem for trap in traps)
     assert all(trap.fix for trap in traps)
+
+
+def test_what_reaches_no_output_is_dropped(tmp_path: Path) -> None:
+    """A node and a constant that only training needed; not an input, which callers feed."""
+    model = build("mlp").model
+    model.graph.node.append(helper.make_node("MatMul", ["x", "head"], ["loss"], "head"))
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((32, 9), np.float32), "head"))
+    model.graph.input.append(helper.make_tensor_value_info("label", TensorProto.FLOAT, ["n"]))
+    repaired, notes = repair(model, WeightStore(tmp_path), fed={"x", "label"})
+    assert [node.name for node in repaired.graph.node] == ["layer0", "layer1", "layer2"]
+    assert "head" not in {tensor.name for tensor in repaired.graph.initializer}
+    assert [value.name for value in repaired.graph.input] == ["x", "label"]
+    assert "1 nodes and 1 constants reached no output" in notes

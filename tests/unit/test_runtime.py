@@ -102,6 +102,13 @@ def test_check_reports_a_conflict(
             ),
             "No support for dynamic rank",
         ),
+        (
+            (
+                "[ONNXRuntimeError] : 6 : FAIL : Status Message: /onnxruntime/onnxruntime/core/helper.h:45 "
+                "onnxruntime::Helper::Helper(const onnxruntime::Shape&, bool) size was false. It cannot be reshaped"
+            ),
+            "Status Message: size was false. It cannot be reshaped",
+        ),
         ("two\nplain lines", "two plain lines"),
         ("", "ValueError"),
     ],

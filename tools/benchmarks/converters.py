@@ -1,6 +1,6 @@
 """Compares `edgetool quantize` with the converters that everybody uses, on the same models, each in a child process.
 
-    python tools/benchmarks/converters.py [--zoo FOLDER] [--json FILE] [--markdown FILE]
+    python tools/benchmarks/converters.py [--zoo FOLDER] [--json FILE] [--results FILE] [--docs docs]
 
 Every conversion runs in a process of its own with a time limit, because some end with a signal. Every result is
 judged in the same way, by runs that have nothing to do with the converter: right means that it loads, runs, is finite,
@@ -62,26 +62,38 @@ def main() -> int:
         "--zoo", type=Path, default=ROOT.parent / "shared" / "zoo", help="folder of NAME.onnx, NAME.npz"
     )
     parser.add_argument("--json", type=Path, help="write every single result")
-    parser.add_argument("--markdown", type=Path, help="write the table")
+    parser.add_argument("--results", type=Path, help="what --json wrote, instead of a run")
+    parser.add_argument("--docs", type=Path, help="folder of benchmarks.md and benchmarks-converters.md, to write into")
     parser.add_argument("--convert", nargs=4, metavar=("CONVERTER", "MODEL", "DATA", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.convert:
         convert(*options.convert)
         return 0
-    results: list[Result] = []
-    # Ctrl-C ends with the table of the models that are through.
-    with tempfile.TemporaryDirectory(prefix="converters-") as name, contextlib.suppress(KeyboardInterrupt):
-        for model, data in collect(options.zoo.resolve(), Path(name)):
-            latest = [judge(converter, model, data, Path(name)) for converter in (*FLOAT16, *INT8)]
-            results += latest
-            print(f"{model.stem}: " + " ".join(f"{r.converter}={r.outcome}" for r in latest), flush=True)
+    results = (
+        [Result(**each) for each in json.loads(options.results.read_text(encoding="utf-8"))]
+        if options.results
+        else run(options.zoo)
+    )
     table = tabulate(results)
     print(table)
     if options.json:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1), encoding="utf-8")
-    if options.markdown:
-        options.markdown.write_text(table, encoding="utf-8")
+    if options.docs:
+        put(options.docs / "benchmarks.md", table)
+        put(options.docs / "benchmarks-converters.md", tabulate_models(results))
     return 0
+
+
+def run(zoo: Path) -> list[Result]:
+    """Every converter on every model."""
+    results: list[Result] = []
+    # Ctrl-C ends with the table of the models that are through.
+    with tempfile.TemporaryDirectory(prefix="converters-") as name, contextlib.suppress(KeyboardInterrupt):
+        for model, data in collect(zoo.resolve(), Path(name)):
+            latest = [judge(converter, model, data, Path(name)) for converter in (*FLOAT16, *INT8)]
+            results += latest
+            print(f"{model.stem}: " + " ".join(f"{r.converter}={r.outcome}" for r in latest), flush=True)
+    return results
 
 
 def collect(zoo: Path, folder: Path) -> list[tuple[Path, Path]]:
@@ -149,7 +161,7 @@ def tabulate(results: list[Result]) -> str:
     lines = [
         f"`python tools/benchmarks/converters.py` on {models} models, {datetime.now(UTC):%Y-%m-%d}, {where}.",
         "",
-        "| converter | right | kept | wrong | does not run | failed | crashed | median size | median latency | worst |",
+        "| converter | right | kept | wrong | does not run | failed | crashed | mean size | median latency | worst |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for converter in (*FLOAT16, *INT8):
@@ -161,12 +173,37 @@ def tabulate(results: list[Result]) -> str:
         right = [result for result in mine if result.outcome == "right"]
         sizes = [result.size_ratio for result in right if result.size_ratio is not None]
         times = [result.latency_ratio for result in right if result.latency_ratio is not None]
-        measured = (
-            [f"{value:.2f}" for value in (np.median(sizes), np.median(times), max(times))] if right else ["-"] * 3
-        )
+        measured = [f"{value:.2f}" for value in (np.mean(sizes), np.median(times), max(times))] if right else ["-"] * 3
         cells = [*(str(count) for count in counts), *measured]
         lines.append(f"| {converter} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def tabulate_models(results: list[Result]) -> str:
+    """One row for each model: what came out, its size, and its latency, both as a share of the original's."""
+    converters = (*FLOAT16, *INT8)
+    lines = [f"| model | {' | '.join(converters)} |", f"| --- |{' --- |' * len(converters)}"]
+    found = {(result.model, result.converter): result for result in results}
+    for model in dict.fromkeys(result.model for result in results):
+        cells = [brief(found[model, converter]) for converter in converters if (model, converter) in found]
+        lines.append(f"| {model} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def brief(result: Result) -> str:
+    """One cell of the whole table."""
+    if result.outcome != "right" or result.size_ratio is None or result.latency_ratio is None:
+        return result.outcome
+    return f"{result.size_ratio:.2f}, {result.latency_ratio:.2f}"
+
+
+def put(path: Path, table: str) -> None:
+    """Replace what stands between the two marks in a document."""
+    before, begin, rest = path.read_text(encoding="utf-8").partition("<!-- converters -->\n")
+    _, end, after = rest.partition("<!-- end of converters -->")
+    if not begin or not end:
+        sys.exit(f"{path}: has no marks <!-- converters --> and <!-- end of converters -->")
+    path.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
 
 
 def installed(package: str) -> bool:

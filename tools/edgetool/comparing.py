@@ -12,10 +12,10 @@ import onnx
 
 from edge_agent.errors import ConversionError
 from edgetool.comparison import OutputDrift, ScoreAgreement, agree_on_scores, compare_answers
+from edgetool.fitting import samples_for
 from edgetool.onnx_file import load_model
 from edgetool.precision.facts import with_all_outputs
 from edgetool.runner import Sample
-from edgetool.samples import generate_samples, read_samples
 from edgetool.workbench import Workbench
 
 __all__ = ["CompareReport", "LayerDrift", "compare", "match_tensors"]
@@ -124,12 +124,13 @@ def compare(
         DataError: the data do not fit the first model.
     """
     models = [load_model(first), load_model(second)]
-    samples = generate_samples(models[0], None) if data is None else read_samples(models[0], data)
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), samples.samples) as bench:
-        answers: list[list[Sample]] = []
-        for path, model in zip((first, second), models, strict=True):
-            copy = Path(name) / f"model{len(answers)}.onnx"
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
+        copies = [Path(name) / "first.onnx", Path(name) / "second.onnx"]
+        for model, copy in zip(models, copies, strict=True):
             copy.write_bytes(model.SerializeToString())
+        samples = samples_for(models[0], copies[0], bench, data)
+        answers: list[list[Sample]] = []
+        for path, copy in zip((first, second), copies, strict=True):
             try:
                 answers.append(bench.run(copy, provider))
             except ConversionError as exc:

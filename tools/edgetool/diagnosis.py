@@ -17,8 +17,8 @@ from onnx import TensorProto, helper
 from edge_agent.engine.providers import available_providers, installed_runtimes
 from edge_agent.errors import ConversionError, EdgeError
 from edgetool.comparison import compare_answers
+from edgetool.fitting import samples_for
 from edgetool.onnx_file import load_model
-from edgetool.samples import generate_samples, read_samples
 from edgetool.traps import find_traps
 from edgetool.workbench import Workbench
 
@@ -157,10 +157,10 @@ def _of_model(path: Path, data: Path | None) -> list[Finding]:
     found = [
         Finding(f"{path.name}: {trap.where}", good=False, text=trap.problem, fix=trap.fix) for trap in find_traps(model)
     ]
-    samples = generate_samples(model, None) if data is None else read_samples(model, data)
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), samples.samples) as bench:
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
         copy = Path(name) / "model.onnx"
         copy.write_bytes(model.SerializeToString())
+        samples = samples_for(model, copy, bench, data)
         try:
             expected = bench.run(copy)
         except ConversionError as exc:

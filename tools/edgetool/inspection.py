@@ -12,12 +12,12 @@ import onnx
 
 from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError, EdgeError
+from edgetool.fitting import samples_for
 from edgetool.onnx_file import load_model, nodes_of, size_on_disk, stored_precision
 from edgetool.precision.metadata import strip_metadata
 from edgetool.precision.repairs import repair
 from edgetool.precision.storage import store_weights
 from edgetool.precision.weights import WeightStore, load_light, size_of, tensors_of
-from edgetool.samples import generate_samples
 from edgetool.traps import Trap, find_traps
 from edgetool.workbench import Workbench
 
@@ -173,12 +173,12 @@ def _would_be(model: onnx.ModelProto, store: WeightStore) -> dict[str, int]:
 
 def _placements(model: onnx.ModelProto, store: WeightStore) -> list[Placement]:
     found: list[Placement] = []
-    try:
-        samples = generate_samples(model, None).samples
-    except EdgeError as exc:
-        return [Placement("cpu", 0, [], str(exc))]
     path = store.save(model, "model.onnx")
-    with Workbench(store.folder, samples[:1]) as bench:
+    with Workbench(store.folder) as bench:
+        try:
+            samples_for(model, path, bench)
+        except EdgeError as exc:
+            return [Placement("cpu", 0, [], str(exc))]
         for provider in available_providers():
             try:
                 ran = bench.placement(path, provider.name)

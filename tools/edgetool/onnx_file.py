@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +12,17 @@ import onnx
 
 from edge_agent.errors import ConversionError
 
-__all__ = ["graphs_of", "load_model", "nodes_of", "size_on_disk", "stored_precision", "write_atomically"]
+__all__ = ["captured_by", "graphs_of", "load_model", "nodes_of", "size_on_disk", "stored_precision", "write_atomically"]
+
+
+_PLAIN = frozenset(
+    {
+        *(onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BOOL),
+        *(onnx.TensorProto.INT8, onnx.TensorProto.INT16, onnx.TensorProto.INT32, onnx.TensorProto.INT64),
+        *(onnx.TensorProto.UINT8, onnx.TensorProto.UINT16, onnx.TensorProto.UINT32, onnx.TensorProto.UINT64),
+    }
+)
+"""Types of which each value has bytes of its own."""
 
 
 def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
@@ -33,7 +44,20 @@ def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
         raise ConversionError(f"{path}: is not an ONNX model ({exc})") from exc
     if not model.graph.output:
         raise ConversionError(f"{path}: is not an ONNX model (it has no graph outputs)")
+    _check_sizes(path, model)
     return model
+
+
+def _check_sizes(path: Path, model: onnx.ModelProto) -> None:
+    """Constants whose bytes do not fill their shape come from a damaged file, and fail wherever they are read."""
+    for graph in graphs_of(model.graph):
+        for tensor in graph.initializer:
+            if not tensor.HasField("raw_data") or tensor.data_type not in _PLAIN:
+                continue
+            size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            found = len(tensor.raw_data)
+            if found != size:
+                raise ConversionError(f"{path}: is damaged: {tensor.name!r} has {found} bytes, expected {size}")
 
 
 def size_on_disk(path: Path, model: onnx.ModelProto) -> int:
@@ -67,6 +91,18 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """All nodes of a graph and of the graphs inside it."""
     for inner in graphs_of(graph):
         yield from inner.node
+
+
+def captured_by(node: onnx.NodeProto) -> set[str]:
+    """Tensors from outside that the graphs inside a node use."""
+    names: set[str] = set()
+    for attribute in node.attribute:
+        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            made = {value.name for value in (*inner.input, *inner.initializer)}
+            made.update(name for each in inner.node for name in each.output)
+            used = {value.name for value in inner.output}.union(*(each.input for each in inner.node))
+            names |= used.union(*(captured_by(each) for each in inner.node)) - made - {""}
+    return names
 
 
 def stored_precision(model: onnx.ModelProto) -> str:

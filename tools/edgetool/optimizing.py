@@ -13,10 +13,10 @@ import onnx
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Level
 from edgetool.comparison import OutputDrift
+from edgetool.fitting import samples_for
 from edgetool.onnx_file import load_model, nodes_of, write_atomically
 from edgetool.precision.metadata import strip_metadata
 from edgetool.precision.verify import Limits, ProviderCheck, Verifier
-from edgetool.samples import generate_samples, read_samples
 from edgetool.workbench import Workbench
 
 __all__ = ["OptimizeReport", "Snapshot", "optimize"]
@@ -96,10 +96,10 @@ def optimize(
     if output.resolve() == model.resolve():
         raise UsageError(f"{output}: is the model itself, which is never overwritten; give another -o")
     original = load_model(model)
-    samples = generate_samples(original, None) if data is None else read_samples(original, data)
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), samples.samples) as bench:
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
         before, after = Path(name) / "before.onnx", Path(name) / "after.onnx"
         before.write_bytes(original.SerializeToString())
+        samples = samples_for(original, before, bench, data)
         try:
             verifier = Verifier(bench, before, Limits(_MAX_DRIFT, 0.0))
         except ConversionError as exc:

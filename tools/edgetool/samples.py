@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from edge_agent.errors import DataError
 from edgetool.data import read_sensor_data
 from edgetool.runner import Sample, load_samples
 
-__all__ = ["ModelInput", "SampleSet", "generate_samples", "make_batch", "model_inputs", "read_samples"]
+__all__ = ["ModelInput", "SampleSet", "Sizes", "generate_samples", "make_batch", "model_inputs", "read_samples"]
 
 _MADE_UP = 8
 _MADE_UP_ROWS = 16
@@ -33,6 +33,33 @@ class ModelInput:
     dtype: np.dtype[Any]
     shape: tuple[int | None, ...] | None
     """None for a size that is free; None altogether when the rank is unknown."""
+    axes: tuple[str, ...] = ()
+    """A name for each axis: that of its symbol, which axes of other inputs may share, or one of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What made-up samples take for the axes that a model leaves free."""
+
+    rows: int = _MADE_UP_ROWS
+    """Of first axes."""
+    others: int = _UNKNOWN_SIZE
+    rank: int = 2
+    """Of inputs whose rank is unknown."""
+    by_axis: Mapping[str, int] = field(default_factory=dict)
+    """Of single axes, by their name."""
+
+    @classmethod
+    def usual(cls, inputs: Sequence[ModelInput], *, rows: int = _MADE_UP_ROWS, others: int = _UNKNOWN_SIZE) -> Sizes:
+        """So many rows, also on other axes of the name that a first axis has, such as those of states."""
+        return cls(rows, others, by_axis={item.axes[0]: rows for item in inputs if item.axes})
+
+    def shape_of(self, item: ModelInput) -> list[int]:
+        """The shape of one input."""
+        given = item.shape if item.shape is not None else (None,) * self.rank
+        names = item.axes or tuple(f"{item.name}/{axis}" for axis in range(len(given)))
+        usual = [self.rows, *[self.others] * (len(given) - 1)]
+        return [size or self.by_axis.get(name, other) for size, name, other in zip(given, names, usual, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +85,29 @@ def model_inputs(model: onnx.ModelProto) -> list[ModelInput]:
         if not value.type.HasField("tensor_type"):
             raise DataError(f"input {value.name!r} is not a tensor; only tensors can be sampled")
         kind = value.type.tensor_type
-        shape = (
-            tuple(dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None for dim in kind.shape.dim)
-            if kind.HasField("shape")
-            else None
-        )
-        inputs.append(ModelInput(value.name, np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)), shape))
+        dims = list(kind.shape.dim)
+        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in dims) if kind.HasField("shape") else None
+        axes = tuple(dim.dim_param or f"{value.name}/{axis}" for axis, dim in enumerate(dims))
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        inputs.append(ModelInput(value.name, dtype, shape, axes))
     return inputs
 
 
-def generate_samples(model: onnx.ModelProto, value_range: tuple[float, float] | None) -> SampleSet:
+def generate_samples(
+    model: onnx.ModelProto, value_range: tuple[float, float] | None, sizes: Sizes | None = None
+) -> SampleSet:
     """Make up samples: they show that a model runs, and little about its accuracy on real readings.
 
     Args:
         model: any model with tensor inputs.
         value_range: lowest and highest value of the model's inputs; None takes a standard normal distribution,
             as if the model had standardised inputs.
+        sizes: of the axes that the model leaves free.
     """
     rng = np.random.default_rng(0)
     inputs = model_inputs(model)
-    samples = [{item.name: _make_up(item, rng, value_range) for item in inputs} for _ in range(_MADE_UP)]
+    sizes = sizes or Sizes.usual(inputs)
+    samples = [{item.name: _make_up(item, sizes, rng, value_range) for item in inputs} for _ in range(_MADE_UP)]
     shown = "standard normal values" if value_range is None else f"values from {value_range[0]:g} to {value_range[1]:g}"
     return SampleSet(samples, f"made up: {shown}; give --data for a check on real readings", synthetic=True)
 
@@ -87,17 +117,14 @@ def make_batch(model: onnx.ModelProto, rows: int) -> Sample | None:
 
     Args:
         model: any model with tensor inputs.
-        rows: size of the first axis of every input.
+        rows: size of the first axis of every input, and of other axes of the same name.
     """
     rng = np.random.default_rng(0)
-    batch: Sample = {}
-    for item in model_inputs(model):
-        shape = item.shape if item.shape is not None else (None, _UNKNOWN_SIZE)
-        if shape and shape[0] not in (None, rows):
-            return None
-        free = ModelInput(item.name, item.dtype, (rows, *shape[1:]) if shape else shape)
-        batch[item.name] = _make_up(free, rng, None)
-    return batch
+    inputs = model_inputs(model)
+    sizes = Sizes.usual(inputs, rows=rows)
+    if any(item.shape and item.shape[0] not in (None, rows) and not _has(item, sizes) for item in inputs):
+        return None
+    return {item.name: _make_up(item, sizes, rng, None) for item in inputs}
 
 
 def read_samples(model: onnx.ModelProto, path: Path) -> SampleSet:
@@ -125,9 +152,15 @@ def read_samples(model: onnx.ModelProto, path: Path) -> SampleSet:
     return SampleSet(samples, f"{path} ({len(rows)} rows)", synthetic=False)
 
 
-def _make_up(item: ModelInput, rng: np.random.Generator, value_range: tuple[float, float] | None) -> NDArray[Any]:
-    sizes = item.shape if item.shape is not None else (None, _UNKNOWN_SIZE)
-    shape = [size or (_MADE_UP_ROWS if axis == 0 else _UNKNOWN_SIZE) for axis, size in enumerate(sizes)]
+def _has(item: ModelInput, sizes: Sizes) -> bool:
+    """Whether a state input, whose first axis is not that of the batch, has the batch on another axis."""
+    return any(name in sizes.by_axis for name in item.axes[1:])
+
+
+def _make_up(
+    item: ModelInput, sizes: Sizes, rng: np.random.Generator, value_range: tuple[float, float] | None
+) -> NDArray[Any]:
+    shape = sizes.shape_of(item)
     if item.dtype.kind == "f":
         values = rng.standard_normal(shape) if value_range is None else rng.uniform(*value_range, size=shape)
         return values.astype(item.dtype)
@@ -135,7 +168,9 @@ def _make_up(item: ModelInput, rng: np.random.Generator, value_range: tuple[floa
         return rng.integers(0, 2, size=shape).astype(item.dtype)
     if item.dtype.kind == "b":
         return rng.integers(0, 2, size=shape).astype(bool)
-    raise DataError(f"input {item.name!r} has type {item.dtype}, which cannot be made up; give --data")
+    if item.dtype.kind == "V":
+        raise DataError(f"input {item.name!r} has type {item.dtype}, which the runtime cannot be given from Python")
+    raise DataError(f"input {item.name!r} is text, which cannot be made up; give --data")
 
 
 def _read_npz(path: Path, names: Sequence[str]) -> list[Sample] | None:

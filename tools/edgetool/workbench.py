@@ -24,6 +24,15 @@ from edgetool.runner import Sample, load_samples, save_samples
 __all__ = ["ModelCrashError", "TensorRange", "Timing", "Workbench"]
 
 _TIMEOUT_S = 300.0
+_ENVIRONMENT = {
+    # One thread in numpy too: the child is timed, and devices are small.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # glibc gives large blocks back when a model is closed. Left alone it raises this limit to 32 MB after the first
+    # one, and weights of models that are gone stay in its heap.
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 20),
+}
 
 
 class ModelCrashError(ConversionError):
@@ -66,6 +75,8 @@ class Workbench:
         self._folder = folder
         self._child: subprocess.Popen[bytes] | None = None
         self._count = 0
+        self.fresh = False
+        """Open a model anew for every request, because its answers depend on the runs before."""
         self.use_samples(samples)
         self._start()
 
@@ -91,6 +102,11 @@ class Workbench:
     def run(self, model: Path, provider: str = "cpu", *, optimized: bool = True) -> list[Sample]:
         """The outputs of each sample; sequences and maps as several arrays."""
         return self._answers("run", model=str(model), provider=provider, optimized=optimized)
+
+    def run_pieces(self, pieces: Sequence[Path], outputs: Sequence[str], provider: str) -> list[Sample]:
+        """The outputs of a model that was cut into pieces, of which each takes what those before it made."""
+        models = [str(piece) for piece in pieces]
+        return self._answers("pieces", models=models, outputs=list(outputs), provider=provider)
 
     def run_sequence(self, model: Path, states: list[tuple[str, str]], steps: int, provider: str) -> list[Sample]:
         """The outputs of each step when every state output is the state input of the next."""
@@ -148,8 +164,7 @@ class Workbench:
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "edgetool.workbench_child"]
-        # One thread in numpy too: the child is timed, and devices are small.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        environment = {**os.environ, **_ENVIRONMENT}
         self._child = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -163,7 +178,7 @@ class Workbench:
     def _ask(self, what: str, *, timeout_s: float = _TIMEOUT_S, **request: Any) -> Any:
         child = self._child if self._child is not None and self._child.poll() is None else self._start()
         assert child.stdin is not None
-        line = json.dumps({"do": what, "samples": str(self._samples), **request})
+        line = json.dumps({"do": what, "samples": str(self._samples), "fresh": self.fresh, **request})
         try:
             child.stdin.write(line.encode() + b"\n")
             child.stdin.flush()
@@ -172,7 +187,9 @@ class Workbench:
             answer = b""
         if not answer:
             self.close()
-            raise ModelCrashError(f"the runtime crashed with signal {-(child.returncode or 0)}")
+            code = child.returncode or 0
+            how = f"crashed with signal {-code}" if code < 0 else f"ended its process with exit code {code}"
+            raise ModelCrashError(f"the runtime {how}")
         document = json.loads(answer)
         if "error" in document:
             raise ConversionError(document["error"])

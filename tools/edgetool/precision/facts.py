@@ -66,7 +66,7 @@ def gather_facts(
     return Facts(types, {**sampled, **ranges})
 
 
-def note_ranks(model: onnx.ModelProto, facts: Facts) -> None:
+def note_ranks(model: onnx.ModelProto, facts: Facts, halves: Mapping[str, str] | None = None) -> None:
     """Write down type and rank where inference does not find them, and nowhere else.
 
     OpenVINO 1.24 refuses a tensor of unknown rank, which is so behind every operator that it does not know itself.
@@ -74,17 +74,21 @@ def note_ranks(model: onnx.ModelProto, facts: Facts) -> None:
     Args:
         model: changed in place; what it noted of shapes before is dropped.
         facts: of the original, whose tensor names the model still has.
+        halves: tensors that have a float16 form, and its name.
     """
+    known_as = {half: name for name, half in (halves or {}).items()}
     for graph in graphs_of(model.graph):
         del graph.value_info[:]
     known = {value.name for value in (*model.graph.input, *model.graph.output)}
     inferred = {value.name for value in _infer(model).graph.value_info if value.type.tensor_type.HasField("shape")}
     for node in model.graph.node:
         for name in node.output:
-            seen = facts.ranges.get(name)
+            source = known_as.get(name, name)
+            seen = facts.ranges.get(source)
             if seen is None or name in known or name in inferred or np.dtype(seen["dtype"]).kind not in "fiub":
                 continue
-            value = onnx.helper.make_tensor_value_info(name, facts.types[name], [None] * seen["rank"])
+            kind = facts.types[name] if source == name else onnx.TensorProto.FLOAT16
+            value = onnx.helper.make_tensor_value_info(name, kind, [None] * seen["rank"])
             model.graph.value_info.append(value)
 
 

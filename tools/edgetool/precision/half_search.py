@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import onnx
 
+from edge_agent.engine.providers import PROVIDERS
 from edge_agent.errors import ConversionError
 from edgetool.onnx_file import graphs_of, nodes_of
 from edgetool.precision.context import Candidate, Context
-from edgetool.precision.facts import note_ranks, with_all_outputs
+from edgetool.precision.facts import gather_facts, note_ranks, with_all_outputs
 from edgetool.precision.half import HalfModel, Mode, convert_to_half
+from edgetool.precision.masks import shrink_masks
 from edgetool.precision.operators import MOVES_DATA
 from edgetool.precision.ranges import RangeProblem, guard_ranges
+from edgetool.precision.repairs import is_onnx
 from edgetool.precision.storage import store_weights
 from edgetool.precision.strict import check_strictly, first_wrong_node
 from edgetool.precision.verify import Verification
@@ -27,7 +31,11 @@ _LIMITS = (0.05, 0.01, 0.003, 0.001)
 _MAX_REPAIRS = 12
 _LOCAL_SAMPLES = 4
 _FUSION_DEPTH = 7
-_ENDS_PATTERN = MOVES_DATA | {"MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Einsum"}
+_ENDS_PATTERN = (
+    MOVES_DATA
+    | {"MatMul", "Gemm", "Conv", "ConvTranspose", "LSTM", "GRU", "RNN", "Einsum", "Attention"}
+    | {"FusedMatMul", "FusedGemm", "FusedConv", "MultiHeadAttention"}
+)
 _MIN_HALF_BYTES = 128
 """Below this the casts weigh more than what becomes smaller."""
 
@@ -51,6 +59,7 @@ def search_half(context: Context) -> HalfSearch:
     weights = float_weight_bytes(context.model, context.store)
     if weights < _MIN_HALF_BYTES:
         return HalfSearch(None, f"{weights} bytes of weights gain nothing from float16 arithmetic")
+    context = _with_small_masks(context)
     problems = guard_ranges(context.model, context.facts, context.store)
     keep = {problem.node: f"{problem.tensor} {problem.reason}" for problem in problems}
     keep.update(context.keep)
@@ -67,6 +76,17 @@ def search_half(context: Context) -> HalfSearch:
         text = "computing in float16 would make the file larger"
         return HalfSearch(None, text, problems)
     return HalfSearch(candidate, problem, problems)
+
+
+def _with_small_masks(context: Context) -> Context:
+    """The same with masks that float16 holds, and the ranges that come of them; the original stays the judge."""
+    model = onnx.ModelProto()
+    model.CopyFrom(context.model)
+    if not shrink_masks(model, context.store):
+        return context
+    known = context.facts.ranges
+    given = {value.name: known[value.name] for value in model.graph.input if value.name in known}
+    return replace(context, model=model, gather=partial(gather_facts, model, context.store, context.bench, given))
 
 
 def float_weight_bytes(model: onnx.ModelProto, store: WeightStore) -> int:
@@ -151,7 +171,7 @@ def _make_real(context: Context, keep: dict[str, str]) -> tuple[Candidate | None
         half = convert_to_half(context.model, context.facts, context.store, keep, io=context.io)
         if not half.half_bytes:
             return None, problem or "nothing would compute in float16"
-        note_ranks(half.model, context.facts)
+        note_ranks(half.model, context.facts, half.pairs)
         path = context.store.save(half.model, "half.onnx")
         found = context.verifier.check(path)
         arithmetic: dict[str, Any] = {}
@@ -163,7 +183,9 @@ def _make_real(context: Context, keep: dict[str, str]) -> tuple[Candidate | None
         else:
             problem = found.problem
             culprit = _named_node(context.model, problem)
-        if culprit is None or not _keep_culprit(context, keep, culprit, problem[:200]):
+        if culprit is not None and _keep_culprit(context, keep, culprit, problem[:200]):
+            continue
+        if not _keep_untaken(context, keep, found):
             return None, problem
     return None, problem
 
@@ -190,6 +212,33 @@ def _keep_culprit(context: Context, keep: dict[str, str], culprit: str, problem:
         if sorted(each.op_type for each in above.values()) == kinds:
             keep.update({name: keep.get(name, f"like {culprit}: {problem}") for name in (other.name, *above)})
     return len(keep) > before
+
+
+def _keep_untaken(context: Context, keep: dict[str, str], found: Verification) -> bool:
+    """Keep what a provider that failed leaves to the CPU, and the weightless nodes above it.
+
+    A failure that names no node of the model is often one of the seam between two providers, which casts move.
+    """
+    failed = next((check.provider for check in found.providers if check.checked and check.note), "cpu")
+    if failed == "cpu":
+        return False
+    try:
+        ran = context.bench.placement(context.store.save(context.model, "placed.onnx"), failed)
+    except ConversionError:
+        return False
+    left = {name for name, _, where in ran if where != PROVIDERS[failed].ort_name}
+    nodes = [node for node in context.model.graph.node if node.name in left or not is_onnx(node.domain)]
+    constants = {tensor.name for tensor in context.model.graph.initializer if len(tensor.dims) > 1}
+    makers = {name: node for node in context.model.graph.node for name in node.output}
+    before = len(keep)
+    # First those without weights, whose float32 costs nothing.
+    for chosen in ([node for node in nodes if not constants.intersection(node.input)], nodes):
+        for node in chosen:
+            reason = f"{failed} leaves {node.op_type} to the CPU and fails there in float16"
+            keep.update({name: keep.get(name, reason) for name in (node.name, *_pattern_above(node, makers))})
+        if len(keep) > before:
+            return True
+    return False
 
 
 def _pattern_above(node: onnx.NodeProto, makers: dict[str, onnx.NodeProto]) -> dict[str, onnx.NodeProto]:

@@ -8,9 +8,14 @@ from edgetool.onnx_file import graphs_of
 from edgetool.precision.facts import Facts
 from edgetool.precision.repairs import Names, replace_all
 
-__all__ = ["retype_io"]
+__all__ = ["has_float32_io", "retype_io"]
 
 _FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
+
+
+def has_float32_io(model: onnx.ModelProto) -> bool:
+    """Whether an input or output says that it is one of float32."""
+    return any(value.type.tensor_type.elem_type == _FLOAT for value in (*model.graph.input, *model.graph.output))
 
 
 def retype_io(model: onnx.ModelProto, facts: Facts) -> bool:

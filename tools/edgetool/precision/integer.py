@@ -20,6 +20,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetool.choices import Target
+from edgetool.onnx_file import captured_by
 from edgetool.precision.facts import Facts
 from edgetool.precision.repairs import Names, is_onnx, opset_of, replace_all
 from edgetool.precision.storage import quantize_values
@@ -129,7 +130,7 @@ def convert_to_int8(
     replace_all(copy.graph.node, built)
     used = {name for node in copy.graph.node for name in node.input} | {value.name for value in copy.graph.output}
     # A subgraph may use a weight of the main graph too.
-    used |= {name for node in copy.graph.node for name in _captured(node)}
+    used |= {name for node in copy.graph.node for name in captured_by(node)}
     replace_all(copy.graph.initializer, (tensor for tensor in copy.graph.initializer if tensor.name in used))
     return result
 
@@ -277,17 +278,6 @@ def _is_plain_gemm(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto])
     bias = constants.get(node.input[2]) if len(node.input) > 2 else None
     fits = len(node.input) < 3 or not node.input[2] or (bias is not None and list(bias.dims) == [columns])
     return fits and not _attribute(node, "transA") and all(factor in (None, 1.0) for factor in factors)
-
-
-def _captured(node: onnx.NodeProto) -> set[str]:
-    names: set[str] = set()
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            names.update(value.name for value in graph.output)
-            for inner in graph.node:
-                names.update(inner.input)
-                names |= _captured(inner)
-    return names
 
 
 def _cpu_flags() -> str:

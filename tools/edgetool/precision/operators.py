@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
 
 import onnx
 
 from edgetool.precision.repairs import is_onnx
 
 __all__ = ["HALF_IS_UNSAFE", "MOVES_DATA", "SQUARES", "half_slots"]
+
+_MICROSOFT = "com.microsoft"
 
 MOVES_DATA = frozenset(
     {
@@ -53,12 +57,12 @@ def half_slots(
     if schema is None:
         return None
     both = {"tensor(float)", "tensor(float16)"}
-    free = {c.type_param_str for c in schema.type_constraints if both <= set(c.allowed_type_strs)}
+    free = {name for name, kinds in schema.constraints.items() if both <= kinds}
     bound: set[str] = set()
     unknown: set[str] = set()
     inputs: set[int] = set()
     for position, name in enumerate(node.input):
-        kind = schema.inputs[min(position, len(schema.inputs) - 1)].type_str
+        kind = schema.inputs[min(position, len(schema.inputs) - 1)]
         if not name or kind not in free:
             continue
         if is_float32(name):
@@ -69,33 +73,63 @@ def half_slots(
     # One input of a type is known to be float32 and another one is not: a type that inference does not see.
     if bound & unknown:
         return None
-    outputs: set[int] = set()
-    for position, name in enumerate(node.output):
-        kind = schema.outputs[min(position, len(schema.outputs) - 1)].type_str
-        # An output of the same type as an input is float32 too, even where inference has not seen it.
-        if name and kind in bound:
-            outputs.add(position)
-        # Another one is decided by an attribute, or is float32 whatever comes in.
-        elif name and is_float32(name):
-            return None
+    kinds = [schema.outputs[min(position, len(schema.outputs) - 1)] for position in range(len(node.output))]
+    # An output of the same type as an input is float32 too, even where inference has not seen it.
+    outputs = {number for number, name in enumerate(node.output) if name and kinds[number] in bound}
+    # Another one is decided by an attribute, or is float32 whatever comes in.
+    if any(is_float32(name) for number, name in enumerate(node.output) if name and number not in outputs):
+        return None
     return (frozenset(inputs), frozenset(outputs)) if inputs else None
 
 
-def _schema_of(node: onnx.NodeProto, opset: int) -> onnx.defs.OpSchema | None:
+@dataclass(frozen=True, slots=True)
+class _Schema:
+    """What types an operator takes and gives."""
+
+    inputs: tuple[str, ...]
+    """A type, or the name of a constraint, for each input; the last one for all that follow."""
+    outputs: tuple[str, ...]
+    constraints: dict[str, frozenset[str]]
+
+
+def _schema_of(node: onnx.NodeProto, opset: int) -> _Schema | None:
     """The schema of an operator that may become float16 at all."""
     has_graphs = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
-    if not is_onnx(node.domain) or node.op_type in HALF_IS_UNSAFE or has_graphs:
+    if node.op_type in HALF_IS_UNSAFE or has_graphs:
         return None
+    schema = _standard(node.op_type, opset) if is_onnx(node.domain) else _of_runtime(node.domain, node.op_type)
+    # Sequences, optionals or maps go in or out, whose element type other nodes rely on.
+    if schema is None or any(not any(k.startswith("tensor(") for k in kinds) for kinds in schema.constraints.values()):
+        return None
+    return schema
+
+
+@cache
+def _standard(kind: str, opset: int) -> _Schema | None:
     try:
-        schema = onnx.defs.get_schema(node.op_type, opset, "")
+        schema = onnx.defs.get_schema(kind, opset, "")
     except onnx.defs.SchemaError:
         return None
-    return None if _has_containers(schema) else schema
+    return _Schema(
+        tuple(item.type_str for item in schema.inputs),
+        tuple(item.type_str for item in schema.outputs),
+        {c.type_param_str: frozenset(c.allowed_type_strs) for c in schema.type_constraints},
+    )
 
 
-def _has_containers(schema: onnx.defs.OpSchema) -> bool:
-    """Whether sequences, optionals or maps go in or out, whose element type other nodes rely on."""
-    return any(
-        not any(kind.startswith("tensor(") for kind in constraint.allowed_type_strs)
-        for constraint in schema.type_constraints
+@cache
+def _of_runtime(domain: str, kind: str) -> _Schema | None:
+    """The schema of an operator of `com.microsoft`, which the runtime itself knows."""
+    if domain != _MICROSOFT:
+        return None
+    from onnxruntime.capi import onnxruntime_pybind11_state as runtime
+
+    found = (s for s in runtime.get_all_operator_schema() if (s.domain, s.name) == (_MICROSOFT, kind))
+    schema = max(found, key=lambda each: each.since_version, default=None)
+    if schema is None or not schema.inputs or not schema.outputs:
+        return None
+    return _Schema(
+        tuple(item.typeStr for item in schema.inputs),
+        tuple(item.typeStr for item in schema.outputs),
+        {c.type_param_str: frozenset(c.allowed_type_strs) for c in schema.type_constraints},
     )

@@ -5,8 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -14,21 +13,17 @@ import onnx
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Io, Precision, Target
 from edgetool.comparison import compare_answers
-from edgetool.onnx_file import load_model, size_on_disk, stored_precision, write_atomically
-from edgetool.precision.context import Candidate, Context, match_nodes
-from edgetool.precision.facts import gather_facts
-from edgetool.precision.halfio import retype_io
+from edgetool.onnx_file import stored_precision, write_atomically
+from edgetool.precision.context import Candidate
+from edgetool.precision.halfio import has_float32_io, retype_io
 from edgetool.precision.ladder import Climb, climb, measure
-from edgetool.precision.metadata import strip_metadata
+from edgetool.precision.prepare import Asked, Work, prepare
 from edgetool.precision.prune import compressed_size, prune_weights
-from edgetool.precision.repairs import repair
+from edgetool.precision.randomness import release_seeds
 from edgetool.precision.report import Choice, Pruned, QuantizeReport, Verdict
-from edgetool.precision.verify import DRIFTS, Limits, Verification, Verifier, state_pairs
-from edgetool.precision.weights import WeightStore, load_light, size_of, whole_model
-from edgetool.runner import Sample
-from edgetool.samples import SampleSet, generate_samples, read_samples
-from edgetool.workbench import TensorRange, Workbench
-from edgetool.workbench_child import note_range
+from edgetool.precision.verify import DRIFTS, Limits, Verification
+from edgetool.precision.weights import WeightStore, size_of, whole_model
+from edgetool.workbench import Workbench
 
 __all__ = ["DEFAULT_MAX_DRIFT", "INT8_MAX_DRIFT", "QuantizeReport", "Verdict", "quantize"]
 
@@ -36,40 +31,6 @@ DEFAULT_MAX_DRIFT = 0.02
 """Largest difference of a float output, as a share of its peak; as much for other outputs, as a share of values."""
 INT8_MAX_DRIFT = 0.1
 """The same for int8, of float outputs."""
-_LARGE_BYTES = 48 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """The arguments of one call of `quantize`."""
-
-    model: Path
-    output: Path
-    precision: Precision
-    target: Target
-    data: Path | None
-    limits: Limits
-    keep: tuple[str, ...]
-    io: Io
-    input_range: tuple[float, float] | None
-    synthetic: bool
-    threshold: float | None
-
-
-@dataclass(slots=True)
-class _Work:
-    """What one call of `quantize` goes through."""
-
-    asked: _Asked
-    original: onnx.ModelProto
-    """As it was read, with its large constants in the store."""
-    stripped: onnx.ModelProto
-    metadata_bytes: int
-    size_before: int
-    samples: SampleSet
-    context: Context
-    repairs: list[str]
-    pruned: Pruned | None = None
 
 
 def quantize(
@@ -116,21 +77,21 @@ def quantize(
         raise UsageError(f"{output}: is the model itself, which is never overwritten; give another -o")
     if prune is not None and not 0 < prune < 1:
         raise UsageError(f"--prune {prune:g}: expected a share above 0 and below 1")
-    asked = _Asked(
-        model,
-        output,
-        precision,
-        target,
-        data,
-        _limits(precision, max_drift),
-        tuple(keep),
-        io,
-        input_range,
-        synthetic,
-        threshold,
+    asked = Asked(
+        model=model,
+        output=output,
+        precision=precision,
+        target=target,
+        data=data,
+        limits=_limits(precision, max_drift),
+        keep=tuple(keep),
+        io=io,
+        input_range=input_range,
+        synthetic=synthetic,
+        threshold=threshold,
     )
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
-        work = _prepare(asked, Path(name), bench)
+        work = prepare(asked, Path(name), bench)
         if prune is not None:
             work = _prune(work, prune)
         tried = _try(work, precision)
@@ -145,75 +106,7 @@ def _limits(precision: Precision, max_drift: float | None) -> Limits:
     return Limits(usual, DEFAULT_MAX_DRIFT)
 
 
-def _prepare(asked: _Asked, folder: Path, bench: Workbench) -> _Work:
-    store = WeightStore(folder)
-    loaded = load_model(asked.model, external=False)
-    size_before = size_on_disk(asked.model, loaded)
-    original = load_light(asked.model, loaded, store)
-    del loaded
-    samples = (
-        generate_samples(original, asked.input_range) if asked.data is None else read_samples(original, asked.data)
-    )
-    bench.use_samples(samples.samples)
-    stripped = onnx.ModelProto()
-    stripped.CopyFrom(original)
-    metadata_bytes = strip_metadata(stripped)
-    repaired = onnx.ModelProto()
-    repaired.CopyFrom(stripped)
-    repaired, repairs = repair(repaired, store, fed={name for sample in samples.samples for name in sample})
-    start, verifier = _baseline(asked, bench, store, original, repaired, repairs, large=size_before > _LARGE_BYTES)
-    context = Context(
-        model=repaired,
-        path=start,
-        size_bytes=size_of(stripped, store),
-        gather=partial(gather_facts, repaired, store, bench, _sampled_ranges(samples.samples)),
-        store=store,
-        bench=bench,
-        verifier=verifier,
-        target=asked.target,
-        io=asked.io,
-        keep=match_nodes(repaired, asked.keep),
-        calibrated=not samples.synthetic or asked.synthetic,
-    )
-    return _Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs)
-
-
-def _baseline(
-    asked: _Asked,
-    bench: Workbench,
-    store: WeightStore,
-    original: onnx.ModelProto,
-    repaired: onnx.ModelProto,
-    repairs: list[str],
-    *,
-    large: bool,
-) -> tuple[Path, Verifier]:
-    """What candidates are held against: the original, or its repaired form where only that runs."""
-    make = partial(
-        Verifier, bench, limits=asked.limits, threshold=asked.threshold, states=state_pairs(original), large=large
-    )
-    start = store.save(original, "original.onnx")
-    try:
-        return start, make(start)
-    except ConversionError as exc:
-        second = store.save(repaired, "repaired.onnx")
-        try:
-            verifier = make(second)
-        except ConversionError:
-            raise ConversionError(f"{asked.model}: the model itself does not run: {exc}") from exc
-        repairs.append(f"only the repaired model runs: {str(exc)[:200]}")
-        return second, verifier
-
-
-def _sampled_ranges(samples: Sequence[Sample]) -> dict[str, TensorRange]:
-    found: dict[str, TensorRange] = {}
-    for number, sample in enumerate(samples):
-        for name, array in sample.items():
-            note_range(found, name, array, number)
-    return found
-
-
-def _prune(work: _Work, share: float) -> _Work:
+def _prune(work: Work, share: float) -> Work:
     store = work.context.store
     before = compressed_size(work.context.model, store)
     report = prune_weights(work.context.model, store, share)
@@ -228,7 +121,7 @@ def _prune(work: _Work, share: float) -> _Work:
     return work
 
 
-def _try(work: _Work, precision: Precision) -> dict[Precision, Climb]:
+def _try(work: Work, precision: Precision) -> dict[Precision, Climb]:
     wanted = (Precision.FLOAT16, Precision.INT8) if precision is Precision.AUTO else (precision,)
     tried = {each: climb(work.context, each) for each in wanted}
     for result in tried.values():
@@ -241,7 +134,7 @@ def _try(work: _Work, precision: Precision) -> dict[Precision, Climb]:
     return tried
 
 
-def _retype(work: _Work, candidate: Candidate) -> None:
+def _retype(work: Work, candidate: Candidate) -> None:
     if retype_io(candidate.model, work.context.facts):
         candidate.path = work.context.store.save(candidate.model, f"{candidate.path.stem}-io.onnx")
         candidate.verification = work.context.verifier.check(candidate.path)
@@ -252,7 +145,7 @@ def _retype(work: _Work, candidate: Candidate) -> None:
         )
 
 
-def _choose(work: _Work, tried: dict[Precision, Climb], precision: Precision) -> tuple[Candidate | None, list[Choice]]:
+def _choose(work: Work, tried: dict[Precision, Climb], precision: Precision) -> tuple[Candidate | None, list[Choice]]:
     found = [climbed.candidate for climbed in tried.values() if climbed.candidate is not None]
     if precision is not Precision.AUTO:
         return (found[0] if found else None), []
@@ -278,7 +171,7 @@ def _choose(work: _Work, tried: dict[Precision, Climb], precision: Precision) ->
 
 
 def _write(
-    work: _Work,
+    work: Work,
     tried: dict[Precision, Climb],
     chosen: Candidate | None,
     choices: list[Choice],
@@ -291,7 +184,7 @@ def _write(
         # The whole file in memory, and a child that still holds a model, would be too much for a large one.
         work.context.bench.close()
         content, verification, reason = (
-            whole_model(chosen.model, work.context.store),
+            _whole(chosen.model, work.context.store),
             chosen.verification,
             chosen.reason,
         )
@@ -315,7 +208,7 @@ def _write(
 
 
 def _report(
-    work: _Work,
+    work: Work,
     tried: dict[Precision, Climb],
     verification: Verification,
     *,
@@ -349,18 +242,24 @@ def _report(
     )
 
 
-def _kept(work: _Work, tried: dict[Precision, Climb], choices: list[Choice]) -> tuple[bytes, Verification, str]:
+def _whole(model: onnx.ModelProto, store: WeightStore) -> bytes:
+    release_seeds(model)
+    return whole_model(model, store)
+
+
+def _kept(work: Work, tried: dict[Precision, Climb], choices: list[Choice]) -> tuple[bytes, Verification, str]:
     """The model as it was, without what its training framework left behind when that changes no answer."""
     store = work.context.store
-    if choices and choices[0].chosen:
-        reason = "float32 is the best of the three here"
+    if len(choices) > 1 and choices[0].chosen:
+        others = " and ".join(choice.precision for choice in choices[1:])
+        reason = f"float32 is better here than {others}, by size times latency"
     else:
         reason = next((climbed.reason for climbed in tried.values() if climbed.reason), "nothing would become smaller")
     if work.asked.limits.demanded and DRIFTS in reason:
         raise AccuracyError(
             f"{work.asked.model}: {reason}; nothing was written. Allow more with --max-drift, or keep float32"
         )
-    if work.context.io is Io.FLOAT16:
+    if work.context.io is Io.FLOAT16 and has_float32_io(work.original):
         raise ConversionError(
             f"{work.asked.model}: no form with float16 inputs and outputs: {reason}; nothing was written"
         )
@@ -368,12 +267,12 @@ def _kept(work: _Work, tried: dict[Precision, Climb], choices: list[Choice]) -> 
         same = Verification("", compare_answers(work.context.verifier.expected, work.context.verifier.expected))
         # The very bytes that came in, unless they are in several files.
         alone = work.size_before == work.asked.model.stat().st_size
-        return work.asked.model.read_bytes() if alone else whole_model(work.original, store), same, reason
+        return work.asked.model.read_bytes() if alone else _whole(work.original, store), same, reason
     model = work.context.model if work.pruned is not None else work.stripped
     verification = work.context.verifier.check(store.save(model, "kept.onnx"), everywhere=work.pruned is not None)
     if not verification.is_right:
-        return whole_model(work.original, store), verification, reason
+        return _whole(work.original, store), verification, reason
     share = work.metadata_bytes / max(work.size_before, 1)
     if share > 0.005:
         reason += f"; {share:.0%} of the file was metadata of the training framework and is stripped"
-    return whole_model(model, store), verification, reason
+    return _whole(model, store), verification, reason

@@ -10,13 +10,14 @@ import numpy as np
 import onnx
 from onnx import inliner
 
-from edgetool.onnx_file import graphs_of
+from edgetool.onnx_file import captured_by, graphs_of
 from edgetool.precision.weights import WeightStore
 
 __all__ = ["Names", "is_onnx", "opset_of", "repair", "replace_all"]
 
 _FIRST_IR_WITH_PLAIN_INITIALIZERS = 4
 _FIRST_IR_WITH_FUNCTIONS = 8
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 
 class Names:
@@ -77,6 +78,10 @@ def repair(model: onnx.ModelProto, store: WeightStore, *, fed: set[str]) -> tupl
         model.ir_version = max(model.ir_version, _FIRST_IR_WITH_FUNCTIONS)
     names = Names(model)
     for graph in graphs_of(model.graph):
+        _drop_doubled_constants(graph, notes)
+        _sort_nodes(graph, notes)
+    _drop_dead(model.graph, notes)
+    for graph in graphs_of(model.graph):
         _unlist_constants(model, graph, fed, notes)
         _lift_constant_nodes(graph, store)
         constants = {tensor.name for tensor in graph.initializer}
@@ -84,6 +89,55 @@ def repair(model: onnx.ModelProto, store: WeightStore, *, fed: set[str]) -> tupl
     _name_nodes(model, names, notes)
     _raise_ir(model)
     return model, notes
+
+
+def _drop_doubled_constants(graph: onnx.GraphProto, notes: list[str]) -> None:
+    # ONNX Runtime 1.24 warns that it takes the last of several constants of one name, and takes the first.
+    first: dict[str, onnx.TensorProto] = {}
+    for tensor in graph.initializer:
+        first.setdefault(tensor.name, tensor)
+    if len(first) < len(graph.initializer):
+        notes.append(f"{len(graph.initializer) - len(first)} constants were there twice")
+        replace_all(graph.initializer, first.values())
+
+
+def _sort_nodes(graph: onnx.GraphProto, notes: list[str]) -> None:
+    """A node comes behind those whose outputs it uses, as the standard says; the runtime takes any order."""
+    makers = {name: number for number, node in enumerate(graph.node) for name in node.output if name}
+    needs = [
+        sorted({makers[name] for name in (*node.input, *captured_by(node)) if name in makers}) for node in graph.node
+    ]
+    if all(need < number for number, numbers in enumerate(needs) for need in numbers):
+        return
+    order: dict[int, None] = {}
+    waiting = list(range(len(needs) - 1, -1, -1))
+    visited: set[int] = set()
+    while waiting:
+        number = waiting[-1]
+        missing = [need for need in needs[number] if need not in order and need not in visited]
+        visited.add(number)
+        if missing:
+            waiting.extend(reversed(missing))
+        else:
+            order[waiting.pop()] = None
+    notes.append("nodes were put in the order in which they run")
+    replace_all(graph.node, [graph.node[number] for number in order])
+
+
+def _drop_dead(graph: onnx.GraphProto, notes: list[str]) -> None:
+    """Nodes and constants that reach no output of the graph, such as a head that only training needed."""
+    needed = {value.name for value in (*graph.output, *graph.input)}
+    alive: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            alive.append(node)
+            needed.update(node.input, captured_by(node))
+    constants = [tensor for tensor in graph.initializer if tensor.name in needed]
+    dead = len(graph.node) - len(alive), len(graph.initializer) - len(constants)
+    if any(dead):
+        notes.append(f"{dead[0]} nodes and {dead[1]} constants reached no output")
+        replace_all(graph.node, reversed(alive))
+        replace_all(graph.initializer, constants)
 
 
 def _unlist_constants(model: onnx.ModelProto, graph: onnx.GraphProto, fed: set[str], notes: list[str]) -> None:
@@ -97,7 +151,7 @@ def _unlist_constants(model: onnx.ModelProto, graph: onnx.GraphProto, fed: set[s
 
 
 def _lift_constant_nodes(graph: onnx.GraphProto, store: WeightStore) -> None:
-    """Constant nodes of float32 become initializers, so that there is one place where weights are."""
+    """Constant nodes of float32 and float64 become initializers, so that there is one place where weights are."""
     outputs = {value.name for value in graph.output}
     kept: list[onnx.NodeProto] = []
     for node in graph.node:
@@ -113,7 +167,7 @@ def _lift_constant_nodes(graph: onnx.GraphProto, store: WeightStore) -> None:
 
 def _constant_of(node: onnx.NodeProto, store: WeightStore) -> onnx.TensorProto | None:
     for attribute in node.attribute:
-        if attribute.name == "value" and attribute.t.data_type == onnx.TensorProto.FLOAT:
+        if attribute.name == "value" and attribute.t.data_type in _FLOATS:
             tensor: onnx.TensorProto = attribute.t
             return tensor
         if attribute.name == "value_float":

@@ -37,7 +37,12 @@ def int8_candidates(context: Context) -> tuple[list[Candidate], list[str]]:
     reasons: list[str] = []
     found: list[Candidate] = []
     context = _with_recent_opset(context, reasons)
-    heavy = [node for node in heavy_nodes(context.model, context.facts) if node.name not in context.keep]
+    finite = _finite_constants(context)
+    heavy = [
+        node
+        for node in heavy_nodes(context.model, context.facts)
+        if node.name not in context.keep and node.input[1] in finite
+    ]
     if not heavy:
         return [], [*reasons, "no matrix product or convolution with large constant weights"]
     activations = activations_for(context.target)
@@ -108,6 +113,14 @@ def _schemes(context: Context, reasons: list[str]) -> Sequence[Scheme]:
     else:
         reasons.append("static: needs readings to calibrate on; give --data (or --synthetic)")
     return schemes
+
+
+def _finite_constants(context: Context) -> set[str]:
+    return {
+        tensor.name
+        for tensor in context.model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.isfinite(context.store.values(tensor)).all()
+    }
 
 
 def _is_possible(node: onnx.NodeProto, scheme: Scheme, context: Context) -> bool:

@@ -1,8 +1,8 @@
 """Weights stored as float16 or int8, computed in float32.
 
-Each large float32 constant becomes a small one with a Cast behind it, and a multiplication by its scale in the case of
-int8. The runtime folds these when it loads the model, so speed and arithmetic are those of float32, and only the
-rounding of the weights can move an answer. It saves flash and transfer, not memory (docs/precision.md).
+Each large float32 or float64 constant becomes a small one with a Cast behind it, and a multiplication by its scale in
+the case of int8. The runtime folds these when it loads the model, so speed and arithmetic stay, and only the rounding
+of the weights can move an answer. It saves flash and transfer, not memory (docs/precision.md).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _MIN_VALUES = 64
 """Below this a Cast node takes more bytes than the weights save."""
 _MIN_INT8_VALUES = 512
 _FLOAT16_MAX = 65504.0
+_WIDE = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
 
 
 @dataclass(slots=True)
@@ -36,7 +37,7 @@ class StorageReport:
     int8: list[str] = field(default_factory=list)
     """Those of `stored` that are int8."""
     kept: dict[str, str] = field(default_factory=dict)
-    """Large float32 constants that stay, by name, with the reason."""
+    """Large constants that stay, by name, with the reason."""
 
 
 def store_weights(
@@ -47,10 +48,10 @@ def store_weights(
     keep: Mapping[str, str] | None = None,
     keep_half: Collection[str] = (),
 ) -> StorageReport:
-    """Store the large float32 constants of a model, of its subgraphs too, in fewer bytes.
+    """Store the large float32 and float64 constants of a model, of its subgraphs too, in fewer bytes.
 
     Args:
-        model: after `repair`; changed in place; its inputs, outputs and arithmetic stay float32.
+        model: after `repair`; changed in place; its inputs, outputs and arithmetic stay in the type they have.
         store: has its large constants, and takes the new ones.
         int8: store matrices as int8 with a scale for each row or column, and the rest as float16.
         keep: constants that stay float32, with the reason.
@@ -99,7 +100,7 @@ def quantize_values(
 
 
 def _is_large(tensor: onnx.TensorProto) -> bool:
-    return tensor.data_type == onnx.TensorProto.FLOAT and int(np.prod(tensor.dims, dtype=np.int64)) >= _MIN_VALUES
+    return tensor.data_type in _WIDE and int(np.prod(tensor.dims, dtype=np.int64)) >= _MIN_VALUES
 
 
 def _store_half(
@@ -113,10 +114,10 @@ def _store_half(
     half = _as_half(tensor.name, values, report)
     if half is None:
         return
-    name = tensor.name
+    name, kind = tensor.name, tensor.data_type
     stored = names.fresh(f"{name}_float16")
     tensor.CopyFrom(store.tensor(half, stored))
-    nodes.append(_cast(stored, name, names))
+    nodes.append(_cast(stored, name, names, kind))
     report.stored.append(name)
 
 
@@ -147,13 +148,13 @@ def _store_int8(
     if not np.isfinite(values).all():
         report.kept[tensor.name] = "holds values that are not finite"
         return
-    name = tensor.name
+    name, kind = tensor.name, tensor.data_type
     whole, scale = min((quantize_values(values, axes) for axes in _axes_to_try(values)), key=_error_of(values))
     stored = names.fresh(f"{name}_int8")
     tensor.CopyFrom(store.tensor(whole, stored))
-    added.append(store.tensor(scale, names.fresh(f"{name}_scale")))
+    added.append(store.tensor(scale.astype(values.dtype), names.fresh(f"{name}_scale")))
     wide = names.fresh(f"{name}_wide")
-    nodes.append(_cast(stored, wide, names))
+    nodes.append(_cast(stored, wide, names, kind))
     nodes.append(onnx.helper.make_node("Mul", [wide, added[-1].name], [name], names.fresh(f"{name}_scaled")))
     report.stored.append(name)
     report.int8.append(name)
@@ -177,6 +178,5 @@ def _error_of(values: NDArray[np.float32]) -> Callable[[_Quantized], tuple[float
     return error
 
 
-def _cast(stored: str, name: str, names: Names) -> onnx.NodeProto:
-    node_name = names.fresh(f"{name}_cast")
-    return onnx.helper.make_node("Cast", [stored], [name], name=node_name, to=onnx.TensorProto.FLOAT)
+def _cast(stored: str, name: str, names: Names, kind: int) -> onnx.NodeProto:
+    return onnx.helper.make_node("Cast", [stored], [name], name=names.fresh(f"{name}_cast"), to=kind)

@@ -13,6 +13,8 @@ import onnx
 from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError
 from edgetool.comparison import OutputDrift, ScoreAgreement, agree_on_scores, compare_answers
+from edgetool.precision.pieces import cut
+from edgetool.precision.weights import WeightStore
 from edgetool.runner import Sample
 from edgetool.samples import model_inputs
 from edgetool.workbench import Workbench
@@ -60,10 +62,18 @@ class ProviderCheck:
     """False where the original does not run rightly either."""
     drift: float | None
     note: str
+    pieces: int = 1
+    """A large model ran in so many pieces, one after the other."""
 
     def describe(self) -> dict[str, Any]:
         """For a report."""
-        return {"provider": self.provider, "checked": self.checked, "drift": self.drift, "note": self.note}
+        return {
+            "provider": self.provider,
+            "checked": self.checked,
+            "drift": self.drift,
+            "note": self.note,
+            "pieces": self.pieces,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +107,7 @@ class Verifier:
         limits: how far outputs may move.
         threshold: of the model's score, for counting verdicts; None when there is none.
         states: state inputs and the outputs that belong to them; such a model runs as a sequence too.
-        large: leave folding constants to the provider, which takes half the memory that the runtime needs for it.
+        cut_in: of a large model, has its weights: providers other than the CPU's get it in pieces, for the memory.
 
     Raises:
         ConversionError: the original does not run on the CPU provider.
@@ -111,10 +121,10 @@ class Verifier:
         *,
         threshold: float | None = None,
         states: Sequence[tuple[str, str]] = (),
-        large: bool = False,
+        cut_in: WeightStore | None = None,
     ) -> None:
         self._bench, self._original, self.limits = bench, original, limits
-        self._threshold, self._states, self._large = threshold, list(states), large
+        self._threshold, self._states, self._cut_in = threshold, list(states), cut_in
         self.expected: list[Sample] = bench.run(original)
         self._sequence = self._run_sequence(original, "cpu") if states else []
         self._others = [provider.name for provider in available_providers() if provider.name != "cpu"]
@@ -157,16 +167,25 @@ class Verifier:
         if self._usable[provider]:
             return ProviderCheck(provider, checked=False, drift=None, note=self._usable[provider])
         try:
-            answers = self._bench.run(candidate, provider, optimized=not self._large)
+            answers, pieces = self._run_on(provider, candidate)
             drifts = compare_answers(self.expected, answers)
             problem = self.limits.problem(drifts) or self._sequence_problem(candidate, provider)
         except ConversionError as exc:
             return ProviderCheck(provider, checked=True, drift=None, note=str(exc))
-        return ProviderCheck(provider, checked=True, drift=max((d.drift for d in drifts), default=0.0), note=problem)
+        drift = max((d.drift for d in drifts), default=0.0)
+        return ProviderCheck(provider, checked=True, drift=drift, note=problem, pieces=pieces)
+
+    def _run_on(self, provider: str, model: Path) -> tuple[list[Sample], int]:
+        """The answers of another provider, and in how many pieces the model ran."""
+        pieces = [model] if self._cut_in is None or self._states else cut(model, self._cut_in)
+        if len(pieces) == 1:
+            # Left to the provider, folding constants takes half the memory that the runtime needs for it.
+            return self._bench.run(model, provider, optimized=self._cut_in is None), 1
+        return self._bench.run_pieces(pieces, list(self.expected[0]), provider), len(pieces)
 
     def _why_unusable(self, provider: str) -> str:
         try:
-            answers = self._bench.run(self._original, provider, optimized=not self._large)
+            answers, _ = self._run_on(provider, self._original)
             problem = self.limits.problem(compare_answers(self.expected, answers))
         except ConversionError as exc:
             return f"the original does not run there: {str(exc)[:160]}"

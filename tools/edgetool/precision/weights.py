@@ -106,6 +106,11 @@ def load_light(path: Path, model: onnx.ModelProto, store: WeightStore) -> onnx.M
         except Exception as exc:
             raise ConversionError(f"{path}: tensor {tensor.name!r} cannot be read: {exc}") from exc
         if values.dtype.kind not in "fiub" or values.dtype.itemsize > 8:
+            # Text, bfloat16, and types of less than a byte: in the model, as protobuf has them.
+            if external:
+                onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+                tensor.ClearField("data_location")
+                del tensor.external_data[:]
             continue
         tensor.CopyFrom(store.tensor(values, tensor.name))
     # protobuf gives memory back with the whole message only.

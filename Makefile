@@ -50,6 +50,7 @@ ROWS ?=
 RECORD := build/faults.jsonl
 faults: $(STAMP)
 	@tools/ensure_mosquitto.sh
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/fuzz.txt || echo "atheris is not to be had here: the fuzzing is random"
 	$(BIN)/pytest tests/faults --full --record $(RECORD) $(if $(ROWS),-k '$(ROWS)')
 	$(BIN)/python tests/faults/table.py $(RECORD) docs/reliability.md
 
@@ -66,8 +67,8 @@ bench: $(STAMP)
 LOCK := pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line
 lock:
 	@$(BIN)/$(LOCK) --extra host --extra cbor --extra benchmarks --extra sklearn --extra demo --extra dev -o requirements/development.txt pyproject.toml
-	@for runtime in cpu openvino; do \
-	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$runtime -o requirements/$$runtime.txt pyproject.toml || exit 1; \
+	@for extra in cpu openvino fuzz; do \
+	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done
 
 clean:

@@ -350,7 +350,7 @@ class Daemon:
             return
         sample = RejectedSample(
             stream=stream,
-            topic=rejection.topic,
+            topic=printable(rejection.topic),
             reason=rejection.reason,
             detail=rejection.detail,
             sample=printable(rejection.payload),

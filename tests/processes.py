@@ -42,7 +42,7 @@ persistence {persistence}
 persistence_location {folder}/
 autosave_interval 1
 autosave_on_changes false
-max_queued_messages 0
+max_queued_messages {queued}
 max_inflight_messages {inflight}
 user root
 """
@@ -81,12 +81,20 @@ class Broker:
         folder: for its configuration, its log and what it keeps.
         persistence: whether it keeps sessions and retained messages over a restart.
         inflight: QoS messages that a client need not have acknowledged.
+        queued: messages that it keeps for a client beyond that; 0 is no limit.
         second: settings of a second listener, such as TLS, on `second_port`.
         rules: settings of the whole broker, such as an `acl_file`.
     """
 
     def __init__(
-        self, folder: Path, *, persistence: bool = True, inflight: int = 20, second: str = "", rules: str = ""
+        self,
+        folder: Path,
+        *,
+        persistence: bool = True,
+        inflight: int = 20,
+        queued: int = 0,
+        second: str = "",
+        rules: str = "",
     ) -> None:
         found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if found is None:
@@ -97,8 +105,9 @@ class Broker:
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "mosquitto.conf"
-        settings = {"persistence": str(persistence).lower(), "folder": folder, "inflight": inflight}
-        text = BROKER_CONFIG.format(port=self.port, **settings) + rules
+        limits = {"inflight": inflight, "queued": queued}
+        text = BROKER_CONFIG.format(port=self.port, persistence=str(persistence).lower(), folder=folder, **limits)
+        text += rules
         self.second_port = free_port()
         if second:
             text += f"\nlistener {self.second_port} 127.0.0.1\n{second}"
@@ -147,13 +156,14 @@ def write_config(
     host: str = "127.0.0.1",
     mqtt: str = "",
     engine: str = 'provider = "cpu"',
+    stream: str = "",
     health_s: float = 0.2,
 ) -> Path:
     """An `agent.toml` with one stream on `sensors/+/NAME` for each name."""
     lines = [f'[agent]\nid = "{agent}"\nstate_dir = "{folder / state}"\nhealth_interval_s = {health_s}']
     lines.append(f'[mqtt]\nhost = "{host}"\nport = {port}\n{mqtt}\n[engine]\n{engine}\n{extra}')
     for name, bundle in streams.items():
-        lines.append(f'[[stream]]\nname = "{name}"\nbundle = "{bundle}"\ntopic = "sensors/+/{name}"')
+        lines.append(f'[[stream]]\nname = "{name}"\nbundle = "{bundle}"\ntopic = "sensors/+/{name}"\n{stream}')
     config = folder / "agent.toml"
     config.write_text("\n".join(lines), encoding="utf-8")
     return config
@@ -273,8 +283,8 @@ class Subscriber:
 class Sender:
     """Publishes readings at QoS 1 and knows which the broker has acknowledged."""
 
-    def __init__(self, port: int) -> None:
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"sender-{port}", clean_session=False)
+    def __init__(self, port: int, name: str = "sender") -> None:
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"{name}-{port}", clean_session=False)
         self._client.reconnect_delay_set(1, 1)
         self._client.max_inflight_messages_set(100)
         self._port = port

@@ -107,8 +107,14 @@ class Rig:
         newest = self.subscriber.newest.get(f"a{number % self.plan.assets}", "")
         return newest >= iso_time(FIRST_TIME_S + number)
 
-    def verdict(self, *, from_number: int = 0, timeout_s: float = 90.0) -> Verdict:
-        """Wait until the broker has every reading and the subscriber every event, and hold them against the plan."""
+    def verdict(self, *, from_number: int = 0, only_later: bool = False, timeout_s: float = 90.0) -> Verdict:
+        """Wait until the broker has every reading and the subscriber every event, and hold them against the plan.
+
+        Args:
+            from_number: see `judge`.
+            only_later: see `judge`.
+            timeout_s: for each of the two.
+        """
         self.sender.drain(timeout_s)
         expected = self.plan.expected()
         ends = [max(key for key in expected if key[0] == asset) for asset in {key[0] for key in expected}]
@@ -121,7 +127,7 @@ class Rig:
             time.sleep(0.05)
         # Whatever comes in the time of two health messages is one too many, and shows in the verdict.
         time.sleep(0.5)
-        return judge(self.plan, list(self.subscriber.raw_alerts), from_number=from_number)
+        return judge(self.plan, list(self.subscriber.raw_alerts), from_number=from_number, only_later=only_later)
 
     def facts(self, verdict: Verdict) -> dict[str, int]:
         """Sent, scored, raised, received."""
@@ -139,10 +145,12 @@ def rig(
     address: str = "127.0.0.1",
     persistence: bool = True,
     inflight: int = 20,
+    queued: int = 0,
     mqtt: str = "",
     state: str = "state",
     bundle: Path | None = None,
     engine: str = 'provider = "cpu"',
+    stream: str = "",
     health_s: float = 0.2,
     online: bool = True,
 ) -> Iterator[Rig]:
@@ -157,15 +165,19 @@ def rig(
         address: where that listens.
         persistence: of the broker.
         inflight: what the broker sends before acknowledgements.
+        queued: what it keeps beyond that; 0 is no limit.
         mqtt: more lines of `[mqtt]`.
         state: the agent's folder, below `folder`.
         bundle: the plan's when not given.
         engine: lines of `[engine]`.
+        stream: more lines of the `[[stream]]`.
         health_s: time between two health messages.
         online: start the agent and wait for it.
     """
     with ExitStack() as stack:
-        broker = stack.enter_context(Broker(folder / "broker", persistence=persistence, inflight=inflight))
+        broker = stack.enter_context(
+            Broker(folder / "broker", persistence=persistence, inflight=inflight, queued=queued)
+        )
         subscriber = stack.enter_context(Subscriber(broker.port))
         proxy = stack.enter_context(Proxy(broker.port, host=address)) if via_proxy else None
         detector = bundle or plan.bundle(folder / "square-1.0.0.edge")
@@ -175,6 +187,7 @@ def rig(
             "state": state,
             "host": address,
             "engine": engine,
+            "stream": stream,
             "health_s": health_s,
         }
         config = write_config(folder, port, {plan.stream: detector}, **options)

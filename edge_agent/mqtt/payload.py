@@ -131,8 +131,9 @@ def _iso_second(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).isoformat()[:19]
 
 
-def printable(payload: bytes) -> str:
-    """The start of a payload for a person: never binary, never long."""
-    text = payload[:_SAMPLE_CHARACTERS].decode("ascii", errors="replace")
+def printable(sample: bytes | str) -> str:
+    """The start of a payload or a topic for a person: never binary, never long."""
+    start = sample[:_SAMPLE_CHARACTERS]
+    text = start if isinstance(start, str) else start.decode("ascii", errors="replace")
     shown = "".join(character if character.isprintable() and character != "\ufffd" else "?" for character in text)
-    return shown + ("…" if len(payload) > _SAMPLE_CHARACTERS else "")
+    return shown + ("…" if len(sample) > _SAMPLE_CHARACTERS else "")

@@ -81,8 +81,11 @@ class TopicFilter:
 
 
 def _can_name(asset: str) -> bool:
-    # A sender chooses the asset, and the topic of its alerts must not become longer than MQTT allows.
-    return 0 < len(asset.encode(errors="replace")) <= ASSET_LIMIT_BYTES and asset.isprintable()
+    # A sender chooses the asset, and the topic of its alerts must not become longer than MQTT allows. What is no UTF-8
+    # was replaced on its way here, so that two assets could have one name.
+    if "\ufffd" in asset or not asset.isprintable():
+        return False
+    return 0 < len(asset.encode(errors="replace")) <= ASSET_LIMIT_BYTES
 
 
 class AgentTopics:

@@ -122,8 +122,9 @@ class Decoder:
                 return None, number
         if len(payload) > PAYLOAD_LIMIT_BYTES:
             raise FormatError(RejectReason.TOO_LARGE, f"more than {PAYLOAD_LIMIT_BYTES} bytes")
-        fields = self._parse(payload)[-1]
-        value = fields[_HEAD]
+        decoded = self._parse(payload)
+        fields = decoded[-1] if decoded else ()
+        value = fields[_HEAD] if fields else None
         if value is None:
             raise FormatError(RejectReason.NO_CHANNEL, "it is neither a number nor an object with a value")
         return fields[0], value

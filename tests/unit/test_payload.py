@@ -53,4 +53,5 @@ def test_a_sample_is_short_and_never_binary() -> None:
     """Whatever was sent can be shown on a terminal."""
     assert printable(b'{"p": 1}') == '{"p": 1}'
     assert printable(b"\x00\x1b[31m\xff\n") == "??[31m??"
-    assert len(printable(b"x" * 10_000)) == 121
+    assert printable("sensors/m\u00fchle\x1b\ufffd/pump") == "sensors/m\u00fchle??/pump"
+    assert len(printable(b"x" * 10_000)) == len(printable("x" * 10_000)) == 121

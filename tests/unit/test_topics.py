@@ -53,6 +53,11 @@ def test_overlap_is_symmetric(left: str, right: str, overlap: bool) -> None:
     assert TopicFilter(right).overlaps(TopicFilter(left)) is overlap
 
 
+def test_what_was_no_text_names_no_asset() -> None:
+    """Bytes that are no UTF-8 were replaced on their way, so that two assets could have one name."""
+    assert TopicFilter("sensors/+/pump").route_of(b"sensors/\xff\xfe/pump".decode(errors="replace")) is None
+
+
 def test_the_agents_topics_are_those_of_the_interface() -> None:
     """Other programs subscribe to exactly these."""
     topics = AgentTopics("press-7")

@@ -40,7 +40,7 @@ def make(channels: Sequence[str]) -> Parser:
         except msgspec.ValidationError as exc:
             reason = RejectReason.NOT_FINITE if "out of range" in str(exc) else RejectReason.WRONG_TYPE
             raise FormatError(reason, str(exc)) from None
-        except (msgspec.DecodeError, RecursionError) as exc:
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
             raise FormatError(RejectReason.NOT_JSON, str(exc)) from None
         rows: dict[float, list[float | None]] = {}
         base_name, base_time, base_value = "", 0.0, 0.0

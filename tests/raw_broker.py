@@ -1,0 +1,111 @@
+"""A broker that says exactly the bytes it is told to: for what a real one would refuse to pass on."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+
+__all__ = ["RawBroker", "publish_packet"]
+
+_CONNECT, _PUBLISH, _SUBSCRIBE, _PINGREQ = 1, 3, 8, 12
+_MQTT_5 = 5
+
+
+def _length(size: int) -> bytes:
+    digits = b""
+    while True:
+        size, digit = divmod(size, 128)
+        digits += bytes([digit | (128 if size else 0)])
+        if not size:
+            return digits
+
+
+def publish_packet(topic: bytes, payload: bytes, mid: int) -> bytes:
+    """A PUBLISH of MQTT 5 at QoS 1, with any bytes as its topic."""
+    body = len(topic).to_bytes(2) + topic + mid.to_bytes(2) + b"\0" + payload
+    return b"\x32" + _length(len(body)) + body
+
+
+class RawBroker:
+    """Accepts one client at a time, answers what it must, and sends what `send` is given."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self.published: list[tuple[bytes, bytes]] = []
+        """(topic, payload) of what came."""
+        self.acknowledged = 0
+        self.connections = 0
+        self.subscribed = threading.Event()
+        self._client: socket.socket | None = None
+        self._thread = threading.Thread(target=self._serve, name="raw-broker", daemon=True)
+
+    def send(self, data: bytes) -> None:
+        """To the client, as it is."""
+        assert self._client is not None
+        self._client.sendall(data)
+
+    def __enter__(self) -> RawBroker:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Closing alone does not end a wait in another thread.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        if self._client is not None:
+            with contextlib.suppress(OSError):
+                self._client.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                self._client, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            with self._client, contextlib.suppress(OSError, IndexError):
+                while True:
+                    self._answer(*self._read_packet(self._client))
+
+    def _read_packet(self, client: socket.socket) -> tuple[int, bytes]:
+        first = self._read(client, 1)[0]
+        size, shift = 0, 0
+        while True:
+            digit = self._read(client, 1)[0]
+            size |= (digit & 127) << shift
+            shift += 7
+            if digit < 128:
+                return first, self._read(client, size)
+
+    def _read(self, client: socket.socket, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            more = client.recv(size - len(data))
+            if not more:
+                raise ConnectionResetError
+            data += more
+        return data
+
+    def _answer(self, first: int, body: bytes) -> None:
+        kind = first >> 4
+        if kind == _CONNECT:
+            self.send(b"\x20\x03\0\0\0" if body[6] == _MQTT_5 else b"\x20\x02\0\0")
+        elif kind == _SUBSCRIBE:
+            self.send(b"\x90\x04" + body[:2] + b"\0\x01")
+            self.subscribed.set()
+        elif kind == _PINGREQ:
+            self.send(b"\xd0\0")
+        elif kind == _PUBLISH:
+            end = 2 + int.from_bytes(body[:2])
+            at = end
+            if first & 6:
+                self.send(b"\x40\x02" + body[end : end + 2])
+                at += 2
+            # No property is expected, so their length is the one byte 0.
+            self.published.append((body[2:end], body[at + 1 :]))
+        else:
+            self.acknowledged += kind == 4

@@ -1,0 +1,47 @@
+"""Memory, file descriptors and threads of a process over time."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+__all__ = ["Vitals"]
+
+
+@dataclass
+class Vitals:
+    """Memory, file descriptors and threads of a process, sampled by a thread."""
+
+    pid: int
+    pss_kib: list[float] = field(default_factory=list)
+    own_kib: list[float] = field(default_factory=list)
+    """The anonymous part of the PSS: the other part, of libraries, changes with the processes that share them."""
+    files: list[int] = field(default_factory=list)
+    threads: list[int] = field(default_factory=list)
+    stopped: threading.Event = field(default_factory=threading.Event)
+
+    def watch(self, interval_s: float) -> None:
+        """Sample until stopped."""
+        while not self.stopped.wait(interval_s):
+            process = Path(f"/proc/{self.pid}")
+            rollup = (process / "smaps_rollup").read_text(encoding="ascii")
+            self.pss_kib.append(float(rollup.partition("Pss:")[2].split()[0]))
+            self.own_kib.append(float(rollup.partition("Pss_Anon:")[2].split()[0]))
+            self.files.append(len(list((process / "fd").iterdir())))
+            self.threads.append(len(list((process / "task").iterdir())))
+
+    def slope_kib(self) -> float:
+        """Growth of the memory from the first quarter's end to the end: Theil and Sen's line, which no peak bends."""
+        samples = self.own_kib[len(self.own_kib) // 4 :]
+        step = max(1, len(samples) // 300)
+        thin = samples[::step]
+        slopes = [(b - a) / (j - i) for i, a in enumerate(thin) for j, b in enumerate(thin[i + 1 :], start=i + 1)]
+        return statistics.median(slopes) * len(thin)
+
+    def noise_kib(self) -> float:
+        """How far samples lie from their median, as a standard deviation that peaks do not widen."""
+        samples = self.own_kib[len(self.own_kib) // 4 :]
+        middle = statistics.median(samples)
+        return 1.4826 * statistics.median([abs(sample - middle) for sample in samples])

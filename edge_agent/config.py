@@ -17,7 +17,7 @@ from edge_agent.bounds import Duration, Name, Providers, Qos, Seconds, Text, Thr
 from edge_agent.errors import ConfigError
 from edge_agent.journal_policy import JournalPolicy
 from edge_agent.mqtt.settings import BrokerSection, MqttSection, broker_problems, with_credentials
-from edge_agent.mqtt.topics import TopicFilter
+from edge_agent.mqtt.topics import TopicFilter, input_topic
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmPolicy
 from edge_agent.stream.commission import MIN_READINGS
@@ -63,9 +63,11 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Name
     bundle: Text
-    topic: Text
+    topic: Text | None = None
     """Topic filter of the readings; its one `+` (or `{asset}`) is the asset. With a `{channel}` in it, each message is
     one value."""
+    input: Text | None = None
+    """In place of a topic: a file or a named pipe with readings, CSV or JSON lines, or `-` for the standard input."""
     qos: Qos = 1
     format: Text = "auto"
     """Of the payloads: `auto`, or a name of `sources.formats.FORMATS`."""
@@ -81,7 +83,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def filter(self) -> TopicFilter:
         """The topic, taken apart."""
-        return TopicFilter(self.topic)
+        return TopicFilter(self.topic or input_topic(self.name, "{asset}"))
 
     @property
     def settings(self) -> StreamSettings:
@@ -221,32 +223,43 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
         problems.append("[stream]: is written [[stream]], because there may be several")
         return []
     if not isinstance(tables, list) or not tables:
-        problems.append("[[stream]]: at least one is needed, with name, bundle and topic")
+        problems.append("[[stream]]: at least one is needed, with name, bundle and topic (or input)")
         return []
     streams: list[StreamSection] = []
     for number, table in enumerate(tables, start=1):
         where = f"[[stream]] {number}"
         before = len(problems)
         good = _read_table(table, where, StreamSection, problems)
-        if "topic" in good:
-            try:
-                TopicFilter(good["topic"])
-            except ValueError as exc:
-                problems.append(f"{where} topic = {good['topic']!r}: {exc}")
+        problems.extend(f"{where} {problem}" for problem in _topic_problems(table, good))
         if len(problems) > before:
             continue
         stream = StreamSection(**good)
         problems.extend(f"{where} {problem}" for problem in _stream_problems(stream))
+        if stream.input is not None and any(stream.input == other.input for other in streams):
+            problems.append(f"{where} input = {stream.input!r}: used by an earlier stream too")
         if any(stream.name == other.name for other in streams):
             problems.append(f"{where} name = {stream.name!r}: used by an earlier stream too")
         problems.extend(
             f"{where} topic = {stream.topic!r}: overlaps {other.topic!r} of stream {other.name!r}; "
             "a reading must belong to one stream"
             for other in streams
-            if TopicFilter(stream.topic).overlaps(TopicFilter(other.topic))
+            if stream.topic and stream.filter.overlaps(other.filter)
         )
         streams.append(stream)
     return streams
+
+
+def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
+    """What is wrong about where the readings come from."""
+    if isinstance(table, dict) and not {"topic", "input"} & table.keys():
+        return ["topic: is missing"]
+    if {"topic", "input"} <= good.keys():
+        return ["topic, input: readings come from one of them"]
+    try:
+        TopicFilter(good.get("topic", "-"))
+    except ValueError as exc:
+        return [f"topic = {good['topic']!r}: {exc}"]
+    return []
 
 
 def _stream_problems(stream: StreamSection) -> list[str]:

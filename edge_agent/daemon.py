@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import select
 import signal
 import socket
@@ -18,20 +17,20 @@ from edge_agent import __version__
 from edge_agent.config import Config
 from edge_agent.errors import JournalError
 from edge_agent.health import Counters, Latency, RateLimit, memory_bytes
-from edge_agent.journal import Commit, Dropped, Journal
+from edge_agent.journal import Commit, Journal
 from edge_agent.lane import Lane, LoadedStream, Routes, open_lane
 from edge_agent.mqtt.brokers import Brokers
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.payload import DroppedEvent, RejectedSample, Status, encode, iso_time, printable
+from edge_agent.mqtt.payload import RejectedSample, Status, encode, iso_time, printable
 from edge_agent.mqtt.publisher import Publisher
 from edge_agent.mqtt.topics import AgentTopics, Route
 from edge_agent.notify import Notifier
 from edge_agent.requests import take_requests
 from edge_agent.sources.base import Delivery, Source
+from edge_agent.sources.lines import LineSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
-from edge_agent.stream.events import STREAM_ASSET
 from edge_agent.stream.pipeline import Outcome
 from edge_agent.stream.reading import Rejection, RejectReason
 
@@ -53,12 +52,11 @@ _UNROUTED = "-"
 class _Batch:
     """A batch that was scored."""
 
+    source: Source
     deliveries: list[Delivery]
     fresh: list[Delivery]
     """Those that had not been scored before."""
     commit: Commit
-    session: str
-    """The connection that it came by."""
     committed: bool = False
     """The journal has it; the disk, perhaps not yet."""
 
@@ -112,16 +110,16 @@ class Daemon:
                 stack.callback(lane.upkeep.keep_mix)
             self._brokers = self._make_brokers()
             self._client, self._alerts = self._brokers.readings, self._brokers.alerts
-            self._source: Source = MqttSource(self._client)
+            self._sources = self._open_sources(stack)
             self._publisher = Publisher(self._alerts, self._journal)
             stack.callback(lambda: self._brokers.close(Message(self._topics.status, self._status("stopped"), 1, True)))
             self._notifier.ready(f"{len(self._lanes)} streams, connecting to the broker")
             stack.callback(self._notifier.stopping)
             log.info("agent started id=%s version=%s streams=%d", self._config.agent.id, __version__, len(self._lanes))
-            while self._stop_signal is None:
+            while self._stop_signal is None and not self._is_done():
                 self._wait()
                 self._step()
-            log.info("agent stopping signal=%s", signal.Signals(self._stop_signal).name)
+            log.info("agent stopping signal=%s", self._stop_signal and signal.Signals(self._stop_signal).name)
 
     # Start ------------------------------------------------------------------------------------------------------
 
@@ -139,7 +137,11 @@ class Daemon:
         return Brokers(
             self._config.mqtt,
             client_id=f"edge-agent-{self._config.agent.id}",
-            subscriptions=[(lane.filter.subscription, lane.loaded.settings.qos) for lane in self._lanes],
+            subscriptions=[
+                (lane.filter.subscription, lane.loaded.settings.qos)
+                for lane in self._lanes
+                if lane.loaded.settings.input is None
+            ],
             will=lambda session: Message(self._topics.status, self._status("connection lost", session), 1, True),
             birth=lambda session: Message(self._topics.status, self._status("connected", session), 1, True),
             wake=self._wake,
@@ -149,6 +151,16 @@ class Daemon:
         # When the buffer is full, the loop is about to wake anyway.
         with suppress(BlockingIOError):
             self._wake_out.send(b"\0")
+
+    def _open_sources(self, stack: ExitStack) -> list[Source]:
+        subscribes = any(lane.loaded.settings.input is None for lane in self._lanes)
+        sources: list[Source] = [MqttSource(self._client, ended=not subscribes)]
+        for lane in self._lanes:
+            if lane.loaded.settings.input is not None:
+                lines = LineSource(lane.name, lane.loaded.settings.input)
+                stack.callback(lines.close)
+                sources.append(lines)
+        return sources
 
     # The loop ---------------------------------------------------------------------------------------------------
 
@@ -160,11 +172,18 @@ class Daemon:
         if self._batch is not None:
             # Readings must not wake us while none can be taken.
             select.select([self._wake_in.fileno()], [], [], _STUCK_WAIT_S)
-        timeout_s = 0.0 if self._client.has_backlog() else max(0.0, min(dues) - time.monotonic())
+        has_backlog = any(source.has_backlog() for source in self._sources)
+        timeout_s = 0.0 if has_backlog else max(0.0, min(dues) - time.monotonic())
         wake = self._wake_in.fileno()
-        ready, _, _ = select.select([wake, *self._brokers.readers()], self._brokers.writers(), [], timeout_s)
+        readers = [number for source in self._sources for number in source.readers()]
+        ready, _, _ = select.select([wake, *readers, *self._brokers.readers()], self._brokers.writers(), [], timeout_s)
         if wake in ready:
             self._wake_in.recv(4096)
+
+    def _is_done(self) -> bool:
+        """Whether there is nothing left to read, ever, and the broker has all that came of it."""
+        ended = all(source.ended for source in self._sources)
+        return ended and self._batch is None and not self._journal.waiting()
 
     def _step(self) -> None:
         self._brokers.tick()
@@ -196,13 +215,13 @@ class Daemon:
             if time.monotonic() >= self._retry_due_mono_s:
                 self._commit(self._batch)
             return
-        deliveries = self._source.take(_BATCH_LIMIT)
-        if not deliveries:
-            return
-        started = time.monotonic()
-        self._batch = self._process(deliveries)
-        self._commit(self._batch)
-        self._latency.add(time.monotonic() - started)
+        for source in self._sources:
+            deliveries = source.take(_BATCH_LIMIT)
+            if deliveries:
+                started = time.monotonic()
+                self._batch = self._process(source, deliveries)
+                self._commit(self._batch)
+                self._latency.add(time.monotonic() - started)
 
     def _commit(self, batch: _Batch) -> None:
         """Make a batch durable, and only then acknowledge it. After an error, it goes on where it was."""
@@ -219,9 +238,7 @@ class Daemon:
             self._journal.sync()
         self._batch = None
         self._journal_problem = None
-        # Identifiers are those of one connection. What was not acknowledged on it comes again, and is known then.
-        if batch.session == self._client.session:
-            self._source.ack(batch.deliveries)
+        batch.source.ack(batch.deliveries)
 
     def _journal_failed(self, exc: JournalError) -> None:
         """The disk is full or broken: scores are kept in memory, readings stay with the broker, and we try again."""
@@ -238,11 +255,10 @@ class Daemon:
         if self._journal.needs_mending():
             self._mend_journal()
         self._journal.drop_old()
-        if self._alerts.state is ClientState.CONNECTED and self._journal.tell_dropped(self._dropped_event):
-            self._publisher.events_added()
+        self._publisher.tell_dropped()
         self._obey()
 
-    def _process(self, deliveries: list[Delivery]) -> _Batch:
+    def _process(self, source: Source, deliveries: list[Delivery]) -> _Batch:
         """Score a batch; nothing of it is durable yet."""
         now_mono_s = time.monotonic()
         fresh = self._repeats.unscored(deliveries)
@@ -254,7 +270,7 @@ class Daemon:
             self._collect(lane, len(readings), outcome, commit)
             for rejection in rejections:
                 self._reject(lane.counters, lane.name, rejection)
-        return _Batch(deliveries, fresh, commit, self._client.session)
+        return _Batch(source, deliveries, fresh, commit)
 
     def _route(
         self, deliveries: list[Delivery], fresh: list[Delivery]
@@ -322,18 +338,6 @@ class Daemon:
         records = [(lane.name, asset, record) for lane in self._lanes for asset, record in lane.pipeline.records()]
         self._journal.commit(Commit(records=records))
         log.warning("journal is on the disk again, with all that was known")
-
-    def _dropped_event(self, dropped: Dropped) -> tuple[str, bytes]:
-        stream = dropped.topic.rpartition("/")[2]
-        event = DroppedEvent(
-            id=f"dropped-{secrets.token_hex(9)}",
-            agent=self._config.agent.id,
-            stream=stream,
-            count=dropped.events,
-            time=iso_time(time.time()),
-            since=iso_time(dropped.since_s),
-        )
-        return self._topics.alert(stream, STREAM_ASSET), encode(event)
 
     def _obey(self) -> None:
         """Carry out what `edge-agent recommission` left in the state folder."""

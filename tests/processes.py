@@ -81,7 +81,7 @@ class Broker:
         folder: for its configuration, its log and what it keeps.
         persistence: whether it keeps sessions and retained messages over a restart.
         inflight: QoS messages that a client need not have acknowledged.
-        queued: messages that it keeps for a client beyond that; 0 is no limit.
+        queued: QoS messages that it keeps for a client that is away; 0 is no limit.
         second: settings of a second listener, such as TLS, on `second_port`.
         rules: settings of the whole broker, such as an `acl_file`.
     """
@@ -105,10 +105,15 @@ class Broker:
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "mosquitto.conf"
-        limits = {"inflight": inflight, "queued": queued}
-        text = BROKER_CONFIG.format(port=self.port, persistence=str(persistence).lower(), folder=folder, **limits)
-        text += rules
+        settings: dict[str, Any] = {
+            "persistence": str(persistence).lower(),
+            "folder": folder,
+            "inflight": inflight,
+            "queued": queued,
+        }
+        text = BROKER_CONFIG.format(port=self.port, **settings) + rules
         self.second_port = free_port()
+        self._ports = [self.port, self.second_port] if second else [self.port]
         if second:
             text += f"\nlistener {self.second_port} 127.0.0.1\n{second}"
         self._config.write_text(text)
@@ -119,11 +124,11 @@ class Broker:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
 
-        def answers() -> bool:
+        def answers(port: int) -> bool:
             with socket.socket() as sock:
-                return sock.connect_ex(("127.0.0.1", self.port)) == 0
+                return sock.connect_ex(("127.0.0.1", port)) == 0
 
-        wait_until(answers, what=f"mosquitto; see {self.log}")
+        wait_until(lambda: all(map(answers, self._ports)), what=f"mosquitto; see {self.log}")
 
     def reload(self) -> None:
         """Read the access rules and users again."""
@@ -215,6 +220,7 @@ class Subscriber:
     def __init__(self, port: int, agent: str = "g1") -> None:
         self.alerts: list[AlertEvent] = []
         self.raw_alerts: list[bytes] = []
+        self.dropped: list[dict[str, Any]] = []
         self.different: set[tuple[str, str]] = set()
         """Id and kind of every event so far."""
         self.newest: dict[str, str] = {}
@@ -239,7 +245,9 @@ class Subscriber:
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         kind = message.topic.split("/")[2]
         document = msgspec.json.decode(message.payload)
-        if kind == "alerts":
+        if kind == "alerts" and document["event"] == "dropped":
+            self.dropped.append(document)
+        elif kind == "alerts":
             self.raw_alerts.append(bytes(message.payload))
             self.alerts.append(msgspec.convert(document, AlertEvent))
             self.different.add((document["id"], document["event"]))

@@ -319,7 +319,9 @@ class MqttClient:
         if link.was_answered:
             self._protocol.answered()
             self._backoff.was_up(up_s)
-        elif trouble.refusal in _MAY_BE_THE_PROTOCOL and self._protocol.unanswered():
+        elif trouble.refusal in _MAY_BE_THE_PROTOCOL and self._protocol.unanswered(
+            silent=trouble.refusal is Refusal.NO_ANSWER
+        ):
             # An older broker ends a connection that it does not understand, or says nothing.
             log.log(
                 logging.DEBUG if self.trouble is not None else logging.INFO,

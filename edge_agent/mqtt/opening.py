@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -52,17 +53,32 @@ class PahoClient(paho.Client):
 
     wire: WireSocket | None = None
     speaks_5 = False
+    context: ssl.SSLContext | None = None
     lifeline: socket.socket | None = None
     """The same connection once more, for as long as it is being made: shutting it down ends whatever waits for it."""
+    _opened: socket.socket | None = None
 
-    # paho 2.2 has no public way to give it a socket; these two methods make every socket it uses.
+    # paho 2.2 has no public way to give it a socket; these three methods make every socket it uses, and close what it
+    # leaves open when a handshake fails.
     def _create_socket_connection(self) -> socket.socket:
-        sock = super()._create_socket_connection()
+        sock = self._opened = super()._create_socket_connection()
         self.lifeline = sock.dup()
         return sock
 
+    def _ssl_wrap_socket(self, tcp_sock: socket.socket) -> ssl.SSLSocket:
+        assert self.context is not None
+        # Closes the socket itself when the handshake fails; the timeout is the one that it was opened with.
+        wrapped = self._opened = self.context.wrap_socket(tcp_sock, server_hostname=self.host)
+        return wrapped
+
     def _create_socket(self) -> SocketLike:
-        self.wire = WireSocket(super()._create_socket(), has_properties=self.speaks_5)  # type: ignore[arg-type]
+        try:
+            inner = super()._create_socket()
+        except BaseException:
+            if self._opened is not None:
+                self._opened.close()
+            raise
+        self.wire = WireSocket(inner, has_properties=self.speaks_5)  # type: ignore[arg-type]
         return self.wire
 
 
@@ -184,7 +200,8 @@ class _Attempt:
         client = self._client = self._make_client()
         # What a paho client remembers of a failed attempt does not matter: each is used once.
         if settings.uses_tls:
-            client.tls_set_context(make_context(settings))
+            client.context = make_context(settings)
+            client.tls_set_context(client.context)
         if settings.transport is Transport.WEBSOCKETS:
             client.ws_set_options(path=settings.path)
         who = read_credentials(settings.username, settings.username_file, settings.password_file)

@@ -33,13 +33,16 @@ class ProtocolChoice:
         self._is_known = True
         self._misses = 0
 
-    def unanswered(self) -> bool:
-        """The broker ended a connection, or said nothing, before it had ever answered on it.
+    def unanswered(self, *, silent: bool) -> bool:
+        """The broker ended a connection before it had ever answered on it.
+
+        Args:
+            silent: it did not even end it. From a broker that has spoken before, that is an outage.
 
         Returns:
             Whether to try the other version at once.
         """
-        if self._wanted is not MqttProtocol.AUTO:
+        if self._wanted is not MqttProtocol.AUTO or (silent and self._is_known):
             return False
         self._misses += 1
         if self._is_known and self._misses < _MISSES:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import secrets
+import time
 
-from edge_agent.journal import Journal, Outgoing
-from edge_agent.mqtt.client import MqttClient
+from edge_agent.journal import Dropped, Journal, Outgoing
+from edge_agent.mqtt.client import ClientState, MqttClient
 from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.payload import DroppedEvent, encode, iso_time
 
 __all__ = ["Publisher"]
 
@@ -38,6 +41,15 @@ class Publisher:
     def events_added(self) -> None:
         """The journal has new events."""
         self._more = True
+
+    def tell_dropped(self) -> None:
+        """Once the broker is there, let one event of each stream tell what was given up.
+
+        Raises:
+            JournalError: the journal cannot be read or written now; call again later.
+        """
+        if self._client.state is ClientState.CONNECTED and self._journal.tell_dropped(_dropped_event):
+            self.events_added()
 
     def pump(self) -> None:
         """Hand over what the broker will take now; never waits.
@@ -88,3 +100,16 @@ class Publisher:
         if not self._client.can_publish():
             return None
         return self._client.publish(Message(event.topic, event.payload, qos=1))
+
+
+def _dropped_event(dropped: Dropped) -> tuple[str, bytes]:
+    _, agent, _, stream = dropped.topic.split("/")
+    event = DroppedEvent(
+        id=f"dropped-{secrets.token_hex(9)}",
+        agent=agent,
+        stream=stream,
+        count=dropped.events,
+        time=iso_time(time.time()),
+        since=iso_time(dropped.since_s),
+    )
+    return f"{dropped.topic}/{event.asset}", encode(event)

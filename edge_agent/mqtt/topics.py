@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["ASSET_LIMIT_BYTES", "AgentTopics", "Route", "TopicFilter"]
+__all__ = ["ASSET_LIMIT_BYTES", "AgentTopics", "Route", "TopicFilter", "input_topic"]
 
 NO_ASSET = "default"
 """The asset's name when a filter has no place for it."""
@@ -86,6 +86,11 @@ def _can_name(asset: str) -> bool:
     if "\ufffd" in asset or not asset.isprintable():
         return False
     return 0 < len(asset.encode(errors="replace")) <= ASSET_LIMIT_BYTES
+
+
+def input_topic(stream: str, asset: str) -> str:
+    """The name that a line of a stream's `input` goes by; no topic of a broker can be this."""
+    return f"$input/{stream}/{asset}"
 
 
 class AgentTopics:

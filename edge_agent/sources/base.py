@@ -21,6 +21,16 @@ class Delivery(NamedTuple):
 class Source(Protocol):
     """Gives what has arrived, and forgets it only when told."""
 
+    @property
+    def ended(self) -> bool:
+        """Whether everything has been taken, and nothing will ever come."""
+
+    def readers(self) -> list[int]:
+        """What the loop has to wait on for it, beside the brokers' sockets."""
+
+    def has_backlog(self) -> bool:
+        """Whether `take` would give something without waiting for more to arrive."""
+
     def take(self, limit: int) -> list[Delivery]:
         """What has arrived by now, oldest first, at most `limit`; never waits."""
 

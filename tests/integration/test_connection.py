@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import subprocess
 import time
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from certificates import Authority
 from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
 from proxy import Proxy
+
+from edge_agent.mqtt.opening import Opener, PahoClient
+from edge_agent.mqtt.refusal import Refusal, Trouble
+from edge_agent.mqtt.settings import BrokerSection, Transport
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_readings_and_alerts_get_through(tmp_path: Path, authority: Authority, bundle: Path, way: str) -> None:
-    """By every way to the broker; two hundred readings go in at once, and one event comes out for each."""
+    """By every way to the broker: a large message that is no reading, and two hundred readings with an event each."""
     listener, mqtt = WAYS[way]
     cert, key = authority.issue("agent")
     mqtt = mqtt.format(cert=cert, key=key)
@@ -56,10 +61,14 @@ def test_readings_and_alerts_get_through(tmp_path: Path, authority: Authority, b
         config = write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt)
         with Agent(config), Sender(broker.port) as sender:
             subscriber.wait_online()
+            # Mosquitto 2.0 writes a large message to a websocket at 40 kB/s.
+            sender.send("sensors/a1/pump", bytes(80_000 if "websockets" in way else 3_000_000))
             for number in range(200):
                 sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": 0 if number % 2 else 9, "c2": 0})
             wait_until(lambda: len(subscriber.alerts) == 200, what="the events")
+            wait_until(lambda: subscriber.stream("pump").get("scored") == 200)
             wait_until(lambda: subscriber.health.get("queue_depth") == 0)
+    assert subscriber.stream("pump")["rejected"] == {"not_json" if "websockets" in way else "too_large": 1}
     assert [event.event for event in subscriber.alerts] == ["raise", "clear"] * 100
     assert subscriber.health["broker"]["address"].startswith("ws" if "websockets" in way else "mqtts:")
     assert subscriber.health["broker"]["problem"] is None
@@ -370,3 +379,79 @@ def test_the_same_broker_named_twice_is_one_connection(tmp_path: Path, broker: B
             wait_until(lambda: subscriber.health)
         assert "alerts_broker" not in subscriber.health
         assert "edge-agent-g1-alerts" not in broker.log.read_text()
+
+
+def test_what_does_not_fit_while_the_broker_is_away_is_dropped_counted_and_told(tmp_path: Path, bundle: Path) -> None:
+    """The newest events come, after them one that tells how many did not; nothing is missing from the sum."""
+    plant, room = Broker(tmp_path / "plant"), Broker(tmp_path / "room")
+    extra = (
+        f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}\nkeepalive_s = 5\n'
+        '[journal]\nlimit_mb = 0.004\nwhen_full = "drop-oldest"'
+    )
+    config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=extra)
+    with plant, Agent(config) as agent, Sender(plant.port) as sender:
+        with room, Subscriber(room.port) as subscriber:
+            subscriber.wait_online()
+            wait_until(lambda: "session_present=false" in log_of(agent))
+        for number in range(40):
+            value = 0.0 if number % 2 else 9.0
+            sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": value, "c2": 0.0})
+        wait_until(lambda: log_of(agent).count("alert clear") == 20)
+        with room, Subscriber(room.port) as subscriber:
+            wait_until(lambda: subscriber.dropped, 60, what="the event that tells of the others")
+            (told,) = subscriber.dropped
+            assert told["count"] + len(subscriber.alerts) == 40
+            assert 0 < len(subscriber.alerts) < 20
+            assert subscriber.alerts[-1].event == "clear"
+            assert all(event.delayed for event in subscriber.alerts)
+            wait_until(lambda: subscriber.health.get("dropped") == told["count"])
+            assert agent.stop() == 0
+
+
+def outcome(opener: Opener) -> PahoClient | Trouble:
+    """What came of an attempt."""
+    limit = time.monotonic() + 20
+    while (found := opener.result()) is None:
+        assert time.monotonic() < limit, "the attempt does not end"
+        time.sleep(0.01)
+    return found
+
+
+def test_a_server_that_drips_is_given_up() -> None:
+    """paho's timeout is for every byte, so a handshake that goes on for ever needs an end of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings = BrokerSection(port=server.getsockname()[1], transport=Transport.WEBSOCKETS)
+        opener = Opener(settings, client_id="g1", wake=lambda: None)
+        began = time.monotonic()
+        opener.begin(began, speaks_5=True, will=None)
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nX: ")
+            opener.tick(began + 29)
+            time.sleep(0.2)  # it has to stand a little longer, so that its end has a cause
+            assert opener.result() is None
+            opener.tick(began + 31)
+            found = outcome(opener)
+    assert isinstance(found, Trouble)
+    assert not found.is_permanent
+
+
+def test_attempts_that_fail_leave_no_file_open(authority: Authority, tmp_path: Path) -> None:
+    """Forty refusals by certificate; a device may be refused for months."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("broker"))
+    other = Authority(tmp_path / "other")
+    counts = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings = BrokerSection(port=server.getsockname()[1], ca_file=str(other.file))
+        opener = Opener(settings, client_id="g1", wake=lambda: None)
+        for _ in range(40):
+            opener.begin(time.monotonic(), speaks_5=True, will=None)
+            connection, _ = server.accept()
+            with pytest.raises(OSError), context.wrap_socket(connection, server_side=True) as wrapped:  # noqa: PT011
+                wrapped.recv(1)
+            found = outcome(opener)
+            assert isinstance(found, Trouble)
+            assert found.refusal is Refusal.BROKER_CERTIFICATE
+            counts.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert counts[-1] <= counts[4] + 2

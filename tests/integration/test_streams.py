@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import cbor2
 import msgspec
-from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, run_tool, tool, wait_until, write_config
 
 
 def configure(tmp_path: Path, port: int, bundle: Path, *, topic: str = "sensors/+/pump", extra: str = "") -> Path:
@@ -86,3 +87,23 @@ def test_idle_assets_are_forgotten(
         wait_until(lambda: subscriber.stream("pump").get("scored") == 201)
         wait_until(lambda: subscriber.stream("pump")["assets"] == 1)
         assert subscriber.stream("pump")["active_alerts"] == 1
+
+
+def test_a_pipe_is_scored_and_the_agent_ends_with_it(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """JSON lines on the standard input; every event is at the broker before the agent ends, with exit code 0."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "-"'))
+    lines = [{"time": 100.0 + n, "asset": f"p{n % 2}", "c1": 9.0 if 10 <= n < 20 else 0.0, "c2": 0} for n in range(100)]
+    text = b"\n".join(msgspec.json.encode(line) for line in lines)
+    command = [tool("edge-agent"), "run", "--config", str(config)]
+    done = subprocess.run(command, input=text, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    wait_until(lambda: len(subscriber.alerts) == 4)
+    assert sorted((event.asset, event.event) for event in subscriber.alerts) == [
+        ("p0", "clear"),
+        ("p0", "raise"),
+        ("p1", "clear"),
+        ("p1", "raise"),
+    ]

@@ -159,3 +159,32 @@ def test_alerts_may_have_a_broker_of_their_own(tmp_path: Path) -> None:
     assert "[mqtt] [alerts] port = 0: expected an integer from 1 to 65535" in told
     with pytest.raises(ConfigError, match=r"\[mqtt\] \[alerts\] cert_file and key_file: give both or none"):
         load_config(_write(tmp_path, table + 'cert_file = "x"\n' + GOOD))
+
+
+def test_a_stream_reads_a_topic_or_an_input(tmp_path: Path) -> None:
+    """One of them, and no input twice."""
+    streams = """
+    [[stream]]
+    name = "one"
+    bundle = "b"
+    [[stream]]
+    name = "two"
+    bundle = "b"
+    topic = "t/+"
+    input = "-"
+    [[stream]]
+    name = "three"
+    bundle = "b"
+    input = "-"
+    [[stream]]
+    name = "four"
+    bundle = "b"
+    input = "-"
+    """
+    config = tmp_path / "agent.toml"
+    config.write_text(f'[agent]\nstate_dir = "{tmp_path}"\n{streams}')
+    with pytest.raises(ConfigError) as failed:
+        load_config(config)
+    assert "1 topic: is missing" in str(failed.value)
+    assert "2 topic, input: readings come from one of them" in str(failed.value)
+    assert "input = '-': used by an earlier stream too" in str(failed.value)

@@ -128,6 +128,24 @@ def test_a_refused_message_is_no_acknowledged_one() -> None:
     assert again.can_publish()
 
 
+def test_a_refused_subscription_is_told_and_asked_for_again() -> None:
+    """After a minute, and it is forgotten when the broker accepts it."""
+    access = Access()
+    link, fake = make_link(access=access)
+    hear(link, fake, CONNACK_5, b"\x90\x04\x00\x02\x00\x87")
+    assert access.refused == {"sensors/+": "not authorized"}
+    assert link.can_publish()
+    before = len(fake.sent)
+    link.beat(link.up_mono_s + 50, is_read=True)
+    link.flush()
+    assert b"sensors/+" not in fake.sent[before:]
+    link.beat(link.up_mono_s + 70, is_read=True)
+    link.flush()
+    assert b"sensors/+" in fake.sent[before:]
+    hear(link, fake, b"\x90\x04\x00\x03\x00\x01")
+    assert access.refused == {}
+
+
 def test_a_message_that_no_broker_would_take_is_given_up() -> None:
     """Its topic is invalid, today and tomorrow."""
     link, fake = make_link()

@@ -1,0 +1,147 @@
+"""Readings from a file or a pipe: CSV with a header, or one JSON object on each line."""
+
+from __future__ import annotations
+
+import csv
+import os
+import select
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_agent.errors import DataError
+from edge_agent.mqtt.topics import input_topic
+from edge_agent.sources.base import Delivery
+from edge_agent.sources.decode import PAYLOAD_LIMIT_BYTES
+from edge_agent.sources.file import DEFAULT_ASSET
+
+__all__ = ["LineSource"]
+
+_STDIN = 0
+_READ_BYTES = 1 << 16
+
+
+class _Named(msgspec.Struct):
+    asset: str = DEFAULT_ASSET
+
+
+class LineSource:
+    """The lines of one stream's `input`, each as if it were a message.
+
+    Nobody keeps a line for us: those that were read and not committed are lost with a crash.
+
+    Args:
+        stream: the stream's name.
+        place: a file, a named pipe, or `-` for the standard input. A named pipe never ends.
+
+    Raises:
+        DataError: it cannot be opened.
+    """
+
+    def __init__(self, stream: str, place: str) -> None:
+        self._stream = stream
+        try:
+            self._file = _STDIN if place == "-" else _open(place)
+        except OSError as exc:
+            raise DataError(f"input {place}: cannot be read ({exc.strerror})") from exc
+        self._columns: list[str] | None = None
+        self._is_csv: bool | None = None
+        self._read = b""
+        self._lines: list[bytes] = []
+        self._skipping = False
+        self._at_end = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything has been taken."""
+        return self._at_end and not self._lines
+
+    def readers(self) -> list[int]:
+        """See `Source.readers`."""
+        return [] if self._at_end else [self._file]
+
+    def has_backlog(self) -> bool:
+        """See `Source.has_backlog`."""
+        return bool(self._lines)
+
+    def take(self, limit: int) -> list[Delivery]:
+        """See `Source.take`."""
+        if len(self._lines) < limit and not self._at_end and select.select([self._file], [], [], 0)[0]:
+            self._receive(os.read(self._file, _READ_BYTES))
+        lines, self._lines = self._lines[:limit], self._lines[limit:]
+        return [found for line in lines if (found := self._delivery(line)) is not None]
+
+    def ack(self, deliveries: list[Delivery]) -> None:
+        """See `Source.ack`; there is nobody to tell."""
+
+    def close(self) -> None:
+        """Close the file; the standard input stays as it is."""
+        if self._file != _STDIN:
+            os.close(self._file)
+
+    def _receive(self, data: bytes) -> None:
+        self._at_end = not data
+        *lines, self._read = (self._read + data).split(b"\n")
+        if self._at_end and self._read:
+            lines.append(self._read)
+            self._read = b""
+        for line in lines:
+            if not self._skipping:
+                self._lines.append(line)
+            self._skipping = False
+        if len(self._read) > PAYLOAD_LIMIT_BYTES:
+            # A line without an end: what there is of it is rejected as too large, and the rest is not even kept.
+            if not self._skipping:
+                self._lines.append(self._read)
+            self._read, self._skipping = b"", True
+
+    def _delivery(self, line: bytes) -> Delivery | None:
+        line = line.strip()
+        if not line:
+            return None
+        if self._is_csv is None:
+            self._is_csv = not line.startswith((b"{", b"["))
+        asset, payload = self._from_csv(line) if self._is_csv else (_asset_of(line), line)
+        return None if payload is None else Delivery(input_topic(self._stream, asset), payload, 0, False)
+
+    def _from_csv(self, line: bytes) -> tuple[str, bytes | None]:
+        """A row as the JSON object that it stands for; None of the header."""
+        try:
+            cells = next(csv.reader([line.decode("utf-8-sig")]))
+        except (csv.Error, UnicodeDecodeError, StopIteration):
+            return DEFAULT_ASSET, line  # rejected by the decoder, with the text
+        cells = [cell.strip() for cell in cells]
+        if self._columns is None:
+            self._columns = cells
+            return DEFAULT_ASSET, None
+        if len(cells) != len(self._columns):
+            return DEFAULT_ASSET, msgspec.json.encode({"values": [0.0] * len(cells)})
+        reading: dict[str, Any] = {
+            name: _number(cell) for name, cell in zip(self._columns, cells, strict=True) if cell and name != "asset"
+        }
+        named = dict(zip(self._columns, cells, strict=True)).get("asset")
+        return named or DEFAULT_ASSET, msgspec.json.encode(reading)
+
+
+def _open(place: str) -> int:
+    # Open for writing too, a named pipe does not end when a writer goes away.
+    is_pipe = stat.S_ISFIFO(Path(place).stat().st_mode)
+    return os.open(place, (os.O_RDWR if is_pipe else os.O_RDONLY) | os.O_CLOEXEC)
+
+
+def _number(cell: str) -> float | str:
+    with suppress(ValueError):
+        return float(cell)
+    return cell  # a time; as a value, the decoder rejects it
+
+
+def _asset_of(line: bytes) -> str:
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _ASSET.decode(line).asset
+    return DEFAULT_ASSET
+
+
+_ASSET = msgspec.json.Decoder(_Named)

@@ -1,0 +1,115 @@
+"""Files and pipes as a source: lines become the messages that they stand for."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.errors import DataError
+from edge_agent.mqtt.topics import TopicFilter, input_topic
+from edge_agent.sources.base import Delivery
+from edge_agent.sources.decode import Decoder
+from edge_agent.sources.lines import LineSource
+
+FILTER = TopicFilter(input_topic("s", "{asset}"))
+
+
+def everything(source: LineSource, limit: int = 100) -> list[Delivery]:
+    """All that a file has."""
+    found: list[Delivery] = []
+    while not source.ended:
+        found += source.take(limit)
+    source.close()
+    return found
+
+
+def of(tmp_path: Path, text: str | bytes, limit: int = 100) -> list[tuple[str, object]]:
+    """(asset, payload) pairs of a file with this text."""
+    file = tmp_path / "lines"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    assets = []
+    for delivery in everything(LineSource("s", str(file)), limit):
+        route = FILTER.route_of(delivery.topic)
+        assert route is not None
+        assets.append((route.asset, json.loads(delivery.payload)))
+    return assets
+
+
+def test_rows_become_objects(tmp_path: Path) -> None:
+    """Empty cells are missing, the asset becomes the topic's, blank lines and a byte-order mark do not matter."""
+    text = "\ufefftime,asset,c1,c2\n1.5,a7,1,\n\n2026-01-01T00:00:00Z,,2, 3 \r\n"
+    assert of(tmp_path, text) == [
+        ("a7", {"time": 1.5, "c1": 1.0}),
+        ("a1", {"time": "2026-01-01T00:00:00Z", "c1": 2.0, "c2": 3.0}),
+    ]
+
+
+def test_json_lines_are_what_they_are(tmp_path: Path) -> None:
+    """With the asset that they name; the last line needs no end."""
+    text = '{"asset": "p1", "c1": 1}\n{"c1": 2}\n[{"c1": 3}]'
+    assert of(tmp_path, text) == [("p1", {"asset": "p1", "c1": 1}), ("a1", {"c1": 2}), ("a1", [{"c1": 3}])]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("1,2,3", "wrong_length"),
+        ("x,2", "wrong_type"),
+        ('"1,2', "wrong_length"),
+        ("\xff\xfe", "not_json"),
+        (",", "no_channel"),
+    ],
+)
+def test_bad_rows_are_rejected_by_the_decoder(tmp_path: Path, row: str, reason: str) -> None:
+    """And the good one after it counts."""
+    file = tmp_path / "rows.csv"
+    file.write_bytes(f"c1,c2\n{row}\n5,6\n".encode("latin-1"))
+    found = [(FILTER.route_of(line.topic), line) for line in everything(LineSource("s", str(file)))]
+    readings, rejections = Decoder(["c1", "c2"]).decode(found, 0.0)  # type: ignore[arg-type]
+    assert readings.values.tolist() == [[5.0, 6.0]]
+    assert [rejection.reason for rejection in rejections] == [reason]
+
+
+def test_a_line_without_an_end_takes_no_memory(tmp_path: Path) -> None:
+    """It is rejected once, as too large."""
+    file = tmp_path / "long"
+    file.write_bytes(b'{"c1": 1}\n{"c1": ' + b"9" * 5_000_000 + b'}\n{"c1": 2}\n')
+    lines = everything(LineSource("s", str(file)))
+    assert [len(line.payload) > 1 << 20 for line in lines] == [False, True, False]
+    assert max(len(line.payload) for line in lines) < 2_000_000
+
+
+@given(st.lists(st.text(st.characters(exclude_characters="\n\r", codec="utf-8"), max_size=20)), st.integers(1, 7))
+def test_no_text_stops_it(tmp_path_factory: pytest.TempPathFactory, lines: list[str], limit: int) -> None:
+    """Whatever the lines are, in pieces of any size."""
+    file = tmp_path_factory.mktemp("lines") / "any"
+    file.write_text("\n".join(lines), encoding="utf-8")
+    found = [(FILTER.route_of(line.topic), line) for line in everything(LineSource("s", str(file)), limit)]
+    Decoder(["c1"]).decode([(route, line) for route, line in found if route is not None], 0.0)
+
+
+def test_a_named_pipe_does_not_end(tmp_path: Path) -> None:
+    """Writers come and go; a line may come in pieces."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    source = LineSource("s", str(pipe))
+    assert source.take(10) == []
+    for piece in (b'{"c1"', b': 1}\n{"c1": 2}\n'):
+        with pipe.open("wb") as writer:
+            writer.write(piece)
+        lines = source.take(10)
+    assert [line.payload for line in lines] == [b'{"c1": 1}', b'{"c1": 2}']
+    assert not source.ended
+    assert source.readers()
+    source.close()
+
+
+def test_a_file_that_is_not_there_is_told() -> None:
+    """With its name."""
+    with pytest.raises(DataError, match="input /nonexistent/x: cannot be read"):
+        LineSource("s", "/nonexistent/x")

@@ -129,10 +129,10 @@ def test_truncated_bundle(tmp_path: Path, report: Report) -> None:
 
 def test_model_that_returns_nan(tmp_path: Path, report: Report) -> None:
     """A model whose score is no number for some readings: they are counted and change no alarm, of no asset."""
-    plan = Plan(readings=3000)
+    plan = Plan(readings=1200)
     bundle = write_bundle(tmp_path / "fragile-1.0.0.edge", window=2, fragile=True)
     with rig(tmp_path, plan, bundle=bundle) as at:
-        poison = 500
+        poison = 200
         sending = at.sending(400)
         for _ in range(poison):
             at.sender.send("sensors/bad/pump", b'{"c1": 9.0, "c2": -200.0}')
@@ -180,7 +180,7 @@ def restart_when_ended(at: Rig, times: int) -> None:
 
 def test_provider_that_crashes(tmp_path: Path, full: bool, report: Report) -> None:
     """The chosen provider ends the process mid-run, again and again: with restarts, every reading is scored."""
-    crashes = 20 if full else 2
+    crashes = 20 if full else 1
     with rig(tmp_path, Plan(readings=ENDLESS), **crasher(tmp_path, "abort:60")) as at:  # type: ignore[arg-type]
         sending = at.sending(RATE_HZ)
         restart_when_ended(at, crashes)

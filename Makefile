@@ -50,9 +50,11 @@ ROWS ?=
 RECORD := build/faults.jsonl
 faults: $(STAMP)
 	@tools/ensure_mosquitto.sh
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/fuzz.txt || echo "atheris is not to be had here: the fuzzing is random"
-	$(BIN)/pytest tests/faults --full --record $(RECORD) $(if $(ROWS),-k '$(ROWS)')
-	$(BIN)/python tests/faults/table.py $(RECORD) docs/reliability.md
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/fuzz.txt \
+	  || echo "atheris cannot be installed here: the fuzzing is random"
+	@rm -f $(RECORD)
+	@$(BIN)/pytest tests/faults --full --record $(RECORD) $(if $(ROWS),-k '$(ROWS)'); status=$$?; \
+	  $(BIN)/python tests/faults/table.py $(RECORD) docs/reliability.md $(if $(ROWS),--keep); exit $$status
 
 bench: $(STAMP)
 	@tools/ensure_mosquitto.sh

@@ -137,7 +137,7 @@ class Verdict:
         return {"scored": self.scored, "raised": self.raised, "received": self.received, "again": self.again}
 
 
-def judge(plan: Plan, payloads: list[bytes], *, from_number: int = 0) -> Verdict:
+def judge(plan: Plan, payloads: list[bytes], *, from_number: int = 0, only_later: bool = False) -> Verdict:
     """Hold all events that a subscriber received against the plan.
 
     Args:
@@ -145,6 +145,7 @@ def judge(plan: Plan, payloads: list[bytes], *, from_number: int = 0) -> Verdict
         payloads: every alert event, in the order of arrival.
         from_number: events of earlier readings may be missing (a fault that may lose readings); they must still not
             come with two contents, nor in a wrong order.
+        only_later: leave even that away (a fault that takes the journal, which is what knows them).
     """
     from_s = FIRST_TIME_S + from_number
     wanted = {key: event for key, event in plan.expected().items() if key[1] >= from_s}
@@ -152,10 +153,14 @@ def judge(plan: Plan, payloads: list[bytes], *, from_number: int = 0) -> Verdict
     found: dict[Key, AlertEvent] = {}
     problems: list[str] = []
     newest: dict[str, float] = {}
+    considered = 0
     for payload in payloads:
         event = msgspec.json.decode(payload, type=AlertEvent)
-        contents.setdefault((event.id, event.event), set()).add(payload)
         key = (event.asset, seconds(event), event.event)
+        if only_later and key[1] < from_s:
+            continue
+        considered += 1
+        contents.setdefault((event.id, event.event), set()).add(payload)
         if key not in found and key[1] < newest.get(event.asset, 0.0):
             problems.append(f"{key} came first after a later event of its asset")
         newest[event.asset] = max(newest.get(event.asset, 0.0), key[1])
@@ -168,7 +173,7 @@ def judge(plan: Plan, payloads: list[bytes], *, from_number: int = 0) -> Verdict
     problems += [problem for each in wrong.values() for problem in each]
     right = {key for key, each in wrong.items() if not each}
     scored = sum(_proven(plan, f"a{asset}", wanted, right, from_number) for asset in range(plan.assets))
-    return Verdict(scored, len(wanted), len(found), len(payloads) - len(contents), problems)
+    return Verdict(scored, len(wanted), len(found), considered - len(contents), problems)
 
 
 def _proven(plan: Plan, asset: str, wanted: dict[Key, Expected], right: set[Key], from_number: int) -> int:

@@ -107,8 +107,14 @@ class Rig:
         newest = self.subscriber.newest.get(f"a{number % self.plan.assets}", "")
         return newest >= iso_time(FIRST_TIME_S + number)
 
-    def verdict(self, *, from_number: int = 0, timeout_s: float = 90.0) -> Verdict:
-        """Wait until the broker has every reading and the subscriber every event, and hold them against the plan."""
+    def verdict(self, *, from_number: int = 0, only_later: bool = False, timeout_s: float = 90.0) -> Verdict:
+        """Wait until the broker has every reading and the subscriber every event, and hold them against the plan.
+
+        Args:
+            from_number: see `judge`.
+            only_later: see `judge`.
+            timeout_s: for each of the two.
+        """
         self.sender.drain(timeout_s)
         expected = self.plan.expected()
         ends = [max(key for key in expected if key[0] == asset) for asset in {key[0] for key in expected}]
@@ -121,7 +127,7 @@ class Rig:
             time.sleep(0.05)
         # Whatever comes in the time of two health messages is one too many, and shows in the verdict.
         time.sleep(0.5)
-        return judge(self.plan, list(self.subscriber.raw_alerts), from_number=from_number)
+        return judge(self.plan, list(self.subscriber.raw_alerts), from_number=from_number, only_later=only_later)
 
     def facts(self, verdict: Verdict) -> dict[str, int]:
         """Sent, scored, raised, received."""

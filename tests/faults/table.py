@@ -1,4 +1,7 @@
-"""Puts the rows of a record into the table of docs/reliability.md: `python tests/faults/table.py RECORD DOCUMENT`."""
+"""Puts the rows of a record into the table of docs/reliability.md.
+
+`python tests/faults/table.py RECORD DOCUMENT [--keep]`: with `--keep`, rows that the record has not stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ HEAD = "| row | what is done, and what must hold | what came of it | date | resu
 
 
 def read_rows(record: Path) -> list[dict[str, Any]]:
-    """The last result of every row, in the order of the first."""
+    """The last result of every row, in the order of their files and tests."""
     rows: dict[str, dict[str, Any]] = {}
     for line in record.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         rows[row["test"]] = row
-    return list(rows.values())
+    return [rows[name] for name in sorted(rows, key=lambda name: name.partition("::")[0])]
 
 
 def show(row: dict[str, Any]) -> str:
@@ -42,18 +45,27 @@ def machine() -> str:
     python = platform.python_version()
     cpu = models[0] if models else platform.machine()
     cores = f"{os.cpu_count()} cores of {cpu}, {memory_gib:.0f} GiB"
-    return f"{cores}, Linux {platform.release()}, Python {python}, {broker}"
+    return f"{cores}, Linux {platform.release().partition('-')[0]}, Python {python}, {broker}"
+
+
+def merge(old: str, rows: list[dict[str, Any]]) -> list[str]:
+    """The lines of the table with these rows in it, each in its old place if it has one."""
+    lines = {line.split(" | ")[0]: line for line in old.splitlines() if re.match(r"\| [a-z]\w+", line)}
+    lines.pop("| row", None)
+    lines.update({line.split(" | ")[0]: line for line in map(show, rows)})
+    return list(lines.values())
 
 
 def main() -> None:
     """Replace what stands between the two marks."""
-    record, document = map(Path, sys.argv[1:])
-    lines = [f"`make faults` on {machine()}:", "", HEAD, *map(show, read_rows(record))]
+    record, document = map(Path, sys.argv[1:3])
     before, _, rest = document.read_text(encoding="utf-8").partition(BEGIN)
-    _, found, after = rest.partition(END)
+    old, found, after = rest.partition(END)
     if not found:
         sys.exit(f"{document}: has no place for the results; expected {BEGIN} and {END}")
-    document.write_text("\n".join([f"{before}{BEGIN}", "", *lines, "", f"{END}{after}"]), encoding="utf-8")
+    lines = merge(old if "--keep" in sys.argv else "", read_rows(record))
+    text = "\n".join([f"`make faults` on {machine()}:", "", HEAD, *lines])
+    document.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def test_stopped_and_started(tmp_path: Path, report: Report, outage_s: int) -> N
     """The broker, with persistence, is stopped for a while: nothing that it accepted is lost or doubled."""
     with rig(tmp_path, Plan(readings=10_000_000)) as at:
         sending = at.sending(RATE_HZ)
-        time.sleep(2.0)  # into the middle of the readings
+        time.sleep(1.0)  # into the middle of the readings
         at.broker.stop(signal.SIGTERM)
         time.sleep(outage_s)
         at.broker.start()
@@ -42,12 +42,12 @@ def test_killed(tmp_path: Path, report: Report) -> None:
     """
     with rig(tmp_path, Plan(readings=10_000_000)) as at:
         sending = at.sending(RATE_HZ)
-        time.sleep(2.5)  # into the middle of the readings
+        time.sleep(1.5)  # into the middle of the readings
         at.broker.stop(signal.SIGKILL)
         later = sending.sent + at.plan.assets * at.plan.period  # a whole period, so that no alert spans the gap
         time.sleep(1.0)  # an outage that both sides notice
         at.broker.start()
-        time.sleep(4.0)  # readings after the outage
+        time.sleep(2.0)  # readings after the outage
         at.end_of(sending)
         verdict = at.verdict(from_number=later)
         report(**at.facts(verdict))
@@ -62,7 +62,7 @@ def test_restarted_without_persistence(tmp_path: Path, report: Report) -> None:
     """
     with rig(tmp_path, Plan(readings=10_000_000), persistence=False, via_proxy=True) as at:
         sending = at.sending(RATE_HZ)
-        time.sleep(2.0)  # into the middle of the readings
+        time.sleep(1.0)  # into the middle of the readings
         at.net.weather.cut = True
         at.broker.stop(signal.SIGTERM)
         births = len(at.subscriber.statuses)
@@ -74,7 +74,7 @@ def test_restarted_without_persistence(tmp_path: Path, report: Report) -> None:
         connects = at.subscriber.health["connects"]
         wait_until(lambda: at.subscriber.health["connects"] >= max(2, connects), 60, "the subscription")
         later = sending.sent + at.plan.assets * at.plan.period
-        time.sleep(3.0)  # readings after the outage
+        time.sleep(1.0)  # readings after the outage
         at.end_of(sending)
         verdict = at.verdict(from_number=later)
         assert at.subscriber.statuses[-1]["state"] == "online"

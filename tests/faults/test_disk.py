@@ -21,9 +21,9 @@ KEEPALIVE_S = 5
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path | None]:
-    """A disk of 3 MB; None where mounting is not allowed."""
+    """A disk of 16 MB; None where mounting is not allowed."""
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)]
     mounted = not os.geteuid() and subprocess.run(command, check=False, capture_output=True).returncode == 0
     try:
         yield folder if mounted else None
@@ -65,14 +65,14 @@ def test_full_disk(tmp_path: Path, full: bool, report: Report) -> None:
         problem, session = at.subscriber.health["journal_problem"], at.subscriber.health["session"]
         scored = at.scored
         # Longer than the keep-alive allows a connection on which nothing is read.
-        time.sleep(60 if full else 2 * KEEPALIVE_S)
+        time.sleep(60 if full else 1.6 * KEEPALIVE_S)
         assert at.scored - scored <= 512, "readings are taken that cannot be committed"
         make_room()
         wait_until(lambda: at.subscriber.health["journal_problem"] is None, 60, "the problem to be over")
         time.sleep(1.0)  # readings after it
         at.end_of(sending)
         verdict = at.verdict()
-        ran = "disk of 3 MB" if disk else "limit on files"
+        ran = "disk of 16 MB" if disk else "limit on files"
         report(form=ran, told=problem.partition("(")[2].rstrip(")"), **at.facts(verdict))
         assert verdict.problems == []
         assert at.subscriber.health["session"] == session

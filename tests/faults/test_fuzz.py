@@ -17,7 +17,7 @@ from plan import SEED
 from rig import Report
 
 CORPUS = Path(__file__).with_name("corpus")
-FUZZ_S = 90
+FUZZ_S = 60
 EXAMPLES = 30_000
 
 

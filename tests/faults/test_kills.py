@@ -20,7 +20,7 @@ ENDLESS = 10_000_000
 @pytest.mark.parametrize("inflight", [20, 1000])
 def test_killed_at_random_moments(tmp_path: Path, full: bool, report: Report, inflight: int) -> None:
     """SIGKILL of the agent at random moments: every reading scored, every alert received, no id with two contents."""
-    kills = {20: 100, 1000: 30}[inflight] if full else {20: 6, 1000: 2}[inflight]
+    kills = {20: 100, 1000: 30}[inflight] if full else {20: 4, 1000: 2}[inflight]
     with rig(tmp_path, Plan(readings=ENDLESS), inflight=inflight) as at:
         chance = at.plan.chance()
         sending = at.sending(rate_hz=400)

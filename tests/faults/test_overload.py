@@ -25,7 +25,7 @@ def test_ten_times_the_sustainable_rate(tmp_path: Path, full: bool, report: Repo
 
     With `max_queued_messages 0` nothing would be dropped, and the queue would take ten minutes: here it is the default.
     """
-    plan = Plan(readings=SUSTAINABLE_HZ * TIMES * (60 if full else 6))
+    plan = Plan(readings=SUSTAINABLE_HZ * TIMES * (60 if full else 3))
     with rig(tmp_path, plan, command=hooked(f"slow={WINDOW_S}"), queued=QUEUED, inflight=20) as at:
         assert at.agent.process is not None
         vitals = Vitals(at.agent.process.pid)

@@ -11,7 +11,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
@@ -84,6 +84,7 @@ class Journal:
         self._limit_bytes = self._policy.limit_mb * 1e6 or float("inf")
         self._log_file: int | None = None
         self._damaged = False
+        self._unwritten: deque[bytes] = deque(maxlen=_DELIVERED_BATCHES_KEPT)
         self.dropped = 0
         """Events given up since the agent started."""
         self.generation = 0
@@ -177,7 +178,7 @@ class Journal:
     def delivered(self) -> list[bytes]:
         """The keys of the last batches, oldest first; fewer where the file cannot be read."""
         try:
-            return [row[0] for row in self._read("SELECT keys FROM delivered ORDER BY seq")]
+            return [*(row[0] for row in self._read("SELECT keys FROM delivered ORDER BY seq")), *self._unwritten]
         except JournalError as exc:
             log.warning("repeated messages may be scored twice, under the same ids: %s", exc)
             return []
@@ -202,11 +203,17 @@ class Journal:
     # Changing it ------------------------------------------------------------------------------------------------
 
     def commit(self, commit: Commit) -> None:
-        """Write one batch, whole or not at all. A killed process keeps it; see `sync` for a power cut.
+        """Write one batch, whole or not at all; nothing, when it changed nothing. A killed process keeps it; see `sync`
+        for a power cut.
 
         Raises:
             JournalError: the disk is full or broken, or events that wait fill the journal; nothing was written.
         """
+        if not commit.events and not commit.records:
+            # Scored once more after a crash, readings that changed nothing would change nothing again. Once something
+            # has changed they might, so their keys are written with the next commit.
+            self._unwritten.append(commit.delivered)
+            return
         excess = self._bytes + sum(map(_size, commit.events)) - self._limit_bytes
         drops = bool(commit.events) and excess > 0 and self._waiting > 0
         if drops and self._policy.when_full is WhenFull.BLOCK:
@@ -223,10 +230,12 @@ class Journal:
                 self._add(commit.events)
             if commit.records:
                 self._db.executemany("REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)", commit.records)
-            if commit.delivered:
-                seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (commit.delivered,)).lastrowid or 0
+            delivered = b"".join((*self._unwritten, commit.delivered))
+            if delivered:
+                seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (delivered,)).lastrowid or 0
                 if seq % _DELETED_AT_ONCE == 0:
                     self._db.execute("DELETE FROM delivered WHERE seq <= ?", (seq - _DELIVERED_BATCHES_KEPT,))
+        self._unwritten.clear()
         self.dropped += len(given_up)
 
     def sync(self) -> None:

@@ -51,11 +51,29 @@ def test_a_killed_process_loses_no_commit(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_batch_that_changed_nothing_is_written_with_the_next_that_did(tmp_path: Path) -> None:
+    """Until then a crash forgets that it was scored, and scoring it again gives what it gave."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(records=[("s", "a", b"1")], delivered=b"one"))
+    journal.commit(Commit(delivered=b"two"))
+    journal.commit(Commit(delivered=b"three"))
+    assert journal.delivered() == [b"one", b"two", b"three"]
+    crashed = Journal(path)
+    assert crashed.delivered() == [b"one"]
+    crashed.close()
+    journal.commit(Commit(events=[("t", b"x")], delivered=b"four"))
+    crashed = Journal(path)
+    assert crashed.delivered() == [b"one", b"twothreefour"]
+    crashed.close()
+    journal.close()
+
+
 def test_the_delivered_batches_are_bounded(tmp_path: Path) -> None:
     """The newest are kept."""
     journal = Journal(tmp_path / "journal.db")
     for number in range(3000):
-        journal.commit(Commit(delivered=str(number).encode()))
+        journal.commit(Commit(records=[("s", "a", b"1")], delivered=str(number).encode()))
     kept = journal.delivered()
     assert 1024 <= len(kept) < 1100
     assert kept[-1] == b"2999"

@@ -64,6 +64,8 @@ class Counter:
         self._client.loop_start()
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.retain:
+            return  # of an agent that ran before
         if message.topic in {"bench/done", "edge/bench/alerts/bench/last"}:
             self.done_mono_s = time.monotonic()
             return

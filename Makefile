@@ -64,6 +64,7 @@ bench: $(STAMP)
 	$(BIN)/python tools/benchmarks/agent_idle.py
 	$(BIN)/python tools/benchmarks/score_file.py --turns 5
 	$(BIN)/python tools/benchmarks/many_assets.py --turns 1
+	$(BIN)/python tools/benchmarks/stages.py
 
 # Resolved without naming an index, so that the files hold only names, versions and hashes.
 LOCK := pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line

@@ -1,0 +1,114 @@
+"""Where the time of a reading goes, stage by stage, with few and with many assets.
+
+`python tools/benchmarks/stages.py` prints a table: microseconds for each reading in every stage of the loop but the
+network and the disk, which the loop's own code runs here in one process on messages that are in memory already.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+
+from workload import machine, make_bundle, payloads
+
+from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.session import Engine, open_engine
+from edge_agent.mqtt.payload import encode
+from edge_agent.mqtt.topics import Route, TopicFilter
+from edge_agent.sources.base import Delivery
+from edge_agent.sources.decode import Decoder
+from edge_agent.sources.repeats import Repeats
+from edge_agent.stream.pipeline import Pipeline
+
+STAGES = ("delivery", "repeats", "route", "decode", "windows", "inference", "alarms and events", "encode")
+
+
+class Stages:
+    """The stages of one stream, each with its own clock."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.spent_s: defaultdict[str, float] = defaultdict(float)
+        self._engine = engine
+        self._filter = TopicFilter("sensors/+/bench")
+        self._routes: dict[str, Route | None] = {}
+        self._repeats = Repeats()
+        self._decoder = Decoder([channel.name for channel in bundle.manifest.channels])
+        self._pipeline = Pipeline(
+            agent="bench", stream="bench", manifest=bundle.manifest, engine=engine, provider="cpu"
+        )
+
+    def run(self, batch: list[tuple[bytes, bytes]]) -> None:
+        """One batch of (topic, payload) pairs from end to end."""
+        clock = [time.perf_counter()]
+
+        def done(stage: str) -> None:
+            now = time.perf_counter()
+            self.spent_s[stage] += now - clock[0]
+            clock[0] = now
+
+        deliveries = [Delivery(str(topic, "utf-8"), data, mid, False) for mid, (topic, data) in enumerate(batch, 1)]
+        done("delivery")
+        fresh = self._repeats.unscored(deliveries)
+        self._repeats.packed(deliveries)
+        self._repeats.remember(fresh)
+        done("repeats")
+        items = [(self._route(delivery.topic), delivery) for delivery in fresh]
+        done("route")
+        readings, _ = self._decoder.decode(items, 0.0)
+        done("decode")
+        windows = self._pipeline.take(readings)
+        done("windows")
+        scores = self._engine.score(windows.values)
+        done("inference")
+        outcome = self._pipeline.conclude(windows, scores)
+        done("alarms and events")
+        for event in outcome.events:
+            encode(event)
+        done("encode")
+
+    def _route(self, topic: str) -> Route:
+        if topic not in self._routes:
+            self._routes[topic] = self._filter.route_of(topic)
+        route = self._routes[topic]
+        assert route is not None
+        return route
+
+
+def measure(bundle: Bundle, messages: list[bytes], *, assets: int, batch: int) -> dict[str, float]:
+    """Microseconds for each reading by stage, with every asset met before."""
+    chosen = random.Random(1)  # the same choice every time
+    pairs = [(b"sensors/pump-%d/bench" % chosen.randrange(assets), message) for message in messages]
+    stages = Stages(bundle, open_engine(bundle.model, PROVIDERS["cpu"]))
+    half = len(pairs) // 2
+    for first, last in ((0, half), (half, len(pairs))):
+        stages.spent_s.clear()
+        for start in range(first, last, batch):
+            stages.run(pairs[start : min(start + batch, last)])
+    return {stage: 1e6 * stages.spent_s[stage] / (len(pairs) - half) for stage in STAGES}
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readings", type=int, default=120_000)
+    options = parser.parse_args()
+    print(f"{machine()}; {options.readings // 2} readings of 8 floats, 1 % alerts; microseconds for each reading")
+    print(f"| batch | assets | {' | '.join(STAGES)} | sum |")
+    print("| --- " * (len(STAGES) + 3) + "|")
+    with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
+        bundle = open_bundle(make_bundle(Path(name)))
+        messages = payloads(Path(name), options.readings)
+        for batch in (1, 20, 200):
+            for assets in (10, 10_000):
+                found = measure(bundle, messages, assets=assets, batch=batch)
+                shown = " | ".join(f"{found[stage]:.2f}" for stage in STAGES)
+                print(f"| {batch} | {assets:,} | {shown} | {sum(found.values()):.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edge_agent.errors import JournalError
 from edge_agent.journal import Commit, Dropped, Journal
 from edge_agent.journal_policy import JournalPolicy, Synchronous, WhenFull
+from edge_agent.mqtt.client import ClientState
+from edge_agent.mqtt.publisher import Publisher
 
 
 def test_events_come_back_in_order_until_they_are_forgotten(tmp_path: Path) -> None:
@@ -476,3 +480,19 @@ def test_it_knows_whether_the_disk_has_all_that_an_event_may_follow_from(tmp_pat
     quick = Journal(tmp_path / "quick.db", _policy(synchronous=Synchronous.NORMAL))
     assert quick.is_synchronised()
     quick.close()
+
+
+@pytest.mark.parametrize("row", [("no levels", 3, 1.0), ("edge/g1/alerts/s", 3, 1e300), ("edge/g1/alerts/s", 3, -1e9)])
+def test_no_count_of_dropped_events_stops_the_agent(tmp_path: Path, row: tuple[str, int, float]) -> None:
+    """A byte that changed on the disk would stop it again after each restart."""
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO dropped VALUES (?, ?, ?)", row)
+    database.close()
+    journal = Journal(path)
+    publisher = Publisher(SimpleNamespace(session="", state=ClientState.CONNECTED), journal)  # type: ignore[arg-type]
+    publisher.tell_dropped()
+    (told,) = journal.outgoing(0, 10)
+    assert json.loads(told.payload)["count"] == 3
+    journal.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import math
 import os
 import select
 import stat
@@ -158,7 +159,10 @@ def _open(place: str) -> int:
 
 def _number(cell: str) -> float | str:
     with suppress(ValueError):
-        return float(cell)
+        number = float(cell)
+        # JSON has no infinity, which would become a missing value; and 1_000 is a number for Python only.
+        if not math.isinf(number) and "_" not in cell:
+            return number
     return cell  # a time; as a value, the decoder rejects it
 
 

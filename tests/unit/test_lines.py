@@ -64,6 +64,9 @@ def test_json_lines_are_what_they_are(tmp_path: Path) -> None:
         ("\xff\xfe", "not_json"),
         (",", "no_channel"),
         ("5", "wrong_length"),
+        ("1,inf", "wrong_type"),
+        ("1,-Infinity", "wrong_type"),
+        ("1,1_000", "wrong_type"),
         ("a,b,c,d", "wrong_length"),
     ],
 )

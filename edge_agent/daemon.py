@@ -59,6 +59,8 @@ class _Batch:
     commit: Commit
     committed: bool = False
     """The journal has it; the disk, perhaps not yet."""
+    alone: bool = False
+    """The disk had all that was committed before it."""
 
 
 class Daemon:
@@ -226,15 +228,17 @@ class Daemon:
     def _commit(self, batch: _Batch) -> None:
         """Make a batch durable, and only then acknowledge it. After an error, it goes on where it was."""
         if not batch.committed:
+            batch.alone = self._journal.is_synchronised()
             self._journal.commit(batch.commit)
             batch.committed = True
             self._repeats.remember(batch.fresh)
         if batch.commit.events:
-            # The disk takes longer than all the rest. An alert need not wait for it, because until the readings are
-            # acknowledged they come again, and give the same alert; a power cut takes nothing that is not made again.
+            # The disk takes longer than all the rest. An alert need not wait for it, because after a power cut its
+            # readings come again, and give it again where the disk has the window's rows, or the high scores, before.
             self._publisher.events_added()
-            self._publisher.pump()
-            self._alerts.flush()
+            if batch.alone:
+                self._publisher.pump()
+                self._alerts.flush()
             self._journal.sync()
         self._batch = None
         self._journal_problem = None
@@ -256,7 +260,8 @@ class Daemon:
             self._mend_journal()
         self._journal.drop_old()
         self._publisher.tell_dropped()
-        self._obey()
+        if self._batch is None:  # else its changes would be written here without its events
+            self._obey()
 
     def _process(self, source: Source, deliveries: list[Delivery]) -> _Batch:
         """Score a batch; nothing of it is durable yet."""
@@ -312,12 +317,7 @@ class Daemon:
                 lane.counters.cleared += 1
             log.info(
                 "alert %s stream=%s asset=%s score=%.4g threshold=%.4g id=%s",
-                event.event,
-                lane.name,
-                event.asset,
-                event.score,
-                event.threshold,
-                event.id,
+                *(event.event, lane.name, event.asset, event.score, event.threshold, event.id),
             )
 
     def _forget_idle(self, now_mono_s: float) -> None:
@@ -333,11 +333,12 @@ class Daemon:
                 log.info("assets forgotten stream=%s count=%d idle_s=%.0f", lane.name, len(gone), idle_s)
 
     def _mend_journal(self) -> None:
-        if not self._journal.mend():
-            return
         records = [(lane.name, asset, record) for lane in self._lanes for asset, record in lane.pipeline.records()]
-        self._journal.commit(Commit(records=records))
-        log.warning("journal is on the disk again, with all that was known")
+        if self._batch is not None and not self._batch.committed:
+            # They have what the batch changed; without its events, an alert would be raised that nobody was told of.
+            self._batch.commit.records, records = records, []
+        if self._journal.mend(records):
+            log.warning("journal is on the disk again, with all that was known")
 
     def _obey(self) -> None:
         """Carry out what `edge-agent recommission` left in the state folder."""

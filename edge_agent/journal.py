@@ -18,15 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from edge_agent import journal_file
 from edge_agent.errors import JournalError
-from edge_agent.journal_file import (
-    Database,
-    copy_tables,
-    empty_tables,
-    open_database,
-    open_in_memory,
-    transaction,
-)
+from edge_agent.journal_file import Database, inode_of, open_database, open_in_memory, transaction
 from edge_agent.journal_policy import JournalPolicy, Synchronous, WhenFull
 
 __all__ = ["Commit", "Dropped", "Journal", "Outgoing"]
@@ -34,7 +28,16 @@ __all__ = ["Commit", "Dropped", "Journal", "Outgoing"]
 log = logging.getLogger(__name__)
 
 _DELIVERED_BATCHES_KEPT = 1024
+_DELIVERED_BYTES_KEPT = 1 << 16
+"""Of keys, as many as `sources.repeats` asks for; older batches are deleted also where they are fewer."""
 _DELETED_AT_ONCE = 64
+_DELETE_DELIVERED = """
+DELETE FROM delivered WHERE seq <= ? OR seq <= (
+    SELECT max(seq) FROM (SELECT seq, sum(length(keys)) OVER (ORDER BY seq DESC) - length(keys) AS newer FROM delivered)
+    WHERE newer >= ?
+)
+"""
+_REPLACE_RECORD = "REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)"
 _ROW_BYTES = 32
 """What SQLite adds to an event, about."""
 
@@ -80,6 +83,7 @@ class Journal:
 
     def __init__(self, path: Path, policy: JournalPolicy | None = None) -> None:
         self._path = path
+        self._log_path = path.with_name(f"{path.name}-wal")
         self._policy = policy or JournalPolicy()
         self._limit_bytes = self._policy.limit_mb * 1e6 or float("inf")
         self._log_file: int | None = None
@@ -108,6 +112,8 @@ class Journal:
     def _use(self, database: Database) -> None:
         self._database, self._db = database, database.db
         self._damaged = False
+        self._synchronised = False
+        self._log_inode = inode_of(self._log_path)
         self._clock_base_s = self._count() - time.monotonic()
         self.generation += 1
 
@@ -121,15 +127,18 @@ class Journal:
         return newest_s
 
     def needs_mending(self) -> bool:
-        """Whether what is written now would be gone with us: the file was deleted, replaced or damaged, or the journal
-        is in memory.
+        """Whether what is written now would be gone with us: the file or its log was deleted, replaced or damaged, or
+        the journal is in memory.
         """
-        return self.problem is not None or self._damaged or not self._is_ours()
+        if self.problem is not None or self._damaged:
+            return True
+        return not self._is_ours() or inode_of(self._log_path) != self._log_inode
 
-    def mend(self) -> bool:
+    def mend(self, records: Iterable[tuple[str, str, bytes]] = ()) -> bool:
         """Go on in a good file, with all that can be read of the present one; gives whether there is one now.
 
-        Records that could not be read are the caller's to write again.
+        Args:
+            records: (stream, asset, record) triples to write with it, because the present ones may be unreadable.
         """
         if self.problem is None:
             self._leave_disk("the file was taken away or is damaged")
@@ -138,8 +147,9 @@ class Journal:
             if fresh.problem is None:
                 with transaction(fresh.db, self._path):
                     if self._database.holds_all:
-                        empty_tables(fresh.db)
-                    copy_tables(self._db, fresh.db)
+                        journal_file.empty_tables(fresh.db)
+                    journal_file.copy_tables(self._db, fresh.db)
+                    fresh.db.executemany(_REPLACE_RECORD, records)
         except JournalError:
             fresh.problem = "no room for what is in memory"
         if fresh.problem is not None:
@@ -156,7 +166,7 @@ class Journal:
     def _leave_disk(self, reason: str) -> None:
         memory = open_in_memory(reason)
         # A file that came in the place of ours holds other events, which must not be lost for these.
-        memory.holds_all = copy_tables(self._db, memory.db) and self._is_ours()
+        memory.holds_all = journal_file.copy_tables(self._db, memory.db) and self._is_ours()
         self._close_log()
         with suppress(sqlite3.Error):
             self._db.close()
@@ -164,10 +174,7 @@ class Journal:
         log.error("journal is in memory only, until the disk can be written: %s", reason)
 
     def _is_ours(self) -> bool:
-        try:
-            return self._path.stat().st_ino == self._database.inode
-        except OSError:
-            return False
+        return inode_of(self._path) == self._database.inode
 
     # What it holds ----------------------------------------------------------------------------------------------
 
@@ -178,10 +185,11 @@ class Journal:
     def delivered(self) -> list[bytes]:
         """The keys of the last batches, oldest first; fewer where the file cannot be read."""
         try:
-            return [*(row[0] for row in self._read("SELECT keys FROM delivered ORDER BY seq")), *self._unwritten]
+            written = [row[0] for row in self._read("SELECT keys FROM delivered ORDER BY seq")]
         except JournalError as exc:
             log.warning("repeated messages may be scored twice, under the same ids: %s", exc)
-            return []
+            written = []
+        return [*written, *self._unwritten]
 
     def outgoing(self, after: int, limit: int) -> list[Outgoing]:
         """Events that wait, oldest first.
@@ -212,7 +220,8 @@ class Journal:
         if not commit.events and not commit.records:
             # Scored once more after a crash, readings that changed nothing would change nothing again. Once something
             # has changed they might, so their keys are written with the next commit.
-            self._unwritten.append(commit.delivered)
+            if commit.delivered:
+                self._unwritten.append(commit.delivered)
             return
         excess = self._bytes + sum(map(_size, commit.events)) - self._limit_bytes
         drops = bool(commit.events) and excess > 0 and self._waiting > 0
@@ -229,13 +238,14 @@ class Journal:
             if commit.events:
                 self._add(commit.events)
             if commit.records:
-                self._db.executemany("REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)", commit.records)
-            delivered = b"".join((*self._unwritten, commit.delivered))
+                self._db.executemany(_REPLACE_RECORD, commit.records)
+            delivered = b"".join((*self._unwritten, commit.delivered))[-_DELIVERED_BYTES_KEPT:]
             if delivered:
                 seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (delivered,)).lastrowid or 0
                 if seq % _DELETED_AT_ONCE == 0:
-                    self._db.execute("DELETE FROM delivered WHERE seq <= ?", (seq - _DELIVERED_BATCHES_KEPT,))
+                    self._db.execute(_DELETE_DELIVERED, (seq - _DELIVERED_BATCHES_KEPT, _DELIVERED_BYTES_KEPT))
         self._unwritten.clear()
+        self._synchronised = False
         self.dropped += len(given_up)
 
     def sync(self) -> None:
@@ -248,10 +258,15 @@ class Journal:
             return
         try:
             if self._log_file is None:
-                self._log_file = os.open(f"{self._path}-wal", os.O_RDONLY | os.O_CLOEXEC)
+                self._log_file = os.open(self._log_path, os.O_RDONLY | os.O_CLOEXEC)
             os.fdatasync(self._log_file)
         except OSError as exc:
             raise JournalError(f"{self._path}: cannot be synchronised ({exc.strerror})") from exc
+        self._synchronised = True
+
+    def is_synchronised(self) -> bool:
+        """Whether there is nothing for `sync` to wait for, so that a power cut would take nothing."""
+        return self._synchronised or self._policy.synchronous is Synchronous.NORMAL or self.problem is not None
 
     def drop_records(self, stream: str, assets: Iterable[str]) -> None:
         """Delete the records of assets that are gone.

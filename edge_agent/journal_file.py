@@ -17,7 +17,7 @@ from pathlib import Path
 
 from edge_agent.errors import JournalError
 
-__all__ = ["Database", "copy_tables", "empty_tables", "open_database", "open_in_memory", "transaction"]
+__all__ = ["Database", "copy_tables", "empty_tables", "inode_of", "open_database", "open_in_memory", "transaction"]
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +107,14 @@ def empty_tables(db: sqlite3.Connection) -> None:
     db.execute("DELETE FROM asset")
     db.execute("DELETE FROM delivered")
     db.execute("DELETE FROM dropped")
+
+
+def inode_of(path: Path) -> int | None:
+    """Tells a file from another one in its place; None when there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 @contextmanager

@@ -103,13 +103,15 @@ class Publisher:
 
 
 def _dropped_event(dropped: Dropped) -> tuple[str, bytes]:
-    _, agent, _, stream = dropped.topic.split("/")
+    # Whatever the row says, for it is told again until this succeeds: a byte of it may have changed on the disk.
+    agent, _, stream = dropped.topic.removeprefix("edge/").partition("/alerts/")
+    now_s = time.time()
     event = DroppedEvent(
         id=f"dropped-{secrets.token_hex(9)}",
         agent=agent,
         stream=stream,
         count=dropped.events,
-        time=iso_time(time.time()),
-        since=iso_time(dropped.since_s),
+        time=iso_time(now_s),
+        since=iso_time(min(max(dropped.since_s, 0.0), now_s)),
     )
     return f"{dropped.topic}/{event.asset}", encode(event)

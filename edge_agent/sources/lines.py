@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import csv
+import errno
+import math
 import os
 import select
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ __all__ = ["LineSource"]
 
 _STDIN = 0
 _READ_BYTES = 1 << 16
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class _Named(msgspec.Struct):
@@ -43,8 +47,9 @@ class LineSource:
 
     def __init__(self, stream: str, place: str) -> None:
         self._stream = stream
+        self._place = place
         try:
-            self._file = _STDIN if place == "-" else _open(place)
+            self._file = _standard_input() if place == "-" else _open(place)
         except OSError as exc:
             raise DataError(f"input {place}: cannot be read ({exc.strerror})") from exc
         self._columns: list[str] | None = None
@@ -68,9 +73,17 @@ class LineSource:
         return bool(self._lines)
 
     def take(self, limit: int) -> list[Delivery]:
-        """See `Source.take`."""
+        """See `Source.take`.
+
+        Raises:
+            DataError: it cannot be read any more.
+        """
         if len(self._lines) < limit and not self._at_end and select.select([self._file], [], [], 0)[0]:
-            self._receive(os.read(self._file, _READ_BYTES))
+            try:
+                data = os.read(self._file, _READ_BYTES)
+            except OSError as exc:
+                raise DataError(f"input {self._place}: cannot be read ({exc.strerror})") from exc
+            self._receive(data)
         lines, self._lines = self._lines[:limit], self._lines[limit:]
         return [found for line in lines if (found := self._delivery(line)) is not None]
 
@@ -100,6 +113,8 @@ class LineSource:
 
     def _delivery(self, line: bytes) -> Delivery | None:
         line = line.strip()
+        if self._is_csv is None:
+            line = line.removeprefix(_BYTE_ORDER_MARK)
         if not line:
             return None
         if self._is_csv is None:
@@ -110,7 +125,7 @@ class LineSource:
     def _from_csv(self, line: bytes) -> tuple[str, bytes | None]:
         """A row as the JSON object that it stands for; None of the header."""
         try:
-            cells = next(csv.reader([line.decode("utf-8-sig")]))
+            cells = next(csv.reader([line.decode()]))
         except (csv.Error, UnicodeDecodeError, StopIteration):
             return DEFAULT_ASSET, line  # rejected by the decoder, with the text
         cells = [cell.strip() for cell in cells]
@@ -118,7 +133,8 @@ class LineSource:
             self._columns = cells
             return DEFAULT_ASSET, None
         if len(cells) != len(self._columns):
-            return DEFAULT_ASSET, msgspec.json.encode({"values": [0.0] * len(cells)})
+            # Rejected for its length, whatever the number of channels, with the row as the sample.
+            return DEFAULT_ASSET, msgspec.json.encode({"values": [], "row": cells})
         reading: dict[str, Any] = {
             name: _number(cell) for name, cell in zip(self._columns, cells, strict=True) if cell and name != "asset"
         }
@@ -126,15 +142,27 @@ class LineSource:
         return named or DEFAULT_ASSET, msgspec.json.encode(reading)
 
 
+def _standard_input() -> int:
+    # Its number belongs to whatever was opened next when we were started without one.
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "it is closed")
+    return _STDIN
+
+
 def _open(place: str) -> int:
+    mode = Path(place).stat().st_mode
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, "it is a folder")
     # Open for writing too, a named pipe does not end when a writer goes away.
-    is_pipe = stat.S_ISFIFO(Path(place).stat().st_mode)
-    return os.open(place, (os.O_RDWR if is_pipe else os.O_RDONLY) | os.O_CLOEXEC)
+    return os.open(place, (os.O_RDWR if stat.S_ISFIFO(mode) else os.O_RDONLY) | os.O_CLOEXEC)
 
 
 def _number(cell: str) -> float | str:
     with suppress(ValueError):
-        return float(cell)
+        number = float(cell)
+        # JSON has no infinity, which would become a missing value; and 1_000 is a number for Python only.
+        if not math.isinf(number) and "_" not in cell:
+            return number
     return cell  # a time; as a value, the decoder rejects it
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edge_agent.errors import JournalError
 from edge_agent.journal import Commit, Dropped, Journal
-from edge_agent.journal_policy import JournalPolicy, WhenFull
+from edge_agent.journal_policy import JournalPolicy, Synchronous, WhenFull
+from edge_agent.mqtt.client import ClientState
+from edge_agent.mqtt.publisher import Publisher
 
 
 def test_events_come_back_in_order_until_they_are_forgotten(tmp_path: Path) -> None:
@@ -392,3 +397,102 @@ def test_damage_that_sqlite_does_not_see_is_found_at_the_start(tmp_path: Path, d
     assert journal.records("s") == [("a", b"r")]
     journal.close()
     assert len(list(tmp_path.glob("journal.db.aside-*"))) == 1
+
+
+def test_the_keys_of_quiet_times_are_bounded_too(tmp_path: Path) -> None:
+    """Many batches that changed nothing go with one that did: the file does not grow for that."""
+    journal = Journal(tmp_path / "journal.db")
+    for number in range(200):
+        for _ in range(100):
+            journal.commit(Commit(delivered=bytes(4096)))
+        journal.commit(Commit(records=[("s", "a", b"1")], delivered=b"%08d" % number))
+    kept = journal.delivered()
+    assert kept[-1].endswith(b"00000199")
+    assert 65_536 <= sum(map(len, kept)) < 8_000_000
+    journal.close()
+    assert (tmp_path / "journal.db").stat().st_size < 10_000_000
+
+
+def test_batches_without_keys_push_none_out(tmp_path: Path) -> None:
+    """Lines of a file have no keys, and go on while the broker, which may send its readings again, is away."""
+    journal = Journal(tmp_path / "journal.db")
+    journal.commit(Commit(delivered=b"from the broker"))
+    for _ in range(3000):
+        journal.commit(Commit())
+    assert journal.delivered() == [b"from the broker"]
+    journal.close()
+
+
+def test_a_log_that_is_taken_away_is_noticed(tmp_path: Path) -> None:
+    """Otherwise nothing could be synchronised any more, and what was committed would be gone after a kill."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"1")]))
+    path.with_name("journal.db-wal").unlink()
+    with pytest.raises(JournalError):
+        journal.sync()
+    assert journal.needs_mending()
+    assert journal.mend()
+    assert not journal.needs_mending()
+    journal.commit(Commit(events=[("t", b"2")]))
+    journal.sync()
+    crashed = Journal(path)
+    assert [event.payload for event in crashed.outgoing(0, 10)] == [b"1", b"2"]
+    crashed.close()
+    journal.close()
+
+
+def test_records_that_could_not_be_read_are_mended_with_the_rest(tmp_path: Path) -> None:
+    """All in one transaction: when there is no room for them, the journal stays in memory and tries again."""
+
+    def full() -> Iterator[tuple[str, str, bytes]]:
+        yield "s", "a", b"1"
+        raise sqlite3.OperationalError("database or disk is full")
+
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"waiting")]))
+    path.unlink()
+    assert not journal.mend(full())
+    assert journal.needs_mending()
+    assert journal.mend([("s", "a", b"2")])
+    journal.close()
+    journal = Journal(path)
+    assert journal.records("s") == [("a", b"2")]
+    assert journal.waiting() == 1
+    journal.close()
+
+
+def test_it_knows_whether_the_disk_has_all_that_an_event_may_follow_from(tmp_path: Path) -> None:
+    """Not so after a record, nor at the start, since nobody knows what an earlier process left in the log."""
+    journal = Journal(tmp_path / "journal.db")
+    assert not journal.is_synchronised()
+    journal.sync()
+    assert journal.is_synchronised()
+    journal.commit(Commit(delivered=b"normal"))
+    assert journal.is_synchronised()
+    for commit in (Commit(records=[("s", "a", b"1")]), Commit(events=[("t", b"1")])):
+        journal.commit(commit)
+        assert not journal.is_synchronised()
+        journal.sync()
+        assert journal.is_synchronised()
+    journal.close()
+    quick = Journal(tmp_path / "quick.db", _policy(synchronous=Synchronous.NORMAL))
+    assert quick.is_synchronised()
+    quick.close()
+
+
+@pytest.mark.parametrize("row", [("no levels", 3, 1.0), ("edge/g1/alerts/s", 3, 1e300), ("edge/g1/alerts/s", 3, -1e9)])
+def test_no_count_of_dropped_events_stops_the_agent(tmp_path: Path, row: tuple[str, int, float]) -> None:
+    """A byte that changed on the disk would stop it again after each restart."""
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    with sqlite3.connect(path) as database:
+        database.execute("INSERT INTO dropped VALUES (?, ?, ?)", row)
+    database.close()
+    journal = Journal(path)
+    publisher = Publisher(SimpleNamespace(session="", state=ClientState.CONNECTED), journal)  # type: ignore[arg-type]
+    publisher.tell_dropped()
+    (told,) = journal.outgoing(0, 10)
+    assert json.loads(told.payload)["count"] == 3
+    journal.close()

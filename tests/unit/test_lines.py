@@ -63,6 +63,11 @@ def test_json_lines_are_what_they_are(tmp_path: Path) -> None:
         ('"1,2', "wrong_length"),
         ("\xff\xfe", "not_json"),
         (",", "no_channel"),
+        ("5", "wrong_length"),
+        ("1,inf", "wrong_type"),
+        ("1,-Infinity", "wrong_type"),
+        ("1,1_000", "wrong_type"),
+        ("a,b,c,d", "wrong_length"),
     ],
 )
 def test_bad_rows_are_rejected_by_the_decoder(tmp_path: Path, row: str, reason: str) -> None:
@@ -113,3 +118,53 @@ def test_a_file_that_is_not_there_is_told() -> None:
     """With its name."""
     with pytest.raises(DataError, match="input /nonexistent/x: cannot be read"):
         LineSource("s", "/nonexistent/x")
+
+
+def test_a_row_that_was_cut_off_is_no_reading(tmp_path: Path) -> None:
+    """Also when it has as many cells as the stream has channels: no value may be made up."""
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"time,asset,c1,c2\n1,a1,5,6\n2,a1\n")
+    found = [(FILTER.route_of(line.topic), line) for line in everything(LineSource("s", str(file)))]
+    readings, rejections = Decoder(["c1", "c2"]).decode(found, 0.0)  # type: ignore[arg-type]
+    assert readings.values.tolist() == [[5.0, 6.0]]
+    assert [(rejection.reason, b"a1" in rejection.payload) for rejection in rejections] == [("wrong_length", True)]
+
+
+def test_json_lines_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    """They are no header of a CSV file for that."""
+    assert of(tmp_path, '\ufeff{"c1": 1}\n{"c1": 2}\n') == [("a1", {"c1": 1}), ("a1", {"c1": 2})]
+
+
+@pytest.mark.parametrize("asset", ["line #3", "pump+1", "#"])
+def test_an_asset_that_no_topic_can_name_is_not_taken(tmp_path: Path, asset: str) -> None:
+    """Its alerts could not be published; so its readings are rejected, which is told."""
+    file = tmp_path / "rows.csv"
+    file.write_text(f"asset,c1\n{asset},1\n")
+    assert [FILTER.route_of(line.topic) for line in everything(LineSource("s", str(file)))] == [None]
+
+
+def test_a_folder_is_no_input(tmp_path: Path) -> None:
+    """It can be opened, but not read."""
+    with pytest.raises(DataError, match="it is a folder"):
+        LineSource("s", str(tmp_path))
+
+
+def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is that of another file by now, such as one of the agent's own sockets."""
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(DataError, match="input -: cannot be read"):
+        LineSource("s", "-")
+
+
+def test_an_input_that_breaks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a terminal that was hung up, or a disk with an error."""
+
+    def broken(*_: object) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "rows.csv").write_text("c1\n1\n")
+    source = LineSource("s", str(tmp_path / "rows.csv"))
+    monkeypatch.setattr("os.read", broken)
+    with pytest.raises(DataError, match=r"rows\.csv: cannot be read \(Input"):
+        source.take(10)
+    source.close()

@@ -108,17 +108,19 @@ class LineSource:
         return None if payload is None else Delivery(input_topic(self._stream, asset), payload, 0, False)
 
     def _from_csv(self, line: bytes) -> tuple[str, bytes | None]:
-        """A row as the JSON object that it stands for; None of the header."""
+        """A row as the JSON object that it stands for; None of a header."""
         try:
             cells = next(csv.reader([line.decode("utf-8-sig")]))
         except (csv.Error, UnicodeDecodeError, StopIteration):
             return DEFAULT_ASSET, line  # rejected by the decoder, with the text
         cells = [cell.strip() for cell in cells]
-        if self._columns is None:
+        if self._columns is None or cells == self._columns:
+            # Each writer of a named pipe may send the header.
             self._columns = cells
             return DEFAULT_ASSET, None
         if len(cells) != len(self._columns):
-            return DEFAULT_ASSET, msgspec.json.encode({"values": [0.0] * len(cells)})
+            # No bundle has no channels, so the decoder rejects it whatever its length is, and shows the row.
+            return DEFAULT_ASSET, msgspec.json.encode({"row": ",".join(cells), "values": []})
         reading: dict[str, Any] = {
             name: _number(cell) for name, cell in zip(self._columns, cells, strict=True) if cell and name != "asset"
         }

@@ -87,7 +87,7 @@ class Daemon:
         self._started_mono_s = time.monotonic()
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT.
+        """Work until SIGTERM or SIGINT, or until every stream's input has ended.
 
         Raises:
             EngineError: the runtime failed on a batch; the batch was not acknowledged and comes again.
@@ -107,7 +107,7 @@ class Daemon:
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
             self._routes = Routes(self._lanes)
             for lane in self._lanes:
-                stack.callback(lane.upkeep.keep_mix)
+                stack.callback(lane.finish)
             self._brokers = self._make_brokers()
             self._client, self._alerts = self._brokers.readings, self._brokers.alerts
             self._sources = self._open_sources(stack)
@@ -119,7 +119,8 @@ class Daemon:
             while self._stop_signal is None and not self._is_done():
                 self._wait()
                 self._step()
-            log.info("agent stopping signal=%s", self._stop_signal and signal.Signals(self._stop_signal).name)
+            by_signal = self._stop_signal and signal.Signals(self._stop_signal).name
+            log.info("agent stopping reason=%r", by_signal or "the input ended")
 
     # Start ------------------------------------------------------------------------------------------------------
 

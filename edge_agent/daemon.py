@@ -95,10 +95,9 @@ class Daemon:
         with ExitStack() as stack:
             # Each line's end is registered as it starts, so stopping is starting in reverse.
             self._wake_in, self._wake_out = socket.socketpair()
-            stack.callback(self._wake_in.close)
-            stack.callback(self._wake_out.close)
-            self._wake_in.setblocking(False)
-            self._wake_out.setblocking(False)
+            for end in (self._wake_in, self._wake_out):
+                stack.callback(end.close)
+                end.setblocking(False)
             self._catch_signals(stack)
             state_dir = Path(self._config.agent.state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
@@ -238,13 +237,15 @@ class Daemon:
             self._alerts.flush()
             self._journal.sync()
         self._batch = None
+        if self._journal_problem is not None:
+            log.info("journal takes events again")
         self._journal_problem = None
         batch.source.ack(batch.deliveries)
 
     def _journal_failed(self, exc: JournalError) -> None:
         """The disk is full or broken: scores are kept in memory, readings stay with the broker, and we try again."""
         if self._journal_problem is None:
-            log.error("journal failed, readings stay with the broker until it works: %s", exc)
+            log.error("journal takes nothing, no more readings are acknowledged until it does: %s", exc)
         self._journal_problem = str(exc)
         self._retry_due_mono_s = time.monotonic() + _RETRY_INTERVAL_S
         self._journal.fall_back(str(exc))

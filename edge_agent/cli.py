@@ -263,7 +263,8 @@ def _recommission(options: argparse.Namespace) -> None:
     if not stream.commission.readings:
         raise UsageError(f"stream {options.stream!r} is not commissioned; set readings in its [stream.commission]")
     leave_request(Path(config.agent.state_dir), Recommission(stream=options.stream, asset=options.asset))
-    print(f"asked: {options.asset or 'all assets'} of {options.stream}; the agent begins within one health interval")
+    what = f"{options.asset or 'all assets'} of {options.stream}"
+    print(f"asked: {what}; it begins within one health interval, or when the agent starts")
 
 
 def _version(options: argparse.Namespace) -> None:

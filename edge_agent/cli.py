@@ -203,7 +203,7 @@ def _add_score_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", type=Path, help="the bundle to score with")
     command.add_argument("--config", type=Path, help="or a configuration, for a stream's bundle and settings")
     command.add_argument("--stream", help="the stream in it; the only one when not given")
-    command.add_argument("--scores", type=Path, metavar="OUT.csv", help="write every score")
+    command.add_argument("--scores", type=Path, metavar="OUT.csv", help="every score, one a line, in the file's order")
 
 
 def _score(options: argparse.Namespace) -> None:

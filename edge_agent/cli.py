@@ -203,7 +203,7 @@ def _add_score_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", type=Path, help="the bundle to score with")
     command.add_argument("--config", type=Path, help="or a configuration, for a stream's bundle and settings")
     command.add_argument("--stream", help="the stream in it; the only one when not given")
-    command.add_argument("--scores", type=Path, metavar="OUT.csv", help="write every score")
+    command.add_argument("--scores", type=Path, metavar="OUT.csv", help="every score, one a line, in the file's order")
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -263,7 +263,8 @@ def _recommission(options: argparse.Namespace) -> None:
     if not stream.commission.readings:
         raise UsageError(f"stream {options.stream!r} is not commissioned; set readings in its [stream.commission]")
     leave_request(Path(config.agent.state_dir), Recommission(stream=options.stream, asset=options.asset))
-    print(f"asked: {options.asset or 'all assets'} of {options.stream}; the agent begins within one health interval")
+    what = f"{options.asset or 'all assets'} of {options.stream}"
+    print(f"asked: {what}; it begins within one health interval, or when the agent starts")
 
 
 def _version(options: argparse.Namespace) -> None:

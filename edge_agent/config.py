@@ -252,7 +252,7 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
 def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
     """What is wrong about where the readings come from."""
     if isinstance(table, dict) and not {"topic", "input"} & table.keys():
-        return ["topic: is missing"]
+        return ["topic: is missing, or input in its place"]
     if {"topic", "input"} <= good.keys():
         return ["topic, input: readings come from one of them"]
     try:

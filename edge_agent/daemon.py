@@ -89,7 +89,7 @@ class Daemon:
         self._started_mono_s = time.monotonic()
 
     def run(self) -> None:
-        """Work until SIGTERM or SIGINT.
+        """Work until SIGTERM or SIGINT, or until every stream's input has ended.
 
         Raises:
             EngineError: the runtime failed on a batch; the batch was not acknowledged and comes again.
@@ -97,10 +97,9 @@ class Daemon:
         with ExitStack() as stack:
             # Each line's end is registered as it starts, so stopping is starting in reverse.
             self._wake_in, self._wake_out = socket.socketpair()
-            stack.callback(self._wake_in.close)
-            stack.callback(self._wake_out.close)
-            self._wake_in.setblocking(False)
-            self._wake_out.setblocking(False)
+            for end in (self._wake_in, self._wake_out):
+                stack.callback(end.close)
+                end.setblocking(False)
             self._catch_signals(stack)
             state_dir = Path(self._config.agent.state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
@@ -109,7 +108,7 @@ class Daemon:
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
             self._routes = Routes(self._lanes)
             for lane in self._lanes:
-                stack.callback(lane.upkeep.keep_mix)
+                stack.callback(lane.finish)
             self._brokers = self._make_brokers()
             self._client, self._alerts = self._brokers.readings, self._brokers.alerts
             self._sources = self._open_sources(stack)
@@ -121,7 +120,8 @@ class Daemon:
             while self._stop_signal is None and not self._is_done():
                 self._wait()
                 self._step()
-            log.info("agent stopping signal=%s", self._stop_signal and signal.Signals(self._stop_signal).name)
+            reason = "the input ended" if self._stop_signal is None else signal.Signals(self._stop_signal).name
+            log.info("agent stopping reason=%r", reason)
 
     # Start ------------------------------------------------------------------------------------------------------
 
@@ -241,13 +241,15 @@ class Daemon:
                 self._alerts.flush()
             self._journal.sync()
         self._batch = None
-        self._journal_problem = None
+        if self._journal_problem is not None:
+            log.info("journal takes events again")
+            self._journal_problem = None
         batch.source.ack(batch.deliveries)
 
     def _journal_failed(self, exc: JournalError) -> None:
         """The disk is full or broken: scores are kept in memory, readings stay with the broker, and we try again."""
         if self._journal_problem is None:
-            log.error("journal failed, readings stay with the broker until it works: %s", exc)
+            log.error("journal takes nothing, no more readings are acknowledged until it does: %s", exc)
         self._journal_problem = str(exc)
         self._retry_due_mono_s = time.monotonic() + _RETRY_INTERVAL_S
         self._journal.fall_back(str(exc))
@@ -315,10 +317,8 @@ class Daemon:
                 lane.counters.raised += 1
             elif event.event == "clear":
                 lane.counters.cleared += 1
-            log.info(
-                "alert %s stream=%s asset=%s score=%.4g threshold=%.4g id=%s",
-                *(event.event, lane.name, event.asset, event.score, event.threshold, event.id),
-            )
+            values = (event.event, lane.name, event.asset, event.score, event.threshold, event.id)
+            log.info("alert %s stream=%s asset=%s score=%.4g threshold=%.4g id=%s", *values)
 
     def _forget_idle(self, now_mono_s: float) -> None:
         """Make room: names of assets come from topics, and anybody may write to a new one."""

@@ -223,12 +223,13 @@ class Journal:
             if commit.delivered:
                 self._unwritten.append(commit.delivered)
             return
-        excess = self._bytes + sum(map(_size, commit.events)) - self._limit_bytes
+        added = sum(map(_size, commit.events))
+        excess = self._bytes + added - self._limit_bytes
         drops = bool(commit.events) and excess > 0 and self._waiting > 0
         if drops and self._policy.when_full is WhenFull.BLOCK:
             raise JournalError(
-                f"{self._path}: {self._waiting} events of {self._bytes} bytes wait for the broker, "
-                f"and [journal] limit_mb = {self._policy.limit_mb:g} takes no more"
+                f"{self._path}: {self._waiting} events of {self._bytes} bytes wait for the broker, and with the next "
+                f"{added} bytes they would exceed [journal] limit_mb = {self._policy.limit_mb:g}"
             )
         given_up: list[Outgoing] = []
         with self._transaction():

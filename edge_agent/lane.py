@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from edge_agent.sources.decode import Decoder
 from edge_agent.stream.pipeline import Pipeline
 
 __all__ = ["Lane", "LoadedStream", "Routes", "open_lane"]
+
+log = logging.getLogger(__name__)
 
 _TOPICS_KEPT = 100_000
 
@@ -50,6 +53,22 @@ class Lane:
     def name(self) -> str:
         """Of the stream."""
         return self.loaded.settings.name
+
+    def finish(self) -> None:
+        """Say what came of the readings, which nobody may have watched, and keep what was learnt."""
+        told = self.counters
+        log.log(
+            logging.WARNING if told.rejected else logging.INFO,
+            "stream stopped name=%s received=%d readings=%d scored=%d raised=%d cleared=%d rejected=%s",
+            self.name,
+            told.received,
+            told.readings,
+            told.scored,
+            told.raised,
+            told.cleared,
+            ", ".join(f"{count} {reason}" for reason, count in told.rejected.items()) or "none",
+        )
+        self.upkeep.keep_mix()
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""

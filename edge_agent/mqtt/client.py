@@ -295,7 +295,7 @@ class MqttClient:
 
     def _not_opened(self, trouble: Trouble, now_mono_s: float) -> None:
         if self._link is None:
-            self._failed(trouble)
+            self._failed(trouble.before_an_answer())
             return
         self._renew_due_mono_s = now_mono_s + _RENEW_AGAIN_S
         log.warning(
@@ -325,12 +325,12 @@ class MqttClient:
             # An older broker ends a connection that it does not understand, or says nothing.
             log.log(
                 logging.DEBUG if self.trouble is not None else logging.INFO,
-                "broker does not speak MQTT 5, trying 3.1.1 error=%r",
+                "broker does not answer MQTT 5, trying 3.1.1 error=%r",
                 trouble.detail,
             )
             self._due_mono_s = self._retry_mono_s = time.monotonic()
             return
-        self._failed(trouble)
+        self._failed(trouble if link.was_answered else trouble.before_an_answer())
 
     def _failed(self, trouble: Trouble) -> None:
         pause_s = self._backoff.pause_s(permanent=trouble.is_permanent)

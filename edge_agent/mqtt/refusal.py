@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from edge_agent.errors import BrokerError
@@ -105,6 +105,12 @@ class Trouble:
         """Whether somebody has to change something first; then it is retried slowly."""
         return self.refusal in _ADVICE and self.refusal not in _HEALS
 
+    def before_an_answer(self) -> Trouble:
+        """The same for a broker that has not answered yet: what closes there may be a port for something else."""
+        if self.refusal is not Refusal.CLOSED:
+            return self
+        return replace(self, detail=f"{self.detail}; closed before any answer: are port, tls and transport right?")
+
     def describe(self) -> dict[str, object]:
         """For the health message."""
         return {
@@ -134,7 +140,8 @@ def trouble_of_error(exc: Exception) -> Trouble:
     if isinstance(exc, socket.gaierror):
         return Trouble(Refusal.UNREACHABLE, f"the host name is not known now ({exc.strerror})")
     detail = (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
-    ended = isinstance(exc, ConnectionResetError | ConnectionAbortedError | BrokenPipeError)
+    # Also what paho raises for a failed handshake of a websocket.
+    ended = isinstance(exc, ConnectionError) and not isinstance(exc, ConnectionRefusedError)
     return Trouble(Refusal.CLOSED if ended else Refusal.UNREACHABLE, detail.lower())
 
 
@@ -151,5 +158,5 @@ def _trouble_of_tls(exc: ssl.SSLError) -> Trouble:
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
         return Trouble(Refusal.NO_TLS, "the other side does not speak TLS")
     if isinstance(exc, ssl.SSLEOFError):
-        return Trouble(Refusal.CLOSED, "the other side ended the connection inside TLS; does this port speak TLS?")
+        return Trouble(Refusal.CLOSED, "the other side ended the connection inside TLS")
     return Trouble(Refusal.CLOSED, reason.replace("_", " ").lower() or str(exc))

@@ -123,18 +123,19 @@ class LineSource:
         return None if payload is None else Delivery(input_topic(self._stream, asset), payload, 0, False)
 
     def _from_csv(self, line: bytes) -> tuple[str, bytes | None]:
-        """A row as the JSON object that it stands for; None of the header."""
+        """A row as the JSON object that it stands for; None of a header."""
         try:
             cells = next(csv.reader([line.decode()]))
         except (csv.Error, UnicodeDecodeError, StopIteration):
             return DEFAULT_ASSET, line  # rejected by the decoder, with the text
         cells = [cell.strip() for cell in cells]
-        if self._columns is None:
+        if self._columns is None or cells == self._columns:
+            # Each writer of a named pipe may send the header.
             self._columns = cells
             return DEFAULT_ASSET, None
         if len(cells) != len(self._columns):
             # Rejected for its length, whatever the number of channels, with the row as the sample.
-            return DEFAULT_ASSET, msgspec.json.encode({"values": [], "row": cells})
+            return DEFAULT_ASSET, msgspec.json.encode({"row": ",".join(cells), "values": []})
         reading: dict[str, Any] = {
             name: _number(cell) for name, cell in zip(self._columns, cells, strict=True) if cell and name != "asset"
         }

@@ -99,7 +99,7 @@ def test_a_broker_that_does_not_speak_mqtt_5_is_spoken_to_in_the_older_one(tmp_p
         subscriber.wait_online()
         sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
         wait_until(lambda: len(subscriber.alerts) == 1)
-        assert b"broker does not speak MQTT 5, trying 3.1.1" in agent.log.read_bytes()
+        assert b"broker does not answer MQTT 5, trying 3.1.1" in agent.log.read_bytes()
         agent.stop()
 
 

@@ -381,6 +381,27 @@ def test_the_same_broker_named_twice_is_one_connection(tmp_path: Path, broker: B
         assert "edge-agent-g1-alerts" not in broker.log.read_text()
 
 
+def test_what_does_not_fit_while_the_broker_is_away_is_kept_by_the_other_one(tmp_path: Path, bundle: Path) -> None:
+    """With `block`: nothing is lost, and the log says what the matter is and when it is over."""
+    plant, room = Broker(tmp_path / "plant"), Broker(tmp_path / "room")
+    extra = f'[journal]\nlimit_mb = 0.004\n[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}\nkeepalive_s = 5\n'
+    config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=extra)
+    with plant, Agent(config) as agent, Sender(plant.port) as sender:
+        wait_until(lambda: f"broker connected host=127.0.0.1 port={plant.port}" in log_of(agent))
+        for number in range(40):
+            value = 0.0 if number % 2 else 9.0
+            sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": value, "c2": 0.0})
+            if number == 20:
+                # One batch alone is taken whatever its size is, so that none is too large for ever.
+                wait_until(lambda: "alert raise" in log_of(agent))
+        wait_until(lambda: "they would exceed [journal] limit_mb = 0.004" in log_of(agent))
+        with room, Subscriber(room.port) as subscriber:
+            wait_until(lambda: subscriber.health.get("published") == 40, 60, "every event at the broker")
+            assert subscriber.health["dropped"] == 0
+            assert "journal takes events again" in log_of(agent)
+            assert agent.stop() == 0
+
+
 def test_what_does_not_fit_while_the_broker_is_away_is_dropped_counted_and_told(tmp_path: Path, bundle: Path) -> None:
     """The newest events come, after them one that tells how many did not; nothing is missing from the sum."""
     plant, room = Broker(tmp_path / "plant"), Broker(tmp_path / "room")

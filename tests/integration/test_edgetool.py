@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,7 @@ def test_quantize_keeps_what_has_nothing_to_gain(tmp_path: Path) -> None:
     [
         (["quantize", "none.onnx"], 65, "none.onnx: no such file"),
         (["quantize", "text.onnx"], 65, "is not an ONNX model"),
+        (["inspect", "pump-1.0.0.edge"], 65, "a bundle has model.onnx in it"),
         (["quantize", "pump.onnx", "-o", "pump.onnx"], 2, "is the model itself"),
         (["quantize", "pump.onnx", "--data", "none.csv"], 65, "none.csv: no such data file"),
         (["quantize", "pump.onnx", "--input-range", "5,1"], 2, "LOW must be below HIGH"),
@@ -104,6 +106,8 @@ def test_quantize_keeps_what_has_nothing_to_gain(tmp_path: Path) -> None:
 def test_a_mistake_gives_one_line_and_its_code(tmp_path: Path, arguments: list[str], code: int, problem: str) -> None:
     """What, which one, and the next step."""
     (tmp_path / "text.onnx").write_text("hello")
+    with zipfile.ZipFile(tmp_path / "pump-1.0.0.edge", "w") as archive:
+        archive.write(tmp_path / "pump.onnx", "model.onnx")
     (tmp_path / "rows.csv").write_text("p\n1\n")
     done = subprocess.run(
         [tool("edgetool"), *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False

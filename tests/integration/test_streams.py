@@ -107,3 +107,17 @@ def test_a_pipe_is_scored_and_the_agent_ends_with_it(
         ("p1", "clear"),
         ("p1", "raise"),
     ]
+
+
+def test_an_input_that_is_none_of_ours_is_told(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """Nobody watches the broker while a file goes through a pipe; the log says what came of its lines."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "-"'))
+    command = [tool("edge-agent"), "run", "--config", str(config)]
+    text = b"C1;C2\n1;2\n3;4,5\n"
+    done = subprocess.run(command, input=text, capture_output=True, timeout=60, check=False)
+    log = done.stderr.decode()
+    assert done.returncode == 0, log
+    assert "reason='the input ended'" in log
+    assert "WARNING edge_agent.lane stream stopped name=pump received=2 readings=0 scored=0" in log
+    assert "rejected=1 no_channel, 1 wrong_length" in log

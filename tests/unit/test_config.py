@@ -73,7 +73,7 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, problem: str)
     [
         ('name = "a/b"', "[[stream]] 1 name = 'a/b': expected a name of 1 to 64 characters"),
         ('bundel = "x"', "[[stream]] 1 bundel: unknown key; did you mean 'bundle'?"),
-        ('name = "p"\nbundle = "b"', "[[stream]] 1 topic: is missing"),
+        ('name = "p"\nbundle = "b"', "[[stream]] 1 topic: is missing, or input in its place"),
         ('name = "p"\nbundle = "b"\ntopic = "a/#"', "[[stream]] 1 topic = 'a/#': expected one '+'"),
         ('name = "p"\nbundle = "b"\ntopic = "a/+/+"', "[[stream]] 1 topic = 'a/+/+': expected at most one '+'"),
         ('name = "p"\nbundle = "b"\ntopic = "a/+"\nqos = 2', "[[stream]] 1 qos = 2: expected 0 or 1"),

@@ -238,7 +238,7 @@ def test_a_full_journal_blocks(tmp_path: Path) -> None:
     batch = Commit(events=[("t", b"x" * 900)], records=[("s", "a", b"1")])
     for _ in range(10):
         journal.commit(batch)
-    with pytest.raises(JournalError, match="takes no more"):
+    with pytest.raises(JournalError, match=r"the next 9\d\d bytes they would exceed \[journal\] limit_mb = 0.01"):
         journal.commit(batch)
     waiting = journal.outgoing(0, 100)
     assert len(waiting) == journal.waiting() == 10

@@ -80,6 +80,23 @@ def test_bad_rows_are_rejected_by_the_decoder(tmp_path: Path, row: str, reason: 
     assert [rejection.reason for rejection in rejections] == [reason]
 
 
+@pytest.mark.parametrize("row", ["1763700000,a7", "1763700000,a7,5", "1763700000,a7,5,6,7"])
+def test_a_row_of_another_length_is_never_a_reading(tmp_path: Path, row: str) -> None:
+    """Not even one that has as many cells as there are channels, which a torn line may have."""
+    file = tmp_path / "rows.csv"
+    file.write_text(f"time,asset,c1,c2\n{row}\n")
+    found = [(FILTER.route_of(line.topic), line) for line in everything(LineSource("s", str(file)))]
+    readings, rejections = Decoder(["c1", "c2"]).decode(found, 0.0)  # type: ignore[arg-type]
+    assert len(readings) == 0
+    assert [rejection.reason for rejection in rejections] == ["wrong_length"]
+    assert row.encode() in rejections[0].payload
+
+
+def test_a_header_that_comes_again_is_no_row(tmp_path: Path) -> None:
+    """As when two files go through one pipe."""
+    assert of(tmp_path, "c1,c2\n1,2\nc1,c2\n3,4\n") == [("a1", {"c1": 1.0, "c2": 2.0}), ("a1", {"c1": 3.0, "c2": 4.0})]
+
+
 def test_a_line_without_an_end_takes_no_memory(tmp_path: Path) -> None:
     """It is rejected once, as too large."""
     file = tmp_path / "long"

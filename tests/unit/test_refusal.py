@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import WebsocketConnectionError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -114,3 +115,13 @@ def test_a_changed_file_is_told_when_it_has_settled(tmp_path: Path) -> None:
     key.unlink()
     assert not watch.changed(25)
     assert watch.changed(30)
+
+
+def test_what_closes_before_an_answer_asks_for_the_port() -> None:
+    """A TLS port closes what is not TLS without a word; another trouble stays as it is."""
+    for exc in (ConnectionResetError(104, "Connection reset by peer"), WebsocketConnectionError("handshake error")):
+        found = trouble_of_error(exc)
+        assert "tls and transport" not in found.detail
+        assert "are port, tls and transport right?" in found.before_an_answer().detail
+    refused = trouble_of_error(ConnectionRefusedError(111, "Connection refused"))
+    assert refused.before_an_answer() == refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,9 +39,13 @@ def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
     try:
         model = onnx.load(path, load_external_data=external)
     except FileNotFoundError as exc:
-        raise ConversionError(f"{path}: no such file ({exc.filename or exc})") from exc
+        # The model itself, or what holds its weights.
+        other = "" if exc.filename in (None, str(path)) else f" ({exc.filename})"
+        raise ConversionError(f"{path}: no such file{other}") from exc
     # A damaged protobuf raises DecodeError, which has no import path that stays between versions.
     except Exception as exc:
+        if zipfile.is_zipfile(path):
+            raise ConversionError(f"{path}: is an archive; a bundle has model.onnx in it") from exc
         raise ConversionError(f"{path}: is not an ONNX model ({exc})") from exc
     if not model.graph.output:
         raise ConversionError(f"{path}: is not an ONNX model (it has no graph outputs)")

@@ -53,7 +53,11 @@ def pack(
     ] = OutputIs.AUTO,
     higher_is: Annotated[HigherIs, typer.Option(help="Which way the model's own score points.")] = HigherIs.AUTO,
     tolerance: Annotated[
-        float, typer.Option(min=1e-6, help="How far a provider's scores may be off on the device.")
+        float,
+        typer.Option(
+            min=1e-6,
+            help="How far a provider's scores may be off on the device; at least twice the packed model's own error.",
+        ),
     ] = 0.01,
     as_json: JsonOption = False,
 ) -> None:

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 from edge_agent import journal_file
 from edge_agent.errors import JournalError
-from edge_agent.journal_file import Database, inode_of, open_database, open_in_memory, transaction
 from edge_agent.journal_policy import JournalPolicy, Synchronous, WhenFull
 
 __all__ = ["Commit", "Dropped", "Journal", "Outgoing"]
@@ -87,13 +86,12 @@ class Journal:
         self._policy = policy or JournalPolicy()
         self._limit_bytes = self._policy.limit_mb * 1e6 or float("inf")
         self._log_file: int | None = None
-        self._damaged = False
         self._unwritten: deque[bytes] = deque(maxlen=_DELIVERED_BATCHES_KEPT)
         self.dropped = 0
         """Events given up since the agent started."""
         self.generation = 0
         """Events have other numbers in another one."""
-        self._use(open_database(path))
+        self._use(journal_file.open_database(path))
         if self.problem is not None:
             log.error("journal is in memory only, until the disk can be written: %s", self.problem)
 
@@ -109,11 +107,11 @@ class Journal:
 
     # Where it is ------------------------------------------------------------------------------------------------
 
-    def _use(self, database: Database) -> None:
+    def _use(self, database: journal_file.Database) -> None:
         self._database, self._db = database, database.db
-        self._damaged = False
+        self._damaged = self._failed = False
         self._synchronised = False
-        self._log_inode = inode_of(self._log_path)
+        self._log_inode = journal_file.inode_of(self._log_path)
         self._clock_base_s = self._count() - time.monotonic()
         self.generation += 1
 
@@ -132,7 +130,7 @@ class Journal:
         """
         if self.problem is not None or self._damaged:
             return True
-        return not self._is_ours() or inode_of(self._log_path) != self._log_inode
+        return not self._is_ours() or journal_file.inode_of(self._log_path) != self._log_inode
 
     def mend(self, records: Iterable[tuple[str, str, bytes]] = ()) -> bool:
         """Go on in a good file, with all that can be read of the present one; gives whether there is one now.
@@ -142,10 +140,10 @@ class Journal:
         """
         if self.problem is None:
             self._leave_disk("the file was taken away or is damaged")
-        fresh = open_database(self._path)
+        fresh = journal_file.open_database(self._path)
         try:
             if fresh.problem is None:
-                with transaction(fresh.db, self._path):
+                with journal_file.transaction(fresh.db, self._path):
                     if self._database.holds_all:
                         journal_file.empty_tables(fresh.db)
                     journal_file.copy_tables(self._db, fresh.db)
@@ -164,7 +162,7 @@ class Journal:
             self._leave_disk(reason)
 
     def _leave_disk(self, reason: str) -> None:
-        memory = open_in_memory(reason)
+        memory = journal_file.open_in_memory(reason)
         # A file that came in the place of ours holds other events, which must not be lost for these.
         memory.holds_all = journal_file.copy_tables(self._db, memory.db) and self._is_ours()
         self._close_log()
@@ -174,7 +172,7 @@ class Journal:
         log.error("journal is in memory only, until the disk can be written: %s", reason)
 
     def _is_ours(self) -> bool:
-        return inode_of(self._path) == self._database.inode
+        return journal_file.inode_of(self._path) == self._database.inode
 
     # What it holds ----------------------------------------------------------------------------------------------
 
@@ -211,13 +209,13 @@ class Journal:
     # Changing it ------------------------------------------------------------------------------------------------
 
     def commit(self, commit: Commit) -> None:
-        """Write one batch, whole or not at all; nothing, when it changed nothing. A killed process keeps it; see `sync`
-        for a power cut.
+        """Write one batch, whole or not at all; nothing, when it changed nothing, unless the last write has failed. A
+        killed process keeps it; see `sync` for a power cut.
 
         Raises:
             JournalError: the disk is full or broken, or events that wait fill the journal; nothing was written.
         """
-        if not commit.events and not commit.records:
+        if not commit.events and not commit.records and not self._failed:
             # Scored once more after a crash, readings that changed nothing would change nothing again. Once something
             # has changed they might, so their keys are written with the next commit.
             if commit.delivered:
@@ -246,7 +244,7 @@ class Journal:
                 if seq % _DELETED_AT_ONCE == 0:
                     self._db.execute(_DELETE_DELIVERED, (seq - _DELIVERED_BATCHES_KEPT, _DELIVERED_BYTES_KEPT))
         self._unwritten.clear()
-        self._synchronised = False
+        self._synchronised = self._failed = False
         self.dropped += len(given_up)
 
     def sync(self) -> None:
@@ -329,10 +327,11 @@ class Journal:
     # Inside -----------------------------------------------------------------------------------------------------
 
     def _transaction(self) -> AbstractContextManager[None]:
-        return transaction(self._db, self._path, self._rolled_back)
+        return journal_file.transaction(self._db, self._path, self._rolled_back)
 
     def _rolled_back(self, error: sqlite3.Error) -> None:
         self._note(error)
+        self._failed = True
         with suppress(sqlite3.Error):
             self._count()
 

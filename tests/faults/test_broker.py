@@ -21,7 +21,7 @@ def test_stopped_and_started(tmp_path: Path, report: Report, outage_s: int) -> N
         sending = at.sending(RATE_HZ)
         time.sleep(1.0)  # into the middle of the readings
         at.broker.stop(signal.SIGTERM)
-        time.sleep(outage_s)
+        time.sleep(outage_s)  # the outage itself
         at.broker.start()
         back = time.monotonic()
         connects = at.subscriber.health["connects"]

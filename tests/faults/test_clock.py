@@ -80,7 +80,7 @@ def test_clock_steps(tmp_path: Path, full: bool, report: Report) -> None:
                 (tmp_path / "new").replace(ahead)
                 live_episode(at, number)
                 assert abs(live(at)[-1] - time.time() - step) < 60, "arrival is not by the agent's clock"
-                time.sleep(10 if full else 1)
+                time.sleep(10 if full else 1)  # readings under this clock
             at.end_of(sending)
             at.verdict()
             pause_s = manager.longest_pause_s()

@@ -65,7 +65,7 @@ def test_full_disk(tmp_path: Path, full: bool, report: Report) -> None:
         problem, session = at.subscriber.health["journal_problem"], at.subscriber.health["session"]
         scored = at.scored
         # Longer than the keep-alive allows a connection on which nothing is read.
-        time.sleep(60 if full else 1.6 * KEEPALIVE_S)
+        time.sleep(60 if full else 1.6 * KEEPALIVE_S)  # no room, for longer than the keep-alive
         assert at.scored - scored <= 512, "readings are taken that cannot be committed"
         make_room()
         wait_until(lambda: at.subscriber.health["journal_problem"] is None, 60, "the problem to be over")

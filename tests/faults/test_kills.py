@@ -28,7 +28,7 @@ def test_killed_at_random_moments(tmp_path: Path, full: bool, report: Report, in
             # In turns: while it works, and at any moment from its start on.
             if number and number % 2:
                 at.wait_for_work()
-            time.sleep(chance.uniform(0.0, 1.5))
+            time.sleep(chance.uniform(0.0, 1.5))  # the random moment
             at.agent.kill()
             at.agent.start()
         at.wait_for_work()

@@ -48,7 +48,7 @@ def test_cut_without_a_word(tmp_path: Path, full: bool, report: Report) -> None:
         sending = at.sending(RATE_HZ)
         time.sleep(1.0)  # into the middle of the readings
         at.net.weather.cut = True
-        time.sleep(2 * keepalive)
+        time.sleep(2 * keepalive)  # the cut, longer than anybody waits
         at.net.weather.cut = False
         resumed_s = resumed_after(at, keepalive + GRACE_S)
         finish(at, sending, report, keepalive_s=keepalive, cut_s=2 * keepalive, resumed_after_s=resumed_s)
@@ -75,7 +75,7 @@ def test_a_kilobyte_a_second(tmp_path: Path, full: bool, report: Report) -> None
     with rig(tmp_path, Plan(readings=ENDLESS), via_proxy=True, mqtt=options, health_s=10) as at:
         at.net.weather.bytes_per_s = 1000
         sending = at.sending(3)
-        time.sleep(120 if full else 5)
+        time.sleep(120 if full else 5)  # readings on the slow line
         heard = len(at.subscriber.alerts)
         sending.end()
         sending = at.sending(RATE_HZ, first=sending.sent)
@@ -91,7 +91,7 @@ def test_half_a_second_late(tmp_path: Path, full: bool, report: Report) -> None:
     with rig(tmp_path, Plan(readings=ENDLESS), via_proxy=True, inflight=1000) as at:
         at.net.weather.delay_s = 0.5
         sending = at.sending(RATE_HZ)
-        time.sleep(60 if full else 3)
+        time.sleep(60 if full else 3)  # readings meanwhile
         resumed_s = resumed_after(at, keepalive_s(full) + GRACE_S)
         connects = at.subscriber.health["connects"]
         finish(at, sending, report, connects=connects, heard_after_s=resumed_s)
@@ -105,7 +105,7 @@ def test_resets(tmp_path: Path, full: bool, report: Report) -> None:
     with rig(tmp_path, Plan(readings=ENDLESS), via_proxy=True, mqtt=f"keepalive_s = {keepalive}") as at:
         sending = at.sending(RATE_HZ)
         at.net.weather.resets = 0.05
-        time.sleep(60 if full else 3)
+        time.sleep(60 if full else 3)  # readings meanwhile
         at.net.weather.resets = 0.0
         resumed_s = resumed_after(at, keepalive + GRACE_S)
         assert at.net.resets > 0
@@ -153,7 +153,7 @@ def test_cable_pulled(tmp_path: Path, full: bool, report: Report) -> None:
             sending = at.sending(RATE_HZ)
             time.sleep(1.0)  # into the middle of the readings
             subprocess.run(["ip", "link", "set", cable, "down"], check=True)
-            time.sleep(2 * keepalive)
+            time.sleep(2 * keepalive)  # the cut, longer than anybody waits
             subprocess.run(["ip", "link", "set", cable, "up"], check=True)
             resumed_s = resumed_after(at, keepalive + GRACE_S)
             finish(at, sending, report, keepalive_s=keepalive, pulled_s=2 * keepalive, resumed_after_s=resumed_s)

@@ -41,7 +41,7 @@ def test_ten_times_the_sustainable_rate(tmp_path: Path, full: bool, report: Repo
         def is_back() -> bool:
             # New readings until two of them are scored at once: the queue drops while it is full.
             at.sender.send("sensors/after/pump", {"c1": 9.0, "c2": 0.0})
-            time.sleep(0.1)
+            time.sleep(0.1)  # so that the probes themselves are no load
             return "after" in at.subscriber.newest
 
         wait_until(is_back, 60, "an alert of a reading sent after it")

@@ -197,7 +197,7 @@ def test_a_replaced_certificate_is_used_without_a_restart(tmp_path: Path, author
                 assert time.monotonic() < limit, "the new certificate was not used within a minute"
                 sender.send("sensors/a1/pump", {"time": 100.0 + sent, "c1": 0 if sent % 2 else 9, "c2": 0})
                 sent += 1
-                time.sleep(0.01)
+                time.sleep(0.01)  # spread over the change of certificates
             wait_until(lambda: len({(e.id, e.event) for e in subscriber.alerts}) == sent, what="every event")
             wait_until(lambda: subscriber.health["connects"] == 2)
             assert "connection lost" not in log_of(agent)
@@ -436,7 +436,7 @@ def outcome(opener: Opener) -> PahoClient | Trouble:
     limit = time.monotonic() + 20
     while (found := opener.result()) is None:
         assert time.monotonic() < limit, "the attempt does not end"
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks
     return found
 
 

@@ -74,6 +74,25 @@ def test_a_batch_that_changed_nothing_is_written_with_the_next_that_did(tmp_path
     journal.close()
 
 
+def test_after_a_failed_write_the_next_batch_tries_the_disk_whatever_it_changed(tmp_path: Path) -> None:
+    """Otherwise a calm machine would take the journal for good again without having looked."""
+    journal = Journal(tmp_path / "journal.db")
+    holder = sqlite3.connect(tmp_path / "journal.db", isolation_level=None)
+    journal._db.execute("PRAGMA busy_timeout = 0")
+    holder.execute("BEGIN IMMEDIATE")
+    with pytest.raises(JournalError, match="locked"):
+        journal.forget([])
+    with pytest.raises(JournalError, match="locked"):
+        journal.commit(Commit(delivered=b"quiet"))
+    holder.execute("ROLLBACK")
+    holder.close()
+    journal.commit(Commit(delivered=b"quiet"))
+    again = Journal(tmp_path / "journal.db")
+    assert again.delivered() == [b"quiet"]
+    again.close()
+    journal.close()
+
+
 def test_the_delivered_batches_are_bounded(tmp_path: Path) -> None:
     """The newest are kept."""
     journal = Journal(tmp_path / "journal.db")

@@ -203,13 +203,14 @@ def _add_score_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", type=Path, help="the bundle to score with")
     command.add_argument("--config", type=Path, help="or a configuration, for a stream's bundle and settings")
     command.add_argument("--stream", help="the stream in it; the only one when not given")
-    command.add_argument("--scores", type=Path, metavar="OUT.csv", help="every score, one a line, in the file's order")
+    command.add_argument("--scores", type=Path, metavar="OUT.csv", help="write every score with its time and asset")
+    command.add_argument("--alerts", type=Path, metavar="OUT.jsonl", help="write every event as it would be published")
 
 
 def _score(options: argparse.Namespace) -> None:
     from edge_agent.engine.fallback import FallbackEngine
     from edge_agent.engine.selection import choose_provider
-    from edge_agent.offline import score_data, write_scores
+    from edge_agent.offline import score_data, write_alerts, write_scores
     from edge_agent.sources.file import read_sensor_data
 
     section = None if options.config is None else _stream_of(options)
@@ -231,10 +232,12 @@ def _score(options: argparse.Namespace) -> None:
     )
     if options.scores is not None:
         write_scores(options.scores, report)
+    if options.alerts is not None:
+        write_alerts(options.alerts, report)
     if options.json:
-        print(json.dumps({**report.describe(), "alerts": [msgspec.to_builtins(event) for event in report.events]}))
+        print(json.dumps({**report.describe(), "alerts": [msgspec.to_builtins(event) for event in report.events()]}))
         return
-    for event in report.events:
+    for event in report.events():
         print(f"{event.event:<8} {event.asset}  {event.time}  score {event.score:.4g} (limit {event.threshold:.4g})")
     print(", ".join(f"{name} {value}" for name, value in report.describe().items()))
 

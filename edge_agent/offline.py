@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import csv
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
 from edge_agent.bundle import Bundle
 from edge_agent.engine.session import Engine, Scores
 from edge_agent.errors import DataError
-from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.mqtt.payload import AlertEvent, encode
 from edge_agent.sources.file import SensorData
-from edge_agent.stream.pipeline import Pipeline, WindowBatch
+from edge_agent.stream.alarm import Transition
+from edge_agent.stream.pipeline import Outcome, Pipeline, WindowBatch
 from edge_agent.stream.reading import FloatArray, Readings
 from edge_agent.stream.settings import StreamSettings
 
-__all__ = ["OfflineReport", "score_data", "write_scores"]
+__all__ = ["OfflineReport", "score_data", "write_alerts", "write_scores"]
 
-_BATCH_ROWS = 4096
+_BATCH_VALUES = 200_000
+"""In a batch, of all windows together: under a megabyte. A batch is handed from core to core, which costs as much as
+a thousand small inferences; and one that the processor's cache cannot hold is slower."""
+_LEAST_ROWS, _MOST_ROWS = 512, 1 << 15
 _AHEAD = 2
 """Batches in work beside the one whose events are made; one more than that makes nothing faster."""
 
@@ -35,25 +42,34 @@ class OfflineReport:
     Attributes:
         rows: of the file.
         scored: windows.
-        events: alerts, in order.
+        outcomes: of the batches with alerts, in order.
         scores: shape (scored,), in order; higher is more anomalous.
-        seconds: of scoring, without reading the file.
+        scored_of: for each batch, assets and times (epoch seconds; the row's number where the file has none) of its
+            scores.
+        seconds: of scoring, without reading the file and without making events of the alerts.
     """
 
     rows: int = 0
     scored: int = 0
-    events: list[AlertEvent] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
     scores: FloatArray = field(default_factory=lambda: np.empty(0, dtype=np.float32))
+    scored_of: list[tuple[Sequence[str], Sequence[float]]] = field(default_factory=list)
     seconds: float = 0.0
+
+    def events(self) -> Iterator[AlertEvent]:
+        """The alerts, in order, each made when it is asked for."""
+        for outcome in self.outcomes:
+            yield from outcome.events
 
     def describe(self) -> dict[str, Any]:
         """As one JSON document, without the scores."""
         finite = self.scores[np.isfinite(self.scores)]
+        kinds = Counter(kind for outcome in self.outcomes for kind in outcome.kinds())
         return {
             "rows": self.rows,
             "scored": self.scored,
-            "raised": sum(event.event in ("raise", "flapping") for event in self.events),
-            "cleared": sum(event.event == "clear" for event in self.events),
+            "raised": kinds[Transition.RAISE] + kinds[Transition.FLAPPING],
+            "cleared": kinds[Transition.CLEAR],
             "score_median": float(np.median(finite)) if finite.size else None,
             "score_max": float(finite.max()) if finite.size else None,
             "seconds": round(self.seconds, 3),
@@ -93,15 +109,23 @@ def score_data(
     report = OfflineReport(rows=len(data))
     scores: list[FloatArray] = []
     started = time.perf_counter()
-    for windows, answer in _scored(pipeline, engine, data.batches(_BATCH_ROWS)):
+    batches = data.batches(_batch_rows(bundle.manifest.window * len(data.channels)))
+    for windows, answer in _scored(pipeline, engine, batches):
         outcome = pipeline.conclude(windows, answer)
         report.scored += outcome.scored
-        report.events += outcome.events
+        if outcome.alerts is not None or outcome.drift is not None:
+            report.outcomes.append(outcome)
         scores.append(answer.score)
+        report.scored_of.append((windows.assets, windows.times))
     report.seconds = time.perf_counter() - started
     if scores:
         report.scores = np.concatenate(scores)
     return report
+
+
+def _batch_rows(values: int) -> int:
+    """How many rows to score at once, when a window has so many values: few batches, none of them large."""
+    return min(max(_BATCH_VALUES // values, _LEAST_ROWS), _MOST_ROWS)
 
 
 def _scored(pipeline: Pipeline, engine: Engine, batches: Iterable[Readings]) -> Iterator[tuple[WindowBatch, Scores]]:
@@ -124,12 +148,40 @@ def _scored(pipeline: Pipeline, engine: Engine, batches: Iterable[Readings]) -> 
 
 
 def write_scores(path: Path, report: OfflineReport) -> None:
-    """Write one score on a line, with a header.
+    """Write each score with its asset and time as a line of CSV, with a header.
 
     Raises:
         DataError: the file cannot be written.
     """
+    times = chain.from_iterable(times for _, times in report.scored_of)
+    assets = chain.from_iterable(assets for assets, _ in report.scored_of)
+    with _written(path) as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("time", "asset", "score"))
+        writer.writerows(zip(times, assets, map("{:.9g}".format, report.scores.tolist()), strict=True))
+
+
+def write_alerts(path: Path, report: OfflineReport) -> None:
+    """Write each event as a line of JSON, as it would be published.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with _written(path) as file:
+        for event in report.events():
+            file.write(encode(event).decode() + "\n")
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[TextIO]:
+    """A file that is there once it is whole."""
+    beside = path.with_name(f".{path.name}.part")
     try:
-        np.savetxt(path, report.scores, fmt="%.9g", header="score", comments="")
+        try:
+            with beside.open("w", encoding="utf-8", newline="") as file:
+                yield file
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
     except OSError as exc:
         raise DataError(f"{path}: cannot be written ({exc.strerror})") from exc

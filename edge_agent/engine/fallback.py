@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_agent.bundle import Bundle
 from edge_agent.engine.evidence import Candidate
+from edge_agent.engine.footprint import give_back_load_memory
 from edge_agent.engine.golden import GoldenError, check_golden_quickly
 from edge_agent.engine.live import LiveRecord
 from edge_agent.engine.memory import Memory
@@ -35,6 +36,8 @@ def open_proven(bundle: Bundle, candidate: Candidate, cache_dir: Path | None) ->
         GoldenError: its scores are wrong now.
     """
     engine = open_engine(bundle.model, candidate.provider, threads=candidate.threads, cache_dir=cache_dir)
+    # Before the check, so that it brings back what scoring needs and no reading has to wait for that.
+    give_back_load_memory()
     check_golden_quickly(engine, bundle)
     return engine
 

@@ -119,16 +119,17 @@ def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
     return msgspec.json.encode(message)
 
 
+@lru_cache(maxsize=64)  # an event has two times, and its alert's next event has one of them again
 def iso_time(epoch_s: float) -> str:
     """Epoch seconds as ISO 8601 in UTC, rounded to milliseconds."""
-    second, millisecond = divmod(round(epoch_s * 1000), 1000)
-    return f"{_iso_second(second)}.{millisecond:03d}Z"
+    minute, millisecond = divmod(round(epoch_s * 1000), 60_000)
+    return f"{_iso_minute(minute)}{millisecond / 1000:06.3f}Z"
 
 
 @lru_cache(maxsize=64)
-def _iso_second(second: int) -> str:
-    """Without the fraction and the zone; the readings of one second are usually many."""
-    return datetime.fromtimestamp(second, UTC).isoformat()[:19]
+def _iso_minute(minute: int) -> str:
+    """Up to the colon before the seconds; the readings of one minute are usually many."""
+    return datetime.fromtimestamp(minute * 60, UTC).isoformat()[:17]
 
 
 def printable(sample: bytes | str) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 
 import msgspec
@@ -86,8 +85,7 @@ class AlarmState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Times of the last raises, for flapping."""
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """One event."""
 
     transition: Transition
@@ -99,7 +97,7 @@ class Change:
 
 def alert_id(*, agent: str, stream: str, asset: str, model_sha256: str, since_s: float) -> str:
     """The name of an alert, made from what caused it: the same readings scored again give the same name."""
-    cause = "\n".join((agent, stream, asset, model_sha256, repr(since_s)))
+    cause = f"{agent}\n{stream}\n{asset}\n{model_sha256}\n{since_s!r}"
     return hashlib.sha256(cause.encode()).hexdigest()[:24]
 
 
@@ -141,19 +139,20 @@ class Alarm:
         if not math.isfinite(score):
             return state, None
         lowest = self.lowest_limit(threshold)
-        if state is None:
-            if score < lowest:
-                return None, None
-            state = AlarmState(newest_s=time_s)
-        elif time_s < state.newest_s:
-            state = _set_back(state, state.newest_s - time_s)
         over = score >= lowest
-        state = msgspec.structs.replace(
-            state,
-            newest_s=time_s,
-            history=(state.history << 1 | over) & self._mask,
-            over_since_s=(time_s if state.over_since_s is None else state.over_since_s) if over else None,
-        )
+        if state is None:
+            if not over:
+                return None, None
+            state = AlarmState(newest_s=time_s, history=1, over_since_s=time_s)
+        else:
+            if time_s < state.newest_s:
+                state = _set_back(state, state.newest_s - time_s)
+            state = msgspec.structs.replace(
+                state,
+                newest_s=time_s,
+                history=(state.history << 1 | over) & self._mask,
+                over_since_s=(time_s if state.over_since_s is None else state.over_since_s) if over else None,
+            )
         alert = state.alert
         if alert is None:
             state, change = self._when_quiet(state, asset, score, time_s, threshold)
@@ -231,10 +230,12 @@ class Alarm:
         return min(threshold.clear, warn - (threshold.alarm - threshold.clear))
 
     def _is_forgettable(self, state: AlarmState) -> bool:
+        if state.alert is not None or state.history:
+            return False
         policy = self._policy
-        cooled = state.cleared_s is None or state.newest_s - state.cleared_s >= policy.cooldown_s
-        unwatched = not state.raises_s or state.newest_s - state.raises_s[-1] > policy.flap_window_s
-        return state.alert is None and not state.history and cooled and unwatched
+        if state.cleared_s is not None and state.newest_s - state.cleared_s < policy.cooldown_s:
+            return False
+        return not state.raises_s or state.newest_s - state.raises_s[-1] > policy.flap_window_s
 
 
 def _set_back(state: AlarmState, by_s: float) -> AlarmState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import msgspec
 import numpy as np
@@ -43,23 +44,27 @@ class ScoreDrift:
         block: scores in a block.
         psi_limit: a block above it is out.
         blocks: so many blocks out in a row are a drift.
+        alarm: scores that reach this limit do not count: they are alerted already, and drift is about what passes
+            for normal.
     """
 
-    def __init__(self, quantiles: dict[str, float], *, block: int, psi_limit: float, blocks: int) -> None:
+    def __init__(
+        self, quantiles: dict[str, float], *, block: int, psi_limit: float, blocks: int, alarm: float = math.inf
+    ) -> None:
         pairs = sorted((float(probability), value) for probability, value in quantiles.items())
         # Quantiles of equal value are one edge: its probability is the highest of them.
         merged = {value: probability for probability, value in pairs if 0 < probability < 1}
-        self._edges = np.array(sorted(merged))
-        self._cumulative = np.array([merged[value] for value in sorted(merged)])
-        self._expected = np.diff(np.concatenate([[0.0], self._cumulative, [1.0]]))
-        self._counts = np.zeros(len(self._expected), dtype=np.int64)
-        # Rounded down, because a float32 score is at most an edge exactly when it is at most this.
-        rounded = self._edges.astype(np.float32)
-        self._limits = np.where(rounded > self._edges, np.nextafter(rounded, np.float32(-np.inf)), rounded)[
-            :, np.newaxis
-        ]
+        edges = sorted(merged)
+        self._cumulative = [merged[edge] for edge in edges]
+        self._expected = [upper - lower for lower, upper in itertools.pairwise([0.0, *self._cumulative, 1.0])]
+        self._counts = [0] * len(self._expected)
+        # The ends of the bins, as the largest float32 in each; what is not finite is in none.
+        self._ends = np.array(
+            [-np.inf, *(_largest(up_to=edge, below=alarm) for edge in edges), _largest(up_to=np.inf, below=alarm)],
+            dtype=np.float32,
+        )[:, np.newaxis]
         self._waiting: list[NDArray[np.float32]] = []
-        self._total = 0  # of this block, with those that wait
+        self._total = 0  # of this block, at most: with those that wait, whatever they are
         self._block = block
         self.psi_limit = psi_limit
         self._blocks = blocks
@@ -96,13 +101,13 @@ class ScoreDrift:
     def dump(self) -> DriftRecord:
         """For the journal."""
         self._count()
-        return DriftRecord(counts=self._counts.tolist(), report=self.report, since_s=self.since_s)
+        return DriftRecord(counts=list(self._counts), report=self.report, since_s=self.since_s)
 
     def restore(self, record: DriftRecord) -> None:
         """Put back what `dump` gave; counts of other bins, from another model, are left out."""
         self.since_s = record.since_s
         if len(record.counts) == len(self._counts):
-            self._counts = np.array(record.counts, dtype=np.int64)
+            self._counts = list(record.counts)
             self._total = sum(record.counts)
             self.report = record.report
 
@@ -112,24 +117,30 @@ class ScoreDrift:
             return
         scores = np.concatenate(self._waiting)
         self._waiting.clear()
-        finite = scores[np.isfinite(scores)]
-        # Twice as fast as a search for each score (4,096 scores, 13 edges): nothing here depends on the data.
-        reached = np.count_nonzero(finite <= self._limits, axis=1)
-        self._counts += np.diff(reached, prepend=0, append=len(finite))
-        self._total = int(self._counts.sum())
+        # Four times as fast as a search for each score (4,096 scores, 13 edges): nothing here depends on the data.
+        reached = [int(np.count_nonzero(within)) for within in scores <= self._ends]
+        for number, (lower, upper) in enumerate(itertools.pairwise(reached)):
+            self._counts[number] += upper - lower
+        self._total = sum(self._counts)
 
     def _finish_block(self) -> None:
-        total = int(self._counts.sum())
-        live = self._counts / total
+        live = [count / self._total for count in self._counts]
         # A bin that stayed empty is taken for half a score: the logarithm of nothing says nothing.
-        shown = np.maximum(live, 0.5 / total)
-        expected = np.maximum(self._expected, _MIN_EXPECTED)
-        psi = float(((shown - expected) * np.log(shown / expected)).sum())
-        reached = np.array(list(itertools.accumulate(live)))[:-1]
-        ks = float(np.abs(reached - self._cumulative).max()) if len(reached) else 0.0
+        least = 0.5 / self._total
+        shown = [max(share, least) for share in live]
+        expected = [max(share, _MIN_EXPECTED) for share in self._expected]
+        psi = sum((s - e) * math.log(s / e) for s, e in zip(shown, expected, strict=True))
+        reached = itertools.accumulate(live[:-1])
+        ks = max((abs(r - e) for r, e in zip(reached, self._cumulative, strict=True)), default=0.0)
         before = self.report.blocks_out if self.report is not None else 0
         self.report = DriftReport(
             psi=round(psi, 4), ks=round(ks, 4), blocks_out=before + 1 if psi > self.psi_limit else 0
         )
-        self._counts[:] = 0
+        self._counts = [0] * len(self._counts)
         self._total = 0
+
+
+def _largest(*, up_to: float, below: float) -> np.float32:
+    """The largest float32 that is at most the one limit, and less than the other."""
+    found = np.float32(min(up_to, below))
+    return found if found <= up_to and found < below else np.nextafter(found, np.float32(-np.inf))

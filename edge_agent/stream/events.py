@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -15,13 +15,13 @@ from edge_agent.stream.alarm import Change, Level, Transition, alert_id
 from edge_agent.stream.drift import ScoreDrift
 from edge_agent.stream.reading import FloatArray
 
-__all__ = ["STREAM_ASSET", "AssetChange", "EventMaker"]
+__all__ = ["STREAM_ASSET", "AlertBatch", "AssetChange", "EventMaker"]
 
 STREAM_ASSET = "stream"
 """The asset of an alert about a stream as a whole."""
 
 
-class AssetChange(NamedTuple):
+class AssetChange(msgspec.Struct, frozen=True, gc=False):
     """What one window's score did to its asset's alarm."""
 
     row: int
@@ -30,6 +30,30 @@ class AssetChange(NamedTuple):
     limit: float
     """The asset's alarm limit."""
     change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class AlertBatch:
+    """What the windows of one batch did to alarms, as columns of one length; to go through it makes the events.
+
+    A long file has many events, of about 1 kB each, and whoever only counts them needs none.
+    """
+
+    maker: EventMaker
+    changes: Sequence[AssetChange]
+    """In order."""
+    times: Sequence[float]
+    """Of each window's last reading, epoch seconds."""
+    values: FloatArray
+    """Shape (n, channels), that reading."""
+    scores: Scores
+    """Of those windows."""
+
+    def __len__(self) -> int:
+        return len(self.changes)
+
+    def __iter__(self) -> Iterator[AlertEvent]:
+        return self.maker.events(self)
 
 
 class EventMaker:
@@ -49,10 +73,10 @@ class EventMaker:
         self._model = AlertModel(name=manifest.name, version=manifest.version, sha256=manifest.model.sha256)
         self._channels = np.array([channel.name for channel in manifest.channels], dtype=object)
 
-    def make(
+    def collect(
         self, changes: Sequence[AssetChange], *, times: Sequence[float], values: FloatArray, scores: Scores
-    ) -> list[AlertEvent]:
-        """The events of a batch, in the order of the changes.
+    ) -> AlertBatch:
+        """What is needed to make the events of a batch, and nothing that keeps the batch in memory.
 
         Args:
             changes: from the alarm.
@@ -60,13 +84,20 @@ class EventMaker:
             values: shape (windows, channels), those readings.
             scores: of the windows.
         """
-        shares = self._shares([change.row for change in changes], values, scores.contributions)
-        return [
-            self._event(change, iso_time(times[change.row]), score, channels, scores.provider or self._provider)
-            for change, score, channels in zip(
-                changes, scores.score[[change.row for change in changes]].tolist(), shares, strict=True
+        rows = [change.row for change in changes]
+        parts = None if scores.contributions is None else scores.contributions[rows]
+        told = Scores(scores.score[rows], parts, scores.provider)
+        return AlertBatch(self, changes, [times[row] for row in rows], values[rows], told)
+
+    def events(self, batch: AlertBatch) -> Iterator[AlertEvent]:
+        """The events of a batch, in order."""
+        provider = batch.scores.provider or self._provider
+        return (
+            self._event(change, iso_time(time_s), score, channels, provider)
+            for change, time_s, score, channels in zip(
+                batch.changes, batch.times, batch.scores.score.tolist(), self._shares(batch), strict=True
             )
-        ]
+        )
 
     def _event(
         self, told: AssetChange, time: str, score: float, channels: list[ChannelShare], provider: str
@@ -130,13 +161,11 @@ class EventMaker:
             provider=self._provider,
         )
 
-    def _shares(
-        self, rows: list[int], values: FloatArray, contributions: FloatArray | None
-    ) -> Iterator[list[ChannelShare]]:
-        """For each of the rows its channels, largest share first; none where the model does not tell."""
-        if contributions is None:
-            return ([] for _ in rows)
-        parts = contributions[rows].astype(np.float64)
+    def _shares(self, batch: AlertBatch) -> Iterator[list[ChannelShare]]:
+        """For each event its channels, largest share first; none where the model does not tell."""
+        if batch.scores.contributions is None:
+            return ([] for _ in batch.changes)
+        parts = batch.scores.contributions.astype(np.float64)
         totals = parts.sum(axis=1)
         telling = np.isfinite(totals) & (totals > 0)
         order = np.argsort(-parts, axis=1, kind="stable")
@@ -145,7 +174,7 @@ class EventMaker:
             telling.tolist(),
             self._channels[order].tolist(),
             shares.round(4).tolist(),
-            np.take_along_axis(values[rows], order, axis=1).tolist(),
+            np.take_along_axis(batch.values, order, axis=1).tolist(),
         )
         return (
             list(map(ChannelShare, names, of_each, latest)) if tells else []

@@ -17,7 +17,7 @@ from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.stream.alarm import Alarm, AlarmState
 from edge_agent.stream.commission import Commission, CommissionRecord
 from edge_agent.stream.drift import DriftRecord, ScoreDrift
-from edge_agent.stream.events import AssetChange, EventMaker
+from edge_agent.stream.events import AlertBatch, AssetChange, EventMaker
 from edge_agent.stream.join import Join
 from edge_agent.stream.reading import FloatArray, Readings
 from edge_agent.stream.settings import StreamSettings
@@ -48,11 +48,24 @@ class Outcome:
     scored: int = 0
     not_finite: int = 0
     """Windows whose score was NaN or infinite; they change no alarm."""
-    events: list[AlertEvent] = field(default_factory=list)
+    alerts: AlertBatch | None = None
+    """What it did to alarms; None when nothing."""
+    drift: AlertEvent | None = None
+    """That the stream as a whole has drifted, or is back."""
     changed: set[str] = field(default_factory=set)
     """Assets of which an alarm or the commissioning has changed."""
     records: list[tuple[str, bytes]] = field(default_factory=list)
     """(asset, record) pairs to keep in the journal."""
+
+    @property
+    def events(self) -> list[AlertEvent]:
+        """What to publish, in order; made anew each time."""
+        return [*(self.alerts or ()), *(() if self.drift is None else (self.drift,))]
+
+    def kinds(self) -> list[str]:
+        """Of those events the `event` fields, without making them."""
+        changes = () if self.alerts is None else self.alerts.changes
+        return [*(told.change.transition for told in changes), *(() if self.drift is None else (self.drift.event,))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +157,7 @@ class Pipeline:
         changes = self._update_alarms(windows, scores.score, outcome.changed)
         if changes:
             latest = windows.values[:, -1, :]
-            outcome.events = self._events.make(changes, times=windows.times, values=latest, scores=scores)
+            outcome.alerts = self._events.collect(changes, times=windows.times, values=latest, scores=scores)
         self._watch_drift(windows.times[-1], scores, outcome)
         return outcome
 
@@ -199,10 +212,10 @@ class Pipeline:
     def _update_alarms(self, windows: WindowBatch, scores: FloatArray, changed: set[str]) -> list[AssetChange]:
         """Run every score through its asset's alarm; adds to `changed` the assets of which something has changed."""
         told: list[AssetChange] = []
+        states, threshold = self._states, self._threshold
         for row in self._rows_that_matter(windows.assets, scores):
-            score = float(scores[row])
+            score = scores.item(row)
             asset = windows.assets[row]
-            threshold = self._threshold
             if self._commission is not None:
                 own = self._commission.threshold(asset)
                 if own is None:
@@ -210,7 +223,7 @@ class Pipeline:
                     changed.add(asset)
                     continue
                 threshold = own
-            before = self._states.get(asset)
+            before = states.get(asset)
             state, change = self._alarm.update(
                 before, asset=asset, score=score, time_s=windows.times[row], threshold=threshold
             )
@@ -218,9 +231,9 @@ class Pipeline:
                 continue
             changed.add(asset)
             if state is None:
-                self._states.pop(asset, None)
+                states.pop(asset, None)
             else:
-                self._states[asset] = state
+                states[asset] = state
             if change is not None:
                 told.append(AssetChange(row, asset, threshold.alarm, change))
         return told
@@ -231,13 +244,15 @@ class Pipeline:
         if self._commission is not None:
             yield from range(count)
             return
-        row = 0
+        row, states = 0, self._states
         at_limit = np.flatnonzero(scores >= self._alarm.lowest_limit(self._threshold)).tolist()
         for raising in [*at_limit, count]:
-            while row < raising and self._states:
-                if assets[row] in self._states:
-                    yield row
-                row += 1
+            if states:
+                for quiet in range(row, raising):
+                    if assets[quiet] in states:
+                        yield quiet
+                        if not states:
+                            break
             row = raising + 1
             if raising < count:
                 yield raising
@@ -245,12 +260,9 @@ class Pipeline:
     def _watch_drift(self, time_s: float, scores: Scores, outcome: Outcome) -> None:
         if self._drift is None:
             return
-        # What reaches the alarm limit is alerted already; drift is about what passes for normal.
-        if not self._drift.add(scores.score[scores.score < self._threshold.alarm]):
+        if not self._drift.add(scores.score):
             return
-        event = self._events.drifted(self._drift, time_s)
-        if event is not None:
-            outcome.events.append(event)
+        outcome.drift = self._events.drifted(self._drift, time_s)
         record = msgspec.msgpack.encode(self._drift.dump())
         outcome.records.append((STREAM_RECORD, record))
 
@@ -297,4 +309,10 @@ def _make_drift(settings: StreamSettings, manifest: Manifest) -> ScoreDrift | No
     # With thresholds of their own, assets have no common distribution of scores.
     if settings.commission.readings:
         return None
-    return ScoreDrift(calibration.quantiles, block=wanted.block, psi_limit=wanted.psi_limit, blocks=wanted.blocks)
+    return ScoreDrift(
+        calibration.quantiles,
+        alarm=manifest.threshold.alarm,
+        block=wanted.block,
+        psi_limit=wanted.psi_limit,
+        blocks=wanted.blocks,
+    )

@@ -111,6 +111,13 @@ def test_a_known_shift_has_the_known_index() -> None:
     assert drift.report.ks == pytest.approx(0.25, abs=1e-3)
 
 
+def test_what_is_alerted_already_or_no_number_is_not_counted() -> None:
+    """Only scores below the alarm limit are; a score at a bin's end belongs to that bin."""
+    drift = ScoreDrift({"0.5": 1.0, "0.9": 3.0, "0.99": 9.0}, block=100, psi_limit=0.25, blocks=1, alarm=2.0)
+    drift.add(np.array([0.0, 1.0, np.nextafter(np.float32(1), 2), 1.9, np.nan, np.inf, -np.inf, 2.0, 8.0], np.float32))
+    assert drift.dump().counts == [2, 2, 0, 0]
+
+
 def test_drift_raises_one_alert_and_clears_it() -> None:
     """When it stays out for three blocks, and when it is back; a restart between them changes nothing."""
     settings = StreamSettings(drift=DriftSettings(block=200, psi_limit=0.25, blocks=3))

@@ -47,6 +47,9 @@ def test_times_are_utc_with_milliseconds() -> None:
     """Epoch seconds in, ISO 8601 out."""
     assert iso_time(1763720130.25) == "2025-11-21T10:15:30.250Z"
     assert iso_time(0) == "1970-01-01T00:00:00.000Z"
+    assert iso_time(59.9994) == "1970-01-01T00:00:59.999Z"
+    assert iso_time(59.9996) == "1970-01-01T00:01:00.000Z"
+    assert iso_time(253402300799.0) == "9999-12-31T23:59:59.000Z"
 
 
 def test_a_sample_is_short_and_never_binary() -> None:

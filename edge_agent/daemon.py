@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import time
+from collections import defaultdict
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.payload import RejectedSample, Status, encode, iso_time, printable
 from edge_agent.mqtt.publisher import Publisher
-from edge_agent.mqtt.topics import AgentTopics, Route
+from edge_agent.mqtt.topics import AgentTopics
 from edge_agent.notify import Notifier
 from edge_agent.requests import take_requests
 from edge_agent.sources.base import Delivery, Source
@@ -107,6 +108,7 @@ class Daemon:
             self._repeats = Repeats(self._journal.delivered)
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
             self._routes = Routes(self._lanes)
+            stack.callback(self._leave_rows)
             for lane in self._lanes:
                 stack.callback(lane.finish)
             self._brokers = self._make_brokers()
@@ -163,6 +165,15 @@ class Daemon:
                 stack.callback(lines.close)
                 sources.append(lines)
         return sources
+
+    def _leave_rows(self) -> None:
+        """A planned stop; whoever is killed instead has only what the journal keeps all the time."""
+        records = [(lane.name, asset, record) for lane in self._lanes for asset, record in lane.pipeline.leave()]
+        try:
+            if records:
+                self._journal.commit(Commit(records=records))
+        except JournalError as exc:
+            log.warning("last rows are not kept over the stop error=%s", exc)
 
     # The loop ---------------------------------------------------------------------------------------------------
 
@@ -267,42 +278,38 @@ class Daemon:
 
     def _process(self, source: Source, deliveries: list[Delivery]) -> _Batch:
         """Score a batch; nothing of it is durable yet."""
-        now_mono_s = time.monotonic()
         fresh = self._repeats.unscored(deliveries)
         commit = Commit(delivered=self._repeats.packed(deliveries))
         for lane, items in self._route(deliveries, fresh):
             readings, rejections = lane.decoder.decode(items, time.time())
-            lane.seen_mono_s.update(dict.fromkeys(readings.assets, now_mono_s))
             outcome = lane.pipeline.process(readings)
             self._collect(lane, len(readings), outcome, commit)
             for rejection in rejections:
                 self._reject(lane.counters, lane.name, rejection)
         return _Batch(source, deliveries, fresh, commit)
 
-    def _route(
-        self, deliveries: list[Delivery], fresh: list[Delivery]
-    ) -> list[tuple[Lane, list[tuple[Route, Delivery]]]]:
-        """The new messages of a batch by stream, each with what its topic says, in order of arrival."""
-        by_lane: dict[str, tuple[Lane, list[tuple[Route, Delivery]]]] = {}
+    def _route(self, deliveries: list[Delivery], fresh: list[Delivery]) -> list[tuple[Lane, list[Delivery]]]:
+        """The new messages of a batch by stream, in order of arrival."""
+        by_lane: defaultdict[Lane, list[Delivery]] = defaultdict(list)
         for delivery in fresh:
-            found = self._routes.find(delivery.topic)
-            if found is None:
+            lane = self._routes.find(delivery.topic)
+            if lane is None:
                 detail = "no stream has this topic"
-                rejection = Rejection(RejectReason.BAD_TOPIC, detail, delivery.topic, delivery.payload)
+                rejection = Rejection(RejectReason.BAD_TOPIC, detail, delivery.topic.name, delivery.payload)
                 self._unrouted.received += 1
                 self._reject(self._unrouted, _UNROUTED, rejection)
                 continue
-            lane, route = found
-            lane.counters.received += 1
-            by_lane.setdefault(lane.name, (lane, []))[1].append((route, delivery))
+            by_lane[lane].append(delivery)
+        for lane, items in by_lane.items():
+            lane.counters.received += len(items)
         if len(fresh) < len(deliveries):
             seen = {id(delivery) for delivery in fresh}
             for delivery in deliveries:
                 found = self._routes.find(delivery.topic)
                 if id(delivery) not in seen and found is not None:
-                    found[0].counters.received += 1
-                    found[0].counters.repeated += 1
-        return list(by_lane.values())
+                    found.counters.received += 1
+                    found.counters.repeated += 1
+        return list(by_lane.items())
 
     def _collect(self, lane: Lane, readings: int, outcome: Outcome, commit: Commit) -> None:
         """Move what a stream's batch did into the commit and the counters."""
@@ -324,11 +331,8 @@ class Daemon:
         """Make room: names of assets come from topics, and anybody may write to a new one."""
         for lane in self._lanes:
             idle_s = lane.loaded.settings.idle_s
-            silent = [asset for asset, seen in lane.seen_mono_s.items() if idle_s and now_mono_s - seen > idle_s]
-            gone = [asset for asset in silent if lane.pipeline.forget(asset)]
+            gone = lane.forget_idle(now_mono_s) if idle_s else []
             if gone:
-                for asset in gone:
-                    del lane.seen_mono_s[asset]
                 self._journal.drop_records(lane.name, gone)
                 log.info("assets forgotten stream=%s count=%d idle_s=%.0f", lane.name, len(gone), idle_s)
 

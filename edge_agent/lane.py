@@ -13,17 +13,17 @@ from edge_agent.config import Config, StreamSection
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.selection import Choice
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
+from edge_agent.errors import JournalError
 from edge_agent.health import Counters
 from edge_agent.journal import Journal
-from edge_agent.mqtt.topics import Route, TopicFilter
+from edge_agent.mqtt.topics import TopicFilter
+from edge_agent.sources.base import UNKNOWN, Topic
 from edge_agent.sources.decode import Decoder
-from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.pipeline import LEFT_RECORD, Pipeline
 
 __all__ = ["Lane", "LoadedStream", "Routes", "open_lane"]
 
 log = logging.getLogger(__name__)
-
-_TOPICS_KEPT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class LoadedStream:
     choice: Choice
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lane:
     """One stream at work."""
 
@@ -46,8 +46,8 @@ class Lane:
     engine: FallbackEngine
     upkeep: Upkeep
     counters: Counters = field(default_factory=Counters)
-    seen_mono_s: dict[str, float] = field(default_factory=dict)
-    """When each asset was last heard of."""
+    _seen_mono_s: dict[str, float] = field(default_factory=dict)
+    """When each asset was last heard of, as of the last `forget_idle`."""
 
     @property
     def name(self) -> str:
@@ -70,6 +70,22 @@ class Lane:
         )
         self.upkeep.keep_mix()
 
+    def forget_idle(self, now_mono_s: float) -> list[str]:
+        """Forget assets that were silent for longer than the settings allow, and give their names.
+
+        Called now and then: how long an asset was silent is counted from the call that first found it silent.
+        """
+        heard = self.pipeline.take_heard()
+        # Those of an earlier run have not been heard yet; they are as old as this one.
+        for asset in (*heard, *(asset for asset in self.pipeline.assets() if asset not in self._seen_mono_s)):
+            self._seen_mono_s[asset] = now_mono_s
+        limit_mono_s = now_mono_s - self.loaded.settings.idle_s
+        silent = [asset for asset, seen_mono_s in self._seen_mono_s.items() if seen_mono_s < limit_mono_s]
+        gone = [asset for asset in silent if self.pipeline.forget(asset)]
+        for asset in gone:
+            del self._seen_mono_s[asset]
+        return gone
+
     def describe(self) -> dict[str, Any]:
         """For the health message."""
         manifest = self.loaded.bundle.manifest
@@ -84,7 +100,7 @@ class Lane:
 
 
 class Routes:
-    """Which stream a topic belongs to, and what it says; topics that were seen are remembered.
+    """Which stream a topic belongs to, and what it says; that is noted on the topic itself.
 
     Args:
         lanes: whose filters do not overlap.
@@ -92,20 +108,16 @@ class Routes:
 
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self._lanes = lanes
-        self._found: dict[str, tuple[Lane, Route] | None] = {}
 
-    def find(self, topic: str) -> tuple[Lane, Route] | None:
-        """The stream of a topic and what the topic says; None when no stream has it."""
-        if topic in self._found:
-            return self._found[topic]
-        found = None
-        for lane in self._lanes:
-            route = lane.filter.route_of(topic)
-            if route is not None:
-                found = (lane, route)
-        if len(self._found) >= _TOPICS_KEPT:
-            self._found.clear()
-        self._found[topic] = found
+    def find(self, topic: Topic) -> Lane | None:
+        """The stream of a topic; None when no stream has it."""
+        if topic.lane is UNKNOWN:
+            topic.lane = None
+            for lane in self._lanes:
+                route = lane.filter.route_of(topic.name)
+                if route is not None:
+                    topic.lane, (topic.asset, topic.channel) = lane, route
+        found: Lane | None = topic.lane
         return found
 
 
@@ -134,6 +146,10 @@ def open_lane(loaded: LoadedStream, config: Config, journal: Journal) -> Lane:
         records=journal.records(loaded.settings.name),
         settings=loaded.settings.settings,
     )
+    try:
+        journal.drop_records(loaded.settings.name, [LEFT_RECORD])
+    except JournalError as exc:
+        log.warning("last rows of the stop before stay in the journal stream=%s error=%s", loaded.settings.name, exc)
     topic = loaded.settings.filter
     decoder = Decoder(
         [channel.name for channel in manifest.channels],

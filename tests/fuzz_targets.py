@@ -16,9 +16,8 @@ from fakes import write_bundle
 
 from edge_agent.bundle import open_bundle
 from edge_agent.errors import BundleError
-from edge_agent.mqtt.topics import Route
 from edge_agent.mqtt.wire import WireSocket
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FORMATS
 
@@ -39,8 +38,8 @@ def _decoder(choice: int) -> Decoder:
 def decode(data: bytes) -> None:
     """A payload in each format; the first byte chooses. What is taken is whole and finite, what is not is rejected."""
     choice, payload = (data[0] & 0x8F, data[1:]) if data else (0, b"")
-    route = Route("a1", "c1" if choice & _ONE_CHANNEL else None)
-    readings, rejections = _decoder(choice).decode([(route, Delivery("t", payload, 1, False))], _NOW_S)
+    topic = Topic("t", "a1", "c1" if choice & _ONE_CHANNEL else None)
+    readings, rejections = _decoder(choice).decode([Delivery(topic, payload, 1, False)], _NOW_S)
     assert len(readings.assets) == len(readings.times) == len(readings.values)
     assert bool(len(readings)) != bool(rejections)
     assert not np.isinf(readings.values).any()

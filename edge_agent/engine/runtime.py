@@ -9,7 +9,7 @@ from typing import Any
 
 from edge_agent.errors import MissingExtraError, ProviderError
 
-__all__ = ["import_runtime", "installed_runtimes", "runtime_problem", "runtime_reason"]
+__all__ = ["import_runtime", "installed_runtimes", "make_session", "runtime_problem", "runtime_reason"]
 
 # Every one of them writes into the one folder `onnxruntime`.
 _RUNTIME_PACKAGES = (
@@ -103,6 +103,23 @@ def import_runtime() -> Any:
         # A folder that an uninstall left half empty is still a package to Python.
         raise ProviderError(runtime_problem(thorough=True) or f"{onnxruntime} is not ONNX Runtime; reinstall it")
     return onnxruntime
+
+
+def make_session(
+    ort: Any, model: bytes | str, options: Any, providers: list[tuple[str, dict[str, str]]] | None = None
+) -> Any:
+    """An inference session whose failures are told.
+
+    By default the runtime's Python layer answers a failed provider, at the start or at any later batch, with a new
+    session on the CPU, says so on the standard output, and goes on: a provider that runs, and does not.
+
+    Args:
+        ort: from `import_runtime`.
+        model: the ONNX file's bytes, or its path.
+        options: `SessionOptions`.
+        providers: names and options; None where the session's options name a device.
+    """
+    return ort.InferenceSession(model, sess_options=options, providers=providers, enable_fallback=0)
 
 
 def _explain_conflict(runtimes: dict[str, str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from edge_agent.engine.plugins import register_plugin
 from edge_agent.engine.providers import Provider, import_runtime
-from edge_agent.engine.runtime import runtime_reason
+from edge_agent.engine.runtime import make_session, runtime_reason
 from edge_agent.errors import BundleError, EngineError
 from edge_agent.stream.reading import FloatArray
 
@@ -124,12 +124,12 @@ def _open_session(ort: Any, model: bytes, provider: Provider, threads: int, cach
     options = _session_options(ort, provider, threads)
     settings = provider.options_for(threads, cache_dir)
     if provider.library is None:
-        return ort.InferenceSession(model, sess_options=options, providers=[(provider.ort_name, settings)])
+        return make_session(ort, model, options, [(provider.ort_name, settings)])
     devices = register_plugin(ort, provider.library, provider.ort_name, provider.device)
     if not devices:
         raise EngineError(f"the plug-in offers no device {provider.device}")
     options.add_provider_for_devices(devices[:1], settings)
-    return ort.InferenceSession(model, sess_options=options)
+    return make_session(ort, model, options)
 
 
 def _session_options(ort: Any, provider: Provider, threads: int) -> Any:

@@ -21,7 +21,7 @@ from edge_agent.mqtt.pace import Backoff
 from edge_agent.mqtt.protocol import ProtocolChoice
 from edge_agent.mqtt.refusal import Refusal, Trouble
 from edge_agent.mqtt.settings import BrokerSection
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import Delivery, Topic
 
 __all__ = ["ClientState", "MqttClient"]
 
@@ -73,6 +73,7 @@ class MqttClient:
         self._will = will
         self._birth = birth
         self._link: Link | None = None
+        self._topics: dict[bytes, Topic] = {}
         self._opener = Opener(settings, client_id=client_id, wake=wake)
         self._next_session = ""
         self._protocol = ProtocolChoice(settings.protocol)
@@ -278,6 +279,7 @@ class MqttClient:
             self._link.say_goodbye(None)
             self._drop()
         assert result.wire is not None
+        result.wire.topics = self._topics
         self.session = self._next_session
         self._renew_due_mono_s = None
         self._was_up = False

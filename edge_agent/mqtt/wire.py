@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import Delivery, Topic
 
 __all__ = ["PAYLOAD_KEPT_BYTES", "WireError", "WireSocket"]
 
@@ -50,8 +50,10 @@ class WireSocket:
         self._for_paho = b""
         self._unsent = bytearray()
         self._is_full = False
+        self._is_drained = False
         self._pending: Callable[[], int] | None = getattr(inner, "pending", None)
-        self._topics: dict[bytes, str] = {}
+        self.topics: dict[bytes, Topic] = {}
+        """Those that were seen; whoever connects again hands them on, so that a topic stays one object."""
         self.heard = False
         """Something came, or the other side made room, since whoever reads this has cleared it."""
 
@@ -86,7 +88,8 @@ class WireSocket:
                 self._at = stop
             else:
                 return True
-            if not self._read_more():
+            if self._is_drained or not self._read_more():
+                self._is_drained = False
                 return False
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:
@@ -197,9 +200,9 @@ class WireSocket:
             if payload_start > stop:
                 raise WireError("the broker sends what is not MQTT")
         raw_topic = buffer[start + 2 : topic_end]
-        topic = self._topics.get(raw_topic)
+        topic = self.topics.get(raw_topic)
         if topic is None:
-            topic = self._decode_topic(raw_topic)
+            topic = self._new_topic(raw_topic)
         delivery = Delivery(topic, buffer[payload_start:stop], mid, first & 8 != 0)
         if first & 1:
             # A retained copy is of unknown age and must raise no alert today. A live message comes without the flag.
@@ -220,10 +223,10 @@ class WireSocket:
                 return length, at
         raise WireError("the broker sends what is not MQTT")
 
-    def _decode_topic(self, raw: bytes) -> str:
-        if len(self._topics) >= _TOPICS_KEPT:
-            self._topics.clear()
-        topic = self._topics[raw] = raw.decode("utf-8", errors="replace")
+    def _new_topic(self, raw: bytes) -> Topic:
+        if len(self.topics) >= _TOPICS_KEPT:
+            self.topics.clear()
+        topic = self.topics[raw] = Topic(raw.decode("utf-8", errors="replace"))
         return topic
 
     def _read_more(self) -> bool:
@@ -241,6 +244,8 @@ class WireSocket:
         self.heard = True
         if not data:
             raise WireError("the broker closed the connection")
+        # A plain socket that gave less than it might has no more; TLS and websockets give a piece at a time.
+        self._is_drained = self._pending is None and len(data) < _READ_BYTES
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped

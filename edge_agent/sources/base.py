@@ -2,15 +2,35 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
 
-__all__ = ["Delivery", "Source"]
+__all__ = ["UNKNOWN", "Delivery", "Source", "Topic"]
+
+UNKNOWN: Any = object()
+"""Stands for what nobody has looked up yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Topic:
+    """What messages arrive under: one object for all messages of one topic, with all that is known of it.
+
+    With thousands of assets each look-up by a name waits for the memory, several times; here it is one for a message.
+    """
+
+    name: str
+    asset: str = ""
+    """What its messages are readings of."""
+    channel: str | None = None
+    """The channel that each message is one value of; None when a message holds whole readings."""
+    lane: Any = UNKNOWN
+    """The stream that it belongs to; None when it is nobody's. Asset and channel are those of that stream."""
 
 
 class Delivery(NamedTuple):
     """One message as it arrived. A tuple, because one is made for every message."""
 
-    topic: str
+    topic: Topic
     payload: bytes
     mid: int
     """The broker's packet identifier; 0 for QoS 0, which nobody acknowledges."""

@@ -17,7 +17,7 @@ import msgspec
 
 from edge_agent.errors import DataError
 from edge_agent.mqtt.topics import input_topic
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.decode import PAYLOAD_LIMIT_BYTES
 from edge_agent.sources.file import DEFAULT_ASSET
 
@@ -25,6 +25,7 @@ __all__ = ["LineSource"]
 
 _STDIN = 0
 _READ_BYTES = 1 << 16
+_TOPICS_KEPT = 100_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -58,6 +59,7 @@ class LineSource:
         self._lines: list[bytes] = []
         self._skipping = False
         self._at_end = False
+        self._topics: dict[str, Topic] = {}
 
     @property
     def ended(self) -> bool:
@@ -120,7 +122,15 @@ class LineSource:
         if self._is_csv is None:
             self._is_csv = not line.startswith((b"{", b"["))
         asset, payload = self._from_csv(line) if self._is_csv else (_asset_of(line), line)
-        return None if payload is None else Delivery(input_topic(self._stream, asset), payload, 0, False)
+        return None if payload is None else Delivery(self._topic(asset), payload, 0, False)
+
+    def _topic(self, asset: str) -> Topic:
+        topic = self._topics.get(asset)
+        if topic is None:
+            if len(self._topics) >= _TOPICS_KEPT:
+                self._topics.clear()
+            topic = self._topics[asset] = Topic(input_topic(self._stream, asset))
+        return topic
 
     def _from_csv(self, line: bytes) -> tuple[str, bytes | None]:
         """A row as the JSON object that it stands for; None of a header."""

@@ -82,4 +82,4 @@ class Repeats:
 
 
 def _delivery_key(delivery: Delivery) -> int:
-    return delivery.mid << 32 | zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.encode()))
+    return delivery.mid << 32 | zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.name.encode()))

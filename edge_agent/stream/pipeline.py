@@ -6,6 +6,7 @@ import logging
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -23,12 +24,18 @@ from edge_agent.stream.reading import FloatArray, Readings
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import Windows
 
-__all__ = ["STREAM_RECORD", "Outcome", "Pipeline", "WindowBatch"]
+__all__ = ["LEFT_RECORD", "STREAM_RECORD", "Outcome", "Pipeline", "WindowBatch"]
 
 log = logging.getLogger(__name__)
 
 STREAM_RECORD = ""
 """Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
+
+
+LEFT_RECORD = "#left"
+"""Stands for the asset in the record that a planned stop leaves for the start that follows; none is named so."""
+_FEW = 16
+"""Scores that are looked at one by one in the time that numpy takes to begin."""
 
 
 class _AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +46,13 @@ class _AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
     window: bytes = b""
     join: bytes = b""
     commission: CommissionRecord | None = None
+
+
+class _LeftRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """Last rows of assets that have no record of their own."""
+
+    model_sha256: str
+    windows: dict[str, bytes]
 
 
 @dataclass(slots=True)
@@ -153,8 +167,9 @@ class Pipeline:
 
     def conclude(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The second half: what the scores of those windows change. `records` has none of the assets yet."""
-        outcome = Outcome(scored=len(windows), not_finite=int(np.count_nonzero(~np.isfinite(scores.score))))
-        changes = self._update_alarms(windows, scores.score, outcome.changed)
+        not_finite, at_limit = _look_at(scores.score, self._alarm.lowest_limit(self._threshold))
+        outcome = Outcome(scored=len(windows), not_finite=not_finite)
+        changes = self._update_alarms(windows, scores.score, at_limit, outcome.changed)
         if changes:
             latest = windows.values[:, -1, :]
             outcome.alerts = self._events.collect(changes, times=windows.times, values=latest, scores=scores)
@@ -176,10 +191,27 @@ class Pipeline:
         self._commission.restart(asset)
         return [(name, self._record(name)) for name in assets]
 
+    def take_heard(self) -> list[str]:
+        """Assets that readings came from since the last call."""
+        return self._windows.take_heard()
+
+    def assets(self) -> set[str]:
+        """All that something is remembered of."""
+        commissioned = () if self._commission is None else self._commission.assets()
+        return {*self._windows.assets(), *self._states, *commissioned}
+
     def forget(self, asset: str) -> bool:
-        """An asset has been idle for too long; one with an alert is kept. Says whether it is gone."""
+        """An asset has been idle for too long; says whether it is gone.
+
+        One with an alert is kept, and one with a limit of its own: a machine that stood still for weeks must not be
+        commissioned anew when it starts, in silence.
+        """
         if asset in self._states:
             return False
+        if self._commission is not None:
+            if self._commission.threshold(asset) is not None:
+                return False
+            self._commission.restart(asset)
         self._windows.forget(asset)
         if self._join is not None:
             self._join.forget(asset)
@@ -187,13 +219,19 @@ class Pipeline:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of all that is remembered, to begin a journal with."""
-        assets = {*self._windows.assets(), *self._states}
-        if self._commission is not None:
-            assets |= self._commission.assets()
-        records = [(asset, self._record(asset)) for asset in sorted(assets)]
+        records = [(asset, self._record(asset)) for asset in sorted(self.assets())]
         if self._drift is not None:
             records.append((STREAM_RECORD, msgspec.msgpack.encode(self._drift.dump())))
         return records
+
+    def leave(self) -> list[tuple[str, bytes]]:
+        """(asset, record) pairs to keep over a planned stop.
+
+        They hold for the start that follows only, which has to delete them: later, they would be of old readings.
+        """
+        left = self._windows.leave()
+        record = _LeftRecord(model_sha256=self._model_sha256, windows=left)
+        return [(LEFT_RECORD, msgspec.msgpack.encode(record))] if left else []
 
     def describe(self) -> dict[str, Any]:
         """For health: assets, what was left out, commissioning, drift."""
@@ -209,11 +247,13 @@ class Pipeline:
             "drift": None if report is None else msgspec.to_builtins(report),
         }
 
-    def _update_alarms(self, windows: WindowBatch, scores: FloatArray, changed: set[str]) -> list[AssetChange]:
+    def _update_alarms(
+        self, windows: WindowBatch, scores: FloatArray, at_limit: list[int], changed: set[str]
+    ) -> list[AssetChange]:
         """Run every score through its asset's alarm; adds to `changed` the assets of which something has changed."""
         told: list[AssetChange] = []
         states, threshold = self._states, self._threshold
-        for row in self._rows_that_matter(windows.assets, scores):
+        for row in self._rows_that_matter(windows.assets, at_limit):
             score = scores.item(row)
             asset = windows.assets[row]
             if self._commission is not None:
@@ -238,14 +278,13 @@ class Pipeline:
                 told.append(AssetChange(row, asset, threshold.alarm, change))
         return told
 
-    def _rows_that_matter(self, assets: Sequence[str], scores: FloatArray) -> Iterator[int]:
+    def _rows_that_matter(self, assets: Sequence[str], at_limit: list[int]) -> Iterator[int]:
         """Rows whose score can change anything, in order, by the states at that moment: while all is quiet, few."""
-        count = len(scores)
+        count = len(assets)
         if self._commission is not None:
             yield from range(count)
             return
         row, states = 0, self._states
-        at_limit = np.flatnonzero(scores >= self._alarm.lowest_limit(self._threshold)).tolist()
         for raising in [*at_limit, count]:
             if states:
                 for quiet in range(row, raising):
@@ -282,6 +321,12 @@ class Pipeline:
             if self._drift is not None:
                 self._drift.restore(msgspec.msgpack.decode(record, type=DriftRecord))
             return
+        if asset == LEFT_RECORD:
+            left = msgspec.msgpack.decode(record, type=_LeftRecord)
+            if left.model_sha256 == self._model_sha256:
+                for name, window in left.windows.items():
+                    self._windows.restore(name, window, kept=False)
+            return
         kept = msgspec.msgpack.decode(record, type=_AssetRecord)
         if kept.alarm is not None:
             # An alert outlives a change of model: it was raised, so it has to be cleared.
@@ -293,6 +338,14 @@ class Pipeline:
             self._join.restore(asset, kept.join)
         if self._commission is not None and kept.commission is not None:
             self._commission.restore(asset, kept.commission)
+
+
+def _look_at(scores: FloatArray, limit: float) -> tuple[int, list[int]]:
+    """How many scores are no number, and the rows of those that are at a limit."""
+    if len(scores) <= _FEW:
+        few = scores.tolist()
+        return sum(not isfinite(score) for score in few), [row for row, score in enumerate(few) if score >= limit]
+    return len(scores) - int(np.count_nonzero(np.isfinite(scores))), (scores >= limit).nonzero()[0].tolist()
 
 
 def _make_commission(settings: StreamSettings, manifest: Manifest) -> Commission | None:

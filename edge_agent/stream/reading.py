@@ -47,15 +47,23 @@ class Readings:
         assets: the asset of each reading.
         times: the time of each reading, epoch seconds.
         values: shape (n, channels), float32, in the units of the manifest's channels; NaN where a value is missing.
+        whole: whether no value is missing, where that is known; see `is_whole`.
     """
 
     assets: list[str]
     times: Sequence[float]
     values: FloatArray
+    whole: bool | None = None
     _latest: dict[str, int] | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def is_whole(self) -> bool:
+        """Whether no value is missing."""
+        if self.whole is None:
+            self.whole = not np.isnan(self.values).any()
+        return self.whole
 
     def latest(self) -> dict[str, int]:
         """Index of the last reading of each asset."""

@@ -71,6 +71,7 @@ class Windows:
         self._rows = np.empty((0, 2 * window, channels), dtype=np.float32)
         self._last = np.empty((0, channels), dtype=np.float32)
         self._seen_s = np.empty((0, channels), dtype=np.float64)
+        self._heard = np.zeros(0, dtype=bool)
         self._newest_s: list[float] = []
         self._end: list[int] = []
         self._filled: list[int] = []
@@ -101,6 +102,7 @@ class Windows:
             complete = self._hold_missing(readings)
         else:
             slots = [self._slot(asset) for asset in readings.assets]
+            self._heard[slots] = True
             complete = [index for index in range(len(slots)) if self._admit(readings, index, slots[index], begins)]
         if self._single:
             if len(complete) == len(values):
@@ -122,21 +124,39 @@ class Windows:
         """All that have a row here."""
         return list(self._slots)
 
+    def take_heard(self) -> list[str]:
+        """Those that readings came from since the last call."""
+        heard, self._heard = self._heard.tolist(), np.zeros_like(self._heard)
+        return [asset for asset, slot in self._slots.items() if heard[slot]]
+
     def to_keep(self, assets: Iterable[str]) -> Iterable[str]:
         """Those of which a crash would change later windows, so that their rows belong in the journal."""
         return self._partial.intersection(assets) if self._single and self._plain else assets
 
     def dump(self, asset: str) -> bytes:
-        """The rows of one asset, for the journal."""
-        slot = self._slots.get(asset)
-        if slot is None:
-            return b""
+        """The rows of one asset for the journal, if they are to be kept: what is not kept up to date would mislead."""
+        return self._dump(asset) if asset in self._slots and [*self.to_keep([asset])] else b""
+
+    def _dump(self, asset: str) -> bytes:
+        slot = self._slots[asset]
         end, filled = self._end[slot], 0 if slot in self._to_begin else self._filled[slot]
         rows = self._rows[slot, end - filled : end] if filled else self._last[slot : slot + 1]
         return _HEADER.pack(filled, self._since[slot], self._newest_s[slot]) + bytes(rows.tobytes())
 
-    def restore(self, asset: str, dumped: bytes) -> None:
-        """Put back what `dump` gave. Rows of another shape, from another model, are left out."""
+    def leave(self) -> dict[str, bytes]:
+        """What a planned stop leaves of the assets that are not kept: their last rows, as `dump` gives them."""
+        if not (self._single and self._plain):
+            return {}
+        return {asset: self._dump(asset) for asset in self._slots if asset not in self._partial}
+
+    def restore(self, asset: str, dumped: bytes, *, kept: bool = True) -> None:
+        """Put back what `dump` gave. Rows of another shape, from another model, are left out.
+
+        Args:
+            asset: its name.
+            dumped: from `dump`.
+            kept: the journal keeps the asset's rows; False for what `leave` left.
+        """
         if not dumped:
             return
         filled, since, newest_s = _HEADER.unpack_from(dumped)
@@ -151,7 +171,8 @@ class Windows:
         self._newest_s[slot] = newest_s
         self._last[slot] = rows[-1]
         self._seen_s[slot] = newest_s
-        self._partial.add(asset)
+        if kept:
+            self._partial.add(asset)
 
     def forget(self, asset: str) -> None:
         """The asset is gone; its place is for another one."""
@@ -190,6 +211,7 @@ class Windows:
             new = np.empty((capacity, *inner), dtype=np.float32)
             new[: len(old)] = old
             setattr(self, name, new)
+        self._heard = np.concatenate([self._heard, np.zeros(capacity - len(self._heard), dtype=bool)])
         seen = np.full((capacity, self._channels), -np.inf)
         seen[: len(self._seen_s)] = self._seen_s
         self._seen_s = seen
@@ -197,11 +219,12 @@ class Windows:
     def _hold_missing(self, readings: Readings) -> Sequence[int]:
         """Fill the missing values of a batch in place; gives the indices of the readings that are complete now."""
         values = readings.values
-        missing = np.isnan(values)
-        if missing.any():
+        if not readings.is_whole():
+            missing = np.isnan(values)
             with_gaps = np.logical_or.reduce(missing, axis=1).tolist()
             for index, asset in enumerate(readings.assets):
                 slot = self._slot(asset)
+                self._heard[slot] = True
                 if with_gaps[index]:
                     self._partial.add(asset)
                     values[index] = np.where(missing[index], self._last[slot], values[index])
@@ -210,12 +233,18 @@ class Windows:
             self.incomplete += len(values) - len(complete)
             return complete
         latest = readings.latest()
+        if len(latest) == 1:
+            slot = self._slot(readings.assets[0])  # first, because it may make the arrays anew
+            self._last[slot] = values[-1]
+            self._heard[slot] = True
+            return range(len(values))
         known = self._slots
         try:
             slots = [known[asset] for asset in latest]
         except KeyError:
             slots = [self._slot(asset) for asset in latest]
         self._last[slots] = values[list(latest.values())]
+        self._heard[slots] = True
         return range(len(values))
 
     def _admit(self, readings: Readings, index: int, slot: int, begins: set[int]) -> bool:

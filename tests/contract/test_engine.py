@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fakes import FakeEngine, canonical_model
+from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
-from edge_agent.engine.providers import available_providers
+from edge_agent.engine.providers import Provider, available_providers
 from edge_agent.engine.session import Engine, OrtEngine
 from edge_agent.errors import BundleError, EngineError
 
@@ -62,3 +63,19 @@ def test_what_the_runtime_refuses_is_an_engine_error(provider: object) -> None:
     """Not one of the runtime's own exceptions."""
     with pytest.raises(EngineError, match="cannot load the model"):
         OrtEngine(b"no model", provider)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("provider", available_providers(), ids=lambda provider: provider.name)
+def test_a_provider_that_fails_while_it_runs_is_told_and_not_replaced(provider: Provider) -> None:
+    """The runtime would go on with the CPU by itself, and only its standard output would know."""
+
+    class Failing:
+        def run(self, *_: object) -> None:
+            raise EPFail("the device is gone")
+
+    engine = OrtEngine(canonical_model(channels=2, window=3), provider)
+    before = engine._session.get_providers()
+    engine._session._sess = Failing()
+    with pytest.raises(EngineError, match="the device is gone"):
+        engine.score(np.zeros((1, 3, 2), np.float32))
+    assert engine._session.get_providers() == before

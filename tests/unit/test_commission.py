@@ -81,6 +81,15 @@ def test_commissioning_survives_restarts_and_not_a_change_of_model() -> None:
     assert make(COMMISSION, list(kept.items()), model="1" * 64).describe()["commission"]["ready"] == 0
 
 
+def test_a_limit_of_its_own_outlives_a_long_silence() -> None:
+    """A machine that stood still for weeks is not commissioned anew in silence; one that was never ready is."""
+    pipeline = make(COMMISSION)
+    feed(pipeline, "ready", RNG.uniform(0, 1, 100))
+    feed(pipeline, "begun", RNG.uniform(0, 1, 50))
+    assert [pipeline.forget("ready"), pipeline.forget("begun")] == [False, True]
+    assert pipeline.assets() == {"ready"}
+
+
 def test_an_operator_can_begin_anew() -> None:
     """For one asset or all; the journal learns of it."""
     pipeline = make(COMMISSION)

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.mqtt.topics import Route
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.stream.reading import Readings, Rejection, RejectReason
 
@@ -19,7 +18,7 @@ NOW_S = 2000.0
 
 
 def decode(*payloads: bytes, channels: tuple[str, ...] = ("p", "q")) -> tuple[Readings, list[Rejection]]:
-    items = [(Route("a1", None), Delivery("sensors/a1/x", payload, 1, False)) for payload in payloads]
+    items = [Delivery(Topic("sensors/a1/x", "a1"), payload, 1, False) for payload in payloads]
     return Decoder(channels).decode(items, NOW_S)
 
 

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.mqtt.topics import Route
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.reading import Readings, Rejection, RejectReason
@@ -26,7 +25,7 @@ def decode(
     payload: bytes, *, payload_format: str = "auto", channel: str | None = None
 ) -> tuple[Readings, list[Rejection]]:
     decoder = Decoder(("p", "q"), payload_format=payload_format, one_channel=channel is not None)
-    return decoder.decode([(Route("a1", channel), Delivery("t", payload, 1, False))], 2000.0)
+    return decoder.decode([Delivery(Topic("t", "a1", channel), payload, 1, False)], 2000.0)
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.errors import DataError
+from edge_agent.lane import Routes
 from edge_agent.mqtt.topics import TopicFilter, input_topic
 from edge_agent.sources.base import Delivery
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.lines import LineSource
 
-FILTER = TopicFilter(input_topic("s", "{asset}"))
+ROUTES = Routes([SimpleNamespace(filter=TopicFilter(input_topic("s", "{asset}")))])  # type: ignore[list-item]
 
 
 def everything(source: LineSource, limit: int = 100) -> list[Delivery]:
@@ -34,10 +36,14 @@ def of(tmp_path: Path, text: str | bytes, limit: int = 100) -> list[tuple[str, o
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     assets = []
     for delivery in everything(LineSource("s", str(file)), limit):
-        route = FILTER.route_of(delivery.topic)
-        assert route is not None
-        assets.append((route.asset, json.loads(delivery.payload)))
+        assert ROUTES.find(delivery.topic) is not None
+        assets.append((delivery.topic.asset, json.loads(delivery.payload)))
     return assets
+
+
+def routed(file: Path, limit: int = 100) -> list[Delivery]:
+    """All that a file has and that has an asset, as the decoder gets it."""
+    return [line for line in everything(LineSource("s", str(file)), limit) if ROUTES.find(line.topic) is not None]
 
 
 def test_rows_become_objects(tmp_path: Path) -> None:
@@ -74,8 +80,7 @@ def test_bad_rows_are_rejected_by_the_decoder(tmp_path: Path, row: str, reason: 
     """And the good one after it counts."""
     file = tmp_path / "rows.csv"
     file.write_bytes(f"c1,c2\n{row}\n5,6\n".encode("latin-1"))
-    found = [(FILTER.route_of(line.topic), line) for line in everything(LineSource("s", str(file)))]
-    readings, rejections = Decoder(["c1", "c2"]).decode(found, 0.0)  # type: ignore[arg-type]
+    readings, rejections = Decoder(["c1", "c2"]).decode(routed(file), 0.0)
     assert readings.values.tolist() == [[5.0, 6.0]]
     assert [rejection.reason for rejection in rejections] == [reason]
 
@@ -85,8 +90,7 @@ def test_a_row_of_another_length_is_never_a_reading(tmp_path: Path, row: str) ->
     """Not even one that has as many cells as there are channels, which a torn line may have."""
     file = tmp_path / "rows.csv"
     file.write_text(f"time,asset,c1,c2\n{row}\n")
-    found = [(FILTER.route_of(line.topic), line) for line in everything(LineSource("s", str(file)))]
-    readings, rejections = Decoder(["c1", "c2"]).decode(found, 0.0)  # type: ignore[arg-type]
+    readings, rejections = Decoder(["c1", "c2"]).decode(routed(file), 0.0)
     assert len(readings) == 0
     assert [rejection.reason for rejection in rejections] == ["wrong_length"]
     assert row.encode() in rejections[0].payload
@@ -111,8 +115,7 @@ def test_no_text_stops_it(tmp_path_factory: pytest.TempPathFactory, lines: list[
     """Whatever the lines are, in pieces of any size."""
     file = tmp_path_factory.mktemp("lines") / "any"
     file.write_text("\n".join(lines), encoding="utf-8")
-    found = [(FILTER.route_of(line.topic), line) for line in everything(LineSource("s", str(file)), limit)]
-    Decoder(["c1"]).decode([(route, line) for route, line in found if route is not None], 0.0)
+    Decoder(["c1"]).decode(routed(file, limit), 0.0)
 
 
 def test_a_named_pipe_does_not_end(tmp_path: Path) -> None:
@@ -141,8 +144,7 @@ def test_a_row_that_was_cut_off_is_no_reading(tmp_path: Path) -> None:
     """Also when it has as many cells as the stream has channels: no value may be made up."""
     file = tmp_path / "rows.csv"
     file.write_bytes(b"time,asset,c1,c2\n1,a1,5,6\n2,a1\n")
-    found = [(FILTER.route_of(line.topic), line) for line in everything(LineSource("s", str(file)))]
-    readings, rejections = Decoder(["c1", "c2"]).decode(found, 0.0)  # type: ignore[arg-type]
+    readings, rejections = Decoder(["c1", "c2"]).decode(routed(file), 0.0)
     assert readings.values.tolist() == [[5.0, 6.0]]
     assert [(rejection.reason, b"a1" in rejection.payload) for rejection in rejections] == [("wrong_length", True)]
 
@@ -157,7 +159,7 @@ def test_an_asset_that_no_topic_can_name_is_not_taken(tmp_path: Path, asset: str
     """Its alerts could not be published; so its readings are rejected, which is told."""
     file = tmp_path / "rows.csv"
     file.write_text(f"asset,c1\n{asset},1\n")
-    assert [FILTER.route_of(line.topic) for line in everything(LineSource("s", str(file)))] == [None]
+    assert routed(file) == []
 
 
 def test_a_folder_is_no_input(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def make_link(
 def hear(link: Link, fake: FakeSocket, *pieces: bytes) -> list[Delivery]:
     fake.pieces += pieces
     inbox: list[Delivery] = []
-    while link.receive(inbox, 100):
+    while link.receive(inbox, 100) or (fake.pieces and link.trouble is None):
         pass
     link.flush()
     return inbox

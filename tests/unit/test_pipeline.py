@@ -76,6 +76,45 @@ def test_a_restart_neither_forgets_nor_repeats_an_alert() -> None:
     assert after.events[0].id == before.events[0].id
 
 
+def test_a_planned_stop_leaves_the_values_that_are_held() -> None:
+    """For assets whose readings were whole, which the journal keeps no rows of; another model begins anew."""
+    before = make_pipeline()
+    kept = before.process(readings([[1, 2]])).records
+    assert kept == []
+    partial = readings([[math.nan, 0]], start_s=1001.0)
+    assert make_pipeline(before.leave()).process(partial).scored == 1
+    partial = readings([[math.nan, 0]], start_s=1001.0)
+    assert make_pipeline(kept).process(partial).scored == 0
+    other = Pipeline(
+        agent="g1",
+        stream="pump",
+        manifest=make_manifest(channels=3),
+        engine=FakeEngine(),
+        provider="fake",
+        records=before.leave(),
+    )
+    assert other.process(readings([[math.nan, 0, 0]], start_s=1001.0)).scored == 0
+
+
+def test_what_a_stop_left_costs_nothing_after_the_start() -> None:
+    """The rows of an asset that is whole again are not written with each of its batches."""
+    before = make_pipeline()
+    before.process(readings([[1, 2]]))
+    after = make_pipeline(before.leave())
+    assert after.process(readings([[1, 2]], start_s=1001.0)).records == []
+
+
+def test_an_asset_is_forgotten_unless_it_has_an_alert() -> None:
+    """And until somebody asks again, it is known who was heard."""
+    pipeline = make_pipeline()
+    pipeline.process(readings([[0, 0]], asset="a"))
+    pipeline.process(readings([[5, 0]], asset="b"))
+    assert sorted(pipeline.take_heard()) == ["a", "b"]
+    assert pipeline.take_heard() == []
+    assert [pipeline.forget("a"), pipeline.forget("b")] == [True, False]
+    assert pipeline.assets() == {"b"}
+
+
 def test_a_damaged_record_costs_no_more_than_its_asset() -> None:
     """Whatever bytes the disk gives back, cut or changed anywhere: the other assets go on, and so does this one."""
     first = make_pipeline(window=2)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.repeats import Repeats
+
+TOPIC = Topic("sensors/a1/x")
 
 
 def delivery(payload: bytes, mid: int, *, again: bool = False) -> Delivery:
-    return Delivery("sensors/a1/x", payload, mid, again)
+    return Delivery(TOPIC, payload, mid, again)
 
 
 def scored(*deliveries: Delivery) -> Repeats:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.mqtt.wire import PAYLOAD_KEPT_BYTES, WireError, WireSocket
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import Delivery, Topic
 
 PINGRESP = b"\xd0\x00"
 SUBACK = b"\x90\x03\x00\x01\x01"
@@ -30,6 +30,11 @@ def publish(
     return bytes([0x30 | again << 3 | qos << 1 | retain]) + digits + body
 
 
+def contents(deliveries: list[Delivery]) -> list[tuple[str, bytes, int, bool]]:
+    """What was delivered, whichever object stands for the topic."""
+    return [(topic.name, payload, mid, again) for topic, payload, mid, again in deliveries]
+
+
 def take_all(wire: WireSocket, limit: int = 1000) -> tuple[list[Delivery], list[bytes]]:
     controls: list[bytes] = []
     inbox: list[Delivery] = []
@@ -38,7 +43,7 @@ def take_all(wire: WireSocket, limit: int = 1000) -> tuple[list[Delivery], list[
         controls.append(wire.recv(1) + wire.recv(1000))
         return True
 
-    while wire.take(inbox, limit, on_control):
+    while wire.take(inbox, limit, on_control) or wire.pieces:
         pass
     return inbox, controls
 
@@ -48,7 +53,7 @@ packets = st.lists(
         st.builds(
             lambda topic, payload, mid, again: (
                 publish(topic, payload, mid, again=again),
-                Delivery(topic, payload, mid, again),
+                (topic, payload, mid, again),
             ),
             st.text(min_size=1, max_size=5),
             st.binary(max_size=300),
@@ -63,7 +68,7 @@ packets = st.lists(
 
 @given(packets, st.lists(st.integers(1, 200), max_size=20))
 def test_however_the_bytes_arrive_the_packets_are_the_same(
-    sent: list[tuple[bytes, Delivery | None]], cuts: list[int]
+    sent: list[tuple[bytes, tuple[str, bytes, int, bool] | None]], cuts: list[int]
 ) -> None:
     """In order, with nothing lost between two reads."""
     stream = b"".join(raw for raw, _ in sent)
@@ -73,7 +78,7 @@ def test_however_the_bytes_arrive_the_packets_are_the_same(
         stream = stream[cut:]
     wire = WireSocket(FakeSocket([piece for piece in [*pieces, stream] if piece]))  # type: ignore[arg-type]
     inbox, controls = take_all(wire)
-    assert inbox == [delivery for _, delivery in sent if delivery is not None]
+    assert contents(inbox) == [delivery for _, delivery in sent if delivery is not None]
     assert controls == [raw for raw, delivery in sent if delivery is None]
 
 
@@ -88,11 +93,37 @@ def test_no_more_than_the_limit_is_taken() -> None:
     assert [delivery.payload for delivery in inbox] == [b"3"]
 
 
+def test_a_plain_socket_that_gave_less_than_it_might_is_not_asked_again() -> None:
+    """That would be a call to the kernel for nothing at each reading; a TLS socket gives a piece at a time."""
+
+    class Layered(FakeSocket):
+        def pending(self) -> int:
+            return 0
+
+    for kind, expected in ((FakeSocket, [b"1"]), (Layered, [b"1", b"2"])):
+        wire = WireSocket(kind([publish("t", b"1", 1), publish("t", b"2", 2)]))  # type: ignore[arg-type]
+        inbox: list[Delivery] = []
+        assert not wire.take(inbox, 10, lambda: True)
+        assert [delivery.payload for delivery in inbox] == expected
+        wire.take(inbox, 10, lambda: True)
+        assert [delivery.payload for delivery in inbox] == [b"1", b"2"]
+
+
+def test_a_topic_is_one_object_over_connections() -> None:
+    """What was found out about it stays, and what a sender repeats is known by it."""
+    first = WireSocket(FakeSocket([publish("t", b"1", 1) + publish("t", b"2", 2)]))  # type: ignore[arg-type]
+    before, _ = take_all(first)
+    second = WireSocket(FakeSocket([publish("t", b"3", 1)]))  # type: ignore[arg-type]
+    second.topics = first.topics
+    after, _ = take_all(second)
+    assert before[0].topic is before[1].topic is after[0].topic
+
+
 def test_acknowledgements_keep_the_order_and_survive_a_full_socket() -> None:
     """MQTT wants them in order of arrival; QoS 0 has none."""
     socket = FakeSocket([], takes=3)
     wire = WireSocket(socket)  # type: ignore[arg-type]
-    wire.acknowledge([Delivery("t", b"", mid, False) for mid in (5, 0, 258)])
+    wire.acknowledge([Delivery(Topic("t"), b"", mid, False) for mid in (5, 0, 258)])
     socket.blocked = True
     wire.flush()
     assert wire.unsent_bytes > 0
@@ -133,7 +164,7 @@ def test_the_properties_of_mqtt_5_are_skipped() -> None:
         packets += b"\x32" + size + body
     wire = WireSocket(FakeSocket([packets]), has_properties=True)  # type: ignore[arg-type]
     inbox, _ = take_all(wire)
-    assert inbox == [Delivery("t", b"payload", mid, False) for mid in (1, 2, 3)]
+    assert contents(inbox) == [("t", b"payload", mid, False) for mid in (1, 2, 3)]
 
 
 @given(st.binary(max_size=80))

@@ -12,15 +12,17 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 from workload import machine, make_bundle, payloads
 
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.session import Engine, open_engine
+from edge_agent.lane import Routes
 from edge_agent.mqtt.payload import encode
-from edge_agent.mqtt.topics import Route, TopicFilter
-from edge_agent.sources.base import Delivery
+from edge_agent.mqtt.topics import TopicFilter
+from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.repeats import Repeats
 from edge_agent.stream.pipeline import Pipeline
@@ -34,8 +36,8 @@ class Stages:
     def __init__(self, bundle: Bundle, engine: Engine) -> None:
         self.spent_s: defaultdict[str, float] = defaultdict(float)
         self._engine = engine
-        self._filter = TopicFilter("sensors/+/bench")
-        self._routes: dict[str, Route | None] = {}
+        self._routes = Routes([SimpleNamespace(filter=TopicFilter("sensors/+/bench"))])  # type: ignore[list-item]
+        self._topics: dict[bytes, Topic] = {}
         self._repeats = Repeats()
         self._decoder = Decoder([channel.name for channel in bundle.manifest.channels])
         self._pipeline = Pipeline(
@@ -51,13 +53,13 @@ class Stages:
             self.spent_s[stage] += now - clock[0]
             clock[0] = now
 
-        deliveries = [Delivery(str(topic, "utf-8"), data, mid, False) for mid, (topic, data) in enumerate(batch, 1)]
+        deliveries = [Delivery(self._topic(topic), data, mid, False) for mid, (topic, data) in enumerate(batch, 1)]
         done("delivery")
         fresh = self._repeats.unscored(deliveries)
         self._repeats.packed(deliveries)
         self._repeats.remember(fresh)
         done("repeats")
-        items = [(self._route(delivery.topic), delivery) for delivery in fresh]
+        items = [delivery for delivery in fresh if self._routes.find(delivery.topic)]
         done("route")
         readings, _ = self._decoder.decode(items, 0.0)
         done("decode")
@@ -71,12 +73,11 @@ class Stages:
             encode(event)
         done("encode")
 
-    def _route(self, topic: str) -> Route:
-        if topic not in self._routes:
-            self._routes[topic] = self._filter.route_of(topic)
-        route = self._routes[topic]
-        assert route is not None
-        return route
+    def _topic(self, raw: bytes) -> Topic:
+        topic = self._topics.get(raw)
+        if topic is None:
+            topic = self._topics[raw] = Topic(str(raw, "utf-8"))
+        return topic
 
 
 def measure(bundle: Bundle, messages: list[bytes], *, assets: int, batch: int) -> dict[str, float]:

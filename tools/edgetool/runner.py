@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.providers import PROVIDERS, import_runtime
-from edge_agent.engine.runtime import runtime_reason
+from edge_agent.engine.runtime import make_session, runtime_reason
 from edge_agent.errors import ConversionError
 
 __all__ = ["Sample", "flatten", "load_samples", "run_model", "save_samples"]
@@ -94,7 +94,7 @@ def _main(arguments: list[str]) -> None:
     options.log_severity_level = 3
     provider = PROVIDERS[provider_name]
     try:
-        session = ort.InferenceSession(model, options, providers=[(provider.ort_name, provider.options_for(1))])
+        session = make_session(ort, model, options, [(provider.ort_name, provider.options_for(1))])
         names = [output.name for output in session.get_outputs()]
         answers: list[Sample] = []
         for sample in load_samples(Path(samples_path)):

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.engine.providers import PROVIDERS, import_runtime
-from edge_agent.engine.runtime import runtime_reason
+from edge_agent.engine.runtime import make_session, runtime_reason
 from edgetool.runner import Sample, flatten, load_samples, save_samples
 
 __all__ = ["note_range", "run_session", "session_options", "tensor_drift"]
@@ -65,7 +65,7 @@ class _Child:
         if not optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         provider = PROVIDERS[provider_name]
-        session = ort.InferenceSession(model, options, providers=[(provider.ort_name, provider.options_for(threads))])
+        session = make_session(ort, model, options, [(provider.ort_name, provider.options_for(threads))])
         if provider.ort_name not in session.get_providers():
             raise RuntimeError(f"the runtime fell back to {session.get_providers()}")
         while len(self._sessions) >= _MAX_SESSIONS:
@@ -193,9 +193,7 @@ class _Child:
         options.enable_profiling = True
         options.profile_file_prefix = request["profile"]
         provider = PROVIDERS[request["provider"]]
-        session = ort.InferenceSession(
-            request["model"], options, providers=[(provider.ort_name, provider.options_for(1))]
-        )
+        session = make_session(ort, request["model"], options, [(provider.ort_name, provider.options_for(1))])
         run_session(session, self.samples(request["samples"])[0])
         path = Path(session.end_profiling())
         events = json.loads(path.read_text(encoding="utf-8"))

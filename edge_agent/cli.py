@@ -216,6 +216,8 @@ def _score(options: argparse.Namespace) -> None:
     section = None if options.config is None else _stream_of(options)
     if (section is None) == (options.bundle is None):
         raise UsageError("score: give either --bundle, or --config and --stream")
+    if options.scores is not None and options.scores == options.alerts:
+        raise UsageError(f"score: --scores and --alerts are both {options.scores}")
     bundle = open_bundle(options.bundle if section is None else Path(section.bundle))
     data = read_sensor_data(options.file)
     # The CPU provider is everywhere and needs no measuring; with a configuration, what it says.

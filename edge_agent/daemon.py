@@ -7,7 +7,6 @@ import select
 import signal
 import socket
 import time
-from collections import defaultdict
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +31,7 @@ from edge_agent.sources.base import Delivery, Source
 from edge_agent.sources.lines import LineSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
-from edge_agent.stream.pipeline import Outcome
+from edge_agent.stream.pipeline import LEFT_RECORD, Outcome
 from edge_agent.stream.reading import Rejection, RejectReason
 
 __all__ = ["Daemon"]
@@ -108,6 +107,7 @@ class Daemon:
             self._repeats = Repeats(self._journal.delivered)
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
             self._routes = Routes(self._lanes)
+            self._take_over_rows()
             stack.callback(self._leave_rows)
             for lane in self._lanes:
                 stack.callback(lane.finish)
@@ -165,6 +165,14 @@ class Daemon:
                 stack.callback(lines.close)
                 sources.append(lines)
         return sources
+
+    def _take_over_rows(self) -> None:
+        """Every stream has taken what the stop before has left, which is of old readings from now on."""
+        try:
+            for lane in self._lanes:
+                self._journal.drop_records(lane.name, [LEFT_RECORD])
+        except JournalError as exc:
+            log.warning("rows that the last stop left stay in the journal error=%s", exc)
 
     def _leave_rows(self) -> None:
         """A planned stop; whoever is killed instead has only what the journal keeps all the time."""
@@ -280,36 +288,18 @@ class Daemon:
         """Score a batch; nothing of it is durable yet."""
         fresh = self._repeats.unscored(deliveries)
         commit = Commit(delivered=self._repeats.packed(deliveries))
-        for lane, items in self._route(deliveries, fresh):
+        by_lane, strangers = self._routes.sort(deliveries, fresh)
+        for topic, payload, _, _ in strangers:
+            self._unrouted.received += 1
+            rejection = Rejection(RejectReason.BAD_TOPIC, "no stream has this topic", topic.name, payload)
+            self._reject(self._unrouted, _UNROUTED, rejection)
+        for lane, items in by_lane.items():
             readings, rejections = lane.decoder.decode(items, time.time())
             outcome = lane.pipeline.process(readings)
             self._collect(lane, len(readings), outcome, commit)
             for rejection in rejections:
                 self._reject(lane.counters, lane.name, rejection)
         return _Batch(source, deliveries, fresh, commit)
-
-    def _route(self, deliveries: list[Delivery], fresh: list[Delivery]) -> list[tuple[Lane, list[Delivery]]]:
-        """The new messages of a batch by stream, in order of arrival."""
-        by_lane: defaultdict[Lane, list[Delivery]] = defaultdict(list)
-        for delivery in fresh:
-            lane = self._routes.find(delivery.topic)
-            if lane is None:
-                detail = "no stream has this topic"
-                rejection = Rejection(RejectReason.BAD_TOPIC, detail, delivery.topic.name, delivery.payload)
-                self._unrouted.received += 1
-                self._reject(self._unrouted, _UNROUTED, rejection)
-                continue
-            by_lane[lane].append(delivery)
-        for lane, items in by_lane.items():
-            lane.counters.received += len(items)
-        if len(fresh) < len(deliveries):
-            seen = {id(delivery) for delivery in fresh}
-            for delivery in deliveries:
-                found = self._routes.find(delivery.topic)
-                if id(delivery) not in seen and found is not None:
-                    found.counters.received += 1
-                    found.counters.repeated += 1
-        return list(by_lane.items())
 
     def _collect(self, lane: Lane, readings: int, outcome: Outcome, commit: Commit) -> None:
         """Move what a stream's batch did into the commit and the counters."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,12 @@ from edge_agent.config import Config, StreamSection
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.selection import Choice
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
-from edge_agent.errors import JournalError
 from edge_agent.health import Counters
 from edge_agent.journal import Journal
 from edge_agent.mqtt.topics import TopicFilter
-from edge_agent.sources.base import UNKNOWN, Topic
+from edge_agent.sources.base import UNKNOWN, Delivery, Topic
 from edge_agent.sources.decode import Decoder
-from edge_agent.stream.pipeline import LEFT_RECORD, Pipeline
+from edge_agent.stream.pipeline import Pipeline
 
 __all__ = ["Lane", "LoadedStream", "Routes", "open_lane"]
 
@@ -109,6 +109,33 @@ class Routes:
     def __init__(self, lanes: Sequence[Lane]) -> None:
         self._lanes = lanes
 
+    def sort(
+        self, deliveries: Sequence[Delivery], fresh: Sequence[Delivery]
+    ) -> tuple[dict[Lane, list[Delivery]], list[Delivery]]:
+        """The new messages of a batch by stream, in order of arrival, and those that no stream has; counts them.
+
+        Args:
+            deliveries: all that arrived.
+            fresh: those of them that were not scored before.
+        """
+        by_lane: defaultdict[Lane, list[Delivery]] = defaultdict(list)
+        strangers: list[Delivery] = []
+        for delivery in fresh:
+            lane = self.find(delivery.topic)
+            if lane is None:
+                strangers.append(delivery)
+            else:
+                by_lane[lane].append(delivery)
+        for lane, items in by_lane.items():
+            lane.counters.received += len(items)
+        if len(fresh) < len(deliveries):
+            known = {id(delivery) for delivery in fresh}
+            for lane in (self.find(delivery.topic) for delivery in deliveries if id(delivery) not in known):
+                if lane is not None:
+                    lane.counters.received += 1
+                    lane.counters.repeated += 1
+        return by_lane, strangers
+
     def find(self, topic: Topic) -> Lane | None:
         """The stream of a topic; None when no stream has it."""
         if topic.lane is UNKNOWN:
@@ -146,10 +173,6 @@ def open_lane(loaded: LoadedStream, config: Config, journal: Journal) -> Lane:
         records=journal.records(loaded.settings.name),
         settings=loaded.settings.settings,
     )
-    try:
-        journal.drop_records(loaded.settings.name, [LEFT_RECORD])
-    except JournalError as exc:
-        log.warning("last rows of the stop before stay in the journal stream=%s error=%s", loaded.settings.name, exc)
     topic = loaded.settings.filter
     decoder = Decoder(
         [channel.name for channel in manifest.channels],

@@ -27,8 +27,8 @@ from edge_agent.stream.settings import StreamSettings
 
 __all__ = ["OfflineReport", "score_data", "write_alerts", "write_scores"]
 
-_BATCH_VALUES = 200_000
-"""In a batch, of all windows together: under a megabyte. A batch is handed from core to core, which costs as much as
+_BATCH_VALUES = 1 << 18
+"""In a batch, of all windows together: a megabyte. A batch is handed from core to core, which costs as much as
 a thousand small inferences; and one that the processor's cache cannot hold is slower."""
 _LEAST_ROWS, _MOST_ROWS = 512, 1 << 15
 _AHEAD = 2
@@ -113,7 +113,7 @@ def score_data(
     for windows, answer in _scored(pipeline, engine, batches):
         outcome = pipeline.conclude(windows, answer)
         report.scored += outcome.scored
-        if outcome.alerts is not None or outcome.drift is not None:
+        if outcome.alerts is not None or outcome.drift:
             report.outcomes.append(outcome)
         scores.append(answer.score)
         report.scored_of.append((windows.assets, windows.times))
@@ -174,14 +174,17 @@ def write_alerts(path: Path, report: OfflineReport) -> None:
 
 @contextmanager
 def _written(path: Path) -> Iterator[TextIO]:
-    """A file that is there once it is whole."""
-    beside = path.with_name(f".{path.name}.part")
+    """A file that is there once it is whole; what is a link, a pipe or a device stays what it is."""
+    is_plain = not path.is_symlink() and (path.is_file() or not path.exists())
+    opened = path.with_name(f".{path.name}.part") if is_plain and path.name else path
     try:
         try:
-            with beside.open("w", encoding="utf-8", newline="") as file:
+            with opened.open("w", encoding="utf-8", newline="") as file:
                 yield file
-            beside.replace(path)
+            if opened != path:
+                opened.replace(path)
         finally:
-            beside.unlink(missing_ok=True)
+            if opened != path:
+                opened.unlink(missing_ok=True)
     except OSError as exc:
         raise DataError(f"{path}: cannot be written ({exc.strerror})") from exc

@@ -53,6 +53,11 @@ class _Pieces:
     def __init__(self, pieces: list[bytes]) -> None:
         self._pieces = pieces
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a piece is left; a real socket is read again when it has more."""
+        return bool(self._pieces)
+
     def recv(self, _size: int) -> bytes:
         """The next piece."""
         if not self._pieces:
@@ -64,9 +69,10 @@ class _Pieces:
         return len(data)
 
 
-def _taken(pieces: list[bytes], *, has_properties: bool) -> tuple[list[Delivery], list[bytes], bool]:
+def _taken(pieces: list[bytes], *, has_properties: bool) -> tuple[list[tuple[object, ...]], list[bytes], bool]:
     """Readings, other packets, and whether the connection would have been given up."""
-    socket = WireSocket(_Pieces([piece for piece in pieces if piece]), has_properties=has_properties)  # type: ignore[arg-type]
+    given = _Pieces([piece for piece in pieces if piece])
+    socket = WireSocket(given, has_properties=has_properties)  # type: ignore[arg-type]
     inbox: list[Delivery] = []
     controls: list[bytes] = []
 
@@ -74,12 +80,13 @@ def _taken(pieces: list[bytes], *, has_properties: bool) -> tuple[list[Delivery]
         controls.append(socket.recv(1 << 20))
         return True
 
+    is_given_up = False
     try:
-        while socket.take(inbox, 1 << 20, on_control):
+        while socket.take(inbox, 1 << 20, on_control) or given.has_more:
             pass
     except OSError:
-        return inbox, controls, True
-    return inbox, controls, False
+        is_given_up = True
+    return [(topic.name, *rest) for topic, *rest in inbox], controls, is_given_up
 
 
 def wire(data: bytes) -> None:

@@ -56,12 +56,13 @@ def give_back_load_memory() -> int:
 def _unchanged(maps: str) -> Iterator[_Mapping]:
     """Pieces of files that cannot be written and none of whose pages is our own, so that the file has them all.
 
-    The second matters as much as the first: the linker writes addresses into pages that it then makes read-only.
+    The second matters as much as the first: the linker writes addresses into pages that it then makes read-only. Such
+    a page may be in the swap, where it is no longer counted as anonymous and would be dropped all the same.
 
     Args:
         maps: text of /proc/self/smaps.
     """
-    where, kept_bytes = None, 0
+    where, kept_bytes, own = None, 0, False
     for line in maps.splitlines():
         name, *values = line.split()
         if not name.endswith(":"):
@@ -69,6 +70,8 @@ def _unchanged(maps: str) -> Iterator[_Mapping]:
             where = name if is_file and "w" not in values[0] and values[0].endswith("p") else None
         elif name == "Rss:":
             kept_bytes = int(values[0]) * 1024
-        elif name == "Anonymous:" and where is not None and values[0] == "0" and kept_bytes:
+        elif name == "Anonymous:":
+            own = values[0] != "0"
+        elif name == "Swap:" and where is not None and kept_bytes and not own and values[0] == "0":
             start, _, end = where.partition("-")
             yield _Mapping(int(start, 16), int(end, 16), kept_bytes)

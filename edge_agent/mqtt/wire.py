@@ -53,7 +53,7 @@ class WireSocket:
         self._is_drained = False
         self._pending: Callable[[], int] | None = getattr(inner, "pending", None)
         self.topics: dict[bytes, Topic] = {}
-        """Those that were seen; whoever connects again hands them on, so that a topic stays one object."""
+        """Those that were seen; whoever connects again hands them on, with what was found out about each."""
         self.heard = False
         """Something came, or the other side made room, since whoever reads this has cleared it."""
 
@@ -73,6 +73,7 @@ class WireSocket:
         Raises:
             OSError: the connection is gone, or what arrives is not MQTT.
         """
+        self._is_drained = False
         while True:
             while len(inbox) < limit:
                 packet = self._next_packet()
@@ -89,7 +90,6 @@ class WireSocket:
             else:
                 return True
             if self._is_drained or not self._read_more():
-                self._is_drained = False
                 return False
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_agent.sources.base import Delivery
 from edge_agent.sources.formats import Fields, FormatError, make_parser
-from edge_agent.stream.reading import FloatArray, Readings, Rejection, RejectReason
+from edge_agent.stream.reading import LATEST_TIME_S, FloatArray, Readings, Rejection, RejectReason
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
 
@@ -22,7 +22,6 @@ PAYLOAD_LIMIT_BYTES = 1 << 20
 """A larger message is refused before it is parsed."""
 _READINGS_LIMIT = 10_000
 _NUMBER_LIMIT_BYTES = 64
-_LATEST_TIME_S = 253402300799.0  # the end of year 9999, the last moment `datetime` can name
 _HEAD = 2  # `time` and `values` stand before the channels
 
 Row = tuple[float | None, ...]
@@ -74,7 +73,7 @@ class Decoder:
             assets.extend([topic.asset] * (len(times) - len(assets)))
             ends.append((len(times), delivery))
         values = _float32(rows, self._width)
-        whole = np.count_nonzero(np.isfinite(values)) == values.size
+        whole = int(np.count_nonzero(np.isfinite(values))) == values.size
         readings = Readings(assets, times, values, whole)
         if not whole and np.isinf(values).any():
             readings = _drop_infinite(readings, ends, rejections)
@@ -135,7 +134,7 @@ class Decoder:
 def _float32(rows: list[Row], width: int) -> FloatArray:
     """Shape (rows, width), NaN where there is no value, infinite where float32 cannot hold it.
 
-    Twice as fast as numpy's own way from objects to numbers, for one row as for many, and it warns of nothing.
+    For many rows twice as fast as numpy's own way from objects to numbers, and there is no warning to be switched off.
     """
     flat = list(chain.from_iterable(rows))
     packed = bytearray(4 * len(flat))
@@ -157,7 +156,7 @@ def _read_time(value: float | str | None, now_s: float) -> float:
             raise FormatError(RejectReason.BAD_TIME, "time is neither epoch seconds nor ISO 8601") from None
         # A time without a zone is taken as UTC: a device's own zone is nothing a sensor can know.
         value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    if not 0 <= value <= _LATEST_TIME_S:
+    if not 0 <= value <= LATEST_TIME_S:
         raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no epoch second (milliseconds, perhaps?)")
     return value
 

@@ -8,7 +8,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import CHANNEL_NAME, RESERVED_CHANNELS
 from edge_agent.errors import DataError
-from edge_agent.stream.reading import Readings
+from edge_agent.stream.reading import LATEST_TIME_S, Readings
 
 __all__ = ["DEFAULT_ASSET", "SensorData", "read_sensor_data"]
 
@@ -180,6 +180,16 @@ def _times(path: Path, cells: list[str], lines: list[int]) -> NDArray[np.float64
             times[row] = float(cell)
         except ValueError:
             times[row] = _iso_seconds(path, lines[row], cell)
+    return _checked_times(path, times, lines)
+
+
+def _checked_times(path: Path, times: NDArray[np.float64], lines: Sequence[int]) -> NDArray[np.float64]:
+    wrong = np.flatnonzero(~((times >= 0) & (times <= LATEST_TIME_S)))
+    if wrong.size:
+        row = int(wrong[0])
+        raise DataError(
+            f"{path}: line {lines[row]}, column 'time': {times[row]:.15g} is no epoch second (milliseconds, perhaps?)"
+        )
     return times
 
 
@@ -223,7 +233,7 @@ def _read_npz(path: Path, channels: tuple[str, ...]) -> SensorData:
         path=path,
         channels=names,
         values=values,
-        times=found["time"].astype(np.float64) if "time" in found else None,
+        times=_checked_times(path, found["time"].astype(np.float64), range(len(values))) if "time" in found else None,
         assets=tuple(str(asset) for asset in found["asset"]) if "asset" in found else None,
         labels=None if labels is None else _labels(path, labels.astype(np.float64)),
     )

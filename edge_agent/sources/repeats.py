@@ -48,7 +48,7 @@ class Repeats:
                 if _delivery_key(delivery) in delivered:
                     continue
             if b'"time"' in delivery.payload:
-                sent = hash((delivery.topic, delivery.payload))
+                sent = hash((delivery.topic.name, delivery.payload))
                 if sent in self._sent or sent in self._sent_before or sent in sent_here:
                     continue
                 sent_here.add(sent)
@@ -66,7 +66,7 @@ class Repeats:
             fresh: from `unscored`.
         """
         # Without a time in it, an equal message is a new reading of an unchanged value.
-        self._sent.update([hash((d.topic, d.payload)) for d in fresh if b'"time"' in d.payload])
+        self._sent.update([hash((d.topic.name, d.payload)) for d in fresh if b'"time"' in d.payload])
         if len(self._sent) >= _SENT_KEPT:
             self._sent_before, self._sent = self._sent, set()
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from enum import StrEnum
 
 import msgspec
+from msgspec.structs import replace
 
 from edge_agent.bounds import Count, Duration, Whole
 from edge_agent.bundle import Threshold
 
-__all__ = ["Alarm", "AlarmPolicy", "AlarmState", "Alert", "Change", "Level", "Transition", "alert_id"]
+__all__ = ["Alarm", "AlarmPolicy", "AlarmState", "Alert", "Change", "Level", "Transition", "alert_namer"]
 
 
 class Transition(StrEnum):
@@ -95,10 +97,17 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """Of a `clear`: from the raise to it, by the readings' times."""
 
 
-def alert_id(*, agent: str, stream: str, asset: str, model_sha256: str, since_s: float) -> str:
-    """The name of an alert, made from what caused it: the same readings scored again give the same name."""
-    cause = f"{agent}\n{stream}\n{asset}\n{model_sha256}\n{since_s!r}"
-    return hashlib.sha256(cause.encode()).hexdigest()[:24]
+def alert_namer(*, agent: str, stream: str, model_sha256: str) -> Callable[[str, float], str]:
+    """What names the alerts of a stream, each by its asset and the time of the reading that raised it, epoch seconds.
+
+    A name is made from what caused the alert: the same readings scored again give the same name.
+    """
+    before, behind = f"{agent}\n{stream}\n", f"\n{model_sha256}\n"
+
+    def name(asset: str, since_s: float) -> str:
+        return hashlib.sha256(f"{before}{asset}{behind}{since_s!r}".encode()).hexdigest()[:24]
+
+    return name
 
 
 class Alarm:
@@ -114,7 +123,7 @@ class Alarm:
     def __init__(self, policy: AlarmPolicy, *, agent: str, stream: str, model_sha256: str) -> None:
         self._policy = policy
         self._mask = (1 << policy.of) - 1
-        self._cause = {"agent": agent, "stream": stream, "model_sha256": model_sha256}
+        self._name = alert_namer(agent=agent, stream=stream, model_sha256=model_sha256)
 
     def lowest_limit(self, threshold: Threshold) -> float:
         """A score below this can raise nothing and changes no asset that has no state."""
@@ -147,7 +156,7 @@ class Alarm:
         else:
             if time_s < state.newest_s:
                 state = _set_back(state, state.newest_s - time_s)
-            state = msgspec.structs.replace(
+            state = replace(
                 state,
                 newest_s=time_s,
                 history=(state.history << 1 | over) & self._mask,
@@ -160,7 +169,9 @@ class Alarm:
             state, change = self._when_flapping(state, alert, score, time_s, lowest, threshold)
         else:
             state, change = self._when_raised(state, alert, score, time_s, threshold)
-        return (None if self._is_forgettable(state) else state), change
+        if state.alert is None and self._is_forgettable(state):
+            return None, change
+        return state, change
 
     def _when_quiet(
         self, state: AlarmState, asset: str, score: float, time_s: float, threshold: Threshold
@@ -175,7 +186,7 @@ class Alarm:
         recent = tuple(t for t in state.raises_s if time_s - t <= policy.flap_window_s) if policy.flap_raises else ()
         flapping = policy.flap_raises > 0 and len(recent) >= policy.flap_raises
         alert = Alert(
-            id=alert_id(asset=asset, since_s=time_s, **self._cause),
+            id=self._name(asset, time_s),
             since_s=time_s,
             level=Level.ALARM if score >= threshold.alarm else Level.WARN,
             worst=score,
@@ -184,12 +195,12 @@ class Alarm:
         )
         raises = () if flapping or not policy.flap_raises else (*recent, time_s)
         transition = Transition.FLAPPING if flapping else Transition.RAISE
-        return msgspec.structs.replace(state, alert=alert, raises_s=raises), Change(transition, alert)
+        return replace(state, alert=alert, raises_s=raises), Change(transition, alert)
 
     def _when_raised(
         self, state: AlarmState, alert: Alert, score: float, time_s: float, threshold: Threshold
     ) -> tuple[AlarmState, Change | None]:
-        alert = msgspec.structs.replace(alert, worst=max(alert.worst, score))
+        alert = replace(alert, worst=max(alert.worst, score))
         if score < self._clear_limit(threshold):
             return self._cleared(state, alert, time_s)
         level = alert.level
@@ -199,9 +210,9 @@ class Alarm:
             level = Level.WARN
         reminder = self._policy.reminder_s
         if level is alert.level and not (reminder and time_s - alert.told_s >= reminder):
-            return msgspec.structs.replace(state, alert=alert), None
-        alert = msgspec.structs.replace(alert, level=level, told_s=time_s)
-        return msgspec.structs.replace(state, alert=alert), Change(Transition.UPDATE, alert)
+            return replace(state, alert=alert), None
+        alert = replace(alert, level=level, told_s=time_s)
+        return replace(state, alert=alert), Change(Transition.UPDATE, alert)
 
     def _when_flapping(
         self, state: AlarmState, alert: Alert, score: float, time_s: float, lowest: float, threshold: Threshold
@@ -211,15 +222,13 @@ class Alarm:
             quiet = time_s if quiet is None else quiet
         elif score >= lowest:
             quiet = None
-        alert = msgspec.structs.replace(alert, worst=max(alert.worst, score), quiet_since_s=quiet)
+        alert = replace(alert, worst=max(alert.worst, score), quiet_since_s=quiet)
         if quiet is not None and time_s - quiet >= self._policy.flap_window_s:
             return self._cleared(state, alert, time_s)
-        return msgspec.structs.replace(state, alert=alert), None
+        return replace(state, alert=alert), None
 
     def _cleared(self, state: AlarmState, alert: Alert, time_s: float) -> tuple[AlarmState, Change]:
-        state = msgspec.structs.replace(
-            state, alert=None, history=0, cleared_s=time_s if self._policy.cooldown_s else None
-        )
+        state = replace(state, alert=None, history=0, cleared_s=time_s if self._policy.cooldown_s else None)
         return state, Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
 
     def _clear_limit(self, threshold: Threshold) -> float:
@@ -230,7 +239,8 @@ class Alarm:
         return min(threshold.clear, warn - (threshold.alarm - threshold.clear))
 
     def _is_forgettable(self, state: AlarmState) -> bool:
-        if state.alert is not None or state.history:
+        """Of a state without an alert."""
+        if state.history:
             return False
         policy = self._policy
         if state.cleared_s is not None and state.newest_s - state.cleared_s < policy.cooldown_s:
@@ -243,10 +253,8 @@ def _set_back(state: AlarmState, by_s: float) -> AlarmState:
     alert = state.alert
     if alert is not None:
         quiet = alert.quiet_since_s
-        alert = msgspec.structs.replace(
-            alert, told_s=alert.told_s - by_s, quiet_since_s=None if quiet is None else quiet - by_s
-        )
-    return msgspec.structs.replace(
+        alert = replace(alert, told_s=alert.told_s - by_s, quiet_since_s=None if quiet is None else quiet - by_s)
+    return replace(
         state,
         over_since_s=None if state.over_since_s is None else state.over_since_s - by_s,
         cleared_s=None if state.cleared_s is None else state.cleared_s - by_s,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -56,7 +57,9 @@ class ScoreDrift:
         merged = {value: probability for probability, value in pairs if 0 < probability < 1}
         edges = sorted(merged)
         self._cumulative = [merged[edge] for edge in edges]
-        self._expected = [upper - lower for lower, upper in itertools.pairwise([0.0, *self._cumulative, 1.0])]
+        self._expected = [
+            max(upper - lower, _MIN_EXPECTED) for lower, upper in itertools.pairwise([0.0, *self._cumulative, 1.0])
+        ]
         self._counts = [0] * len(self._expected)
         # The ends of the bins, as the largest float32 in each; what is not finite is in none.
         self._ends = np.array(
@@ -82,21 +85,29 @@ class ScoreDrift:
         """Whether the last block was within half the limit."""
         return self.report is not None and self.report.psi < self.psi_limit / 2
 
-    def add(self, scores: NDArray[np.float32]) -> bool:
-        """Count scores; gives whether a block was finished.
+    def add(self, scores: NDArray[np.float32]) -> Iterator[int]:
+        """Count scores; gives the row that finished a block, for each block, and `report` is as of then.
+
+        A block has the same scores, however they are cut into batches.
 
         Args:
             scores: shape (n,).
         """
+        if self._total + len(scores) >= self._block:
+            self._count()
+            counted = np.flatnonzero((scores > self._ends[0]) & (scores <= self._ends[-1]))
+            start = 0
+            while len(counted) >= (missing := self._block - self._total):
+                last = int(counted[missing - 1])
+                self._tally(scores[start : last + 1])
+                self._finish_block()
+                yield last
+                start, counted = last + 1, counted[missing:]
+            scores = scores[start:]
         self._waiting.append(scores)
         self._total += len(scores)
-        if self._total < self._block and len(self._waiting) < _COUNTED_AT_ONCE:
-            return False
-        self._count()
-        if self._total < self._block:
-            return False
-        self._finish_block()
-        return True
+        if len(self._waiting) >= _COUNTED_AT_ONCE:
+            self._count()
 
     def dump(self) -> DriftRecord:
         """For the journal."""
@@ -117,6 +128,9 @@ class ScoreDrift:
             return
         scores = np.concatenate(self._waiting)
         self._waiting.clear()
+        self._tally(scores)
+
+    def _tally(self, scores: NDArray[np.float32]) -> None:
         # Four times as fast as a search for each score (4,096 scores, 13 edges): nothing here depends on the data.
         reached = [int(np.count_nonzero(within)) for within in scores <= self._ends]
         for number, (lower, upper) in enumerate(itertools.pairwise(reached)):
@@ -124,14 +138,13 @@ class ScoreDrift:
         self._total = sum(self._counts)
 
     def _finish_block(self) -> None:
-        live = [count / self._total for count in self._counts]
-        # A bin that stayed empty is taken for half a score: the logarithm of nothing says nothing.
-        least = 0.5 / self._total
-        shown = [max(share, least) for share in live]
-        expected = [max(share, _MIN_EXPECTED) for share in self._expected]
-        psi = sum((s - e) * math.log(s / e) for s, e in zip(shown, expected, strict=True))
-        reached = itertools.accumulate(live[:-1])
-        ks = max((abs(r - e) for r, e in zip(reached, self._cumulative, strict=True)), default=0.0)
+        psi = ks = reached = 0.0
+        for count, expected, cumulative in zip(self._counts, self._expected, [*self._cumulative, 1.0], strict=True):
+            # A bin that stayed empty is taken for half a score: the logarithm of nothing says nothing.
+            shown = max(count, 0.5) / self._total
+            psi += (shown - expected) * math.log(shown / expected)
+            reached += count / self._total
+            ks = max(ks, abs(reached - cumulative))
         before = self.report.blocks_out if self.report is not None else 0
         self.report = DriftReport(
             psi=round(psi, 4), ks=round(ks, 4), blocks_out=before + 1 if psi > self.psi_limit else 0
@@ -143,4 +156,5 @@ class ScoreDrift:
 def _largest(*, up_to: float, below: float) -> np.float32:
     """The largest float32 that is at most the one limit, and less than the other."""
     found = np.float32(min(up_to, below))
-    return found if found <= up_to and found < below else np.nextafter(found, np.float32(-np.inf))
+    fits = float(found) <= up_to and float(found) < below
+    return found if fits else np.nextafter(found, np.float32(-np.inf))

@@ -11,7 +11,7 @@ import numpy as np
 from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Scores
 from edge_agent.mqtt.payload import AlertEvent, AlertModel, ChannelShare, iso_time
-from edge_agent.stream.alarm import Change, Level, Transition, alert_id
+from edge_agent.stream.alarm import Change, Level, Transition, alert_namer
 from edge_agent.stream.drift import ScoreDrift
 from edge_agent.stream.reading import FloatArray
 
@@ -70,6 +70,7 @@ class EventMaker:
         self._agent = agent
         self._stream = stream
         self._provider = provider
+        self._name = alert_namer(agent=agent, stream=stream, model_sha256=manifest.model.sha256)
         self._model = AlertModel(name=manifest.name, version=manifest.version, sha256=manifest.model.sha256)
         self._channels = np.array([channel.name for channel in manifest.channels], dtype=object)
 
@@ -138,15 +139,8 @@ class EventMaker:
             transition, since_s, drift.since_s = Transition.CLEAR, drift.since_s, None
         else:
             return None
-        name = alert_id(
-            agent=self._agent,
-            stream=self._stream,
-            asset=STREAM_ASSET,
-            model_sha256=self._model.sha256,
-            since_s=since_s,
-        )
         return AlertEvent(
-            id=name,
+            id=self._name(STREAM_ASSET, since_s),
             event=transition,
             agent=self._agent,
             stream=self._stream,

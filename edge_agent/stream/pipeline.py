@@ -30,8 +30,6 @@ log = logging.getLogger(__name__)
 
 STREAM_RECORD = ""
 """Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
-
-
 LEFT_RECORD = "#left"
 """Stands for the asset in the record that a planned stop leaves for the start that follows; none is named so."""
 _FEW = 16
@@ -64,8 +62,8 @@ class Outcome:
     """Windows whose score was NaN or infinite; they change no alarm."""
     alerts: AlertBatch | None = None
     """What it did to alarms; None when nothing."""
-    drift: AlertEvent | None = None
-    """That the stream as a whole has drifted, or is back."""
+    drift: list[tuple[int, AlertEvent]] = field(default_factory=list)
+    """That the stream as a whole has drifted, or is back: each with the row of the window that told it."""
     changed: set[str] = field(default_factory=set)
     """Assets of which an alarm or the commissioning has changed."""
     records: list[tuple[str, bytes]] = field(default_factory=list)
@@ -74,12 +72,16 @@ class Outcome:
     @property
     def events(self) -> list[AlertEvent]:
         """What to publish, in order; made anew each time."""
-        return [*(self.alerts or ()), *(() if self.drift is None else (self.drift,))]
+        if not self.drift:
+            return list(self.alerts or ())
+        rows = () if self.alerts is None else (told.row for told in self.alerts.changes)
+        pairs = [*zip(rows, self.alerts or (), strict=True), *self.drift]
+        return [event for _, event in sorted(pairs, key=lambda pair: pair[0])]
 
     def kinds(self) -> list[str]:
         """Of those events the `event` fields, without making them."""
         changes = () if self.alerts is None else self.alerts.changes
-        return [*(told.change.transition for told in changes), *(() if self.drift is None else (self.drift.event,))]
+        return [*(told.change.transition for told in changes), *(event.event for _, event in self.drift)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,11 @@ class Pipeline:
         width = len(manifest.channels)
         self._windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=settings.window)
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
+        self._joining: set[str] = set()
         self._commission = _make_commission(settings, manifest)
         self._drift = _make_drift(settings, manifest)
-        for asset, record in records:
+        # What a stop left comes last: it stands back behind rows that the journal has kept.
+        for asset, record in sorted(records, key=lambda pair: pair[0] == LEFT_RECORD):
             try:
                 self._restore(asset, record)
             # A byte that changed on the disk makes msgspec, struct and numpy raise these.
@@ -155,6 +159,7 @@ class Pipeline:
     def take(self, readings: Readings) -> WindowBatch:
         """The first half of `process`: the windows that a batch completes."""
         if self._join is not None:
+            self._joining.update(readings.latest())
             readings = self._join.push(readings)
         values, completed_by = self._windows.push(readings)
         if len(completed_by) == len(readings):
@@ -173,7 +178,8 @@ class Pipeline:
         if changes:
             latest = windows.values[:, -1, :]
             outcome.alerts = self._events.collect(changes, times=windows.times, values=latest, scores=scores)
-        self._watch_drift(windows.times[-1], scores, outcome)
+        if self._drift is not None:
+            self._watch_drift(self._drift, windows.times, scores, outcome)
         return outcome
 
     def recommission(self, asset: str | None) -> list[tuple[str, bytes]]:
@@ -192,13 +198,15 @@ class Pipeline:
         return [(name, self._record(name)) for name in assets]
 
     def take_heard(self) -> list[str]:
-        """Assets that readings came from since the last call."""
-        return self._windows.take_heard()
+        """Assets that readings, or parts of readings, came from since the last call."""
+        heard, self._joining = self._joining, set()
+        return [*self._windows.take_heard(), *heard]
 
     def assets(self) -> set[str]:
         """All that something is remembered of."""
         commissioned = () if self._commission is None else self._commission.assets()
-        return {*self._windows.assets(), *self._states, *commissioned}
+        joining = () if self._join is None else self._join.assets()
+        return {*self._windows.assets(), *self._states, *commissioned, *joining}
 
     def forget(self, asset: str) -> bool:
         """An asset has been idle for too long; says whether it is gone.
@@ -252,7 +260,7 @@ class Pipeline:
     ) -> list[AssetChange]:
         """Run every score through its asset's alarm; adds to `changed` the assets of which something has changed."""
         told: list[AssetChange] = []
-        states, threshold = self._states, self._threshold
+        states, threshold, update = self._states, self._threshold, self._alarm.update
         for row in self._rows_that_matter(windows.assets, at_limit):
             score = scores.item(row)
             asset = windows.assets[row]
@@ -264,9 +272,7 @@ class Pipeline:
                     continue
                 threshold = own
             before = states.get(asset)
-            state, change = self._alarm.update(
-                before, asset=asset, score=score, time_s=windows.times[row], threshold=threshold
-            )
+            state, change = update(before, asset=asset, score=score, time_s=windows.times[row], threshold=threshold)
             if state is before:
                 continue
             changed.add(asset)
@@ -296,14 +302,14 @@ class Pipeline:
             if raising < count:
                 yield raising
 
-    def _watch_drift(self, time_s: float, scores: Scores, outcome: Outcome) -> None:
-        if self._drift is None:
-            return
-        if not self._drift.add(scores.score):
-            return
-        outcome.drift = self._events.drifted(self._drift, time_s)
-        record = msgspec.msgpack.encode(self._drift.dump())
-        outcome.records.append((STREAM_RECORD, record))
+    def _watch_drift(self, drift: ScoreDrift, times: Sequence[float], scores: Scores, outcome: Outcome) -> None:
+        row = None
+        for row in drift.add(scores.score):
+            event = self._events.drifted(drift, times[row])
+            if event is not None:
+                outcome.drift.append((row, event))
+        if row is not None:
+            outcome.records.append((STREAM_RECORD, msgspec.msgpack.encode(drift.dump())))
 
     def _record(self, asset: str) -> bytes:
         return msgspec.msgpack.encode(
@@ -323,9 +329,9 @@ class Pipeline:
             return
         if asset == LEFT_RECORD:
             left = msgspec.msgpack.decode(record, type=_LeftRecord)
-            if left.model_sha256 == self._model_sha256:
-                for name, window in left.windows.items():
-                    self._windows.restore(name, window, kept=False)
+            known = {*self._windows.assets()} if left.model_sha256 == self._model_sha256 else {*left.windows}
+            for name in left.windows.keys() - known:
+                self._windows.restore(name, left.windows[name], kept=False)
             return
         kept = msgspec.msgpack.decode(record, type=_AssetRecord)
         if kept.alarm is not None:

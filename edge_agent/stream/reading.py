@@ -9,9 +9,11 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FloatArray", "Readings", "RejectReason", "Rejection"]
+__all__ = ["LATEST_TIME_S", "FloatArray", "Readings", "RejectReason", "Rejection"]
 
 FloatArray = NDArray[np.float32]
+LATEST_TIME_S = 253402300799.0
+"""The end of year 9999, the last moment that `datetime` can name; milliseconds are beyond it."""
 
 
 class RejectReason(StrEnum):

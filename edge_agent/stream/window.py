@@ -16,6 +16,7 @@ from edge_agent.stream.reading import FloatArray, Readings
 __all__ = ["Missing", "WindowPolicy", "Windows"]
 
 _HEADER = struct.Struct("<IId")  # rows that follow; readings since the last window that was scored; time of the newest
+_HAS_SEEN = 1 << 31  # in the number of rows: behind them comes when each channel's value was measured
 
 
 class Missing(StrEnum):
@@ -141,13 +142,15 @@ class Windows:
         slot = self._slots[asset]
         end, filled = self._end[slot], 0 if slot in self._to_begin else self._filled[slot]
         rows = self._rows[slot, end - filled : end] if filled else self._last[slot : slot + 1]
-        return _HEADER.pack(filled, self._since[slot], self._newest_s[slot]) + bytes(rows.tobytes())
+        flag, seen = (_HAS_SEEN, self._seen_s[slot].tobytes()) if self._policy.hold_s else (0, b"")
+        return _HEADER.pack(filled | flag, self._since[slot], self._newest_s[slot]) + bytes(rows.tobytes()) + seen
 
     def leave(self) -> dict[str, bytes]:
-        """What a planned stop leaves of the assets that are not kept: their last rows, as `dump` gives them."""
-        if not (self._single and self._plain):
-            return {}
-        return {asset: self._dump(asset) for asset in self._slots if asset not in self._partial}
+        """The last rows of assets that the journal may not keep, for a planned stop; as `dump` gives them.
+
+        Also of those that are kept now: what made them so may be in a batch that could not be committed.
+        """
+        return {asset: self._dump(asset) for asset in self._slots} if self._single and self._plain else {}
 
     def restore(self, asset: str, dumped: bytes, *, kept: bool = True) -> None:
         """Put back what `dump` gave. Rows of another shape, from another model, are left out.
@@ -160,17 +163,21 @@ class Windows:
         if not dumped:
             return
         filled, since, newest_s = _HEADER.unpack_from(dumped)
-        rows = np.frombuffer(dumped, dtype=np.float32, offset=_HEADER.size)
-        if rows.size != max(filled, 1) * self._channels or filled > self._window:
+        has_seen, filled = filled & _HAS_SEEN, filled & ~_HAS_SEEN
+        count = max(filled, 1) * self._channels
+        values = memoryview(dumped)[_HEADER.size :]
+        seen = values[4 * count :]
+        if len(values) != 4 * count + (8 * self._channels if has_seen else 0) or filled > self._window:
             return
         slot = self._slot(asset)
-        rows = rows.reshape(-1, self._channels)
+        rows = np.frombuffer(values[: 4 * count], dtype=np.float32).reshape(-1, self._channels)
         self._rows[slot, :filled] = rows[:filled]
         self._end[slot] = self._filled[slot] = filled
         self._since[slot] = since
         self._newest_s[slot] = newest_s
         self._last[slot] = rows[-1]
-        self._seen_s[slot] = newest_s
+        # Without `hold_s` it does not matter how old a value is, and nobody has written it down.
+        self._seen_s[slot] = np.frombuffer(seen, dtype=np.float64) if has_seen else newest_s
         if kept:
             self._partial.add(asset)
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.bundle import Threshold
-from edge_agent.stream.alarm import Alarm, AlarmPolicy, AlarmState, Change, Transition, alert_id
+from edge_agent.stream.alarm import Alarm, AlarmPolicy, AlarmState, Change, Transition, alert_namer
 
 LIMITS = Threshold(alarm=3.0, clear=2.0)
 
@@ -144,9 +144,9 @@ def test_a_quiet_asset_costs_nothing(policy: AlarmPolicy, scores: list[float]) -
 
 def test_an_alerts_name_is_made_from_its_cause() -> None:
     """Equal causes give equal names; every part of the cause matters."""
-    cause = {"agent": "g", "stream": "s", "asset": "a", "model_sha256": "m", "since_s": 1.5}
-    name = alert_id(**cause)  # type: ignore[arg-type]
-    assert name == alert_id(**cause)  # type: ignore[arg-type]
-    for key in cause:
-        other = {**cause, key: 2.5 if key == "since_s" else "other"}
-        assert alert_id(**other) != name  # type: ignore[arg-type]
+    cause = {"agent": "g", "stream": "s", "model_sha256": "m"}
+    name = alert_namer(**cause)("a", 1.5)
+    assert name == alert_namer(**cause)("a", 1.5) == "b6ca0928b85dfeeb35c8957c"
+    others = [alert_namer(**{**cause, key: "other"})("a", 1.5) for key in cause]
+    others += [alert_namer(**cause)("b", 1.5), alert_namer(**cause)("a", 2.5)]
+    assert len({name, *others}) == 6

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
+from edge_agent.stream.drift import ScoreDrift
 from edge_agent.stream.threshold import tail_quantile
 from edgetool.calibration import calibrate
 
@@ -27,6 +29,20 @@ def test_a_tail_beyond_the_data_is_estimated(count: int) -> None:
         scores = np.random.default_rng(seed).exponential(1.0, count)
         rates.append(np.exp(-tail_quantile(scores, 0.999)))
     assert 0.001 / 3 < np.median(rates) < 0.001 * 3
+
+
+def test_normal_scores_of_which_many_are_equal_have_not_drifted() -> None:
+    """Nine of ten normal scores are zero, as with a detector that clips; the device sees no drift in more of them."""
+    rng = np.random.default_rng(0)
+
+    def scores(count: int) -> NDArray[np.float32]:
+        return np.where(rng.uniform(size=count) < 0.87, 0, rng.exponential(1, count)).astype(np.float32)
+
+    threshold, calibration = calibrate(scores(4000), 0.001)
+    drift = ScoreDrift(calibration.quantiles, block=5000, psi_limit=0.25, blocks=1, alarm=threshold.alarm)
+    assert list(drift.add(scores(5100)))
+    assert drift.report is not None
+    assert drift.report.psi < 0.02
 
 
 def test_the_clear_limit_lies_below_the_alarm_limit() -> None:

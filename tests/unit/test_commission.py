@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fakes import FakeEngine, make_manifest, readings
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_agent.bundle import Calibration
 from edge_agent.mqtt.payload import AlertEvent
-from edge_agent.stream.drift import ScoreDrift
+from edge_agent.stream.drift import DriftReport, ScoreDrift
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import CommissionSettings, DriftSettings, StreamSettings
 
@@ -105,7 +107,7 @@ def test_scores_like_the_calibration_have_not_drifted() -> None:
     """Over many blocks the index stays far below the limit."""
     drift = ScoreDrift({str(q): q for q in (0.1, 0.5, 0.9, 0.99)}, block=1000, psi_limit=0.25, blocks=3)
     for _ in range(20):
-        assert drift.add(RNG.uniform(0, 1, 1000).astype(np.float32))
+        assert list(drift.add(RNG.uniform(0, 1, 1000).astype(np.float32))) == [999]
         assert drift.report is not None
         assert drift.report.psi < 0.05
         assert drift.report.ks < 0.08
@@ -114,7 +116,7 @@ def test_scores_like_the_calibration_have_not_drifted() -> None:
 def test_a_known_shift_has_the_known_index() -> None:
     """Two bins of a half each, live three quarters and a quarter: PSI = 0.25 ln 1.5 - 0.25 ln 0.5, KS = 0.25."""
     drift = ScoreDrift({"0.5": 1.0, "0.0": 0.0}, block=1000, psi_limit=0.25, blocks=1)
-    drift.add(np.array([0.5] * 750 + [1.5] * 250, np.float32))
+    assert list(drift.add(np.array([0.5] * 750 + [1.5] * 250, np.float32))) == [999]
     assert drift.report is not None
     assert drift.report.psi == pytest.approx(0.25 * np.log(1.5) - 0.25 * np.log(0.5), abs=1e-3)
     assert drift.report.ks == pytest.approx(0.25, abs=1e-3)
@@ -123,8 +125,36 @@ def test_a_known_shift_has_the_known_index() -> None:
 def test_what_is_alerted_already_or_no_number_is_not_counted() -> None:
     """Only scores below the alarm limit are; a score at a bin's end belongs to that bin."""
     drift = ScoreDrift({"0.5": 1.0, "0.9": 3.0, "0.99": 9.0}, block=100, psi_limit=0.25, blocks=1, alarm=2.0)
-    drift.add(np.array([0.0, 1.0, np.nextafter(np.float32(1), 2), 1.9, np.nan, np.inf, -np.inf, 2.0, 8.0], np.float32))
+    scores = [0.0, 1.0, np.nextafter(np.float32(1), 2), 1.9, np.nan, np.inf, -np.inf, 2.0, 8.0]
+    assert list(drift.add(np.array(scores, np.float32))) == []
     assert drift.dump().counts == [2, 2, 0, 0]
+
+
+def test_a_score_at_the_end_of_a_bin_belongs_to_it_also_where_float32_rounds_the_end_up() -> None:
+    """0.1 as float32 is more than 0.1."""
+    drift = ScoreDrift({"0.1": 0.02, "0.5": 0.1, "0.9": 0.7}, block=100, psi_limit=0.25, blocks=1)
+    assert list(drift.add(np.array([0.1, np.nextafter(np.float32(0.1), 0)], np.float32))) == []
+    assert drift.dump().counts == [0, 1, 1, 0]
+
+
+@given(
+    st.lists(st.floats(0, 4, width=32), max_size=200),
+    st.lists(st.integers(1, 70), min_size=1, max_size=30),
+    st.integers(1, 40),
+)
+def test_batches_change_no_block(scores: list[float], cuts: list[int], block: int) -> None:
+    """However the scores are cut, the same rows finish a block, with the same report."""
+
+    def reports(sizes: list[int]) -> list[tuple[int, DriftReport | None]]:
+        drift = ScoreDrift({"0.2": 0.5, "0.5": 1.0, "0.9": 2.0}, block=block, psi_limit=0.25, blocks=2, alarm=3.0)
+        found, start = [], 0
+        for size in [*sizes, len(scores)]:
+            rows = drift.add(np.array(scores[start : start + size], np.float32))
+            found += [(start + row, drift.report) for row in rows]
+            start += size
+        return found
+
+    assert reports(cuts) == reports([1] * len(scores)) == reports([])
 
 
 def test_drift_raises_one_alert_and_clears_it() -> None:

@@ -63,6 +63,11 @@ def test_columns_are_chosen_and_ordered_by_name(tmp_path: Path) -> None:
         ("p,q\n1,2\n1\n", "line 3 has 1 cells, expected 2"),
         ("p,q\n1,x\n", "line 2, column 'q': 'x' is not a number"),
         ("p,q\n1,inf\n", "line 2, column 'q': infinity is not a measurement"),
+        (
+            "time,p\n1,1\n1763700000000,1\n",
+            "line 3, column 'time': 1763700000000 is no epoch second (milliseconds, perhaps?)",
+        ),
+        ("time,p\nnan,1\n", "line 2, column 'time': nan is no epoch second (milliseconds, perhaps?)"),
         ("time,p\nnoon,1\n", "line 2, column 'time': 'noon' is neither seconds nor ISO 8601"),
         ("p,label\n1,2\n", "column 'label' holds something else than 0 and 1"),
         ("p,p\n1,2\n", "line 1 names a column twice"),

@@ -20,28 +20,30 @@ Size:                  8 kB
 Rss:                 {rss} kB
 Pss:                   4 kB
 Anonymous:           {anonymous} kB
+Swap:                {swap} kB
 VmFlags: rd ex mr mw me
 """
 
 
 @pytest.mark.parametrize(
-    ("perms", "name", "rss", "anonymous", "is_taken"),
+    ("perms", "name", "rss", "anonymous", "swap", "is_taken"),
     [
-        ("r-xp", "/usr/lib/libonnxruntime.so", 8, 0, True),
-        ("r--p", "/opt/a folder/lib.so (deleted)", 8, 0, True),
-        ("r--p", "/usr/lib/libonnxruntime.so", 8, 4, False),
-        ("rw-p", "/usr/lib/libonnxruntime.so", 8, 0, False),
-        ("r--s", "/var/lib/edge-agent/journal.db-shm", 8, 0, False),
-        ("r-xp", "[vdso]", 8, 0, False),
-        ("r-xp", "", 8, 0, False),
-        ("r-xp", "/usr/lib/libonnxruntime.so", 0, 0, False),
+        ("r-xp", "/usr/lib/libonnxruntime.so", 8, 0, 0, True),
+        ("r--p", "/opt/a folder/lib.so (deleted)", 8, 0, 0, True),
+        ("r--p", "/usr/lib/libonnxruntime.so", 8, 4, 0, False),
+        ("r--p", "/usr/lib/libonnxruntime.so", 4, 0, 4, False),
+        ("rw-p", "/usr/lib/libonnxruntime.so", 8, 0, 0, False),
+        ("r--s", "/var/lib/edge-agent/journal.db-shm", 8, 0, 0, False),
+        ("r-xp", "[vdso]", 8, 0, 0, False),
+        ("r-xp", "", 8, 0, 0, False),
+        ("r-xp", "/usr/lib/libonnxruntime.so", 0, 0, 0, False),
     ],
 )
 def test_only_unchanged_pages_of_files_are_taken(
-    perms: str, name: str, rss: int, anonymous: int, *, is_taken: bool
+    perms: str, name: str, rss: int, anonymous: int, swap: int, *, is_taken: bool
 ) -> None:
     """What was written to, what may be, what others see, and what is no file has no copy to come back from."""
-    found = list(_unchanged(SMAPS.format(perms=perms, name=name, rss=rss, anonymous=anonymous)))
+    found = list(_unchanged(SMAPS.format(perms=perms, name=name, rss=rss, anonymous=anonymous, swap=swap)))
     assert found == ([(0x7F0000000000, 0x7F0000002000, 8192)] if is_taken else [])
 
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import csv
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from fakes import FakeEngine, write_bundle
+from fakes import FakeEngine, make_manifest, write_bundle
 
-from edge_agent.bundle import open_bundle
+from edge_agent.bundle import Calibration, open_bundle
 from edge_agent.errors import DataError
 from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.offline import score_data, write_alerts, write_scores
 from edge_agent.sources.file import SensorData
+from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.settings import DriftSettings, StreamSettings
 
 
 def data(rows: int = 10_000) -> SensorData:
@@ -61,6 +65,44 @@ def test_scores_and_alerts_are_written_with_what_they_belong_to(tmp_path: Path) 
         ("clear", "b", "1970-01-01T00:00:02.000Z"),
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alerts.jsonl", "scores.csv", "square-1.0.0.edge"]
+
+
+def test_a_file_gives_what_a_stream_would_drift_included(tmp_path: Path) -> None:
+    """Row by row or all at once: the same events to the last field, in the same order."""
+    calibration = Calibration(rows=1000, false_alarm_rate=0.01, quantiles={"0.5": 0.2, "0.9": 0.5, "0.99": 0.9})
+    manifest = msgspec.structs.replace(make_manifest(channels=1), calibration=calibration)
+    scores = np.random.default_rng(3).uniform(0.5, 2.9, 9_000)
+    scores[6_000:] /= 8
+    scores[::1_000] = 5
+    rows = SensorData(Path("d.npz"), ("c1",), scores[:, np.newaxis], np.arange(9_000.0), None, None)
+    bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
+    settings = StreamSettings(drift=DriftSettings(block=500, psi_limit=0.25, blocks=3))
+    whole = score_data(
+        rows, replace(bundle, manifest=manifest), FakeEngine(), agent="a", stream="s", provider="p", settings=settings
+    )
+    pipeline = Pipeline(agent="a", stream="s", manifest=manifest, engine=FakeEngine(), provider="p", settings=settings)
+    single = [event for batch in rows.batches(7) for event in pipeline.process(batch).events]
+    assert list(whole.events()) == single
+    assert [(e.event, e.level) for e in single].count(("raise", "drift")) == 1
+    assert whole.describe()["raised"] == sum(e.event == "raise" for e in single)
+
+
+def test_a_pipe_and_a_link_stay_what_they_are(tmp_path: Path) -> None:
+    """Whoever reads the one gets the scores, and the other's target is written."""
+    bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
+    report = score_data(data(3), bundle, FakeEngine(), agent="a", stream="s", provider="fake")
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_scores(tmp_path / "link", report)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text().startswith("time,asset,score\n")
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_scores(tmp_path / "pipe", report)
+    assert os.read(reader, 1000) == (tmp_path / "target").read_bytes()
+    os.close(reader)
+    with pytest.raises(DataError, match="cannot be written"):
+        write_scores(Path(), report)
 
 
 def test_what_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.stream.pipeline import Outcome, Pipeline
 from edge_agent.stream.reading import Readings
+from edge_agent.stream.settings import StreamSettings
 
 
 def make_pipeline(records: list[tuple[str, bytes]] | None = None, *, window: int = 1) -> Pipeline:
@@ -96,6 +97,27 @@ def test_a_planned_stop_leaves_the_values_that_are_held() -> None:
     assert other.process(readings([[math.nan, 0, 0]], start_s=1001.0)).scored == 0
 
 
+def test_a_stop_with_a_batch_that_could_not_be_committed_leaves_its_assets_too() -> None:
+    """Their records are in that batch; its readings come again, and what they held has to be there."""
+    before = make_pipeline()
+    before.process(readings([[1, 0]]))
+    stuck = before.process(readings([[5, math.nan]], start_s=1001.0))
+    assert [event.event for event in stuck.events] == ["raise"]
+    again = make_pipeline(before.leave()).process(readings([[5, math.nan]], start_s=1001.0))
+    assert contents([again]) == contents([stuck])
+
+
+def test_what_the_journal_has_kept_stands_before_what_a_stop_left() -> None:
+    """It is of before the batch that could not be committed, which comes again."""
+    before = make_pipeline()
+    before.process(readings([[1, 2]]))
+    kept = before.process(readings([[1, math.nan]], start_s=1001.0)).records
+    before.process(readings([[0, 4], [2, math.nan]], start_s=1002.0))
+    for records in ([*kept, *before.leave()], [*before.leave(), *kept]):
+        outcome = make_pipeline(records).process(readings([[5, math.nan]], start_s=1002.0))
+        assert [item.value for item in outcome.events[0].channels] == [5, 2]
+
+
 def test_what_a_stop_left_costs_nothing_after_the_start() -> None:
     """The rows of an asset that is whole again are not written with each of its batches."""
     before = make_pipeline()
@@ -113,6 +135,23 @@ def test_an_asset_is_forgotten_unless_it_has_an_alert() -> None:
     assert pipeline.take_heard() == []
     assert [pipeline.forget("a"), pipeline.forget("b")] == [True, False]
     assert pipeline.assets() == {"b"}
+
+
+def test_an_asset_of_which_no_reading_was_ever_whole_is_forgotten_too() -> None:
+    """Anybody may write to a topic of one channel; what waits for the others is kept, and forgotten like all else."""
+    pipeline = Pipeline(
+        agent="g1",
+        stream="pump",
+        manifest=make_manifest(channels=2),
+        engine=FakeEngine(),
+        provider="fake",
+        settings=StreamSettings(join_s=1.0),
+    )
+    pipeline.process(readings([[1, math.nan]], asset="junk"))
+    assert pipeline.take_heard() == ["junk"]
+    assert [asset for asset, _ in pipeline.records()] == ["junk"]
+    assert pipeline.forget("junk")
+    assert pipeline.assets() == set()
 
 
 def test_a_damaged_record_costs_no_more_than_its_asset() -> None:

@@ -27,6 +27,15 @@ def test_what_the_broker_sends_again_after_a_commit_is_known() -> None:
     assert repeats.unscored([delivery(b'{"p": 1}', 7, again=True)]) == []
 
 
+def test_a_topic_is_known_by_its_name() -> None:
+    """Whichever object stands for it; another topic's is another message, whatever memory its object got."""
+    first = Delivery(Topic("sensors/a1/x"), b'{"time": 1}', 1, False)
+    repeats = scored(first)
+    same = Delivery(Topic("sensors/a1/x"), first.payload, 2, False)
+    other = Delivery(Topic("sensors/a2/x"), first.payload, 3, False)
+    assert repeats.unscored([same, other]) == [other]
+
+
 def test_what_the_broker_sends_again_before_a_commit_is_scored() -> None:
     """It was taken and not committed, so it counts as never seen."""
     again = delivery(b'{"p": 2}', 8, again=True)

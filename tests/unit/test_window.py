@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.stream.reading import Readings
-from edge_agent.stream.window import Windows
+from edge_agent.stream.window import WindowPolicy, Windows
 
 
 def push(windows: Windows, assets: list[str], rows: list[list[float]]) -> tuple[np.ndarray, list[int]]:
@@ -92,6 +92,19 @@ def test_a_restart_changes_no_window(given_batches: list[list[tuple[str, int]]],
             if asset in restarted._slots:
                 fresh.restore(asset, restarted.dump(asset))
         restarted = fresh
+
+
+def test_a_restart_makes_no_held_value_younger() -> None:
+    """A value measured 80 s ago is not held for 50 s more because somebody restarted the agent 40 s ago."""
+    policy = WindowPolicy(hold_s=50)
+    windows = Windows(window=1, stride=1, channels=2, policy=policy)
+    windows.push(Readings(["a"], [0.0], np.array([[1, 1]], np.float32)))
+    windows.push(Readings(["a"], [40.0], np.array([[np.nan, 1]], np.float32)))
+    restarted = Windows(window=1, stride=1, channels=2, policy=policy)
+    restarted.restore("a", windows.dump("a"))
+    for either in (windows, restarted):
+        found, _ = either.push(Readings(["a"], [80.0], np.array([[np.nan, 1]], np.float32)))
+        assert len(found) == 0
 
 
 def test_rows_of_another_shape_are_not_restored() -> None:

@@ -13,6 +13,7 @@ __all__ = ["calibrate"]
 
 _MIN_WINDOWS = 30
 _TIED_FACTOR = 5
+_TIED_SHARE = 0.005
 # The device holds its live scores against these (edge_agent/stream/drift.py).
 _QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
@@ -41,6 +42,11 @@ def calibrate(scores: NDArray[np.float32], false_alarm_rate: float) -> tuple[Thr
             "is this the right output? name it with --output-name"
         )
     quantiles = {str(q): float(np.quantile(exact, q)) for q in _QUANTILES}
+    for q, value in list(quantiles.items()):
+        # Of many equal scores the quantile is one and the same; how many there are, only their own share tells.
+        share = float(np.mean(exact <= value))
+        if share > float(q) + _TIED_SHARE:
+            quantiles[f"{share:.6g}"] = value
     calibration = Calibration(rows=len(scores), false_alarm_rate=false_alarm_rate, quantiles=quantiles)
     threshold = threshold_from(exact, false_alarm_rate)
     reached = float(np.mean(exact >= threshold.alarm))

@@ -27,8 +27,8 @@ from edge_agent.stream.settings import StreamSettings
 
 __all__ = ["OfflineReport", "score_data", "write_alerts", "write_scores"]
 
-_BATCH_VALUES = 1 << 18
-"""In a batch, of all windows together: a megabyte. A batch is handed from core to core, which costs as much as
+_BATCH_VALUES = 200_000
+"""In a batch, of all windows together: under a megabyte. A batch is handed from core to core, which costs as much as
 a thousand small inferences; and one that the processor's cache cannot hold is slower."""
 _LEAST_ROWS, _MOST_ROWS = 512, 1 << 15
 _AHEAD = 2

@@ -3,7 +3,8 @@
 `python tools/benchmarks/agent_idle.py` prints a table. Memory is the proportional set size (PSS) of the process, after
 every 6,000 readings up to two hours' worth of 10 a second; the slope is that of the second hour. The agent has its
 default settings but for `provider = "cpu"`, and at the starts not even that: the provider was chosen by measurement
-once, and is remembered.
+once, and is remembered. What a processor that sleeps between readings takes for each differs much between machines and
+hours, so the obvious script (tools/benchmarks/obvious_script.py) is measured beside the agent.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +24,8 @@ import paho.mqtt.client as paho
 from consumers import Counter, agent_command, running
 from paho.mqtt.enums import CallbackAPIVersion
 from workload import TOPIC, broker, cpu_seconds, fill_queue, machine, make_bundle, payloads, spread, wait_until
+
+from edge_agent.bundle import open_bundle
 
 RATE_HZ = 10
 HOUR = 36_000
@@ -41,6 +45,19 @@ def idle_share(process: subprocess.Popen[bytes], port: int, messages: list[bytes
     client.disconnect()
     client.loop_stop()
     return 100 * used / took_s
+
+
+def idle_share_of_script(folder: Path, bundle: Path, messages: list[bytes], seconds: float) -> float:
+    """The same of the obvious script, at a broker of its own: the agent's would keep these readings for the agent."""
+    threshold = open_bundle(bundle).manifest.threshold.alarm
+    script = [sys.executable, str(Path(__file__).with_name("obvious_script.py"))]
+    own = folder / "script"
+    own.mkdir()
+    with (
+        broker(own, inflight=20) as port,
+        running([*script, str(port), str(folder / "model.onnx"), str(threshold), "1"], port) as (process, _),
+    ):
+        return idle_share(process, port, messages, seconds)
 
 
 def pss_mb(pid: int) -> float:
@@ -97,6 +114,8 @@ def main() -> None:
         with running(agent_command(folder, bundle, port, health_interval_s=10), port) as (process, _):
             share = idle_share(process, port, messages, options.seconds)
         print(f"| % of a core, all threads | {share:.2f} | at most 1 |", flush=True)
+        share = idle_share_of_script(folder, bundle, messages, options.seconds)
+        print(f"| % of a core, the obvious script | {share:.2f} | none |", flush=True)
         with running(agent_command(folder, bundle, port), port) as consumer:
             found = memory(consumer, port, messages)
         hour = HOUR // CHECKPOINT

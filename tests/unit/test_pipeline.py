@@ -15,14 +15,21 @@ from edge_agent.stream.reading import Readings
 from edge_agent.stream.settings import StreamSettings
 
 
-def make_pipeline(records: list[tuple[str, bytes]] | None = None, *, window: int = 1) -> Pipeline:
+def make_pipeline(
+    records: list[tuple[str, bytes]] | None = None,
+    *,
+    window: int = 1,
+    channels: int = 2,
+    settings: StreamSettings | None = None,
+) -> Pipeline:
     return Pipeline(
         agent="g1",
         stream="pump",
-        manifest=make_manifest(channels=2, window=window),
+        manifest=make_manifest(channels=channels, window=window),
         engine=FakeEngine(),
         provider="fake",
         records=records or [],
+        settings=settings,
     )
 
 
@@ -86,14 +93,7 @@ def test_a_planned_stop_leaves_the_values_that_are_held() -> None:
     assert make_pipeline(before.leave()).process(partial).scored == 1
     partial = readings([[math.nan, 0]], start_s=1001.0)
     assert make_pipeline(kept).process(partial).scored == 0
-    other = Pipeline(
-        agent="g1",
-        stream="pump",
-        manifest=make_manifest(channels=3),
-        engine=FakeEngine(),
-        provider="fake",
-        records=before.leave(),
-    )
+    other = make_pipeline(before.leave(), channels=3)
     assert other.process(readings([[math.nan, 0, 0]], start_s=1001.0)).scored == 0
 
 
@@ -139,14 +139,7 @@ def test_an_asset_is_forgotten_unless_it_has_an_alert() -> None:
 
 def test_an_asset_of_which_no_reading_was_ever_whole_is_forgotten_too() -> None:
     """Anybody may write to a topic of one channel; what waits for the others is kept, and forgotten like all else."""
-    pipeline = Pipeline(
-        agent="g1",
-        stream="pump",
-        manifest=make_manifest(channels=2),
-        engine=FakeEngine(),
-        provider="fake",
-        settings=StreamSettings(join_s=1.0),
-    )
+    pipeline = make_pipeline(settings=StreamSettings(join_s=1.0))
     pipeline.process(readings([[1, math.nan]], asset="junk"))
     assert pipeline.take_heard() == ["junk"]
     assert [asset for asset, _ in pipeline.records()] == ["junk"]
@@ -170,14 +163,7 @@ def test_a_damaged_record_costs_no_more_than_its_asset() -> None:
 def test_an_alert_outlives_a_change_of_model() -> None:
     """What was raised is cleared, also when another model says so; its windows are not taken over."""
     before = make_pipeline(window=3).process(readings([[5, 0]] * 3))
-    other = Pipeline(
-        agent="g1",
-        stream="pump",
-        manifest=make_manifest(channels=1),
-        engine=FakeEngine(),
-        provider="fake",
-        records=before.records,
-    )
+    other = make_pipeline(before.records, channels=1)
     assert [event.event for event in other.process(readings([[0]], start_s=1010.0)).events] == ["clear"]
 
 

@@ -73,7 +73,7 @@ class Lane:
     def forget_idle(self, now_mono_s: float) -> list[str]:
         """Forget assets that were silent for longer than the settings allow, and give their names.
 
-        Called now and then: how long an asset was silent is counted from the call that first found it silent.
+        Called now and then: how long an asset was silent is counted from the last call that found it heard.
         """
         heard = self.pipeline.take_heard()
         # Those of an earlier run have not been heard yet; they are as old as this one.

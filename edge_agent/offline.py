@@ -28,8 +28,8 @@ from edge_agent.stream.settings import StreamSettings
 __all__ = ["OfflineReport", "score_data", "write_alerts", "write_scores"]
 
 _BATCH_VALUES = 200_000
-"""In a batch, of all windows together: under a megabyte. A batch is handed from core to core, which costs as much as
-a thousand small inferences; and one that the processor's cache cannot hold is slower."""
+"""In a batch, of all windows together: under a megabyte. Handing a batch from core to core takes 0.1 to 0.2 ms, and one
+that the processor's cache cannot hold is slower; docs/benchmarks.md has the sizes that were tried."""
 _LEAST_ROWS, _MOST_ROWS = 512, 1 << 15
 _AHEAD = 2
 """Batches in work beside the one whose events are made; one more than that makes nothing faster."""

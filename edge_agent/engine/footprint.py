@@ -2,8 +2,8 @@
 
 A runtime registers thousands of operators and optimises a graph when a model is loaded, and then scores with a small
 part of its library. The pages that were touched once stay in the process until the kernel is short of memory, and count
-as the agent's: 26 of 71 MB with ONNX Runtime 1.24 (docs/benchmarks.md). What is still needed comes back by itself, from
-the kernel's cache, in less than a microsecond a page.
+as the agent's: 26 of 71 MB with ONNX Runtime 1.24 (docs/benchmarks.md). What is still needed comes back by itself,
+from the kernel's cache of files or from the disk.
 """
 
 from __future__ import annotations

@@ -118,6 +118,9 @@ def make_session(
         model: the ONNX file's bytes, or its path.
         options: `SessionOptions`.
         providers: names and options; None where the session's options name a device.
+
+    Raises:
+        Exception: of the runtime's own classes, which have no other base: the provider or the model does not load.
     """
     return ort.InferenceSession(model, sess_options=options, providers=providers, enable_fallback=0)
 

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from edge_agent.sources.base import Delivery, Topic
+from edge_agent.sources.base import Delivery, Topic, new_topic
 
 __all__ = ["PAYLOAD_KEPT_BYTES", "WireError", "WireSocket"]
 
@@ -26,7 +26,6 @@ _QOS_2 = 4
 _PUBACK = struct.Struct(">BBH")
 _PINGREQ = b"\xc0\x00"
 _LENGTH_DIGITS = 4
-_TOPICS_KEPT = 100_000
 
 
 class WireError(OSError):
@@ -202,7 +201,7 @@ class WireSocket:
         raw_topic = buffer[start + 2 : topic_end]
         topic = self.topics.get(raw_topic)
         if topic is None:
-            topic = self._new_topic(raw_topic)
+            topic = new_topic(self.topics, raw_topic, raw_topic.decode("utf-8", errors="replace"))
         delivery = Delivery(topic, buffer[payload_start:stop], mid, first & 8 != 0)
         if first & 1:
             # A retained copy is of unknown age and must raise no alert today. A live message comes without the flag.
@@ -222,12 +221,6 @@ class WireSocket:
             if byte < 128:
                 return length, at
         raise WireError("the broker sends what is not MQTT")
-
-    def _new_topic(self, raw: bytes) -> Topic:
-        if len(self.topics) >= _TOPICS_KEPT:
-            self.topics.clear()
-        topic = self.topics[raw] = Topic(raw.decode("utf-8", errors="replace"))
-        return topic
 
     def _read_more(self) -> bool:
         """Add what the socket has to the buffer; False when it has nothing now."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["UNKNOWN", "Delivery", "Source", "Topic"]
+__all__ = ["UNKNOWN", "Delivery", "Source", "Topic", "new_topic"]
 
 UNKNOWN: Any = object()
 """Stands for what nobody has looked up yet."""
+_TOPICS_KEPT = 100_000
 
 
 @dataclass(slots=True, eq=False)
@@ -25,6 +26,14 @@ class Topic:
     """The channel that each message is one value of; None when a message holds whole readings."""
     lane: Any = UNKNOWN
     """The stream that it belongs to; None when it is nobody's. Asset and channel are those of that stream."""
+
+
+def new_topic(known: dict[Any, Topic], key: object, name: str) -> Topic:
+    """A topic that is met for the first time, noted in `known`; anybody may write to new ones, so those are bounded."""
+    if len(known) >= _TOPICS_KEPT:
+        known.clear()
+    topic = known[key] = Topic(name)
+    return topic
 
 
 class Delivery(NamedTuple):

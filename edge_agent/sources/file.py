@@ -183,13 +183,12 @@ def _times(path: Path, cells: list[str], lines: list[int]) -> NDArray[np.float64
     return _checked_times(path, times, lines)
 
 
-def _checked_times(path: Path, times: NDArray[np.float64], lines: Sequence[int]) -> NDArray[np.float64]:
+def _checked_times(path: Path, times: NDArray[np.float64], lines: Sequence[int] | None = None) -> NDArray[np.float64]:
     wrong = np.flatnonzero(~((times >= 0) & (times <= LATEST_TIME_S)))
     if wrong.size:
         row = int(wrong[0])
-        raise DataError(
-            f"{path}: line {lines[row]}, column 'time': {times[row]:.15g} is no epoch second (milliseconds, perhaps?)"
-        )
+        where = f"row {row}" if lines is None else f"line {lines[row]}, column"
+        raise DataError(f"{path}: {where} 'time': {times[row]:.15g} is no epoch second (milliseconds, perhaps?)")
     return times
 
 
@@ -233,7 +232,7 @@ def _read_npz(path: Path, channels: tuple[str, ...]) -> SensorData:
         path=path,
         channels=names,
         values=values,
-        times=_checked_times(path, found["time"].astype(np.float64), range(len(values))) if "time" in found else None,
+        times=_checked_times(path, found["time"].astype(np.float64)) if "time" in found else None,
         assets=tuple(str(asset) for asset in found["asset"]) if "asset" in found else None,
         labels=None if labels is None else _labels(path, labels.astype(np.float64)),
     )

@@ -17,7 +17,7 @@ import msgspec
 
 from edge_agent.errors import DataError
 from edge_agent.mqtt.topics import input_topic
-from edge_agent.sources.base import Delivery, Topic
+from edge_agent.sources.base import Delivery, Topic, new_topic
 from edge_agent.sources.decode import PAYLOAD_LIMIT_BYTES
 from edge_agent.sources.file import DEFAULT_ASSET
 
@@ -25,7 +25,6 @@ __all__ = ["LineSource"]
 
 _STDIN = 0
 _READ_BYTES = 1 << 16
-_TOPICS_KEPT = 100_000
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -125,12 +124,7 @@ class LineSource:
         return None if payload is None else Delivery(self._topic(asset), payload, 0, False)
 
     def _topic(self, asset: str) -> Topic:
-        topic = self._topics.get(asset)
-        if topic is None:
-            if len(self._topics) >= _TOPICS_KEPT:
-                self._topics.clear()
-            topic = self._topics[asset] = Topic(input_topic(self._stream, asset))
-        return topic
+        return self._topics.get(asset) or new_topic(self._topics, asset, input_topic(self._stream, asset))
 
     def _from_csv(self, line: bytes) -> tuple[str, bytes | None]:
         """A row as the JSON object that it stands for; None of a header."""

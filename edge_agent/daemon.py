@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import select
 import signal
 import socket
@@ -54,13 +55,11 @@ class _Batch:
 
     source: Source
     deliveries: list[Delivery]
-    fresh: list[Delivery]
-    """Those that had not been scored before."""
     commit: Commit
     committed: bool = False
     """The journal has it; the disk, perhaps not yet."""
     alone: bool = False
-    """The disk had all that was committed before it."""
+    """It has events, and the disk had all that was committed before them."""
 
 
 class Daemon:
@@ -85,7 +84,7 @@ class Daemon:
         self._journal_problem: str | None = None
         self._retry_due_mono_s = 0.0
         self._health_due_mono_s = 0.0
-        self._watchdog_due_mono_s = 0.0
+        self._watchdog_due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
         self._started_mono_s = time.monotonic()
 
     def run(self) -> None:
@@ -187,24 +186,28 @@ class Daemon:
 
     def _wait(self) -> None:
         """Until a socket has or takes something, a signal came, or something is due."""
-        dues = [self._brokers.due_mono_s(), self._health_due_mono_s]
-        if self._notifier.watchdog_interval_s is not None:
-            dues.append(self._watchdog_due_mono_s)
         if self._batch is not None:
             # Readings must not wake us while none can be taken.
             select.select([self._wake_in.fileno()], [], [], _STUCK_WAIT_S)
-        has_backlog = any(source.has_backlog() for source in self._sources)
-        timeout_s = 0.0 if has_backlog else max(0.0, min(dues) - time.monotonic())
         wake = self._wake_in.fileno()
-        readers = [number for source in self._sources for number in source.readers()]
-        ready, _, _ = select.select([wake, *readers, *self._brokers.readers()], self._brokers.writers(), [], timeout_s)
+        readers: list[int] = [wake]
+        writers: list[int] = []
+        due_mono_s = self._brokers.wait_for(readers, writers)
+        timeout_s = max(0.0, min(due_mono_s, self._health_due_mono_s, self._watchdog_due_mono_s) - time.monotonic())
+        for source in self._sources:
+            readers += source.readers()
+            if source.has_backlog():
+                timeout_s = 0.0
+        ready, _, _ = select.select(readers, writers, [], timeout_s)
         if wake in ready:
             self._wake_in.recv(4096)
 
     def _is_done(self) -> bool:
         """Whether there is nothing left to read, ever, and the broker has all that came of it."""
-        ended = all(source.ended for source in self._sources)
-        return ended and self._batch is None and not self._journal.waiting()
+        for source in self._sources:
+            if not source.ended:
+                return False
+        return self._batch is None and not self._journal.waiting()
 
     def _step(self) -> None:
         self._brokers.tick()
@@ -225,7 +228,7 @@ class Daemon:
             self._notifier.status(self._brokers.summary())
             for lane in self._lanes:
                 lane.upkeep.tick()
-        if self._notifier.watchdog_interval_s is not None and now >= self._watchdog_due_mono_s:
+        if now >= self._watchdog_due_mono_s:
             self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
             self._notifier.watchdog()
 
@@ -247,10 +250,10 @@ class Daemon:
     def _commit(self, batch: _Batch) -> None:
         """Make a batch durable, and only then acknowledge it. After an error, it goes on where it was."""
         if not batch.committed:
-            batch.alone = self._journal.is_synchronised()
+            batch.alone = bool(batch.commit.events) and self._journal.is_synchronised()
             self._journal.commit(batch.commit)
             batch.committed = True
-            self._repeats.remember(batch.fresh)
+            self._repeats.remember()
         if batch.commit.events:
             # The disk takes longer than all the rest. An alert need not wait for it, because after a power cut its
             # readings come again, and give it again where the disk has the window's rows, or the high scores, before.
@@ -289,9 +292,10 @@ class Daemon:
         fresh = self._repeats.unscored(deliveries)
         commit = Commit(delivered=self._repeats.packed(deliveries))
         by_lane, strangers = self._routes.sort(deliveries, fresh)
-        for topic, payload, _, _ in strangers:
+        for stranger in strangers:
             self._unrouted.received += 1
-            rejection = Rejection(RejectReason.BAD_TOPIC, "no stream has this topic", topic.name, payload)
+            detail = "no stream has this topic"
+            rejection = Rejection(RejectReason.BAD_TOPIC, detail, stranger.topic.name, stranger.payload)
             self._reject(self._unrouted, _UNROUTED, rejection)
         for lane, items in by_lane.items():
             readings, rejections = lane.decoder.decode(items, time.time())
@@ -299,7 +303,7 @@ class Daemon:
             self._collect(lane, len(readings), outcome, commit)
             for rejection in rejections:
                 self._reject(lane.counters, lane.name, rejection)
-        return _Batch(source, deliveries, fresh, commit)
+        return _Batch(source, deliveries, commit)
 
     def _collect(self, lane: Lane, readings: int, outcome: Outcome, commit: Commit) -> None:
         """Move what a stream's batch did into the commit and the counters."""
@@ -307,8 +311,9 @@ class Daemon:
         lane.counters.scored += outcome.scored
         lane.counters.not_finite += outcome.not_finite
         commit.records.extend((lane.name, asset, record) for asset, record in outcome.records)
-        delayed = self._alerts.state is not ClientState.CONNECTED
-        for event in outcome.events:
+        events = outcome.events
+        delayed = bool(events) and self._alerts.state is not ClientState.CONNECTED
+        for event in events:
             commit.events.append((self._topics.alert(lane.name, event.asset), encode(event.as_delayed(delayed))))
             if event.event in ("raise", "flapping"):
                 lane.counters.raised += 1

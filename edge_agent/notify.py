@@ -21,8 +21,8 @@ class Notifier:
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._status = ""
         watchdog_us = environ.get("WATCHDOG_USEC", "")
-        self.watchdog_interval_s: float | None = int(watchdog_us) / 2e6 if watchdog_us.isdigit() else None
-        """Half of what systemd allows between two signs of life; None when it does not watch."""
+        self.watchdog_interval_s = int(watchdog_us) / 2e6 if watchdog_us.isdigit() else 0.0
+        """Half of what systemd allows between two signs of life; 0 when it does not watch."""
 
     def ready(self, status: str) -> None:
         """Say that the agent works, with one line of status."""
@@ -36,7 +36,7 @@ class Notifier:
 
     def watchdog(self) -> None:
         """Give a sign of life; call it only after real progress."""
-        if self.watchdog_interval_s is not None:
+        if self.watchdog_interval_s:
             self._send("WATCHDOG=1")
 
     def stopping(self) -> None:

@@ -45,6 +45,9 @@ class FakeSocket:
         self.sent = bytearray()
         self.blocked = False
 
+    def fileno(self) -> int:
+        return -1
+
     def recv(self, size: int) -> bytes:
         if not self.pieces:
             raise BlockingIOError

@@ -38,7 +38,7 @@ def _decoder(choice: int) -> Decoder:
 def decode(data: bytes) -> None:
     """A payload in each format; the first byte chooses. What is taken is whole and finite, what is not is rejected."""
     choice, payload = (data[0] & 0x8F, data[1:]) if data else (0, b"")
-    topic = Topic("t", "a1", "c1" if choice & _ONE_CHANNEL else None)
+    topic = Topic(b"t", "a1", "c1" if choice & _ONE_CHANNEL else None)
     readings, rejections = _decoder(choice).decode([Delivery(topic, payload, 1, False)], _NOW_S)
     assert len(readings.assets) == len(readings.times) == len(readings.values)
     assert bool(len(readings)) != bool(rejections)
@@ -86,7 +86,7 @@ def _taken(pieces: list[bytes], *, has_properties: bool) -> tuple[list[tuple[obj
             pass
     except OSError:
         is_given_up = True
-    return [(topic.name, *rest) for topic, *rest in inbox], controls, is_given_up
+    return [(one.topic.name, one.payload, one.mid, one.redelivered) for one in inbox], controls, is_given_up
 
 
 def wire(data: bytes) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import importlib
 import os
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
+
+import msgspec
 
 from edge_agent.engine.plugins import register_plugin
 from edge_agent.engine.providers import Provider, import_runtime
@@ -18,8 +19,7 @@ from edge_agent.stream.reading import FloatArray
 __all__ = ["Engine", "OrtEngine", "Scores", "open_engine"]
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True):
     """The answer for a batch of n windows.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -54,18 +55,12 @@ class Brokers:
             )
         self._clients = [self.readings] if one else [self.readings, self.alerts]
 
-    def readers(self) -> list[int]:
-        """What the loop waits on."""
-        return [number for client in self._clients if (number := client.fileno()) is not None]
-
-    def writers(self) -> list[int]:
-        """What the loop waits on until it takes more."""
-        found = [client.fileno() for client in self._clients if client.wants_write()]
-        return [number for number in found if number is not None]
-
-    def due_mono_s(self) -> float:
-        """When `tick` has to run at the latest, on the monotonic clock."""
-        return min(client.due_mono_s() for client in self._clients)
+    def wait_for(self, readers: list[int], writers: list[int]) -> float:
+        """See `MqttClient.wait_for`."""
+        due_mono_s = math.inf
+        for client in self._clients:
+            due_mono_s = min(due_mono_s, client.wait_for(readers, writers))
+        return due_mono_s
 
     def tick(self) -> None:
         """See `MqttClient.tick`; the second connection, that nobody takes readings from, is read here."""

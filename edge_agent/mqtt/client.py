@@ -132,21 +132,22 @@ class MqttClient:
 
     # What the loop waits for ------------------------------------------------------------------------------------
 
-    def fileno(self) -> int | None:
-        """What the loop waits on; None when there is no connection."""
-        return None if self._link is None else self._link.fileno()
+    def wait_for(self, readers: list[int], writers: list[int]) -> float:
+        """What the loop waits for: adds the number of a socket that may bring something, or has to take more.
 
-    def wants_write(self) -> bool:
-        """Whether the loop has to wait until the socket takes more."""
-        return self._link is not None and self._link.wants_write
+        Returns:
+            When `tick` has to run at the latest, on the monotonic clock.
+        """
+        link = self._link
+        if link is not None:
+            readers.append(link.fileno)
+            if link.wants_write:
+                writers.append(link.fileno)
+        return self._due_mono_s
 
     def has_backlog(self) -> bool:
         """Messages may be here already, so the loop must not wait."""
         return self._backlog
-
-    def due_mono_s(self) -> float:
-        """When `tick` has to run at the latest, on the monotonic clock."""
-        return self._due_mono_s
 
     # What the loop does -----------------------------------------------------------------------------------------
 

@@ -71,6 +71,8 @@ class Link:
         self._in_flight: dict[int, str] = {}
         self._published: list[int] = []
         self._refused: list[int] = []
+        self.fileno: int = wire.fileno()
+        """What the loop waits on."""
         self.trouble: Trouble | None = None
         """Why it ended; None for as long as it holds."""
         self.was_answered = False
@@ -85,10 +87,6 @@ class Link:
         client.on_subscribe = self._on_subscribe
         client.on_publish = self._on_publish
         self.flush()
-
-    def fileno(self) -> int:
-        """What the loop waits on."""
-        return int(self._wire.fileno())
 
     @property
     def speaks_5(self) -> bool:

@@ -74,7 +74,7 @@ class WireSocket:
         """
         self._is_drained = False
         while True:
-            while len(inbox) < limit:
+            while self._at < len(self._buffer) and len(inbox) < limit:
                 packet = self._next_packet()
                 if packet is None:
                     break
@@ -86,7 +86,7 @@ class WireSocket:
                     if not on_control():
                         return False
                 self._at = stop
-            else:
+            if len(inbox) >= limit:
                 return True
             if self._is_drained or not self._read_more():
                 return False
@@ -201,7 +201,7 @@ class WireSocket:
         raw_topic = buffer[start + 2 : topic_end]
         topic = self.topics.get(raw_topic)
         if topic is None:
-            topic = new_topic(self.topics, raw_topic, raw_topic.decode("utf-8", errors="replace"))
+            topic = new_topic(self.topics, raw_topic, raw_topic)
         delivery = Delivery(topic, buffer[payload_start:stop], mid, first & 8 != 0)
         if first & 1:
             # A retained copy is of unknown age and must raise no alert today. A live message comes without the flag.

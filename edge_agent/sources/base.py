@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 __all__ = ["UNKNOWN", "Delivery", "Source", "Topic", "new_topic"]
 
@@ -19,7 +21,8 @@ class Topic:
     With thousands of assets each look-up by a name waits for the memory, several times; here it is one for a message.
     """
 
-    name: str
+    raw: bytes
+    """Its name as it came, which is UTF-8 where the sender keeps to the standard."""
     asset: str = ""
     """What its messages are readings of."""
     channel: str | None = None
@@ -27,17 +30,22 @@ class Topic:
     lane: Any = UNKNOWN
     """The stream that it belongs to; None when it is nobody's. Asset and channel are those of that stream."""
 
+    @property
+    def name(self) -> str:
+        """For a person, and for filters."""
+        return self.raw.decode(errors="replace")
 
-def new_topic(known: dict[Any, Topic], key: object, name: str) -> Topic:
+
+def new_topic(known: dict[Any, Topic], key: object, raw: bytes) -> Topic:
     """A topic that is met for the first time, noted in `known`; anybody may write to new ones, so those are bounded."""
     if len(known) >= _TOPICS_KEPT:
         known.clear()
-    topic = known[key] = Topic(name)
+    topic = known[key] = Topic(raw)
     return topic
 
 
-class Delivery(NamedTuple):
-    """One message as it arrived. A tuple, because one is made for every message."""
+class Delivery(msgspec.Struct, frozen=True, gc=False):
+    """One message as it arrived. One is made for every message, and these are made without running Python."""
 
     topic: Topic
     payload: bytes

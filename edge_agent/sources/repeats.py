@@ -7,14 +7,15 @@ to *it*: a new message for the broker, so only equal content, time included, sho
 
 from __future__ import annotations
 
+import struct
 import zlib
-from array import array
 from collections.abc import Callable
 
 from edge_agent.sources.base import Delivery
 
 __all__ = ["Repeats"]
 
+_KEY = struct.Struct("<Q")
 _KNOWN_DELIVERIES = 8192
 """Messages that the broker may send again. It has at most its in-flight limit unacknowledged (mosquitto: 20)."""
 _SENT_KEPT = 2048
@@ -36,50 +37,48 @@ class Repeats:
         # Two generations: a set that is dropped as a whole leaves no holes in the memory of a process that runs on.
         self._sent: set[int] = set()
         self._sent_before: set[int] = set()
+        self._sent_now: set[int] = set()
+        """In the batch that was looked at last."""
 
     def unscored(self, deliveries: list[Delivery]) -> list[Delivery]:
         """The messages of a batch that were not scored before, each once."""
         fresh: list[Delivery] = []
-        sent_here: set[int] = set()
+        self._sent_now = now = set()
         delivered: set[int] | None = None
         for delivery in deliveries:
             if delivery.redelivered:
                 delivered = self._delivered() if delivered is None else delivered
                 if _delivery_key(delivery) in delivered:
                     continue
+            # Without a time in it, an equal message is a new reading of an unchanged value.
             if b'"time"' in delivery.payload:
-                sent = hash((delivery.topic.name, delivery.payload))
-                if sent in self._sent or sent in self._sent_before or sent in sent_here:
+                sent = hash((delivery.topic.raw, delivery.payload))
+                if sent in self._sent or sent in self._sent_before or sent in now:
                     continue
-                sent_here.add(sent)
+                now.add(sent)
             fresh.append(delivery)
         return fresh
 
     def packed(self, deliveries: list[Delivery]) -> bytes:
         """What the journal has to keep of a batch, so that it is known after a crash."""
-        return array("Q", [_delivery_key(delivery) for delivery in deliveries if delivery.mid]).tobytes()
+        return b"".join([_KEY.pack(_delivery_key(delivery)) for delivery in deliveries if delivery.mid])
 
-    def remember(self, fresh: list[Delivery]) -> None:
-        """A batch is committed.
-
-        Args:
-            fresh: from `unscored`.
-        """
-        # Without a time in it, an equal message is a new reading of an unchanged value.
-        self._sent.update([hash((d.topic.name, d.payload)) for d in fresh if b'"time"' in d.payload])
+    def remember(self) -> None:
+        """The batch that `unscored` was given last is committed."""
+        self._sent |= self._sent_now
         if len(self._sent) >= _SENT_KEPT:
             self._sent_before, self._sent = self._sent, set()
 
     def _delivered(self) -> set[int]:
         """The keys of the last messages that were committed."""
-        keys = array("Q")
+        keys: set[int] = set()
         for blob in reversed(self._committed()):
             # The journal's file may have been damaged; a key more or less does no harm.
-            keys.frombytes(blob[: len(blob) // 8 * 8])
+            keys.update(key for (key,) in _KEY.iter_unpack(blob[: len(blob) // _KEY.size * _KEY.size]))
             if len(keys) >= _KNOWN_DELIVERIES:
                 break
-        return set(keys)
+        return keys
 
 
 def _delivery_key(delivery: Delivery) -> int:
-    return delivery.mid << 32 | zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.name.encode()))
+    return delivery.mid << 32 | zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.raw))

@@ -84,8 +84,7 @@ class Outcome:
         return [*(told.change.transition for told in changes), *(event.event for _, event in self.drift)]
 
 
-@dataclass(frozen=True, slots=True)
-class WindowBatch:
+class WindowBatch(msgspec.Struct, frozen=True):
     """Windows that are ready to be scored, in order; all have one length."""
 
     values: FloatArray
@@ -153,7 +152,8 @@ class Pipeline:
         windows = self.take(readings)
         outcome = self.conclude(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
         kept = touched if self._join is not None else self._windows.to_keep(touched)
-        outcome.records += [(asset, self._record(asset)) for asset in sorted(outcome.changed.union(kept))]
+        for asset in sorted(outcome.changed.union(kept)):
+            outcome.records.append((asset, self._record(asset)))
         return outcome
 
     def take(self, readings: Readings) -> WindowBatch:
@@ -350,7 +350,7 @@ def _look_at(scores: FloatArray, limit: float) -> tuple[int, list[int]]:
     """How many scores are no number, and the rows of those that are at a limit."""
     if len(scores) <= _FEW:
         few = scores.tolist()
-        return sum(not isfinite(score) for score in few), [row for row, score in enumerate(few) if score >= limit]
+        return len(few) - sum(map(isfinite, few)), [row for row, score in enumerate(few) if score >= limit]
     return len(scores) - int(np.count_nonzero(np.isfinite(scores))), (scores >= limit).nonzero()[0].tolist()
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from edge_agent.daemon import Daemon, _Batch
 from edge_agent.journal import Commit, Journal
+from edge_agent.notify import Notifier
 from edge_agent.sources.repeats import Repeats
 
 ALERT = Commit(events=[("edge/g1/alerts/s/a", b"raise")], records=[("s", "a", b"raised")])
@@ -33,7 +34,7 @@ class Order:
         self.journal.sync = noted  # type: ignore[method-assign]
         config: Any = SimpleNamespace(agent=SimpleNamespace(id="g1"))
         make: Any = Daemon
-        self._daemon = make(config, [], None)
+        self._daemon = make(config, [], Notifier({}))
         self._daemon._journal = self.journal
         self._daemon._repeats = Repeats()
         self._daemon._publisher = SimpleNamespace(events_added=lambda: None, pump=lambda: self.done.append("publish"))
@@ -42,7 +43,7 @@ class Order:
     def commit(self, commit: Commit) -> None:
         """One batch."""
         source: Any = SimpleNamespace(ack=lambda _: self.done.append("ack"))
-        self._daemon._commit(_Batch(source, [], [], commit))
+        self._daemon._commit(_Batch(source, [], commit))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ NOW_S = 2000.0
 
 
 def decode(*payloads: bytes, channels: tuple[str, ...] = ("p", "q")) -> tuple[Readings, list[Rejection]]:
-    items = [Delivery(Topic("sensors/a1/x", "a1"), payload, 1, False) for payload in payloads]
+    items = [Delivery(Topic(b"sensors/a1/x", "a1"), payload, 1, False) for payload in payloads]
     return Decoder(channels).decode(items, NOW_S)
 
 
@@ -59,6 +59,8 @@ def test_an_array_is_a_batch_in_its_order() -> None:
         (b'{"p": Infinity, "q": 1}', RejectReason.NOT_JSON),
         (b'{"p": 1e999, "q": 1}', RejectReason.NOT_FINITE),
         (b'{"p": 1e39, "q": 1}', RejectReason.NOT_FINITE),
+        (b'{"values": [1, -1e39]}', RejectReason.NOT_FINITE),
+        (b'[{"p": 1}, {"p": 3.5e38}]', RejectReason.NOT_FINITE),
         (b'{"p": "1", "q": 1}', RejectReason.WRONG_TYPE),
         (b'{"p": true, "q": 1}', RejectReason.WRONG_TYPE),
         (b"3", RejectReason.WRONG_TYPE),
@@ -82,6 +84,23 @@ def test_a_bad_message_is_rejected_and_its_neighbours_are_read(payload: bytes, r
     assert [rejection.reason for rejection in rejections] == [reason]
     assert rejections[0].payload == payload
     assert len(found) == 2
+
+
+@pytest.mark.parametrize("value", [3.4028234663852886e38, -3.4028234663852886e38, 1e-46, 0.0])
+def test_every_finite_float32_is_a_value(value: float) -> None:
+    """Up to the largest; what is too small for it is zero."""
+    found, rejections = decode(json.dumps({"p": value, "q": 1}).encode())
+    assert not rejections
+    np.testing.assert_array_equal(found.values, np.array([[value, 1]], np.float32))
+
+
+def test_a_wrong_type_is_told_whatever_the_channel_is_called() -> None:
+    """A name is a sender's, or an engineer's, and says nothing about what is wrong."""
+    decoder = Decoder(["flow >= 5", "out of range"])
+    for name in ("flow >= 5", "out of range"):
+        payload = json.dumps({name: "high"}).encode()
+        _, rejections = decoder.decode([Delivery(Topic(b"t", "a1"), payload, 1, False)], 0.0)
+        assert [rejection.reason for rejection in rejections] == [RejectReason.WRONG_TYPE]
 
 
 def test_a_message_is_used_whole_or_not_at_all() -> None:

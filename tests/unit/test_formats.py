@@ -25,7 +25,7 @@ def decode(
     payload: bytes, *, payload_format: str = "auto", channel: str | None = None
 ) -> tuple[Readings, list[Rejection]]:
     decoder = Decoder(("p", "q"), payload_format=payload_format, one_channel=channel is not None)
-    return decoder.decode([Delivery(Topic("t", "a1", channel), payload, 1, False)], 2000.0)
+    return decoder.decode([Delivery(Topic(b"t", "a1", channel), payload, 1, False)], 2000.0)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,10 @@ def test_a_topic_of_another_channel_is_ignored() -> None:
         (cbor2.dumps({"p": "high"}), {}, RejectReason.WRONG_TYPE),
         (cbor2.dumps({"p": float("nan"), "q": 1.0}), {}, RejectReason.NOT_FINITE),
         (msgspec.msgpack.encode({"p": float("inf"), "q": 1.0}), {}, RejectReason.NOT_FINITE),
+        (msgspec.msgpack.encode({"values": [1.0, float("nan")]}), {}, RejectReason.NOT_FINITE),
+        (b"1e39", {"channel": "p"}, RejectReason.NOT_FINITE),
+        (b'{"value": 1e39}', {"channel": "p"}, RejectReason.NOT_FINITE),
+        (b'[{"n": "p", "v": 3e38, "bv": 3e38}]', {"payload_format": "senml"}, RejectReason.NOT_FINITE),
         (b'[{"n": "\xfb", "v": 1}]', {}, RejectReason.NOT_JSON),
         (b'[{"n": "other", "v": 1}]', {"payload_format": "senml"}, RejectReason.NO_CHANNEL),
     ],

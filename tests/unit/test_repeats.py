@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.repeats import Repeats
 
-TOPIC = Topic("sensors/a1/x")
+TOPIC = Topic(b"sensors/a1/x")
 
 
 def delivery(payload: bytes, mid: int, *, again: bool = False) -> Delivery:
@@ -15,10 +17,14 @@ def delivery(payload: bytes, mid: int, *, again: bool = False) -> Delivery:
 def scored(*deliveries: Delivery) -> Repeats:
     committed: list[bytes] = []
     repeats = Repeats(lambda: committed)
-    batch = list(deliveries)
-    committed.append(repeats.packed(batch))
-    repeats.remember(batch)
+    score(repeats, committed, list(deliveries))
     return repeats
+
+
+def score(repeats: Repeats, committed: list[bytes], batch: list[Delivery]) -> None:
+    repeats.unscored(batch)
+    committed.append(repeats.packed(batch))
+    repeats.remember()
 
 
 def test_what_the_broker_sends_again_after_a_commit_is_known() -> None:
@@ -29,10 +35,10 @@ def test_what_the_broker_sends_again_after_a_commit_is_known() -> None:
 
 def test_a_topic_is_known_by_its_name() -> None:
     """Whichever object stands for it; another topic's is another message, whatever memory its object got."""
-    first = Delivery(Topic("sensors/a1/x"), b'{"time": 1}', 1, False)
+    first = Delivery(Topic(b"sensors/a1/x"), b'{"time": 1}', 1, False)
     repeats = scored(first)
-    same = Delivery(Topic("sensors/a1/x"), first.payload, 2, False)
-    other = Delivery(Topic("sensors/a2/x"), first.payload, 3, False)
+    same = Delivery(Topic(b"sensors/a1/x"), first.payload, 2, False)
+    other = Delivery(Topic(b"sensors/a2/x"), first.payload, 3, False)
     assert repeats.unscored([same, other]) == [other]
 
 
@@ -73,7 +79,7 @@ def test_a_crash_forgets_nothing() -> None:
     """The journal's keys bring back what the broker may send again."""
     batch = [delivery(b'{"p": 1}', 7), delivery(b'{"p": 2}', 8), delivery(b"qos 0", 0)]
     restarted = Repeats(lambda: [Repeats().packed(batch)])
-    again = [one._replace(redelivered=True) for one in batch]
+    again = [replace(one, redelivered=True) for one in batch]
     assert restarted.unscored(again) == [again[2]]
 
 
@@ -83,11 +89,10 @@ def test_memory_is_bounded() -> None:
     repeats = Repeats(lambda: committed)
     batches = [[delivery(b'{"time": %d}' % number, number + 1)] for number in range(10_000)]
     for batch in batches:
-        committed.append(repeats.packed(batch))
-        repeats.remember(batch)
+        score(repeats, committed, batch)
     again = [batch[0] for batch in batches]
     assert len(repeats.unscored(again)) in range(10_000 - 4096, 10_000 - 2047)
     assert repeats.unscored(again[-2000:]) == []
-    flagged = [one._replace(payload=b"%d" % one.mid, redelivered=True) for one in again]
+    flagged = [replace(one, payload=b"%d" % one.mid, redelivered=True) for one in again]
     committed[:] = [repeats.packed([one]) for one in flagged]
     assert repeats.unscored(flagged) == flagged[: 10_000 - 8192]

@@ -32,7 +32,7 @@ def publish(
 
 def contents(deliveries: list[Delivery]) -> list[tuple[str, bytes, int, bool]]:
     """What was delivered, whichever object stands for the topic."""
-    return [(topic.name, payload, mid, again) for topic, payload, mid, again in deliveries]
+    return [(one.topic.name, one.payload, one.mid, one.redelivered) for one in deliveries]
 
 
 def take_all(wire: WireSocket, limit: int = 1000) -> tuple[list[Delivery], list[bytes]]:
@@ -133,7 +133,7 @@ def test_acknowledgements_keep_the_order_and_survive_a_full_socket() -> None:
     """MQTT wants them in order of arrival; QoS 0 has none."""
     socket = FakeSocket([], takes=3)
     wire = WireSocket(socket)  # type: ignore[arg-type]
-    wire.acknowledge([Delivery(Topic("t"), b"", mid, False) for mid in (5, 0, 258)])
+    wire.acknowledge([Delivery(Topic(b"t"), b"", mid, False) for mid in (5, 0, 258)])
     socket.blocked = True
     wire.flush()
     assert wire.unsent_bytes > 0

@@ -57,7 +57,7 @@ class Stages:
         done("delivery")
         fresh = self._repeats.unscored(deliveries)
         self._repeats.packed(deliveries)
-        self._repeats.remember(fresh)
+        self._repeats.remember()
         done("repeats")
         items = [delivery for delivery in fresh if self._routes.find(delivery.topic)]
         done("route")
@@ -76,7 +76,7 @@ class Stages:
     def _topic(self, raw: bytes) -> Topic:
         topic = self._topics.get(raw)
         if topic is None:
-            topic = self._topics[raw] = Topic(str(raw, "utf-8"))
+            topic = self._topics[raw] = Topic(raw)
         return topic
 
 

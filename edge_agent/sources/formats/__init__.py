@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from edge_agent.stream.reading import RejectReason
 
-__all__ = ["FORMATS", "Fields", "FormatError", "Parser", "make_parser", "payload_type"]
+__all__ = ["FLOAT32_MAX", "FORMATS", "Fields", "FormatError", "Parser", "make_parser", "not_valid", "payload_type"]
+
+FLOAT32_MAX = 3.4028234663852886e38
+"""No measurement is beyond it, and models compute with float32."""
 
 Fields = tuple[Any, ...]
 """One reading as it was sent: its time, its `values` list, then one value for each channel; None where it has none."""
@@ -48,10 +51,20 @@ def make_parser(name: str, channels: Sequence[str]) -> Parser:
     return parser
 
 
+def not_valid(exc: msgspec.ValidationError) -> FormatError:
+    """What to tell of a payload that can be read and is not what was expected."""
+    # The decoder says "Number out of range" for 1e999, which is a number and no float. Behind the dash are names.
+    problem = str(exc).partition(" - at ")[0]
+    too_large = any(sign in problem for sign in ("out of range", ">=", "<="))
+    return FormatError(RejectReason.NOT_FINITE if too_large else RejectReason.WRONG_TYPE, str(exc))
+
+
 def payload_type(channels: Sequence[str]) -> Any:
     """One reading with these channels or a list of them; other keys are skipped without becoming objects."""
-    fields: list[Any] = [("time", float | str | None, None), ("values", list[float | None] | None, None)]
-    fields += [(f"channel_{number}", float | None, None) for number in range(len(channels))]
+    # NaN is not within any limits either, and only MessagePack and CBOR can carry it.
+    value = Annotated[float, msgspec.Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)] | None
+    fields: list[Any] = [("time", float | str | None, None), ("values", list[value] | None, None)]
+    fields += [(f"channel_{number}", value, None) for number in range(len(channels))]
     keys = {f"channel_{number}": name for number, name in enumerate(channels)}
     reading = msgspec.defstruct("Reading", fields, rename=keys, gc=False)
     return reading | list[reading]  # type: ignore[valid-type]

@@ -9,7 +9,7 @@ import msgspec
 
 from edge_agent.errors import MissingExtraError
 from edge_agent.sources.formats import FormatError, Parser, payload_type
-from edge_agent.sources.formats.json import parse_with, without_nan
+from edge_agent.sources.formats.json import parse_with
 from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make"]
@@ -31,4 +31,4 @@ def make(channels: Sequence[str]) -> Parser:
             raise FormatError(RejectReason.NOT_CBOR, str(exc)) from None
         return msgspec.convert(plain, expected)
 
-    return without_nan(parse_with(decode, RejectReason.NOT_CBOR))
+    return parse_with(decode, RejectReason.NOT_CBOR)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from edge_agent.sources.formats import Fields, FormatError, Parser, payload_type
+from edge_agent.sources.formats import Fields, FormatError, Parser, not_valid, payload_type
 from edge_agent.stream.reading import RejectReason
 
-__all__ = ["make", "parse_with", "without_nan"]
+__all__ = ["make", "parse_with"]
 
 
 def make(channels: Sequence[str]) -> Parser:
@@ -32,9 +31,7 @@ def parse_with(decode: Callable[[bytes], Any], unreadable: RejectReason) -> Pars
         try:
             decoded = decode(payload)
         except msgspec.ValidationError as exc:
-            # The decoder says "Number out of range" for 1e999, which is a number and no float.
-            reason = RejectReason.NOT_FINITE if "out of range" in str(exc) else RejectReason.WRONG_TYPE
-            raise FormatError(reason, str(exc)) from None
+            raise not_valid(exc) from None
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
             raise FormatError(unreadable, str(exc)) from None
         if isinstance(decoded, list):
@@ -42,16 +39,3 @@ def parse_with(decode: Callable[[bytes], Any], unreadable: RejectReason) -> Pars
         return [as_tuple(decoded)]
 
     return parse
-
-
-def without_nan(parse: Parser) -> Parser:
-    """A parser for a format that, unlike JSON, can carry NaN: no measurement, and not the same as no value."""
-
-    def checked(payload: bytes) -> list[Fields]:
-        readings = parse(payload)
-        for _, values, *row in readings:
-            if any(value is not None and math.isnan(value) for value in (*(values or ()), *row)):
-                raise FormatError(RejectReason.NOT_FINITE, "a value is NaN")
-        return readings
-
-    return checked

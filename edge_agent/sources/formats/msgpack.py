@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from edge_agent.sources.formats import Parser, payload_type
-from edge_agent.sources.formats.json import parse_with, without_nan
+from edge_agent.sources.formats.json import parse_with
 from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make"]
@@ -15,4 +15,4 @@ __all__ = ["make"]
 
 def make(channels: Sequence[str]) -> Parser:
     """See `make_parser`."""
-    return without_nan(parse_with(msgspec.msgpack.Decoder(payload_type(channels)).decode, RejectReason.NOT_MSGPACK))
+    return parse_with(msgspec.msgpack.Decoder(payload_type(channels)).decode, RejectReason.NOT_MSGPACK)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edge_agent.sources.formats import Fields, FormatError, Parser
+from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, Parser, not_valid
 from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make"]
@@ -38,8 +38,7 @@ def make(channels: Sequence[str]) -> Parser:
         try:
             records = decode(payload)
         except msgspec.ValidationError as exc:
-            reason = RejectReason.NOT_FINITE if "out of range" in str(exc) else RejectReason.WRONG_TYPE
-            raise FormatError(reason, str(exc)) from None
+            raise not_valid(exc) from None
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
             raise FormatError(RejectReason.NOT_JSON, str(exc)) from None
         rows: dict[float, list[float | None]] = {}
@@ -54,6 +53,8 @@ def make(channels: Sequence[str]) -> Parser:
                 continue
             row = rows.setdefault(base_time + record.t, [None] * len(channels))
             row[place] = value + base_value
+            if not abs(value + base_value) <= FLOAT32_MAX:
+                raise FormatError(RejectReason.NOT_FINITE, "a value is too large for float32")
         now_s = time.time() if any(at < _RELATIVE_BELOW_S for at in rows) else 0.0
         return [
             (at if at >= _RELATIVE_BELOW_S else (now_s + at if at else None), None, *row)

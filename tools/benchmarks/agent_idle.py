@@ -4,7 +4,7 @@
 every 6,000 readings up to two hours' worth of 10 a second; the slope is that of the second hour. The agent has its
 default settings but for `provider = "cpu"`, and at the starts not even that: the provider was chosen by measurement
 once, and is remembered. What a processor that sleeps between readings takes for each differs much between machines and
-hours, so the obvious script (tools/benchmarks/obvious_script.py) is measured beside the agent.
+hours, so the obvious script (tools/benchmarks/obvious_script.py) is measured in turns with the agent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import numpy as np
 import paho.mqtt.client as paho
 from consumers import Counter, agent_command, running
 from paho.mqtt.enums import CallbackAPIVersion
-from workload import TOPIC, broker, cpu_seconds, fill_queue, machine, make_bundle, payloads, spread, wait_until
+from workload import TOPIC, broker, fill_queue, machine, make_bundle, payloads, spread, wait_until
 
 from edge_agent.bundle import open_bundle
 
@@ -32,32 +32,46 @@ HOUR = 36_000
 CHECKPOINT = 6_000
 
 
-def idle_share(process: subprocess.Popen[bytes], port: int, messages: list[bytes], seconds: float) -> float:
-    """Percent of a core, all threads, while readings come at 10 a second."""
+def core_seconds(pid: int) -> float:
+    """Time that the threads of a process have been on a core, to the nanosecond; a turn's use is a few ticks only."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text(encoding="ascii").split()[0]) for thread in threads) / 1e9
+
+
+def idle_share(process: subprocess.Popen[bytes], port: int, messages: list[bytes]) -> float:
+    """Percent of a core, all threads, while these readings come at 10 a second."""
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", port)
     client.loop_start()
-    before, start_s = cpu_seconds(process.pid), time.monotonic()
-    for number in range(int(seconds * RATE_HZ)):
+    time.sleep(1)
+    before, start_s = core_seconds(process.pid), time.monotonic()
+    for number, message in enumerate(messages):
         time.sleep(max(0.0, start_s + number / RATE_HZ - time.monotonic()))
-        client.publish(TOPIC, messages[number % len(messages)], qos=1)
-    used, took_s = cpu_seconds(process.pid) - before, time.monotonic() - start_s
+        client.publish(TOPIC, message, qos=1)
+    time.sleep(max(0.0, start_s + len(messages) / RATE_HZ - time.monotonic()))
+    used, took_s = core_seconds(process.pid) - before, time.monotonic() - start_s
     client.disconnect()
     client.loop_stop()
     return 100 * used / took_s
 
 
-def idle_share_of_script(folder: Path, bundle: Path, messages: list[bytes], seconds: float) -> float:
-    """The same of the obvious script, at a broker of its own: the agent's would keep these readings for the agent."""
-    threshold = open_bundle(bundle).manifest.threshold.alarm
+def idle_shares(folder: Path, bundle: Path, messages: list[bytes], turns: int) -> tuple[list[float], list[float]]:
+    """The agent's share and the obvious script's, in turns, each at a broker of its own."""
+    threshold = str(open_bundle(bundle).manifest.threshold.alarm)
     script = [sys.executable, str(Path(__file__).with_name("obvious_script.py"))]
-    own = folder / "script"
-    own.mkdir()
-    with (
-        broker(own, inflight=20) as port,
-        running([*script, str(port), str(folder / "model.onnx"), str(threshold), "1"], port) as (process, _),
-    ):
-        return idle_share(process, port, messages, seconds)
+    places = [folder / "idle-agent", folder / "idle-script"]
+    for place in places:
+        place.mkdir()
+    with broker(places[0], inflight=20) as port, broker(places[1], inflight=20) as other:
+        agent = agent_command(places[0], bundle, port, health_interval_s=10)
+        with (
+            running(agent, port) as (ours, _),
+            running([*script, str(other), str(folder / "model.onnx"), threshold, "1"], other) as (theirs, _),
+        ):
+            parts = np.array_split(np.arange(len(messages)), turns)
+            texts = [[messages[number] for number in part] for part in parts]
+            found = [(idle_share(ours, port, part), idle_share(theirs, other, part)) for part in texts]
+    return [agent for agent, _ in found], [script for _, script in found]
 
 
 def pss_mb(pid: int) -> float:
@@ -101,21 +115,21 @@ def start_seconds(command: list[str], folder: Path) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=60, help="at 10 readings a second")
+    parser.add_argument("--turns", type=int, default=5, help="of the agent and of the script, at 10 readings a second")
+    parser.add_argument("--seconds", type=float, default=20, help="of a turn")
     parser.add_argument("--starts", type=int, default=5)
     options = parser.parse_args()
-    print(f"{machine()}; {options.seconds:.0f} s at {RATE_HZ} readings/s; {options.starts} starts")
+    print(f"{machine()}; {options.turns} turns of {options.seconds:.0f} s; {options.starts} starts")
     print("| figure | found | bar |")
     print("| --- | --- | --- |")
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as name, broker(Path(name), inflight=20) as port:
         folder = Path(name)
         bundle = make_bundle(folder)
         messages = payloads(folder, 2 * HOUR)
-        with running(agent_command(folder, bundle, port, health_interval_s=10), port) as (process, _):
-            share = idle_share(process, port, messages, options.seconds)
-        print(f"| % of a core, all threads | {share:.2f} | at most 1 |", flush=True)
-        share = idle_share_of_script(folder, bundle, messages, options.seconds)
-        print(f"| % of a core, the obvious script | {share:.2f} | none |", flush=True)
+        rows = int(options.turns * options.seconds * RATE_HZ)
+        agent, script = idle_shares(folder, bundle, messages[:rows], options.turns)
+        print(f"| % of a core at {RATE_HZ} readings/s, all threads | {spread(agent)} | at most 1 |")
+        print(f"| the same of the obvious script | {spread(script)} | none |", flush=True)
         with running(agent_command(folder, bundle, port), port) as consumer:
             found = memory(consumer, port, messages)
         hour = HOUR // CHECKPOINT

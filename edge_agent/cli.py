@@ -118,6 +118,7 @@ def _check(options: argparse.Namespace) -> None:
     from edge_agent.engine.runtime import runtime_problem
     from edge_agent.engine.selection import choose_provider
     from edge_agent.sources.decode import Decoder
+    from edge_agent.sources.lines import LineSource
 
     config = _load(options)
     problem = runtime_problem(thorough=True)
@@ -129,6 +130,8 @@ def _check(options: argparse.Namespace) -> None:
         choice = choose_provider(bundle, config.engine, state_dir=None)
         engine = FallbackEngine(bundle, choice)
         Decoder([channel.name for channel in bundle.manifest.channels], payload_format=settings.format)
+        if settings.input is not None:
+            LineSource(settings.name, settings.input).close()
         zeros = np.zeros((1, bundle.manifest.window, len(bundle.manifest.channels)), dtype=np.float32)
         report.append(
             {

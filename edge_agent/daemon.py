@@ -9,10 +9,11 @@ import signal
 import socket
 import time
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import msgspec
 
 from edge_agent import __version__
 from edge_agent.config import Config
@@ -49,8 +50,7 @@ _UNROUTED = "-"
 """Stands for the stream in reports on messages that belong to none."""
 
 
-@dataclass(slots=True)
-class _Batch:
+class _Batch(msgspec.Struct):
     """A batch that was scored."""
 
     source: Source
@@ -310,7 +310,8 @@ class Daemon:
         lane.counters.readings += readings
         lane.counters.scored += outcome.scored
         lane.counters.not_finite += outcome.not_finite
-        commit.records.extend((lane.name, asset, record) for asset, record in outcome.records)
+        for asset, record in outcome.records:
+            commit.records.append((lane.name, asset, record))
         events = outcome.events
         delayed = bool(events) and self._alerts.state is not ClientState.CONNECTED
         for event in events:

@@ -14,9 +14,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
 
 from edge_agent import journal_file
 from edge_agent.errors import JournalError
@@ -60,13 +61,12 @@ class Dropped(NamedTuple):
     """When the first was given up, epoch seconds."""
 
 
-@dataclass(slots=True)
-class Commit:
+class Commit(msgspec.Struct):
     """All that one batch changed."""
 
-    events: list[tuple[str, bytes]] = field(default_factory=list)
+    events: list[tuple[str, bytes]] = msgspec.field(default_factory=list)
     """(topic, payload) pairs in the order in which they happened."""
-    records: list[tuple[str, str, bytes]] = field(default_factory=list)
+    records: list[tuple[str, str, bytes]] = msgspec.field(default_factory=list)
     """(stream, asset, record) triples, each replacing the one before."""
     delivered: bytes = b""
     """Keys of the messages that the batch came from (`sources.repeats`)."""

@@ -82,9 +82,10 @@ class MqttClient:
         self._renew_due_mono_s: float | None = None
         self._was_up = False
         self._held: list[Delivery] = []
-        self._backlog = False
         self._has_unread = False
         self._due_mono_s = self._retry_mono_s = 0.0
+        self.has_backlog = False
+        """Messages may be here already, so the loop must not wait."""
         self.session = ""
         """Name of the present or last connection."""
         self.connects = 0
@@ -145,10 +146,6 @@ class MqttClient:
                 writers.append(link.fileno)
         return self._due_mono_s
 
-    def has_backlog(self) -> bool:
-        """Messages may be here already, so the loop must not wait."""
-        return self._backlog
-
     # What the loop does -----------------------------------------------------------------------------------------
 
     def tick(self) -> None:
@@ -174,7 +171,7 @@ class MqttClient:
     def take(self, limit: int) -> list[Delivery]:
         """Messages that have arrived, oldest first, at most `limit`; never waits."""
         inbox, self._held = self._held, []
-        self._backlog = self._receive(inbox, limit) or len(inbox) > limit
+        self.has_backlog = self._receive(inbox, limit) or len(inbox) > limit
         # What a lost connection brought in comes again on the next one, under identifiers that are valid there.
         if self._link is None:
             return []
@@ -187,7 +184,7 @@ class MqttClient:
         Readings stand before the broker's other packets, so they are read and kept for `take`, at most `limit`.
         """
         self._receive(self._held, limit)
-        self._backlog = False
+        self.has_backlog = False
 
     def read_control(self) -> None:
         """Read on a connection that has no subscriptions."""
@@ -202,7 +199,7 @@ class MqttClient:
         """Hand over a message.
 
         Returns:
-            The identifier that `published` will give once the broker has it; None when it was not handed over.
+            The identifier that `answers` will give once the broker has answered; None when it was not handed over.
 
         Raises:
             ValueError: MQTT has no such topic, or no payload of this size.
@@ -213,13 +210,12 @@ class MqttClient:
         """Whether the broker would take one more QoS 1 message now."""
         return self._link is not None and self._link.can_publish()
 
-    def published(self) -> list[int]:
-        """Identifiers of QoS 1 messages that the broker has acknowledged since the last call."""
-        return [] if self._link is None else self._link.published()
+    def answers(self) -> list[tuple[int, bool]]:
+        """What the broker has said of QoS 1 messages since the last call: identifiers, each with whether it has it.
 
-    def refused(self) -> list[int]:
-        """Identifiers of those that its access rules refused since the last call; `can_publish` pauses then."""
-        return [] if self._link is None else self._link.refused()
+        What its access rules refused may go again; `can_publish` pauses until then.
+        """
+        return [] if self._link is None else self._link.answers()
 
     def flush(self) -> None:
         """Write what the socket takes."""
@@ -362,4 +358,4 @@ class MqttClient:
             self._link.close()
         self._link = None
         self._held = []
-        self._backlog = False
+        self.has_backlog = False

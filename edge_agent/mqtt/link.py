@@ -69,8 +69,7 @@ class Link:
         self._keepalive = KeepAlive(keepalive_s, now)
         self._answer_limit_mono_s = now + answer_limit_s
         self._in_flight: dict[int, str] = {}
-        self._published: list[int] = []
-        self._refused: list[int] = []
+        self._answers: list[tuple[int, bool]] = []
         self.fileno: int = wire.fileno()
         """What the loop waits on."""
         self.trouble: Trouble | None = None
@@ -96,7 +95,7 @@ class Link:
     @property
     def wants_write(self) -> bool:
         """Whether the loop has to wait until the socket takes more."""
-        return self._wire.unsent_bytes > 0
+        return bool(self._wire.unsent)
 
     # What comes in ----------------------------------------------------------------------------------------------
 
@@ -116,7 +115,7 @@ class Link:
 
     def publish(self, message: Message) -> int | None:
         """See `MqttClient.publish`."""
-        if not self.is_up or (message.qos == 0 and self._wire.unsent_bytes > _UNSENT_LIMIT_BYTES):
+        if not self.is_up or (message.qos == 0 and len(self._wire.unsent) > _UNSENT_LIMIT_BYTES):
             return None
         # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
@@ -132,18 +131,13 @@ class Link:
             self.is_up
             and self._access.may_publish
             and len(self._in_flight) < IN_FLIGHT_LIMIT
-            and self._wire.unsent_bytes <= _UNSENT_LIMIT_BYTES
+            and len(self._wire.unsent) <= _UNSENT_LIMIT_BYTES
         )
 
-    def published(self) -> list[int]:
-        """See `MqttClient.published`."""
-        done, self._published = self._published, []
-        return done
-
-    def refused(self) -> list[int]:
-        """See `MqttClient.refused`."""
-        done, self._refused = self._refused, []
-        return done
+    def answers(self) -> list[tuple[int, bool]]:
+        """See `MqttClient.answers`."""
+        answers, self._answers = self._answers, []
+        return answers
 
     def flush(self) -> None:
         """Write what the socket takes."""
@@ -268,14 +262,14 @@ class Link:
         if topic is None:
             return
         if not code.is_failure:
-            self._published.append(mid)
+            self._answers.append((mid, True))
             self._access.accept(topic)
         elif code.value in _NEVER_TAKEN:
             log.error("message given up, the broker never takes it topic=%.80s answer=%s", topic, code)
-            self._published.append(mid)
+            self._answers.append((mid, True))
         else:
             # MQTT 5 only; in 3.1.1 a broker has no way to say so.
-            self._refused.append(mid)
+            self._answers.append((mid, False))
             if self._birth is None or topic != self._birth.topic:
                 self._access.may_publish = False
             self._access.refuse("message", topic, str(code), time.monotonic())

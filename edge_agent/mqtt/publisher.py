@@ -68,16 +68,24 @@ class Publisher:
             self._last_sent = 0
             self._sent.clear()
             self._more = True
-        if [mid for mid in self._client.refused() if self._sent.pop(mid, None) is not None]:
-            # They stay in the journal. When the client takes messages again, the oldest is the first.
-            self._last_sent = 0
-            self._more = True
-        acknowledged = [self._sent.pop(mid) for mid in self._client.published() if mid in self._sent]
-        self.published += len(acknowledged)
-        self._done += acknowledged
+        for mid, has_it in self._client.answers():
+            event = self._sent.pop(mid, None)
+            if event is None:
+                continue
+            if has_it:
+                self._done.append(event)
+                self.published += 1
+            else:
+                # It stays in the journal. When the client takes messages again, the oldest is the first.
+                self._last_sent = 0
+                self._more = True
         if self._done:
             self._journal.forget(self._done)
             self._done.clear()
+        if self._more:
+            self._send()
+
+    def _send(self) -> None:
         while self._more and self._client.can_publish():
             events = self._journal.outgoing(self._last_sent, _LOADED_AT_ONCE)
             self._more = len(events) == _LOADED_AT_ONCE

@@ -47,12 +47,14 @@ class WireSocket:
         self._at = 0
         self._skip = 0
         self._for_paho = b""
-        self._unsent = bytearray()
-        self._is_full = False
         self._is_drained = False
         self._pending: Callable[[], int] | None = getattr(inner, "pending", None)
         self.topics: dict[bytes, Topic] = {}
         """Those that were seen; whoever connects again hands them on, with what was found out about each."""
+        self.unsent = bytearray()
+        """What is to be written, or what `flush` left of it; only to be looked at."""
+        self.is_full = False
+        """The kernel takes nothing more, because the other side reads nothing."""
         self.heard = False
         """Something came, or the other side made room, since whoever reads this has cleared it."""
 
@@ -93,7 +95,7 @@ class WireSocket:
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:
         """Write the PUBACKs of QoS 1 readings, in their order."""
-        self._unsent += b"".join([_PUBACK.pack(0x40, 2, delivery.mid) for delivery in deliveries if delivery.mid])
+        self.unsent += b"".join([_PUBACK.pack(0x40, 2, delivery.mid) for delivery in deliveries if delivery.mid])
 
     def flush(self) -> None:
         """Write what the kernel takes now; the rest stays for the next call.
@@ -101,31 +103,21 @@ class WireSocket:
         Raises:
             OSError: the connection is gone.
         """
-        while self._unsent:
+        while self.unsent:
             try:
-                sent = self._inner.send(self._unsent)
+                sent = self._inner.send(self.unsent)
             except OSError as exc:
                 if _would_block(exc):
-                    self._is_full = True
+                    self.is_full = True
                     return
                 raise
-            if self._is_full:
-                self._is_full, self.heard = False, True
-            del self._unsent[:sent]
+            if self.is_full:
+                self.is_full, self.heard = False, True
+            del self.unsent[:sent]
 
     def ping(self) -> None:
         """Make the broker say something; the answer goes to paho, which does not mind."""
-        self._unsent += _PINGREQ
-
-    @property
-    def unsent_bytes(self) -> int:
-        """What `flush` left."""
-        return len(self._unsent)
-
-    @property
-    def is_full(self) -> bool:
-        """Whether the kernel takes nothing more, because the other side reads nothing."""
-        return self._is_full
+        self.unsent += _PINGREQ
 
     # paho's side -----------------------------------------------------------------------------------------------
 
@@ -138,7 +130,7 @@ class WireSocket:
 
     def send(self, data: bytes | bytearray) -> int:
         """Take bytes to be written by `flush`; takes all of them."""
-        self._unsent += data
+        self.unsent += data
         return len(data)
 
     def close(self) -> None:

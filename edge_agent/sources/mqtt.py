@@ -27,7 +27,7 @@ class MqttSource:
 
     def has_backlog(self) -> bool:
         """See `Source.has_backlog`."""
-        return self._client.has_backlog()
+        return self._client.has_backlog
 
     def take(self, limit: int) -> list[Delivery]:
         """See `Source.take`."""

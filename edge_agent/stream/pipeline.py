@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from math import isfinite
 from typing import Any
 
@@ -53,8 +52,7 @@ class _LeftRecord(msgspec.Struct, frozen=True, kw_only=True):
     windows: dict[str, bytes]
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """What one batch did."""
 
     scored: int = 0
@@ -62,11 +60,11 @@ class Outcome:
     """Windows whose score was NaN or infinite; they change no alarm."""
     alerts: AlertBatch | None = None
     """What it did to alarms; None when nothing."""
-    drift: list[tuple[int, AlertEvent]] = field(default_factory=list)
+    drift: list[tuple[int, AlertEvent]] = msgspec.field(default_factory=list)
     """That the stream as a whole has drifted, or is back: each with the row of the window that told it."""
-    changed: set[str] = field(default_factory=set)
+    changed: set[str] = msgspec.field(default_factory=set)
     """Assets of which an alarm or the commissioning has changed."""
-    records: list[tuple[str, bytes]] = field(default_factory=list)
+    records: list[tuple[str, bytes]] = msgspec.field(default_factory=list)
     """(asset, record) pairs to keep in the journal."""
 
     @property
@@ -126,6 +124,7 @@ class Pipeline:
         self._model_sha256 = manifest.model.sha256
         self._threshold = manifest.threshold
         self._alarm = Alarm(settings.alarm, agent=agent, stream=stream, model_sha256=manifest.model.sha256)
+        self._lowest_limit = self._alarm.lowest_limit(self._threshold)
         self._events = EventMaker(agent=agent, stream=stream, manifest=manifest, provider=provider)
         self._states: dict[str, AlarmState] = {}
         width = len(manifest.channels)
@@ -172,7 +171,7 @@ class Pipeline:
 
     def conclude(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The second half: what the scores of those windows change. `records` has none of the assets yet."""
-        not_finite, at_limit = _look_at(scores.score, self._alarm.lowest_limit(self._threshold))
+        not_finite, at_limit = _look_at(scores.score, self._lowest_limit)
         outcome = Outcome(scored=len(windows), not_finite=not_finite)
         changes = self._update_alarms(windows, scores.score, at_limit, outcome.changed)
         if changes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -41,8 +42,7 @@ class Rejection:
     payload: bytes
 
 
-@dataclass(slots=True)
-class Readings:
+class Readings(msgspec.Struct):
     """A batch of readings in order of arrival; the lists and the array's first axis have one length.
 
     Attributes:
@@ -56,7 +56,7 @@ class Readings:
     times: Sequence[float]
     values: FloatArray
     whole: bool | None = None
-    _latest: dict[str, int] | None = field(default=None, init=False, repr=False, compare=False)
+    _latest: dict[str, int] | None = None
 
     def __len__(self) -> int:
         return len(self.times)

@@ -87,12 +87,13 @@ def test_the_demo_does_what_it_says() -> None:
         ("config", 78, "[mqtt] prot: unknown key; did you mean 'port'?"),
         ("bundle", 65, "is not a readable bundle"),
         ("missing", 65, "no such bundle"),
+        ("input", 65, "input no-such-pipe: cannot be read (No such file or directory)"),
         ("provider", 69, "provider = 'tensorrt' is not here"),
         ("nothing", 0, ""),
     ],
 )
 def test_check_and_run_end_with_the_code_of_what_is_wrong(tmp_path: Path, damage: str, code: int, problem: str) -> None:
-    """A mistake in the file, a flipped byte, a missing bundle, a provider that is not there."""
+    """A mistake in the file, a flipped byte, a missing bundle or input, a provider that is not there."""
     bundle = write_bundle(tmp_path / "square-1.0.0.edge")
     extra = ""
     if damage == "bundle":
@@ -102,6 +103,8 @@ def test_check_and_run_end_with_the_code_of_what_is_wrong(tmp_path: Path, damage
     config = write_config(tmp_path, 1, {"pump": tmp_path / "none.edge" if damage == "missing" else bundle}, extra=extra)
     if damage == "config":
         config.write_text(config.read_text().replace("port = 1", "prot = 1"))
+    if damage == "input":
+        config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "no-such-pipe"'))
     if damage == "provider":
         config.write_text(config.read_text().replace('provider = "cpu"', 'provider = "tensorrt"'))
     done = run_tool("edge-agent", "check", "--config", config, "--json")

@@ -118,7 +118,7 @@ def test_a_refused_message_is_no_acknowledged_one() -> None:
     mid = link.publish(Message("alerts/a1", b"{}", 1))
     assert mid is not None
     hear(link, fake, b"\x40\x04" + mid.to_bytes(2) + b"\x87\x00")
-    assert (link.published(), link.refused()) == ([], [mid])
+    assert link.answers() == [(mid, False)]
     assert access.refused == {"alerts/a1": "not authorized"}
     assert not link.can_publish()
     again, other = make_link(access=access)
@@ -153,7 +153,7 @@ def test_a_message_that_no_broker_would_take_is_given_up() -> None:
     mid = link.publish(Message("alerts/a1", b"{}", 1))
     assert mid is not None
     hear(link, fake, b"\x40\x04" + mid.to_bytes(2) + b"\x90\x00")
-    assert (link.published(), link.refused()) == ([mid], [])
+    assert link.answers() == [(mid, True)]
     assert link.can_publish()
 
 

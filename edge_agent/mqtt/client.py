@@ -141,9 +141,9 @@ class MqttClient:
         """
         link = self._link
         if link is not None:
-            readers.append(link.fileno)
+            readers.append(link.socket_number)
             if link.wants_write:
-                writers.append(link.fileno)
+                writers.append(link.socket_number)
         return self._due_mono_s
 
     # What the loop does -----------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ class Link:
         self._answer_limit_mono_s = now + answer_limit_s
         self._in_flight: dict[int, str] = {}
         self._answers: list[tuple[int, bool]] = []
-        self.fileno: int = wire.fileno()
+        self.socket_number: int = wire.fileno()
         """What the loop waits on."""
         self.trouble: Trouble | None = None
         """Why it ended; None for as long as it holds."""

@@ -23,7 +23,7 @@ import numpy as np
 import paho.mqtt.client as paho
 from consumers import Counter, agent_command, running
 from paho.mqtt.enums import CallbackAPIVersion
-from workload import TOPIC, broker, fill_queue, machine, make_bundle, payloads, spread, wait_until
+from workload import TOPIC, broker, cpu_seconds, fill_queue, machine, make_bundle, payloads, spread, wait_until
 
 from edge_agent.bundle import open_bundle
 
@@ -32,24 +32,18 @@ HOUR = 36_000
 CHECKPOINT = 6_000
 
 
-def core_seconds(pid: int) -> float:
-    """Time that the threads of a process have been on a core, to the nanosecond; a turn's use is a few ticks only."""
-    threads = Path(f"/proc/{pid}/task").iterdir()
-    return sum(int((thread / "schedstat").read_text(encoding="ascii").split()[0]) for thread in threads) / 1e9
-
-
 def idle_share(process: subprocess.Popen[bytes], port: int, messages: list[bytes]) -> float:
     """Percent of a core, all threads, while these readings come at 10 a second."""
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.connect("127.0.0.1", port)
     client.loop_start()
     time.sleep(1)
-    before, start_s = core_seconds(process.pid), time.monotonic()
+    before, start_s = cpu_seconds(process.pid), time.monotonic()
     for number, message in enumerate(messages):
         time.sleep(max(0.0, start_s + number / RATE_HZ - time.monotonic()))
         client.publish(TOPIC, message, qos=1)
     time.sleep(max(0.0, start_s + len(messages) / RATE_HZ - time.monotonic()))
-    used, took_s = core_seconds(process.pid) - before, time.monotonic() - start_s
+    used, took_s = cpu_seconds(process.pid) - before, time.monotonic() - start_s
     client.disconnect()
     client.loop_stop()
     return 100 * used / took_s

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.decode import Decoder
+from edge_agent.sources.formats import FLOAT32_MAX
 from edge_agent.stream.reading import Readings, Rejection, RejectReason
 
 NOW_S = 2000.0
@@ -59,6 +60,7 @@ def test_an_array_is_a_batch_in_its_order() -> None:
         (b'{"p": Infinity, "q": 1}', RejectReason.NOT_JSON),
         (b'{"p": 1e999, "q": 1}', RejectReason.NOT_FINITE),
         (b'{"p": 1e39, "q": 1}', RejectReason.NOT_FINITE),
+        (b'{"p": 3.4028235677973366e38, "q": 1}', RejectReason.NOT_FINITE),
         (b'{"values": [1, -1e39]}', RejectReason.NOT_FINITE),
         (b'[{"p": 1}, {"p": 3.5e38}]', RejectReason.NOT_FINITE),
         (b'{"p": "1", "q": 1}', RejectReason.WRONG_TYPE),
@@ -86,12 +88,13 @@ def test_a_bad_message_is_rejected_and_its_neighbours_are_read(payload: bytes, r
     assert len(found) == 2
 
 
-@pytest.mark.parametrize("value", [3.4028234663852886e38, -3.4028234663852886e38, 1e-46, 0.0])
+@pytest.mark.parametrize("value", [3.4028235e38, -3.4028235e38, FLOAT32_MAX, 1e-46, 0.0])
 def test_every_finite_float32_is_a_value(value: float) -> None:
-    """Up to the largest; what is too small for it is zero."""
+    """Up to the largest, however it is written; what is too small for it is zero."""
     found, rejections = decode(json.dumps({"p": value, "q": 1}).encode())
     assert not rejections
     np.testing.assert_array_equal(found.values, np.array([[value, 1]], np.float32))
+    assert np.isfinite(found.values).all()
 
 
 def test_a_wrong_type_is_told_whatever_the_channel_is_called() -> None:

@@ -12,8 +12,9 @@ from edge_agent.stream.reading import RejectReason
 
 __all__ = ["FLOAT32_MAX", "FORMATS", "Fields", "FormatError", "Parser", "make_parser", "not_valid", "payload_type"]
 
-FLOAT32_MAX = 3.4028234663852886e38
-"""No measurement is beyond it, and models compute with float32."""
+FLOAT32_MAX = 3.4028235677973362e38
+"""Models compute with float32, in which a larger value is infinite. The largest float32 itself is a little smaller, but
+most languages write it as 3.4028235e38."""
 
 Fields = tuple[Any, ...]
 """One reading as it was sent: its time, its `values` list, then one value for each channel; None where it has none."""

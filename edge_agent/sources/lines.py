@@ -124,12 +124,7 @@ class LineSource:
         return None if payload is None else Delivery(self._topic(asset), payload, 0, False)
 
     def _topic(self, asset: str) -> Topic:
-        topic = self._topics.get(asset)
-        if topic is None:
-            # Half a surrogate pair, which JSON can hold, becomes bytes that are no UTF-8, and no stream takes those.
-            raw = input_topic(self._stream, asset).encode(errors="surrogatepass")
-            topic = new_topic(self._topics, asset, raw)
-        return topic
+        return self._topics.get(asset) or new_topic(self._topics, asset, input_topic(self._stream, asset).encode())
 
     def _from_csv(self, line: bytes) -> tuple[str, bytes | None]:
         """A row as the JSON object that it stands for; None of a header."""

@@ -149,6 +149,16 @@ def test_a_row_that_was_cut_off_is_no_reading(tmp_path: Path) -> None:
     assert [(rejection.reason, b"a1" in rejection.payload) for rejection in rejections] == [("wrong_length", True)]
 
 
+def test_half_a_surrogate_pair_names_no_asset(tmp_path: Path) -> None:
+    """JSON can hold it and UTF-8 cannot: the line is the decoder's to reject, and no name that nobody can write."""
+    file = tmp_path / "lines"
+    file.write_bytes(b'{"asset": "\\ud800", "p": 1}\n{"asset": "b", "p": 2}\n')
+    lines = routed(file)
+    assert [line.topic.asset for line in lines] == ["a1", "b"]
+    readings, rejections = Decoder(["p"]).decode(lines, 0.0)
+    assert (readings.assets, [rejection.payload for rejection in rejections]) == (["b"], [lines[0].payload])
+
+
 def test_json_lines_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
     """They are no header of a CSV file for that."""
     assert of(tmp_path, '\ufeff{"c1": 1}\n{"c1": 2}\n') == [("a1", {"c1": 1}), ("a1", {"c1": 2})]

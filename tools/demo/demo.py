@@ -32,6 +32,9 @@ from truth import RowsFound, StretchesFound, episodes, judge_rows, judge_stretch
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "demo"
+WATCH_LOG = BUILD / "watch.log"
+SHOWN_ALERTS = 20
+SHOWN_INTERVAL_S = 1.0
 AGENT = "demo"
 MODELS = ("shuttle", "water_flow")
 WATER_FLOW_STRETCHES = ((94, 110), (211, 223), (329, 329), (872, 887))
@@ -113,12 +116,15 @@ def main() -> int:
         print(f"broker on 127.0.0.1:{port}; agent with {config.relative_to(ROOT)}", flush=True)
         agent = stack.enter_context(process("agent", tool("edge-agent"), "run", "--config", str(config)))
         wait_until(lambda: listener.status.get("state") == "online" or agent.poll() is not None, "the agent", 60)
-        watcher = stack.enter_context(process("watch", tool("edgetool"), "watch", "--port", str(port), shown=True))
+        watcher = stack.enter_context(process("watch", tool("edgetool"), "watch", "--port", str(port)))
+        shower = threading.Thread(target=show_alerts, args=(watcher,))
+        shower.start()
         time.sleep(1.0)  # a subscriber has no way to tell others that it listens
         sent, seconds = replay_all(port)
         all_scored = wait_until_scored(listener, agent, sent)
         watcher.terminate()
         watcher.wait()
+        shower.join()
     return summarize(listener, sent, seconds, all_scored)
 
 
@@ -244,11 +250,27 @@ def run(*command: str) -> None:
         sys.exit(f"{' '.join(command)} failed with exit code {done.returncode}")
 
 
+def show_alerts(watcher: subprocess.Popen[bytes]) -> None:
+    """Print the first alerts as they come, then one in a while; a year of readings is replayed in seconds."""
+    count, next_s, rest, ended = 0, 0.0, "", False
+    with WATCH_LOG.open(encoding="utf-8") as log:
+        while not ended:
+            ended = watcher.poll() is not None
+            *lines, rest = (rest + log.read()).split("\n")
+            for line in lines:
+                count += 1
+                if count <= SHOWN_ALERTS or time.monotonic() >= next_s:
+                    print(line if count <= SHOWN_ALERTS else f"… {line}", flush=True)
+                    next_s = time.monotonic() + SHOWN_INTERVAL_S
+            time.sleep(0.1)
+    print(f"{count} events in all, in {WATCH_LOG.relative_to(ROOT)}", flush=True)
+
+
 @contextmanager
-def process(name: str, *command: str, shown: bool = False) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with the block. Its log goes to build/demo/NAME.log; `shown` lets its output through."""
+def process(name: str, *command: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block. Its output goes to build/demo/NAME.log."""
     with (BUILD / f"{name}.log").open("wb") as log:
-        child = subprocess.Popen(command, stdout=None if shown else log, stderr=log)
+        child = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             yield child
         finally:

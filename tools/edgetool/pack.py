@@ -67,6 +67,8 @@ class PackReport:
     """Calibration windows that reach the alarm limit with the packed model and not with its reference, or reversed."""
     deviation: float
     """Of the packed model from the float32 reference on the golden vectors (`golden_deviation`)."""
+    replaced: bool
+    """Whether a file of that name was there."""
     seconds: float
 
     def describe(self) -> dict[str, Any]:
@@ -79,6 +81,7 @@ class PackReport:
             "rows_labelled": self.rows_labelled,
             "verdicts_changed": self.verdicts_changed,
             "deviation": self.deviation,
+            "replaced": self.replaced,
             "seconds": round(self.seconds, 3),
             "manifest": msgspec.to_builtins(self.manifest),
         }
@@ -167,6 +170,7 @@ def pack(
     _check_scores(deviation, batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]))
     # A provider has to meet the float32 scores with the packed model, whose own distance from them is part of that.
     tolerance = max(tolerance, 2 * deviation)
+    replaced = output.exists()
     manifest = _write(
         output,
         packed,
@@ -190,6 +194,7 @@ def pack(
         rows_labelled=len(rows) - len(normal),
         verdicts_changed=int(np.count_nonzero((scores >= threshold.alarm) != (expected >= threshold.alarm))),
         deviation=deviation,
+        replaced=replaced,
         seconds=time.monotonic() - started,
     )
 
@@ -311,7 +316,7 @@ def _check_scores(deviation: float, *, batch_deviation: float) -> None:
     if not deviation <= _MAX_DEVIATION:
         raise AccuracyError(
             f"the model's scores are off by {deviation:.3g} of its reference's, at most {_MAX_DEVIATION:g} is allowed; "
-            "quantize it less, or pack the float32 model"
+            "is the reference the model that it was made from? If so, quantize it less, or pack the float32 model"
         )
 
 

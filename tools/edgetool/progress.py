@@ -45,5 +45,7 @@ def counted(text: str, total: int) -> Iterator[Advance]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console(), transient=True) as progress:
+    where = console()
+    # Where there is no terminal, all that it would leave is an empty line.
+    with Progress(*columns, console=where, transient=True, disable=not where.is_terminal) as progress:
         yield Advance(progress, total, text)

@@ -93,6 +93,7 @@ def _show_packed(report: PackReport) -> None:
     calibration = manifest.calibration
     typer.echo(
         f"{report.bundle}: {manifest.name} {manifest.version}, {report.size_bytes} bytes, {manifest.model.precision}"
+        + (" (replaces the one that was there)" if report.replaced else "")
     )
     typer.echo(f"  channels   {units}; window {manifest.window}, stride {manifest.stride}")
     typer.echo(f"  score      {report.score_from}")

@@ -188,8 +188,8 @@ class Verifier:
             answers, _ = self._run_on(provider, self._original)
             problem = self.limits.problem(compare_answers(self.expected, answers))
         except ConversionError as exc:
-            return f"the original does not run there: {str(exc)[:160]}"
-        return f"the original is wrong there: {problem}" if problem else ""
+            return f"does not run the original either, so it was not tried ({str(exc)[:160]})"
+        return f"is wrong with the original already, so it was not tried ({problem})" if problem else ""
 
     def _run_sequence(self, model: Path, provider: str) -> list[Sample]:
         return self._bench.run_sequence(model, self._states, _SEQUENCE_STEPS, provider)

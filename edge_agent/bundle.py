@@ -154,7 +154,8 @@ def open_bundle(path: Path) -> Bundle:
         with zipfile.ZipFile(path) as archive:
             return _read_archive(path, archive)
     except FileNotFoundError as exc:
-        raise BundleError(f"{path}: no such bundle; make one: edgetool pack") from exc
+        where = "" if path.is_absolute() else f" in {Path.cwd()}"
+        raise BundleError(f"{path}: no such bundle{where}; make one: edgetool pack") from exc
     except BundleError:
         raise
     # What a damaged or hostile file makes zipfile, zlib and numpy's header parser raise has no common base but this:

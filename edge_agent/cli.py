@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import msgspec
 import numpy as np
 
 from edge_agent import __version__
-from edge_agent.bundle import open_bundle
+from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.config import Config, EngineSection, StreamSection, load_config
-from edge_agent.errors import EdgeError, ProviderError, UsageError
+from edge_agent.errors import BundleError, ConfigError, EdgeError, ProviderError, UsageError
 from edge_agent.log import configure_logging
 
 __all__ = ["main"]
+
+log = logging.getLogger(__name__)
 
 _DEFAULT_CONFIG = "/etc/edge-agent/agent.toml"
 
@@ -71,13 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         if wants_config:
             command.add_argument("--config", type=Path, default=Path(_DEFAULT_CONFIG), help="default: %(default)s")
-            command.add_argument(
-                "--set",
-                action="append",
-                default=[],
-                metavar="SECTION.KEY=VALUE",
-                help="a setting that wins over the file, such as mqtt.port=8883; may be given again",
-            )
+            _add_set_option(command)
         if function is _recommission:
             command.add_argument("stream", help="name of the stream")
             command.add_argument("asset", nargs="?", help="one asset; all of the stream when not given")
@@ -90,8 +87,43 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_set_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="a setting that wins over the file, such as mqtt.port=8883; may be given again",
+    )
+
+
 def _load(options: argparse.Namespace) -> Config:
     return load_config(options.config, tuple(options.set))
+
+
+def _open_bundles(config: Config) -> list[Bundle]:
+    """Every stream's bundle.
+
+    Raises:
+        BundleError: some cannot be used; the text has a line for each.
+    """
+    bundles: list[Bundle] = []
+    problems: list[str] = []
+    for stream in config.streams:
+        try:
+            bundles.append(open_bundle(Path(stream.bundle)))
+        except BundleError as exc:
+            problems.append(str(exc))
+    if problems:
+        raise BundleError("\n".join(problems))
+    return bundles
+
+
+def _misfits(config: Config, bundles: list[Bundle]) -> list[str]:
+    """Settings that do not fit their stream's bundle."""
+    pairs = enumerate(zip(config.streams, bundles, strict=True), start=1)
+    found = ((number, stream.settings.problem_with(bundle.manifest.threshold)) for number, (stream, bundle) in pairs)
+    return [f"[[stream]] {number} {problem}" for number, problem in found if problem is not None]
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -103,7 +135,10 @@ def _run(options: argparse.Namespace) -> None:
     from edge_agent.state_dir import locked_state_dir
 
     config = _load(options)
-    bundles = [open_bundle(Path(stream.bundle)) for stream in config.streams]
+    bundles = _open_bundles(config)
+    for misfit in _misfits(config, bundles):
+        # Perhaps only since the bundle was replaced: no reason not to start.
+        log.warning("setting does not fit the bundle: %s", misfit)
     state_dir = Path(config.agent.state_dir)
     with locked_state_dir(state_dir):
         streams = []
@@ -125,8 +160,11 @@ def _check(options: argparse.Namespace) -> None:
     if problem is not None:
         raise ProviderError(problem)
     report: list[dict[str, Any]] = []
-    for settings in config.streams:
-        bundle = open_bundle(Path(settings.bundle))
+    bundles = _open_bundles(config)
+    misfits = _misfits(config, bundles)
+    if misfits:
+        raise ConfigError("\n".join(f"{options.config}: {misfit}" for misfit in misfits))
+    for settings, bundle in zip(config.streams, bundles, strict=True):
         choice = choose_provider(bundle, config.engine, state_dir=None)
         engine = FallbackEngine(bundle, choice)
         Decoder([channel.name for channel in bundle.manifest.channels], payload_format=settings.format)
@@ -206,6 +244,7 @@ def _add_score_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--bundle", type=Path, help="the bundle to score with")
     command.add_argument("--config", type=Path, help="or a configuration, for a stream's bundle and settings")
     command.add_argument("--stream", help="the stream in it; the only one when not given")
+    _add_set_option(command)
     command.add_argument("--scores", type=Path, metavar="OUT.csv", help="write every score with its time and asset")
     command.add_argument("--alerts", type=Path, metavar="OUT.jsonl", help="write every event as it would be published")
 
@@ -216,21 +255,24 @@ def _score(options: argparse.Namespace) -> None:
     from edge_agent.offline import score_data, write_alerts, write_scores
     from edge_agent.sources.file import read_sensor_data
 
-    section = None if options.config is None else _stream_of(options)
+    config = None if options.config is None else _offline_config(options)
+    section = None if config is None else _stream_of(config, options.stream)
     if (section is None) == (options.bundle is None):
         raise UsageError("score: give either --bundle, or --config and --stream")
+    if config is None and options.set:
+        raise UsageError("score: --set changes a configuration, so it needs --config")
     if options.scores is not None and options.scores == options.alerts:
         raise UsageError(f"score: --scores and --alerts are both {options.scores}")
     bundle = open_bundle(options.bundle if section is None else Path(section.bundle))
     data = read_sensor_data(options.file)
     # The CPU provider is everywhere and needs no measuring; with a configuration, what it says.
-    wanted = EngineSection(provider="cpu") if options.config is None else _offline_config(options).engine
+    wanted = EngineSection(provider="cpu") if config is None else config.engine
     choice = choose_provider(bundle, wanted, state_dir=None)
     report = score_data(
         data,
         bundle,
         FallbackEngine(bundle, choice),
-        agent="offline",
+        agent="offline" if config is None else config.agent.id,
         stream=bundle.manifest.name if section is None else section.name,
         provider=choice.provider,
         settings=None if section is None else section.settings,
@@ -243,19 +285,18 @@ def _score(options: argparse.Namespace) -> None:
         print(json.dumps({**report.describe(), "alerts": [msgspec.to_builtins(event) for event in report.events()]}))
         return
     for event in report.events():
-        print(f"{event.event:<8} {event.asset}  {event.time}  score {event.score:.4g} (limit {event.threshold:.4g})")
+        print(f"{event.event:<8} {event.asset}  {event.time}  {event.describe()}")
     print(", ".join(f"{name} {value}" for name, value in report.describe().items()))
 
 
 def _offline_config(options: argparse.Namespace) -> Config:
     # A file is scored where no agent runs, so a state folder need not be there.
-    return load_config(options.config, ("agent.state_dir=/nonexistent",))
+    return load_config(options.config, ("agent.state_dir=/nonexistent", *options.set))
 
 
-def _stream_of(options: argparse.Namespace) -> StreamSection:
-    config = _offline_config(options)
+def _stream_of(config: Config, name: str | None) -> StreamSection:
     for stream in config.streams:
-        if options.stream in (None, stream.name) and (options.stream or len(config.streams) == 1):
+        if name in (None, stream.name) and (name or len(config.streams) == 1):
             return stream
     raise UsageError(f"score: --stream must be one of: {', '.join(stream.name for stream in config.streams)}")
 

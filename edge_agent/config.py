@@ -7,6 +7,7 @@ import os
 import re
 import socket
 import tomllib
+from collections.abc import Collection
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args
@@ -181,8 +182,18 @@ def _read_document(document: dict[str, Any], problems: list[str]) -> Config | No
     )
 
 
-def _read_table(table: object, where: str, kind: type[msgspec.Struct], problems: list[str]) -> dict[str, Any]:
-    """The keys of one table that are right; the wrong ones go into `problems`."""
+def _read_table(
+    table: object, where: str, kind: type[msgspec.Struct], problems: list[str], outer: Collection[str] = ()
+) -> dict[str, Any]:
+    """The keys of one table that are right; the wrong ones go into `problems`.
+
+    Args:
+        table: as TOML has it.
+        where: its name.
+        kind: what it should be.
+        problems: are added to.
+        outer: keys of the table that it is in.
+    """
     if not isinstance(table, dict):
         problems.append(f"{where}: expected a table of keys, found {type(table).__name__}")
         return {}
@@ -190,13 +201,14 @@ def _read_table(table: object, where: str, kind: type[msgspec.Struct], problems:
     good: dict[str, Any] = {}
     for key, value in table.items():
         if key not in fields:
-            problems.append(f"{where} {key}: unknown key{_suggest(key, list(fields))}")
+            hint = _belongs(key, where, fields, outer) or _suggest(key, list(fields))
+            problems.append(f"{where} {key}: unknown key{hint}")
             continue
         table_kind = _table_of(fields[key].type)
         if table_kind is not None:
             inner = f"{where} [{key}]"
             before = len(problems)
-            found = _read_table(value, inner, table_kind, problems)
+            found = _read_table(value, inner, table_kind, problems, fields)
             if len(problems) == before:
                 good[key] = table_kind(**found)
             continue
@@ -313,6 +325,17 @@ def _expected(annotation: Any) -> str:
             if isinstance(meta, msgspec.Meta) and meta.description:
                 return meta.description
     return str(annotation)
+
+
+def _belongs(key: str, where: str, fields: dict[str, Any], outer: Collection[str]) -> str:
+    """Where a key would be right: in TOML, all that stands below a table's heading is in that table."""
+    if key in outer:
+        return f"; it belongs above this table, right below {where.rpartition(' [')[0]}"
+    for name, field in fields.items():
+        kind = _table_of(field.type)
+        if kind is not None and key in kind.__struct_fields__:
+            return f"; it belongs into a table [{where.strip('[] 0123456789')}.{name}] below"
+    return ""
 
 
 def _suggest(name: str, known: list[str]) -> str:

@@ -320,8 +320,8 @@ class Daemon:
                 lane.counters.raised += 1
             elif event.event == "clear":
                 lane.counters.cleared += 1
-            values = (event.event, lane.name, event.asset, event.score, event.threshold, event.id)
-            log.info("alert %s stream=%s asset=%s score=%.4g threshold=%.4g id=%s", *values)
+            values = (event.event, lane.name, event.asset, event.level, event.score, event.threshold, event.id)
+            log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
 
     def _forget_idle(self, now_mono_s: float) -> None:
         """Make room: names of assets come from topics, and anybody may write to a new one."""
@@ -347,7 +347,8 @@ class Daemon:
                 if lane.name == request.stream:
                     records = lane.pipeline.recommission(request.asset)
                     self._journal.commit(Commit(records=[(lane.name, asset, record) for asset, record in records]))
-                    log.info("commissioning begins anew stream=%s asset=%s", lane.name, request.asset or "all")
+                    what = (lane.name, request.asset or "all", len(records))
+                    log.info("commissioning begins anew stream=%s asset=%s assets=%d", *what)
 
     def _reject(self, counters: Counters, stream: str, rejection: Rejection) -> None:
         counters.rejected[rejection.reason] += 1

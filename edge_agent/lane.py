@@ -16,6 +16,7 @@ from edge_agent.engine.selection import Choice
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
 from edge_agent.health import Counters
 from edge_agent.journal import Journal
+from edge_agent.mqtt.payload import printable
 from edge_agent.mqtt.topics import TopicFilter
 from edge_agent.sources.base import UNKNOWN, Delivery, Topic
 from edge_agent.sources.decode import Decoder
@@ -55,10 +56,12 @@ class Lane:
         return self.loaded.settings.name
 
     def finish(self) -> None:
-        """Say what came of the readings, which nobody may have watched, and keep what was learnt."""
+        """Say what came of the readings, and keep what was learnt."""
         told = self.counters
+        # What came of a file or a pipe, nobody has watched at a broker.
+        unseen = bool(told.rejected) and self.loaded.settings.input is not None
         log.log(
-            logging.WARNING if told.rejected else logging.INFO,
+            logging.WARNING if unseen else logging.INFO,
             "stream stopped name=%s received=%d readings=%d scored=%d raised=%d cleared=%d rejected=%s",
             self.name,
             told.received,
@@ -91,6 +94,7 @@ class Lane:
         manifest = self.loaded.bundle.manifest
         return {
             **self.counters.describe(),
+            "ignored": {printable(name): count for name, count in self.decoder.ignored.items()},
             **self.pipeline.describe(),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": self.engine.provider.name,

@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+import msgspec
 import numpy as np
 
 from edge_agent.bundle import Bundle
@@ -96,13 +97,15 @@ def score_data(
         agent: told in every event, as are the next two.
         stream: its name.
         provider: the engine's.
-        settings: how readings, scores and alarms are treated.
+        settings: how readings, scores and alarms are treated; `join_s` has no effect.
 
     Raises:
         DataError: the data lack a channel of the bundle.
         EngineError: the runtime failed.
     """
     data = data.select(tuple(channel.name for channel in bundle.manifest.channels))
+    # A row is a whole reading, also where the stream's own come one channel at a time.
+    settings = None if settings is None else msgspec.structs.replace(settings, join_s=None)
     pipeline = Pipeline(
         agent=agent, stream=stream, manifest=bundle.manifest, engine=engine, provider=provider, settings=settings
     )

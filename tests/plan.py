@@ -149,7 +149,7 @@ def judge(plan: Plan, payloads: list[bytes], *, from_number: int = 0, only_later
     """
     from_s = FIRST_TIME_S + from_number
     wanted = {key: event for key, event in plan.expected().items() if key[1] >= from_s}
-    contents: dict[tuple[str, str], set[bytes]] = {}
+    contents: dict[tuple[str, str, str], set[bytes]] = {}
     found: dict[Key, AlertEvent] = {}
     problems: list[str] = []
     newest: dict[str, float] = {}
@@ -160,7 +160,7 @@ def judge(plan: Plan, payloads: list[bytes], *, from_number: int = 0, only_later
         if only_later and key[1] < from_s:
             continue
         considered += 1
-        contents.setdefault((event.id, event.event), set()).add(payload)
+        contents.setdefault(event.key, set()).add(payload)
         if key not in found and key[1] < newest.get(event.asset, 0.0):
             problems.append(f"{key} came first after a later event of its asset")
         newest[event.asset] = max(newest.get(event.asset, 0.0), key[1])
@@ -186,7 +186,9 @@ def _proven(plan: Plan, asset: str, wanted: dict[Key, Expected], right: set[Key]
     return sum(1 for number in range(int(asset[1:]), last + 1, plan.assets) if number >= from_number)
 
 
-def _counts(found: dict[Key, AlertEvent], contents: dict[tuple[str, str], set[bytes]]) -> Iterator[tuple[Key, int]]:
+def _counts(
+    found: dict[Key, AlertEvent], contents: dict[tuple[str, str, str], set[bytes]]
+) -> Iterator[tuple[Key, int]]:
     """In how many ids each event came."""
     ids: dict[Key, set[str]] = {key: set() for key in found}
     for payload in (payload for each in contents.values() for payload in each):

@@ -221,8 +221,8 @@ class Subscriber:
         self.alerts: list[AlertEvent] = []
         self.raw_alerts: list[bytes] = []
         self.dropped: list[dict[str, Any]] = []
-        self.different: set[tuple[str, str]] = set()
-        """Id and kind of every event so far."""
+        self.different: set[tuple[str, str, str]] = set()
+        """The key of every event so far."""
         self.newest: dict[str, str] = {}
         """Time of each asset's last event; ISO 8601, so it sorts."""
         self.health: dict[str, Any] = {}
@@ -250,7 +250,7 @@ class Subscriber:
         elif kind == "alerts":
             self.raw_alerts.append(bytes(message.payload))
             self.alerts.append(msgspec.convert(document, AlertEvent))
-            self.different.add((document["id"], document["event"]))
+            self.different.add(self.alerts[-1].key)
             self.newest[document["asset"]] = document["time"]
         elif kind == "health":
             if document["uptime_s"] < self.health.get("uptime_s", 0.0):

@@ -104,7 +104,8 @@ def choose_provider(
     choice = decide(bundle, evidence, wanted, mix)
     if not remembered:
         memory.keep(evidence)
-    log.info("provider chosen name=%s remembered=%s reason=%r", choice.ranking[0].name, remembered, choice.reason)
+    chosen = (bundle.manifest.name, choice.ranking[0].name, remembered, choice.reason)
+    log.info("provider chosen model=%s name=%s remembered=%s reason=%r", *chosen)
     return msgspec.structs.replace(choice, remembered=remembered)
 
 
@@ -115,7 +116,8 @@ def _gather(
     candidates = measure_with(bundle, found, threads, mix, cache_dir)
     for candidate in candidates:
         log.info(
-            "provider tried name=%s verdict=%s batch_us=%s reason=%r",
+            "provider tried model=%s name=%s verdict=%s batch_us=%s reason=%r",
+            bundle.manifest.name,
             candidate.name,
             candidate.verdict.value,
             candidate.batch_us(),

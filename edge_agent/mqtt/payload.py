@@ -52,7 +52,7 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     level: str
     score: float
     threshold: float
-    """What the score was held against: the alarm limit."""
+    """The limit of the alert's level; in a `clear`, of the level that it had."""
     time: str
     since: str
     channels: list[ChannelShare]
@@ -64,7 +64,17 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     duration_s: float | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` only: from the raise to it, by the readings' times."""
     worst: float | msgspec.UnsetType = msgspec.UNSET
-    """In a `clear` only: the highest score since the raise."""
+    """In a `clear` only: the highest score since the raise, of the model that is told."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What tells this event from every other: an alert has one raise and one clear, but any number of updates."""
+        return self.id, self.event, self.time
+
+    def describe(self) -> str:
+        """Score and limit for a person."""
+        level = "" if self.level == "alarm" else f"{self.level} "
+        return f"score {self.score:.4g} ({level}limit {self.threshold:.4g})"
 
     def as_delayed(self, delayed: bool) -> AlertEvent:
         """The same event, told to have been made without a connection or with one."""
@@ -84,6 +94,11 @@ class DroppedEvent(msgspec.Struct, frozen=True, kw_only=True):
     time: str
     since: str
     """When the first of them was given up."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """As that of any other event."""
+        return self.id, self.event, self.time
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

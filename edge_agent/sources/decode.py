@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,6 +24,11 @@ PAYLOAD_LIMIT_BYTES = 1 << 20
 _READINGS_LIMIT = 10_000
 _NUMBER_LIMIT_BYTES = 64
 _HEAD = 2  # `time` and `values` stand before the channels
+_APART_S = 1e-6
+_IGNORED_NAMES = 20
+_OTHERS = "#others"
+"""No level of a topic is called so."""
+_NO_VALUE = "it is neither a number nor an object with a value"
 
 Row = tuple[float | None, ...]
 
@@ -41,6 +47,8 @@ class Decoder:
         self._places = {name: number for number, name in enumerate(channels)}
         # A message of one channel is a bare number, or an object with a `value`.
         self._parse = make_parser(payload_format, ("value",) if one_channel else channels)
+        self.ignored: Counter[str] = Counter()
+        """Messages whose topic names a channel that is not ours, by that name; from the 20th name on all as one."""
 
     def decode(self, deliveries: Iterable[Delivery], now_s: float) -> tuple[Readings, list[Rejection]]:
         """Read a batch of messages.
@@ -49,7 +57,8 @@ class Decoder:
 
         Args:
             deliveries: messages whose topics have an asset, in order of arrival.
-            now_s: the time of arrival, epoch seconds, for readings that carry none.
+            now_s: the time of arrival, epoch seconds, for readings that carry none. They get times a microsecond apart:
+                an alert is named by the time of its reading, and two of them must not have one name.
 
         Returns:
             The readings of all good messages, in order, and one rejection for each bad message.
@@ -75,15 +84,9 @@ class Decoder:
 
     def _decode_one(self, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
         """Append the readings of one message; what was appended before an error is the caller's to remove."""
-        if len(payload) > PAYLOAD_LIMIT_BYTES:
-            raise FormatError(RejectReason.TOO_LARGE, f"more than {PAYLOAD_LIMIT_BYTES} bytes")
-        decoded = self._parse(payload)
-        if len(decoded) > _READINGS_LIMIT:
-            raise FormatError(RejectReason.TOO_LARGE, f"{len(decoded)} readings, at most {_READINGS_LIMIT} are read")
-        if not decoded:
-            raise FormatError(RejectReason.NO_CHANNEL, "there is no reading of the stream's channels in it")
-        for fields in decoded:
-            times.append(_read_time(fields[0], now_s))
+        for fields in self._parse_checked(payload):
+            time = fields[0]
+            times.append(now_s + len(times) * _APART_S if time is None else _read_time(time))
             rows.append(self._row(fields))
 
     def _row(self, fields: Fields) -> Row:
@@ -99,30 +102,43 @@ class Decoder:
         return row
 
     def _decode_value(self, channel: str, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
-        """Append the one value of a message whose topic names the channel; a channel that is not ours is no error."""
+        """Append the values of a message whose topic names the channel; a channel that is not ours is no error."""
         place = self._places.get(channel)
         if place is None:
+            self.ignored[channel if channel in self.ignored or len(self.ignored) < _IGNORED_NAMES else _OTHERS] += 1
             return
-        time_s, value = self._read_value(payload)
-        times.append(_read_time(time_s, now_s))
-        rows.append((*(None,) * place, value, *(None,) * (self._width - place - 1)))
+        before, behind = (None,) * place, (None,) * (self._width - place - 1)
+        for time, value in self._read_values(payload):
+            times.append(now_s + len(times) * _APART_S if time is None else _read_time(time))
+            rows.append((*before, value, *behind))
 
-    def _read_value(self, payload: bytes) -> tuple[Any, float]:
+    def _read_values(self, payload: bytes) -> list[tuple[Any, float]]:
+        """What a message of one channel holds, each with its time: one value, or an array of them, oldest first."""
         # Digits are the usual case; only a short text can be a number.
         if len(payload) <= _NUMBER_LIMIT_BYTES:
             with suppress(ValueError):
                 number = float(payload)
                 if not abs(number) <= FLOAT32_MAX:  # nor is NaN
                     raise FormatError(RejectReason.NOT_FINITE, "a value is not finite, or too large for float32")
-                return None, number
+                return [(None, number)]
+        try:
+            values = [(fields[0], fields[_HEAD]) for fields in self._parse_checked(payload)]
+        except FormatError as bad:
+            raise FormatError(bad.reason, f"{_NO_VALUE} ({bad.detail})") from None
+        if None in (value for _, value in values):
+            raise FormatError(RejectReason.NO_CHANNEL, _NO_VALUE)
+        return values
+
+    def _parse_checked(self, payload: bytes) -> list[Fields]:
+        """The readings of a payload, of which there is at least one."""
         if len(payload) > PAYLOAD_LIMIT_BYTES:
             raise FormatError(RejectReason.TOO_LARGE, f"more than {PAYLOAD_LIMIT_BYTES} bytes")
         decoded = self._parse(payload)
-        fields = decoded[-1] if decoded else ()
-        value = fields[_HEAD] if fields else None
-        if value is None:
-            raise FormatError(RejectReason.NO_CHANNEL, "it is neither a number nor an object with a value")
-        return fields[0], value
+        if len(decoded) > _READINGS_LIMIT:
+            raise FormatError(RejectReason.TOO_LARGE, f"{len(decoded)} readings, at most {_READINGS_LIMIT} are read")
+        if not decoded:
+            raise FormatError(RejectReason.NO_CHANNEL, "there is no reading of the stream's channels in it")
+        return decoded
 
 
 def _float32(rows: list[Row], width: int) -> tuple[FloatArray, bool]:
@@ -145,15 +161,14 @@ def _float32(rows: list[Row], width: int) -> tuple[FloatArray, bool]:
     return values, True
 
 
-def _read_time(value: float | str | None, now_s: float) -> float:
+def _read_time(value: float | str) -> float:
     """Epoch seconds of a reading's `time`."""
-    if value is None:
-        return now_s
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)
         except ValueError:
-            raise FormatError(RejectReason.BAD_TIME, "time is neither epoch seconds nor ISO 8601") from None
+            detail = f"time {value[:40]!r} is neither epoch seconds (a number, not a text) nor ISO 8601"
+            raise FormatError(RejectReason.BAD_TIME, detail) from None
         # A time without a zone is taken as UTC: a device's own zone is nothing a sensor can know.
         value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     if not 0 <= value <= LATEST_TIME_S:

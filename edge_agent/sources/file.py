@@ -44,14 +44,22 @@ class SensorData:
         return len(self.values)
 
     def batches(self, rows: int) -> Iterator[Readings]:
-        """The rows as readings of at most this many, in order; without a `time` column a second apart from 0."""
+        """The rows as readings of at most this many, in order; without a `time` column a second apart from 0.
+
+        A row without any value is no reading, as it is none in a message.
+        """
         for start in range(0, len(self), rows):
             end = min(start + rows, len(self))
             assets = [DEFAULT_ASSET] * (end - start) if self.assets is None else list(self.assets[start:end])
             times = range(start, end) if self.times is None else self.times[start:end].tolist()
             with np.errstate(over="ignore"):
                 values = self.values[start:end].astype(np.float32)
-            yield Readings(assets, times, values)
+            readings = Readings(assets, times, values)
+            if not readings.is_whole():
+                kept = np.flatnonzero(~np.isnan(values).all(axis=1)).tolist()
+                if len(kept) < len(values):
+                    readings = Readings([assets[row] for row in kept], [times[row] for row in kept], values[kept])
+            yield readings
 
     def select(self, channels: tuple[str, ...]) -> SensorData:
         """The same rows with these channels, in this order.

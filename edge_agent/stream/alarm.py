@@ -16,7 +16,17 @@ from msgspec.structs import replace
 from edge_agent.bounds import Count, Duration, Whole
 from edge_agent.bundle import Threshold
 
-__all__ = ["Alarm", "AlarmPolicy", "AlarmState", "Alert", "Change", "Level", "Transition", "alert_namer"]
+__all__ = [
+    "Alarm",
+    "AlarmPolicy",
+    "AlarmState",
+    "Alert",
+    "Change",
+    "Level",
+    "Transition",
+    "alert_namer",
+    "for_another_model",
+]
 
 
 class Transition(StrEnum):
@@ -66,7 +76,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Time of the reading that raised it, epoch seconds."""
     level: Level
     worst: float
-    """Highest score since it was raised."""
+    """Highest score since it was raised, of the model that scores now."""
     told_s: float
     """Time of its last event."""
     flapping: bool = False
@@ -110,6 +120,14 @@ def alert_namer(*, agent: str, stream: str, model_sha256: str) -> Callable[[str,
     return name
 
 
+def for_another_model(state: AlarmState) -> AlarmState | None:
+    """What holds of a state when other scores follow: the alert and the times, and nothing about single scores."""
+    if state.alert is None and state.cleared_s is None and not state.raises_s:
+        return None
+    alert = state.alert and replace(state.alert, worst=-math.inf)
+    return replace(state, history=0, over_since_s=None, alert=alert)
+
+
 class Alarm:
     """The alarm of one stream: raises at `alarm`, clears below `clear`, and is silent in the band between.
 
@@ -129,6 +147,11 @@ class Alarm:
         """A score below this can raise nothing and changes no asset that has no state."""
         warn = self._policy.warn
         return threshold.alarm if warn is None else min(warn, threshold.alarm)
+
+    def limit_of(self, level: Level, threshold: Threshold) -> float:
+        """At which scores reach a level."""
+        warn = self._policy.warn
+        return threshold.alarm if warn is None or level is not Level.WARN else warn
 
     def update(
         self, state: AlarmState | None, *, asset: str, score: float, time_s: float, threshold: Threshold
@@ -229,7 +252,8 @@ class Alarm:
 
     def _cleared(self, state: AlarmState, alert: Alert, time_s: float) -> tuple[AlarmState, Change]:
         state = replace(state, alert=None, history=0, cleared_s=time_s if self._policy.cooldown_s else None)
-        return state, Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
+        duration_s = round(max(0.0, time_s - alert.since_s), 3)  # as finely as the times in an event
+        return state, Change(Transition.CLEAR, alert, duration_s=duration_s)
 
     def _clear_limit(self, threshold: Threshold) -> float:
         """Below this the lowest level ends; the band below `warn` is as wide as that below `alarm`."""

@@ -5,15 +5,22 @@ Machines of one kind differ so much that a limit from another one is useless.
 
 from __future__ import annotations
 
+import math
+from heapq import nlargest
+
 import msgspec
 import numpy as np
 
 from edge_agent.bundle import Threshold
 from edge_agent.stream.threshold import threshold_from
 
-__all__ = ["Commission", "CommissionRecord"]
+__all__ = ["MIN_READINGS", "Commission", "CommissionRecord", "Commissioned"]
 
 MIN_READINGS = 30
+DOUBTFUL_SHARE = 0.1
+"""Where more of the scores reach the bundle's limit, the machine differs much from those that the model knows, or it
+was not healthy."""
+_SHOWN = 20
 
 
 class CommissionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +29,21 @@ class CommissionRecord(msgspec.Struct, frozen=True, kw_only=True):
     scores: bytes = b""
     """Float32 scores so far; empty once the threshold is set."""
     threshold: Threshold | None = None
+    over_bundle: float = 0.0
+    """See `Commissioned`."""
+
+
+class Commissioned(msgspec.Struct, frozen=True):
+    """What an asset was given."""
+
+    threshold: Threshold
+    over_bundle: float = 0.0
+    """Share of the scores it was made from that reach the bundle's own alarm limit, 0 to 1."""
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether somebody should look if the machine was healthy."""
+        return self.over_bundle > DOUBTFUL_SHARE
 
 
 class Commission:
@@ -30,60 +52,77 @@ class Commission:
     Args:
         readings: scores that are collected for each asset; at least `MIN_READINGS`.
         false_alarm_rate: that the threshold is made for.
+        bundle: the bundle's limits.
     """
 
-    def __init__(self, readings: int, false_alarm_rate: float) -> None:
+    def __init__(self, readings: int, false_alarm_rate: float, bundle: Threshold) -> None:
         self._readings = readings
         self._rate = false_alarm_rate
+        self._bundle = bundle
         self._collected: dict[str, list[float]] = {}
-        self._thresholds: dict[str, Threshold] = {}
+        self._ready: dict[str, Commissioned] = {}
 
     def threshold(self, asset: str) -> Threshold | None:
         """An asset's own limits; None while it is being commissioned."""
-        return self._thresholds.get(asset)
+        ready = self._ready.get(asset)
+        return None if ready is None else ready.threshold
 
-    def collect(self, asset: str, score: float) -> None:
-        """One more score of an asset that has no threshold yet; with the last one it gets it."""
-        if not np.isfinite(score):
-            return
+    def collect(self, asset: str, score: float) -> Commissioned | None:
+        """One more score of an asset that has no threshold yet; with the last one it gets it, which is returned."""
+        if not math.isfinite(score):
+            return None
         scores = self._collected.setdefault(asset, [])
         scores.append(score)
-        if len(scores) >= self._readings:
-            self._thresholds[asset] = threshold_from(np.array(scores), self._rate)
-            del self._collected[asset]
+        if len(scores) < self._readings:
+            return None
+        del self._collected[asset]
+        found = np.array(scores)
+        over_bundle = float((found >= self._bundle.alarm).mean())
+        self._ready[asset] = Commissioned(threshold_from(found, self._rate), over_bundle)
+        return self._ready[asset]
 
     def restart(self, asset: str | None) -> None:
         """Commission one asset, or all, anew."""
-        for known in (self._collected, self._thresholds):
-            if asset is None:
-                known.clear()
-            else:
-                known.pop(asset, None)
+        for name in self.assets() if asset is None else (asset,):
+            self._collected.pop(name, None)
+            self._ready.pop(name, None)
 
     def assets(self) -> set[str]:
         """Assets that are being commissioned, or were."""
-        return {*self._collected, *self._thresholds}
+        return {*self._collected, *self._ready}
 
     def dump(self, asset: str) -> CommissionRecord:
         """For the journal."""
-        threshold = self._thresholds.get(asset)
-        scores = np.array(self._collected.get(asset, []), dtype=np.float32).tobytes()
-        return CommissionRecord(scores=scores, threshold=threshold)
+        ready = self._ready.get(asset)
+        if ready is not None:
+            return CommissionRecord(threshold=ready.threshold, over_bundle=ready.over_bundle)
+        return CommissionRecord(scores=np.array(self._collected.get(asset, []), dtype=np.float32).tobytes())
 
     def restore(self, asset: str, record: CommissionRecord) -> None:
         """Put back what `dump` gave."""
         if record.threshold is not None:
-            self._thresholds[asset] = record.threshold
+            self._ready[asset] = Commissioned(record.threshold, record.over_bundle)
         elif record.scores:
             self._collected[asset] = np.frombuffer(record.scores, dtype=np.float32).tolist()
 
     def describe(self) -> dict[str, object]:
-        """For health: how many assets are ready, how far the others are, and the range of limits."""
-        limits = [threshold.alarm for threshold in self._thresholds.values()]
+        """For health: how many assets are ready, how far others are, the highest limits, and those to look at.
+
+        There may be thousands of assets, so of each list only the first are told.
+        """
+        limits = {asset: ready.threshold.alarm for asset, ready in self._ready.items()}
+        shares = {asset: ready.over_bundle for asset, ready in self._ready.items() if ready.is_doubtful}
         return {
             "ready": len(limits),
-            "collecting": {asset: len(scores) for asset, scores in sorted(self._collected.items())[:20]},
+            "collecting": {asset: len(scores) for asset, scores in sorted(self._collected.items())[:_SHOWN]},
             "of": self._readings,
-            "alarm_min": min(limits, default=None),
-            "alarm_max": max(limits, default=None),
+            "alarm_min": min(limits.values(), default=None),
+            "alarm_max": max(limits.values(), default=None),
+            "limits": _highest(limits),
+            "doubtful": len(shares),
+            "over_bundle": _highest(shares),
         }
+
+
+def _highest(numbers: dict[str, float]) -> dict[str, float]:
+    return {asset: numbers[asset] for asset in nlargest(_SHOWN, numbers, key=numbers.__getitem__)}

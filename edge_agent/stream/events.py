@@ -28,7 +28,7 @@ class AssetChange(msgspec.Struct, frozen=True, gc=False):
     """Of the window in its batch."""
     asset: str
     limit: float
-    """The asset's alarm limit."""
+    """Of the alert's level, for that asset."""
     change: Change
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Engine, Scores
 from edge_agent.mqtt.payload import AlertEvent
-from edge_agent.stream.alarm import Alarm, AlarmState
-from edge_agent.stream.commission import Commission, CommissionRecord
+from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model
+from edge_agent.stream.commission import Commission, Commissioned, CommissionRecord
 from edge_agent.stream.drift import DriftRecord, ScoreDrift
 from edge_agent.stream.events import AlertBatch, AssetChange, EventMaker
 from edge_agent.stream.join import Join
@@ -120,6 +120,7 @@ class Pipeline:
         settings: StreamSettings | None = None,
     ) -> None:
         settings = settings or StreamSettings()
+        self._stream = stream
         self._engine = engine
         self._model_sha256 = manifest.model.sha256
         self._threshold = manifest.threshold
@@ -188,11 +189,11 @@ class Pipeline:
             asset: one asset, or None for all.
 
         Returns:
-            (asset, record) pairs to keep in the journal.
+            (asset, record) pairs to keep in the journal; none when the asset has never been scored.
         """
         if self._commission is None:
             return []
-        assets = sorted(self._commission.assets()) if asset is None else [asset]
+        assets = sorted(name for name in self._commission.assets() if asset in (None, name))
         self._commission.restart(asset)
         return [(name, self._record(name)) for name in assets]
 
@@ -266,7 +267,7 @@ class Pipeline:
             if self._commission is not None:
                 own = self._commission.threshold(asset)
                 if own is None:
-                    self._commission.collect(asset, score)
+                    self._tell_commissioned(asset, self._commission.collect(asset, score))
                     changed.add(asset)
                     continue
                 threshold = own
@@ -280,8 +281,24 @@ class Pipeline:
             else:
                 states[asset] = state
             if change is not None:
-                told.append(AssetChange(row, asset, threshold.alarm, change))
+                told.append(AssetChange(row, asset, self._alarm.limit_of(change.alert.level, threshold), change))
         return told
+
+    def _tell_commissioned(self, asset: str, ready: Commissioned | None) -> None:
+        if ready is None:
+            return
+        limits = (ready.threshold.alarm, ready.threshold.clear, self._threshold.alarm)
+        log.info(
+            "commissioned stream=%s asset=%s alarm=%.4g clear=%.4g bundle_alarm=%.4g", self._stream, asset, *limits
+        )
+        if ready.is_doubtful:
+            log.warning(
+                "asset may not have been healthy stream=%s asset=%s: %.0f %% of the scores that its limit was made of "
+                "reach the bundle's limit; if that is not how it should be, put it right and recommission it",
+                self._stream,
+                asset,
+                100 * ready.over_bundle,
+            )
 
     def _rows_that_matter(self, assets: Sequence[str], at_limit: list[int]) -> Iterator[int]:
         """Rows whose score can change anything, in order, by the states at that moment: while all is quiet, few."""
@@ -335,7 +352,10 @@ class Pipeline:
         kept = msgspec.msgpack.decode(record, type=_AssetRecord)
         if kept.alarm is not None:
             # An alert outlives a change of model: it was raised, so it has to be cleared.
-            self._states[asset] = kept.alarm
+            is_ours = kept.model_sha256 == self._model_sha256
+            alarm = kept.alarm if is_ours else for_another_model(kept.alarm)
+            if alarm is not None:
+                self._states[asset] = alarm
         if kept.model_sha256 != self._model_sha256:
             return
         self._windows.restore(asset, kept.window)
@@ -357,7 +377,7 @@ def _make_commission(settings: StreamSettings, manifest: Manifest) -> Commission
     if not settings.commission.readings:
         return None
     rate = manifest.calibration.false_alarm_rate if manifest.calibration is not None else 0.001
-    return Commission(settings.commission.readings, rate)
+    return Commission(settings.commission.readings, rate, manifest.threshold)
 
 
 def _make_drift(settings: StreamSettings, manifest: Manifest) -> ScoreDrift | None:

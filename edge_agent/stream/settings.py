@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edge_agent.bounds import Count, Limit, Scores
+from edge_agent.bundle import Threshold
 from edge_agent.stream.alarm import AlarmPolicy
 from edge_agent.stream.window import WindowPolicy
 
@@ -37,3 +38,10 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     drift: DriftSettings = DriftSettings()
     join_s: float | None = None
     """Readings come one channel at a time; values this close in time are one reading. None for whole readings."""
+
+    def problem_with(self, threshold: Threshold) -> str | None:
+        """What does not fit a bundle's limits; readings can be scored all the same."""
+        warn = self.alarm.warn
+        if warn is None or self.commission.readings or warn < threshold.alarm:
+            return None
+        return f"[alarm] warn = {warn:g}: is not below the bundle's alarm limit {threshold.alarm:g}"

@@ -9,6 +9,7 @@ import time
 import zipfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -16,6 +17,8 @@ import pytest
 from fakes import autoencoder
 from onnx import TensorProto, helper, numpy_helper
 from processes import Broker, Subscriber, free_port, run_tool, tool, wait_until
+
+from edge_agent.mqtt.payload import AlertEvent, AlertModel, DroppedEvent
 
 
 @pytest.fixture
@@ -160,6 +163,72 @@ def test_replay_and_watch_work_with_any_broker(tmp_path: Path, broker: Broker) -
         ("sensors/a1/pump", {"time": 1.0, "p": 1.5}),
         ("sensors/a2/pump", {"time": 2.0, "p": None}),
         ("sensors/a1/pump", {"time": 3.0, "p": 3.0}),
+    ]
+
+
+def test_replay_sends_a_message_for_each_value_where_the_topic_names_the_channel(
+    tmp_path: Path, broker: Broker
+) -> None:
+    """As gateways do; a missing value is no message."""
+    (tmp_path / "rows.csv").write_text("time,asset,p,q\n1,a1,1.5,2\n2,a2,,3\n")
+    received: list[tuple[str, object]] = []
+    with Subscriber(broker.port) as subscriber:
+        client = subscriber._client
+        client.on_message = lambda _c, _d, message: received.append((message.topic, json.loads(message.payload)))
+        client.subscribe("plant/#", qos=1)
+        time.sleep(0.3)  # this second subscription has no callback of its own to wait for
+        file, topic = tmp_path / "rows.csv", "plant/{asset}/{channel}"
+        done = run_tool("edgetool", "replay", file, "--topic", topic, "--port", str(broker.port), "--json")
+        assert done.returncode == 0, done.stderr
+        report = json.loads(done.stdout)
+        assert (report["readings"], report["messages"], report["acknowledged"]) == (2, 3, 3)
+        wait_until(lambda: len(received) == 3)
+    assert received == [
+        ("plant/a1/p", {"time": 1.0, "value": 1.5}),
+        ("plant/a1/q", {"time": 1.0, "value": 2.0}),
+        ("plant/a2/q", {"time": 2.0, "value": 3.0}),
+    ]
+    done = run_tool("edgetool", "replay", file, "--topic", "plant/{asset}/{chanel}")
+    assert done.returncode == 2
+    assert "{chanel} stands for nothing" in done.stderr
+
+
+def test_watch_shows_every_event_once(broker: Broker) -> None:
+    """Every update of an alert is one, and what was dropped is told; what comes again is not shown."""
+    model = AlertModel(name="pump", version="1.0.0", sha256="0" * 64)
+    first = AlertEvent(
+        id="x",
+        event="raise",
+        agent="g1",
+        stream="pump",
+        asset="a1",
+        level="warn",
+        score=2.5,
+        threshold=2.0,
+        time="2026-11-21T10:15:30.000Z",
+        since="2026-11-21T10:15:30.000Z",
+        channels=[],
+        model=model,
+        provider="cpu",
+    )
+    updates = [
+        msgspec.structs.replace(first, event="update", level="alarm", threshold=3.0, time=f"2026-11-21T10:16:{s}.000Z")
+        for s in (10, 20)
+    ]
+    dropped = DroppedEvent(id="y", agent="g1", stream="pump", count=17, time=updates[1].time, since=first.time)
+    with Subscriber(broker.port) as subscriber:
+        watching = [tool("edgetool"), "watch", "--port", str(broker.port), "--count", "4"]
+        watcher = subprocess.Popen(watching, stdout=subprocess.PIPE, text=True)
+        while watcher.poll() is None:
+            for event in (first, *updates, *updates, first, dropped):
+                subscriber._client.publish("edge/g1/alerts/pump/a1", msgspec.json.encode(event), qos=1)
+            time.sleep(0.2)  # until it has subscribed and seen all
+        shown, _ = watcher.communicate(timeout=20)
+    assert sorted(line.strip() for line in shown.splitlines()) == [
+        "DROPPED pump/stream  2026-11-21T10:16:20.000Z  17 events were given up since 2026-11-21T10:15:30.000Z",
+        "RAISE  pump/a1  2026-11-21T10:15:30.000Z  score 2.5 (warn limit 2)",
+        "UPDATE pump/a1  2026-11-21T10:16:10.000Z  score 2.5 (limit 3)",
+        "UPDATE pump/a1  2026-11-21T10:16:20.000Z  score 2.5 (limit 3)",
     ]
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import autoencoder, write_bundle
-from processes import Agent, Broker, Subscriber, run_tool, tool, wait_until, write_config
+from processes import Agent, Broker, Subscriber, free_port, run_tool, tool, wait_until, write_config
+
+from edge_agent.stream.alarm import alert_namer
 
 ROOT = Path(__file__).parents[2]
 ROWS = 5000
@@ -115,6 +117,48 @@ def test_check_and_run_end_with_the_code_of_what_is_wrong(tmp_path: Path, damage
         return
     assert done.stdout == ""
     assert run_tool("edge-agent", "run", "--config", config).returncode == code
+
+
+def test_what_is_wrong_with_two_streams_is_told_at_once(tmp_path: Path) -> None:
+    """A line for each bundle; a relative one with the folder that it was looked for in."""
+    config = write_config(tmp_path, 1, {"pump": Path("a-1.0.0.edge"), "fan": tmp_path / "b-1.0.0.edge"})
+    for command in ("check", "run"):
+        done = run_tool("edge-agent", command, "--config", config)
+        assert done.returncode == 65
+        assert len(done.stderr.splitlines()) == 2
+        assert f"a-1.0.0.edge: no such bundle in {Path.cwd()}" in done.stderr
+
+
+def test_a_warning_limit_that_has_no_effect_is_told(tmp_path: Path) -> None:
+    """By `check` as a mistake; a device whose bundle was replaced starts all the same."""
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
+    config = write_config(tmp_path, free_port(), {"pump": bundle}, stream="[stream.alarm]\nwarn = 9.5")
+    done = run_tool("edge-agent", "check", "--config", config)
+    assert done.returncode == 78
+    assert "[[stream]] 1 [alarm] warn = 9.5: is not below the bundle's alarm limit 9" in done.stderr
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "/dev/null"'))
+    done = run_tool("edge-agent", "run", "--config", config)
+    assert done.returncode == 0
+    assert "WARNING edge_agent.cli setting does not fit the bundle" in done.stderr
+
+
+def test_a_file_is_scored_with_a_streams_settings_and_identity(tmp_path: Path) -> None:
+    """The alerts are those that the agent would publish, with the same ids; one topic per channel is no obstacle."""
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
+    config = write_config(tmp_path, 1, {"pump": bundle})
+    config.write_text(config.read_text().replace("sensors/+/pump", "plant/{asset}/{channel}"))
+    rows = tmp_path / "rows.csv"
+    rows.write_text("time,asset,c1,c2\n1,a1,0,0\n2,a1,9,0\n3,a1,9,0\n4,a1,0,0\n5,a1,,\n")
+    scored = run_tool("edge-agent", "score", rows, "--config", config, "--json")
+    assert scored.returncode == 0, scored.stderr
+    report = json.loads(scored.stdout)
+    assert (report["rows"], report["scored"], report["raised"], report["cleared"]) == (5, 4, 1, 1)
+    assert {event["agent"] for event in report["alerts"]} == {"g1"}
+    namer = alert_namer(agent="g1", stream="pump", model_sha256=report["alerts"][0]["model"]["sha256"])
+    assert {event["id"] for event in report["alerts"]} == {namer("a1", 2.0)}
+    other = run_tool("edge-agent", "score", rows, "--config", config, "--set", "agent.id=g2", "--json")
+    assert {event["agent"] for event in json.loads(other.stdout)["alerts"]} == {"g2"}
+    assert run_tool("edge-agent", "score", rows, "--bundle", bundle, "--set", "agent.id=g2").returncode == 2
 
 
 def test_show_config_can_be_pasted_back(tmp_path: Path) -> None:

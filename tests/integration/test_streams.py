@@ -31,6 +31,7 @@ def test_one_topic_per_channel_is_joined(
         wait_until(lambda: subscriber.stream("pump").get("scored") == 2)
         sender.send("plant/a1/c1", b"4")
         wait_until(lambda: subscriber.stream("pump").get("received") == 7)
+        assert subscriber.stream("pump")["ignored"] == {"mode": 2}
         agent.kill()
         agent.start()
         sender.send("plant/a1/c2", b"1")
@@ -65,6 +66,10 @@ def test_an_asset_is_commissioned_and_again_on_command(
             sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": 20.0 + number % 7, "c2": 0.0})
         wait_until(lambda: (subscriber.stream("pump").get("commission") or {}).get("ready") == 1)
         assert subscriber.alerts == []
+        assert subscriber.stream("pump")["commission"]["over_bundle"] == {"a1": 1.0}
+        text = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text(encoding="utf-8")
+        told = {*subscriber.health, *subscriber.stream("pump"), *subscriber.stream("pump")["commission"]}
+        assert {key for key in told if f"`{key}`" not in text} == set()
         sender.send("sensors/a1/pump", {"time": 200.0, "c1": 25.0, "c2": 0.0})
         sender.send("sensors/a1/pump", {"time": 201.0, "c1": 90.0, "c2": 0.0})
         wait_until(lambda: len(subscriber.alerts) == 1)

@@ -92,6 +92,33 @@ def test_a_limit_of_its_own_outlives_a_long_silence() -> None:
     assert pipeline.assets() == {"ready"}
 
 
+def test_a_fault_that_is_there_from_the_first_reading_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """It cannot be known from a machine that differs; a person is asked to look, in the log and in health, for good."""
+    caplog.set_level("INFO")
+    pipeline = make(COMMISSION)
+    _, healthy = feed(pipeline, "healthy", RNG.uniform(0, 3.1, 100))
+    assert "commissioned stream=s asset=healthy alarm=" in caplog.text
+    assert "WARNING" not in caplog.text
+    _, faulty = feed(pipeline, "faulty", RNG.uniform(30, 50, 100))
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "asset=faulty: 100 % of the scores" in warning
+    for known in (pipeline, make(COMMISSION, [*healthy.items(), *faulty.items()])):
+        told = known.describe()["commission"]
+        assert list(told["limits"]) == ["faulty", "healthy"]
+        assert (told["doubtful"], told["over_bundle"]) == (1, {"faulty": 1.0})
+
+
+def test_health_tells_the_highest_limits_only() -> None:
+    """A message of a stream with thousands of assets stays small."""
+    pipeline = make(StreamSettings(commission=CommissionSettings(readings=30)))
+    for number in range(100):
+        feed(pipeline, f"a{number}", RNG.uniform(0, number + 1, 30))
+    told = pipeline.describe()["commission"]
+    assert (told["ready"], len(told["limits"]), len(told["over_bundle"])) == (100, 20, 20)
+    assert list(told["limits"].values()) == sorted(told["limits"].values(), reverse=True)
+    assert told["alarm_max"] == next(iter(told["limits"].values()))
+
+
 def test_an_operator_can_begin_anew() -> None:
     """For one asset or all; the journal learns of it."""
     pipeline = make(COMMISSION)
@@ -99,6 +126,7 @@ def test_an_operator_can_begin_anew() -> None:
     feed(pipeline, "b", RNG.uniform(0, 1, 100))
     assert [name for name, _ in pipeline.recommission("a")] == ["a"]
     assert pipeline.describe()["commission"]["ready"] == 1
+    assert pipeline.recommission("unknown") == []
     assert [name for name, _ in pipeline.recommission(None)] == ["b"]
     assert pipeline.describe()["commission"]["ready"] == 0
 

@@ -77,6 +77,11 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, problem: str)
         ('name = "p"\nbundle = "b"\ntopic = "a/#"', "[[stream]] 1 topic = 'a/#': expected one '+'"),
         ('name = "p"\nbundle = "b"\ntopic = "a/+/+"', "[[stream]] 1 topic = 'a/+/+': expected at most one '+'"),
         ('name = "p"\nbundle = "b"\ntopic = "a/+"\nqos = 2', "[[stream]] 1 qos = 2: expected 0 or 1"),
+        ("late_s = 2", "[[stream]] 1 late_s: unknown key; it belongs into a table [stream.window] below"),
+        (
+            "[stream.alarm]\nidle_s = 2",
+            "[[stream]] 1 [alarm] idle_s: unknown key; it belongs above this table, right below [[stream]] 1",
+        ),
     ],
 )
 def test_a_mistake_in_a_stream_is_told_with_its_number(tmp_path: Path, stream: str, problem: str) -> None:

@@ -44,6 +44,13 @@ def test_the_documented_forms_are_read(payload: bytes, time_s: float, values: li
     np.testing.assert_array_equal(found.values, np.array([values], dtype=np.float32))
 
 
+def test_readings_without_a_time_are_told_apart() -> None:
+    """An alert is named by its reading's time: two of one batch must not get one name."""
+    found, rejections = decode(b'{"p": 1}', b'[{"p": 2}, {"p": 3}]', b'{"p": 4, "time": 5}', b'{"p": 5}')
+    assert not rejections
+    assert found.times == [NOW_S, NOW_S + 1e-6, NOW_S + 2e-6, 5, NOW_S + 4e-6]
+
+
 def test_an_array_is_a_batch_in_its_order() -> None:
     """Oldest first, all of one asset."""
     found, rejections = decode(b'[{"time": 1, "p": 1, "q": 1}, {"time": 2, "values": [2, 2]}]')
@@ -75,6 +82,7 @@ def test_an_array_is_a_batch_in_its_order() -> None:
         (b'{"time": -1, "p": 1}', RejectReason.BAD_TIME),
         (b'{"time": 1763700000250, "p": 1}', RejectReason.BAD_TIME),
         (b'{"time": "yesterday", "p": 1}', RejectReason.BAD_TIME),
+        (b'{"time": "1763700000.25", "p": 1}', RejectReason.BAD_TIME),
         (b'{"p": 1, "x": ' + b"[" * 100_000, RejectReason.NOT_JSON),
         (b" " * (1 << 20) + b'{"p": 1}', RejectReason.TOO_LARGE),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import cbor2
@@ -81,10 +82,39 @@ def test_a_topic_of_one_channel_carries_a_number(payload: bytes, value: float) -
     np.testing.assert_array_equal(found.values, np.array([[np.nan, value]], np.float32))
 
 
-def test_a_topic_of_another_channel_is_ignored() -> None:
-    """As keys that are no channel are."""
-    found, rejections = decode(b"on", channel="switch")
-    assert (len(found), rejections) == (0, [])
+@pytest.mark.parametrize("encode", [json.dumps, msgspec.msgpack.encode])
+def test_an_array_of_one_channel_is_used_whole_or_not_at_all(encode: Callable[[object], str | bytes]) -> None:
+    """Every value of it, each with its time; with one that is none, nothing."""
+
+    def read(values: list[object]) -> tuple[Readings, list[Rejection]]:
+        encoded = encode(values)
+        return decode(encoded if isinstance(encoded, bytes) else encoded.encode(), channel="q")
+
+    found, rejections = read([{"value": 1.0, "time": 5.0}, {"value": 2.0, "time": 6.0}, {"value": 3.0, "time": 7.0}])
+    assert not rejections
+    assert found.times == [5.0, 6.0, 7.0]
+    np.testing.assert_array_equal(found.values, [[np.nan, 1], [np.nan, 2], [np.nan, 3]])
+    found, rejections = read([{"value": 1.0, "time": 5.0}, {"time": 6.0}])
+    assert len(found) == 0
+    assert [rejection.reason for rejection in rejections] == [RejectReason.NO_CHANNEL]
+
+
+def test_a_topic_of_another_channel_is_ignored_and_counted() -> None:
+    """As keys that are no channel are; by name, of which a storm of them makes no storm."""
+    decoder = Decoder(("p", "q"), one_channel=True)
+    for name in ["presure", "presure", *map(str, range(50))]:
+        found, rejections = decoder.decode([Delivery(Topic(b"t", "a", name), b"on", 1, False)], 1.7e9)
+        assert (len(found), rejections) == (0, [])
+    assert decoder.ignored["presure"] == 2
+    assert len(decoder.ignored) == 21
+    assert decoder.ignored.total() == 52
+
+
+@pytest.mark.parametrize("payload", [b"12,5", b"null", b'"abc"', b"", b'{"v": 3}', b"[]", b"true"])
+def test_what_is_no_value_is_told_in_the_senders_terms(payload: bytes) -> None:
+    """Not in those of the parser that tried it last."""
+    _, (rejection,) = decode(payload, channel="p")
+    assert rejection.detail.startswith("it is neither a number nor an object with a value")
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,20 @@ def test_scores_and_alerts_are_written_with_what_they_belong_to(tmp_path: Path) 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["alerts.jsonl", "scores.csv", "square-1.0.0.edge"]
 
 
+def test_rows_are_whole_readings_whatever_the_streams_topic_says(tmp_path: Path) -> None:
+    """A stream with one topic per channel is scored by the same file; an empty row is none, as in a message."""
+    rows = data(3_000)
+    rows.values[1] = np.nan
+    bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
+    scored = [
+        score_data(rows, bundle, FakeEngine(), agent="a", stream="s", provider="fake", settings=settings)
+        for settings in (StreamSettings(join_s=1.0), StreamSettings())
+    ]
+    assert [(report.rows, report.scored) for report in scored] == [(3_000, 2_999)] * 2
+    np.testing.assert_array_equal(scored[0].scores, scored[1].scores)
+    assert [event.event for event in scored[0].events()] == ["raise", "clear"] * 3
+
+
 def test_a_file_gives_what_a_stream_would_drift_included(tmp_path: Path) -> None:
     """Row by row or all at once: the same events to the last field, in the same order."""
     calibration = Calibration(rows=1000, false_alarm_rate=0.01, quantiles={"0.5": 0.2, "0.9": 0.5, "0.99": 0.9})

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 
+import msgspec
 import numpy as np
 from fakes import FakeEngine, make_manifest, readings
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.stream.alarm import AlarmPolicy
 from edge_agent.stream.pipeline import Outcome, Pipeline
 from edge_agent.stream.reading import Readings
 from edge_agent.stream.settings import StreamSettings
@@ -43,6 +45,43 @@ def test_one_episode_gives_one_raise_and_one_clear() -> None:
     assert outcome.events[0].id == outcome.events[1].id
     assert {event.since for event in outcome.events} == {"1970-01-01T00:16:41.000Z"}
     assert outcome.scored == 5
+
+
+def test_an_alert_outlives_a_change_of_model_and_its_scores_do_not() -> None:
+    """It is cleared with the new model's scores and limits, and the worst of those; a half confirmed one is not."""
+    kept: dict[str, bytes] = {}
+    settings = StreamSettings(alarm=AlarmPolicy(confirm=2, of=3))
+    outcome = make_pipeline(settings=settings).process(readings([[90, 0], [90, 0]], asset="raised"))
+    (raised,) = outcome.events
+    kept.update(outcome.records)
+    kept.update(make_pipeline(settings=settings).process(readings([[90, 0]], asset="half")).records)
+    swapped = Pipeline(
+        agent="g1",
+        stream="pump",
+        manifest=msgspec.structs.replace(
+            make_manifest(), model=msgspec.structs.replace(make_manifest().model, sha256="9" * 64)
+        ),
+        engine=FakeEngine(),
+        provider="fake",
+        records=list(kept.items()),
+        settings=settings,
+    )
+    assert swapped.process(readings([[5, 0]], asset="half")).events == []
+    (cleared,) = swapped.process(readings([[4, 0], [0.5, 0]], asset="raised", start_s=1100.0)).events
+    assert (cleared.event, cleared.id, cleared.model.sha256) == ("clear", raised.id, "9" * 64)
+    assert cleared.worst == 4
+
+
+def test_an_event_has_the_limit_of_its_level() -> None:
+    """A warning is not below its limit; a clear tells that of the level that ended."""
+    pipeline = make_pipeline(settings=StreamSettings(alarm=AlarmPolicy(warn=2.5)))
+    events = pipeline.process(readings([[2.6, 0], [5, 0], [2.9, 0], [1.9, 0], [0, 0]])).events
+    assert [(event.event, event.level, event.threshold) for event in events] == [
+        ("raise", "warn", 2.5),
+        ("update", "alarm", 3.0),
+        ("update", "warn", 2.5),
+        ("clear", "warn", 2.5),
+    ]
 
 
 def test_an_event_tells_what_a_person_needs() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ _UNACKNOWLEDGED = 100
 """Readings on their way: enough to keep a broker busy, and a file is never all in memory twice."""
 _STALLED_S = 60.0
 _TOPIC_LIMIT_BYTES = 60_000
+_CHANNEL = "{channel}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,8 @@ class ReplayReport:
 
     file: Path
     readings: int
+    messages: int
+    """As many as readings, or with a `{channel}` in the topic as many as values."""
     acknowledged: int
     """By the broker; at QoS 0, written to its socket."""
     seconds: float
@@ -42,6 +47,7 @@ class ReplayReport:
         return {
             "file": str(self.file),
             "readings": self.readings,
+            "messages": self.messages,
             "acknowledged": self.acknowledged,
             "seconds": round(self.seconds, 3),
             "readings_per_s": round(self.readings / max(self.seconds, 1e-9), 1),
@@ -57,11 +63,12 @@ def replay(
     qos: int = 1,
     asset: str = DEFAULT_ASSET,
 ) -> ReplayReport:
-    """Publish a file's rows in order, one JSON object each, and wait until the broker has them.
+    """Publish a file's rows in order, and wait until the broker has them.
 
     Args:
         file: a sensor data file.
-        topic: `{asset}` in it becomes the row's asset.
+        topic: `{asset}` in it becomes the row's asset. With a `{channel}` each value is a message, an object with
+            `value` and the row's `time`; else each row is, an object with `time` and the channels.
         broker: where to; the local one when not given.
         rate_hz: readings per second; None sends as fast as the broker takes them.
         qos: 0 or 1.
@@ -70,11 +77,12 @@ def replay(
     Raises:
         DataError: the file cannot be read.
         BrokerError: the broker cannot be reached, or takes nothing for a minute.
-        UsageError: the topic has a wildcard, or assets in the file and no place for them in the topic.
+        UsageError: the topic has a wildcard, or no place for the assets in the file, or a name cannot be its level.
     """
     data = read_sensor_data(file)
     topics = _topics(data, topic, asset)
     window = _Window()
+    messages = 0
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.max_inflight_messages_set(_UNACKNOWLEDGED)
     client.on_publish = window.on_publish
@@ -83,12 +91,14 @@ def replay(
         for row in range(len(data)):
             if rate_hz is not None:
                 time.sleep(max(0.0, started + row / rate_hz - time.monotonic()))
-            window.enter()
-            client.publish(topics[row], _payload(data, row), qos=qos)
+            for place, payload in _messages(data, row, topics[row]):
+                window.enter()
+                client.publish(place, payload, qos=qos)
+                messages += 1
             advance()
         window.drain()
         seconds = time.monotonic() - started
-    return ReplayReport(file=file, readings=len(data), acknowledged=window.acknowledged, seconds=seconds)
+    return ReplayReport(file, len(data), messages, window.acknowledged, seconds)
 
 
 class _Window:
@@ -120,16 +130,34 @@ def _topics(data: SensorData, topic: str, asset: str) -> list[str]:
     assets = data.assets or (asset,) * len(data)
     if data.assets is not None and len(set(assets)) > 1 and "{asset}" not in topic:
         raise UsageError(f"--topic {topic!r}: {data.path} has {len(set(assets))} assets; write {{asset}} for the asset")
-    for name in set(assets) if "{asset}" in topic else ():
-        if not name or set(name) & set("/+#") or not name.isprintable() or len(name.encode()) > ASSET_LIMIT_BYTES:
+    unknown = sorted(set(re.findall(r"{[^{}/]*}", topic)) - {"{asset}", _CHANNEL})
+    if unknown:
+        raise UsageError(f"--topic {topic!r}: {unknown[0]} stands for nothing; there are {{asset}} and {{channel}}")
+    for name in sorted(set(assets)) if "{asset}" in topic else ():
+        if not _can_be_level(name):
             raise UsageError(
                 f"asset {name[:80]!r}: cannot be one level of a topic; rename it in the data or with --asset"
             )
+    for name in data.channels if _CHANNEL in topic else ():
+        if not _can_be_level(name):
+            raise UsageError(f"channel {name[:80]!r}: cannot be one level of a topic; rename it in the data")
     return [topic.replace("{asset}", name) for name in assets]
 
 
-def _payload(data: SensorData, row: int) -> bytes:
-    reading: dict[str, float | None] = {} if data.times is None else {"time": float(data.times[row])}
-    for name, value in zip(data.channels, data.values[row].tolist(), strict=True):
-        reading[name] = None if np.isnan(value) else value
-    return msgspec.json.encode(reading)
+def _can_be_level(name: str) -> bool:
+    return bool(name) and not set(name) & set("/+#") and name.isprintable() and len(name.encode()) <= ASSET_LIMIT_BYTES
+
+
+def _messages(data: SensorData, row: int, topic: str) -> Iterator[tuple[str, bytes]]:
+    """Topic and payload of each message of a row."""
+    time: dict[str, float | None] = {} if data.times is None else {"time": float(data.times[row])}
+    values = {
+        name: None if np.isnan(value) else value
+        for name, value in zip(data.channels, data.values[row].tolist(), strict=True)
+    }
+    if _CHANNEL not in topic:
+        yield topic, msgspec.json.encode(time | values)
+        return
+    for name, value in values.items():
+        if value is not None:
+            yield topic.replace(_CHANNEL, name), msgspec.json.encode({**time, "value": value})

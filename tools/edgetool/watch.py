@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Generator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from rich.text import Text
 
 from edge_agent.errors import UsageError
-from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.mqtt.payload import AlertEvent, DroppedEvent
 from edgetool.broker import BrokerAddress, connected
 
 __all__ = ["render", "watch"]
@@ -28,8 +29,8 @@ def watch(
     agent: str = "+",
     seconds: float | None = None,
     count: int | None = None,
-) -> Generator[AlertEvent, None, None]:
-    """Alert events as they arrive, each once.
+) -> Generator[AlertEvent | DroppedEvent, None, None]:
+    """Alert events as they arrive, each once, and what is told of those that were given up.
 
     Args:
         broker: the local one when not given.
@@ -47,29 +48,39 @@ def watch(
     client = paho.Client(CallbackAPIVersion.VERSION2)
     client.on_connect = lambda inner, *_: inner.subscribe(f"edge/{agent}/alerts/#", qos=1)
     client.on_message = lambda _client, _data, message: arrived.put(bytes(message.payload))
-    decoder = msgspec.json.Decoder(AlertEvent)
-    seen: dict[tuple[str, str], None] = {}
+    seen: set[tuple[str, str, str]] = set()
     limit = None if seconds is None else time.monotonic() + seconds
     with connected(broker or BrokerAddress(), client):
         while (limit is None or time.monotonic() < limit) and (count is None or len(seen) < count):
             try:
-                event = decoder.decode(arrived.get(timeout=_POLL_S))
+                event = _event(arrived.get(timeout=_POLL_S))
             except queue.Empty:
                 continue
-            except msgspec.DecodeError:
+            if event is None:
                 continue  # some other program's message on our topics
-            # An event may come twice after a crash or a lost connection; its id and kind tell.
-            if (event.id, event.event) not in seen:
-                seen[(event.id, event.event)] = None
+            # An event may come twice after a crash or a lost connection.
+            if event.key not in seen:
+                seen.add(event.key)
                 yield event
 
 
-def render(event: AlertEvent) -> Text:
+def _event(payload: bytes) -> AlertEvent | DroppedEvent | None:
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(payload, type=AlertEvent)
+    with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.json.decode(payload, type=DroppedEvent)
+    return None
+
+
+def render(event: AlertEvent | DroppedEvent) -> Text:
     """One line for a person: what, where, when, how bad, and the sensors that had most to do with it."""
-    style = {"raise": "bold red", "clear": "green"}.get(event.event, "yellow")
+    style = {"raise": "bold red", "flapping": "bold red", "clear": "green"}.get(event.event, "yellow")
     line = Text(f"{event.event.upper():<6}", style=style)
     line.append(f" {event.stream}/{event.asset}", style="bold")
-    line.append(f"  {event.time}  score {event.score:.4g} (limit {event.threshold:.4g})")
+    if isinstance(event, DroppedEvent):
+        line.append(f"  {event.time}  {event.count} events were given up since {event.since}")
+        return line
+    line.append(f"  {event.time}  {event.describe()}")
     channels = ", ".join(_channel(item) for item in event.channels[:_SHOWN_CHANNELS])
     if channels:
         line.append(f"  {channels}")

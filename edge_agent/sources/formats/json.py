@@ -33,7 +33,7 @@ def parse_with(decode: Callable[[bytes], Any], unreadable: RejectReason) -> Pars
         except msgspec.ValidationError as exc:
             raise not_valid(exc) from None
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
-            raise FormatError(unreadable, str(exc)) from None
+            raise FormatError(unreadable, str(exc) if payload else "it is empty") from None
         if isinstance(decoded, list):
             return [as_tuple(reading) for reading in decoded]
         return [as_tuple(decoded)]

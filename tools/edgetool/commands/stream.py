@@ -24,7 +24,9 @@ CaOption = Annotated[Path | None, typer.Option("--ca-file", help="The broker's c
 @app.command()
 def replay(
     file: Annotated[Path, typer.Argument(help="Readings (.csv, .csv.gz, .npz).", show_default=False)],
-    topic: Annotated[str, typer.Option(help="Where to; {asset} becomes the row's asset.")],
+    topic: Annotated[
+        str, typer.Option(help="Where to; {asset} becomes the row's asset. With {channel}, each value is a message.")
+    ],
     host: HostOption = "127.0.0.1",
     port: PortOption = 1883,
     rate: Annotated[str, typer.Option(metavar="N|max", help="Readings per second.")] = "max",
@@ -45,7 +47,8 @@ def replay(
         print_json(report.describe())
     else:
         speed = report.readings / max(report.seconds, 1e-9)
-        typer.echo(f"{report.readings} readings sent in {report.seconds:.1f} s ({speed:.0f} per second)")
+        messages = "" if report.messages == report.readings else f" as {report.messages} messages"
+        typer.echo(f"{report.readings} readings{messages} sent in {report.seconds:.1f} s ({speed:.0f} per second)")
 
 
 @app.command()

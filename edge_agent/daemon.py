@@ -103,9 +103,9 @@ class Daemon:
             state_dir = Path(self._config.agent.state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
-            self._repeats = Repeats(self._journal.delivered)
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
             self._routes = Routes(self._lanes)
+            self._repeats = Repeats(self._journal.delivered, has_time=self._routes.has_time)
             self._take_over_rows()
             stack.callback(self._leave_rows)
             for lane in self._lanes:
@@ -286,10 +286,12 @@ class Daemon:
         self._publisher.tell_dropped()
         if self._batch is None:  # else its changes would be written here without its events
             self._obey()
+            for lane in self._lanes:
+                self._keep(lane, lane.records_due(now_mono_s))
 
     def _process(self, source: Source, deliveries: list[Delivery]) -> _Batch:
         """Score a batch; nothing of it is durable yet."""
-        fresh = self._repeats.unscored(deliveries)
+        fresh = self._repeats.unscored(deliveries) if source.may_repeat else deliveries
         commit = Commit(delivered=self._repeats.packed(deliveries))
         by_lane, strangers = self._routes.sort(deliveries, fresh)
         for stranger in strangers:
@@ -299,8 +301,8 @@ class Daemon:
             self._reject(self._unrouted, _UNROUTED, rejection)
         for lane, items in by_lane.items():
             readings, rejections = lane.decoder.decode(items, time.time())
-            outcome = lane.pipeline.process(readings)
-            self._collect(lane, len(readings), outcome, commit)
+            for part in lane.pipeline.parts(readings):
+                self._collect(lane, len(part), lane.pipeline.process(part), commit)
             for rejection in rejections:
                 self._reject(lane.counters, lane.name, rejection)
         return _Batch(source, deliveries, commit)
@@ -346,9 +348,13 @@ class Daemon:
             for lane in self._lanes:
                 if lane.name == request.stream:
                     records = lane.pipeline.recommission(request.asset)
-                    self._journal.commit(Commit(records=[(lane.name, asset, record) for asset, record in records]))
+                    self._keep(lane, records)
                     what = (lane.name, request.asset or "all", len(records))
                     log.info("commissioning begins anew stream=%s asset=%s assets=%d", *what)
+
+    def _keep(self, lane: Lane, records: list[tuple[str, bytes]]) -> None:
+        if records:
+            self._journal.commit(Commit(records=[(lane.name, asset, record) for asset, record in records]))
 
     def _reject(self, counters: Counters, stream: str, rejection: Rejection) -> None:
         counters.rejected[rejection.reason] += 1

@@ -26,6 +26,8 @@ __all__ = ["Lane", "LoadedStream", "Routes", "open_lane"]
 
 log = logging.getLogger(__name__)
 
+_KEEP_INTERVAL_S = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedStream:
@@ -49,6 +51,8 @@ class Lane:
     counters: Counters = field(default_factory=Counters)
     _seen_mono_s: dict[str, float] = field(default_factory=dict)
     """When each asset was last heard of, as of the last `forget_idle`."""
+    _keep_mono_s: float = 0.0
+    _kept_scored: int = 0
 
     @property
     def name(self) -> str:
@@ -72,6 +76,13 @@ class Lane:
             ", ".join(f"{count} {reason}" for reason, count in told.rejected.items()) or "none",
         )
         self.upkeep.keep_mix()
+
+    def records_due(self, now_mono_s: float) -> list[tuple[str, bytes]]:
+        """(asset, record) pairs that no batch has brought into the journal; once a minute, to spare the disk."""
+        if now_mono_s < self._keep_mono_s or self.counters.scored == self._kept_scored:
+            return []
+        self._keep_mono_s, self._kept_scored = now_mono_s + _KEEP_INTERVAL_S, self.counters.scored
+        return self.pipeline.drift_records()
 
     def forget_idle(self, now_mono_s: float) -> list[str]:
         """Forget assets that were silent for longer than the settings allow, and give their names.
@@ -139,6 +150,11 @@ class Routes:
                     lane.counters.received += 1
                     lane.counters.repeated += 1
         return by_lane, strangers
+
+    def has_time(self, delivery: Delivery) -> bool:
+        """Whether all readings of a message carry a time."""
+        lane = self.find(delivery.topic)
+        return lane is not None and lane.decoder.has_time(delivery.payload)
 
     def find(self, topic: Topic) -> Lane | None:
         """The stream of a topic; None when no stream has it."""

@@ -21,6 +21,8 @@ PAYLOAD_KEPT_BYTES = (1 << 20) + 1
 """Of a larger payload only so much is kept, which is enough to know that it is too large."""
 
 _READ_BYTES = 65536
+_TAKEN_BYTES = 4 * _READ_BYTES
+"""Are read at once, beside one message: it may hold thousands of readings, each of which is larger than its text."""
 _PUBLISH = 3
 _QOS_2 = 4
 _PUBACK = struct.Struct(">BBH")
@@ -48,6 +50,7 @@ class WireSocket:
         self._skip = 0
         self._for_paho = b""
         self._is_drained = False
+        self._read_bytes = 0
         self._pending: Callable[[], int] | None = getattr(inner, "pending", None)
         self.topics: dict[bytes, Topic] = {}
         """Those that were seen; whoever connects again hands them on, with what was found out about each."""
@@ -75,6 +78,7 @@ class WireSocket:
             OSError: the connection is gone, or what arrives is not MQTT.
         """
         self._is_drained = False
+        started = self._read_bytes
         while True:
             while self._at < len(self._buffer) and len(inbox) < limit:
                 packet = self._next_packet()
@@ -88,7 +92,7 @@ class WireSocket:
                     if not on_control():
                         return False
                 self._at = stop
-            if len(inbox) >= limit:
+            if len(inbox) >= limit or (inbox and self._read_bytes - started >= _TAKEN_BYTES):
                 return True
             if self._is_drained or not self._read_more():
                 return False
@@ -227,6 +231,7 @@ class WireSocket:
                 if self._pending is None or not self._pending():
                     return False
         self.heard = True
+        self._read_bytes += len(data)
         if not data:
             raise WireError("the broker closed the connection")
         # A plain socket that gave less than it might has no more; TLS and websockets give a piece at a time.

@@ -58,6 +58,9 @@ class Delivery(msgspec.Struct, frozen=True, gc=False):
 class Source(Protocol):
     """Gives what has arrived, and forgets it only when told."""
 
+    may_repeat: bool
+    """Whether a message may come twice."""
+
     @property
     def ended(self) -> bool:
         """Whether everything has been taken, and nothing will ever come."""

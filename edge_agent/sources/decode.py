@@ -82,6 +82,13 @@ class Decoder:
         values, whole = _float32(rows, self._width)
         return Readings(assets, times, values, whole), rejections
 
+    def has_time(self, payload: bytes) -> bool:
+        """Whether all readings in a payload carry a time."""
+        try:
+            return all(fields[0] is not None for fields in self._parse_checked(payload))
+        except FormatError:
+            return False
+
     def _decode_one(self, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
         """Append the readings of one message; what was appended before an error is the caller's to remove."""
         for fields in self._parse_checked(payload):

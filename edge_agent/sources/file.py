@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import CHANNEL_NAME, RESERVED_CHANNELS
 from edge_agent.errors import DataError
+from edge_agent.sources.formats import FLOAT32_MAX
 from edge_agent.stream.reading import LATEST_TIME_S, Readings
 
 __all__ = ["DEFAULT_ASSET", "SensorData", "read_sensor_data"]
@@ -134,7 +135,7 @@ def _read_csv(path: Path) -> SensorData:
         channels=channels,
         values=np.stack(values, axis=1) if values[0].size else np.empty((0, len(channels))),
         times=_times(path, by_name["time"], lines) if "time" in by_name else None,
-        assets=tuple(by_name["asset"]) if "asset" in by_name else None,
+        assets=tuple(cell.strip() or DEFAULT_ASSET for cell in by_name["asset"]) if "asset" in by_name else None,
         labels=None if labels is None else _labels(path, labels),
     )
 
@@ -164,12 +165,15 @@ def _check_header(path: Path, header: list[str]) -> None:
 def _floats(path: Path, name: str, cells: list[str], lines: list[int]) -> NDArray[np.float64]:
     try:
         values = np.array([float(cell) if cell.strip() else np.nan for cell in cells], dtype=np.float64)
+        if "_" in "".join(cells):
+            raise ValueError("1_000 is a number for Python only")
     except ValueError:
-        row = next(i for i, cell in enumerate(cells) if cell.strip() and not _is_number(cell))
+        row = next(i for i, cell in enumerate(cells) if cell.strip() and ("_" in cell or not _is_number(cell)))
         raise DataError(f"{path}: line {lines[row]}, column {name!r}: {cells[row]!r} is not a number") from None
-    if np.isinf(values).any():
-        row = int(np.flatnonzero(np.isinf(values))[0])
-        raise DataError(f"{path}: line {lines[row]}, column {name!r}: infinity is not a measurement")
+    too_large = np.flatnonzero(np.abs(values) > FLOAT32_MAX)
+    if too_large.size:
+        row = int(too_large[0])
+        raise DataError(f"{path}: line {lines[row]}, column {name!r}: {cells[row]!r} is more than float32 holds")
     return values
 
 
@@ -232,6 +236,9 @@ def _read_npz(path: Path, channels: tuple[str, ...]) -> SensorData:
         if name in found and name != "asset" and found[name].dtype.kind not in "fiub":
             raise DataError(f"{path}: {name!r} holds {found[name].dtype}, expected numbers")
     values = readings.astype(np.float64)
+    too_large = np.argwhere(np.abs(values) > FLOAT32_MAX)
+    if too_large.size:
+        raise DataError(f"{path}: readings[{too_large[0][0]}, {too_large[0][1]}] is more than float32 holds")
     names = channels or tuple(f"c{number}" for number in range(1, values.shape[1] + 1))
     if len(names) != values.shape[1]:
         raise DataError(f"{path}: readings has {values.shape[1]} columns, --channels names {len(names)}")

@@ -26,10 +26,12 @@ __all__ = ["LineSource"]
 _STDIN = 0
 _READ_BYTES = 1 << 16
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NO_NAME = ""
+"""Of an asset that is neither text nor an integer: no asset can be called so, so it is rejected as `bad_topic`."""
 
 
 class _Named(msgspec.Struct):
-    asset: str = DEFAULT_ASSET
+    asset: str | int | None = None
 
 
 class LineSource:
@@ -44,6 +46,8 @@ class LineSource:
     Raises:
         DataError: it cannot be opened.
     """
+
+    may_repeat = False
 
     def __init__(self, stream: str, place: str) -> None:
         self._stream = stream
@@ -86,7 +90,7 @@ class LineSource:
                 raise DataError(f"input {self._place}: cannot be read ({exc.strerror})") from exc
             self._receive(data)
         lines, self._lines = self._lines[:limit], self._lines[limit:]
-        return [found for line in lines if (found := self._delivery(line)) is not None]
+        return [delivery for line in lines for delivery in self._deliveries(line)]
 
     def ack(self, deliveries: list[Delivery]) -> None:
         """See `Source.ack`; there is nobody to tell."""
@@ -112,39 +116,39 @@ class LineSource:
                 self._lines.append(self._read)
             self._read, self._skipping = b"", True
 
-    def _delivery(self, line: bytes) -> Delivery | None:
+    def _deliveries(self, line: bytes) -> list[Delivery]:
         line = line.strip()
         if self._is_csv is None:
             line = line.removeprefix(_BYTE_ORDER_MARK)
         if not line:
-            return None
+            return []
         if self._is_csv is None:
             self._is_csv = not line.startswith((b"{", b"["))
-        asset, payload = self._from_csv(line) if self._is_csv else (_asset_of(line), line)
-        return None if payload is None else Delivery(self._topic(asset), payload, 0, False)
+        found = self._from_csv(line) if self._is_csv else _by_asset(line)
+        return [Delivery(self._topic(asset), payload, 0, False) for asset, payload in found]
 
     def _topic(self, asset: str) -> Topic:
         return self._topics.get(asset) or new_topic(self._topics, asset, input_topic(self._stream, asset).encode())
 
-    def _from_csv(self, line: bytes) -> tuple[str, bytes | None]:
-        """A row as the JSON object that it stands for; None of a header."""
+    def _from_csv(self, line: bytes) -> list[tuple[str, bytes]]:
+        """A row's asset, and the JSON object that the row stands for; nothing for a header."""
         try:
             cells = next(csv.reader([line.decode()]))
         except (csv.Error, UnicodeDecodeError, StopIteration):
-            return DEFAULT_ASSET, line  # rejected by the decoder, with the text
+            return [(DEFAULT_ASSET, line)]  # rejected by the decoder, with the text
         cells = [cell.strip() for cell in cells]
-        if self._columns is None or cells == self._columns:
-            # Each writer of a named pipe may send the header.
+        if self._columns is None or sorted(cells) == sorted(self._columns):
+            # Each writer of a named pipe may send the header, and have an order of its own.
             self._columns = cells
-            return DEFAULT_ASSET, None
+            return []
         if len(cells) != len(self._columns):
             # Rejected for its length, whatever the number of channels, with the row as the sample.
-            return DEFAULT_ASSET, msgspec.json.encode({"row": ",".join(cells), "values": []})
+            return [(DEFAULT_ASSET, msgspec.json.encode({"row": ",".join(cells), "values": []}))]
         reading: dict[str, Any] = {
             name: _number(cell) for name, cell in zip(self._columns, cells, strict=True) if cell and name != "asset"
         }
         named = dict(zip(self._columns, cells, strict=True)).get("asset")
-        return named or DEFAULT_ASSET, msgspec.json.encode(reading)
+        return [(named or DEFAULT_ASSET, msgspec.json.encode(reading))]
 
 
 def _standard_input() -> int:
@@ -171,10 +175,29 @@ def _number(cell: str) -> float | str:
     return cell  # a time; as a value, the decoder rejects it
 
 
-def _asset_of(line: bytes) -> str:
-    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return _ASSET.decode(line).asset
-    return DEFAULT_ASSET
+def _by_asset(line: bytes) -> list[tuple[str, bytes]]:
+    """A line's asset with its readings; an array that has several is taken apart."""
+    if not line.startswith(b"["):
+        return [(_asset_of(line), line)]
+    try:
+        readings = _ARRAY.decode(line)
+        assets = [_asset_of(reading) for reading in readings]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [(DEFAULT_ASSET, line)]  # rejected by the decoder, with what is wrong
+    if len(set(assets)) <= 1:
+        return [(assets[0] if assets else DEFAULT_ASSET, line)]
+    return [(asset, bytes(reading)) for asset, reading in zip(assets, readings, strict=True)]
+
+
+def _asset_of(reading: bytes | msgspec.Raw) -> str:
+    try:
+        asset = _ASSET.decode(reading).asset
+    except msgspec.ValidationError:
+        return _NO_NAME
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return DEFAULT_ASSET  # rejected by the decoder, with what is wrong
+    return DEFAULT_ASSET if asset is None else str(asset)
 
 
 _ASSET = msgspec.json.Decoder(_Named)
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])

@@ -16,6 +16,8 @@ class MqttSource:
         ended: nothing is subscribed to; what else the broker says comes in by this all the same.
     """
 
+    may_repeat = True
+
     def __init__(self, client: MqttClient, *, ended: bool = False) -> None:
         self._client = client
         self.ended = ended

@@ -30,10 +30,15 @@ class Repeats:
 
     Args:
         committed: gives what `packed` gave for the committed batches, oldest first.
+        has_time: whether all readings of a message carry a time; without one, an equal message is a new reading of an
+            unchanged value.
     """
 
-    def __init__(self, committed: Callable[[], list[bytes]] = list) -> None:
+    def __init__(
+        self, committed: Callable[[], list[bytes]] = list, *, has_time: Callable[[Delivery], bool] = lambda _: True
+    ) -> None:
         self._committed = committed
+        self._has_time = has_time
         # Two generations: a set that is dropped as a whole leaves no holes in the memory of a process that runs on.
         self._sent: set[int] = set()
         self._sent_before: set[int] = set()
@@ -50,10 +55,11 @@ class Repeats:
                 delivered = self._delivered() if delivered is None else delivered
                 if _delivery_key(delivery) in delivered:
                     continue
-            # Without a time in it, an equal message is a new reading of an unchanged value.
-            if b'"time"' in delivery.payload:
+            # Those without the word have no time. Whether it is a key, and of every reading, is asked of few.
+            if b"time" in delivery.payload:
                 sent = hash((delivery.topic.raw, delivery.payload))
-                if sent in self._sent or sent in self._sent_before or sent in now:
+                is_known = sent in self._sent or sent in self._sent_before or sent in now
+                if is_known and self._has_time(delivery):
                     continue
                 now.add(sent)
             fresh.append(delivery)

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from edge_agent.bounds import Count, Duration, Whole
 from edge_agent.bundle import Threshold
+from edge_agent.stream.reading import FloatArray
 
 __all__ = [
     "Alarm",
@@ -107,15 +108,16 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     """Of a `clear`: from the raise to it, by the readings' times."""
 
 
-def alert_namer(*, agent: str, stream: str, model_sha256: str) -> Callable[[str, float], str]:
-    """What names the alerts of a stream, each by its asset and the time of the reading that raised it, epoch seconds.
+def alert_namer(*, agent: str, stream: str, model_sha256: str) -> Callable[[str, float, bytes], str]:
+    """What names the alerts of a stream, each by its asset and the reading that raised it: its time and its values.
 
-    A name is made from what caused the alert: the same readings scored again give the same name.
+    A name is made from what caused the alert: the same readings scored again give the same name. Time alone would not
+    do: a sender's clock may be set back, or too coarse for its readings.
     """
     before, behind = f"{agent}\n{stream}\n", f"\n{model_sha256}\n"
 
-    def name(asset: str, since_s: float) -> str:
-        return hashlib.sha256(f"{before}{asset}{behind}{since_s!r}".encode()).hexdigest()[:24]
+    def name(asset: str, since_s: float, values: bytes) -> str:
+        return hashlib.sha256(f"{before}{asset}{behind}{since_s!r}\n".encode() + values).hexdigest()[:24]
 
     return name
 
@@ -154,7 +156,14 @@ class Alarm:
         return threshold.alarm if warn is None or level is not Level.WARN else warn
 
     def update(
-        self, state: AlarmState | None, *, asset: str, score: float, time_s: float, threshold: Threshold
+        self,
+        state: AlarmState | None,
+        *,
+        asset: str,
+        score: float,
+        time_s: float,
+        values: FloatArray,
+        threshold: Threshold,
     ) -> tuple[AlarmState | None, Change | None]:
         """What one score does.
 
@@ -163,6 +172,7 @@ class Alarm:
             asset: its name.
             score: higher is more anomalous; what is no number changes nothing.
             time_s: of the reading, epoch seconds.
+            values: of that reading, shape (channels,).
             threshold: the asset's limits.
 
         Returns:
@@ -187,7 +197,7 @@ class Alarm:
             )
         alert = state.alert
         if alert is None:
-            state, change = self._when_quiet(state, asset, score, time_s, threshold)
+            state, change = self._when_quiet(state, asset, score, time_s, values, threshold)
         elif alert.flapping:
             state, change = self._when_flapping(state, alert, score, time_s, lowest, threshold)
         else:
@@ -197,7 +207,7 @@ class Alarm:
         return state, change
 
     def _when_quiet(
-        self, state: AlarmState, asset: str, score: float, time_s: float, threshold: Threshold
+        self, state: AlarmState, asset: str, score: float, time_s: float, values: FloatArray, threshold: Threshold
     ) -> tuple[AlarmState, Change | None]:
         policy = self._policy
         if state.over_since_s is None or state.history.bit_count() < policy.confirm:
@@ -209,7 +219,7 @@ class Alarm:
         recent = tuple(t for t in state.raises_s if time_s - t <= policy.flap_window_s) if policy.flap_raises else ()
         flapping = policy.flap_raises > 0 and len(recent) >= policy.flap_raises
         alert = Alert(
-            id=self._name(asset, time_s),
+            id=self._name(asset, time_s, values.tobytes()),
             since_s=time_s,
             level=Level.ALARM if score >= threshold.alarm else Level.WARN,
             worst=score,
@@ -256,10 +266,15 @@ class Alarm:
         return state, Change(Transition.CLEAR, alert, duration_s=duration_s)
 
     def _clear_limit(self, threshold: Threshold) -> float:
-        """Below this the lowest level ends; the band below `warn` is as wide as that below `alarm`."""
+        """Below this the lowest level ends; the band below `warn` is to it as that below `alarm` is to the alarm limit.
+
+        Where a score can be negative there is no such proportion, and the band is as wide.
+        """
         warn = self._policy.warn
         if warn is None:
             return threshold.clear
+        if threshold.clear > 0 and warn > 0:
+            return min(threshold.clear, warn * threshold.clear / threshold.alarm)
         return min(threshold.clear, warn - (threshold.alarm - threshold.clear))
 
     def _is_forgettable(self, state: AlarmState) -> bool:

@@ -78,7 +78,10 @@ class Commission:
         del self._collected[asset]
         found = np.array(scores)
         over_bundle = float((found >= self._bundle.alarm).mean())
-        self._ready[asset] = Commissioned(threshold_from(found, self._rate), over_bundle)
+        # A machine that stood still all the time, or a sensor that does not work, says nothing about what is normal.
+        says_nothing = found.min() == found.max() < self._bundle.alarm
+        own = self._bundle if says_nothing else threshold_from(found, self._rate, above_ties=True)
+        self._ready[asset] = Commissioned(own, over_bundle)
         return self._ready[asset]
 
     def restart(self, asset: str | None) -> None:

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DriftRecord", "DriftReport", "ScoreDrift"]
+__all__ = ["DriftAlert", "DriftRecord", "DriftReport", "ScoreDrift"]
 
 _MIN_EXPECTED = 1e-4
 _COUNTED_AT_ONCE = 64
@@ -29,12 +29,23 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     """How many blocks in a row were above the limit."""
 
 
+class DriftAlert(msgspec.Struct, frozen=True, kw_only=True):
+    """A drift that has been raised and not yet cleared."""
+
+    id: str
+    since_s: float
+    """By the readings' times, epoch seconds."""
+    worst: float
+    """The highest index since it was raised."""
+
+
 class DriftRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What the journal keeps."""
 
+    model_sha256: str
     counts: list[int]
     report: DriftReport | None
-    since_s: float | None
+    alert: DriftAlert | None
 
 
 class ScoreDrift:
@@ -72,8 +83,8 @@ class ScoreDrift:
         self.psi_limit = psi_limit
         self._blocks = blocks
         self.report: DriftReport | None = None
-        self.since_s: float | None = None
-        """Since when the drift is alerted, by the readings' times; None while there is none."""
+        self.alert: DriftAlert | None = None
+        """None while there is none."""
 
     @property
     def has_drifted(self) -> bool:
@@ -109,15 +120,15 @@ class ScoreDrift:
         if len(self._waiting) >= _COUNTED_AT_ONCE:
             self._count()
 
-    def dump(self) -> DriftRecord:
+    def dump(self, model_sha256: str) -> DriftRecord:
         """For the journal."""
         self._count()
-        return DriftRecord(counts=list(self._counts), report=self.report, since_s=self.since_s)
+        return DriftRecord(model_sha256=model_sha256, counts=list(self._counts), report=self.report, alert=self.alert)
 
-    def restore(self, record: DriftRecord) -> None:
-        """Put back what `dump` gave; counts of other bins, from another model, are left out."""
-        self.since_s = record.since_s
-        if len(record.counts) == len(self._counts):
+    def restore(self, record: DriftRecord, model_sha256: str) -> None:
+        """Put back what `dump` gave; of another model only the alert, which was raised and so has to be cleared."""
+        self.alert = record.alert
+        if record.model_sha256 == model_sha256 and len(record.counts) == len(self._counts):
             self._counts = list(record.counts)
             self._total = sum(record.counts)
             self.report = record.report

@@ -12,7 +12,7 @@ from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Scores
 from edge_agent.mqtt.payload import AlertEvent, AlertModel, ChannelShare, iso_time
 from edge_agent.stream.alarm import Change, Level, Transition, alert_namer
-from edge_agent.stream.drift import ScoreDrift
+from edge_agent.stream.drift import DriftAlert, ScoreDrift
 from edge_agent.stream.reading import FloatArray
 
 __all__ = ["STREAM_ASSET", "AlertBatch", "AssetChange", "EventMaker"]
@@ -127,21 +127,28 @@ class EventMaker:
         """The event of a drift that begins or ends with the block that was just finished; None when neither.
 
         Args:
-            drift: its `since_s` is set and cleared here.
+            drift: its `alert` is set and cleared here.
             time_s: of the block's last reading.
         """
         report = drift.report
         if report is None:
             return None
-        if drift.since_s is None and drift.has_drifted:
-            transition, since_s, drift.since_s = Transition.RAISE, time_s, time_s
-        elif drift.since_s is not None and drift.is_back:
-            transition, since_s, drift.since_s = Transition.CLEAR, drift.since_s, None
+        alert = drift.alert
+        if alert is None:
+            if not drift.has_drifted:
+                return None
+            name = self._name(STREAM_ASSET, time_s, b"")
+            drift.alert = alert = DriftAlert(id=name, since_s=time_s, worst=report.psi)
+            cleared = False
         else:
-            return None
+            alert = msgspec.structs.replace(alert, worst=max(alert.worst, report.psi))
+            cleared = drift.is_back
+            drift.alert = None if cleared else alert
+            if not cleared:
+                return None
         return AlertEvent(
-            id=self._name(STREAM_ASSET, since_s),
-            event=transition,
+            id=alert.id,
+            event=Transition.CLEAR if cleared else Transition.RAISE,
             agent=self._agent,
             stream=self._stream,
             asset=STREAM_ASSET,
@@ -149,10 +156,12 @@ class EventMaker:
             score=report.psi,
             threshold=drift.psi_limit,
             time=iso_time(time_s),
-            since=iso_time(since_s),
+            since=iso_time(alert.since_s),
             channels=[],
             model=self._model,
             provider=self._provider,
+            duration_s=round(max(0.0, time_s - alert.since_s), 3) if cleared else msgspec.UNSET,
+            worst=alert.worst if cleared else msgspec.UNSET,
         )
 
     def _shares(self, batch: AlertBatch) -> Iterator[list[ChannelShare]]:

@@ -31,6 +31,9 @@ STREAM_RECORD = ""
 """Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
 LEFT_RECORD = "#left"
 """Stands for the asset in the record that a planned stop leaves for the start that follows; none is named so."""
+_MOST_ROWS, _MOST_VALUES = 512, 4_000_000
+"""Windows that are scored at once: as many as providers are timed with, and fewer where all their values, which are
+made at once too, would take more than 16 MB."""
 _FEW = 16
 """Scores that are looked at one by one in the time that numpy takes to begin."""
 
@@ -130,6 +133,7 @@ class Pipeline:
         self._states: dict[str, AlarmState] = {}
         width = len(manifest.channels)
         self._windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=settings.window)
+        self._most_rows = min(_MOST_ROWS, max(1, _MOST_VALUES // (manifest.window * width)))
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._joining: set[str] = set()
         self._commission = _make_commission(settings, manifest)
@@ -141,6 +145,10 @@ class Pipeline:
             # A byte that changed on the disk makes msgspec, struct and numpy raise these.
             except (ValueError, struct.error) as exc:
                 log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", stream, asset, exc)
+
+    def parts(self, readings: Readings) -> Iterator[Readings]:
+        """What to score at once, in order: one message may hold thousands of readings, and each may end a window."""
+        return readings.parts(self._most_rows)
 
     def process(self, readings: Readings) -> Outcome:
         """Score a batch and say what it changed.
@@ -174,9 +182,9 @@ class Pipeline:
         """The second half: what the scores of those windows change. `records` has none of the assets yet."""
         not_finite, at_limit = _look_at(scores.score, self._lowest_limit)
         outcome = Outcome(scored=len(windows), not_finite=not_finite)
-        changes = self._update_alarms(windows, scores.score, at_limit, outcome.changed)
+        latest = windows.values[:, -1, :]
+        changes = self._update_alarms(windows, latest, scores.score, at_limit, outcome.changed)
         if changes:
-            latest = windows.values[:, -1, :]
             outcome.alerts = self._events.collect(changes, times=windows.times, values=latest, scores=scores)
         if self._drift is not None:
             self._watch_drift(self._drift, windows.times, scores, outcome)
@@ -214,12 +222,14 @@ class Pipeline:
         One with an alert is kept, and one with a limit of its own: a machine that stood still for weeks must not be
         commissioned anew when it starts, in silence.
         """
-        if asset in self._states:
+        state = self._states.get(asset)
+        if state is not None and state.alert is not None:
             return False
         if self._commission is not None:
             if self._commission.threshold(asset) is not None:
                 return False
             self._commission.restart(asset)
+        self._states.pop(asset, None)
         self._windows.forget(asset)
         if self._join is not None:
             self._join.forget(asset)
@@ -227,19 +237,26 @@ class Pipeline:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of all that is remembered, to begin a journal with."""
-        records = [(asset, self._record(asset)) for asset in sorted(self.assets())]
-        if self._drift is not None:
-            records.append((STREAM_RECORD, msgspec.msgpack.encode(self._drift.dump())))
-        return records
+        return [*((asset, self._record(asset)) for asset in sorted(self.assets())), *self.drift_records()]
+
+    def drift_records(self) -> list[tuple[str, bytes]]:
+        """The (asset, record) pair of what is counted for the drift, if it is: to be kept now and then.
+
+        A batch that changes nothing else is not written, so a crash takes what was counted since the last one.
+        """
+        if self._drift is None:
+            return []
+        return [(STREAM_RECORD, msgspec.msgpack.encode(self._drift.dump(self._model_sha256)))]
 
     def leave(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs to keep over a planned stop.
 
-        They hold for the start that follows only, which has to delete them: later, they would be of old readings.
+        The last rows hold for the start that follows only, which has to delete them: later, they would be old.
         """
         left = self._windows.leave()
         record = _LeftRecord(model_sha256=self._model_sha256, windows=left)
-        return [(LEFT_RECORD, msgspec.msgpack.encode(record))] if left else []
+        rows = [(LEFT_RECORD, msgspec.msgpack.encode(record))] if left else []
+        return [*rows, *self.drift_records()]
 
     def describe(self) -> dict[str, Any]:
         """For health: assets, what was left out, commissioning, drift."""
@@ -256,7 +273,7 @@ class Pipeline:
         }
 
     def _update_alarms(
-        self, windows: WindowBatch, scores: FloatArray, at_limit: list[int], changed: set[str]
+        self, windows: WindowBatch, latest: FloatArray, scores: FloatArray, at_limit: list[int], changed: set[str]
     ) -> list[AssetChange]:
         """Run every score through its asset's alarm; adds to `changed` the assets of which something has changed."""
         told: list[AssetChange] = []
@@ -272,7 +289,9 @@ class Pipeline:
                     continue
                 threshold = own
             before = states.get(asset)
-            state, change = update(before, asset=asset, score=score, time_s=windows.times[row], threshold=threshold)
+            state, change = update(
+                before, asset=asset, score=score, time_s=windows.times[row], values=latest[row], threshold=threshold
+            )
             if state is before:
                 continue
             changed.add(asset)
@@ -325,7 +344,7 @@ class Pipeline:
             if event is not None:
                 outcome.drift.append((row, event))
         if row is not None:
-            outcome.records.append((STREAM_RECORD, msgspec.msgpack.encode(drift.dump())))
+            outcome.records += self.drift_records()
 
     def _record(self, asset: str) -> bytes:
         return msgspec.msgpack.encode(
@@ -341,7 +360,7 @@ class Pipeline:
     def _restore(self, asset: str, record: bytes) -> None:
         if asset == STREAM_RECORD:
             if self._drift is not None:
-                self._drift.restore(msgspec.msgpack.decode(record, type=DriftRecord))
+                self._drift.restore(msgspec.msgpack.decode(record, type=DriftRecord), self._model_sha256)
             return
         if asset == LEFT_RECORD:
             left = msgspec.msgpack.decode(record, type=_LeftRecord)

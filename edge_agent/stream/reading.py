@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,6 +60,15 @@ class Readings(msgspec.Struct):
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def parts(self, rows: int) -> Iterator[Readings]:
+        """The same readings in batches of at most `rows`."""
+        if len(self) <= rows:
+            yield self
+            return
+        for start in range(0, len(self), rows):
+            part = slice(start, start + rows)
+            yield Readings(self.assets[part], self.times[part], self.values[part], self.whole or None)
 
     def is_whole(self) -> bool:
         """Whether no value is missing."""

@@ -16,18 +16,22 @@ _TAIL_SHARE = 0.1
 _BAND = 0.1
 
 
-def threshold_from(scores: NDArray[np.float64], false_alarm_rate: float) -> Threshold:
+def threshold_from(scores: NDArray[np.float64], false_alarm_rate: float, *, above_ties: bool = False) -> Threshold:
     """Alarm and clear limits.
 
     Args:
         scores: shape (n,) with n at least 1, finite, of normal windows; higher is more anomalous.
         false_alarm_rate: share of normal windows that may reach the alarm limit, above 0 and below 0.5.
+        above_ties: raise the limit above a score that more of them have than may reach it. Otherwise the caller sees
+            that there are too many.
 
     Returns:
-        The limits. `clear` lies a tenth of the way from `alarm` to the median of normal scores, so that noise around
-        the limit raises one alert and not many.
+        The limits. `clear` lies a tenth of the way from it
+        to the median of normal scores, so that noise around the limit raises one alert and not many.
     """
     alarm = tail_quantile(scores, 1 - false_alarm_rate)
+    if above_ties and np.count_nonzero(scores >= alarm) > len(scores) * false_alarm_rate:
+        alarm = float(np.nextafter(np.float32(alarm), np.float32(np.inf)))
     return Threshold(alarm=alarm, clear=alarm - _BAND * (alarm - float(np.median(scores))))
 
 

@@ -140,10 +140,12 @@ class Windows:
 
     def _dump(self, asset: str) -> bytes:
         slot = self._slots[asset]
-        end, filled = self._end[slot], 0 if slot in self._to_begin else self._filled[slot]
+        end, filled, since = self._end[slot], self._filled[slot], self._since[slot]
+        if slot in self._to_begin:
+            filled, since = 0, self._stride
         rows = self._rows[slot, end - filled : end] if filled else self._last[slot : slot + 1]
         flag, seen = (_HAS_SEEN, self._seen_s[slot].tobytes()) if self._policy.hold_s else (0, b"")
-        return _HEADER.pack(filled | flag, self._since[slot], self._newest_s[slot]) + bytes(rows.tobytes()) + seen
+        return _HEADER.pack(filled | flag, since, self._newest_s[slot]) + bytes(rows.tobytes()) + seen
 
     def leave(self) -> dict[str, bytes]:
         """The last rows of assets that the journal may not keep, for a planned stop; as `dump` gives them.
@@ -272,7 +274,8 @@ class Windows:
         if missing.any():
             held = self._last[slot]
             if policy.hold_s:
-                held = np.where(time_s - self._seen_s[slot] <= policy.hold_s, held, np.nan)
+                # A value that came under a time ahead of this one is as old as it is far: the sender's clock was wrong.
+                held = np.where(np.abs(time_s - self._seen_s[slot]) <= policy.hold_s, held, np.nan)
             if policy.missing is Missing.HOLD:
                 row[missing] = held[missing]
         self._seen_s[slot][~missing] = time_s

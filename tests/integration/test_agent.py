@@ -9,6 +9,7 @@ import sqlite3
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakes import write_bundle
 from processes import Agent, Broker, Sender, Subscriber, embedded_broker, tool, wait_until, write_config
@@ -30,6 +31,26 @@ def test_an_anomaly_is_raised_once_and_cleared_once(
     assert cleared.time == "2025-11-21T04:40:04.000Z"
     assert raised.channels[0].name == "c1"
     assert subscriber.stream("pump")["provider"] == "cpu"
+
+
+def test_a_backlog_of_large_messages_takes_little_memory(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender
+) -> None:
+    """300,000 readings in 30 messages, each of which ends a window: 540 MB if all were scored at once."""
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", window=50, channels=9)
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+        subscriber.wait_online()
+        agent.stop()
+        for message in range(30):
+            rows = [{"time": 1e9 + 10_000 * message + row, "values": [1] * 9} for row in range(10_000)]
+            sender.send("sensors/a1/pump", msgspec.json.encode(rows))
+        sender.drain()
+        agent.start()
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 300_000 - 49, timeout_s=60)
+        assert agent.process is not None
+        status = Path(f"/proc/{agent.process.pid}/status").read_text(encoding="ascii")
+    (peak_kb,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")]
+    assert peak_kb < 150_000
 
 
 def test_status_tells_birth_goodbye_and_loss(

@@ -155,7 +155,7 @@ def test_a_file_is_scored_with_a_streams_settings_and_identity(tmp_path: Path) -
     assert (report["rows"], report["scored"], report["raised"], report["cleared"]) == (5, 4, 1, 1)
     assert {event["agent"] for event in report["alerts"]} == {"g1"}
     namer = alert_namer(agent="g1", stream="pump", model_sha256=report["alerts"][0]["model"]["sha256"])
-    assert {event["id"] for event in report["alerts"]} == {namer("a1", 2.0)}
+    assert {event["id"] for event in report["alerts"]} == {namer("a1", 2.0, np.array([9, 0], np.float32).tobytes())}
     other = run_tool("edge-agent", "score", rows, "--config", config, "--set", "agent.id=g2", "--json")
     assert {event["agent"] for event in json.loads(other.stdout)["alerts"]} == {"g2"}
     assert run_tool("edge-agent", "score", rows, "--bundle", bundle, "--set", "agent.id=g2").returncode == 2

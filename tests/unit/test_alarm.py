@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,8 @@ def run(policy: AlarmPolicy, scores: list[float], *, times: Sequence[float] | No
     changes: list[Change | None] = []
     for index, score in enumerate(scores):
         time_s = float(index) if times is None else times[index]
-        state, change = alarm.update(state, asset="a", score=score, time_s=time_s, threshold=LIMITS)
+        values = np.array([score], np.float32)
+        state, change = alarm.update(state, asset="a", score=score, time_s=time_s, values=values, threshold=LIMITS)
         changes.append(change)
     return changes
 
@@ -54,7 +56,7 @@ def test_limits_are_exact(scores: list[float], expected: str) -> None:
         (AlarmPolicy(min_duration_s=2), [5, 5, 1, 5, 5, 5], ".....r"),
         (AlarmPolicy(cooldown_s=3), [5, 1, 5, 5, 5, 5], "rc..r."),
         (AlarmPolicy(reminder_s=2), [5, 5, 5, 5, 5, 1], "r.u.uc"),
-        (AlarmPolicy(warn=2.5), [2.4, 2.5, 3.0, 2.2, 1.6, 1.4], ".ru.uc"),
+        (AlarmPolicy(warn=2.5), [2.4, 2.5, 3.0, 2.2, 1.7, 1.6], ".ru.uc"),
     ],
 )
 def test_the_alarm_is_as_patient_as_told(policy: AlarmPolicy, scores: list[float], expected: str) -> None:
@@ -66,6 +68,23 @@ def test_levels_are_told() -> None:
     """Raised as a warning, worse as an alarm, a warning again below the alarm's band."""
     changes = run(AlarmPolicy(warn=2.5), [2.5, 3.0, 1.9, 1.0])
     assert [change.alert.level.value for change in changes if change] == ["warn", "alarm", "warn", "warn"]
+
+
+def test_a_warning_ends_however_wide_the_band_is() -> None:
+    """Scores that cannot be negative come below its clear limit; where they can, its band is as wide as the alarm's."""
+    wide, negative = Threshold(alarm=9, clear=4), Threshold(alarm=-1, clear=-2)
+    alarm = Alarm(AlarmPolicy(warn=4.5), agent="g", stream="s", model_sha256="m")
+    assert [alarm._clear_limit(limits) for limits in (wide, LIMITS)] == [2.0, 2.0]
+    alarm = Alarm(AlarmPolicy(warn=-1.5), agent="g", stream="s", model_sha256="m")
+    assert alarm._clear_limit(negative) == -2.5
+
+
+def test_two_alerts_of_one_moment_have_two_names() -> None:
+    """A clock may be too coarse for its readings, or be set back to the time of an alert."""
+    changes = run(AlarmPolicy(), [4, 1, 5, 0.5, 6, 1], times=[10, 10, 10, 10, 5, 5])
+    names = [change.alert.id for change in changes if change is not None]
+    assert names[0::2] == names[1::2]
+    assert len(set(names)) == 3
 
 
 def test_a_clear_tells_how_long_and_how_bad_it_was() -> None:
@@ -138,15 +157,16 @@ def test_a_quiet_asset_costs_nothing(policy: AlarmPolicy, scores: list[float]) -
     alarm = Alarm(policy, agent="g", stream="s", model_sha256="m")
     state: AlarmState | None = None
     for time_s, score in enumerate([*scores, *[0.0] * 40]):
-        state, _ = alarm.update(state, asset="a", score=score, time_s=float(time_s), threshold=LIMITS)
+        values = np.array([score], np.float32)
+        state, _ = alarm.update(state, asset="a", score=score, time_s=float(time_s), values=values, threshold=LIMITS)
     assert state is None
 
 
 def test_an_alerts_name_is_made_from_its_cause() -> None:
     """Equal causes give equal names; every part of the cause matters."""
     cause = {"agent": "g", "stream": "s", "model_sha256": "m"}
-    name = alert_namer(**cause)("a", 1.5)
-    assert name == alert_namer(**cause)("a", 1.5) == "b6ca0928b85dfeeb35c8957c"
-    others = [alert_namer(**{**cause, key: "other"})("a", 1.5) for key in cause]
-    others += [alert_namer(**cause)("b", 1.5), alert_namer(**cause)("a", 2.5)]
-    assert len({name, *others}) == 6
+    name = alert_namer(**cause)("a", 1.5, b"12")
+    assert name == alert_namer(**cause)("a", 1.5, b"12") == "85ac51dc1a210a80282c3fae"
+    others = [alert_namer(**{**cause, key: "other"})("a", 1.5, b"12") for key in cause]
+    others += [alert_namer(**cause)(*other) for other in (("b", 1.5, b"12"), ("a", 2.5, b"12"), ("a", 1.5, b"13"))]
+    assert len({name, *others}) == 7

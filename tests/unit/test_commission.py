@@ -108,6 +108,17 @@ def test_a_fault_that_is_there_from_the_first_reading_is_told(caplog: pytest.Log
         assert (told["doubtful"], told["over_bundle"]) == (1, {"faulty": 1.0})
 
 
+def test_a_machine_that_stands_still_keeps_the_bundles_limits() -> None:
+    """Equal scores say nothing about what is normal; above the bundle's limit they are no alarm for good."""
+    pipeline = make(COMMISSION)
+    events, _ = feed(pipeline, "still", np.full(150, 0.5))
+    assert events == []
+    assert pipeline.describe()["commission"]["limits"] == {"still": 3.0}
+    events, _ = feed(pipeline, "stuck", np.full(150, 7.0))
+    more, _ = feed(pipeline, "stuck", np.array([7.5, 7.0]), 200)
+    assert [event.event for event in [*events, *more]] == ["raise", "clear"]
+
+
 def test_health_tells_the_highest_limits_only() -> None:
     """A message of a stream with thousands of assets stays small."""
     pipeline = make(StreamSettings(commission=CommissionSettings(readings=30)))
@@ -155,14 +166,14 @@ def test_what_is_alerted_already_or_no_number_is_not_counted() -> None:
     drift = ScoreDrift({"0.5": 1.0, "0.9": 3.0, "0.99": 9.0}, block=100, psi_limit=0.25, blocks=1, alarm=2.0)
     scores = [0.0, 1.0, np.nextafter(np.float32(1), 2), 1.9, np.nan, np.inf, -np.inf, 2.0, 8.0]
     assert list(drift.add(np.array(scores, np.float32))) == []
-    assert drift.dump().counts == [2, 2, 0, 0]
+    assert drift.dump("m").counts == [2, 2, 0, 0]
 
 
 def test_a_score_at_the_end_of_a_bin_belongs_to_it_also_where_float32_rounds_the_end_up() -> None:
     """0.1 as float32 is more than 0.1."""
     drift = ScoreDrift({"0.1": 0.02, "0.5": 0.1, "0.9": 0.7}, block=100, psi_limit=0.25, blocks=1)
     assert list(drift.add(np.array([0.1, np.nextafter(np.float32(0.1), 0)], np.float32))) == []
-    assert drift.dump().counts == [0, 1, 1, 0]
+    assert drift.dump("m").counts == [0, 1, 1, 0]
 
 
 @given(
@@ -183,6 +194,31 @@ def test_batches_change_no_block(scores: list[float], cuts: list[int], block: in
         return found
 
     assert reports(cuts) == reports([1] * len(scores)) == reports([])
+
+
+def test_what_the_drift_has_counted_survives_a_stop() -> None:
+    """However often it stops: a slow stream would never finish a block."""
+    settings = StreamSettings(drift=DriftSettings(block=200, psi_limit=0.25, blocks=3))
+    shifted, events, left = RNG.uniform(2, 2.9, 1000), [], list[tuple[str, bytes]]()
+    for start in range(0, 1000, 70):
+        pipeline = make(settings, left)
+        events += feed(pipeline, "a", shifted[start : start + 70], float(start))[0]
+        left = pipeline.leave()
+    whole, _ = feed(make(settings), "a", shifted)
+    assert events == whole
+    assert [event.event for event in events] == ["raise"]
+
+
+def test_a_drift_outlives_a_change_of_model_and_its_counts_do_not() -> None:
+    """It is cleared under its own name; blocks of the old model's scores say nothing about the new one's."""
+    settings = StreamSettings(drift=DriftSettings(block=200, psi_limit=0.25, blocks=3))
+    events, kept = feed(make(settings), "a", RNG.uniform(2, 2.9, 600))
+    cleared, _ = feed(make(settings, [*kept.items()], model="1" * 64), "a", RNG.uniform(0, 2.9, 200), 600)
+    assert [(event.event, event.id) for event in [*events, *cleared]] == [(e, events[0].id) for e in ("raise", "clear")]
+    assert cleared[0].duration_s == 200
+    assert cleared[0].worst == events[0].score
+    _, kept = feed(make(settings), "a", RNG.uniform(2, 2.9, 400))
+    assert feed(make(settings, [*kept.items()], model="1" * 64), "a", RNG.uniform(2, 2.9, 400), 400)[0] == []
 
 
 def test_drift_raises_one_alert_and_clears_it() -> None:

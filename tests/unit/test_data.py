@@ -62,7 +62,9 @@ def test_columns_are_chosen_and_ordered_by_name(tmp_path: Path) -> None:
         ("p,q\n", "has no rows"),
         ("p,q\n1,2\n1\n", "line 3 has 1 cells, expected 2"),
         ("p,q\n1,x\n", "line 2, column 'q': 'x' is not a number"),
-        ("p,q\n1,inf\n", "line 2, column 'q': infinity is not a measurement"),
+        ("p,q\n1,inf\n", "line 2, column 'q': 'inf' is more than float32 holds"),
+        ("p,q\n1,1e39\n", "line 2, column 'q': '1e39' is more than float32 holds"),
+        ("p,q\n1,1_0\n", "line 2, column 'q': '1_0' is not a number"),
         (
             "time,p\n1,1\n1763700000000,1\n",
             "line 3, column 'time': 1763700000000 is no epoch second (milliseconds, perhaps?)",

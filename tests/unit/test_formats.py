@@ -64,6 +64,22 @@ def test_senml_records_of_one_time_are_one_reading(payload_format: str) -> None:
     np.testing.assert_array_equal(found.values, [[1.5, np.nan], [np.nan, 2]])
 
 
+@pytest.mark.parametrize("other", ['"n": 3', '"n": "pressure"', '"unit": "n"', '"bn": true', '"t": "x", "n": [1]'])
+def test_readings_with_a_key_of_senml_are_readings(other: str) -> None:
+    """Keys that are no channel are ignored, in an array as without it."""
+    found, rejections = decode(f' [{{"time": 5, "p": 1, "q": 2, {other}}}]'.encode())
+    assert not rejections
+    assert found.times == [5.0]
+    np.testing.assert_array_equal(found.values, [[1, 2]])
+
+
+def test_senml_may_begin_with_a_space() -> None:
+    """As any JSON may."""
+    found, rejections = decode(b' [{"n": "p", "v": 1}, {"n": "q", "v": 2}]')
+    assert not rejections
+    np.testing.assert_array_equal(found.values, [[1, 2]])
+
+
 def test_senml_base_values_and_booleans() -> None:
     """RFC 8428: a base value is added, a boolean is 0 or 1."""
     pack = [{"bt": 1.7e9, "bv": 10, "n": "p", "v": 1}, {"bv": 0, "n": "q", "vb": True}]

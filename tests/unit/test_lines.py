@@ -61,6 +61,27 @@ def test_json_lines_are_what_they_are(tmp_path: Path) -> None:
     assert of(tmp_path, text) == [("p1", {"asset": "p1", "c1": 1}), ("a1", {"c1": 2}), ("a1", [{"c1": 3}])]
 
 
+def test_every_reading_goes_to_its_own_asset(tmp_path: Path) -> None:
+    """A number is a name, as in a CSV; an array of several assets is taken apart; what is no name names nothing."""
+    array = '[{"asset": "b", "c1": 2}, {"asset": "c", "c1": 3}, {"c1": 4}]'
+    text = f'{{"asset": 7, "c1": 1}}\n{array}\n{{"asset": null, "c1": 5}}\n'
+    assert of(tmp_path, text) == [
+        ("7", {"asset": 7, "c1": 1}),
+        ("b", {"asset": "b", "c1": 2}),
+        ("c", {"asset": "c", "c1": 3}),
+        ("a1", {"c1": 4}),
+        ("a1", {"asset": None, "c1": 5}),
+    ]
+    (tmp_path / "lines").write_text('{"asset": [7], "c1": 1}\n{"asset": 1.5, "c1": 1}\n{"asset": true, "c1": 1}\n')
+    assert routed(tmp_path / "lines") == []
+
+
+def test_each_writer_of_a_pipe_may_have_its_own_order(tmp_path: Path) -> None:
+    """Its header says so."""
+    text = "time,asset,c1,c2\n1,a,1,2\ntime,asset,c2,c1\n2,a,4,0\n"
+    assert of(tmp_path, text) == [("a", {"time": 1, "c1": 1, "c2": 2}), ("a", {"time": 2, "c1": 0, "c2": 4})]
+
+
 @pytest.mark.parametrize(
     ("row", "reason"),
     [

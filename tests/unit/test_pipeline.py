@@ -72,6 +72,33 @@ def test_an_alert_outlives_a_change_of_model_and_its_scores_do_not() -> None:
     assert cleared.worst == 4
 
 
+def test_many_readings_of_one_message_are_scored_in_parts() -> None:
+    """With the same events, in the same order, as one by one; how much is computed at once has a bound."""
+    rng = np.random.default_rng(0)
+    rows = rng.uniform(0, 3.2, (5000, 2)).tolist()
+    for window in (1, 40):
+        whole, single = make_pipeline(window=window), make_pipeline(window=window)
+        parts = list(whole.parts(readings(rows)))
+        assert [len(part) for part in parts] == [*[512] * 9, 392]
+        found = [event for part in parts for event in whole.process(part).events]
+        assert found == [
+            event
+            for number, row in enumerate(rows)
+            for event in single.process(readings([row], start_s=1000.0 + number)).events
+        ]
+    assert found
+    assert len(next(iter(make_pipeline(window=100_000).parts(readings(rows))))) == 20
+
+
+def test_an_idle_asset_is_forgotten_unless_it_has_an_alert() -> None:
+    """Half a confirmation is no reason to keep what anybody may have made up."""
+    pipeline = make_pipeline(settings=StreamSettings(alarm=AlarmPolicy(confirm=2, of=3)))
+    pipeline.process(readings([[9, 0]], asset="half"))
+    pipeline.process(readings([[9, 0], [9, 0]], asset="alert"))
+    assert [pipeline.forget("half"), pipeline.forget("alert")] == [True, False]
+    assert pipeline.assets() == {"alert"}
+
+
 def test_an_event_has_the_limit_of_its_level() -> None:
     """A warning is not below its limit; a clear tells that of the level that ended."""
     pipeline = make_pipeline(settings=StreamSettings(alarm=AlarmPolicy(warn=2.5)))

@@ -61,6 +61,23 @@ def test_a_sender_that_repeats_a_timed_reading_is_seen_through() -> None:
     assert scored(delivery(timed, 7)).unscored([delivery(timed, 99)]) == []
 
 
+def test_what_only_looks_like_a_time_makes_no_repetition() -> None:
+    """Whoever can read the message is asked, and only about messages that are known."""
+    asked: list[Delivery] = []
+
+    def has_time(message: Delivery) -> bool:
+        asked.append(message)
+        return b'"time": 5' in message.payload
+
+    repeats = Repeats(has_time=has_time)
+    batch = [delivery(b'{"mode": "time", "p": 1}', 1), delivery(b'{"time": 5, "p": 1}', 2)]
+    for _ in range(2):
+        fresh = repeats.unscored(batch)
+        repeats.remember()
+    assert fresh == batch[:1]
+    assert asked == batch
+
+
 def test_a_repetition_inside_one_batch_is_seen() -> None:
     """The first counts."""
     timed = b'{"time": 5, "p": 1}'

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.stream.reading import Readings
-from edge_agent.stream.window import WindowPolicy, Windows
+from edge_agent.stream.window import Missing, WindowPolicy, Windows
 
 
 def push(windows: Windows, assets: list[str], rows: list[list[float]]) -> tuple[np.ndarray, list[int]]:
@@ -105,6 +105,26 @@ def test_a_restart_makes_no_held_value_younger() -> None:
     for either in (windows, restarted):
         found, _ = either.push(Readings(["a"], [80.0], np.array([[np.nan, 1]], np.float32)))
         assert len(found) == 0
+
+
+def test_a_time_far_ahead_keeps_no_value_for_ever() -> None:
+    """One reading of a sender whose clock was wrong; what it measured is as old as its time is far."""
+    windows = Windows(window=1, stride=1, channels=2, policy=WindowPolicy(hold_s=5))
+    windows.push(Readings(["a"], [5e9], np.array([[1, 1]], np.float32)))
+    found, _ = windows.push(Readings(["a", "a"], [1000.0, 2000.0], np.array([[1, np.nan]] * 2, np.float32)))
+    assert len(found) == 0
+
+
+def test_a_restart_between_a_gap_and_the_window_after_it_changes_nothing() -> None:
+    """With a stride longer than the window, the window that begins after the gap is due as if there had been none."""
+    policy = WindowPolicy(missing=Missing.SKIP, gap_s=10)
+    one, other = (Windows(window=2, stride=5, channels=1, policy=policy) for _ in range(2))
+    one.push(Readings(["a"] * 3, [1000.0, 1001.0, 2000.0], np.array([[1], [2], [np.nan]], np.float32)))
+    other.restore("a", one.dump("a"))
+    rest = [Readings(["a"], [2001.0 + n], np.array([[n]], np.float32)) for n in range(4)]
+    found = [[windows.push(each)[0].tolist() for each in rest] for windows in (one, other)]
+    assert found[0] == found[1]
+    assert found[0][1]
 
 
 def test_rows_of_another_shape_are_not_restored() -> None:

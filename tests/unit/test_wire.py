@@ -48,6 +48,21 @@ def take_all(wire: WireSocket, limit: int = 1000) -> tuple[list[Delivery], list[
     return inbox, controls
 
 
+def test_large_messages_are_taken_few_at_a_time() -> None:
+    """Each may hold thousands of readings: what is taken at once is bounded by bytes too, and no message is left."""
+    sent = [publish("t", bytes([number]) * 100_000, number + 1) for number in range(40)]
+    wire = WireSocket(FakeSocket([b"".join(sent)]))  # type: ignore[arg-type]
+    sizes, found = [], list[Delivery]()
+    more = True
+    while more:
+        inbox: list[Delivery] = []
+        more = wire.take(inbox, 1000, lambda: True)
+        sizes.append(len(inbox))
+        found += inbox
+    assert [delivery.mid for delivery in found] == list(range(1, 41))
+    assert max(sizes) <= 4
+
+
 packets = st.lists(
     st.one_of(
         st.builds(

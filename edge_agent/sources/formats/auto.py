@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from edge_agent.errors import MissingExtraError
 from edge_agent.sources.formats import Fields, FormatError, Parser, make_parser
 from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make"]
+
+_SPACES = (b" ", b"\t", b"\r", b"\n")
 
 
 def make(channels: Sequence[str]) -> Parser:
@@ -29,8 +32,10 @@ def make(channels: Sequence[str]) -> Parser:
         first = payload[:1]
         if first == b"{":
             return json(payload)
+        if first in _SPACES:
+            first = payload.lstrip()[:1]
         if first == b"[" and has_names and (b'"n"' in payload or b'"bn"' in payload):
-            return senml(payload)
+            return _either(senml, json, payload)
         if b"\x80" <= first <= b"\x9f" or b"\xdc" <= first <= b"\xdf":
             return msgpack(payload)
         if b"\xa0" <= first <= b"\xbf":
@@ -42,3 +47,16 @@ def make(channels: Sequence[str]) -> Parser:
         return json(payload)
 
     return parse
+
+
+def _either(senml: Parser, json: Parser, payload: bytes) -> list[Fields]:
+    """SenML, or readings that have something else under one of its keys."""
+    try:
+        found = senml(payload)
+    except FormatError:
+        with suppress(FormatError):
+            readings = json(payload)
+            if any(value is not None for fields in readings for value in fields[1:]):
+                return readings
+        raise
+    return found or json(payload)

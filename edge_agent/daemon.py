@@ -18,30 +18,31 @@ import msgspec
 from edge_agent import __version__
 from edge_agent.config import Config
 from edge_agent.errors import JournalError
-from edge_agent.health import Counters, Latency, RateLimit, memory_bytes
+from edge_agent.health import Counters, Latency, memory_bytes
 from edge_agent.journal import Commit, Journal
 from edge_agent.lane import Lane, LoadedStream, Routes, open_lane
 from edge_agent.mqtt.brokers import Brokers
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.payload import RejectedSample, Status, encode, iso_time, printable
+from edge_agent.mqtt.payload import Status, encode, iso_time
 from edge_agent.mqtt.publisher import Publisher
 from edge_agent.mqtt.topics import AgentTopics
 from edge_agent.notify import Notifier
+from edge_agent.rejects import Rejects
 from edge_agent.requests import take_requests
 from edge_agent.sources.base import Delivery, Source
 from edge_agent.sources.lines import LineSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
-from edge_agent.stream.pipeline import LEFT_RECORD, Outcome
+from edge_agent.stream.pipeline import Outcome
 from edge_agent.stream.reading import Rejection, RejectReason
+from edge_agent.stream.records import LEFT_RECORD
 
 __all__ = ["Daemon"]
 
 log = logging.getLogger(__name__)
 
 _BATCH_LIMIT = 512
-_REJECTED_INTERVAL_S = 1.0
 _RETRY_INTERVAL_S = 1.0
 _STUCK_WAIT_S = 0.1
 _HELD_LIMIT = 4096
@@ -79,7 +80,6 @@ class Daemon:
         self._stop_signal: int | None = None
         self._latency = Latency()
         self._unrouted = Counters()
-        self._samples = RateLimit(_REJECTED_INTERVAL_S)
         self._batch: _Batch | None = None
         self._journal_problem: str | None = None
         self._retry_due_mono_s = 0.0
@@ -114,6 +114,7 @@ class Daemon:
             self._client, self._alerts = self._brokers.readings, self._brokers.alerts
             self._sources = self._open_sources(stack)
             self._publisher = Publisher(self._alerts, self._journal)
+            self._rejects = Rejects(self._topics.rejected, self._alerts.publish)
             stack.callback(lambda: self._brokers.close(Message(self._topics.status, self._status("stopped"), 1, True)))
             self._notifier.ready(f"{len(self._lanes)} streams, connecting to the broker")
             stack.callback(self._notifier.stopping)
@@ -298,13 +299,13 @@ class Daemon:
             self._unrouted.received += 1
             detail = "no stream has this topic"
             rejection = Rejection(RejectReason.BAD_TOPIC, detail, stranger.topic.name, stranger.payload)
-            self._reject(self._unrouted, _UNROUTED, rejection)
+            self._rejects.add(self._unrouted, _UNROUTED, rejection)
         for lane, items in by_lane.items():
             readings, rejections = lane.decoder.decode(items, time.time())
             for part in lane.pipeline.parts(readings):
                 self._collect(lane, len(part), lane.pipeline.process(part), commit)
             for rejection in rejections:
-                self._reject(lane.counters, lane.name, rejection)
+                self._rejects.add(lane.counters, lane.name, rejection)
         return _Batch(source, deliveries, commit)
 
     def _collect(self, lane: Lane, readings: int, outcome: Outcome, commit: Commit) -> None:
@@ -355,22 +356,6 @@ class Daemon:
     def _keep(self, lane: Lane, records: list[tuple[str, bytes]]) -> None:
         if records:
             self._journal.commit(Commit(records=[(lane.name, asset, record) for asset, record in records]))
-
-    def _reject(self, counters: Counters, stream: str, rejection: Rejection) -> None:
-        counters.rejected[rejection.reason] += 1
-        if not self._samples.allows((stream, rejection.reason)):
-            return
-        sample = RejectedSample(
-            stream=stream,
-            topic=printable(rejection.topic),
-            reason=rejection.reason,
-            detail=rejection.detail,
-            sample=printable(rejection.payload),
-            count=counters.rejected[rejection.reason],
-            time=iso_time(time.time()),
-        )
-        log.debug("message rejected stream=%s topic=%s reason=%s", stream, rejection.topic, rejection.reason)
-        self._alerts.publish(Message(self._topics.rejected, encode(sample)))
 
     # What we tell -----------------------------------------------------------------------------------------------
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Counters", "Latency", "RateLimit", "memory_bytes"]
+__all__ = ["Counters", "Latency", "memory_bytes"]
 
 _LATENCIES_KEPT = 512
 
@@ -65,22 +64,6 @@ class Latency:
             "p50_ms": round(ordered[len(ordered) // 2] * 1e3, 3),
             "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 3),
         }
-
-
-class RateLimit:
-    """Lets one of a kind through in each interval, so that a storm of bad input makes no storm of reports."""
-
-    def __init__(self, interval_s: float) -> None:
-        self._interval_s = interval_s
-        self._next_mono_s: dict[tuple[str, str], float] = {}
-
-    def allows(self, kind: tuple[str, str]) -> bool:
-        """Whether this one may go out now."""
-        now = time.monotonic()
-        if now < self._next_mono_s.get(kind, 0.0):
-            return False
-        self._next_mono_s[kind] = now + self._interval_s
-        return True
 
 
 def memory_bytes() -> int | None:

@@ -125,6 +125,8 @@ class Decoder:
         if len(payload) <= _NUMBER_LIMIT_BYTES:
             with suppress(ValueError):
                 number = float(payload)
+                if b"_" in payload:
+                    raise ValueError("1_000 is a number for Python only")
                 if not abs(number) <= FLOAT32_MAX:  # nor is NaN
                     raise FormatError(RejectReason.NOT_FINITE, "a value is not finite, or too large for float32")
                 return [(None, number)]

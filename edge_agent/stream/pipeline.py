@@ -15,44 +15,24 @@ from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Engine, Scores
 from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model
-from edge_agent.stream.commission import Commission, Commissioned, CommissionRecord
+from edge_agent.stream.commission import Commission, Commissioned
 from edge_agent.stream.drift import DriftRecord, ScoreDrift
 from edge_agent.stream.events import AlertBatch, AssetChange, EventMaker
 from edge_agent.stream.join import Join
 from edge_agent.stream.reading import FloatArray, Readings
+from edge_agent.stream.records import LEFT_RECORD, STREAM_RECORD, AssetRecord, LeftRecord
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import Windows
 
-__all__ = ["LEFT_RECORD", "STREAM_RECORD", "Outcome", "Pipeline", "WindowBatch"]
+__all__ = ["Outcome", "Pipeline", "WindowBatch"]
 
 log = logging.getLogger(__name__)
 
-STREAM_RECORD = ""
-"""Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
-LEFT_RECORD = "#left"
-"""Stands for the asset in the record that a planned stop leaves for the start that follows; none is named so."""
 _MOST_ROWS, _MOST_VALUES = 512, 4_000_000
 """Windows that are scored at once: as many as providers are timed with, and fewer where all their values, which are
 made at once too, would take more than 16 MB."""
 _FEW = 16
 """Scores that are looked at one by one in the time that numpy takes to begin."""
-
-
-class _AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the journal keeps of one asset."""
-
-    model_sha256: str
-    alarm: AlarmState | None
-    window: bytes = b""
-    join: bytes = b""
-    commission: CommissionRecord | None = None
-
-
-class _LeftRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Last rows of assets that have no record of their own."""
-
-    model_sha256: str
-    windows: dict[str, bytes]
 
 
 class Outcome(msgspec.Struct):
@@ -254,7 +234,7 @@ class Pipeline:
         The last rows hold for the start that follows only, which has to delete them: later, they would be old.
         """
         left = self._windows.leave()
-        record = _LeftRecord(model_sha256=self._model_sha256, windows=left)
+        record = LeftRecord(model_sha256=self._model_sha256, windows=left)
         rows = [(LEFT_RECORD, msgspec.msgpack.encode(record))] if left else []
         return [*rows, *self.drift_records()]
 
@@ -348,7 +328,7 @@ class Pipeline:
 
     def _record(self, asset: str) -> bytes:
         return msgspec.msgpack.encode(
-            _AssetRecord(
+            AssetRecord(
                 model_sha256=self._model_sha256,
                 alarm=self._states.get(asset),
                 window=self._windows.dump(asset),
@@ -363,12 +343,12 @@ class Pipeline:
                 self._drift.restore(msgspec.msgpack.decode(record, type=DriftRecord), self._model_sha256)
             return
         if asset == LEFT_RECORD:
-            left = msgspec.msgpack.decode(record, type=_LeftRecord)
+            left = msgspec.msgpack.decode(record, type=LeftRecord)
             known = {*self._windows.assets()} if left.model_sha256 == self._model_sha256 else {*left.windows}
             for name in left.windows.keys() - known:
                 self._windows.restore(name, left.windows[name], kept=False)
             return
-        kept = msgspec.msgpack.decode(record, type=_AssetRecord)
+        kept = msgspec.msgpack.decode(record, type=AssetRecord)
         if kept.alarm is not None:
             # An alert outlives a change of model: it was raised, so it has to be cleared.
             is_ours = kept.model_sha256 == self._model_sha256

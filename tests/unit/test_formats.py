@@ -126,7 +126,7 @@ def test_a_topic_of_another_channel_is_ignored_and_counted() -> None:
     assert decoder.ignored.total() == 52
 
 
-@pytest.mark.parametrize("payload", [b"12,5", b"null", b'"abc"', b"", b'{"v": 3}', b"[]", b"true"])
+@pytest.mark.parametrize("payload", [b"12,5", b"1_0", b"null", b'"abc"', b"", b'{"v": 3}', b"[]", b"true"])
 def test_what_is_no_value_is_told_in_the_senders_terms(payload: bytes) -> None:
     """Not in those of the parser that tried it last."""
     _, (rejection,) = decode(payload, channel="p")

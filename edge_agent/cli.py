@@ -93,7 +93,7 @@ def _add_set_option(command: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="a setting that wins over the file, such as mqtt.port=8883; may be given again",
+        help="a setting outside of streams that wins over the file, such as mqtt.port=8883; may be given again",
     )
 
 
@@ -188,7 +188,7 @@ def _check(options: argparse.Namespace) -> None:
     for stream in report:
         print(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
         print(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
-    print(f"{options.config}: good, {len(report)} streams")
+    print(f"{options.config}: good, {len(report)} stream{'s' if len(report) > 1 else ''}")
 
 
 def _providers(options: argparse.Namespace) -> None:
@@ -246,7 +246,12 @@ def _add_score_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--stream", help="the stream in it; the only one when not given")
     _add_set_option(command)
     command.add_argument("--scores", type=Path, metavar="OUT.csv", help="write every score with its time and asset")
-    command.add_argument("--alerts", type=Path, metavar="OUT.jsonl", help="write every event as it would be published")
+    command.add_argument(
+        "--alerts",
+        type=Path,
+        metavar="OUT.jsonl",
+        help="write every event as it would be published, in place of showing it",
+    )
 
 
 def _score(options: argparse.Namespace) -> None:
@@ -284,7 +289,7 @@ def _score(options: argparse.Namespace) -> None:
     if options.json:
         print(json.dumps({**report.describe(), "alerts": [msgspec.to_builtins(event) for event in report.events()]}))
         return
-    for event in report.events():
+    for event in report.events() if options.alerts is None else ():
         print(f"{event.event:<8} {event.asset}  {event.time}  {event.describe()}")
     print(", ".join(f"{name} {value}" for name, value in report.describe().items()))
 
@@ -313,7 +318,7 @@ def _recommission(options: argparse.Namespace) -> None:
         raise UsageError(f"stream {options.stream!r} is not commissioned; set readings in its [stream.commission]")
     leave_request(Path(config.agent.state_dir), Recommission(stream=options.stream, asset=options.asset))
     what = f"{options.asset or 'all assets'} of {options.stream}"
-    print(f"asked: {what}; it begins within one health interval, or when the agent starts")
+    print(f"asked: {what}; it begins within one health interval, or when the agent starts, whose log tells of how many")
 
 
 def _version(options: argparse.Namespace) -> None:

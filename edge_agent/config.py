@@ -150,9 +150,14 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
 def _apply_override(document: dict[str, Any], override: str, problems: list[str]) -> None:
     match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", override)
     if match is None:
-        problems.append(f"--set {override}: expected SECTION.KEY=VALUE, such as mqtt.port=8883")
+        problems.append(
+            f"--set {override}: expected SECTION.KEY=VALUE, such as mqtt.port=8883; streams are set in the file"
+        )
         return
     section, key, text = match.groups()
+    if section == "stream":
+        problems.append(f"--set {override}: there may be several streams, so keys of a [[stream]] stand in the file")
+        return
     try:
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
@@ -238,19 +243,21 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
         problems.append("[[stream]]: at least one is needed, with name, bundle and topic (or input)")
         return []
     streams: list[StreamSection] = []
+    names: set[str] = set()
     for number, table in enumerate(tables, start=1):
         where = f"[[stream]] {number}"
         before = len(problems)
         good = _read_table(table, where, StreamSection, problems)
-        problems.extend(f"{where} {problem}" for problem in _topic_problems(table, good))
-        if len(problems) > before:
+        problems.extend(f"{where} {problem}" for problem in (*_topic_problems(table, good), *_stream_problems(good)))
+        is_whole = len(problems) == before
+        if good.get("name") in names:
+            problems.append(f"{where} name = {good['name']!r}: used by an earlier stream too")
+        names.add(good.get("name", where))
+        if not is_whole:
             continue
         stream = StreamSection(**good)
-        problems.extend(f"{where} {problem}" for problem in _stream_problems(stream))
         if stream.input is not None and any(stream.input == other.input for other in streams):
             problems.append(f"{where} input = {stream.input!r}: used by an earlier stream too")
-        if any(stream.name == other.name for other in streams):
-            problems.append(f"{where} name = {stream.name!r}: used by an earlier stream too")
         problems.extend(
             f"{where} topic = {stream.topic!r}: overlaps {other.topic!r} of stream {other.name!r}; "
             "a reading must belong to one stream"
@@ -274,15 +281,17 @@ def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
     return []
 
 
-def _stream_problems(stream: StreamSection) -> list[str]:
+def _stream_problems(good: dict[str, Any]) -> list[str]:
     """What is wrong between keys that are each right."""
     problems: list[str] = []
-    if stream.format not in FORMATS:
-        problems.append(f"format = {stream.format!r}: expected one of {', '.join(FORMATS)}")
-    if stream.alarm.confirm > stream.alarm.of:
-        problems.append(f"[alarm] confirm = {stream.alarm.confirm}: must not be above of = {stream.alarm.of}")
-    if 0 < stream.commission.readings < MIN_READINGS:
-        problems.append(f"[commission] readings = {stream.commission.readings}: expected 0, or at least {MIN_READINGS}")
+    payload_format = good.get("format", "auto")
+    alarm, readings = good.get("alarm", AlarmPolicy()), good.get("commission", CommissionSettings()).readings
+    if payload_format not in FORMATS:
+        problems.append(f"format = {payload_format!r}: expected one of {', '.join(FORMATS)}")
+    if alarm.confirm > alarm.of:
+        problems.append(f"[alarm] confirm = {alarm.confirm}: must not be above of = {alarm.of}")
+    if 0 < readings < MIN_READINGS:
+        problems.append(f"[commission] readings = {readings}: expected 0, or at least {MIN_READINGS}")
     return problems
 
 

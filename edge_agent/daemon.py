@@ -321,7 +321,9 @@ class Daemon:
             commit.events.append((self._topics.alert(lane.name, event.asset), encode(event.as_delayed(delayed))))
             if event.event in ("raise", "flapping"):
                 lane.counters.raised += 1
-            elif event.event == "clear":
+            elif event.event == "update":
+                lane.counters.updated += 1
+            else:
                 lane.counters.cleared += 1
             values = (event.event, lane.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)

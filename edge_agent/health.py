@@ -27,6 +27,7 @@ class Counters:
     not_finite: int = 0
     """Scores that were no number; they change no alarm."""
     raised: int = 0
+    updated: int = 0
     cleared: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
     """Messages that could not be used, by reason."""
@@ -40,6 +41,7 @@ class Counters:
             "scored": self.scored,
             "not_finite": self.not_finite,
             "raised": self.raised,
+            "updated": self.updated,
             "cleared": self.cleared,
             "rejected": dict(self.rejected),
         }

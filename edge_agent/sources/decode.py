@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import struct
 from collections import Counter
@@ -13,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, make_parser
 from edge_agent.stream.reading import LATEST_TIME_S, FloatArray, Readings, Rejection, RejectReason
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
+
+log = logging.getLogger(__name__)
 
 PAYLOAD_LIMIT_BYTES = 1 << 20
 """A larger message is refused before it is parsed."""
@@ -73,7 +76,7 @@ class Decoder:
                 if topic.channel is None:
                     self._decode_one(payload, now_s, times, rows)
                 else:
-                    self._decode_value(topic.channel, payload, now_s, times, rows)
+                    self._decode_value(topic, topic.channel, payload, now_s, times, rows)
             except FormatError as bad:
                 del times[len(assets) :], rows[len(assets) :]
                 rejections.append(Rejection(bad.reason, bad.detail, topic.name, payload))
@@ -108,16 +111,26 @@ class Decoder:
             raise FormatError(RejectReason.NO_CHANNEL, "none of the stream's channels is in it")
         return row
 
-    def _decode_value(self, channel: str, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
+    def _decode_value(
+        self, topic: Topic, channel: str, payload: bytes, now_s: float, times: list[float], rows: list[Row]
+    ) -> None:
         """Append the values of a message whose topic names the channel; a channel that is not ours is no error."""
         place = self._places.get(channel)
         if place is None:
-            self.ignored[channel if channel in self.ignored or len(self.ignored) < _IGNORED_NAMES else _OTHERS] += 1
+            self._ignore(topic, channel)
             return
         before, behind = (None,) * place, (None,) * (self._width - place - 1)
         for time, value in self._read_values(payload):
             times.append(now_s + len(times) * _APART_S if time is None else _read_time(time))
             rows.append((*before, value, *behind))
+
+    def _ignore(self, topic: Topic, channel: str) -> None:
+        if channel not in self.ignored:
+            if len(self.ignored) < _IGNORED_NAMES:
+                log.info("channel is not the bundle's, its messages are ignored topic=%.120r", topic.name)
+            else:
+                channel = _OTHERS
+        self.ignored[channel] += 1
 
     def _read_values(self, payload: bytes) -> list[tuple[Any, float]]:
         """What a message of one channel holds, each with its time: one value, or an array of them, oldest first."""

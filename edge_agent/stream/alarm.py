@@ -150,6 +150,11 @@ class Alarm:
         warn = self._policy.warn
         return threshold.alarm if warn is None else min(warn, threshold.alarm)
 
+    @property
+    def has_levels(self) -> bool:
+        """Whether there is a level below `alarm`."""
+        return self._policy.warn is not None
+
     def limit_of(self, level: Level, threshold: Threshold) -> float:
         """At which scores reach a level."""
         warn = self._policy.warn
@@ -162,7 +167,8 @@ class Alarm:
         asset: str,
         score: float,
         time_s: float,
-        values: FloatArray,
+        readings: FloatArray,
+        row: int,
         threshold: Threshold,
     ) -> tuple[AlarmState | None, Change | None]:
         """What one score does.
@@ -172,7 +178,8 @@ class Alarm:
             asset: its name.
             score: higher is more anomalous; what is no number changes nothing.
             time_s: of the reading, epoch seconds.
-            values: of that reading, shape (channels,).
+            readings: of a batch, shape (n, channels); taken whole, because few of them raise an alert.
+            row: of this reading in them.
             threshold: the asset's limits.
 
         Returns:
@@ -180,7 +187,7 @@ class Alarm:
         """
         if not math.isfinite(score):
             return state, None
-        lowest = self.lowest_limit(threshold)
+        lowest = threshold.alarm if self._policy.warn is None else self.lowest_limit(threshold)
         over = score >= lowest
         if state is None:
             if not over:
@@ -196,18 +203,26 @@ class Alarm:
                 over_since_s=(time_s if state.over_since_s is None else state.over_since_s) if over else None,
             )
         alert = state.alert
+        after: AlarmState | None
         if alert is None:
-            state, change = self._when_quiet(state, asset, score, time_s, values, threshold)
+            after, change = self._when_quiet(state, asset, score, time_s, readings, row, threshold)
         elif alert.flapping:
-            state, change = self._when_flapping(state, alert, score, time_s, lowest, threshold)
+            after, change = self._when_flapping(state, alert, score, time_s, lowest, threshold)
         else:
-            state, change = self._when_raised(state, alert, score, time_s, threshold)
-        if state.alert is None and self._is_forgettable(state):
+            after, change = self._when_raised(state, alert, score, time_s, threshold)
+        if after is not None and after.alert is None and self._is_forgettable(after):
             return None, change
-        return state, change
+        return after, change
 
     def _when_quiet(
-        self, state: AlarmState, asset: str, score: float, time_s: float, values: FloatArray, threshold: Threshold
+        self,
+        state: AlarmState,
+        asset: str,
+        score: float,
+        time_s: float,
+        readings: FloatArray,
+        row: int,
+        threshold: Threshold,
     ) -> tuple[AlarmState, Change | None]:
         policy = self._policy
         if state.over_since_s is None or state.history.bit_count() < policy.confirm:
@@ -219,7 +234,7 @@ class Alarm:
         recent = tuple(t for t in state.raises_s if time_s - t <= policy.flap_window_s) if policy.flap_raises else ()
         flapping = policy.flap_raises > 0 and len(recent) >= policy.flap_raises
         alert = Alert(
-            id=self._name(asset, time_s, values.tobytes()),
+            id=self._name(asset, time_s, readings[row].tobytes()),
             since_s=time_s,
             level=Level.ALARM if score >= threshold.alarm else Level.WARN,
             worst=score,
@@ -232,8 +247,9 @@ class Alarm:
 
     def _when_raised(
         self, state: AlarmState, alert: Alert, score: float, time_s: float, threshold: Threshold
-    ) -> tuple[AlarmState, Change | None]:
-        alert = replace(alert, worst=max(alert.worst, score))
+    ) -> tuple[AlarmState | None, Change | None]:
+        if score > alert.worst:
+            alert = replace(alert, worst=score)
         if score < self._clear_limit(threshold):
             return self._cleared(state, alert, time_s)
         level = alert.level
@@ -249,7 +265,7 @@ class Alarm:
 
     def _when_flapping(
         self, state: AlarmState, alert: Alert, score: float, time_s: float, lowest: float, threshold: Threshold
-    ) -> tuple[AlarmState, Change | None]:
+    ) -> tuple[AlarmState | None, Change | None]:
         quiet = alert.quiet_since_s
         if score < self._clear_limit(threshold):
             quiet = time_s if quiet is None else quiet
@@ -260,10 +276,11 @@ class Alarm:
             return self._cleared(state, alert, time_s)
         return replace(state, alert=alert), None
 
-    def _cleared(self, state: AlarmState, alert: Alert, time_s: float) -> tuple[AlarmState, Change]:
-        state = replace(state, alert=None, history=0, cleared_s=time_s if self._policy.cooldown_s else None)
-        duration_s = round(max(0.0, time_s - alert.since_s), 3)  # as finely as the times in an event
-        return state, Change(Transition.CLEAR, alert, duration_s=duration_s)
+    def _cleared(self, state: AlarmState, alert: Alert, time_s: float) -> tuple[AlarmState | None, Change]:
+        change = Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
+        if not self._policy.cooldown_s and not state.raises_s:
+            return None, change
+        return replace(state, alert=None, history=0, cleared_s=time_s if self._policy.cooldown_s else None), change
 
     def _clear_limit(self, threshold: Threshold) -> float:
         """Below this the lowest level ends; the band below `warn` is to it as that below `alarm` is to the alarm limit.

@@ -119,7 +119,8 @@ class EventMaker:
             channels=channels,
             model=self._model,
             provider=provider,
-            duration_s=change.duration_s if cleared and change.duration_s is not None else msgspec.UNSET,
+            # As finely as the times.
+            duration_s=msgspec.UNSET if change.duration_s is None else round(change.duration_s, 3),
             worst=alert.worst if cleared else msgspec.UNSET,
         )
 

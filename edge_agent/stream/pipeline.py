@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _MOST_ROWS, _MOST_VALUES = 512, 4_000_000
 """Windows that are scored at once: as many as providers are timed with, and fewer where all their values, which are
 made at once too, would take more than 16 MB."""
+_SHOWN = 20
+"""Channels in health, at most."""
 _FEW = 16
 """Scores that are looked at one by one in the time that numpy takes to begin."""
 
@@ -114,6 +116,7 @@ class Pipeline:
         width = len(manifest.channels)
         self._windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=settings.window)
         self._most_rows = min(_MOST_ROWS, max(1, _MOST_VALUES // (manifest.window * width)))
+        self._channels = [channel.name for channel in manifest.channels]
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._joining: set[str] = set()
         self._commission = _make_commission(settings, manifest)
@@ -183,6 +186,11 @@ class Pipeline:
             return []
         assets = sorted(name for name in self._commission.assets() if asset in (None, name))
         self._commission.restart(asset)
+        for name in assets:
+            # Rows and values from before must not be part of the first scores.
+            self._windows.forget(name)
+            if self._join is not None:
+                self._join.forget(name)
         return [(name, self._record(name)) for name in assets]
 
     def take_heard(self) -> list[str]:
@@ -247,6 +255,7 @@ class Pipeline:
             "active_alerts": sum(1 for state in self._states.values() if state.alert is not None),
             "late": windows.late,
             "incomplete": windows.incomplete,
+            "held": {self._channels[place]: int(windows.held[place]) for place in windows.held.nonzero()[0][:_SHOWN]},
             "restarted": windows.restarted,
             "commission": None if self._commission is None else self._commission.describe(),
             "drift": None if report is None else msgspec.to_builtins(report),
@@ -258,6 +267,7 @@ class Pipeline:
         """Run every score through its asset's alarm; adds to `changed` the assets of which something has changed."""
         told: list[AssetChange] = []
         states, threshold, update = self._states, self._threshold, self._alarm.update
+        one_level = not self._alarm.has_levels
         for row in self._rows_that_matter(windows.assets, at_limit):
             score = scores.item(row)
             asset = windows.assets[row]
@@ -269,8 +279,9 @@ class Pipeline:
                     continue
                 threshold = own
             before = states.get(asset)
+            time_s = windows.times[row]
             state, change = update(
-                before, asset=asset, score=score, time_s=windows.times[row], values=latest[row], threshold=threshold
+                before, asset=asset, score=score, time_s=time_s, readings=latest, row=row, threshold=threshold
             )
             if state is before:
                 continue
@@ -280,7 +291,8 @@ class Pipeline:
             else:
                 states[asset] = state
             if change is not None:
-                told.append(AssetChange(row, asset, self._alarm.limit_of(change.alert.level, threshold), change))
+                limit = threshold.alarm if one_level else self._alarm.limit_of(change.alert.level, threshold)
+                told.append(AssetChange(row, asset, limit, change))
         return told
 
     def _tell_commissioned(self, asset: str, ready: Commissioned | None) -> None:
@@ -290,13 +302,17 @@ class Pipeline:
         log.info(
             "commissioned stream=%s asset=%s alarm=%.4g clear=%.4g bundle_alarm=%.4g", self._stream, asset, *limits
         )
-        if ready.is_doubtful:
+        for doubt in ready.doubts():
             log.warning(
-                "asset may not have been healthy stream=%s asset=%s: %.0f %% of the scores that its limit was made of "
-                "reach the bundle's limit; if that is not how it should be, put it right and recommission it",
+                "asset may not have been healthy stream=%s asset=%s: %s; if that is not how it should be, put it right "
+                "and recommission it",
                 self._stream,
                 asset,
-                100 * ready.over_bundle,
+                doubt,
+            )
+        if self._alarm.lowest_limit(ready.threshold) == ready.threshold.alarm and self._alarm.has_levels:
+            log.warning(
+                "warn is not below the asset's limit, so it has no effect stream=%s asset=%s", self._stream, asset
             )
 
     def _rows_that_matter(self, assets: Sequence[str], at_limit: list[int]) -> Iterator[int]:

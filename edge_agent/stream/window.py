@@ -83,6 +83,8 @@ class Windows:
         """Readings left out because they came too late."""
         self.incomplete = 0
         """Readings left out because a value was missing."""
+        self.held = np.zeros(channels, dtype=np.int64)
+        """Values that were missing and held, of each channel."""
         self.restarted = 0
         """Windows begun anew after a gap or a clock set back."""
 
@@ -238,6 +240,7 @@ class Windows:
                     self._partial.add(asset)
                     values[index] = np.where(missing[index], self._last[slot], values[index])
                 self._last[slot] = values[index]
+            self.held += np.count_nonzero(missing & ~np.isnan(values), axis=0)
             complete = [int(i) for i in np.flatnonzero(~np.isnan(values).any(axis=1))]
             self.incomplete += len(values) - len(complete)
             return complete
@@ -278,6 +281,7 @@ class Windows:
                 held = np.where(np.abs(time_s - self._seen_s[slot]) <= policy.hold_s, held, np.nan)
             if policy.missing is Missing.HOLD:
                 row[missing] = held[missing]
+                self.held += missing & ~np.isnan(row)
         self._seen_s[slot][~missing] = time_s
         self._last[slot][~missing] = row[~missing]
         if np.isnan(row).any():

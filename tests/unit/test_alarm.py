@@ -23,8 +23,10 @@ def run(policy: AlarmPolicy, scores: list[float], *, times: Sequence[float] | No
     changes: list[Change | None] = []
     for index, score in enumerate(scores):
         time_s = float(index) if times is None else times[index]
-        values = np.array([score], np.float32)
-        state, change = alarm.update(state, asset="a", score=score, time_s=time_s, values=values, threshold=LIMITS)
+        values = np.array([[score]], np.float32)
+        state, change = alarm.update(
+            state, asset="a", score=score, time_s=time_s, readings=values, row=0, threshold=LIMITS
+        )
         changes.append(change)
     return changes
 
@@ -157,8 +159,10 @@ def test_a_quiet_asset_costs_nothing(policy: AlarmPolicy, scores: list[float]) -
     alarm = Alarm(policy, agent="g", stream="s", model_sha256="m")
     state: AlarmState | None = None
     for time_s, score in enumerate([*scores, *[0.0] * 40]):
-        values = np.array([score], np.float32)
-        state, _ = alarm.update(state, asset="a", score=score, time_s=float(time_s), values=values, threshold=LIMITS)
+        values = np.array([[score]], np.float32)
+        state, _ = alarm.update(
+            state, asset="a", score=score, time_s=float(time_s), readings=values, row=0, threshold=LIMITS
+        )
     assert state is None
 
 

@@ -12,6 +12,7 @@ from edge_agent.bundle import Calibration
 from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.stream.drift import DriftReport, ScoreDrift
 from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.reading import Readings
 from edge_agent.stream.settings import CommissionSettings, DriftSettings, StreamSettings
 
 RNG = np.random.default_rng(0)
@@ -101,7 +102,7 @@ def test_a_fault_that_is_there_from_the_first_reading_is_told(caplog: pytest.Log
     assert "WARNING" not in caplog.text
     _, faulty = feed(pipeline, "faulty", RNG.uniform(30, 50, 100))
     (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert "asset=faulty: 100 % of the scores" in warning
+    assert "asset=faulty: 100% of the scores" in warning
     for known in (pipeline, make(COMMISSION, [*healthy.items(), *faulty.items()])):
         told = known.describe()["commission"]
         assert list(told["limits"]) == ["faulty", "healthy"]
@@ -117,6 +118,41 @@ def test_a_machine_that_stands_still_keeps_the_bundles_limits() -> None:
     events, _ = feed(pipeline, "stuck", np.full(150, 7.0))
     more, _ = feed(pipeline, "stuck", np.array([7.5, 7.0]), 200)
     assert [event.event for event in [*events, *more]] == ["raise", "clear"]
+
+
+def test_a_limit_that_few_scores_have_lifted_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """One transient among 100 readings, and nothing above its height would ever alarm."""
+    pipeline = make(COMMISSION)
+    scores = RNG.uniform(0, 1, 100)
+    scores[7] = 300.0
+    _, kept = feed(pipeline, "a", scores)
+    assert "asset=a: without the highest hundredth of its scores its limit would be 1" in caplog.text
+    for known in (pipeline, make(COMMISSION, [*kept.items()])):
+        assert known.describe()["commission"]["doubtful"] == 1
+
+
+def test_commissioning_anew_begins_with_new_readings() -> None:
+    """Values that waited for the rest of their reading are of the machine as it was."""
+    manifest = make_manifest(channels=2)
+    settings = StreamSettings(commission=CommissionSettings(readings=30), join_s=1000.0)
+    pipeline = Pipeline(
+        agent="g", stream="s", manifest=manifest, engine=FakeEngine(), provider="fake", settings=settings
+    )
+
+    def send(channel: int, value: float, time_s: float) -> None:
+        row = np.full((1, 2), np.nan, np.float32)
+        row[0, channel] = value
+        pipeline.process(Readings(["a"], [time_s], row))
+
+    for number in range(30):
+        for channel in (0, 1):
+            send(channel, 50 + number / 10, number)
+    send(0, 400.0, 30.0)
+    assert pipeline.recommission("a")
+    for number in range(30):
+        for channel in (0, 1):
+            send(channel, number / 10, 40 + number)
+    assert pipeline.describe()["commission"]["alarm_max"] < 10
 
 
 def test_health_tells_the_highest_limits_only() -> None:

@@ -110,6 +110,22 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         assert part in told
 
 
+def test_one_mistake_hides_no_other(tmp_path: Path) -> None:
+    """Of two streams with one name, the second of which has more that is wrong."""
+    second = '[[stream]]\nname = "pump"\nbundle = "x"\ntopic = "a/#"\n[stream.alarm]\nconfirm = 5\n'
+    second += "[stream.commission]\nreadings = 10\n"
+    with pytest.raises(ConfigError) as caught:
+        load_config(_write(tmp_path, GOOD + second))
+    told = str(caught.value)
+    for part in (
+        "2 topic = 'a/#'",
+        "2 name = 'pump': used by",
+        "2 [alarm] confirm = 5",
+        "2 [commission] readings = 10",
+    ):
+        assert part in told
+
+
 def test_two_streams_must_not_share_readings(tmp_path: Path) -> None:
     """A reading belongs to one stream."""
     other = '[[stream]]\nname = "pump"\nbundle = "x.edge"\ntopic = "sensors/a1/+"\n'

@@ -193,6 +193,9 @@ class Alarm:
             if not over:
                 return None, None
             state = AlarmState(newest_s=time_s, history=1, over_since_s=time_s)
+        elif self._ends_for_good(state, score, threshold):
+            assert state.alert is not None
+            return None, self._cleared(state.alert, score, time_s)
         else:
             if time_s < state.newest_s:
                 state = _set_back(state, state.newest_s - time_s)
@@ -203,14 +206,13 @@ class Alarm:
                 over_since_s=(time_s if state.over_since_s is None else state.over_since_s) if over else None,
             )
         alert = state.alert
-        after: AlarmState | None
         if alert is None:
             after, change = self._when_quiet(state, asset, score, time_s, readings, row, threshold)
         elif alert.flapping:
             after, change = self._when_flapping(state, alert, score, time_s, lowest, threshold)
         else:
             after, change = self._when_raised(state, alert, score, time_s, threshold)
-        if after is not None and after.alert is None and self._is_forgettable(after):
+        if after.alert is None and self._is_forgettable(after):
             return None, change
         return after, change
 
@@ -247,11 +249,11 @@ class Alarm:
 
     def _when_raised(
         self, state: AlarmState, alert: Alert, score: float, time_s: float, threshold: Threshold
-    ) -> tuple[AlarmState | None, Change | None]:
+    ) -> tuple[AlarmState, Change | None]:
+        if score < self._clear_limit(threshold):
+            return self._after_clear(state, time_s), self._cleared(alert, score, time_s)
         if score > alert.worst:
             alert = replace(alert, worst=score)
-        if score < self._clear_limit(threshold):
-            return self._cleared(state, alert, time_s)
         level = alert.level
         if score >= threshold.alarm:
             level = Level.ALARM
@@ -265,22 +267,30 @@ class Alarm:
 
     def _when_flapping(
         self, state: AlarmState, alert: Alert, score: float, time_s: float, lowest: float, threshold: Threshold
-    ) -> tuple[AlarmState | None, Change | None]:
+    ) -> tuple[AlarmState, Change | None]:
         quiet = alert.quiet_since_s
         if score < self._clear_limit(threshold):
             quiet = time_s if quiet is None else quiet
         elif score >= lowest:
             quiet = None
-        alert = replace(alert, worst=max(alert.worst, score), quiet_since_s=quiet)
         if quiet is not None and time_s - quiet >= self._policy.flap_window_s:
-            return self._cleared(state, alert, time_s)
+            return self._after_clear(state, time_s), self._cleared(alert, score, time_s)
+        alert = replace(alert, worst=max(alert.worst, score), quiet_since_s=quiet)
         return replace(state, alert=alert), None
 
-    def _cleared(self, state: AlarmState, alert: Alert, time_s: float) -> tuple[AlarmState | None, Change]:
-        change = Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
-        if not self._policy.cooldown_s and not state.raises_s:
-            return None, change
-        return replace(state, alert=None, history=0, cleared_s=time_s if self._policy.cooldown_s else None), change
+    def _ends_for_good(self, state: AlarmState, score: float, threshold: Threshold) -> bool:
+        """Whether a score ends an alert of which nothing is remembered then: the usual end, and so the shortest way."""
+        if state.alert is None or state.alert.flapping or state.raises_s or self._policy.cooldown_s:
+            return False
+        return score < self._clear_limit(threshold)
+
+    def _after_clear(self, state: AlarmState, time_s: float) -> AlarmState:
+        return replace(state, alert=None, history=0, cleared_s=time_s if self._policy.cooldown_s else None)
+
+    def _cleared(self, alert: Alert, score: float, time_s: float) -> Change:
+        if score > alert.worst:
+            alert = replace(alert, worst=score)
+        return Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
 
     def _clear_limit(self, threshold: Threshold) -> float:
         """Below this the lowest level ends; the band below `warn` is to it as that below `alarm` is to the alarm limit.

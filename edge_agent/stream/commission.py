@@ -5,6 +5,7 @@ Machines of one kind differ so much that a limit from another one is useless.
 
 from __future__ import annotations
 
+import logging
 import math
 from heapq import nlargest
 
@@ -15,6 +16,8 @@ from edge_agent.bundle import Threshold
 from edge_agent.stream.threshold import threshold_from
 
 __all__ = ["MIN_READINGS", "Commission", "CommissionRecord", "Commissioned"]
+
+log = logging.getLogger(__name__)
 
 MIN_READINGS = 30
 DOUBTFUL_SHARE = 0.1
@@ -54,6 +57,19 @@ class Commissioned(msgspec.Struct, frozen=True):
         if self.without_peaks < self.threshold.alarm:
             found.append(f"without the highest hundredth of its scores its limit would be {self.without_peaks:.4g}")
         return found
+
+    def tell(self, stream: str, asset: str, bundle: Threshold) -> None:
+        """Into the log: the limits beside the bundle's, and every doubt."""
+        limits = (self.threshold.alarm, self.threshold.clear, bundle.alarm)
+        log.info("commissioned stream=%s asset=%s alarm=%.4g clear=%.4g bundle_alarm=%.4g", stream, asset, *limits)
+        for doubt in self.doubts():
+            log.warning(
+                "asset may not have been healthy stream=%s asset=%s: %s; if that is not how it should be, put it right "
+                "and recommission it",
+                stream,
+                asset,
+                doubt,
+            )
 
 
 class Commission:

@@ -296,24 +296,10 @@ class Pipeline:
         return told
 
     def _tell_commissioned(self, asset: str, ready: Commissioned | None) -> None:
-        if ready is None:
-            return
-        limits = (ready.threshold.alarm, ready.threshold.clear, self._threshold.alarm)
-        log.info(
-            "commissioned stream=%s asset=%s alarm=%.4g clear=%.4g bundle_alarm=%.4g", self._stream, asset, *limits
-        )
-        for doubt in ready.doubts():
-            log.warning(
-                "asset may not have been healthy stream=%s asset=%s: %s; if that is not how it should be, put it right "
-                "and recommission it",
-                self._stream,
-                asset,
-                doubt,
-            )
-        if self._alarm.lowest_limit(ready.threshold) == ready.threshold.alarm and self._alarm.has_levels:
-            log.warning(
-                "warn is not below the asset's limit, so it has no effect stream=%s asset=%s", self._stream, asset
-            )
+        if ready is not None:
+            ready.tell(self._stream, asset, self._threshold)
+            if self._alarm.has_levels and self._alarm.lowest_limit(ready.threshold) == ready.threshold.alarm:
+                log.warning("warn is not below the asset's limit, no effect stream=%s asset=%s", self._stream, asset)
 
     def _rows_that_matter(self, assets: Sequence[str], at_limit: list[int]) -> Iterator[int]:
         """Rows whose score can change anything, in order, by the states at that moment: while all is quiet, few."""

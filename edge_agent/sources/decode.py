@@ -61,7 +61,7 @@ class Decoder:
         Args:
             deliveries: messages whose topics have an asset, in order of arrival.
             now_s: the time of arrival, epoch seconds, for readings that carry none. They get times a microsecond apart:
-                an alert is named by the time of its reading, and two of them must not have one name.
+                an alert is named by its reading's time and values, and a sender without a clock may repeat its values.
 
         Returns:
             The readings of all good messages, in order, and one rejection for each bad message.

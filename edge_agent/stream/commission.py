@@ -20,7 +20,7 @@ __all__ = ["MIN_READINGS", "Commission", "CommissionRecord", "Commissioned"]
 log = logging.getLogger(__name__)
 
 MIN_READINGS = 30
-DOUBTFUL_SHARE = 0.1
+_DOUBTFUL_SHARE = 0.1
 """Where more of the scores reach the bundle's limit, the machine differs much from those that the model knows, or it
 was not healthy."""
 _LIFTED = 5.0
@@ -52,7 +52,7 @@ class Commissioned(msgspec.Struct, frozen=True):
     def doubts(self) -> list[str]:
         """Why somebody should look if the machine was healthy, in words."""
         found: list[str] = []
-        if self.over_bundle > DOUBTFUL_SHARE:
+        if self.over_bundle > _DOUBTFUL_SHARE:
             found.append(f"{self.over_bundle:.0%} of the scores that its limit was made of reach the bundle's limit")
         if self.without_peaks < self.threshold.alarm:
             found.append(f"without the highest hundredth of its scores its limit would be {self.without_peaks:.4g}")

@@ -132,15 +132,21 @@ def test_help_is_quick_and_teaches() -> None:
     assert done.stdout.strip().endswith("False")
 
 
+def messages_on(subscriber: Subscriber, topic: str) -> list[tuple[str, object]]:
+    """Topic and content of every message from now on; the list grows."""
+    received: list[tuple[str, object]] = []
+    client = subscriber._client
+    client.on_message = lambda _c, _d, message: received.append((message.topic, json.loads(message.payload)))
+    client.subscribe(topic, qos=1)
+    time.sleep(0.3)  # this second subscription has no callback of its own to wait for
+    return received
+
+
 def test_replay_and_watch_work_with_any_broker(tmp_path: Path, broker: Broker) -> None:
     """Rows arrive in order, one JSON object each, at the rate that was asked for."""
     (tmp_path / "rows.csv").write_text("time,asset,p\n1,a1,1.5\n2,a2,\n3,a1,3\n")
-    received: list[tuple[str, object]] = []
     with Subscriber(broker.port) as subscriber:
-        client = subscriber._client
-        client.on_message = lambda _c, _d, message: received.append((message.topic, json.loads(message.payload)))
-        client.subscribe("sensors/#", qos=1)
-        time.sleep(0.3)  # this second subscription has no callback of its own to wait for
+        received = messages_on(subscriber, "sensors/#")
         started = time.monotonic()
         topic = "sensors/{asset}/pump"
         done = run_tool(
@@ -171,12 +177,8 @@ def test_replay_sends_a_message_for_each_value_where_the_topic_names_the_channel
 ) -> None:
     """As gateways do; a missing value is no message."""
     (tmp_path / "rows.csv").write_text("time,asset,p,q\n1,a1,1.5,2\n2,a2,,3\n")
-    received: list[tuple[str, object]] = []
     with Subscriber(broker.port) as subscriber:
-        client = subscriber._client
-        client.on_message = lambda _c, _d, message: received.append((message.topic, json.loads(message.payload)))
-        client.subscribe("plant/#", qos=1)
-        time.sleep(0.3)  # this second subscription has no callback of its own to wait for
+        received = messages_on(subscriber, "plant/#")
         file, topic = tmp_path / "rows.csv", "plant/{asset}/{channel}"
         done = run_tool("edgetool", "replay", file, "--topic", topic, "--port", str(broker.port), "--json")
         assert done.returncode == 0, done.stderr

@@ -262,7 +262,7 @@ def show_alerts(watcher: subprocess.Popen[bytes]) -> None:
                 if count <= SHOWN_ALERTS or time.monotonic() >= next_s:
                     print(line if count <= SHOWN_ALERTS else f"… {line}", flush=True)
                     next_s = time.monotonic() + SHOWN_INTERVAL_S
-            time.sleep(0.1)
+            time.sleep(0.1)  # nothing tells that a file has grown
     print(f"{count} events in all, in {WATCH_LOG.relative_to(ROOT)}", flush=True)
 
 

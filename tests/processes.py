@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import random
+import resource
 import shutil
 import signal
 import socket
@@ -48,18 +50,20 @@ user root
 """
 
 
-_given_ports: set[int] = set()
+PORTS = range(20_000, 32_768)
+"""Below those that Linux gives to outgoing connections: one of these, even one that tries to reach a broker that is
+stopped, would take the port before the broker starts again.
+"""
+_ports = iter(random.sample(PORTS, len(PORTS)))
 
 
 def free_port() -> int:
     """A port that nobody listens on, and that was not given before: one broker may need two."""
-    while True:
-        with socket.socket() as sock:
-            sock.bind(("127.0.0.1", 0))
-            port = int(sock.getsockname()[1])
-        if port not in _given_ports:
-            _given_ports.add(port)
+    for port in _ports:
+        with socket.socket() as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("no port is free")
 
 
 def tool(name: str) -> str:
@@ -129,9 +133,10 @@ class Broker:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
+            process = self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
 
         def answers(port: int) -> bool:
+            assert process.poll() is None, f"mosquitto ended: {self.log.read_text()[-500:]}"
             with socket.socket() as sock:
                 return sock.connect_ex(("127.0.0.1", port)) == 0
 
@@ -212,6 +217,19 @@ class Agent:
         self.process.terminate()
         return self.process.wait(timeout=20)
 
+    def limit_files(self, limit_bytes: int | None) -> None:
+        """Forbid it to write beyond this in any file, as on a full disk; None allows it again."""
+        assert self.process is not None
+        _, most = resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (most if limit_bytes is None else limit_bytes, most))
+
+    def memory_mb(self, field: str = "VmRSS") -> float:
+        """What its process has in memory, or at most had: `VmHWM`."""
+        assert self.process is not None
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        (found_kb,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith(field)]
+        return found_kb / 1e3
+
     def __enter__(self) -> Agent:
         self.start()
         return self
@@ -279,6 +297,19 @@ class Subscriber:
 
     def wait_online(self) -> None:
         wait_until(lambda: self.statuses and self.statuses[-1]["state"] == "online", what="the agent's birth")
+
+    def wait_events(self, *names: str, timeout_s: float = 20.0) -> None:
+        """Until exactly these alert events have come, in this order. One that comes again counts once: that is promised
+        where the agent is killed, or its journal is replaced, before it knows that the broker has the event.
+        """
+        try:
+            wait_until(
+                lambda: [name for _, name, _ in dict.fromkeys(event.key for event in self.alerts)] == [*names],
+                timeout_s,
+            )
+        except AssertionError:
+            came = "\n".join(map(str, [*self.alerts, self.health]))
+            raise AssertionError(f"waited {timeout_s:.0f} s for {names}; came:\n{came}") from None
 
     def wait_subscribed(self, *, connections: int) -> None:
         """Until the subscription of this many connections in turn stands."""

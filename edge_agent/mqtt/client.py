@@ -34,6 +34,8 @@ _TRIAL_LIMIT_S = 3.0
 _RENEW_AGAIN_S = 60.0
 _MAY_BE_THE_PROTOCOL = (Refusal.CLOSED, Refusal.NO_ANSWER, Refusal.PROTOCOL)
 _DISCARDED_AT_ONCE = 1000
+_HELD_BYTES = 1 << 20
+"""With that much held, no more is read; a call reads some hundred kilobytes, or one message."""
 
 
 class ClientState(StrEnum):
@@ -181,9 +183,13 @@ class MqttClient:
     def hold(self, limit: int) -> None:
         """Keep the connection alive while no reading can be processed.
 
-        Readings stand before the broker's other packets, so they are read and kept for `take`, at most `limit`.
+        Readings stand before the broker's other packets, so they are read and kept for `take`, at most `limit`. What
+        is too much stays in the socket, where the broker's silence says nothing.
         """
-        self._receive(self._held, limit)
+        if sum(len(delivery.payload) for delivery in self._held) < _HELD_BYTES:
+            self._receive(self._held, limit)
+        else:
+            self._has_unread = True
         self.has_backlog = False
 
     def read_control(self) -> None:

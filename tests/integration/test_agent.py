@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
 import sqlite3
 import time
@@ -47,10 +46,30 @@ def test_a_backlog_of_large_messages_takes_little_memory(
         sender.drain()
         agent.start()
         wait_until(lambda: subscriber.stream("pump").get("scored") == 300_000 - 49, timeout_s=60)
-        assert agent.process is not None
-        status = Path(f"/proc/{agent.process.pid}/status").read_text(encoding="ascii")
-    (peak_kb,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")]
-    assert peak_kb < 150_000
+        assert agent.memory_mb("VmHWM") < 150
+
+
+def test_what_waits_for_the_journal_takes_little_memory(tmp_path: Path, bundle: Path) -> None:
+    """60 MB, all of which the broker may have in flight; the connection outlives its keep-alive meanwhile."""
+    with (
+        Broker(tmp_path / "broker", inflight=1000) as broker,
+        Subscriber(broker.port) as subscriber,
+        Sender(broker.port) as sender,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, mqtt="keepalive_s = 5")) as agent,
+    ):
+        subscriber.wait_online()
+        before_mb = agent.memory_mb()
+        agent.limit_files(4096)
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        wait_until(lambda: subscriber.health.get("journal_problem") is not None)
+        for _ in range(300):
+            sender.send("sensors/a1/pump", {"c1": 0, "c2": 0, "padding": "." * 200_000})
+        time.sleep(8)  # the keep-alive, and more
+        assert agent.memory_mb() < before_mb + 10
+        assert subscriber.health["connects"] == 1
+        agent.limit_files(None)
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 301)
+        assert subscriber.health["connects"] == 1
 
 
 def test_status_tells_birth_goodbye_and_loss(
@@ -86,7 +105,7 @@ def test_readings_sent_while_the_agent_is_away_are_scored(
     sender.send("sensors/a1/pump", {"c1": 5, "c2": 0})
     sender.drain()
     with Agent(config):
-        wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise"])
+        subscriber.wait_events("raise")
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
@@ -293,7 +312,7 @@ def test_a_journal_that_is_deleted_under_the_agent_is_made_anew(
         agent.kill()
         agent.start()
         sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
-        wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise", "clear"])
+        subscriber.wait_events("raise", "clear")
 
 
 @pytest.mark.parametrize("state", ["/proc/nope", "/dev/null/state"])
@@ -322,15 +341,13 @@ def test_without_a_disk_at_the_start_the_agent_works_and_says_so(
         sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
         wait_until(lambda: len(subscriber.alerts) == 1)
         wait_until(lambda: "journal.db" in (subscriber.health.get("journal_problem") or ""))
-        assert agent.process is not None
-        _, most = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (most, most))
+        agent.limit_files(None)
         wait_until(lambda: subscriber.health.get("journal_problem") is None)
         agent.kill()
         agent.command = [tool("edge-agent")]
         agent.start()
         sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
-        wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise", "clear"])
+        subscriber.wait_events("raise", "clear")
 
 
 def test_a_full_disk_with_drop_oldest_goes_on_in_memory(
@@ -340,15 +357,13 @@ def test_a_full_disk_with_drop_oldest_goes_on_in_memory(
     config = write_config(tmp_path, broker.port, {"pump": bundle}, extra='[journal]\nwhen_full = "drop-oldest"')
     with Agent(config) as agent:
         subscriber.wait_online()
-        assert agent.process is not None
-        _, most = resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (4096, most))
+        agent.limit_files(4096)
         sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
         wait_until(lambda: len(subscriber.alerts) == 1)
         wait_until(lambda: subscriber.health.get("journal_problem") is not None)
-        resource.prlimit(agent.process.pid, resource.RLIMIT_FSIZE, (most, most))
+        agent.limit_files(None)
         wait_until(lambda: subscriber.health.get("journal_problem") is None)
         agent.kill()
         agent.start()
         sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
-        wait_until(lambda: [event.event for event in subscriber.alerts] == ["raise", "clear"])
+        subscriber.wait_events("raise", "clear")

@@ -106,6 +106,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     threshold: Threshold
     calibration: Calibration | None = None
 
+    @property
+    def scorer(self) -> str:
+        """Names what rows of readings, and scores, of this bundle mean: those of another scorer cannot be gone on with.
+
+        A model alone is not enough: packed again, its channels may have another order.
+        """
+        meaning = [self.model.sha256, self.window, [channel.name for channel in self.channels]]
+        return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()[:32]
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:

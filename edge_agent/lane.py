@@ -82,7 +82,7 @@ class Lane:
         if now_mono_s < self._keep_mono_s or self.counters.scored == self._kept_scored:
             return []
         self._keep_mono_s, self._kept_scored = now_mono_s + _KEEP_INTERVAL_S, self.counters.scored
-        return self.pipeline.drift_records()
+        return self.pipeline.drift.records()
 
     def forget_idle(self, now_mono_s: float) -> list[str]:
         """Forget assets that were silent for longer than the settings allow, and give their names.

@@ -10,12 +10,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain
+from types import NoneType
 from typing import Any
 
 import numpy as np
 
 from edge_agent.sources.base import Delivery, Topic
-from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, make_parser
+from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, FromNow, make_parser
 from edge_agent.stream.reading import LATEST_TIME_S, FloatArray, Readings, Rejection, RejectReason
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
@@ -88,7 +89,7 @@ class Decoder:
     def has_time(self, payload: bytes) -> bool:
         """Whether all readings in a payload carry a time."""
         try:
-            return all(fields[0] is not None for fields in self._parse_checked(payload))
+            return all(type(fields[0]) not in (NoneType, FromNow) for fields in self._parse_checked(payload))
         except FormatError:
             return False
 
@@ -96,7 +97,8 @@ class Decoder:
         """Append the readings of one message; what was appended before an error is the caller's to remove."""
         for fields in self._parse_checked(payload):
             time = fields[0]
-            times.append(now_s + len(times) * _APART_S if time is None else _read_time(time))
+            arrived_s = now_s + len(times) * _APART_S
+            times.append(arrived_s if time is None else _read_time(time, arrived_s))
             rows.append(self._row(fields))
 
     def _row(self, fields: Fields) -> Row:
@@ -121,7 +123,8 @@ class Decoder:
             return
         before, behind = (None,) * place, (None,) * (self._width - place - 1)
         for time, value in self._read_values(payload):
-            times.append(now_s + len(times) * _APART_S if time is None else _read_time(time))
+            arrived_s = now_s + len(times) * _APART_S
+            times.append(arrived_s if time is None else _read_time(time, arrived_s))
             rows.append((*before, value, *behind))
 
     def _ignore(self, topic: Topic, channel: str) -> None:
@@ -183,8 +186,10 @@ def _float32(rows: list[Row], width: int) -> tuple[FloatArray, bool]:
     return values, True
 
 
-def _read_time(value: float | str) -> float:
+def _read_time(value: float | str, now_s: float) -> float:
     """Epoch seconds of a reading's `time`."""
+    if isinstance(value, FromNow):
+        value += now_s
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value)

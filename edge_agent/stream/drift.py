@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DriftAlert", "DriftRecord", "DriftReport", "ScoreDrift"]
+__all__ = ["DriftAlert", "DriftReport", "ScoreDrift"]
 
 _MIN_EXPECTED = 1e-4
 _COUNTED_AT_ONCE = 64
@@ -37,15 +37,6 @@ class DriftAlert(msgspec.Struct, frozen=True, kw_only=True):
     """By the readings' times, epoch seconds."""
     worst: float
     """The highest index since it was raised."""
-
-
-class DriftRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What the journal keeps."""
-
-    model_sha256: str
-    counts: list[int]
-    report: DriftReport | None
-    alert: DriftAlert | None
 
 
 class ScoreDrift:
@@ -80,11 +71,9 @@ class ScoreDrift:
         self._waiting: list[NDArray[np.float32]] = []
         self._total = 0  # of this block, at most: with those that wait, whatever they are
         self._block = block
-        self.psi_limit = psi_limit
+        self._psi_limit = psi_limit
         self._blocks = blocks
         self.report: DriftReport | None = None
-        self.alert: DriftAlert | None = None
-        """None while there is none."""
 
     @property
     def has_drifted(self) -> bool:
@@ -94,7 +83,7 @@ class ScoreDrift:
     @property
     def is_back(self) -> bool:
         """Whether the last block was within half the limit."""
-        return self.report is not None and self.report.psi < self.psi_limit / 2
+        return self.report is not None and self.report.psi < self._psi_limit / 2
 
     def add(self, scores: NDArray[np.float32]) -> Iterator[int]:
         """Count scores; gives the row that finished a block, for each block, and `report` is as of then.
@@ -120,18 +109,17 @@ class ScoreDrift:
         if len(self._waiting) >= _COUNTED_AT_ONCE:
             self._count()
 
-    def dump(self, model_sha256: str) -> DriftRecord:
-        """For the journal."""
+    def dump(self) -> tuple[list[int], DriftReport | None]:
+        """For the journal: what has been counted of this block, and the report of the last."""
         self._count()
-        return DriftRecord(model_sha256=model_sha256, counts=list(self._counts), report=self.report, alert=self.alert)
+        return list(self._counts), self.report
 
-    def restore(self, record: DriftRecord, model_sha256: str) -> None:
-        """Put back what `dump` gave; of another model only the alert, which was raised and so has to be cleared."""
-        self.alert = record.alert
-        if record.model_sha256 == model_sha256 and len(record.counts) == len(self._counts):
-            self._counts = list(record.counts)
-            self._total = sum(record.counts)
-            self.report = record.report
+    def restore(self, counts: list[int], report: DriftReport | None) -> None:
+        """Put back what `dump` gave; counts of other bins, or of a longer block than this one's, are left out."""
+        self.report = report
+        total = sum(counts)
+        if len(counts) == len(self._counts) and total < self._block:
+            self._counts, self._total = list(counts), total
 
     def _count(self) -> None:
         """Sort the waiting scores into the bins; many at once, because a batch is often a single score."""
@@ -158,7 +146,7 @@ class ScoreDrift:
             ks = max(ks, abs(reached - cumulative))
         before = self.report.blocks_out if self.report is not None else 0
         self.report = DriftReport(
-            psi=round(psi, 4), ks=round(ks, 4), blocks_out=before + 1 if psi > self.psi_limit else 0
+            psi=round(psi, 4), ks=round(ks, 4), blocks_out=before + 1 if psi > self._psi_limit else 0
         )
         self._counts = [0] * len(self._counts)
         self._total = 0

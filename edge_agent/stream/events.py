@@ -12,7 +12,7 @@ from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Scores
 from edge_agent.mqtt.payload import AlertEvent, AlertModel, ChannelShare, iso_time
 from edge_agent.stream.alarm import Change, Level, Transition, alert_namer
-from edge_agent.stream.drift import DriftAlert, ScoreDrift
+from edge_agent.stream.drift import DriftAlert
 from edge_agent.stream.reading import FloatArray
 
 __all__ = ["STREAM_ASSET", "AlertBatch", "AssetChange", "EventMaker"]
@@ -124,38 +124,30 @@ class EventMaker:
             worst=alert.worst if cleared else msgspec.UNSET,
         )
 
-    def drifted(self, drift: ScoreDrift, time_s: float) -> AlertEvent | None:
-        """The event of a drift that begins or ends with the block that was just finished; None when neither.
+    def drift_id(self, since_s: float) -> str:
+        """Of a drift that began then."""
+        return self._name(STREAM_ASSET, since_s, b"")
+
+    def drift(self, transition: Transition, alert: DriftAlert, time_s: float, psi: float, limit: float) -> AlertEvent:
+        """The event of a drift that begins or ends.
 
         Args:
-            drift: its `alert` is set and cleared here.
-            time_s: of the block's last reading.
+            transition: which of the two.
+            alert: the drift.
+            time_s: of the reading that told it.
+            psi: as of then.
+            limit: of the index.
         """
-        report = drift.report
-        if report is None:
-            return None
-        alert = drift.alert
-        if alert is None:
-            if not drift.has_drifted:
-                return None
-            name = self._name(STREAM_ASSET, time_s, b"")
-            drift.alert = alert = DriftAlert(id=name, since_s=time_s, worst=report.psi)
-            cleared = False
-        else:
-            alert = msgspec.structs.replace(alert, worst=max(alert.worst, report.psi))
-            cleared = drift.is_back
-            drift.alert = None if cleared else alert
-            if not cleared:
-                return None
+        cleared = transition is Transition.CLEAR
         return AlertEvent(
             id=alert.id,
-            event=Transition.CLEAR if cleared else Transition.RAISE,
+            event=transition,
             agent=self._agent,
             stream=self._stream,
             asset=STREAM_ASSET,
             level=Level.DRIFT,
-            score=report.psi,
-            threshold=drift.psi_limit,
+            score=psi,
+            threshold=limit,
             time=iso_time(time_s),
             since=iso_time(alert.since_s),
             channels=[],

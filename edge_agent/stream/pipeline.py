@@ -16,7 +16,7 @@ from edge_agent.engine.session import Engine, Scores
 from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model
 from edge_agent.stream.commission import Commission, Commissioned
-from edge_agent.stream.drift import DriftRecord, ScoreDrift
+from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AlertBatch, AssetChange, EventMaker
 from edge_agent.stream.join import Join
 from edge_agent.stream.reading import FloatArray, Readings
@@ -107,7 +107,7 @@ class Pipeline:
         settings = settings or StreamSettings()
         self._stream = stream
         self._engine = engine
-        self._model_sha256 = manifest.model.sha256
+        self._scorer = manifest.scorer
         self._threshold = manifest.threshold
         self._alarm = Alarm(settings.alarm, agent=agent, stream=stream, model_sha256=manifest.model.sha256)
         self._lowest_limit = self._alarm.lowest_limit(self._threshold)
@@ -120,7 +120,7 @@ class Pipeline:
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._joining: set[str] = set()
         self._commission = _make_commission(settings, manifest)
-        self._drift = _make_drift(settings, manifest)
+        self.drift = DriftWatch(settings, manifest, self._events)
         # What a stop left comes last: it stands back behind rows that the journal has kept.
         for asset, record in sorted(records, key=lambda pair: pair[0] == LEFT_RECORD):
             try:
@@ -169,8 +169,9 @@ class Pipeline:
         changes = self._update_alarms(windows, latest, scores.score, at_limit, outcome.changed)
         if changes:
             outcome.alerts = self._events.collect(changes, times=windows.times, values=latest, scores=scores)
-        if self._drift is not None:
-            self._watch_drift(self._drift, windows.times, scores, outcome)
+        outcome.drift, to_keep = self.drift.watch(windows.times, scores.score)
+        if to_keep:
+            outcome.records += self.drift.records()
         return outcome
 
     def recommission(self, asset: str | None) -> list[tuple[str, bytes]]:
@@ -225,16 +226,7 @@ class Pipeline:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of all that is remembered, to begin a journal with."""
-        return [*((asset, self._record(asset)) for asset in sorted(self.assets())), *self.drift_records()]
-
-    def drift_records(self) -> list[tuple[str, bytes]]:
-        """The (asset, record) pair of what is counted for the drift, if it is: to be kept now and then.
-
-        A batch that changes nothing else is not written, so a crash takes what was counted since the last one.
-        """
-        if self._drift is None:
-            return []
-        return [(STREAM_RECORD, msgspec.msgpack.encode(self._drift.dump(self._model_sha256)))]
+        return [*((asset, self._record(asset)) for asset in sorted(self.assets())), *self.drift.records()]
 
     def leave(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs to keep over a planned stop.
@@ -242,17 +234,17 @@ class Pipeline:
         The last rows hold for the start that follows only, which has to delete them: later, they would be old.
         """
         left = self._windows.leave()
-        record = LeftRecord(model_sha256=self._model_sha256, windows=left)
+        record = LeftRecord(scorer=self._scorer, windows=left)
         rows = [(LEFT_RECORD, msgspec.msgpack.encode(record))] if left else []
-        return [*rows, *self.drift_records()]
+        return [*rows, *self.drift.records()]
 
     def describe(self) -> dict[str, Any]:
         """For health: assets, what was left out, commissioning, drift."""
         windows = self._windows
-        report = None if self._drift is None else self._drift.report
+        report = self.drift.report
         return {
             "assets": len(windows),
-            "active_alerts": sum(1 for state in self._states.values() if state.alert is not None),
+            "active_alerts": self.drift.has_alert + sum(state.alert is not None for state in self._states.values()),
             "late": windows.late,
             "incomplete": windows.incomplete,
             "held": {self._channels[place]: int(windows.held[place]) for place in windows.held.nonzero()[0][:_SHOWN]},
@@ -319,19 +311,10 @@ class Pipeline:
             if raising < count:
                 yield raising
 
-    def _watch_drift(self, drift: ScoreDrift, times: Sequence[float], scores: Scores, outcome: Outcome) -> None:
-        row = None
-        for row in drift.add(scores.score):
-            event = self._events.drifted(drift, times[row])
-            if event is not None:
-                outcome.drift.append((row, event))
-        if row is not None:
-            outcome.records += self.drift_records()
-
     def _record(self, asset: str) -> bytes:
         return msgspec.msgpack.encode(
             AssetRecord(
-                model_sha256=self._model_sha256,
+                scorer=self._scorer,
                 alarm=self._states.get(asset),
                 window=self._windows.dump(asset),
                 join=b"" if self._join is None else self._join.dump(asset),
@@ -341,23 +324,22 @@ class Pipeline:
 
     def _restore(self, asset: str, record: bytes) -> None:
         if asset == STREAM_RECORD:
-            if self._drift is not None:
-                self._drift.restore(msgspec.msgpack.decode(record, type=DriftRecord), self._model_sha256)
+            self.drift.restore(record)
             return
         if asset == LEFT_RECORD:
             left = msgspec.msgpack.decode(record, type=LeftRecord)
-            known = {*self._windows.assets()} if left.model_sha256 == self._model_sha256 else {*left.windows}
+            known = {*self._windows.assets()} if left.scorer == self._scorer else {*left.windows}
             for name in left.windows.keys() - known:
                 self._windows.restore(name, left.windows[name], kept=False)
             return
         kept = msgspec.msgpack.decode(record, type=AssetRecord)
         if kept.alarm is not None:
             # An alert outlives a change of model: it was raised, so it has to be cleared.
-            is_ours = kept.model_sha256 == self._model_sha256
+            is_ours = kept.scorer == self._scorer
             alarm = kept.alarm if is_ours else for_another_model(kept.alarm)
             if alarm is not None:
                 self._states[asset] = alarm
-        if kept.model_sha256 != self._model_sha256:
+        if kept.scorer != self._scorer:
             return
         self._windows.restore(asset, kept.window)
         if self._join is not None:
@@ -379,19 +361,3 @@ def _make_commission(settings: StreamSettings, manifest: Manifest) -> Commission
         return None
     rate = manifest.calibration.false_alarm_rate if manifest.calibration is not None else 0.001
     return Commission(settings.commission.readings, rate, manifest.threshold)
-
-
-def _make_drift(settings: StreamSettings, manifest: Manifest) -> ScoreDrift | None:
-    wanted, calibration = settings.drift, manifest.calibration
-    if not wanted.block or calibration is None or len(calibration.quantiles) < 2:
-        return None
-    # With thresholds of their own, assets have no common distribution of scores.
-    if settings.commission.readings:
-        return None
-    return ScoreDrift(
-        calibration.quantiles,
-        alarm=manifest.threshold.alarm,
-        block=wanted.block,
-        psi_limit=wanted.psi_limit,
-        blocks=wanted.blocks,
-    )

@@ -6,8 +6,9 @@ import msgspec
 
 from edge_agent.stream.alarm import AlarmState
 from edge_agent.stream.commission import CommissionRecord
+from edge_agent.stream.drift import DriftAlert, DriftReport
 
-__all__ = ["LEFT_RECORD", "STREAM_RECORD", "AssetRecord", "LeftRecord"]
+__all__ = ["LEFT_RECORD", "STREAM_RECORD", "AssetRecord", "DriftRecord", "LeftRecord"]
 
 STREAM_RECORD = ""
 """Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
@@ -18,15 +19,26 @@ LEFT_RECORD = "#left"
 class AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
     """What is kept of one asset."""
 
-    model_sha256: str
+    scorer: str
+    """See `Manifest.scorer`."""
     alarm: AlarmState | None
     window: bytes = b""
     join: bytes = b""
     commission: CommissionRecord | None = None
 
 
+class DriftRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What is kept of a stream's drift."""
+
+    scorer: str
+    """Another one's scores cannot be counted with these."""
+    counts: list[int]
+    report: DriftReport | None
+    alert: DriftAlert | None
+
+
 class LeftRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Last rows of assets that have no record of their own."""
 
-    model_sha256: str
+    scorer: str
     windows: dict[str, bytes]

@@ -16,7 +16,7 @@ from edge_agent.stream.reading import FloatArray, Readings
 __all__ = ["Missing", "WindowPolicy", "Windows"]
 
 _HEADER = struct.Struct("<IId")  # rows that follow; readings since the last window that was scored; time of the newest
-_HAS_SEEN = 1 << 31  # in the number of rows: behind them comes when each channel's value was measured
+_HAS_LAST = 1 << 31  # in the number of rows: behind them come each channel's last value, and when it was measured
 
 
 class Missing(StrEnum):
@@ -145,9 +145,12 @@ class Windows:
         end, filled, since = self._end[slot], self._filled[slot], self._since[slot]
         if slot in self._to_begin:
             filled, since = 0, self._stride
-        rows = self._rows[slot, end - filled : end] if filled else self._last[slot : slot + 1]
-        flag, seen = (_HAS_SEEN, self._seen_s[slot].tobytes()) if self._policy.hold_s else (0, b"")
-        return _HEADER.pack(filled | flag, since, self._newest_s[slot]) + bytes(rows.tobytes()) + seen
+        rows, last = self._rows[slot, end - filled : end], self._last[slot]
+        if self._policy.hold_s:
+            # What a reading brought that was not complete is in no row.
+            header = _HEADER.pack(filled | _HAS_LAST, since, self._newest_s[slot])
+            return b"".join((header, rows.tobytes(), last.tobytes(), self._seen_s[slot].tobytes()))
+        return _HEADER.pack(filled, since, self._newest_s[slot]) + bytes((rows if filled else last).tobytes())
 
     def leave(self) -> dict[str, bytes]:
         """The last rows of assets that the journal may not keep, for a planned stop; as `dump` gives them.
@@ -167,11 +170,11 @@ class Windows:
         if not dumped:
             return
         filled, since, newest_s = _HEADER.unpack_from(dumped)
-        has_seen, filled = filled & _HAS_SEEN, filled & ~_HAS_SEEN
-        count = max(filled, 1) * self._channels
+        has_last, filled = filled & _HAS_LAST, filled & ~_HAS_LAST
+        count = (filled + 1 if has_last else max(filled, 1)) * self._channels
         values = memoryview(dumped)[_HEADER.size :]
         seen = values[4 * count :]
-        if len(values) != 4 * count + (8 * self._channels if has_seen else 0) or filled > self._window:
+        if len(values) != 4 * count + (8 * self._channels if has_last else 0) or filled > self._window:
             return
         slot = self._slot(asset)
         rows = np.frombuffer(values[: 4 * count], dtype=np.float32).reshape(-1, self._channels)
@@ -181,7 +184,7 @@ class Windows:
         self._newest_s[slot] = newest_s
         self._last[slot] = rows[-1]
         # Without `hold_s` it does not matter how old a value is, and nobody has written it down.
-        self._seen_s[slot] = np.frombuffer(seen, dtype=np.float64) if has_seen else newest_s
+        self._seen_s[slot] = np.frombuffer(seen, dtype=np.float64) if has_last else newest_s
         if kept:
             self._partial.add(asset)
 

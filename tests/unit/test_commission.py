@@ -202,14 +202,14 @@ def test_what_is_alerted_already_or_no_number_is_not_counted() -> None:
     drift = ScoreDrift({"0.5": 1.0, "0.9": 3.0, "0.99": 9.0}, block=100, psi_limit=0.25, blocks=1, alarm=2.0)
     scores = [0.0, 1.0, np.nextafter(np.float32(1), 2), 1.9, np.nan, np.inf, -np.inf, 2.0, 8.0]
     assert list(drift.add(np.array(scores, np.float32))) == []
-    assert drift.dump("m").counts == [2, 2, 0, 0]
+    assert drift.dump()[0] == [2, 2, 0, 0]
 
 
 def test_a_score_at_the_end_of_a_bin_belongs_to_it_also_where_float32_rounds_the_end_up() -> None:
     """0.1 as float32 is more than 0.1."""
     drift = ScoreDrift({"0.1": 0.02, "0.5": 0.1, "0.9": 0.7}, block=100, psi_limit=0.25, blocks=1)
     assert list(drift.add(np.array([0.1, np.nextafter(np.float32(0.1), 0)], np.float32))) == []
-    assert drift.dump("m").counts == [0, 1, 1, 0]
+    assert drift.dump()[0] == [0, 1, 1, 0]
 
 
 @given(
@@ -255,6 +255,32 @@ def test_a_drift_outlives_a_change_of_model_and_its_counts_do_not() -> None:
     assert cleared[0].worst == events[0].score
     _, kept = feed(make(settings), "a", RNG.uniform(2, 2.9, 400))
     assert feed(make(settings, [*kept.items()], model="1" * 64), "a", RNG.uniform(2, 2.9, 400), 400)[0] == []
+
+
+def test_shorter_blocks_after_a_restart_begin_anew() -> None:
+    """What was counted is more than a block of now."""
+    long, short = (StreamSettings(drift=DriftSettings(block=block, psi_limit=0.25, blocks=1)) for block in (500, 100))
+    pipeline = make(long)
+    feed(pipeline, "a", RNG.uniform(2, 2.9, 400))
+    shorter = make(short, pipeline.leave())
+    assert feed(shorter, "a", RNG.uniform(2, 2.9, 99), 400)[0] == []
+    assert [event.event for event in feed(shorter, "a", RNG.uniform(2, 2.9, 1), 499)[0]] == ["raise"]
+
+
+@pytest.mark.parametrize("drift", [{"drift": DriftSettings(block=0)}, {"commission": CommissionSettings(readings=10)}])
+def test_a_drift_that_nobody_watches_any_more_is_cleared(drift: dict[str, DriftSettings | CommissionSettings]) -> None:
+    """Once, with the first score; an alert that stays for ever hides the next one."""
+    settings = StreamSettings(drift=DriftSettings(block=200, psi_limit=0.25, blocks=1))
+    pipeline = make(settings)
+    raised, kept = feed(pipeline, "a", RNG.uniform(2, 2.9, 200))
+    assert pipeline.describe()["active_alerts"] == 1
+    without = make(StreamSettings(**drift), [*kept.items()])  # type: ignore[arg-type]
+    assert without.describe()["active_alerts"] == 1
+    cleared, kept = feed(without, "a", RNG.uniform(0, 1, 20), 200)
+    assert [(event.event, event.id) for event in cleared] == [("clear", raised[0].id)]
+    assert without.describe()["active_alerts"] == 0
+    again, _ = feed(make(StreamSettings(**drift), [*kept.items()]), "a", RNG.uniform(0, 1, 9), 300)  # type: ignore[arg-type]
+    assert again == []
 
 
 def test_drift_raises_one_alert_and_clears_it() -> None:

@@ -80,6 +80,16 @@ def test_senml_may_begin_with_a_space() -> None:
     np.testing.assert_array_equal(found.values, [[1, 2]])
 
 
+def test_a_senml_time_relative_to_now_is_no_time_of_the_reading() -> None:
+    """It is added to the arrival; an equal message later is another reading, whatever its channels are called."""
+    decoder = Decoder(["uptime"])
+    payload = b'[{"n": "uptime", "v": 1, "t": -5}]'
+    found, _ = decoder.decode([Delivery(Topic(b"sensors/a1/x", "a1"), payload, 1, False)], now_s=1000.0)
+    assert found.times == [995.0]
+    assert not decoder.has_time(payload)
+    assert decoder.has_time(b'[{"n": "uptime", "v": 1, "t": 1.7e9}]')
+
+
 def test_senml_base_values_and_booleans() -> None:
     """RFC 8428: a base value is added, a boolean is 0 or 1."""
     pack = [{"bt": 1.7e9, "bv": 10, "n": "p", "v": 1}, {"bv": 0, "n": "q", "vb": True}]

@@ -72,6 +72,25 @@ def test_an_alert_outlives_a_change_of_model_and_its_scores_do_not() -> None:
     assert cleared.worst == 4
 
 
+def test_a_model_packed_again_with_other_channels_begins_anew() -> None:
+    """Its values would stand in the wrong places; an open alert is cleared by the new scores all the same."""
+    before = make_pipeline(window=2)
+    events = before.process(readings([[5, 0], [5, 0]])).events
+    manifest = make_manifest(window=2)
+    swapped = Pipeline(
+        agent="g1",
+        stream="pump",
+        manifest=msgspec.structs.replace(manifest, channels=manifest.channels[::-1]),
+        engine=FakeEngine(),
+        provider="fake",
+        records=before.records(),
+    )
+    first = swapped.process(readings([[0, 0]], start_s=1010.0))
+    assert (first.scored, first.events) == (0, [])
+    (cleared,) = swapped.process(readings([[0, 0]], start_s=1011.0)).events
+    assert (cleared.event, cleared.id) == ("clear", events[0].id)
+
+
 def test_many_readings_of_one_message_are_scored_in_parts() -> None:
     """With the same events, in the same order, as one by one; how much is computed at once has a bound."""
     rng = np.random.default_rng(0)

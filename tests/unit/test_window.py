@@ -94,6 +94,51 @@ def test_a_restart_changes_no_window(given_batches: list[list[tuple[str, int]]],
         restarted = fresh
 
 
+limits_s = st.sampled_from([0.0, 2.0, 5.0])
+policies = st.builds(
+    WindowPolicy, missing=st.sampled_from(Missing), hold_s=limits_s, late_s=limits_s, gap_s=limits_s
+).filter(lambda policy: not policy.is_plain)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(-3, 6), st.sampled_from([1, math.nan]), st.sampled_from([1, math.nan])), max_size=20
+    ),
+    policies,
+    st.integers(1, 3),
+    st.integers(1, 4),
+)
+def test_a_restart_changes_no_window_under_any_policy(
+    steps: list[tuple[int, float, float]], policy: WindowPolicy, window: int, stride: int
+) -> None:
+    """Whatever is missing, late or interrupted: dump and restore after every reading gives the same windows."""
+    settings = {"window": window, "stride": stride, "channels": 2}
+    steady = restarted = Windows(**settings, policy=policy)
+    time_s = 1000.0
+    for number, (step_s, first, second) in enumerate(steps):
+        time_s += step_s
+        row = np.array([[first * number, second * -number]], np.float32)
+        expected, _ = steady.push(Readings(["a"], [time_s], row.copy()))
+        if restarted is not steady:
+            found, _ = restarted.push(Readings(["a"], [time_s], row.copy()))
+            np.testing.assert_array_equal(found, expected)
+        fresh = Windows(**settings, policy=policy)
+        fresh.restore("a", restarted.dump("a"))
+        restarted = fresh
+
+
+def test_what_an_incomplete_reading_brought_survives_a_restart() -> None:
+    """The next reading completes it: without the value, an alert would be lost."""
+    policy = WindowPolicy(hold_s=10)
+    one, other = (Windows(window=2, stride=1, channels=2, policy=policy) for _ in range(2))
+    for time_s, row in ((0.0, [1, 1]), (1.0, [1, 1]), (20.0, [6, math.nan])):
+        one.push(Readings(["a"], [time_s], np.array([row], np.float32)))
+    other.restore("a", one.dump("a"))
+    for windows in (one, other):
+        found, _ = windows.push(Readings(["a"], [21.0], np.array([[math.nan, 2]], np.float32)))
+        assert found.tolist() == [[[1, 1], [6, 2]]]
+
+
 def test_a_restart_makes_no_held_value_younger() -> None:
     """A value measured 80 s ago is not held for 50 s more because somebody restarted the agent 40 s ago."""
     policy = WindowPolicy(hold_s=50)

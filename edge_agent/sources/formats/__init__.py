@@ -10,7 +10,17 @@ import msgspec
 
 from edge_agent.stream.reading import RejectReason
 
-__all__ = ["FLOAT32_MAX", "FORMATS", "Fields", "FormatError", "Parser", "make_parser", "not_valid", "payload_type"]
+__all__ = [
+    "FLOAT32_MAX",
+    "FORMATS",
+    "Fields",
+    "FormatError",
+    "FromNow",
+    "Parser",
+    "make_parser",
+    "not_valid",
+    "payload_type",
+]
 
 FLOAT32_MAX = 3.4028235677973362e38
 """Models compute with float32, in which a larger value is infinite. The largest float32 itself is a little smaller, but
@@ -18,6 +28,11 @@ most languages write it as 3.4028235e38."""
 
 Fields = tuple[Any, ...]
 """One reading as it was sent: its time, its `values` list, then one value for each channel; None where it has none."""
+
+
+class FromNow(float):
+    """The time of a reading, in seconds from its arrival."""
+
 
 Parser = Callable[[bytes], list[Fields]]
 """Takes one payload apart; raises FormatError."""

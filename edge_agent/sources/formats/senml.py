@@ -5,12 +5,11 @@ A record's channel is its whole name (base name and name) if the stream has such
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import msgspec
 
-from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, Parser, not_valid
+from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, FromNow, Parser, not_valid
 from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make"]
@@ -55,10 +54,6 @@ def make(channels: Sequence[str]) -> Parser:
             row[place] = value + base_value
             if not abs(value + base_value) <= FLOAT32_MAX:
                 raise FormatError(RejectReason.NOT_FINITE, "a value is too large for float32")
-        now_s = time.time() if any(at < _RELATIVE_BELOW_S for at in rows) else 0.0
-        return [
-            (at if at >= _RELATIVE_BELOW_S else (now_s + at if at else None), None, *row)
-            for at, row in sorted(rows.items())
-        ]
+        return [(at if at >= _RELATIVE_BELOW_S else FromNow(at), None, *row) for at, row in sorted(rows.items())]
 
     return parse

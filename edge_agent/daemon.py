@@ -26,6 +26,7 @@ from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.payload import Status, encode, iso_time
 from edge_agent.mqtt.publisher import Publisher
+from edge_agent.mqtt.session import former_topics
 from edge_agent.mqtt.topics import AgentTopics
 from edge_agent.notify import Notifier
 from edge_agent.rejects import Rejects
@@ -138,14 +139,12 @@ class Daemon:
         self._stop_signal = number
 
     def _make_brokers(self) -> Brokers:
+        lanes = [lane for lane in self._lanes if lane.loaded.settings.input is None]
         return Brokers(
             self._config.mqtt,
             client_id=f"edge-agent-{self._config.agent.id}",
-            subscriptions=[
-                (lane.filter.subscription, lane.loaded.settings.qos)
-                for lane in self._lanes
-                if lane.loaded.settings.input is None
-            ],
+            subscriptions=[(lane.filter.subscription, lane.loaded.settings.qos) for lane in lanes],
+            former=former_topics(self._journal, [lane.filter.subscription for lane in lanes]),
             will=lambda session: Message(self._topics.status, self._status("connection lost", session), 1, True),
             birth=lambda session: Message(self._topics.status, self._status("connected", session), 1, True),
             wake=self._wake,
@@ -225,7 +224,7 @@ class Daemon:
                 self._look_after(now)
             except JournalError as exc:
                 self._journal_failed(exc)
-            self._alerts.publish(Message(self._topics.health, encode(self._health()), retain=True))
+            self._alerts.publish(Message(self._topics.health, self._health_payload(), retain=True))
             self._notifier.status(self._brokers.summary())
             for lane in self._lanes:
                 lane.upkeep.tick()
@@ -319,12 +318,7 @@ class Daemon:
         delayed = bool(events) and self._alerts.state is not ClientState.CONNECTED
         for event in events:
             commit.events.append((self._topics.alert(lane.name, event.asset), encode(event.as_delayed(delayed))))
-            if event.event in ("raise", "flapping"):
-                lane.counters.raised += 1
-            elif event.event == "update":
-                lane.counters.updated += 1
-            else:
-                lane.counters.cleared += 1
+            lane.counters.count_event(event.event)
             values = (event.event, lane.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
 
@@ -371,6 +365,16 @@ class Daemon:
             streams=[lane.name for lane in self._lanes],
         )
         return encode(status)
+
+    def _health_payload(self) -> bytes:
+        health = self._health()
+        payload = encode(health)
+        if len(payload) > self._alerts.room_for(self._topics.health):
+            # The evidence for the provider is three quarters of it; `edge-agent providers` shows it too.
+            for stream in health["streams"].values():
+                del stream["engine"]
+            payload = encode(health)
+        return payload
 
     def _health(self) -> dict[str, Any]:
         return {

@@ -32,6 +32,15 @@ class Counters:
     rejected: Counter[str] = field(default_factory=Counter)
     """Messages that could not be used, by reason."""
 
+    def count_event(self, kind: str) -> None:
+        """One event of an alert."""
+        if kind in ("raise", "flapping"):
+            self.raised += 1
+        elif kind == "update":
+            self.updated += 1
+        else:
+            self.cleared += 1
+
     def describe(self) -> dict[str, Any]:
         """For the health message."""
         return {

@@ -299,9 +299,17 @@ class Journal:
         since_s = self._now_s() - self._policy.max_age_s
         rows = self._read("SELECT seq, topic, payload FROM outbox WHERE added_s < ? ORDER BY seq", since_s)
         if rows:
-            with self._transaction():
-                self._give_up([Outgoing(*row) for row in rows])
-            self.dropped += len(rows)
+            self.give_up([Outgoing(*row) for row in rows])
+
+    def give_up(self, events: list[Outgoing]) -> None:
+        """Delete events that never reach the broker; `tell_dropped` tells.
+
+        Raises:
+            JournalError: the disk is full or broken; they stay.
+        """
+        with self._transaction():
+            self._give_up(events)
+        self.dropped += len(events)
 
     def tell_dropped(self, make: Callable[[Dropped], tuple[str, bytes]]) -> bool:
         """Let one event tell of those that were given up in each stream; gives whether there was any to tell.

@@ -22,6 +22,7 @@ class Brokers:
         settings: `[mqtt]`; there is a second connection where its `alerts` name another broker.
         client_id: of the connection that readings come by; the second has `-alerts` behind it.
         subscriptions: (topic filter, QoS) pairs.
+        former: topic filters that the broker's session may have from earlier runs.
         will: makes the message the alerts' broker sends when we are lost; gets the session's name.
         birth: makes the message we send there when connected; gets the session's name.
         wake: see `MqttClient`.
@@ -33,6 +34,7 @@ class Brokers:
         *,
         client_id: str,
         subscriptions: list[tuple[str, int]],
+        former: list[str],
         will: Callable[[str], Message],
         birth: Callable[[str], Message],
         wake: Callable[[], None],
@@ -42,6 +44,7 @@ class Brokers:
             settings,
             client_id=client_id,
             subscriptions=subscriptions,
+            former=former,
             will=will if one else None,
             birth=birth if one else None,
             wake=wake,
@@ -51,7 +54,13 @@ class Brokers:
         """Where alerts, status, health and rejected samples go."""
         if settings.alerts is not None and not one:
             self.alerts = MqttClient(
-                settings.alerts, client_id=f"{client_id}-alerts", subscriptions=[], will=will, birth=birth, wake=wake
+                settings.alerts,
+                client_id=f"{client_id}-alerts",
+                subscriptions=[],
+                former=[],
+                will=will,
+                birth=birth,
+                wake=wake,
             )
         self._clients = [self.readings] if one else [self.readings, self.alerts]
 

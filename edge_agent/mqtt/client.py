@@ -7,6 +7,7 @@ that may block (files, DNS, TCP, TLS), so it happens in a short-lived thread. Ev
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -55,6 +56,7 @@ class MqttClient:
         settings: the broker.
         client_id: names our session at the broker; two clients of one name throw each other out.
         subscriptions: (topic filter, QoS) pairs.
+        former: topic filters that the broker's session may have from earlier runs.
         will: makes the message the broker sends when we are lost; gets the session's name. None for no will.
         birth: makes the message we send when connected; gets the session's name. None for no birth.
         wake: makes the daemon's loop run; called on the connecting thread, must return at once.
@@ -66,12 +68,14 @@ class MqttClient:
         *,
         client_id: str,
         subscriptions: list[tuple[str, int]],
+        former: list[str],
         will: Callable[[str], Message] | None,
         birth: Callable[[str], Message] | None,
         wake: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._subscriptions = subscriptions
+        self._former = former
         self._will = will
         self._birth = birth
         self._link: Link | None = None
@@ -208,9 +212,13 @@ class MqttClient:
             The identifier that `answers` will give once the broker has answered; None when it was not handed over.
 
         Raises:
-            ValueError: MQTT has no such topic, or no payload of this size.
+            ValueError: MQTT has no such topic.
         """
         return None if self._link is None else self._link.publish(message)
+
+    def room_for(self, topic: str) -> float:
+        """The largest payload that the broker takes on a topic, in bytes; a larger one is not handed over."""
+        return math.inf if self._link is None else self._link.room_for(topic)
 
     def can_publish(self) -> bool:
         """Whether the broker would take one more QoS 1 message now."""
@@ -290,6 +298,7 @@ class MqttClient:
             result,
             result.wire,
             subscriptions=self._subscriptions,
+            former=self._former,
             birth=None if self._birth is None else self._birth(self.session),
             access=self._access,
             keepalive_s=self._settings.keepalive_s,

@@ -31,6 +31,10 @@ _GOODBYE_LIMIT_S = 2.0
 _READ_AT_GOODBYE = 1000
 _UNSENT_LIMIT_BYTES = 256 * 1024
 """With more than this unwritten, nothing more is published; what cannot wait, as health, is left out."""
+_PACKET_LIMIT = 268_435_455 + 5
+"""MQTT's own."""
+_HEAD_BYTES = 5 + 2 + 2 + 1
+"""Of a PUBLISH, at most: type and length, the topic's length, identifier, no properties."""
 _NEVER_TAKEN = (0x90, 0x99)
 """The topic or the payload itself is refused, so this message never gets through."""
 
@@ -42,6 +46,7 @@ class Link:
         client: paho's, whose CONNECT is not sent yet.
         wire: its socket.
         subscriptions: (topic filter, QoS) pairs, made on every connection: a broker may have forgotten them.
+        former: topic filters that its session may have from earlier runs, which are ended.
         birth: sent when the broker has accepted us.
         access: learns what the broker's access rules refuse.
         keepalive_s: after this long without a sign of life the connection is given up.
@@ -54,6 +59,7 @@ class Link:
         wire: WireSocket,
         *,
         subscriptions: list[tuple[str, int]],
+        former: list[str],
         birth: Message | None,
         access: Access,
         keepalive_s: float,
@@ -62,6 +68,7 @@ class Link:
         self._client = client
         self._wire = wire
         self._subscriptions = subscriptions
+        self._former = former
         self._birth = birth
         self._access = access
         self._keepalive_s = keepalive_s
@@ -70,6 +77,8 @@ class Link:
         self._answer_limit_mono_s = now + answer_limit_s
         self._in_flight: dict[int, str] = {}
         self._answers: list[tuple[int, bool]] = []
+        self._packet_limit = _PACKET_LIMIT
+        self._too_large: set[str] = set()
         self.socket_number: int = wire.fileno()
         """What the loop waits on."""
         self.trouble: Trouble | None = None
@@ -117,6 +126,13 @@ class Link:
         """See `MqttClient.publish`."""
         if not self.is_up or (message.qos == 0 and len(self._wire.unsent) > _UNSENT_LIMIT_BYTES):
             return None
+        if len(message.payload) > self.room_for(message.topic):
+            # The broker would end the connection, and the next one.
+            if message.topic not in self._too_large:
+                self._too_large.add(message.topic)
+                size = len(message.payload)
+                log.error("message left out, the broker takes none so large topic=%.80s bytes=%d", message.topic, size)
+            return None
         # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
@@ -124,6 +140,10 @@ class Link:
         if message.qos:
             self._in_flight[info.mid] = message.topic
         return info.mid
+
+    def room_for(self, topic: str) -> int:
+        """See `MqttClient.room_for`."""
+        return self._packet_limit - _HEAD_BYTES - len(topic.encode())
 
     def can_publish(self) -> bool:
         """Whether the broker would take one more QoS 1 message now."""
@@ -216,7 +236,7 @@ class Link:
 
     # Callbacks of paho, on our thread inside loop_read. An exception in one would end the connection. ------------
 
-    def _on_connect(self, client: paho.Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
+    def _on_connect(self, client: paho.Client, _data: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:
             trouble = trouble_of_code(code.value, str(code))
             # A broker that does not know the version has not looked at anything else.
@@ -226,12 +246,16 @@ class Link:
         self.was_answered = self.is_up = True
         self.up_mono_s = time.monotonic()
         self.session_present = bool(flags.session_present)
+        # In MQTT 5 only; an older broker ends the connection at a packet that is too large, without a word.
+        self._packet_limit = getattr(properties, "MaximumPacketSize", _PACKET_LIMIT)
         if 0 < client.keepalive < self._keepalive_s:  # the broker may want it shorter
             self._keepalive_s = client.keepalive
         self._keepalive = KeepAlive(self._keepalive_s, self.up_mono_s)
         if self._birth is not None:
             self.publish(self._birth)
         self._subscribe()
+        if self.session_present and self._former:
+            self._client.unsubscribe(self._former)
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:

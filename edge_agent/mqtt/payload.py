@@ -18,6 +18,7 @@ __all__ = [
     "encode",
     "iso_time",
     "printable",
+    "shortened",
 ]
 
 _SAMPLE_CHARACTERS = 120
@@ -132,6 +133,22 @@ class RejectedSample(msgspec.Struct, frozen=True, kw_only=True):
 def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
     """A message as JSON."""
     return msgspec.json.encode(message)
+
+
+def shortened(event: bytes, limit: float) -> bytes:
+    """An event without the channels of the smallest shares, for a broker that takes no more bytes.
+
+    Raises:
+        ValueError: it is too large without any.
+    """
+    fields = msgspec.json.decode(event)
+    channels = fields.get("channels")
+    while len(event) > limit:
+        if not channels:
+            raise ValueError(f"{len(event)} bytes, and the broker takes no more than {limit:.0f}")
+        channels = channels[: len(channels) // 2]
+        event = encode({**fields, "channels": channels})
+    return event
 
 
 @lru_cache(maxsize=64)  # an event has two times, and its alert's next event has one of them again

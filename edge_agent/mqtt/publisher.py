@@ -9,7 +9,7 @@ import time
 from edge_agent.journal import Dropped, Journal, Outgoing
 from edge_agent.mqtt.client import ClientState, MqttClient
 from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.payload import DroppedEvent, encode, iso_time
+from edge_agent.mqtt.payload import DroppedEvent, encode, iso_time, shortened
 
 __all__ = ["Publisher"]
 
@@ -95,7 +95,7 @@ class Publisher:
                 except ValueError as exc:
                     # Nothing in the journal may ever stop the agent.
                     log.error("event given up, MQTT cannot carry it topic=%.80s error=%s", event.topic, exc)  # noqa: TRY400
-                    self._journal.forget([event])
+                    self._journal.give_up([event])
                     self._last_sent = event.seq
                     continue
                 if mid is None:
@@ -107,7 +107,10 @@ class Publisher:
     def _publish(self, event: Outgoing) -> int | None:
         if not self._client.can_publish():
             return None
-        return self._client.publish(Message(event.topic, event.payload, qos=1))
+        payload, room = event.payload, self._client.room_for(event.topic)
+        if len(payload) > room:
+            payload = shortened(payload, room)
+        return self._client.publish(Message(event.topic, payload, qos=1))
 
 
 def _dropped_event(dropped: Dropped) -> tuple[str, bytes]:

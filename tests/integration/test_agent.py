@@ -108,6 +108,47 @@ def test_readings_sent_while_the_agent_is_away_are_scored(
         subscriber.wait_events("raise")
 
 
+def test_a_topic_that_is_configured_no_more_is_not_received(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """The broker's session would have it for a week: as part of a shared subscription, it takes others' readings."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config.write_text(config.read_text().replace('"sensors/+/pump"', '"$share/group/sensors/+/pump"'))
+    with Agent(config):
+        subscriber.wait_online()
+    config.write_text(config.read_text().replace("$share/group/sensors", "other"))
+    with Agent(config):
+        wait_until(lambda: len(subscriber.statuses) > 2)
+        subscriber.health = {}
+        wait_until(lambda: subscriber.health)  # sent after what ends the subscription
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        sender.send("other/a1/pump", {"c1": 9, "c2": 9})
+        subscriber.wait_events("raise")
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 1)
+        assert subscriber.health["unrouted"] == 0
+
+
+def test_alerts_and_health_fit_a_broker_that_takes_small_packets_only(tmp_path: Path) -> None:
+    """Without the channels of the smallest shares, and without the evidence; whole, they would end each connection."""
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", channels=60)
+    with (
+        Broker(tmp_path / "broker", rules="max_packet_size 2000\n") as broker,
+        Subscriber(broker.port) as subscriber,
+        Sender(broker.port) as sender,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle})),
+    ):
+        subscriber.wait_online()
+        sender.send("sensors/a1/pump", {"values": list(range(60))})
+        sender.send("sensors/a1/pump", {"values": [0] * 60})
+        subscriber.wait_events("raise", "clear")
+        shown = [channel.name for channel in subscriber.alerts[0].channels]
+        assert shown == [f"c{number}" for number in range(60, 60 - len(shown), -1)]
+        assert 10 < len(shown) < 60
+        wait_until(lambda: subscriber.health)
+        assert subscriber.health["connects"] == 1
+        assert "engine" not in subscriber.stream("pump")
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_is_quick_and_clean(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path, how: signal.Signals

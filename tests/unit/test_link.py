@@ -47,6 +47,7 @@ def make_link(
         client,
         client.wire,
         subscriptions=[("sensors/+", 1)],
+        former=["before/+"],
         birth=Message(birth_topic, b"online", 1, True),
         access=access or Access(),
         keepalive_s=30,
@@ -155,6 +156,27 @@ def test_a_message_that_no_broker_would_take_is_given_up() -> None:
     hear(link, fake, b"\x40\x04" + mid.to_bytes(2) + b"\x90\x00")
     assert link.answers() == [(mid, True)]
     assert link.can_publish()
+
+
+def test_what_an_earlier_run_subscribed_to_is_ended() -> None:
+    """Where the broker has kept our session; a new one has nothing of it."""
+    for session_present in (0, 1):
+        link, fake = make_link()
+        hear(link, fake, bytes([0x20, 3, session_present, 0, 0]))
+        assert (b"before/+" in fake.sent) == bool(session_present)
+
+
+def test_a_message_is_no_larger_than_the_broker_takes(caplog: pytest.LogCaptureFixture) -> None:
+    """It would end the connection, and the next one, and so on; exactly what fits goes."""
+    link, fake = make_link()
+    hear(link, fake, b"\x20\x08\x00\x00\x05\x27\x00\x00\x00\x64")  # at most 100 bytes
+    room = link.room_for("topic")
+    before = len(fake.sent)
+    assert link.publish(Message("topic", b"x" * room, qos=1)) is not None
+    link.flush()
+    assert before < len(fake.sent) <= before + 100
+    assert [link.publish(Message("topic", b"x" * (room + 1), qos=qos)) for qos in (0, 1, 0)] == [None] * 3
+    assert caplog.text.count("the broker takes none so large") == 1
 
 
 def test_what_is_written_is_bounded_when_the_broker_reads_nothing() -> None:

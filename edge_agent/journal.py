@@ -7,23 +7,24 @@ not wait for the disk, so what a power cut takes of those was normal.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import sqlite3
-import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from edge_agent import journal_file
 from edge_agent.errors import JournalError
+from edge_agent.journal_outbox import Dropped, Outbox, Outgoing, size_of
 from edge_agent.journal_policy import JournalPolicy, Synchronous, WhenFull
 
-__all__ = ["Commit", "Dropped", "Journal", "Outgoing"]
+__all__ = ["Commit", "Journal"]
 
 log = logging.getLogger(__name__)
 
@@ -38,27 +39,6 @@ DELETE FROM delivered WHERE seq <= ? OR seq <= (
 )
 """
 _REPLACE_RECORD = "REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)"
-_ROW_BYTES = 32
-"""What SQLite adds to an event, about."""
-
-
-class Outgoing(NamedTuple):
-    """An event that the broker has not acknowledged yet."""
-
-    seq: int
-    """Events leave in this order."""
-    topic: str
-    payload: bytes
-
-
-class Dropped(NamedTuple):
-    """Events that were given up since this was told last."""
-
-    topic: str
-    """The level above theirs, which is their stream's."""
-    events: int
-    since_s: float
-    """When the first was given up, epoch seconds."""
 
 
 class Commit(msgspec.Struct):
@@ -89,8 +69,6 @@ class Journal:
         self._unwritten: deque[bytes] = deque(maxlen=_DELIVERED_BATCHES_KEPT)
         self.dropped = 0
         """Events given up since the agent started."""
-        self.generation = 0
-        """Events have other numbers in another one."""
         self._use(journal_file.open_database(path))
         if self.problem is not None:
             log.error("journal is in memory only, until the disk can be written: %s", self.problem)
@@ -103,7 +81,7 @@ class Journal:
     @property
     def waiting_bytes(self) -> int:
         """What the waiting events take."""
-        return self._bytes
+        return self.outbox.bytes
 
     # Where it is ------------------------------------------------------------------------------------------------
 
@@ -112,17 +90,7 @@ class Journal:
         self._damaged = self._failed = False
         self._synchronised = False
         self._log_inode = journal_file.inode_of(self._log_path)
-        self._clock_base_s = self._count() - time.monotonic()
-        self.generation += 1
-
-    def _count(self) -> float:
-        """Number and bytes of the events that wait; gives when the newest came, on our clock."""
-        # SQLite counts the characters of a text, so the blob is what is measured.
-        size = f"coalesce(sum(length(CAST(topic AS BLOB)) + length(payload) + {_ROW_BYTES}), 0)"
-        query = f"SELECT count(*), {size}, coalesce(max(added_s), 0) FROM outbox"  # noqa: S608
-        found: tuple[int, int, float] = self._db.execute(query).fetchone()
-        self._waiting, self._bytes, newest_s = found
-        return newest_s
+        self.outbox = Outbox(self._db)
 
     def needs_mending(self) -> bool:
         """Whether what is written now would be gone with us: the file or its log was deleted, replaced or damaged, or
@@ -204,7 +172,7 @@ class Journal:
 
     def waiting(self) -> int:
         """Number of events that the broker has not acknowledged."""
-        return self._waiting
+        return self.outbox.waiting
 
     # Changing it ------------------------------------------------------------------------------------------------
 
@@ -221,21 +189,20 @@ class Journal:
             if commit.delivered:
                 self._unwritten.append(commit.delivered)
             return
-        added = sum(map(_size, commit.events))
-        excess = self._bytes + added - self._limit_bytes
-        drops = bool(commit.events) and excess > 0 and self._waiting > 0
+        added = sum(itertools.starmap(size_of, commit.events))
+        excess = self.outbox.bytes + added - self._limit_bytes
+        drops = bool(commit.events) and excess > 0 and self.outbox.waiting > 0
         if drops and self._policy.when_full is WhenFull.BLOCK:
             raise JournalError(
-                f"{self._path}: {self._waiting} events of {self._bytes} bytes wait for the broker, and with the next "
-                f"{added} bytes they would exceed [journal] limit_mb = {self._policy.limit_mb:g}"
+                f"{self._path}: {self.outbox.waiting} events of {self.outbox.bytes} bytes wait for the broker, and "
+                f"with the next {added} bytes they would exceed [journal] limit_mb = {self._policy.limit_mb:g}"
             )
-        given_up: list[Outgoing] = []
+        given_up = 0
         with self._transaction():
             if drops:
-                given_up = self._oldest(excess)
-                self._give_up(given_up)
+                given_up = self.outbox.give_up(self.outbox.oldest(excess))
             if commit.events:
-                self._add(commit.events)
+                self.outbox.add(commit.events)
             if commit.records:
                 self._db.executemany(_REPLACE_RECORD, commit.records)
             delivered = b"".join((*self._unwritten, commit.delivered))[-_DELIVERED_BYTES_KEPT:]
@@ -245,7 +212,7 @@ class Journal:
                     self._db.execute(_DELETE_DELIVERED, (seq - _DELIVERED_BATCHES_KEPT, _DELIVERED_BYTES_KEPT))
         self._unwritten.clear()
         self._synchronised = self._failed = False
-        self.dropped += len(given_up)
+        self.dropped += given_up
 
     def sync(self) -> None:
         """Wait until the disk has all that was committed; nothing to wait for in memory or with `normal`.
@@ -286,7 +253,7 @@ class Journal:
         """
         # Losing this to a power cut only publishes an event twice, under the same id.
         with self._transaction():
-            self._delete(events)
+            self.outbox.delete(events)
 
     def drop_old(self) -> None:
         """Give up events that have waited for longer than the policy has them kept.
@@ -294,9 +261,9 @@ class Journal:
         Raises:
             JournalError: the disk is full or broken; they stay.
         """
-        if not self._policy.max_age_s or not self._waiting:
+        if not self._policy.max_age_s or not self.outbox.waiting:
             return
-        since_s = self._now_s() - self._policy.max_age_s
+        since_s = self.outbox.now_s() - self._policy.max_age_s
         rows = self._read("SELECT seq, topic, payload FROM outbox WHERE added_s < ? ORDER BY seq", since_s)
         if rows:
             self.give_up([Outgoing(*row) for row in rows])
@@ -308,8 +275,8 @@ class Journal:
             JournalError: the disk is full or broken; they stay.
         """
         with self._transaction():
-            self._give_up(events)
-        self.dropped += len(events)
+            given_up = self.outbox.give_up(events)
+        self.dropped += given_up
 
     def tell_dropped(self, make: Callable[[Dropped], tuple[str, bytes]]) -> bool:
         """Let one event tell of those that were given up in each stream; gives whether there was any to tell.
@@ -323,7 +290,7 @@ class Journal:
         dropped = [Dropped(*row) for row in self._read("SELECT topic, events, since_s FROM dropped")]
         if dropped:
             with self._transaction():
-                self._add([make(found) for found in dropped])
+                self.outbox.add([make(found) for found in dropped])
                 self._db.execute("DELETE FROM dropped")
         return bool(dropped)
 
@@ -341,7 +308,7 @@ class Journal:
         self._note(error)
         self._failed = True
         with suppress(sqlite3.Error):
-            self._count()
+            self.outbox.count()
 
     def _read(self, query: str, *values: object) -> list[Any]:
         try:
@@ -354,51 +321,7 @@ class Journal:
         # SQLite has classes of their own for a full or broken disk, after which trying again may help.
         self._damaged |= type(error) is sqlite3.DatabaseError
 
-    def _now_s(self) -> float:
-        """Ages are counted on a clock of our own, which nobody can set and which stands still while we are off."""
-        return self._clock_base_s + time.monotonic()
-
-    def _add(self, events: Iterable[tuple[str, bytes]]) -> None:
-        now_s = self._now_s()
-        rows = [(topic, payload, now_s) for topic, payload in events]
-        self._db.executemany("INSERT INTO outbox (topic, payload, added_s) VALUES (?, ?, ?)", rows)
-        self._waiting += len(rows)
-        self._bytes += sum(_size((topic, payload)) for topic, payload, _ in rows)
-
-    def _delete(self, events: Iterable[Outgoing]) -> None:
-        for event in events:
-            # One that was dropped while it was on its way is gone already.
-            if self._db.execute("DELETE FROM outbox WHERE seq = ?", (event.seq,)).rowcount:
-                self._waiting -= 1
-                self._bytes -= _size((event.topic, event.payload))
-
-    def _oldest(self, size: float) -> list[Outgoing]:
-        """The oldest events that together take at least this many bytes."""
-        found: list[Outgoing] = []
-        for row in self._db.execute("SELECT seq, topic, payload FROM outbox ORDER BY seq"):
-            found.append(Outgoing(*row))
-            size -= _size((found[-1].topic, found[-1].payload))
-            if size <= 0:
-                break
-        return found
-
-    def _give_up(self, events: list[Outgoing]) -> None:
-        """Delete events and count them, by the level above their topics."""
-        self._delete(events)
-        now_s = time.time()
-        counts = Counter(event.topic.rpartition("/")[0] for event in events)
-        self._db.executemany(
-            "INSERT INTO dropped (topic, events, since_s) VALUES (?, ?, ?) "
-            "ON CONFLICT (topic) DO UPDATE SET events = events + excluded.events",
-            [(topic, number, now_s) for topic, number in counts.items()],
-        )
-
     def _close_log(self) -> None:
         if self._log_file is not None:
             os.close(self._log_file)
             self._log_file = None
-
-
-def _size(event: tuple[str, bytes]) -> int:
-    """What an event takes in the file, about."""
-    return len(event[0].encode()) + len(event[1]) + _ROW_BYTES

@@ -48,8 +48,9 @@ def take_requests(state_dir: Path) -> list[Recommission]:
     requests: list[Recommission] = []
     for file in sorted(state_dir.glob(_PATTERN)):
         try:
-            requests.append(msgspec.json.decode(file.read_bytes(), type=Recommission))
-            file.unlink()
+            content = file.read_bytes()
+            file.unlink()  # first: what cannot be taken away would be obeyed again and again
+            requests.append(msgspec.json.decode(content, type=Recommission))
         except (OSError, msgspec.DecodeError) as exc:
             log.warning("request not readable file=%s error=%s", file, exc)
     return requests

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -15,6 +16,7 @@ __all__ = [
     "DroppedEvent",
     "RejectedSample",
     "Status",
+    "count_told",
     "encode",
     "iso_time",
     "printable",
@@ -100,6 +102,21 @@ class DroppedEvent(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> tuple[str, str, str]:
         """As that of any other event."""
         return self.id, self.event, self.time
+
+
+class _Given(msgspec.Struct):
+    event: str
+    count: Annotated[int, msgspec.Meta(ge=1, le=1 << 32)] = 1
+
+
+def count_told(event: bytes) -> int:
+    """How many events a `dropped` event tells of; 0 for every other event."""
+    if b'"dropped"' in event:
+        # A byte of it may have changed on the disk.
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            given = msgspec.json.decode(event, type=_Given)
+            return given.count if given.event == "dropped" else 0
+    return 0
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

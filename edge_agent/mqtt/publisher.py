@@ -6,7 +6,8 @@ import logging
 import secrets
 import time
 
-from edge_agent.journal import Dropped, Journal, Outgoing
+from edge_agent.journal import Journal
+from edge_agent.journal_outbox import Dropped, Outgoing
 from edge_agent.mqtt.client import ClientState, MqttClient
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.payload import DroppedEvent, encode, iso_time, shortened
@@ -30,8 +31,7 @@ class Publisher:
         self._client = client
         self._journal = journal
         self._session = ""
-        self._last_sent = 0
-        self._generation = journal.generation
+        self._outbox = journal.outbox
         self._sent: dict[int, Outgoing] = {}
         self._more = True
         self._done: list[Outgoing] = []
@@ -57,15 +57,15 @@ class Publisher:
         Raises:
             JournalError: the journal cannot be read or written now; call again later.
         """
-        if self._generation != self._journal.generation:
-            # Another journal, in which events have other numbers: what is on its way cannot be told by its number.
-            self._generation = self._journal.generation
+        if self._outbox is not self._journal.outbox:
+            # Another database, in which events have other numbers: what is on its way cannot be told by its number.
+            self._outbox = self._journal.outbox
             self._session = ""
             self._done.clear()
         if self._client.session != self._session:
             # A new connection: what was handed to the old one and not acknowledged goes again, from the oldest on.
             self._session = self._client.session
-            self._last_sent = 0
+            self._outbox.sent_seq = 0
             self._sent.clear()
             self._more = True
         for mid, has_it in self._client.answers():
@@ -77,7 +77,7 @@ class Publisher:
                 self.published += 1
             else:
                 # It stays in the journal. When the client takes messages again, the oldest is the first.
-                self._last_sent = 0
+                self._outbox.sent_seq = 0
                 self._more = True
         if self._done:
             self._journal.forget(self._done)
@@ -87,7 +87,7 @@ class Publisher:
 
     def _send(self) -> None:
         while self._more and self._client.can_publish():
-            events = self._journal.outgoing(self._last_sent, _LOADED_AT_ONCE)
+            events = self._journal.outgoing(self._outbox.sent_seq, _LOADED_AT_ONCE)
             self._more = len(events) == _LOADED_AT_ONCE
             for event in events:
                 try:
@@ -96,13 +96,13 @@ class Publisher:
                     # Nothing in the journal may ever stop the agent.
                     log.error("event given up, MQTT cannot carry it topic=%.80s error=%s", event.topic, exc)  # noqa: TRY400
                     self._journal.give_up([event])
-                    self._last_sent = event.seq
+                    self._outbox.sent_seq = event.seq
                     continue
                 if mid is None:
                     self._more = True
                     return
                 self._sent[mid] = event
-                self._last_sent = event.seq
+                self._outbox.sent_seq = event.seq
 
     def _publish(self, event: Outgoing) -> int | None:
         if not self._client.can_publish():

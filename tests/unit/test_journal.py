@@ -13,7 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from edge_agent.errors import JournalError
-from edge_agent.journal import Commit, Dropped, Journal
+from edge_agent.journal import Commit, Journal
+from edge_agent.journal_outbox import Dropped
 from edge_agent.journal_policy import JournalPolicy, Synchronous, WhenFull
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.publisher import Publisher
@@ -301,6 +302,24 @@ def test_the_oldest_events_are_dropped_counted_and_told_once(tmp_path: Path) -> 
     assert sum(found.events for found in told) == dropped
     assert [event.payload for event in again.outgoing(0, 100)][-2:] == [b"dropped", b"dropped"]
     again.close()
+    journal.close()
+
+
+def test_what_is_on_its_way_is_not_given_up_for_room_and_what_told_of_others_counts_as_those(tmp_path: Path) -> None:
+    """The broker may have the first already; the second would make many events that nobody saw one."""
+    journal = Journal(tmp_path / "journal.db", _policy(when_full=WhenFull.DROP_OLDEST))
+    told = json.dumps({"event": "dropped", "count": 50}).encode()
+    for payload in (b"on its way" + b"x" * 900, told):
+        journal.commit(Commit(events=[("edge/a/alerts/s/p", payload)]))
+    journal.outbox.sent_seq = journal.outgoing(0, 1)[0].seq
+    for _ in range(20):
+        journal.commit(Commit(events=[("edge/a/alerts/s/p", b"x" * 900)]))
+    kept = [event.payload for event in journal.outgoing(0, 100)]
+    assert kept[0].startswith(b"on its way")
+    assert journal.dropped == 22 - len(kept) - 1
+    counted: list[Dropped] = []
+    journal.tell_dropped(lambda found: counted.append(found) or ("edge/a/alerts/s/stream", b"{}"))  # type: ignore[func-returns-value]
+    assert [found.events for found in counted] == [journal.dropped + 50]
     journal.close()
 
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from contextlib import ExitStack, suppress
+from itertools import chain
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -37,7 +38,7 @@ from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
 from edge_agent.stream.pipeline import Outcome
 from edge_agent.stream.reading import Rejection, RejectReason
-from edge_agent.stream.records import LEFT_RECORD
+from edge_agent.stream.records import LEFT_RECORD, keys_of
 
 __all__ = ["Daemon"]
 
@@ -328,7 +329,7 @@ class Daemon:
             idle_s = lane.loaded.settings.idle_s
             gone = lane.forget_idle(now_mono_s) if idle_s else []
             if gone:
-                self._journal.drop_records(lane.name, gone)
+                self._journal.drop_records(lane.name, chain.from_iterable(map(keys_of, gone)))
                 log.info("assets forgotten stream=%s count=%d idle_s=%.0f", lane.name, len(gone), idle_s)
 
     def _mend_journal(self) -> None:
@@ -344,10 +345,11 @@ class Daemon:
         for request in take_requests(Path(self._config.agent.state_dir)):
             for lane in self._lanes:
                 if lane.name == request.stream:
-                    records = lane.pipeline.recommission(request.asset)
-                    self._keep(lane, records)
-                    what = (lane.name, request.asset or "all", len(records))
-                    log.info("commissioning begins anew stream=%s asset=%s assets=%d", *what)
+                    assets = lane.pipeline.recommission(request.asset)
+                    self._keep(lane, lane.pipeline.records_of(assets))
+                    level = logging.INFO if assets else logging.WARNING
+                    what = (lane.name, request.asset or "all", len(assets))
+                    log.log(level, "commissioning begins anew stream=%s asset=%s assets=%d", *what)
 
     def _keep(self, lane: Lane, records: list[tuple[str, bytes]]) -> None:
         if records:

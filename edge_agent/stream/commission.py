@@ -15,7 +15,7 @@ import numpy as np
 from edge_agent.bundle import Threshold
 from edge_agent.stream.threshold import threshold_from
 
-__all__ = ["MIN_READINGS", "Commission", "CommissionRecord", "Commissioned"]
+__all__ = ["MIN_READINGS", "Commission", "Commissioned"]
 
 log = logging.getLogger(__name__)
 
@@ -27,21 +27,13 @@ _LIFTED = 5.0
 """A limit that a hundredth of its scores lift by this factor comes from them alone. In 300 draws of 100 exponential
 scores each, less than one in 100 were lifted by more than 2.3."""
 _SHOWN = 20
-
-
-class CommissionRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """How far one asset's commissioning has come."""
-
-    scores: bytes = b""
-    """Float32 scores so far; empty once the threshold is set."""
-    threshold: Threshold | None = None
-    over_bundle: float = 0.0
-    without_peaks: float = math.inf
-    """See `Commissioned`."""
+_UNKEPT = 64
+"""Of an asset's scores, one part in so many may be missing in the journal. Written with each reading, those of a day
+would be 30 GB."""
 
 
 class Commissioned(msgspec.Struct, frozen=True):
-    """What an asset was given."""
+    """What an asset was given; the journal keeps it."""
 
     threshold: Threshold
     over_bundle: float = 0.0
@@ -87,6 +79,8 @@ class Commission:
         self._bundle = bundle
         self._collected: dict[str, list[float]] = {}
         self._ready: dict[str, Commissioned] = {}
+        self._kept: dict[str, int] = {}
+        """How many scores of an asset the journal has."""
 
     def threshold(self, asset: str) -> Threshold | None:
         """An asset's own limits; None while it is being commissioned."""
@@ -116,28 +110,41 @@ class Commission:
     def restart(self, asset: str | None) -> None:
         """Commission one asset, or all, anew."""
         for name in self.assets() if asset is None else (asset,):
-            self._collected.pop(name, None)
-            self._ready.pop(name, None)
+            for known in (self._collected, self._ready, self._kept):
+                known.pop(name, None)
 
     def assets(self) -> set[str]:
         """Assets that are being commissioned, or were."""
         return {*self._collected, *self._ready}
 
-    def dump(self, asset: str) -> CommissionRecord:
-        """For the journal."""
-        ready = self._ready.get(asset)
-        if ready is not None:
-            return CommissionRecord(
-                threshold=ready.threshold, over_bundle=ready.over_bundle, without_peaks=ready.without_peaks
-            )
-        return CommissionRecord(scores=np.array(self._collected.get(asset, []), dtype=np.float32).tobytes())
+    def ready(self, asset: str) -> Commissioned | None:
+        """What an asset was given; None while it is being commissioned."""
+        return self._ready.get(asset)
 
-    def restore(self, asset: str, record: CommissionRecord) -> None:
-        """Put back what `dump` gave."""
-        if record.threshold is not None:
-            self._ready[asset] = Commissioned(record.threshold, record.over_bundle, record.without_peaks)
-        elif record.scores:
-            self._collected[asset] = np.frombuffer(record.scores, dtype=np.float32).tolist()
+    def restore(self, asset: str, ready: Commissioned) -> None:
+        """Put back what `ready` gave."""
+        self._ready[asset] = ready
+
+    def unkept(self, asset: str) -> int:
+        """How many of an asset's scores the journal has too few, or too many."""
+        return abs(len(self._collected.get(asset, ())) - self._kept.get(asset, 0))
+
+    def is_due(self, asset: str) -> bool:
+        """Whether the journal should get an asset's scores."""
+        return self.unkept(asset) > len(self._collected.get(asset, ())) // _UNKEPT
+
+    def dump_scores(self, asset: str) -> bytes:
+        """An asset's scores, for the journal."""
+        scores = self._collected.get(asset, [])
+        self._kept[asset] = len(scores)
+        return np.array(scores, dtype=np.float32).tobytes()
+
+    def restore_scores(self, asset: str, dumped: bytes) -> None:
+        """Put back what `dump_scores` gave, unless the asset has its limits."""
+        scores = np.frombuffer(dumped, dtype=np.float32).tolist()
+        self._kept[asset] = len(scores)
+        if scores and asset not in self._ready:
+            self._collected[asset] = scores
 
     def describe(self) -> dict[str, object]:
         """For health: how many assets are ready, how far others are, the highest limits, and those to look at.

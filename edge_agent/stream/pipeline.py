@@ -20,7 +20,15 @@ from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AlertBatch, AssetChange, EventMaker
 from edge_agent.stream.join import Join
 from edge_agent.stream.reading import FloatArray, Readings
-from edge_agent.stream.records import LEFT_RECORD, STREAM_RECORD, AssetRecord, LeftRecord
+from edge_agent.stream.records import (
+    LEFT_RECORD,
+    STREAM_RECORD,
+    AssetRecord,
+    LeftRecord,
+    ScoresRecord,
+    asset_of_scores,
+    scores_key,
+)
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import Windows
 
@@ -121,8 +129,8 @@ class Pipeline:
         self._joining: set[str] = set()
         self._commission = _make_commission(settings, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
-        # What a stop left comes last: it stands back behind rows that the journal has kept.
-        for asset, record in sorted(records, key=lambda pair: pair[0] == LEFT_RECORD):
+        # What a stop left, and scores, come last: they stand back behind what the assets' own records have.
+        for asset, record in sorted(records, key=lambda pair: pair[0].startswith("#")):
             try:
                 self._restore(asset, record)
             # A byte that changed on the disk makes msgspec, struct and numpy raise these.
@@ -145,6 +153,8 @@ class Pipeline:
         kept = touched if self._join is not None else self._windows.to_keep(touched)
         for asset in sorted(outcome.changed.union(kept)):
             outcome.records.append((asset, self._record(asset)))
+        if self._commission is not None:
+            outcome.records += self._scores_records(filter(self._commission.is_due, touched))
         return outcome
 
     def take(self, readings: Readings) -> WindowBatch:
@@ -174,14 +184,14 @@ class Pipeline:
             outcome.records += self.drift.records()
         return outcome
 
-    def recommission(self, asset: str | None) -> list[tuple[str, bytes]]:
+    def recommission(self, asset: str | None) -> list[str]:
         """Set thresholds anew from the readings that come now.
 
         Args:
             asset: one asset, or None for all.
 
         Returns:
-            (asset, record) pairs to keep in the journal; none when the asset has never been scored.
+            The assets that this concerns, none of which may be left as it is in the journal.
         """
         if self._commission is None:
             return []
@@ -192,7 +202,7 @@ class Pipeline:
             self._windows.forget(name)
             if self._join is not None:
                 self._join.forget(name)
-        return [(name, self._record(name)) for name in assets]
+        return assets
 
     def take_heard(self) -> list[str]:
         """Assets that readings, or parts of readings, came from since the last call."""
@@ -226,7 +236,11 @@ class Pipeline:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of all that is remembered, to begin a journal with."""
-        return [*((asset, self._record(asset)) for asset in sorted(self.assets())), *self.drift.records()]
+        return [*self.records_of(sorted(self.assets())), *self.drift.records()]
+
+    def records_of(self, assets: Sequence[str]) -> list[tuple[str, bytes]]:
+        """(asset, record) pairs of all that is remembered of some assets."""
+        return [*((name, self._record(name)) for name in assets), *self._scores_records(assets)]
 
     def leave(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs to keep over a planned stop.
@@ -236,7 +250,8 @@ class Pipeline:
         left = self._windows.leave()
         record = LeftRecord(scorer=self._scorer, windows=left)
         rows = [(LEFT_RECORD, msgspec.msgpack.encode(record))] if left else []
-        return [*rows, *self.drift.records()]
+        unkept = () if self._commission is None else filter(self._commission.unkept, self._commission.assets())
+        return [*rows, *self._scores_records(unkept), *self.drift.records()]
 
     def describe(self) -> dict[str, Any]:
         """For health: assets, what was left out, commissioning, drift."""
@@ -266,8 +281,10 @@ class Pipeline:
             if self._commission is not None:
                 own = self._commission.threshold(asset)
                 if own is None:
-                    self._tell_commissioned(asset, self._commission.collect(asset, score))
-                    changed.add(asset)
+                    ready = self._commission.collect(asset, score)
+                    if ready is not None:
+                        self._tell_commissioned(ready, asset)
+                        changed.add(asset)
                     continue
                 threshold = own
             before = states.get(asset)
@@ -287,11 +304,10 @@ class Pipeline:
                 told.append(AssetChange(row, asset, limit, change))
         return told
 
-    def _tell_commissioned(self, asset: str, ready: Commissioned | None) -> None:
-        if ready is not None:
-            ready.tell(self._stream, asset, self._threshold)
-            if self._alarm.has_levels and self._alarm.lowest_limit(ready.threshold) == ready.threshold.alarm:
-                log.warning("warn is not below the asset's limit, no effect stream=%s asset=%s", self._stream, asset)
+    def _tell_commissioned(self, ready: Commissioned, asset: str) -> None:
+        ready.tell(self._stream, asset, self._threshold)
+        if self._alarm.has_levels and self._alarm.lowest_limit(ready.threshold) == ready.threshold.alarm:
+            log.warning("warn is not below the asset's limit, no effect stream=%s asset=%s", self._stream, asset)
 
     def _rows_that_matter(self, assets: Sequence[str], at_limit: list[int]) -> Iterator[int]:
         """Rows whose score can change anything, in order, by the states at that moment: while all is quiet, few."""
@@ -318,28 +334,40 @@ class Pipeline:
                 alarm=self._states.get(asset),
                 window=self._windows.dump(asset),
                 join=b"" if self._join is None else self._join.dump(asset),
-                commission=None if self._commission is None else self._commission.dump(asset),
+                commission=None if self._commission is None else self._commission.ready(asset),
             )
         )
 
-    def _restore(self, asset: str, record: bytes) -> None:
-        if asset == STREAM_RECORD:
+    def _scores_records(self, assets: Iterable[str]) -> list[tuple[str, bytes]]:
+        if self._commission is None:
+            return []
+        encode, dump = msgspec.msgpack.encode, self._commission.dump_scores
+        return [(scores_key(name), encode(ScoresRecord(scorer=self._scorer, scores=dump(name)))) for name in assets]
+
+    def _restore(self, key: str, record: bytes) -> None:
+        scored = asset_of_scores(key)
+        if key == STREAM_RECORD:
             self.drift.restore(record)
-            return
-        if asset == LEFT_RECORD:
+        elif key == LEFT_RECORD:
             left = msgspec.msgpack.decode(record, type=LeftRecord)
             known = {*self._windows.assets()} if left.scorer == self._scorer else {*left.windows}
             for name in left.windows.keys() - known:
                 self._windows.restore(name, left.windows[name], kept=False)
-            return
-        kept = msgspec.msgpack.decode(record, type=AssetRecord)
+        elif scored is not None:
+            scores = msgspec.msgpack.decode(record, type=ScoresRecord)
+            if self._commission is not None and scores.scorer == self._scorer:
+                self._commission.restore_scores(scored, scores.scores)
+        else:
+            self._restore_asset(key, msgspec.msgpack.decode(record, type=AssetRecord))
+
+    def _restore_asset(self, asset: str, kept: AssetRecord) -> None:
+        is_ours = kept.scorer == self._scorer
         if kept.alarm is not None:
             # An alert outlives a change of model: it was raised, so it has to be cleared.
-            is_ours = kept.scorer == self._scorer
             alarm = kept.alarm if is_ours else for_another_model(kept.alarm)
             if alarm is not None:
                 self._states[asset] = alarm
-        if kept.scorer != self._scorer:
+        if not is_ours:
             return
         self._windows.restore(asset, kept.window)
         if self._join is not None:

@@ -1,19 +1,48 @@
-"""What the journal keeps of a stream, beside its events: one record for each asset, and two for all of them."""
+"""What the journal keeps of a stream, beside its events: one record for each asset, one more while it is commissioned,
+and two for all of them.
+"""
 
 from __future__ import annotations
 
 import msgspec
 
 from edge_agent.stream.alarm import AlarmState
-from edge_agent.stream.commission import CommissionRecord
+from edge_agent.stream.commission import Commissioned
 from edge_agent.stream.drift import DriftAlert, DriftReport
 
-__all__ = ["LEFT_RECORD", "STREAM_RECORD", "AssetRecord", "DriftRecord", "LeftRecord"]
+__all__ = [
+    "LEFT_RECORD",
+    "STREAM_RECORD",
+    "AssetRecord",
+    "DriftRecord",
+    "LeftRecord",
+    "ScoresRecord",
+    "asset_of_scores",
+    "keys_of",
+    "scores_key",
+]
 
 STREAM_RECORD = ""
 """Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
 LEFT_RECORD = "#left"
 """Stands for the asset in the record that a planned stop leaves for the start that follows; none is named so."""
+_SCORES = "#scores/"
+"""Before an asset's name, in the record of its scores."""
+
+
+def scores_key(asset: str) -> str:
+    """What stands for the asset in the record of its scores."""
+    return _SCORES + asset
+
+
+def asset_of_scores(key: str) -> str | None:
+    """The asset whose scores are in a record; None where it is another record."""
+    return key.removeprefix(_SCORES) if key.startswith(_SCORES) else None
+
+
+def keys_of(asset: str) -> tuple[str, str]:
+    """All records of one asset."""
+    return asset, scores_key(asset)
 
 
 class AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +53,15 @@ class AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
     alarm: AlarmState | None
     window: bytes = b""
     join: bytes = b""
-    commission: CommissionRecord | None = None
+    commission: Commissioned | None = None
+
+
+class ScoresRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The scores that one asset is being commissioned from. They are many, so they are kept now and then."""
+
+    scorer: str
+    scores: bytes
+    """Float32; empty once the asset has its limits."""
 
 
 class DriftRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -84,6 +84,41 @@ def test_commissioning_survives_restarts_and_not_a_change_of_model() -> None:
     assert make(COMMISSION, list(kept.items()), model="1" * 64).describe()["commission"]["ready"] == 0
 
 
+def test_what_commissioning_writes_grows_with_its_scores_and_no_faster() -> None:
+    """A kill costs at most one score in 64, a planned stop none; written with each reading, a day's would be 30 GB."""
+    pipeline = make(StreamSettings(commission=CommissionSettings(readings=20_000)))
+    kept: dict[str, bytes] = {}
+    written = 0
+    for start in range(0, 10_000, 7):
+        outcome = pipeline.process(readings([[float(v)] for v in RNG.uniform(0, 1, 7)], start_s=float(start)))
+        written += sum(len(record) for _, record in outcome.records)
+        kept.update(outcome.records)
+    assert written < 100 * 4 * 10_000
+    settings = StreamSettings(commission=CommissionSettings(readings=20_000))
+    collected = pipeline.describe()["commission"]["collecting"]["a1"]
+    killed = make(settings, [*kept.items()]).describe()["commission"]["collecting"]["a1"]
+    kept.update(pipeline.leave())
+    stopped = make(settings, [*kept.items()]).describe()["commission"]["collecting"]["a1"]
+    assert collected * 63 / 64 - 7 <= killed < collected == stopped
+
+
+def test_no_score_of_an_earlier_commissioning_is_used_again() -> None:
+    """Neither once the limits are there, nor after an operator began anew; nor of an asset that was forgotten."""
+    pipeline = make(COMMISSION)
+    _, kept = feed(pipeline, "a", RNG.uniform(0, 1, 100))
+    pipeline.recommission("a")
+    kept.update(pipeline.records_of(["a"]))
+    assert make(COMMISSION, [*kept.items()]).describe()["commission"]["collecting"] == {}
+    _, kept = feed(pipeline, "a", RNG.uniform(0, 1, 90))
+    pipeline.recommission("a")
+    kept.update(pipeline.records_of(["a"]))
+    assert make(COMMISSION, [*kept.items()]).describe()["commission"]["collecting"] == {}
+    feed(pipeline, "b", RNG.uniform(0, 1, 90))
+    assert pipeline.forget("b")
+    _, kept = feed(pipeline, "b", RNG.uniform(0, 1, 90))
+    assert make(COMMISSION, [*kept.items()]).describe()["commission"]["collecting"]["b"] == 90
+
+
 def test_a_limit_of_its_own_outlives_a_long_silence() -> None:
     """A machine that stood still for weeks is not commissioned anew in silence; one that was never ready is."""
     pipeline = make(COMMISSION)
@@ -171,10 +206,10 @@ def test_an_operator_can_begin_anew() -> None:
     pipeline = make(COMMISSION)
     feed(pipeline, "a", RNG.uniform(0, 1, 100))
     feed(pipeline, "b", RNG.uniform(0, 1, 100))
-    assert [name for name, _ in pipeline.recommission("a")] == ["a"]
+    assert pipeline.recommission("a") == ["a"]
     assert pipeline.describe()["commission"]["ready"] == 1
     assert pipeline.recommission("unknown") == []
-    assert [name for name, _ in pipeline.recommission(None)] == ["b"]
+    assert pipeline.recommission(None) == ["b"]
     assert pipeline.describe()["commission"]["ready"] == 0
 
 

@@ -87,8 +87,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """What the thresholds were made from: normal rows that the model had not seen."""
 
     rows: int
-    false_alarm_rate: float
-    quantiles: dict[str, float]
+    false_alarm_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    quantiles: dict[Annotated[str, msgspec.Meta(pattern=r"^\d(\.\d+)?(e-\d+)?$")], float]
+    """Probability to score."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from edge_agent.config import Config
 from edge_agent.errors import JournalError
 from edge_agent.health import Counters, Latency, memory_bytes
 from edge_agent.journal import Commit, Journal
-from edge_agent.lane import Lane, LoadedStream, Routes, open_lane
+from edge_agent.lane import Lane, LoadedStream, Routes, open_lane, warn_of_gone
 from edge_agent.mqtt.brokers import Brokers
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Message
@@ -36,7 +36,6 @@ from edge_agent.sources.base import Delivery, Source
 from edge_agent.sources.lines import LineSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
-from edge_agent.stream.pipeline import Outcome
 from edge_agent.stream.reading import Rejection, RejectReason
 from edge_agent.stream.records import LEFT_RECORD, keys_of
 
@@ -94,6 +93,7 @@ class Daemon:
 
         Raises:
             EngineError: the runtime failed on a batch; the batch was not acknowledged and comes again.
+            DataError: a stream's input cannot be read, or ended and nothing in it was a reading.
         """
         with ExitStack() as stack:
             # Each line's end is registered as it starts, so stopping is starting in reverse.
@@ -106,6 +106,7 @@ class Daemon:
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
+            warn_of_gone(self._journal, self._config)
             self._routes = Routes(self._lanes)
             self._repeats = Repeats(self._journal.delivered, has_time=self._routes.has_time)
             self._take_over_rows()
@@ -126,6 +127,8 @@ class Daemon:
                 self._step()
             reason = "the input ended" if self._stop_signal is None else signal.Signals(self._stop_signal).name
             log.info("agent stopping reason=%r", reason)
+            for lane in self._lanes:
+                lane.check_input()
 
     # Start ------------------------------------------------------------------------------------------------------
 
@@ -303,25 +306,13 @@ class Daemon:
         for lane, items in by_lane.items():
             readings, rejections = lane.decoder.decode(items, time.time())
             for part in lane.pipeline.parts(readings):
-                self._collect(lane, len(part), lane.pipeline.process(part), commit)
+                outcome = lane.pipeline.process(part)
+                commit.records += lane.count(len(part), outcome)
+                delayed = self._alerts.state is not ClientState.CONNECTED
+                commit.events += lane.tell(outcome, self._topics, delayed=delayed)
             for rejection in rejections:
                 self._rejects.add(lane.counters, lane.name, rejection)
         return _Batch(source, deliveries, commit)
-
-    def _collect(self, lane: Lane, readings: int, outcome: Outcome, commit: Commit) -> None:
-        """Move what a stream's batch did into the commit and the counters."""
-        lane.counters.readings += readings
-        lane.counters.scored += outcome.scored
-        lane.counters.not_finite += outcome.not_finite
-        for asset, record in outcome.records:
-            commit.records.append((lane.name, asset, record))
-        events = outcome.events
-        delayed = bool(events) and self._alerts.state is not ClientState.CONNECTED
-        for event in events:
-            commit.events.append((self._topics.alert(lane.name, event.asset), encode(event.as_delayed(delayed))))
-            lane.counters.count_event(event.event)
-            values = (event.event, lane.name, event.asset, event.level, event.score, event.threshold, event.id)
-            log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
 
     def _forget_idle(self, now_mono_s: float) -> None:
         """Make room: names of assets come from topics, and anybody may write to a new one."""

@@ -144,6 +144,10 @@ class Journal:
 
     # What it holds ----------------------------------------------------------------------------------------------
 
+    def streams(self) -> list[str]:
+        """Those that have records."""
+        return [row[0] for row in self._read("SELECT DISTINCT stream FROM asset ORDER BY stream")]
+
     def records(self, stream: str) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of one stream."""
         return self._read("SELECT asset, record FROM asset WHERE stream = ?", stream)

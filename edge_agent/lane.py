@@ -14,15 +14,18 @@ from edge_agent.config import Config, StreamSection
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.selection import Choice
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
+from edge_agent.errors import DataError
 from edge_agent.health import Counters
 from edge_agent.journal import Journal
-from edge_agent.mqtt.payload import printable
-from edge_agent.mqtt.topics import TopicFilter
+from edge_agent.mqtt.payload import encode, printable
+from edge_agent.mqtt.topics import AgentTopics, TopicFilter
 from edge_agent.sources.base import UNKNOWN, Delivery, Topic
 from edge_agent.sources.decode import Decoder
-from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.events import STREAM_ASSET
+from edge_agent.stream.pipeline import Outcome, Pipeline
+from edge_agent.stream.records import open_alert
 
-__all__ = ["Lane", "LoadedStream", "Routes", "open_lane"]
+__all__ = ["Lane", "LoadedStream", "Routes", "open_lane", "warn_of_gone"]
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +61,40 @@ class Lane:
     def name(self) -> str:
         """Of the stream."""
         return self.loaded.settings.name
+
+    def count(self, readings: int, outcome: Outcome) -> list[tuple[str, str, bytes]]:
+        """Count what a batch did; gives the (stream, asset, record) triples to keep."""
+        self.counters.readings += readings
+        self.counters.scored += outcome.scored
+        self.counters.not_finite += outcome.not_finite
+        return [(self.name, asset, record) for asset, record in outcome.records]
+
+    def tell(self, outcome: Outcome, topics: AgentTopics, *, delayed: bool) -> list[tuple[str, bytes]]:
+        """Count and log the events of a batch; gives the (topic, payload) pairs to publish.
+
+        Args:
+            outcome: of the batch.
+            topics: of the agent.
+            delayed: there is no connection to the broker.
+        """
+        told: list[tuple[str, bytes]] = []
+        for event in outcome.events:
+            told.append((topics.alert(self.name, event.asset), encode(event.as_delayed(delayed))))
+            self.counters.count_event(event.event)
+            values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
+            log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
+        return told
+
+    def check_input(self) -> None:
+        """Where readings come from a file or a pipe, see that there were any.
+
+        Raises:
+            DataError: every line was rejected.
+        """
+        told, place = self.counters, self.loaded.settings.input
+        if place is not None and told.rejected and not told.readings:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in told.rejected.items())
+            raise DataError(f"[[stream]] {self.name}: no line of input {place} was a reading ({reasons}); see the log")
 
     def finish(self) -> None:
         """Say what came of the readings, and keep what was learnt."""
@@ -166,6 +203,19 @@ class Routes:
                     topic.lane, (topic.asset, topic.channel) = lane, route
         found: Lane | None = topic.lane
         return found
+
+
+def warn_of_gone(journal: Journal, config: Config) -> None:
+    """Tell of alerts that nothing clears any more, because their stream is not configured any more.
+
+    Their records stay: when the stream comes back, its scores clear them.
+    """
+    for stream in sorted({*journal.streams()} - {section.name for section in config.streams}):
+        for asset, record in journal.records(stream):
+            name = open_alert(asset, record)
+            if name is not None:
+                where = (stream, asset or STREAM_ASSET, name)
+                log.warning("alert stays open, its stream is configured no more stream=%s asset=%s id=%s", *where)
 
 
 def open_lane(loaded: LoadedStream, config: Config, journal: Journal) -> Lane:

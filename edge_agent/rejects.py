@@ -1,4 +1,4 @@
-"""What could not be used: counted by its reason, and a sample of it published."""
+"""What could not be used: counted by its reason, a sample of it published, and fewer of them logged."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ __all__ = ["Rejects"]
 log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
+_LOG_INTERVAL_S = 600.0
 
 
 class Rejects:
@@ -30,6 +31,7 @@ class Rejects:
         self._topic = topic
         self._publish = publish
         self._next_mono_s: dict[tuple[str, str], float] = {}
+        self._next_log_mono_s: dict[tuple[str, str], float] = {}
 
     def add(self, counters: Counters, stream: str, rejection: Rejection) -> None:
         """Count one.
@@ -53,5 +55,16 @@ class Rejects:
             count=counters.rejected[rejection.reason],
             time=iso_time(time.time()),
         )
-        log.debug("message rejected stream=%s topic=%s reason=%s", stream, rejection.topic, rejection.reason)
+        if now >= self._next_log_mono_s.get(kind, 0.0):
+            # Samples are gone once they are published, or lost where there is no broker yet; the log stays.
+            self._next_log_mono_s[kind] = now + _LOG_INTERVAL_S
+            log.warning(
+                "message rejected stream=%s reason=%s count=%d topic=%r detail=%r payload=%r",
+                stream,
+                rejection.reason,
+                sample.count,
+                sample.topic,
+                sample.detail,
+                sample.sample,
+            )
         self._publish(Message(self._topic, encode(sample)))

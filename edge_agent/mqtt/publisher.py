@@ -35,6 +35,7 @@ class Publisher:
         self._sent: dict[int, Outgoing] = {}
         self._more = True
         self._done: list[Outgoing] = []
+        self._logged_dropped = 0
         self.published = 0
         """Events that the broker has acknowledged."""
 
@@ -48,6 +49,9 @@ class Publisher:
         Raises:
             JournalError: the journal cannot be read or written now; call again later.
         """
+        if self._journal.dropped > self._logged_dropped:
+            log.warning("events given up, nobody will see them count=%d", self._journal.dropped - self._logged_dropped)
+            self._logged_dropped = self._journal.dropped
         if self._client.state is ClientState.CONNECTED and self._journal.tell_dropped(_dropped_event):
             self.events_added()
 

@@ -51,6 +51,7 @@ class Decoder:
         self._places = {name: number for number, name in enumerate(channels)}
         # A message of one channel is a bare number, or an object with a `value`.
         self._parse = make_parser(payload_format, ("value",) if one_channel else channels)
+        self._told_no_time = False
         self.ignored: Counter[str] = Counter()
         """Messages whose topic names a channel that is not ours, by that name; from the 20th name on all as one."""
 
@@ -75,7 +76,7 @@ class Decoder:
             topic, payload = delivery.topic, delivery.payload
             try:
                 if topic.channel is None:
-                    self._decode_one(payload, now_s, times, rows)
+                    self._decode_one(topic, payload, now_s, times, rows)
                 else:
                     self._decode_value(topic, topic.channel, payload, now_s, times, rows)
             except FormatError as bad:
@@ -93,13 +94,17 @@ class Decoder:
         except FormatError:
             return False
 
-    def _decode_one(self, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
+    def _decode_one(self, topic: Topic, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
         """Append the readings of one message; what was appended before an error is the caller's to remove."""
         for fields in self._parse_checked(payload):
             time = fields[0]
             arrived_s = now_s + len(times) * _APART_S
             times.append(arrived_s if time is None else _read_time(time, arrived_s))
             rows.append(self._row(fields))
+        if time is None and not self._told_no_time:
+            # Whoever calls it `timestamp` would not know before the first alert.
+            self._told_no_time = True
+            log.info("readings have no `time`, so that of their arrival is theirs topic=%.120r", topic.name)
 
     def _row(self, fields: Fields) -> Row:
         values = fields[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import logging
 import math
 import os
 import select
@@ -25,9 +26,13 @@ __all__ = ["LineSource"]
 
 _STDIN = 0
 _READ_BYTES = 1 << 16
+_GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_NAME = ""
 """Of an asset that is neither text nor an integer: no asset can be called so, so it is rejected as `bad_topic`."""
+
+
+log = logging.getLogger(__name__)
 
 
 class _Named(msgspec.Struct):
@@ -101,6 +106,8 @@ class LineSource:
             os.close(self._file)
 
     def _receive(self, data: bytes) -> None:
+        if self._columns is None and data.startswith(_GZIP):
+            raise DataError(f"input {self._place}: is compressed; give it unpacked, as with zcat FILE and input = '-'")
         self._at_end = not data
         *lines, self._read = (self._read + data).split(b"\n")
         if self._at_end and self._read:
@@ -140,6 +147,10 @@ class LineSource:
         if self._columns is None or sorted(cells) == sorted(self._columns):
             # Each writer of a named pipe may send the header, and have an order of its own.
             self._columns = cells
+            if len(cells) == 1 and any(other in line for other in (b";", b"\t")):
+                log.warning(
+                    "input has one column; are its cells separated by ','? input=%s line=%r", self._place, line[:80]
+                )
             return []
         if len(cells) != len(self._columns):
             # Rejected for its length, whatever the number of channels, with the row as the sample.

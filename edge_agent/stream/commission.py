@@ -12,10 +12,11 @@ from heapq import nlargest
 import msgspec
 import numpy as np
 
-from edge_agent.bundle import Threshold
+from edge_agent.bundle import Manifest, Threshold
+from edge_agent.stream.settings import CommissionSettings
 from edge_agent.stream.threshold import threshold_from
 
-__all__ = ["MIN_READINGS", "Commission", "Commissioned"]
+__all__ = ["MIN_READINGS", "Commission", "Commissioned", "make_commission"]
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +164,14 @@ class Commission:
             "doubtful": len(doubtful),
             "over_bundle": _highest({asset: ready.over_bundle for asset, ready in doubtful.items()}),
         }
+
+
+def make_commission(settings: CommissionSettings, manifest: Manifest) -> Commission | None:
+    """The commissioning of a stream; None where the bundle's limits are for all."""
+    if not settings.readings:
+        return None
+    rate = manifest.calibration.false_alarm_rate if manifest.calibration is not None else 0.001
+    return Commission(settings.readings, rate, manifest.threshold)
 
 
 def _highest(numbers: dict[str, float]) -> dict[str, float]:

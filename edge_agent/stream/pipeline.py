@@ -10,12 +10,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Engine, Scores
 from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model
-from edge_agent.stream.commission import Commission, Commissioned
+from edge_agent.stream.commission import Commissioned, make_commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AlertBatch, AssetChange, EventMaker
 from edge_agent.stream.join import Join
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 _MOST_ROWS, _MOST_VALUES = 512, 4_000_000
 """Windows that are scored at once: as many as providers are timed with, and fewer where all their values, which are
 made at once too, would take more than 16 MB."""
+_TOLD_INCOMPLETE = 10
+"""Readings without a channel, after which that is told: the first of an asset may well be so."""
 _SHOWN = 20
 """Channels in health, at most."""
 _FEW = 16
@@ -127,7 +130,8 @@ class Pipeline:
         self._channels = [channel.name for channel in manifest.channels]
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._joining: set[str] = set()
-        self._commission = _make_commission(settings, manifest)
+        self._told_incomplete = False
+        self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
         # What a stop left, and scores, come last: they stand back behind what the assets' own records have.
         for asset, record in sorted(records, key=lambda pair: pair[0].startswith("#")):
@@ -163,6 +167,10 @@ class Pipeline:
             self._joining.update(readings.latest())
             readings = self._join.push(readings)
         values, completed_by = self._windows.push(readings)
+        if self._windows.incomplete >= _TOLD_INCOMPLETE and not self._told_incomplete:
+            self._told_incomplete = True
+            missing = ", ".join(f"{name} in {count}" for name, count in self._by_channel(self._windows.missing).items())
+            log.warning("readings are incomplete, not scored stream=%s missing=%r", self._stream, missing)
         if len(completed_by) == len(readings):
             return WindowBatch(values, readings.assets, readings.times)
         return WindowBatch(
@@ -262,11 +270,15 @@ class Pipeline:
             "active_alerts": self.drift.has_alert + sum(state.alert is not None for state in self._states.values()),
             "late": windows.late,
             "incomplete": windows.incomplete,
-            "held": {self._channels[place]: int(windows.held[place]) for place in windows.held.nonzero()[0][:_SHOWN]},
+            "missing": self._by_channel(windows.missing),
+            "held": self._by_channel(windows.held),
             "restarted": windows.restarted,
             "commission": None if self._commission is None else self._commission.describe(),
             "drift": None if report is None else msgspec.to_builtins(report),
         }
+
+    def _by_channel(self, counts: NDArray[np.int64]) -> dict[str, int]:
+        return {self._channels[place]: int(counts[place]) for place in counts.nonzero()[0][:_SHOWN]}
 
     def _update_alarms(
         self, windows: WindowBatch, latest: FloatArray, scores: FloatArray, at_limit: list[int], changed: set[str]
@@ -382,10 +394,3 @@ def _look_at(scores: FloatArray, limit: float) -> tuple[int, list[int]]:
         few = scores.tolist()
         return len(few) - sum(map(isfinite, few)), [row for row, score in enumerate(few) if score >= limit]
     return len(scores) - int(np.count_nonzero(np.isfinite(scores))), (scores >= limit).nonzero()[0].tolist()
-
-
-def _make_commission(settings: StreamSettings, manifest: Manifest) -> Commission | None:
-    if not settings.commission.readings:
-        return None
-    rate = manifest.calibration.false_alarm_rate if manifest.calibration is not None else 0.001
-    return Commission(settings.commission.readings, rate, manifest.threshold)

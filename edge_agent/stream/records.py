@@ -19,6 +19,7 @@ __all__ = [
     "ScoresRecord",
     "asset_of_scores",
     "keys_of",
+    "open_alert",
     "scores_key",
 ]
 
@@ -72,6 +73,20 @@ class DriftRecord(msgspec.Struct, frozen=True, kw_only=True):
     counts: list[int]
     report: DriftReport | None
     alert: DriftAlert | None
+
+
+def open_alert(key: str, record: bytes) -> str | None:
+    """The id of the alert that is open by a record; None where there is none, or the record cannot be read."""
+    try:
+        if key == STREAM_RECORD:
+            drift = msgspec.msgpack.decode(record, type=DriftRecord).alert
+            return None if drift is None else drift.id
+        if key.startswith("#"):
+            return None
+        state = msgspec.msgpack.decode(record, type=AssetRecord).alarm
+    except ValueError:
+        return None
+    return None if state is None or state.alert is None else state.alert.id
 
 
 class LeftRecord(msgspec.Struct, frozen=True, kw_only=True):

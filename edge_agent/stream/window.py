@@ -85,6 +85,8 @@ class Windows:
         """Readings left out because a value was missing."""
         self.held = np.zeros(channels, dtype=np.int64)
         """Values that were missing and held, of each channel."""
+        self.missing = np.zeros(channels, dtype=np.int64)
+        """Values that were missing with nothing to hold, so that the reading was left out, of each channel."""
         self.restarted = 0
         """Windows begun anew after a gap or a clock set back."""
 
@@ -244,7 +246,9 @@ class Windows:
                     values[index] = np.where(missing[index], self._last[slot], values[index])
                 self._last[slot] = values[index]
             self.held += np.count_nonzero(missing & ~np.isnan(values), axis=0)
-            complete = [int(i) for i in np.flatnonzero(~np.isnan(values).any(axis=1))]
+            without = np.isnan(values)
+            self.missing += np.count_nonzero(without, axis=0)
+            complete = [int(i) for i in np.flatnonzero(~without.any(axis=1))]
             self.incomplete += len(values) - len(complete)
             return complete
         latest = readings.latest()
@@ -287,8 +291,10 @@ class Windows:
                 self.held += missing & ~np.isnan(row)
         self._seen_s[slot][~missing] = time_s
         self._last[slot][~missing] = row[~missing]
-        if np.isnan(row).any():
+        without = np.isnan(row)
+        if without.any():
             self.incomplete += 1
+            self.missing += without
             return False
         # A window begins with a reading that counts, which need not be the one that came after the gap.
         if slot in self._to_begin:

@@ -128,6 +128,26 @@ def test_a_topic_that_is_configured_no_more_is_not_received(
         assert subscriber.health["unrouted"] == 0
 
 
+def test_an_alert_of_a_stream_that_is_configured_no_more_is_told(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Nothing clears it, until the stream comes back."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    whole = config.read_text()
+    with Agent(config):
+        subscriber.wait_online()
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        subscriber.wait_events("raise")
+    config.write_text(whole.replace('"pump"', '"other"'))
+    with Agent(config) as agent:
+        told = f"configured no more stream=pump asset=a1 id={subscriber.alerts[0].id}"
+        wait_until(lambda: told in agent.log.read_text())
+    config.write_text(whole)
+    with Agent(config):
+        sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
+        subscriber.wait_events("raise", "clear")
+
+
 def test_alerts_and_health_fit_a_broker_that_takes_small_packets_only(tmp_path: Path) -> None:
     """Without the channels of the smallest shares, and without the evidence; whole, they would end each connection."""
     bundle = write_bundle(tmp_path / "square-1.0.0.edge", channels=60)
@@ -212,7 +232,7 @@ def test_bad_readings_are_counted_and_sampled_and_the_stream_goes_on(
         "no_channel": [b"{}"],
         "bad_time": [b'{"time": "noon", "c1": 1, "c2": 1}'],
     }
-    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
         subscriber.wait_online()
         for payloads in bad.values():
             for payload in payloads:
@@ -224,6 +244,8 @@ def test_bad_readings_are_counted_and_sampled_and_the_stream_goes_on(
         wait_until(lambda: subscriber.stream("pump").get("scored") == total + 1)
         assert subscriber.stream("pump")["rejected"] == {reason: len(payloads) for reason, payloads in bad.items()}
         wait_until(lambda: {sample["reason"] for sample in subscriber.rejected} == set(bad))
+    for reason in bad:
+        assert agent.log.read_text().count(f"message rejected stream=pump reason={reason} count=1 ") == 1
     for sample in subscriber.rejected:
         assert sample["topic"] == "sensors/a1/pump"
         assert sample["sample"].isprintable()

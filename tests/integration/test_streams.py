@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 from pathlib import Path
 
@@ -115,14 +116,40 @@ def test_a_pipe_is_scored_and_the_agent_ends_with_it(
 
 
 def test_an_input_that_is_none_of_ours_is_told(tmp_path: Path, broker: Broker, bundle: Path) -> None:
-    """Nobody watches the broker while a file goes through a pipe; the log says what came of its lines."""
+    """Nobody watches the broker while a file goes through a pipe; log and exit code say what came of its lines."""
     config = write_config(tmp_path, broker.port, {"pump": bundle})
     config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "-"'))
     command = [tool("edge-agent"), "run", "--config", str(config)]
     text = b"C1;C2\n1;2\n3;4,5\n"
     done = subprocess.run(command, input=text, capture_output=True, timeout=60, check=False)
     log = done.stderr.decode()
-    assert done.returncode == 0, log
+    assert done.returncode == 65, log
+    assert "no line of input - was a reading (1 no_channel, 1 wrong_length)" in log
+    assert "input has one column; are its cells separated by ','?" in log
     assert "reason='the input ended'" in log
     assert "WARNING edge_agent.lane stream stopped name=pump received=2 readings=0 scored=0" in log
     assert "rejected=1 no_channel, 1 wrong_length" in log
+
+
+def test_a_compressed_input_is_told(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """With what to do; not line by line as garbage."""
+    packed = tmp_path / "readings.csv.gz"
+    packed.write_bytes(gzip.compress(b"time,c1,c2\n1,2,3\n"))
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', f'input = "{packed}"'))
+    done = run_tool("edge-agent", "run", "--config", config)
+    assert done.returncode == 65
+    assert "is compressed; give it unpacked" in done.stderr
+
+
+def test_a_channel_that_never_comes_is_told(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """By name, in log and health: a letter that is missing in a sender's key looks like a machine that is silent."""
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+        subscriber.wait_online()
+        for number in range(20):
+            sender.send("sensors/a1/pump", {"c1": number, "C2": 1})
+        wait_until(lambda: subscriber.stream("pump").get("missing") == {"c2": 20})
+        assert "readings are incomplete, not scored stream=pump missing='c2 in " in agent.log.read_text()
+        assert "readings have no `time`" in agent.log.read_text()

@@ -39,6 +39,8 @@ def test_a_good_bundle_opens(tmp_path: Path) -> None:
         ({"window": 3}, "golden vectors have shapes"),
         ({"channels": [{"name": 'a"b'}, {"name": "c2"}]}, "matching regex"),
         ({"name": "a/b"}, "manifest.json: Expected `str` matching regex"),
+        ({"calibration": {"rows": 1, "false_alarm_rate": 0, "quantiles": {}}}, "`$.calibration.false_alarm_rate`"),
+        ({"calibration": {"rows": 1, "false_alarm_rate": 0.1, "quantiles": {"p9": 1}}}, "matching regex"),
         ({"model": {"file": "../x", "sha256": "0" * 64, "precision": "", "size_bytes": 1}}, "at `$.model.file`"),
         ({"model": {"file": "model.onnx", "sha256": "0" * 64, "precision": "", "size_bytes": 1}}, "model.onnx differs"),
         ({"golden": {"file": "none.npz", "sha256": "0" * 64, "tolerance": 1}}, "has no none.npz"),

@@ -108,7 +108,9 @@ class Daemon:
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
             warn_of_gone(self._journal, self._config)
             self._routes = Routes(self._lanes)
-            self._repeats = Repeats(self._journal.delivered, has_time=self._routes.has_time)
+            self._repeats = Repeats(
+                self._journal.delivered, has_time=self._routes.has_time, forget=self._journal.forget_delivered
+            )
             self._take_over_rows()
             stack.callback(self._leave_rows)
             for lane in self._lanes:
@@ -152,6 +154,7 @@ class Daemon:
             will=lambda session: Message(self._topics.status, self._status("connection lost", session), 1, True),
             birth=lambda session: Message(self._topics.status, self._status("connected", session), 1, True),
             wake=self._wake,
+            new_session=self._repeats.new_session,
         )
 
     def _wake(self) -> None:

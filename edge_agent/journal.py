@@ -161,6 +161,15 @@ class Journal:
             written = []
         return [*written, *self._unwritten]
 
+    def forget_delivered(self) -> None:
+        """The broker begins a new session, in which the keys mean other messages."""
+        self._unwritten.clear()
+        try:
+            with self._transaction():
+                self._db.execute("DELETE FROM delivered")
+        except JournalError as exc:
+            log.warning("keys of messages of an earlier session stay error=%s", exc)
+
     def outgoing(self, after: int, limit: int) -> list[Outgoing]:
         """Events that wait, oldest first.
 

@@ -56,8 +56,8 @@ class Outbox:
         """Events."""
         self.bytes = 0
         """What they take."""
-        self.sent_seq = 0
-        """The publisher's: events up to this one are on their way to the broker, and are not given up for room."""
+        self.in_flight: set[int] = set()
+        """The publisher's: numbers of events that are on their way to the broker. They are not given up for room."""
         self._clock_base_s = self.count() - time.monotonic()
 
     def count(self) -> float:
@@ -92,8 +92,9 @@ class Outbox:
     def oldest(self, size: float) -> list[Outgoing]:
         """The oldest events that together take at least this many bytes, or all, of those that are not on their way."""
         found: list[Outgoing] = []
-        query = "SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq"
-        for row in self._db.execute(query, (self.sent_seq,)):
+        for row in self._db.execute("SELECT seq, topic, payload FROM outbox ORDER BY seq"):
+            if row[0] in self.in_flight:
+                continue
             found.append(Outgoing(*row))
             size -= size_of(found[-1].topic, found[-1].payload)
             if size <= 0:

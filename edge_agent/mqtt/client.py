@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from edge_agent.mqtt.access import Access
@@ -35,6 +36,8 @@ _TRIAL_LIMIT_S = 3.0
 _RENEW_AGAIN_S = 60.0
 _MAY_BE_THE_PROTOCOL = (Refusal.CLOSED, Refusal.NO_ANSWER, Refusal.PROTOCOL)
 _DISCARDED_AT_ONCE = 1000
+_SHOWN = 20
+"""Refused topics in health, at most."""
 _HELD_BYTES = 1 << 20
 """With that much held, no more is read; a call reads some hundred kilobytes, or one message."""
 
@@ -60,6 +63,7 @@ class MqttClient:
         will: makes the message the broker sends when we are lost; gets the session's name. None for no will.
         birth: makes the message we send when connected; gets the session's name. None for no birth.
         wake: makes the daemon's loop run; called on the connecting thread, must return at once.
+        new_session: called when the broker has begun a new session, before anything of it is given by `take`.
     """
 
     def __init__(
@@ -72,8 +76,10 @@ class MqttClient:
         will: Callable[[str], Message] | None,
         birth: Callable[[str], Message] | None,
         wake: Callable[[], None],
+        new_session: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
+        self._new_session = new_session
         self._subscriptions = subscriptions
         self._former = former
         self._will = will
@@ -112,7 +118,7 @@ class MqttClient:
         """What is wrong with the connection in words; empty when nothing is."""
         if self.trouble is not None:
             return self.trouble.detail
-        return "; ".join(f"{topic} refused: {answer}" for topic, answer in self._access.refused.items())
+        return "; ".join(f"{topic} refused: {answer}" for topic, answer in islice(self._access.refused.items(), _SHOWN))
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""
@@ -124,7 +130,7 @@ class MqttClient:
             "session_present": None if link is None else link.session_present,
             "connects": self.connects,
             "problem": None if self.trouble is None else self.trouble.describe(),
-            "refused": dict(self._access.refused),
+            "refused": dict(islice(self._access.refused.items(), _SHOWN)),
             "insecure": self._settings.insecure,
         }
 
@@ -224,10 +230,14 @@ class MqttClient:
         """Whether the broker would take one more QoS 1 message now."""
         return self._link is not None and self._link.can_publish()
 
+    def may_publish(self, topic: str) -> bool:
+        """Whether the broker has refused nothing on a topic, or it is time to ask again with one message."""
+        return self._access.may_publish(topic)
+
     def answers(self) -> list[tuple[int, bool]]:
         """What the broker has said of QoS 1 messages since the last call: identifiers, each with whether it has it.
 
-        What its access rules refused may go again; `can_publish` pauses until then.
+        What its access rules refused may go again when `may_publish` says so.
         """
         return [] if self._link is None else self._link.answers()
 
@@ -272,6 +282,8 @@ class MqttClient:
                 self.session,
                 str(link.session_present).lower(),
             )
+            if not link.session_present:
+                self._new_session()
         return True
 
     def _begin(self, now_mono_s: float) -> None:

@@ -78,6 +78,7 @@ class Link:
         self._in_flight: dict[int, str] = {}
         self._answers: list[tuple[int, bool]] = []
         self._packet_limit = _PACKET_LIMIT
+        self._in_flight_limit = IN_FLIGHT_LIMIT
         self._too_large: set[str] = set()
         self.socket_number: int = wire.fileno()
         """What the loop waits on."""
@@ -139,6 +140,7 @@ class Link:
             return None
         if message.qos:
             self._in_flight[info.mid] = message.topic
+            self._access.sent(message.topic)
         return info.mid
 
     def room_for(self, topic: str) -> int:
@@ -149,8 +151,7 @@ class Link:
         """Whether the broker would take one more QoS 1 message now."""
         return (
             self.is_up
-            and self._access.may_publish
-            and len(self._in_flight) < IN_FLIGHT_LIMIT
+            and len(self._in_flight) < self._in_flight_limit
             and len(self._wire.unsent) <= _UNSENT_LIMIT_BYTES
         )
 
@@ -248,6 +249,8 @@ class Link:
         self.session_present = bool(flags.session_present)
         # In MQTT 5 only; an older broker ends the connection at a packet that is too large, without a word.
         self._packet_limit = getattr(properties, "MaximumPacketSize", _PACKET_LIMIT)
+        # One place is for the goodbye.
+        self._in_flight_limit = min(IN_FLIGHT_LIMIT, max(1, getattr(properties, "ReceiveMaximum", 65_535) - 1))
         if 0 < client.keepalive < self._keepalive_s:  # the broker may want it shorter
             self._keepalive_s = client.keepalive
         self._keepalive = KeepAlive(self._keepalive_s, self.up_mono_s)
@@ -274,11 +277,15 @@ class Link:
             self._client.subscribe(list(self._subscriptions))
 
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: list[Any], _properties: Any) -> None:
-        for (topic, _), code in zip(self._subscriptions, codes, strict=False):
+        for (topic, qos), code in zip(self._subscriptions, codes, strict=False):
             if code.is_failure:
                 self._access.refuse("subscription", topic, str(code), time.monotonic())
-            else:
-                self._access.accept(topic)
+                continue
+            self._access.accept(topic)
+            if code.value < qos:
+                log.warning(
+                    "broker sends at QoS %d only, readings may be lost topic=%.80s qos=%d", code.value, topic, qos
+                )
 
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, code: Any, _properties: Any) -> None:
         # Called for QoS 0 too, as soon as it is written.
@@ -294,8 +301,6 @@ class Link:
         else:
             # MQTT 5 only; in 3.1.1 a broker has no way to say so.
             self._answers.append((mid, False))
-            if self._birth is None or topic != self._birth.topic:
-                self._access.may_publish = False
             self._access.refuse("message", topic, str(code), time.monotonic())
 
 

@@ -33,6 +33,9 @@ class Publisher:
         self._session = ""
         self._outbox = journal.outbox
         self._sent: dict[int, Outgoing] = {}
+        self._sent_seq = 0
+        self._refused: set[str] = set()
+        """Topics of events that wait, older than `_sent_seq`."""
         self._more = True
         self._done: list[Outgoing] = []
         self._logged_dropped = 0
@@ -69,44 +72,62 @@ class Publisher:
         if self._client.session != self._session:
             # A new connection: what was handed to the old one and not acknowledged goes again, from the oldest on.
             self._session = self._client.session
-            self._outbox.sent_seq = 0
             self._sent.clear()
-            self._more = True
+            self._outbox.in_flight.clear()
+            self._rewind()
         for mid, has_it in self._client.answers():
             event = self._sent.pop(mid, None)
             if event is None:
                 continue
+            self._outbox.in_flight.discard(event.seq)
             if has_it:
                 self._done.append(event)
                 self.published += 1
             else:
-                # It stays in the journal. When the client takes messages again, the oldest is the first.
-                self._outbox.sent_seq = 0
-                self._more = True
+                self._refused.add(event.topic)  # and stays in the journal
         if self._done:
             self._journal.forget(self._done)
             self._done.clear()
+        if any(map(self._client.may_publish, self._refused)):
+            self._rewind()
         if self._more:
             self._send()
 
+    def _rewind(self) -> None:
+        """Begin with the oldest event again; what is on its way is passed over."""
+        self._sent_seq = 0
+        self._refused.clear()
+        self._more = True
+
     def _send(self) -> None:
         while self._more and self._client.can_publish():
-            events = self._journal.outgoing(self._outbox.sent_seq, _LOADED_AT_ONCE)
+            events = self._journal.outgoing(self._sent_seq, _LOADED_AT_ONCE)
             self._more = len(events) == _LOADED_AT_ONCE
             for event in events:
+                if event.seq in self._outbox.in_flight or not self._may_publish(event.topic):
+                    self._sent_seq = event.seq
+                    continue
                 try:
                     mid = self._publish(event)
                 except ValueError as exc:
                     # Nothing in the journal may ever stop the agent.
                     log.error("event given up, MQTT cannot carry it topic=%.80s error=%s", event.topic, exc)  # noqa: TRY400
                     self._journal.give_up([event])
-                    self._outbox.sent_seq = event.seq
+                    self._sent_seq = event.seq
                     continue
                 if mid is None:
                     self._more = True
                     return
                 self._sent[mid] = event
-                self._outbox.sent_seq = event.seq
+                self._outbox.in_flight.add(event.seq)
+                self._sent_seq = event.seq
+
+    def _may_publish(self, topic: str) -> bool:
+        """Whether events may go there; those that may not hold up no others."""
+        if self._client.may_publish(topic):
+            return True
+        self._refused.add(topic)
+        return False
 
     def _publish(self, event: Outgoing) -> int | None:
         if not self._client.can_publish():

@@ -271,9 +271,13 @@ def test_an_alert_that_the_broker_refuses_is_kept_and_told(tmp_path: Path, bundl
             wait_until(lambda: subscriber.health.get("broker", {}).get("refused") == {topic: "not authorized"})
             assert subscriber.health["queue_depth"] == 1
             assert subscriber.alerts == []
+            rules.write_text(ACCESS.format(more="topic write edge/g1/alerts/pump/a2"))
+            broker.reload()
+            sender.send("sensors/a2/pump", {"c1": 9, "c2": 0})
+            wait_until(lambda: [event.asset for event in subscriber.alerts] == ["a2"], what="the other asset's alert")
         rules.write_text(ACCESS.format(more="topic write edge/g1/alerts/#"))
         broker.reload()
-        wait_until(lambda: len(subscriber.alerts) == 1, 120, what="the alert")
+        wait_until(lambda: [event.asset for event in subscriber.alerts] == ["a2", "a1"], 120, what="the alert")
         wait_until(lambda: subscriber.health["queue_depth"] == 0)
         wait_until(lambda: subscriber.health.get("broker", {}).get("refused") == {})
 

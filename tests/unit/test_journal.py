@@ -311,7 +311,7 @@ def test_what_is_on_its_way_is_not_given_up_for_room_and_what_told_of_others_cou
     told = json.dumps({"event": "dropped", "count": 50}).encode()
     for payload in (b"on its way" + b"x" * 900, told):
         journal.commit(Commit(events=[("edge/a/alerts/s/p", payload)]))
-    journal.outbox.sent_seq = journal.outgoing(0, 1)[0].seq
+    journal.outbox.in_flight.add(journal.outgoing(0, 1)[0].seq)
     for _ in range(20):
         journal.commit(Commit(events=[("edge/a/alerts/s/p", b"x" * 900)]))
     kept = [event.payload for event in journal.outgoing(0, 100)]
@@ -533,4 +533,15 @@ def test_no_count_of_dropped_events_stops_the_agent(tmp_path: Path, row: tuple[s
     publisher.tell_dropped()
     (told,) = journal.outgoing(0, 10)
     assert json.loads(told.payload)["count"] == 3
+    journal.close()
+
+
+def test_keys_of_an_earlier_session_are_forgotten(tmp_path: Path) -> None:
+    """Those that are written, and those that wait for the next commit."""
+    journal = Journal(tmp_path / "journal.db")
+    journal.commit(Commit(records=[("s", "a", b"1")], delivered=b"12345678"))
+    journal.commit(Commit(delivered=b"abcdefgh"))
+    assert journal.delivered() == [b"12345678", b"abcdefgh"]
+    journal.forget_delivered()
+    assert journal.delivered() == []
     journal.close()

@@ -121,12 +121,15 @@ def test_a_refused_message_is_no_acknowledged_one() -> None:
     hear(link, fake, b"\x40\x04" + mid.to_bytes(2) + b"\x87\x00")
     assert link.answers() == [(mid, False)]
     assert access.refused == {"alerts/a1": "not authorized"}
-    assert not link.can_publish()
+    assert link.can_publish()
+    assert access.may_publish("alerts/a2")
+    assert not access.may_publish("alerts/a1")
+    assert access.is_time_to_ask(float("inf"))
+    assert access.may_publish("alerts/a1")
     again, other = make_link(access=access)
     hear(again, other, CONNACK_5)
-    assert not again.can_publish()
-    access.is_time_to_ask(float("inf"))
-    assert again.can_publish()
+    assert again.publish(Message("alerts/a1", b"{}", 1)) is not None
+    assert not access.may_publish("alerts/a1")
 
 
 def test_a_refused_subscription_is_told_and_asked_for_again() -> None:
@@ -177,6 +180,24 @@ def test_a_message_is_no_larger_than_the_broker_takes(caplog: pytest.LogCaptureF
     assert before < len(fake.sent) <= before + 100
     assert [link.publish(Message("topic", b"x" * (room + 1), qos=qos)) for qos in (0, 1, 0)] == [None] * 3
     assert caplog.text.count("the broker takes none so large") == 1
+
+
+def test_no_more_is_in_flight_than_the_broker_takes() -> None:
+    """Its receive maximum, less one for the goodbye: it would end the connection."""
+    link, fake = make_link()
+    hear(link, fake, b"\x20\x06\x00\x00\x03\x21\x00\x05")  # five
+    sent = 0
+    while link.can_publish():
+        assert link.publish(Message("t", b"x", qos=1)) is not None
+        sent += 1
+    assert sent == 3  # and the birth
+
+
+def test_a_subscription_at_a_lower_quality_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The broker may grant less than was asked for; readings get lost then."""
+    link, fake = make_link()
+    hear(link, fake, CONNACK_5, b"\x90\x04\x00\x02\x00\x00")
+    assert "broker sends at QoS 0 only, readings may be lost topic=sensors/+ qos=1" in caplog.text
 
 
 def test_what_is_written_is_bounded_when_the_broker_reads_nothing() -> None:

@@ -198,7 +198,7 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
         if version != FORMAT:
             _refuse(path, f"format {version!r} is not known, this agent reads {FORMAT}; update edge-agent")
         manifest = msgspec.convert(found, Manifest)
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (ValueError, RecursionError) as exc:
         raise BundleError(f"{path}: manifest.json: {exc}; pack it again: edgetool pack") from exc
     names = [channel.name for channel in manifest.channels]
     if len(set(names)) < len(names):

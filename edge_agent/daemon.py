@@ -21,7 +21,7 @@ from edge_agent.config import Config
 from edge_agent.errors import JournalError
 from edge_agent.health import Counters, Latency, memory_bytes
 from edge_agent.journal import Commit, Journal
-from edge_agent.lane import Lane, LoadedStream, Routes, open_lane, warn_of_gone
+from edge_agent.lane import Lane, LoadedStream, Routes, leave_rows, open_lane, take_over_rows, warn_of_gone
 from edge_agent.mqtt.brokers import Brokers
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Message
@@ -37,7 +37,7 @@ from edge_agent.sources.lines import LineSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
 from edge_agent.stream.reading import Rejection, RejectReason
-from edge_agent.stream.records import LEFT_RECORD, keys_of
+from edge_agent.stream.records import keys_of
 
 __all__ = ["Daemon"]
 
@@ -111,8 +111,8 @@ class Daemon:
             self._repeats = Repeats(
                 self._journal.delivered, has_time=self._routes.has_time, forget=self._journal.forget_delivered
             )
-            self._take_over_rows()
-            stack.callback(self._leave_rows)
+            take_over_rows(self._journal, self._lanes)
+            stack.callback(leave_rows, self._journal, self._lanes)
             for lane in self._lanes:
                 stack.callback(lane.finish)
             self._brokers = self._make_brokers()
@@ -129,6 +129,7 @@ class Daemon:
                 self._step()
             reason = "the input ended" if self._stop_signal is None else signal.Signals(self._stop_signal).name
             log.info("agent stopping reason=%r", reason)
+            self._take_last_lines()
             for lane in self._lanes:
                 lane.check_input()
 
@@ -171,23 +172,6 @@ class Daemon:
                 stack.callback(lines.close)
                 sources.append(lines)
         return sources
-
-    def _take_over_rows(self) -> None:
-        """Every stream has taken what the stop before has left, which is of old readings from now on."""
-        try:
-            for lane in self._lanes:
-                self._journal.drop_records(lane.name, [LEFT_RECORD])
-        except JournalError as exc:
-            log.warning("rows that the last stop left stay in the journal error=%s", exc)
-
-    def _leave_rows(self) -> None:
-        """A planned stop; whoever is killed instead has only what the journal keeps all the time."""
-        records = [(lane.name, asset, record) for lane in self._lanes for asset, record in lane.pipeline.leave()]
-        try:
-            if records:
-                self._journal.commit(Commit(records=records))
-        except JournalError as exc:
-            log.warning("last rows are not kept over the stop error=%s", exc)
 
     # The loop ---------------------------------------------------------------------------------------------------
 
@@ -253,6 +237,19 @@ class Daemon:
                 self._batch = self._process(source, deliveries)
                 self._commit(self._batch)
                 self._latency.add(time.monotonic() - started)
+
+    def _take_last_lines(self) -> None:
+        """A planned stop: what was read from a file or a pipe, nobody gives again."""
+        for source in self._sources:
+            deliveries = source.leave()
+            if not deliveries:
+                continue
+            try:
+                if self._batch is not None:
+                    raise JournalError("readings before them cannot be committed")
+                self._commit(self._process(source, deliveries))
+            except JournalError as exc:
+                log.warning("last lines of an input are lost count=%d error=%s", len(deliveries), exc)
 
     def _commit(self, batch: _Batch) -> None:
         """Make a batch durable, and only then acknowledge it. After an error, it goes on where it was."""

@@ -149,6 +149,8 @@ def _try_open(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
     """The open file, or what is wrong with its content."""
     if path.is_dir():
         return None, "it is a folder"
+    if path.is_fifo():
+        return None, "it is a pipe"
     db = sqlite3.connect(path, isolation_level=None)
     try:
         damage = _prepare(db) or _unreadable(db)

@@ -14,18 +14,18 @@ from edge_agent.config import Config, StreamSection
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.selection import Choice
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
-from edge_agent.errors import DataError
+from edge_agent.errors import DataError, JournalError
 from edge_agent.health import Counters
-from edge_agent.journal import Journal
+from edge_agent.journal import Commit, Journal
 from edge_agent.mqtt.payload import encode, printable
 from edge_agent.mqtt.topics import AgentTopics, TopicFilter
 from edge_agent.sources.base import UNKNOWN, Delivery, Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.stream.events import STREAM_ASSET
 from edge_agent.stream.pipeline import Outcome, Pipeline
-from edge_agent.stream.records import open_alert
+from edge_agent.stream.records import LEFT_RECORD, open_alert
 
-__all__ = ["Lane", "LoadedStream", "Routes", "open_lane", "warn_of_gone"]
+__all__ = ["Lane", "LoadedStream", "Routes", "leave_rows", "open_lane", "take_over_rows", "warn_of_gone"]
 
 log = logging.getLogger(__name__)
 
@@ -203,6 +203,25 @@ class Routes:
                     topic.lane, (topic.asset, topic.channel) = lane, route
         found: Lane | None = topic.lane
         return found
+
+
+def take_over_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
+    """Every stream has taken what the stop before has left, which is of old readings from now on."""
+    try:
+        for lane in lanes:
+            journal.drop_records(lane.name, [LEFT_RECORD])
+    except JournalError as exc:
+        log.warning("rows that the last stop left stay in the journal error=%s", exc)
+
+
+def leave_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
+    """A planned stop; whoever is killed instead has only what the journal keeps all the time."""
+    records = [(lane.name, asset, record) for lane in lanes for asset, record in lane.pipeline.leave()]
+    try:
+        if records:
+            journal.commit(Commit(records=records))
+    except JournalError as exc:
+        log.warning("last rows are not kept over the stop error=%s", exc)
 
 
 def warn_of_gone(journal: Journal, config: Config) -> None:

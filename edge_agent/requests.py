@@ -51,6 +51,6 @@ def take_requests(state_dir: Path) -> list[Recommission]:
             content = file.read_bytes()
             file.unlink()  # first: what cannot be taken away would be obeyed again and again
             requests.append(msgspec.json.decode(content, type=Recommission))
-        except (OSError, msgspec.DecodeError) as exc:
+        except (OSError, ValueError) as exc:
             log.warning("request not readable file=%s error=%s", file, exc)
     return requests

@@ -52,7 +52,7 @@ def discover() -> Discovery:
         done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=True, start_new_session=True)
         # The drivers' libraries may print; our answer is the last line.
         return msgspec.json.decode(done.stdout.strip().rsplit(b"\n", 1)[-1], type=Discovery)
-    except (subprocess.SubprocessError, msgspec.DecodeError) as exc:
+    except (subprocess.SubprocessError, ValueError) as exc:
         log.warning("providers not found out, only the processor is tried error=%s", exc)
         reason = f"asking for the devices failed: {exc}"
         others = [Absent(provider=name, reason=reason) for name in PROVIDERS if name != "cpu"]

@@ -19,6 +19,7 @@ from edge_agent.engine.evidence import Evidence
 from edge_agent.engine.plugins import find_plugins
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.runtime import installed_runtimes
+from edge_agent.seal import seal, unseal
 
 __all__ = ["Memory"]
 
@@ -60,10 +61,10 @@ class Memory:
             log.warning("an earlier start ended while it loaded the provider, proving all again file=%s", self._file)
             return None
         try:
-            evidence = msgspec.json.decode(self._file.read_bytes(), type=Evidence)
+            evidence = msgspec.json.decode(unseal(self._file.read_bytes()), type=Evidence)
         except FileNotFoundError:
             return None
-        except (OSError, msgspec.DecodeError) as exc:
+        except (OSError, ValueError) as exc:
             log.warning("remembered provider not readable, measuring again file=%s error=%s", self._file, exc)
             return None
         # Marks it as in use. It may belong to root, who ran `edge-agent providers`.
@@ -78,7 +79,7 @@ class Memory:
         beside = self._file.with_suffix(".tmp")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(msgspec.json.encode(evidence))
+            beside.write_bytes(seal(msgspec.json.encode(evidence)))
             beside.replace(self._file)
             self._starting.unlink(missing_ok=True)
             _drop_unused(self._file.parent)

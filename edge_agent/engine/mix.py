@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from edge_agent.seal import seal, unseal
+
 __all__ = ["BATCH_SIZES", "DEFAULT_MIX", "Mix", "load_mix", "save_mix", "timed_size"]
 
 log = logging.getLogger(__name__)
@@ -89,10 +91,10 @@ def load_mix(file: Path | None) -> Mix | None:
     if file is None:
         return None
     try:
-        mix = msgspec.json.decode(file.read_bytes(), type=Mix)
+        mix = msgspec.json.decode(unseal(file.read_bytes()), type=Mix)
     except FileNotFoundError:
         return None
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, ValueError) as exc:
         log.warning("batch sizes of earlier runs not readable file=%s error=%s", file, exc)
         return None
     known = Mix(
@@ -108,7 +110,7 @@ def save_mix(file: Path | None, mix: Mix) -> None:
         return
     beside = file.with_suffix(".tmp")
     try:
-        beside.write_bytes(msgspec.json.encode(mix))
+        beside.write_bytes(seal(msgspec.json.encode(mix)))
         beside.replace(file)
     except OSError as exc:
         log.warning("batch sizes not kept file=%s error=%s", file, exc)

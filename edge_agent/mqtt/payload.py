@@ -113,7 +113,7 @@ def count_told(event: bytes) -> int:
     """How many events a `dropped` event tells of; 0 for every other event."""
     if b'"dropped"' in event:
         # A byte of it may have changed on the disk.
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+        with suppress(ValueError):
             given = msgspec.json.decode(event, type=_Given)
             return given.count if given.event == "dropped" else 0
     return 0

@@ -74,5 +74,8 @@ class Source(Protocol):
     def take(self, limit: int) -> list[Delivery]:
         """What has arrived by now, oldest first, at most `limit`; never waits."""
 
+    def leave(self) -> list[Delivery]:
+        """At a planned stop: what has been read already, and will not come again. Nothing is taken afterwards."""
+
     def ack(self, deliveries: list[Delivery]) -> None:
         """These are safe: the sender may forget them. Called once for each, in order of arrival."""

@@ -94,8 +94,11 @@ class LineSource:
             except OSError as exc:
                 raise DataError(f"input {self._place}: cannot be read ({exc.strerror})") from exc
             self._receive(data)
-        lines, self._lines = self._lines[:limit], self._lines[limit:]
-        return [delivery for line in lines for delivery in self._deliveries(line)]
+        return self._next(limit)
+
+    def leave(self) -> list[Delivery]:
+        """See `Source.leave`."""
+        return self._next(len(self._lines))
 
     def ack(self, deliveries: list[Delivery]) -> None:
         """See `Source.ack`; there is nobody to tell."""
@@ -122,6 +125,10 @@ class LineSource:
             if not self._skipping:
                 self._lines.append(self._read)
             self._read, self._skipping = b"", True
+
+    def _next(self, limit: int) -> list[Delivery]:
+        lines, self._lines = self._lines[:limit], self._lines[limit:]
+        return [delivery for line in lines for delivery in self._deliveries(line)]
 
     def _deliveries(self, line: bytes) -> list[Delivery]:
         line = line.strip()

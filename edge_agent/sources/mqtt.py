@@ -36,6 +36,10 @@ class MqttSource:
         self._session = self._client.session
         return self._client.take(limit)
 
+    def leave(self) -> list[Delivery]:
+        """See `Source.leave`; the broker gives again what was not acknowledged."""
+        return []
+
     def ack(self, deliveries: list[Delivery]) -> None:
         """See `Source.ack`."""
         # Identifiers are those of one connection. What was not acknowledged on it comes again, and is known then.

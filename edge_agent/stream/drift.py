@@ -49,16 +49,26 @@ class ScoreDrift:
         blocks: so many blocks out in a row are a drift.
         alarm: scores that reach this limit do not count: they are alerted already, and drift is about what passes
             for normal.
+        above: share of the calibration's scores that reach it.
     """
 
     def __init__(
-        self, quantiles: dict[str, float], *, block: int, psi_limit: float, blocks: int, alarm: float = math.inf
+        self,
+        quantiles: dict[str, float],
+        *,
+        block: int,
+        psi_limit: float,
+        blocks: int,
+        alarm: float = math.inf,
+        above: float = 0.0,
     ) -> None:
         pairs = sorted((float(probability), value) for probability, value in quantiles.items())
         # Quantiles of equal value are one edge: its probability is the highest of them.
         merged = {value: probability for probability, value in pairs if 0 < probability < 1}
-        edges = sorted(merged)
-        self._cumulative = [merged[edge] for edge in edges]
+        edges = sorted(edge for edge in merged if edge < alarm)
+        # Of the scores that count, the calibration had as many below the limit as alarm in it.
+        counted = max([1.0 - above, *(merged[edge] for edge in edges)])
+        self._cumulative = [min(1.0, merged[edge] / counted) for edge in edges]
         self._expected = [
             max(upper - lower, _MIN_EXPECTED) for lower, upper in itertools.pairwise([0.0, *self._cumulative, 1.0])
         ]

@@ -12,7 +12,7 @@ from edge_agent.stream.alarm import Transition
 from edge_agent.stream.drift import DriftAlert, DriftReport, ScoreDrift
 from edge_agent.stream.events import EventMaker
 from edge_agent.stream.reading import FloatArray
-from edge_agent.stream.records import STREAM_RECORD, DriftRecord
+from edge_agent.stream.records import STREAM_RECORD, DriftRecord, decode_record, encode_record
 from edge_agent.stream.settings import StreamSettings
 
 __all__ = ["DriftWatch"]
@@ -79,7 +79,7 @@ class DriftWatch:
             record = self._left
         else:
             return []
-        return [(STREAM_RECORD, msgspec.msgpack.encode(record))]
+        return [(STREAM_RECORD, encode_record(record))]
 
     def restore(self, dumped: bytes) -> None:
         """Put back what `records` gave; of another scorer only the alert, which was raised and so has to be cleared.
@@ -87,7 +87,7 @@ class DriftWatch:
         Raises:
             ValueError: it cannot be read.
         """
-        record = msgspec.msgpack.decode(dumped, type=DriftRecord)
+        record = decode_record(dumped, DriftRecord)
         self._alert = record.alert
         if self._drift is None:
             self._left = record
@@ -129,6 +129,7 @@ def _make_drift(settings: StreamSettings, manifest: Manifest) -> ScoreDrift | No
     return ScoreDrift(
         calibration.quantiles,
         alarm=manifest.threshold.alarm,
+        above=calibration.false_alarm_rate,
         block=wanted.block,
         psi_limit=wanted.psi_limit,
         blocks=wanted.blocks,

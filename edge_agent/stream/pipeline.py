@@ -28,6 +28,8 @@ from edge_agent.stream.records import (
     LeftRecord,
     ScoresRecord,
     asset_of_scores,
+    decode_record,
+    encode_record,
     scores_key,
 )
 from edge_agent.stream.settings import StreamSettings
@@ -257,7 +259,7 @@ class Pipeline:
         """
         left = self._windows.leave()
         record = LeftRecord(scorer=self._scorer, windows=left)
-        rows = [(LEFT_RECORD, msgspec.msgpack.encode(record))] if left else []
+        rows = [(LEFT_RECORD, encode_record(record))] if left else []
         unkept = () if self._commission is None else filter(self._commission.unkept, self._commission.assets())
         return [*rows, *self._scores_records(unkept), *self.drift.records()]
 
@@ -340,7 +342,7 @@ class Pipeline:
                 yield raising
 
     def _record(self, asset: str) -> bytes:
-        return msgspec.msgpack.encode(
+        return encode_record(
             AssetRecord(
                 scorer=self._scorer,
                 alarm=self._states.get(asset),
@@ -353,24 +355,26 @@ class Pipeline:
     def _scores_records(self, assets: Iterable[str]) -> list[tuple[str, bytes]]:
         if self._commission is None:
             return []
-        encode, dump = msgspec.msgpack.encode, self._commission.dump_scores
-        return [(scores_key(name), encode(ScoresRecord(scorer=self._scorer, scores=dump(name)))) for name in assets]
+        dump = self._commission.dump_scores
+        return [
+            (scores_key(name), encode_record(ScoresRecord(scorer=self._scorer, scores=dump(name)))) for name in assets
+        ]
 
     def _restore(self, key: str, record: bytes) -> None:
         scored = asset_of_scores(key)
         if key == STREAM_RECORD:
             self.drift.restore(record)
         elif key == LEFT_RECORD:
-            left = msgspec.msgpack.decode(record, type=LeftRecord)
+            left = decode_record(record, LeftRecord)
             known = {*self._windows.assets()} if left.scorer == self._scorer else {*left.windows}
             for name in left.windows.keys() - known:
                 self._windows.restore(name, left.windows[name], kept=False)
         elif scored is not None:
-            scores = msgspec.msgpack.decode(record, type=ScoresRecord)
+            scores = decode_record(record, ScoresRecord)
             if self._commission is not None and scores.scorer == self._scorer:
                 self._commission.restore_scores(scored, scores.scores)
         else:
-            self._restore_asset(key, msgspec.msgpack.decode(record, type=AssetRecord))
+            self._restore_asset(key, decode_record(record, AssetRecord))
 
     def _restore_asset(self, asset: str, kept: AssetRecord) -> None:
         is_ours = kept.scorer == self._scorer

@@ -4,8 +4,11 @@ and two for all of them.
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
+from edge_agent.seal import seal, unseal
 from edge_agent.stream.alarm import AlarmState
 from edge_agent.stream.commission import Commissioned
 from edge_agent.stream.drift import DriftAlert, DriftReport
@@ -18,10 +21,14 @@ __all__ = [
     "LeftRecord",
     "ScoresRecord",
     "asset_of_scores",
+    "decode_record",
+    "encode_record",
     "keys_of",
     "open_alert",
     "scores_key",
 ]
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 STREAM_RECORD = ""
 """Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
@@ -29,6 +36,20 @@ LEFT_RECORD = "#left"
 """Stands for the asset in the record that a planned stop leaves for the start that follows; none is named so."""
 _SCORES = "#scores/"
 """Before an asset's name, in the record of its scores."""
+
+
+def encode_record(record: msgspec.Struct) -> bytes:
+    """A record for the journal."""
+    return seal(msgspec.msgpack.encode(record))
+
+
+def decode_record(encoded: bytes, kind: type[T]) -> T:
+    """What `encode_record` was given.
+
+    Raises:
+        ValueError: it is damaged, or of another kind.
+    """
+    return msgspec.msgpack.decode(unseal(encoded), type=kind)
 
 
 def scores_key(asset: str) -> str:
@@ -79,11 +100,11 @@ def open_alert(key: str, record: bytes) -> str | None:
     """The id of the alert that is open by a record; None where there is none, or the record cannot be read."""
     try:
         if key == STREAM_RECORD:
-            drift = msgspec.msgpack.decode(record, type=DriftRecord).alert
+            drift = decode_record(record, DriftRecord).alert
             return None if drift is None else drift.id
         if key.startswith("#"):
             return None
-        state = msgspec.msgpack.decode(record, type=AssetRecord).alarm
+        state = decode_record(record, AssetRecord).alarm
     except ValueError:
         return None
     return None if state is None or state.alert is None else state.alert.id

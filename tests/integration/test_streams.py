@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -153,3 +155,26 @@ def test_a_channel_that_never_comes_is_told(
         wait_until(lambda: subscriber.stream("pump").get("missing") == {"c2": 20})
         assert "readings are incomplete, not scored stream=pump missing='c2 in " in agent.log.read_text()
         assert "readings have no `time`" in agent.log.read_text()
+
+
+def test_a_stop_scores_the_lines_that_were_read(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """Nobody keeps them: what a pipe has given is gone from it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', f'input = "{pipe}"'))
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        assert agent.process is not None
+        writer = os.open(pipe, os.O_WRONLY)
+        agent.process.send_signal(signal.SIGSTOP)
+        os.write(writer, b"".join(b'{"time": %d, "c1": 1, "c2": 1}\n' % n for n in range(1500)))
+        agent.process.send_signal(signal.SIGTERM)
+        agent.process.send_signal(signal.SIGCONT)
+        agent.process.wait(timeout=20)
+        os.close(writer)
+    stopped = [line for line in agent.log.read_text().splitlines() if "stream stopped" in line]
+    # Where the stop came before anything was read, all of it is still in the pipe.
+    assert any(f"received={count} readings={count} scored={count}" in stopped[-1] for count in (0, 1500))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edge_agent.engine.live import LiveRecord
 from edge_agent.engine.mix import BATCH_SIZES, DEFAULT_MIX, Mix, load_mix, save_mix, timed_size
 from edge_agent.engine.timing import compare
+from edge_agent.seal import seal
 
 STEADY = Mix(batches={8: 1.0})
 COUNTS = st.dictionaries(st.sampled_from(BATCH_SIZES), st.floats(1, 1e5), min_size=1)
@@ -56,8 +57,9 @@ def test_old_habits_fade() -> None:
 def test_a_damaged_file_counts_for_nothing(tmp_path: Path, content: str) -> None:
     """And stops nobody."""
     file = tmp_path / "batches.json"
-    file.write_text(content)
-    assert load_mix(file) is None
+    for written in (content.encode(), seal(content.encode()), seal(b'{"batches": {"1": 500}}')[1:]):
+        file.write_bytes(written)
+        assert load_mix(file) is None
 
 
 def test_the_default_is_light_load() -> None:

@@ -91,6 +91,19 @@ def test_a_model_packed_again_with_other_channels_begins_anew() -> None:
     assert (cleared.event, cleared.id) == ("clear", events[0].id)
 
 
+@given(st.integers(0, 10_000), st.integers(0, 7))
+def test_a_changed_bit_in_a_record_begins_its_asset_anew(place: int, bit: int) -> None:
+    """Other times and limits than were written would be used, or stop the agent at every start."""
+    pipeline = make_pipeline(window=2)
+    pipeline.process(readings([[5, 0], [5, 0]]))
+    ((asset, record),) = pipeline.records()
+    changed = bytearray(record)
+    changed[place % len(record)] ^= 1 << bit
+    after = make_pipeline([(asset, bytes(changed))], window=2)
+    assert after.describe()["active_alerts"] == 0
+    assert after.process(readings([[0, 0]], start_s=1010.0)).scored == 0
+
+
 def test_many_readings_of_one_message_are_scored_in_parts() -> None:
     """With the same events, in the same order, as one by one; how much is computed at once has a bound."""
     rng = np.random.default_rng(0)

@@ -233,8 +233,10 @@ def test_a_damaged_memory_is_measured_again(device: _Device, tmp_path: Path) -> 
     """It never stops a start."""
     device.start()
     (file,) = tmp_path.glob("provider-*.json")
-    file.write_text("{")
-    assert not device.start().remembered
+    whole = file.read_bytes()
+    for damaged in (b"{", b"", whole[:-1], whole.replace(b"1", b"\xff", 1), whole.replace(b"1", b"2", 1)):
+        file.write_bytes(damaged)
+        assert not device.start().remembered
 
 
 def test_a_start_that_died_while_loading_is_not_repeated(device: _Device, bundle: Bundle, tmp_path: Path) -> None:

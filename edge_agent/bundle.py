@@ -108,6 +108,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration | None = None
 
     @property
+    def rate(self) -> float:
+        """Share of normal windows that may alarm."""
+        return self.calibration.false_alarm_rate if self.calibration is not None else 0.001
+
+    @property
     def scorer(self) -> str:
         """Names what rows of readings, and scores, of this bundle mean: those of another scorer cannot be gone on with.
 

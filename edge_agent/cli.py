@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ def main(arguments: list[str] | None = None) -> int:
         return exc.exit_code
     except BrokenPipeError:
         return 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return 0
 
 
@@ -126,6 +129,13 @@ def _misfits(config: Config, bundles: list[Bundle]) -> list[str]:
     return [f"[[stream]] {number} {problem}" for number, problem in found if problem is not None]
 
 
+def _remarks(config: Config, bundles: list[Bundle]) -> list[str]:
+    """What somebody should know, though nothing is wrong."""
+    pairs = enumerate(zip(config.streams, bundles, strict=True), start=1)
+    found = ((number, stream.settings.remark_on(bundle.manifest)) for number, (stream, bundle) in pairs)
+    return [f"[[stream]] {number} {remark}" for number, remark in found if remark is not None]
+
+
 def _run(options: argparse.Namespace) -> None:
     # The runtime, paho and SQLite are loaded only where something runs, so that --help is quick.
     from edge_agent.daemon import Daemon
@@ -139,6 +149,8 @@ def _run(options: argparse.Namespace) -> None:
     for misfit in _misfits(config, bundles):
         # Perhaps only since the bundle was replaced: no reason not to start.
         log.warning("setting does not fit the bundle: %s", misfit)
+    for remark in _remarks(config, bundles):
+        log.warning("%s", remark)
     state_dir = Path(config.agent.state_dir)
     with locked_state_dir(state_dir):
         streams = []
@@ -183,12 +195,16 @@ def _check(options: argparse.Namespace) -> None:
             }
         )
     if options.json:
-        print(json.dumps({"ok": True, "config": str(options.config), "streams": report}))
+        remarks = _remarks(config, bundles)
+        print(json.dumps({"ok": True, "config": str(options.config), "streams": report, "remarks": remarks}))
         return
     for stream in report:
         print(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
         print(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
-    print(f"{options.config}: good, {len(report)} stream{'s' if len(report) > 1 else ''}")
+    for remark in _remarks(config, bundles):
+        print(f"remark: {remark}")
+    count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
+    print(f"{options.config}: good, {count}; neither the broker nor the state folder was tried")
 
 
 def _providers(options: argparse.Namespace) -> None:

@@ -34,6 +34,9 @@ __all__ = [
     "load_config",
 ]
 
+_SERVICE_STATE_DIR = Path("/var/lib/edge-agent")
+"""What systemd makes for the service, so that commands beside it find its state."""
+
 
 class AgentSection(msgspec.Struct, frozen=True, kw_only=True):
     """`[agent]`: who this device is and where it keeps its state."""
@@ -41,7 +44,8 @@ class AgentSection(msgspec.Struct, frozen=True, kw_only=True):
     id: Name = ""
     """Part of every topic; the host name when not given."""
     state_dir: Text = ""
-    """Folder of the journal and of the remembered provider; `$STATE_DIRECTORY` when not given."""
+    """Folder of the journal and of the remembered provider; when not given, `$STATE_DIRECTORY`, or the service's
+    /var/lib/edge-agent where that is."""
     health_interval_s: Seconds = 10.0
     """Time between two messages on `edge/{agent}/health`."""
 
@@ -302,8 +306,13 @@ def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSection:
     if "state_dir" not in given and not any(problem.startswith("[agent] state_dir") for problem in problems):
         # systemd gives several folders as one list; ours is the first.
         given["state_dir"] = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+        if not given["state_dir"] and _SERVICE_STATE_DIR.is_dir():
+            given["state_dir"] = str(_SERVICE_STATE_DIR)
         if not given["state_dir"]:
-            problems.append("[agent] state_dir: is missing, and $STATE_DIRECTORY is not set")
+            problems.append(
+                f"[agent] state_dir: is missing, $STATE_DIRECTORY is not set, and the service's {_SERVICE_STATE_DIR} "
+                "is not there; give one, perhaps with --set agent.state_dir=FOLDER"
+            )
     return AgentSection(**given)
 
 

@@ -36,6 +36,7 @@ _TRIAL_LIMIT_S = 3.0
 _RENEW_AGAIN_S = 60.0
 _MAY_BE_THE_PROTOCOL = (Refusal.CLOSED, Refusal.NO_ANSWER, Refusal.PROTOCOL)
 _DISCARDED_AT_ONCE = 1000
+_SHORT_LIFE_S, _SHORT_LIVES = 15.0, 3
 _SHOWN = 20
 """Refused topics in health, at most."""
 _HELD_BYTES = 1 << 20
@@ -93,6 +94,7 @@ class MqttClient:
         self._backoff = Backoff(settings.keepalive_s)
         self._renew_due_mono_s: float | None = None
         self._was_up = False
+        self._short_lives = 0
         self._held: list[Delivery] = []
         self._has_unread = False
         self._due_mono_s = self._retry_mono_s = 0.0
@@ -342,6 +344,10 @@ class MqttClient:
     def _lost(self, link: Link, trouble: Trouble) -> None:
         up_s = time.monotonic() - link.up_mono_s if self._was_up else 0.0
         self._drop()
+        # What one connection lasts says nothing; two clients of one name end each other's for ever.
+        self._short_lives = self._short_lives + 1 if 0 < up_s < _SHORT_LIFE_S else 0
+        if self._short_lives >= _SHORT_LIVES:
+            trouble = trouble.again_and_again()
         if link.was_answered:
             self._protocol.answered()
             self._backoff.was_up(up_s)

@@ -111,6 +111,12 @@ class Trouble:
             return self
         return replace(self, detail=f"{self.detail}; closed before any answer: are port, tls and transport right?")
 
+    def again_and_again(self) -> Trouble:
+        """The same where connections have come up and were ended, several times in a row."""
+        if self.refusal is not Refusal.CLOSED:
+            return self
+        return replace(self, detail=f"{self.detail}, again and again: does another agent have our [agent] id?")
+
     def describe(self) -> dict[str, object]:
         """For the health message."""
         return {

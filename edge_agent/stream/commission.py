@@ -170,8 +170,7 @@ def make_commission(settings: CommissionSettings, manifest: Manifest) -> Commiss
     """The commissioning of a stream; None where the bundle's limits are for all."""
     if not settings.readings:
         return None
-    rate = manifest.calibration.false_alarm_rate if manifest.calibration is not None else 0.001
-    return Commission(settings.readings, rate, manifest.threshold)
+    return Commission(settings.readings, manifest.rate, manifest.threshold)
 
 
 def _highest(numbers: dict[str, float]) -> dict[str, float]:

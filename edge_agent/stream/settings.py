@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from edge_agent.bounds import Count, Limit, Scores
-from edge_agent.bundle import Threshold
+from edge_agent.bundle import Manifest, Threshold
 from edge_agent.stream.alarm import AlarmPolicy
 from edge_agent.stream.window import WindowPolicy
 
@@ -38,6 +38,16 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     drift: DriftSettings = DriftSettings()
     join_s: float | None = None
     """Readings come one channel at a time; values this close in time are one reading. None for whole readings."""
+
+    def remark_on(self, manifest: Manifest) -> str | None:
+        """What somebody should know who uses these settings with a bundle, though nothing is wrong."""
+        readings, rate = self.commission.readings, manifest.rate
+        if not readings or readings * rate >= 1:
+            return None
+        return (
+            f"[commission] readings = {readings}: limits for a false-alarm rate of {rate:g} are extrapolated from so "
+            f"few; expect more false alarms, or take {1 / rate:.0f}, from all that is normal"
+        )
 
     def problem_with(self, threshold: Threshold) -> str | None:
         """What does not fit a bundle's limits; readings can be scored all the same."""

@@ -503,3 +503,13 @@ def test_an_alert_that_found_no_room_is_raised_after_a_kill(tmp_path: Path, bund
             agent.kill()
         with room, Subscriber(room.port) as subscriber, Agent(config):
             wait_until(lambda: len({event.asset for event in subscriber.alerts}) == 9, 30, "all alerts")
+
+
+def test_two_agents_of_one_id_are_told(tmp_path: Path, bundle: Path) -> None:
+    """They end each other's connections; mosquitto does not say why."""
+    (tmp_path / "other").mkdir()
+    with Broker(tmp_path / "broker") as broker:
+        one = write_config(tmp_path, broker.port, {"pump": bundle})
+        other = write_config(tmp_path / "other", broker.port, {"pump": bundle})
+        with Agent(one) as first, Agent(other):
+            wait_until(lambda: "again and again: does another agent have our [agent] id?" in log_of(first), 60)

@@ -267,6 +267,14 @@ def test_what_cannot_become_a_bundle_is_told(
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.onnx", "normal.csv"]
 
 
+def test_nothing_is_told_of_a_reference_that_was_not_given(tmp_path: Path, normal: Path) -> None:
+    """Zero verdicts that differ would be a comparison that nobody has made."""
+    model = save(autoencoder(values=CHANNELS, hidden=2), tmp_path / "m.onnx")
+    alone, compared = pack(model, data=normal), pack(model, data=normal, reference=model)
+    assert (alone.verdicts_changed, alone.deviation) == (None, None)
+    assert (compared.verdicts_changed, compared.deviation) == (0, 0.0)
+
+
 def test_a_model_far_from_its_reference_is_refused(tmp_path: Path, normal: Path) -> None:
     """Golden scores come from the reference, and the packed model has to meet them."""
     reference = save(autoencoder(values=CHANNELS, hidden=2), tmp_path / "m.onnx")

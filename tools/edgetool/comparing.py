@@ -135,6 +135,7 @@ def compare(
                 answers.append(bench.run(copy, provider))
             except ConversionError as exc:
                 raise ConversionError(f"{path}: does not run: {exc}") from exc
+        inputs = bench.samples
         found, unmatched = _layers(bench, Path(name), models, tolerance) if layers else ([], 0)
     return CompareReport(
         first=first,
@@ -143,7 +144,7 @@ def compare(
         synthetic=samples.synthetic,
         tolerance=tolerance,
         outputs=compare_answers(answers[0], answers[1]),
-        scores=agree_on_scores(answers[0], answers[1], threshold),
+        scores=agree_on_scores(answers[0], answers[1], threshold, inputs),
         layers=found,
         unmatched=unmatched,
     )

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from edgetool.runner import Sample
 
-__all__ = ["OutputDrift", "ScoreAgreement", "agree_on_scores", "compare_answers"]
+__all__ = ["MAX_SCORE_DEVIATION", "OutputDrift", "ScoreAgreement", "agree_on_scores", "compare_answers"]
+
+MAX_SCORE_DEVIATION = 0.05
+"""A detector whose scores move by more, as a share, is another one: `edgetool pack --reference` refuses it."""
 
 _ABSOLUTE_FLOOR = 1e-3
 _MIN_RANKED = 8
@@ -50,12 +53,14 @@ def compare_answers(original: Sequence[Sample], converted: Sequence[Sample]) -> 
 
 @dataclass(frozen=True, slots=True)
 class ScoreAgreement:
-    """What became of an output that gives one number for each row."""
+    """What became of one number for each row: an output, or how far a reconstruction is from what it reconstructs."""
 
     output: str
     rank_correlation: float
     """Spearman's, over the rows of all samples; 1 when their order is the same."""
     rows: int
+    deviation: float
+    """The largest difference, as a share of the number before, or of the median where that is larger."""
     verdicts_flipped: int | None
     """Rows on the other side of the threshold than before; None without one."""
 
@@ -65,19 +70,34 @@ class ScoreAgreement:
             "output": self.output,
             "rank_correlation": self.rank_correlation,
             "rows": self.rows,
+            "deviation": self.deviation,
             "verdicts_flipped": self.verdicts_flipped,
         }
 
+    @property
+    def warning(self) -> str:
+        """What to tell a person; empty when the numbers are still those of before."""
+        if self.deviation <= MAX_SCORE_DEVIATION:
+            return ""
+        return (
+            f"as the score of a detector, {self.output} moved by {self.deviation:.2g}: `edgetool pack --reference` "
+            f"allows {MAX_SCORE_DEVIATION:g}. A smaller --max-drift of `edgetool quantize` keeps more in float32"
+        )
+
 
 def agree_on_scores(
-    original: Sequence[Sample], converted: Sequence[Sample], threshold: float | None
+    original: Sequence[Sample], converted: Sequence[Sample], threshold: float | None, inputs: Sequence[Sample] = ()
 ) -> list[ScoreAgreement]:
-    """Compare order and verdicts of every float output that has one number for each row.
+    """Compare order, size and verdicts of every float output that has one number for each row.
+
+    An output that has the shape of an input is a reconstruction of it. Its error is what a detector scores, and that
+    may be gone where the values have hardly moved: between channels of thousands, one of hundredths.
 
     Args:
         original: outputs of the original model.
         converted: outputs of the converted model for the same samples.
         threshold: a score at or above it is an alarm; None when there is none.
+        inputs: of those samples; without them, there is no reconstruction.
     """
     found: list[ScoreAgreement] = []
     for name in sorted({name for answers in original for name in answers}):
@@ -86,11 +106,60 @@ def agree_on_scores(
             continue
         left = np.concatenate([a.ravel() for a, _ in pairs]).astype(np.float64)
         right = np.concatenate([b.ravel() for _, b in pairs]).astype(np.float64)
-        if len(left) < _MIN_RANKED or not (np.isfinite(left).all() and np.isfinite(right).all()):
-            continue
-        flipped = None if threshold is None else int(np.count_nonzero((left >= threshold) != (right >= threshold)))
-        found.append(ScoreAgreement(name, _spearman(left, right), len(left), flipped))
+        if _can_be_ranked(left, right):
+            flips = None if threshold is None else int(np.count_nonzero((left >= threshold) != (right >= threshold)))
+            found.append(ScoreAgreement(name, _spearman(left, right), len(left), _deviation(left, right), flips))
+    for name, source in _reconstructions(original, inputs):
+        triples = [(x[source], a[name], b[name]) for x, a, b in zip(inputs, original, converted, strict=True)]
+        if all(b.shape == a.shape for _, a, b in triples):
+            left, right = _errors(triples)
+            if _can_be_ranked(left, right):
+                what = f"the error of {name}"
+                found.append(ScoreAgreement(what, _spearman(left, right), len(left), _deviation(left, right), None))
     return found
+
+
+def _can_be_ranked(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
+    return len(left) >= _MIN_RANKED and bool(np.isfinite(left).all() and np.isfinite(right).all())
+
+
+def _deviation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    size = np.maximum(np.abs(left), max(float(np.median(np.abs(left))), 1e-37))
+    return float((np.abs(left - right) / size).max())
+
+
+def _reconstructions(original: Sequence[Sample], inputs: Sequence[Sample]) -> list[tuple[str, str]]:
+    """Outputs that have the shape of an input in every sample, each with that input."""
+    found: list[tuple[str, str]] = []
+    for name in sorted({name for answers in original for name in answers}):
+        for source in sorted({source for sample in inputs for source in sample}):
+            pairs = [(x.get(source), a.get(name)) for x, a in zip(inputs, original, strict=True)]
+            if pairs and all(
+                x is not None
+                and a is not None
+                and x.shape == a.shape
+                and x.dtype.kind == a.dtype.kind == "f"
+                and x.ndim > 1
+                and x.size > len(x)
+                for x, a in pairs
+            ):
+                found.append((name, source))
+                break
+    return found
+
+
+def _errors(triples: Sequence[tuple[Any, Any, Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """For each row its mean squared error before and after, each channel in units of its usual error before."""
+    before = [(a.astype(np.float64) - x) ** 2 for x, a, _ in triples]
+    after = [(b.astype(np.float64) - x) ** 2 for x, _, b in triples]
+    channels = before[0].shape[-1]
+    usual = np.concatenate([error.reshape(-1, channels) for error in before]).mean(axis=0)
+    usual[~(usual > 0)] = 1.0
+    left, right = (
+        np.concatenate([(error / usual).reshape(len(error), -1).mean(axis=1) for error in errors])
+        for errors in (before, after)
+    )
+    return left, right
 
 
 def _spearman(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:

@@ -35,6 +35,7 @@ from edge_agent.stream.reading import FloatArray
 from edgetool.calibration import calibrate
 from edgetool.canonical import Head, choose_head, feed_readings, finish, is_canonical, note_types, with_all_outputs
 from edgetool.choices import HigherIs, OutputIs
+from edgetool.comparison import MAX_SCORE_DEVIATION
 from edgetool.data import SensorData, complete_windows, read_sensor_data
 from edgetool.onnx_file import load_model, stored_precision, write_atomically
 from edgetool.runner import Sample, run_model
@@ -44,7 +45,6 @@ __all__ = ["PackReport", "pack", "parse_channels"]
 _GOLDEN_NORMAL = 48
 _GOLDEN_ODD = 16
 _BATCH = 1024
-_MAX_DEVIATION = 0.05
 _MAX_BATCH_DEVIATION = 1e-3
 _TRIED_ALONE = 4
 _NAME_VERSION = re.compile(r"(?P<name>[^/+#\s]{1,64}?)-(?P<version>\d[^/+#\s-]{0,62})\.edge")
@@ -63,10 +63,11 @@ class PackReport:
     rows_used: int
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
-    verdicts_changed: int
-    """Calibration windows that reach the alarm limit with the packed model and not with its reference, or reversed."""
-    deviation: float
-    """Of the packed model from the float32 reference on the golden vectors (`golden_deviation`)."""
+    verdicts_changed: int | None
+    """Calibration windows that reach the alarm limit with the packed model and not with its reference, or reversed;
+    None without a reference."""
+    deviation: float | None
+    """Of the packed model from its float32 reference on the golden vectors (`golden_deviation`); None without one."""
     replaced: bool
     """Whether a file of that name was there."""
     seconds: float
@@ -192,8 +193,8 @@ def pack(
         score_from=detector.score_from,
         rows_used=len(normal),
         rows_labelled=len(rows) - len(normal),
-        verdicts_changed=int(np.count_nonzero((scores >= threshold.alarm) != (expected >= threshold.alarm))),
-        deviation=deviation,
+        verdicts_changed=None if reference is None else _flipped(scores, expected, threshold.alarm),
+        deviation=None if reference is None else deviation,
         replaced=replaced,
         seconds=time.monotonic() - started,
     )
@@ -293,6 +294,10 @@ def _in_words(head: Head) -> str:
     return f"squared error of the reconstruction {head.name!r}, each channel in units of its usual error"
 
 
+def _flipped(scores: FloatArray, expected: FloatArray, limit: float) -> int:
+    return int(np.count_nonzero((scores >= limit) != (expected >= limit)))
+
+
 def _golden_readings(windows: FloatArray, scores: FloatArray) -> FloatArray:
     """Normal windows over the whole range of scores, and windows far from normal, where alerts are decided."""
     order = np.argsort(scores, kind="stable")
@@ -313,10 +318,11 @@ def _check_scores(deviation: float, *, batch_deviation: float) -> None:
             f"the model scores a window differently in a batch than alone (off by {batch_deviation:.3g}); "
             "export it with a free batch size"
         )
-    if not deviation <= _MAX_DEVIATION:
+    if not deviation <= MAX_SCORE_DEVIATION:
         raise AccuracyError(
-            f"the model's scores are off by {deviation:.3g} of its reference's, at most {_MAX_DEVIATION:g} is allowed; "
-            "is the reference the model that it was made from? If so, quantize it less, or pack the float32 model"
+            f"the model's scores are off by {deviation:.3g} of its reference's, at most {MAX_SCORE_DEVIATION:g} is "
+            "allowed; is the reference the model that it was made from? If so, quantize it with a smaller --max-drift, "
+            "or pack the float32 model"
         )
 
 

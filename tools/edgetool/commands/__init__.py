@@ -16,7 +16,7 @@ def run(arguments: list[str] | None) -> int:
     try:
         result = app(arguments, prog_name="edgetool", standalone_mode=False)
     except TyperException as exc:
-        raise UsageError(f"{exc.format_message()} (edgetool COMMAND --help explains)") from exc
+        raise UsageError(f"{exc.format_message() or 'no command'} (edgetool COMMAND --help explains)") from exc
     except Exit as exc:
         return exc.exit_code
     return result if isinstance(result, int) else 0

@@ -103,5 +103,22 @@ def _show_packed(report: PackReport) -> None:
             f"  calibrated on {calibration.rows} windows of {report.rows_used} normal rows{left_out}, "
             f"false alarms {calibration.false_alarm_rate:g}"
         )
-        typer.echo(f"  verdicts   {report.verdicts_changed} of {calibration.rows} differ from the reference model's")
-    typer.echo(f"  golden     met within {report.deviation:.1e} (tolerance {manifest.golden.tolerance:.2g})")
+        rate = calibration.false_alarm_rate
+        if calibration.rows * rate < 1:
+            typer.echo(
+                f"  WARNING    a rate of {rate:g} is extrapolated from {calibration.rows} windows; expect more false "
+                f"alarms, or give {1 / rate:.0f}, from all that is normal"
+            )
+        if report.verdicts_changed is not None:
+            typer.echo(
+                f"  verdicts   {report.verdicts_changed} of {calibration.rows} differ from the reference model's"
+            )
+    if report.deviation is not None:
+        typer.echo(f"  golden     met within {report.deviation:.1e} (tolerance {manifest.golden.tolerance:.2g})")
+    elif manifest.model.precision != "float32":
+        typer.echo(
+            "  WARNING    its weights are float16 or int8, and nobody has compared its scores with those of the model "
+            "that it was made from; give that one with --reference"
+        )
+    else:
+        typer.echo("  compared   with no other model; --reference compares it with the one that it was made from")

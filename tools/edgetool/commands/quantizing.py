@@ -103,6 +103,8 @@ def _show(report: QuantizeReport) -> None:
     for score in report.scores:
         flips = "" if score.verdicts_flipped is None else f", {score.verdicts_flipped} of {score.rows} verdicts flip"
         typer.echo(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
+        if score.warning:
+            typer.echo(f"  WARNING    {score.warning}")
     for provider in report.providers[1:]:
         typer.echo(f"  provider   {provider.provider}: {provider.note or 'right'}")
     for rung in report.rungs:

@@ -201,6 +201,8 @@ def _show_compared(report: CompareReport) -> None:
     for score in report.scores:
         flips = "" if score.verdicts_flipped is None else f", {score.verdicts_flipped} of {score.rows} verdicts differ"
         typer.echo(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
+        if score.warning:
+            typer.echo(f"  WARNING    {score.warning}")
     first = report.first_beyond
     for layer in report.layers[:_SHOWN_LAYERS]:
         mark = "->" if layer is first else "! " if layer.beyond else "  "
@@ -208,7 +210,7 @@ def _show_compared(report: CompareReport) -> None:
     if len(report.layers) > _SHOWN_LAYERS:
         typer.echo(f"     and {len(report.layers) - _SHOWN_LAYERS} more; --html or --json has all")
     if report.layers and first is not None:
-        typer.echo(f"  parted at  {first.tensor}, made by {first.node} ({first.operator})")
+        typer.echo(f"  parted at  {first.tensor}, made by {first.node or 'a node without a name'} ({first.operator})")
 
 
 def _show_timed(report: BenchReport) -> None:

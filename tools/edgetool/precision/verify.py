@@ -126,6 +126,7 @@ class Verifier:
         self._bench, self._original, self.limits = bench, original, limits
         self._threshold, self._states, self._cut_in = threshold, list(states), cut_in
         self.expected: list[Sample] = bench.run(original)
+        self._inputs = bench.samples
         self._sequence = self._run_sequence(original, "cpu") if states else []
         self._others = [provider.name for provider in available_providers() if provider.name != "cpu"]
         self._usable: dict[str, str] = {}
@@ -149,7 +150,7 @@ class Verifier:
             problem = self.limits.problem(drifts) or self._sequence_problem(candidate, "cpu")
         except ConversionError as exc:
             return Verification(f"provider cpu: {exc}", crashed="crashed" in str(exc))
-        scores = agree_on_scores(self.expected, found, self._threshold)
+        scores = agree_on_scores(self.expected, found, self._threshold, self._inputs)
         cpu = ProviderCheck("cpu", checked=True, drift=max((d.drift for d in drifts), default=0.0), note=problem)
         providers = [cpu]
         if not problem and everywhere:

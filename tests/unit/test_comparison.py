@@ -1,0 +1,32 @@
+"""How far answers moved, where a detector looks at them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from edgetool.comparison import agree_on_scores, compare_answers
+
+RNG = np.random.default_rng(0)
+
+
+def test_a_reconstruction_is_judged_by_its_error_in_each_channels_own_units() -> None:
+    """Beside a channel of thousands, one of hundredths may be lost altogether and the values have hardly moved."""
+    readings = np.stack([RNG.normal(4500, 10, 200), RNG.normal(0.02, 0.005, 200)], axis=1).astype(np.float32)
+    original = readings + RNG.normal(0, [1.0, 0.0005], readings.shape).astype(np.float32)
+    blind = original.copy()
+    blind[:, 1] = 0.0
+    before, after, inputs = [{"y": original}], [{"y": blind}], [{"x": readings}]
+    assert compare_answers(before, after)[0].drift < 0.02
+    (found,) = agree_on_scores(before, after, None, inputs)
+    assert found.output == "the error of y"
+    assert found.deviation > 1
+    assert "--max-drift" in found.warning
+    (same,) = agree_on_scores(before, before, None, inputs)
+    assert (same.deviation, same.rank_correlation, same.warning) == (0.0, 1.0, "")
+
+
+def test_an_output_of_another_shape_is_no_reconstruction() -> None:
+    """Nor is one number for each row, which is a score."""
+    inputs = [{"x": np.ones((20, 3), np.float32)}]
+    answers = [{"wide": np.ones((20, 4), np.float32), "score": np.arange(20, dtype=np.float32)}]
+    assert [score.output for score in agree_on_scores(answers, answers, None, inputs)] == ["score"]

@@ -20,6 +20,8 @@ class Access:
     def __init__(self) -> None:
         self.refused: dict[str, str] = {}
         """Topics and topic filters, with the broker's words."""
+        self.changes = 0
+        """Grows when `may_publish` may say yes where it said no."""
         self._asked: set[str] = set()
         """Refused ones that may be tried once."""
         self._again_mono_s = 0.0
@@ -49,6 +51,7 @@ class Access:
             log.info("accepted, what was refused before topic=%.80s", topic)
             # The rules were put right, so the others need not wait.
             self._asked.update(self.refused)
+            self.changes += 1
 
     def is_time_to_ask(self, now_mono_s: float) -> bool:
         """Whether what was refused should be tried again now; true once in a while."""
@@ -56,4 +59,5 @@ class Access:
             return False
         self._again_mono_s = now_mono_s + _ASK_AGAIN_S
         self._asked.update(islice(self.refused, _ASKED_AT_ONCE))
+        self.changes += 1
         return True

@@ -232,6 +232,11 @@ class MqttClient:
         """Whether the broker would take one more QoS 1 message now."""
         return self._link is not None and self._link.can_publish()
 
+    @property
+    def access_changes(self) -> int:
+        """Grows when `may_publish` may say yes where it said no."""
+        return self._access.changes
+
     def may_publish(self, topic: str) -> bool:
         """Whether the broker has refused nothing on a topic, or it is time to ask again with one message."""
         return self._access.may_publish(topic)

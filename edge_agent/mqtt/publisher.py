@@ -34,8 +34,9 @@ class Publisher:
         self._outbox = journal.outbox
         self._sent: dict[int, Outgoing] = {}
         self._sent_seq = 0
-        self._refused: set[str] = set()
-        """Topics of events that wait, older than `_sent_seq`."""
+        self._passed_over = False
+        """Events older than `_sent_seq` wait, because their topics are refused."""
+        self._access_changes = 0
         self._more = True
         self._done: list[Outgoing] = []
         self._logged_dropped = 0
@@ -84,11 +85,12 @@ class Publisher:
                 self._done.append(event)
                 self.published += 1
             else:
-                self._refused.add(event.topic)  # and stays in the journal
+                self._passed_over = True  # and it stays in the journal
         if self._done:
             self._journal.forget(self._done)
             self._done.clear()
-        if any(map(self._client.may_publish, self._refused)):
+        if self._passed_over and self._access_changes != self._client.access_changes:
+            self._access_changes = self._client.access_changes
             self._rewind()
         if self._more:
             self._send()
@@ -96,7 +98,7 @@ class Publisher:
     def _rewind(self) -> None:
         """Begin with the oldest event again; what is on its way is passed over."""
         self._sent_seq = 0
-        self._refused.clear()
+        self._passed_over = False
         self._more = True
 
     def _send(self) -> None:
@@ -104,7 +106,9 @@ class Publisher:
             events = self._journal.outgoing(self._sent_seq, _LOADED_AT_ONCE)
             self._more = len(events) == _LOADED_AT_ONCE
             for event in events:
-                if event.seq in self._outbox.in_flight or not self._may_publish(event.topic):
+                is_refused = not self._client.may_publish(event.topic)
+                if is_refused or event.seq in self._outbox.in_flight:
+                    self._passed_over |= is_refused
                     self._sent_seq = event.seq
                     continue
                 try:
@@ -121,13 +125,6 @@ class Publisher:
                 self._sent[mid] = event
                 self._outbox.in_flight.add(event.seq)
                 self._sent_seq = event.seq
-
-    def _may_publish(self, topic: str) -> bool:
-        """Whether events may go there; those that may not hold up no others."""
-        if self._client.may_publish(topic):
-            return True
-        self._refused.add(topic)
-        return False
 
     def _publish(self, event: Outgoing) -> int | None:
         if not self._client.can_publish():

@@ -29,6 +29,10 @@ class FakeBroker:
     def may_publish(self, topic: str) -> bool:
         return self.access.may_publish(topic)
 
+    @property
+    def access_changes(self) -> int:
+        return self.access.changes
+
     def can_publish(self) -> bool:
         return len(self._in_flight) < 100
 

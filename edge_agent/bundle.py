@@ -8,7 +8,7 @@ import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -87,7 +87,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """What the thresholds were made from: normal rows that the model had not seen."""
 
     rows: int
-    false_alarm_rate: Annotated[float, msgspec.Meta(gt=0, lt=1)]
+    false_alarm_rate: Annotated[float, msgspec.Meta(gt=0, lt=0.5)]
     quantiles: dict[Annotated[str, msgspec.Meta(pattern=r"^\d(\.\d+)?(e-\d+)?$")], float]
     """Probability to score."""
 
@@ -108,7 +108,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration | None = None
 
     @property
-    def rate(self) -> float:
+    def false_alarm_rate(self) -> float:
         """Share of normal windows that may alarm."""
         return self.calibration.false_alarm_rate if self.calibration is not None else 0.001
 
@@ -136,7 +136,7 @@ class Bundle:
     """Shape (n,), the float32 model's scores; higher is more anomalous."""
 
 
-def golden_deviation(found: NDArray[np.float32], golden: NDArray[np.float32]) -> float:
+def golden_deviation(found: NDArray[np.floating[Any]], golden: NDArray[np.floating[Any]]) -> float:
     """The largest deviation of scores from the golden ones, as a share.
 
     Each difference is taken relative to its golden score, or to the median size of all golden scores where that

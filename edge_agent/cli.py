@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ import msgspec
 import numpy as np
 
 from edge_agent import __version__
-from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.bundle import Bundle, Manifest, open_bundle
 from edge_agent.config import Config, EngineSection, StreamSection, load_config
 from edge_agent.errors import BundleError, ConfigError, EdgeError, ProviderError, UsageError
 from edge_agent.log import configure_logging
+from edge_agent.stream.settings import StreamSettings
 
 __all__ = ["main"]
 
@@ -122,18 +124,13 @@ def _open_bundles(config: Config) -> list[Bundle]:
     return bundles
 
 
-def _misfits(config: Config, bundles: list[Bundle]) -> list[str]:
-    """Settings that do not fit their stream's bundle."""
+def _by_stream(
+    config: Config, bundles: list[Bundle], ask: Callable[[StreamSettings, Manifest], str | None]
+) -> list[str]:
+    """What is to be said of settings beside their stream's bundle."""
     pairs = enumerate(zip(config.streams, bundles, strict=True), start=1)
-    found = ((number, stream.settings.problem_with(bundle.manifest.threshold)) for number, (stream, bundle) in pairs)
-    return [f"[[stream]] {number} {problem}" for number, problem in found if problem is not None]
-
-
-def _remarks(config: Config, bundles: list[Bundle]) -> list[str]:
-    """What somebody should know, though nothing is wrong."""
-    pairs = enumerate(zip(config.streams, bundles, strict=True), start=1)
-    found = ((number, stream.settings.remark_on(bundle.manifest)) for number, (stream, bundle) in pairs)
-    return [f"[[stream]] {number} {remark}" for number, remark in found if remark is not None]
+    found = ((number, ask(stream.settings, bundle.manifest)) for number, (stream, bundle) in pairs)
+    return [f"[[stream]] {number} {text}" for number, text in found if text is not None]
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -146,11 +143,11 @@ def _run(options: argparse.Namespace) -> None:
 
     config = _load(options)
     bundles = _open_bundles(config)
-    for misfit in _misfits(config, bundles):
+    for misfit in _by_stream(config, bundles, StreamSettings.problem_with):
         # Perhaps only since the bundle was replaced: no reason not to start.
         log.warning("setting does not fit the bundle: %s", misfit)
-    for remark in _remarks(config, bundles):
-        log.warning("%s", remark)
+    for remark in _by_stream(config, bundles, StreamSettings.remark_on):
+        log.warning("setting and bundle: %s", remark)
     state_dir = Path(config.agent.state_dir)
     with locked_state_dir(state_dir):
         streams = []
@@ -173,7 +170,7 @@ def _check(options: argparse.Namespace) -> None:
         raise ProviderError(problem)
     report: list[dict[str, Any]] = []
     bundles = _open_bundles(config)
-    misfits = _misfits(config, bundles)
+    misfits = _by_stream(config, bundles, StreamSettings.problem_with)
     if misfits:
         raise ConfigError("\n".join(f"{options.config}: {misfit}" for misfit in misfits))
     for settings, bundle in zip(config.streams, bundles, strict=True):
@@ -195,13 +192,13 @@ def _check(options: argparse.Namespace) -> None:
             }
         )
     if options.json:
-        remarks = _remarks(config, bundles)
+        remarks = _by_stream(config, bundles, StreamSettings.remark_on)
         print(json.dumps({"ok": True, "config": str(options.config), "streams": report, "remarks": remarks}))
         return
     for stream in report:
         print(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
         print(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
-    for remark in _remarks(config, bundles):
+    for remark in _by_stream(config, bundles, StreamSettings.remark_on):
         print(f"remark: {remark}")
     count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
     print(f"{options.config}: good, {count}; neither the broker nor the state folder was tried")

@@ -306,12 +306,12 @@ def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSection:
     if "state_dir" not in given and not any(problem.startswith("[agent] state_dir") for problem in problems):
         # systemd gives several folders as one list; ours is the first.
         given["state_dir"] = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-        if not given["state_dir"] and _SERVICE_STATE_DIR.is_dir():
+        if not given["state_dir"] and os.path.isdir(_SERVICE_STATE_DIR):  # noqa: PTH112 - is_dir() raises where a folder above is not ours to read
             given["state_dir"] = str(_SERVICE_STATE_DIR)
         if not given["state_dir"]:
             problems.append(
                 f"[agent] state_dir: is missing, $STATE_DIRECTORY is not set, and the service's {_SERVICE_STATE_DIR} "
-                "is not there; give one, perhaps with --set agent.state_dir=FOLDER"
+                "is not there, or not ours to read; give one, perhaps with --set agent.state_dir=FOLDER"
             )
     return AgentSection(**given)
 

@@ -21,7 +21,8 @@ from edge_agent.config import Config
 from edge_agent.errors import JournalError
 from edge_agent.health import Counters, Latency, memory_bytes
 from edge_agent.journal import Commit, Journal
-from edge_agent.lane import Lane, LoadedStream, Routes, leave_rows, open_lane, take_over_rows, warn_of_gone
+from edge_agent.lane import Lane, LoadedStream, Routes, open_lane
+from edge_agent.leftovers import leave_rows, take_over_rows, warn_of_gone
 from edge_agent.mqtt.brokers import Brokers
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Message
@@ -108,9 +109,7 @@ class Daemon:
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
             warn_of_gone(self._journal, self._config)
             self._routes = Routes(self._lanes)
-            self._repeats = Repeats(
-                self._journal.delivered, has_time=self._routes.has_time, forget=self._journal.forget_delivered
-            )
+            self._repeats = Repeats(self._journal.delivered, has_time=self._routes.has_time)
             take_over_rows(self._journal, self._lanes)
             stack.callback(leave_rows, self._journal, self._lanes)
             for lane in self._lanes:
@@ -130,7 +129,7 @@ class Daemon:
             reason = "the input ended" if self._stop_signal is None else signal.Signals(self._stop_signal).name
             log.info("agent stopping reason=%r", reason)
             self._take_last_lines()
-            for lane in self._lanes:
+            for lane in self._lanes if self._stop_signal is None else ():
                 lane.check_input()
 
     # Start ------------------------------------------------------------------------------------------------------
@@ -155,8 +154,14 @@ class Daemon:
             will=lambda session: Message(self._topics.status, self._status("connection lost", session), 1, True),
             birth=lambda session: Message(self._topics.status, self._status("connected", session), 1, True),
             wake=self._wake,
-            new_session=self._repeats.new_session,
+            new_session=self._new_session,
         )
+
+    def _new_session(self) -> None:
+        """The broker has nothing of before to send again, and its packet identifiers begin anew."""
+        if self._batch is not None:
+            self._batch.commit.delivered = b""
+        self._journal.forget_delivered()
 
     def _wake(self) -> None:
         # When the buffer is full, the loop is about to wake anyway.
@@ -242,12 +247,11 @@ class Daemon:
         """A planned stop: what was read from a file or a pipe, nobody gives again."""
         for source in self._sources:
             deliveries = source.leave()
-            if not deliveries:
-                continue
             try:
-                if self._batch is not None:
-                    raise JournalError("readings before them cannot be committed")
-                self._commit(self._process(source, deliveries))
+                if deliveries and self._batch is not None:
+                    self._commit(self._batch)
+                if deliveries:
+                    self._commit(self._process(source, deliveries))
             except JournalError as exc:
                 log.warning("last lines of an input are lost count=%d error=%s", len(deliveries), exc)
 
@@ -286,8 +290,7 @@ class Daemon:
         self._forget_idle(now_mono_s)
         if self._journal.needs_mending():
             self._mend_journal()
-        self._journal.drop_old()
-        self._publisher.tell_dropped()
+        self._publisher.tend()
         if self._batch is None:  # else its changes would be written here without its events
             self._obey()
             for lane in self._lanes:
@@ -306,10 +309,8 @@ class Daemon:
         for lane, items in by_lane.items():
             readings, rejections = lane.decoder.decode(items, time.time())
             for part in lane.pipeline.parts(readings):
-                outcome = lane.pipeline.process(part)
-                commit.records += lane.count(len(part), outcome)
                 delayed = self._alerts.state is not ClientState.CONNECTED
-                commit.events += lane.tell(outcome, self._topics, delayed=delayed)
+                lane.conclude(len(part), lane.pipeline.process(part), commit, delayed=delayed)
             for rejection in rejections:
                 self._rejects.add(lane.counters, lane.name, rejection)
         return _Batch(source, deliveries, commit)
@@ -333,14 +334,19 @@ class Daemon:
 
     def _obey(self) -> None:
         """Carry out what `edge-agent recommission` left in the state folder."""
+        commit = Commit()
         for request in take_requests(Path(self._config.agent.state_dir)):
             for lane in self._lanes:
                 if lane.name == request.stream:
                     assets = lane.pipeline.recommission(request.asset)
-                    self._keep(lane, lane.pipeline.records_of(assets))
+                    commit.records += [(lane.name, *record) for record in lane.pipeline.records_of(assets)]
                     level = logging.INFO if assets else logging.WARNING
                     what = (lane.name, request.asset or "all", len(assets))
                     log.log(level, "commissioning begins anew stream=%s asset=%s assets=%d", *what)
+        if commit.records:
+            # A batch without readings: it is tried again for as long as the journal takes nothing.
+            self._batch = _Batch(self._sources[0], [], commit)
+            self._commit(self._batch)
 
     def _keep(self, lane: Lane, records: list[tuple[str, bytes]]) -> None:
         if records:

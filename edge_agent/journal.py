@@ -67,6 +67,8 @@ class Journal:
         self._limit_bytes = self._policy.limit_mb * 1e6 or float("inf")
         self._log_file: int | None = None
         self._unwritten: deque[bytes] = deque(maxlen=_DELIVERED_BATCHES_KEPT)
+        self._delivered_before = False
+        """The table has keys of an earlier session of the broker."""
         self.dropped = 0
         """Events given up since the agent started."""
         self._use(journal_file.open_database(path))
@@ -145,7 +147,7 @@ class Journal:
     # What it holds ----------------------------------------------------------------------------------------------
 
     def streams(self) -> list[str]:
-        """Those that have records."""
+        """Those that have records; one without a name is the agent itself."""
         return [row[0] for row in self._read("SELECT DISTINCT stream FROM asset ORDER BY stream")]
 
     def records(self, stream: str) -> list[tuple[str, bytes]]:
@@ -154,6 +156,8 @@ class Journal:
 
     def delivered(self) -> list[bytes]:
         """The keys of the last batches, oldest first; fewer where the file cannot be read."""
+        if self._delivered_before:
+            return [*self._unwritten]
         try:
             written = [row[0] for row in self._read("SELECT keys FROM delivered ORDER BY seq")]
         except JournalError as exc:
@@ -162,13 +166,11 @@ class Journal:
         return [*written, *self._unwritten]
 
     def forget_delivered(self) -> None:
-        """The broker begins a new session, in which the keys mean other messages."""
+        """The broker begins a new session, in which the keys so far mean other messages."""
         self._unwritten.clear()
-        try:
-            with self._transaction():
-                self._db.execute("DELETE FROM delivered")
-        except JournalError as exc:
-            log.warning("keys of messages of an earlier session stay error=%s", exc)
+        self._delivered_before = True
+        with suppress(JournalError), self._transaction():  # else the next commit does it
+            self._drop_delivered()
 
     def outgoing(self, after: int, limit: int) -> list[Outgoing]:
         """Events that wait, oldest first.
@@ -218,6 +220,8 @@ class Journal:
                 self.outbox.add(commit.events)
             if commit.records:
                 self._db.executemany(_REPLACE_RECORD, commit.records)
+            if self._delivered_before:
+                self._drop_delivered()
             delivered = b"".join((*self._unwritten, commit.delivered))[-_DELIVERED_BYTES_KEPT:]
             if delivered:
                 seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (delivered,)).lastrowid or 0
@@ -278,8 +282,9 @@ class Journal:
             return
         since_s = self.outbox.now_s() - self._policy.max_age_s
         rows = self._read("SELECT seq, topic, payload FROM outbox WHERE added_s < ? ORDER BY seq", since_s)
-        if rows:
-            self.give_up([Outgoing(*row) for row in rows])
+        old = [Outgoing(*row) for row in rows if row[0] not in self.outbox.in_flight]
+        if old:
+            self.give_up(old)
 
     def give_up(self, events: list[Outgoing]) -> None:
         """Delete events that never reach the broker; `tell_dropped` tells.
@@ -333,6 +338,10 @@ class Journal:
     def _note(self, error: sqlite3.Error) -> None:
         # SQLite has classes of their own for a full or broken disk, after which trying again may help.
         self._damaged |= type(error) is sqlite3.DatabaseError
+
+    def _drop_delivered(self) -> None:
+        self._db.execute("DELETE FROM delivered")
+        self._delivered_before = False
 
     def _close_log(self) -> None:
         if self._log_file is not None:

@@ -14,18 +14,16 @@ from edge_agent.config import Config, StreamSection
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.selection import Choice
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
-from edge_agent.errors import DataError, JournalError
+from edge_agent.errors import DataError
 from edge_agent.health import Counters
 from edge_agent.journal import Commit, Journal
 from edge_agent.mqtt.payload import encode, printable
 from edge_agent.mqtt.topics import AgentTopics, TopicFilter
 from edge_agent.sources.base import UNKNOWN, Delivery, Topic
 from edge_agent.sources.decode import Decoder
-from edge_agent.stream.events import STREAM_ASSET
 from edge_agent.stream.pipeline import Outcome, Pipeline
-from edge_agent.stream.records import LEFT_RECORD, open_alert
 
-__all__ = ["Lane", "LoadedStream", "Routes", "leave_rows", "open_lane", "take_over_rows", "warn_of_gone"]
+__all__ = ["Lane", "LoadedStream", "Routes", "open_lane"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +44,7 @@ class Lane:
     """One stream at work."""
 
     loaded: LoadedStream
+    topics: AgentTopics
     filter: TopicFilter
     decoder: Decoder
     pipeline: Pipeline
@@ -62,31 +61,28 @@ class Lane:
         """Of the stream."""
         return self.loaded.settings.name
 
-    def count(self, readings: int, outcome: Outcome) -> list[tuple[str, str, bytes]]:
-        """Count what a batch did; gives the (stream, asset, record) triples to keep."""
+    def conclude(self, readings: int, outcome: Outcome, commit: Commit, *, delayed: bool) -> None:
+        """Count what a batch did, log its events, and add it to a commit.
+
+        Args:
+            readings: in the batch.
+            outcome: of the batch.
+            commit: gets the records to keep and the events to publish.
+            delayed: there is no connection to the broker.
+        """
         self.counters.readings += readings
         self.counters.scored += outcome.scored
         self.counters.not_finite += outcome.not_finite
-        return [(self.name, asset, record) for asset, record in outcome.records]
-
-    def tell(self, outcome: Outcome, topics: AgentTopics, *, delayed: bool) -> list[tuple[str, bytes]]:
-        """Count and log the events of a batch; gives the (topic, payload) pairs to publish.
-
-        Args:
-            outcome: of the batch.
-            topics: of the agent.
-            delayed: there is no connection to the broker.
-        """
-        told: list[tuple[str, bytes]] = []
+        for asset, record in outcome.records:
+            commit.records.append((self.name, asset, record))
         for event in outcome.events:
-            told.append((topics.alert(self.name, event.asset), encode(event.as_delayed(delayed))))
+            commit.events.append((self.topics.alert(self.name, event.asset), encode(event.as_delayed(delayed))))
             self.counters.count_event(event.event)
             values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
-        return told
 
     def check_input(self) -> None:
-        """Where readings come from a file or a pipe, see that there were any.
+        """Where readings came from a file or a pipe that has ended, see that there were any.
 
         Raises:
             DataError: every line was rejected.
@@ -205,38 +201,6 @@ class Routes:
         return found
 
 
-def take_over_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
-    """Every stream has taken what the stop before has left, which is of old readings from now on."""
-    try:
-        for lane in lanes:
-            journal.drop_records(lane.name, [LEFT_RECORD])
-    except JournalError as exc:
-        log.warning("rows that the last stop left stay in the journal error=%s", exc)
-
-
-def leave_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
-    """A planned stop; whoever is killed instead has only what the journal keeps all the time."""
-    records = [(lane.name, asset, record) for lane in lanes for asset, record in lane.pipeline.leave()]
-    try:
-        if records:
-            journal.commit(Commit(records=records))
-    except JournalError as exc:
-        log.warning("last rows are not kept over the stop error=%s", exc)
-
-
-def warn_of_gone(journal: Journal, config: Config) -> None:
-    """Tell of alerts that nothing clears any more, because their stream is not configured any more.
-
-    Their records stay: when the stream comes back, its scores clear them.
-    """
-    for stream in sorted({*journal.streams()} - {section.name for section in config.streams}):
-        for asset, record in journal.records(stream):
-            name = open_alert(asset, record)
-            if name is not None:
-                where = (stream, asset or STREAM_ASSET, name)
-                log.warning("alert stays open, its stream is configured no more stream=%s asset=%s id=%s", *where)
-
-
 def open_lane(loaded: LoadedStream, config: Config, journal: Journal) -> Lane:
     """Load a stream's engine and put back what the journal remembers of it.
 
@@ -268,4 +232,4 @@ def open_lane(loaded: LoadedStream, config: Config, journal: Journal) -> Lane:
         payload_format=loaded.settings.format,
         one_channel=topic.names_channel,
     )
-    return Lane(loaded, topic, decoder, pipeline, engine, upkeep)
+    return Lane(loaded, AgentTopics(config.agent.id), topic, decoder, pipeline, engine, upkeep)

@@ -40,8 +40,6 @@ class Access:
             log.error("%s refused topic=%.80s answer=%s; check the broker's access rules", what, topic, answer)
         if not self.refused:
             self._again_mono_s = now_mono_s + _ASK_AGAIN_S
-        # The one that was refused last is asked last.
-        self.refused.pop(topic, None)
         self.refused[topic] = answer.lower()
         self._asked.discard(topic)
 
@@ -58,6 +56,9 @@ class Access:
         if not self.refused or now_mono_s < self._again_mono_s:
             return False
         self._again_mono_s = now_mono_s + _ASK_AGAIN_S
-        self._asked.update(islice(self.refused, _ASKED_AT_ONCE))
+        for topic in [*islice(self.refused, _ASKED_AT_ONCE)]:
+            # To the end, so that each has its turn: what is asked may have no message to send any more.
+            self.refused[topic] = self.refused.pop(topic)
+            self._asked.add(topic)
         self.changes += 1
         return True

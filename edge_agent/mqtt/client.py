@@ -40,7 +40,7 @@ _SHORT_LIFE_S, _SHORT_LIVES = 15.0, 3
 _SHOWN = 20
 """Refused topics in health, at most."""
 _HELD_BYTES = 1 << 20
-"""With that much held, no more is read; a call reads some hundred kilobytes, or one message."""
+"""With that much held, no more is; a call reads some hundred kilobytes, or one message."""
 
 
 class ClientState(StrEnum):
@@ -97,6 +97,7 @@ class MqttClient:
         self._short_lives = 0
         self._held: list[Delivery] = []
         self._has_unread = False
+        self._has_left_out = False
         self._due_mono_s = self._retry_mono_s = 0.0
         self.has_backlog = False
         """Messages may be here already, so the loop must not wait."""
@@ -185,7 +186,13 @@ class MqttClient:
     def take(self, limit: int) -> list[Delivery]:
         """Messages that have arrived, oldest first, at most `limit`; never waits."""
         inbox, self._held = self._held, []
-        self.has_backlog = self._receive(inbox, limit) or len(inbox) > limit
+        if self._has_left_out:
+            if not inbox:
+                self._begin_anew()
+                return []
+            self.has_backlog = True
+        else:
+            self.has_backlog = self._receive(inbox, limit) or len(inbox) > limit
         # What a lost connection brought in comes again on the next one, under identifiers that are valid there.
         if self._link is None:
             return []
@@ -195,13 +202,18 @@ class MqttClient:
     def hold(self, limit: int) -> None:
         """Keep the connection alive while no reading can be processed.
 
-        Readings stand before the broker's other packets, so they are read and kept for `take`, at most `limit`. What
-        is too much stays in the socket, where the broker's silence says nothing.
+        Readings stand before the broker's other packets, among which are the acknowledgements that make room in the
+        journal. So all is read, and readings are kept for `take`, at most `limit` and a megabyte. What is more is left
+        out, and with it all that follows: once `take` has given those before it, the connection is made anew, on which
+        the broker sends again what was not acknowledged.
         """
-        if sum(len(delivery.payload) for delivery in self._held) < _HELD_BYTES:
+        kept = len(self._held) < limit and sum(len(delivery.payload) for delivery in self._held) < _HELD_BYTES
+        if kept and not self._has_left_out:
             self._receive(self._held, limit)
         else:
-            self._has_unread = True
+            left_out: list[Delivery] = []
+            self._receive(left_out, _DISCARDED_AT_ONCE)
+            self._has_left_out |= bool(left_out) and self._link is not None
         self.has_backlog = False
 
     def read_control(self) -> None:
@@ -390,10 +402,19 @@ class MqttClient:
             log.debug("broker still not connected error=%r retry_s=%.1f", trouble.detail, pause_s)
         self.trouble = trouble
 
+    def _begin_anew(self) -> None:
+        """End a good connection, so that the broker sends again what it has no acknowledgement of."""
+        assert self._link is not None
+        log.info("connecting anew, for readings that could not be held host=%s", self._settings.host)
+        self._link.say_goodbye(None)
+        self._drop()
+        self._due_mono_s = self._retry_mono_s = time.monotonic()
+
     def _drop(self) -> None:
         """Close the socket. Unacknowledged readings come again on the next connection, events are in the journal."""
         if self._link is not None:
             self._link.close()
         self._link = None
         self._held = []
+        self._has_left_out = False
         self.has_backlog = False

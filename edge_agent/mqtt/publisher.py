@@ -47,16 +47,22 @@ class Publisher:
         """The journal has new events."""
         self._more = True
 
-    def tell_dropped(self) -> None:
-        """Once the broker is there, let one event of each stream tell what was given up.
+    def tend(self) -> None:
+        """Give up events that have waited for too long, and tell what was given up: in the log, and once the broker is
+        there, by one event of each stream; to be called now and then.
 
         Raises:
             JournalError: the journal cannot be read or written now; call again later.
         """
+        is_up = self._client.state is ClientState.CONNECTED
+        if not is_up:
+            self._sent.clear()
+            self._outbox.in_flight.clear()
+        self._journal.drop_old()
         if self._journal.dropped > self._logged_dropped:
             log.warning("events given up, nobody will see them count=%d", self._journal.dropped - self._logged_dropped)
             self._logged_dropped = self._journal.dropped
-        if self._client.state is ClientState.CONNECTED and self._journal.tell_dropped(_dropped_event):
+        if is_up and self._journal.tell_dropped(_dropped_event):
             self.events_added()
 
     def pump(self) -> None:

@@ -47,6 +47,8 @@ class Refusal(StrEnum):
     """A file that the settings name cannot be used."""
 
 
+CLOSED_SILENTLY = "the broker closed the connection"
+"""Without having said why."""
 _ADVICE = {
     Refusal.CLOCK: "check the clock of this device",
     Refusal.BAD_CREDENTIALS: "check username and password_file in agent.toml, and the account at the broker",
@@ -113,7 +115,7 @@ class Trouble:
 
     def again_and_again(self) -> Trouble:
         """The same where connections have come up and were ended, several times in a row."""
-        if self.refusal is not Refusal.CLOSED:
+        if self.refusal is not Refusal.CLOSED or self.detail != CLOSED_SILENTLY:
             return self
         return replace(self, detail=f"{self.detail}, again and again: does another agent have our [agent] id?")
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 
-import msgspec
-
 from edge_agent.errors import JournalError
 from edge_agent.journal import Commit, Journal
+from edge_agent.seal import seal, unseal
 
 __all__ = ["former_topics"]
 
@@ -31,9 +30,20 @@ def former_topics(journal: Journal, topics: list[str]) -> list[str]:
     known: list[str] = []
     try:
         for _, record in journal.records(_NO_STREAM):
-            known = msgspec.json.decode(record, type=list[str])
+            known = _read(record)
         if new := [topic for topic in topics if topic not in known]:
-            journal.commit(Commit(records=[(_NO_STREAM, _RECORD, msgspec.json.encode([*known, *new]))]))
-    except (JournalError, ValueError) as exc:
+            # No topic has a line break in it.
+            lines = "\n".join([*known, *new]).encode()
+            journal.commit(Commit(records=[(_NO_STREAM, _RECORD, seal(lines))]))
+    except JournalError as exc:
         log.warning("topics are not noted; when they change, the broker may go on sending those of now error=%s", exc)
     return [topic for topic in known if topic not in topics]
+
+
+def _read(record: bytes) -> list[str]:
+    try:
+        return unseal(record).decode().splitlines()
+    except ValueError as exc:
+        # What a changed bit makes of a topic may be none, and each connection would end with it.
+        log.warning("topics of earlier configurations are not known any more error=%s", exc)
+        return []

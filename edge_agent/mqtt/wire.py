@@ -13,6 +13,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from edge_agent.mqtt.refusal import CLOSED_SILENTLY
 from edge_agent.sources.base import Delivery, Topic, new_topic
 
 __all__ = ["PAYLOAD_KEPT_BYTES", "WireError", "WireSocket"]
@@ -233,7 +234,7 @@ class WireSocket:
         self.heard = True
         self._read_bytes += len(data)
         if not data:
-            raise WireError("the broker closed the connection")
+            raise WireError(CLOSED_SILENTLY)
         # A plain socket that gave less than it might has no more; TLS and websockets give a piece at a time.
         self._is_drained = self._pending is None and len(data) < _READ_BYTES
         if self._skip:

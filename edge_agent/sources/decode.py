@@ -98,8 +98,7 @@ class Decoder:
         """Append the readings of one message; what was appended before an error is the caller's to remove."""
         for fields in self._parse_checked(payload):
             time = fields[0]
-            arrived_s = now_s + len(times) * _APART_S
-            times.append(arrived_s if time is None else _read_time(time, arrived_s))
+            times.append(_read_time(time) if type(time) is float else _other_time(time, now_s + len(times) * _APART_S))
             rows.append(self._row(fields))
         if time is None and not self._told_no_time:
             # Whoever calls it `timestamp` would not know before the first alert.
@@ -128,8 +127,7 @@ class Decoder:
             return
         before, behind = (None,) * place, (None,) * (self._width - place - 1)
         for time, value in self._read_values(payload):
-            arrived_s = now_s + len(times) * _APART_S
-            times.append(arrived_s if time is None else _read_time(time, arrived_s))
+            times.append(_read_time(time) if type(time) is float else _other_time(time, now_s + len(times) * _APART_S))
             rows.append((*before, value, *behind))
 
     def _ignore(self, topic: Topic, channel: str) -> None:
@@ -191,18 +189,23 @@ def _float32(rows: list[Row], width: int) -> tuple[FloatArray, bool]:
     return values, True
 
 
-def _read_time(value: float | str, now_s: float) -> float:
-    """Epoch seconds of a reading's `time`."""
+def _other_time(value: FromNow | str | None, now_s: float) -> float:
+    """Epoch seconds of a reading that has them not as a number."""
+    if value is None:
+        return now_s
     if isinstance(value, FromNow):
-        value += now_s
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError:
-            detail = f"time {value[:40]!r} is neither epoch seconds (a number, not a text) nor ISO 8601"
-            raise FormatError(RejectReason.BAD_TIME, detail) from None
-        # A time without a zone is taken as UTC: a device's own zone is nothing a sensor can know.
-        value = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return _read_time(now_s + value)
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        detail = f"time {value[:40]!r} is neither epoch seconds (a number, not a text) nor ISO 8601"
+        raise FormatError(RejectReason.BAD_TIME, detail) from None
+    # A time without a zone is taken as UTC: a device's own zone is nothing a sensor can know.
+    return _read_time((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _read_time(value: float) -> float:
+    """Epoch seconds, if they can be."""
     if not 0 <= value <= LATEST_TIME_S:
         raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no epoch second (milliseconds, perhaps?)")
     return value

@@ -109,7 +109,7 @@ class LineSource:
             os.close(self._file)
 
     def _receive(self, data: bytes) -> None:
-        if self._columns is None and data.startswith(_GZIP):
+        if self._is_csv is None and not self._read and not self._lines and data.startswith(_GZIP):
             raise DataError(f"input {self._place}: is compressed; give it unpacked, as with zcat FILE and input = '-'")
         self._at_end = not data
         *lines, self._read = (self._read + data).split(b"\n")

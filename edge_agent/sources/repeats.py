@@ -32,18 +32,12 @@ class Repeats:
         committed: gives what `packed` gave for the committed batches, oldest first.
         has_time: whether all readings of a message carry a time; without one, an equal message is a new reading of an
             unchanged value.
-        forget: makes `committed` give nothing of what there is now.
     """
 
     def __init__(
-        self,
-        committed: Callable[[], list[bytes]] = list,
-        *,
-        has_time: Callable[[Delivery], bool] = lambda _: True,
-        forget: Callable[[], None] = lambda: None,
+        self, committed: Callable[[], list[bytes]] = list, *, has_time: Callable[[Delivery], bool] = lambda _: True
     ) -> None:
         self._committed = committed
-        self._forget = forget
         self._has_time = has_time
         # Two generations: a set that is dropped as a whole leaves no holes in the memory of a process that runs on.
         self._sent: set[int] = set()
@@ -74,10 +68,6 @@ class Repeats:
     def packed(self, deliveries: list[Delivery]) -> bytes:
         """What the journal has to keep of a batch, so that it is known after a crash."""
         return b"".join([_KEY.pack(_delivery_key(delivery)) for delivery in deliveries if delivery.mid])
-
-    def new_session(self) -> None:
-        """The broker has nothing of before to send again, and its packet identifiers begin anew."""
-        self._forget()
 
     def remember(self) -> None:
         """The batch that `unscored` was given last is committed."""

@@ -170,7 +170,7 @@ def make_commission(settings: CommissionSettings, manifest: Manifest) -> Commiss
     """The commissioning of a stream; None where the bundle's limits are for all."""
     if not settings.readings:
         return None
-    return Commission(settings.readings, manifest.rate, manifest.threshold)
+    return Commission(settings.readings, manifest.false_alarm_rate, manifest.threshold)
 
 
 def _highest(numbers: dict[str, float]) -> dict[str, float]:

@@ -34,7 +34,7 @@ class DriftWatch:
         self._drift = _make_drift(settings, manifest)
         self._alert: DriftAlert | None = None
         self._left: DriftRecord | None = None
-        """What the journal has of it, where nothing is watched any more."""
+        """What the journal has of an alert that nobody watches any more, until that is cleared there."""
 
     @property
     def has_alert(self) -> bool:
@@ -58,7 +58,7 @@ class DriftWatch:
             what has been counted.
         """
         if self._drift is None:
-            return self._end(times[0]) if self._alert is not None else ([], False)
+            return ([], False) if self._alert is None else ([(0, self._end(self._alert, times[0]))], True)
         told: list[tuple[int, AlertEvent]] = []
         row = None
         for row in self._drift.add(scores):
@@ -76,7 +76,9 @@ class DriftWatch:
             counts, report = self._drift.dump()
             record = DriftRecord(scorer=self._scorer, counts=counts, report=report, alert=self._alert)
         elif self._left is not None:
-            record = self._left
+            record = msgspec.structs.replace(self._left, alert=self._alert)
+            if self._alert is None:
+                self._left = None
         else:
             return []
         return [(STREAM_RECORD, encode_record(record))]
@@ -90,7 +92,7 @@ class DriftWatch:
         record = decode_record(dumped, DriftRecord)
         self._alert = record.alert
         if self._drift is None:
-            self._left = record
+            self._left = record if record.alert is not None else None
         elif record.scorer == self._scorer:
             self._drift.restore(record.counts, record.report)
 
@@ -109,14 +111,12 @@ class DriftWatch:
         self._alert = None
         return self._events.drift(Transition.CLEAR, alert, time_s, report.psi, self._psi_limit)
 
-    def _end(self, time_s: float) -> tuple[list[tuple[int, AlertEvent]], bool]:
+    def _end(self, alert: DriftAlert, time_s: float) -> AlertEvent:
         """Clear what was raised while drift was watched: nobody would ever."""
-        assert self._left is not None
-        assert self._alert is not None
-        report, alert = self._left.report, self._alert
-        self._left, self._alert = msgspec.structs.replace(self._left, alert=None), None
+        self._alert = None
+        report = None if self._left is None else self._left.report
         psi = alert.worst if report is None else report.psi
-        return [(0, self._events.drift(Transition.CLEAR, alert, time_s, psi, self._psi_limit))], True
+        return self._events.drift(Transition.CLEAR, alert, time_s, psi, self._psi_limit)
 
 
 def _make_drift(settings: StreamSettings, manifest: Manifest) -> ScoreDrift | None:

@@ -33,7 +33,7 @@ from edge_agent.stream.records import (
     scores_key,
 )
 from edge_agent.stream.settings import StreamSettings
-from edge_agent.stream.window import Windows
+from edge_agent.stream.window import Missing, Windows
 
 __all__ = ["Outcome", "Pipeline", "WindowBatch"]
 
@@ -43,7 +43,7 @@ _MOST_ROWS, _MOST_VALUES = 512, 4_000_000
 """Windows that are scored at once: as many as providers are timed with, and fewer where all their values, which are
 made at once too, would take more than 16 MB."""
 _TOLD_INCOMPLETE = 10
-"""Readings without a channel, after which that is told: the first of an asset may well be so."""
+"""Readings without a channel, after which that is told; the first of each asset may well be so."""
 _SHOWN = 20
 """Channels in health, at most."""
 _FEW = 16
@@ -132,14 +132,14 @@ class Pipeline:
         self._channels = [channel.name for channel in manifest.channels]
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._joining: set[str] = set()
-        self._told_incomplete = False
+        self._told_incomplete = settings.window.missing is Missing.SKIP  # else that is what was asked for
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
         # What a stop left, and scores, come last: they stand back behind what the assets' own records have.
         for asset, record in sorted(records, key=lambda pair: pair[0].startswith("#")):
             try:
                 self._restore(asset, record)
-            # A byte that changed on the disk makes msgspec, struct and numpy raise these.
+            # Damaged, or of another layout, which struct calls an error of its own.
             except (ValueError, struct.error) as exc:
                 log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", stream, asset, exc)
 
@@ -169,7 +169,7 @@ class Pipeline:
             self._joining.update(readings.latest())
             readings = self._join.push(readings)
         values, completed_by = self._windows.push(readings)
-        if self._windows.incomplete >= _TOLD_INCOMPLETE and not self._told_incomplete:
+        if not self._told_incomplete and self._windows.incomplete >= _TOLD_INCOMPLETE + len(self._windows):
             self._told_incomplete = True
             missing = ", ".join(f"{name} in {count}" for name, count in self._by_channel(self._windows.missing).items())
             log.warning("readings are incomplete, not scored stream=%s missing=%r", self._stream, missing)

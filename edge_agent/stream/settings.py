@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from edge_agent.bounds import Count, Limit, Scores
-from edge_agent.bundle import Manifest, Threshold
+from edge_agent.bundle import Manifest
 from edge_agent.stream.alarm import AlarmPolicy
+from edge_agent.stream.threshold import is_extrapolated
 from edge_agent.stream.window import WindowPolicy
 
 __all__ = ["CommissionSettings", "DriftSettings", "StreamSettings"]
@@ -41,17 +42,17 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def remark_on(self, manifest: Manifest) -> str | None:
         """What somebody should know who uses these settings with a bundle, though nothing is wrong."""
-        readings, rate = self.commission.readings, manifest.rate
-        if not readings or readings * rate >= 1:
+        readings, rate = self.commission.readings, manifest.false_alarm_rate
+        if not readings or not is_extrapolated(readings, rate):
             return None
         return (
             f"[commission] readings = {readings}: limits for a false-alarm rate of {rate:g} are extrapolated from so "
             f"few; expect more false alarms, or take {1 / rate:.0f}, from all that is normal"
         )
 
-    def problem_with(self, threshold: Threshold) -> str | None:
+    def problem_with(self, manifest: Manifest) -> str | None:
         """What does not fit a bundle's limits; readings can be scored all the same."""
         warn = self.alarm.warn
-        if warn is None or self.commission.readings or warn < threshold.alarm:
+        if warn is None or self.commission.readings or warn < manifest.threshold.alarm:
             return None
-        return f"[alarm] warn = {warn:g}: is not below the bundle's alarm limit {threshold.alarm:g}"
+        return f"[alarm] warn = {warn:g}: is not below the bundle's alarm limit {manifest.threshold.alarm:g}"

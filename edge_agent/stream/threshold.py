@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import Threshold
 
-__all__ = ["tail_quantile", "threshold_from"]
+__all__ = ["is_extrapolated", "tail_quantile", "threshold_from"]
 
 _ENOUGH_BEYOND = 20
 _TAIL_SHARE = 0.1
@@ -33,6 +33,11 @@ def threshold_from(scores: NDArray[np.float64], false_alarm_rate: float, *, abov
     if above_ties and np.count_nonzero(scores >= alarm) > len(scores) * false_alarm_rate:
         alarm = float(np.nextafter(np.float32(alarm), np.float32(np.inf)))
     return Threshold(alarm=alarm, clear=alarm - _BAND * (alarm - float(np.median(scores))))
+
+
+def is_extrapolated(count: int, false_alarm_rate: float) -> bool:
+    """Whether less than one of so many scores is expected beyond the limit, so that they cannot show where it lies."""
+    return count * false_alarm_rate < 1
 
 
 def tail_quantile(scores: NDArray[np.float64], q: float) -> float:

@@ -86,7 +86,7 @@ class Windows:
         self.held = np.zeros(channels, dtype=np.int64)
         """Values that were missing and held, of each channel."""
         self.missing = np.zeros(channels, dtype=np.int64)
-        """Values that were missing with nothing to hold, so that the reading was left out, of each channel."""
+        """Values that were missing and not held, so that the reading was left out, of each channel."""
         self.restarted = 0
         """Windows begun anew after a gap or a clock set back."""
 
@@ -245,8 +245,8 @@ class Windows:
                     self._partial.add(asset)
                     values[index] = np.where(missing[index], self._last[slot], values[index])
                 self._last[slot] = values[index]
-            self.held += np.count_nonzero(missing & ~np.isnan(values), axis=0)
             without = np.isnan(values)
+            self.held += np.count_nonzero(missing & ~without, axis=0)
             self.missing += np.count_nonzero(without, axis=0)
             complete = [int(i) for i in np.flatnonzero(~without.any(axis=1))]
             self.incomplete += len(values) - len(complete)

@@ -69,7 +69,54 @@ def test_what_waits_for_the_journal_takes_little_memory(tmp_path: Path, bundle: 
         assert subscriber.health["connects"] == 1
         agent.limit_files(None)
         wait_until(lambda: subscriber.stream("pump").get("scored") == 301)
-        assert subscriber.health["connects"] == 1
+        # What was left out came again on a new connection, before which the agent was not taken for lost.
+        assert subscriber.health["connects"] == 2
+        assert {status["reason"] for status in subscriber.statuses} == {"connected"}
+
+
+def test_a_full_journal_is_emptied_though_more_readings_wait_than_are_held(tmp_path: Path, bundle: Path) -> None:
+    """What makes room, the broker's acknowledgements, stands behind the readings on the same connection."""
+    config = write_config(tmp_path, 0, {"pump": bundle}, extra="[journal]\nlimit_mb = 0.05")
+    with Broker(tmp_path / "broker", inflight=1000) as broker, Sender(broker.port) as sender:
+        config.write_text(config.read_text().replace("port = 0", f"port = {broker.port}"))
+        with Subscriber(broker.port) as subscriber:
+            with Agent(config):
+                subscriber.wait_online()
+            for number in range(800):
+                reading = {"time": number, "c1": 9 * (number % 2), "c2": 0, "padding": "." * 5000}
+                sender.send("sensors/a1/pump", reading)
+            sender.drain()
+            with Agent(config):
+                wait_until(lambda: len(subscriber.different) == 799, 60, "every event")
+                wait_until(lambda: subscriber.health.get("queue_depth") == 0)
+
+
+def test_equal_readings_of_a_new_session_are_scored(tmp_path: Path, bundle: Path) -> None:
+    """A broker that lost ours begins with packet identifier 1 again, so what it sends again looks like old messages."""
+    with (
+        Broker(tmp_path / "broker", persistence=False) as broker,
+        Subscriber(broker.port) as subscriber,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent,
+    ):
+        subscriber.wait_online()
+        with Sender(broker.port) as sender:
+            # The alert brings the keys of these messages into the journal.
+            for value in (0, 0, 0, 9):
+                sender.send("sensors/a1/pump", {"c1": value, "c2": 0})
+            wait_until(lambda: subscriber.count("pump", "scored") == 4)
+        broker.stop(signal.SIGKILL)
+        broker.start()
+        wait_until(lambda: subscriber.health["connects"] == 2, 60)
+        assert agent.process is not None
+        agent.process.send_signal(signal.SIGSTOP)
+        with Sender(broker.port, "other") as sender:
+            for value in (0, 0, 0, 9):
+                sender.send("sensors/a1/pump", {"c1": value, "c2": 0})
+            sender.drain()
+            time.sleep(0.5)  # until they are on their way to the agent
+        agent.kill()
+        agent.start()
+        wait_until(lambda: subscriber.count("pump", "scored") == 8)
 
 
 def test_status_tells_birth_goodbye_and_loss(
@@ -140,7 +187,7 @@ def test_an_alert_of_a_stream_that_is_configured_no_more_is_told(
         subscriber.wait_events("raise")
     config.write_text(whole.replace('"pump"', '"other"'))
     with Agent(config) as agent:
-        told = f"configured no more stream=pump asset=a1 id={subscriber.alerts[0].id}"
+        told = f"no longer configured stream=pump asset=a1 id={subscriber.alerts[0].id}"
         wait_until(lambda: told in agent.log.read_text())
     config.write_text(whole)
     with Agent(config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,28 @@ def test_the_state_folder_of_systemd_is_the_default(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/edge-agent:/var/lib/other")
     config = load_config(_write(tmp_path, GOOD.replace('state_dir = "/tmp/state"', "")))
     assert config.agent.state_dir == "/var/lib/edge-agent"
+
+
+def test_commands_beside_the_service_find_its_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it is, and is theirs to read: with DynamicUser= it lies behind a folder that is root's."""
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    config = _write(tmp_path, GOOD.replace('state_dir = "/tmp/state"', ""))
+    monkeypatch.setattr("edge_agent.config._SERVICE_STATE_DIR", tmp_path / "service")
+    with pytest.raises(ConfigError, match=r"state_dir: is missing.*--set agent.state_dir"):
+        load_config(config)
+    (tmp_path / "service").mkdir()
+    assert load_config(config).agent.state_dir == str(tmp_path / "service")
+
+    real = os.stat
+
+    def forbidden(path: str | Path, **options: bool) -> os.stat_result:
+        if "service" in str(path):
+            raise PermissionError(13, "Permission denied")
+        return real(path, **options)
+
+    monkeypatch.setattr("os.stat", forbidden)
+    with pytest.raises(ConfigError, match="not ours to read"):
+        load_config(config)
 
 
 def test_a_missing_file_says_how_to_give_one(tmp_path: Path) -> None:

@@ -363,6 +363,20 @@ def test_old_events_are_dropped_by_a_clock_that_nobody_sets(tmp_path: Path, monk
     journal.close()
 
 
+def test_what_is_on_its_way_is_not_too_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker may have it already; it would count as given up and as published."""
+    mono_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: mono_s)
+    journal = Journal(tmp_path / "journal.db", JournalPolicy(max_age_s=60))
+    journal.commit(Commit(events=[("e/t", b"1"), ("e/t", b"2")]))
+    journal.outbox.in_flight.add(journal.outgoing(0, 1)[0].seq)
+    mono_s += 100
+    journal.drop_old()
+    assert [event.payload for event in journal.outgoing(0, 9)] == [b"1"]
+    assert journal.dropped == 1
+    journal.close()
+
+
 def test_what_is_synchronised_survives_a_power_cut(tmp_path: Path) -> None:
     """The file and its log, as they are on the disk at that moment, hold every event; a torn end is left out."""
     journal = Journal(tmp_path / "journal.db")
@@ -530,7 +544,7 @@ def test_no_count_of_dropped_events_stops_the_agent(tmp_path: Path, row: tuple[s
     database.close()
     journal = Journal(path)
     publisher = Publisher(SimpleNamespace(session="", state=ClientState.CONNECTED), journal)  # type: ignore[arg-type]
-    publisher.tell_dropped()
+    publisher.tend()
     (told,) = journal.outgoing(0, 10)
     assert json.loads(told.payload)["count"] == 3
     journal.close()

@@ -155,6 +155,19 @@ def test_a_named_pipe_does_not_end(tmp_path: Path) -> None:
     source.close()
 
 
+def test_what_looks_compressed_in_the_middle_of_a_pipe_is_a_bad_line(tmp_path: Path) -> None:
+    """No reading stops the agent; only an input that begins so is a mistake."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    source = LineSource("s", str(pipe))
+    for piece in (b'{"c1": 1}\n', b"\x1f\x8bgarbage\n"):
+        with pipe.open("wb") as writer:
+            writer.write(piece)
+        lines = source.take(10)
+    assert [line.payload for line in lines] == [b"\x1f\x8bgarbage"]
+    source.close()
+
+
 def test_a_file_that_is_not_there_is_told() -> None:
     """With its name."""
     with pytest.raises(DataError, match="input /nonexistent/x: cannot be read"):

@@ -89,6 +89,18 @@ def test_a_refused_topic_holds_up_no_other(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_each_of_many_refused_topics_has_its_turn() -> None:
+    """Also behind twenty whose events were given up, which nobody asks for any more."""
+    access = Access()
+    for number in range(50):
+        access.refuse("message", f"t{number}", "not authorized", 0.0)
+    asked: set[str] = set()
+    for turn in range(1, 4):
+        assert access.is_time_to_ask(1000.0 * turn)
+        asked |= {f"t{number}" for number in range(50) if access.may_publish(f"t{number}")}
+    assert len(asked) == 50
+
+
 def test_a_refused_topic_is_asked_again_with_one_event_and_then_all_come_in_order(tmp_path: Path) -> None:
     """While it is refused, a look costs one message; each event arrives once."""
     events = [(f"alerts/{'bad' if n % 2 else 'good'}", b"%d" % n) for n in range(300)]

@@ -48,16 +48,6 @@ def test_what_the_broker_sends_again_before_a_commit_is_scored() -> None:
     assert scored(delivery(b'{"p": 1}', 7)).unscored([again]) == [again]
 
 
-def test_a_new_session_of_the_broker_has_other_identifiers() -> None:
-    """A broker that lost ours begins at 1 again: equal messages under equal identifiers were never seen."""
-    committed: list[bytes] = []
-    repeats = Repeats(lambda: committed, forget=committed.clear)
-    score(repeats, committed, [delivery(b'{"p": 1}', 1)])
-    repeats.new_session()
-    again = delivery(b'{"p": 1}', 1, again=True)
-    assert repeats.unscored([again]) == [again]
-
-
 def test_an_unchanged_value_is_a_new_reading() -> None:
     """Equal payloads without a time, one after the other, each count; also under a reused identifier."""
     repeats = scored(delivery(b'{"p": 1}', 7))

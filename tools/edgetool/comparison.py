@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.bundle import golden_deviation
 from edgetool.runner import Sample
 
-__all__ = ["MAX_SCORE_DEVIATION", "OutputDrift", "ScoreAgreement", "agree_on_scores", "compare_answers"]
+__all__ = ["MAX_SCORE_DEVIATION", "OutputDrift", "ScoreAgreement", "agree_on_scores", "compare_answers", "count_flips"]
 
 MAX_SCORE_DEVIATION = 0.05
 """A detector whose scores move by more, as a share, is another one: `edgetool pack --reference` refuses it."""
@@ -60,7 +61,7 @@ class ScoreAgreement:
     """Spearman's, over the rows of all samples; 1 when their order is the same."""
     rows: int
     deviation: float
-    """The largest difference, as a share of the number before, or of the median where that is larger."""
+    """See `golden_deviation`."""
     verdicts_flipped: int | None
     """Rows on the other side of the threshold than before; None without one."""
 
@@ -107,25 +108,27 @@ def agree_on_scores(
         left = np.concatenate([a.ravel() for a, _ in pairs]).astype(np.float64)
         right = np.concatenate([b.ravel() for _, b in pairs]).astype(np.float64)
         if _can_be_ranked(left, right):
-            flips = None if threshold is None else int(np.count_nonzero((left >= threshold) != (right >= threshold)))
-            found.append(ScoreAgreement(name, _spearman(left, right), len(left), _deviation(left, right), flips))
+            flips = None if threshold is None else count_flips(left, right, threshold)
+            found.append(ScoreAgreement(name, _spearman(left, right), len(left), golden_deviation(right, left), flips))
     for name, source in _reconstructions(original, inputs):
         triples = [(x[source], a[name], b[name]) for x, a, b in zip(inputs, original, converted, strict=True)]
         if all(b.shape == a.shape for _, a, b in triples):
             left, right = _errors(triples)
             if _can_be_ranked(left, right):
                 what = f"the error of {name}"
-                found.append(ScoreAgreement(what, _spearman(left, right), len(left), _deviation(left, right), None))
+                found.append(
+                    ScoreAgreement(what, _spearman(left, right), len(left), golden_deviation(right, left), None)
+                )
     return found
+
+
+def count_flips(before: NDArray[Any], after: NDArray[Any], threshold: float) -> int:
+    """How many scores are on the other side of a threshold than before."""
+    return int(np.count_nonzero((before >= threshold) != (after >= threshold)))
 
 
 def _can_be_ranked(left: NDArray[np.float64], right: NDArray[np.float64]) -> bool:
     return len(left) >= _MIN_RANKED and bool(np.isfinite(left).all() and np.isfinite(right).all())
-
-
-def _deviation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
-    size = np.maximum(np.abs(left), max(float(np.median(np.abs(left))), 1e-37))
-    return float((np.abs(left - right) / size).max())
 
 
 def _reconstructions(original: Sequence[Sample], inputs: Sequence[Sample]) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ from edge_agent.stream.reading import FloatArray
 from edgetool.calibration import calibrate
 from edgetool.canonical import Head, choose_head, feed_readings, finish, is_canonical, note_types, with_all_outputs
 from edgetool.choices import HigherIs, OutputIs
-from edgetool.comparison import MAX_SCORE_DEVIATION
+from edgetool.comparison import MAX_SCORE_DEVIATION, count_flips
 from edgetool.data import SensorData, complete_windows, read_sensor_data
 from edgetool.onnx_file import load_model, stored_precision, write_atomically
 from edgetool.runner import Sample, run_model
@@ -193,7 +193,7 @@ def pack(
         score_from=detector.score_from,
         rows_used=len(normal),
         rows_labelled=len(rows) - len(normal),
-        verdicts_changed=None if reference is None else _flipped(scores, expected, threshold.alarm),
+        verdicts_changed=None if reference is None else count_flips(expected, scores, threshold.alarm),
         deviation=None if reference is None else deviation,
         replaced=replaced,
         seconds=time.monotonic() - started,
@@ -292,10 +292,6 @@ def _in_words(head: Head) -> str:
         turned = ", sign changed so that higher is more anomalous" if head.flipped else ""
         return f"output {head.name!r}{turned}"
     return f"squared error of the reconstruction {head.name!r}, each channel in units of its usual error"
-
-
-def _flipped(scores: FloatArray, expected: FloatArray, limit: float) -> int:
-    return int(np.count_nonzero((scores >= limit) != (expected >= limit)))
 
 
 def _golden_readings(windows: FloatArray, scores: FloatArray) -> FloatArray:

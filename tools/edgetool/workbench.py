@@ -80,14 +80,11 @@ class Workbench:
         self.use_samples(samples)
         self._start()
 
-    @property
-    def samples(self) -> list[Sample]:
-        """Inputs of every run."""
-        return load_samples(self._samples)
-
     def use_samples(self, samples: Sequence[Sample]) -> None:
         """Replace the samples."""
         self._count += 1
+        self.samples = samples
+        """Inputs of every run."""
         self._samples = self._folder / f"samples{self._count}.npz"
         save_samples(self._samples, samples)
 

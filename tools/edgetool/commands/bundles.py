@@ -87,6 +87,8 @@ def pack(
 
 
 def _show_packed(report: PackReport) -> None:
+    from edge_agent.stream.threshold import is_extrapolated
+
     manifest = report.manifest
     units = ", ".join(f"{c.name} [{c.unit}]" if c.unit else c.name for c in manifest.channels)
     left_out = f", {report.rows_labelled} labelled as anomalies left out" if report.rows_labelled else ""
@@ -104,7 +106,7 @@ def _show_packed(report: PackReport) -> None:
             f"false alarms {calibration.false_alarm_rate:g}"
         )
         rate = calibration.false_alarm_rate
-        if calibration.rows * rate < 1:
+        if is_extrapolated(calibration.rows, rate):
             typer.echo(
                 f"  WARNING    a rate of {rate:g} is extrapolated from {calibration.rows} windows; expect more false "
                 f"alarms, or give {1 / rate:.0f}, from all that is normal"

@@ -1,0 +1,49 @@
+"""What one run leaves to the next in the journal: the last rows of windows, and alerts of streams that are gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from edge_agent.config import Config
+from edge_agent.errors import JournalError
+from edge_agent.journal import Commit, Journal
+from edge_agent.lane import Lane
+from edge_agent.stream.events import STREAM_ASSET
+from edge_agent.stream.records import LEFT_RECORD, open_alert
+
+__all__ = ["leave_rows", "take_over_rows", "warn_of_gone"]
+
+log = logging.getLogger(__name__)
+
+
+def take_over_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
+    """Every stream has taken what the stop before has left, which is of old readings from now on."""
+    try:
+        for lane in lanes:
+            journal.drop_records(lane.name, [LEFT_RECORD])
+    except JournalError as exc:
+        log.warning("rows that the last stop left stay in the journal error=%s", exc)
+
+
+def leave_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
+    """A planned stop; whoever is killed instead has only what the journal keeps all the time."""
+    records = [(lane.name, asset, record) for lane in lanes for asset, record in lane.pipeline.leave()]
+    try:
+        if records:
+            journal.commit(Commit(records=records))
+    except JournalError as exc:
+        log.warning("last rows are not kept over the stop error=%s", exc)
+
+
+def warn_of_gone(journal: Journal, config: Config) -> None:
+    """Tell of alerts that nothing clears any more, because their stream is no longer configured.
+
+    Their records stay: when the stream comes back, its scores clear them.
+    """
+    for stream in sorted({*journal.streams()} - {section.name for section in config.streams}):
+        for asset, record in journal.records(stream):
+            name = open_alert(asset, record)
+            if name is not None:
+                where = (stream, asset or STREAM_ASSET, name)
+                log.warning("alert stays open, its stream is no longer configured stream=%s asset=%s id=%s", *where)

@@ -360,14 +360,16 @@ class MqttClient:
 
     def _lost(self, link: Link, trouble: Trouble) -> None:
         up_s = time.monotonic() - link.up_mono_s if self._was_up else 0.0
+        is_refusal = trouble.refusal is Refusal.CLOSED and self._access.ended(link.unanswered)
         self._drop()
         # What one connection lasts says nothing; two clients of one name end each other's for ever.
-        self._short_lives = self._short_lives + 1 if 0 < up_s < _SHORT_LIFE_S else 0
+        self._short_lives = self._short_lives + 1 if 0 < up_s < _SHORT_LIFE_S and not is_refusal else 0
         if self._short_lives >= _SHORT_LIVES:
             trouble = trouble.again_and_again()
         if link.was_answered:
             self._protocol.answered()
-            self._backoff.was_up(up_s)
+            # The next connection finds out more, so it need not wait.
+            self._backoff.was_up(math.inf if is_refusal else up_s)
         elif trouble.refusal in _MAY_BE_THE_PROTOCOL and self._protocol.unanswered(
             silent=trouble.refusal is Refusal.NO_ANSWER
         ):

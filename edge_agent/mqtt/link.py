@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -28,6 +29,7 @@ __all__ = ["Link"]
 log = logging.getLogger(__name__)
 
 _GOODBYE_LIMIT_S = 2.0
+_CAREFUL_S = 10.0
 _READ_AT_GOODBYE = 1000
 _UNSENT_LIMIT_BYTES = 256 * 1024
 """With more than this unwritten, nothing more is published; what cannot wait, as health, is left out."""
@@ -103,6 +105,11 @@ class Link:
         return self._client.speaks_5
 
     @property
+    def unanswered(self) -> Collection[str]:
+        """Topics of the messages that the broker has said nothing of."""
+        return self._in_flight.values()
+
+    @property
     def wants_write(self) -> bool:
         """Whether the loop has to wait until the socket takes more."""
         return bool(self._wire.unsent)
@@ -133,6 +140,8 @@ class Link:
                 self._too_large.add(message.topic)
                 size = len(message.payload)
                 log.error("message left out, the broker takes none so large topic=%.80s bytes=%d", message.topic, size)
+            return None
+        if message.qos and not self._access.may_go(message.topic, self._in_flight.values()):
             return None
         # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
@@ -186,6 +195,8 @@ class Link:
             if now_mono_s > self._answer_limit_mono_s:
                 self._end(Trouble(Refusal.NO_ANSWER, "the broker accepts connections and does not answer"))
             return
+        if now_mono_s - self.up_mono_s > _CAREFUL_S:
+            self._access.trust()
         found = self._keepalive.beat(now_mono_s, heard=heard, stuck=wire.is_full)
         if found is Beat.PING:
             wire.ping()
@@ -254,7 +265,7 @@ class Link:
         if 0 < client.keepalive < self._keepalive_s:  # the broker may want it shorter
             self._keepalive_s = client.keepalive
         self._keepalive = KeepAlive(self._keepalive_s, self.up_mono_s)
-        if self._birth is not None:
+        if self._birth is not None and self._access.may_publish(self._birth.topic):
             self.publish(self._birth)
         self._subscribe()
         if self.session_present and self._former:

@@ -282,6 +282,32 @@ def test_an_alert_that_the_broker_refuses_is_kept_and_told(tmp_path: Path, bundl
         wait_until(lambda: subscriber.health.get("broker", {}).get("refused") == {})
 
 
+def test_a_broker_that_ends_the_connection_in_place_of_a_refusal_keeps_no_other_alert(
+    tmp_path: Path, bundle: Path
+) -> None:
+    """Mosquitto 2.0.11 does, and of several refusals on their way nothing arrives; readings are scored meanwhile."""
+    rules = tmp_path / "rules"
+    rules.write_text(ACCESS.format(more="topic write edge/g1/alerts/pump/good"))
+    (tmp_path / "password").write_text("right")
+    mqtt = f'username = "agent"\npassword_file = "{tmp_path / "password"}"'
+    settings = f"password_file {password_file(tmp_path, 'right')}\nacl_file {rules}\n"
+    with (
+        Broker(tmp_path / "broker", rules=settings) as broker,
+        Subscriber(broker.port) as subscriber,
+        Sender(broker.port) as sender,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, mqtt=mqtt)) as agent,
+    ):
+        subscriber.wait_online()
+        for asset in ("a1", "a2", "a3", "a4", "good"):
+            sender.send(f"sensors/{asset}/pump", {"c1": 9, "c2": 0})
+        subscriber.wait_events("raise", timeout_s=60)
+        wait_until(lambda: all(f"refused topic=edge/g1/alerts/pump/a{n}" in log_of(agent) for n in (1, 2, 3, 4)), 60)
+        sender.send("sensors/good/pump", {"c1": 0, "c2": 0})
+        subscriber.wait_events("raise", "clear")
+        wait_until(lambda: subscriber.health.get("queue_depth") == 4)
+        wait_until(lambda: subscriber.stream("pump")["scored"] == 6)
+
+
 def test_a_listener_that_never_answers_is_told_and_left_for_the_broker_that_comes(tmp_path: Path, bundle: Path) -> None:
     """TCP alone is no connection."""
     with Broker(tmp_path / "late") as broker:

@@ -119,3 +119,30 @@ def test_a_refused_topic_is_asked_again_with_one_event_and_then_all_come_in_orde
     assert len(broker.seen) == 300
     assert journal.waiting() == 0
     journal.close()
+
+
+def test_what_ends_two_connections_alone_is_refused() -> None:
+    """Several on their way make the next connection careful; one by itself, a second time, is the cause."""
+    access = Access()
+    assert access.may_go("a", ["b"])
+    assert access.ended(["a", "b"])
+    assert access.may_go("a", [])
+    assert not access.may_go("b", ["a"])
+    access.accept("a")
+    assert access.may_go("a", ["a"])
+    assert not access.may_go("b", ["a"])
+    for refused in ({}, {"b": "the broker ends the connection"}):
+        assert access.ended(["b"])
+        assert access.refused == refused
+    assert not access.may_publish("b")
+    assert not access.ended([])
+    assert access.may_go("a", ["c"])
+
+
+def test_a_cut_network_refuses_nothing() -> None:
+    """One message on its way is taken by the next connection, and was no suspect then."""
+    access = Access()
+    for _ in range(5):
+        access.ended(["a"])
+        access.accept("a")
+    assert access.refused == {}

@@ -85,12 +85,11 @@ class Lane:
         """Where readings came from a file or a pipe that has ended, see that there were any.
 
         Raises:
-            DataError: every line was rejected.
+            DataError: no line was a reading.
         """
-        told, place = self.counters, self.loaded.settings.input
-        if place is not None and told.rejected and not told.readings:
-            reasons = ", ".join(f"{count} {reason}" for reason, count in told.rejected.items())
-            raise DataError(f"[[stream]] {self.name}: no line of input {place} was a reading ({reasons}); see the log")
+        place = self.loaded.settings.input
+        if place is not None and not self.counters.readings:
+            raise DataError(f"[[stream]] {self.name}: no line of input {place} was a reading; see the log")
 
     def finish(self) -> None:
         """Say what came of the readings, and keep what was learnt."""

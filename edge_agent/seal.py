@@ -22,5 +22,5 @@ def unseal(sealed: bytes) -> bytes:
     """
     content = sealed[:-_SEAL_BYTES]
     if seal(content) != sealed:
-        raise ValueError("its checksum does not fit, it is damaged")
+        raise ValueError("its checksum does not fit: it is damaged, or of an earlier version")
     return content

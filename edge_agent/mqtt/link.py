@@ -214,16 +214,21 @@ class Link:
         """Publish a last message, wait shortly until the broker has everything, and disconnect (so no will)."""
         if not self.is_up:
             return
-        if message is not None:
+        limit_mono_s = time.monotonic() + _GOODBYE_LIMIT_S
+        if message is not None and (not self.can_publish() or self.publish(message) is None):
+            self._settle(limit_mono_s)
             self.publish(message)
-        limit = time.monotonic() + _GOODBYE_LIMIT_S
-        while self._in_flight and self.trouble is None and time.monotonic() < limit:
-            self.flush()
-            self.receive([], _READ_AT_GOODBYE)
-            time.sleep(0.005)  # a stop is not the place for another wait on sockets
+        self._settle(limit_mono_s)
         if self.trouble is None:
             self._client.disconnect()
             self.flush()
+
+    def _settle(self, limit_mono_s: float) -> None:
+        """Wait until the broker has answered everything."""
+        while self._in_flight and self.trouble is None and time.monotonic() < limit_mono_s:
+            self.flush()
+            self.receive([], _READ_AT_GOODBYE)
+            time.sleep(0.005)  # a stop is not the place for another wait on sockets
 
     def close(self) -> None:
         """Close the socket, also where paho has not seen an error."""
@@ -260,8 +265,7 @@ class Link:
         self.session_present = bool(flags.session_present)
         # In MQTT 5 only; an older broker ends the connection at a packet that is too large, without a word.
         self._packet_limit = getattr(properties, "MaximumPacketSize", _PACKET_LIMIT)
-        # One place is for the goodbye.
-        self._in_flight_limit = min(IN_FLIGHT_LIMIT, max(1, getattr(properties, "ReceiveMaximum", 65_535) - 1))
+        self._in_flight_limit = min(IN_FLIGHT_LIMIT, getattr(properties, "ReceiveMaximum", IN_FLIGHT_LIMIT))
         if 0 < client.keepalive < self._keepalive_s:  # the broker may want it shorter
             self._keepalive_s = client.keepalive
         self._keepalive = KeepAlive(self._keepalive_s, self.up_mono_s)

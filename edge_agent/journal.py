@@ -38,6 +38,7 @@ DELETE FROM delivered WHERE seq <= ? OR seq <= (
     WHERE newer >= ?
 )
 """
+_DELETE_ALL_DELIVERED = "DELETE FROM delivered"
 _REPLACE_RECORD = "REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)"
 
 
@@ -169,8 +170,10 @@ class Journal:
         """The broker begins a new session, in which the keys so far mean other messages."""
         self._unwritten.clear()
         self._delivered_before = True
-        with suppress(JournalError), self._transaction():  # else the next commit does it
-            self._drop_delivered()
+        with suppress(JournalError):  # then the next commit does it
+            with self._transaction():
+                self._db.execute(_DELETE_ALL_DELIVERED)
+            self._delivered_before = False
 
     def outgoing(self, after: int, limit: int) -> list[Outgoing]:
         """Events that wait, oldest first.
@@ -221,14 +224,14 @@ class Journal:
             if commit.records:
                 self._db.executemany(_REPLACE_RECORD, commit.records)
             if self._delivered_before:
-                self._drop_delivered()
+                self._db.execute(_DELETE_ALL_DELIVERED)
             delivered = b"".join((*self._unwritten, commit.delivered))[-_DELIVERED_BYTES_KEPT:]
             if delivered:
                 seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (delivered,)).lastrowid or 0
                 if seq % _DELETED_AT_ONCE == 0:
                     self._db.execute(_DELETE_DELIVERED, (seq - _DELIVERED_BATCHES_KEPT, _DELIVERED_BYTES_KEPT))
         self._unwritten.clear()
-        self._synchronised = self._failed = False
+        self._synchronised = self._failed = self._delivered_before = False
         self.dropped += given_up
 
     def sync(self) -> None:
@@ -338,10 +341,6 @@ class Journal:
     def _note(self, error: sqlite3.Error) -> None:
         # SQLite has classes of their own for a full or broken disk, after which trying again may help.
         self._damaged |= type(error) is sqlite3.DatabaseError
-
-    def _drop_delivered(self) -> None:
-        self._db.execute("DELETE FROM delivered")
-        self._delivered_before = False
 
     def _close_log(self) -> None:
         if self._log_file is not None:

@@ -83,9 +83,9 @@ class Access:
 
     def accept(self, topic: str) -> None:
         """The broker took it."""
+        self._suspects.discard(topic)
         if self._is_careful:
             self._proven.add(topic)
-            self._suspects.discard(topic)
         if self.refused and self.refused.pop(topic, None) is not None:
             log.info("accepted, what was refused before topic=%.80s", topic)
             # The rules were put right, so the others need not wait.

@@ -559,3 +559,19 @@ def test_keys_of_an_earlier_session_are_forgotten(tmp_path: Path) -> None:
     journal.forget_delivered()
     assert journal.delivered() == []
     journal.close()
+
+
+def test_keys_that_cannot_be_deleted_are_forgotten_all_the_same(tmp_path: Path) -> None:
+    """And deleted with the next commit."""
+    journal = Journal(tmp_path / "journal.db")
+    journal.commit(Commit(records=[("s", "a", b"1")], delivered=b"12345678"))
+    journal._db.execute("PRAGMA query_only = 1")
+    journal.forget_delivered()
+    assert journal.delivered() == []
+    journal._db.execute("PRAGMA query_only = 0")
+    journal.commit(Commit(records=[("s", "a", b"2")], delivered=b"abcdefgh"))
+    assert journal.delivered() == [b"abcdefgh"]
+    journal.close()
+    again = Journal(tmp_path / "journal.db")
+    assert again.delivered() == [b"abcdefgh"]
+    again.close()

@@ -129,8 +129,8 @@ class Daemon:
             reason = "the input ended" if self._stop_signal is None else signal.Signals(self._stop_signal).name
             log.info("agent stopping reason=%r", reason)
             self._take_last_lines()
-            for lane in self._lanes if self._stop_signal is None else ():
-                lane.check_input()
+            for lane, lines in self._inputs if self._stop_signal is None else ():
+                lane.check_input(lines.given)
 
     # Start ------------------------------------------------------------------------------------------------------
 
@@ -169,6 +169,7 @@ class Daemon:
             self._wake_out.send(b"\0")
 
     def _open_sources(self, stack: ExitStack) -> list[Source]:
+        self._inputs: list[tuple[Lane, LineSource]] = []
         subscribes = any(lane.loaded.settings.input is None for lane in self._lanes)
         sources: list[Source] = [MqttSource(self._client, ended=not subscribes)]
         for lane in self._lanes:
@@ -176,6 +177,7 @@ class Daemon:
                 lines = LineSource(lane.name, lane.loaded.settings.input)
                 stack.callback(lines.close)
                 sources.append(lines)
+                self._inputs.append((lane, lines))
         return sources
 
     # The loop ---------------------------------------------------------------------------------------------------

@@ -81,14 +81,14 @@ class Lane:
             values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
 
-    def check_input(self) -> None:
-        """Where readings came from a file or a pipe that has ended, see that there were any.
+    def check_input(self, given: int) -> None:
+        """Where lines came from a file or a pipe that has ended, see that readings were among them.
 
         Raises:
-            DataError: no line was a reading.
+            DataError: none of so many lines was one.
         """
-        place = self.loaded.settings.input
-        if place is not None and not self.counters.readings:
+        if given and not self.counters.readings:
+            place = self.loaded.settings.input
             raise DataError(f"[[stream]] {self.name}: no line of input {place} was a reading; see the log")
 
     def finish(self) -> None:

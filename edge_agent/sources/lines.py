@@ -67,6 +67,8 @@ class LineSource:
         self._lines: list[bytes] = []
         self._skipping = False
         self._at_end = False
+        self.given = 0
+        """Messages so far, good or not."""
         self._topics: dict[str, Topic] = {}
 
     @property
@@ -128,7 +130,9 @@ class LineSource:
 
     def _next(self, limit: int) -> list[Delivery]:
         lines, self._lines = self._lines[:limit], self._lines[limit:]
-        return [delivery for line in lines for delivery in self._deliveries(line)]
+        found = [delivery for line in lines for delivery in self._deliveries(line)]
+        self.given += len(found)
+        return found
 
     def _deliveries(self, line: bytes) -> list[Delivery]:
         line = line.strip()

@@ -225,6 +225,7 @@ class Daemon:
             self._alerts.publish(Message(self._topics.health, self._health_payload(), retain=True))
             self._notifier.status(self._brokers.summary())
             for lane in self._lanes:
+                lane.pipeline.absent.tell()
                 lane.upkeep.tick()
         if now >= self._watchdog_due_mono_s:
             self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
@@ -342,9 +343,9 @@ class Daemon:
                 if lane.name == request.stream:
                     assets = lane.pipeline.recommission(request.asset)
                     commit.records += [(lane.name, *record) for record in lane.pipeline.records_of(assets)]
-                    level = logging.INFO if assets else logging.WARNING
-                    what = (lane.name, request.asset or "all", len(assets))
-                    log.log(level, "commissioning begins anew stream=%s asset=%s assets=%d", *what)
+                    text = "commissioning begins anew" if assets else "there is nothing to commission anew"
+                    what = (text, lane.name, request.asset or "all", len(assets))
+                    log.log(logging.INFO if assets else logging.WARNING, "%s stream=%s asset=%s assets=%d", *what)
         if commit.records:
             # A batch without readings: it is tried again for as long as the journal takes nothing.
             self._batch = _Batch(self._sources[0], [], commit)

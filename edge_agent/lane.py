@@ -93,6 +93,7 @@ class Lane:
 
     def finish(self) -> None:
         """Say what came of the readings, and keep what was learnt."""
+        self.pipeline.absent.tell()
         told = self.counters
         # What came of a file or a pipe, nobody has watched at a broker.
         unseen = bool(told.rejected) and self.loaded.settings.input is not None

@@ -46,4 +46,4 @@ def warn_of_gone(journal: Journal, config: Config) -> None:
             name = open_alert(asset, record)
             if name is not None:
                 where = (stream, asset or STREAM_ASSET, name)
-                log.warning("alert stays open, its stream is no longer configured stream=%s asset=%s id=%s", *where)
+                log.warning("alert stays open until its stream is configured again stream=%s asset=%s id=%s", *where)

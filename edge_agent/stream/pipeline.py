@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Engine, Scores
 from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.stream.absent import AbsentValues
 from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model
 from edge_agent.stream.commission import Commissioned, make_commission
 from edge_agent.stream.drift_watch import DriftWatch
@@ -42,10 +42,6 @@ log = logging.getLogger(__name__)
 _MOST_ROWS, _MOST_VALUES = 512, 4_000_000
 """Windows that are scored at once: as many as providers are timed with, and fewer where all their values, which are
 made at once too, would take more than 16 MB."""
-_TOLD_INCOMPLETE = 10
-"""Readings without a channel, after which that is told; the first of each asset may well be so."""
-_SHOWN = 20
-"""Channels in health, at most."""
 _FEW = 16
 """Scores that are looked at one by one in the time that numpy takes to begin."""
 
@@ -129,10 +125,11 @@ class Pipeline:
         width = len(manifest.channels)
         self._windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=settings.window)
         self._most_rows = min(_MOST_ROWS, max(1, _MOST_VALUES // (manifest.window * width)))
-        self._channels = [channel.name for channel in manifest.channels]
+        names = [channel.name for channel in manifest.channels]
+        skips = settings.window.missing is Missing.SKIP
+        self.absent = AbsentValues(stream, names, self._windows, skips=skips)
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._joining: set[str] = set()
-        self._told_incomplete = settings.window.missing is Missing.SKIP  # else that is what was asked for
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
         # What a stop left, and scores, come last: they stand back behind what the assets' own records have.
@@ -169,10 +166,6 @@ class Pipeline:
             self._joining.update(readings.latest())
             readings = self._join.push(readings)
         values, completed_by = self._windows.push(readings)
-        if not self._told_incomplete and self._windows.incomplete >= _TOLD_INCOMPLETE + len(self._windows):
-            self._told_incomplete = True
-            missing = ", ".join(f"{name} in {count}" for name, count in self._by_channel(self._windows.missing).items())
-            log.warning("readings are incomplete, not scored stream=%s missing=%r", self._stream, missing)
         if len(completed_by) == len(readings):
             return WindowBatch(values, readings.assets, readings.times)
         return WindowBatch(
@@ -272,15 +265,11 @@ class Pipeline:
             "active_alerts": self.drift.has_alert + sum(state.alert is not None for state in self._states.values()),
             "late": windows.late,
             "incomplete": windows.incomplete,
-            "missing": self._by_channel(windows.missing),
-            "held": self._by_channel(windows.held),
+            **self.absent.describe(),
             "restarted": windows.restarted,
             "commission": None if self._commission is None else self._commission.describe(),
             "drift": None if report is None else msgspec.to_builtins(report),
         }
-
-    def _by_channel(self, counts: NDArray[np.int64]) -> dict[str, int]:
-        return {self._channels[place]: int(counts[place]) for place in counts.nonzero()[0][:_SHOWN]}
 
     def _update_alarms(
         self, windows: WindowBatch, latest: FloatArray, scores: FloatArray, at_limit: list[int], changed: set[str]

@@ -187,7 +187,9 @@ def test_an_alert_of_a_stream_that_is_configured_no_more_is_told(
         subscriber.wait_events("raise")
     config.write_text(whole.replace('"pump"', '"other"'))
     with Agent(config) as agent:
-        told = f"no longer configured stream=pump asset=a1 id={subscriber.alerts[0].id}"
+        told = (
+            f"alert stays open until its stream is configured again stream=pump asset=a1 id={subscriber.alerts[0].id}"
+        )
         wait_until(lambda: told in agent.log.read_text())
     config.write_text(whole)
     with Agent(config):

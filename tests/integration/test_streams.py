@@ -20,6 +20,12 @@ def configure(tmp_path: Path, port: int, bundle: Path, *, topic: str = "sensors/
     return config
 
 
+def take_input(config: Path, place: str) -> Path:
+    """Let the stream read lines in place of a topic."""
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', f'input = "{place}"'))
+    return config
+
+
 def test_one_topic_per_channel_is_joined(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
 ) -> None:
@@ -101,8 +107,7 @@ def test_a_pipe_is_scored_and_the_agent_ends_with_it(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
 ) -> None:
     """JSON lines on the standard input; every event is at the broker before the agent ends, with exit code 0."""
-    config = write_config(tmp_path, broker.port, {"pump": bundle})
-    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "-"'))
+    config = take_input(write_config(tmp_path, broker.port, {"pump": bundle}), "-")
     lines = [{"time": 100.0 + n, "asset": f"p{n % 2}", "c1": 9.0 if 10 <= n < 20 else 0.0, "c2": 0} for n in range(100)]
     text = b"\n".join(msgspec.json.encode(line) for line in lines)
     command = [tool("edge-agent"), "run", "--config", str(config)]
@@ -119,8 +124,7 @@ def test_a_pipe_is_scored_and_the_agent_ends_with_it(
 
 def test_an_input_that_is_none_of_ours_is_told(tmp_path: Path, broker: Broker, bundle: Path) -> None:
     """Nobody watches the broker while a file goes through a pipe; log and exit code say what came of its lines."""
-    config = write_config(tmp_path, broker.port, {"pump": bundle})
-    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "-"'))
+    config = take_input(write_config(tmp_path, broker.port, {"pump": bundle}), "-")
     command = [tool("edge-agent"), "run", "--config", str(config)]
     assert subprocess.run(command, input=b"time,asset,c1,c2\n1,a/1,9,9\n", check=False, timeout=60).returncode == 65
     text = b"C1;C2\n1;2\n3;4,5\n"
@@ -140,8 +144,7 @@ def test_a_planned_stop_is_none_of_the_inputs_faults(
     """A pipe that has brought one bad line so far: the unit has not failed."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    config = write_config(tmp_path, broker.port, {"pump": bundle})
-    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', f'input = "{pipe}"'))
+    config = take_input(write_config(tmp_path, broker.port, {"pump": bundle}), str(pipe))
     with Agent(config) as agent:
         subscriber.wait_online()
         pipe.write_bytes(b"{\n")
@@ -153,8 +156,7 @@ def test_a_compressed_input_is_told(tmp_path: Path, broker: Broker, bundle: Path
     """With what to do; not line by line as garbage."""
     packed = tmp_path / "readings.csv.gz"
     packed.write_bytes(gzip.compress(b"time,c1,c2\n1,2,3\n"))
-    config = write_config(tmp_path, broker.port, {"pump": bundle})
-    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', f'input = "{packed}"'))
+    config = take_input(write_config(tmp_path, broker.port, {"pump": bundle}), str(packed))
     done = run_tool("edge-agent", "run", "--config", config)
     assert done.returncode == 65
     assert "is compressed; give it unpacked" in done.stderr
@@ -179,8 +181,7 @@ def test_a_stop_scores_the_lines_that_were_read(
     """Nobody keeps them: what a pipe has given is gone from it."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    config = write_config(tmp_path, broker.port, {"pump": bundle})
-    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', f'input = "{pipe}"'))
+    config = take_input(write_config(tmp_path, broker.port, {"pump": bundle}), str(pipe))
     with Agent(config) as agent:
         subscriber.wait_online()
         assert agent.process is not None

@@ -49,7 +49,10 @@ def test_from_a_model_to_alerts(tmp_path: Path, broker: Broker, subscriber: Subs
     with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
         subscriber.wait_online()
         watch = [tool("edgetool"), "watch", "--port", port, "--count", str(2 * anomalies)]
-        watcher = subprocess.Popen([*watch], stdout=subprocess.PIPE, text=True)
+        watcher = subprocess.Popen([*watch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert watcher.stderr is not None
+        # What is published before it has subscribed it does not see.
+        assert watcher.stderr.readline() == f"watching edge/+/alerts/# at 127.0.0.1:{port}\n"
         topic = "sensors/{asset}/pump"
         done = run_tool("edgetool", "replay", tmp_path / "replay.csv", "--topic", topic, "--port", port, "--json")
         assert done.returncode == 0, done.stderr

@@ -33,6 +33,8 @@ from truth import RowsFound, StretchesFound, episodes, judge_rows, judge_stretch
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "demo"
 WATCH_LOG = BUILD / "watch.log"
+WATCHING = "watching edge/"
+"""What `edgetool watch` says once it has subscribed."""
 SHOWN_ALERTS = 20
 SHOWN_INTERVAL_S = 1.0
 AGENT = "demo"
@@ -119,7 +121,7 @@ def main() -> int:
         watcher = stack.enter_context(process("watch", tool("edgetool"), "watch", "--port", str(port)))
         shower = threading.Thread(target=show_alerts, args=(watcher,))
         shower.start()
-        time.sleep(1.0)  # a subscriber has no way to tell others that it listens
+        wait_until(lambda: WATCHING in WATCH_LOG.read_text() or watcher.poll() is not None, "the watcher", 60)
         sent, seconds = replay_all(port)
         all_scored = wait_until_scored(listener, agent, sent)
         watcher.terminate()
@@ -258,6 +260,8 @@ def show_alerts(watcher: subprocess.Popen[bytes]) -> None:
             ended = watcher.poll() is not None
             *lines, rest = (rest + log.read()).split("\n")
             for line in lines:
+                if line.startswith(WATCHING):
+                    continue
                 count += 1
                 if count <= SHOWN_ALERTS or time.monotonic() >= next_s:
                     print(line if count <= SHOWN_ALERTS else f"… {line}", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from typing import Any
 
@@ -29,6 +29,7 @@ def watch(
     agent: str = "+",
     seconds: float | None = None,
     count: int | None = None,
+    on_ready: Callable[[str], None] = lambda _: None,
 ) -> Generator[AlertEvent | DroppedEvent, None, None]:
     """Alert events as they arrive, each once, and what is told of those that were given up.
 
@@ -37,6 +38,8 @@ def watch(
         agent: one agent's id; `+` is all of them.
         seconds: end after this time; None never ends.
         count: end after this many events; None never ends.
+        on_ready: called with the topic, on another thread, each time the broker has confirmed the subscription: what is
+            published before is not seen.
 
     Raises:
         BrokerError: the broker cannot be reached, or refuses us.
@@ -46,7 +49,9 @@ def watch(
         raise UsageError(f"--agent {agent!r}: expected one agent's id, or + for all")
     arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.on_connect = lambda inner, *_: inner.subscribe(f"edge/{agent}/alerts/#", qos=1)
+    topic = f"edge/{agent}/alerts/#"
+    client.on_connect = lambda inner, *_: inner.subscribe(topic, qos=1)
+    client.on_subscribe = lambda *_: on_ready(topic)
     client.on_message = lambda _client, _data, message: arrived.put(bytes(message.payload))
     seen: set[tuple[str, str, str]] = set()
     limit = None if seconds is None else time.monotonic() + seconds

@@ -74,7 +74,11 @@ def watch(
 
     console = Console(soft_wrap=True, highlight=False)
     events = work(
-        BrokerAddress(host, port, username, password_file, ca_file), agent=agent, seconds=seconds, count=count
+        BrokerAddress(host, port, username, password_file, ca_file),
+        agent=agent,
+        seconds=seconds,
+        count=count,
+        on_ready=lambda topic: print(f"watching {topic} at {host}:{port}", file=sys.stderr, flush=True),
     )
     try:
         for event in events:

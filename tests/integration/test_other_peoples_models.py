@@ -138,3 +138,31 @@ def test_float16_inputs_are_no_reason_to_refuse(tmp_path: Path) -> None:
     report = quantize(path, io=Io.FLOAT16, target=Target.NPU)
     assert report.verdict is Verdict.KEPT
     assert report.reason == "the weights are float16 already"
+
+
+def write_mixed_reconstruction(folder: Path) -> tuple[Path, Path]:
+    """Halfway to the mean of every sensor, by way of sums of all: small sensors live in the last bits of large ones."""
+    mixing = np.array([[1]], np.float32)
+    for _ in range(3):
+        mixing = np.block([[mixing, mixing], [mixing, -mixing]])
+    means, spreads = np.array([4500, 0.02] * 4, np.float32), np.array([10, 0.02] * 4, np.float32)
+    constants = {"mix": mixing, "unmix": mixing / 16, "half": means / 2}
+    nodes = [
+        node("MatMul", ["x", "mix"], ["sums"], "mix_all"),
+        node("MatMul", ["sums", "unmix"], ["halves"], "unmix_all"),
+        node("Add", ["halves", "half"], ["y"], "shift"),
+    ]
+    rows = np.random.default_rng(0).normal(means, spreads, (300, 8)).astype(np.float32)
+    onnx.save(make(nodes, [value("x", FLOAT, ["n", 8])], [value("y", FLOAT, ["n", 8])], constants), folder / "m.onnx")
+    np.savez(folder / "rows.npz", readings=rows)
+    return folder / "m.onnx", folder / "rows.npz"
+
+
+def test_with_readings_the_error_of_a_reconstruction_decides(tmp_path: Path) -> None:
+    """In float16 the values hardly move and small sensors are gone; who allows a large drift gets it all the same."""
+    path, rows = write_mixed_reconstruction(tmp_path)
+    seeing = quantize(path, target=Target.NPU, data=rows)
+    assert seeing.verdict is Verdict.STORED
+    assert seeing.scores[-1].deviation < 0.05
+    assert "as the score of a detector, the error of y drifts by" in seeing.rungs[0].reason
+    assert quantize(path, target=Target.NPU, data=rows, max_drift=1e6).verdict is Verdict.CONVERTED

@@ -20,7 +20,7 @@ def test_a_reconstruction_is_judged_by_its_error_in_each_channels_own_units() ->
     (found,) = agree_on_scores(before, after, None, inputs)
     assert found.output == "the error of y"
     assert found.deviation > 1
-    assert "--max-drift" in found.warning
+    assert "--data" in found.warning
     (same,) = agree_on_scores(before, before, None, inputs)
     assert (same.deviation, same.rank_correlation, same.warning) == (0.0, 1.0, "")
 

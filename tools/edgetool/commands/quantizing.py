@@ -30,7 +30,10 @@ def quantize(
     ] = Target.CPU,
     data: Annotated[
         Path | None,
-        typer.Option(help="Readings to compare on (.csv, .csv.gz, .npz). Made up when not given.", show_default=False),
+        typer.Option(
+            help="Readings to compare on (.csv, .csv.gz, .npz), scores included. Made up when not given.",
+            show_default=False,
+        ),
     ] = None,
     max_drift: Annotated[
         float | None,

@@ -124,7 +124,7 @@ def _strict_problem(context: Context, strict: HalfModel) -> str:
         answers = context.bench.run(path, optimized=False)
     except ConversionError as exc:
         return f"rounded to float16 it does not run: {exc}"
-    return context.verifier.limits.problem(context.verifier.drifts_of(answers))
+    return context.verifier.problem_of(answers)
 
 
 def _local_errors(context: Context, keep: dict[str, str]) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Io, Precision, Target
-from edgetool.comparison import compare_answers
+from edgetool.comparison import MAX_SCORE_DEVIATION, compare_answers
 from edgetool.onnx_file import stored_precision, write_atomically
 from edgetool.precision.context import Candidate
 from edgetool.precision.halfio import has_float32_io, retype_io
@@ -83,7 +84,7 @@ def quantize(
         precision=precision,
         target=target,
         data=data,
-        limits=_limits(precision, max_drift),
+        limits=_limits(precision, max_drift, is_measured=data is not None),
         keep=tuple(keep),
         io=io,
         input_range=input_range,
@@ -99,11 +100,13 @@ def quantize(
         return _write(work, tried, chosen, choices, started)
 
 
-def _limits(precision: Precision, max_drift: float | None) -> Limits:
+def _limits(precision: Precision, max_drift: float | None, *, is_measured: bool) -> Limits:
     usual = INT8_MAX_DRIFT if precision is Precision.INT8 else DEFAULT_MAX_DRIFT
+    # Made-up inputs say nothing about scores; and who allows more than usual has to be given it.
+    score = max(MAX_SCORE_DEVIATION, max_drift or 0.0) if is_measured else math.inf
     if max_drift is not None:
-        return Limits(max_drift, max_drift, demanded=max_drift < usual)
-    return Limits(usual, DEFAULT_MAX_DRIFT)
+        return Limits(max_drift, max_drift, score, demanded=max_drift < usual)
+    return Limits(usual, DEFAULT_MAX_DRIFT, score)
 
 
 def _prune(work: Work, share: float) -> Work:

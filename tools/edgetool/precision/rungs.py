@@ -75,18 +75,16 @@ def stored_candidate(context: Context, *, int8: bool) -> tuple[Candidate | None,
     if candidate.verification.is_right:
         return candidate, ""
     problem = candidate.verification.problem
-    drifts = _probe_tensors(context, report, int8=int8, keep=keep)
+    used = _probe_tensors(context, report, int8=int8, keep=keep)
     for budget in _BUDGETS:
-        chosen = _within(drifts, budget * context.verifier.limits.drift)
+        chosen = _within(used, budget)
         if not chosen:
             break
         if int8:
-            candidate, report = _store(context, int8=True, keep=keep, keep_half=set(drifts) - chosen)
+            candidate, report = _store(context, int8=True, keep=keep, keep_half=set(used) - chosen)
         else:
             reason = "moves the outputs too far in float16"
-            candidate, report = _store(
-                context, int8=False, keep={**keep, **dict.fromkeys(set(drifts) - chosen, reason)}
-            )
+            candidate, report = _store(context, int8=False, keep={**keep, **dict.fromkeys(set(used) - chosen, reason)})
         if report.stored and candidate.verification.is_right:
             return candidate, ""
     return None, problem
@@ -138,16 +136,15 @@ def _settle_int8(
     if candidate.verification.is_right:
         return candidate, ""
     problem = candidate.verification.problem
-    drifts = {
-        name: _compute(context, scheme, activations, [name], {}, everywhere=False).verification
+    alone = {
+        name: _compute(context, scheme, activations, [name], {}, everywhere=False).verification.used
         for name in names[: _max_probes(context)]
     }
-    alone = {name: found.worst if found.drifts else float("inf") for name, found in drifts.items()}
     for budget in _BUDGETS:
-        chosen = _within(alone, budget * context.verifier.limits.drift)
+        chosen = _within(alone, budget)
         if not chosen:
             break
-        out = {name: f"moves the outputs by {alone.get(name, 1):.2g} in int8" for name in names if name not in chosen}
+        out = {name: _why_out(alone.get(name)) for name in names if name not in chosen}
         candidate = _compute(context, scheme, activations, sorted(chosen), out)
         if candidate.verification.is_right:
             return candidate, ""
@@ -213,19 +210,18 @@ def _store(
 
 
 def _probe_tensors(context: Context, report: StorageReport, *, int8: bool, keep: dict[str, str]) -> dict[str, float]:
-    """How far the outputs move when one tensor alone is stored in the smallest type."""
+    """What share of the limits is used when one tensor alone is stored in the smallest type."""
     tried = report.int8 if int8 else report.stored
-    drifts: dict[str, float] = {}
+    used: dict[str, float] = {}
     sizes = {t.name: int(np.prod(t.dims)) for graph in graphs_of(context.model.graph) for t in graph.initializer}
     for name in sorted(tried, key=lambda key: -sizes[key]):
-        if len(drifts) >= _max_probes(context):
-            drifts[name] = float("inf")
+        if len(used) >= _max_probes(context):
+            used[name] = float("inf")
             continue
         others = dict.fromkeys(set(sizes) - {name}, "is tried alone")
         candidate, _ = _store(context, int8=int8, keep={**keep, **others}, everywhere=False)
-        found = candidate.verification
-        drifts[name] = found.worst if found.drifts else float("inf")
-    return drifts
+        used[name] = candidate.verification.used
+    return used
 
 
 def _attribute_values(node: onnx.NodeProto) -> int:
@@ -236,12 +232,16 @@ def _max_probes(context: Context) -> int:
     return next(count for limit, count in _PROBES if context.size_bytes < limit)
 
 
-def _within(drifts: dict[str, float], budget: float) -> set[str]:
-    """The parts, least first, whose drifts together stay within a budget."""
+def _why_out(used: float | None) -> str:
+    return "was not tried alone" if used is None else f"in int8, takes {used:.0%} of the drift that is allowed, alone"
+
+
+def _within(used: dict[str, float], budget: float) -> set[str]:
+    """The parts, least first, that together use no more of the limits than a share of them."""
     chosen: set[str] = set()
     total = 0.0
-    for name in sorted(drifts, key=lambda key: (drifts[key], key)):
-        total += drifts[name]
+    for name in sorted(used, key=lambda key: (used[key], key)):
+        total += used[name]
         if not np.isfinite(total) or total > budget:
             break
         chosen.add(name)

@@ -44,7 +44,7 @@ def check_strictly(context: Context, path: Any) -> tuple[str, dict[str, Any]]:
         answers = context.bench.run_reference(path, count=_SAMPLES, timeout_s=_TIMEOUT_S)
     except ConversionError as exc:
         return "", {**done, "note": f"{_ROUNDED}; onnx.reference does not run it: {str(exc)[:160]}"}
-    problem = context.verifier.limits.problem(context.verifier.drifts_of(answers))
+    problem = context.verifier.problem_of(answers)
     if problem and not _reference_is_right(context):
         return "", {**done, "note": f"{_ROUNDED}; onnx.reference is wrong on the float32 model too"}
     if problem:
@@ -92,4 +92,4 @@ def _reference_is_right(context: Context) -> bool:
         answers = context.bench.run_reference(context.path, count=_SAMPLES, timeout_s=_TIMEOUT_S)
     except ConversionError:
         return False
-    return not context.verifier.limits.problem(context.verifier.drifts_of(answers))
+    return not context.verifier.problem_of(answers)

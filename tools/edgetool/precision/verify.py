@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -37,20 +38,38 @@ class Limits:
     """Of a float output, as a share of its peak."""
     changed: float
     """Of any other output, as a share of its values."""
+    score: float = math.inf
+    """How far what a detector scores may move, as a share (`golden_deviation`); infinite where the samples are made up,
+    which say nothing about it."""
     demanded: bool = False
     """The user asked for less drift than usual: a model that cannot keep to it is refused, and not kept as it is."""
 
-    def problem(self, drifts: Sequence[OutputDrift]) -> str:
+    def problem(self, drifts: Sequence[OutputDrift], scores: Sequence[ScoreAgreement] = ()) -> str:
         """What is beyond the limits; empty when nothing is."""
         for found in drifts:
-            limit = self.drift if found.is_float else self.changed
+            limit = self._limit_of(found)
             if not found.drift <= limit:
                 detail = f" ({found.note})" if found.note else ""
                 return (
                     f"output {found.output!r} {DRIFTS} {found.drift:.3g} at sample {found.worst_sample}{detail}, "
                     f"at most {limit:g} is allowed"
                 )
+        for score in scores:
+            if not score.deviation <= self.score:
+                return (
+                    f"as the score of a detector, {score.output} {DRIFTS} {score.deviation:.3g}, "
+                    f"at most {self.score:g} is allowed"
+                )
         return ""
+
+    def used(self, drifts: Sequence[OutputDrift], scores: Sequence[ScoreAgreement]) -> float:
+        """The largest share of its limit that anything moved by; above 1 where there is a problem."""
+        moved = [(found.drift, self._limit_of(found)) for found in drifts]
+        moved += [(score.deviation, self.score) for score in scores]
+        return max((found / limit if limit else math.inf for found, limit in moved if found), default=0.0)
+
+    def _limit_of(self, found: OutputDrift) -> float:
+        return self.drift if found.is_float else self.changed
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +104,8 @@ class Verification:
     drifts: list[OutputDrift] = field(default_factory=list)
     providers: list[ProviderCheck] = field(default_factory=list)
     scores: list[ScoreAgreement] = field(default_factory=list)
+    used: float = math.inf
+    """See `Limits.used`; infinite where nothing was compared."""
     crashed: bool = False
 
     @property
@@ -126,7 +147,9 @@ class Verifier:
         self._bench, self._original, self.limits = bench, original, limits
         self._threshold, self._states, self._cut_in = threshold, list(states), cut_in
         self.expected: list[Sample] = bench.run(original)
-        self._inputs = bench.samples
+        # A state that comes back has the shape of one that was given, and reconstructs nothing.
+        given = {name for name, _ in states}
+        self._inputs = [{name: x for name, x in sample.items() if name not in given} for sample in bench.samples]
         self._sequence = self._run_sequence(original, "cpu") if states else []
         self._others = [provider.name for provider in available_providers() if provider.name != "cpu"]
         self._usable: dict[str, str] = {}
@@ -146,21 +169,24 @@ class Verifier:
         """
         try:
             found = self._bench.run(candidate)
-            drifts = compare_answers(self.expected, found)
-            problem = self.limits.problem(drifts) or self._sequence_problem(candidate, "cpu")
+            drifts, scores = self._compare(found)
+            problem = self.limits.problem(drifts, scores) or self._sequence_problem(candidate, "cpu")
         except ConversionError as exc:
             return Verification(f"provider cpu: {exc}", crashed="crashed" in str(exc))
-        scores = agree_on_scores(self.expected, found, self._threshold, self._inputs)
         cpu = ProviderCheck("cpu", checked=True, drift=max((d.drift for d in drifts), default=0.0), note=problem)
         providers = [cpu]
         if not problem and everywhere:
             providers += [self._check_on(provider, candidate) for provider in self._others]
             problem = next((f"provider {p.provider}: {p.note}" for p in providers if p.checked and p.note), "")
-        return Verification(problem, drifts, providers, scores)
+        return Verification(problem, drifts, providers, scores, used=self.limits.used(drifts, scores))
 
-    def drifts_of(self, answers: Sequence[Sample]) -> list[OutputDrift]:
-        """Drift of answers to the first samples."""
-        return compare_answers(self.expected[: len(answers)], answers)
+    def problem_of(self, answers: Sequence[Sample]) -> str:
+        """What is beyond the limits in answers to the first samples; empty when nothing is."""
+        return self.limits.problem(*self._compare(answers))
+
+    def _compare(self, answers: Sequence[Sample]) -> tuple[list[OutputDrift], list[ScoreAgreement]]:
+        expected, inputs = self.expected[: len(answers)], self._inputs[: len(answers)]
+        return compare_answers(expected, answers), agree_on_scores(expected, answers, self._threshold, inputs)
 
     def _check_on(self, provider: str, candidate: Path) -> ProviderCheck:
         if provider not in self._usable:
@@ -169,8 +195,8 @@ class Verifier:
             return ProviderCheck(provider, checked=False, drift=None, note=self._usable[provider])
         try:
             answers, pieces = self._run_on(provider, candidate)
-            drifts = compare_answers(self.expected, answers)
-            problem = self.limits.problem(drifts) or self._sequence_problem(candidate, provider)
+            drifts, scores = self._compare(answers)
+            problem = self.limits.problem(drifts, scores) or self._sequence_problem(candidate, provider)
         except ConversionError as exc:
             return ProviderCheck(provider, checked=True, drift=None, note=str(exc))
         drift = max((d.drift for d in drifts), default=0.0)
@@ -187,7 +213,7 @@ class Verifier:
     def _why_unusable(self, provider: str) -> str:
         try:
             answers, _ = self._run_on(provider, self._original)
-            problem = self.limits.problem(compare_answers(self.expected, answers))
+            problem = self.problem_of(answers)
         except ConversionError as exc:
             return f"does not run the original either, so it was not tried ({str(exc)[:160]})"
         return f"is wrong with the original already, so it was not tried ({problem})" if problem else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cbor2
 import msgspec
+import pytest
 from processes import Agent, Broker, Sender, Subscriber, run_tool, tool, wait_until, write_config
 
 
@@ -139,13 +140,17 @@ def test_an_input_that_is_none_of_ours_is_told(tmp_path: Path, broker: Broker, b
     assert "rejected=1 no_channel, 1 wrong_length" in log
 
 
-def test_a_planned_stop_is_none_of_the_inputs_faults(
-    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
-) -> None:
-    """A pipe that has brought one bad line so far: the unit has not failed."""
+@pytest.fixture
+def piped(tmp_path: Path, broker: Broker, bundle: Path) -> tuple[Path, Path]:
+    """A named pipe, and the configuration of an agent that reads it."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    config = take_input(write_config(tmp_path, broker.port, {"pump": bundle}), str(pipe))
+    return pipe, take_input(write_config(tmp_path, broker.port, {"pump": bundle}), str(pipe))
+
+
+def test_a_planned_stop_is_none_of_the_inputs_faults(piped: tuple[Path, Path], subscriber: Subscriber) -> None:
+    """A pipe that has brought one bad line so far: the unit has not failed."""
+    pipe, config = piped
     with Agent(config) as agent:
         subscriber.wait_online()
         pipe.write_bytes(b"{\n")
@@ -176,13 +181,9 @@ def test_a_channel_that_never_comes_is_told(
         assert "readings have no `time`" in agent.log.read_text()
 
 
-def test_a_stop_scores_the_lines_that_were_read(
-    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
-) -> None:
+def test_a_stop_scores_the_lines_that_were_read(piped: tuple[Path, Path], subscriber: Subscriber) -> None:
     """Nobody keeps them: what a pipe has given is gone from it."""
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    config = take_input(write_config(tmp_path, broker.port, {"pump": bundle}), str(pipe))
+    pipe, config = piped
     with Agent(config) as agent:
         subscriber.wait_online()
         assert agent.process is not None

@@ -91,8 +91,9 @@ def agree_on_scores(
 ) -> list[ScoreAgreement]:
     """Compare order, size and verdicts of every float output that has one number for each row.
 
-    An output that has the shape of an input is a reconstruction of it. Its error is what a detector scores, and that
-    may be gone where the values have hardly moved: between channels of thousands, one of hundredths.
+    An output that has the values of an input is a reconstruction of it: in its shape, or one below the other, as
+    skl2onnx exports a regressor of several targets. Its error is what a detector scores, and that may be gone where the
+    values have hardly moved: between channels of thousands, one of hundredths.
 
     Args:
         original: outputs of the original model.
@@ -101,7 +102,8 @@ def agree_on_scores(
         inputs: of those samples; without them, there is no reconstruction.
     """
     found: list[ScoreAgreement] = []
-    for name in sorted({name for answers in original for name in answers}):
+    reconstructions = _reconstructions(original, inputs)
+    for name in sorted({name for answers in original for name in answers}.difference(reconstructions)):
         pairs = [(a[name], b[name]) for a, b in zip(original, converted, strict=True) if name in a and name in b]
         if not all(a.dtype.kind == "f" and a.ndim > 0 and a.size == len(a) and b.shape == a.shape for a, b in pairs):
             continue
@@ -110,7 +112,7 @@ def agree_on_scores(
         if _can_be_ranked(left, right):
             flips = None if threshold is None else count_flips(left, right, threshold)
             found.append(ScoreAgreement(name, _spearman(left, right), len(left), golden_deviation(right, left), flips))
-    for name, source in _reconstructions(original, inputs):
+    for name, source in reconstructions.items():
         triples = [(x[source], a[name], b[name]) for x, a, b in zip(inputs, original, converted, strict=True)]
         if all(b.shape == a.shape for _, a, b in triples):
             left, right = _errors(triples)
@@ -131,30 +133,28 @@ def _can_be_ranked(left: NDArray[np.float64], right: NDArray[np.float64]) -> boo
     return len(left) >= _MIN_RANKED and bool(np.isfinite(left).all() and np.isfinite(right).all())
 
 
-def _reconstructions(original: Sequence[Sample], inputs: Sequence[Sample]) -> list[tuple[str, str]]:
-    """Outputs that have the shape of an input in every sample, each with that input."""
-    found: list[tuple[str, str]] = []
+def _reconstructions(original: Sequence[Sample], inputs: Sequence[Sample]) -> dict[str, str]:
+    """Outputs that have the values of an input in every sample, each with that input."""
+    found: dict[str, str] = {}
     for name in sorted({name for answers in original for name in answers}):
         for source in sorted({source for sample in inputs for source in sample}):
             pairs = [(x.get(source), a.get(name)) for x, a in zip(inputs, original, strict=True)]
-            if pairs and all(
-                x is not None
-                and a is not None
-                and x.shape == a.shape
-                and x.dtype.kind == a.dtype.kind == "f"
-                and x.ndim > 1
-                and x.size > len(x)
-                for x, a in pairs
-            ):
-                found.append((name, source))
+            if pairs and all(x is not None and a is not None and _reconstructs(a, x) for x, a in pairs):
+                found[name] = source
                 break
     return found
 
 
+def _reconstructs(answer: NDArray[Any], given: NDArray[Any]) -> bool:
+    if not answer.dtype.kind == given.dtype.kind == "f" or given.ndim < 2 or given.size == len(given):
+        return False
+    return answer.shape == given.shape or (answer.ndim > 0 and answer.size == len(answer) == given.size)
+
+
 def _errors(triples: Sequence[tuple[Any, Any, Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """For each row its mean squared error before and after, each channel in units of its usual error before."""
-    before = [(a.astype(np.float64) - x) ** 2 for x, a, _ in triples]
-    after = [(b.astype(np.float64) - x) ** 2 for x, _, b in triples]
+    before = [(a.astype(np.float64).reshape(x.shape) - x) ** 2 for x, a, _ in triples]
+    after = [(b.astype(np.float64).reshape(x.shape) - x) ** 2 for x, _, b in triples]
     channels = before[0].shape[-1]
     usual = np.concatenate([error.reshape(-1, channels) for error in before]).mean(axis=0)
     usual[~(usual > 0)] = 1.0

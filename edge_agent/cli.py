@@ -286,10 +286,13 @@ def _score(options: argparse.Namespace) -> None:
     # The CPU provider is everywhere and needs no measuring; with a configuration, what it says.
     wanted = EngineSection(provider="cpu") if config is None else config.engine
     choice = choose_provider(bundle, wanted, state_dir=None)
+    engine = FallbackEngine(bundle, choice)
     report = score_data(
         data,
         bundle,
-        FallbackEngine(bundle, choice),
+        engine,
+        # On the processor with one thread, a second core is free for it; elsewhere two would want one device.
+        helper=FallbackEngine(bundle, choice) if engine.current.name == "cpu" else None,
         agent="offline" if config is None else config.agent.id,
         stream=bundle.manifest.name if section is None else section.name,
         provider=choice.provider,

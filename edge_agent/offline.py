@@ -32,8 +32,11 @@ _BATCH_VALUES = 200_000
 """In a batch, of all windows together: under a megabyte. Handing a batch from core to core takes 0.1 to 0.2 ms, and one
 that the processor's cache cannot hold is slower; docs/benchmarks.md has the sizes that were tried."""
 _LEAST_ROWS, _MOST_ROWS = 512, 1 << 15
-_AHEAD = 2
-"""Batches in work beside the one whose events are made; one more than that makes nothing faster."""
+_AHEAD = 3
+"""Batches in work or waiting beside the one whose events are made; one more than that makes nothing faster."""
+
+_Ahead = tuple[WindowBatch, Future[Scores]]
+"""A batch and the scores that it will have."""
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ def score_data(
     bundle: Bundle,
     engine: Engine,
     *,
+    helper: Engine | None = None,
     agent: str,
     stream: str,
     provider: str,
@@ -93,7 +97,8 @@ def score_data(
     Args:
         data: its channels are those of the bundle, in any order.
         bundle: an open bundle.
-        engine: scores windows of that bundle.
+        engine: scores windows of that bundle, on a thread of its own.
+        helper: scores as `engine` does, on the caller's thread where that would have to wait; None waits.
         agent: told in every event, as are the next two.
         stream: its name.
         provider: the engine's.
@@ -113,7 +118,7 @@ def score_data(
     scores: list[FloatArray] = []
     started = time.perf_counter()
     batches = data.batches(_batch_rows(bundle.manifest.window * len(data.channels)))
-    for windows, answer in _scored(pipeline, engine, batches):
+    for windows, answer in _scored(pipeline, engine, helper, batches):
         outcome = pipeline.conclude(windows, answer)
         report.scored += outcome.scored
         if outcome.alerts is not None or outcome.drift:
@@ -131,23 +136,38 @@ def _batch_rows(values: int) -> int:
     return min(max(_BATCH_VALUES // values, _LEAST_ROWS), _MOST_ROWS)
 
 
-def _scored(pipeline: Pipeline, engine: Engine, batches: Iterable[Readings]) -> Iterator[tuple[WindowBatch, Scores]]:
+def _scored(
+    pipeline: Pipeline, engine: Engine, helper: Engine | None, batches: Iterable[Readings]
+) -> Iterator[tuple[WindowBatch, Scores]]:
     """Each batch's windows with their scores.
 
     The runtime lets go of the interpreter while it computes, so the next batch is scored while the caller makes alarms
     and events of this one.
     """
     with ThreadPoolExecutor(max_workers=1) as beside:
-        ahead: deque[tuple[WindowBatch, Future[Scores]]] = deque()
+        ahead: deque[_Ahead] = deque()
         for batch in batches:
             windows = pipeline.take(batch)
             if len(windows):
                 ahead.append((windows, beside.submit(engine.score, windows.values)))
             if len(ahead) > _AHEAD:
-                done, answer = ahead.popleft()
-                yield done, answer.result()
-        for done, answer in ahead:
-            yield done, answer.result()
+                yield _first(ahead, helper)
+        while ahead:
+            yield _first(ahead, helper)
+
+
+def _first(ahead: deque[_Ahead], helper: Engine | None) -> tuple[WindowBatch, Scores]:
+    """Take out the first batch. Until it has scores, the helper scores what nobody has begun, the last first."""
+    done, answer = ahead.popleft()
+    for place in reversed(range(len(ahead))):
+        if helper is None or answer.done():
+            break
+        windows, awaited = ahead[place]
+        if awaited.cancel():
+            scored: Future[Scores] = Future()
+            scored.set_result(helper.score(windows.values))
+            ahead[place] = windows, scored
+    return done, answer.result()
 
 
 def write_scores(path: Path, report: OfflineReport) -> None:

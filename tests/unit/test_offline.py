@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import pytest
 from fakes import FakeEngine, make_manifest, write_bundle
 
 from edge_agent.bundle import Calibration, open_bundle
-from edge_agent.errors import DataError
+from edge_agent.engine.session import Scores
+from edge_agent.errors import DataError, EngineError
 from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.offline import score_data, write_alerts, write_scores
 from edge_agent.sources.file import SensorData
 from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.reading import FloatArray
 from edge_agent.stream.settings import DriftSettings, StreamSettings
 
 
@@ -99,6 +102,60 @@ def test_a_file_gives_what_a_stream_would_drift_included(tmp_path: Path) -> None
     assert list(whole.events()) == single
     assert [(e.event, e.level) for e in single].count(("raise", "drift")) == 1
     assert whole.describe()["raised"] == sum(e.event == "raise" for e in single)
+
+
+class GatedEngine(FakeEngine):
+    """Scores when its gate is open."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        super().__init__()
+        self._gate = gate
+
+    def score(self, windows: FloatArray) -> Scores:
+        """See `Engine.score`."""
+        assert self._gate.wait(30)
+        return super().score(windows)
+
+
+class OpeningEngine(FakeEngine):
+    """Opens a gate with its third batch."""
+
+    def __init__(self, gate: threading.Event) -> None:
+        super().__init__()
+        self._gate = gate
+
+    def score(self, windows: FloatArray) -> Scores:
+        """See `Engine.score`."""
+        if len(self.batches) == 2:
+            self._gate.set()
+        return super().score(windows)
+
+
+def test_a_helper_scores_where_the_other_engine_is_awaited(tmp_path: Path) -> None:
+    """All but the batch that has begun, and whoever scored what, the scores and alerts are in order."""
+    bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
+    rows = data(200_000)
+    alone = score_data(rows, bundle, FakeEngine(), agent="a", stream="s", provider="fake")
+    gate = threading.Event()
+    helper = OpeningEngine(gate)
+    report = score_data(rows, bundle, GatedEngine(gate), helper=helper, agent="a", stream="s", provider="fake")
+    assert len(helper.batches) >= 3
+    np.testing.assert_array_equal(report.scores, alone.scores)
+    assert list(report.events()) == list(alone.events())
+
+
+def test_a_helper_that_fails_is_told_as_the_other_engine_would_be(tmp_path: Path) -> None:
+    """Nothing hangs, and no score is missing in silence."""
+
+    class Failing(FakeEngine):
+        def score(self, windows: FloatArray) -> Scores:
+            gate.set()
+            raise EngineError(f"broken by {len(windows)} windows")
+
+    gate = threading.Event()
+    bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
+    with pytest.raises(EngineError, match="broken"):
+        score_data(data(200_000), bundle, GatedEngine(gate), helper=Failing(), agent="a", stream="s", provider="fake")
 
 
 def test_a_pipe_and_a_link_stay_what_they_are(tmp_path: Path) -> None:

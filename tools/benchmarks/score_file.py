@@ -1,9 +1,10 @@
 """Speed of `edge-agent score` on a million rows, beside nothing but inference on ready batches.
 
 `python tools/benchmarks/score_file.py` prints a table. Both score the same rows with the same session options, in
-turns: one with all that a stream does (windows, alarms, drift), the other by `session.run` on batches that are float32
-already. Reading the file is in neither. An alert here is a raise and a clear, so `1 %` makes 20,000 events; they become
-text only when they are written, and how fast all of it is then stands in a column of its own.
+turns: one with all that a stream does (windows, alarms, drift), on two threads where there are two cores, the other by
+`session.run` on batches that are float32 already, on one. Reading the file is in neither. An alert here is a raise and
+a clear, so `1 %` makes 20,000 events; they become text only when they are written, and how fast all of it is then
+stands in a column of its own.
 """
 
 from __future__ import annotations
@@ -46,10 +47,10 @@ def bare_seconds(engine: Engine, windows: np.ndarray) -> float:
     return time.perf_counter() - started
 
 
-def score_seconds(data: SensorData, bundle: Bundle, engine: Engine) -> tuple[float, float]:
+def score_seconds(data: SensorData, bundle: Bundle, engine: Engine, helper: Engine) -> tuple[float, float]:
     """What `edge-agent score` does between reading and writing, and the same with every event made into JSON."""
     started = time.perf_counter()
-    report = score_data(data, bundle, engine, agent="bench", stream="bench", provider="cpu")
+    report = score_data(data, bundle, engine, helper=helper, agent="bench", stream="bench", provider="cpu")
     seconds = time.perf_counter() - started
     assert report.scored == len(data)
     for event in report.events():
@@ -72,14 +73,15 @@ def main() -> None:
         for hidden in (HIDDEN, 256):
             folder = Path(name)
             bundle = open_bundle(make_bundle(folder, hidden=hidden))
-            engine = open_engine(bundle.model, PROVIDERS["cpu"])
+            engine, helper = (open_engine(bundle.model, PROVIDERS["cpu"]) for _ in range(2))
             raising = make_data(folder, options.rows)
             calm = SensorData(raising.path, raising.channels, raising.values.copy(), None, None, None)
             calm.values[::ANOMALY_EVERY, 0] -= 50
             for title, data in (("none", calm), ("1 %", raising)):
                 windows = data.values.astype(np.float32)[:, np.newaxis, :]
                 turns = [
-                    (bare_seconds(engine, windows), *score_seconds(data, bundle, engine)) for _ in range(options.turns)
+                    (bare_seconds(engine, windows), *score_seconds(data, bundle, engine, helper))
+                    for _ in range(options.turns)
                 ]
                 bare, score, written = (options.rows / statistics.median(column) for column in zip(*turns, strict=True))
                 print(

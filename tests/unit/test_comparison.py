@@ -24,8 +24,8 @@ def test_a_reconstruction_is_judged_by_its_error_in_each_channels_own_units() ->
     (same,) = agree_on_scores(before, before, None, inputs)
     assert (same.deviation, same.rank_correlation, same.warning) == (0.0, 1.0, "")
     # As skl2onnx exports it.
-    below = [[{"y": answers["y"].reshape(-1, 1)} for answers in each] for each in (before, after)]
-    assert agree_on_scores(*below, None, inputs) == [found]
+    left, right = ([{"y": answers["y"].reshape(-1, 1)} for answers in each] for each in (before, after))
+    assert agree_on_scores(left, right, None, inputs) == [found]
 
 
 def test_an_output_of_another_shape_is_no_reconstruction() -> None:

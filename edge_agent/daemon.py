@@ -111,7 +111,7 @@ class Daemon:
             self._routes = Routes(self._lanes)
             self._repeats = Repeats(self._journal.delivered, has_time=self._routes.has_time)
             take_over_rows(self._journal, self._lanes)
-            stack.callback(leave_rows, self._journal, self._lanes)
+            stack.callback(self._leave_rows)
             for lane in self._lanes:
                 stack.callback(lane.finish)
             self._brokers = self._make_brokers()
@@ -257,6 +257,9 @@ class Daemon:
                     self._commit(self._process(source, deliveries))
             except JournalError as exc:
                 log.warning("last lines of an input are lost count=%d error=%s", len(deliveries), exc)
+
+    def _leave_rows(self) -> None:
+        leave_rows(self._journal, self._lanes, settled=self._batch is None or self._batch.committed)
 
     def _commit(self, batch: _Batch) -> None:
         """Make a batch durable, and only then acknowledge it. After an error, it goes on where it was."""

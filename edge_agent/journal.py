@@ -299,21 +299,30 @@ class Journal:
             given_up = self.outbox.give_up(events)
         self.dropped += given_up
 
-    def tell_dropped(self, make: Callable[[Dropped], tuple[str, bytes]]) -> bool:
-        """Let one event tell of those that were given up in each stream; gives whether there was any to tell.
+    def tell_dropped(self, make: Callable[[Dropped], tuple[str, bytes] | None]) -> bool:
+        """Let one event tell of those that were given up in each stream; gives whether one does.
 
         Args:
-            make: gives the (topic, payload) that tells it.
+            make: gives the (topic, payload) that tells it; None for what cannot be told now.
 
         Raises:
             JournalError: the disk is full or broken; they are still to be told.
         """
         dropped = [Dropped(*row) for row in self._read("SELECT topic, events, since_s FROM dropped")]
-        if dropped:
+        told = [(found.topic, event) for found in dropped if (event := make(found)) is not None]
+        if told:
             with self._transaction():
-                self.outbox.add([make(found) for found in dropped])
-                self._db.execute("DELETE FROM dropped")
-        return bool(dropped)
+                self.outbox.add([event for _, event in told])
+                self._db.executemany("DELETE FROM dropped WHERE topic = ?", [(topic,) for topic, _ in told])
+        return bool(told)
+
+    def waiting_topics(self) -> set[str]:
+        """Topics of the events that wait.
+
+        Raises:
+            JournalError: the journal cannot be read now.
+        """
+        return {topic for (topic,) in self._read("SELECT DISTINCT topic FROM outbox")}
 
     def close(self) -> None:
         """Write the log back into the file and close it."""

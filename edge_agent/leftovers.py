@@ -26,9 +26,15 @@ def take_over_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
         log.warning("rows that the last stop left stay in the journal error=%s", exc)
 
 
-def leave_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
-    """A planned stop; whoever is killed instead has only what the journal keeps all the time."""
-    records = [(lane.name, asset, record) for lane in lanes for asset, record in lane.pipeline.leave()]
+def leave_rows(journal: Journal, lanes: Sequence[Lane], *, settled: bool) -> None:
+    """A planned stop; whoever is killed instead has only what the journal keeps all the time.
+
+    Args:
+        journal: to write to.
+        lanes: that stop.
+        settled: the journal has every batch. If not, one comes again, and must find all as it was but for last rows.
+    """
+    records = [(lane.name, asset, record) for lane in lanes for asset, record in lane.pipeline.leave(settled=settled)]
     try:
         if records:
             journal.commit(Commit(records=records))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 
-__all__ = ["RawBroker", "publish_packet"]
+__all__ = ["RawBroker", "acknowledge", "publish_packet"]
 
 _CONNECT, _PUBLISH, _SUBSCRIBE, _PINGREQ = 1, 3, 8, 12
 _MQTT_5 = 5
@@ -27,10 +28,20 @@ def publish_packet(topic: bytes, payload: bytes, mid: int) -> bytes:
     return b"\x32" + _length(len(body)) + body
 
 
-class RawBroker:
-    """Accepts one client at a time, answers what it must, and sends what `send` is given."""
+def acknowledge(_topic: bytes, mid: bytes) -> bytes:
+    """The answer to a message at QoS 1."""
+    return b"\x40\x02" + mid
 
-    def __init__(self) -> None:
+
+class RawBroker:
+    """Accepts one client at a time, answers what it must, and sends what `send` is given.
+
+    Args:
+        answer: makes the answer to a message at QoS 1 of its topic and identifier.
+    """
+
+    def __init__(self, answer: Callable[[bytes, bytes], bytes] = acknowledge) -> None:
+        self._answer_of = answer
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self.published: list[tuple[bytes, bytes]] = []
@@ -103,7 +114,7 @@ class RawBroker:
             end = 2 + int.from_bytes(body[:2])
             at = end
             if first & 6:
-                self.send(b"\x40\x02" + body[end : end + 2])
+                self.send(self._answer_of(body[2:end], body[end : end + 2]))
                 at += 2
             # No property is expected, so their length is the one byte 0.
             self.published.append((body[2:end], body[at + 1 :]))

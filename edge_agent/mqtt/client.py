@@ -10,14 +10,14 @@ import logging
 import math
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from itertools import islice
 from typing import Any
 
 from edge_agent.mqtt.access import Access
 from edge_agent.mqtt.link import Link
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import Opener, PahoClient
 from edge_agent.mqtt.pace import Backoff
 from edge_agent.mqtt.protocol import ProtocolChoice
@@ -35,6 +35,8 @@ _TRIAL_LIMIT_S = 3.0
 """Some brokers say nothing at all to a protocol that they do not know."""
 _RENEW_AGAIN_S = 60.0
 _MAY_BE_THE_PROTOCOL = (Refusal.CLOSED, Refusal.NO_ANSWER, Refusal.PROTOCOL)
+_NEVER_A_REFUSAL = (Refusal.SILENT, Refusal.TAKEN_OVER, Refusal.UNREACHABLE)
+"""Ends of a connection that no message of ours can be the reason of."""
 _DISCARDED_AT_ONCE = 1000
 _SHORT_LIFE_S, _SHORT_LIVES = 15.0, 3
 _SHOWN = 20
@@ -95,6 +97,8 @@ class MqttClient:
         self._renew_due_mono_s: float | None = None
         self._was_up = False
         self._short_lives = 0
+        self._answers: list[tuple[int, Answer]] = []
+        """Of a link that is gone, to messages of the present session."""
         self._held: list[Delivery] = []
         self._has_unread = False
         self._has_left_out = False
@@ -253,12 +257,14 @@ class MqttClient:
         """Whether the broker has refused nothing on a topic, or it is time to ask again with one message."""
         return self._access.may_publish(topic)
 
-    def answers(self) -> list[tuple[int, bool]]:
-        """What the broker has said of QoS 1 messages since the last call: identifiers, each with whether it has it.
+    def answers(self) -> list[tuple[int, Answer]]:
+        """What the broker has said of QoS 1 messages since the last call, by their identifiers."""
+        answers, self._answers = self._answers, []
+        return answers if self._link is None else answers + self._link.answers()
 
-        What its access rules refused may go again when `may_publish` says so.
-        """
-        return [] if self._link is None else self._link.answers()
+    def forget_refused(self, topics: Iterable[str]) -> None:
+        """There is nothing to publish on these topics any more."""
+        self._access.forget(topics)
 
     def flush(self) -> None:
         """Write what the socket takes."""
@@ -323,6 +329,7 @@ class MqttClient:
         assert result.wire is not None
         result.wire.topics = self._topics
         self.session = self._next_session
+        self._answers.clear()
         self._renew_due_mono_s = None
         self._was_up = False
         self._link = Link(
@@ -360,10 +367,12 @@ class MqttClient:
 
     def _lost(self, link: Link, trouble: Trouble) -> None:
         up_s = time.monotonic() - link.up_mono_s if self._was_up else 0.0
-        is_refusal = trouble.refusal is Refusal.CLOSED and self._access.ended(link.unanswered)
+        # Whatever a broker says as it ends a connection, a message may have been the reason.
+        is_refusal = trouble.refusal not in _NEVER_A_REFUSAL and self._access.ended(link.unanswered, link.untold)
         self._drop()
         # What one connection lasts says nothing; two clients of one name end each other's for ever.
-        self._short_lives = self._short_lives + 1 if 0 < up_s < _SHORT_LIFE_S and not is_refusal else 0
+        if not is_refusal:
+            self._short_lives = self._short_lives + 1 if 0 < up_s < _SHORT_LIFE_S else 0
         if self._short_lives >= _SHORT_LIVES:
             trouble = trouble.again_and_again()
         if link.was_answered:
@@ -381,10 +390,10 @@ class MqttClient:
             )
             self._due_mono_s = self._retry_mono_s = time.monotonic()
             return
-        self._failed(trouble if link.was_answered else trouble.before_an_answer())
+        self._failed(trouble if link.was_answered else trouble.before_an_answer(), is_refusal=is_refusal)
 
-    def _failed(self, trouble: Trouble) -> None:
-        pause_s = self._backoff.pause_s(permanent=trouble.is_permanent)
+    def _failed(self, trouble: Trouble, *, is_refusal: bool = False) -> None:
+        pause_s = self._backoff.pause_s(permanent=trouble.is_permanent and not is_refusal)
         self._due_mono_s = time.monotonic()
         self._retry_mono_s = self._due_mono_s + pause_s
         was_up, self._was_up = self._was_up, False
@@ -415,6 +424,7 @@ class MqttClient:
     def _drop(self) -> None:
         """Close the socket. Unacknowledged readings come again on the next connection, events are in the journal."""
         if self._link is not None:
+            self._answers += self._link.answers()
             self._link.close()
         self._link = None
         self._held = []

@@ -17,7 +17,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.mqtt.access import Access
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
 from edge_agent.mqtt.pace import Beat, KeepAlive
 from edge_agent.mqtt.refusal import Refusal, Trouble, trouble_of_code, trouble_of_error
@@ -29,7 +29,8 @@ __all__ = ["Link"]
 log = logging.getLogger(__name__)
 
 _GOODBYE_LIMIT_S = 2.0
-_CAREFUL_S = 10.0
+_UNTOLD_S = 5.0
+"""At QoS 0 there is no answer; a connection that lasts for so long is one."""
 _READ_AT_GOODBYE = 1000
 _UNSENT_LIMIT_BYTES = 256 * 1024
 """With more than this unwritten, nothing more is published; what cannot wait, as health, is left out."""
@@ -78,7 +79,11 @@ class Link:
         self._keepalive = KeepAlive(keepalive_s, now)
         self._answer_limit_mono_s = now + answer_limit_s
         self._in_flight: dict[int, str] = {}
-        self._answers: list[tuple[int, bool]] = []
+        self._overtakers: set[int] = set()
+        """In flight beside a message on the same topic that was refused: it has to go before them."""
+        self._untold: dict[str, float] = {}
+        """Topics of messages at QoS 0 that nothing shows to be taken, each with when the first was sent."""
+        self._answers: list[tuple[int, Answer]] = []
         self._packet_limit = _PACKET_LIMIT
         self._in_flight_limit = IN_FLIGHT_LIMIT
         self._too_large: set[str] = set()
@@ -110,6 +115,11 @@ class Link:
         return self._in_flight.values()
 
     @property
+    def untold(self) -> Collection[str]:
+        """Topics of messages at QoS 0, of which it never does, a short while ago."""
+        return self._untold
+
+    @property
     def wants_write(self) -> bool:
         """Whether the loop has to wait until the socket takes more."""
         return bool(self._wire.unsent)
@@ -130,9 +140,13 @@ class Link:
 
     # What goes out ----------------------------------------------------------------------------------------------
 
-    def publish(self, message: Message) -> int | None:
-        """See `MqttClient.publish`."""
-        if not self.is_up or (message.qos == 0 and len(self._wire.unsent) > _UNSENT_LIMIT_BYTES):
+    def publish(self, message: Message, *, is_last: bool = False) -> int | None:
+        """See `MqttClient.publish`; the last message does not have to wait for any other's answer."""
+        if not self.is_up:
+            return None
+        if not message.qos and (
+            len(self._wire.unsent) > _UNSENT_LIMIT_BYTES or not self._access.may_publish(message.topic)
+        ):
             return None
         if len(message.payload) > self.room_for(message.topic):
             # The broker would end the connection, and the next one.
@@ -141,7 +155,11 @@ class Link:
                 size = len(message.payload)
                 log.error("message left out, the broker takes none so large topic=%.80s bytes=%d", message.topic, size)
             return None
-        if message.qos and not self._access.may_go(message.topic, self._in_flight.values()):
+        if (
+            self._access.is_careful
+            and not is_last
+            and not self._access.may_go(message.topic, self.unanswered, self._untold)
+        ):
             return None
         # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
@@ -149,7 +167,9 @@ class Link:
             return None
         if message.qos:
             self._in_flight[info.mid] = message.topic
-            self._access.sent(message.topic)
+        else:
+            self._untold.setdefault(message.topic, time.monotonic())
+        self._access.sent(message.topic)
         return info.mid
 
     def room_for(self, topic: str) -> int:
@@ -164,7 +184,7 @@ class Link:
             and len(self._wire.unsent) <= _UNSENT_LIMIT_BYTES
         )
 
-    def answers(self) -> list[tuple[int, bool]]:
+    def answers(self) -> list[tuple[int, Answer]]:
         """See `MqttClient.answers`."""
         answers, self._answers = self._answers, []
         return answers
@@ -195,8 +215,10 @@ class Link:
             if now_mono_s > self._answer_limit_mono_s:
                 self._end(Trouble(Refusal.NO_ANSWER, "the broker accepts connections and does not answer"))
             return
-        if now_mono_s - self.up_mono_s > _CAREFUL_S:
-            self._access.trust()
+        for topic in [topic for topic, sent_s in self._untold.items() if now_mono_s - sent_s > _UNTOLD_S]:
+            del self._untold[topic]
+            self._access.accept(topic)
+        self._access.trust(now_mono_s, self.unanswered, self._untold)
         found = self._keepalive.beat(now_mono_s, heard=heard, stuck=wire.is_full)
         if found is Beat.PING:
             wire.ping()
@@ -205,7 +227,7 @@ class Link:
         elif found is Beat.STUCK:
             self._end(Trouble(Refusal.SILENT, f"the broker took nothing for the keep-alive of {self._keepalive_s:g} s"))
         if self._access.is_time_to_ask(now_mono_s):
-            if self._birth is not None and self._birth.topic in self._access.refused:
+            if self._birth is not None and self._birth.topic in self._access.refused and self.can_publish():
                 self.publish(self._birth)
             if any(topic in self._access.refused for topic, _ in self._subscriptions):
                 self._subscribe()
@@ -215,11 +237,13 @@ class Link:
         if not self.is_up:
             return
         limit_mono_s = time.monotonic() + _GOODBYE_LIMIT_S
-        if message is not None and (not self.can_publish() or self.publish(message) is None):
+        is_told = message is None or (self.can_publish() and self.publish(message) is not None)
+        if message is not None and not is_told:
             self._settle(limit_mono_s)
-            self.publish(message)
+            is_told = self.publish(message, is_last=True) is not None
         self._settle(limit_mono_s)
-        if self.trouble is None:
+        # Where it could not be told, the will tells.
+        if self.trouble is None and is_told:
             self._client.disconnect()
             self.flush()
 
@@ -262,6 +286,7 @@ class Link:
             return
         self.was_answered = self.is_up = True
         self.up_mono_s = time.monotonic()
+        self._access.came_up(self.up_mono_s)
         self.session_present = bool(flags.session_present)
         # In MQTT 5 only; an older broker ends the connection at a packet that is too large, without a word.
         self._packet_limit = getattr(properties, "MaximumPacketSize", _PACKET_LIMIT)
@@ -308,14 +333,16 @@ class Link:
         if topic is None:
             return
         if not code.is_failure:
-            self._answers.append((mid, True))
+            self._answers.append((mid, Answer.AGAIN if mid in self._overtakers else Answer.TAKEN))
+            self._overtakers.discard(mid)
             self._access.accept(topic)
         elif code.value in _NEVER_TAKEN:
             log.error("message given up, the broker never takes it topic=%.80s answer=%s", topic, code)
-            self._answers.append((mid, True))
+            self._answers.append((mid, Answer.NEVER))
         else:
             # MQTT 5 only; in 3.1.1 a broker has no way to say so.
-            self._answers.append((mid, False))
+            self._answers.append((mid, Answer.AGAIN))
+            self._overtakers.update(other for other, on in self._in_flight.items() if on == topic)
             self._access.refuse("message", topic, str(code), time.monotonic())
 
 

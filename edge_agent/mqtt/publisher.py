@@ -9,7 +9,7 @@ import time
 from edge_agent.journal import Journal
 from edge_agent.journal_outbox import Dropped, Outgoing
 from edge_agent.mqtt.client import ClientState, MqttClient
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.payload import DroppedEvent, encode, iso_time, shortened
 
 __all__ = ["Publisher"]
@@ -36,9 +36,14 @@ class Publisher:
         self._sent_seq = 0
         self._passed_over = False
         """Events older than `_sent_seq` wait, because their topics are refused."""
+        self._refused: set[str] = set()
+        """Topics that events had to wait for."""
+        self._untellable: set[str] = set()
+        """Topics that the broker of this connection never takes."""
         self._access_changes = 0
         self._more = True
         self._done: list[Outgoing] = []
+        self._never_taken: list[Outgoing] = []
         self._logged_dropped = 0
         self.published = 0
         """Events that the broker has acknowledged."""
@@ -62,8 +67,12 @@ class Publisher:
         if self._journal.dropped > self._logged_dropped:
             log.warning("events given up, nobody will see them count=%d", self._journal.dropped - self._logged_dropped)
             self._logged_dropped = self._journal.dropped
-        if is_up and self._journal.tell_dropped(_dropped_event):
+        if is_up and self._journal.tell_dropped(self._dropped_event):
             self.events_added()
+        if self._refused:
+            gone = self._refused.difference(self._journal.waiting_topics())
+            self._client.forget_refused(gone)
+            self._refused -= gone
 
     def pump(self) -> None:
         """Hand over what the broker will take now; never waits.
@@ -76,33 +85,51 @@ class Publisher:
             self._outbox = self._journal.outbox
             self._session = ""
             self._done.clear()
+            self._never_taken.clear()
         if self._client.session != self._session:
             # A new connection: what was handed to the old one and not acknowledged goes again, from the oldest on.
             self._session = self._client.session
             self._sent.clear()
+            self._untellable.clear()
             self._outbox.in_flight.clear()
             self._rewind()
-        for mid, has_it in self._client.answers():
-            event = self._sent.pop(mid, None)
-            if event is None:
-                continue
-            self._outbox.in_flight.discard(event.seq)
-            if has_it:
-                self._done.append(event)
-                self.published += 1
-            else:
-                self._passed_over = True  # and it stays in the journal
-        if self._done:
-            self._journal.forget(self._done)
-            self._done.clear()
+        self._take_answers()
         if self._passed_over and self._access_changes != self._client.access_changes:
-            self._access_changes = self._client.access_changes
             self._rewind()
         if self._more:
             self._send()
 
+    def _take_answers(self) -> None:
+        for mid, answer in self._client.answers():
+            event = self._sent.pop(mid, None)
+            if event is None:
+                continue
+            self._outbox.in_flight.discard(event.seq)
+            if answer is Answer.TAKEN:
+                self._done.append(event)
+                self.published += 1
+            elif answer is Answer.NEVER:
+                self._untellable.add(event.topic)
+                self._never_taken.append(event)
+            elif self._client.may_publish(event.topic):
+                self._rewind()
+            else:
+                self._pass_over(event)
+        if self._done:
+            self._journal.forget(self._done)
+            self._done.clear()
+        if self._never_taken:
+            self._journal.give_up(self._never_taken)
+            self._never_taken.clear()
+
+    def _pass_over(self, event: Outgoing) -> None:
+        """It stays in the journal."""
+        self._passed_over = True
+        self._refused.add(event.topic)
+
     def _rewind(self) -> None:
         """Begin with the oldest event again; what is on its way is passed over."""
+        self._access_changes = self._client.access_changes
         self._sent_seq = 0
         self._passed_over = False
         self._more = True
@@ -114,7 +141,8 @@ class Publisher:
             for event in events:
                 is_refused = not self._client.may_publish(event.topic)
                 if is_refused or event.seq in self._outbox.in_flight:
-                    self._passed_over |= is_refused
+                    if is_refused:
+                        self._pass_over(event)
                     self._sent_seq = event.seq
                     continue
                 try:
@@ -140,17 +168,20 @@ class Publisher:
             payload = shortened(payload, room)
         return self._client.publish(Message(event.topic, payload, qos=1))
 
-
-def _dropped_event(dropped: Dropped) -> tuple[str, bytes]:
-    # Whatever the row says, for it is told again until this succeeds: a byte of it may have changed on the disk.
-    agent, _, stream = dropped.topic.removeprefix("edge/").partition("/alerts/")
-    now_s = time.time()
-    event = DroppedEvent(
-        id=f"dropped-{secrets.token_hex(9)}",
-        agent=agent,
-        stream=stream,
-        count=dropped.events,
-        time=iso_time(now_s),
-        since=iso_time(min(max(dropped.since_s, 0.0), now_s)),
-    )
-    return f"{dropped.topic}/{event.asset}", encode(event)
+    def _dropped_event(self, dropped: Dropped) -> tuple[str, bytes] | None:
+        """The event that tells it; None where this broker would not take it, which would be one more to give up."""
+        # Whatever the row says, for it is told again until this succeeds: a byte of it may have changed on the disk.
+        agent, _, stream = dropped.topic.removeprefix("edge/").partition("/alerts/")
+        now_s = time.time()
+        event = DroppedEvent(
+            id=f"dropped-{secrets.token_hex(9)}",
+            agent=agent,
+            stream=stream,
+            count=dropped.events,
+            time=iso_time(now_s),
+            since=iso_time(min(max(dropped.since_s, 0.0), now_s)),
+        )
+        topic, payload = f"{dropped.topic}/{event.asset}", encode(event)
+        if topic in self._untellable or len(payload) > self._client.room_for(topic):
+            return None
+        return topic, payload

@@ -245,14 +245,20 @@ class Pipeline:
         """(asset, record) pairs of all that is remembered of some assets."""
         return [*((name, self._record(name)) for name in assets), *self._scores_records(assets)]
 
-    def leave(self) -> list[tuple[str, bytes]]:
+    def leave(self, *, settled: bool = True) -> list[tuple[str, bytes]]:
         """(asset, record) pairs to keep over a planned stop.
 
         The last rows hold for the start that follows only, which has to delete them: later, they would be old.
+
+        Args:
+            settled: the journal has all that `process` gave. If not, only the rows: the last batch will be scored
+                again, and what it told, as a drift, must be told then.
         """
         left = self._windows.leave()
         record = LeftRecord(scorer=self._scorer, windows=left)
         rows = [(LEFT_RECORD, encode_record(record))] if left else []
+        if not settled:
+            return rows
         unkept = () if self._commission is None else filter(self._commission.unkept, self._commission.assets())
         return [*rows, *self._scores_records(unkept), *self.drift.records()]
 

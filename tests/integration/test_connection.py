@@ -5,13 +5,16 @@ from __future__ import annotations
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from certificates import Authority
+from fakes import write_bundle
 from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
 from proxy import Proxy
+from raw_broker import RawBroker, acknowledge, publish_packet
 
 from edge_agent.mqtt.opening import Opener, PahoClient
 from edge_agent.mqtt.refusal import Refusal, Trouble
@@ -306,6 +309,56 @@ def test_a_broker_that_ends_the_connection_in_place_of_a_refusal_keeps_no_other_
         subscriber.wait_events("raise", "clear")
         wait_until(lambda: subscriber.health.get("queue_depth") == 4)
         wait_until(lambda: subscriber.stream("pump")["scored"] == 6)
+
+
+@pytest.mark.parametrize("code", [0x87, 0x97], ids=["not authorized", "quota exceeded"])
+def test_a_broker_that_ends_the_connection_with_a_reason_keeps_no_other_alert(
+    tmp_path: Path, bundle: Path, code: int
+) -> None:
+    """MQTT 5 lets a broker answer a message that it forbids by DISCONNECT: which one it was, it does not say."""
+
+    def answer(topic: bytes, mid: bytes) -> bytes:
+        return b"\xe0\x01" + bytes([code]) if topic.endswith(b"/a0") else acknowledge(topic, mid)
+
+    with RawBroker(answer) as broker, Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+        assert broker.subscribed.wait(20)
+        for number in range(5):
+            broker.send(publish_packet(b"sensors/a%d/pump" % number, b'{"time":1,"c1":9,"c2":0}', number + 1))
+        wanted = {b"edge/g1/alerts/pump/a%d" % number for number in range(1, 5)}
+        wait_until(lambda: {topic for topic, _ in broker.published} >= wanted, 30, what="the other alerts")
+        wait_until(lambda: "refused topic=edge/g1/alerts/pump/a0" in log_of(agent))
+
+
+def test_a_stop_tells_no_drift_whose_readings_come_again(tmp_path: Path) -> None:
+    """The journal is full of an alert that the broker does not answer, so the drift stays with its readings."""
+    takes_alerts = threading.Event()
+
+    def answer(topic: bytes, mid: bytes) -> bytes:
+        return acknowledge(topic, mid) if b"/alerts/" not in topic or takes_alerts.is_set() else b""
+
+    quantiles = {"0.1": 0.1, "0.3": 0.3, "0.5": 0.5, "0.7": 0.7, "0.9": 1.0}
+    calibration = {"rows": 1000, "false_alarm_rate": 0.01, "quantiles": quantiles}
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", changes={"calibration": calibration})
+    drift, journal = "[stream.drift]\nblock = 20\nblocks = 1\n", "[journal]\nlimit_mb = 0.0006\n"
+    drifted = [
+        publish_packet(b"sensors/a2/pump", b'{"time":%d,"c1":2,"c2":0}' % number, number) for number in range(10, 30)
+    ]
+    with (
+        RawBroker(answer) as broker,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, stream=drift, extra=journal)) as agent,
+    ):
+        assert broker.subscribed.wait(20)
+        broker.send(publish_packet(b"sensors/a1/pump", b'{"time":1,"c1":9,"c2":0}', 1))
+        wait_until(lambda: broker.acknowledged == 1)
+        broker.send(b"".join(drifted))
+        wait_until(lambda: "journal takes nothing" in log_of(agent))
+        assert agent.stop() == 0
+        takes_alerts.set()
+        broker.subscribed.clear()
+        agent.start()
+        assert broker.subscribed.wait(20)
+        broker.send(b"".join(drifted))
+        wait_until(lambda: any(topic.endswith(b"/stream") for topic, _ in broker.published), what="the drift")
 
 
 def test_a_listener_that_never_answers_is_told_and_left_for_the_broker_that_comes(tmp_path: Path, bundle: Path) -> None:

@@ -543,7 +543,8 @@ def test_no_count_of_dropped_events_stops_the_agent(tmp_path: Path, row: tuple[s
         database.execute("INSERT INTO dropped VALUES (?, ?, ?)", row)
     database.close()
     journal = Journal(path)
-    publisher = Publisher(SimpleNamespace(session="", state=ClientState.CONNECTED), journal)  # type: ignore[arg-type]
+    client = SimpleNamespace(session="", state=ClientState.CONNECTED, room_for=lambda _: 1e9)
+    publisher = Publisher(client, journal)  # type: ignore[arg-type]
     publisher.tend()
     (told,) = journal.outgoing(0, 10)
     assert json.loads(told.payload)["count"] == 3

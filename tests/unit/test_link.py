@@ -13,7 +13,7 @@ from paho.mqtt.enums import MQTTProtocolVersion as Version
 
 from edge_agent.mqtt.access import Access
 from edge_agent.mqtt.link import Link
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import PahoClient
 from edge_agent.mqtt.refusal import Refusal
 from edge_agent.mqtt.wire import WireSocket
@@ -119,7 +119,7 @@ def test_a_refused_message_is_no_acknowledged_one() -> None:
     mid = link.publish(Message("alerts/a1", b"{}", 1))
     assert mid is not None
     hear(link, fake, b"\x40\x04" + mid.to_bytes(2) + b"\x87\x00")
-    assert link.answers() == [(mid, False)]
+    assert link.answers() == [(mid, Answer.AGAIN)]
     assert access.refused == {"alerts/a1": "not authorized"}
     assert link.can_publish()
     assert access.may_publish("alerts/a2")
@@ -130,6 +130,52 @@ def test_a_refused_message_is_no_acknowledged_one() -> None:
     hear(again, other, CONNACK_5)
     assert again.publish(Message("alerts/a1", b"{}", 1)) is not None
     assert not access.may_publish("alerts/a1")
+
+
+def test_what_overtook_a_refused_message_goes_again_behind_it() -> None:
+    """A broker may refuse one message of many, for its rate; who keeps the last state would keep one of long ago."""
+    access = Access()
+    link, fake = make_link(access=access)
+    hear(link, fake, CONNACK_5)
+    topics = ("alerts/a1", "alerts/a2", "alerts/a1")
+    mids = [link.publish(Message(topic, b"{}", 1)) or 0 for topic in topics]
+    for mid, code in zip(mids, (b"\x97", b"\x00", b"\x00"), strict=True):
+        hear(link, fake, b"\x40\x04" + mid.to_bytes(2) + code + b"\x00")
+    assert [answer for _, answer in link.answers()] == [Answer.AGAIN, Answer.TAKEN, Answer.AGAIN]
+    assert access.may_publish("alerts/a1")
+
+
+def test_health_may_be_what_ends_a_connection() -> None:
+    """There is no answer at QoS 0, so it is suspected until the connection has lasted."""
+    access = Access()
+    for _ in range(2):
+        link, fake = make_link(access=access)
+        hear(link, fake, CONNACK_5, b"\x40\x02\x00\x01")
+        assert link.publish(Message("health", b"{}")) is not None
+        assert [*link.untold] == ["health"]
+        access.ended(link.unanswered, link.untold)
+    assert access.refused == {"health": "the broker ends the connection"}
+    link, fake = make_link(access=access)
+    hear(link, fake, CONNACK_5, b"\x40\x02\x00\x01")
+    assert link.publish(Message("health", b"{}")) is None
+    link.beat(link.up_mono_s + 100, is_read=True)
+    assert link.publish(Message("health", b"{}")) is not None
+    link.beat(link.up_mono_s + 3, is_read=True)
+    assert not access.may_publish("health")
+    link.beat(link.up_mono_s + 7, is_read=True)
+    assert not link.untold
+    assert access.refused == {}
+
+
+def test_a_goodbye_waits_for_no_answer() -> None:
+    """Else the clean end of the connection would take back the will, and `online` would stay."""
+    access = Access()
+    access.ended(["alerts/a1", "alerts/a2"])
+    link, fake = make_link(access=access)
+    hear(link, fake, CONNACK_5)
+    before = len(fake.sent)
+    link.say_goodbye(Message("status", b"offline", 1, True))
+    assert fake.sent[before:].endswith(b"offline\xe0\x00")
 
 
 def test_a_refused_subscription_is_told_and_asked_for_again() -> None:
@@ -157,7 +203,7 @@ def test_a_message_that_no_broker_would_take_is_given_up() -> None:
     mid = link.publish(Message("alerts/a1", b"{}", 1))
     assert mid is not None
     hear(link, fake, b"\x40\x04" + mid.to_bytes(2) + b"\x90\x00")
-    assert link.answers() == [(mid, True)]
+    assert link.answers() == [(mid, Answer.NEVER)]
     assert link.can_publish()
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from edge_agent.journal import Commit, Journal
 from edge_agent.mqtt.access import Access
 from edge_agent.mqtt.client import ClientState
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.publisher import Publisher
 
 
@@ -21,6 +24,8 @@ class FakeBroker:
     def __init__(self) -> None:
         self.access = Access()
         self.refused: set[str] = set()
+        self.never: set[str] = set()
+        self.room = 1e9
         self.seen: list[tuple[str, bytes]] = []
         self.asked = 0
         self._in_flight: dict[int, Message] = {}
@@ -37,7 +42,7 @@ class FakeBroker:
         return len(self._in_flight) < 100
 
     def room_for(self, _: str) -> float:
-        return 1e9
+        return self.room
 
     def publish(self, message: Message) -> int:
         self._mid += 1
@@ -46,16 +51,21 @@ class FakeBroker:
         self.access.sent(message.topic)
         return self._mid
 
-    def answers(self) -> list[tuple[int, bool]]:
+    def forget_refused(self, topics: Iterable[str]) -> None:
+        self.access.forget(topics)
+
+    def answers(self) -> list[tuple[int, Answer]]:
         told = []
         for mid, message in self._in_flight.items():
-            taken = message.topic not in self.refused
-            if taken:
+            if message.topic in self.never:
+                told.append((mid, Answer.NEVER))
+            elif message.topic in self.refused:
+                self.access.refuse("message", message.topic, "not authorized", 0.0)
+                told.append((mid, Answer.AGAIN))
+            else:
                 self.seen.append((message.topic, message.payload))
                 self.access.accept(message.topic)
-            else:
-                self.access.refuse("message", message.topic, "not authorized", 0.0)
-            told.append((mid, taken))
+                told.append((mid, Answer.TAKEN))
         self._in_flight.clear()
         return told
 
@@ -89,18 +99,6 @@ def test_a_refused_topic_holds_up_no_other(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_each_of_many_refused_topics_has_its_turn() -> None:
-    """Also behind twenty whose events were given up, which nobody asks for any more."""
-    access = Access()
-    for number in range(50):
-        access.refuse("message", f"t{number}", "not authorized", 0.0)
-    asked: set[str] = set()
-    for turn in range(1, 4):
-        assert access.is_time_to_ask(1000.0 * turn)
-        asked |= {f"t{number}" for number in range(50) if access.may_publish(f"t{number}")}
-    assert len(asked) == 50
-
-
 def test_a_refused_topic_is_asked_again_with_one_event_and_then_all_come_in_order(tmp_path: Path) -> None:
     """While it is refused, a look costs one message; each event arrives once."""
     events = [(f"alerts/{'bad' if n % 2 else 'good'}", b"%d" % n) for n in range(300)]
@@ -121,28 +119,52 @@ def test_a_refused_topic_is_asked_again_with_one_event_and_then_all_come_in_orde
     journal.close()
 
 
-def test_what_ends_two_connections_alone_is_refused() -> None:
-    """Several on their way make the next connection careful; one by itself, a second time, is the cause."""
-    access = Access()
-    assert access.may_go("a", ["b"])
-    assert access.ended(["a", "b"])
-    assert access.may_go("a", [])
-    assert not access.may_go("b", ["a"])
-    access.accept("a")
-    assert access.may_go("a", ["a"])
-    assert not access.may_go("b", ["a"])
-    for refused in ({}, {"b": "the broker ends the connection"}):
-        assert access.ended(["b"])
-        assert access.refused == refused
-    assert not access.may_publish("b")
-    assert not access.ended([])
-    assert access.may_go("a", ["c"])
+def test_what_the_broker_never_takes_is_given_up_and_told(tmp_path: Path) -> None:
+    """Counted as dropped, and not as published; what tells of it is no more to be given up where it cannot be taken."""
+    publisher, broker, journal = make(tmp_path, [("edge/g/alerts/s/bad", b"1"), ("edge/g/alerts/s/good", b"2")])
+    broker.never = {"edge/g/alerts/s/bad", "edge/g/alerts/s/stream"}
+    pump(publisher)
+    assert (publisher.published, journal.dropped, journal.waiting()) == (1, 1, 0)
+    for _ in range(3):
+        publisher.tend()
+        pump(publisher)
+    assert journal.dropped == 1
+    asked = broker.asked
+    publisher.tend()
+    pump(publisher)
+    assert broker.asked == asked
+    broker.session, broker.never = "two", set()
+    pump(publisher)
+    publisher.tend()
+    pump(publisher)
+    topic, payload = broker.seen[-1]
+    assert topic == "edge/g/alerts/s/stream"
+    assert msgspec.json.decode(payload)["count"] == 1
+    journal.close()
 
 
-def test_a_cut_network_refuses_nothing() -> None:
-    """One message on its way is taken by the next connection, and was no suspect then."""
-    access = Access()
-    for _ in range(5):
-        access.ended(["a"])
-        access.accept("a")
-    assert access.refused == {}
+def test_a_tale_of_dropped_events_waits_for_a_broker_that_takes_it(tmp_path: Path) -> None:
+    """Given up in its turn, it would be made anew without end."""
+    publisher, broker, journal = make(tmp_path, [("edge/g/alerts/s/bad", b"1")])
+    broker.never = {"edge/g/alerts/s/bad"}
+    pump(publisher)
+    broker.room = 10
+    publisher.tend()
+    assert journal.waiting() == 0
+    broker.room = 1e9
+    publisher.tend()
+    assert journal.waiting() == 1
+    journal.close()
+
+
+def test_refused_topics_without_events_are_forgotten(tmp_path: Path) -> None:
+    """Those that were given up for their age, or by who names assets as he likes."""
+    publisher, broker, journal = make(tmp_path, [(f"alerts/{n}", b"x") for n in range(50)])
+    broker.refused = {f"alerts/{n}" for n in range(50)}
+    pump(publisher)
+    publisher.tend()
+    assert len(broker.access.refused) == 50
+    journal.give_up(journal.outgoing(0, 49))
+    publisher.tend()
+    assert [*broker.access.refused] == ["alerts/49"]
+    journal.close()

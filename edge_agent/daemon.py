@@ -83,6 +83,8 @@ class Daemon:
         self._latency = Latency()
         self._unrouted = Counters()
         self._batch: _Batch | None = None
+        self._is_scoring = False
+        """Stays true where an exception ended it half-way."""
         self._journal_problem: str | None = None
         self._retry_due_mono_s = 0.0
         self._health_due_mono_s = 0.0
@@ -254,12 +256,14 @@ class Daemon:
                 if deliveries and self._batch is not None:
                     self._commit(self._batch)
                 if deliveries:
-                    self._commit(self._process(source, deliveries))
+                    self._batch = self._process(source, deliveries)
+                    self._commit(self._batch)
             except JournalError as exc:
                 log.warning("last lines of an input are lost count=%d error=%s", len(deliveries), exc)
 
     def _leave_rows(self) -> None:
-        leave_rows(self._journal, self._lanes, settled=self._batch is None or self._batch.committed)
+        is_open = self._is_scoring or (self._batch is not None and not self._batch.committed)
+        leave_rows(self._journal, self._lanes, settled=not is_open)
 
     def _commit(self, batch: _Batch) -> None:
         """Make a batch durable, and only then acknowledge it. After an error, it goes on where it was."""
@@ -304,6 +308,7 @@ class Daemon:
 
     def _process(self, source: Source, deliveries: list[Delivery]) -> _Batch:
         """Score a batch; nothing of it is durable yet."""
+        self._is_scoring = True
         fresh = self._repeats.unscored(deliveries) if source.may_repeat else deliveries
         commit = Commit(delivered=self._repeats.packed(deliveries))
         by_lane, strangers = self._routes.sort(deliveries, fresh)
@@ -319,6 +324,7 @@ class Daemon:
                 lane.conclude(len(part), lane.pipeline.process(part), commit, delayed=delayed)
             for rejection in rejections:
                 self._rejects.add(lane.counters, lane.name, rejection)
+        self._is_scoring = False
         return _Batch(source, deliveries, commit)
 
     def _forget_idle(self, now_mono_s: float) -> None:

@@ -19,7 +19,8 @@ __all__ = ["Access"]
 log = logging.getLogger(__name__)
 
 _ASK_AGAIN_S = 60.0
-_CAREFUL_S = 10.0
+_CAREFUL_S = (10.0, 60.0)
+"""So long a connection has to last for care to end, and ends it in any case: an answer may never come."""
 _AT_ONCE_S = 2.0
 """The end of a connection that comes so soon after a refusal comes of it."""
 _ENDS = "the broker ends the connection"
@@ -41,7 +42,7 @@ class Access:
         self._refused_again: set[str] = set()
         """Since it was last time to ask."""
         self.is_careful = False
-        """`may_go` has to be asked."""
+        """Each topic's first message goes alone."""
         self._careful_from_mono_s = 0.0
         self._proven: set[str] = set()
         """Taken by the broker on this connection."""
@@ -62,17 +63,20 @@ class Access:
             unanswered: of messages at QoS 1.
             untold: of messages at QoS 0 a short while ago.
         """
-        others = {*unanswered, *self._suspects.intersection(untold)}
-        return not (self.is_careful and others) or self._proven.issuperset((topic, *others))
+        if not self.is_careful:
+            # What has ended a connection is asked alone, whenever there is something to send on it.
+            return topic not in self._suspects or not unanswered
+        if not {*untold}.difference(self._proven) <= {topic}:
+            return False
+        return not unanswered or self._proven.issuperset((topic, *unanswered))
 
     def trust(self, now_mono_s: float, unanswered: Collection[str], untold: Collection[str] = ()) -> None:
         """Care may end: the connection lasts, and with thousands of topics, each by itself would take long."""
-        if not self.is_careful or now_mono_s - self._careful_from_mono_s <= _CAREFUL_S:
+        if not self.is_careful:
             return
-        if self._proven.issuperset({*unanswered, *self._suspects.intersection(untold)}):
+        lasted_s, (least_s, most_s) = now_mono_s - self._careful_from_mono_s, _CAREFUL_S
+        if lasted_s > most_s or (lasted_s > least_s and self._proven.issuperset({*unanswered, *untold})):
             self.is_careful = False
-            # What nothing was sent on in all this time has to wait for the next: it would go beside others.
-            self._asked -= self._suspects
 
     def ended(self, unanswered: Collection[str], untold: Collection[str] = ()) -> bool:
         """The broker ended the connection, without a word on messages on these topics; see `may_go`.
@@ -105,7 +109,10 @@ class Access:
 
     def sent(self, topic: str) -> None:
         """A message was, so the broker is asked; its answer comes by `refuse` or `accept`."""
-        self._asked.discard(topic)
+        if topic in self._asked:
+            self._asked.discard(topic)
+            if topic in self._suspects and not self.is_careful:
+                self._be_careful()
 
     def refuse(self, what: str, topic: str, answer: str, now_mono_s: float) -> None:
         """The broker refused a subscription or a message."""
@@ -132,7 +139,7 @@ class Access:
             log.info("accepted, what was refused before topic=%.80s", topic)
             # The rules were put right, perhaps all of them, so the others need not wait.
             others = (other for other in self.refused if other not in self._refused_again)
-            self._ask(islice(others, _ASKED_AT_ONCE) if self._ends_connections() else self.refused)
+            self._ask([*(islice(others, _ASKED_AT_ONCE) if self._ends_connections() else others)])
 
     def forget(self, topics: Iterable[str]) -> None:
         """There is nothing to send on these any more, so nobody would ever learn that they are accepted."""
@@ -163,8 +170,6 @@ class Access:
     def _ask(self, topics: Iterable[str]) -> None:
         self._asked.update(topics)
         self.changes += 1
-        if self._ends_connections():
-            self._be_careful()
 
     def _be_careful(self) -> None:
         self.is_careful = True

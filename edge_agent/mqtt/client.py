@@ -35,7 +35,7 @@ _TRIAL_LIMIT_S = 3.0
 """Some brokers say nothing at all to a protocol that they do not know."""
 _RENEW_AGAIN_S = 60.0
 _MAY_BE_THE_PROTOCOL = (Refusal.CLOSED, Refusal.NO_ANSWER, Refusal.PROTOCOL)
-_NEVER_A_REFUSAL = (Refusal.SILENT, Refusal.TAKEN_OVER, Refusal.UNREACHABLE)
+_NEVER_A_REFUSAL = (Refusal.SILENT, Refusal.UNREACHABLE)
 """Ends of a connection that no message of ours can be the reason of."""
 _DISCARDED_AT_ONCE = 1000
 _SHORT_LIFE_S, _SHORT_LIVES = 15.0, 3
@@ -255,7 +255,7 @@ class MqttClient:
 
     def may_publish(self, topic: str) -> bool:
         """Whether the broker has refused nothing on a topic, or it is time to ask again with one message."""
-        return self._access.may_publish(topic)
+        return self._access.may_publish(topic) and (self._link is None or self._link.has_turn(topic))
 
     def answers(self) -> list[tuple[int, Answer]]:
         """What the broker has said of QoS 1 messages since the last call, by their identifiers."""
@@ -367,8 +367,8 @@ class MqttClient:
 
     def _lost(self, link: Link, trouble: Trouble) -> None:
         up_s = time.monotonic() - link.up_mono_s if self._was_up else 0.0
-        # Whatever a broker says as it ends a connection, a message may have been the reason.
-        is_refusal = trouble.refusal not in _NEVER_A_REFUSAL and self._access.ended(link.unanswered, link.untold)
+        may_be = link.may_be_refusal and trouble.refusal not in _NEVER_A_REFUSAL
+        is_refusal = may_be and self._access.ended(link.unanswered, link.untold)
         self._drop()
         # What one connection lasts says nothing; two clients of one name end each other's for ever.
         if not is_refusal:

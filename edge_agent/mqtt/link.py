@@ -38,6 +38,9 @@ _PACKET_LIMIT = 268_435_455 + 5
 """MQTT's own."""
 _HEAD_BYTES = 5 + 2 + 2 + 1
 """Of a PUBLISH, at most: type and length, the topic's length, identifier, no properties."""
+_ENDS_ANYBODY = (0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0xA0)
+"""Reasons of a broker that it has by itself: busy, shutting down, taken over, an administrator, another server."""
+_ONE_BY_ONE = 20
 _NEVER_TAKEN = (0x90, 0x99)
 """The topic or the payload itself is refused, so this message never gets through."""
 
@@ -81,6 +84,8 @@ class Link:
         self._in_flight: dict[int, str] = {}
         self._overtakers: set[int] = set()
         """In flight beside a message on the same topic that was refused: it has to go before them."""
+        self._one_by_one: dict[str, int] = {}
+        """Topics that a message was refused on, each with how many were taken since."""
         self._untold: dict[str, float] = {}
         """Topics of messages at QoS 0 that nothing shows to be taken, each with when the first was sent."""
         self._answers: list[tuple[int, Answer]] = []
@@ -98,6 +103,8 @@ class Link:
         """When the broker accepted us."""
         self.session_present = False
         """The broker had kept our session."""
+        self.may_be_refusal = True
+        """The broker has given no reason to end it that has nothing to do with our messages."""
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -155,11 +162,7 @@ class Link:
                 size = len(message.payload)
                 log.error("message left out, the broker takes none so large topic=%.80s bytes=%d", message.topic, size)
             return None
-        if (
-            self._access.is_careful
-            and not is_last
-            and not self._access.may_go(message.topic, self.unanswered, self._untold)
-        ):
+        if not is_last and not self._access.may_go(message.topic, self._in_flight.values(), self._untold):
             return None
         # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
@@ -175,6 +178,10 @@ class Link:
     def room_for(self, topic: str) -> int:
         """See `MqttClient.room_for`."""
         return self._packet_limit - _HEAD_BYTES - len(topic.encode())
+
+    def has_turn(self, topic: str) -> bool:
+        """Whether no other message on a topic has to be answered first: one was refused, and those behind it wait."""
+        return topic not in self._one_by_one or topic not in self._in_flight.values()
 
     def can_publish(self) -> bool:
         """Whether the broker would take one more QoS 1 message now."""
@@ -219,6 +226,10 @@ class Link:
             del self._untold[topic]
             self._access.accept(topic)
         self._access.trust(now_mono_s, self.unanswered, self._untold)
+        birth = self._birth
+        is_asked = birth is not None and birth.topic in self._access.refused
+        if birth is not None and is_asked and self._access.may_publish(birth.topic) and self.can_publish():
+            self.publish(birth)
         found = self._keepalive.beat(now_mono_s, heard=heard, stuck=wire.is_full)
         if found is Beat.PING:
             wire.ping()
@@ -226,11 +237,9 @@ class Link:
             self._end(Trouble(Refusal.SILENT, f"nothing came for the keep-alive of {self._keepalive_s:g} s"))
         elif found is Beat.STUCK:
             self._end(Trouble(Refusal.SILENT, f"the broker took nothing for the keep-alive of {self._keepalive_s:g} s"))
-        if self._access.is_time_to_ask(now_mono_s):
-            if self._birth is not None and self._birth.topic in self._access.refused and self.can_publish():
-                self.publish(self._birth)
-            if any(topic in self._access.refused for topic, _ in self._subscriptions):
-                self._subscribe()
+        is_time = self._access.is_time_to_ask(now_mono_s)
+        if is_time and any(topic in self._access.refused for topic, _ in self._subscriptions):
+            self._subscribe()
 
     def say_goodbye(self, message: Message | None) -> None:
         """Publish a last message, wait shortly until the broker has everything, and disconnect (so no will)."""
@@ -302,6 +311,7 @@ class Link:
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
+            self.may_be_refusal = code.value not in _ENDS_ANYBODY
             self._end(trouble_of_code(code.value, str(code)))
 
     def _subscribe(self) -> None:
@@ -332,16 +342,23 @@ class Link:
         topic = self._in_flight.pop(mid, None)
         if topic is None:
             return
+        overtook = mid in self._overtakers
+        self._overtakers.discard(mid)
         if not code.is_failure:
-            self._answers.append((mid, Answer.AGAIN if mid in self._overtakers else Answer.TAKEN))
-            self._overtakers.discard(mid)
+            self._answers.append((mid, Answer.AGAIN if overtook else Answer.TAKEN))
             self._access.accept(topic)
+            self._access.trust(time.monotonic(), self.unanswered, self._untold)
+            if topic in self._one_by_one:
+                self._one_by_one[topic] += 1
+                if self._one_by_one[topic] == _ONE_BY_ONE:
+                    del self._one_by_one[topic]
         elif code.value in _NEVER_TAKEN:
             log.error("message given up, the broker never takes it topic=%.80s answer=%s", topic, code)
             self._answers.append((mid, Answer.NEVER))
         else:
             # MQTT 5 only; in 3.1.1 a broker has no way to say so.
             self._answers.append((mid, Answer.AGAIN))
+            self._one_by_one[topic] = 0
             self._overtakers.update(other for other, on in self._in_flight.items() if on == topic)
             self._access.refuse("message", topic, str(code), time.monotonic())
 

@@ -108,6 +108,8 @@ class Publisher:
             if answer is Answer.TAKEN:
                 self._done.append(event)
                 self.published += 1
+                if self._passed_over and event.topic in self._refused:
+                    self._rewind()  # the next one on this topic may have waited for it
             elif answer is Answer.NEVER:
                 self._untellable.add(event.topic)
                 self._never_taken.append(event)
@@ -150,6 +152,7 @@ class Publisher:
                 except ValueError as exc:
                     # Nothing in the journal may ever stop the agent.
                     log.error("event given up, MQTT cannot carry it topic=%.80s error=%s", event.topic, exc)  # noqa: TRY400
+                    self._untellable.add(event.topic)
                     self._journal.give_up([event])
                     self._sent_seq = event.seq
                     continue

@@ -62,13 +62,23 @@ def test_care_does_not_end_before_the_answer() -> None:
     access = Access()
     access.ended(["a", "b"])
     access.came_up(100.0)
-    access.trust(200.0, ["a"])
+    access.trust(130.0, ["a"])
     assert access.is_careful
     access.accept("a")
     access.trust(105.0, ["a"])
     assert access.is_careful
-    access.trust(200.0, ["a"])
+    access.trust(130.0, ["a"])
     assert not access.is_careful
+
+
+def test_care_ends_where_no_answer_ever_comes() -> None:
+    """Else one message that a broker drops without a word would keep all others for ever."""
+    access = Access()
+    access.ended(["a"])
+    access.came_up(100.0)
+    assert not access.may_go("b", ["a"])
+    access.trust(161.0, ["a"])
+    assert access.may_go("b", ["a"])
 
 
 def test_a_partial_repair_is_found_out_one_by_one() -> None:
@@ -79,9 +89,9 @@ def test_a_partial_repair_is_found_out_one_by_one() -> None:
     access.sent("a")
     access.accept("a")
     assert [topic for topic in "abc" if access.may_publish(topic)] == ["a", "b", "c"]
-    assert access.is_careful
     assert not access.may_go("c", ["b"])
     access.sent("b")
+    assert access.is_careful
     access.ended(["b"])
     assert [topic for topic in "abc" if access.may_publish(topic)] == ["a", "c"]
 
@@ -118,14 +128,27 @@ def test_at_qos_0_a_topic_is_suspected_where_no_other_is() -> None:
     assert [*access.refused] == ["a", "health"]
 
 
-def test_what_was_not_asked_while_there_was_care_waits() -> None:
-    """Its first message would go beside others."""
+def test_while_there_is_care_nothing_goes_beside_what_may_be_to_blame() -> None:
+    """An alert right behind a forbidden sample of garbage would take the blame for it."""
+    access = Access()
+    access.ended(["a"], ["rejected"])
+    assert access.may_go("rejected", [], ["rejected"])
+    assert not access.may_go("a", [], ["rejected"])
+    access.accept("rejected")
+    assert access.may_go("a", [], ["rejected"])
+
+
+def test_what_has_ended_a_connection_is_asked_alone_whenever_there_is_something_to_send() -> None:
+    """Health, once a minute or more rarely, long after it was time to ask and when nobody is careful any more."""
     access = refused_by_ends("a")
     access.is_time_to_ask(math.inf)
-    assert access.may_publish("a")
     access.trust(time.monotonic() + 100, [])
     assert not access.is_careful
-    assert not access.may_publish("a")
+    assert access.may_publish("a")
+    assert not access.may_go("a", ["b"])
+    assert access.may_go("a", [])
+    access.sent("a")
+    assert access.is_careful
 
 
 def test_what_has_nothing_to_send_is_forgotten() -> None:

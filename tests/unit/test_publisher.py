@@ -25,6 +25,7 @@ class FakeBroker:
         self.access = Access()
         self.refused: set[str] = set()
         self.never: set[str] = set()
+        self.one_by_one: set[str] = set()
         self.room = 1e9
         self.seen: list[tuple[str, bytes]] = []
         self.asked = 0
@@ -32,7 +33,8 @@ class FakeBroker:
         self._mid = 0
 
     def may_publish(self, topic: str) -> bool:
-        return self.access.may_publish(topic)
+        waits = topic in self.one_by_one and any(topic == message.topic for message in self._in_flight.values())
+        return self.access.may_publish(topic) and not waits
 
     @property
     def access_changes(self) -> int:
@@ -116,6 +118,19 @@ def test_a_refused_topic_is_asked_again_with_one_event_and_then_all_come_in_orde
     assert [payload for topic, payload in broker.seen if topic == "alerts/bad"] == [b"%d" % n for n in range(1, 300, 2)]
     assert len(broker.seen) == 300
     assert journal.waiting() == 0
+    journal.close()
+
+
+def test_events_that_go_one_by_one_keep_their_order_and_hold_up_no_other(tmp_path: Path) -> None:
+    """After a refusal, each waits for the answer to the one before it on its topic."""
+    events = [(f"alerts/{'slow' if n % 2 else 'good'}", b"%d" % n) for n in range(20)]
+    publisher, broker, journal = make(tmp_path, events)
+    broker.one_by_one = {"alerts/slow"}
+    pump(publisher, 2)
+    assert [payload for topic, payload in broker.seen if topic == "alerts/good"] == [b"%d" % n for n in range(0, 20, 2)]
+    pump(publisher)
+    assert [payload for topic, payload in broker.seen if topic == "alerts/slow"] == [b"%d" % n for n in range(1, 20, 2)]
+    assert (journal.waiting(), broker.asked) == (0, 20)
     journal.close()
 
 

@@ -270,7 +270,7 @@ def _add_score_options(command: argparse.ArgumentParser) -> None:
 def _score(options: argparse.Namespace) -> None:
     from edge_agent.engine.fallback import FallbackEngine
     from edge_agent.engine.selection import choose_provider
-    from edge_agent.offline import score_data, write_alerts, write_scores
+    from edge_agent.offline import has_several_batches, score_data, write_alerts, write_scores
     from edge_agent.sources.file import read_sensor_data
 
     config = None if options.config is None else _offline_config(options)
@@ -287,12 +287,13 @@ def _score(options: argparse.Namespace) -> None:
     wanted = EngineSection(provider="cpu") if config is None else config.engine
     choice = choose_provider(bundle, wanted, state_dir=None)
     engine = FallbackEngine(bundle, choice)
+    # On the processor with one thread, a second core is free for it; elsewhere two would want one device.
+    is_helped = engine.current.name == "cpu" and has_several_batches(data, bundle)
     report = score_data(
         data,
         bundle,
         engine,
-        # On the processor with one thread, a second core is free for it; elsewhere two would want one device.
-        helper=FallbackEngine(bundle, choice) if engine.current.name == "cpu" else None,
+        helper=FallbackEngine(bundle, choice) if is_helped else None,
         agent="offline" if config is None else config.agent.id,
         stream=bundle.manifest.name if section is None else section.name,
         provider=choice.provider,

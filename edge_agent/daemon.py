@@ -83,8 +83,6 @@ class Daemon:
         self._latency = Latency()
         self._unrouted = Counters()
         self._batch: _Batch | None = None
-        self._is_scoring = False
-        """Stays true where an exception ended it half-way."""
         self._journal_problem: str | None = None
         self._retry_due_mono_s = 0.0
         self._health_due_mono_s = 0.0
@@ -244,8 +242,7 @@ class Daemon:
             deliveries = source.take(_BATCH_LIMIT)
             if deliveries:
                 started = time.monotonic()
-                self._batch = self._process(source, deliveries)
-                self._commit(self._batch)
+                self._process(source, deliveries)
                 self._latency.add(time.monotonic() - started)
 
     def _take_last_lines(self) -> None:
@@ -256,14 +253,12 @@ class Daemon:
                 if deliveries and self._batch is not None:
                     self._commit(self._batch)
                 if deliveries:
-                    self._batch = self._process(source, deliveries)
-                    self._commit(self._batch)
+                    self._process(source, deliveries)
             except JournalError as exc:
                 log.warning("last lines of an input are lost count=%d error=%s", len(deliveries), exc)
 
     def _leave_rows(self) -> None:
-        is_open = self._is_scoring or (self._batch is not None and not self._batch.committed)
-        leave_rows(self._journal, self._lanes, settled=not is_open)
+        leave_rows(self._journal, self._lanes, settled=self._batch is None or self._batch.committed)
 
     def _commit(self, batch: _Batch) -> None:
         """Make a batch durable, and only then acknowledge it. After an error, it goes on where it was."""
@@ -306,11 +301,20 @@ class Daemon:
             for lane in self._lanes:
                 self._keep(lane, lane.records_due(now_mono_s))
 
-    def _process(self, source: Source, deliveries: list[Delivery]) -> _Batch:
-        """Score a batch; nothing of it is durable yet."""
-        self._is_scoring = True
+    def _process(self, source: Source, deliveries: list[Delivery]) -> None:
+        """One batch from end to end; it is in `_batch` until the journal has it, wherever that ends half-way."""
+        self._batch = _Batch(source, deliveries, Commit())
+        self._score(self._batch)
+        self._commit(self._batch)
+
+    def _score(self, batch: _Batch) -> None:
+        """Nothing of it is durable yet.
+
+        This asks nothing of the journal: after an error of it, half a batch would be committed and acknowledged.
+        """
+        source, deliveries, commit = batch.source, batch.deliveries, batch.commit
         fresh = self._repeats.unscored(deliveries) if source.may_repeat else deliveries
-        commit = Commit(delivered=self._repeats.packed(deliveries))
+        commit.delivered = self._repeats.packed(deliveries)
         by_lane, strangers = self._routes.sort(deliveries, fresh)
         for stranger in strangers:
             self._unrouted.received += 1
@@ -324,8 +328,6 @@ class Daemon:
                 lane.conclude(len(part), lane.pipeline.process(part), commit, delayed=delayed)
             for rejection in rejections:
                 self._rejects.add(lane.counters, lane.name, rejection)
-        self._is_scoring = False
-        return _Batch(source, deliveries, commit)
 
     def _forget_idle(self, now_mono_s: float) -> None:
         """Make room: names of assets come from topics, and anybody may write to a new one."""

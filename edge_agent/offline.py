@@ -26,7 +26,7 @@ from edge_agent.stream.pipeline import Outcome, Pipeline, WindowBatch
 from edge_agent.stream.reading import FloatArray, Readings
 from edge_agent.stream.settings import StreamSettings
 
-__all__ = ["OfflineReport", "score_data", "write_alerts", "write_scores"]
+__all__ = ["OfflineReport", "has_several_batches", "score_data", "write_alerts", "write_scores"]
 
 _BATCH_VALUES = 200_000
 """In a batch, of all windows together: under a megabyte. Handing a batch from core to core takes 0.1 to 0.2 ms, and one
@@ -79,6 +79,11 @@ class OfflineReport:
             "seconds": round(self.seconds, 3),
             "rows_per_s": round(self.rows / max(self.seconds, 1e-9)),
         }
+
+
+def has_several_batches(data: SensorData, bundle: Bundle) -> bool:
+    """Whether a helper would find work."""
+    return len(data) > _batch_rows(bundle.manifest.window * len(bundle.manifest.channels))
 
 
 def score_data(

@@ -162,7 +162,7 @@ class Link:
                 size = len(message.payload)
                 log.error("message left out, the broker takes none so large topic=%.80s bytes=%d", message.topic, size)
             return None
-        if not is_last and not self._access.may_go(message.topic, self._in_flight.values(), self._untold):
+        if not is_last and not self._access.may_go(message.topic, self.unanswered, self._untold):
             return None
         # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -543,8 +544,8 @@ def test_no_count_of_dropped_events_stops_the_agent(tmp_path: Path, row: tuple[s
         database.execute("INSERT INTO dropped VALUES (?, ?, ?)", row)
     database.close()
     journal = Journal(path)
-    client = SimpleNamespace(session="", state=ClientState.CONNECTED, room_for=lambda _: 1e9)
-    publisher = Publisher(client, journal)  # type: ignore[arg-type]
+    client: Any = SimpleNamespace(session="", state=ClientState.CONNECTED, room_for=lambda _: 1e9)
+    publisher = Publisher(client, journal)
     publisher.tend()
     (told,) = journal.outgoing(0, 10)
     assert json.loads(told.payload)["count"] == 3

@@ -17,7 +17,7 @@ from edge_agent.bundle import Calibration, open_bundle
 from edge_agent.engine.session import Scores
 from edge_agent.errors import DataError, EngineError
 from edge_agent.mqtt.payload import AlertEvent
-from edge_agent.offline import score_data, write_alerts, write_scores
+from edge_agent.offline import has_several_batches, score_data, write_alerts, write_scores
 from edge_agent.sources.file import SensorData
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.reading import FloatArray
@@ -142,6 +142,12 @@ def test_a_helper_scores_where_the_other_engine_is_awaited(tmp_path: Path) -> No
     assert len(helper.batches) >= 3
     np.testing.assert_array_equal(report.scores, alone.scores)
     assert list(report.events()) == list(alone.events())
+
+
+def test_a_helper_is_for_several_batches(tmp_path: Path) -> None:
+    """A second model in memory, for a file that one batch holds, would be loaded for nothing."""
+    bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
+    assert [has_several_batches(data(rows), bundle) for rows in (3, 1 << 15, (1 << 15) + 1)] == [False, False, True]
 
 
 def test_a_helper_that_fails_is_told_as_the_other_engine_would_be(tmp_path: Path) -> None:

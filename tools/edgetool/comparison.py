@@ -82,7 +82,7 @@ class ScoreAgreement:
             return ""
         return (
             f"as the score of a detector, {self.output} moved by {self.deviation:.2g}: `edgetool pack --reference` "
-            f"allows {MAX_SCORE_DEVIATION:g}. With --data of the machine, `edgetool quantize` keeps to that"
+            f"allows {MAX_SCORE_DEVIATION:g}. `edgetool quantize --data` keeps to that, unless --max-drift allows more"
         )
 
 

@@ -124,6 +124,7 @@ class Journal:
         if fresh.problem is not None:
             fresh.db.close()
             return False
+        self._db.close()
         self._use(fresh)
         return True
 

@@ -71,7 +71,11 @@ def open_database(path: Path) -> Database:
             db, damage = _try_open(path)
         if db is None:
             raise sqlite3.DatabaseError(damage)
-        return Database(db, path.stat().st_ino)
+        try:
+            return Database(db, path.stat().st_ino)
+        except OSError:
+            db.close()
+            raise
     except (sqlite3.Error, OSError) as exc:
         return _copy_in_memory(path, f"{path}: {exc}")
 

@@ -166,7 +166,9 @@ def test_a_journal_that_breaks_while_it_is_open_is_mended(tmp_path: Path) -> Non
     journal.commit(Commit(events=[("t", b"new")]))
     journal.close()
     assert list(tmp_path.glob("journal.db.aside-*"))
-    assert Journal(path).outgoing(0, 1000)[-1].payload == b"new"
+    again = Journal(path)
+    assert again.outgoing(0, 1000)[-1].payload == b"new"
+    again.close()
 
 
 def test_a_journal_of_the_first_format_is_taken_over(tmp_path: Path) -> None:

@@ -5,15 +5,19 @@ PYTHON ?= python3
 export ORT_DISABLE_TELEMETRY := 1
 VENV := .venv
 BIN := $(VENV)/bin
-# The two runtimes break each other, so exactly one is installed. OpenVINO exists for Linux on x86-64 only.
-RUNTIME := $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),openvino,cpu)
+# The two runtimes break each other, so exactly one is installed; which one there is depends on system and Python.
+RUNTIME := $(shell $(PYTHON) edge_agent/engine/wheels.py 2>/dev/null || echo none)
 STAMP := $(VENV)/.installed-$(RUNTIME)
+# Of the demo: auto takes mosquitto where it is installed, else nats-server, which comes with the demo's packages.
+BROKER := auto
 
-.PHONY: help setup demo test check faults bench lock clean
+.PHONY: help setup demo test check test-unit test-lowest faults bench lock clean
 
 help:
-	@echo "make demo    train two detectors, pack them, run the agent on an embedded broker, show alerts"
+	@echo "make demo    train two detectors, pack them, run the agent beside a broker, show alerts"
 	@echo "make test    all checks and tests"
+	@echo "make test-unit    unit and contract tests only"
+	@echo "make test-lowest  those with the lowest versions that pyproject.toml allows"
 	@echo "make check   form and types only"
 	@echo "make faults  the full fault matrix of docs/reliability.md (most of an hour); one row: make faults ROWS=half_open"
 	@echo "make bench   the quick benchmarks of docs/benchmarks.md"
@@ -31,8 +35,12 @@ $(STAMP): requirements/development.txt requirements/$(RUNTIME).txt pyproject.tom
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# Where there is no runtime, this says why.
+requirements/none.txt:
+	@$(PYTHON) edge_agent/engine/wheels.py
+
 demo: $(STAMP)
-	@$(BIN)/python tools/demo/demo.py
+	@$(BIN)/python tools/demo/demo.py --broker $(BROKER)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -40,9 +48,26 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: check
+# No sockets, clocks or files shared, so the tests may run beside each other.
+UNIT_TESTS := pytest -n auto tests/unit tests/contract
+
+test-unit: $(STAMP)
+	$(BIN)/$(UNIT_TESTS)
+
+LOWEST := .venv-lowest
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/$(UNIT_TESTS)
+
+$(LOWEST)/.installed: requirements/lowest.txt pyproject.toml
+	@echo "setting up $(LOWEST) with the lowest versions that pyproject.toml allows"
+	@rm -rf $(LOWEST)
+	@$(PYTHON) -m venv $(LOWEST)
+	@$(LOWEST)/bin/python -m pip install --quiet --require-hashes -r requirements/lowest.txt
+	@$(LOWEST)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test: check test-unit
 	@tools/ensure_mosquitto.sh
-	$(BIN)/pytest tests/unit tests/contract
 	$(BIN)/pytest tests/integration tests/packaging tests/faults
 
 # All rows of the full form go into the table of docs/reliability.md; a row alone replaces its line there.
@@ -66,13 +91,16 @@ bench: $(STAMP)
 	$(BIN)/python tools/benchmarks/many_assets.py --turns 1
 	$(BIN)/python tools/benchmarks/stages.py
 
-# Resolved without naming an index, so that the files hold only names, versions and hashes.
-LOCK := pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line
+# For every Python and platform at once, and without an index, so that the files hold only names, versions and hashes.
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+EXTRAS := --extra host --extra reports --extra cbor --extra sklearn
 lock:
-	@$(BIN)/$(LOCK) --extra host --extra cbor --extra benchmarks --extra sklearn --extra demo --extra dev -o requirements/development.txt pyproject.toml
-	@for extra in cpu openvino fuzz; do \
+	@$(BIN)/$(LOCK) $(EXTRAS) --extra benchmarks --extra demo --group dev -o requirements/development.txt pyproject.toml
+	@for extra in cpu openvino; do \
 	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done
+	@$(BIN)/$(LOCK) -c requirements/development.txt --group fuzz -o requirements/fuzz.txt pyproject.toml
+	@$(BIN)/$(LOCK) --resolution lowest-direct $(EXTRAS) --extra cpu --group test -o requirements/lowest.txt pyproject.toml
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv* build dist .mypy_cache .ruff_cache .pytest_cache

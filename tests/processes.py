@@ -11,8 +11,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -364,20 +364,3 @@ class Sender:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
-
-
-@contextmanager
-def embedded_broker() -> Iterator[int]:
-    """The demo's broker on a free port; gives the port."""
-    port = free_port()
-    script = Path(__file__).parents[1] / "tools" / "demo" / "broker.py"
-    process = subprocess.Popen([sys.executable, str(script), str(port)], stderr=subprocess.DEVNULL)
-    try:
-        with socket.socket() as probe:
-            wait_until(lambda: probe.connect_ex(("127.0.0.1", port)) == 0, what="the embedded broker")
-        yield port
-    finally:
-        process.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-        process.kill()

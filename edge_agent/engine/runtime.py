@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
+from edge_agent.engine.wheels import runtimes_for, this_platform
 from edge_agent.errors import MissingExtraError, ProviderError
 
 __all__ = ["import_runtime", "installed_runtimes", "make_session", "runtime_problem", "runtime_reason"]
@@ -83,8 +86,8 @@ def import_runtime() -> Any:
 
     Raises:
         MissingExtraError: no package that brings it is installed.
-        ProviderError: two packages that bring it are installed and have overwritten parts of each other, or the one
-            that is there is damaged.
+        ProviderError: two packages that bring it are installed and have overwritten parts of each other, the one that
+            is there is damaged, or there is none for this platform.
     """
     problem = runtime_problem()
     if problem is not None:
@@ -98,6 +101,9 @@ def import_runtime() -> Any:
         problem = runtime_problem(thorough=True)
         if problem is not None:
             raise ProviderError(problem) from exc
+        support = runtimes_for(this_platform())
+        if not support.extras:
+            raise ProviderError(f"no runtime can be installed here: {support.reason}") from exc
         raise MissingExtraError("onnxruntime", "cpu") from exc
     if not hasattr(onnxruntime, "InferenceSession"):
         # A folder that an uninstall left half empty is still a package to Python.
@@ -136,19 +142,33 @@ def _explain_conflict(runtimes: dict[str, str]) -> str:
 
 
 def _brings_folder(package: str) -> bool:
-    files = metadata.files(package)
-    return files is None or any(file.parts[0] == "onnxruntime" for file in files)
+    recorded = _recorded_files(package)
+    return recorded is None or any(file.startswith("onnxruntime/") for file, _ in recorded)
 
 
 def _damaged_files(package: str) -> list[str]:
     damaged: list[str] = []
-    for file in metadata.files(package) or ():
-        if file.size is None or file.parts[0] != "onnxruntime":
+    place = metadata.distribution(package)
+    for file, size_bytes in _recorded_files(package) or ():
+        if size_bytes is None or not file.startswith("onnxruntime/"):
             continue
         try:
-            whole = file.locate().stat().st_size == file.size  # type: ignore[attr-defined]  # a Path in practice
+            whole = Path(str(place.locate_file(file))).stat().st_size == size_bytes
         except OSError:
             whole = False
         if not whole:
-            damaged.append(str(file))
+            damaged.append(file)
     return damaged
+
+
+def _recorded_files(package: str) -> list[tuple[str, int | None]] | None:
+    """(file, size in bytes) of everything that a package was installed with; None when it has no list.
+
+    Read here and not by `metadata.files`, which leaves out what is missing from Python 3.12 on: the very files that are
+    looked for.
+    """
+    record = metadata.distribution(package).read_text("RECORD")
+    if record is None:
+        return None
+    rows = csv.reader(record.splitlines())
+    return [(row[0], int(row[2]) if row[2:] and row[2].isdigit() else None) for row in rows if row]

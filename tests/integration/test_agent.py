@@ -6,12 +6,14 @@ import json
 import signal
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
+from broker import demo_broker
 from fakes import write_bundle
-from processes import Agent, Broker, Sender, Subscriber, embedded_broker, tool, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
 
 
 def test_an_anomaly_is_raised_once_and_cleared_once(
@@ -243,9 +245,9 @@ def test_an_agent_starts_and_stops_without_a_broker(tmp_path: Path, bundle: Path
 
 
 def test_a_broker_that_does_not_speak_mqtt_5_is_spoken_to_in_the_older_one(tmp_path: Path, bundle: Path) -> None:
-    """The embedded broker knows 3.1.1 only; nothing else is different."""
-    with embedded_broker() as port, Subscriber(port) as subscriber, Sender(port) as sender:
-        agent = Agent(write_config(tmp_path, port, {"pump": bundle}))
+    """nats-server, the demo's broker where there is no mosquitto, knows 3.1.1 only; nothing else is different."""
+    with demo_broker(tmp_path, "nats") as nats, Subscriber(nats.port) as subscriber, Sender(nats.port) as sender:
+        agent = Agent(write_config(tmp_path, nats.port, {"pump": bundle}))
         agent.start()
         subscriber.wait_online()
         sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
@@ -344,7 +346,8 @@ def test_held_values_survive_a_planned_restart(
         wait_until(lambda: subscriber.stream("pump").get("scored") == 1)
         assert subscriber.stream("pump")["incomplete"] == 0
         agent.kill()
-    records = sqlite3.connect(tmp_path / "state" / "journal.db").execute("SELECT asset FROM asset").fetchall()
+    with closing(sqlite3.connect(tmp_path / "state" / "journal.db")) as journal:
+        records = journal.execute("SELECT asset FROM asset").fetchall()
     assert ("#left",) not in records
 
 

@@ -15,6 +15,7 @@ import pytest
 from processes import IN_CI, run_tool
 
 from edge_agent.config import AgentSection, EngineSection, MqttSection, StreamSection, load_config
+from edge_agent.engine.wheels import Platform, runtimes_for
 from edge_agent.journal_policy import JournalPolicy
 from edge_agent.stream.alarm import AlarmPolicy
 from edge_agent.stream.settings import CommissionSettings, DriftSettings
@@ -123,7 +124,25 @@ def test_nothing_names_this_machine_or_a_registry() -> None:
 def test_the_project_is_described_for_pip() -> None:
     """The extras of the design are there, and the two runtimes are in extras of their own."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {"cpu", "openvino", "host", "sklearn", "demo", "dev"} <= set(extras)
+    assert {"cpu", "openvino", "host", "reports", "sklearn", "demo"} <= set(extras)
     assert not [
         name for name, packages in extras.items() if name not in ("cpu", "openvino") and "onnxruntime" in str(packages)
     ]
+
+
+@pytest.mark.parametrize(
+    ("where", "row"),
+    [
+        (Platform("Linux", "x86_64", (3, 13)), "| Linux x86-64 with glibc | 3.11 to 3.13 | `openvino` or `cpu` |"),
+        (Platform("Linux", "x86_64", (3, 14)), "| Linux x86-64 with glibc | 3.14 | `cpu`: onnxruntime-openvino has no"),
+        (Platform("Linux", "aarch64", (3, 14)), "| Linux aarch64 with glibc | 3.11 to 3.14 | `cpu` |"),
+        (Platform("Windows", "amd64", (3, 13)), "| 3.11 to 3.13, 3.14 | `openvino` or `cpu`, `cpu` |"),
+        (Platform("Darwin", "arm64", (3, 14)), "macOS arm64 (host tool only) | 3.11 to 3.14 | `cpu` |"),
+        (Platform("Darwin", "x86_64", (3, 13)), "macOS x86-64 | | none"),
+    ],
+)
+def test_the_table_of_runtimes_is_the_one_that_make_and_doctor_use(where: Platform, row: str) -> None:
+    """What there is for a platform is said in one place in code and in one to a reader."""
+    assert row in README
+    said = row.rpartition("|" if not row.endswith("|") else " | ")[2]
+    assert [extra for extra in ("openvino", "cpu") if f"`{extra}`" in said] == list(runtimes_for(where).extras)

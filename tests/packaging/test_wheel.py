@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import email
 import os
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -14,16 +16,33 @@ from fakes import write_bundle
 from processes import write_config
 
 ROOT = Path(__file__).parents[2]
-HOST_ONLY = ("onnx", "typer", "rich", "river", "sklearn", "skl2onnx", "amqtt", "pydantic")
+HOST_ONLY = ("onnx", "typer", "rich", "river", "sklearn", "skl2onnx", "pydantic")
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with what is published: the sdist, and the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)
-    (built,) = folder.glob("*.whl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(dist: Path) -> Path:
+    (built,) = dist.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="module")
+def unpacked(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is in the sdist."""
+    folder = tmp_path_factory.mktemp("sdist")
+    (built,) = dist.glob("*.tar.gz")
+    with tarfile.open(built) as archive:
+        archive.extractall(folder, filter="data")
+    (root,) = folder.iterdir()
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +70,53 @@ def run(program: Path, *arguments: str | Path, home: Path | None = None) -> subp
 
 
 def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
-    """No tests, no models, no demo."""
+    """No tests, no models, no demo; but the unit and the sample configuration, which a device has from nowhere else."""
     with zipfile.ZipFile(wheel) as archive:
-        tops = {name.split("/")[0] for name in archive.namelist()}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"edge_agent", "edgetool"}
+        names = archive.namelist()
+        unit = archive.read("edge_agent/systemd/edge-agent.service")
+    assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"edge_agent", "edgetool"}
+    assert unit == (ROOT / "systemd" / "edge-agent.service").read_bytes()
+    assert "edge_agent/systemd/agent.toml" in names
+
+
+def test_the_wheel_describes_itself(wheel: Path) -> None:
+    """What a registry shows of it."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith("/METADATA")]
+        told = email.message_from_bytes(archive.read(name))
+    assert told["Requires-Python"] == ">=3.11"
+    assert {"Typing :: Typed", "Programming Language :: Python :: 3.14"} <= set(told.get_all("Classifier", []))
+    assert told["Keywords"]
+    assert told.get_all("Project-URL")
+    assert "dev" not in told.get_all("Provides-Extra", []), "what only we need is a dependency group"
+
+
+def test_the_tests_run_from_the_sdist(unpacked: Path) -> None:
+    """Who packages it for a distribution has nothing else."""
+    env = {**os.environ, "PYTHONPATH": str(unpacked)}
+    quick = ["tests/unit/test_window.py", "tests/unit/test_bundle.py", "tests/contract"]
+    for arguments in (["--collect-only", "-q"], quick):
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+        done = subprocess.run(command, cwd=unpacked, capture_output=True, text=True, timeout=200, check=False, env=env)
+        assert done.returncode == 0, done.stdout[-3000:]
+    where = "import edge_agent; print(*edge_agent.__path__)"
+    found = subprocess.run(
+        [sys.executable, "-c", where], cwd=unpacked, capture_output=True, text=True, check=True, env=env
+    )
+    assert found.stdout.strip() == str(unpacked / "edge_agent"), "else these were the tests of another copy"
+
+
+def test_the_sdist_installs(dist: Path, tmp_path: Path) -> None:
+    """pip builds a wheel from it that has everything."""
+    (built,) = dist.glob("*.tar.gz")
+    command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    subprocess.run([*command, "--no-build-isolation", "--target", str(tmp_path), str(built)], check=True, timeout=120)
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    program = [sys.executable, str(tmp_path / "bin" / "edge-agent"), "version"]
+    assert subprocess.run(program, capture_output=True, text=True, check=True, env=env).stdout.startswith(
+        "edge-agent 0."
+    )
+    assert (tmp_path / "edge_agent" / "systemd" / "edge-agent.service").is_file()
 
 
 def test_a_device_needs_no_host_package(device: Path) -> None:

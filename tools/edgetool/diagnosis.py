@@ -15,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edge_agent.engine.providers import available_providers, installed_runtimes
+from edge_agent.engine.wheels import runtimes_for, this_platform
 from edge_agent.errors import ConversionError, EdgeError
 from edgetool.comparison import compare_answers
 from edgetool.fitting import samples_for
@@ -27,7 +28,7 @@ __all__ = ["DoctorReport", "Finding", "doctor"]
 _EXTRAS = {
     "host": ("typer", "rich", "onnx", "leather"),
     "sklearn": ("sklearn", "skl2onnx"),
-    "demo": ("river", "amqtt"),
+    "demo": ("river",),
 }
 _PACKAGES = (
     "numpy",
@@ -90,8 +91,9 @@ def doctor(model: Path | None = None, *, data: Path | None = None) -> DoctorRepo
         ConversionError: the model is missing, or no ONNX model.
         DataError: the data do not fit it.
     """
-    findings = [_runtimes(), *_extras()]
-    if findings[0].good:
+    runtime = _runtimes()
+    findings = [runtime, _platform(), *_extras()]
+    if runtime.good:
         findings += _providers()
         if model is not None:
             findings += _of_model(model, data)
@@ -110,6 +112,13 @@ def _runtimes() -> Finding:
         return Finding("runtime", good=False, text=str(exc), fix="pip install 'edge-agent[cpu]'")
     name, version = next(iter(runtimes.items()), ("onnxruntime", "of unknown origin"))
     return Finding("runtime", good=True, text=f"{name} {version}")
+
+
+def _platform() -> Finding:
+    """Which runtimes there are for this system and this Python, whatever is installed."""
+    support = runtimes_for(this_platform())
+    fix = "" if support.extras else "take a system and a Python that onnxruntime has wheels for"
+    return Finding("platform", good=bool(support.extras), text=support.reason, fix=fix)
 
 
 def _extras() -> list[Finding]:

@@ -1,0 +1,99 @@
+"""Which packages of ONNX Runtime can be installed on a platform: for `doctor`, error messages, and the Makefile.
+
+As a script it prints the extra to install, `openvino` or `cpu`, or says on stderr why there is none. It imports nothing
+but the standard library, because the Makefile asks before anything is installed.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from dataclasses import dataclass
+
+__all__ = ["Platform", "Support", "runtimes_for", "this_platform"]
+
+# What the registry holds, looked up in 2026-11: onnxruntime 1.32.0, onnxruntime-openvino 1.24.1.
+_OLDEST = (3, 11)
+_NEWEST = {"openvino": (3, 13), "cpu": (3, 14)}
+_MACHINES = {
+    "openvino": {"Linux x86_64", "Windows amd64"},
+    "cpu": {"Linux x86_64", "Linux aarch64", "Darwin arm64", "Windows amd64", "Windows arm64"},
+}
+_PACKAGES = {"openvino": "onnxruntime-openvino", "cpu": "onnxruntime"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What decides which wheels fit."""
+
+    system: str
+    """As `platform.system()`: Linux, Darwin, Windows."""
+    machine: str
+    """As `platform.machine()`, in lower case: x86_64, aarch64, armv7l, …"""
+    python: tuple[int, int]
+    """Version of Python, such as (3, 14)."""
+    is_64_bit: bool = True
+    """Of Python itself: a 64-bit kernel may run a 32-bit one."""
+    is_musl: bool = False
+    """The C library of Alpine Linux and the like."""
+
+    def __str__(self) -> str:
+        bits = "" if self.is_64_bit else ", 32-bit"
+        return f"{self.system} {self.machine}{bits}{', musl' if self.is_musl else ''}, Python {_dotted(self.python)}"
+
+
+@dataclass(frozen=True)
+class Support:
+    """Which of our extras that bring a runtime can be installed."""
+
+    extras: tuple[str, ...]
+    """In order of preference; empty where there is none. Exactly one may be installed."""
+    reason: str
+    """What there is and what there is not, in words."""
+
+
+def this_platform() -> Platform:
+    """Where this Python runs."""
+    system = platform.system()
+    return Platform(
+        system=system,
+        machine=platform.machine().lower(),
+        python=(sys.version_info[0], sys.version_info[1]),
+        is_64_bit=sys.maxsize > 2**32,
+        is_musl=system == "Linux" and platform.libc_ver()[0] != "glibc",
+    )
+
+
+def runtimes_for(where: Platform) -> Support:
+    """The runtimes that have wheels for a platform, and why others have none."""
+    if not where.is_64_bit:
+        reason = "onnxruntime, numpy and msgspec have no wheels for 32-bit systems; install a 64-bit one"
+        return Support((), f"{where}: {reason}")
+    if where.is_musl:
+        return Support((), f"{where}: onnxruntime has no wheels for musl; use a distribution with glibc, or its image")
+    missing: list[str] = []
+    extras: list[str] = []
+    for extra, package in _PACKAGES.items():
+        if f"{where.system} {where.machine}" not in _MACHINES[extra]:
+            missing.append(f"no {package} for this kind of machine")
+        elif not _OLDEST <= where.python <= _NEWEST[extra]:
+            missing.append(f"no {package}: its wheels are for Python {_dotted(_OLDEST)} to {_dotted(_NEWEST[extra])}")
+        else:
+            extras.append(extra)
+    there = " or ".join(f"{_PACKAGES[extra]} (extra {extra})" for extra in extras)
+    return Support(tuple(extras), f"{where}: {'; '.join([*([there] if there else []), *missing])}")
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"
+
+
+def _main() -> None:
+    support = runtimes_for(this_platform())
+    if not support.extras:
+        sys.exit(support.reason)
+    sys.stdout.write(support.extras[0] + "\n")
+
+
+if __name__ == "__main__":
+    _main()

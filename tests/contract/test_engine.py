@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from fakes import FakeEngine, canonical_model
@@ -70,12 +72,20 @@ def test_a_provider_that_fails_while_it_runs_is_told_and_not_replaced(provider: 
     """The runtime would go on with the CPU by itself, and only its standard output would know."""
 
     class Failing:
+        """The real session, which the runtime's Python layer may ask anything, but for its `run`."""
+
+        def __init__(self, real: Any) -> None:
+            self._real = real
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._real, name)
+
         def run(self, *_: object) -> None:
             raise EPFail("the device is gone")
 
     engine = OrtEngine(canonical_model(channels=2, window=3), provider)
     before = engine._session.get_providers()
-    engine._session._sess = Failing()
+    engine._session._sess = Failing(engine._session._sess)
     with pytest.raises(EngineError, match="the device is gone"):
         engine.score(np.zeros((1, 3, 2), np.float32))
     assert engine._session.get_providers() == before

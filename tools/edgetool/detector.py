@@ -7,11 +7,20 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edge_agent.errors import ConversionError, DataError
+from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.stream.reading import FloatArray
-from edgetool.canonical import Head, choose_head, feed_readings, finish, is_canonical, note_types, with_all_outputs
+from edgetool.canonical import (
+    Head,
+    choose_head,
+    feed_readings,
+    finish,
+    is_canonical,
+    note_types,
+    with_all_outputs,
+)
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.data import SensorData, complete_windows
+from edgetool.direction import sign_of_score, sklearn_scores
 from edgetool.onnx_file import load_model
 from edgetool.runner import Sample, run_model
 
@@ -38,8 +47,12 @@ class Detector:
         self._channels = len(normal.channels)
         self._head: Head | None = None
         model = load_model(path)
+        labels = sklearn_scores(model)
         if is_canonical(model):
+            if higher_is is HigherIs.NORMAL:
+                raise UsageError(f"--higher-is normal: {path} is canonical already; turn its score in the model")
             self.score_from = "the model is canonical already"
+            self.sign = sign_of_score(None, higher_is)
             self.window = _canonical_window(path, model, self._channels, window)
         else:
             self.window = feed_readings(model, channels=self._channels, window=window)
@@ -49,9 +62,15 @@ class Detector:
         if not is_canonical(model):
             answers = _run(path, model, self.windows)
             self._head = choose_head(
-                answers, self.windows, output=score_output, output_is=output_is, higher_is=higher_is
+                answers,
+                self.windows,
+                output=score_output,
+                output_is=output_is,
+                higher_is=higher_is,
+                labels=labels,
             )
             self.score_from = _in_words(self._head)
+            self.sign = self._head.sign
             finish(model, self._head, window=self.window, channels=self._channels)
         self._note_types(model)
         self.model = model.SerializeToString()
@@ -109,6 +128,6 @@ def _canonical_window(path: Path, model: onnx.ModelProto, channels: int, asked: 
 
 def _in_words(head: Head) -> str:
     if head.scale is None:
-        turned = ", sign changed so that higher is more anomalous" if head.flipped else ""
+        turned = ", sign changed so that higher is more anomalous" if head.sign.flipped else ""
         return f"output {head.name!r}{turned}"
     return f"squared error of the reconstruction {head.name!r}, each channel in units of its usual error"

@@ -35,8 +35,9 @@ from edge_agent.stream.reading import FloatArray
 from edgetool.calibration import calibrate
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.comparison import MAX_SCORE_DEVIATION, count_flips
-from edgetool.data import SensorData, read_sensor_data
+from edgetool.data import SensorData, labelled_windows, read_sensor_data
 from edgetool.detector import Detector
+from edgetool.direction import SignEvidence, SignFrom, SignVerdict, weigh_sign
 from edgetool.onnx_file import stored_precision, write_atomically
 
 __all__ = ["PackReport", "pack", "parse_channels"]
@@ -58,6 +59,10 @@ class PackReport:
     size_bytes: int
     score_from: str
     """How the score is made, in words."""
+    sign_evidence: SignEvidence | None
+    """How outliers score beside normal rows; None for the error of a reconstruction, which can only point up."""
+    sign_from: SignFrom
+    """How it was found which way the score points."""
     rows_used: int
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
@@ -76,6 +81,8 @@ class PackReport:
             "bundle": str(self.bundle),
             "size_bytes": self.size_bytes,
             "score_from": self.score_from,
+            "sign_evidence": None if self.sign_evidence is None else self.sign_evidence.describe(),
+            "sign_from": self.sign_from.value,
             "rows_used": self.rows_used,
             "rows_labelled": self.rows_labelled,
             "verdicts_changed": self.verdicts_changed,
@@ -134,15 +141,15 @@ def pack(
         reference: the float32 model that golden scores are made with; `model` when not given.
         score_output: the output to take.
         output_is: whether it is a score or a reconstruction, where its shape does not tell.
-        higher_is: which way that output points when it is a score.
+        higher_is: which way that output points when it is a score; a guess is refused where outliers contradict it.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
 
     Raises:
-        ConversionError: the model cannot be made canonical, or does not run.
+        ConversionError: the model cannot be made canonical, does not run, or outliers score lower than normal rows.
         AccuracyError: the model's scores are further from its reference's than 5 %.
         DataError: the data cannot be read or are too few.
-        UsageError: the file name or the channels cannot be meant.
+        UsageError: the file name, the channels or an option cannot be meant.
     """
     started = time.monotonic()
     if not tolerance <= 1:
@@ -161,6 +168,7 @@ def pack(
     scores = detector.scores(packed, detector.windows)
     threshold, calibration = calibrate(scores, false_alarm_rate)
     expected = scores if reference is None else detector.scores(detector.model, detector.windows)
+    evidence = None if detector.sign.found is SignFrom.ERROR else _weigh_sign(detector, expected, rows, stride)
     readings = _golden_readings(detector.windows, expected)
     golden = detector.scores(detector.model, readings)
     together = detector.scores(packed, readings)
@@ -189,6 +197,8 @@ def pack(
         manifest=manifest,
         size_bytes=output.stat().st_size,
         score_from=detector.score_from,
+        sign_evidence=evidence,
+        sign_from=detector.sign.found,
         rows_used=len(normal),
         rows_labelled=len(rows) - len(normal),
         verdicts_changed=None if reference is None else count_flips(expected, scores, threshold.alarm),
@@ -196,6 +206,18 @@ def pack(
         replaced=replaced,
         seconds=time.monotonic() - started,
     )
+
+
+def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData, stride: int) -> SignEvidence:
+    """What outliers say of the sign; refused where they contradict one that nobody has given."""
+    labelled = labelled_windows(rows, window=detector.window, stride=stride)
+    evidence = weigh_sign(lambda more: detector.scores(detector.model, more), detector.windows, scores, labelled)
+    if evidence.verdict is SignVerdict.CONTRADICTED and detector.sign.found is not SignFrom.GIVEN:
+        raise ConversionError(
+            f"which way does the score point ({detector.score_from})? {evidence.in_words()}. Say what a high value of "
+            "the output means: --higher-is normal, or --higher-is anomalous if it is an anomaly all the same"
+        )
+    return evidence
 
 
 def _golden_readings(windows: FloatArray, scores: FloatArray) -> FloatArray:

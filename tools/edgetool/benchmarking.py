@@ -15,6 +15,7 @@ import onnx
 from edge_agent.engine.providers import PROVIDERS, available_providers
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.onnx_file import load_model
+from edgetool.precision.weights import to_bytes
 from edgetool.runner import Sample
 from edgetool.samples import make_batch
 from edgetool.workbench import Workbench
@@ -98,7 +99,7 @@ def bench(
         threads: of one inference.
 
     Raises:
-        ConversionError: a model cannot be read.
+        ConversionError: a model cannot be read, or is larger than one file may be.
         UsageError: a provider is not installed.
     """
     wanted = list(providers) or [provider.name for provider in available_providers()]
@@ -110,7 +111,7 @@ def bench(
             loaded = load_model(model)
             path = Path(name) / f"{number}" / "model.onnx"
             path.parent.mkdir()
-            path.write_bytes(loaded.SerializeToString())
+            path.write_bytes(to_bytes(loaded, model))
             samples, usable = _samples(loaded, model, batches, left_out)
             for provider in wanted:
                 for count in threads:

@@ -22,6 +22,7 @@ from edgetool.choices import HigherIs, OutputIs
 from edgetool.data import SensorData, complete_windows
 from edgetool.direction import sign_of_score, sklearn_scores
 from edgetool.onnx_file import load_model
+from edgetool.precision.weights import to_bytes
 from edgetool.runner import Sample, run_model
 
 __all__ = ["Detector"]
@@ -73,7 +74,7 @@ class Detector:
             self.sign = self._head.sign
             finish(model, self._head, window=self.window, channels=self._channels)
         self._note_types(model)
-        self.model = model.SerializeToString()
+        self.model = to_bytes(model, path)
 
     def same_for(self, path: Path) -> bytes:
         """Another form of the same model made canonical in the same way."""
@@ -82,7 +83,7 @@ class Detector:
             feed_readings(model, channels=self._channels, window=self._asked_window)
             finish(model, self._head, window=self.window, channels=self._channels)
         self._note_types(model)
-        return bytes(model.SerializeToString())
+        return to_bytes(model, path)
 
     def _note_types(self, model: onnx.ModelProto) -> None:
         note_types(model, _run(self._path, with_all_outputs(model), self.windows[:2]))
@@ -98,7 +99,7 @@ class Detector:
 
 
 def _run(path: Path, model: onnx.ModelProto, windows: FloatArray) -> Sample:
-    return _run_bytes(path, model.SerializeToString(), windows)
+    return _run_bytes(path, to_bytes(model, path), windows)
 
 
 def _run_bytes(path: Path, model: bytes, windows: FloatArray) -> Sample:

@@ -40,8 +40,9 @@ class BenchRow:
     p95_s: float
     p99_s: float
     rows_per_s: float
-    memory_bytes: int
-    """Of a process that has loaded this model and nothing else, interpreter and runtime included."""
+    memory_bytes: int | None
+    """Of a process that has loaded this model and nothing else, interpreter and runtime included; None where the system
+    does not tell."""
     not_placed: int
     """Nodes that the provider left to the CPU's."""
     nodes: int
@@ -78,7 +79,7 @@ class _Lane:
     load_s: float = 0.0
     not_placed: int = 0
     nodes: int = 0
-    memory_bytes: int = 0
+    memory_bytes: int | None = None
     times: dict[int, list[float]] = field(default_factory=dict)
     repeats: dict[int, int] = field(default_factory=dict)
 

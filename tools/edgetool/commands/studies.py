@@ -241,7 +241,7 @@ def _show_timed(report: BenchReport) -> None:
             f"{row.load_s * 1e3:.0f} ms",
             *(f"{seconds * 1e6:.1f} us" for seconds in (row.p50_s, row.p95_s, row.p99_s)),
             f"{row.rows_per_s:.0f}",
-            f"{row.memory_bytes / 1e6:.0f} MB",
+            "-" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.0f} MB",
             f"{row.not_placed} of {row.nodes}",
         )
     Console(width=160).print(table)

@@ -69,7 +69,7 @@ bench: $(STAMP)
 # Resolved without naming an index, so that the files hold only names, versions and hashes.
 LOCK := pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --annotation-style=line
 lock:
-	@$(BIN)/$(LOCK) --extra host --extra cbor --extra benchmarks --extra sklearn --extra demo --extra dev -o requirements/development.txt pyproject.toml
+	@$(BIN)/$(LOCK) --extra host --extra reports --extra cbor --extra benchmarks --extra sklearn --extra demo --extra dev -o requirements/development.txt pyproject.toml
 	@for extra in cpu openvino fuzz; do \
 	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done

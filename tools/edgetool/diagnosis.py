@@ -26,7 +26,8 @@ from edgetool.workbench import Workbench
 __all__ = ["DoctorReport", "Finding", "doctor"]
 
 _EXTRAS = {
-    "host": ("typer", "rich", "onnx", "leather"),
+    "host": ("typer", "rich", "onnx"),
+    "reports": ("leather",),
     "sklearn": ("sklearn", "skl2onnx"),
     "demo": ("river", "amqtt"),
 }

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from fakes import autoencoder
 from onnx import TensorProto, helper, numpy_helper
 from zoo import build
 
 import edgetool
 from edgetool.cli import main
+from edgetool.precision import weights
 from edgetool.precision.quantize import quantize
 from edgetool.runner import save_samples
 from edgetool.workbench import ModelCrashError, Workbench
@@ -93,6 +95,43 @@ def test_what_cannot_be_is_refused_with_a_line(
     assert words in error
     assert error.count("\n") == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (("quantize", "big.onnx", "--data", "rows.npz"), 0),
+        (("inspect", "big.onnx"), 0),
+        (("compare", "big.onnx", "big.onnx", "--layers"), 0),
+        (("doctor", "big.onnx"), 0),
+        (("quantize", "big.onnx", "--keep", "MatMul", "--target", "gpu", "--data", "rows.npz"), 65),
+        (("pack", "big.onnx", "--data", "rows.npz"), 65),
+        (("bench", "big.onnx", "--provider", "cpu", "--batch", "1"), 65),
+        (("optimize", "big.onnx"), 65),
+    ],
+    ids=lambda value: " ".join(value[:1]) if isinstance(value, tuple) else str(value),
+)
+def test_a_model_beyond_the_limit_of_one_file_is_looked_at_or_refused(
+    command: tuple[str, ...],
+    code: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With its constants beside it; what has to become one file is refused with a line, and nothing is written."""
+    # Here one file holds a megabyte, and the constants have 1.4; those of the result of quantize have half of that.
+    monkeypatch.setattr(weights, "_PROTOBUF_LIMIT_BYTES", 1 << 20)
+    model = autoencoder(values=600, hidden=300)
+    onnx.save(model, tmp_path / "big.onnx", save_as_external_data=True, location="big.data")
+    np.savez(tmp_path / "rows.npz", readings=np.random.default_rng(0).standard_normal((64, 600)))
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.iterdir())
+    assert main([*command]) == code
+    error = capsys.readouterr().err
+    assert ("one ONNX file holds less than 2048" in error) == (code == 65)
+    if code:
+        assert error.count("\n") == 1
+        assert sorted(tmp_path.iterdir()) == before
 
 
 def test_a_broken_model_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

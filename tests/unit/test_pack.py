@@ -15,6 +15,7 @@ from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.session import OrtEngine, Scores
 from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeError, UsageError
 from edgetool.choices import HigherIs, OutputIs
+from edgetool.direction import SignVerdict
 from edgetool.pack import pack, parse_channels
 
 CHANNELS = 4
@@ -121,7 +122,7 @@ def test_channels_first_is_turned(tmp_path: Path, normal: Path) -> None:
     ("labels", "higher_is", "flipped"),
     [
         (True, HigherIs.AUTO, True),
-        (False, HigherIs.AUTO, False),
+        (False, HigherIs.ANOMALOUS, False),
         (False, HigherIs.NORMAL, True),
         (True, HigherIs.ANOMALOUS, False),
     ],
@@ -137,17 +138,82 @@ def test_a_score_is_turned_the_right_way_up(
     assert found.contributions is None
 
 
+def counted() -> onnx.ModelProto:
+    """The sum of squares, and beside it a number of samples, which is 1 for each row."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["x", "x"], ["xx"]),
+            helper.make_node("ReduceSum", ["xx", "axes"], ["score"], keepdims=0),
+            helper.make_node("Sub", ["score", "score"], ["zero"]),
+            helper.make_node("Add", ["zero", "one"], ["ones"]),
+            helper.make_node("Cast", ["ones"], ["samples"], to=TensorProto.INT64),
+        ],
+        "counted",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", CHANNELS])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"]),
+            helper.make_tensor_value_info("samples", TensorProto.INT64, ["n"]),
+        ],
+        [
+            numpy_helper.from_array(np.array([1], np.int64), "axes"),
+            numpy_helper.from_array(np.array(1, np.float32), "one"),
+        ],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+@pytest.mark.parametrize("score_output", [None, "score"])
+def test_a_number_beside_a_score_does_not_turn_it(tmp_path: Path, normal: Path, score_output: str | None) -> None:
+    """An integer that is 1 on every row is no label."""
+    report = pack(save(counted(), tmp_path / "m.onnx"), data=normal, score_output=score_output)
+    bundle = open_bundle(report.bundle)
+    assert bundle.manifest.threshold.alarm > 0
+    assert score(bundle, [[50, 50, 50, 50]]).score[0] == 10_000
+    assert report.sign_evidence is not None
+    assert report.sign_evidence.verdict is SignVerdict.CONFIRMED
+
+
+def test_a_score_upside_down_is_refused_until_somebody_says_what_it_means(tmp_path: Path, normal: Path) -> None:
+    """Nothing is written; either answer is taken, and the report keeps what speaks against it."""
+    model = save(detector(), tmp_path / "m.onnx")
+    with pytest.raises(ConversionError, match=r"which way does the score point .* --higher-is normal, or"):
+        pack(model, data=normal)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["m.onnx", "normal.csv"]
+    meant = pack(model, data=normal, higher_is=HigherIs.ANOMALOUS).describe()
+    assert (meant["sign_from"], meant["sign_evidence"]["verdict"]) == ("given", "contradicted")
+    turned = pack(model, data=normal, higher_is=HigherIs.NORMAL).describe()
+    assert (turned["sign_from"], turned["sign_evidence"]["verdict"]) == ("given", "confirmed")
+
+
+def test_a_canonical_model_upside_down_is_refused_too(tmp_path: Path, normal: Path) -> None:
+    """Its score is taken as it is, so it has to be turned where it was made."""
+    model = save(canonical_model(channels=CHANNELS, factor=-1.0), tmp_path / "m.onnx")
+    with pytest.raises(ConversionError, match="the model is canonical already"):
+        pack(model, data=normal)
+    with pytest.raises(UsageError, match="turn its score in the model"):
+        pack(model, data=normal, higher_is=HigherIs.NORMAL)
+
+
+def test_the_error_of_a_reconstruction_has_no_direction_to_give(tmp_path: Path, normal: Path) -> None:
+    """An option without an effect would be a promise that is not kept."""
+    model = save(autoencoder(values=CHANNELS, hidden=2), tmp_path / "m.onnx")
+    with pytest.raises(UsageError, match="is a reconstruction, whose error is high for anomalies"):
+        pack(model, data=normal, higher_is=HigherIs.NORMAL)
+
+
 @pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.FLOAT16])
 def test_other_float_types_are_fed_from_float32(tmp_path: Path, normal: Path, kind: int) -> None:
     """And answer float32."""
-    bundle = open_bundle(pack(save(detector(kind=kind), tmp_path / "m.onnx"), data=normal).bundle)
+    model = save(detector(kind=kind), tmp_path / "m.onnx")
+    bundle = open_bundle(pack(model, data=normal, higher_is=HigherIs.NORMAL).bundle)
     assert score(bundle, [[1, 0, 0, 0]]).score.dtype == np.float32
 
 
 def test_an_exporters_fixed_batch_is_freed(tmp_path: Path, normal: Path) -> None:
     """Exported with one row, the model still scores many."""
-    bundle = open_bundle(pack(save(detector(fixed_batch=True), tmp_path / "m.onnx"), data=normal).bundle)
-    assert score(bundle, [[1, 0, 0, 0], [2, 0, 0, 0]]).score.tolist() == [-1, -4]
+    model = save(detector(fixed_batch=True), tmp_path / "m.onnx")
+    bundle = open_bundle(pack(model, data=normal, higher_is=HigherIs.NORMAL).bundle)
+    assert score(bundle, [[1, 0, 0, 0], [2, 0, 0, 0]]).score.tolist() == [1, 4]
 
 
 def test_a_canonical_model_is_taken_as_it_is(tmp_path: Path, normal: Path) -> None:
@@ -206,7 +272,7 @@ def test_one_value_for_one_value_has_to_be_explained(tmp_path: Path) -> None:
 
 def test_a_bundle_that_works_is_not_replaced_by_one_that_does_not(tmp_path: Path, normal: Path) -> None:
     """Whatever goes wrong, the file that was there is there."""
-    good = pack(save(detector(), tmp_path / "m.onnx"), data=normal).bundle
+    good = pack(save(detector(labels=True), tmp_path / "m.onnx"), data=normal).bundle
     before = good.read_bytes()
     with pytest.raises(UsageError, match="--tolerance"):
         pack(tmp_path / "m.onnx", good, data=normal, tolerance=float("inf"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import onnx
@@ -17,7 +18,8 @@ from edge_agent.errors import ConversionError, UsageError
 from edgetool.choices import Target
 from edgetool.comparing import match_tensors
 from edgetool.comparison import agree_on_scores, compare_answers
-from edgetool.onnx_file import graphs_of, nodes_of
+from edgetool.onnx_file import bytes_of, graphs_of, nodes_of
+from edgetool.precision import weights
 from edgetool.precision.context import match_nodes
 from edgetool.precision.facts import Facts
 from edgetool.precision.half import Mode, convert_to_half
@@ -30,7 +32,7 @@ from edgetool.precision.ranges import guard_ranges
 from edgetool.precision.repairs import Names, repair
 from edgetool.precision.storage import quantize_values, store_weights
 from edgetool.precision.verify import state_pairs
-from edgetool.precision.weights import WeightStore, load_light, size_of, whole_model
+from edgetool.precision.weights import WeightStore, load_light, size_of, to_bytes, whole_model
 from edgetool.traps import find_traps
 
 
@@ -258,6 +260,52 @@ def test_large_weights_live_beside_the_model(tmp_path: Path) -> None:
     whole = onnx.load_from_string(whole_model(light, store))
     for left, right in zip(before, whole.graph.initializer, strict=True):
         np.testing.assert_array_equal(left, numpy_helper.to_array(right))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "fits"),
+    [(np.float32, 300_000, False), (np.float32, 200_000, True), (np.int8, 900_000, True), (np.float64, 150_000, False)],
+)
+def test_the_limit_of_one_file_counts_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: type[np.generic], values: int, fits: bool
+) -> None:
+    """Not values: from 2 to 8 GB of float32, protobuf's own exception left as a traceback."""
+    monkeypatch.setattr(weights, "_PROTOBUF_LIMIT_BYTES", 1_000_000)
+    store, model = WeightStore(tmp_path), onnx.ModelProto()
+    model.graph.initializer.append(store.tensor(np.zeros(values, dtype), "w"))
+    if fits:
+        assert len(whole_model(model, store)) == pytest.approx(values * np.dtype(dtype).itemsize, abs=1000)
+        return
+    with pytest.raises(ConversionError, match="one ONNX file holds less than 2048"):
+        whole_model(model, store)
+
+
+def test_what_protobuf_refuses_is_told(tmp_path: Path) -> None:
+    """Whatever its reason: its exception never leaves."""
+
+    class Refusing:
+        graph = onnx.GraphProto()
+
+        def SerializeToString(self, *, deterministic: bool) -> bytes:  # noqa: N802
+            raise RuntimeError("Failed to serialize proto" if deterministic else "")
+
+    with pytest.raises(ConversionError, match=r"m\.onnx: has 0 MB of constants, and .* \(Failed to serialize proto\)"):
+        to_bytes(cast("onnx.ModelProto", Refusing()), tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [
+        (TensorProto.FLOAT, 24),
+        (TensorProto.BFLOAT16, 12),
+        (TensorProto.DOUBLE, 48),
+        (TensorProto.BOOL, 6),
+        (TensorProto.STRING, 0),
+    ],
+)
+def test_bytes_of_a_constant_are_those_of_its_values(kind: int, size: int) -> None:
+    """By type and shape; text has no size of its own."""
+    assert bytes_of(onnx.TensorProto(data_type=kind, dims=[2, 3])) == size
 
 
 def test_missing_external_data_are_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import onnx
 from edge_agent.engine.providers import PROVIDERS, available_providers
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.onnx_file import load_model
+from edgetool.precision.weights import to_bytes
 from edgetool.runner import Sample
 from edgetool.samples import make_batch
 from edgetool.workbench import Workbench
@@ -39,8 +40,9 @@ class BenchRow:
     p95_s: float
     p99_s: float
     rows_per_s: float
-    memory_bytes: int
-    """Of a process that has loaded this model and nothing else, interpreter and runtime included."""
+    memory_bytes: int | None
+    """Of a process that has loaded this model and nothing else, interpreter and runtime included; None where the system
+    does not tell."""
     not_placed: int
     """Nodes that the provider left to the CPU's."""
     nodes: int
@@ -77,7 +79,7 @@ class _Lane:
     load_s: float = 0.0
     not_placed: int = 0
     nodes: int = 0
-    memory_bytes: int = 0
+    memory_bytes: int | None = None
     times: dict[int, list[float]] = field(default_factory=dict)
     repeats: dict[int, int] = field(default_factory=dict)
 
@@ -98,7 +100,7 @@ def bench(
         threads: of one inference.
 
     Raises:
-        ConversionError: a model cannot be read.
+        ConversionError: a model cannot be read, or is larger than one file may be.
         UsageError: a provider is not installed.
     """
     wanted = list(providers) or [provider.name for provider in available_providers()]
@@ -110,7 +112,7 @@ def bench(
             loaded = load_model(model)
             path = Path(name) / f"{number}" / "model.onnx"
             path.parent.mkdir()
-            path.write_bytes(loaded.SerializeToString())
+            path.write_bytes(to_bytes(loaded, model))
             samples, usable = _samples(loaded, model, batches, left_out)
             for provider in wanted:
                 for count in threads:

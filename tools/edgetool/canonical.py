@@ -7,6 +7,7 @@ of a reconstruction. So training and device compute the same, and the device has
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,6 +20,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_agent.errors import ConversionError
 from edge_agent.stream.reading import FloatArray
 from edgetool.choices import HigherIs, OutputIs
+from edgetool.direction import Sign, sign_of_error, sign_of_score
 from edgetool.onnx_file import graphs_of, nodes_of
 from edgetool.runner import Sample
 from edgetool.samples import ModelInput, model_inputs
@@ -54,16 +56,14 @@ class Head:
 
     output: str
     meaning: Meaning
-    flipped: bool
-    """The model's score is higher for normal readings, so its sign is changed."""
+    sign: Sign
+    scale: FloatArray | None
+    """Of a reconstruction: shape (channels,), its usual error (root mean square) on normal rows, in channel units."""
 
     @property
     def name(self) -> str:
         """The output as the model's author knows it."""
         return self.output.removeprefix(_PREFIX)
-
-    scale: FloatArray | None
-    """Of a reconstruction: shape (channels,), its usual error (root mean square) on normal rows, in channel units."""
 
 
 def is_canonical(model: onnx.ModelProto) -> bool:
@@ -131,6 +131,7 @@ def choose_head(
     output: str | None,
     output_is: OutputIs,
     higher_is: HigherIs,
+    labels: Mapping[str, str],
 ) -> Head:
     """Find out which output is the score, and what has to be done to it.
 
@@ -138,11 +139,13 @@ def choose_head(
         answers: the model's outputs for `windows`.
         windows: shape (n, window, channels), normal readings.
         output: the output to take; None finds it.
-        higher_is: which way a score points.
         output_is: what it is, where its shape leaves it open.
+        higher_is: which way a score points.
+        labels: from `sklearn_scores`.
 
     Raises:
         ConversionError: no output, or more than one, can be the score; or a reconstruction is not one of the input.
+        UsageError: the output is a reconstruction, which points nowhere, and `higher_is` says normal.
     """
     answers = {name.removeprefix(_PREFIX): values for name, values in answers.items()}
     meanings = {name: _meanings(values, windows, output_is) for name, values in answers.items()}
@@ -158,9 +161,10 @@ def choose_head(
     if len(meanings[name]) > 1:
         raise ConversionError(f"output {name!r} may be a score or a reconstruction; say it with --output-is")
     if Meaning.SCORE in meanings[name]:
-        return Head(_PREFIX + name, Meaning.SCORE, flipped=_is_flipped(answers, higher_is), scale=None)
+        label = answers.get(labels.get(name, ""))
+        return Head(_PREFIX + name, Meaning.SCORE, sign_of_score(label, higher_is), scale=None)
     scale = _usual_error(name, answers[name], windows)
-    return Head(_PREFIX + name, Meaning.RECONSTRUCTION, flipped=False, scale=scale)
+    return Head(_PREFIX + name, Meaning.RECONSTRUCTION, sign_of_error(name, higher_is), scale)
 
 
 def finish(model: onnx.ModelProto, head: Head, *, window: int, channels: int) -> None:
@@ -277,8 +281,8 @@ def _require_opset(model: onnx.ModelProto) -> None:
 def _convert_opset(model: onnx.ModelProto) -> None:
     try:
         converted = onnx.version_converter.convert_version(model, _MIN_OPSET)
-    # The converter's errors are of its C++ module, with RuntimeError as their only known base.
-    except RuntimeError as exc:
+    # The converter's errors are of its C++ module, protobuf's (over 2 GB) have no import path that stays.
+    except Exception as exc:
         reason = " ".join(str(exc).split())[:200]
         raise ConversionError(
             f"opset below {_MIN_OPSET} cannot be raised ({reason}); export it with a newer opset"
@@ -295,14 +299,6 @@ def _meanings(values: NDArray[Any], windows: FloatArray, output_is: OutputIs) ->
     if values.dtype.kind == "f" and values.size == windows.size:
         found.add(Meaning.RECONSTRUCTION)
     return found if output_is is OutputIs.AUTO else found & {Meaning(output_is.value)}
-
-
-def _is_flipped(answers: Sample, higher_is: HigherIs) -> bool:
-    if higher_is is not HigherIs.AUTO:
-        return higher_is is HigherIs.NORMAL
-    labels = [values for values in answers.values() if values.dtype.kind == "i"]
-    # scikit-learn's detectors answer 1 for normal and -1 for an outlier, and score normal rows higher.
-    return any(np.isin(values, (-1, 1)).all() for values in labels)
 
 
 def _usual_error(name: str, values: NDArray[Any], windows: FloatArray) -> FloatArray:
@@ -328,9 +324,9 @@ def _usual_error(name: str, values: NDArray[Any], windows: FloatArray) -> FloatA
 def _append_score(graph: onnx.GraphProto, head: Head) -> None:
     graph.initializer.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), "score_shape"))
     graph.node.append(helper.make_node("Cast", [head.output], ["score_float"], "score_cast", to=TensorProto.FLOAT))
-    flat = "score_flat" if head.flipped else "score"
+    flat = "score_flat" if head.sign.flipped else "score"
     graph.node.append(helper.make_node("Reshape", ["score_float", "score_shape"], [flat], "score_reshape"))
-    if head.flipped:
+    if head.sign.flipped:
         graph.node.append(helper.make_node("Neg", ["score_flat"], ["score"], "score_flip"))
 
 

@@ -58,7 +58,7 @@ class HigherIs(StrEnum):
     """Which way a model's own score points."""
 
     AUTO = "auto"
-    """Anomalous, unless the model also answers -1 and 1, as scikit-learn's detectors do."""
+    """Anomalous, unless the model is an outlier detector of scikit-learn as skl2onnx writes it; checked on outliers."""
     ANOMALOUS = "anomalous"
     NORMAL = "normal"
 

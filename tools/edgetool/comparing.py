@@ -13,8 +13,8 @@ import onnx
 from edge_agent.errors import ConversionError
 from edgetool.comparison import OutputDrift, ScoreAgreement, agree_on_scores, compare_answers
 from edgetool.fitting import samples_for
-from edgetool.onnx_file import load_model
 from edgetool.precision.facts import with_all_outputs
+from edgetool.precision.weights import WeightStore, read_light
 from edgetool.runner import Sample
 from edgetool.workbench import Workbench
 
@@ -123,11 +123,10 @@ def compare(
         ConversionError: a model cannot be read or does not run.
         DataError: the data do not fit the first model.
     """
-    models = [load_model(first), load_model(second)]
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
-        copies = [Path(name) / "first.onnx", Path(name) / "second.onnx"]
-        for model, copy in zip(models, copies, strict=True):
-            copy.write_bytes(model.SerializeToString())
+        store = WeightStore(Path(name))
+        models = [read_light(path, store)[0] for path in (first, second)]
+        copies = [store.save(model, "model.onnx") for model in models]
         samples = samples_for(models[0], copies[0], bench, data)
         answers: list[list[Sample]] = []
         for path, copy in zip((first, second), copies, strict=True):
@@ -136,7 +135,7 @@ def compare(
             except ConversionError as exc:
                 raise ConversionError(f"{path}: does not run: {exc}") from exc
         inputs = bench.samples
-        found, unmatched = _layers(bench, Path(name), models, tolerance) if layers else ([], 0)
+        found, unmatched = _layers(bench, store, models, tolerance) if layers else ([], 0)
     return CompareReport(
         first=first,
         second=second,
@@ -172,12 +171,9 @@ def match_tensors(first: onnx.ModelProto, second: onnx.ModelProto) -> list[tuple
 
 
 def _layers(
-    bench: Workbench, folder: Path, models: list[onnx.ModelProto], tolerance: float
+    bench: Workbench, store: WeightStore, models: list[onnx.ModelProto], tolerance: float
 ) -> tuple[list[LayerDrift], int]:
-    paths: list[Path] = []
-    for number, model in enumerate(models):
-        paths.append(folder / f"tensors{number}.onnx")
-        paths[-1].write_bytes(with_all_outputs(model).SerializeToString())
+    paths = [store.save(with_all_outputs(model), "tensors.onnx") for model in models]
     pairs = match_tensors(models[0], models[1])
     drifts = bench.drifts(paths[0], paths[1], pairs, count=_LAYER_SAMPLES)
     makers = {name: node for node in models[0].graph.node for name in node.output}

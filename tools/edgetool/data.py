@@ -11,7 +11,7 @@ from edge_agent.sources.file import DEFAULT_ASSET, SensorData, read_sensor_data
 from edge_agent.stream.reading import FloatArray
 from edge_agent.stream.window import Windows
 
-__all__ = ["DEFAULT_ASSET", "SensorData", "complete_windows", "read_sensor_data", "write_csv"]
+__all__ = ["DEFAULT_ASSET", "SensorData", "complete_windows", "labelled_windows", "read_sensor_data", "write_csv"]
 
 _BATCH_ROWS = 4096
 
@@ -20,6 +20,26 @@ def complete_windows(data: SensorData, *, window: int, stride: int = 1) -> Float
     """The windows that the agent would score, made by the agent's own code: shape (n, window, channels)."""
     windows = Windows(window=window, stride=stride, channels=len(data.channels))
     return np.concatenate([windows.push(batch)[0] for batch in data.batches(_BATCH_ROWS)])
+
+
+def labelled_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:
+    """The windows of all rows that a row labelled as an anomaly completes: shape (n, window, channels).
+
+    Args:
+        data: normal rows and anomalies in the order in which they came; without labels there is no such window.
+        window: rows in a window.
+        stride: readings from one window to the next.
+    """
+    # A row without any value is no reading, so the windows' indices would not be those of the labels.
+    heard = data.where(np.asarray(~np.isnan(data.values).all(axis=1)))
+    windows = Windows(window=window, stride=stride, channels=len(heard.channels))
+    found = [np.empty((0, window, len(heard.channels)), dtype=np.float32)]
+    if heard.labels is not None:
+        for number, batch in enumerate(heard.batches(_BATCH_ROWS)):
+            made, ends = windows.push(batch)
+            labels = heard.labels[number * _BATCH_ROWS :]
+            found.append(made[labels[list(ends)] == 1])
+    return np.concatenate(found)
 
 
 def write_csv(path: Path, data: SensorData) -> None:

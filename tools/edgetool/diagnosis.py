@@ -20,13 +20,15 @@ from edge_agent.errors import ConversionError, EdgeError
 from edgetool.comparison import compare_answers
 from edgetool.fitting import samples_for
 from edgetool.onnx_file import load_model
+from edgetool.precision.weights import WeightStore, read_light
 from edgetool.traps import find_traps
 from edgetool.workbench import Workbench
 
 __all__ = ["DoctorReport", "Finding", "doctor"]
 
 _EXTRAS = {
-    "host": ("typer", "rich", "onnx", "leather"),
+    "host": ("typer", "rich", "onnx"),
+    "reports": ("leather",),
     "sklearn": ("sklearn", "skl2onnx"),
     "demo": ("river",),
 }
@@ -167,8 +169,8 @@ def _of_model(path: Path, data: Path | None) -> list[Finding]:
         Finding(f"{path.name}: {trap.where}", good=False, text=trap.problem, fix=trap.fix) for trap in find_traps(model)
     ]
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
-        copy = Path(name) / "model.onnx"
-        copy.write_bytes(model.SerializeToString())
+        store = WeightStore(Path(name))
+        copy = store.save(read_light(path, store)[0], "model.onnx")
         samples = samples_for(model, copy, bench, data)
         try:
             expected = bench.run(copy)

@@ -13,11 +13,11 @@ import onnx
 from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError, EdgeError
 from edgetool.fitting import samples_for
-from edgetool.onnx_file import load_model, nodes_of, size_on_disk, stored_precision
+from edgetool.onnx_file import load_model, nodes_of, stored_precision
 from edgetool.precision.metadata import strip_metadata
 from edgetool.precision.repairs import repair
 from edgetool.precision.storage import store_weights
-from edgetool.precision.weights import WeightStore, load_light, size_of, tensors_of
+from edgetool.precision.weights import WeightStore, read_light, size_of, tensors_of
 from edgetool.traps import Trap, find_traps
 from edgetool.workbench import Workbench
 
@@ -110,11 +110,9 @@ def inspect(model: Path, *, providers: bool = True) -> InspectReport:
     Raises:
         ConversionError: the file is missing, or no ONNX model.
     """
-    light = load_model(model, external=False)
-    size_bytes = size_on_disk(model, light)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
         store = WeightStore(Path(name))
-        original = load_light(model, light, store)
+        original, size_bytes = read_light(model, store)
         whole = load_model(model)
         nodes, parameters = _weigh(original, store)
         stripped = onnx.ModelProto()

@@ -13,7 +13,16 @@ import onnx
 
 from edge_agent.errors import ConversionError
 
-__all__ = ["captured_by", "graphs_of", "load_model", "nodes_of", "size_on_disk", "stored_precision", "write_atomically"]
+__all__ = [
+    "bytes_of",
+    "captured_by",
+    "graphs_of",
+    "load_model",
+    "nodes_of",
+    "size_on_disk",
+    "stored_precision",
+    "write_atomically",
+]
 
 
 _PLAIN = frozenset(
@@ -59,7 +68,7 @@ def _check_sizes(path: Path, model: onnx.ModelProto) -> None:
         for tensor in graph.initializer:
             if not tensor.HasField("raw_data") or tensor.data_type not in _PLAIN:
                 continue
-            size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+            size = bytes_of(tensor)
             found = len(tensor.raw_data)
             if found != size:
                 raise ConversionError(f"{path}: is damaged: {tensor.name!r} has {found} bytes, expected {size}")
@@ -96,6 +105,14 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """All nodes of a graph and of the graphs inside it."""
     for inner in graphs_of(graph):
         yield from inner.node
+
+
+def bytes_of(tensor: onnx.TensorProto) -> int:
+    """Bytes of a constant's values by its type and shape, wherever they are; of less than a byte each, one counts."""
+    if tensor.data_type not in onnx.helper.get_all_tensor_dtypes() or tensor.data_type == onnx.TensorProto.STRING:
+        return 0
+    size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(size)
 
 
 def captured_by(node: onnx.NodeProto) -> set[str]:

@@ -17,6 +17,7 @@ from edgetool.fitting import samples_for
 from edgetool.onnx_file import load_model, nodes_of, write_atomically
 from edgetool.precision.metadata import strip_metadata
 from edgetool.precision.verify import Limits, ProviderCheck, Verifier
+from edgetool.precision.weights import to_bytes
 from edgetool.workbench import Workbench
 
 __all__ = ["OptimizeReport", "Snapshot", "optimize"]
@@ -86,7 +87,7 @@ def optimize(
         data: samples to compare on; made up when not given.
 
     Raises:
-        ConversionError: the model does not run, or the runtime cannot optimise it.
+        ConversionError: the model does not run, the runtime cannot optimise it, or one file cannot hold it.
         AccuracyError: the result answers differently.
         DataError: the data do not fit the model.
         UsageError: the output would overwrite the model.
@@ -98,7 +99,7 @@ def optimize(
     original = load_model(model)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
         before, after = Path(name) / "before.onnx", Path(name) / "after.onnx"
-        before.write_bytes(original.SerializeToString())
+        before.write_bytes(to_bytes(original, model))
         samples = samples_for(original, before, bench, data)
         try:
             verifier = Verifier(bench, before, Limits(_MAX_DRIFT, 0.0))
@@ -107,7 +108,7 @@ def optimize(
         bench.optimize(before, after, level.ort_name)
         optimized = onnx.load(after)
         strip_metadata(optimized)
-        content = optimized.SerializeToString(deterministic=True)
+        content = to_bytes(optimized, output)
         after.write_bytes(content)
         found = verifier.check(after)
         if not found.is_right:

@@ -33,18 +33,17 @@ from edge_agent.bundle import (
 from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
 from edge_agent.stream.reading import FloatArray
 from edgetool.calibration import calibrate
-from edgetool.canonical import Head, choose_head, feed_readings, finish, is_canonical, note_types, with_all_outputs
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.comparison import MAX_SCORE_DEVIATION, count_flips
-from edgetool.data import SensorData, complete_windows, read_sensor_data
-from edgetool.onnx_file import load_model, stored_precision, write_atomically
-from edgetool.runner import Sample, run_model
+from edgetool.data import SensorData, labelled_windows, read_sensor_data
+from edgetool.detector import Detector
+from edgetool.direction import SignEvidence, SignFrom, SignVerdict, weigh_sign
+from edgetool.onnx_file import stored_precision, write_atomically
 
 __all__ = ["PackReport", "pack", "parse_channels"]
 
 _GOLDEN_NORMAL = 48
 _GOLDEN_ODD = 16
-_BATCH = 1024
 _MAX_BATCH_DEVIATION = 1e-3
 _TRIED_ALONE = 4
 _NAME_VERSION = re.compile(r"(?P<name>[^/+#\s]{1,64}?)-(?P<version>\d[^/+#\s-]{0,62})\.edge")
@@ -60,6 +59,10 @@ class PackReport:
     size_bytes: int
     score_from: str
     """How the score is made, in words."""
+    sign_evidence: SignEvidence | None
+    """How outliers score beside normal rows; None for the error of a reconstruction, which can only point up."""
+    sign_from: SignFrom
+    """How it was found which way the score points."""
     rows_used: int
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
@@ -78,6 +81,8 @@ class PackReport:
             "bundle": str(self.bundle),
             "size_bytes": self.size_bytes,
             "score_from": self.score_from,
+            "sign_evidence": None if self.sign_evidence is None else self.sign_evidence.describe(),
+            "sign_from": self.sign_from.value,
             "rows_used": self.rows_used,
             "rows_labelled": self.rows_labelled,
             "verdicts_changed": self.verdicts_changed,
@@ -136,15 +141,15 @@ def pack(
         reference: the float32 model that golden scores are made with; `model` when not given.
         score_output: the output to take.
         output_is: whether it is a score or a reconstruction, where its shape does not tell.
-        higher_is: which way that output points when it is a score.
+        higher_is: which way that output points when it is a score; a guess is refused where outliers contradict it.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
 
     Raises:
-        ConversionError: the model cannot be made canonical, or does not run.
+        ConversionError: the model cannot be made canonical, does not run, or outliers score lower than normal rows.
         AccuracyError: the model's scores are further from its reference's than 5 %.
         DataError: the data cannot be read or are too few.
-        UsageError: the file name or the channels cannot be meant.
+        UsageError: the file name, the channels or an option cannot be meant.
     """
     started = time.monotonic()
     if not tolerance <= 1:
@@ -158,11 +163,12 @@ def pack(
     normal = rows if rows.labels is None else rows.where(rows.labels == 0)
     if not len(normal):
         raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
-    detector = _Detector(reference or model, normal, window, stride, score_output, output_is, higher_is)
+    detector = Detector(reference or model, normal, window, stride, score_output, output_is, higher_is)
     packed = detector.model if reference is None else detector.same_for(model)
     scores = detector.scores(packed, detector.windows)
     threshold, calibration = calibrate(scores, false_alarm_rate)
     expected = scores if reference is None else detector.scores(detector.model, detector.windows)
+    evidence = None if detector.sign.found is SignFrom.ERROR else _weigh_sign(detector, expected, rows, stride)
     readings = _golden_readings(detector.windows, expected)
     golden = detector.scores(detector.model, readings)
     together = detector.scores(packed, readings)
@@ -191,6 +197,8 @@ def pack(
         manifest=manifest,
         size_bytes=output.stat().st_size,
         score_from=detector.score_from,
+        sign_evidence=evidence,
+        sign_from=detector.sign.found,
         rows_used=len(normal),
         rows_labelled=len(rows) - len(normal),
         verdicts_changed=None if reference is None else count_flips(expected, scores, threshold.alarm),
@@ -200,98 +208,16 @@ def pack(
     )
 
 
-class _Detector:
-    """A model made canonical on normal readings, with the windows it was tried on."""
-
-    def __init__(
-        self,
-        path: Path,
-        normal: SensorData,
-        window: int | None,
-        stride: int,
-        score_output: str | None,
-        output_is: OutputIs,
-        higher_is: HigherIs,
-    ) -> None:
-        self._path = path
-        self._asked_window = window
-        self._channels = len(normal.channels)
-        self._head: Head | None = None
-        model = load_model(path)
-        if is_canonical(model):
-            self.score_from = "the model is canonical already"
-            self.window = _canonical_window(path, model, self._channels, window)
-        else:
-            self.window = feed_readings(model, channels=self._channels, window=window)
-        self.windows = complete_windows(normal, window=self.window, stride=stride)
-        if not len(self.windows):
-            raise DataError(f"{normal.path}: {len(normal)} normal rows complete no window of {self.window}")
-        if not is_canonical(model):
-            answers = _run(path, model, self.windows)
-            self._head = choose_head(
-                answers, self.windows, output=score_output, output_is=output_is, higher_is=higher_is
-            )
-            self.score_from = _in_words(self._head)
-            finish(model, self._head, window=self.window, channels=self._channels)
-        self._note_types(model)
-        self.model = model.SerializeToString()
-
-    def same_for(self, path: Path) -> bytes:
-        """Another form of the same model made canonical in the same way."""
-        model = load_model(path)
-        if self._head is not None:
-            feed_readings(model, channels=self._channels, window=self._asked_window)
-            finish(model, self._head, window=self.window, channels=self._channels)
-        self._note_types(model)
-        return bytes(model.SerializeToString())
-
-    def _note_types(self, model: onnx.ModelProto) -> None:
-        note_types(model, _run(self._path, with_all_outputs(model), self.windows[:2]))
-
-    def scores(self, model: bytes, windows: FloatArray) -> FloatArray:
-        """The scores of a canonical model, shape (n,)."""
-        score = _run_bytes(self._path, model, windows)["score"]
-        if score.shape != (len(windows),):
-            raise ConversionError(
-                f"{self._path}: score has shape {score.shape} for {len(windows)} windows; the model fixes its batch"
-            )
-        return score.astype(np.float32)
-
-
-def _run(path: Path, model: onnx.ModelProto, windows: FloatArray) -> Sample:
-    return _run_bytes(path, model.SerializeToString(), windows)
-
-
-def _run_bytes(path: Path, model: bytes, windows: FloatArray) -> Sample:
-    """All outputs for all windows, run in batches and put together."""
-    samples: list[Sample] = [{"readings": windows[i : i + _BATCH]} for i in range(0, len(windows), _BATCH)]
-    try:
-        parts = run_model(model, samples)
-    except ConversionError as exc:
-        raise ConversionError(f"{path}: does not run on windows of {windows.shape[1:]}: {exc}") from exc
-    return {
-        name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 and values.ndim else values
-        for name, values in parts[0].items()
-    }
-
-
-def _canonical_window(path: Path, model: onnx.ModelProto, channels: int, asked: int | None) -> int:
-    dims = next(v for v in model.graph.input if v.name == "readings").type.tensor_type.shape.dim
-    if dims[2].dim_value not in (0, channels):
-        raise ConversionError(f"{path}: readings has {dims[2].dim_value} channels, the data have {channels}")
-    window = dims[1].dim_value or asked
-    if not window:
-        raise ConversionError(f"{path}: readings leaves the window open; give it with --window")
-    if asked and asked != window:
-        raise ConversionError(f"{path}: readings has a window of {window}, --window says {asked}")
-    return int(window)
-
-
-def _in_words(head: Head) -> str:
-    if head.scale is None:
-        turned = ", sign changed so that higher is more anomalous" if head.flipped else ""
-        return f"output {head.name!r}{turned}"
-    return f"squared error of the reconstruction {head.name!r}, each channel in units of its usual error"
+def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData, stride: int) -> SignEvidence:
+    """What outliers say of the sign; refused where they contradict one that nobody has given."""
+    labelled = labelled_windows(rows, window=detector.window, stride=stride)
+    evidence = weigh_sign(lambda more: detector.scores(detector.model, more), detector.windows, scores, labelled)
+    if evidence.verdict is SignVerdict.CONTRADICTED and detector.sign.found is not SignFrom.GIVEN:
+        raise ConversionError(
+            f"which way does the score point ({detector.score_from})? {evidence.in_words()}. Say what a high value of "
+            "the output means: --higher-is normal, or --higher-is anomalous if it is an anomaly all the same"
+        )
+    return evidence
 
 
 def _golden_readings(windows: FloatArray, scores: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgetool.onnx_file import graphs_of, nodes_of
+from edgetool.onnx_file import bytes_of, graphs_of, nodes_of
 
 __all__ = ["Trap", "find_traps"]
 
@@ -157,7 +157,9 @@ def _many_nodes(model: onnx.ModelProto) -> list[Trap]:
 def _metadata(model: onnx.ModelProto) -> list[Trap]:
     notes = sum(e.ByteSize() for node in nodes_of(model.graph) for e in node.metadata_props)
     notes += sum(len(node.doc_string) for node in nodes_of(model.graph))
-    if notes < max(1024, 0.05 * model.ByteSize()):
+    # Of a model above 2 GB protobuf does not tell the size; its constants alone are enough to compare with.
+    constants = sum(bytes_of(tensor) for graph in graphs_of(model.graph) for tensor in graph.initializer)
+    if notes < max(1024, 0.05 * constants) or notes < 0.05 * model.ByteSize():
         return []
     problem = f"{notes} bytes of the training framework's notes, with source paths of the training machine in them"
     return [Trap("metadata", problem, "edgetool quantize strips them")]

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import selectors
+import queue
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from edgetool.runner import Sample, load_samples, save_samples
 __all__ = ["ModelCrashError", "TensorRange", "Timing", "Workbench"]
 
 _TIMEOUT_S = 300.0
+_END_S = 5.0
 _ENVIRONMENT = {
     # One thread in numpy too: the child is timed, and devices are small.
     "OMP_NUM_THREADS": "1",
@@ -74,6 +76,7 @@ class Workbench:
     def __init__(self, folder: Path, samples: Sequence[Sample] = ()) -> None:
         self._folder = folder
         self._child: subprocess.Popen[bytes] | None = None
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._count = 0
         self.fresh = False
         """Open a model anew for every request, because its answers depend on the runs before."""
@@ -98,7 +101,13 @@ class Workbench:
         """End the child."""
         if self._child is not None:
             self._child.kill()
-            self._child.communicate()
+            self._child.wait()
+            self._reader.join()
+            for pipe in (self._child.stdin, self._child.stdout):
+                assert pipe is not None
+                # A request that the child has not taken is still in the buffer.
+                with suppress(BrokenPipeError):
+                    pipe.close()
             self._child = None
 
     def run(self, model: Path, provider: str = "cpu", *, optimized: bool = True) -> list[Sample]:
@@ -142,9 +151,10 @@ class Workbench:
         times: list[float] = self._ask("burst", model=str(model), provider=provider, sample=sample, repeats=repeats)
         return times
 
-    def memory(self) -> int:
-        """Bytes of memory of the child."""
-        return int(self._ask("memory"))
+    def memory(self) -> int | None:
+        """Bytes of memory of the child; None where the system does not tell."""
+        found: int | None = self._ask("memory")
+        return found
 
     def placement(self, model: Path, provider: str) -> list[tuple[str, str, str]]:
         """Name, operator and provider (the runtime's name for it) of every node that ran, fused ones as one."""
@@ -175,19 +185,36 @@ class Workbench:
             cwd=self._folder,
             env=environment,
         )
+        # A thread, because Windows can wait for a socket and not for a pipe; a queue of its own, because what a child
+        # that is gone has said is nobody's answer.
+        assert self._child.stdout is not None
+        self._lines = queue.SimpleQueue()
+        self._reader = threading.Thread(
+            target=_pass_on, args=(self._child.stdout, self._lines), name="edgetool.answers", daemon=True
+        )
+        self._reader.start()
         return self._child
 
     def _ask(self, what: str, *, timeout_s: float = _TIMEOUT_S, **request: Any) -> Any:
-        child = self._child if self._child is not None and self._child.poll() is None else self._start()
+        if self._child is not None and self._child.poll() is not None:
+            self.close()
+        child = self._child or self._start()
         assert child.stdin is not None
         line = json.dumps({"do": what, "samples": str(self._samples), "fresh": self.fresh, **request})
         try:
             child.stdin.write(line.encode() + b"\n")
             child.stdin.flush()
-            answer = self._read_line(child, timeout_s)
-        except BrokenPipeError:
+            answer = self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            self.close()
+            raise ModelCrashError(f"gave no answer in {timeout_s:.0f} s") from None
+        # Windows has no other class for a pipe that nobody reads.
+        except OSError:
             answer = b""
-        if not answer:
+        if not answer.endswith(b"\n"):
+            # It has closed its end, so it is ending; what it ends with is the reason.
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=_END_S)
             self.close()
             code = child.returncode or 0
             how = f"crashed with signal {-code}" if code < 0 else f"ended its process with exit code {code}"
@@ -197,19 +224,9 @@ class Workbench:
             raise ConversionError(document["error"])
         return document["ok"]
 
-    def _read_line(self, child: subprocess.Popen[bytes], timeout_s: float) -> bytes:
-        assert child.stdout is not None
-        until_s = time.monotonic() + timeout_s
-        parts: list[bytes] = []
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ)
-            while not (parts and parts[-1].endswith(b"\n")):
-                if not selector.select(max(0.0, until_s - time.monotonic())):
-                    self.close()
-                    raise ModelCrashError(f"gave no answer in {timeout_s:.0f} s")
-                part = os.read(child.stdout.fileno(), 1 << 16)
-                if not part:
-                    child.wait()
-                    return b""
-                parts.append(part)
-        return b"".join(parts)
+
+def _pass_on(pipe: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
+    """Put each line of a pipe into a queue, and at its end an empty one."""
+    for line in pipe:
+        lines.put(line)
+    lines.put(b"")

@@ -177,14 +177,18 @@ class _Child:
         return [_time_once(session, sample, 1) for _ in range(request["repeats"])]
 
     def memory(self, _request: dict[str, Any]) -> Any:
-        """Bytes of memory that this process has to itself, with its share of what it shares."""
+        """Bytes of memory that this process has to itself, with its share of what it shares; None where none tells."""
         rollup = Path("/proc/self/smaps_rollup")
         if rollup.exists():
             line = next(row for row in rollup.read_text(encoding="ascii").splitlines() if row.startswith("Pss:"))
             return int(line.split()[1]) * 1024
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        try:
+            import resource
+        except ImportError:
+            return None  # Windows
+        # macOS counts bytes, all others kilobytes.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
     def placement(self, request: dict[str, Any]) -> Any:
         """Which provider ran which node, from the runtime's own profile of one run."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
@@ -51,7 +51,9 @@ def pack(
     output_is: Annotated[
         OutputIs, typer.Option(help="What that output is, where its shape leaves it open.")
     ] = OutputIs.AUTO,
-    higher_is: Annotated[HigherIs, typer.Option(help="Which way the model's own score points.")] = HigherIs.AUTO,
+    higher_is: Annotated[
+        HigherIs, typer.Option(help="What a high score of the model means. A guess is checked on outliers.")
+    ] = HigherIs.AUTO,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -86,6 +88,27 @@ def pack(
     print_json(report.describe()) if as_json else _show_packed(report)
 
 
+def _show_sign(report: PackReport) -> None:
+    from edgetool.direction import SignFrom, SignVerdict
+
+    evidence = report.sign_evidence
+    if evidence is None:
+        return
+    match evidence.verdict:
+        case SignVerdict.CONFIRMED:
+            typer.echo(f"  sign       {evidence.in_words()}")
+        case SignVerdict.CONTRADICTED:
+            typer.echo(
+                f"  WARNING    {evidence.in_words()}; --higher-is says otherwise, so such readings raise no alarm"
+            )
+        case SignVerdict.UNCLEAR:
+            assumed = report.sign_from is SignFrom.ASSUMED
+            told = "; higher is assumed to be more anomalous, --higher-is says it" if assumed else ""
+            typer.echo(f"  {'WARNING' if assumed else 'sign   '}    {evidence.in_words()}{told}")
+        case _ as other:
+            assert_never(other)
+
+
 def _show_packed(report: PackReport) -> None:
     from edge_agent.stream.threshold import is_extrapolated
 
@@ -99,6 +122,7 @@ def _show_packed(report: PackReport) -> None:
     )
     typer.echo(f"  channels   {units}; window {manifest.window}, stride {manifest.stride}")
     typer.echo(f"  score      {report.score_from}")
+    _show_sign(report)
     typer.echo(f"  threshold  alarm {manifest.threshold.alarm:.4g}, clear {manifest.threshold.clear:.4g}")
     if calibration is not None:
         typer.echo(

@@ -72,9 +72,10 @@ def quantize(
     """
     from edgetool.precision.quantize import quantize as work
     from edgetool.progress import working
-    from edgetool.reports.quantized import check_report_path, write_report
+    from edgetool.reports.asked import check_report
+    from edgetool.reports.quantized import write_report
 
-    check_report_path(report)
+    check_report(report)
     with working(f"quantizing {model.name}"):
         done = work(
             model,

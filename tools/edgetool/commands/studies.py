@@ -35,7 +35,9 @@ def inspect(
     """Show what is in a model, what each precision would bring, and what is known to go wrong with it."""
     from edgetool.inspection import inspect as work
     from edgetool.progress import working
+    from edgetool.reports.asked import check_page
 
+    check_page(html, with_graph=True)
     if netron and util.find_spec("netron") is None:
         raise UsageError("--netron: Netron is not installed; run: pip install netron")
     with working(f"inspecting {model.name}"):
@@ -68,7 +70,9 @@ def compare(
     """Hold a model's answers against another's, and find the first tensor where they part."""
     from edgetool.comparing import compare as work
     from edgetool.progress import working
+    from edgetool.reports.asked import check_page
 
+    check_page(html, with_graph=False)
     with working(f"comparing {first.name} and {second.name}"):
         report = work(first, second, data=data, layers=layers, tolerance=tolerance, threshold=threshold)
         if html is not None:
@@ -92,7 +96,9 @@ def bench(
     """Time models on the providers of this machine: each in a process of its own, taking turns."""
     from edgetool.benchmarking import bench as work
     from edgetool.progress import working
+    from edgetool.reports.asked import check_plot
 
+    check_plot(plot)
     with working("timing"):
         report = work(
             models,
@@ -241,7 +247,7 @@ def _show_timed(report: BenchReport) -> None:
             f"{row.load_s * 1e3:.0f} ms",
             *(f"{seconds * 1e6:.1f} us" for seconds in (row.p50_s, row.p95_s, row.p99_s)),
             f"{row.rows_per_s:.0f}",
-            f"{row.memory_bytes / 1e6:.0f} MB",
+            "-" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.0f} MB",
             f"{row.not_placed} of {row.nodes}",
         )
     Console(width=160).print(table)

@@ -12,7 +12,6 @@ import onnx
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io, Precision, Target
 from edgetool.fitting import is_about_inputs, samples_for
-from edgetool.onnx_file import load_model, size_on_disk
 from edgetool.precision.context import Context, match_nodes
 from edgetool.precision.facts import gather_facts
 from edgetool.precision.metadata import strip_metadata
@@ -20,7 +19,7 @@ from edgetool.precision.randomness import draws_numbers, pin_seeds
 from edgetool.precision.repairs import repair
 from edgetool.precision.report import Pruned
 from edgetool.precision.verify import Limits, Verifier, state_pairs
-from edgetool.precision.weights import WeightStore, load_light, size_of
+from edgetool.precision.weights import WeightStore, read_light, size_of
 from edgetool.runner import Sample
 from edgetool.samples import SampleSet
 from edgetool.workbench import TensorRange, Workbench
@@ -79,7 +78,7 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
         UsageError: a node to keep is not there.
     """
     store = WeightStore(folder)
-    original, size_before = _read(asked.model, store)
+    original, size_before = read_light(asked.model, store)
     repairs = _pin(original, bench)
     start = store.save(original, "original.onnx")
     samples = samples_for(original, start, bench, asked.data, asked.input_range)
@@ -109,13 +108,6 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
         calibrated=not samples.synthetic or asked.synthetic,
     )
     return Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs)
-
-
-def _read(path: Path, store: WeightStore) -> tuple[onnx.ModelProto, int]:
-    """The model with its large constants in the store, and the bytes of its files."""
-    loaded = load_model(path, external=False)
-    size = size_on_disk(path, loaded)
-    return load_light(path, loaded, store), size
 
 
 def _pin(model: onnx.ModelProto, bench: Workbench) -> list[str]:

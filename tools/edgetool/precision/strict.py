@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import onnx
-
 from edge_agent.errors import ConversionError
-from edgetool.onnx_file import nodes_of
+from edgetool.onnx_file import bytes_of, nodes_of
 from edgetool.precision.context import Context
 from edgetool.precision.facts import with_all_outputs
 from edgetool.precision.half import HalfModel
+from edgetool.precision.weights import tensors_of
 from edgetool.workbench_child import tensor_drift
 
 __all__ = ["check_strictly", "first_wrong_node"]
@@ -73,18 +72,11 @@ def first_wrong_node(context: Context, half: HalfModel) -> str | None:
 
 
 def _why_not(context: Context) -> str:
-    weights = sum(8 * len(t.dims) and _bytes(t) for t in context.model.graph.initializer)
+    weights = sum(bytes_of(tensor) for tensor in tensors_of(context.model))
     if weights > _MAX_WEIGHT_BYTES:
         return f"{weights >> 20} MB of weights"
     nodes = sum(1 for _ in nodes_of(context.model.graph))
     return f"{nodes} nodes" if nodes > _MAX_NODES else ""
-
-
-def _bytes(tensor: onnx.TensorProto) -> int:
-    size = 4
-    for dim in tensor.dims:
-        size *= dim
-    return size
 
 
 def _reference_is_right(context: Context) -> bool:

@@ -12,15 +12,16 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
-from edgetool.onnx_file import graphs_of
+from edgetool.onnx_file import bytes_of, graphs_of, load_model, size_on_disk
 
-__all__ = ["WeightStore", "load_light", "size_of", "tensors_of", "whole_model"]
+__all__ = ["WeightStore", "load_light", "read_light", "size_of", "tensors_of", "to_bytes", "whole_model"]
 
 _LARGE_BYTES = 128 << 10
 _ALIGNMENT = 4096
 """Of a tensor in the file: the runtime maps it into memory by pages."""
 _FILE = "weights.bin"
 _PROTOBUF_LIMIT_BYTES = (2 << 30) - (64 << 20)
+"""Of one file, with room for all that is no constant."""
 
 
 class WeightStore:
@@ -67,10 +68,13 @@ class WeightStore:
         """Write a model that refers to the store, for a child process to run.
 
         Every call gives a path of its own, because the child keeps what it has open by path.
+
+        Raises:
+            ConversionError: what is not in the store is larger than protobuf allows.
         """
         self._saved += 1
         path = self.folder / f"{self._saved}-{name}"
-        path.write_bytes(model.SerializeToString(deterministic=True))
+        path.write_bytes(to_bytes(model, path))
         return path
 
 
@@ -83,6 +87,17 @@ def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
                 if attribute.HasField("t"):
                     yield attribute.t
                 yield from attribute.tensors
+
+
+def read_light(path: Path, store: WeightStore) -> tuple[onnx.ModelProto, int]:
+    """A model with its large constants in a store, and the bytes of its files.
+
+    Raises:
+        ConversionError: it is missing, no ONNX model, or its external data cannot be read.
+    """
+    loaded = load_model(path, external=False)
+    size = size_on_disk(path, loaded)
+    return load_light(path, loaded, store), size
 
 
 def load_light(path: Path, model: onnx.ModelProto, store: WeightStore) -> onnx.ModelProto:
@@ -134,7 +149,7 @@ def whole_model(model: onnx.ModelProto, store: WeightStore) -> bytes:
     Raises:
         ConversionError: it would be larger than protobuf allows.
     """
-    size = sum(math.prod(t.dims) for t in tensors_of(model) if t.data_location == onnx.TensorProto.EXTERNAL)
+    size = size_of(model, store)
     if size > _PROTOBUF_LIMIT_BYTES:
         raise ConversionError(f"the result would have about {size >> 20} MB, one ONNX file holds less than 2048")
     whole = onnx.ModelProto()
@@ -146,3 +161,25 @@ def whole_model(model: onnx.ModelProto, store: WeightStore) -> bytes:
             del tensor.external_data[:]
             tensor.raw_data = raw
     return bytes(whole.SerializeToString(deterministic=True))
+
+
+def to_bytes(model: onnx.ModelProto, path: Path) -> bytes:
+    """A model as one file; constants that are in other files stay there.
+
+    Args:
+        model: any model.
+        path: what the error calls it.
+
+    Raises:
+        ConversionError: it would be larger than protobuf allows.
+    """
+    inside = (tensor for tensor in tensors_of(model) if tensor.data_location != onnx.TensorProto.EXTERNAL)
+    size = sum(bytes_of(tensor) for tensor in inside)
+    problem = f"{path}: has {size >> 20} MB of constants, and one ONNX file holds less than 2048"
+    if size > _PROTOBUF_LIMIT_BYTES:
+        raise ConversionError(f"{problem}; edgetool quantize makes it smaller")
+    try:
+        return bytes(model.SerializeToString(deterministic=True))
+    # protobuf's error has no import path that stays between versions.
+    except Exception as exc:
+        raise ConversionError(f"{problem} ({exc})") from exc

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import onnx
 
-__all__ = ["draw_graph"]
+from edge_agent.errors import MissingExtraError
+
+__all__ = ["draw_graph", "find_program"]
 
 _MAX_NODES = 700
 _TIMEOUT_S = 60.0
@@ -23,12 +25,13 @@ def draw_graph(graph: onnx.GraphProto) -> tuple[str, str]:
 
     Returns:
         The drawing, or an empty text and the reason why there is none.
+
+    Raises:
+        MissingExtraError: nothing that draws graphs is installed.
     """
     if len(graph.node) > _MAX_NODES:
         return "", f"{len(graph.node)} nodes are too many to look at in one picture"
-    program = _program()
-    if program is None:
-        return "", "nothing that draws graphs is installed; run: pip install graphviz-pure"
+    program = find_program()
     try:
         done = subprocess.run(
             [program, "-Tsvg"], input=_dot(graph).encode(), capture_output=True, timeout=_TIMEOUT_S, check=True
@@ -38,9 +41,18 @@ def draw_graph(graph: onnx.GraphProto) -> tuple[str, str]:
     return done.stdout.decode(errors="replace"), ""
 
 
-def _program() -> str | None:
-    beside = Path(sys.executable).with_name("graphviz-pure")
-    return str(beside) if beside.exists() else shutil.which("graphviz-pure") or shutil.which("dot")
+def find_program() -> str:
+    """The program that draws: that of this environment, or any on the path.
+
+    Raises:
+        MissingExtraError: there is none.
+    """
+    # An environment's programs need not be on the path; which() knows what they end with on Windows.
+    beside = shutil.which("graphviz-pure", path=str(Path(sys.executable).parent))
+    found = beside or shutil.which("graphviz-pure") or shutil.which("dot")
+    if found is None:
+        raise MissingExtraError("graphviz-pure", "reports")
+    return found
 
 
 def _dot(graph: onnx.GraphProto) -> str:

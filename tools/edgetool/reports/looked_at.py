@@ -24,6 +24,7 @@ def write_inspect_page(path: Path, report: InspectReport) -> None:
 
     Raises:
         ConversionError: the folder cannot be written.
+        MissingExtraError: nothing that draws graphs is installed.
     """
     page = Page(report.model.name)
     page.table(
@@ -91,7 +92,7 @@ def plot_bench(path: Path, report: BenchReport) -> None:
         ConversionError: the folder cannot be written.
         MissingExtraError: leather is not installed.
     """
-    leather = require("leather", extra="host")
+    leather = require("leather", extra="reports")
     chart = leather.Chart("rows per second by batch size")
     lines: dict[str, list[tuple[float, float]]] = {}
     for row in report.rows:

@@ -6,40 +6,26 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import UsageError
+from edgetool.reports.asked import check_report
 
 if TYPE_CHECKING:
     from edgetool.precision.report import QuantizeReport
     from edgetool.reports.page import Page
 
-__all__ = ["check_report_path", "write_report"]
-
-
-def check_report_path(path: Path | None) -> None:
-    """Refuse before the work what could not be written after it.
-
-    Raises:
-        UsageError: the file is neither .json nor .html, or its folder is not there.
-    """
-    if path is None:
-        return
-    if path.suffix not in (".json", ".html"):
-        raise UsageError(f"--report {path}: expected a name that ends with .json or .html")
-    if not path.parent.is_dir():
-        raise UsageError(f"--report {path}: there is no folder {path.parent}")
+__all__ = ["write_report"]
 
 
 def write_report(path: Path, report: QuantizeReport) -> None:
     """Write a report in the form that the file's name asks for.
 
     Raises:
-        UsageError: as `check_report_path`.
+        UsageError: as `check_report`.
         ConversionError: the folder cannot be written.
     """
     from edgetool.onnx_file import write_atomically
     from edgetool.reports.page import Page
 
-    check_report_path(path)
+    check_report(path)
     if path.suffix == ".json":
         write_atomically(path, (json.dumps(report.describe(), indent=2) + "\n").encode())
         return

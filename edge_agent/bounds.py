@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Meta
 
 __all__ = [
+    "Assets",
     "Count",
     "Duration",
     "Keepalive",
@@ -36,6 +37,7 @@ Threads = Annotated[int, Meta(ge=1, le=64, description="an integer from 1 to 64"
 Count = Annotated[int, Meta(ge=1, le=64, description="an integer from 1 to 64")]
 Whole = Annotated[int, Meta(ge=0, le=10_000, description="an integer from 0 to 10000")]
 Scores = Annotated[int, Meta(ge=0, le=10_000_000, description="an integer from 0 to 10000000")]
+Assets = Annotated[int, Meta(ge=0, le=10_000_000, description="an integer from 0 to 10000000; 0 sets no limit")]
 Megabytes = Annotated[float, Meta(ge=0, le=1_000_000, description="a number of megabytes from 0 to 1000000")]
 Limit = Annotated[float, Meta(gt=0, description="a number above 0")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]

@@ -14,7 +14,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from edge_agent.bounds import Duration, Name, Providers, Qos, Seconds, Text, Threads
+from edge_agent.bounds import Assets, Duration, Name, Providers, Qos, Seconds, Text, Threads
 from edge_agent.errors import ConfigError
 from edge_agent.journal_policy import JournalPolicy
 from edge_agent.mqtt.settings import BrokerSection, MqttSection, broker_problems, with_credentials
@@ -80,6 +80,9 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     """With a `{channel}` in the topic: values this close in time are one reading."""
     idle_s: Duration = 604800.0
     """An asset silent for this long, and without an alert, is forgotten; 0 forgets none."""
+    max_assets: Assets = 10_000
+    """For one more, the asset heard least recently that has no alert and no limit of its own is forgotten; 0 sets no
+    limit."""
     window: WindowPolicy = WindowPolicy()
     alarm: AlarmPolicy = AlarmPolicy()
     commission: CommissionSettings = CommissionSettings()
@@ -98,6 +101,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             alarm=self.alarm,
             commission=self.commission,
             drift=self.drift,
+            max_assets=self.max_assets,
             join_s=self.join_s if self.filter.names_channel else None,
         )
 

@@ -225,7 +225,7 @@ class Daemon:
             self._alerts.publish(Message(self._topics.health, self._health_payload(), retain=True))
             self._notifier.status(self._brokers.summary())
             for lane in self._lanes:
-                lane.pipeline.absent.tell()
+                lane.tell(now)
                 lane.upkeep.tick()
         if now >= self._watchdog_due_mono_s:
             self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
@@ -323,9 +323,14 @@ class Daemon:
             self._rejects.add(self._unrouted, _UNROUTED, rejection)
         for lane, items in by_lane.items():
             readings, rejections = lane.decoder.decode(items, time.time())
+            refused: set[str] = set()
             for part in lane.pipeline.parts(readings):
                 delayed = self._alerts.state is not ClientState.CONNECTED
-                lane.conclude(len(part), lane.pipeline.process(part), commit, delayed=delayed)
+                outcome = lane.pipeline.process(part)
+                lane.conclude(len(part), outcome, commit, delayed=delayed)
+                refused.update(outcome.refused)
+            if refused:
+                rejections += lane.refusals(items, refused)
             for rejection in rejections:
                 self._rejects.add(lane.counters, lane.name, rejection)
 
@@ -341,8 +346,10 @@ class Daemon:
     def _mend_journal(self) -> None:
         records = [(lane.name, asset, record) for lane in self._lanes for asset, record in lane.pipeline.records()]
         if self._batch is not None and not self._batch.committed:
-            # They have what the batch changed; without its events, an alert would be raised that nobody was told of.
-            self._batch.commit.records, records = records, []
+            # They have what the batch changed, all but assets that are gone; without its events, an alert would be
+            # raised that nobody was told of.
+            gone = [found for found in self._batch.commit.records if found[2] == b""]
+            self._batch.commit.records, records = gone + records, []
         if self._journal.mend(records):
             log.warning("journal is on the disk again, with all that was known")
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from edge_agent.bounds import Count, Duration, Whole
+from edge_agent.bounds import Count, Duration, Score, Whole
 from edge_agent.bundle import Threshold
 from edge_agent.stream.reading import FloatArray
 
@@ -67,7 +67,7 @@ class AlarmPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """After a clear, nothing is raised for this long."""
     reminder_s: Duration = 0.0
     """An alert that stays gets an `update` in this interval; 0 sends none."""
-    warn: float | None = None
+    warn: Score | None = None
     """Limit of a level below `alarm`; None has one level."""
     flap_raises: Whole = 0
     """One more raise than this within `flap_window_s` is flapping; 0 never is."""

@@ -20,7 +20,7 @@ from edge_agent.health import Counters
 from edge_agent.journal import Commit, Journal
 from edge_agent.mqtt.payload import encode, printable
 from edge_agent.mqtt.topics import AgentTopics, TopicFilter
-from edge_agent.sources.base import UNKNOWN, Delivery, Topic
+from edge_agent.sources.base import RETAINED, UNKNOWN, Delivery, Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
@@ -197,10 +197,10 @@ class Routes:
         strangers: list[Delivery] = []
         for delivery in fresh:
             lane = self.find(delivery.topic)
-            if lane is None:
-                strangers.append(delivery)
-            else:
+            if lane is not None:
                 by_lane[lane].append(delivery)
+            elif delivery.topic is not RETAINED:
+                strangers.append(delivery)
         for lane, items in by_lane.items():
             lane.counters.received += len(items)
         if len(fresh) < len(deliveries):

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["UNKNOWN", "Delivery", "Source", "Topic", "Topics"]
+__all__ = ["RETAINED", "UNKNOWN", "Delivery", "Source", "Topic", "Topics"]
 
 UNKNOWN: Any = object()
 """Stands for what nobody has looked up yet."""
@@ -37,6 +37,10 @@ class Topic:
     def name(self) -> str:
         """For a person, and for filters."""
         return self.raw.decode(errors="replace")
+
+
+RETAINED = Topic(b"", lane=None)
+"""Of a retained copy, which nobody wants: it is given on, without its payload, to be acknowledged in its turn."""
 
 
 class Topics(dict[Any, Topic]):

@@ -32,7 +32,7 @@ from edge_agent.mqtt.session import former_topics
 from edge_agent.mqtt.topics import AgentTopics
 from edge_agent.notify import Notifier
 from edge_agent.rejects import Rejects
-from edge_agent.requests import take_requests
+from edge_agent.requests import Requests
 from edge_agent.sources.base import Delivery, Source
 from edge_agent.sources.lines import LineSource
 from edge_agent.sources.mqtt import MqttSource
@@ -56,7 +56,8 @@ _UNROUTED = "-"
 class _Batch(msgspec.Struct):
     """A batch that was scored."""
 
-    source: Source
+    source: Source | Requests
+    """Where it came from, and what is told when it is safe."""
     deliveries: list[Delivery]
     commit: Commit
     committed: bool = False
@@ -104,6 +105,7 @@ class Daemon:
                 end.setblocking(False)
             self._catch_signals(stack)
             state_dir = Path(self._config.agent.state_dir)
+            self._requests = Requests(state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
@@ -274,6 +276,8 @@ class Daemon:
             if batch.alone:
                 self._publisher.pump()
                 self._alerts.flush()
+        # What an operator asks for, nobody asks again.
+        if batch.commit.events or isinstance(batch.source, Requests):
             self._journal.sync()
         self._batch = None
         if self._journal_problem is not None:
@@ -304,15 +308,15 @@ class Daemon:
     def _process(self, source: Source, deliveries: list[Delivery]) -> None:
         """One batch from end to end; it is in `_batch` until the journal has it, wherever that ends half-way."""
         self._batch = _Batch(source, deliveries, Commit())
-        self._score(self._batch)
+        self._score(source, self._batch)
         self._commit(self._batch)
 
-    def _score(self, batch: _Batch) -> None:
+    def _score(self, source: Source, batch: _Batch) -> None:
         """Nothing of it is durable yet.
 
         This asks nothing of the journal: after an error of it, half a batch would be committed and acknowledged.
         """
-        source, deliveries, commit = batch.source, batch.deliveries, batch.commit
+        deliveries, commit = batch.deliveries, batch.commit
         fresh = self._repeats.unscored(deliveries) if source.may_repeat else deliveries
         commit.delivered = self._repeats.packed(deliveries)
         by_lane, strangers = self._routes.sort(deliveries, fresh)
@@ -356,7 +360,7 @@ class Daemon:
     def _obey(self) -> None:
         """Carry out what `edge-agent recommission` left in the state folder."""
         commit = Commit()
-        for request in take_requests(Path(self._config.agent.state_dir)):
+        for request in self._requests.take():
             for lane in self._lanes:
                 if lane.name == request.stream:
                     assets = lane.pipeline.recommission(request.asset)
@@ -366,8 +370,10 @@ class Daemon:
                     log.log(logging.INFO if assets else logging.WARNING, "%s stream=%s asset=%s assets=%d", *what)
         if commit.records:
             # A batch without readings: it is tried again for as long as the journal takes nothing.
-            self._batch = _Batch(self._sources[0], [], commit)
+            self._batch = _Batch(self._requests, [], commit)
             self._commit(self._batch)
+        else:
+            self._requests.ack()
 
     def _keep(self, lane: Lane, records: list[tuple[str, bytes]]) -> None:
         if records:

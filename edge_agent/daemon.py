@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import select
 import signal
 import socket
 import time
@@ -39,6 +38,7 @@ from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
 from edge_agent.stream.reading import Rejection, RejectReason
 from edge_agent.stream.records import keys_of
+from edge_agent.waiting import Waiter
 
 __all__ = ["Daemon"]
 
@@ -83,6 +83,7 @@ class Daemon:
         self._stop_signal: int | None = None
         self._latency = Latency()
         self._unrouted = Counters()
+        self._waiter = Waiter()
         self._batch: _Batch | None = None
         self._journal_problem: str | None = None
         self._retry_due_mono_s = 0.0
@@ -186,10 +187,10 @@ class Daemon:
 
     def _wait(self) -> None:
         """Until a socket has or takes something, a signal came, or something is due."""
+        wake = self._wake_in.fileno()
         if self._batch is not None:
             # Readings must not wake us while none can be taken.
-            select.select([self._wake_in.fileno()], [], [], _STUCK_WAIT_S)
-        wake = self._wake_in.fileno()
+            self._waiter.wait([wake], [], _STUCK_WAIT_S)
         readers: list[int] = [wake]
         writers: list[int] = []
         due_mono_s = self._brokers.wait_for(readers, writers)
@@ -198,8 +199,7 @@ class Daemon:
             readers += source.readers()
             if source.has_backlog():
                 timeout_s = 0.0
-        ready, _, _ = select.select(readers, writers, [], timeout_s)
-        if wake in ready:
+        if wake in self._waiter.wait(readers, writers, timeout_s):
             self._wake_in.recv(4096)
 
     def _is_done(self) -> bool:

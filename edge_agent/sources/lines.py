@@ -7,7 +7,6 @@ import errno
 import logging
 import math
 import os
-import select
 import stat
 import sys
 from contextlib import suppress
@@ -21,6 +20,7 @@ from edge_agent.mqtt.topics import input_topic
 from edge_agent.sources.base import Delivery, Topic, Topics
 from edge_agent.sources.decode import PAYLOAD_LIMIT_BYTES
 from edge_agent.sources.file import DEFAULT_ASSET
+from edge_agent.waiting import Waiter
 
 __all__ = ["LineSource"]
 
@@ -70,6 +70,7 @@ class LineSource:
         self.given = 0
         """Messages so far, good or not."""
         self._topics = Topics()
+        self._waiter = Waiter()
 
     @property
     def ended(self) -> bool:
@@ -90,7 +91,7 @@ class LineSource:
         Raises:
             DataError: it cannot be read any more.
         """
-        if len(self._lines) < limit and not self._at_end and select.select([self._file], [], [], 0)[0]:
+        if len(self._lines) < limit and not self._at_end and self._waiter.wait([self._file], [], 0):
             try:
                 data = os.read(self._file, _READ_BYTES)
             except OSError as exc:

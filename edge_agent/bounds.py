@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import tomllib
+from enum import StrEnum
+from typing import Annotated, Any, get_args
 
+import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "Assets",
     "Count",
     "Duration",
     "Keepalive",
@@ -16,12 +20,16 @@ __all__ = [
     "Port",
     "Providers",
     "Qos",
+    "Score",
     "Scores",
     "Seconds",
     "Text",
     "Threads",
     "UrlPath",
     "Whole",
+    "expected",
+    "meant_by",
+    "read_value",
 ]
 
 # A name becomes one level of a topic, so it must not hold what MQTT gives a meaning to.
@@ -36,8 +44,10 @@ Threads = Annotated[int, Meta(ge=1, le=64, description="an integer from 1 to 64"
 Count = Annotated[int, Meta(ge=1, le=64, description="an integer from 1 to 64")]
 Whole = Annotated[int, Meta(ge=0, le=10_000, description="an integer from 0 to 10000")]
 Scores = Annotated[int, Meta(ge=0, le=10_000_000, description="an integer from 0 to 10000000")]
+Assets = Annotated[int, Meta(ge=0, le=10_000_000, description="an integer from 0 to 10000000; 0 sets no limit")]
 Megabytes = Annotated[float, Meta(ge=0, le=1_000_000, description="a number of megabytes from 0 to 1000000")]
 Limit = Annotated[float, Meta(gt=0, description="a number above 0")]
+Score = Annotated[float, Meta(ge=-3.4e38, le=3.4e38, description="a number")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]
 Duration = Annotated[float, Meta(ge=0, le=31_536_000, description="a number of seconds from 0 to 31536000 (a year)")]
 Keepalive = Annotated[int, Meta(ge=5, le=3600, description="an integer number of seconds from 5 to 3600")]
@@ -45,3 +55,58 @@ UrlPath = Annotated[
     str, Meta(pattern=r"^/[\x21-\x7e]{0,2000}\Z", description="a path that begins with '/', without spaces")
 ]
 Providers = Annotated[tuple[Text, ...], Meta(description="a list of provider names")]
+
+
+def read_value(value: object, kind: Any) -> Any:
+    """A value as TOML has it, as a type of settings.
+
+    Raises:
+        ValueError: it is none.
+    """
+    # Nobody thinks of `protocol = 5` as a text.
+    if _choices(kind) and isinstance(value, int | float):
+        value = f"{value:g}"
+    return msgspec.convert(value, kind)
+
+
+def expected(kind: Any) -> str:
+    """What a type takes, in words: the description that it carries, or the choices that it has."""
+    if choices := _choices(kind):
+        return "one of " + ", ".join(f'"{choice}"' for choice in choices)
+    parts = (kind, *get_args(kind))
+    for meta in (meta for part in parts for meta in getattr(part, "__metadata__", ())):
+        if isinstance(meta, Meta) and meta.description:
+            return meta.description
+    return "true or false" if bool in parts else str(kind)
+
+
+def meant_by(value: object, kind: Any) -> str | None:
+    """What somebody probably meant who wrote a value that a type does not take, as TOML; None where nobody can tell.
+
+    Quotes are easily forgotten, or set where none belong; so are a list's brackets, and a fraction of a whole number.
+    """
+    for guess in ([value], *_other_spellings(value)):
+        try:
+            read_value(guess, kind)
+        except msgspec.ValidationError:
+            continue
+        return msgspec.json.encode(guess).decode()
+    return None
+
+
+def _other_spellings(value: object) -> list[object]:
+    if isinstance(value, str):
+        try:
+            return [tomllib.loads(f"v = {value.strip().lower()}")["v"]]
+        except tomllib.TOMLDecodeError:
+            return [value.strip()]
+    if isinstance(value, bool):
+        return [str(value).lower()]
+    if isinstance(value, int | float):
+        whole = int(value) if value == value // 1 else value
+        return [str(value), whole, *([bool(value)] if value in (0, 1) else [])]
+    return []
+
+
+def _choices(kind: Any) -> list[str]:
+    return [*kind] if isinstance(kind, type) and issubclass(kind, StrEnum) else []

@@ -8,13 +8,24 @@ import re
 import socket
 import tomllib
 from collections.abc import Collection
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
 
-from edge_agent.bounds import Duration, Name, Providers, Qos, Seconds, Text, Threads
+from edge_agent.bounds import (
+    Assets,
+    Duration,
+    Name,
+    Providers,
+    Qos,
+    Seconds,
+    Text,
+    Threads,
+    expected,
+    meant_by,
+    read_value,
+)
 from edge_agent.errors import ConfigError
 from edge_agent.journal_policy import JournalPolicy
 from edge_agent.mqtt.settings import BrokerSection, MqttSection, broker_problems, with_credentials
@@ -80,6 +91,9 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     """With a `{channel}` in the topic: values this close in time are one reading."""
     idle_s: Duration = 604800.0
     """An asset silent for this long, and without an alert, is forgotten; 0 forgets none."""
+    max_assets: Assets = 10_000
+    """For one more, the asset heard least recently that has no alert and no limit of its own is forgotten; 0 sets no
+    limit."""
     window: WindowPolicy = WindowPolicy()
     alarm: AlarmPolicy = AlarmPolicy()
     commission: CommissionSettings = CommissionSettings()
@@ -98,6 +112,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             alarm=self.alarm,
             commission=self.commission,
             drift=self.drift,
+            max_assets=self.max_assets,
             join_s=self.join_s if self.filter.names_channel else None,
         )
 
@@ -137,11 +152,14 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         ConfigError: the file cannot be read, or has problems; the text lists all of them, one line each.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read ({exc.strerror}); give the file with --config") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: is not TOML: {exc}") from exc
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{path}: is not TOML: it is not UTF-8 ({exc.reason} at byte {exc.start})") from exc
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigError(f"{path}: is not TOML: {exc}{_missing_quotes(text, exc)}") from exc
     problems: list[str] = []
     for override in overrides:
         _apply_override(document, override, problems)
@@ -166,11 +184,29 @@ def _apply_override(document: dict[str, Any], override: str, problems: list[str]
         value = tomllib.loads(f"v = {text}")["v"]
     except tomllib.TOMLDecodeError:
         value = text
+    if isinstance(value, int | float) and _is_text(section, key):
+        value = text  # a shell takes the quotes away that would say so
     table = document.setdefault(section, {})
     if isinstance(table, dict):
         table[key] = value
     else:
         problems.append(f"--set {override}: [{section}] is not a table with keys")
+
+
+def _is_text(section: str, key: str) -> bool:
+    """Whether a key takes any text."""
+    fields = msgspec.structs.fields(_SECTIONS[section]) if section in _SECTIONS else ()
+    return any(field.name == key and meant_by(0, field.type) == '"0"' for field in fields)
+
+
+def _missing_quotes(text: str, error: tomllib.TOMLDecodeError) -> str:
+    """What to write in the line that is no TOML, where only the quotes around a text are missing."""
+    place = re.search(r"\(at line (\d+), ", str(error))
+    lines = text.splitlines()
+    if place is None or not 0 < int(place[1]) <= len(lines):
+        return ""
+    found = re.fullmatch(r"""\s*(\w+)\s*=\s*([^"'\[{#]+?)\s*(#.*)?""", lines[int(place[1]) - 1])
+    return "" if found is None else f'; a text stands between quotes: {found[1]} = "{found[2]}"'
 
 
 def _read_document(document: dict[str, Any], problems: list[str]) -> Config | None:
@@ -222,9 +258,11 @@ def _read_table(
                 good[key] = table_kind(**found)
             continue
         try:
-            good[key] = msgspec.convert(value, fields[key].type)
-        except msgspec.ValidationError:
-            problems.append(f"{where} {key} = {value!r}: expected {_expected(fields[key].type)}")
+            good[key] = read_value(value, fields[key].type)
+        except ValueError:
+            meant = meant_by(value, fields[key].type)
+            advice = f"; write {key} = {meant}" if meant else ""
+            problems.append(f"{where} {key} = {value!r}: expected {expected(fields[key].type)}{advice}")
     problems.extend(
         f"{where} {name}: is missing" for name, field in fields.items() if field.required and name not in table
     )
@@ -332,17 +370,6 @@ def _check_engine(engine: EngineSection, problems: list[str]) -> None:
         problems.append("[engine] require: leaves no choice, so provider and prefer must not be given beside it")
     if engine.prefer and engine.provider != "auto":
         problems.append(f"[engine] prefer: has no effect beside provider = {engine.provider!r}; leave one out")
-
-
-def _expected(annotation: Any) -> str:
-    """What a field takes, in words: the description that its type carries, or the choices that it has."""
-    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        return "one of " + ", ".join(annotation)
-    for part in (annotation, *getattr(annotation, "__args__", ())):
-        for meta in getattr(part, "__metadata__", ()):
-            if isinstance(meta, msgspec.Meta) and meta.description:
-                return meta.description
-    return str(annotation)
 
 
 def _belongs(key: str, where: str, fields: dict[str, Any], outer: Collection[str]) -> str:

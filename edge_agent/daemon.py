@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import select
 import signal
 import socket
 import time
@@ -32,13 +31,14 @@ from edge_agent.mqtt.session import former_topics
 from edge_agent.mqtt.topics import AgentTopics
 from edge_agent.notify import Notifier
 from edge_agent.rejects import Rejects
-from edge_agent.requests import take_requests
+from edge_agent.requests import Requests
 from edge_agent.sources.base import Delivery, Source
 from edge_agent.sources.lines import LineSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
 from edge_agent.stream.reading import Rejection, RejectReason
 from edge_agent.stream.records import keys_of
+from edge_agent.waiting import Waiter
 
 __all__ = ["Daemon"]
 
@@ -56,7 +56,8 @@ _UNROUTED = "-"
 class _Batch(msgspec.Struct):
     """A batch that was scored."""
 
-    source: Source
+    source: Source | Requests
+    """Where it came from, and what is told when it is safe."""
     deliveries: list[Delivery]
     commit: Commit
     committed: bool = False
@@ -82,6 +83,7 @@ class Daemon:
         self._stop_signal: int | None = None
         self._latency = Latency()
         self._unrouted = Counters()
+        self._waiter = Waiter()
         self._batch: _Batch | None = None
         self._journal_problem: str | None = None
         self._retry_due_mono_s = 0.0
@@ -104,6 +106,7 @@ class Daemon:
                 end.setblocking(False)
             self._catch_signals(stack)
             state_dir = Path(self._config.agent.state_dir)
+            self._requests = Requests(state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
             self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
@@ -184,10 +187,10 @@ class Daemon:
 
     def _wait(self) -> None:
         """Until a socket has or takes something, a signal came, or something is due."""
+        wake = self._wake_in.fileno()
         if self._batch is not None:
             # Readings must not wake us while none can be taken.
-            select.select([self._wake_in.fileno()], [], [], _STUCK_WAIT_S)
-        wake = self._wake_in.fileno()
+            self._waiter.wait([wake], [], _STUCK_WAIT_S)
         readers: list[int] = [wake]
         writers: list[int] = []
         due_mono_s = self._brokers.wait_for(readers, writers)
@@ -196,8 +199,7 @@ class Daemon:
             readers += source.readers()
             if source.has_backlog():
                 timeout_s = 0.0
-        ready, _, _ = select.select(readers, writers, [], timeout_s)
-        if wake in ready:
+        if wake in self._waiter.wait(readers, writers, timeout_s):
             self._wake_in.recv(4096)
 
     def _is_done(self) -> bool:
@@ -225,7 +227,7 @@ class Daemon:
             self._alerts.publish(Message(self._topics.health, self._health_payload(), retain=True))
             self._notifier.status(self._brokers.summary())
             for lane in self._lanes:
-                lane.pipeline.absent.tell()
+                lane.tell(now)
                 lane.upkeep.tick()
         if now >= self._watchdog_due_mono_s:
             self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
@@ -274,6 +276,8 @@ class Daemon:
             if batch.alone:
                 self._publisher.pump()
                 self._alerts.flush()
+        # What an operator asks for, nobody asks again.
+        if batch.commit.events or isinstance(batch.source, Requests):
             self._journal.sync()
         self._batch = None
         if self._journal_problem is not None:
@@ -304,15 +308,15 @@ class Daemon:
     def _process(self, source: Source, deliveries: list[Delivery]) -> None:
         """One batch from end to end; it is in `_batch` until the journal has it, wherever that ends half-way."""
         self._batch = _Batch(source, deliveries, Commit())
-        self._score(self._batch)
+        self._score(source, self._batch)
         self._commit(self._batch)
 
-    def _score(self, batch: _Batch) -> None:
+    def _score(self, source: Source, batch: _Batch) -> None:
         """Nothing of it is durable yet.
 
         This asks nothing of the journal: after an error of it, half a batch would be committed and acknowledged.
         """
-        source, deliveries, commit = batch.source, batch.deliveries, batch.commit
+        deliveries, commit = batch.deliveries, batch.commit
         fresh = self._repeats.unscored(deliveries) if source.may_repeat else deliveries
         commit.delivered = self._repeats.packed(deliveries)
         by_lane, strangers = self._routes.sort(deliveries, fresh)
@@ -323,9 +327,14 @@ class Daemon:
             self._rejects.add(self._unrouted, _UNROUTED, rejection)
         for lane, items in by_lane.items():
             readings, rejections = lane.decoder.decode(items, time.time())
+            refused: set[str] = set()
             for part in lane.pipeline.parts(readings):
                 delayed = self._alerts.state is not ClientState.CONNECTED
-                lane.conclude(len(part), lane.pipeline.process(part), commit, delayed=delayed)
+                outcome = lane.pipeline.process(part)
+                lane.conclude(len(part), outcome, commit, delayed=delayed)
+                refused.update(outcome.refused)
+            if refused:
+                rejections += lane.refusals(items, refused)
             for rejection in rejections:
                 self._rejects.add(lane.counters, lane.name, rejection)
 
@@ -341,15 +350,17 @@ class Daemon:
     def _mend_journal(self) -> None:
         records = [(lane.name, asset, record) for lane in self._lanes for asset, record in lane.pipeline.records()]
         if self._batch is not None and not self._batch.committed:
-            # They have what the batch changed; without its events, an alert would be raised that nobody was told of.
-            self._batch.commit.records, records = records, []
+            # They have what the batch changed, all but assets that are gone; without its events, an alert would be
+            # raised that nobody was told of.
+            gone = [found for found in self._batch.commit.records if found[2] == b""]
+            self._batch.commit.records, records = gone + records, []
         if self._journal.mend(records):
             log.warning("journal is on the disk again, with all that was known")
 
     def _obey(self) -> None:
         """Carry out what `edge-agent recommission` left in the state folder."""
         commit = Commit()
-        for request in take_requests(Path(self._config.agent.state_dir)):
+        for request in self._requests.take():
             for lane in self._lanes:
                 if lane.name == request.stream:
                     assets = lane.pipeline.recommission(request.asset)
@@ -359,8 +370,10 @@ class Daemon:
                     log.log(logging.INFO if assets else logging.WARNING, "%s stream=%s asset=%s assets=%d", *what)
         if commit.records:
             # A batch without readings: it is tried again for as long as the journal takes nothing.
-            self._batch = _Batch(self._sources[0], [], commit)
+            self._batch = _Batch(self._requests, [], commit)
             self._commit(self._batch)
+        else:
+            self._requests.ack()
 
     def _keep(self, lane: Lane, records: list[tuple[str, bytes]]) -> None:
         if records:

@@ -40,6 +40,7 @@ DELETE FROM delivered WHERE seq <= ? OR seq <= (
 """
 _DELETE_ALL_DELIVERED = "DELETE FROM delivered"
 _REPLACE_RECORD = "REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)"
+_DELETE_RECORD = "DELETE FROM asset WHERE stream = ? AND asset = ?"
 
 
 class Commit(msgspec.Struct):
@@ -48,7 +49,7 @@ class Commit(msgspec.Struct):
     events: list[tuple[str, bytes]] = msgspec.field(default_factory=list)
     """(topic, payload) pairs in the order in which they happened."""
     records: list[tuple[str, str, bytes]] = msgspec.field(default_factory=list)
-    """(stream, asset, record) triples, each replacing the one before."""
+    """(stream, asset, record) triples, each replacing the one before; an empty record takes that away."""
     delivered: bytes = b""
     """Keys of the messages that the batch came from (`sources.repeats`)."""
 
@@ -223,7 +224,7 @@ class Journal:
             if commit.events:
                 self.outbox.add(commit.events)
             if commit.records:
-                self._db.executemany(_REPLACE_RECORD, commit.records)
+                self._write_records(commit.records)
             if self._delivered_before:
                 self._db.execute(_DELETE_ALL_DELIVERED)
             delivered = b"".join((*self._unwritten, commit.delivered))[-_DELIVERED_BYTES_KEPT:]
@@ -262,9 +263,7 @@ class Journal:
             JournalError: the disk is full or broken; the records stay.
         """
         with self._transaction():
-            self._db.executemany(
-                "DELETE FROM asset WHERE stream = ? AND asset = ?", [(stream, asset) for asset in assets]
-            )
+            self._db.executemany(_DELETE_RECORD, [(stream, asset) for asset in assets])
 
     def forget(self, events: Iterable[Outgoing]) -> None:
         """Delete events that the broker has acknowledged.
@@ -334,6 +333,15 @@ class Journal:
 
     def _transaction(self) -> AbstractContextManager[None]:
         return journal_file.transaction(self._db, self._path, self._rolled_back)
+
+    def _write_records(self, records: list[tuple[str, str, bytes]]) -> None:
+        gone = [(stream, asset) for stream, asset, record in records if record == b""]
+        if gone:
+            # Of an asset that was gone and is back, or the other way round, the last word counts.
+            last = {(stream, asset): record for stream, asset, record in records}
+            self._db.executemany(_DELETE_RECORD, gone)
+            records = [(*of, record) for of, record in last.items() if record != b""]
+        self._db.executemany(_REPLACE_RECORD, records)
 
     def _rolled_back(self, error: sqlite3.Error) -> None:
         self._note(error)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,18 @@ from edge_agent.health import Counters
 from edge_agent.journal import Commit, Journal
 from edge_agent.mqtt.payload import encode, printable
 from edge_agent.mqtt.topics import AgentTopics, TopicFilter
-from edge_agent.sources.base import UNKNOWN, Delivery, Topic
+from edge_agent.sources.base import RETAINED, UNKNOWN, Delivery, Topic
 from edge_agent.sources.decode import Decoder
-from edge_agent.stream.pipeline import Outcome, Pipeline
+from edge_agent.stream.outcome import Outcome
+from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.reading import Rejection, RejectReason
 
 __all__ = ["Lane", "LoadedStream", "Routes", "open_lane"]
 
 log = logging.getLogger(__name__)
 
 _KEEP_INTERVAL_S = 60.0
+_TELL_INTERVAL_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class Lane:
     """When each asset was last heard of, as of the last `forget_idle`."""
     _keep_mono_s: float = 0.0
     _kept_scored: int = 0
+    _tell_mono_s: float = 0.0
+    _told_forgotten: int = 0
 
     @property
     def name(self) -> str:
@@ -70,7 +76,7 @@ class Lane:
             commit: gets the records to keep and the events to publish.
             delayed: there is no connection to the broker.
         """
-        self.counters.readings += readings
+        self.counters.readings += readings - len(outcome.refused)
         self.counters.scored += outcome.scored
         self.counters.not_finite += outcome.not_finite
         for asset, record in outcome.records:
@@ -80,6 +86,26 @@ class Lane:
             self.counters.count_event(event.event)
             values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
+
+    def refusals(self, deliveries: Sequence[Delivery], assets: Collection[str]) -> list[Rejection]:
+        """What is to be told of messages of assets that there was no room for."""
+        limit = self.loaded.settings.max_assets
+        detail = f"there are max_assets = {limit} already, each with an alert or a limit of its own"
+        return [
+            Rejection(RejectReason.TOO_MANY_ASSETS, detail, delivery.topic.name, delivery.payload)
+            for delivery in deliveries
+            if delivery.topic.asset in assets
+        ]
+
+    def tell(self, now_mono_s: float) -> None:
+        """Log what nobody would see otherwise; to be called now and then."""
+        self.pipeline.absent.tell()
+        count = self.pipeline.roster.forgotten - self._told_forgotten
+        if count and now_mono_s >= self._tell_mono_s:
+            self._tell_mono_s = now_mono_s + _TELL_INTERVAL_S
+            self._told_forgotten += count
+            limit = self.loaded.settings.max_assets
+            log.warning("assets forgotten for new ones stream=%s count=%d max_assets=%d", self.name, count, limit)
 
     def check_input(self, given: int) -> None:
         """Where lines came from a file or a pipe that has ended, see that readings were among them.
@@ -93,7 +119,7 @@ class Lane:
 
     def finish(self) -> None:
         """Say what came of the readings, and keep what was learnt."""
-        self.pipeline.absent.tell()
+        self.tell(math.inf)
         told = self.counters
         # What came of a file or a pipe, nobody has watched at a broker.
         unseen = bool(told.rejected) and self.loaded.settings.input is not None
@@ -122,10 +148,11 @@ class Lane:
 
         Called now and then: how long an asset was silent is counted from the last call that found it heard.
         """
-        heard = self.pipeline.take_heard()
+        seen, heard = self._seen_mono_s, {*self.pipeline.roster.take_heard()}
         # Those of an earlier run have not been heard yet; they are as old as this one.
-        for asset in (*heard, *(asset for asset in self.pipeline.assets() if asset not in self._seen_mono_s)):
-            self._seen_mono_s[asset] = now_mono_s
+        self._seen_mono_s = {
+            asset: now_mono_s if asset in heard else seen.get(asset, now_mono_s) for asset in self.pipeline.assets()
+        }
         limit_mono_s = now_mono_s - self.loaded.settings.idle_s
         silent = [asset for asset, seen_mono_s in self._seen_mono_s.items() if seen_mono_s < limit_mono_s]
         gone = [asset for asset in silent if self.pipeline.forget(asset)]
@@ -170,10 +197,10 @@ class Routes:
         strangers: list[Delivery] = []
         for delivery in fresh:
             lane = self.find(delivery.topic)
-            if lane is None:
-                strangers.append(delivery)
-            else:
+            if lane is not None:
                 by_lane[lane].append(delivery)
+            elif delivery.topic is not RETAINED:
+                strangers.append(delivery)
         for lane, items in by_lane.items():
             lane.counters.received += len(items)
         if len(fresh) < len(deliveries):

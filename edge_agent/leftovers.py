@@ -9,7 +9,7 @@ from edge_agent.config import Config
 from edge_agent.errors import JournalError
 from edge_agent.journal import Commit, Journal
 from edge_agent.lane import Lane
-from edge_agent.stream.events import STREAM_ASSET
+from edge_agent.mqtt.payload import STREAM_ASSET
 from edge_agent.stream.records import LEFT_RECORD, open_alert
 
 __all__ = ["leave_rows", "take_over_rows", "warn_of_gone"]

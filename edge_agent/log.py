@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Mapping
+from typing import TextIO
 
-__all__ = ["configure_logging"]
+__all__ = ["configure_logging", "goes_to_journal"]
 
 
 def configure_logging(level: str) -> None:
@@ -15,6 +17,19 @@ def configure_logging(level: str) -> None:
     Args:
         level: name of a level of `logging`, such as "info".
     """
-    under_journal = "JOURNAL_STREAM" in os.environ
-    form = "%(levelname)s %(name)s %(message)s" if under_journal else "%(asctime)s %(levelname)s %(name)s %(message)s"
+    form = "%(levelname)s %(name)s %(message)s"
+    if not goes_to_journal(sys.stderr, os.environ):
+        form = f"%(asctime)s {form}"
     logging.basicConfig(stream=sys.stderr, level=level.upper(), format=form, force=True)
+
+
+def goes_to_journal(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
+    """Whether what is written to a stream gets into the systemd journal, by systemd.exec(5).
+
+    Its variable alone does not say so: whatever a service starts inherits that, be its output a terminal or a file.
+    """
+    try:
+        found = os.fstat(stream.fileno()) if stream is not None else None
+    except (OSError, ValueError):
+        return False  # closed, or no file at all
+    return found is not None and environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"

@@ -22,7 +22,8 @@ from edge_agent.errors import DataError
 from edge_agent.mqtt.payload import AlertEvent, encode
 from edge_agent.sources.file import SensorData
 from edge_agent.stream.alarm import Transition
-from edge_agent.stream.pipeline import Outcome, Pipeline, WindowBatch
+from edge_agent.stream.outcome import Outcome, WindowBatch
+from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.reading import FloatArray, Readings
 from edge_agent.stream.settings import StreamSettings
 

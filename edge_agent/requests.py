@@ -5,19 +5,23 @@ Files and not a topic, so that whoever may write to the broker can still not cha
 
 from __future__ import annotations
 
+import errno
 import logging
 import secrets
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from edge_agent.errors import ConfigError
 
-__all__ = ["Recommission", "leave_request", "take_requests"]
+__all__ = ["Recommission", "Requests", "leave_request"]
 
 log = logging.getLogger(__name__)
 
 _PATTERN = "request-*.json"
+_LIMIT_BYTES = 1 << 16
 
 
 class Recommission(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,14 +47,53 @@ def leave_request(state_dir: Path, request: Recommission) -> None:
         raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: cannot be written ({exc.strerror})") from exc
 
 
-def take_requests(state_dir: Path) -> list[Recommission]:
-    """The requests that wait; they are gone from the folder afterwards."""
-    requests: list[Recommission] = []
-    for file in sorted(state_dir.glob(_PATTERN)):
-        try:
-            content = file.read_bytes()
-            file.unlink()  # first: what cannot be taken away would be obeyed again and again
-            requests.append(msgspec.json.decode(content, type=Recommission))
-        except (OSError, ValueError) as exc:
-            log.warning("request not readable file=%s error=%s", file, exc)
-    return requests
+class Requests:
+    """The requests in one state folder, each there until what it asks for is committed.
+
+    Whoever is killed in between finds it again, so one may be carried out twice, which does what once does.
+
+    Args:
+        state_dir: the folder.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self._told: set[Path] = set()
+        self._seen: set[Path] = set()
+        """Given to the caller, or of no use. What cannot be taken away must not be obeyed again and again."""
+
+    def take(self) -> list[Recommission]:
+        """Those that nobody has seen yet; `ack` takes them away."""
+        files = sorted(self._state_dir.glob(_PATTERN))
+        for known in (self._seen, self._told):
+            known.intersection_update(files)
+        requests: list[Recommission] = []
+        for file in files:
+            if file in self._seen:
+                continue
+            self._seen.add(file)
+            try:
+                requests.append(msgspec.json.decode(_read(file), type=Recommission))
+            except (OSError, ValueError) as exc:
+                log.warning("request not readable file=%s error=%s", file, exc)
+                with suppress(OSError):
+                    file.unlink()
+        return requests
+
+    def ack(self, _deliveries: Sequence[object] = ()) -> None:
+        """What `take` gave is committed; called as that of a source is."""
+        for file in self._seen:
+            try:
+                file.unlink(missing_ok=True)
+            except OSError as exc:
+                if file not in self._told:
+                    log.warning("request carried out and not taken away file=%s error=%s", file, exc.strerror)
+                self._told.add(file)
+
+
+def _read(file: Path) -> bytes:
+    # A pipe would keep the agent waiting.
+    if not file.is_file():
+        raise OSError(errno.EINVAL, "it is no plain file")
+    with file.open("rb") as opened:
+        return opened.read(_LIMIT_BYTES)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 __all__ = ["RawBroker", "acknowledge", "publish_packet"]
 
-_CONNECT, _PUBLISH, _SUBSCRIBE, _PINGREQ = 1, 3, 8, 12
+_CONNECT, _PUBLISH, _PUBACK, _SUBSCRIBE, _PINGREQ = 1, 3, 4, 8, 12
 _MQTT_5 = 5
 
 
@@ -22,10 +22,10 @@ def _length(size: int) -> bytes:
             return digits
 
 
-def publish_packet(topic: bytes, payload: bytes, mid: int) -> bytes:
-    """A PUBLISH of MQTT 5 at QoS 1, with any bytes as its topic."""
+def publish_packet(topic: bytes, payload: bytes, mid: int, *, flags: int = 0) -> bytes:
+    """A PUBLISH of MQTT 5 at QoS 1, with any bytes as its topic; flags are 1 (a retained copy) and 8 (sent again)."""
     body = len(topic).to_bytes(2) + topic + mid.to_bytes(2) + b"\0" + payload
-    return b"\x32" + _length(len(body)) + body
+    return bytes([0x32 | flags]) + _length(len(body)) + body
 
 
 def acknowledge(_topic: bytes, mid: bytes) -> bytes:
@@ -46,11 +46,17 @@ class RawBroker:
         self.port = int(self._listener.getsockname()[1])
         self.published: list[tuple[bytes, bytes]] = []
         """(topic, payload) of what came."""
-        self.acknowledged = 0
+        self.acks: list[int] = []
+        """Identifiers of our messages that the client has acknowledged."""
         self.connections = 0
         self.subscribed = threading.Event()
         self._client: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name="raw-broker", daemon=True)
+
+    @property
+    def acknowledged(self) -> int:
+        """How many of our messages the client has acknowledged."""
+        return len(self.acks)
 
     def send(self, data: bytes) -> None:
         """To the client, as it is."""
@@ -118,5 +124,5 @@ class RawBroker:
                 at += 2
             # No property is expected, so their length is the one byte 0.
             self.published.append((body[2:end], body[at + 1 :]))
-        else:
-            self.acknowledged += kind == 4
+        elif kind == _PUBACK:
+            self.acks.append(int.from_bytes(body[:2]))

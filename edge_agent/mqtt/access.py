@@ -77,6 +77,7 @@ class Access:
         lasted_s, (least_s, most_s) = now_mono_s - self._careful_from_mono_s, _CAREFUL_S
         if lasted_s > most_s or (lasted_s > least_s and self._proven.issuperset({*unanswered, *untold})):
             self.is_careful = False
+            self._proven.clear()
 
     def ended(self, unanswered: Collection[str], untold: Collection[str] = ()) -> bool:
         """The broker ended the connection, without a word on messages on these topics; see `may_go`.

@@ -23,7 +23,7 @@ from edge_agent.mqtt.pace import Backoff
 from edge_agent.mqtt.protocol import ProtocolChoice
 from edge_agent.mqtt.refusal import Refusal, Trouble
 from edge_agent.mqtt.settings import BrokerSection
-from edge_agent.sources.base import Delivery, Topic
+from edge_agent.sources.base import Delivery, Topics
 
 __all__ = ["ClientState", "MqttClient"]
 
@@ -88,7 +88,7 @@ class MqttClient:
         self._will = will
         self._birth = birth
         self._link: Link | None = None
-        self._topics: dict[bytes, Topic] = {}
+        self._topics = Topics()
         self._opener = Opener(settings, client_id=client_id, wake=wake)
         self._next_session = ""
         self._protocol = ProtocolChoice(settings.protocol)
@@ -211,7 +211,8 @@ class MqttClient:
         out, and with it all that follows: once `take` has given those before it, the connection is made anew, on which
         the broker sends again what was not acknowledged.
         """
-        kept = len(self._held) < limit and sum(len(delivery.payload) for delivery in self._held) < _HELD_BYTES
+        held_bytes = sum(len(delivery.payload) + len(delivery.topic.raw) for delivery in self._held)
+        kept = len(self._held) < limit and held_bytes < _HELD_BYTES
         if kept and not self._has_left_out:
             self._receive(self._held, limit)
         else:

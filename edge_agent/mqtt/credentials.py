@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from edge_agent.errors import BrokerError
 
-__all__ = ["Credentials", "Secret", "read_credentials"]
+__all__ = ["Credentials", "Secret", "read_credentials", "read_secret"]
 
 _LIMIT_BYTES = 65535
 """Of a user name and of a password, by the protocol."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""Some editors begin a file with it, and nobody can see it."""
 
 
 class Secret:
@@ -33,23 +35,41 @@ class Credentials(NamedTuple):
 
 
 def read_credentials(username: str | None, username_file: str | None, password_file: str | None) -> Credentials:
-    """What the files say now; line ends at their ends do not count.
+    """What the files say now.
 
     Raises:
-        BrokerError: a file cannot be read; the text begins with its key.
+        BrokerError: a file cannot be used; the text begins with its key.
     """
     if username_file is not None:
-        username = _read("username_file", username_file)
-    password = None if password_file is None else Secret(_read("password_file", password_file))
+        username = read_secret(Path(username_file), named=f"username_file = {username_file!r}")
+    password = None
+    if password_file is not None:
+        password = Secret(read_secret(Path(password_file), named=f"password_file = {password_file!r}"))
     return Credentials(username, password)
 
 
-def _read(key: str, file: str) -> str:
+def read_secret(file: Path, *, named: str) -> str:
+    """What a file says, but for one line end at its end, which editors add, and a byte order mark.
+
+    Everything else counts: a blank may well belong to a password.
+
+    Args:
+        file: of UTF-8.
+        named: begins the text of an error.
+
+    Raises:
+        BrokerError: it cannot be read, is not UTF-8, or holds nothing that can be sent.
+    """
     try:
-        text = Path(file).read_text(encoding="utf-8").rstrip("\r\n")
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "is not UTF-8"
-        raise BrokerError(f"{key} = {file!r}: cannot be read ({reason})") from exc
+        with file.open("rb") as opened:
+            content = opened.read(_LIMIT_BYTES + len(_BYTE_ORDER_MARK) + len(b"\r\n") + 1)
+        text = content.removeprefix(_BYTE_ORDER_MARK).decode()
+    except OSError as exc:
+        raise BrokerError(f"{named}: cannot be read ({exc.strerror})") from exc
+    except UnicodeDecodeError as exc:
+        raise BrokerError(f"{named}: cannot be read (is not UTF-8 at byte {exc.start})") from exc
+    if text.endswith("\n"):
+        text = text.removesuffix("\n").removesuffix("\r")
     if not text or len(text.encode()) > _LIMIT_BYTES:
-        raise BrokerError(f"{key} = {file!r}: is empty or over {_LIMIT_BYTES} bytes")
+        raise BrokerError(f"{named}: is empty or over {_LIMIT_BYTES} bytes")
     return text

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import msgspec
 
 __all__ = [
+    "STREAM_ASSET",
     "AlertEvent",
     "AlertModel",
     "ChannelShare",
@@ -23,6 +24,8 @@ __all__ = [
     "shortened",
 ]
 
+STREAM_ASSET = "stream"
+"""The asset in events about a stream as a whole."""
 _SAMPLE_CHARACTERS = 120
 
 
@@ -91,7 +94,7 @@ class DroppedEvent(msgspec.Struct, frozen=True, kw_only=True):
     event: str = "dropped"
     agent: str
     stream: str
-    asset: str = "stream"
+    asset: str = STREAM_ASSET
     count: int
     """Events that nobody will see."""
     time: str

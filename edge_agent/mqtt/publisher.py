@@ -10,7 +10,7 @@ from edge_agent.journal import Journal
 from edge_agent.journal_outbox import Dropped, Outgoing
 from edge_agent.mqtt.client import ClientState, MqttClient
 from edge_agent.mqtt.message import Answer, Message
-from edge_agent.mqtt.payload import DroppedEvent, encode, iso_time, shortened
+from edge_agent.mqtt.payload import STREAM_ASSET, DroppedEvent, encode, iso_time, shortened
 
 __all__ = ["Publisher"]
 
@@ -39,7 +39,7 @@ class Publisher:
         self._refused: set[str] = set()
         """Topics that events had to wait for."""
         self._untellable: set[str] = set()
-        """Topics that the broker of this connection never takes."""
+        """Topics of whole streams that the broker of this connection never takes."""
         self._access_changes = 0
         self._more = True
         self._done: list[Outgoing] = []
@@ -111,7 +111,7 @@ class Publisher:
                 if self._passed_over and event.topic in self._refused:
                     self._rewind()  # the next one on this topic may have waited for it
             elif answer is Answer.NEVER:
-                self._untellable.add(event.topic)
+                self._note_untellable(event.topic)
                 self._never_taken.append(event)
             elif self._client.may_publish(event.topic):
                 self._rewind()
@@ -123,6 +123,11 @@ class Publisher:
         if self._never_taken:
             self._journal.give_up(self._never_taken)
             self._never_taken.clear()
+
+    def _note_untellable(self, topic: str) -> None:
+        # Nobody asks of those of assets, of which there may be any number.
+        if topic.endswith(f"/{STREAM_ASSET}"):
+            self._untellable.add(topic)
 
     def _pass_over(self, event: Outgoing) -> None:
         """It stays in the journal."""
@@ -152,7 +157,7 @@ class Publisher:
                 except ValueError as exc:
                     # Nothing in the journal may ever stop the agent.
                     log.error("event given up, MQTT cannot carry it topic=%.80s error=%s", event.topic, exc)  # noqa: TRY400
-                    self._untellable.add(event.topic)
+                    self._note_untellable(event.topic)
                     self._journal.give_up([event])
                     self._sent_seq = event.seq
                     continue

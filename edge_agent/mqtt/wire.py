@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from edge_agent.mqtt.refusal import CLOSED_SILENTLY
-from edge_agent.sources.base import Delivery, Topic, new_topic
+from edge_agent.sources.base import RETAINED, Delivery, Topics
 
 __all__ = ["PAYLOAD_KEPT_BYTES", "WireError", "WireSocket"]
 
@@ -53,7 +53,7 @@ class WireSocket:
         self._is_drained = False
         self._read_bytes = 0
         self._pending: Callable[[], int] | None = getattr(inner, "pending", None)
-        self.topics: dict[bytes, Topic] = {}
+        self.topics = Topics()
         """Those that were seen; whoever connects again hands them on, with what was found out about each."""
         self.unsent = bytearray()
         """What is to be written, or what `flush` left of it; only to be looked at."""
@@ -99,7 +99,7 @@ class WireSocket:
                 return False
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:
-        """Write the PUBACKs of QoS 1 readings, in their order."""
+        """Write the PUBACKs of QoS 1 messages, in their order. Nothing else acknowledges any."""
         self.unsent += b"".join([_PUBACK.pack(0x40, 2, delivery.mid) for delivery in deliveries if delivery.mid])
 
     def flush(self) -> None:
@@ -195,16 +195,16 @@ class WireSocket:
             payload_start += length
             if payload_start > stop:
                 raise WireError("the broker sends what is not MQTT")
+        if first & 1:
+            # A retained copy is of unknown age and must raise no alert today. A live message comes without the flag.
+            if mid:
+                inbox.append(Delivery(RETAINED, b"", mid, False))
+            return
         raw_topic = buffer[start + 2 : topic_end]
         topic = self.topics.get(raw_topic)
         if topic is None:
-            topic = new_topic(self.topics, raw_topic, raw_topic)
-        delivery = Delivery(topic, buffer[payload_start:stop], mid, first & 8 != 0)
-        if first & 1:
-            # A retained copy is of unknown age and must raise no alert today. A live message comes without the flag.
-            self.acknowledge([delivery])
-        else:
-            inbox.append(delivery)
+            topic = self.topics.meet(raw_topic, raw_topic)
+        inbox.append(Delivery(topic, buffer[payload_start:stop], mid, first & 8 != 0))
 
     def _read_length(self, at: int) -> tuple[int, int]:
         """A length in MQTT's digits of seven bits, and where it ends."""

@@ -7,11 +7,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-__all__ = ["UNKNOWN", "Delivery", "Source", "Topic", "new_topic"]
+__all__ = ["RETAINED", "UNKNOWN", "Delivery", "Source", "Topic", "Topics"]
 
 UNKNOWN: Any = object()
 """Stands for what nobody has looked up yet."""
-_TOPICS_KEPT = 100_000
+_NOTED_BYTES = 32 << 20
+"""By this many, topics that were met are noted: about 100,000 of usual length."""
+_NOTE_BYTES = 300
+"""What a note takes beside its topic's name, about."""
 
 
 @dataclass(slots=True, eq=False)
@@ -36,12 +39,23 @@ class Topic:
         return self.raw.decode(errors="replace")
 
 
-def new_topic(known: dict[Any, Topic], key: object, raw: bytes) -> Topic:
-    """A topic that is met for the first time, noted in `known`; anybody may write to new ones, so those are bounded."""
-    if len(known) >= _TOPICS_KEPT:
-        known.clear()
-    topic = known[key] = Topic(raw)
-    return topic
+RETAINED = Topic(b"", lane=None)
+"""Of a retained copy, which nobody wants: it is given on, without its payload, to be acknowledged in its turn."""
+
+
+class Topics(dict[Any, Topic]):
+    """Topics that were met, each under a key. Anybody may write to new ones, and to long ones, so they are bounded."""
+
+    _noted_bytes = 0
+
+    def meet(self, key: object, raw: bytes) -> Topic:
+        """One that is met for the first time."""
+        self._noted_bytes += len(raw) + _NOTE_BYTES
+        if self._noted_bytes > _NOTED_BYTES:
+            self.clear()
+            self._noted_bytes = len(raw) + _NOTE_BYTES
+        topic = self[key] = Topic(raw)
+        return topic
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,6 @@ import errno
 import logging
 import math
 import os
-import select
 import stat
 import sys
 from contextlib import suppress
@@ -18,9 +17,10 @@ import msgspec
 
 from edge_agent.errors import DataError
 from edge_agent.mqtt.topics import input_topic
-from edge_agent.sources.base import Delivery, Topic, new_topic
+from edge_agent.sources.base import Delivery, Topic, Topics
 from edge_agent.sources.decode import PAYLOAD_LIMIT_BYTES
 from edge_agent.sources.file import DEFAULT_ASSET
+from edge_agent.waiting import Waiter
 
 __all__ = ["LineSource"]
 
@@ -69,7 +69,8 @@ class LineSource:
         self._at_end = False
         self.given = 0
         """Messages so far, good or not."""
-        self._topics: dict[str, Topic] = {}
+        self._topics = Topics()
+        self._waiter = Waiter()
 
     @property
     def ended(self) -> bool:
@@ -90,7 +91,7 @@ class LineSource:
         Raises:
             DataError: it cannot be read any more.
         """
-        if len(self._lines) < limit and not self._at_end and select.select([self._file], [], [], 0)[0]:
+        if len(self._lines) < limit and not self._at_end and self._waiter.wait([self._file], [], 0):
             try:
                 data = os.read(self._file, _READ_BYTES)
             except OSError as exc:
@@ -146,7 +147,7 @@ class LineSource:
         return [Delivery(self._topic(asset), payload, 0, False) for asset, payload in found]
 
     def _topic(self, asset: str) -> Topic:
-        return self._topics.get(asset) or new_topic(self._topics, asset, input_topic(self._stream, asset).encode())
+        return self._topics.get(asset) or self._topics.meet(asset, input_topic(self._stream, asset).encode())
 
     def _from_csv(self, line: bytes) -> list[tuple[str, bytes]]:
         """A row's asset, and the JSON object that the row stands for; nothing for a header."""

@@ -9,11 +9,13 @@ import hashlib
 import math
 from collections.abc import Callable
 from enum import StrEnum
+from math import isfinite
 
 import msgspec
+import numpy as np
 from msgspec.structs import replace
 
-from edge_agent.bounds import Count, Duration, Whole
+from edge_agent.bounds import Count, Duration, Score, Whole
 from edge_agent.bundle import Threshold
 from edge_agent.stream.reading import FloatArray
 
@@ -27,7 +29,11 @@ __all__ = [
     "Transition",
     "alert_namer",
     "for_another_model",
+    "look_at",
 ]
+
+_FEW = 16
+"""Scores that are looked at one by one in the time that numpy takes to begin."""
 
 
 class Transition(StrEnum):
@@ -61,7 +67,7 @@ class AlarmPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """After a clear, nothing is raised for this long."""
     reminder_s: Duration = 0.0
     """An alert that stays gets an `update` in this interval; 0 sends none."""
-    warn: float | None = None
+    warn: Score | None = None
     """Limit of a level below `alarm`; None has one level."""
     flap_raises: Whole = 0
     """One more raise than this within `flap_window_s` is flapping; 0 never is."""
@@ -185,7 +191,7 @@ class Alarm:
         Returns:
             The asset's new state, and the event, if there is one.
         """
-        if not math.isfinite(score):
+        if not isfinite(score):
             return state, None
         lowest = threshold.alarm if self._policy.warn is None else self.lowest_limit(threshold)
         over = score >= lowest
@@ -327,3 +333,11 @@ def _set_back(state: AlarmState, by_s: float) -> AlarmState:
         raises_s=tuple(t - by_s for t in state.raises_s),
         alert=alert,
     )
+
+
+def look_at(scores: FloatArray, limit: float) -> tuple[int, list[int]]:
+    """How many scores are no number, and the rows of those that are at a limit."""
+    if len(scores) <= _FEW:
+        few = scores.tolist()
+        return len(few) - sum(map(isfinite, few)), [row for row, score in enumerate(few) if score >= limit]
+    return len(scores) - int(np.count_nonzero(np.isfinite(scores))), (scores >= limit).nonzero()[0].tolist()

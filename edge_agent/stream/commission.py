@@ -123,8 +123,9 @@ class Commission:
         return self._ready.get(asset)
 
     def restore(self, asset: str, ready: Commissioned) -> None:
-        """Put back what `ready` gave."""
+        """Put back what `ready` gave; scores from before that are of no use."""
         self._ready[asset] = ready
+        self._collected.pop(asset, None)
 
     def unkept(self, asset: str) -> int:
         """How many of an asset's scores the journal has too few, or too many."""

@@ -10,15 +10,12 @@ import numpy as np
 
 from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Scores
-from edge_agent.mqtt.payload import AlertEvent, AlertModel, ChannelShare, iso_time
+from edge_agent.mqtt.payload import STREAM_ASSET, AlertEvent, AlertModel, ChannelShare, iso_time
 from edge_agent.stream.alarm import Change, Level, Transition, alert_namer
 from edge_agent.stream.drift import DriftAlert
 from edge_agent.stream.reading import FloatArray
 
-__all__ = ["STREAM_ASSET", "AlertBatch", "AssetChange", "EventMaker"]
-
-STREAM_ASSET = "stream"
-"""The asset of an alert about a stream as a whole."""
+__all__ = ["AlertBatch", "AssetChange", "EventMaker"]
 
 
 class AssetChange(msgspec.Struct, frozen=True, gc=False):

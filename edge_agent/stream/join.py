@@ -57,10 +57,6 @@ class Join:
         values = np.array(rows, dtype=np.float32).reshape(len(rows), self._channels)
         return Readings(assets, times, values)
 
-    def assets(self) -> list[str]:
-        """All that have an open reading."""
-        return list(self._open)
-
     def dump(self, asset: str) -> bytes:
         """An asset's open reading, for the journal; empty when there is none."""
         if asset not in self._open:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from math import isfinite
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from edge_agent.bundle import Manifest
 from edge_agent.engine.session import Engine, Scores
-from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.stream.absent import AbsentValues
-from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model
+from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model, look_at
 from edge_agent.stream.commission import Commissioned, make_commission
 from edge_agent.stream.drift_watch import DriftWatch
-from edge_agent.stream.events import AlertBatch, AssetChange, EventMaker
+from edge_agent.stream.events import AssetChange, EventMaker
 from edge_agent.stream.join import Join
+from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.reading import FloatArray, Readings
 from edge_agent.stream.records import (
     LEFT_RECORD,
@@ -30,63 +28,20 @@ from edge_agent.stream.records import (
     asset_of_scores,
     decode_record,
     encode_record,
+    keys_of,
     scores_key,
 )
+from edge_agent.stream.roster import Roster
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import Missing, Windows
 
-__all__ = ["Outcome", "Pipeline", "WindowBatch"]
+__all__ = ["Pipeline"]
 
 log = logging.getLogger(__name__)
 
 _MOST_ROWS, _MOST_VALUES = 512, 4_000_000
 """Windows that are scored at once: as many as providers are timed with, and fewer where all their values, which are
 made at once too, would take more than 16 MB."""
-_FEW = 16
-"""Scores that are looked at one by one in the time that numpy takes to begin."""
-
-
-class Outcome(msgspec.Struct):
-    """What one batch did."""
-
-    scored: int = 0
-    not_finite: int = 0
-    """Windows whose score was NaN or infinite; they change no alarm."""
-    alerts: AlertBatch | None = None
-    """What it did to alarms; None when nothing."""
-    drift: list[tuple[int, AlertEvent]] = msgspec.field(default_factory=list)
-    """That the stream as a whole has drifted, or is back: each with the row of the window that told it."""
-    changed: set[str] = msgspec.field(default_factory=set)
-    """Assets of which an alarm or the commissioning has changed."""
-    records: list[tuple[str, bytes]] = msgspec.field(default_factory=list)
-    """(asset, record) pairs to keep in the journal."""
-
-    @property
-    def events(self) -> list[AlertEvent]:
-        """What to publish, in order; made anew each time."""
-        if not self.drift:
-            return list(self.alerts or ())
-        rows = () if self.alerts is None else (told.row for told in self.alerts.changes)
-        pairs = [*zip(rows, self.alerts or (), strict=True), *self.drift]
-        return [event for _, event in sorted(pairs, key=lambda pair: pair[0])]
-
-    def kinds(self) -> list[str]:
-        """Of those events the `event` fields, without making them."""
-        changes = () if self.alerts is None else self.alerts.changes
-        return [*(told.change.transition for told in changes), *(event.event for _, event in self.drift)]
-
-
-class WindowBatch(msgspec.Struct, frozen=True):
-    """Windows that are ready to be scored, in order; all have one length."""
-
-    values: FloatArray
-    """Shape (n, window, channels), oldest reading first."""
-    assets: Sequence[str]
-    times: Sequence[float]
-    """Of each window's last reading, epoch seconds."""
-
-    def __len__(self) -> int:
-        return len(self.values)
 
 
 class Pipeline:
@@ -129,20 +84,21 @@ class Pipeline:
         skips = settings.window.missing is Missing.SKIP
         self.absent = AbsentValues(stream, names, self._windows, skips=skips)
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
-        self._joining: set[str] = set()
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
-        # What a stop left, and scores, come last: they stand back behind what the assets' own records have.
-        for asset, record in sorted(records, key=lambda pair: pair[0].startswith("#")):
-            try:
-                self._restore(asset, record)
-            # Damaged, or of another layout, which struct calls an error of its own.
-            except (ValueError, struct.error) as exc:
-                log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", stream, asset, exc)
+        self.roster = Roster(settings.max_assets, self._pinned)
+        self._gone: list[str] = []
+        """Forgotten, and still in the journal."""
+        self._restore_all(records)
 
     def parts(self, readings: Readings) -> Iterator[Readings]:
-        """What to score at once, in order: one message may hold thousands of readings, and each may end a window."""
-        return readings.parts(self._most_rows)
+        """What to score at once, in order: one message may hold thousands of readings, and each may end a window.
+
+        Nor are there more assets in one part than may be remembered, for none of them makes room for another.
+        """
+        if len(readings.latest()) <= self.roster.limit:
+            return readings.parts(self._most_rows)
+        return readings.parts(min(self._most_rows, int(self.roster.limit)))
 
     def process(self, readings: Readings) -> Outcome:
         """Score a batch and say what it changed.
@@ -150,9 +106,14 @@ class Pipeline:
         Raises:
             EngineError: the runtime failed; nothing but the windows has changed.
         """
+        readings, refused = self.admit(readings)
         touched = readings.latest()
         windows = self.take(readings)
         outcome = self.conclude(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
+        outcome.refused = refused
+        # First, because who is gone may be back already, with a record below.
+        outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
+        self._gone.clear()
         kept = touched if self._join is not None else self._windows.to_keep(touched)
         for asset in sorted(outcome.changed.union(kept)):
             outcome.records.append((asset, self._record(asset)))
@@ -160,10 +121,22 @@ class Pipeline:
             outcome.records += self._scores_records(filter(self._commission.is_due, touched))
         return outcome
 
+    def admit(self, readings: Readings) -> tuple[Readings, list[str]]:
+        """What comes before that, where anybody may make up an asset: others are forgotten for those that are new.
+
+        Returns:
+            The readings without those that there is no room for; and the asset of each of those.
+        """
+        if not self.roster.hear(readings.latest()):
+            return readings, []
+        refused = {*self._make_room()}
+        if not refused:
+            return readings, []
+        return readings.without(refused), [asset for asset in readings.assets if asset in refused]
+
     def take(self, readings: Readings) -> WindowBatch:
         """The first half of `process`: the windows that a batch completes."""
         if self._join is not None:
-            self._joining.update(readings.latest())
             readings = self._join.push(readings)
         values, completed_by = self._windows.push(readings)
         if len(completed_by) == len(readings):
@@ -176,7 +149,7 @@ class Pipeline:
 
     def conclude(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The second half: what the scores of those windows change. `records` has none of the assets yet."""
-        not_finite, at_limit = _look_at(scores.score, self._lowest_limit)
+        not_finite, at_limit = look_at(scores.score, self._lowest_limit)
         outcome = Outcome(scored=len(windows), not_finite=not_finite)
         latest = windows.values[:, -1, :]
         changes = self._update_alarms(windows, latest, scores.score, at_limit, outcome.changed)
@@ -207,16 +180,9 @@ class Pipeline:
                 self._join.forget(name)
         return assets
 
-    def take_heard(self) -> list[str]:
-        """Assets that readings, or parts of readings, came from since the last call."""
-        heard, self._joining = self._joining, set()
-        return [*self._windows.take_heard(), *heard]
-
     def assets(self) -> set[str]:
         """All that something is remembered of."""
-        commissioned = () if self._commission is None else self._commission.assets()
-        joining = () if self._join is None else self._join.assets()
-        return {*self._windows.assets(), *self._states, *commissioned, *joining}
+        return {*self.roster.assets()}
 
     def forget(self, asset: str) -> bool:
         """An asset has been idle for too long; says whether it is gone.
@@ -227,14 +193,10 @@ class Pipeline:
         state = self._states.get(asset)
         if state is not None and state.alert is not None:
             return False
-        if self._commission is not None:
-            if self._commission.threshold(asset) is not None:
-                return False
-            self._commission.restart(asset)
-        self._states.pop(asset, None)
-        self._windows.forget(asset)
-        if self._join is not None:
-            self._join.forget(asset)
+        if self._commission is not None and self._commission.threshold(asset) is not None:
+            return False
+        self.roster.forget(asset)
+        self._drop(asset)
         return True
 
     def records(self) -> list[tuple[str, bytes]]:
@@ -268,6 +230,7 @@ class Pipeline:
         report = self.drift.report
         return {
             "assets": len(windows),
+            "forgotten": self.roster.forgotten,
             "active_alerts": self.drift.has_alert + sum(state.alert is not None for state in self._states.values()),
             "late": windows.late,
             "incomplete": windows.incomplete,
@@ -355,6 +318,46 @@ class Pipeline:
             (scores_key(name), encode_record(ScoresRecord(scorer=self._scorer, scores=dump(name)))) for name in assets
         ]
 
+    def _pinned(self) -> set[str]:
+        """Assets that keep their places: somebody waits for an alert's end, and to make a limit anew takes days."""
+        alerting = {asset for asset, state in self._states.items() if state.alert is not None}
+        return alerting if self._commission is None else alerting | self._commission.assets()
+
+    def _make_room(self) -> list[str]:
+        """Forget who has to go; gives those of the last batch that find no room."""
+        forgotten, refused = self.roster.make_room()
+        for asset in forgotten:
+            self._drop(asset)
+        self._gone += forgotten
+        return refused
+
+    def _drop(self, asset: str) -> None:
+        """All that is kept of one asset."""
+        self._states.pop(asset, None)
+        self._windows.forget(asset)
+        if self._join is not None:
+            self._join.forget(asset)
+        if self._commission is not None:
+            self._commission.restart(asset)
+
+    def _restore_all(self, records: Iterable[tuple[str, bytes]]) -> None:
+        # Scores first, so that whoever is being commissioned is known when others have to make room. What a stop left
+        # comes last: it stands back behind what the assets' own records have.
+        for key, record in sorted(records, key=lambda pair: (pair[0] == LEFT_RECORD, asset_of_scores(pair[0]) is None)):
+            try:
+                self._restore(key, record)
+            # Damaged, or of another layout, which struct calls an error of its own.
+            except (ValueError, struct.error) as exc:
+                what = (self._stream, key, exc)
+                log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", *what)
+            if key not in (STREAM_RECORD, LEFT_RECORD):
+                # Whatever came of it: whoever is here is forgotten some day, and the record with it.
+                self._remember(asset_of_scores(key) or key)
+
+    def _remember(self, asset: str) -> None:
+        if self.roster.restore(asset):
+            self._make_room()
+
     def _restore(self, key: str, record: bytes) -> None:
         scored = asset_of_scores(key)
         if key == STREAM_RECORD:
@@ -364,6 +367,7 @@ class Pipeline:
             known = {*self._windows.assets()} if left.scorer == self._scorer else {*left.windows}
             for name in left.windows.keys() - known:
                 self._windows.restore(name, left.windows[name], kept=False)
+                self._remember(name)
         elif scored is not None:
             scores = decode_record(record, ScoresRecord)
             if self._commission is not None and scores.scorer == self._scorer:
@@ -385,11 +389,3 @@ class Pipeline:
             self._join.restore(asset, kept.join)
         if self._commission is not None and kept.commission is not None:
             self._commission.restore(asset, kept.commission)
-
-
-def _look_at(scores: FloatArray, limit: float) -> tuple[int, list[int]]:
-    """How many scores are no number, and the rows of those that are at a limit."""
-    if len(scores) <= _FEW:
-        few = scores.tolist()
-        return len(few) - sum(map(isfinite, few)), [row for row, score in enumerate(few) if score >= limit]
-    return len(scores) - int(np.count_nonzero(np.isfinite(scores))), (scores >= limit).nonzero()[0].tolist()

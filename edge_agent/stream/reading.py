@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -30,6 +30,7 @@ class RejectReason(StrEnum):
     BAD_TIME = "bad_time"
     BAD_TOPIC = "bad_topic"
     TOO_LARGE = "too_large"
+    TOO_MANY_ASSETS = "too_many_assets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,13 @@ class Readings(msgspec.Struct):
         for start in range(0, len(self), rows):
             part = slice(start, start + rows)
             yield Readings(self.assets[part], self.times[part], self.values[part], self.whole or None)
+
+    def without(self, assets: Collection[str]) -> Readings:
+        """The same readings but for those of some assets."""
+        rows = [row for row, asset in enumerate(self.assets) if asset not in assets]
+        return Readings(
+            [self.assets[row] for row in rows], [self.times[row] for row in rows], self.values[rows], self.whole or None
+        )
 
     def is_whole(self) -> bool:
         """Whether no value is missing."""

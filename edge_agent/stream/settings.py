@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from edge_agent.bounds import Count, Limit, Scores
+from edge_agent.bounds import Assets, Count, Limit, Scores
 from edge_agent.bundle import Manifest
 from edge_agent.stream.alarm import AlarmPolicy
 from edge_agent.stream.threshold import is_extrapolated
@@ -37,6 +37,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     alarm: AlarmPolicy = AlarmPolicy()
     commission: CommissionSettings = CommissionSettings()
     drift: DriftSettings = DriftSettings()
+    max_assets: Assets = 10_000
+    """More are not remembered at once; 0 sets no limit."""
     join_s: float | None = None
     """Readings come one channel at a time; values this close in time are one reading. None for whole readings."""
 

@@ -72,7 +72,6 @@ class Windows:
         self._rows = np.empty((0, 2 * window, channels), dtype=np.float32)
         self._last = np.empty((0, channels), dtype=np.float32)
         self._seen_s = np.empty((0, channels), dtype=np.float64)
-        self._heard = np.zeros(0, dtype=bool)
         self._newest_s: list[float] = []
         self._end: list[int] = []
         self._filled: list[int] = []
@@ -107,7 +106,6 @@ class Windows:
             complete = self._hold_missing(readings)
         else:
             slots = [self._slot(asset) for asset in readings.assets]
-            self._heard[slots] = True
             complete = [index for index in range(len(slots)) if self._admit(readings, index, slots[index], begins)]
         if self._single:
             if len(complete) == len(values):
@@ -128,11 +126,6 @@ class Windows:
     def assets(self) -> list[str]:
         """All that have a row here."""
         return list(self._slots)
-
-    def take_heard(self) -> list[str]:
-        """Those that readings came from since the last call."""
-        heard, self._heard = self._heard.tolist(), np.zeros_like(self._heard)
-        return [asset for asset, slot in self._slots.items() if heard[slot]]
 
     def to_keep(self, assets: Iterable[str]) -> Iterable[str]:
         """Those of which a crash would change later windows, so that their rows belong in the journal."""
@@ -227,7 +220,6 @@ class Windows:
             new = np.empty((capacity, *inner), dtype=np.float32)
             new[: len(old)] = old
             setattr(self, name, new)
-        self._heard = np.concatenate([self._heard, np.zeros(capacity - len(self._heard), dtype=bool)])
         seen = np.full((capacity, self._channels), -np.inf)
         seen[: len(self._seen_s)] = self._seen_s
         self._seen_s = seen
@@ -240,7 +232,6 @@ class Windows:
             with_gaps = np.logical_or.reduce(missing, axis=1).tolist()
             for index, asset in enumerate(readings.assets):
                 slot = self._slot(asset)
-                self._heard[slot] = True
                 if with_gaps[index]:
                     self._partial.add(asset)
                     values[index] = np.where(missing[index], self._last[slot], values[index])
@@ -255,7 +246,6 @@ class Windows:
         if len(latest) == 1:
             slot = self._slot(readings.assets[0])  # first, because it may make the arrays anew
             self._last[slot] = values[-1]
-            self._heard[slot] = True
             return range(len(values))
         known = self._slots
         try:
@@ -263,7 +253,6 @@ class Windows:
         except KeyError:
             slots = [self._slot(asset) for asset in latest]
         self._last[slots] = values[list(latest.values())]
-        self._heard[slots] = True
         return range(len(values))
 
     def _admit(self, readings: Readings, index: int, slot: int, begins: set[int]) -> bool:

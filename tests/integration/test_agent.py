@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -32,6 +34,35 @@ def test_an_anomaly_is_raised_once_and_cleared_once(
     assert cleared.time == "2025-11-21T04:40:04.000Z"
     assert raised.channels[0].name == "c1"
     assert subscriber.stream("pump")["provider"] == "cpu"
+
+
+MANY_FILES = """
+import os, resource, sys
+from edge_agent import cli, daemon
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+run = daemon.Daemon.run
+def crowded(self):
+    self.files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    run(self)
+daemon.Daemon.run = crowded
+sys.exit(cli.main())
+"""
+
+
+def test_descriptors_beyond_a_thousand_are_waited_for(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """The broker's socket, the loop's own and an input have numbers above 1,023, which `select` cannot take."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle, "fan": bundle})
+    os.mkfifo(tmp_path / "lines")
+    text = config.read_text().replace('topic = "sensors/+/fan"', f'input = "{tmp_path}/lines"')
+    config.write_text(text)
+    with Agent(config, command=[sys.executable, "-c", MANY_FILES]) as agent:
+        subscriber.wait_online()
+        (tmp_path / "lines").write_text('{"asset":"f1","c1":9,"c2":0}\n')
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 0})
+        wait_until(lambda: {event.asset for event in subscriber.alerts} == {"a1", "f1"})
+        assert agent.stop() == 0
 
 
 def test_a_backlog_of_large_messages_takes_little_memory(

@@ -329,6 +329,28 @@ def test_a_broker_that_ends_the_connection_with_a_reason_keeps_no_other_alert(
         wait_until(lambda: "refused topic=edge/g1/alerts/pump/a0" in log_of(agent))
 
 
+def test_whatever_comes_is_acknowledged_in_its_order(tmp_path: Path, bundle: Path) -> None:
+    """Good readings with all that is none between them: PUBACKs go in the order of the messages [MQTT-4.6.0-2]."""
+    good, topic = b'{"time":%d,"c1":9,"c2":0}', b"sensors/a1/pump"
+    packets = [
+        publish_packet(topic, good % 1, 1),
+        publish_packet(topic, good % 2, 2, flags=1),  # a retained copy
+        publish_packet(topic, good % 1, 3),  # the sender's repetition
+        publish_packet(b"elsewhere", good % 4, 4),
+        publish_packet(b"sensors/\xff/pump", good % 5, 5),  # a topic that is no text
+        publish_packet(topic, b"junk", 6),
+        publish_packet(topic, b"x" * 3_000_000, 7),
+        publish_packet(topic, good % 8, 8, flags=8),
+        publish_packet(topic, good % 9, 9, flags=9),
+        publish_packet(topic, good % 10, 10),
+    ]
+    with RawBroker() as broker, Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+        assert broker.subscribed.wait(20)
+        broker.send(b"".join(packets))
+        wait_until(lambda: broker.acknowledged == len(packets))
+    assert broker.acks == list(range(1, 11))
+
+
 def test_a_stop_tells_no_drift_whose_readings_come_again(tmp_path: Path) -> None:
     """The journal is full of an alert that the broker does not answer, so the drift stays with its readings."""
     takes_alerts = threading.Event()

@@ -43,11 +43,34 @@ def _write(tmp_path: Path, text: str) -> Path:
     [
         ("[mqtt]\nprot = 1", "[mqtt] prot: unknown key; did you mean 'port'?"),
         ("[mqtt]\nport = 70000", "[mqtt] port = 70000: expected an integer from 1 to 65535"),
-        ('[mqtt]\nport = "1883"', "[mqtt] port = '1883': expected an integer from 1 to 65535"),
+        ('[mqtt]\nport = "1883"', "[mqtt] port = '1883': expected an integer from 1 to 65535; write port = 1883"),
+        ("[mqtt]\nport = 1883.0", "[mqtt] port = 1883.0: expected an integer from 1 to 65535; write port = 1883"),
+        ("[mqtt]\nport = 1883.5", "[mqtt] port = 1883.5: expected an integer from 1 to 65535"),
+        ("[mqtt]\nport = true", "[mqtt] port = True: expected an integer from 1 to 65535"),
+        ("[mqtt]\nprotocol = 4", '[mqtt] protocol = 4: expected one of "auto", "5", "3.1.1"'),
+        ('[mqtt]\nprotocol = "311"', '[mqtt] protocol = \'311\': expected one of "auto", "5", "3.1.1"'),
+        ("[mqtt]\nprotocol = true", '[mqtt] protocol = True: expected one of "auto", "5", "3.1.1"'),
+        (
+            '[mqtt]\nprotocol = " 3.1.1"',
+            '[mqtt] protocol = \' 3.1.1\': expected one of "auto", "5", "3.1.1"; write protocol = "3.1.1"',
+        ),
+        (
+            "[mqtt]\nusername = 12",
+            '[mqtt] username = 12: expected a text without control characters; write username = "12"',
+        ),
+        ("[mqtt]\ntls = 1", "[mqtt] tls = 1: expected true or false; write tls = true"),
+        ('[mqtt]\ntls = "True"', "[mqtt] tls = 'True': expected true or false; write tls = true"),
+        (
+            '[journal]\nlimit_mb = "64"',
+            "[journal] limit_mb = '64': expected a number of megabytes from 0 to 1000000; write limit_mb = 64",
+        ),
         ("[mqttt]\nport = 1", "[mqttt]: unknown section; did you mean 'mqtt'?"),
         ("mqtt = 3", "[mqtt]: expected a table of keys, found int"),
         ("[engine]\nthreads = 0", "[engine] threads = 0: expected an integer from 1 to 64"),
-        ('[engine]\nprefer = "cpu"', "[engine] prefer = 'cpu': expected a list of provider names"),
+        (
+            '[engine]\nprefer = "cpu"',
+            "[engine] prefer = 'cpu': expected a list of provider names; write prefer = [\"cpu\"]",
+        ),
         (
             '[engine]\nrequire = "cpu"\nprefer = ["openvino"]',
             "[engine] require: leaves no choice, so provider and prefer must not be given beside it",
@@ -78,6 +101,8 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, problem: str)
         ('name = "p"\nbundle = "b"\ntopic = "a/#"', "[[stream]] 1 topic = 'a/#': expected one '+'"),
         ('name = "p"\nbundle = "b"\ntopic = "a/+/+"', "[[stream]] 1 topic = 'a/+/+': expected at most one '+'"),
         ('name = "p"\nbundle = "b"\ntopic = "a/+"\nqos = 2', "[[stream]] 1 qos = 2: expected 0 or 1"),
+        ('name = "p"\n[stream.alarm]\nwarn = nan', "[[stream]] 1 [alarm] warn = nan: expected a number"),
+        ("name = 7", "[[stream]] 1 name = 7: expected a name of 1 to 64 characters"),
         ("late_s = 2", "[[stream]] 1 late_s: unknown key; it belongs into a table [stream.window] below"),
         (
             "[stream.alarm]\nidle_s = 2",
@@ -139,6 +164,38 @@ def test_a_setting_on_the_command_line_wins(tmp_path: Path) -> None:
     """--set takes TOML values, and bare words as text."""
     config = load_config(_write(tmp_path, GOOD), ("mqtt.port=8883", "mqtt.host=broker.local"))
     assert (config.mqtt.host, config.mqtt.port) == ("broker.local", 8883)
+
+
+@pytest.mark.parametrize(
+    ("written", "protocol"), [("5", "5"), ("5.0", "5"), ('"5"', "5"), ('"3.1.1"', "3.1.1"), ('"auto"', "auto")]
+)
+def test_a_protocol_is_taken_as_people_write_it(tmp_path: Path, written: str, protocol: str) -> None:
+    """Nobody thinks of 5 as a text."""
+    assert load_config(_write(tmp_path, f"{GOOD}\n[mqtt]\nprotocol = {written}")).mqtt.protocol == protocol
+    assert load_config(_write(tmp_path, GOOD), (f"mqtt.protocol={written}",)).mqtt.protocol == protocol
+
+
+@pytest.mark.parametrize(
+    ("line", "advice"),
+    [
+        ("protocol = 3.1.1", '; a text stands between quotes: protocol = "3.1.1"'),
+        ("host = localhost  # here", '; a text stands between quotes: host = "localhost"'),
+        ('host = "localhost', ""),
+        ("host", ""),
+    ],
+)
+def test_quotes_that_are_missing_are_told(tmp_path: Path, line: str, advice: str) -> None:
+    """Otherwise the place is told by its line and column only."""
+    file = _write(tmp_path, f"[mqtt]\n{line}\n")
+    with pytest.raises(ConfigError, match=r": is not TOML: .*at line 2") as caught:
+        load_config(file)
+    assert str(caught.value).partition(")")[2] == advice
+
+
+def test_a_text_on_the_command_line_may_look_like_a_number(tmp_path: Path) -> None:
+    """A shell takes the quotes away that would say so."""
+    config = load_config(_write(tmp_path, GOOD), ("agent.id=7", "mqtt.username=1e5", "mqtt.port=1884"))
+    assert (config.agent.id, config.mqtt.username, config.mqtt.port) == ("7", "1e5", 1884)
 
 
 def test_a_secret_is_never_shown(tmp_path: Path) -> None:

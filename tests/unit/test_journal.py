@@ -106,6 +106,16 @@ def test_the_delivered_batches_are_bounded(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_an_empty_record_takes_an_asset_away(tmp_path: Path) -> None:
+    """In one commit with all else; of an asset that goes and comes, or comes and goes, the last word counts."""
+    journal = Journal(tmp_path / "journal.db")
+    journal.commit(Commit(records=[("s", asset, b"1") for asset in "abcd"]))
+    changes = [("a", b""), ("b", b""), ("b", b"2"), ("c", b"2"), ("c", b""), ("e", b"")]
+    journal.commit(Commit(records=[("s", asset, record) for asset, record in changes]))
+    assert journal.records("s") == [("b", b"2"), ("d", b"1")]
+    journal.close()
+
+
 def test_a_commit_is_whole_or_not_at_all(tmp_path: Path) -> None:
     """A failure in the middle leaves nothing of it, and the journal goes on."""
     journal = Journal(tmp_path / "journal.db")

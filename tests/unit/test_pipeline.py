@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edge_agent.mqtt.payload import AlertEvent
 from edge_agent.stream.alarm import AlarmPolicy
-from edge_agent.stream.pipeline import Outcome, Pipeline
+from edge_agent.stream.outcome import Outcome
+from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.reading import Readings
 from edge_agent.stream.settings import StreamSettings
 
@@ -229,8 +230,8 @@ def test_an_asset_is_forgotten_unless_it_has_an_alert() -> None:
     pipeline = make_pipeline()
     pipeline.process(readings([[0, 0]], asset="a"))
     pipeline.process(readings([[5, 0]], asset="b"))
-    assert sorted(pipeline.take_heard()) == ["a", "b"]
-    assert pipeline.take_heard() == []
+    assert sorted(pipeline.roster.take_heard()) == ["a", "b"]
+    assert pipeline.roster.take_heard() == []
     assert [pipeline.forget("a"), pipeline.forget("b")] == [True, False]
     assert pipeline.assets() == {"b"}
 
@@ -239,7 +240,7 @@ def test_an_asset_of_which_no_reading_was_ever_whole_is_forgotten_too() -> None:
     """Anybody may write to a topic of one channel; what waits for the others is kept, and forgotten like all else."""
     pipeline = make_pipeline(settings=StreamSettings(join_s=1.0))
     pipeline.process(readings([[1, math.nan]], asset="junk"))
-    assert pipeline.take_heard() == ["junk"]
+    assert pipeline.roster.take_heard() == ["junk"]
     assert [asset for asset, _ in pipeline.records()] == ["junk"]
     assert pipeline.forget("junk")
     assert pipeline.assets() == set()

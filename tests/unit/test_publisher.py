@@ -183,3 +183,13 @@ def test_refused_topics_without_events_are_forgotten(tmp_path: Path) -> None:
     publisher.tend()
     assert [*broker.access.refused] == ["alerts/49"]
     journal.close()
+
+
+def test_of_what_the_broker_never_takes_only_topics_of_streams_are_noted(tmp_path: Path) -> None:
+    """Nobody asks for those of assets, whose names anybody may make up."""
+    topics = [*(f"edge/g/alerts/s/{n}" for n in range(50)), "edge/g/alerts/s/stream"]
+    publisher, broker, journal = make(tmp_path, [(topic, b"x") for topic in topics])
+    broker.never = {*topics}
+    pump(publisher)
+    assert publisher._untellable == {"edge/g/alerts/s/stream"}
+    journal.close()

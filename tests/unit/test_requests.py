@@ -1,37 +1,109 @@
-"""Requests to a running agent are obeyed once."""
+"""What an operator asks for is there until it is done, and is done once."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from edge_agent.requests import Recommission, leave_request, take_requests
+from edge_agent.daemon import Daemon
+from edge_agent.errors import JournalError
+from edge_agent.journal import Journal
+from edge_agent.notify import Notifier
+from edge_agent.requests import Recommission, Requests, leave_request
+from edge_agent.sources.repeats import Repeats
 
 
-def test_a_request_is_taken_once(tmp_path: Path) -> None:
-    """It is gone from the folder then."""
+def test_a_request_is_there_until_it_is_carried_out(tmp_path: Path) -> None:
+    """Whoever comes after a crash finds it; it is given once in a run."""
     leave_request(tmp_path, Recommission(stream="pump", asset="a1"))
-    assert take_requests(tmp_path) == [Recommission(stream="pump", asset="a1")]
-    assert take_requests(tmp_path) == []
+    assert Requests(tmp_path).take() == [Recommission(stream="pump", asset="a1")]
+    requests = Requests(tmp_path)
+    assert requests.take() == [Recommission(stream="pump", asset="a1")]
+    assert requests.take() == []
+    requests.ack()
     assert [*tmp_path.iterdir()] == []
 
 
-def test_a_request_that_cannot_be_taken_away_is_not_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_cannot_be_taken_away_is_not_obeyed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a disk that has become read-only, it would recommission the asset again and again, and keep it silent."""
     leave_request(tmp_path, Recommission(stream="pump"))
+    requests = Requests(tmp_path)
+    assert requests.take() == [Recommission(stream="pump")]
 
-    def fails(_: Path) -> None:
+    def fails(_: Path, **_options: bool) -> None:
         raise OSError(30, "Read-only file system")
 
     with monkeypatch.context() as disk:
         disk.setattr(Path, "unlink", fails)
-        assert take_requests(tmp_path) == []
-    assert take_requests(tmp_path) == [Recommission(stream="pump")]
-
-
-def test_what_is_no_request_is_taken_away(tmp_path: Path) -> None:
-    """Told once, not with every look."""
-    (tmp_path / "request-1.json").write_bytes(b"{")
-    assert take_requests(tmp_path) == []
+        requests.ack()
+        assert requests.take() == []
+    requests.ack()
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.timeout(20)
+def test_what_is_no_request_is_taken_away(tmp_path: Path) -> None:
+    """Told once, not with every look; a pipe is not waited for."""
+    (tmp_path / "request-1.json").write_bytes(b"{")
+    (tmp_path / "request-2.json").write_bytes(b"\xff" * 200_000)
+    os.mkfifo(tmp_path / "request-3.json")
+    assert Requests(tmp_path).take() == []
+    assert [*tmp_path.iterdir()] == []
+
+
+class Obedient:
+    """A daemon with one commissioned stream and a journal; everything else only takes what it is given."""
+
+    def __init__(self, path: Path) -> None:
+        self.asked: list[str | None] = []
+        self.journal = Journal(path / "journal.db")
+        config: Any = SimpleNamespace(agent=SimpleNamespace(id="g1"))
+        make: Any = Daemon
+        self.daemon = make(config, [], Notifier({}))
+        self.daemon._journal = self.journal
+        self.daemon._requests = Requests(path)
+        self.daemon._repeats = Repeats()
+        pipeline = SimpleNamespace(
+            recommission=self._recommission, records_of=lambda names: [(n, b"new") for n in names]
+        )
+        self.daemon._lanes = [SimpleNamespace(name="pump", pipeline=pipeline)]
+
+    def _recommission(self, asset: str | None) -> list[str]:
+        self.asked.append(asset)
+        return ["a1"] if asset == "a1" else []
+
+
+def test_a_request_outlives_a_commit_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a full journal nothing is done yet; it is done once, and synchronised, when the journal takes it."""
+    leave_request(tmp_path, Recommission(stream="pump", asset="a1"))
+    agent = Obedient(tmp_path)
+    synced: list[bool] = []
+    monkeypatch.setattr(agent.journal, "sync", lambda: synced.append(bool([*tmp_path.glob("request-*")])))
+
+    def full(_: object) -> None:
+        raise JournalError("full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(agent.journal, "commit", full)
+        with pytest.raises(JournalError):
+            agent.daemon._obey()
+    assert [*tmp_path.glob("request-*")]
+    agent.daemon._commit(agent.daemon._batch)
+    assert (agent.journal.records("pump"), agent.asked, synced) == ([("a1", b"new")], ["a1"], [True])
+    assert not [*tmp_path.glob("request-*")]
+    agent.journal.close()
+
+
+def test_a_request_that_concerns_nothing_is_taken_away(tmp_path: Path) -> None:
+    """There is nothing to commit."""
+    leave_request(tmp_path, Recommission(stream="pump", asset="never"))
+    agent = Obedient(tmp_path)
+    agent.daemon._obey()
+    assert not [*tmp_path.glob("request-*")]
+    agent.journal.close()

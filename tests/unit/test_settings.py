@@ -5,13 +5,16 @@ from __future__ import annotations
 import ssl
 from pathlib import Path
 
+import paho.mqtt.client as paho
 import pytest
 from certificates import Authority
+from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_agent.errors import BrokerError
+from edge_agent.errors import BrokerError, UsageError
 from edge_agent.mqtt.credentials import read_credentials
 from edge_agent.mqtt.settings import BrokerSection, Transport, broker_problems, files_of, with_credentials
 from edge_agent.mqtt.tls import make_context
+from edgetool.broker import BrokerAddress, _set_credentials
 
 
 @pytest.mark.parametrize(
@@ -70,25 +73,58 @@ def test_credentials_of_the_service_manager_fill_what_is_not_given(tmp_path: Pat
     assert with_credentials({}, "mqtt", {}) == {}
 
 
-def test_files_are_read_anew_and_without_their_last_line_end(tmp_path: Path) -> None:
-    """Spaces may belong to a password."""
-    user, password = tmp_path / "u", tmp_path / "p"
-    user.write_text("agent\r\n")
-    password.write_text(" secret \n")
-    found = read_credentials(None, str(user), str(password))
-    assert (found.username, found.password.value if found.password else None) == ("agent", " secret ")
+@pytest.mark.parametrize(
+    ("content", "secret"),
+    [
+        (b" secret ", " secret "),
+        (b" secret \n", " secret "),
+        (b"secret\r\n", "secret"),
+        (b"secret\n\n", "secret\n"),
+        (b"secret\r", "secret\r"),
+        (b"se\r\ncret\n", "se\r\ncret"),
+        (b"\xef\xbb\xbfsecret\n", "secret"),
+        ("gehe\u0131m\n".encode(), "gehe\u0131m"),
+        (b"x" * 65535 + b"\r\n", "x" * 65535),
+    ],
+)
+def test_one_line_end_at_the_end_of_a_file_is_not_part_of_a_secret(tmp_path: Path, content: bytes, secret: str) -> None:
+    """Editors add it, and some a byte order mark in front. Blanks may belong to it. Both programs read it so."""
+    file = tmp_path / "p"
+    file.write_bytes(content)
+    found = read_credentials(None, str(file), str(file))
+    assert (found.username, found.password.value if found.password else None) == (secret, secret)
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    _set_credentials(client, BrokerAddress(username="u", password_file=file))
+    assert client.password == secret
+
+
+def test_files_are_read_anew(tmp_path: Path) -> None:
+    """For each connection."""
+    password = tmp_path / "p"
+    password.write_text("one")
+    read_credentials("named", None, str(password))
     password.write_text("other")
     again = read_credentials("named", None, str(password))
     assert (again.username, again.password.value if again.password else None) == ("named", "other")
 
 
-@pytest.mark.parametrize(("content", "words"), [(b"\xff\xfe", "is not UTF-8"), (b"\n", "is empty")])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xfes\0", "is not UTF-8 at byte 0"),
+        (b"\n", "is empty"),
+        (b"\xef\xbb\xbf", "is empty"),
+        (b"x" * 65536, "over 65535 bytes"),
+    ],
+)
 def test_a_file_without_a_password_is_told(tmp_path: Path, content: bytes, words: str) -> None:
     """With its key."""
     file = tmp_path / "p"
     file.write_bytes(content)
     with pytest.raises(BrokerError, match=f"^password_file = .*{words}"):
         read_credentials("u", None, str(file))
+    with pytest.raises(UsageError, match=f"^--password-file .*{words}"):
+        _set_credentials(paho.Client(CallbackAPIVersion.VERSION2), BrokerAddress(username="u", password_file=file))
 
 
 def test_tls_checks_certificate_and_host_unless_told_otherwise(tmp_path: Path) -> None:

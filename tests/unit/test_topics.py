@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.mqtt.topics import AgentTopics, TopicFilter
+from edge_agent.sources.base import Topics
 
 
 @pytest.mark.parametrize(
@@ -64,3 +65,16 @@ def test_the_agents_topics_are_those_of_the_interface() -> None:
     assert topics.alert("pump", "a1") == "edge/press-7/alerts/pump/a1"
     assert (topics.status, topics.health) == ("edge/press-7/status", "edge/press-7/health")
     assert topics.rejected == "edge/press-7/rejected"
+
+
+def test_what_is_noted_of_topics_is_bounded_by_bytes() -> None:
+    """Anybody may write to new topics, and one may be 64 kB long; those of usual length are all noted."""
+    topics = Topics()
+    for number in range(1000):
+        name = b"sensors/%060000d/pump" % number
+        assert topics.meet(name, name) is topics[name]
+    assert sum(map(len, topics)) <= 32 << 20
+    topics = Topics()
+    for number in range(80_000):
+        topics.meet(number, b"sensors/machine-%d/pressure" % number)
+    assert len(topics) == 80_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.mqtt.wire import PAYLOAD_KEPT_BYTES, WireError, WireSocket
-from edge_agent.sources.base import Delivery, Topic
+from edge_agent.sources.base import RETAINED, Delivery, Topic
 
 PINGRESP = b"\xd0\x00"
 SUBACK = b"\x90\x03\x00\x01\x01"
@@ -158,14 +158,19 @@ def test_acknowledgements_keep_the_order_and_survive_a_full_socket() -> None:
     assert not wire.unsent
 
 
-def test_a_retained_copy_is_acknowledged_and_dropped() -> None:
-    """It is of unknown age."""
-    socket = FakeSocket([publish("t", b"old", 9, retain=True) + publish("t", b"new", 10)])
-    wire = WireSocket(socket)  # type: ignore[arg-type]
+@pytest.mark.parametrize("five", [False, True])
+def test_a_retained_copy_is_acknowledged_in_its_turn_and_is_no_reading(five: bool) -> None:
+    """It is of unknown age. PUBACKs go in the order of the messages [MQTT-4.6.0-2], so it waits for those before it."""
+    empty = "\0" if five else ""  # no properties
+    packets = [("t", b"1", 1, False), ("t", b"old", 2, True), ("t", b"older", 0, True), ("t", b"3", 3, False)]
+    sent = b"".join(publish(topic, empty.encode() + body, mid, retain=old) for topic, body, mid, old in packets)
+    wire = WireSocket(FakeSocket([sent]), has_properties=five)  # type: ignore[arg-type]
     inbox, _ = take_all(wire)
-    wire.flush()
-    assert [delivery.payload for delivery in inbox] == [b"new"]
-    assert bytes(socket.sent) == b"\x40\x02\x00\x09"
+    assert not wire.unsent
+    assert [(one.mid, one.payload) for one in inbox] == [(1, b"1"), (2, b""), (3, b"3")]
+    assert [one.topic is RETAINED for one in inbox] == [False, True, False]
+    wire.acknowledge(inbox)
+    assert bytes(wire.unsent) == b"\x40\x02\x00\x01\x40\x02\x00\x02\x40\x02\x00\x03"
 
 
 def test_a_payload_far_too_large_costs_no_memory() -> None:

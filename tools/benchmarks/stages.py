@@ -63,6 +63,7 @@ class Stages:
         done("route")
         readings, _ = self._decoder.decode(items, 0.0)
         done("decode")
+        readings, _ = self._pipeline.admit(readings)
         windows = self._pipeline.take(readings)
         done("windows")
         scores = self._engine.score(windows.values)

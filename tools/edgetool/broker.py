@@ -13,6 +13,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import BrokerError, UsageError
+from edge_agent.mqtt.credentials import read_secret
 
 __all__ = ["BrokerAddress", "connected"]
 
@@ -40,7 +41,7 @@ def connected(address: BrokerAddress, client: paho.Client | None = None) -> Iter
 
     Raises:
         BrokerError: the broker cannot be reached, or refuses us.
-        UsageError: a file of the address is not there.
+        UsageError: a file of the address cannot be used.
     """
     client = client or paho.Client(CallbackAPIVersion.VERSION2)
     answered = threading.Event()
@@ -80,10 +81,16 @@ def _set_credentials(client: paho.Client, address: BrokerAddress) -> None:
     if address.password_file is not None and address.username is None:
         raise UsageError("--password-file: needs --username beside it")
     if address.username is not None:
-        password = address.password_file.read_text("utf-8").strip() if address.password_file else None
-        client.username_pw_set(address.username, password)
+        client.username_pw_set(address.username, _password(address.password_file))
     if address.ca_file is not None:
         try:
             client.tls_set(str(address.ca_file))
         except (OSError, ValueError) as exc:
             raise UsageError(f"{address.ca_file}: is no certificate ({exc})") from exc
+
+
+def _password(file: Path | None) -> str | None:
+    try:
+        return None if file is None else read_secret(file, named=f"--password-file {str(file)!r}")
+    except BrokerError as exc:
+        raise UsageError(str(exc)) from exc

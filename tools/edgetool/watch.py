@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 import paho.mqtt.client as paho
@@ -20,6 +22,10 @@ from edgetool.broker import BrokerAddress, connected
 __all__ = ["render", "watch"]
 
 _POLL_S = 0.2
+_TOLD_KEPT = 10_000
+_WAITING = 100
+_EVENT_LIMIT_BYTES = 1 << 20
+"""An agent makes none that is larger."""
 _SHOWN_CHANNELS = 2
 
 
@@ -47,29 +53,71 @@ def watch(
     """
     if agent != "+" and (not agent or set(agent) & set("/+#")):
         raise UsageError(f"--agent {agent!r}: expected one agent's id, or + for all")
-    arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+    arrived = _Arrived()
     client = paho.Client(CallbackAPIVersion.VERSION2)
     topic = f"edge/{agent}/alerts/#"
     client.on_connect = lambda inner, *_: inner.subscribe(topic, qos=1)
     client.on_subscribe = lambda *_: on_ready(topic)
     client.on_message = lambda _client, _data, message: arrived.put(bytes(message.payload))
-    seen: set[tuple[str, str, str]] = set()
+    told, shown = _Told(), 0
     limit = None if seconds is None else time.monotonic() + seconds
-    with connected(broker or BrokerAddress(), client):
-        while (limit is None or time.monotonic() < limit) and (count is None or len(seen) < count):
-            try:
-                event = _event(arrived.get(timeout=_POLL_S))
-            except queue.Empty:
-                continue
-            if event is None:
-                continue  # some other program's message on our topics
-            # An event may come twice after a crash or a lost connection.
-            if event.key not in seen:
-                seen.add(event.key)
+    with connected(broker or BrokerAddress(), client), arrived:
+        while (limit is None or time.monotonic() < limit) and (count is None or shown < count):
+            payload = arrived.get()
+            event = None if payload is None else _event(payload)
+            if event is not None and told.is_new(event.key):
+                shown += 1
                 yield event
 
 
+class _Told:
+    """Knows the last events that were told: after a crash or a lost connection one may come again, soon or never."""
+
+    def __init__(self) -> None:
+        self._keys: OrderedDict[int, None] = OrderedDict()
+
+    def is_new(self, key: tuple[str, str, str]) -> bool:
+        """Whether it is told for the first time, as far as is known of the last ones."""
+        # Whoever may publish here chooses the names, and their length.
+        known = hash(key)
+        if known in self._keys:
+            return False
+        self._keys[known] = None
+        if len(self._keys) > _TOLD_KEPT:
+            self._keys.popitem(last=False)
+        return True
+
+
+class _Arrived:
+    """Messages on their way from paho's thread to ours; when they are many, paho waits, and the broker for paho."""
+
+    def __init__(self) -> None:
+        self._queue: queue.Queue[bytes] = queue.Queue(_WAITING)
+        self._is_over = threading.Event()
+
+    def put(self, payload: bytes) -> None:
+        """Called on paho's thread."""
+        while len(payload) <= _EVENT_LIMIT_BYTES and not self._is_over.is_set():
+            with suppress(queue.Full):
+                self._queue.put(payload, timeout=_POLL_S)
+                return
+
+    def get(self) -> bytes | None:
+        """The oldest one; None when there was none for a short while."""
+        try:
+            return self._queue.get(timeout=_POLL_S)
+        except queue.Empty:
+            return None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+
+
 def _event(payload: bytes) -> AlertEvent | DroppedEvent | None:
+    """The event in a message; None for some other program's message on our topics."""
     with suppress(msgspec.DecodeError, UnicodeDecodeError):
         return msgspec.json.decode(payload, type=AlertEvent)
     with suppress(msgspec.DecodeError, UnicodeDecodeError):

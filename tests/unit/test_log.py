@@ -1,0 +1,48 @@
+"""Where log lines go, and so what they begin with."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edge_agent.log import configure_logging, goes_to_journal
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Iterator[None]:
+    """It is pytest's."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers.clear()
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.mark.parametrize(("inherited", "begins"), [(False, "INFO edge_agent "), (True, "2")])
+def test_lines_for_the_journal_have_no_time_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inherited: bool, begins: str
+) -> None:
+    """A terminal, or a file, that has inherited the journal's variable is not the journal."""
+    with (tmp_path / "log").open("w+") as stream, (tmp_path / "other").open("w") as other:
+        status = os.fstat((other if inherited else stream).fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        monkeypatch.setattr(sys, "stderr", stream)
+        configure_logging("info")
+        logging.getLogger("edge_agent").info("told")
+    assert (tmp_path / "log").read_text().startswith(begins)
+
+
+def test_what_is_no_file_is_not_the_journal(tmp_path: Path) -> None:
+    """Nor is one that is closed, or a variable that says nothing."""
+    closed = (tmp_path / "log").open("w")
+    closed.close()
+    for stream in (None, io.StringIO(), closed):
+        assert not goes_to_journal(stream, {"JOURNAL_STREAM": "1:2"})
+    with (tmp_path / "log").open("w") as stream:
+        assert not any(goes_to_journal(stream, environ) for environ in ({}, {"JOURNAL_STREAM": ""}))

@@ -1,0 +1,191 @@
+"""How many assets a stream remembers, and which of them make room."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fakes import FakeEngine, make_manifest, readings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.reading import Readings
+from edge_agent.stream.records import AssetRecord, decode_record, scores_key
+from edge_agent.stream.roster import Roster
+from edge_agent.stream.settings import CommissionSettings, StreamSettings
+
+QUIET, ALERTING = 1.0, 5.0
+
+
+def make_pipeline(
+    max_assets: int, records: list[tuple[str, bytes]] | None = None, *, window: int = 1, commission: int = 0
+) -> Pipeline:
+    return Pipeline(
+        agent="g1",
+        stream="pump",
+        manifest=make_manifest(window=window),
+        engine=FakeEngine(),
+        provider="fake",
+        records=records or [],
+        settings=StreamSettings(max_assets=max_assets, commission=CommissionSettings(readings=commission)),
+    )
+
+
+def hear(pipeline: Pipeline, *assets: str, value: float = QUIET) -> list[str]:
+    """One reading of each in one batch; gives those that were refused."""
+    rows = np.full((len(assets), 2), value, dtype=np.float32)
+    return pipeline.process(Readings(list(assets), [1000.0] * len(assets), rows)).refused
+
+
+def keep(journal: dict[str, bytes], records: list[tuple[str, bytes]]) -> None:
+    """As the journal does."""
+    for key, record in records:
+        journal[key] = record
+        if not record:
+            del journal[key]
+
+
+def test_the_least_recently_heard_asset_makes_room_for_a_new_one() -> None:
+    """b was heard before a, though it came later."""
+    pipeline = make_pipeline(2)
+    for assets in ("a", "b", "a", "c"):
+        assert hear(pipeline, assets) == []
+    assert (sorted(pipeline.assets()), pipeline.roster.forgotten) == (["a", "c"], 1)
+
+
+def test_an_asset_with_an_open_alert_keeps_its_place() -> None:
+    """Somebody waits for its end; the next one goes in its stead."""
+    pipeline = make_pipeline(2)
+    hear(pipeline, "alert", value=ALERTING)
+    for asset in ("b", "c", "d"):
+        hear(pipeline, asset)
+    assert sorted(pipeline.assets()) == ["alert", "d"]
+    assert pipeline.process(readings([[QUIET, QUIET]], asset="alert")).kinds() == ["clear"]
+
+
+def test_a_new_asset_is_refused_where_none_may_be_forgotten() -> None:
+    """Of its batch the others are scored; once an alert has ended, there is room."""
+    pipeline = make_pipeline(2)
+    hear(pipeline, "a", "b", value=ALERTING)
+    outcome = pipeline.process(Readings(["x", "a", "x"], [1.0, 2.0, 3.0], np.full((3, 2), ALERTING, np.float32)))
+    assert (outcome.refused, outcome.scored, sorted(pipeline.assets())) == (["x", "x"], 1, ["a", "b"])
+    hear(pipeline, "a")
+    assert hear(pipeline, "x") == []
+    assert sorted(pipeline.assets()) == ["b", "x"]
+
+
+def test_commissioned_and_collecting_assets_keep_their_places() -> None:
+    """A limit cannot be made anew in silence, and to collect for one takes days."""
+    pipeline = make_pipeline(2, commission=30)
+    for _ in range(30):
+        hear(pipeline, "ready")
+    hear(pipeline, "begun")
+    assert hear(pipeline, "new") == ["new"]
+    assert sorted(pipeline.assets()) == ["begun", "ready"]
+
+
+def test_the_journal_forgets_with_the_stream() -> None:
+    """In the commit of the batch that took the place, also where the asset comes back in a later part of it."""
+    pipeline = make_pipeline(1, window=3)
+    journal: dict[str, bytes] = {}
+    for asset in ("a", "b", "a"):
+        keep(journal, pipeline.process(readings([[QUIET, 0]], asset=asset)).records)
+        assert list(journal) == [asset]
+
+
+def test_no_more_are_restored_than_there_is_room_for() -> None:
+    """Whoever alerts or collects comes first, wherever it stands in the journal; what is left over is taken away."""
+    before = make_pipeline(0, window=3, commission=30)
+    journal: dict[str, bytes] = {}
+    for asset in ("a", "b", "c", "d"):
+        keep(journal, before.process(readings([[QUIET, 0]] * (3 if asset == "d" else 1), asset=asset)).records)
+    assert scores_key("d") in journal
+    after = make_pipeline(2, sorted(journal.items()), window=3, commission=30)
+    assert (len(after.assets()), "d" in after.assets()) == (2, True)
+    keep(journal, after.process(readings([[QUIET, 0]], asset="d")).records)
+    assert {key.removeprefix("#scores/") for key in journal} == {*after.assets()}
+
+
+def test_a_lowered_limit_takes_no_alert_away() -> None:
+    """There are too many then, and known ones go on; only new ones find no room."""
+    before = make_pipeline(0)
+    journal: dict[str, bytes] = {}
+    keep(journal, before.process(Readings(["a", "b", "c"], [1.0] * 3, np.full((3, 2), ALERTING, np.float32))).records)
+    after = make_pipeline(2, list(journal.items()))
+    assert [hear(after, "a", "new", value=ALERTING), hear(after, "b", "c", value=ALERTING)] == [["new"], []]
+    assert sorted(after.assets()) == ["a", "b", "c"]
+
+
+def test_records_that_are_of_no_use_count_too() -> None:
+    """Of another model, or damaged: the asset is remembered, so that the record is taken away some day."""
+    pipeline = make_pipeline(2, [("a", b"damaged"), ("b", b"damaged"), ("c", b"damaged")])
+    assert len(pipeline.assets()) == 2
+    (gone,) = {"a", "b", "c"}.difference(pipeline.assets())
+    assert (gone, b"") in pipeline.process(readings([[QUIET, 0]], asset="a")).records
+
+
+def test_a_thousand_new_names_cost_one_look_at_all() -> None:
+    """Whoever makes them up must not make the agent slow."""
+    looks: list[int] = []
+
+    def pinned() -> set[str]:
+        looks.append(1)
+        return set()
+
+    roster = Roster(1000, pinned)
+    for number in range(2000):
+        if roster.hear([f"a{number}"]):
+            assert roster.make_room() == ([f"a{number - 1000}"], [])
+    assert len(looks) == 1
+
+
+@pytest.mark.parametrize("limit", [0, 3])
+def test_without_a_limit_none_is_forgotten(limit: int) -> None:
+    """0 sets none."""
+    pipeline = make_pipeline(limit)
+    hear(pipeline, "a", "b", "c")
+    assert (len(pipeline.assets()), pipeline.roster.forgotten) == (3, 0)
+
+
+@given(
+    max_assets=st.integers(1, 4),
+    window=st.sampled_from([1, 3]),
+    batches=st.lists(
+        st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from([QUIET, ALERTING])), min_size=1, max_size=4),
+        max_size=30,
+    ),
+)
+def test_the_bound_holds_alerts_stay_and_the_least_recently_heard_goes(
+    max_assets: int, window: int, batches: list[list[tuple[str, float]]]
+) -> None:
+    """Whatever comes: never more than `max_assets`, in memory and in the journal; no open alert is lost; who goes was
+    heard no later than any who might have gone; who is refused is new, and all others have an alert or were just heard.
+    """
+    pipeline = make_pipeline(max_assets, window=window)
+    journal: dict[str, bytes] = {}
+    heard: dict[str, int] = {}
+    open_alerts: set[str] = set()
+    for number, batch in enumerate(batches):
+        values = np.array([[value, 0] for _, value in batch], dtype=np.float32)
+        for part in pipeline.parts(Readings([asset for asset, _ in batch], [float(number)] * len(batch), values)):
+            before, pinned = {*pipeline.assets()}, {*open_alerts}
+            outcome = pipeline.process(part)
+            keep(journal, outcome.records)
+            after, touched, refused = {*pipeline.assets()}, {*part.assets}, {*outcome.refused}
+            for event in outcome.events:
+                (open_alerts.discard if event.event == "clear" else open_alerts.add)(event.asset)
+            gone, might_go = before - after, before - touched - pinned
+            assert len(after) <= max_assets
+            assert after == (before | touched) - gone - refused
+            assert gone <= might_go
+            assert all(heard[one] <= heard[other] for one in gone for other in might_go - gone)
+            assert not refused or (gone == might_go and not refused & before)
+            assert len(journal) <= max_assets
+            heard.update(dict.fromkeys(touched - refused, number))
+    kept = {asset for asset, record in journal.items() if _alert_of(record)}
+    assert kept == open_alerts
+
+
+def _alert_of(record: bytes) -> bool:
+    alarm = decode_record(record, AssetRecord).alarm
+    return alarm is not None and alarm.alert is not None

@@ -14,6 +14,7 @@ import msgspec
 
 from edge_agent.crash import CrashReport, Run, crash_report, this_run
 from edge_agent.engine.evidence import Candidate
+from edge_agent.engine.providers import SAFEST
 from edge_agent.seal import seal, unseal
 
 __all__ = ["Mark", "Marks"]
@@ -23,7 +24,6 @@ log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _MOST_SILENT_ENDS = 3
-_SAFEST = "cpu"
 _numbers = itertools.count()
 
 
@@ -173,6 +173,6 @@ def _judge(left: _Loaded, report: CrashReport | None) -> _Judged:
         return _Judged(f"ended the agent {how}, without a word", is_final=True)
     # SIGKILL: a person's, or the kernel's that has no memory left. Once, that says nothing; and of the processor's own
     # provider never, which is what the others would give way to.
-    if left.silent_ends + 1 < _MOST_SILENT_ENDS or left.provider == _SAFEST:
+    if left.silent_ends + 1 < _MOST_SILENT_ENDS or left.provider == SAFEST:
         return _Judged(None, is_final=False)
     return _Judged(f"was running when the agent ended without a word {_MOST_SILENT_ENDS} times in a row", is_final=True)

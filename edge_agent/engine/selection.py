@@ -19,7 +19,7 @@ from edge_agent.engine.evidence import Candidate, Evidence
 from edge_agent.engine.measuring import Attendant, Measure, measure
 from edge_agent.engine.memory import Memory
 from edge_agent.engine.mix import DEFAULT_MIX, Mix
-from edge_agent.engine.providers import PROVIDERS, import_runtime
+from edge_agent.engine.providers import PROVIDERS, SAFEST, import_runtime
 from edge_agent.engine.timing import EQUAL_WITHIN, compare
 from edge_agent.errors import ProviderError
 
@@ -149,9 +149,13 @@ class Notes(Attendant):
 
     def __init__(self, bundle: Bundle, memory: Memory, known: Evidence, look: Look) -> None:
         self.evidence = known
-        self.look = look  # type: ignore[method-assign]
+        self._look = look
         self._model = bundle.manifest.name
         self._memory = memory
+
+    def look(self) -> None:
+        """See `child_process.Look`."""
+        self._look()
 
     def heard(self, candidate: Candidate) -> None:
         """Keep it in place of an earlier one."""
@@ -291,7 +295,8 @@ def _explain_none(bundle: Bundle, evidence: Evidence, only: str | None, key: str
 
 
 def _first_come(qualified: list[Candidate], _mix: Mix, wanted: EngineSection) -> tuple[list[Candidate], str]:
-    """As they came, before they were timed."""
+    """The safest first, as nobody is timed yet."""
+    qualified = sorted(qualified, key=lambda candidate: candidate.provider.name != SAFEST)
     only = required_provider(wanted)
     if only is not None:
         return qualified, f"{only} is required by [engine] {_key(wanted)}; it is being timed"

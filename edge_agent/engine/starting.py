@@ -15,7 +15,7 @@ from edge_agent.engine.discovery import Discovery, discover
 from edge_agent.engine.measuring import prove_each
 from edge_agent.engine.memory import Memory
 from edge_agent.engine.mix import Mix
-from edge_agent.engine.providers import PROVIDERS, Provider, import_runtime
+from edge_agent.engine.providers import PROVIDERS, SAFEST, Provider, import_runtime
 from edge_agent.engine.selection import (
     NOTHING_KNOWN,
     Choice,
@@ -29,9 +29,6 @@ from edge_agent.engine.selection import (
 __all__ = ["choose_to_start"]
 
 log = logging.getLogger(__name__)
-
-_EVERYWHERE = "cpu"
-"""The processor's own provider needs no looking for, has no driver that could hang, and loads in no time."""
 
 
 def choose_to_start(
@@ -84,9 +81,9 @@ def _in_order(only: str | None, notes: Notes, look_up: Callable[[], Discovery]) 
     """The surest first; who took the agent down last."""
     known = notes.evidence
     passed = {candidate.provider.name for candidate in known.candidates if not candidate.qualified}
-    if only in {None, _EVERYWHERE} and _EVERYWHERE not in {*passed, *known.blamed}:
-        passed.add(_EVERYWHERE)
-        yield PROVIDERS[_EVERYWHERE]
+    if only in {None, SAFEST} and SAFEST not in {*passed, *known.blamed}:
+        passed.add(SAFEST)
+        yield PROVIDERS[SAFEST]
     found = narrow(look_up(), only)
     notes.evidence = msgspec.structs.replace(notes.evidence, absent=found.absent)
     untried = [provider for provider in found.providers if provider.name not in passed]

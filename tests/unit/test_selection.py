@@ -338,3 +338,11 @@ def test_a_choice_that_is_not_timed_yet_can_be_told(bundle: Bundle) -> None:
     assert any(line.startswith("* cpu") for line in choice_lines(choice))
     required = decide(bundle, evidence, EngineSection(require="cpu"), None)
     assert required.reason == "cpu is required by [engine] require; it is being timed"
+
+
+def test_before_they_are_timed_the_safest_comes_first(bundle: Bundle) -> None:
+    """Whatever the order of the verdicts."""
+    candidates = [make_candidate("openvino", us=1), make_candidate("cpu", us=9)]
+    evidence = Evidence(candidates=candidates, absent=[], seconds=0.0, complete=False)
+    choice = decide(bundle, evidence, EngineSection(), None)
+    assert [candidate.name for candidate in choice.ranking] == ["cpu", "openvino"]

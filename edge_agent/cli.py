@@ -135,8 +135,8 @@ def _by_stream(
 
 def _run(options: argparse.Namespace) -> None:
     # The runtime, paho and SQLite are loaded only where something runs, so that --help is quick.
+    from edge_agent.crash import crash_watch
     from edge_agent.daemon import Daemon
-    from edge_agent.engine.upkeep import choose_for_stream
     from edge_agent.lane import LoadedStream
     from edge_agent.notify import Notifier
     from edge_agent.state_dir import locked_state_dir
@@ -149,11 +149,8 @@ def _run(options: argparse.Namespace) -> None:
     for remark in _by_stream(config, bundles, StreamSettings.remark_on):
         log.warning("setting and bundle: %s", remark)
     state_dir = Path(config.agent.state_dir)
-    with locked_state_dir(state_dir):
-        streams = []
-        for settings, bundle in zip(config.streams, bundles, strict=True):
-            choice = choose_for_stream(bundle, config.engine, stream=settings.name, state_dir=state_dir)
-            streams.append(LoadedStream(settings, bundle, choice))
+    streams = [LoadedStream(*pair) for pair in zip(config.streams, bundles, strict=True)]
+    with locked_state_dir(state_dir), crash_watch(state_dir):
         Daemon(config, streams, Notifier()).run()
 
 

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
 import socket
 import time
 from contextlib import ExitStack, suppress
 from itertools import chain
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import msgspec
 
 from edge_agent import __version__
+from edge_agent.child_process import Stopped
 from edge_agent.config import Config
 from edge_agent.errors import JournalError
 from edge_agent.health import Counters, Latency, memory_bytes
 from edge_agent.journal import Commit, Journal
-from edge_agent.lane import Lane, LoadedStream, Routes, open_lane
+from edge_agent.lane import Lane, LoadedStream, Routes, end_upkeep, open_lanes
 from edge_agent.leftovers import leave_rows, take_over_rows, warn_of_gone
 from edge_agent.mqtt.brokers import Brokers
 from edge_agent.mqtt.client import ClientState
@@ -36,6 +35,7 @@ from edge_agent.sources.base import Delivery, Source
 from edge_agent.sources.lines import LineSource
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
+from edge_agent.stop_signals import StopSignals
 from edge_agent.stream.reading import Rejection, RejectReason
 from edge_agent.stream.records import keys_of
 from edge_agent.waiting import Waiter
@@ -80,7 +80,7 @@ class Daemon:
         self._loaded = streams
         self._notifier = notifier
         self._topics = AgentTopics(config.agent.id)
-        self._stop_signal: int | None = None
+        self._stop = StopSignals()
         self._latency = Latency()
         self._unrouted = Counters()
         self._waiter = Waiter()
@@ -95,6 +95,7 @@ class Daemon:
         """Work until SIGTERM or SIGINT, or until every stream's input has ended.
 
         Raises:
+            ProviderError: nothing that may run gives a bundle's golden scores.
             EngineError: the runtime failed on a batch; the batch was not acknowledged and comes again.
             DataError: a stream's input cannot be read, or ended and nothing in it was a reading.
         """
@@ -104,12 +105,16 @@ class Daemon:
             for end in (self._wake_in, self._wake_out):
                 stack.callback(end.close)
                 end.setblocking(False)
-            self._catch_signals(stack)
+            self._stop.catch(stack, self._wake_out.fileno())
             state_dir = Path(self._config.agent.state_dir)
             self._requests = Requests(state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
-            self._lanes = [open_lane(loaded, self._config, self._journal) for loaded in self._loaded]
+            try:
+                self._lanes = open_lanes(self._loaded, self._config, self._journal, stack, self._while_starting)
+            except Stopped:
+                log.info("agent stopping, it had not started yet reason=%r", self._stop.reason)
+                return
             warn_of_gone(self._journal, self._config)
             self._routes = Routes(self._lanes)
             self._repeats = Repeats(self._journal.delivered, has_time=self._routes.has_time)
@@ -117,6 +122,7 @@ class Daemon:
             stack.callback(self._leave_rows)
             for lane in self._lanes:
                 stack.callback(lane.finish)
+            stack.callback(end_upkeep, self._lanes)
             self._brokers = self._make_brokers()
             self._client, self._alerts = self._brokers.readings, self._brokers.alerts
             self._sources = self._open_sources(stack)
@@ -126,26 +132,20 @@ class Daemon:
             self._notifier.ready(f"{len(self._lanes)} streams, connecting to the broker")
             stack.callback(self._notifier.stopping)
             log.info("agent started id=%s version=%s streams=%d", self._config.agent.id, __version__, len(self._lanes))
-            while self._stop_signal is None and not self._is_done():
+            while self._stop.received is None and not self._is_done():
                 self._wait()
                 self._step()
-            reason = "the input ended" if self._stop_signal is None else signal.Signals(self._stop_signal).name
-            log.info("agent stopping reason=%r", reason)
+            log.info("agent stopping reason=%r", self._stop.reason)
             self._take_last_lines()
-            for lane, lines in self._inputs if self._stop_signal is None else ():
+            for lane, lines in self._inputs if self._stop.received is None else ():
                 lane.check_input(lines.given)
 
     # Start ------------------------------------------------------------------------------------------------------
 
-    def _catch_signals(self, stack: ExitStack) -> None:
-        # The handler sets a flag and nothing else; the wakeup socket ends the loop's wait. Anything more in a handler,
-        # even Event.set, can deadlock with the code it interrupts.
-        stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(self._wake_out.fileno(), warn_on_full_buffer=False))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            stack.callback(signal.signal, number, signal.signal(number, self._on_signal))
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._stop_signal = number
+    def _while_starting(self) -> None:
+        """Called many times a second while a provider is proven."""
+        self._stop.check()
+        self._notifier.starting()
 
     def _make_brokers(self) -> Brokers:
         lanes = [lane for lane in self._lanes if lane.loaded.settings.input is None]

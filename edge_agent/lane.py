@@ -6,14 +6,15 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edge_agent.bundle import Bundle
+from edge_agent.child_process import Look
 from edge_agent.config import Config, StreamSection
 from edge_agent.engine.fallback import FallbackEngine
-from edge_agent.engine.selection import Choice
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
 from edge_agent.errors import DataError
 from edge_agent.health import Counters
@@ -26,21 +27,21 @@ from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.reading import Rejection, RejectReason
 
-__all__ = ["Lane", "LoadedStream", "Routes", "open_lane"]
+__all__ = ["Lane", "LoadedStream", "Routes", "end_upkeep", "open_lanes"]
 
 log = logging.getLogger(__name__)
 
 _KEEP_INTERVAL_S = 60.0
 _TELL_INTERVAL_S = 60.0
+_UPKEEP_STOP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedStream:
-    """A stream's settings with its opened bundle and the provider that was chosen for it."""
+    """A stream's settings with its opened bundle."""
 
     settings: StreamSection
     bundle: Bundle
-    choice: Choice
 
 
 @dataclass(slots=True, eq=False)
@@ -228,21 +229,50 @@ class Routes:
         return found
 
 
-def open_lane(loaded: LoadedStream, config: Config, journal: Journal) -> Lane:
-    """Load a stream's engine and put back what the journal remembers of it.
+def open_lanes(
+    streams: Sequence[LoadedStream], config: Config, journal: Journal, stack: ExitStack, look: Look
+) -> list[Lane]:
+    """Choose and load the streams' engines, and put back what the journal remembers of them.
+
+    Args:
+        streams: of the configuration.
+        config: checked settings.
+        journal: open.
+        stack: closes the engines.
+        look: called while a provider's process is waited for.
 
     Raises:
-        ProviderError: nothing that may run gives the golden scores any more.
-        EngineError: the chosen provider does not load.
+        ProviderError: nothing that may run gives the golden scores.
+        MissingExtraError: no runtime is installed.
+        EngineError: what is proven does not load.
+        Stopped: the agent is to stop.
     """
+    lanes: list[Lane] = []
+    for loaded in streams:
+        look()
+        lanes.append(_open_lane(loaded, config, journal, look))
+        stack.callback(lanes[-1].engine.close)
+    return lanes
+
+
+def end_upkeep(lanes: Sequence[Lane]) -> None:
+    """Let go of whatever is being measured; its processes are gone then."""
+    # All are told before any is waited for.
+    for lane in lanes:
+        lane.upkeep.stop()
+    for lane in lanes:
+        lane.upkeep.wait(_UPKEEP_STOP_S)
+
+
+def _open_lane(loaded: LoadedStream, config: Config, journal: Journal, look: Look) -> Lane:
     manifest = loaded.bundle.manifest
     # This scores golden vectors, so a provider that compiles at its first inference does it before a reading waits.
     engine, upkeep = open_stream_engine(
         loaded.bundle,
-        loaded.choice,
         config.engine,
         stream=loaded.settings.name,
         state_dir=Path(config.agent.state_dir),
+        look=look,
     )
     pipeline = Pipeline(
         agent=config.agent.id,

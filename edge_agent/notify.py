@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 __all__ = ["Notifier"]
 
 log = logging.getLogger(__name__)
+
+_EXTEND_INTERVAL_S = 10.0
+_START_TIMEOUT_S = 180.0
+"""From one sign of life of a start to the next. Loading gives none, and a provider may load for 120 s."""
 
 
 class Notifier:
@@ -20,6 +26,7 @@ class Notifier:
         # "@" stands for the abstract namespace, whose names start with a zero byte.
         self._address = "\0" + address[1:] if address.startswith("@") else address
         self._status = ""
+        self._extended_mono_s = -math.inf
         watchdog_us = environ.get("WATCHDOG_USEC", "")
         self.watchdog_interval_s = int(watchdog_us) / 2e6 if watchdog_us.isdigit() else 0.0
         """Half of what systemd allows between two signs of life; 0 when it does not watch."""
@@ -38,6 +45,16 @@ class Notifier:
         """Give a sign of life; call it only after real progress."""
         if self.watchdog_interval_s:
             self._send("WATCHDOG=1")
+
+    def extend_timeout(self, seconds: float) -> None:
+        """Ask for so much time from now on until we are ready; to be repeated for as long as that takes."""
+        self._extended_mono_s = time.monotonic()
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+    def starting(self) -> None:
+        """Give a sign of life before we are ready. May be called many times a second."""
+        if time.monotonic() >= self._extended_mono_s + _EXTEND_INTERVAL_S:
+            self.extend_timeout(_START_TIMEOUT_S)
 
     def stopping(self) -> None:
         """Say that a stop has begun."""

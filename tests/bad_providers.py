@@ -153,5 +153,7 @@ class Crasher(Honest):
         if self.at and self.calls >= self.at:
             if self.how == "abort":
                 os.abort()
+            if self.how == "sleep":
+                time.sleep(3600)
             raise EngineError("crasher: the runtime failed")
         return scores

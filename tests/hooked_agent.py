@@ -6,7 +6,8 @@
     clock=FILE       its wall clock is ahead by the seconds that stand in FILE; the monotonic clock is not touched
     slow=SECONDS     scoring takes so long for every window
     crash=HOW:N      a provider `crasher` is there; it fails at its Nth batch: `error` is a failure that the runtime
-                     tells, `abort` ends the process
+                     tells, `abort` ends the process, `sleep` does not come back
+    hang=SECONDS     a provider `hanger` is known, whose process is given up after so long; with 0 it is not here
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edge_agent.engine.providers import Provider
 from edge_agent.journal import Journal
 from edge_agent.mqtt.client import MqttClient
 from edge_agent.mqtt.message import Message
@@ -101,17 +103,41 @@ def _slow_down(text: str) -> None:
 def _add_crasher(text: str) -> None:
     import bad_providers
 
-    from edge_agent.engine import selection
-    from edge_agent.engine.providers import PROVIDERS
-
     how, _, count = text.partition(":")
     # In this process only: the children that prove it import the class anew, and there it is right.
     bad_providers.Crasher.how, bad_providers.Crasher.at = how, int(count)
-    crasher = bad_providers.bad("Crasher")
-    PROVIDERS[crasher.name] = crasher
+    _add(bad_providers.bad("Crasher"))
+
+
+def _add_hanger(text: str) -> None:
+    import bad_providers
+    import msgspec
+
+    hanger = msgspec.structs.replace(bad_providers.bad("Hanger"), load_limit_s=float(text))
+    _add(hanger, is_here=float(text) > 0)
+
+
+def _add(provider: Provider, *, is_here: bool = True) -> None:
+    """Make a provider known, and let it be found beside the processor's."""
+    import bad_providers
+
+    from edge_agent.engine import selection
+    from edge_agent.engine.providers import PROVIDERS
+
+    PROVIDERS[provider.name] = provider
     defaults = selection.choose_provider.__kwdefaults__
     assert defaults is not None
-    defaults["discover_with"] = lambda: bad_providers.found(crasher, PROVIDERS["cpu"])
+    found = [provider, PROVIDERS["cpu"]] if is_here else [PROVIDERS["cpu"]]
+    defaults["discover_with"] = lambda: bad_providers.found(*found)
+
+
+_FAULTS: dict[str, Callable[[str], None]] = {
+    "kill": _kill_at,
+    "clock": _shift_clock,
+    "slow": _slow_down,
+    "crash": _add_crasher,
+    "hang": _add_hanger,
+}
 
 
 def main() -> int:
@@ -121,7 +147,7 @@ def main() -> int:
     end = sys.argv.index("--")
     for fault in sys.argv[1:end]:
         name, _, text = fault.partition("=")
-        {"kill": _kill_at, "clock": _shift_clock, "slow": _slow_down, "crash": _add_crasher}[name](text)
+        _FAULTS[name](text)
     return agent(sys.argv[end + 1 :])
 
 

@@ -196,7 +196,7 @@ class Agent:
     """
 
     def __init__(self, config: Path, *, command: Sequence[str] = (), env: dict[str, str] | None = None) -> None:
-        self._config = config
+        self.config = config
         self.command = command or [tool("edge-agent")]
         self._env = {**os.environ, **(env or {})}
         self.log = config.with_name("agent.log")
@@ -204,7 +204,7 @@ class Agent:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            command = [*self.command, "run", "--config", str(self._config)]
+            command = [*self.command, "run", "--config", str(self.config)]
             self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env)
 
     def kill(self) -> None:

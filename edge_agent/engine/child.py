@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from contextlib import suppress
@@ -17,14 +14,14 @@ from typing import BinaryIO, Self
 import msgspec
 
 from edge_agent.bundle import Bundle
+from edge_agent.child_process import LOOK_S, Look, end_child, never_stop, start_child
 from edge_agent.engine.golden import Verdict
 from edge_agent.engine.probe import Proof, Task, Turn, Turned
 from edge_agent.engine.providers import Provider
+from edge_agent.waiting import Waiter
 
 __all__ = ["ChildError", "Limits", "ProbeChild"]
 
-_LOOK_S = 0.05
-"""Time between two looks at the child's memory."""
 _MOST_MEMORY_BYTES = 2 << 30
 
 
@@ -56,7 +53,7 @@ def _scratch_file() -> BinaryIO:
 
 
 class ProbeChild:
-    """One provider in a process of its own.
+    """One provider in a process of its own, which loads and meets the golden scores as soon as it is there.
 
     Args:
         bundle: an open bundle; the child opens the file again.
@@ -64,31 +61,37 @@ class ProbeChild:
         threads: threads of one inference.
         cache_dir: folder for compiled models.
         limits: of the child.
+        look: called while it is waited for.
     """
 
     def __init__(
-        self, bundle: Bundle, provider: Provider, *, threads: int, cache_dir: Path | None, limits: Limits
+        self,
+        bundle: Bundle,
+        provider: Provider,
+        *,
+        threads: int,
+        cache_dir: Path | None,
+        limits: Limits,
+        look: Look = never_stop,
     ) -> None:
+        self._look = look
         self._load_s = limits.load_s or provider.load_limit_s
         self._turn_s = limits.turn_s
         self._memory_bytes = limits.memory_bytes or _default_memory_bytes()
         self._errors = _scratch_file()
-        self._task = Task(
+        self._process = start_child("edge_agent.engine.probe", errors=self._errors)
+        self._answer = b""
+        self._waiter = Waiter()
+        """The part of it that has come."""
+        task = Task(
             bundle=str(bundle.path),
             provider=provider,
             threads=threads,
             cache_dir=str(cache_dir) if cache_dir else None,
             memory_limit_bytes=self._memory_bytes,
         )
-        # A session of its own, so that what the provider starts ends with it.
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "edge_agent.engine.probe"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            bufsize=0,
-            start_new_session=True,
-        )
+        self._began_mono_s = time.monotonic()
+        self._ask(task)
 
     def __enter__(self) -> Self:
         return self
@@ -98,55 +101,62 @@ class ProbeChild:
     ) -> None:
         self.close()
 
-    def prove(self) -> Proof:
-        """Load and hold against the golden vectors. Called once, before any turn.
+    def proof_within(self, wait_s: float) -> Proof | None:
+        """What came of loading and of the golden vectors; None when nothing has come yet. Asked before any turn.
 
         Raises:
             ChildError: it hung, crashed or used too much.
+            Stopped: the agent is to stop.
         """
-        return msgspec.json.decode(self._ask(self._task, self._load_s), type=Proof)
+        limit_mono_s = self._began_mono_s + self._load_s
+        answer = self._answer_until(min(limit_mono_s, time.monotonic() + wait_s))
+        if answer is not None:
+            return msgspec.json.decode(answer, type=Proof)
+        if time.monotonic() >= limit_mono_s:
+            raise ChildError(Verdict.HUNG, f"hung: no answer in {self._load_s:g} s")
+        return None
 
     def take_turn(self, size: int, turn_s: float) -> Turned:
         """Time one batch size.
 
         Raises:
             ChildError: it hung, crashed or used too much.
+            Stopped: the agent is to stop.
         """
-        return msgspec.json.decode(self._ask(Turn(size=size, turn_s=turn_s), self._turn_s), type=Turned)
+        self._ask(Turn(size=size, turn_s=turn_s))
+        answer = self._answer_until(time.monotonic() + self._turn_s)
+        if answer is None:
+            raise ChildError(Verdict.HUNG, f"hung: no answer in {self._turn_s:g} s")
+        return msgspec.json.decode(answer, type=Turned)
 
     def close(self) -> None:
         """End the process, however it is doing."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._errors):
-            if stream is not None:
-                stream.close()
+        end_child(self._process)
+        self._errors.close()
 
-    def _ask(self, request: msgspec.Struct, limit_s: float) -> bytes:
+    def _ask(self, request: msgspec.Struct) -> None:
         assert self._process.stdin is not None
-        try:
+        # One that has ended tells so where the answer is read.
+        with suppress(BrokenPipeError):
             self._process.stdin.write(msgspec.json.encode(request) + b"\n")
-        except BrokenPipeError:
-            raise self._ended() from None
-        return self._answer(limit_s)
 
-    def _answer(self, limit_s: float) -> bytes:
+    def _answer_until(self, end_mono_s: float) -> bytes | None:
+        """The whole answer; None when it has not come by then."""
         assert self._process.stdout is not None
-        end = time.monotonic() + limit_s
-        answer = b""
-        while not answer.endswith(b"\n"):
-            left_s = end - time.monotonic()
-            if left_s <= 0:
-                raise ChildError(Verdict.HUNG, f"hung: no answer in {limit_s:g} s")
-            ready, _, _ = select.select([self._process.stdout], [], [], min(left_s, _LOOK_S))
-            if ready:
-                part = os.read(self._process.stdout.fileno(), 65536)
+        answers = self._process.stdout.fileno()
+        while not self._answer.endswith(b"\n"):
+            self._look()
+            left_s = end_mono_s - time.monotonic()
+            if self._waiter.wait([answers], [], max(0.0, min(left_s, LOOK_S))):
+                part = os.read(answers, 65536)
                 if not part:
                     raise self._ended()
-                answer += part
+                self._answer += part
             elif self._resident_bytes() > self._memory_bytes:
                 raise ChildError(Verdict.OUT_OF_MEMORY, f"used more than {self._memory_bytes >> 20} MiB of memory")
+            elif left_s <= 0:
+                return None
+        answer, self._answer = self._answer, b""
         return answer
 
     def _resident_bytes(self) -> int:

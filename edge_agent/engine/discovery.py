@@ -1,6 +1,6 @@
 """What this device has. Looked up in a child process, because a driver or a plug-in may hang or crash on being asked.
 
-`python -m edge_agent.engine.discovery` prints one `Discovery` as JSON.
+`python -m edge_agent.engine.discovery PARENT` prints one `Discovery` as JSON.
 """
 
 from __future__ import annotations
@@ -9,10 +9,12 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
 import msgspec
 
+from edge_agent.child_process import LOOK_S, Look, end_child, end_with_parent, never_stop, start_child
 from edge_agent.engine.plugins import PluginPackage, find_plugins, offered_devices
 from edge_agent.engine.providers import PROVIDERS, Provider, import_runtime, installed_runtimes, openvino_devices
 from edge_agent.engine.runtime import runtime_reason
@@ -39,19 +41,21 @@ class Discovery(msgspec.Struct, frozen=True, kw_only=True):
     absent: list[Absent]
 
 
-def discover() -> Discovery:
+def discover(look: Look = never_stop) -> Discovery:
     """Find the providers of this device.
+
+    Args:
+        look: called while the child is waited for.
 
     Raises:
         MissingExtraError: there is no runtime.
         ProviderError: two runtimes have overwritten each other.
+        Stopped: the agent is to stop.
     """
     import_runtime()
-    command = [sys.executable, "-m", "edge_agent.engine.discovery"]
     try:
-        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=True, start_new_session=True)
         # The drivers' libraries may print; our answer is the last line.
-        return msgspec.json.decode(done.stdout.strip().rsplit(b"\n", 1)[-1], type=Discovery)
+        return msgspec.json.decode(_ask_child(look).strip().rsplit(b"\n", 1)[-1], type=Discovery)
     except (subprocess.SubprocessError, ValueError) as exc:
         log.warning("providers not found out, only the processor is tried error=%s", exc)
         reason = f"asking for the devices failed: {exc}"
@@ -59,7 +63,26 @@ def discover() -> Discovery:
         return Discovery(providers=[PROVIDERS["cpu"]], absent=others)
 
 
-def _look() -> Discovery:
+def _ask_child(look: Look) -> bytes:
+    process = start_child("edge_agent.engine.discovery", errors=subprocess.DEVNULL)
+    try:
+        end_mono_s = time.monotonic() + _TIMEOUT_S
+        while True:
+            look()
+            try:
+                answer, _ = process.communicate(timeout=LOOK_S)
+            except subprocess.TimeoutExpired as exc:
+                if time.monotonic() >= end_mono_s:
+                    raise subprocess.TimeoutExpired(exc.cmd, _TIMEOUT_S) from None
+                continue
+            if process.returncode:
+                raise subprocess.CalledProcessError(process.returncode, process.args)
+            return answer
+    finally:
+        end_child(process)
+
+
+def _find() -> Discovery:
     """The child's side: asks the runtime, OpenVINO and every plug-in."""
     ort = import_runtime()
     compiled = set(ort.get_available_providers())
@@ -99,10 +122,11 @@ def ask_plugin(ort: Any, plugin: PluginPackage, discovery: Discovery) -> None:
 
 
 def _main() -> None:
+    end_with_parent(int(sys.argv[1]))
     # Whatever the libraries print goes to stderr; stdout is ours.
     answer = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    answer.write(b"\n" + msgspec.json.encode(_look()) + b"\n")
+    answer.write(b"\n" + msgspec.json.encode(_find()) + b"\n")
     answer.flush()
     # Some drivers crash while they are unloaded, after all is said.
     os._exit(0)

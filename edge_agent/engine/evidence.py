@@ -107,3 +107,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """What it took to find out."""
     measured_s: float = 0.0
     """When, epoch seconds."""
+    complete: bool = True
+    """Otherwise measuring goes on, or was ended: some were not tried, and nobody was timed."""
+    blamed: dict[str, str] = {}
+    """Providers that took the agent down after they were proven, with how. They may run, after all others."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edge_agent.bundle import Bundle
 from edge_agent.engine.evidence import Candidate
 from edge_agent.engine.footprint import give_back_load_memory
 from edge_agent.engine.golden import GoldenError, check_golden_quickly
 from edge_agent.engine.live import LiveRecord
+from edge_agent.engine.mark import Mark
 from edge_agent.engine.memory import Memory
 from edge_agent.engine.providers import Provider
 from edge_agent.engine.selection import Choice
@@ -42,13 +44,31 @@ def open_proven(bundle: Bundle, candidate: Candidate, cache_dir: Path | None) ->
     return engine
 
 
+class _Loaded(NamedTuple):
+    """A provider that is ready to score."""
+
+    candidate: Candidate
+    score: Callable[[FloatArray], Scores]
+    mark: Mark | None
+
+
+class _Offer(NamedTuple):
+    """What is to stand from the next batch on."""
+
+    choice: Choice
+    candidate: Candidate
+    loaded: _Loaded | None
+    """None where it runs already."""
+
+
 class FallbackEngine:
     """Scores with the first provider of a ranking that works. Used by one thread; `offer` may come from another.
 
     Args:
         bundle: an open bundle.
         choice: the providers in the order to try them.
-        memory: forgotten when a remembered provider fails, so that the next start measures.
+        memory: forgotten when a remembered provider fails, so that the next start measures; it also holds the marks
+            of what is loaded. None in a process that nobody starts again.
         opener: loads and checks a provider.
 
     Raises:
@@ -61,27 +81,25 @@ class FallbackEngine:
         self._bundle = bundle
         self._opener = opener
         self._memory = memory
-        self._offered: tuple[Choice, Candidate, Engine] | None = None
+        self._offered: _Offer | None = None
+        self._offering = threading.Lock()
+        self._marks: set[Mark] = set()
+        self._is_closed = False
         self.choice = choice
         self.record = LiveRecord()
         self.failed: dict[str, str] = {}
         """Providers of the ranking that failed since the start, with the reason."""
-        self._current, self._engine = self._open_next(None)
+        self._loaded = self._load_next(None)
 
     @property
     def provider(self) -> Provider:
         """What scores now."""
-        return self._current.provider
+        return self._loaded.candidate.provider
 
     @property
     def current(self) -> Candidate:
         """What scores now, and what was measured of it."""
-        return self._current
-
-    @property
-    def cache_dir(self) -> Path | None:
-        """Folder for compiled models."""
-        return self._memory.cache_dir if self._memory else None
+        return self._loaded.candidate
 
     def score(self, windows: FloatArray) -> Scores:
         """See `Engine.score`. The batch is scored by another provider when the current one fails.
@@ -90,76 +108,118 @@ class FallbackEngine:
             EngineError: every provider failed on it.
         """
         if self._offered is not None:
-            self._take_offer()
+            self.take_offer()
         before_ns = time.perf_counter_ns()
         try:
-            scores = self._engine.score(windows)
+            scores = self._loaded.score(windows)
         except EngineError as exc:
             return self._fall_back(windows, exc)
         self.record.add(len(windows), time.perf_counter_ns() - before_ns)
         return scores
 
-    def offer(self, choice: Choice, candidate: Candidate, engine: Engine) -> None:
-        """Let another engine take over before the next batch. May be called on any thread."""
-        self._offered = (choice, candidate, engine)
+    def offer(self, choice: Choice, candidate: Candidate) -> None:
+        """Load a candidate and let it take over before the next batch. May be called on any thread, and takes seconds.
+
+        Raises:
+            EngineError: it does not load or run.
+            GoldenError: its scores are wrong now.
+        """
+        self._put(_Offer(choice, candidate, self._load(candidate)))
+
+    def adopt(self, choice: Choice, candidate: Candidate) -> None:
+        """Let another choice of what runs already stand from the next batch on. May be called on any thread."""
+        self._put(_Offer(choice, candidate, None))
+
+    def take_offer(self) -> None:
+        """See what is offered. Called on the thread that scores, also while nothing comes to be scored."""
+        with self._offering:
+            offer, self._offered = self._offered, None
+        if offer is None:
+            return
+        if offer.loaded is not None:
+            self._unmark(self._loaded.mark)
+            self._loaded = offer.loaded
+            self.failed.clear()
+            self.record.start_over()
+            log.info("provider changed name=%s reason=%r", self.current.name, offer.choice.reason)
+        elif offer.candidate.name == self.current.name:
+            self._loaded = self._loaded._replace(candidate=offer.candidate)
+        # Else it failed meanwhile; the new ranking is still the better one.
+        self.choice = offer.choice
+
+    def close(self) -> None:
+        """A planned end: whatever becomes of the process from here on says nothing about the providers."""
+        self._is_closed = True
+        for mark in list(self._marks):
+            mark.clear()
 
     def describe(self) -> dict[str, Any]:
         """Every candidate, the choice, and what has become of it, for the health message."""
         return {
             **self.choice.describe(),
-            "running": self._current.name,
+            "running": self.current.name,
             "failed": dict(self.failed),
             "live_us": self.record.median_us(),
         }
 
-    def _take_offer(self) -> None:
-        assert self._offered is not None
-        self.choice, self._current, self._engine = self._offered
-        self._offered = None
-        self.failed.clear()
-        self.record.start_over()
-        log.info("provider changed name=%s reason=%r", self._current.name, self.choice.reason)
+    def _put(self, offer: _Offer) -> None:
+        with self._offering:
+            former, self._offered = self._offered, offer
+        if former is not None and former.loaded is not None:
+            self._unmark(former.loaded.mark)
 
     def _fall_back(self, windows: FloatArray, exc: EngineError) -> Scores:
         error = exc
         while True:
-            log.error("provider failed, trying the next name=%s error=%s", self._current.name, error)
-            self.failed[self._current.name] = str(error)
-            self._current, self._engine = self._open_next(error)
+            log.error("provider failed, trying the next name=%s error=%s", self.current.name, error)
+            self.failed[self.current.name] = str(error)
+            self._unmark(self._loaded.mark)
+            self._loaded = self._load_next(error)
             self.record.start_over()
             try:
-                scores = self._engine.score(windows)
+                scores = self._loaded.score(windows)
             except EngineError as again:
                 error = again
                 continue
-            log.warning("provider took over name=%s windows=%d", self._current.name, len(windows))
+            log.warning("provider took over name=%s windows=%d", self.current.name, len(windows))
             return scores
 
-    def _open_next(self, cause: EngineError | None) -> tuple[Candidate, Engine]:
+    def _load_next(self, cause: EngineError | None) -> _Loaded:
         """The first of the ranking that has not failed and works now."""
         for candidate in self.choice.ranking:
             if candidate.name in self.failed:
                 continue
             try:
-                engine = self._open(candidate)
+                loaded = self._load(candidate)
             except (EngineError, GoldenError) as exc:
                 log.warning("provider does not work any more name=%s error=%s", candidate.name, exc)
                 self.failed[candidate.name] = str(exc)
                 continue
             if self.failed and self._memory is not None:
                 self._memory.forget()
-            return candidate, engine
+            return loaded
         if self._memory is not None:
             self._memory.forget()
         tried = "; ".join(f"{name}: {reason}" for name, reason in self.failed.items())
         raise EngineError(f"{self._bundle.path}: every proven provider failed: {tried}") from cause
 
-    def _open(self, candidate: Candidate) -> Engine:
+    def _load(self, candidate: Candidate) -> _Loaded:
         if self._memory is None:
-            return self._opener(self._bundle, candidate, None)
-        self._memory.mark_starting(True)
+            return _Loaded(candidate, self._opener(self._bundle, candidate, None).score, None)
+        mark = self._memory.mark(candidate)
+        self._marks.add(mark)
+        if self._is_closed:  # meanwhile, on the other thread
+            self._unmark(mark)
         try:
-            return self._opener(self._bundle, candidate, self.cache_dir)
-        finally:
-            # Not reached when the provider takes this process down, and that is what the next start looks for.
-            self._memory.mark_starting(False)
+            engine = mark.inside(self._opener)(self._bundle, candidate, self._memory.cache_dir)
+        except BaseException:
+            # It failed and said so. What takes the process down does not come here, and that is what a mark is for.
+            self._unmark(mark)
+            raise
+        mark.running()
+        return _Loaded(candidate, mark.inside(engine.score), mark)
+
+    def _unmark(self, mark: Mark | None) -> None:
+        if mark is not None:
+            mark.clear()
+            self._marks.discard(mark)

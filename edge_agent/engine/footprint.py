@@ -4,6 +4,9 @@ A runtime registers thousands of operators and optimises a graph when a model is
 part of its library. The pages that were touched once stay in the process until the kernel is short of memory, and count
 as the agent's: 26 of 71 MB with ONNX Runtime 1.24 (docs/benchmarks.md). What is still needed comes back by itself,
 from the kernel's cache of files or from the disk.
+
+Threads go on meanwhile, so an address that was looked up may be somebody else's when its pages are dropped. Only pages
+of which that cannot happen are taken: those that no program may write, of libraries that nobody can unload any more.
 """
 
 from __future__ import annotations
@@ -14,6 +17,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from edge_agent.engine.libraries import kept_code
 
 __all__ = ["give_back_load_memory"]
 
@@ -30,7 +35,9 @@ class _Mapping(NamedTuple):
 
 
 def give_back_load_memory() -> int:
-    """Return free heap to the kernel, and let go of unchanged pages of libraries; nothing is lost by it.
+    """Return free heap to the kernel, and let go of unchanged pages of libraries. May be called on any thread.
+
+    Nothing is lost by it, whatever other threads load, unload, map or write meanwhile.
 
     Returns:
         Bytes of library pages let go of; 0 where this system does not tell which are unchanged.
@@ -39,6 +46,8 @@ def give_back_load_memory() -> int:
         import ctypes
 
         libc, dont_need = ctypes.CDLL(None), mmap.MADV_DONTNEED
+        # In this order: what is unchanged is looked up once all of it is there to stay.
+        code = kept_code()
         maps = Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace")
     except (ImportError, AttributeError, OSError):  # a Python without ctypes; not Linux; no /proc
         return 0
@@ -46,6 +55,8 @@ def give_back_load_memory() -> int:
         libc.malloc_trim(ctypes.c_size_t(0))
     given_back = 0
     for mapping in _unchanged(maps):
+        if not any(start <= mapping.start and mapping.end <= end for start, end in code):
+            continue
         size = ctypes.c_size_t(mapping.end - mapping.start)
         if libc.madvise(ctypes.c_void_p(mapping.start), size, ctypes.c_int(dont_need)) == 0:
             given_back += mapping.kept_bytes

@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import shutil
+import threading
 import time
 from contextlib import suppress
 from importlib import util
@@ -15,7 +16,9 @@ from pathlib import Path
 import msgspec
 
 from edge_agent.bundle import Bundle
-from edge_agent.engine.evidence import Evidence
+from edge_agent.crash import Run
+from edge_agent.engine.evidence import Candidate, Evidence
+from edge_agent.engine.mark import Mark, Marks
 from edge_agent.engine.plugins import find_plugins
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.runtime import installed_runtimes
@@ -25,7 +28,7 @@ __all__ = ["Memory"]
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "2"
+_FORMAT = "3"
 """Changes when what is measured, or how, changes."""
 _UNUSED_S = 90 * 86400.0
 _PROCESSOR_FACTS = ("model name", "microcode", "flags", "Features", "CPU part", "CPU variant", "Hardware", "Model")
@@ -39,27 +42,66 @@ class Memory:
         bundle: an open bundle.
         state_dir: folder where it is kept; None remembers nothing.
         question: what was asked for, such as the limit of threads.
+        run: the process that loads what is chosen; this one when not given.
     """
 
-    def __init__(self, bundle: Bundle, state_dir: Path | None, question: tuple[str, ...]) -> None:
+    def __init__(
+        self, bundle: Bundle, state_dir: Path | None, question: tuple[str, ...], *, run: Run | None = None
+    ) -> None:
         self._file: Path | None = None
         self.cache_dir: Path | None = None
         """Where providers keep this bundle's compiled models."""
+        self._marks = Marks(None, "")
         if state_dir is None:
             return
         facts = (_FORMAT, bundle.manifest.model.sha256, bundle.manifest.golden.sha256, *question, *_device_facts())
         key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
         self._file = state_dir / f"provider-{key}.json"
-        self._starting = state_dir / f"provider-{key}.starting"
+        self._marks = Marks(state_dir, key, run=run)
         self.cache_dir = state_dir / "compiled" / key
 
     def recall(self) -> Evidence | None:
-        """What an earlier start found out, None when nothing, or when that start died while it loaded the provider."""
+        """What earlier starts found out, with the blame for what took them down since; None when nothing."""
         if self._file is None:
             return None
-        if self._starting.exists():
-            log.warning("an earlier start ended while it loaded the provider, proving all again file=%s", self._file)
-            return None
+        evidence, blamed = self._read(), self._marks.take_blame()
+        if blamed:
+            known = evidence or Evidence(candidates=[], absent=[], seconds=0.0, complete=False)
+            evidence = msgspec.structs.replace(known, blamed={**known.blamed, **blamed})
+            self.keep(evidence)
+        return evidence
+
+    def keep(self, evidence: Evidence) -> None:
+        """Remember; a failure is told and costs the next start a measurement."""
+        if self._file is None:
+            return
+        # The agent and `edge-agent providers` may both be at it.
+        beside = self._file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(seal(msgspec.json.encode(evidence)))
+            beside.replace(self._file)
+            _drop_unused(self._file.parent)
+        except OSError as exc:
+            log.warning("provider not remembered, the next start measures again file=%s error=%s", self._file, exc)
+
+    def forget(self) -> None:
+        """The next start measures anew; who took the agent down still comes last."""
+        if self._file is None:
+            return
+        known = self._read()
+        if known is not None and known.blamed:
+            self.keep(Evidence(candidates=[], absent=[], seconds=0.0, complete=False, blamed=known.blamed))
+        else:
+            with suppress(OSError):
+                self._file.unlink(missing_ok=True)
+
+    def mark(self, candidate: Candidate) -> Mark:
+        """Note that a candidate is being loaded into the agent itself, which it may take down with it."""
+        return self._marks.place(candidate)
+
+    def _read(self) -> Evidence | None:
+        assert self._file is not None
         try:
             evidence = msgspec.json.decode(unseal(self._file.read_bytes()), type=Evidence)
         except FileNotFoundError:
@@ -71,36 +113,6 @@ class Memory:
         with suppress(OSError):
             os.utime(self._file)
         return evidence
-
-    def keep(self, evidence: Evidence) -> None:
-        """Remember; a failure is told and costs the next start a measurement."""
-        if self._file is None:
-            return
-        beside = self._file.with_suffix(".tmp")
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(seal(msgspec.json.encode(evidence)))
-            beside.replace(self._file)
-            self._starting.unlink(missing_ok=True)
-            _drop_unused(self._file.parent)
-        except OSError as exc:
-            log.warning("provider not remembered, the next start measures again file=%s error=%s", self._file, exc)
-
-    def forget(self) -> None:
-        """The next start measures anew."""
-        if self._file is not None:
-            with suppress(OSError):
-                self._file.unlink(missing_ok=True)
-
-    def mark_starting(self, starting: bool) -> None:
-        """Note that a provider is being loaded into the agent itself, which it may take down with it."""
-        if self._file is None:
-            return
-        with suppress(OSError):
-            if starting:
-                self._starting.touch()
-            else:
-                self._starting.unlink(missing_ok=True)
 
 
 def _drop_unused(state_dir: Path) -> None:

@@ -1,7 +1,7 @@
 """Tries one provider on one bundle, in a process of its own, because a provider may hang, abort or crash.
 
-`python -m edge_agent.engine.probe` reads one `Task` as a line of JSON from stdin and answers with one `Proof`. If that
-says qualified, it then times an inference for every `Turn` that comes, until stdin ends.
+`python -m edge_agent.engine.probe PARENT` reads one `Task` as a line of JSON from stdin and answers with one `Proof`.
+If that says qualified, it then times an inference for every `Turn` that comes, until stdin ends.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 
 from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.child_process import end_with_parent
 from edge_agent.engine.golden import GoldenError, Verdict, check_golden
 from edge_agent.engine.providers import Provider
 from edge_agent.engine.session import Engine, open_engine
@@ -165,6 +166,7 @@ def _stay_on(cores: int) -> None:
 
 
 def _main() -> None:
+    end_with_parent(int(sys.argv[1]))
     # Whatever the libraries print goes to stderr; stdout is ours.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)

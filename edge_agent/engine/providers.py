@@ -6,7 +6,15 @@ import msgspec
 
 from edge_agent.engine.runtime import import_runtime, installed_runtimes
 
-__all__ = ["PROVIDERS", "Provider", "available_providers", "import_runtime", "installed_runtimes", "openvino_devices"]
+__all__ = [
+    "PROVIDERS",
+    "SAFEST",
+    "Provider",
+    "available_providers",
+    "import_runtime",
+    "installed_runtimes",
+    "openvino_devices",
+]
 
 _GPU_MEMORY_BYTES = str(512 << 20)
 """A detector is small; without a limit a CUDA or ROCm provider takes what it finds."""
@@ -124,6 +132,9 @@ _KNOWN = (
 )
 PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in _KNOWN}
 """By our name. On equal speed and memory an earlier one is preferred: fewer moving parts first."""
+
+SAFEST = "cpu"
+"""The processor's own needs no looking for, has no driver that could hang, and loads in no time."""
 
 
 def openvino_devices() -> list[str]:

@@ -24,6 +24,9 @@ def choice_lines(choice: Choice) -> list[str]:
     source = "default, none met yet" if choice.mix_is_default else "as met by this stream"
     lines.append(f"  batch sizes: {choice.mix.in_words()} ({source})")
     measured = "remembered" if choice.remembered else "measured now"
+    lines.extend(
+        f"  {name} {deed}: it comes behind the others, until measured anew" for name, deed in choice.blamed.items()
+    )
     lines.append(f"  chosen: {choice.ranking[0].name} ({measured}): {choice.reason}")
     return lines
 

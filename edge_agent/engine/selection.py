@@ -12,19 +12,33 @@ from typing import Any
 import msgspec
 
 from edge_agent.bundle import Bundle
+from edge_agent.child_process import Look, never_stop
 from edge_agent.config import EngineSection
 from edge_agent.engine.discovery import Absent, Discovery, discover
 from edge_agent.engine.evidence import Candidate, Evidence
-from edge_agent.engine.measuring import Measure, measure
+from edge_agent.engine.measuring import Attendant, Measure, measure
 from edge_agent.engine.memory import Memory
 from edge_agent.engine.mix import DEFAULT_MIX, Mix
-from edge_agent.engine.providers import PROVIDERS, import_runtime
+from edge_agent.engine.providers import PROVIDERS, SAFEST, import_runtime
 from edge_agent.engine.timing import EQUAL_WITHIN, compare
 from edge_agent.errors import ProviderError
 
-__all__ = ["Choice", "choose_provider", "decide", "provider_memory"]
+__all__ = [
+    "NOTHING_KNOWN",
+    "Choice",
+    "Notes",
+    "choose_provider",
+    "decide",
+    "decide_or_forget",
+    "narrow",
+    "provider_memory",
+    "required_provider",
+]
 
 log = logging.getLogger(__name__)
+
+NOTHING_KNOWN = Evidence(candidates=[], absent=[], seconds=0.0, complete=False)
+"""Of a bundle that is new on this device."""
 
 _SAME_MEMORY_BYTES = 4 << 20
 """Two processes of one program differ by this much for no reason."""
@@ -43,6 +57,10 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     mix_is_default: bool
     remembered: bool = False
     """The evidence is from an earlier start on this device with the same model, runtime and processor."""
+    settled: bool = True
+    """Otherwise it is the first one that is right, for as long as the others are proven and timed."""
+    blamed: dict[str, str] = {}
+    """As in `Evidence`."""
 
     @property
     def provider(self) -> str:
@@ -61,6 +79,8 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
             "threads": self.threads,
             "reason": self.reason,
             "remembered": self.remembered,
+            "settled": self.settled,
+            "blamed": self.blamed,
             "mix": {"batches": self.mix.in_words(), "is_default": self.mix_is_default},
             "candidates": [candidate.describe() for candidate in self.candidates],
             "absent": msgspec.to_builtins(self.absent),
@@ -75,33 +95,41 @@ def choose_provider(
     mix: Mix | None = None,
     anew: bool = False,
     measure_with: Measure = measure,
-    discover_with: Callable[[], Discovery] = discover,
+    discover_with: Callable[[], Discovery] | None = None,
+    look: Look = never_stop,
 ) -> Choice:
-    """Choose where a bundle runs on this device.
+    """Choose where a bundle runs on this device, by the times of all that are right.
+
+    Each verdict is remembered as it comes, so that whoever ends this half-way need not wait for the same ones again.
 
     Args:
         bundle: an open bundle.
         wanted: the `[engine]` settings.
         state_dir: folder where the evidence is remembered; None remembers nothing.
         mix: batch sizes that the stream has met; None takes the default.
-        anew: measure, whatever is remembered.
+        anew: measure, whatever is remembered or was done by whom.
         measure_with: proves and times; in real children when not given.
-        discover_with: tells what is here.
+        discover_with: tells what is here; asks a child when not given.
+        look: called while a child is waited for.
 
     Raises:
         ProviderError: the wanted provider, or every one present, is missing or does not give the golden scores.
         MissingExtraError: no runtime is installed.
+        Stopped: the agent is to stop.
     """
     import_runtime()
-    only = _required(wanted)
-    _check_names(wanted, only)
+    only = required_provider(wanted)
+    check_names(wanted, only)
     memory = provider_memory(bundle, wanted, state_dir)
-    evidence = None if anew else memory.recall()
-    remembered = evidence is not None
-    if evidence is None:
-        found = _narrow(discover_with(), only)
-        evidence = _gather(bundle, found, wanted.threads, mix or DEFAULT_MIX, memory.cache_dir, measure_with)
-    choice = decide(bundle, evidence, wanted, mix)
+    evidence = memory.recall()
+    if evidence is None or anew:
+        evidence = NOTHING_KNOWN
+    remembered = evidence.complete
+    if not remembered:
+        found = narrow(discover_with() if discover_with else discover(look), only)
+        notes = Notes(bundle, memory, evidence, look)
+        evidence = _gather(bundle, found, notes, wanted.threads, mix or DEFAULT_MIX, memory.cache_dir, measure_with)
+    choice = decide_or_forget(bundle, evidence, wanted, mix, memory)
     if not remembered:
         memory.keep(evidence)
     chosen = (bundle.manifest.name, choice.ranking[0].name, remembered, choice.reason)
@@ -109,30 +137,75 @@ def choose_provider(
     return msgspec.structs.replace(choice, remembered=remembered)
 
 
+class Notes(Attendant):
+    """Keeps each verdict as it comes, in evidence that says of itself that it is not complete.
+
+    Args:
+        bundle: an open bundle.
+        memory: where it is kept.
+        known: what an earlier start had found out, which is not complete either.
+        look: called while a child is waited for.
+    """
+
+    def __init__(self, bundle: Bundle, memory: Memory, known: Evidence, look: Look) -> None:
+        self.evidence = known
+        self._look = look
+        self._model = bundle.manifest.name
+        self._memory = memory
+
+    def look(self) -> None:
+        """See `child_process.Look`."""
+        self._look()
+
+    def heard(self, candidate: Candidate) -> None:
+        """Keep it in place of an earlier one."""
+        facts = (self._model, candidate.name, candidate.verdict.value, candidate.reason)
+        log.info("provider tried model=%s name=%s verdict=%s reason=%r", *facts)
+        others = [other for other in self.evidence.candidates if other.name != candidate.name]
+        self.evidence = msgspec.structs.replace(self.evidence, candidates=[*others, candidate])
+        self._memory.keep(self.evidence)
+
+
 def _gather(
-    bundle: Bundle, found: Discovery, threads: int, mix: Mix, cache_dir: Path | None, measure_with: Measure
+    bundle: Bundle,
+    found: Discovery,
+    notes: Notes,
+    threads: int,
+    mix: Mix,
+    cache_dir: Path | None,
+    measure_with: Measure,
 ) -> Evidence:
     started = time.monotonic()
-    candidates = measure_with(bundle, found, threads, mix, cache_dir)
-    for candidate in candidates:
-        log.info(
-            "provider tried model=%s name=%s verdict=%s batch_us=%s reason=%r",
-            bundle.manifest.name,
-            candidate.name,
-            candidate.verdict.value,
-            candidate.batch_us(),
-            candidate.reason,
-        )
-    seconds = round(time.monotonic() - started, 2)
-    return Evidence(candidates=candidates, absent=found.absent, seconds=seconds, measured_s=time.time())
+    # Who was right has to be there again to be timed; who hung or crashed would do so again.
+    right = {candidate.provider.name for candidate in notes.evidence.candidates if candidate.qualified}
+    known = [candidate for candidate in notes.evidence.candidates if candidate.provider.name not in right]
+    refused = {candidate.provider.name for candidate in known}
+    untried = [provider for provider in found.providers if provider.name not in refused]
+    rest = Discovery(providers=untried, absent=found.absent)
+    measured = measure_with(bundle, rest, threads, mix, cache_dir, notes)
+    for candidate in measured:
+        if candidate.rounds:
+            times = (bundle.manifest.name, candidate.name, candidate.batch_us())
+            log.info("provider timed model=%s name=%s batch_us=%s", *times)
+    order = [provider.name for provider in found.providers]
+    return Evidence(
+        candidates=sorted(
+            (candidate for candidate in (*measured, *known) if candidate.provider.name in order),
+            key=lambda candidate: order.index(candidate.provider.name),
+        ),
+        absent=found.absent,
+        seconds=round(time.monotonic() - started, 2),
+        measured_s=time.time(),
+        blamed=notes.evidence.blamed,
+    )
 
 
 def provider_memory(bundle: Bundle, wanted: EngineSection, state_dir: Path | None) -> Memory:
     """Where the evidence for a bundle under these settings is remembered."""
-    return Memory(bundle, state_dir, (f"only {_required(wanted)}", f"threads {wanted.threads}"))
+    return Memory(bundle, state_dir, (f"only {required_provider(wanted)}", f"threads {wanted.threads}"))
 
 
-def _required(wanted: EngineSection) -> str | None:
+def required_provider(wanted: EngineSection) -> str | None:
     """The one provider that may run; None leaves the choice."""
     if wanted.require is not None:
         return wanted.require
@@ -143,14 +216,20 @@ def _key(wanted: EngineSection) -> str:
     return "require" if wanted.require is not None else "provider"
 
 
-def _check_names(wanted: EngineSection, only: str | None) -> None:
+def check_names(wanted: EngineSection, only: str | None) -> None:
+    """See that the settings name providers.
+
+    Raises:
+        ProviderError: one is not known.
+    """
     for key, name in ((_key(wanted), only), *(("prefer", name) for name in wanted.prefer)):
         # The names of plug-ins are known only where they are installed.
         if name is not None and name not in PROVIDERS and "-plugin" not in name:
             raise ProviderError(f"[engine] {key} = {name!r} is not known; known: auto, {', '.join(PROVIDERS)}")
 
 
-def _narrow(found: Discovery, only: str | None) -> Discovery:
+def narrow(found: Discovery, only: str | None) -> Discovery:
+    """What may be tried."""
     if only is None:
         return found
     return Discovery(providers=[provider for provider in found.providers if provider.name == only], absent=found.absent)
@@ -159,31 +238,50 @@ def _narrow(found: Discovery, only: str | None) -> Discovery:
 def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSection, mix: Mix | None) -> Choice:
     """Choose by the evidence, the settings and the batch sizes that the stream has met. Measures nothing.
 
+    Who took the agent down comes behind all others, also where the settings prefer it.
+
     Raises:
         ProviderError: nothing that may run gives the golden scores.
     """
-    only = _required(wanted)
+    only = required_provider(wanted)
     weights = mix or DEFAULT_MIX
-    qualified = [c for c in evidence.candidates if c.qualified and c.rounds]
+    qualified = [c for c in evidence.candidates if c.qualified and (c.rounds or not evidence.complete)]
     if not qualified:
         raise ProviderError(_explain_none(bundle, evidence, only, _key(wanted)))
-    ranking, reason = _rank(qualified, weights)
-    for name in reversed(wanted.prefer):
-        liked = [candidate for candidate in ranking if candidate.provider.name == name]
-        if liked:
-            ranking = [*liked, *(candidate for candidate in ranking if candidate not in liked)]
-            reason = f"{name} is preferred by [engine] prefer; {_describe(ranking)}"
-    if only is not None:
-        reason = f"{only} is required by [engine] {_key(wanted)}; {_describe(ranking)}"
+    sound = [c for c in qualified if c.provider.name not in evidence.blamed]
+    behind = [c for c in qualified if c not in sound]
+    order = _order if evidence.complete else _first_come
+    ranking, reason = order(sound or behind, weights, wanted)
+    if sound and behind:
+        ranking = [*ranking, *order(behind, weights, wanted)[0]]
+    but = "so it comes last" if sound else "and there is no other"
+    deeds = [f"{name} {deed}, {but}" for name, deed in evidence.blamed.items()]
     refused = [f"{c.name} refused ({c.reason})" for c in evidence.candidates if not c.qualified]
     return Choice(
-        reason="; ".join([reason, *refused]),
+        reason="; ".join([reason, *deeds, *refused]),
         ranking=ranking,
         candidates=evidence.candidates,
         absent=evidence.absent,
         mix=weights,
         mix_is_default=mix is None,
+        settled=evidence.complete,
+        blamed=evidence.blamed,
     )
+
+
+def decide_or_forget(
+    bundle: Bundle, evidence: Evidence, wanted: EngineSection, mix: Mix | None, memory: Memory
+) -> Choice:
+    """`decide`; where nothing qualifies, the next start tries everything again: perhaps memory was short.
+
+    Raises:
+        ProviderError: nothing that may run gives the golden scores.
+    """
+    try:
+        return decide(bundle, evidence, wanted, mix)
+    except ProviderError:
+        memory.forget()
+        raise
 
 
 def _explain_none(bundle: Bundle, evidence: Evidence, only: str | None, key: str) -> str:
@@ -194,6 +292,29 @@ def _explain_none(bundle: Bundle, evidence: Evidence, only: str | None, key: str
         return f"{bundle.path}: [engine] {key} = {only!r} cannot run: {tried}"
     reason = next((absent.reason for absent in evidence.absent if absent.provider == only), "no such device")
     return f"[engine] {key} = {only!r} is not here: {reason}; see what is: edge-agent providers"
+
+
+def _first_come(qualified: list[Candidate], _mix: Mix, wanted: EngineSection) -> tuple[list[Candidate], str]:
+    """The safest first, as nobody is timed yet."""
+    qualified = sorted(qualified, key=lambda candidate: candidate.provider.name != SAFEST)
+    only = required_provider(wanted)
+    if only is not None:
+        return qualified, f"{only} is required by [engine] {_key(wanted)}; it is being timed"
+    return qualified, "the first that gives the golden scores; the others are being proven and timed"
+
+
+def _order(qualified: list[Candidate], mix: Mix, wanted: EngineSection) -> tuple[list[Candidate], str]:
+    """The best first, unless the settings want another one."""
+    ranking, reason = _rank(qualified, mix)
+    for name in reversed(wanted.prefer):
+        liked = [candidate for candidate in ranking if candidate.provider.name == name]
+        if liked:
+            ranking = [*liked, *(candidate for candidate in ranking if candidate not in liked)]
+            reason = f"{name} is preferred by [engine] prefer; {_describe(ranking)}"
+    only = required_provider(wanted)
+    if only is not None:
+        reason = f"{only} is required by [engine] {_key(wanted)}; {_describe(ranking)}"
+    return ranking, reason
 
 
 def _rank(qualified: list[Candidate], mix: Mix) -> tuple[list[Candidate], str]:

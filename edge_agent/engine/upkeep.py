@@ -9,12 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.bundle import Bundle
+from edge_agent.child_process import LOOK_S, Look, Stopped, never_stop
 from edge_agent.config import EngineSection
-from edge_agent.engine.evidence import Candidate
-from edge_agent.engine.fallback import FallbackEngine, Opener, open_proven
+from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.mix import Mix, load_mix, save_mix
 from edge_agent.engine.selection import Choice, choose_provider, provider_memory
-from edge_agent.errors import EdgeError
+from edge_agent.engine.starting import choose_to_start
+from edge_agent.errors import EdgeError, EngineError
 
 __all__ = ["Upkeep", "choose_for_stream", "mix_file", "open_stream_engine"]
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 _INTERVAL_S = 600.0
 _MEASURE_INTERVAL_S = 6 * 3600.0
 """Measuring takes seconds of a core, so a machine that is busy for days must not measure all the time."""
+_measuring = threading.Lock()
 
 
 def mix_file(state_dir: Path, stream: str) -> Path:
@@ -31,42 +33,58 @@ def mix_file(state_dir: Path, stream: str) -> Path:
 
 
 def choose_for_stream(
-    bundle: Bundle, wanted: EngineSection, *, stream: str, state_dir: Path, anew: bool = False
+    bundle: Bundle,
+    wanted: EngineSection,
+    *,
+    stream: str,
+    state_dir: Path,
+    anew: bool = False,
+    look: Look = never_stop,
 ) -> Choice:
     """`choose_provider` by the batch sizes that this stream has met.
 
     Raises:
         ProviderError: nothing that may run gives the golden scores.
         MissingExtraError: no runtime is installed.
+        Stopped: the agent is to stop.
     """
-    mix = load_mix(mix_file(state_dir, stream))
-    enough = mix if mix is not None and mix.is_enough else None
-    return choose_provider(bundle, wanted, state_dir=state_dir, mix=enough, anew=anew)
+    mix = _enough_of(load_mix(mix_file(state_dir, stream)))
+    return choose_provider(bundle, wanted, state_dir=state_dir, mix=mix, anew=anew, look=look)
 
 
 def open_stream_engine(
-    bundle: Bundle, choice: Choice, wanted: EngineSection, *, stream: str, state_dir: Path
+    bundle: Bundle, wanted: EngineSection, *, stream: str, state_dir: Path, look: Look = never_stop
 ) -> tuple[FallbackEngine, Upkeep]:
-    """Load what was chosen; when that was remembered and does not work any more, prove and measure anew.
+    """Load what is remembered as the best, or else the first provider that is right; the upkeep finds out the rest.
 
     Raises:
-        ProviderError: nothing that may run gives the golden scores any more.
+        ProviderError: nothing that may run gives the golden scores.
+        MissingExtraError: no runtime is installed.
         EngineError: what is proven in a child fails in this process.
+        Stopped: the agent is to stop.
     """
     memory = provider_memory(bundle, wanted, state_dir)
+    mix = _enough_of(load_mix(mix_file(state_dir, stream)))
+    choice = choose_to_start(bundle, wanted, memory, mix=mix, look=look)
     try:
         engine = FallbackEngine(bundle, choice, memory)
-    except EdgeError as exc:
+    except EngineError as exc:
         if not choice.remembered:
             raise
-        log.warning("remembered providers do not work any more, measuring again stream=%s error=%s", stream, exc)
-        choice = choose_for_stream(bundle, wanted, stream=stream, state_dir=state_dir, anew=True)
+        log.warning("remembered providers do not work any more, proving again stream=%s error=%s", stream, exc)
+        choice = choose_to_start(bundle, wanted, memory, mix=mix, look=look)
         engine = FallbackEngine(bundle, choice, memory)
     return engine, Upkeep(bundle, engine, wanted, stream=stream, state_dir=state_dir)
 
 
+def _enough_of(mix: Mix | None) -> Mix | None:
+    return mix if mix is not None and mix.is_enough else None
+
+
 class Upkeep:
     """Looks after one stream's engine. `tick` is called now and then on the loop's thread and returns at once.
+
+    What the start left open is found out on the first tick, beside the loop.
 
     Args:
         bundle: an open bundle.
@@ -74,8 +92,7 @@ class Upkeep:
         wanted: the `[engine]` settings.
         stream: its name.
         state_dir: where batch sizes and evidence are kept.
-        chooser: chooses again, anew if told so; called on a thread of its own.
-        opener: loads and checks a provider; called on that thread too.
+        chooser: chooses again, anew if told so; called on a thread of its own, and looks whether it is to stop.
         clock: monotonic seconds.
     """
 
@@ -87,32 +104,36 @@ class Upkeep:
         *,
         stream: str,
         state_dir: Path,
-        chooser: Callable[[bool], Choice] | None = None,
-        opener: Opener = open_proven,
+        chooser: Callable[[bool, Look], Choice] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._bundle = bundle
         self._engine = engine
         self._stream = stream
         self._mix_file = mix_file(state_dir, stream)
-        self._chooser = chooser or (
-            lambda anew: choose_for_stream(bundle, wanted, stream=stream, state_dir=state_dir, anew=anew)
-        )
-        self._opener = opener
+        self._wanted = wanted
+        self._state_dir = state_dir
+        self._chooser = chooser or self._choose
         self._clock = clock
         self._mix = load_mix(self._mix_file)
         self._chosen_for = engine.choice.mix
         self._due_mono_s = clock() + _INTERVAL_S
         self._measured_mono_s: float | None = None
+        self._is_settled = engine.choice.settled
+        self._stopping = False
         self._thread: threading.Thread | None = None
 
     def tick(self) -> None:
-        """Every ten minutes: keep the batch sizes, and see whether the choice still holds."""
+        """At first, see what else there is; then every ten minutes whether the choice still holds."""
+        self._engine.take_offer()
+        if not self._is_settled:
+            self._is_settled = True
+            self._start(anew=False)
         if self._clock() < self._due_mono_s:
             return
         self._due_mono_s = self._clock() + _INTERVAL_S
         self.keep_mix()
-        if self._thread is not None and self._thread.is_alive():
+        if self.is_choosing:
             return
         excess = self._engine.record.excess(self._engine.current)
         rested = self._measured_mono_s is None or self._clock() >= self._measured_mono_s + _MEASURE_INTERVAL_S
@@ -132,6 +153,11 @@ class Upkeep:
             save_mix(self._mix_file, self._mix)
 
     @property
+    def is_choosing(self) -> bool:
+        """Whether a choice is being made."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
     def mix(self) -> Mix | None:
         """The batch sizes as of the last `keep_mix`."""
         return self._mix
@@ -141,6 +167,14 @@ class Upkeep:
         if self._thread is not None:
             self._thread.join(timeout_s)
 
+    def stop(self) -> None:
+        """Let go of a choice that is being made; `wait` then waits for its children to be gone."""
+        self._stopping = True
+
+    def _look(self) -> None:
+        if self._stopping:
+            raise Stopped
+
     def _start(self, *, anew: bool) -> None:
         # Measuring and loading take seconds, and readings must not wait for them.
         self._thread = threading.Thread(
@@ -148,16 +182,36 @@ class Upkeep:
         )
         self._thread.start()
 
+    def _choose(self, anew: bool, look: Look) -> Choice:
+        if anew:
+            # Times that do not hold any more are forgotten, and not who took the agent down.
+            provider_memory(self._bundle, self._wanted, self._state_dir).forget()
+        return choose_for_stream(self._bundle, self._wanted, stream=self._stream, state_dir=self._state_dir, look=look)
+
     def _choose_again(self, anew: bool) -> None:
         try:
-            choice = self._chooser(anew)
-            chosen: Candidate = choice.ranking[0]
-            if chosen.name in self._engine.failed and not anew:
-                return
-            if chosen.name != self._engine.current.name or anew:
-                self._engine.offer(choice, chosen, self._opener(self._bundle, chosen, self._engine.cache_dir))
+            # Streams would disturb each other's times.
+            while not _measuring.acquire(timeout=LOOK_S):
+                self._look()
+            try:
+                choice = self._chooser(anew, self._look)
+            finally:
+                _measuring.release()
+            self._offer(choice, anew)
+        except Stopped:
+            log.info("choice of a provider given up, the agent stops stream=%s", self._stream)
         except EdgeError as exc:
             log.warning("provider not chosen again, the old one stays stream=%s error=%s", self._stream, exc)
         # The outer edge of a thread: a bug here must not end the scoring.
         except Exception:
             log.exception("choosing a provider again failed stream=%s", self._stream)
+
+    def _offer(self, choice: Choice, anew: bool) -> None:
+        failed = {} if anew else self._engine.failed
+        chosen = next((candidate for candidate in choice.ranking if candidate.name not in failed), None)
+        if chosen is None:
+            return
+        if chosen.name == self._engine.current.name and not anew:
+            self._engine.adopt(choice, chosen)
+        else:
+            self._engine.offer(choice, chosen)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from bad_providers import TESTS_DIR, bad, found
-from fakes import write_bundle
+from fakes import make_candidate, write_bundle
+from processes import wait_until
 
 from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.child_process import Stopped, end_child, start_child
 from edge_agent.cli import main
 from edge_agent.config import EngineSection
+from edge_agent.engine import measuring
 from edge_agent.engine.child import Limits
-from edge_agent.engine.evidence import Candidate
+from edge_agent.engine.discovery import Discovery
+from edge_agent.engine.evidence import Candidate, Evidence
 from edge_agent.engine.golden import Verdict
-from edge_agent.engine.measuring import measure
+from edge_agent.engine.measuring import Attendant, measure
 from edge_agent.engine.mix import BATCH_SIZES, DEFAULT_MIX
 from edge_agent.engine.providers import PROVIDERS, Provider
-from edge_agent.engine.selection import choose_provider
+from edge_agent.engine.selection import Choice, choose_provider, provider_memory
+from edge_agent.engine.starting import choose_to_start
 from edge_agent.errors import ProviderError
 
 
@@ -66,6 +76,168 @@ def test_a_candidate_that_hangs_is_ended_at_its_limit(bundle: Bundle) -> None:
     assert candidate.verdict is Verdict.HUNG
     assert candidate.reason == "hung: no answer in 2 s"
     assert time.monotonic() - started < 10
+
+
+class Listener(Attendant):
+    """Notes the verdicts; gives up when told so."""
+
+    def __init__(self, *, stop_after: int | None = None) -> None:
+        self.verdicts: list[tuple[str, Verdict]] = []
+        self._stop_after = stop_after
+
+    def look(self) -> None:
+        if self._stop_after is not None and len(self.verdicts) >= self._stop_after:
+            raise Stopped
+
+    def heard(self, candidate: Candidate) -> None:
+        self.verdicts.append((candidate.name, candidate.verdict))
+
+
+def test_beside_one_that_does_not_answer_the_next_is_proven(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the order of the candidates is that of the discovery all the same."""
+    monkeypatch.setattr(measuring, "_PATIENCE_S", 0.2)
+    listener = Listener()
+    devices = found(bad("Hanger"), PROVIDERS["cpu"])
+    limits = Limits(load_s=4.0)
+    candidates = measure(bundle, devices, 1, DEFAULT_MIX, None, listener, limits=limits, prove_only=True)
+    assert listener.verdicts == [("cpu", Verdict.QUALIFIED), ("hanger", Verdict.HUNG)]
+    assert [candidate.name for candidate in candidates] == ["hanger", "cpu"]
+
+
+def probes() -> set[int]:
+    """Processes of this test's children that are there."""
+    mark = f"PYTEST_CURRENT_TEST={os.environ['PYTEST_CURRENT_TEST']}".encode()
+    there: set[int] = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command, environment = ((folder / name).read_bytes() for name in ("cmdline", "environ"))
+        except OSError:
+            continue
+        if b"edge_agent.engine." in command and mark in environment:
+            there.add(int(folder.name))
+    return there
+
+
+def test_a_stop_while_measuring_leaves_no_child(bundle: Bundle) -> None:
+    """Whatever the children do."""
+    started = time.monotonic()
+    devices = found(bad("Aborter"), bad("Hanger"))
+    with pytest.raises(Stopped):
+        measure(bundle, devices, 1, DEFAULT_MIX, None, Listener(stop_after=1))
+    assert time.monotonic() - started < 10
+    assert probes() == set()
+
+
+KILLED = """\
+import sys
+from pathlib import Path
+from bad_providers import bad, found
+from edge_agent.bundle import open_bundle
+from edge_agent.engine.measuring import measure
+from edge_agent.engine.mix import DEFAULT_MIX
+print("measuring", flush=True)
+measure(open_bundle(Path(sys.argv[1])), found(bad("Hanger")), 1, DEFAULT_MIX, None)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_child_ends_with_its_parent(bundle: Bundle, how: signal.Signals) -> None:
+    """Also one that hangs, and a parent that has no time to end it."""
+    command = [sys.executable, "-c", KILLED, str(bundle.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"measuring\n"
+        wait_until(probes, what="a probe")
+        parent.send_signal(how)
+    wait_until(lambda: not probes(), 5, "the end of the probe")
+
+
+def test_a_signal_to_the_whole_service_is_not_taken_for_a_crash() -> None:
+    """A service manager sends SIGTERM to all processes at once; the agent's end is the children's."""
+    child = start_child("edge_agent.engine.probe", errors=subprocess.DEVNULL)
+    try:
+        blocked = int(re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{child.pid}/status").read_text())[0], 16)
+        assert all(blocked >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
+    finally:
+        end_child(child)
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+def to_start(bundle: Bundle, state_dir: Path, wanted: EngineSection, *devices: Provider) -> Choice:
+    """The choice of a start on a device with these."""
+
+    def discover() -> Discovery:
+        assert devices, "nobody is asked for devices"
+        return found(*devices)
+
+    memory = provider_memory(bundle, wanted, state_dir)
+    return choose_to_start(bundle, wanted, memory, mix=None, look=lambda: None, discover_with=discover)
+
+
+def test_a_start_waits_for_nothing_but_the_processors_provider(bundle: Bundle, tmp_path: Path) -> None:
+    """Not even for the list of devices, which a driver may hold up; the next start need not prove it again."""
+    wanted = EngineSection(prefer=("openvino",))
+    first = to_start(bundle, tmp_path, wanted)
+    assert (first.provider, first.settled, first.remembered) == ("cpu", False, False)
+    second = to_start(bundle, tmp_path, wanted)
+    assert (second.provider, second.settled, second.remembered) == ("cpu", False, True)
+
+
+def test_a_start_takes_the_first_other_one_where_the_processors_may_not_run(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though one before it hangs."""
+    monkeypatch.setattr(measuring, "_PATIENCE_S", 0.2)
+    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    refused = Candidate(provider=PROVIDERS["cpu"], threads=1, verdict=Verdict.WRONG, reason="wrong scores")
+    memory.keep(Evidence(candidates=[refused], absent=[], seconds=0.0, complete=False))
+    choice = to_start(bundle, tmp_path, EngineSection(), bad("Hanger"), PROVIDERS["cpu"], bad("Honest"))
+    assert (choice.provider, choice.settled) == ("honest", False)
+
+
+def test_a_start_with_a_required_provider_proves_only_that(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where that fails it ends with the reason, and the next start tries again."""
+    devices = [bad("Honest"), bad("Aborter")]
+    for device in devices:
+        monkeypatch.setitem(PROVIDERS, device.name, device)
+    choice = to_start(bundle, tmp_path, EngineSection(require="honest"), *devices)
+    assert [candidate.name for candidate in choice.candidates] == ["honest"]
+    for _ in range(2):
+        with pytest.raises(ProviderError, match="require = 'aborter' cannot run: aborter: crashed with signal"):
+            to_start(bundle, tmp_path, EngineSection(require="aborter"), *devices)
+
+
+def test_a_required_provider_that_took_the_agent_down_starts_again_without_measuring(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    """There is no other; what was measured is still known."""
+    wanted = EngineSection(require="openvino")
+    memory = provider_memory(bundle, wanted, tmp_path)
+    timed = make_candidate("openvino", us=10)
+    memory.keep(Evidence(candidates=[timed], absent=[], seconds=1.0, blamed={"openvino": "crashed"}))
+    choice = to_start(bundle, tmp_path, wanted)
+    assert (choice.provider, choice.settled, choice.remembered) == ("openvino", True, True)
+    assert "openvino crashed, and there is no other" in choice.reason
+
+
+def test_what_hung_before_the_end_of_a_start_is_known_to_the_next(bundle: Bundle, tmp_path: Path) -> None:
+    """Each verdict is kept as it comes."""
+    devices = found(bad("Aborter"), bad("Hanger"), PROVIDERS["cpu"])
+    memory = provider_memory(bundle, EngineSection(), tmp_path)
+
+    def look() -> None:
+        if memory.recall() is not None:
+            raise Stopped
+
+    facts = {"state_dir": tmp_path, "discover_with": lambda: devices}
+    with pytest.raises(Stopped):
+        choose_provider(bundle, EngineSection(), look=look, **facts)  # type: ignore[arg-type]
+    kept = memory.recall()
+    assert kept is not None
+    assert [(c.name, c.verdict) for c in kept.candidates] == [("aborter", Verdict.CRASHED)]
+    assert not kept.complete
 
 
 def test_a_candidate_that_takes_too_much_memory_is_ended(bundle: Bundle) -> None:

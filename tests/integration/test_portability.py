@@ -44,7 +44,8 @@ for name in (
 
 # Windows ends a process by TerminateProcess, and its select takes sockets only.
 subprocess.Popen.kill = subprocess.Popen.terminate
-delattr(signal, "SIGKILL")
+for name in ("SIGKILL", "SIGHUP", "pthread_sigmask"):
+    delattr(signal, name)
 for name in ("DefaultSelector", "EpollSelector"):
     if hasattr(selectors, name):
         delattr(selectors, name)

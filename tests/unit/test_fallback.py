@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from fakes import FakeEngine, make_candidate, make_manifest, readings, write_bundle
 
 from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.child_process import Look
 from edge_agent.config import EngineSection
 from edge_agent.engine.evidence import Candidate, Evidence
 from edge_agent.engine.fallback import FallbackEngine
@@ -113,17 +116,74 @@ def test_a_failure_is_not_remembered_as_a_success(bundle: Bundle, tmp_path: Path
     assert memory.recall() is None
 
 
-def test_a_start_is_marked_while_a_provider_is_loaded(bundle: Bundle, tmp_path: Path) -> None:
+def marks_in(folder: Path) -> list[str]:
+    """Phases of the marks there."""
+    texts = [file.read_text() for file in sorted(folder.glob("*.mark"))]
+    return ["loading" if '"loading"' in text else "running" for text in texts]
+
+
+def test_what_is_loaded_is_marked_until_a_planned_end(bundle: Bundle, tmp_path: Path) -> None:
     """Only what ends the whole process leaves the mark behind."""
-    marks: list[bool] = []
+    phases: list[list[str]] = []
 
     def opener(_bundle: Bundle, candidate: Candidate, _cache_dir: Path | None) -> Engine:
-        marks.append(bool(list(tmp_path.glob("*.starting"))))
+        phases.append(marks_in(tmp_path))
         return FailingEngine(candidate.name)
 
-    FallbackEngine(bundle, choice_of(bundle, "cpu"), Memory(bundle, tmp_path, ()), opener=opener)
-    assert marks == [True]
-    assert not list(tmp_path.glob("*.starting"))
+    engine = FallbackEngine(bundle, choice_of(bundle, "cpu"), Memory(bundle, tmp_path, ()), opener=opener)
+    assert phases == [["loading"]]
+    assert marks_in(tmp_path) == ["running"]
+    engine.close()
+    assert marks_in(tmp_path) == []
+    choice = choice_of(bundle, "cpu")
+    engine.offer(choice, choice.ranking[0])  # a thread that had not heard of the end
+    assert marks_in(tmp_path) == []
+
+
+def test_a_provider_that_says_that_it_failed_keeps_no_mark(bundle: Bundle, tmp_path: Path) -> None:
+    """Neither when it is loaded nor later; who took over has one."""
+    memory = Memory(bundle, tmp_path, ())
+    workshop = Workshop(openvino=-1, cuda=0)
+    engine = FallbackEngine(bundle, choice_of(bundle, "openvino", "cuda", "cpu"), memory, opener=workshop)
+    engine.score(WINDOWS)
+    (mark,) = tmp_path.glob("*.mark")
+    assert '"provider":"cpu"' in mark.read_text()
+
+
+def test_an_offer_takes_the_mark_over(bundle: Bundle, tmp_path: Path) -> None:
+    """Both are marked while both are loaded; an offer that nobody took before the next one is not."""
+    engine = FallbackEngine(
+        bundle, choice_of(bundle, "openvino", "cpu"), Memory(bundle, tmp_path, ()), opener=Workshop()
+    )
+    other = choice_of(bundle, "cpu", "openvino")
+    for _ in range(2):
+        engine.offer(other, other.ranking[0])
+        assert marks_in(tmp_path) == ["running", "running"]
+    assert engine.score(WINDOWS).provider == "cpu"
+    assert marks_in(tmp_path) == ["running"]
+
+
+def test_a_better_known_choice_of_what_runs_is_adopted_without_loading(bundle: Bundle) -> None:
+    """The times of a provider that a start began with before it was timed."""
+    workshop = Workshop()
+    engine = FallbackEngine(bundle, choice_of(bundle, "cpu"), opener=workshop)
+    timed = choice_of(bundle, "cpu", "openvino")
+    engine.adopt(timed, timed.ranking[0])
+    engine.take_offer()
+    assert engine.choice is timed
+    assert engine.current is timed.ranking[0]
+    assert workshop.opened == ["cpu"]
+
+
+def test_a_provider_that_failed_before_its_choice_came_does_not_come_back(bundle: Bundle) -> None:
+    """The one that took over goes on, with the new ranking behind it."""
+    engine = FallbackEngine(bundle, choice_of(bundle, "openvino", "cpu"), opener=Workshop(openvino=1))
+    engine.score(WINDOWS)
+    timed = choice_of(bundle, "openvino", "cpu")
+    engine.score(WINDOWS)
+    engine.adopt(timed, timed.ranking[0])
+    assert engine.score(WINDOWS).provider == "cpu"
+    assert engine.choice is timed
 
 
 class _Clock:
@@ -136,11 +196,12 @@ class _Clock:
 class _Running:
     """An engine with its upkeep on a clock that is set by hand."""
 
-    def __init__(self, bundle: Bundle, state_dir: Path) -> None:
+    def __init__(self, bundle: Bundle, state_dir: Path, choice: Choice | None = None) -> None:
         self.clock = _Clock()
         self.asked_anew: list[bool] = []
+        self.is_hanging = False
         self.next_choice = choice_of(bundle, "cpu", "openvino")
-        self.engine = FallbackEngine(bundle, choice_of(bundle, "openvino", "cpu"), opener=Workshop())
+        self.engine = FallbackEngine(bundle, choice or choice_of(bundle, "openvino", "cpu"), opener=Workshop())
         self.upkeep = Upkeep(
             bundle,
             self.engine,
@@ -148,12 +209,14 @@ class _Running:
             stream="pump",
             state_dir=state_dir,
             chooser=self._choose,
-            opener=Workshop(),
             clock=self.clock,
         )
 
-    def _choose(self, anew: bool) -> Choice:
+    def _choose(self, anew: bool, look: Look) -> Choice:
         self.asked_anew.append(anew)
+        while self.is_hanging:
+            look()
+            time.sleep(0.001)
         return self.next_choice
 
     def tick_after(self, seconds: float) -> None:
@@ -229,3 +292,40 @@ def test_a_provider_that_failed_is_not_taken_back_by_the_mix(running: _Running) 
     running.take(20, windows=512)
     running.tick_after(601)
     assert running.engine.score(WINDOWS).provider == "openvino"
+
+
+def unsettled(bundle: Bundle) -> Choice:
+    """As a start has it that knew nothing."""
+    return msgspec.structs.replace(choice_of(bundle, "openvino"), settled=False)
+
+
+def test_what_a_start_left_open_is_found_out_beside_the_loop(bundle: Bundle, tmp_path: Path) -> None:
+    """On the first tick, once; the winner takes over."""
+    running = _Running(bundle, tmp_path, unsettled(bundle))
+    running.tick_after(0)
+    assert running.engine.describe()["settled"] is False
+    running.tick_after(0)
+    assert running.asked_anew == [False]
+    assert running.engine.describe()["settled"] is True
+    assert running.engine.score(WINDOWS).provider == "cpu"
+
+
+def test_the_first_choice_stays_when_it_was_the_best(bundle: Bundle, tmp_path: Path) -> None:
+    """Without being loaded again, also while nothing comes to be scored."""
+    running = _Running(bundle, tmp_path, unsettled(bundle))
+    running.next_choice = choice_of(bundle, "openvino", "cpu")
+    running.tick_after(0)
+    running.tick_after(0)
+    assert running.engine.choice is running.next_choice
+    assert running.engine.current.rounds
+
+
+def test_a_choice_that_is_being_made_is_let_go_of_at_a_stop(bundle: Bundle, tmp_path: Path) -> None:
+    """Nobody waits for a provider that hangs."""
+    running = _Running(bundle, tmp_path, unsettled(bundle))
+    running.is_hanging = True
+    running.upkeep.tick()
+    running.upkeep.stop()
+    running.upkeep.wait(10)
+    assert running.engine.choice.provider == "openvino"
+    assert not running.upkeep.is_choosing

@@ -7,12 +7,16 @@ import mmap
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fakes import canonical_model
 
-from edge_agent.engine.footprint import _unchanged, give_back_load_memory
+from edge_agent.engine import footprint
+from edge_agent.engine.footprint import _Mapping, _unchanged, give_back_load_memory
+from edge_agent.engine.libraries import kept_code
 
 SMAPS = """\
 7f0000000000-7f0000002000 {perms} 00000000 fe:01 1234 {name}
@@ -61,8 +65,78 @@ def test_a_page_that_was_written_before_it_became_read_only_keeps_what_was_writt
     assert pages[mmap.PAGESIZE] == 1
 
 
-def test_a_loaded_model_leaves_a_third_of_its_library_and_scores_the_same(tmp_path: Path) -> None:
-    """In a process of its own, because the pages of this one are those of all tests before."""
+SIZE = 1 << 20
+
+
+class Pages:
+    """Addresses that are mapped by hand."""
+
+    def __init__(self) -> None:
+        self.libc = ctypes.CDLL(None, use_errno=True)
+        self.libc.mmap.restype = ctypes.c_void_p
+        self.libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
+        self.libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+
+    def map_file(self, file: Path) -> int:
+        with file.open("rb") as opened:
+            at: int = self.libc.mmap(None, SIZE, mmap.PROT_READ, mmap.MAP_PRIVATE, opened.fileno(), 0)
+        ctypes.string_at(at, SIZE)  # its pages are resident
+        return at
+
+    def make_heap_of(self, at: int) -> None:
+        self.libc.munmap(at, SIZE)
+        how = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x10  # MAP_FIXED
+        assert self.libc.mmap(at, SIZE, mmap.PROT_READ | mmap.PROT_WRITE, how, -1, 0) == at
+        ctypes.memset(at, 0x2A, SIZE)
+
+
+def test_what_another_thread_maps_meanwhile_keeps_its_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session is closed between the look and the drop, and its place becomes a heap's."""
+    file = tmp_path / "compiled.blob"
+    file.write_bytes(b"x" * SIZE)
+    pages = Pages()
+    at = pages.map_file(file)
+
+    def look_then_the_other_thread_goes_on(maps: str) -> Iterator[_Mapping]:
+        found = list(_unchanged(maps))
+        assert any(mapping.start <= at < mapping.end for mapping in found)
+        pages.make_heap_of(at)
+        return iter(found)
+
+    monkeypatch.setattr(footprint, "_unchanged", look_then_the_other_thread_goes_on)
+    give_back_load_memory()
+    assert ctypes.string_at(at, SIZE) == b"\x2a" * SIZE
+    pages.libc.munmap(at, SIZE)
+
+
+def test_a_library_whose_pages_are_given_back_is_never_unloaded() -> None:
+    """Whoever closes it: its place would become somebody else's between the look and the drop."""
+    file = next((Path(np.__file__).parent / "_core").glob("_struct_ufunc_tests*.so"))
+    library = ctypes.CDLL(str(file))
+    code = kept_code()
+    library_close = ctypes.CDLL(None).dlclose
+    library_close.argtypes = [ctypes.c_void_p]
+    library_close(library._handle)
+    there = [line for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(str(file))]
+    starts = {int(line.partition("-")[0], 16) for line in there}
+    assert starts & {start for start, _ in code}
+
+
+def test_a_library_that_is_mapped_as_a_file_is_left_alone() -> None:
+    """Only where the loader has put it, it stays."""
+    file = next(Path(np.__file__).parent.parent.glob("numpy.libs/*openblas*.so"))
+    pages = Pages()
+    at = pages.map_file(file)
+    assert not any(start <= at < end for start, end in kept_code())
+    pages.libc.munmap(at, SIZE)
+
+
+def test_a_loaded_model_lets_go_of_its_library_and_scores_the_same(tmp_path: Path) -> None:
+    """In a process of its own, because the pages of this one are those of all tests before.
+
+    How much scoring brings back is the kernel's business: Linux 6.18 maps up to 2 MB around each page that is touched
+    in a file that was just installed.
+    """
     (tmp_path / "model.onnx").write_bytes(canonical_model())
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT, encoding="utf-8")
@@ -72,7 +146,7 @@ def test_a_loaded_model_leaves_a_third_of_its_library_and_scores_the_same(tmp_pa
     found = re.fullmatch(r"same (\w+) before (\d+) after (\d+)\n", done.stdout)
     assert found is not None, done.stdout
     assert found[1] == "True"
-    assert int(found[3]) < int(found[2]) / 3
+    assert int(found[3]) < int(found[2]) / 10
 
 
 _SCRIPT = """\
@@ -99,8 +173,10 @@ def library_kb():
 
 engine = open_engine(Path(sys.argv[1]).read_bytes(), PROVIDERS["cpu"])
 readings = np.ones((3, 1, 2), dtype=np.float32)
-before, score = library_kb(), engine.score(readings).score
+score = engine.score(readings).score
+before = library_kb()
 give_back_load_memory()
+after = library_kb()
 same = np.array_equal(score, engine.score(readings).score)
-print("same", same, "before", before, "after", library_kb())
+print("same", same, "before", before, "after", after)
 """

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 from fakes import make_candidate, write_bundle
 
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.config import EngineSection
+from edge_agent.crash import Run, this_run
 from edge_agent.engine import memory
 from edge_agent.engine.discovery import Absent, Discovery
-from edge_agent.engine.evidence import Candidate
+from edge_agent.engine.evidence import Candidate, Evidence
+from edge_agent.engine.golden import Verdict
 from edge_agent.engine.measuring import Measure
+from edge_agent.engine.memory import Memory
 from edge_agent.engine.mix import Mix
 from edge_agent.engine.plugins import PluginPackage
 from edge_agent.engine.providers import PROVIDERS
-from edge_agent.engine.selection import Choice, choose_provider, provider_memory
+from edge_agent.engine.report import choice_lines
+from edge_agent.engine.selection import Choice, choose_provider, decide, provider_memory
 from edge_agent.errors import ProviderError
 
 
@@ -27,7 +32,7 @@ def bundle(tmp_path: Path) -> Bundle:
 
 
 def measured(*candidates: Candidate, calls: list[int] | None = None) -> Measure:
-    def measure(_bundle: Bundle, found: Discovery, threads: int, _mix: Mix, _cache: Path | None) -> list[Candidate]:
+    def measure(_bundle: Bundle, found: Discovery, threads: int, *_: object) -> list[Candidate]:
         if calls is not None:
             calls.append(threads)
         names = [provider.name for provider in found.providers]
@@ -239,10 +244,105 @@ def test_a_damaged_memory_is_measured_again(device: _Device, tmp_path: Path) -> 
         assert not device.start().remembered
 
 
-def test_a_start_that_died_while_loading_is_not_repeated(device: _Device, bundle: Bundle, tmp_path: Path) -> None:
-    """What was loaded into the agent may have taken it down, so it has to be proven again."""
-    device.start()
-    remembered = provider_memory(bundle, EngineSection(), tmp_path)
-    remembered.mark_starting(True)
-    assert not device.start().remembered
-    assert device.start().remembered
+def test_an_unfinished_measurement_goes_on_where_it_was(bundle: Bundle, tmp_path: Path) -> None:
+    """Who hung is not waited for again; who was right is proven again, to be timed with the rest."""
+    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    hung = msgspec.structs.replace(make_candidate("openvino", us=0), verdict=Verdict.HUNG, reason="hung")
+    memory.keep(Evidence(candidates=[hung, make_candidate("cpu", us=9)], absent=[], seconds=1.0, complete=False))
+    asked: list[str] = []
+
+    def measure(_bundle: Bundle, found: Discovery, *_: object) -> list[Candidate]:
+        asked.extend(provider.name for provider in found.providers)
+        return [make_candidate(provider.name, us=10) for provider in found.providers]
+
+    facts = {"measure_with": measure, "discover_with": here("cpu", "openvino", "xnnpack")}
+    choice = choose_provider(bundle, EngineSection(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
+    assert asked == ["cpu", "xnnpack"]
+    assert [(c.name, c.verdict.value) for c in choice.candidates] == [
+        ("cpu", "qualified"),
+        ("openvino", "hung"),
+        ("xnnpack", "qualified"),
+    ]
+    assert choice.settled
+    kept = memory.recall()
+    assert kept is not None
+    assert kept.complete
+
+
+def test_where_nothing_is_right_the_next_start_tries_all_again(bundle: Bundle, tmp_path: Path) -> None:
+    """Perhaps memory was short when the machine had just started."""
+    facts = {"measure_with": measured(make_candidate("cpu", us=0)), "discover_with": here("cpu")}
+    with pytest.raises(ProviderError):
+        choose_provider(bundle, EngineSection(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
+    assert provider_memory(bundle, EngineSection(), tmp_path).recall() is None
+
+
+GONE = Run(boot=this_run().boot, pid=1 << 23, started="1")
+"""A process of this boot that is not there any more."""
+OPENVINO = make_candidate("openvino", us=20)
+
+
+def test_who_took_the_agent_down_comes_last(device: _Device, bundle: Bundle, tmp_path: Path) -> None:
+    """What was measured stays; it is told, and only measuring anew clears it."""
+    wanted = Mix(batches={512: 500.0})
+    assert device.start(mix=wanted).provider == "openvino"
+    Memory(bundle, tmp_path, ("only None", "threads 1"), run=GONE).mark(OPENVINO)
+    for _ in range(2):
+        choice = device.start(mix=wanted)
+        assert [candidate.name for candidate in choice.ranking] == ["cpu", "openvino"]
+        assert choice.remembered
+        assert "openvino ended the agent while it was loaded, without a word, so it comes last" in choice.reason
+        assert choice.describe()["blamed"] == {"openvino": "ended the agent while it was loaded, without a word"}
+        assert any("openvino ended the agent while it was loaded" in line for line in choice_lines(choice))
+    assert len(device.calls) == 1
+    assert device.start(mix=wanted, anew=True).provider == "openvino"
+
+
+def test_a_failure_that_is_told_forgets_the_times_and_not_the_blame(bundle: Bundle, tmp_path: Path) -> None:
+    """All is proven again, and it still comes last."""
+    memory = Memory(bundle, tmp_path, ())
+    blamed = {"openvino": "ended the agent"}
+    memory.keep(Evidence(candidates=[OPENVINO], absent=[], seconds=1.0, blamed=blamed))
+    memory.forget()
+    left = memory.recall()
+    assert left == Evidence(candidates=[], absent=[], seconds=0.0, complete=False, blamed=blamed)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ranking", "reason"),
+    [
+        (EngineSection(prefer=("openvino",)), ["cpu", "openvino"], "so it comes last"),
+        (EngineSection(require="openvino"), ["openvino"], "openvino is required by [engine] require"),
+        (EngineSection(require="openvino"), ["openvino"], "openvino crashed, and there is no other"),
+    ],
+)
+def test_blame_goes_before_a_preference_and_behind_a_requirement(
+    bundle: Bundle, wanted: EngineSection, ranking: list[str], reason: str
+) -> None:
+    """What is required runs all the same: nothing else may."""
+    names = ("openvino",) if wanted.require else ("cpu", "openvino")
+    candidates = [make_candidate(name, us=10) for name in names]
+    evidence = Evidence(candidates=candidates, absent=[], seconds=1.0, blamed={"openvino": "crashed"})
+    choice = decide(bundle, evidence, wanted, None)
+    assert [candidate.name for candidate in choice.ranking] == ranking
+    assert reason in choice.reason
+
+
+def test_a_choice_that_is_not_timed_yet_can_be_told(bundle: Bundle) -> None:
+    """In health and to a person."""
+    proven = msgspec.structs.replace(make_candidate("cpu", us=10), samples_us={}, memory_bytes=0)
+    evidence = Evidence(candidates=[proven], absent=[], seconds=0.0, complete=False)
+    choice = decide(bundle, evidence, EngineSection(), None)
+    assert choice.reason == "the first that gives the golden scores; the others are being proven and timed"
+    assert choice.describe()["settled"] is False
+    assert any(line.startswith("* cpu") for line in choice_lines(choice))
+    required = decide(bundle, evidence, EngineSection(require="cpu"), None)
+    assert required.reason == "cpu is required by [engine] require; it is being timed"
+
+
+def test_before_they_are_timed_the_safest_comes_first(bundle: Bundle) -> None:
+    """Whatever the order of the verdicts."""
+    candidates = [make_candidate("openvino", us=1), make_candidate("cpu", us=9)]
+    evidence = Evidence(candidates=candidates, absent=[], seconds=0.0, complete=False)
+    choice = decide(bundle, evidence, EngineSection(), None)
+    assert [candidate.name for candidate in choice.ranking] == ["cpu", "openvino"]

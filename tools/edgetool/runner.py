@@ -1,10 +1,11 @@
 """Runs a model on samples in a process of its own, because a conversion can crash the runtime.
 
-`python -m edgetool.runner MODEL SAMPLES.npz ANSWERS.npz PROVIDER` is the child's side of `run_model`.
+`python -m edgetool.runner MODEL SAMPLES.npz ANSWERS.npz PROVIDER PARENT` is the child's side of `run_model`.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.child_process import end_with_parent
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.runtime import make_session, runtime_reason
 from edge_agent.errors import ConversionError
@@ -45,7 +47,16 @@ def run_model(model: bytes, samples: Sequence[Sample], *, provider: str = "cpu")
         place = Path(folder)
         (place / "model.onnx").write_bytes(model)
         save_samples(place / "samples.npz", samples)
-        command = [sys.executable, "-m", "edgetool.runner", "model.onnx", "samples.npz", "answers.npz", provider]
+        command = [
+            sys.executable,
+            "-m",
+            "edgetool.runner",
+            "model.onnx",
+            "samples.npz",
+            "answers.npz",
+            provider,
+            str(os.getpid()),
+        ]
         try:
             done = subprocess.run(command, cwd=place, capture_output=True, timeout=_TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired as exc:
@@ -88,7 +99,8 @@ def flatten(name: str, value: Any) -> Sample:
 
 
 def _main(arguments: list[str]) -> None:
-    model, samples_path, answers_path, provider_name = arguments
+    model, samples_path, answers_path, provider_name, parent = arguments
+    end_with_parent(int(parent))
     ort = import_runtime()
     options = ort.SessionOptions()
     options.log_severity_level = 3

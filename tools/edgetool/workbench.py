@@ -175,7 +175,7 @@ class Workbench:
         return answers
 
     def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "edgetool.workbench_child"]
+        command = [sys.executable, "-m", "edgetool.workbench_child", str(os.getpid())]
         environment = {**os.environ, **_ENVIRONMENT}
         self._child = subprocess.Popen(
             command,

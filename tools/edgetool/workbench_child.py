@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.child_process import end_with_parent
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.runtime import make_session, runtime_reason
 from edgetool.runner import Sample, flatten, load_samples, save_samples
@@ -325,6 +326,8 @@ def _time_once(session: Any, sample: Sample, repeats: int) -> float:
 
 
 def _main() -> None:
+    # A model may hang the runtime, and whoever waits for it may be killed.
+    end_with_parent(int(sys.argv[1]))
     # Whatever a library prints must not reach the parent as an answer.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -1,0 +1,178 @@
+"""Marks in the state folder: which candidates a process has loaded, so that the next one knows what took it down."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from enum import StrEnum
+from pathlib import Path
+from typing import NamedTuple, ParamSpec, TypeVar
+
+import msgspec
+
+from edge_agent.crash import CrashReport, Run, crash_report, this_run
+from edge_agent.engine.evidence import Candidate
+from edge_agent.engine.providers import SAFEST
+from edge_agent.seal import seal, unseal
+
+__all__ = ["Mark", "Marks"]
+
+log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_MOST_SILENT_ENDS = 3
+_numbers = itertools.count()
+
+
+class _Phase(StrEnum):
+    LOADING = "loading"
+    RUNNING = "running"
+
+
+class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
+    """What a mark says."""
+
+    run: Run
+    provider: str
+    label: str
+    phase: _Phase
+    silent_ends: int
+    """How many runs before, one after the other and since the boot, ended without a word while this one was running."""
+
+
+class Mark:
+    """Stands for one candidate that is being loaded, or runs, in this process. Only an orderly end takes it away.
+
+    Args:
+        file: where it is written; None is for a process whose end nobody looks at.
+        loaded: what it says.
+    """
+
+    def __init__(self, file: Path | None, loaded: _Loaded) -> None:
+        self._file = file
+        self._loaded = loaded
+        self._write()
+
+    def inside(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """The same function, in a frame that tells a crash report whose work it is. Costs 0.05 us a call."""
+
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            return function(*args, **kwargs)
+
+        call.__code__ = call.__code__.replace(co_name=self._loaded.label)
+        return call
+
+    def running(self) -> None:
+        """It is loaded, and works from now on."""
+        self._loaded = msgspec.structs.replace(self._loaded, phase=_Phase.RUNNING)
+        self._write()
+
+    def clear(self) -> None:
+        """It is not loaded any more, or the process is about to end as planned."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.unlink(missing_ok=True)
+        self._file = None
+
+    def _write(self) -> None:
+        if self._file is None:
+            return
+        beside = self._file.with_suffix(".tmp")
+        # On a disk that takes nothing there is no mark, and no reason not to score.
+        with suppress(OSError):
+            beside.write_bytes(seal(msgspec.json.encode(self._loaded)))
+            beside.replace(self._file)
+
+
+class Marks:
+    """The marks of one bundle's candidates.
+
+    Args:
+        state_dir: folder where they are; None keeps none.
+        key: of the bundle on this device.
+        run: the process whose marks are placed; this one when not given.
+    """
+
+    def __init__(self, state_dir: Path | None, key: str, *, run: Run | None = None) -> None:
+        self._state_dir = state_dir
+        self._key = key
+        self._run = run or this_run()
+
+    def place(self, candidate: Candidate) -> Mark:
+        """Note that a candidate is being loaded into this process. Takes the place of what dead processes left."""
+        label = f"{candidate.name.replace(' ', '-')}@{self._key}"
+        silent_ends = 0
+        for file, left in self._left():
+            if left.label == label and left.run.is_of_this_boot:
+                silent_ends = max(silent_ends, left.silent_ends + 1)
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        loaded = _Loaded(
+            run=self._run,
+            provider=candidate.provider.name,
+            label=label,
+            phase=_Phase.LOADING,
+            silent_ends=silent_ends,
+        )
+        if self._state_dir is None:
+            return Mark(None, loaded)
+        return Mark(self._state_dir / f"provider-{self._key}-{self._run.pid}-{next(_numbers)}.mark", loaded)
+
+    def take_blame(self) -> dict[str, str]:
+        """Providers that took a process down, with how; their marks are gone then."""
+        blamed: dict[str, str] = {}
+        for file, left in self._left():
+            judged = _judge(left, crash_report(file.parent, left.run))
+            if judged.deed is not None:
+                log.error("provider took the agent down, it comes last now name=%s how=%r", left.provider, judged.deed)
+                blamed[left.provider] = judged.deed
+            if judged.is_final:
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
+        return blamed
+
+    def _left(self) -> list[tuple[Path, _Loaded]]:
+        """Marks of processes that are gone."""
+        found: list[tuple[Path, _Loaded]] = []
+        for file in sorted(self._state_dir.glob(f"provider-{self._key}-*.mark")) if self._state_dir else ():
+            try:
+                left = msgspec.json.decode(unseal(file.read_bytes()), type=_Loaded)
+            except (OSError, ValueError):
+                # Half written in a power cut, or damaged: it says nothing.
+                with suppress(OSError):
+                    file.unlink(missing_ok=True)
+                continue
+            if not left.run.is_alive:
+                found.append((file, left))
+        return found
+
+
+class _Judged(NamedTuple):
+    """What a mark whose process is gone says about its candidate."""
+
+    deed: str | None
+    """What it did; None where nothing speaks against it."""
+    is_final: bool
+    """Otherwise the next run may say more."""
+
+
+_INNOCENT = _Judged(None, is_final=True)
+
+
+def _judge(left: _Loaded, report: CrashReport | None) -> _Judged:
+    if not left.run.is_of_this_boot:
+        return _INNOCENT  # the machine was switched off or started anew
+    how = "while it was loaded" if left.phase is _Phase.LOADING else "while it scored"
+    if report is not None:
+        deed = f"ended the agent {how} ({report.cause})"
+        return _Judged(deed, is_final=True) if report.is_inside(left.label) else _INNOCENT
+    if left.phase is _Phase.LOADING:
+        return _Judged(f"ended the agent {how}, without a word", is_final=True)
+    # SIGKILL: a person's, or the kernel's that has no memory left. Once, that says nothing; and of the processor's own
+    # provider never, which is what the others would give way to.
+    if left.silent_ends + 1 < _MOST_SILENT_ENDS or left.provider == SAFEST:
+        return _Judged(None, is_final=False)
+    return _Judged(f"was running when the agent ended without a word {_MOST_SILENT_ENDS} times in a row", is_final=True)

@@ -1,0 +1,90 @@
+"""What a start runs on while nothing is known yet: the first provider that is right, without waiting for the others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import msgspec
+
+from edge_agent.bundle import Bundle
+from edge_agent.child_process import Look
+from edge_agent.config import EngineSection
+from edge_agent.engine.discovery import Discovery, discover
+from edge_agent.engine.measuring import prove_each
+from edge_agent.engine.memory import Memory
+from edge_agent.engine.mix import Mix
+from edge_agent.engine.providers import PROVIDERS, SAFEST, Provider, import_runtime
+from edge_agent.engine.selection import (
+    NOTHING_KNOWN,
+    Choice,
+    Notes,
+    check_names,
+    decide_or_forget,
+    narrow,
+    required_provider,
+)
+
+__all__ = ["choose_to_start"]
+
+log = logging.getLogger(__name__)
+
+
+def choose_to_start(
+    bundle: Bundle,
+    wanted: EngineSection,
+    memory: Memory,
+    *,
+    mix: Mix | None,
+    look: Look,
+    discover_with: Callable[[], Discovery] | None = None,
+) -> Choice:
+    """What is remembered; where measuring was never finished, the first provider that is right.
+
+    Such a choice is not settled: `choose_provider` makes a better one beside the running loop.
+
+    Args:
+        bundle: an open bundle.
+        wanted: the `[engine]` settings.
+        memory: of this bundle under these settings.
+        mix: batch sizes that the stream has met; None takes the default.
+        look: called while a child is waited for.
+        discover_with: tells what is here; asks a child when not given.
+
+    Raises:
+        ProviderError: the wanted provider, or every one present, is missing or does not give the golden scores.
+        MissingExtraError: no runtime is installed.
+        Stopped: the agent is to stop.
+    """
+    import_runtime()
+    only = required_provider(wanted)
+    check_names(wanted, only)
+    notes = Notes(bundle, memory, memory.recall() or NOTHING_KNOWN, look)
+    known = notes.evidence
+    remembered = known.complete or any(c.qualified and c.provider.name not in known.blamed for c in known.candidates)
+    if not remembered:
+        providers = _in_order(only, notes, discover_with or (lambda: discover(look)))
+        with ExitStack() as stack:
+            # One thread is enough to begin with.
+            for candidate, _ in prove_each(stack, bundle, providers, 1, memory.cache_dir, notes):
+                notes.heard(candidate)
+                if candidate.qualified:
+                    break
+    choice = decide_or_forget(bundle, notes.evidence, wanted, mix, memory)
+    chosen = (bundle.manifest.name, choice.ranking[0].name, remembered, choice.settled, choice.reason)
+    log.info("provider to start with model=%s name=%s remembered=%s settled=%s reason=%r", *chosen)
+    return msgspec.structs.replace(choice, remembered=remembered)
+
+
+def _in_order(only: str | None, notes: Notes, look_up: Callable[[], Discovery]) -> Iterator[Provider]:
+    """The surest first; who took the agent down last."""
+    known = notes.evidence
+    passed = {candidate.provider.name for candidate in known.candidates if not candidate.qualified}
+    if only in {None, SAFEST} and SAFEST not in {*passed, *known.blamed}:
+        passed.add(SAFEST)
+        yield PROVIDERS[SAFEST]
+    found = narrow(look_up(), only)
+    notes.evidence = msgspec.structs.replace(notes.evidence, absent=found.absent)
+    untried = [provider for provider in found.providers if provider.name not in passed]
+    yield from sorted(untried, key=lambda provider: provider.name in known.blamed)

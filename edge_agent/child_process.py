@@ -64,7 +64,7 @@ def end_child(process: subprocess.Popen[bytes]) -> None:
 
 
 def end_with_parent(parent: int) -> None:
-    """In the child: let the kernel kill it when the parent ends, also by SIGKILL. Elsewhere than on Linux, does nothing.
+    """In the child: let the kernel kill it when the parent ends, also by SIGKILL. Only Linux can; else nothing is done.
 
     Args:
         parent: number of the process that started this one.

@@ -1,4 +1,4 @@
-"""How properties are tried: the same examples in each run of CI, and no limit of time for one, which is the machine's."""
+"""How properties are tried: the same examples in each run of CI, and no limit of time for one on a busy machine."""
 
 from __future__ import annotations
 

@@ -80,8 +80,8 @@ class ProbeChild:
         self._memory_bytes = limits.memory_bytes or _default_memory_bytes()
         self._errors = _scratch_file()
         self._process = start_child("edge_agent.engine.probe", errors=self._errors)
-        self._answer = b""
         self._waiter = Waiter()
+        self._answer = b""
         """The part of it that has come."""
         task = Task(
             bundle=str(bundle.path),

@@ -14,11 +14,18 @@ __all__ = ["Platform", "Support", "runtimes_for", "this_platform"]
 
 # What the registry holds, looked up in 2026-11: onnxruntime 1.32.0, onnxruntime-openvino 1.24.1.
 _OLDEST = (3, 11)
-_NEWEST = {"openvino": (3, 13), "cpu": (3, 14)}
-_MACHINES = {
-    "openvino": {"Linux x86_64", "Windows amd64"},
-    "cpu": {"Linux x86_64", "Linux aarch64", "Darwin arm64", "Windows amd64", "Windows arm64"},
+_NEWEST: dict[str, dict[str, tuple[int, int]]] = {
+    "openvino": {"Linux x86_64": (3, 13), "Windows amd64": (3, 13)},
+    "cpu": {
+        "Linux x86_64": (3, 14),
+        "Linux aarch64": (3, 14),
+        "Darwin arm64": (3, 14),
+        "Darwin x86_64": (3, 13),  # onnxruntime 1.23 was the last for it
+        "Windows amd64": (3, 14),
+        "Windows arm64": (3, 14),
+    },
 }
+"""The newest Python with wheels, by extra and kind of machine."""
 _PACKAGES = {"openvino": "onnxruntime-openvino", "cpu": "onnxruntime"}
 
 
@@ -74,10 +81,11 @@ def runtimes_for(where: Platform) -> Support:
     missing: list[str] = []
     extras: list[str] = []
     for extra, package in _PACKAGES.items():
-        if f"{where.system} {where.machine}" not in _MACHINES[extra]:
+        newest = _NEWEST[extra].get(f"{where.system} {where.machine}")
+        if newest is None:
             missing.append(f"no {package} for this kind of machine")
-        elif not _OLDEST <= where.python <= _NEWEST[extra]:
-            missing.append(f"no {package}: its wheels are for Python {_dotted(_OLDEST)} to {_dotted(_NEWEST[extra])}")
+        elif not _OLDEST <= where.python <= newest:
+            missing.append(f"no {package}: its wheels are for Python {_dotted(_OLDEST)} to {_dotted(newest)}")
         else:
             extras.append(extra)
     there = " or ".join(f"{_PACKAGES[extra]} (extra {extra})" for extra in extras)

@@ -136,9 +136,17 @@ def test_the_project_is_described_for_pip() -> None:
         (Platform("Linux", "x86_64", (3, 13)), "| Linux x86-64 with glibc | 3.11 to 3.13 | `openvino` or `cpu` |"),
         (Platform("Linux", "x86_64", (3, 14)), "| Linux x86-64 with glibc | 3.14 | `cpu`: onnxruntime-openvino has no"),
         (Platform("Linux", "aarch64", (3, 14)), "| Linux aarch64 with glibc | 3.11 to 3.14 | `cpu` |"),
-        (Platform("Windows", "amd64", (3, 13)), "| 3.11 to 3.13, 3.14 | `openvino` or `cpu`, `cpu` |"),
-        (Platform("Darwin", "arm64", (3, 14)), "macOS arm64 (host tool only) | 3.11 to 3.14 | `cpu` |"),
-        (Platform("Darwin", "x86_64", (3, 13)), "macOS x86-64 | | none"),
+        (
+            Platform("Windows", "amd64", (3, 13)),
+            "| Windows x86-64, host tool only | 3.11 to 3.13 | `openvino` or `cpu` |",
+        ),
+        (Platform("Windows", "amd64", (3, 14)), "| Windows x86-64, host tool only | 3.14 | `cpu` |"),
+        (Platform("Darwin", "arm64", (3, 14)), "macOS arm64, host tool only | 3.11 to 3.14 | `cpu` |"),
+        (
+            Platform("Darwin", "x86_64", (3, 13)),
+            "| macOS x86-64, host tool only | 3.11 to 3.13 | `cpu`: onnxruntime 1.23",
+        ),
+        (Platform("Linux", "x86_64", (3, 13), is_musl=True), "| Linux with musl (Alpine), 32-bit Arm | | none"),
     ],
 )
 def test_the_table_of_runtimes_is_the_one_that_make_and_doctor_use(where: Platform, row: str) -> None:

@@ -60,11 +60,11 @@ from edge_agent.errors import ProviderError
             ),
         ),
         (
-            Platform("Darwin", "x86_64", (3, 13)),
+            Platform("Darwin", "x86_64", (3, 14)),
             (),
             (
-                "Darwin x86_64, Python 3.13: no onnxruntime-openvino for this kind of machine; "
-                "no onnxruntime for this kind of machine"
+                "Darwin x86_64, Python 3.14: no onnxruntime-openvino for this kind of machine; "
+                "no onnxruntime: its wheels are for Python 3.11 to 3.13"
             ),
         ),
     ],

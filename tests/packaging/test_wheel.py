@@ -76,7 +76,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
         unit = archive.read("edge_agent/systemd/edge-agent.service")
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"edge_agent", "edgetool"}
     assert unit == (ROOT / "systemd" / "edge-agent.service").read_bytes()
-    assert "edge_agent/systemd/agent.toml" in names
+    assert {"edge_agent/systemd/agent.toml", "edge_agent/py.typed", "edgetool/py.typed"} <= set(names)
 
 
 def test_the_wheel_describes_itself(wheel: Path) -> None:

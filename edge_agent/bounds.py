@@ -65,7 +65,7 @@ def read_value(value: object, kind: Any) -> Any:
     """
     # Nobody thinks of `protocol = 5` as a text.
     if _choices(kind) and isinstance(value, int | float):
-        value = f"{value:g}"
+        value = f"{value:g}" if isinstance(value, float) else str(value)
     return msgspec.convert(value, kind)
 
 

@@ -206,7 +206,16 @@ def _missing_quotes(text: str, error: tomllib.TOMLDecodeError) -> str:
     if place is None or not 0 < int(place[1]) <= len(lines):
         return ""
     found = re.fullmatch(r"""\s*(\w+)\s*=\s*([^"'\[{#]+?)\s*(#.*)?""", lines[int(place[1]) - 1])
-    return "" if found is None else f'; a text stands between quotes: {found[1]} = "{found[2]}"'
+    if found is None:
+        return ""
+    key, value = found[1], found[2]
+    if value.lower() in {"true", "false"}:
+        return f"; write {key} = {value.lower()}"
+    # What begins like a number is one with a slip in it, unless it has several points, as an address or a version.
+    if value[0].isdigit() and not re.match(r"\d+(\.\d+){2}", value):
+        return ""
+    quote = "'" if "\\" in value else '"'
+    return f"; a text stands between quotes: {key} = {quote}{value}{quote}"
 
 
 def _read_document(document: dict[str, Any], problems: list[str]) -> Config | None:

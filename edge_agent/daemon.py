@@ -327,12 +327,12 @@ class Daemon:
             self._rejects.add(self._unrouted, _UNROUTED, rejection)
         for lane, items in by_lane.items():
             readings, rejections = lane.decoder.decode(items, time.time())
-            refused: set[str] = set()
+            refused: list[str] = []
             for part in lane.pipeline.parts(readings):
                 delayed = self._alerts.state is not ClientState.CONNECTED
                 outcome = lane.pipeline.process(part)
                 lane.conclude(len(part), outcome, commit, delayed=delayed)
-                refused.update(outcome.refused)
+                refused += outcome.refused
             if refused:
                 rejections += lane.refusals(items, refused)
             for rejection in rejections:
@@ -360,14 +360,17 @@ class Daemon:
     def _obey(self) -> None:
         """Carry out what `edge-agent recommission` left in the state folder."""
         commit = Commit()
+        lanes = {lane.name: lane for lane in self._lanes}
         for request in self._requests.take():
-            for lane in self._lanes:
-                if lane.name == request.stream:
-                    assets = lane.pipeline.recommission(request.asset)
-                    commit.records += [(lane.name, *record) for record in lane.pipeline.records_of(assets)]
-                    text = "commissioning begins anew" if assets else "there is nothing to commission anew"
-                    what = (text, lane.name, request.asset or "all", len(assets))
-                    log.log(logging.INFO if assets else logging.WARNING, "%s stream=%s asset=%s assets=%d", *what)
+            lane = lanes.get(request.stream)
+            if lane is None:
+                log.warning("nothing commissioned anew, this agent runs no such stream stream=%.80s", request.stream)
+                continue
+            assets = lane.pipeline.recommission(request.asset)
+            commit.records += [(lane.name, *record) for record in lane.pipeline.records_of(assets)]
+            text = "commissioning begins anew" if assets else "there is nothing to commission anew"
+            what = (text, lane.name, request.asset or "all", len(assets))
+            log.log(logging.INFO if assets else logging.WARNING, "%s stream=%s asset=%s assets=%d", *what)
         if commit.records:
             # A batch without readings: it is tried again for as long as the journal takes nothing.
             self._batch = _Batch(self._requests, [], commit)

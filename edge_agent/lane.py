@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,14 +88,19 @@ class Lane:
             values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
 
-    def refusals(self, deliveries: Sequence[Delivery], assets: Collection[str]) -> list[Rejection]:
-        """What is to be told of messages of assets that there was no room for."""
+    def refusals(self, deliveries: Sequence[Delivery], assets: Sequence[str]) -> list[Rejection]:
+        """What is to be told of readings that there was no room for.
+
+        Args:
+            deliveries: the batch that they are of.
+            assets: of each such reading; each shows the last message of its asset.
+        """
         limit = self.loaded.settings.max_assets
-        detail = f"there are max_assets = {limit} already, each with an alert or a limit of its own"
+        detail = f"there are max_assets = {limit} already, all with an alert or a limit of their own; raise max_assets"
+        last = {delivery.topic.asset: delivery for delivery in deliveries}
         return [
-            Rejection(RejectReason.TOO_MANY_ASSETS, detail, delivery.topic.name, delivery.payload)
-            for delivery in deliveries
-            if delivery.topic.asset in assets
+            Rejection(RejectReason.TOO_MANY_ASSETS, detail, last[asset].topic.name, last[asset].payload)
+            for asset in assets
         ]
 
     def tell(self, now_mono_s: float) -> None:

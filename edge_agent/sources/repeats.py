@@ -11,7 +11,7 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from edge_agent.sources.base import Delivery
+from edge_agent.sources.base import RETAINED, Delivery
 
 __all__ = ["Repeats"]
 
@@ -67,7 +67,10 @@ class Repeats:
 
     def packed(self, deliveries: list[Delivery]) -> bytes:
         """What the journal has to keep of a batch, so that it is known after a crash."""
-        return b"".join([_KEY.pack(_delivery_key(delivery)) for delivery in deliveries if delivery.mid])
+        # A retained copy is not scored, so that it need not be known when it comes again.
+        return b"".join(
+            [_KEY.pack(_delivery_key(each)) for each in deliveries if each.mid and each.topic is not RETAINED]
+        )
 
     def remember(self) -> None:
         """The batch that `unscored` was given last is committed."""

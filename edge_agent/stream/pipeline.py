@@ -341,8 +341,7 @@ class Pipeline:
             self._commission.restart(asset)
 
     def _restore_all(self, records: Iterable[tuple[str, bytes]]) -> None:
-        # Scores first, so that whoever is being commissioned is known when others have to make room. What a stop left
-        # comes last: it stands back behind what the assets' own records have.
+        # Scores stand back behind the limit that came of them, and what a stop left behind the assets' own records.
         for key, record in sorted(records, key=lambda pair: (pair[0] == LEFT_RECORD, asset_of_scores(pair[0]) is None)):
             try:
                 self._restore(key, record)
@@ -352,11 +351,9 @@ class Pipeline:
                 log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", *what)
             if key not in (STREAM_RECORD, LEFT_RECORD):
                 # Whatever came of it: whoever is here is forgotten some day, and the record with it.
-                self._remember(asset_of_scores(key) or key)
-
-    def _remember(self, asset: str) -> None:
-        if self.roster.restore(asset):
-            self._make_room()
+                self.roster.restore(asset_of_scores(key) or key)
+        # Not before all is known: an asset's alert, or its limit, may stand in a record that comes later.
+        self._make_room()
 
     def _restore(self, key: str, record: bytes) -> None:
         scored = asset_of_scores(key)
@@ -367,7 +364,7 @@ class Pipeline:
             known = {*self._windows.assets()} if left.scorer == self._scorer else {*left.windows}
             for name in left.windows.keys() - known:
                 self._windows.restore(name, left.windows[name], kept=False)
-                self._remember(name)
+                self.roster.restore(name)
         elif scored is not None:
             scores = decode_record(record, ScoresRecord)
             if self._commission is not None and scores.scorer == self._scorer:

@@ -36,20 +36,16 @@ class Roster:
         self.forgotten = 0
         """Assets that made room."""
 
-    def __len__(self) -> int:
-        return len(self._heard)
-
     def assets(self) -> list[str]:
         """All of them."""
         return list(self._heard)
 
-    def restore(self, asset: str) -> bool:
-        """Add one of an earlier run; gives whether there are too many now, so that `make_room` has to follow."""
+    def restore(self, asset: str) -> None:
+        """Add one of an earlier run; behind the last one, `make_room` has to follow."""
         self._heard.setdefault(asset, 0)
-        return len(self._heard) > self.limit
 
     def hear(self, assets: Iterable[str]) -> bool:
-        """A batch of readings came from these; gives whether there are too many now, as `restore` does."""
+        """A batch of readings came from these; gives whether there are too many now, and `make_room` has to follow."""
         heard = self._heard
         before = len(heard)
         self._batch = batch = self._batch + 1

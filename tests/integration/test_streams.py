@@ -123,7 +123,9 @@ def test_a_stream_remembers_no_more_assets_than_it_may(
         wait_until(lambda: "assets forgotten for new ones stream=pump count=" in agent.log.read_text())
         (sample,) = [sample for sample in subscriber.rejected if sample["reason"] == "too_many_assets"]
         assert sample["topic"] == "sensors/new/pump"
-        assert sample["detail"] == "there are max_assets = 2 already, each with an alert or a limit of its own"
+        assert sample["detail"] == (
+            "there are max_assets = 2 already, all with an alert or a limit of their own; raise max_assets"
+        )
 
 
 def test_a_pipe_is_scored_and_the_agent_ends_with_it(

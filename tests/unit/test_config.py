@@ -49,6 +49,7 @@ def _write(tmp_path: Path, text: str) -> Path:
         ("[mqtt]\nport = true", "[mqtt] port = True: expected an integer from 1 to 65535"),
         ("[mqtt]\nprotocol = 4", '[mqtt] protocol = 4: expected one of "auto", "5", "3.1.1"'),
         ('[mqtt]\nprotocol = "311"', '[mqtt] protocol = \'311\': expected one of "auto", "5", "3.1.1"'),
+        (f"[mqtt]\nprotocol = {10**400}", f'[mqtt] protocol = {10**400}: expected one of "auto", "5", "3.1.1"'),
         ("[mqtt]\nprotocol = true", '[mqtt] protocol = True: expected one of "auto", "5", "3.1.1"'),
         (
             '[mqtt]\nprotocol = " 3.1.1"',
@@ -180,6 +181,11 @@ def test_a_protocol_is_taken_as_people_write_it(tmp_path: Path, written: str, pr
     [
         ("protocol = 3.1.1", '; a text stands between quotes: protocol = "3.1.1"'),
         ("host = localhost  # here", '; a text stands between quotes: host = "localhost"'),
+        ("host = 192.168.1.5", '; a text stands between quotes: host = "192.168.1.5"'),
+        ("ca_file = C:\\ca.pem", "; a text stands between quotes: ca_file = 'C:\\ca.pem'"),
+        ("tls = True", "; write tls = true"),
+        ("keepalive_s = 30 s", ""),
+        ("keepalive_s = 030", ""),
         ('host = "localhost', ""),
         ("host", ""),
     ],

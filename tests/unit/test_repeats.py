@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from edge_agent.sources.base import Delivery, Topic
+from edge_agent.sources.base import RETAINED, Delivery, Topic
 from edge_agent.sources.repeats import Repeats
 
 TOPIC = Topic(b"sensors/a1/x")
@@ -98,6 +98,13 @@ def test_a_crash_forgets_nothing() -> None:
     restarted = Repeats(lambda: [Repeats().packed(batch)])
     again = [replace(one, redelivered=True) for one in batch]
     assert restarted.unscored(again) == [again[2]]
+
+
+def test_a_retained_copy_takes_no_place_of_a_reading() -> None:
+    """It is acknowledged like one and never scored."""
+    repeats = scored(delivery(b"1", 1))
+    assert repeats.packed([Delivery(RETAINED, b"", 7, False)]) == b""
+    assert len(repeats.packed([delivery(b"1", 1)])) == 8
 
 
 def test_memory_is_bounded() -> None:

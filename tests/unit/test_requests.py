@@ -107,3 +107,13 @@ def test_a_request_that_concerns_nothing_is_taken_away(tmp_path: Path) -> None:
     agent.daemon._obey()
     assert not [*tmp_path.glob("request-*")]
     agent.journal.close()
+
+
+def test_a_request_for_a_stream_that_is_not_there_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The configuration may have it, and this agent has not been started again since."""
+    leave_request(tmp_path, Recommission(stream="fan"))
+    agent = Obedient(tmp_path)
+    agent.daemon._obey()
+    assert "nothing commissioned anew, this agent runs no such stream stream=fan" in caplog.text
+    assert not [*tmp_path.glob("request-*")]
+    agent.journal.close()

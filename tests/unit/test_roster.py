@@ -116,6 +116,21 @@ def test_a_lowered_limit_takes_no_alert_away() -> None:
     assert sorted(after.assets()) == ["a", "b", "c"]
 
 
+def test_a_lowered_limit_takes_no_limit_of_an_asset_and_no_alert_away_at_a_restart() -> None:
+    """Days of commissioning were lost: who made room was chosen before all that is known of an asset was read."""
+    journal: dict[str, bytes] = {}
+    before = make_pipeline(0, commission=30)
+    names = [f"a{number}" for number in range(6)]
+    for _ in range(31):
+        keep(journal, before.process(Readings(names, [1.0] * 6, np.full((6, 2), QUIET, np.float32))).records)
+    keep(journal, before.process(Readings(names[:2], [2.0] * 2, np.full((2, 2), 1e4, np.float32))).records)
+    after = make_pipeline(3, list(journal.items()), commission=30)
+    keep(journal, after.process(Readings(["new"], [3.0], np.full((1, 2), QUIET, np.float32))).records)
+    again = make_pipeline(3, list(journal.items()), commission=30)
+    assert sorted(again.assets()) == names
+    assert {key for key, record in journal.items() if record} >= {*names}
+
+
 def test_records_that_are_of_no_use_count_too() -> None:
     """Of another model, or damaged: the asset is remembered, so that the record is taken away some day."""
     pipeline = make_pipeline(2, [("a", b"damaged"), ("b", b"damaged"), ("c", b"damaged")])

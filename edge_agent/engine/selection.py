@@ -238,7 +238,8 @@ def narrow(found: Discovery, only: str | None) -> Discovery:
 def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSection, mix: Mix | None) -> Choice:
     """Choose by the evidence, the settings and the batch sizes that the stream has met. Measures nothing.
 
-    Who took the agent down comes behind all others, also where the settings prefer it.
+    Who took the agent down comes behind all others, also where the settings prefer it; of several, the one that did
+    so last.
 
     Raises:
         ProviderError: nothing that may run gives the golden scores.
@@ -250,10 +251,14 @@ def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSection, mix: Mix |
         raise ProviderError(_explain_none(bundle, evidence, only, _key(wanted)))
     sound = [c for c in qualified if c.provider.name not in evidence.blamed]
     behind = [c for c in qualified if c not in sound]
-    order = _order if evidence.complete else _first_come
+    order = _order if evidence.complete else _safest_first
     ranking, reason = order(sound or behind, weights, wanted)
-    if sound and behind:
-        ranking = [*ranking, *order(behind, weights, wanted)[0]]
+    if behind:
+        rank = {name: number for number, name in enumerate(evidence.blamed)}
+        last = sorted(order(behind, weights, wanted)[0], key=lambda candidate: rank[candidate.provider.name])
+        if not sound and last[0] is not ranking[0]:
+            reason = f"{last[0].name}, as it is the longest ago that this one took the agent down"
+        ranking = [*ranking, *last] if sound else last
     but = "so it comes last" if sound else "and there is no other"
     deeds = [f"{name} {deed}, {but}" for name, deed in evidence.blamed.items()]
     refused = [f"{c.name} refused ({c.reason})" for c in evidence.candidates if not c.qualified]
@@ -294,7 +299,7 @@ def _explain_none(bundle: Bundle, evidence: Evidence, only: str | None, key: str
     return f"[engine] {key} = {only!r} is not here: {reason}; see what is: edge-agent providers"
 
 
-def _first_come(qualified: list[Candidate], _mix: Mix, wanted: EngineSection) -> tuple[list[Candidate], str]:
+def _safest_first(qualified: list[Candidate], _mix: Mix, wanted: EngineSection) -> tuple[list[Candidate], str]:
     """The safest first, as nobody is timed yet."""
     qualified = sorted(qualified, key=lambda candidate: candidate.provider.name != SAFEST)
     only = required_provider(wanted)

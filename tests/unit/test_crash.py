@@ -91,6 +91,18 @@ def test_the_next_start_tells_of_a_crash_once(tmp_path: Path) -> None:
     assert "openvino@key" in lines[0]
 
 
+def test_a_full_disk_leaves_no_file_open(tmp_path: Path) -> None:
+    """And the report goes to stderr."""
+    script = "import os, resource, sys; from pathlib import Path; from edge_agent.crash import crash_watch\n"
+    script += "resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))\n"
+    script += "with crash_watch(Path(sys.argv[1])): pass\n"
+    script += "with crash_watch(Path(sys.argv[1])): os.abort()\n"
+    command = [sys.executable, "-B", "-W", "always", "-c", script, str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Fatal Python error: Aborted" in told.stderr
+    assert "ResourceWarning" not in told.stderr
+
+
 def test_a_folder_that_takes_nothing_sends_the_report_to_stderr(tmp_path: Path) -> None:
     """The agent runs all the same."""
     script = "import faulthandler, os; from pathlib import Path; import sys\n"

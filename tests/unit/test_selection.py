@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -306,6 +307,39 @@ def test_a_failure_that_is_told_forgets_the_times_and_not_the_blame(bundle: Bund
     memory.forget()
     left = memory.recall()
     assert left == Evidence(candidates=[], absent=[], seconds=0.0, complete=False, blamed=blamed)
+
+
+def test_of_several_that_took_the_agent_down_the_last_one_comes_last(bundle: Bundle, tmp_path: Path) -> None:
+    """The fastest first would be a crash loop for ever; so each of them has its turn."""
+    candidates = [make_candidate("cpu", us=50), OPENVINO]
+    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    memory.keep(Evidence(candidates=candidates, absent=[], seconds=1.0, blamed={"openvino": "-", "cpu": "-"}))
+    wanted = EngineSection(prefer=("cpu",))
+
+    def ranking() -> list[str]:
+        evidence = memory.recall()
+        assert evidence is not None
+        choice = decide(bundle, evidence, wanted, None)
+        assert choice.reason.startswith(f"{choice.provider}, as it is the longest ago") or choice.provider == "cpu"
+        return [candidate.name for candidate in choice.ranking]
+
+    assert ranking() == ["openvino", "cpu"]
+    Memory(bundle, tmp_path, ("only None", "threads 1"), run=GONE).mark(OPENVINO)
+    assert ranking() == ["cpu", "openvino"]
+
+
+def test_what_cannot_be_kept_leaves_nothing_half_written(bundle: Bundle, tmp_path: Path) -> None:
+    """On a full disk, and after a while what a killed process had begun."""
+    memory = Memory(bundle, tmp_path, ())
+    (tmp_path / "provider-x.1-1.tmp").touch()
+    os.utime(tmp_path / "provider-x.1-1.tmp", (1, 1))
+    evidence = Evidence(candidates=[OPENVINO], absent=[], seconds=1.0)
+    assert memory.keep(evidence)
+    (file,) = tmp_path.glob("provider-*")
+    file.unlink()
+    file.mkdir()
+    assert not memory.keep(evidence)
+    assert list(tmp_path.glob("provider-*")) == [file]
 
 
 @pytest.mark.parametrize(

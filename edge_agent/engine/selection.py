@@ -100,7 +100,8 @@ def choose_provider(
 ) -> Choice:
     """Choose where a bundle runs on this device, by the times of all that are right.
 
-    Each verdict is remembered as it comes, so that whoever ends this half-way need not wait for the same ones again.
+    Each verdict is remembered as it comes, so that whoever ends this half-way need not wait for the same ones again;
+    where all is to be measured anew, only the end of it is, so that what was known is not lost half-way.
 
     Args:
         bundle: an open bundle.
@@ -127,11 +128,15 @@ def choose_provider(
     remembered = evidence.complete
     if not remembered:
         found = narrow(discover_with() if discover_with else discover(look), only)
-        notes = Notes(bundle, memory, evidence, look)
+        # What is known stays until there is something to take its place, whoever ends this half-way.
+        notes = Notes(bundle, None if anew else memory, evidence, look)
         evidence = _gather(bundle, found, notes, wanted.threads, mix or DEFAULT_MIX, memory.cache_dir, measure_with)
-    choice = decide_or_forget(bundle, evidence, wanted, mix, memory)
-    if not remembered:
-        memory.keep(evidence)
+    if anew and not evidence.complete:
+        choice = decide(bundle, evidence, wanted, mix)
+    else:
+        choice = decide_or_forget(bundle, evidence, wanted, mix, memory)
+        if not remembered:
+            memory.keep(evidence)
     chosen = (bundle.manifest.name, choice.ranking[0].name, remembered, choice.reason)
     log.info("provider chosen model=%s name=%s remembered=%s reason=%r", *chosen)
     return msgspec.structs.replace(choice, remembered=remembered)
@@ -142,12 +147,12 @@ class Notes(Attendant):
 
     Args:
         bundle: an open bundle.
-        memory: where it is kept.
+        memory: where it is kept; None keeps nothing.
         known: what an earlier start had found out, which is not complete either.
         look: called while a child is waited for.
     """
 
-    def __init__(self, bundle: Bundle, memory: Memory, known: Evidence, look: Look) -> None:
+    def __init__(self, bundle: Bundle, memory: Memory | None, known: Evidence, look: Look) -> None:
         self.evidence = known
         self._look = look
         self._model = bundle.manifest.name
@@ -163,7 +168,8 @@ class Notes(Attendant):
         log.info("provider tried model=%s name=%s verdict=%s reason=%r", *facts)
         others = [other for other in self.evidence.candidates if other.name != candidate.name]
         self.evidence = msgspec.structs.replace(self.evidence, candidates=[*others, candidate])
-        self._memory.keep(self.evidence)
+        if self._memory is not None:
+            self._memory.keep(self.evidence)
 
 
 def _gather(
@@ -196,6 +202,7 @@ def _gather(
         absent=found.absent,
         seconds=round(time.monotonic() - started, 2),
         measured_s=time.time(),
+        complete=found.complete,
         blamed=notes.evidence.blamed,
     )
 
@@ -232,7 +239,7 @@ def narrow(found: Discovery, only: str | None) -> Discovery:
     """What may be tried."""
     if only is None:
         return found
-    return Discovery(providers=[provider for provider in found.providers if provider.name == only], absent=found.absent)
+    return msgspec.structs.replace(found, providers=[p for p in found.providers if p.name == only])
 
 
 def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSection, mix: Mix | None) -> Choice:

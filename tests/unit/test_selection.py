@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from fakes import make_candidate, write_bundle
 
 from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.child_process import Stopped
 from edge_agent.config import EngineSection
 from edge_agent.crash import Run, this_run
 from edge_agent.engine import memory
@@ -268,6 +270,43 @@ def test_an_unfinished_measurement_goes_on_where_it_was(bundle: Bundle, tmp_path
     kept = memory.recall()
     assert kept is not None
     assert kept.complete
+
+
+def test_measuring_anew_that_is_interrupted_takes_nothing_away(bundle: Bundle, tmp_path: Path) -> None:
+    """Neither the times nor the blame, though some verdicts had come; nor where the look for devices failed."""
+    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    known = Evidence(candidates=[make_candidate("cpu", us=9)], absent=[], seconds=1.0, blamed={"openvino": "crashed"})
+    memory.keep(known)
+
+    def interrupted(*facts: object) -> list[Candidate]:
+        facts[-1].heard(make_candidate("cpu", us=1))  # type: ignore[attr-defined]
+        raise Stopped
+
+    facts = {"state_dir": tmp_path, "anew": True}
+    with pytest.raises(Stopped):
+        choose_provider(bundle, EngineSection(), measure_with=interrupted, discover_with=here("cpu"), **facts)  # type: ignore[arg-type]
+    assert memory.recall() == known
+    failed = msgspec.structs.replace(here("cpu")(), complete=False)
+    for candidate, problem in ((make_candidate("cpu", us=1), None), (make_candidate("cpu", us=0), ProviderError)):
+        with pytest.raises(problem) if problem else nullcontext():
+            choose_provider(
+                bundle,
+                EngineSection(),
+                measure_with=measured(candidate),
+                discover_with=lambda: failed,
+                **facts,  # type: ignore[arg-type]
+            )
+        assert memory.recall() == known
+
+
+def test_a_look_for_devices_that_failed_is_taken_again(bundle: Bundle, tmp_path: Path) -> None:
+    """A busy boot must not leave out an accelerator for good."""
+    candidates = make_candidate("cpu", us=50), make_candidate("openvino", us=10)
+    failed = msgspec.structs.replace(here("cpu")(), complete=False)
+    for found, provider in ((failed, "cpu"), (here("cpu", "openvino")(), "openvino")):
+        facts = {"measure_with": measured(*candidates), "discover_with": lambda found=found: found}
+        choice = choose_provider(bundle, EngineSection(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
+        assert (choice.provider, choice.settled) == (provider, provider == "openvino")
 
 
 def test_where_nothing_is_right_the_next_start_tries_all_again(bundle: Bundle, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO
@@ -14,6 +15,9 @@ __all__ = ["LOOK_S", "Look", "Stopped", "end_child", "end_with_parent", "never_s
 
 LOOK_S = 0.05
 """Time between two looks while a child is waited for."""
+_END_S = 5.0
+"""For a child to end after its last word."""
+_END_LOOK_S = 0.005
 _PR_SET_PDEATHSIG = 1
 
 Look = Callable[[], None]
@@ -54,15 +58,19 @@ def start_child(module: str, *, errors: BinaryIO | int) -> subprocess.Popen[byte
 
 
 def wait_child(process: subprocess.Popen[bytes]) -> int:
-    """Wait for a child to end by itself, and end what it started.
+    """Wait for a child that has closed its output to end by itself, for a while, and end what it started.
 
     Returns:
         Its exit code, or minus the signal that ended it.
     """
     # macOS has no waitid before Python 3.13. There what the child had started lives on.
     if process.returncode is None and hasattr(os, "waitid"):
+        end_mono_s = time.monotonic() + _END_S
         with suppress(ChildProcessError):
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                if time.monotonic() >= end_mono_s:
+                    break
+                time.sleep(_END_LOOK_S)
         _kill_group(process)
     return process.wait()
 

@@ -239,7 +239,8 @@ def narrow(found: Discovery, only: str | None) -> Discovery:
     """What may be tried."""
     if only is None:
         return found
-    return msgspec.structs.replace(found, providers=[p for p in found.providers if p.name == only])
+    providers = [provider for provider in found.providers if provider.name == only]
+    return msgspec.structs.replace(found, providers=providers, complete=found.complete or bool(providers))
 
 
 def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSection, mix: Mix | None) -> Choice:

@@ -307,6 +307,9 @@ def test_a_look_for_devices_that_failed_is_taken_again(bundle: Bundle, tmp_path:
         facts = {"measure_with": measured(*candidates), "discover_with": lambda found=found: found}
         choice = choose_provider(bundle, EngineSection(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
         assert (choice.provider, choice.settled) == (provider, provider == "openvino")
+    required = {"measure_with": measured(*candidates), "discover_with": lambda: failed}
+    choice = choose_provider(bundle, EngineSection(require="cpu"), state_dir=tmp_path, **required)  # type: ignore[arg-type]
+    assert choice.settled, "nothing else may run anyway"
 
 
 def test_where_nothing_is_right_the_next_start_tries_all_again(bundle: Bundle, tmp_path: Path) -> None:

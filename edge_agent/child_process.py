@@ -6,14 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import BinaryIO
 
-__all__ = ["LOOK_S", "Look", "Stopped", "end_child", "end_with_parent", "never_stop", "start_child"]
+__all__ = ["LOOK_S", "Look", "Stopped", "end_child", "end_with_parent", "never_stop", "start_child", "wait_child"]
 
 LOOK_S = 0.05
 """Time between two looks while a child is waited for."""
+_END_S = 5.0
+"""For a child to end after its last word."""
+_END_LOOK_S = 0.005
 _PR_SET_PDEATHSIG = 1
 
 Look = Callable[[], None]
@@ -53,14 +57,38 @@ def start_child(module: str, *, errors: BinaryIO | int) -> subprocess.Popen[byte
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def wait_child(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a child that has closed its output to end by itself, for a while, and end what it started.
+
+    Returns:
+        Its exit code, or minus the signal that ended it.
+    """
+    # macOS has no waitid before Python 3.13. There what the child had started lives on.
+    if process.returncode is None and hasattr(os, "waitid"):
+        end_mono_s = time.monotonic() + _END_S
+        with suppress(ChildProcessError):
+            while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                if time.monotonic() >= end_mono_s:
+                    break
+                time.sleep(_END_LOOK_S)
+        _kill_group(process)
+    return process.wait()
+
+
 def end_child(process: subprocess.Popen[bytes]) -> None:
-    """End a child and what it started, however it is doing."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    """End a child and what it started, however it is doing. Does nothing to one that has ended and was waited for."""
+    _kill_group(process)
     process.wait()
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    # Once it has been waited for, its number may be that of somebody else's group.
+    if process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def end_with_parent(parent: int) -> None:

@@ -7,8 +7,9 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 import msgspec
 
@@ -56,10 +57,20 @@ class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
     cause: str
     frames: list[str]
     """`file:line function` of the thread that crashed, newest first; of all threads where it was none of Python's."""
+    elsewhere: list[str]
+    """The same of the other threads."""
+    is_native: bool
+    """The thread that crashed was none of Python's, so nobody knows whose work it did."""
 
-    def is_inside(self, function: str) -> bool:
-        """Whether a function of this name was at work there."""
-        return any(frame.endswith(f" {function}") for frame in self.frames)
+    @property
+    def at_work(self) -> set[str]:
+        """Names of the functions that were at work where it crashed."""
+        return {frame.partition(" ")[2] for frame in self.frames}
+
+    @property
+    def at_work_anywhere(self) -> set[str]:
+        """Names of the functions that were at work in any thread."""
+        return self.at_work | {frame.partition(" ")[2] for frame in self.elsewhere}
 
 
 def this_run() -> Run:
@@ -74,9 +85,7 @@ def crash_watch(state_dir: Path) -> Iterator[None]:
     try:
         if file.exists():
             _tell(file)
-        stream = file.open("w", encoding="utf-8")
-        stream.write(this_run().heading + "\n")
-        stream.flush()
+        stream = _begin(file)
     except OSError as exc:
         log.warning("crash report goes to stderr, its file cannot be written file=%s error=%s", file, exc)
         faulthandler.enable(all_threads=True)
@@ -99,6 +108,19 @@ def crash_report(state_dir: Path, run: Run) -> CrashReport | None:
     return None
 
 
+def _begin(file: Path) -> TextIO:
+    stream = file.open("w", encoding="utf-8")
+    try:
+        stream.write(this_run().heading + "\n")
+        stream.flush()
+    except OSError:
+        # A full disk. Closing tries to write once more.
+        with suppress(OSError):
+            stream.close()
+        raise
+    return stream
+
+
 def _tell(file: Path) -> None:
     report = _parse(_read(file))
     if report is not None:
@@ -115,12 +137,16 @@ def _parse(text: str) -> CrashReport | None:
     heads = list(_THREAD.finditer(text))
     blocks = [text[head.end() :].partition("\n\n")[0] for head in heads]
     crashed = [block for head, block in zip(heads, blocks, strict=True) if head[1] == "Current thread"]
-    frames = [
-        f"{Path(file).name}:{line} {function}"
-        for block in crashed or blocks
-        for file, line, function in _FRAME.findall(block)
+    others = [block for block in blocks if block not in crashed]
+    if not crashed:
+        return CrashReport(cause=cause[1], frames=_frames(others), elsewhere=[], is_native=True)
+    return CrashReport(cause=cause[1], frames=_frames(crashed), elsewhere=_frames(others), is_native=False)
+
+
+def _frames(blocks: list[str]) -> list[str]:
+    return [
+        f"{Path(file).name}:{line} {function}" for block in blocks for file, line, function in _FRAME.findall(block)
     ]
-    return CrashReport(cause=cause[1], frames=frames)
 
 
 def _read(file: Path) -> str:

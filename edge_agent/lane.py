@@ -255,8 +255,7 @@ def open_lanes(
     lanes: list[Lane] = []
     for loaded in streams:
         look()
-        lanes.append(_open_lane(loaded, config, journal, look))
-        stack.callback(lanes[-1].engine.close)
+        lanes.append(_open_lane(loaded, config, journal, stack=stack, look=look))
     return lanes
 
 
@@ -269,7 +268,7 @@ def end_upkeep(lanes: Sequence[Lane]) -> None:
         lane.upkeep.wait(_UPKEEP_STOP_S)
 
 
-def _open_lane(loaded: LoadedStream, config: Config, journal: Journal, look: Look) -> Lane:
+def _open_lane(loaded: LoadedStream, config: Config, journal: Journal, *, stack: ExitStack, look: Look) -> Lane:
     manifest = loaded.bundle.manifest
     # This scores golden vectors, so a provider that compiles at its first inference does it before a reading waits.
     engine, upkeep = open_stream_engine(
@@ -279,6 +278,8 @@ def _open_lane(loaded: LoadedStream, config: Config, journal: Journal, look: Loo
         state_dir=Path(config.agent.state_dir),
         look=look,
     )
+    # At once: an error below is an end that says nothing about the provider.
+    stack.callback(engine.close)
     pipeline = Pipeline(
         agent=config.agent.id,
         stream=loaded.settings.name,

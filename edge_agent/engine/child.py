@@ -14,7 +14,7 @@ from typing import BinaryIO, Self
 import msgspec
 
 from edge_agent.bundle import Bundle
-from edge_agent.child_process import LOOK_S, Look, end_child, never_stop, start_child
+from edge_agent.child_process import LOOK_S, Look, end_child, never_stop, start_child, wait_child
 from edge_agent.engine.golden import Verdict
 from edge_agent.engine.probe import Proof, Task, Turn, Turned
 from edge_agent.engine.providers import Provider
@@ -75,7 +75,8 @@ class ProbeChild:
         look: Look = never_stop,
     ) -> None:
         self._look = look
-        self._load_s = limits.load_s or provider.load_limit_s
+        self.load_s = limits.load_s or provider.load_limit_s
+        """Its time to load and to meet the golden scores."""
         self._turn_s = limits.turn_s
         self._memory_bytes = limits.memory_bytes or _default_memory_bytes()
         self._errors = _scratch_file()
@@ -108,12 +109,12 @@ class ProbeChild:
             ChildError: it hung, crashed or used too much.
             Stopped: the agent is to stop.
         """
-        limit_mono_s = self._began_mono_s + self._load_s
+        limit_mono_s = self._began_mono_s + self.load_s
         answer = self._answer_until(min(limit_mono_s, time.monotonic() + wait_s))
         if answer is not None:
             return msgspec.json.decode(answer, type=Proof)
         if time.monotonic() >= limit_mono_s:
-            raise ChildError(Verdict.HUNG, f"hung: no answer in {self._load_s:g} s")
+            raise ChildError(Verdict.HUNG, f"hung: no answer in {self.load_s:g} s")
         return None
 
     def take_turn(self, size: int, turn_s: float) -> Turned:
@@ -167,7 +168,7 @@ class ProbeChild:
             return 0
 
     def _ended(self) -> ChildError:
-        code = self._process.wait()
+        code = wait_child(self._process)
         if code == -signal.SIGKILL:
             return ChildError(Verdict.OUT_OF_MEMORY, "was killed, as the kernel does when memory runs out")
         ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -14,10 +14,18 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.child_process import LOOK_S, Look, end_child, end_with_parent, never_stop, start_child
+from edge_agent.child_process import LOOK_S, Look, end_child, end_with_parent, never_stop, start_child, wait_child
 from edge_agent.engine.plugins import PluginPackage, find_plugins, offered_devices
-from edge_agent.engine.providers import PROVIDERS, Provider, import_runtime, installed_runtimes, openvino_devices
+from edge_agent.engine.providers import (
+    PROVIDERS,
+    SAFEST,
+    Provider,
+    import_runtime,
+    installed_runtimes,
+    openvino_devices,
+)
 from edge_agent.engine.runtime import runtime_reason
+from edge_agent.waiting import Waiter
 
 __all__ = ["Absent", "Discovery", "ask_plugin", "discover"]
 
@@ -39,6 +47,8 @@ class Discovery(msgspec.Struct, frozen=True, kw_only=True):
     providers: list[Provider]
     """In order of preference among equals."""
     absent: list[Absent]
+    complete: bool = True
+    """Otherwise the look for devices failed, and there may be more."""
 
 
 def discover(look: Look = never_stop) -> Discovery:
@@ -59,25 +69,29 @@ def discover(look: Look = never_stop) -> Discovery:
     except (subprocess.SubprocessError, ValueError) as exc:
         log.warning("providers not found out, only the processor is tried error=%s", exc)
         reason = f"asking for the devices failed: {exc}"
-        others = [Absent(provider=name, reason=reason) for name in PROVIDERS if name != "cpu"]
-        return Discovery(providers=[PROVIDERS["cpu"]], absent=others)
+        others = [Absent(provider=name, reason=reason) for name in PROVIDERS if name != SAFEST]
+        return Discovery(providers=[PROVIDERS[SAFEST]], absent=others, complete=False)
 
 
 def _ask_child(look: Look) -> bytes:
     process = start_child("edge_agent.engine.discovery", errors=subprocess.DEVNULL)
     try:
+        assert process.stdout is not None
+        answers, waiter, answer = process.stdout.fileno(), Waiter(), b""
         end_mono_s = time.monotonic() + _TIMEOUT_S
         while True:
             look()
-            try:
-                answer, _ = process.communicate(timeout=LOOK_S)
-            except subprocess.TimeoutExpired as exc:
-                if time.monotonic() >= end_mono_s:
-                    raise subprocess.TimeoutExpired(exc.cmd, _TIMEOUT_S) from None
-                continue
-            if process.returncode:
-                raise subprocess.CalledProcessError(process.returncode, process.args)
-            return answer
+            if waiter.wait([answers], [], LOOK_S):
+                part = os.read(answers, 65536)
+                if not part:
+                    break
+                answer += part
+            elif time.monotonic() >= end_mono_s:
+                raise subprocess.TimeoutExpired(process.args, _TIMEOUT_S)
+        code = wait_child(process)
+        if code:
+            raise subprocess.CalledProcessError(code, process.args)
+        return answer
     finally:
         end_child(process)
 

@@ -15,13 +15,13 @@ from edge_agent.engine.child import ChildError, Limits, ProbeChild
 from edge_agent.engine.discovery import Discovery
 from edge_agent.engine.evidence import Candidate
 from edge_agent.engine.mix import Mix
-from edge_agent.engine.providers import Provider
+from edge_agent.engine.providers import SAFEST, Provider
 from edge_agent.engine.timing import Racer, run_rounds
 
 __all__ = ["Attendant", "Measure", "measure", "prove_each"]
 
 _PATIENCE_S = 5.0
-"""Who has not answered by then has the next one proven beside it."""
+"""Who has not answered by then has the next one proven beside it; only the safest one has all of its time."""
 
 
 class Attendant:
@@ -76,7 +76,6 @@ def measure(
             if candidate.qualified:
                 racers.append(Racer(candidate, child))
             else:
-                child.close()
                 done.append(candidate)
         order = [provider.name for provider in found.providers]
         racers.sort(key=lambda racer: (order.index(racer.candidate.provider.name), racer.candidate.threads))
@@ -137,7 +136,7 @@ def prove_each(
         limits: of each child.
 
     Yields:
-        A candidate with its child, which is open, as the verdicts come.
+        A candidate with its child, as the verdicts come; the child is open where the candidate is qualified.
 
     Raises:
         Stopped: the agent is to stop.
@@ -153,7 +152,10 @@ def prove_each(
             look=attendant.look,
         )
         stack.enter_context(child)
-        return _Trial(provider, counts[0], counts[1:], child, time.monotonic() + _PATIENCE_S)
+        # Asking for the next one may take a look at the devices, for which a start need not wait while this one is
+        # about to be ready.
+        patience_s = child.load_s if provider.name == SAFEST else _PATIENCE_S
+        return _Trial(provider, counts[0], counts[1:], child, time.monotonic() + patience_s)
 
     coming = iter(providers)
     trials: list[_Trial] = []
@@ -169,7 +171,9 @@ def prove_each(
             if candidate is None:
                 continue
             trials.remove(trial)
-            if candidate.qualified and trial.more_threads:
+            if not candidate.qualified:
+                trial.child.close()
+            elif trial.more_threads:
                 trials.append(start(trial.provider, trial.more_threads))
             yield candidate, trial.child
 

@@ -18,7 +18,7 @@ import msgspec
 from edge_agent.bundle import Bundle
 from edge_agent.crash import Run
 from edge_agent.engine.evidence import Candidate, Evidence
-from edge_agent.engine.mark import Mark, Marks
+from edge_agent.engine.mark import Mark, Marks, drop_old_marks
 from edge_agent.engine.plugins import find_plugins
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.runtime import installed_runtimes
@@ -64,26 +64,33 @@ class Memory:
         """What earlier starts found out, with the blame for what took them down since; None when nothing."""
         if self._file is None:
             return None
-        evidence, blamed = self._read(), self._marks.take_blame()
-        if blamed:
-            known = evidence or Evidence(candidates=[], absent=[], seconds=0.0, complete=False)
-            evidence = msgspec.structs.replace(known, blamed={**known.blamed, **blamed})
-            self.keep(evidence)
-        return evidence
+        evidence = self._read()
+        known = evidence or Evidence(candidates=[], absent=[], seconds=0.0, complete=False)
+        blamed = self._marks.take_blame(lambda new: self.keep(_with_blame(known, new)))
+        return _with_blame(known, blamed) if blamed else evidence
 
-    def keep(self, evidence: Evidence) -> None:
-        """Remember; a failure is told and costs the next start a measurement."""
+    def keep(self, evidence: Evidence) -> bool:
+        """Remember; a failure is told and costs the next start a measurement.
+
+        Returns:
+            Whether it is written down.
+        """
         if self._file is None:
-            return
+            return False
         # The agent and `edge-agent providers` may both be at it.
         beside = self._file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(seal(msgspec.json.encode(evidence)))
             beside.replace(self._file)
-            _drop_unused(self._file.parent)
         except OSError as exc:
             log.warning("provider not remembered, the next start measures again file=%s error=%s", self._file, exc)
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            return False
+        with suppress(OSError):
+            _drop_unused(self._file.parent)
+        return True
 
     def forget(self) -> None:
         """The next start measures anew; who took the agent down still comes last."""
@@ -115,12 +122,20 @@ class Memory:
         return evidence
 
 
+def _with_blame(evidence: Evidence, new: dict[str, str]) -> Evidence:
+    """Who did it again comes behind those who did it before."""
+    before = {name: deed for name, deed in evidence.blamed.items() if name not in new}
+    return msgspec.structs.replace(evidence, blamed={**before, **new})
+
+
 def _drop_unused(state_dir: Path) -> None:
-    """Evidence and compiled models of bundles and runtimes that have long gone."""
-    oldest = time.time() - _UNUSED_S
-    for file in state_dir.glob("provider-*.json"):
-        if file.stat().st_mtime < oldest:
-            file.unlink(missing_ok=True)
+    """Evidence, marks and compiled models of bundles and runtimes that have long gone, and what was half written."""
+    oldest_s = time.time() - _UNUSED_S
+    for file in (*state_dir.glob("provider-*.json"), *state_dir.glob("provider-*.tmp")):
+        with suppress(FileNotFoundError):  # another process is at it
+            if file.stat().st_mtime < oldest_s:
+                file.unlink(missing_ok=True)
+    drop_old_marks(state_dir, oldest_s)
     kept = {file.stem.removeprefix("provider-") for file in state_dir.glob("provider-*.json")}
     for folder in (state_dir / "compiled").glob("*"):
         if folder.name not in kept:

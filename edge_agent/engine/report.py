@@ -25,7 +25,8 @@ def choice_lines(choice: Choice) -> list[str]:
     lines.append(f"  batch sizes: {choice.mix.in_words()} ({source})")
     measured = "remembered" if choice.remembered else "measured now"
     lines.extend(
-        f"  {name} {deed}: it comes behind the others, until measured anew" for name, deed in choice.blamed.items()
+        f"  {name} {deed}: it comes behind the others, until `edge-agent providers --anew`"
+        for name, deed in choice.blamed.items()
     )
     lines.append(f"  chosen: {choice.ranking[0].name} ({measured}): {choice.reason}")
     return lines

@@ -100,7 +100,8 @@ def choose_provider(
 ) -> Choice:
     """Choose where a bundle runs on this device, by the times of all that are right.
 
-    Each verdict is remembered as it comes, so that whoever ends this half-way need not wait for the same ones again.
+    Each verdict is remembered as it comes, so that whoever ends this half-way need not wait for the same ones again;
+    where all is to be measured anew, only the end of it is, so that what was known is not lost half-way.
 
     Args:
         bundle: an open bundle.
@@ -127,11 +128,15 @@ def choose_provider(
     remembered = evidence.complete
     if not remembered:
         found = narrow(discover_with() if discover_with else discover(look), only)
-        notes = Notes(bundle, memory, evidence, look)
+        # What is known stays until there is something to take its place, whoever ends this half-way.
+        notes = Notes(bundle, None if anew else memory, evidence, look)
         evidence = _gather(bundle, found, notes, wanted.threads, mix or DEFAULT_MIX, memory.cache_dir, measure_with)
-    choice = decide_or_forget(bundle, evidence, wanted, mix, memory)
-    if not remembered:
-        memory.keep(evidence)
+    if anew and not evidence.complete:
+        choice = decide(bundle, evidence, wanted, mix)
+    else:
+        choice = decide_or_forget(bundle, evidence, wanted, mix, memory)
+        if not remembered:
+            memory.keep(evidence)
     chosen = (bundle.manifest.name, choice.ranking[0].name, remembered, choice.reason)
     log.info("provider chosen model=%s name=%s remembered=%s reason=%r", *chosen)
     return msgspec.structs.replace(choice, remembered=remembered)
@@ -142,12 +147,12 @@ class Notes(Attendant):
 
     Args:
         bundle: an open bundle.
-        memory: where it is kept.
+        memory: where it is kept; None keeps nothing.
         known: what an earlier start had found out, which is not complete either.
         look: called while a child is waited for.
     """
 
-    def __init__(self, bundle: Bundle, memory: Memory, known: Evidence, look: Look) -> None:
+    def __init__(self, bundle: Bundle, memory: Memory | None, known: Evidence, look: Look) -> None:
         self.evidence = known
         self._look = look
         self._model = bundle.manifest.name
@@ -163,7 +168,8 @@ class Notes(Attendant):
         log.info("provider tried model=%s name=%s verdict=%s reason=%r", *facts)
         others = [other for other in self.evidence.candidates if other.name != candidate.name]
         self.evidence = msgspec.structs.replace(self.evidence, candidates=[*others, candidate])
-        self._memory.keep(self.evidence)
+        if self._memory is not None:
+            self._memory.keep(self.evidence)
 
 
 def _gather(
@@ -196,6 +202,7 @@ def _gather(
         absent=found.absent,
         seconds=round(time.monotonic() - started, 2),
         measured_s=time.time(),
+        complete=found.complete,
         blamed=notes.evidence.blamed,
     )
 
@@ -232,13 +239,15 @@ def narrow(found: Discovery, only: str | None) -> Discovery:
     """What may be tried."""
     if only is None:
         return found
-    return Discovery(providers=[provider for provider in found.providers if provider.name == only], absent=found.absent)
+    providers = [provider for provider in found.providers if provider.name == only]
+    return msgspec.structs.replace(found, providers=providers, complete=found.complete or bool(providers))
 
 
 def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSection, mix: Mix | None) -> Choice:
     """Choose by the evidence, the settings and the batch sizes that the stream has met. Measures nothing.
 
-    Who took the agent down comes behind all others, also where the settings prefer it.
+    Who took the agent down comes behind all others, also where the settings prefer it; of several, the one that did
+    so last.
 
     Raises:
         ProviderError: nothing that may run gives the golden scores.
@@ -250,10 +259,14 @@ def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSection, mix: Mix |
         raise ProviderError(_explain_none(bundle, evidence, only, _key(wanted)))
     sound = [c for c in qualified if c.provider.name not in evidence.blamed]
     behind = [c for c in qualified if c not in sound]
-    order = _order if evidence.complete else _first_come
+    order = _order if evidence.complete else _safest_first
     ranking, reason = order(sound or behind, weights, wanted)
-    if sound and behind:
-        ranking = [*ranking, *order(behind, weights, wanted)[0]]
+    if behind:
+        rank = {name: number for number, name in enumerate(evidence.blamed)}
+        last = sorted(order(behind, weights, wanted)[0], key=lambda candidate: rank[candidate.provider.name])
+        if not sound and last[0] is not ranking[0]:
+            reason = f"{last[0].name}, as it is the longest ago that this one took the agent down"
+        ranking = [*ranking, *last] if sound else last
     but = "so it comes last" if sound else "and there is no other"
     deeds = [f"{name} {deed}, {but}" for name, deed in evidence.blamed.items()]
     refused = [f"{c.name} refused ({c.reason})" for c in evidence.candidates if not c.qualified]
@@ -294,7 +307,7 @@ def _explain_none(bundle: Bundle, evidence: Evidence, only: str | None, key: str
     return f"[engine] {key} = {only!r} is not here: {reason}; see what is: edge-agent providers"
 
 
-def _first_come(qualified: list[Candidate], _mix: Mix, wanted: EngineSection) -> tuple[list[Candidate], str]:
+def _safest_first(qualified: list[Candidate], _mix: Mix, wanted: EngineSection) -> tuple[list[Candidate], str]:
     """The safest first, as nobody is timed yet."""
     qualified = sorted(qualified, key=lambda candidate: candidate.provider.name != SAFEST)
     only = required_provider(wanted)

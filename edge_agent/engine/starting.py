@@ -87,4 +87,5 @@ def _in_order(only: str | None, notes: Notes, look_up: Callable[[], Discovery]) 
     found = narrow(look_up(), only)
     notes.evidence = msgspec.structs.replace(notes.evidence, absent=found.absent)
     untried = [provider for provider in found.providers if provider.name not in passed]
-    yield from sorted(untried, key=lambda provider: provider.name in known.blamed)
+    blamed = list(known.blamed)
+    yield from sorted(untried, key=lambda p: blamed.index(p.name) if p.name in blamed else -1)

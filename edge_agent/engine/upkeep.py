@@ -12,6 +12,7 @@ from edge_agent.bundle import Bundle
 from edge_agent.child_process import LOOK_S, Look, Stopped, never_stop
 from edge_agent.config import EngineSection
 from edge_agent.engine.fallback import FallbackEngine
+from edge_agent.engine.golden import GoldenError
 from edge_agent.engine.mix import Mix, load_mix, save_mix
 from edge_agent.engine.selection import Choice, choose_provider, provider_memory
 from edge_agent.engine.starting import choose_to_start
@@ -119,15 +120,17 @@ class Upkeep:
         self._chosen_for = engine.choice.mix
         self._due_mono_s = clock() + _INTERVAL_S
         self._measured_mono_s: float | None = None
-        self._is_settled = engine.choice.settled
+        self._settle_due_mono_s = clock()
+        self._settle_pause_s = _INTERVAL_S
         self._stopping = False
         self._thread: threading.Thread | None = None
 
     def tick(self) -> None:
-        """At first, see what else there is; then every ten minutes whether the choice still holds."""
+        """See what else there is until that is known; every ten minutes, whether the choice still holds."""
         self._engine.take_offer()
-        if not self._is_settled:
-            self._is_settled = True
+        if not self._engine.choice.settled and self._clock() >= self._settle_due_mono_s and not self.is_choosing:
+            self._settle_due_mono_s = self._clock() + self._settle_pause_s
+            self._settle_pause_s = min(2 * self._settle_pause_s, _MEASURE_INTERVAL_S)
             self._start(anew=False)
         if self._clock() < self._due_mono_s:
             return
@@ -207,11 +210,21 @@ class Upkeep:
             log.exception("choosing a provider again failed stream=%s", self._stream)
 
     def _offer(self, choice: Choice, anew: bool) -> None:
-        failed = {} if anew else self._engine.failed
-        chosen = next((candidate for candidate in choice.ranking if candidate.name not in failed), None)
-        if chosen is None:
+        """Let the first of the ranking that loads take over; what runs goes on where none before it does."""
+        failed = {} if anew else dict(self._engine.failed)
+        for candidate in choice.ranking:
+            if candidate.name in failed:
+                continue
+            runs = candidate.name == self._engine.current.name
+            if runs and not anew:
+                self._engine.adopt(choice, candidate)
+                return
+            try:
+                self._engine.offer(choice, candidate)
+            except (EngineError, GoldenError) as exc:
+                log.warning("provider does not load stream=%s name=%s error=%s", self._stream, candidate.name, exc)
+                if not runs:
+                    continue
+                self._engine.adopt(choice, candidate)
             return
-        if chosen.name == self._engine.current.name and not anew:
-            self._engine.adopt(choice, chosen)
-        else:
-            self._engine.offer(choice, chosen)
+        self._engine.adopt(choice, self._engine.current)

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -17,20 +18,21 @@ from fakes import make_candidate, write_bundle
 from processes import wait_until
 
 from edge_agent.bundle import Bundle, open_bundle
-from edge_agent.child_process import Stopped, end_child, start_child
+from edge_agent.child_process import Stopped, end_child, start_child, wait_child
 from edge_agent.cli import main
-from edge_agent.config import EngineSection
-from edge_agent.engine import measuring
+from edge_agent.config import EngineSection, load_config
+from edge_agent.engine import discovery, measuring
 from edge_agent.engine.child import Limits
 from edge_agent.engine.discovery import Discovery
 from edge_agent.engine.evidence import Candidate, Evidence
 from edge_agent.engine.golden import Verdict
-from edge_agent.engine.measuring import Attendant, measure
+from edge_agent.engine.measuring import Attendant, measure, prove_each
 from edge_agent.engine.mix import BATCH_SIZES, DEFAULT_MIX
 from edge_agent.engine.providers import PROVIDERS, Provider
 from edge_agent.engine.selection import Choice, choose_provider, provider_memory
 from edge_agent.engine.starting import choose_to_start
 from edge_agent.errors import ProviderError
+from edge_agent.lane import LoadedStream, open_lanes
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +104,35 @@ def test_beside_one_that_does_not_answer_the_next_is_proven(bundle: Bundle, monk
     candidates = measure(bundle, devices, 1, DEFAULT_MIX, None, listener, limits=limits, prove_only=True)
     assert listener.verdicts == [("cpu", Verdict.QUALIFIED), ("hanger", Verdict.HUNG)]
     assert [candidate.name for candidate in candidates] == ["hanger", "cpu"]
+
+
+def test_the_child_of_one_that_is_refused_is_gone_with_its_verdict(bundle: Bundle) -> None:
+    """It does not hold on to the device, nor take time, for as long as nobody else is right."""
+    with ExitStack() as stack:
+        coming = prove_each(stack, bundle, [bad("Hanger")], 1, None, Attendant(), Limits(load_s=1.0))
+        candidate, _child = next(coming)
+        assert candidate.verdict is Verdict.HUNG
+        assert probes() == set()
+
+
+def test_a_child_that_was_waited_for_is_not_killed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number may be somebody else's; what it had started is ended before."""
+    child = start_child("edge_agent.engine.probe", errors=subprocess.DEVNULL)
+    assert child.stdin is not None
+    child.stdin.close()
+    killed: list[int] = []
+    kill = os.killpg
+
+    def killpg(group: int, number: int) -> None:
+        assert Path(f"/proc/{group}").exists(), "its number is still its own"
+        killed.append(group)
+        kill(group, number)
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    wait_child(child)
+    for _ in range(2):
+        end_child(child)
+    assert killed == [child.pid]
 
 
 def probes() -> set[int]:
@@ -183,6 +214,22 @@ def test_a_start_waits_for_nothing_but_the_processors_provider(bundle: Bundle, t
     assert (second.provider, second.settled, second.remembered) == ("cpu", False, True)
 
 
+def test_a_start_does_not_look_for_devices_while_the_processors_provider_is_slow(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look may take a minute, and it is about to be ready."""
+    monkeypatch.setattr(measuring, "_PATIENCE_S", 0.0)
+    assert to_start(bundle, tmp_path, EngineSection()).provider == "cpu"
+
+
+def test_a_look_for_devices_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor's own provider is there all the same."""
+    monkeypatch.setattr(discovery, "_TIMEOUT_S", 0.0)
+    found_here = discovery.discover()
+    assert [provider.name for provider in found_here.providers] == ["cpu"]
+    assert not found_here.complete
+
+
 def test_a_start_takes_the_first_other_one_where_the_processors_may_not_run(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +267,27 @@ def test_a_required_provider_that_took_the_agent_down_starts_again_without_measu
     choice = to_start(bundle, tmp_path, wanted)
     assert (choice.provider, choice.settled, choice.remembered) == ("openvino", True, True)
     assert "openvino crashed, and there is no other" in choice.reason
+
+
+def test_a_start_that_fails_after_the_load_blames_nobody(bundle: Bundle, tmp_path: Path) -> None:
+    """A journal that cannot be read, for one: the mark of what was loaded goes with the start."""
+
+    class DamagedJournal:
+        def records(self, _stream: str) -> None:
+            raise OSError("database disk image is malformed")
+
+    file = tmp_path / "agent.toml"
+    file.write_text(
+        f'[agent]\nstate_dir = "{tmp_path}"\n[[stream]]\nname = "s"\nbundle = "{bundle.path}"\ntopic = "a/+/b"\n'
+    )
+    config = load_config(file)
+    provider_memory(bundle, config.engine, tmp_path).keep(
+        Evidence(candidates=[make_candidate("cpu", us=10)], absent=[], seconds=1.0)
+    )
+    loaded, journal = LoadedStream(config.streams[0], bundle), DamagedJournal()
+    with pytest.raises(OSError, match="malformed"), ExitStack() as stack:
+        open_lanes([loaded], config, journal, stack, lambda: None)  # type: ignore[arg-type]
+    assert not list(tmp_path.glob("*.mark"))
 
 
 def test_what_hung_before_the_end_of_a_start_is_known_to_the_next(bundle: Bundle, tmp_path: Path) -> None:

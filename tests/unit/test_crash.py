@@ -13,7 +13,7 @@ from edge_agent.crash import Run, crash_report, this_run
 from edge_agent.engine.mark import Marks
 
 DYING = """\
-import os, sys, threading
+import ctypes, os, sys, threading
 from pathlib import Path
 from fakes import make_candidate
 from edge_agent.crash import crash_watch
@@ -22,6 +22,13 @@ from edge_agent.engine.mark import Marks
 state_dir = Path(sys.argv[1])
 with crash_watch(state_dir):
     mark = Marks(state_dir, "key").place(make_candidate("openvino", us=5))
+    if sys.argv[2] == "beside":
+        def load():  # that holds the interpreter's lock while the watchdog's signal comes, which the main thread gets
+            ctypes.PyDLL(None).kill(os.getpid(), int(sys.argv[3]))
+            ctypes.PyDLL(None).sleep(5)
+        thread = threading.Thread(target=mark.inside(load))
+        thread.start()
+        thread.join()
     mark.running()
     if sys.argv[2] == "inside":
         mark.inside(lambda windows: os.kill(os.getpid(), int(sys.argv[3])))(None)
@@ -61,6 +68,12 @@ def test_a_signal_inside_a_provider_is_its_own(tmp_path: Path, number: signal.Si
     assert blamed == {"openvino": f"ended the agent while it scored ({cause})"}
 
 
+def test_a_load_that_hangs_with_the_interpreters_lock_is_blamed(tmp_path: Path) -> None:
+    """The loop cannot feed the watchdog, and it is the loop's thread that the signal meets."""
+    assert run_dying(tmp_path, "beside", signal.SIGABRT) == -signal.SIGABRT
+    assert judged(tmp_path) == {"openvino": "ended the agent while it was loaded (Aborted)"}
+
+
 def test_a_signal_elsewhere_is_nobodys(tmp_path: Path) -> None:
     """A library of the system, for one."""
     assert run_dying(tmp_path, "outside") == -signal.SIGSEGV
@@ -89,6 +102,18 @@ def test_the_next_start_tells_of_a_crash_once(tmp_path: Path) -> None:
     assert len(lines) == 1
     assert "cause='Aborted'" in lines[0]
     assert "openvino@key" in lines[0]
+
+
+def test_a_full_disk_leaves_no_file_open(tmp_path: Path) -> None:
+    """And the report goes to stderr."""
+    script = "import os, resource, sys; from pathlib import Path; from edge_agent.crash import crash_watch\n"
+    script += "resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))\n"
+    script += "with crash_watch(Path(sys.argv[1])): pass\n"
+    script += "with crash_watch(Path(sys.argv[1])): os.abort()\n"
+    command = [sys.executable, "-B", "-W", "always", "-c", script, str(tmp_path)]
+    told = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Fatal Python error: Aborted" in told.stderr
+    assert "ResourceWarning" not in told.stderr
 
 
 def test_a_folder_that_takes_nothing_sends_the_report_to_stderr(tmp_path: Path) -> None:

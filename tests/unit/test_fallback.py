@@ -196,12 +196,15 @@ class _Clock:
 class _Running:
     """An engine with its upkeep on a clock that is set by hand."""
 
-    def __init__(self, bundle: Bundle, state_dir: Path, choice: Choice | None = None) -> None:
+    def __init__(self, bundle: Bundle, state_dir: Path, choice: Choice | None = None, **fail_after: int | None) -> None:
+        self.problem: Exception | None = None
         self.clock = _Clock()
         self.asked_anew: list[bool] = []
         self.is_hanging = False
         self.next_choice = choice_of(bundle, "cpu", "openvino")
-        self.engine = FallbackEngine(bundle, choice or choice_of(bundle, "openvino", "cpu"), opener=Workshop())
+        self.engine = FallbackEngine(
+            bundle, choice or choice_of(bundle, "openvino", "cpu"), opener=Workshop(**fail_after)
+        )
         self.upkeep = Upkeep(
             bundle,
             self.engine,
@@ -217,6 +220,8 @@ class _Running:
         while self.is_hanging:
             look()
             time.sleep(0.001)
+        if self.problem is not None:
+            raise self.problem
         return self.next_choice
 
     def tick_after(self, seconds: float) -> None:
@@ -308,6 +313,30 @@ def test_what_a_start_left_open_is_found_out_beside_the_loop(bundle: Bundle, tmp
     assert running.asked_anew == [False]
     assert running.engine.describe()["settled"] is True
     assert running.engine.score(WINDOWS).provider == "cpu"
+
+
+def test_a_winner_that_does_not_load_in_the_agent_gives_way_to_the_next(bundle: Bundle, tmp_path: Path) -> None:
+    """And where that is what runs, it stays; the choice is settled either way."""
+    for ranking, runs in ((("cuda", "cpu", "openvino"), "cpu"), (("cuda", "openvino", "cpu"), "openvino")):
+        running = _Running(bundle, tmp_path, unsettled(bundle), cuda=-1)
+        running.next_choice = choice_of(bundle, *ranking)
+        running.tick_after(0)
+        running.tick_after(0)
+        assert running.engine.choice is running.next_choice
+        assert running.engine.score(WINDOWS).provider == runs
+
+
+def test_a_choice_that_failed_is_made_again(bundle: Bundle, tmp_path: Path) -> None:
+    """A disk that was full for a while; ten minutes later, then after twice that."""
+    running = _Running(bundle, tmp_path, unsettled(bundle))
+    running.problem = OSError("no space left on device")
+    for seconds in (0, 599, 1, 1199, 1):
+        running.tick_after(seconds)
+    assert running.asked_anew == [False] * 3
+    running.problem = None
+    running.tick_after(2400)
+    running.tick_after(0)
+    assert running.engine.describe()["settled"] is True
 
 
 def test_the_first_choice_stays_when_it_was_the_best(bundle: Bundle, tmp_path: Path) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 from fakes import make_candidate
 
 from edge_agent.crash import Run, this_run
-from edge_agent.engine.mark import Marks
+from edge_agent.engine.mark import Marks, drop_old_marks
 
 BOOT = this_run().boot
 GONE = Run(boot=BOOT, pid=1 << 23, started="1")
@@ -32,6 +33,7 @@ Current thread 0x00007f0000000002 (most recent call first):
 Extension modules: numpy (total: 1)
 """
 NATIVE = REPORT.replace("Current thread 0x00007f0000000002", "Thread 0x00007f0000000002")
+NATIVE_LOAD = NATIVE.replace("{other}", "cuda@another:loading")
 INSIDE = "openvino-x2@key"
 
 
@@ -59,7 +61,7 @@ def left_behind(state_dir: Path, *, run: Run = GONE, running: bool = True, repor
         ({"report": REPORT, "inside": "cpu@key"}, None),
         ({"report": REPORT, "inside": "openvino-x2@another"}, None),
         ({"report": REPORT}, None),
-        ({"report": NATIVE}, None),
+        ({"report": NATIVE_LOAD, "inside": INSIDE}, None),
         ({"running": False, "report": REPORT}, None),
         ({"run": EARLIER_BOOT, "running": False}, None),
         ({"run": EARLIER_BOOT, "report": REPORT, "inside": INSIDE}, None),
@@ -71,6 +73,93 @@ def test_blame_follows_the_evidence(tmp_path: Path, facts: dict[str, object], de
     marks = left_behind(tmp_path, **facts)  # type: ignore[arg-type]
     assert marks.take_blame() == ({"openvino": deed} if deed else {})
     assert marks.take_blame() == {}, "it is told once"
+
+
+def test_a_thread_of_a_provider_that_crashes_while_nobody_scores_counts_as_silence(tmp_path: Path) -> None:
+    """Nobody knows whose it was, until it was so three times."""
+    for number in range(3):
+        marks = left_behind(tmp_path, run=Run(boot=BOOT, pid=1 << 23, started=str(number)), report=NATIVE)
+        assert bool(marks.take_blame()) is (number == 2)
+
+
+LOADED_BESIDE = """\
+{heading}
+Fatal Python error: {cause}
+
+Thread 0x00007f0000000001 (most recent call first):
+  File "/x/edge_agent/engine/mark.py", line 70 in openvino-x2@key{loading}
+
+{current} 0x00007f0000000002 (most recent call first):
+  File "/x/edge_agent/engine/mark.py", line 70 in cpu@key
+"""
+
+
+@pytest.mark.parametrize(
+    ("cause", "current", "running", "blamed"),
+    [
+        ("Segmentation fault", "Thread", False, "openvino"),
+        ("Segmentation fault", "Thread", True, "openvino"),
+        ("Segmentation fault", "Current thread", False, "cpu"),
+        ("Aborted", "Current thread", False, "openvino"),  # the watchdog's, while a load holds the interpreter's lock
+        ("Aborted", "Current thread", True, "cpu"),
+    ],
+)
+def test_of_two_at_work_the_one_that_loads_is_suspected_first(
+    tmp_path: Path, cause: str, current: str, blamed: str, *, running: bool
+) -> None:
+    """Then the one that is not the processor's own; where the thread that crashed is known, the one in that."""
+    Marks(tmp_path, "key", run=GONE).place(CPU).running()
+    left_behind(tmp_path, running=running)
+    facts = {"heading": GONE.heading, "cause": cause, "current": current, "loading": "" if running else ":loading"}
+    (tmp_path / "crash.txt").write_text(LOADED_BESIDE.format(**facts))
+    assert list(Marks(tmp_path, "key").take_blame()) == [blamed]
+
+
+def test_the_processors_own_provider_is_not_blamed_for_silence_while_it_loads(tmp_path: Path) -> None:
+    """A person's SIGKILL, for one: it would come last for good."""
+    Marks(tmp_path, "key", run=GONE).place(CPU)
+    assert Marks(tmp_path, "key").take_blame() == {}
+
+
+def test_silent_ends_are_counted_also_when_another_one_is_loaded_first(tmp_path: Path) -> None:
+    """A start that begins with the processor's provider, and takes the other one beside the loop."""
+    for number in range(3):
+        marks = Marks(tmp_path, "key", run=Run(boot=BOOT, pid=1 << 23, started=str(number)))
+        marks.place(CPU).running()
+        marks.place(OPENVINO).running()
+    assert list(Marks(tmp_path, "key").take_blame()) == ["openvino"]
+
+
+def test_blame_that_cannot_be_kept_is_taken_by_the_next_run(tmp_path: Path) -> None:
+    """A full disk."""
+    marks = left_behind(tmp_path, running=False)
+    assert list(marks.take_blame(lambda _: False)) == ["openvino"]
+    assert list(marks.take_blame(lambda _: True)) == ["openvino"]
+    assert marks.take_blame() == {}
+
+
+def test_old_marks_of_the_dead_are_dropped(tmp_path: Path) -> None:
+    """Those of a process that has been running for long are not."""
+    for run in (this_run(), GONE):
+        Marks(tmp_path, "key", run=run).place(OPENVINO)
+    drop_old_marks(tmp_path, time.time() - 60)
+    assert len(list(tmp_path.glob("*.mark"))) == 2
+    drop_old_marks(tmp_path, time.time() + 60)
+    assert [str(this_run().pid) in file.name for file in tmp_path.glob("*.mark")] == [True]
+
+
+def test_a_mark_that_is_cleared_while_it_is_written_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's thread ends as planned, and another one has just loaded."""
+    mark = Marks(tmp_path, "key").place(OPENVINO)
+    replace = Path.replace
+
+    def clear_first(file: Path, target: Path) -> Path:
+        mark.clear()
+        return replace(file, target)
+
+    monkeypatch.setattr(Path, "replace", clear_first)
+    mark.running()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_report_of_another_process_says_nothing(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import msgspec
@@ -10,6 +12,7 @@ import pytest
 from fakes import make_candidate, write_bundle
 
 from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.child_process import Stopped
 from edge_agent.config import EngineSection
 from edge_agent.crash import Run, this_run
 from edge_agent.engine import memory
@@ -269,6 +272,46 @@ def test_an_unfinished_measurement_goes_on_where_it_was(bundle: Bundle, tmp_path
     assert kept.complete
 
 
+def test_measuring_anew_that_is_interrupted_takes_nothing_away(bundle: Bundle, tmp_path: Path) -> None:
+    """Neither the times nor the blame, though some verdicts had come; nor where the look for devices failed."""
+    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    known = Evidence(candidates=[make_candidate("cpu", us=9)], absent=[], seconds=1.0, blamed={"openvino": "crashed"})
+    memory.keep(known)
+
+    def interrupted(*facts: object) -> list[Candidate]:
+        facts[-1].heard(make_candidate("cpu", us=1))  # type: ignore[attr-defined]
+        raise Stopped
+
+    facts = {"state_dir": tmp_path, "anew": True}
+    with pytest.raises(Stopped):
+        choose_provider(bundle, EngineSection(), measure_with=interrupted, discover_with=here("cpu"), **facts)  # type: ignore[arg-type]
+    assert memory.recall() == known
+    failed = msgspec.structs.replace(here("cpu")(), complete=False)
+    for candidate, problem in ((make_candidate("cpu", us=1), None), (make_candidate("cpu", us=0), ProviderError)):
+        with pytest.raises(problem) if problem else nullcontext():
+            choose_provider(
+                bundle,
+                EngineSection(),
+                measure_with=measured(candidate),
+                discover_with=lambda: failed,
+                **facts,  # type: ignore[arg-type]
+            )
+        assert memory.recall() == known
+
+
+def test_a_look_for_devices_that_failed_is_taken_again(bundle: Bundle, tmp_path: Path) -> None:
+    """A busy boot must not leave out an accelerator for good."""
+    candidates = make_candidate("cpu", us=50), make_candidate("openvino", us=10)
+    failed = msgspec.structs.replace(here("cpu")(), complete=False)
+    for found, provider in ((failed, "cpu"), (here("cpu", "openvino")(), "openvino")):
+        facts = {"measure_with": measured(*candidates), "discover_with": lambda found=found: found}
+        choice = choose_provider(bundle, EngineSection(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
+        assert (choice.provider, choice.settled) == (provider, provider == "openvino")
+    required = {"measure_with": measured(*candidates), "discover_with": lambda: failed}
+    choice = choose_provider(bundle, EngineSection(require="cpu"), state_dir=tmp_path, **required)  # type: ignore[arg-type]
+    assert choice.settled, "nothing else may run anyway"
+
+
 def test_where_nothing_is_right_the_next_start_tries_all_again(bundle: Bundle, tmp_path: Path) -> None:
     """Perhaps memory was short when the machine had just started."""
     facts = {"measure_with": measured(make_candidate("cpu", us=0)), "discover_with": here("cpu")}
@@ -306,6 +349,39 @@ def test_a_failure_that_is_told_forgets_the_times_and_not_the_blame(bundle: Bund
     memory.forget()
     left = memory.recall()
     assert left == Evidence(candidates=[], absent=[], seconds=0.0, complete=False, blamed=blamed)
+
+
+def test_of_several_that_took_the_agent_down_the_last_one_comes_last(bundle: Bundle, tmp_path: Path) -> None:
+    """The fastest first would be a crash loop for ever; so each of them has its turn."""
+    candidates = [make_candidate("cpu", us=50), OPENVINO]
+    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    memory.keep(Evidence(candidates=candidates, absent=[], seconds=1.0, blamed={"openvino": "-", "cpu": "-"}))
+    wanted = EngineSection(prefer=("cpu",))
+
+    def ranking() -> list[str]:
+        evidence = memory.recall()
+        assert evidence is not None
+        choice = decide(bundle, evidence, wanted, None)
+        assert choice.reason.startswith(f"{choice.provider}, as it is the longest ago") or choice.provider == "cpu"
+        return [candidate.name for candidate in choice.ranking]
+
+    assert ranking() == ["openvino", "cpu"]
+    Memory(bundle, tmp_path, ("only None", "threads 1"), run=GONE).mark(OPENVINO)
+    assert ranking() == ["cpu", "openvino"]
+
+
+def test_what_cannot_be_kept_leaves_nothing_half_written(bundle: Bundle, tmp_path: Path) -> None:
+    """On a full disk, and after a while what a killed process had begun."""
+    memory = Memory(bundle, tmp_path, ())
+    (tmp_path / "provider-x.1-1.tmp").touch()
+    os.utime(tmp_path / "provider-x.1-1.tmp", (1, 1))
+    evidence = Evidence(candidates=[OPENVINO], absent=[], seconds=1.0)
+    assert memory.keep(evidence)
+    (file,) = tmp_path.glob("provider-*")
+    file.unlink()
+    file.mkdir()
+    assert not memory.keep(evidence)
+    assert list(tmp_path.glob("provider-*")) == [file]
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ class Notifier:
         if self.watchdog_interval_s:
             self._send("WATCHDOG=1")
 
-    def extend_timeout(self, seconds: float) -> None:
+    def _extend_timeout(self, seconds: float) -> None:
         """Ask for so much time from now on until we are ready; to be repeated for as long as that takes."""
         self._extended_mono_s = time.monotonic()
         self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
@@ -54,7 +54,7 @@ class Notifier:
     def starting(self) -> None:
         """Give a sign of life before we are ready. May be called many times a second."""
         if time.monotonic() >= self._extended_mono_s + _EXTEND_INTERVAL_S:
-            self.extend_timeout(_START_TIMEOUT_S)
+            self._extend_timeout(_START_TIMEOUT_S)
 
     def stopping(self) -> None:
         """Say that a stop has begun."""

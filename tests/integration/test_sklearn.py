@@ -88,7 +88,8 @@ def test_a_pair_that_is_renamed_is_asked_about(tmp_path: Path) -> None:
     command = ("edgetool", "pack", model, "--data", data, "-o", tmp_path / "d-1.0.0.edge")
     refused = run_tool(*command)
     assert refused.returncode == 65
-    assert "made-up (moved by 10 times a channel's spread) outliers score lower than normal windows" in refused.stderr
+    assert "the output is lower for " in refused.stderr
+    assert "made-up (moved by 10 times a channel's spread) outliers than for normal windows" in refused.stderr
     assert "--higher-is normal" in refused.stderr
     assert "--higher-is anomalous" in refused.stderr
     assert not (tmp_path / "d-1.0.0.edge").exists()
@@ -96,7 +97,7 @@ def test_a_pair_that_is_renamed_is_asked_about(tmp_path: Path) -> None:
     assert meant.returncode == 0
     assert "WARNING" in meant.stdout
     assert "so such readings raise no alarm" in meant.stdout
-    assert "outliers score higher than normal windows" in run_tool(*command, "--higher-is", "normal").stdout
+    assert "the output is lower for " in run_tool(*command, "--higher-is", "normal").stdout
 
 
 def test_a_likelihood_is_asked_about(tmp_path: Path) -> None:
@@ -127,9 +128,9 @@ def test_a_detector_of_one_side_is_packed_with_a_warning_unless_it_is_known(know
     data = write_rows(tmp_path / "normal.csv", UNSEEN)
     done = run_tool("edgetool", "pack", model, "--data", data, "-o", tmp_path / "d-1.0.0.edge")
     assert done.returncode == 0, done.stderr
-    assert "outliers score neither higher nor lower on the whole" in done.stdout
+    assert "the output is neither higher nor lower on the whole" in done.stdout
     assert ("sign changed" in done.stdout) == known
-    assert ("higher is assumed to be more anomalous" in done.stdout) != known
+    assert ("that high is anomalous, is assumed" in done.stdout) != known
 
 
 def test_labelled_rows_are_the_evidence_where_there_are_some(tmp_path: Path) -> None:

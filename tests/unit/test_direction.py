@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -240,17 +241,57 @@ def test_a_pair_is_known_by_names_types_and_graph(model: onnx.ModelProto, found:
 
 
 @pytest.mark.parametrize(
-    ("labels", "turned"),
-    [([1, 1, -1], True), ([1, 1, 1], True), ([1, 0, -1], True), ([0, 0, 1], False), ([1, 2, 1], False)],
+    ("labels", "found"),
+    [
+        ([1, 1, -1], SignFrom.EXPORTER),
+        ([1, 1, 1], SignFrom.NAMES),
+        ([1, 0, -1], SignFrom.EXPORTER),
+        ([0, 0, 1], SignFrom.ASSUMED),
+        ([1, 2, 1], SignFrom.ASSUMED),
+    ],
 )
-def test_labels_of_somebody_else_are_told_apart(labels: list[int], turned: bool) -> None:
-    """0 and 1 are a classifier's, or of a detector whose 1 is an outlier."""
-    found = SignFrom.EXPORTER if turned else SignFrom.ASSUMED
-    assert sign_of_score(np.array(labels), HigherIs.AUTO) == Sign(flipped=turned, found=found)
+def test_labels_of_somebody_else_are_told_apart(labels: list[int], found: SignFrom) -> None:
+    """0 and 1 are a classifier's, or of a detector whose 1 is an outlier; without a -1 there are only names."""
+    sign = sign_of_score(np.array(labels, np.float32), np.array(labels), HigherIs.AUTO)
+    assert sign == Sign(flipped=found is not SignFrom.ASSUMED, found=found)
 
 
 @pytest.mark.parametrize("label", [None, np.array([1, 1, -1])])
 def test_what_the_user_says_counts_more_than_what_is_known(label: NDArray[np.int64] | None) -> None:
     """In both directions."""
-    assert sign_of_score(label, HigherIs.NORMAL) == Sign(flipped=True, found=SignFrom.GIVEN)
-    assert sign_of_score(label, HigherIs.ANOMALOUS) == Sign(flipped=False, found=SignFrom.GIVEN)
+    assert sign_of_score(np.zeros(3), label, HigherIs.NORMAL) == Sign(flipped=True, found=SignFrom.GIVEN)
+    assert sign_of_score(np.zeros(3), label, HigherIs.ANOMALOUS) == Sign(flipped=False, found=SignFrom.GIVEN)
+
+
+def test_a_score_that_is_high_where_its_label_says_outlier_is_not_turned() -> None:
+    """The names and the graph are those of skl2onnx, and the score is somebody else's."""
+    scores, label = np.array([[0.1], [0.2], [0.9]], np.float32), np.array([1, 1, -1])
+    assert sign_of_score(scores, label, HigherIs.AUTO) == Sign(flipped=False, found=SignFrom.ASSUMED)
+    assert sign_of_score(-scores, label, HigherIs.AUTO) == Sign(flipped=True, found=SignFrom.EXPORTER)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_what_was_seen_is_told_in_the_values_of_the_output(flipped: bool) -> None:
+    """Nobody knows the values that we have turned, and the question is about the model's own."""
+    sign = Sign(flipped=flipped, found=SignFrom.ASSUMED)
+    seen = weigh_sign(squares, normal(), squares(normal()), normal()[:0])
+    text = replace(
+        seen,
+        normal_median=-2.0 if flipped else 2.0,
+        outlier_median=-50.0 if flipped else 50.0,
+        verdict=CONTRADICTED if flipped else CONFIRMED,
+        rising=0.0 if flipped else 1.0,
+        falling=1.0 if flipped else 0.0,
+    ).in_words(sign)
+    assert text.startswith("the output is higher for ")
+    assert text.endswith("median 50, of normal ones 2; 100% rise, 0% fall")
+
+
+def test_labelled_windows_that_are_too_few_are_told() -> None:
+    """Else nobody knows that they said nothing."""
+    windows = normal()
+    found = weigh_sign(squares, windows, squares(windows), windows[:4])
+    assert (found.labelled, found.labelled_windows) == (False, 4)
+    assert found.in_words(Sign(flipped=False, found=SignFrom.ASSUMED)).endswith(
+        "; the 4 labelled ones are fewer than 5"
+    )

@@ -162,7 +162,7 @@ def choose_head(
         raise ConversionError(f"output {name!r} may be a score or a reconstruction; say it with --output-is")
     if Meaning.SCORE in meanings[name]:
         label = answers.get(labels.get(name, ""))
-        return Head(_PREFIX + name, Meaning.SCORE, sign_of_score(label, higher_is), scale=None)
+        return Head(_PREFIX + name, Meaning.SCORE, sign_of_score(answers[name], label, higher_is), scale=None)
     scale = _usual_error(name, answers[name], windows)
     return Head(_PREFIX + name, Meaning.RECONSTRUCTION, sign_of_error(name, higher_is), scale)
 

@@ -53,7 +53,7 @@ class Detector:
             if higher_is is HigherIs.NORMAL:
                 raise UsageError(f"--higher-is normal: {path} is canonical already; turn its score in the model")
             self.score_from = "the model is canonical already"
-            self.sign = sign_of_score(None, higher_is)
+            self.sign = sign_of_score(np.empty(0), None, higher_is)
             self.window = _canonical_window(path, model, self._channels, window)
         else:
             self.window = feed_readings(model, channels=self._channels, window=window)

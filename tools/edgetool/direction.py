@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -50,6 +50,8 @@ _STATUS_VALUES = 16
 _RANGE = (0.05, 0.95)
 _MARGIN = 0.5
 """Of the normal scores' range: what is nearer to it says nothing. Just below it lies the floor of a classifier."""
+_ROUNDING = 1e-5
+"""Of the scores' range: label and score are rounded in different nodes."""
 _CLEARLY = 2.0
 _ENOUGH = 0.1
 
@@ -60,7 +62,9 @@ class SignFrom(StrEnum):
     GIVEN = "given"
     """The user has said it."""
     EXPORTER = "exporter"
-    """The model is of a kind whose direction is known."""
+    """The model is of a kind whose direction is known: rows that it labels -1 score below those that it labels 1."""
+    NAMES = "names"
+    """It has the outputs of that kind, and labels no normal row -1, so that no more than their names is known."""
     ERROR = "error"
     """It is the error of a reconstruction, computed here: it can only point up."""
     ASSUMED = "assumed"
@@ -92,6 +96,8 @@ class SignEvidence:
     verdict: SignVerdict
     labelled: bool
     """The outliers are windows that the data have labelled; otherwise they are made up."""
+    labelled_windows: int
+    """How many the data have; where they are fewer than five, or tell nothing, outliers are made up."""
     windows: int
     """Number of outliers; 0 where there are none that the model can score."""
     normal_median: float
@@ -105,19 +111,28 @@ class SignEvidence:
         """For a report."""
         return {name: getattr(self, name) for name in self.__slots__}
 
-    def in_words(self) -> str:
-        """What was seen, for a person."""
+    def in_words(self, sign: Sign) -> str:
+        """What was seen, for a person, who knows the output's own values and not those that we have turned.
+
+        Args:
+            sign: the direction that was taken.
+        """
+        few = self.labelled_windows if not self.labelled else 0
+        unused = (
+            f"; the {few} labelled ones {'are fewer than 5' if few < _MIN_LABELLED else 'tell nothing'}" if few else ""
+        )
         if not self.windows:
-            return "no outliers could be made up that the model scores"
+            return f"no outliers could be made up that the model scores{unused}"
         kind = "labelled" if self.labelled else f"made-up (moved by {_MOVED_BY:g} times a channel's spread)"
-        found = {
-            SignVerdict.CONFIRMED: "higher than",
-            SignVerdict.CONTRADICTED: "lower than",
-            SignVerdict.UNCLEAR: "neither higher nor lower on the whole than",
-        }[self.verdict]
+        rising, falling = (self.falling, self.rising) if sign.flipped else (self.rising, self.falling)
+        if self.verdict is SignVerdict.UNCLEAR:
+            found = "neither higher nor lower on the whole"
+        else:
+            found = "higher" if (self.verdict is SignVerdict.CONFIRMED) is not sign.flipped else "lower"
+        outlier, normal = (-value if sign.flipped else value for value in (self.outlier_median, self.normal_median))
         return (
-            f"{self.windows} {kind} outliers score {found} normal windows: median {self.outlier_median:.4g}, of normal "
-            f"ones {self.normal_median:.4g}; {self.rising:.0%} rise, {self.falling:.0%} fall"
+            f"the output is {found} for {self.windows} {kind} outliers than for normal windows: "
+            f"median {outlier:.4g}, of normal ones {normal:.4g}; {rising:.0%} rise, {falling:.0%} fall{unused}"
         )
 
 
@@ -136,18 +151,24 @@ def sklearn_scores(model: onnx.ModelProto) -> dict[str, str]:
     return {name: _LABEL for name in _SCORES.intersection(kinds) if _is_compared(model.graph, name, _LABEL)}
 
 
-def sign_of_score(label: NDArray[Any] | None, higher_is: HigherIs) -> Sign:
+def sign_of_score(scores: NDArray[Any], label: NDArray[Any] | None, higher_is: HigherIs) -> Sign:
     """The direction of a score: as it is given, or known, or assumed.
 
     Args:
-        label: what the model answers on normal rows beside a score of `sklearn_scores`; None for other scores.
+        scores: what the model answers on normal rows, shape (n,) or (n, 1).
+        label: what it answers beside that, if it is a score of `sklearn_scores`; None for other scores.
         higher_is: what the user has said.
     """
     if higher_is is not HigherIs.AUTO:
         return Sign(higher_is is HigherIs.NORMAL, SignFrom.GIVEN)
     # The sign of a score that is exactly the limit is 0; a label of 0 and 1 is somebody else's.
     if label is not None and np.isin(label, (-1, 0, 1)).all() and np.isin(label, (-1, 1)).mean() > 0.5:
-        return Sign(flipped=True, found=SignFrom.EXPORTER)
+        rows, label = scores.reshape(-1).astype(np.float64), label.reshape(-1)
+        outliers, normal = rows[label == -1], rows[label == 1]
+        if not len(outliers) or not len(normal):
+            return Sign(flipped=True, found=SignFrom.NAMES)
+        if outliers.max() <= normal.min() + _ROUNDING * np.ptp(rows):
+            return Sign(flipped=True, found=SignFrom.EXPORTER)
     return Sign(flipped=False, found=SignFrom.ASSUMED)
 
 
@@ -175,8 +196,8 @@ def weigh_sign(score: Score, windows: FloatArray, scores: FloatArray, labelled: 
         picks = np.unique(np.linspace(0, len(labelled) - 1, _MAX_LABELLED).astype(int))
         found = _weigh_labelled(score(labelled[picks]), scores)
         if found.verdict is not SignVerdict.UNCLEAR:
-            return found
-    return _weigh_made_up(score, windows, scores)
+            return replace(found, labelled_windows=len(labelled))
+    return replace(_weigh_made_up(score, windows, scores), labelled_windows=len(labelled))
 
 
 def _weigh_labelled(outliers: FloatArray, scores: FloatArray) -> SignEvidence:
@@ -266,6 +287,7 @@ def _evidence(
     return SignEvidence(
         verdict=verdict,
         labelled=labelled,
+        labelled_windows=0,
         windows=len(outliers),
         normal_median=float(np.median(scores)),
         outlier_median=float(np.median(outliers)) if len(outliers) else 0.0,

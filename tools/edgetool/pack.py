@@ -37,7 +37,7 @@ from edgetool.choices import HigherIs, OutputIs
 from edgetool.comparison import MAX_SCORE_DEVIATION, count_flips
 from edgetool.data import SensorData, labelled_windows, read_sensor_data
 from edgetool.detector import Detector
-from edgetool.direction import SignEvidence, SignFrom, SignVerdict, weigh_sign
+from edgetool.direction import Sign, SignEvidence, SignFrom, SignVerdict, weigh_sign
 from edgetool.onnx_file import stored_precision, write_atomically
 
 __all__ = ["PackReport", "pack", "parse_channels"]
@@ -61,8 +61,8 @@ class PackReport:
     """How the score is made, in words."""
     sign_evidence: SignEvidence | None
     """How outliers score beside normal rows; None for the error of a reconstruction, which can only point up."""
-    sign_from: SignFrom
-    """How it was found which way the score points."""
+    sign: Sign
+    """Which way the model's own score points, and how that was found."""
     rows_used: int
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
@@ -82,7 +82,7 @@ class PackReport:
             "size_bytes": self.size_bytes,
             "score_from": self.score_from,
             "sign_evidence": None if self.sign_evidence is None else self.sign_evidence.describe(),
-            "sign_from": self.sign_from.value,
+            "sign_from": self.sign.found.value,
             "rows_used": self.rows_used,
             "rows_labelled": self.rows_labelled,
             "verdicts_changed": self.verdicts_changed,
@@ -198,7 +198,7 @@ def pack(
         size_bytes=output.stat().st_size,
         score_from=detector.score_from,
         sign_evidence=evidence,
-        sign_from=detector.sign.found,
+        sign=detector.sign,
         rows_used=len(normal),
         rows_labelled=len(rows) - len(normal),
         verdicts_changed=None if reference is None else count_flips(expected, scores, threshold.alarm),
@@ -214,8 +214,8 @@ def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData, stride
     evidence = weigh_sign(lambda more: detector.scores(detector.model, more), detector.windows, scores, labelled)
     if evidence.verdict is SignVerdict.CONTRADICTED and detector.sign.found is not SignFrom.GIVEN:
         raise ConversionError(
-            f"which way does the score point ({detector.score_from})? {evidence.in_words()}. Say what a high value of "
-            "the output means: --higher-is normal, or --higher-is anomalous if it is an anomaly all the same"
+            f"which way does the score point ({detector.score_from})? {evidence.in_words(detector.sign)}. Say what a "
+            "high value of the model's own output means: --higher-is normal, or --higher-is anomalous"
         )
     return evidence
 

@@ -94,17 +94,23 @@ def _show_sign(report: PackReport) -> None:
     evidence = report.sign_evidence
     if evidence is None:
         return
+    found = evidence.in_words(report.sign)
     match evidence.verdict:
         case SignVerdict.CONFIRMED:
-            typer.echo(f"  sign       {evidence.in_words()}")
+            typer.echo(f"  sign       {found}")
         case SignVerdict.CONTRADICTED:
-            typer.echo(
-                f"  WARNING    {evidence.in_words()}; --higher-is says otherwise, so such readings raise no alarm"
-            )
+            typer.echo(f"  WARNING    {found}; --higher-is says otherwise, so such readings raise no alarm")
+        case SignVerdict.UNCLEAR if report.sign.found is SignFrom.GIVEN:
+            typer.echo(f"  sign       {found}; it is taken as --higher-is says")
+        case SignVerdict.UNCLEAR if report.sign.found is SignFrom.EXPORTER:
+            typer.echo(f"  sign       {found}; it is taken as the model's label has it, as scikit-learn's do")
         case SignVerdict.UNCLEAR:
-            assumed = report.sign_from is SignFrom.ASSUMED
-            told = "; higher is assumed to be more anomalous, --higher-is says it" if assumed else ""
-            typer.echo(f"  {'WARNING' if assumed else 'sign   '}    {evidence.in_words()}{told}")
+            is_named = report.sign.found is SignFrom.NAMES
+            grounds = "that high is normal, only its name says" if is_named else "that high is anomalous, is assumed"
+            typer.echo(
+                f"  WARNING    {found}; {grounds}. Say what a high value of the model's own output means, --higher-is "
+                "anomalous or --higher-is normal, or label five anomalies in the data"
+            )
         case _ as other:
             assert_never(other)
 

@@ -66,14 +66,14 @@ $(LOWEST)/.installed: requirements/lowest.txt pyproject.toml
 	@$(LOWEST)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Of the host tool, which start processes and wait for nothing but their end. The others have a broker and an agent that must be in time.
-HOST_TESTS := $(addprefix tests/integration/,test_edgetool.py test_model_commands.py test_other_peoples_models.py test_pieces.py \
-  test_portability.py test_sklearn.py test_zoo.py)
+# Those that start processes and wait for nothing but their end. The others have a broker and an agent that must be in time.
+PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_edgetool.py test_model_commands.py test_other_peoples_models.py \
+  test_pieces.py test_portability.py test_sklearn.py test_zoo.py)
 
 test: check test-unit
 	@tools/ensure_mosquitto.sh
-	$(BIN)/pytest -n auto $(HOST_TESTS)
-	$(BIN)/pytest tests/integration tests/packaging tests/faults $(addprefix --ignore=,$(HOST_TESTS))
+	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
+	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS))
 
 # All rows of the full form go into the table of docs/reliability.md; a row alone replaces its line there.
 ROWS ?=

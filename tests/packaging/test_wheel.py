@@ -15,6 +15,8 @@ import pytest
 from fakes import write_bundle
 from processes import write_config
 
+# What is built and installed once is for all of these, so one process has to run them.
+pytestmark = pytest.mark.xdist_group("wheel")
 ROOT = Path(__file__).parents[2]
 HOST_ONLY = ("onnx", "typer", "rich", "river", "sklearn", "skl2onnx", "pydantic")
 

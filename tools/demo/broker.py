@@ -14,12 +14,12 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["BROKERS", "RunningBroker", "demo_broker"]
+__all__ = ["BROKERS", "RunningBroker", "demo_broker", "running"]
 
 _MOSQUITTO = """\
 listener {port} 127.0.0.1
@@ -95,11 +95,18 @@ def demo_broker(folder: Path, name: str = "auto") -> Iterator[RunningBroker]:
     port = _free_port()
     config, log_file = folder / "broker.conf", folder / "broker.log"
     config.write_text(kind.config.format(port=port, folder=folder), encoding="utf-8")
-    with log_file.open("wb") as log:
-        process = subprocess.Popen([program, "-c", str(config)], stdout=log, stderr=log)
-    try:
+    with running([program, "-c", str(config)], log_file) as process:
         _wait_for(port, process, log_file)
         yield RunningBroker(_version(program, kind.version_flag), port)
+
+
+@contextmanager
+def running(command: Sequence[str], log_file: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends with the block; what it prints goes to the file."""
+    with log_file.open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield process
     finally:
         process.terminate()
         try:

@@ -15,8 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from edge_agent.mqtt.payload import AlertEvent
 from edgetool.data import read_sensor_data
 
 sys.path.insert(0, str(Path(__file__).parent))
-from broker import BROKERS, RunningBroker, demo_broker
+from broker import BROKERS, RunningBroker, demo_broker, running
 from truth import RowsFound, StretchesFound, episodes, judge_rows, judge_stretches
 
 ROOT = Path(__file__).parents[2]
@@ -132,9 +131,9 @@ def main() -> int:
         stack.callback(listener.close)
         config = write_config(port)
         print(f"{broker.name} on 127.0.0.1:{port}; agent with {config.relative_to(ROOT)}", flush=True)
-        agent = stack.enter_context(process("agent", tool("edge-agent"), "run", "--config", str(config)))
+        agent = stack.enter_context(running([tool("edge-agent"), "run", "--config", str(config)], BUILD / "agent.log"))
         wait_until(lambda: listener.status.get("state") == "online" or agent.poll() is not None, "the agent", 60)
-        watcher = stack.enter_context(process("watch", tool("edgetool"), "watch", "--port", str(port)))
+        watcher = stack.enter_context(running([tool("edgetool"), "watch", "--port", str(port)], WATCH_LOG))
         shower = threading.Thread(target=show_alerts, args=(watcher,))
         shower.start()
         wait_until(lambda: WATCHING in WATCH_LOG.read_text() or watcher.poll() is not None, "the watcher", 60)
@@ -297,22 +296,6 @@ def show_alerts(watcher: subprocess.Popen[bytes]) -> None:
                     next_s = time.monotonic() + SHOWN_INTERVAL_S
             time.sleep(0.1)  # nothing tells that a file has grown
     print(f"{count} events in all, in {WATCH_LOG.relative_to(ROOT)}", flush=True)
-
-
-@contextmanager
-def process(name: str, *command: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with the block. Its output goes to build/demo/NAME.log."""
-    with (BUILD / f"{name}.log").open("wb") as log:
-        child = subprocess.Popen(command, stdout=log, stderr=log)
-        try:
-            yield child
-        finally:
-            child.terminate()
-            try:
-                child.wait(timeout=15)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
 
 
 def wait_until(condition: Any, what: str, timeout_s: float) -> None:

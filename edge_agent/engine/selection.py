@@ -30,9 +30,9 @@ __all__ = [
     "choose_provider",
     "decide",
     "decide_or_forget",
+    "known_provider",
     "narrow",
     "provider_memory",
-    "required_provider",
 ]
 
 log = logging.getLogger(__name__)
@@ -119,8 +119,7 @@ def choose_provider(
         Stopped: the agent is to stop.
     """
     import_runtime()
-    only = required_provider(wanted)
-    check_names(wanted, only)
+    only = known_provider(wanted)
     memory = provider_memory(bundle, wanted, state_dir)
     evidence = memory.recall()
     if evidence is None or anew:
@@ -209,10 +208,10 @@ def _gather(
 
 def provider_memory(bundle: Bundle, wanted: EngineSection, state_dir: Path | None) -> Memory:
     """Where the evidence for a bundle under these settings is remembered."""
-    return Memory(bundle, state_dir, (f"only {required_provider(wanted)}", f"threads {wanted.threads}"))
+    return Memory(bundle, state_dir, (f"only {_required_provider(wanted)}", f"threads {wanted.threads}"))
 
 
-def required_provider(wanted: EngineSection) -> str | None:
+def _required_provider(wanted: EngineSection) -> str | None:
     """The one provider that may run; None leaves the choice."""
     if wanted.require is not None:
         return wanted.require
@@ -223,16 +222,18 @@ def _key(wanted: EngineSection) -> str:
     return "require" if wanted.require is not None else "provider"
 
 
-def check_names(wanted: EngineSection, only: str | None) -> None:
-    """See that the settings name providers.
+def known_provider(wanted: EngineSection) -> str | None:
+    """As `_required_provider`, once all that the settings name is known to be a provider.
 
     Raises:
         ProviderError: one is not known.
     """
+    only = _required_provider(wanted)
     for key, name in ((_key(wanted), only), *(("prefer", name) for name in wanted.prefer)):
         # The names of plug-ins are known only where they are installed.
         if name is not None and name not in PROVIDERS and "-plugin" not in name:
             raise ProviderError(f"[engine] {key} = {name!r} is not known; known: auto, {', '.join(PROVIDERS)}")
+    return only
 
 
 def narrow(found: Discovery, only: str | None) -> Discovery:
@@ -252,7 +253,7 @@ def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSection, mix: Mix |
     Raises:
         ProviderError: nothing that may run gives the golden scores.
     """
-    only = required_provider(wanted)
+    only = _required_provider(wanted)
     weights = mix or DEFAULT_MIX
     qualified = [c for c in evidence.candidates if c.qualified and (c.rounds or not evidence.complete)]
     if not qualified:
@@ -310,7 +311,7 @@ def _explain_none(bundle: Bundle, evidence: Evidence, only: str | None, key: str
 def _safest_first(qualified: list[Candidate], _mix: Mix, wanted: EngineSection) -> tuple[list[Candidate], str]:
     """The safest first, as nobody is timed yet."""
     qualified = sorted(qualified, key=lambda candidate: candidate.provider.name != SAFEST)
-    only = required_provider(wanted)
+    only = _required_provider(wanted)
     if only is not None:
         return qualified, f"{only} is required by [engine] {_key(wanted)}; it is being timed"
     return qualified, "the first that gives the golden scores; the others are being proven and timed"
@@ -324,7 +325,7 @@ def _order(qualified: list[Candidate], mix: Mix, wanted: EngineSection) -> tuple
         if liked:
             ranking = [*liked, *(candidate for candidate in ranking if candidate not in liked)]
             reason = f"{name} is preferred by [engine] prefer; {_describe(ranking)}"
-    only = required_provider(wanted)
+    only = _required_provider(wanted)
     if only is not None:
         reason = f"{only} is required by [engine] {_key(wanted)}; {_describe(ranking)}"
     return ranking, reason

@@ -20,10 +20,9 @@ from edge_agent.engine.selection import (
     NOTHING_KNOWN,
     Choice,
     Notes,
-    check_names,
     decide_or_forget,
+    known_provider,
     narrow,
-    required_provider,
 )
 
 __all__ = ["choose_to_start"]
@@ -58,8 +57,7 @@ def choose_to_start(
         Stopped: the agent is to stop.
     """
     import_runtime()
-    only = required_provider(wanted)
-    check_names(wanted, only)
+    only = known_provider(wanted)
     notes = Notes(bundle, memory, memory.recall() or NOTHING_KNOWN, look)
     known = notes.evidence
     remembered = known.complete or any(c.qualified and c.provider.name not in known.blamed for c in known.candidates)

@@ -13,34 +13,32 @@ from typing import Any, get_args
 
 import msgspec
 
-from edge_agent.bounds import (
+from edge_agent.engine.settings import EngineSettings
+from edge_agent.errors import ConfigError
+from edge_agent.journal.settings import JournalSettings
+from edge_agent.messages.topic_names import TopicFilter, input_topic
+from edge_agent.mqtt.settings import BrokerSettings, MqttSettings, broker_problems, with_credentials
+from edge_agent.setting_types import (
     Assets,
     Duration,
     Name,
-    Providers,
     Qos,
     Seconds,
     Text,
-    Threads,
     expected,
     meant_by,
     read_value,
 )
-from edge_agent.errors import ConfigError
-from edge_agent.journal_policy import JournalPolicy
-from edge_agent.mqtt.settings import BrokerSection, MqttSection, broker_problems, with_credentials
-from edge_agent.mqtt.topics import TopicFilter, input_topic
 from edge_agent.sources.formats import FORMATS
-from edge_agent.stream.alarm import AlarmPolicy
+from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.commission import MIN_READINGS
 from edge_agent.stream.settings import CommissionSettings, DriftSettings, StreamSettings
-from edge_agent.stream.window import WindowPolicy
+from edge_agent.stream.window import WindowSettings
 
 __all__ = [
-    "AgentSection",
+    "AgentSettings",
     "Config",
-    "EngineSection",
-    "MqttSection",
+    "MqttSettings",
     "StreamSection",
     "load_config",
 ]
@@ -49,7 +47,7 @@ _SERVICE_STATE_DIR = Path("/var/lib/edge-agent")
 """What systemd makes for the service, so that commands beside it find its state."""
 
 
-class AgentSection(msgspec.Struct, frozen=True, kw_only=True):
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[agent]`: who this device is and where it keeps its state."""
 
     id: Name = ""
@@ -59,19 +57,6 @@ class AgentSection(msgspec.Struct, frozen=True, kw_only=True):
     /var/lib/edge-agent where that is."""
     health_interval_s: Seconds = 10.0
     """Time between two messages on `edge/{agent}/health`."""
-
-
-class EngineSection(msgspec.Struct, frozen=True, kw_only=True):
-    """`[engine]`: what computes."""
-
-    provider: Text = "auto"
-    """`auto` (chosen by measurement on this device) or one provider's name, such as `cpu` or `openvino`."""
-    prefer: Providers = ()
-    """With `auto`: the first of these that gives right scores is taken, however fast the others are."""
-    require: Text | None = None
-    """The one provider that may run; the agent ends with exit code 69 and the reason where it cannot."""
-    threads: Threads = 1
-    """Most threads of one inference; fewer are taken where they are as fast. More than 1 rarely helps a small model."""
 
 
 class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,8 +79,8 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     max_assets: Assets = 10_000
     """For one more, the asset heard least recently that has no alert and no limit of its own is forgotten; 0 sets no
     limit."""
-    window: WindowPolicy = WindowPolicy()
-    alarm: AlarmPolicy = AlarmPolicy()
+    window: WindowSettings = WindowSettings()
+    alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()
     drift: DriftSettings = DriftSettings()
 
@@ -120,10 +105,10 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of `agent.toml`."""
 
-    agent: AgentSection
-    mqtt: MqttSection
-    engine: EngineSection
-    journal: JournalPolicy
+    agent: AgentSettings
+    mqtt: MqttSettings
+    engine: EngineSettings
+    journal: JournalSettings
     streams: tuple[StreamSection, ...]
 
     def describe(self) -> dict[str, Any]:
@@ -134,10 +119,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "agent": AgentSection,
-    "mqtt": MqttSection,
-    "engine": EngineSection,
-    "journal": JournalPolicy,
+    "agent": AgentSettings,
+    "mqtt": MqttSettings,
+    "engine": EngineSettings,
+    "journal": JournalSettings,
 }
 
 
@@ -227,12 +212,12 @@ def _read_document(document: dict[str, Any], problems: list[str]) -> Config | No
     streams = _read_streams(document.get("stream", []), problems)
     agent = _complete_agent(sections["agent"], problems)
     mqtt = _complete_mqtt(sections["mqtt"], problems)
-    engine = EngineSection(**sections["engine"])
+    engine = EngineSettings(**sections["engine"])
     _check_engine(engine, problems)
     if problems:
         return None
     return Config(
-        agent=agent, mqtt=mqtt, engine=engine, journal=JournalPolicy(**sections["journal"]), streams=tuple(streams)
+        agent=agent, mqtt=mqtt, engine=engine, journal=JournalSettings(**sections["journal"]), streams=tuple(streams)
     )
 
 
@@ -336,7 +321,7 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
     """What is wrong between keys that are each right."""
     problems: list[str] = []
     payload_format = good.get("format", "auto")
-    alarm, readings = good.get("alarm", AlarmPolicy()), good.get("commission", CommissionSettings()).readings
+    alarm, readings = good.get("alarm", AlarmSettings()), good.get("commission", CommissionSettings()).readings
     if payload_format not in FORMATS:
         problems.append(f"format = {payload_format!r}: expected one of {', '.join(FORMATS)}")
     if alarm.confirm > alarm.of:
@@ -346,7 +331,7 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSection:
+def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSettings:
     if "id" not in given:
         # A host name may hold a dot and nothing else that a topic level minds.
         given["id"] = socket.gethostname() or "edge"
@@ -360,21 +345,21 @@ def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSection:
                 f"[agent] state_dir: is missing, $STATE_DIRECTORY is not set, and the service's {_SERVICE_STATE_DIR} "
                 "is not there, or not ours to read; give one, perhaps with --set agent.state_dir=FOLDER"
             )
-    return AgentSection(**given)
+    return AgentSettings(**given)
 
 
-def _complete_mqtt(given: dict[str, Any], problems: list[str]) -> MqttSection:
-    mqtt = MqttSection(**with_credentials(given, "mqtt"))
+def _complete_mqtt(given: dict[str, Any], problems: list[str]) -> MqttSettings:
+    mqtt = MqttSettings(**with_credentials(given, "mqtt"))
     if mqtt.alerts is not None:
         named = {key: value for key, value in msgspec.structs.asdict(mqtt.alerts).items() if value is not None}
-        alerts = BrokerSection(**with_credentials(named, "mqtt-alerts"))
+        alerts = BrokerSettings(**with_credentials(named, "mqtt-alerts"))
         problems += [f"[mqtt] [alerts] {problem}" for problem in broker_problems(alerts)]
         mqtt = msgspec.structs.replace(mqtt, alerts=alerts)
     problems += [f"[mqtt] {problem}" for problem in broker_problems(mqtt)]
     return mqtt
 
 
-def _check_engine(engine: EngineSection, problems: list[str]) -> None:
+def _check_engine(engine: EngineSettings, problems: list[str]) -> None:
     if engine.require is not None and (engine.prefer or engine.provider not in ("auto", engine.require)):
         problems.append("[engine] require: leaves no choice, so provider and prefer must not be given beside it")
     if engine.prefer and engine.provider != "auto":

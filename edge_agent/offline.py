@@ -17,14 +17,15 @@ import msgspec
 import numpy as np
 
 from edge_agent.bundle import Bundle
-from edge_agent.engine.session import Engine, Scores
+from edge_agent.data_files import SensorData
 from edge_agent.errors import DataError
-from edge_agent.mqtt.payload import AlertEvent, encode
-from edge_agent.sources.file import SensorData
+from edge_agent.messages.event import AlertEvent
+from edge_agent.messages.reading import FloatArray, Readings
+from edge_agent.messages.scores import Engine, Scores
+from edge_agent.messages.text import encode
 from edge_agent.stream.alarm import Transition
 from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.reading import FloatArray, Readings
 from edge_agent.stream.settings import StreamSettings
 
 __all__ = ["OfflineReport", "has_several_batches", "score_data", "write_alerts", "write_scores"]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.engine.discovery import Discovery
+from edge_agent.engine.choice.discovery import Discovery
 from edge_agent.engine.providers import PROVIDERS, Provider
-from edge_agent.engine.session import OrtEngine, Scores
+from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import EngineError
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.scores import Scores
 
 __all__ = ["TESTS_DIR", "bad", "found"]
 

@@ -14,13 +14,13 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.bundle import Calibration, Channel, GoldenPart, Manifest, ModelPart, Threshold
-from edge_agent.engine.evidence import Candidate
+from edge_agent.engine.choice.batch_mix import BATCH_SIZES
+from edge_agent.engine.choice.evidence import Candidate
+from edge_agent.engine.choice.probe import CHANGING
 from edge_agent.engine.golden import Verdict
-from edge_agent.engine.mix import BATCH_SIZES
-from edge_agent.engine.probe import CHANGING
 from edge_agent.engine.providers import PROVIDERS
-from edge_agent.engine.session import Scores
-from edge_agent.stream.reading import FloatArray, Readings
+from edge_agent.messages.reading import FloatArray, Readings
+from edge_agent.messages.scores import Scores
 
 __all__ = [
     "FakeEngine",

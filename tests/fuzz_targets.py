@@ -16,8 +16,9 @@ from fakes import write_bundle
 
 from edge_agent.bundle import open_bundle
 from edge_agent.errors import BundleError
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.topic import Topic
 from edge_agent.mqtt.wire import WireSocket
-from edge_agent.sources.base import Delivery, Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FORMATS
 

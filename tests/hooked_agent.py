@@ -20,11 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edge_agent.agent.publisher import Publisher
 from edge_agent.engine.providers import Provider
-from edge_agent.journal import Journal
+from edge_agent.journal.journal import Journal
 from edge_agent.mqtt.client import MqttClient
 from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.publisher import Publisher
 
 __all__ = ["POINTS"]
 
@@ -121,7 +121,7 @@ def _add(provider: Provider, *, is_here: bool = True) -> None:
     """Make a provider known, and let it be found beside the processor's."""
     import bad_providers
 
-    from edge_agent.engine import selection
+    from edge_agent.engine.choice import choose as selection
     from edge_agent.engine.providers import PROVIDERS
 
     PROVIDERS[provider.name] = provider

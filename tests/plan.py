@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from fakes import write_bundle
 
-from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.messages.event import AlertEvent
 
 __all__ = ["FIRST_TIME_S", "SEED", "Expected", "Key", "Plan", "Verdict", "judge", "seconds"]
 

@@ -21,7 +21,7 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.messages.event import AlertEvent
 
 __all__ = [
     "IN_CI",

@@ -15,7 +15,7 @@ from plan import FIRST_TIME_S, Plan, Verdict, judge
 from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
 from proxy import Proxy
 
-from edge_agent.mqtt.payload import iso_time
+from edge_agent.messages.text import iso_time
 
 __all__ = ["Report", "Rig", "Sending", "hooked", "rig"]
 

@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edge_agent.bundle import Bundle
-from edge_agent.engine.evidence import Candidate
+from edge_agent.engine.choice.choose import Choice
+from edge_agent.engine.choice.evidence import Candidate
+from edge_agent.engine.choice.live import LiveRecord
+from edge_agent.engine.choice.mark import Mark
+from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.footprint import give_back_load_memory
 from edge_agent.engine.golden import GoldenError, check_golden_quickly
-from edge_agent.engine.live import LiveRecord
-from edge_agent.engine.mark import Mark
-from edge_agent.engine.memory import Memory
 from edge_agent.engine.providers import Provider
-from edge_agent.engine.selection import Choice
-from edge_agent.engine.session import Engine, Scores, open_engine
+from edge_agent.engine.session import open_engine
 from edge_agent.errors import EngineError
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.scores import Engine, Scores
 
 __all__ = ["FallbackEngine", "Opener", "open_proven"]
 

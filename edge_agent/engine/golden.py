@@ -7,9 +7,9 @@ from enum import StrEnum
 import numpy as np
 
 from edge_agent.bundle import Bundle
-from edge_agent.engine.session import Engine
 from edge_agent.errors import EdgeError
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.scores import Engine
 
 __all__ = ["GoldenError", "Verdict", "check_golden", "check_golden_quickly"]
 

@@ -6,46 +6,16 @@ import importlib
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any, Protocol
-
-import msgspec
+from typing import Any
 
 from edge_agent.engine.plugins import register_plugin
 from edge_agent.engine.providers import Provider, import_runtime
 from edge_agent.engine.runtime import make_session, runtime_reason
 from edge_agent.errors import BundleError, EngineError
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.scores import Engine, Scores
 
-__all__ = ["Engine", "OrtEngine", "Scores", "open_engine"]
-
-
-class Scores(msgspec.Struct, frozen=True):
-    """The answer for a batch of n windows.
-
-    Attributes:
-        score: shape (n,), float32; higher is more anomalous.
-        contributions: shape (n, channels), float32, each channel's share of the score, at least 0; None when the
-            model does not give them.
-        provider: what computed them, as in `agent.toml`; empty when the engine does not tell.
-    """
-
-    score: FloatArray
-    contributions: FloatArray | None
-    provider: str = ""
-
-
-class Engine(Protocol):
-    """Whatever can score windows of one bundle."""
-
-    def score(self, windows: FloatArray) -> Scores:
-        """Score a batch.
-
-        Args:
-            windows: shape (n, window, channels) with n at least 1, float32, raw sensor units, oldest row first.
-
-        Raises:
-            EngineError: the runtime failed, or answered in another shape.
-        """
+__all__ = ["OrtEngine", "open_engine"]
 
 
 def open_engine(model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> Engine:

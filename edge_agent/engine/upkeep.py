@@ -10,12 +10,12 @@ from pathlib import Path
 
 from edge_agent.bundle import Bundle
 from edge_agent.child_process import LOOK_S, Look, Stopped, never_stop
-from edge_agent.config import EngineSection
+from edge_agent.engine.choice.batch_mix import BatchMix, load_mix, save_mix
+from edge_agent.engine.choice.choose import Choice, choose_provider, provider_memory
+from edge_agent.engine.choice.starting import choose_to_start
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.golden import GoldenError
-from edge_agent.engine.mix import Mix, load_mix, save_mix
-from edge_agent.engine.selection import Choice, choose_provider, provider_memory
-from edge_agent.engine.starting import choose_to_start
+from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import EdgeError, EngineError
 
 __all__ = ["Upkeep", "choose_for_stream", "mix_file", "open_stream_engine"]
@@ -35,7 +35,7 @@ def mix_file(state_dir: Path, stream: str) -> Path:
 
 def choose_for_stream(
     bundle: Bundle,
-    wanted: EngineSection,
+    wanted: EngineSettings,
     *,
     stream: str,
     state_dir: Path,
@@ -54,7 +54,7 @@ def choose_for_stream(
 
 
 def open_stream_engine(
-    bundle: Bundle, wanted: EngineSection, *, stream: str, state_dir: Path, look: Look = never_stop
+    bundle: Bundle, wanted: EngineSettings, *, stream: str, state_dir: Path, look: Look = never_stop
 ) -> tuple[FallbackEngine, Upkeep]:
     """Load what is remembered as the best, or else the first provider that is right; the upkeep finds out the rest.
 
@@ -78,7 +78,7 @@ def open_stream_engine(
     return engine, Upkeep(bundle, engine, wanted, stream=stream, state_dir=state_dir)
 
 
-def _enough_of(mix: Mix | None) -> Mix | None:
+def _enough_of(mix: BatchMix | None) -> BatchMix | None:
     return mix if mix is not None and mix.is_enough else None
 
 
@@ -101,7 +101,7 @@ class Upkeep:
         self,
         bundle: Bundle,
         engine: FallbackEngine,
-        wanted: EngineSection,
+        wanted: EngineSettings,
         *,
         stream: str,
         state_dir: Path,
@@ -161,7 +161,7 @@ class Upkeep:
         return self._thread is not None and self._thread.is_alive()
 
     @property
-    def mix(self) -> Mix | None:
+    def mix(self) -> BatchMix | None:
         """The batch sizes as of the last `keep_mix`."""
         return self._mix
 

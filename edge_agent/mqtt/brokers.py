@@ -10,7 +10,7 @@ import msgspec
 
 from edge_agent.mqtt.client import MqttClient
 from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.settings import BrokerSection, MqttSection
+from edge_agent.mqtt.settings import BrokerSettings, MqttSettings
 
 __all__ = ["Brokers"]
 
@@ -31,7 +31,7 @@ class Brokers:
 
     def __init__(
         self,
-        settings: MqttSection,
+        settings: MqttSettings,
         *,
         client_id: str,
         subscriptions: list[tuple[str, int]],
@@ -105,6 +105,6 @@ class Brokers:
         return f"readings: {self.readings.summary()}; alerts: {self.alerts.summary()}"
 
 
-def _same(one: BrokerSection, other: BrokerSection) -> bool:
+def _same(one: BrokerSettings, other: BrokerSettings) -> bool:
     mine, theirs = msgspec.structs.asdict(one), msgspec.structs.asdict(other)
-    return all(mine[key] == theirs[key] for key in BrokerSection.__struct_fields__)
+    return all(mine[key] == theirs[key] for key in BrokerSettings.__struct_fields__)

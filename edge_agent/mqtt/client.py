@@ -15,15 +15,16 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from edge_agent.mqtt.access import Access
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.topic import Topics
+from edge_agent.mqtt.backoff import Backoff
 from edge_agent.mqtt.link import Link
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import Opener, PahoClient
-from edge_agent.mqtt.pace import Backoff
 from edge_agent.mqtt.protocol import ProtocolChoice
-from edge_agent.mqtt.refusal import Refusal, Trouble
-from edge_agent.mqtt.settings import BrokerSection
-from edge_agent.sources.base import Delivery, Topics
+from edge_agent.mqtt.settings import BrokerSettings
+from edge_agent.mqtt.topic_access import Access
+from edge_agent.mqtt.trouble import Refusal, Trouble
 
 __all__ = ["ClientState", "MqttClient"]
 
@@ -71,7 +72,7 @@ class MqttClient:
 
     def __init__(
         self,
-        settings: BrokerSection,
+        settings: BrokerSettings,
         *,
         client_id: str,
         subscriptions: list[tuple[str, int]],

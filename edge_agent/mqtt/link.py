@@ -16,13 +16,13 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.mqtt.access import Access
+from edge_agent.messages.delivery import Delivery
+from edge_agent.mqtt.keepalive import Beat, KeepAlive
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
-from edge_agent.mqtt.pace import Beat, KeepAlive
-from edge_agent.mqtt.refusal import Refusal, Trouble, trouble_of_code, trouble_of_error
+from edge_agent.mqtt.topic_access import Access
+from edge_agent.mqtt.trouble import Refusal, Trouble, trouble_of_code, trouble_of_error
 from edge_agent.mqtt.wire import WireError, WireSocket
-from edge_agent.sources.base import Delivery
 
 __all__ = ["Link"]
 

@@ -21,11 +21,11 @@ from paho.mqtt.properties import Properties
 
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.credentials import read_credentials
+from edge_agent.mqtt.file_watch import FileWatch
 from edge_agent.mqtt.message import Message
-from edge_agent.mqtt.refusal import Trouble, trouble_of_error
-from edge_agent.mqtt.settings import BrokerSection, Transport, files_of
+from edge_agent.mqtt.settings import BrokerSettings, Transport, files_of
 from edge_agent.mqtt.tls import make_context
-from edge_agent.mqtt.watch import FileWatch
+from edge_agent.mqtt.trouble import Trouble, trouble_of_error
 from edge_agent.mqtt.wire import WireSocket
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Opener:
         wake: makes the loop run; called on the thread when an attempt is over, must return at once.
     """
 
-    def __init__(self, settings: BrokerSection, *, client_id: str, wake: Callable[[], None]) -> None:
+    def __init__(self, settings: BrokerSettings, *, client_id: str, wake: Callable[[], None]) -> None:
         self._settings = settings
         self._client_id = client_id
         self._wake = wake
@@ -153,7 +153,7 @@ class _Attempt:
 
     def __init__(
         self,
-        settings: BrokerSection,
+        settings: BrokerSettings,
         *,
         speaks_5: bool,
         client_id: str,

@@ -10,14 +10,14 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.bounds import Keepalive, Port, Text, UrlPath
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.credentials import read_credentials
+from edge_agent.setting_types import Keepalive, Port, Text, UrlPath
 
 __all__ = [
-    "BrokerSection",
+    "BrokerSettings",
     "MqttProtocol",
-    "MqttSection",
+    "MqttSettings",
     "Transport",
     "broker_problems",
     "files_of",
@@ -43,7 +43,7 @@ class Transport(StrEnum):
     WEBSOCKETS = "websockets"
 
 
-class BrokerSection(msgspec.Struct, frozen=True, kw_only=True):
+class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[mqtt.alerts]`, and the same keys of `[mqtt]`: one broker."""
 
     host: Text = "127.0.0.1"
@@ -91,10 +91,10 @@ class BrokerSection(msgspec.Struct, frozen=True, kw_only=True):
         return f"{scheme}://{host}:{self.port}{self.path if websockets else ''}"
 
 
-class MqttSection(BrokerSection, frozen=True, kw_only=True):
+class MqttSettings(BrokerSettings, frozen=True, kw_only=True):
     """`[mqtt]`: the broker of the readings, and of everything else unless `[mqtt.alerts]` names another."""
 
-    alerts: BrokerSection | None = None
+    alerts: BrokerSettings | None = None
     """The broker that alerts, status, health and rejected samples go to."""
 
 
@@ -109,13 +109,13 @@ def with_credentials(given: dict[str, Any], name: str, environ: Mapping[str, str
     return found
 
 
-def files_of(settings: BrokerSection, *, tls_only: bool = False) -> list[Path]:
+def files_of(settings: BrokerSettings, *, tls_only: bool = False) -> list[Path]:
     """The files that a connection is made with: certificates and keys, and those with user name and password."""
     keys = _TLS_FILES if tls_only else (*_TLS_FILES, "username_file", "password_file")
     return [Path(file) for key in keys if (file := getattr(settings, key)) is not None]
 
 
-def broker_problems(settings: BrokerSection) -> list[str]:
+def broker_problems(settings: BrokerSettings) -> list[str]:
     """What is wrong between keys that are each right, and with the files they name."""
     problems: list[str] = []
     if (settings.cert_file is None) != (settings.key_file is None):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from edge_agent.errors import BrokerError
 
 if TYPE_CHECKING:
-    from edge_agent.mqtt.settings import BrokerSection
+    from edge_agent.mqtt.settings import BrokerSettings
 
 __all__ = ["make_context"]
 
 
-def make_context(settings: BrokerSection) -> ssl.SSLContext:
+def make_context(settings: BrokerSettings) -> ssl.SSLContext:
     """A context that checks the broker's certificate and host name, unless settings spell out otherwise.
 
     Raises:

@@ -13,8 +13,9 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from edge_agent.mqtt.refusal import CLOSED_SILENTLY
-from edge_agent.sources.base import RETAINED, Delivery, Topics
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.topic import RETAINED, Topics
+from edge_agent.mqtt.trouble import CLOSED_SILENTLY
 
 __all__ = ["PAYLOAD_KEPT_BYTES", "WireError", "WireSocket"]
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.sources.base import Delivery, Topic
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.reading import LATEST_TIME_S, FloatArray, Readings, Rejection, RejectReason
+from edge_agent.messages.topic import Topic
 from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, FromNow, make_parser
-from edge_agent.stream.reading import LATEST_TIME_S, FloatArray, Readings, Rejection, RejectReason
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.client import MqttClient
-from edge_agent.sources.base import Delivery
 
 __all__ = ["MqttSource"]
 

@@ -11,7 +11,8 @@ import struct
 import zlib
 from collections.abc import Callable
 
-from edge_agent.sources.base import RETAINED, Delivery
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.topic import RETAINED
 
 __all__ = ["Repeats"]
 

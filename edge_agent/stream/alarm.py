@@ -15,13 +15,13 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from edge_agent.bounds import Count, Duration, Score, Whole
 from edge_agent.bundle import Threshold
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
+from edge_agent.setting_types import Count, Duration, Score, Whole
 
 __all__ = [
     "Alarm",
-    "AlarmPolicy",
+    "AlarmSettings",
     "AlarmState",
     "Alert",
     "Change",
@@ -55,7 +55,7 @@ class Level(StrEnum):
     """The stream's scores as a whole have moved away from what they were calibrated on."""
 
 
-class AlarmPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How patient the alarm is. The defaults raise on the first score at the limit."""
 
     confirm: Count = 1
@@ -146,7 +146,7 @@ class Alarm:
         model_sha256: of the model that scores.
     """
 
-    def __init__(self, policy: AlarmPolicy, *, agent: str, stream: str, model_sha256: str) -> None:
+    def __init__(self, policy: AlarmSettings, *, agent: str, stream: str, model_sha256: str) -> None:
         self._policy = policy
         self._mask = (1 << policy.of) - 1
         self._name = alert_namer(agent=agent, stream=stream, model_sha256=model_sha256)

@@ -9,11 +9,12 @@ import msgspec
 import numpy as np
 
 from edge_agent.bundle import Manifest
-from edge_agent.engine.session import Scores
-from edge_agent.mqtt.payload import STREAM_ASSET, AlertEvent, AlertModel, ChannelShare, iso_time
+from edge_agent.messages.event import STREAM_ASSET, AlertEvent, AlertModel, ChannelShare
+from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.scores import Scores
+from edge_agent.messages.text import iso_time
 from edge_agent.stream.alarm import Change, Level, Transition, alert_namer
 from edge_agent.stream.drift import DriftAlert
-from edge_agent.stream.reading import FloatArray
 
 __all__ = ["AlertBatch", "AssetChange", "EventMaker"]
 

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 
-from edge_agent.stream.reading import FloatArray, Readings
+from edge_agent.messages.reading import FloatArray, Readings
 
 __all__ = ["Join"]
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.messages.event import AlertEvent
+from edge_agent.messages.reading import FloatArray
 from edge_agent.stream.events import AlertBatch
-from edge_agent.stream.reading import FloatArray
 
 __all__ = ["Outcome", "WindowBatch"]
 

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from edge_agent.bundle import Manifest
-from edge_agent.engine.session import Engine, Scores
+from edge_agent.messages.reading import FloatArray, Readings
+from edge_agent.messages.scores import Engine, Scores
 from edge_agent.stream.absent import AbsentValues
 from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model, look_at
 from edge_agent.stream.commission import Commissioned, make_commission
@@ -18,7 +19,6 @@ from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AssetChange, EventMaker
 from edge_agent.stream.join import Join
 from edge_agent.stream.outcome import Outcome, WindowBatch
-from edge_agent.stream.reading import FloatArray, Readings
 from edge_agent.stream.records import (
     LEFT_RECORD,
     STREAM_RECORD,

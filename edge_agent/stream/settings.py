@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
-from edge_agent.bounds import Assets, Count, Limit, Scores
 from edge_agent.bundle import Manifest
-from edge_agent.stream.alarm import AlarmPolicy
+from edge_agent.setting_types import Assets, Count, Limit, Scores
+from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.threshold import is_extrapolated
-from edge_agent.stream.window import WindowPolicy
+from edge_agent.stream.window import WindowSettings
 
 __all__ = ["CommissionSettings", "DriftSettings", "StreamSettings"]
 
@@ -33,8 +33,8 @@ class DriftSettings(msgspec.Struct, frozen=True, kw_only=True):
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All of it."""
 
-    window: WindowPolicy = WindowPolicy()
-    alarm: AlarmPolicy = AlarmPolicy()
+    window: WindowSettings = WindowSettings()
+    alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()
     drift: DriftSettings = DriftSettings()
     max_assets: Assets = 10_000

@@ -10,10 +10,10 @@ from enum import StrEnum
 import msgspec
 import numpy as np
 
-from edge_agent.bounds import Duration
-from edge_agent.stream.reading import FloatArray, Readings
+from edge_agent.messages.reading import FloatArray, Readings
+from edge_agent.setting_types import Duration
 
-__all__ = ["Missing", "WindowPolicy", "Windows"]
+__all__ = ["Missing", "WindowSettings", "Windows"]
 
 _HEADER = struct.Struct("<IId")  # rows that follow; readings since the last window that was scored; time of the newest
 _HAS_LAST = 1 << 31  # in the number of rows: behind them come each channel's last value, and when it was measured
@@ -28,7 +28,7 @@ class Missing(StrEnum):
     """Nothing: the reading is left out."""
 
 
-class WindowPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What to do with readings that are not whole, or not in order. 0 switches a limit off."""
 
     missing: Missing = Missing.HOLD
@@ -58,11 +58,11 @@ class Windows:
         policy: for readings that are not whole, or not in order.
     """
 
-    def __init__(self, *, window: int, stride: int, channels: int, policy: WindowPolicy | None = None) -> None:
+    def __init__(self, *, window: int, stride: int, channels: int, policy: WindowSettings | None = None) -> None:
         self._window = window
         self._stride = stride
         self._channels = channels
-        self._policy = policy or WindowPolicy()
+        self._policy = policy or WindowSettings()
         self._plain = self._policy.is_plain
         self._single = window == 1 and stride == 1
         self._slots: dict[str, int] = {}

@@ -17,22 +17,23 @@ from bad_providers import TESTS_DIR, bad, found
 from fakes import make_candidate, write_bundle
 from processes import wait_until
 
+from edge_agent.agent.stream import LoadedStream, open_lanes
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.child_process import Stopped, end_child, start_child, wait_child
 from edge_agent.cli import main
-from edge_agent.config import EngineSection, load_config
-from edge_agent.engine import discovery, measuring
-from edge_agent.engine.child import Limits
-from edge_agent.engine.discovery import Discovery
-from edge_agent.engine.evidence import Candidate, Evidence
+from edge_agent.config import load_config
+from edge_agent.engine.choice import discovery, measuring
+from edge_agent.engine.choice.batch_mix import BATCH_SIZES, DEFAULT_MIX
+from edge_agent.engine.choice.choose import Choice, choose_provider, provider_memory
+from edge_agent.engine.choice.discovery import Discovery
+from edge_agent.engine.choice.evidence import Candidate, Evidence
+from edge_agent.engine.choice.measuring import Attendant, measure, prove_each
+from edge_agent.engine.choice.probe_child import Limits
+from edge_agent.engine.choice.starting import choose_to_start
 from edge_agent.engine.golden import Verdict
-from edge_agent.engine.measuring import Attendant, measure, prove_each
-from edge_agent.engine.mix import BATCH_SIZES, DEFAULT_MIX
 from edge_agent.engine.providers import PROVIDERS, Provider
-from edge_agent.engine.selection import Choice, choose_provider, provider_memory
-from edge_agent.engine.starting import choose_to_start
+from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ProviderError
-from edge_agent.lane import LoadedStream, open_lanes
 
 
 @pytest.fixture(autouse=True)
@@ -117,7 +118,7 @@ def test_the_child_of_one_that_is_refused_is_gone_with_its_verdict(bundle: Bundl
 
 def test_a_child_that_was_waited_for_is_not_killed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number may be somebody else's; what it had started is ended before."""
-    child = start_child("edge_agent.engine.probe", errors=subprocess.DEVNULL)
+    child = start_child("edge_agent.engine.choice.probe", errors=subprocess.DEVNULL)
     assert child.stdin is not None
     child.stdin.close()
     killed: list[int] = []
@@ -164,8 +165,8 @@ import sys
 from pathlib import Path
 from bad_providers import bad, found
 from edge_agent.bundle import open_bundle
-from edge_agent.engine.measuring import measure
-from edge_agent.engine.mix import DEFAULT_MIX
+from edge_agent.engine.choice.measuring import measure
+from edge_agent.engine.choice.batch_mix import DEFAULT_MIX
 print("measuring", flush=True)
 measure(open_bundle(Path(sys.argv[1])), found(bad("Hanger")), 1, DEFAULT_MIX, None)
 """
@@ -185,7 +186,7 @@ def test_a_child_ends_with_its_parent(bundle: Bundle, how: signal.Signals) -> No
 
 def test_a_signal_to_the_whole_service_is_not_taken_for_a_crash() -> None:
     """A service manager sends SIGTERM to all processes at once; the agent's end is the children's."""
-    child = start_child("edge_agent.engine.probe", errors=subprocess.DEVNULL)
+    child = start_child("edge_agent.engine.choice.probe", errors=subprocess.DEVNULL)
     try:
         blocked = int(re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{child.pid}/status").read_text())[0], 16)
         assert all(blocked >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
@@ -194,7 +195,7 @@ def test_a_signal_to_the_whole_service_is_not_taken_for_a_crash() -> None:
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 
-def to_start(bundle: Bundle, state_dir: Path, wanted: EngineSection, *devices: Provider) -> Choice:
+def to_start(bundle: Bundle, state_dir: Path, wanted: EngineSettings, *devices: Provider) -> Choice:
     """The choice of a start on a device with these."""
 
     def discover() -> Discovery:
@@ -207,7 +208,7 @@ def to_start(bundle: Bundle, state_dir: Path, wanted: EngineSection, *devices: P
 
 def test_a_start_waits_for_nothing_but_the_processors_provider(bundle: Bundle, tmp_path: Path) -> None:
     """Not even for the list of devices, which a driver may hold up; the next start need not prove it again."""
-    wanted = EngineSection(prefer=("openvino",))
+    wanted = EngineSettings(prefer=("openvino",))
     first = to_start(bundle, tmp_path, wanted)
     assert (first.provider, first.settled, first.remembered) == ("cpu", False, False)
     second = to_start(bundle, tmp_path, wanted)
@@ -219,7 +220,7 @@ def test_a_start_does_not_look_for_devices_while_the_processors_provider_is_slow
 ) -> None:
     """A look may take a minute, and it is about to be ready."""
     monkeypatch.setattr(measuring, "_PATIENCE_S", 0.0)
-    assert to_start(bundle, tmp_path, EngineSection()).provider == "cpu"
+    assert to_start(bundle, tmp_path, EngineSettings()).provider == "cpu"
 
 
 def test_a_look_for_devices_that_fails_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,10 +236,10 @@ def test_a_start_takes_the_first_other_one_where_the_processors_may_not_run(
 ) -> None:
     """Though one before it hangs."""
     monkeypatch.setattr(measuring, "_PATIENCE_S", 0.2)
-    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    memory = provider_memory(bundle, EngineSettings(), tmp_path)
     refused = Candidate(provider=PROVIDERS["cpu"], threads=1, verdict=Verdict.WRONG, reason="wrong scores")
     memory.keep(Evidence(candidates=[refused], absent=[], seconds=0.0, complete=False))
-    choice = to_start(bundle, tmp_path, EngineSection(), bad("Hanger"), PROVIDERS["cpu"], bad("Honest"))
+    choice = to_start(bundle, tmp_path, EngineSettings(), bad("Hanger"), PROVIDERS["cpu"], bad("Honest"))
     assert (choice.provider, choice.settled) == ("honest", False)
 
 
@@ -249,18 +250,18 @@ def test_a_start_with_a_required_provider_proves_only_that(
     devices = [bad("Honest"), bad("Aborter")]
     for device in devices:
         monkeypatch.setitem(PROVIDERS, device.name, device)
-    choice = to_start(bundle, tmp_path, EngineSection(require="honest"), *devices)
+    choice = to_start(bundle, tmp_path, EngineSettings(require="honest"), *devices)
     assert [candidate.name for candidate in choice.candidates] == ["honest"]
     for _ in range(2):
         with pytest.raises(ProviderError, match="require = 'aborter' cannot run: aborter: crashed with signal"):
-            to_start(bundle, tmp_path, EngineSection(require="aborter"), *devices)
+            to_start(bundle, tmp_path, EngineSettings(require="aborter"), *devices)
 
 
 def test_a_required_provider_that_took_the_agent_down_starts_again_without_measuring(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     """There is no other; what was measured is still known."""
-    wanted = EngineSection(require="openvino")
+    wanted = EngineSettings(require="openvino")
     memory = provider_memory(bundle, wanted, tmp_path)
     timed = make_candidate("openvino", us=10)
     memory.keep(Evidence(candidates=[timed], absent=[], seconds=1.0, blamed={"openvino": "crashed"}))
@@ -293,7 +294,7 @@ def test_a_start_that_fails_after_the_load_blames_nobody(bundle: Bundle, tmp_pat
 def test_what_hung_before_the_end_of_a_start_is_known_to_the_next(bundle: Bundle, tmp_path: Path) -> None:
     """Each verdict is kept as it comes."""
     devices = found(bad("Aborter"), bad("Hanger"), PROVIDERS["cpu"])
-    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    memory = provider_memory(bundle, EngineSettings(), tmp_path)
 
     def look() -> None:
         if memory.recall() is not None:
@@ -301,7 +302,7 @@ def test_what_hung_before_the_end_of_a_start_is_known_to_the_next(bundle: Bundle
 
     facts = {"state_dir": tmp_path, "discover_with": lambda: devices}
     with pytest.raises(Stopped):
-        choose_provider(bundle, EngineSection(), look=look, **facts)  # type: ignore[arg-type]
+        choose_provider(bundle, EngineSettings(), look=look, **facts)  # type: ignore[arg-type]
     kept = memory.recall()
     assert kept is not None
     assert [(c.name, c.verdict) for c in kept.candidates] == [("aborter", Verdict.CRASHED)]
@@ -334,7 +335,7 @@ def test_among_bad_ones_the_right_one_is_chosen(bundle: Bundle) -> None:
     kinds = ("Liar", "NotANumber", "Aborter", "FixedBatch")
     choice = choose_provider(
         bundle,
-        EngineSection(),
+        EngineSettings(),
         state_dir=None,
         discover_with=lambda: found(*(bad(kind) for kind in kinds), PROVIDERS["cpu"]),
     )
@@ -351,7 +352,7 @@ def test_wrong_golden_scores_refuse_every_provider(tmp_path: Path) -> None:
     with pytest.raises(
         ProviderError, match=r"no provider gives the golden scores .* cpu: wrong scores .* off by 0.019"
     ):
-        choose_provider(lying, EngineSection(), state_dir=None)
+        choose_provider(lying, EngineSettings(), state_dir=None)
 
 
 def test_threads_are_candidates_up_to_the_limit_and_the_cores(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:

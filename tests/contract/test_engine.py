@@ -10,8 +10,9 @@ from fakes import FakeEngine, canonical_model
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from edge_agent.engine.providers import Provider, available_providers
-from edge_agent.engine.session import Engine, OrtEngine
+from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import BundleError, EngineError
+from edge_agent.messages.scores import Engine
 
 NAMES = ["fake", *(provider.name for provider in available_providers())]
 

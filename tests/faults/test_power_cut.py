@@ -19,7 +19,7 @@ import pytest
 from plan import SEED
 from rig import Report
 
-from edge_agent.journal import Commit, Journal
+from edge_agent.journal.journal import Commit, Journal
 
 SECTOR = 512
 LOG_HEADER = 32

@@ -17,8 +17,8 @@ from proxy import Proxy
 from raw_broker import RawBroker, acknowledge, publish_packet
 
 from edge_agent.mqtt.opening import Opener, PahoClient
-from edge_agent.mqtt.refusal import Refusal, Trouble
-from edge_agent.mqtt.settings import BrokerSection, Transport
+from edge_agent.mqtt.settings import BrokerSettings, Transport
+from edge_agent.mqtt.trouble import Refusal, Trouble
 
 
 @pytest.fixture
@@ -548,7 +548,7 @@ def outcome(opener: Opener) -> PahoClient | Trouble:
 def test_a_server_that_drips_is_given_up() -> None:
     """paho's timeout is for every byte, so a handshake that goes on for ever needs an end of its own."""
     with socket.create_server(("127.0.0.1", 0)) as server:
-        settings = BrokerSection(port=server.getsockname()[1], transport=Transport.WEBSOCKETS)
+        settings = BrokerSettings(port=server.getsockname()[1], transport=Transport.WEBSOCKETS)
         opener = Opener(settings, client_id="g1", wake=lambda: None)
         began = time.monotonic()
         opener.begin(began, speaks_5=True, will=None)
@@ -571,7 +571,7 @@ def test_attempts_that_fail_leave_no_file_open(authority: Authority, tmp_path: P
     other = Authority(tmp_path / "other")
     counts = []
     with socket.create_server(("127.0.0.1", 0)) as server:
-        settings = BrokerSection(port=server.getsockname()[1], ca_file=str(other.file))
+        settings = BrokerSettings(port=server.getsockname()[1], ca_file=str(other.file))
         opener = Opener(settings, client_id="g1", wake=lambda: None)
         for _ in range(40):
             opener.begin(time.monotonic(), speaks_5=True, will=None)

@@ -18,7 +18,7 @@ from fakes import autoencoder
 from onnx import TensorProto, helper, numpy_helper
 from processes import Broker, Subscriber, free_port, run_tool, tool, wait_until
 
-from edge_agent.mqtt.payload import AlertEvent, AlertModel, DroppedEvent
+from edge_agent.messages.event import AlertEvent, AlertModel, DroppedEvent
 
 
 @pytest.fixture

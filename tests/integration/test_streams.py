@@ -159,7 +159,7 @@ def test_an_input_that_is_none_of_ours_is_told(tmp_path: Path, broker: Broker, b
     assert "no line of input - was a reading; see the log" in log
     assert "input has one column; are its cells separated by ','?" in log
     assert "reason='the input ended'" in log
-    assert "WARNING edge_agent.lane stream stopped name=pump received=2 readings=0 scored=0" in log
+    assert "WARNING edge_agent.agent.stream stream stopped name=pump received=2 readings=0 scored=0" in log
     assert "rejected=1 no_channel, 1 wrong_length" in log
 
 

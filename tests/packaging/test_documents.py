@@ -14,12 +14,13 @@ import msgspec
 import pytest
 from processes import IN_CI, run_tool
 
-from edge_agent.config import AgentSection, EngineSection, MqttSection, StreamSection, load_config
+from edge_agent.config import AgentSettings, MqttSettings, StreamSection, load_config
+from edge_agent.engine.settings import EngineSettings
 from edge_agent.engine.wheels import Platform, runtimes_for
-from edge_agent.journal_policy import JournalPolicy
-from edge_agent.stream.alarm import AlarmPolicy
+from edge_agent.journal.settings import JournalSettings
+from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import CommissionSettings, DriftSettings
-from edge_agent.stream.window import WindowPolicy
+from edge_agent.stream.window import WindowSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -51,13 +52,13 @@ def test_the_sample_configuration_loads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("section", "kind"),
     [
-        ("agent", AgentSection),
-        ("mqtt", MqttSection),
-        ("engine", EngineSection),
-        ("journal", JournalPolicy),
+        ("agent", AgentSettings),
+        ("mqtt", MqttSettings),
+        ("engine", EngineSettings),
+        ("journal", JournalSettings),
         ("stream", StreamSection),
-        ("stream.window", WindowPolicy),
-        ("stream.alarm", AlarmPolicy),
+        ("stream.window", WindowSettings),
+        ("stream.alarm", AlarmSettings),
         ("stream.commission", CommissionSettings),
         ("stream.drift", DriftSettings),
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from edge_agent.mqtt.access import Access
+from edge_agent.mqtt.topic_access import Access
 
 
 def test_each_of_many_refused_topics_has_its_turn() -> None:

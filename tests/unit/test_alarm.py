@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.bundle import Threshold
-from edge_agent.stream.alarm import Alarm, AlarmPolicy, AlarmState, Change, Transition, alert_namer
+from edge_agent.stream.alarm import Alarm, AlarmSettings, AlarmState, Change, Transition, alert_namer
 
 LIMITS = Threshold(alarm=3.0, clear=2.0)
 
 
-def run(policy: AlarmPolicy, scores: list[float], *, times: Sequence[float] | None = None) -> list[Change | None]:
+def run(policy: AlarmSettings, scores: list[float], *, times: Sequence[float] | None = None) -> list[Change | None]:
     """The change that each score made; a second between two scores where no times are given."""
     alarm = Alarm(policy, agent="g", stream="s", model_sha256="m")
     state: AlarmState | None = None
@@ -31,7 +31,7 @@ def run(policy: AlarmPolicy, scores: list[float], *, times: Sequence[float] | No
     return changes
 
 
-def kinds(policy: AlarmPolicy, scores: list[float], *, times: Sequence[float] | None = None) -> str:
+def kinds(policy: AlarmSettings, scores: list[float], *, times: Sequence[float] | None = None) -> str:
     """One letter for each score: raise, update, clear, flapping, or a dot."""
     return "".join("." if change is None else change.transition[0] for change in run(policy, scores, times=times))
 
@@ -46,44 +46,44 @@ def kinds(policy: AlarmPolicy, scores: list[float], *, times: Sequence[float] | 
 )
 def test_limits_are_exact(scores: list[float], expected: str) -> None:
     """At the alarm limit it is an alert; at the clear limit it still is; no number changes nothing."""
-    assert kinds(AlarmPolicy(), scores) == expected
+    assert kinds(AlarmSettings(), scores) == expected
 
 
 @pytest.mark.parametrize(
     ("policy", "scores", "expected"),
     [
-        (AlarmPolicy(confirm=2, of=3), [5, 1, 5, 1, 1, 1], "..rc.."),
-        (AlarmPolicy(confirm=3, of=3), [5, 5, 1, 5, 5, 5], ".....r"),
-        (AlarmPolicy(confirm=2, of=2), [5, 5, 1, 5, 5], ".rc.r"),
-        (AlarmPolicy(min_duration_s=2), [5, 5, 1, 5, 5, 5], ".....r"),
-        (AlarmPolicy(cooldown_s=3), [5, 1, 5, 5, 5, 5], "rc..r."),
-        (AlarmPolicy(reminder_s=2), [5, 5, 5, 5, 5, 1], "r.u.uc"),
-        (AlarmPolicy(warn=2.5), [2.4, 2.5, 3.0, 2.2, 1.7, 1.6], ".ru.uc"),
+        (AlarmSettings(confirm=2, of=3), [5, 1, 5, 1, 1, 1], "..rc.."),
+        (AlarmSettings(confirm=3, of=3), [5, 5, 1, 5, 5, 5], ".....r"),
+        (AlarmSettings(confirm=2, of=2), [5, 5, 1, 5, 5], ".rc.r"),
+        (AlarmSettings(min_duration_s=2), [5, 5, 1, 5, 5, 5], ".....r"),
+        (AlarmSettings(cooldown_s=3), [5, 1, 5, 5, 5, 5], "rc..r."),
+        (AlarmSettings(reminder_s=2), [5, 5, 5, 5, 5, 1], "r.u.uc"),
+        (AlarmSettings(warn=2.5), [2.4, 2.5, 3.0, 2.2, 1.7, 1.6], ".ru.uc"),
     ],
 )
-def test_the_alarm_is_as_patient_as_told(policy: AlarmPolicy, scores: list[float], expected: str) -> None:
+def test_the_alarm_is_as_patient_as_told(policy: AlarmSettings, scores: list[float], expected: str) -> None:
     """Confirmation, duration, cool-down, reminders, levels."""
     assert kinds(policy, scores) == expected
 
 
 def test_levels_are_told() -> None:
     """Raised as a warning, worse as an alarm, a warning again below the alarm's band."""
-    changes = run(AlarmPolicy(warn=2.5), [2.5, 3.0, 1.9, 1.0])
+    changes = run(AlarmSettings(warn=2.5), [2.5, 3.0, 1.9, 1.0])
     assert [change.alert.level.value for change in changes if change] == ["warn", "alarm", "warn", "warn"]
 
 
 def test_a_warning_ends_however_wide_the_band_is() -> None:
     """Scores that cannot be negative come below its clear limit; where they can, its band is as wide as the alarm's."""
     wide, negative = Threshold(alarm=9, clear=4), Threshold(alarm=-1, clear=-2)
-    alarm = Alarm(AlarmPolicy(warn=4.5), agent="g", stream="s", model_sha256="m")
+    alarm = Alarm(AlarmSettings(warn=4.5), agent="g", stream="s", model_sha256="m")
     assert [alarm._clear_limit(limits) for limits in (wide, LIMITS)] == [2.0, 2.0]
-    alarm = Alarm(AlarmPolicy(warn=-1.5), agent="g", stream="s", model_sha256="m")
+    alarm = Alarm(AlarmSettings(warn=-1.5), agent="g", stream="s", model_sha256="m")
     assert alarm._clear_limit(negative) == -2.5
 
 
 def test_two_alerts_of_one_moment_have_two_names() -> None:
     """A clock may be too coarse for its readings, or be set back to the time of an alert."""
-    changes = run(AlarmPolicy(), [4, 1, 5, 0.5, 6, 1], times=[10, 10, 10, 10, 5, 5])
+    changes = run(AlarmSettings(), [4, 1, 5, 0.5, 6, 1], times=[10, 10, 10, 10, 5, 5])
     names = [change.alert.id for change in changes if change is not None]
     assert names[0::2] == names[1::2]
     assert len(set(names)) == 3
@@ -91,14 +91,14 @@ def test_two_alerts_of_one_moment_have_two_names() -> None:
 
 def test_a_clear_tells_how_long_and_how_bad_it_was() -> None:
     """By the times of the readings."""
-    change = run(AlarmPolicy(), [5, 9, 4, 1], times=[10, 20, 30, 45])[-1]
+    change = run(AlarmSettings(), [5, 9, 4, 1], times=[10, 20, 30, 45])[-1]
     assert change is not None
     assert (change.duration_s, change.alert.worst, change.alert.since_s) == (35, 9, 10)
 
 
 def test_a_storm_becomes_one_flapping_event() -> None:
     """Two raises in the window are told, the third is flapping, and it ends after a window of quiet."""
-    policy = AlarmPolicy(flap_raises=2, flap_window_s=10)
+    policy = AlarmSettings(flap_raises=2, flap_window_s=10)
     scores = [5, 1] * 8 + [1.0] * 12
     told = kinds(policy, scores)
     assert told[:6] == "rcrcf."
@@ -108,13 +108,13 @@ def test_a_storm_becomes_one_flapping_event() -> None:
 
 def test_a_clock_set_back_does_not_stop_the_alarm() -> None:
     """A cool-down of 60 s, and a sender's clock that goes back an hour in it: it ends 60 s of readings later."""
-    policy = AlarmPolicy(cooldown_s=60)
+    policy = AlarmSettings(cooldown_s=60)
     times = [10_000, 10_001, *(6_400 + 10 * i for i in range(10))]
     assert kinds(policy, [5, 1, *[5.0] * 10], times=times) == "rc......r..."
 
 
 policies = st.builds(
-    AlarmPolicy,
+    AlarmSettings,
     confirm=st.just(1),
     of=st.integers(1, 3),
     min_duration_s=st.sampled_from([0.0, 2.0]),
@@ -129,7 +129,7 @@ scores_lists = st.lists(st.one_of(st.floats(0, 6), st.just(math.nan)), max_size=
 
 @given(policies, scores_lists, st.data())
 def test_raises_and_clears_alternate_under_any_policy(
-    policy: AlarmPolicy, scores: list[float], data: st.DataObject
+    policy: AlarmSettings, scores: list[float], data: st.DataObject
 ) -> None:
     """Never two raises without a clear between them, a clear and an update only after a raise, also if clocks jump."""
     times = data.draw(st.lists(st.floats(0, 100), min_size=len(scores), max_size=len(scores)))
@@ -150,11 +150,11 @@ def test_raises_and_clears_alternate_under_any_policy(
 def test_nothing_happens_inside_the_band(scores: list[float], raised: bool) -> None:
     """Noise between the limits neither raises nor clears."""
     before = [5.0] if raised else []
-    assert set(kinds(AlarmPolicy(), [*before, *scores])[len(before) :]) <= {"."}
+    assert set(kinds(AlarmSettings(), [*before, *scores])[len(before) :]) <= {"."}
 
 
 @given(policies, scores_lists)
-def test_a_quiet_asset_costs_nothing(policy: AlarmPolicy, scores: list[float]) -> None:
+def test_a_quiet_asset_costs_nothing(policy: AlarmSettings, scores: list[float]) -> None:
     """After enough calm readings there is no state left."""
     alarm = Alarm(policy, agent="g", stream="s", model_sha256="m")
     state: AlarmState | None = None

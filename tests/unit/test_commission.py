@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.bundle import Calibration
-from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.messages.event import AlertEvent
+from edge_agent.messages.reading import Readings
 from edge_agent.stream.drift import DriftReport, ScoreDrift
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.reading import Readings
 from edge_agent.stream.settings import CommissionSettings, DriftSettings, StreamSettings
 
 RNG = np.random.default_rng(0)

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.crash import Run, crash_report, this_run
-from edge_agent.engine.mark import Marks
+from edge_agent.engine.choice.mark import Marks
+from edge_agent.engine.crash import Run, crash_report, this_run
 
 DYING = """\
 import ctypes, os, sys, threading
 from pathlib import Path
 from fakes import make_candidate
-from edge_agent.crash import crash_watch
-from edge_agent.engine.mark import Marks
+from edge_agent.engine.crash import crash_watch
+from edge_agent.engine.choice.mark import Marks
 
 state_dir = Path(sys.argv[1])
 with crash_watch(state_dir):
@@ -95,7 +95,7 @@ def test_the_next_start_tells_of_a_crash_once(tmp_path: Path) -> None:
     assert "Fatal Python error: Aborted" in (tmp_path / "crash-last.txt").read_text()
     run_dying(tmp_path, "inside", signal.SIGABRT)
     script = "import faulthandler; from pathlib import Path; import sys, logging; logging.basicConfig()\n"
-    script += "from edge_agent.crash import crash_watch\n"
+    script += "from edge_agent.engine.crash import crash_watch\n"
     script += "for _ in range(2):\n with crash_watch(Path(sys.argv[1])): pass\n"
     told = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=True)
     lines = [line for line in told.stderr.splitlines() if "the last run crashed" in line]
@@ -106,7 +106,7 @@ def test_the_next_start_tells_of_a_crash_once(tmp_path: Path) -> None:
 
 def test_a_full_disk_leaves_no_file_open(tmp_path: Path) -> None:
     """And the report goes to stderr."""
-    script = "import os, resource, sys; from pathlib import Path; from edge_agent.crash import crash_watch\n"
+    script = "import os, resource, sys; from pathlib import Path; from edge_agent.engine.crash import crash_watch\n"
     script += "resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))\n"
     script += "with crash_watch(Path(sys.argv[1])): pass\n"
     script += "with crash_watch(Path(sys.argv[1])): os.abort()\n"
@@ -119,7 +119,7 @@ def test_a_full_disk_leaves_no_file_open(tmp_path: Path) -> None:
 def test_a_folder_that_takes_nothing_sends_the_report_to_stderr(tmp_path: Path) -> None:
     """The agent runs all the same."""
     script = "import faulthandler, os; from pathlib import Path; import sys\n"
-    script += "from edge_agent.crash import crash_watch\n"
+    script += "from edge_agent.engine.crash import crash_watch\n"
     script += "with crash_watch(Path(sys.argv[1]) / 'missing'): os.abort()\n"
     told = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False)
     assert told.returncode == -signal.SIGABRT

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from edge_agent.daemon import Daemon, _Batch
-from edge_agent.journal import Commit, Journal
-from edge_agent.notify import Notifier
+from edge_agent.agent.loop import Daemon, _Batch
+from edge_agent.agent.systemd import Notifier
+from edge_agent.journal.journal import Commit, Journal
 from edge_agent.sources.repeats import Repeats
 
 ALERT = Commit(events=[("edge/g1/alerts/s/a", b"raise")], records=[("s", "a", b"raised")])

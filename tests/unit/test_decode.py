@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.sources.base import Delivery, Topic
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.reading import Readings, Rejection, RejectReason
+from edge_agent.messages.topic import Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FLOAT32_MAX
-from edge_agent.stream.reading import Readings, Rejection, RejectReason
 
 NOW_S = 2000.0
 

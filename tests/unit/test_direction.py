@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.errors import ConversionError
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs
 from edgetool.direction import Sign, SignFrom, SignVerdict, sign_of_score, sklearn_scores, weigh_sign
 

@@ -12,17 +12,17 @@ from fakes import FakeEngine, make_candidate, make_manifest, readings, write_bun
 
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.child_process import Look
-from edge_agent.config import EngineSection
-from edge_agent.engine.evidence import Candidate, Evidence
+from edge_agent.engine.choice.batch_mix import BatchMix
+from edge_agent.engine.choice.choose import Choice, decide
+from edge_agent.engine.choice.evidence import Candidate, Evidence
+from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.fallback import FallbackEngine
-from edge_agent.engine.memory import Memory
-from edge_agent.engine.mix import Mix
-from edge_agent.engine.selection import Choice, decide
-from edge_agent.engine.session import Engine, Scores
+from edge_agent.engine.settings import EngineSettings
 from edge_agent.engine.upkeep import Upkeep, mix_file
 from edge_agent.errors import EngineError
+from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.scores import Engine, Scores
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.reading import FloatArray
 
 WINDOWS = np.ones((3, 1, 2), dtype=np.float32)
 
@@ -62,9 +62,9 @@ def bundle(tmp_path: Path) -> Bundle:
     return open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
 
 
-def choice_of(bundle: Bundle, *names: str, mix: Mix | None = None) -> Choice:
+def choice_of(bundle: Bundle, *names: str, mix: BatchMix | None = None) -> Choice:
     candidates = [make_candidate(name, us=10 * (number + 1)) for number, name in enumerate(names)]
-    return decide(bundle, Evidence(candidates=candidates, absent=[], seconds=1.0), EngineSection(), mix)
+    return decide(bundle, Evidence(candidates=candidates, absent=[], seconds=1.0), EngineSettings(), mix)
 
 
 def test_the_batch_that_failed_is_scored_by_the_next_provider(bundle: Bundle) -> None:
@@ -208,7 +208,7 @@ class _Running:
         self.upkeep = Upkeep(
             bundle,
             self.engine,
-            EngineSection(),
+            EngineSettings(),
             stream="pump",
             state_dir=state_dir,
             chooser=self._choose,
@@ -270,7 +270,7 @@ def test_batch_sizes_are_kept_and_the_choice_follows_them(running: _Running, tmp
     """300 batches of 512 windows: the chooser is asked without measuring."""
     running.take(20, windows=512)
     running.tick_after(601)
-    assert running.upkeep.mix == Mix(batches={512: 300.0}, changed=1.0)
+    assert running.upkeep.mix == BatchMix(batches={512: 300.0}, changed=1.0)
     assert mix_file(tmp_path, "pump").exists()
     assert running.asked_anew == [False]
     assert running.engine.score(WINDOWS).provider == "cpu"

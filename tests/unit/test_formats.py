@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.sources.base import Delivery, Topic
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.reading import Readings, Rejection, RejectReason
+from edge_agent.messages.topic import Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FORMATS
-from edge_agent.stream.reading import Readings, Rejection, RejectReason
 
 READING = {"time": 5.0, "p": 1.5, "q": None, "other": "x"}
 SENML = [{"bn": "urn:dev:mac:1:", "bt": 1.7e9, "n": "p", "v": 1.5}, {"n": "q", "v": 2, "t": 1}, {"n": "z", "vs": "x"}]

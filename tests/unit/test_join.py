@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from edge_agent.messages.reading import Readings
 from edge_agent.stream.join import Join
-from edge_agent.stream.reading import Readings
 
 NAN = float("nan")
 

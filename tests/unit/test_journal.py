@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
+from edge_agent.agent.publisher import Publisher
 from edge_agent.errors import JournalError
-from edge_agent.journal import Commit, Journal
-from edge_agent.journal_outbox import Dropped
-from edge_agent.journal_policy import JournalPolicy, Synchronous, WhenFull
+from edge_agent.journal.journal import Commit, Journal
+from edge_agent.journal.outbox import Dropped
+from edge_agent.journal.settings import JournalSettings, Synchronous, WhenFull
 from edge_agent.mqtt.client import ClientState
-from edge_agent.mqtt.publisher import Publisher
 
 
 def test_events_come_back_in_order_until_they_are_forgotten(tmp_path: Path) -> None:
@@ -261,8 +261,8 @@ def test_without_a_disk_the_journal_is_in_memory_until_there_is_one(tmp_path: Pa
     journal.close()
 
 
-def _policy(**settings: object) -> JournalPolicy:
-    return JournalPolicy(**{"limit_mb": 0.01, **settings})  # type: ignore[arg-type]
+def _policy(**settings: object) -> JournalSettings:
+    return JournalSettings(**{"limit_mb": 0.01, **settings})  # type: ignore[arg-type]
 
 
 def test_a_full_journal_blocks(tmp_path: Path) -> None:
@@ -356,7 +356,7 @@ def test_old_events_are_dropped_by_a_clock_that_nobody_sets(tmp_path: Path, monk
     """The wall clock may jump; time while the agent is off does not count."""
     mono_s = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: mono_s)
-    policy = JournalPolicy(max_age_s=60)
+    policy = JournalSettings(max_age_s=60)
     journal = Journal(tmp_path / "journal.db", policy)
     journal.commit(Commit(events=[("e/t", b"1")]))
     mono_s += 50
@@ -380,7 +380,7 @@ def test_what_is_on_its_way_is_not_too_old(tmp_path: Path, monkeypatch: pytest.M
     """The broker may have it already; it would count as given up and as published."""
     mono_s = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: mono_s)
-    journal = Journal(tmp_path / "journal.db", JournalPolicy(max_age_s=60))
+    journal = Journal(tmp_path / "journal.db", JournalSettings(max_age_s=60))
     journal.commit(Commit(events=[("e/t", b"1"), ("e/t", b"2")]))
     journal.outbox.in_flight.add(journal.outgoing(0, 1)[0].seq)
     mono_s += 100

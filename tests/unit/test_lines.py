@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.agent.routing import Routes
 from edge_agent.errors import DataError
-from edge_agent.lane import Routes
-from edge_agent.mqtt.topics import TopicFilter, input_topic
-from edge_agent.sources.base import Delivery
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.topic_names import TopicFilter, input_topic
 from edge_agent.sources.decode import Decoder
-from edge_agent.sources.lines import LineSource
+from edge_agent.sources.text_input import TextInput
 
 ROUTES = Routes([SimpleNamespace(filter=TopicFilter(input_topic("s", "{asset}")))])  # type: ignore[list-item]
 
 
-def everything(source: LineSource, limit: int = 100) -> list[Delivery]:
+def everything(source: TextInput, limit: int = 100) -> list[Delivery]:
     """All that a file has."""
     found: list[Delivery] = []
     while not source.ended:
@@ -35,7 +35,7 @@ def of(tmp_path: Path, text: str | bytes, limit: int = 100) -> list[tuple[str, o
     file = tmp_path / "lines"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     assets = []
-    for delivery in everything(LineSource("s", str(file)), limit):
+    for delivery in everything(TextInput("s", str(file)), limit):
         assert ROUTES.find(delivery.topic) is not None
         assets.append((delivery.topic.asset, json.loads(delivery.payload)))
     return assets
@@ -43,7 +43,7 @@ def of(tmp_path: Path, text: str | bytes, limit: int = 100) -> list[tuple[str, o
 
 def routed(file: Path, limit: int = 100) -> list[Delivery]:
     """All that a file has and that has an asset, as the decoder gets it."""
-    return [line for line in everything(LineSource("s", str(file)), limit) if ROUTES.find(line.topic) is not None]
+    return [line for line in everything(TextInput("s", str(file)), limit) if ROUTES.find(line.topic) is not None]
 
 
 def test_rows_become_objects(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_line_without_an_end_takes_no_memory(tmp_path: Path) -> None:
     """It is rejected once, as too large."""
     file = tmp_path / "long"
     file.write_bytes(b'{"c1": 1}\n{"c1": ' + b"9" * 5_000_000 + b'}\n{"c1": 2}\n')
-    lines = everything(LineSource("s", str(file)))
+    lines = everything(TextInput("s", str(file)))
     assert [len(line.payload) > 1 << 20 for line in lines] == [False, True, False]
     assert max(len(line.payload) for line in lines) < 2_000_000
 
@@ -143,7 +143,7 @@ def test_a_named_pipe_does_not_end(tmp_path: Path) -> None:
     """Writers come and go; a line may come in pieces."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    source = LineSource("s", str(pipe))
+    source = TextInput("s", str(pipe))
     assert source.take(10) == []
     for piece in (b'{"c1"', b': 1}\n{"c1": 2}\n'):
         with pipe.open("wb") as writer:
@@ -159,7 +159,7 @@ def test_what_looks_compressed_in_the_middle_of_a_pipe_is_a_bad_line(tmp_path: P
     """No reading stops the agent; only an input that begins so is a mistake."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    source = LineSource("s", str(pipe))
+    source = TextInput("s", str(pipe))
     for piece in (b'{"c1": 1}\n', b"\x1f\x8bgarbage\n"):
         with pipe.open("wb") as writer:
             writer.write(piece)
@@ -171,7 +171,7 @@ def test_what_looks_compressed_in_the_middle_of_a_pipe_is_a_bad_line(tmp_path: P
 def test_a_file_that_is_not_there_is_told() -> None:
     """With its name."""
     with pytest.raises(DataError, match="input /nonexistent/x: cannot be read"):
-        LineSource("s", "/nonexistent/x")
+        TextInput("s", "/nonexistent/x")
 
 
 def test_a_row_that_was_cut_off_is_no_reading(tmp_path: Path) -> None:
@@ -209,14 +209,14 @@ def test_an_asset_that_no_topic_can_name_is_not_taken(tmp_path: Path, asset: str
 def test_a_folder_is_no_input(tmp_path: Path) -> None:
     """It can be opened, but not read."""
     with pytest.raises(DataError, match="it is a folder"):
-        LineSource("s", str(tmp_path))
+        TextInput("s", str(tmp_path))
 
 
 def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number is that of another file by now, such as one of the agent's own sockets."""
     monkeypatch.setattr("sys.stdin", None)
     with pytest.raises(DataError, match="input -: cannot be read"):
-        LineSource("s", "-")
+        TextInput("s", "-")
 
 
 def test_an_input_that_breaks_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_an_input_that_breaks_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         raise OSError(5, "Input/output error")
 
     (tmp_path / "rows.csv").write_text("c1\n1\n")
-    source = LineSource("s", str(tmp_path / "rows.csv"))
+    source = TextInput("s", str(tmp_path / "rows.csv"))
     monkeypatch.setattr("os.read", broken)
     with pytest.raises(DataError, match=r"rows\.csv: cannot be read \(Input"):
         source.take(10)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.enums import MQTTProtocolVersion as Version
 
-from edge_agent.mqtt.access import Access
+from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.link import Link
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import PahoClient
-from edge_agent.mqtt.refusal import Refusal
+from edge_agent.mqtt.topic_access import Access
+from edge_agent.mqtt.trouble import Refusal
 from edge_agent.mqtt.wire import WireSocket
-from edge_agent.sources.base import Delivery
 
 CONNACK_5 = b"\x20\x03\x00\x00\x00"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.log import configure_logging, goes_to_journal
+from edge_agent.cli.log import configure_logging, goes_to_journal
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fakes import make_candidate
 
-from edge_agent.crash import Run, this_run
-from edge_agent.engine.mark import Marks, drop_old_marks
+from edge_agent.engine.choice.mark import Marks, drop_old_marks
+from edge_agent.engine.crash import Run, this_run
 
 BOOT = this_run().boot
 GONE = Run(boot=BOOT, pid=1 << 23, started="1")
@@ -22,12 +22,12 @@ Fatal Python error: Segmentation fault
 
 Thread 0x00007f0000000001 (most recent call first):
   File "/x/edge_agent/engine/session.py", line 113 in score
-  File "/x/edge_agent/engine/mark.py", line 70 in {other}
+  File "/x/edge_agent/engine/choice/mark.py", line 70 in {other}
   File "/x/edge_agent/engine/upkeep.py", line 200 in _offer
 
 Current thread 0x00007f0000000002 (most recent call first):
   File "/x/edge_agent/engine/session.py", line 113 in score
-  File "/x/edge_agent/engine/mark.py", line 70 in {current}
+  File "/x/edge_agent/engine/choice/mark.py", line 70 in {current}
   File "/x/edge_agent/engine/fallback.py", line 105 in score
 
 Extension modules: numpy (total: 1)
@@ -87,10 +87,10 @@ LOADED_BESIDE = """\
 Fatal Python error: {cause}
 
 Thread 0x00007f0000000001 (most recent call first):
-  File "/x/edge_agent/engine/mark.py", line 70 in openvino-x2@key{loading}
+  File "/x/edge_agent/engine/choice/mark.py", line 70 in openvino-x2@key{loading}
 
 {current} 0x00007f0000000002 (most recent call first):
-  File "/x/edge_agent/engine/mark.py", line 70 in cpu@key
+  File "/x/edge_agent/engine/choice/mark.py", line 70 in cpu@key
 """
 
 

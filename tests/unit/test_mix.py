@@ -9,12 +9,12 @@ from fakes import make_candidate
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.engine.live import LiveRecord
-from edge_agent.engine.mix import BATCH_SIZES, DEFAULT_MIX, Mix, load_mix, save_mix, timed_size
-from edge_agent.engine.timing import compare
-from edge_agent.seal import seal
+from edge_agent.engine.choice.batch_mix import BATCH_SIZES, DEFAULT_MIX, BatchMix, load_mix, save_mix, timed_size
+from edge_agent.engine.choice.live import LiveRecord
+from edge_agent.engine.choice.timing import compare
+from edge_agent.files import seal
 
-STEADY = Mix(batches={8: 1.0})
+STEADY = BatchMix(batches={8: 1.0})
 COUNTS = st.dictionaries(st.sampled_from(BATCH_SIZES), st.floats(1, 1e5), min_size=1)
 
 
@@ -31,7 +31,7 @@ def test_the_cost_lies_between_the_times(batches: dict[int, float], times: list[
     """It is a weighted mean."""
     us = dict(zip(BATCH_SIZES, times, strict=True))
     met = [us[size] for size in batches]
-    cost = Mix(batches=batches).cost(us, 0.0)
+    cost = BatchMix(batches=batches).cost(us, 0.0)
     assert min(met) * 0.999 <= cost <= max(met) * 1.001
 
 
@@ -42,15 +42,15 @@ def test_a_mix_survives_its_file(batches: dict[int, float], changed: float) -> N
 
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "batches.json")
-        mix = Mix(batches=batches, changed=changed)
+        mix = BatchMix(batches=batches, changed=changed)
         save_mix(file, mix)
         assert load_mix(file) == mix
 
 
 def test_old_habits_fade() -> None:
     """Counts are halved when they have become large, so a stream that has changed is seen within a million batches."""
-    old = Mix(batches={1: 900_000.0}, changed=10.0)
-    assert old.plus(Mix(batches={512: 100_000.0})) == Mix(batches={1: 450_000.0, 512: 50_000.0}, changed=5.0)
+    old = BatchMix(batches={1: 900_000.0}, changed=10.0)
+    assert old.plus(BatchMix(batches={512: 100_000.0})) == BatchMix(batches={1: 450_000.0, 512: 50_000.0}, changed=5.0)
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"batches": []}', '{"batches": {"1": -5}}', '{"batches": {"7": 500}}'])
@@ -72,7 +72,7 @@ def test_the_record_counts_sizes_and_changes() -> None:
     record = LiveRecord()
     for windows in [1, 1, 1, 20, 20, 1, 1, 1, 1, 1]:
         record.add(windows, 1000)
-    assert record.take_mix() == Mix(batches={1: 8.0, 8: 2.0}, changed=3.0)
+    assert record.take_mix() == BatchMix(batches={1: 8.0, 8: 2.0}, changed=3.0)
     assert record.take_mix() is None
     assert record.median_us() == 1.0
 

@@ -14,13 +14,13 @@ import pytest
 from fakes import FakeEngine, make_manifest, write_bundle
 
 from edge_agent.bundle import Calibration, open_bundle
-from edge_agent.engine.session import Scores
+from edge_agent.data_files import SensorData
 from edge_agent.errors import DataError, EngineError
-from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.messages.event import AlertEvent
+from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.scores import Scores
 from edge_agent.offline import has_several_batches, score_data, write_alerts, write_scores
-from edge_agent.sources.file import SensorData
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.reading import FloatArray
 from edge_agent.stream.settings import DriftSettings, StreamSettings
 
 

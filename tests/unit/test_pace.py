@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.mqtt.pace import Backoff, Beat, KeepAlive
+from edge_agent.mqtt.backoff import Backoff
+from edge_agent.mqtt.keepalive import Beat, KeepAlive
 from edge_agent.mqtt.protocol import ProtocolChoice
 from edge_agent.mqtt.settings import MqttProtocol
 

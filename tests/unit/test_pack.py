@@ -12,8 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.providers import PROVIDERS
-from edge_agent.engine.session import OrtEngine, Scores
+from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeError, UsageError
+from edge_agent.messages.scores import Scores
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.direction import SignVerdict
 from edgetool.pack import pack, parse_channels

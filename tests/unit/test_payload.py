@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from edge_agent.mqtt.payload import AlertEvent, AlertModel, ChannelShare, encode, iso_time, printable
+from edge_agent.messages.event import AlertEvent, AlertModel, ChannelShare
+from edge_agent.messages.text import encode, iso_time, printable
 
 
 def test_an_alert_event_has_the_documented_form() -> None:

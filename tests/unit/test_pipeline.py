@@ -10,11 +10,11 @@ from fakes import FakeEngine, make_manifest, readings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.mqtt.payload import AlertEvent
-from edge_agent.stream.alarm import AlarmPolicy
+from edge_agent.messages.event import AlertEvent
+from edge_agent.messages.reading import Readings
+from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.reading import Readings
 from edge_agent.stream.settings import StreamSettings
 
 
@@ -51,7 +51,7 @@ def test_one_episode_gives_one_raise_and_one_clear() -> None:
 def test_an_alert_outlives_a_change_of_model_and_its_scores_do_not() -> None:
     """It is cleared with the new model's scores and limits, and the worst of those; a half confirmed one is not."""
     kept: dict[str, bytes] = {}
-    settings = StreamSettings(alarm=AlarmPolicy(confirm=2, of=3))
+    settings = StreamSettings(alarm=AlarmSettings(confirm=2, of=3))
     outcome = make_pipeline(settings=settings).process(readings([[90, 0], [90, 0]], asset="raised"))
     (raised,) = outcome.events
     kept.update(outcome.records)
@@ -125,7 +125,7 @@ def test_many_readings_of_one_message_are_scored_in_parts() -> None:
 
 def test_an_idle_asset_is_forgotten_unless_it_has_an_alert() -> None:
     """Half a confirmation is no reason to keep what anybody may have made up."""
-    pipeline = make_pipeline(settings=StreamSettings(alarm=AlarmPolicy(confirm=2, of=3)))
+    pipeline = make_pipeline(settings=StreamSettings(alarm=AlarmSettings(confirm=2, of=3)))
     pipeline.process(readings([[9, 0]], asset="half"))
     pipeline.process(readings([[9, 0], [9, 0]], asset="alert"))
     assert [pipeline.forget("half"), pipeline.forget("alert")] == [True, False]
@@ -134,7 +134,7 @@ def test_an_idle_asset_is_forgotten_unless_it_has_an_alert() -> None:
 
 def test_an_event_has_the_limit_of_its_level() -> None:
     """A warning is not below its limit; a clear tells that of the level that ended."""
-    pipeline = make_pipeline(settings=StreamSettings(alarm=AlarmPolicy(warn=2.5)))
+    pipeline = make_pipeline(settings=StreamSettings(alarm=AlarmSettings(warn=2.5)))
     events = pipeline.process(readings([[2.6, 0], [5, 0], [2.9, 0], [1.9, 0], [0, 0]])).events
     assert [(event.event, event.level, event.threshold) for event in events] == [
         ("raise", "warn", 2.5),

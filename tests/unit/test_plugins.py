@@ -7,8 +7,9 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from edge_agent.engine import discovery, plugins
-from edge_agent.engine.discovery import Discovery
+from edge_agent.engine import plugins
+from edge_agent.engine.choice import discovery
+from edge_agent.engine.choice.discovery import Discovery
 from edge_agent.engine.plugins import PluginPackage, offered_devices
 
 PLUGIN = PluginPackage(package="onnxruntime-ep-openvino", version="1.8.1", module="a_plugin_package")

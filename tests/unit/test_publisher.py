@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.journal import Commit, Journal
-from edge_agent.mqtt.access import Access
+from edge_agent.agent.publisher import Publisher
+from edge_agent.journal.journal import Commit, Journal
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Answer, Message
-from edge_agent.mqtt.publisher import Publisher
+from edge_agent.mqtt.topic_access import Access
 
 
 class FakeBroker:

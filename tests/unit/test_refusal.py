@@ -12,8 +12,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from edge_agent.errors import BrokerError
-from edge_agent.mqtt.refusal import Refusal, trouble_of_code, trouble_of_error
-from edge_agent.mqtt.watch import FileWatch
+from edge_agent.mqtt.file_watch import FileWatch
+from edge_agent.mqtt.trouble import Refusal, trouble_of_code, trouble_of_error
 
 
 @pytest.mark.parametrize(

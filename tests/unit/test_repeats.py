@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from edge_agent.sources.base import RETAINED, Delivery, Topic
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.topic import RETAINED, Topic
 from edge_agent.sources.repeats import Repeats
 
 TOPIC = Topic(b"sensors/a1/x")

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from edge_agent.daemon import Daemon
+from edge_agent.agent.loop import Daemon
+from edge_agent.agent.requests import Recommission, Requests, leave_request
+from edge_agent.agent.systemd import Notifier
 from edge_agent.errors import JournalError
-from edge_agent.journal import Journal
-from edge_agent.notify import Notifier
-from edge_agent.requests import Recommission, Requests, leave_request
+from edge_agent.journal.journal import Journal
 from edge_agent.sources.repeats import Repeats
 
 

@@ -8,8 +8,8 @@ from fakes import FakeEngine, make_manifest, readings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.messages.reading import Readings
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.reading import Readings
 from edge_agent.stream.records import AssetRecord, decode_record, scores_key
 from edge_agent.stream.roster import Roster
 from edge_agent.stream.settings import CommissionSettings, StreamSettings

@@ -13,19 +13,19 @@ from fakes import make_candidate, write_bundle
 
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.child_process import Stopped
-from edge_agent.config import EngineSection
-from edge_agent.crash import Run, this_run
-from edge_agent.engine import memory
-from edge_agent.engine.discovery import Absent, Discovery
-from edge_agent.engine.evidence import Candidate, Evidence
+from edge_agent.engine.choice import remembered as memory
+from edge_agent.engine.choice.batch_mix import BatchMix
+from edge_agent.engine.choice.choose import Choice, choose_provider, decide, provider_memory
+from edge_agent.engine.choice.discovery import Absent, Discovery
+from edge_agent.engine.choice.evidence import Candidate, Evidence
+from edge_agent.engine.choice.measuring import Measure
+from edge_agent.engine.choice.remembered import Memory
+from edge_agent.engine.choice.report import choice_lines
+from edge_agent.engine.crash import Run, this_run
 from edge_agent.engine.golden import Verdict
-from edge_agent.engine.measuring import Measure
-from edge_agent.engine.memory import Memory
-from edge_agent.engine.mix import Mix
 from edge_agent.engine.plugins import PluginPackage
 from edge_agent.engine.providers import PROVIDERS
-from edge_agent.engine.report import choice_lines
-from edge_agent.engine.selection import Choice, choose_provider, decide, provider_memory
+from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ProviderError
 
 
@@ -49,10 +49,10 @@ def here(*names: str) -> Callable[[], Discovery]:
     return lambda: Discovery(providers=[PROVIDERS[name] for name in names], absent=absent)
 
 
-def choose(bundle: Bundle, *candidates: Candidate, wanted: EngineSection | None = None, **more: object) -> Choice:
+def choose(bundle: Bundle, *candidates: Candidate, wanted: EngineSettings | None = None, **more: object) -> Choice:
     return choose_provider(
         bundle,
-        wanted or EngineSection(),
+        wanted or EngineSettings(),
         state_dir=None,
         measure_with=measured(*candidates),
         discover_with=here("cpu", "openvino", "xnnpack"),
@@ -103,13 +103,13 @@ def test_the_real_batch_sizes_decide(bundle: Bundle) -> None:
         make_candidate("openvino", us={1: 70, 8: 90, 64: 300, 512: 1800}),
     )
     assert choose(bundle, *candidates).provider == "cpu"
-    assert choose(bundle, *candidates, mix=Mix(batches={512: 1000.0})).provider == "openvino"
+    assert choose(bundle, *candidates, mix=BatchMix(batches={512: 1000.0})).provider == "openvino"
 
 
 def test_changing_batch_sizes_count(bundle: Bundle) -> None:
     """OpenVINO prepares anew for each size, which timing one size over and over does not see."""
-    steady = Mix(batches={8: 1000.0})
-    changing = Mix(batches={8: 1000.0}, changed=900.0)
+    steady = BatchMix(batches={8: 1000.0})
+    changing = BatchMix(batches={8: 1000.0}, changed=900.0)
     candidates = (make_candidate("cpu", us=35), make_candidate("openvino", us=30, change_us=60))
     assert choose(bundle, *candidates, mix=steady).provider == "openvino"
     assert choose(bundle, *candidates, mix=changing).provider == "cpu"
@@ -126,15 +126,15 @@ def test_fewer_threads_win_when_more_do_not_help(bundle: Bundle) -> None:
 def test_a_preferred_provider_is_taken_when_it_is_right(bundle: Bundle) -> None:
     """The first of the list that qualifies, and the fastest when none does."""
     candidates = (make_candidate("cpu", us=10), make_candidate("openvino", us=0), make_candidate("xnnpack", us=90))
-    wanted = EngineSection(prefer=("openvino", "xnnpack"))
+    wanted = EngineSettings(prefer=("openvino", "xnnpack"))
     choice = choose(bundle, *candidates, wanted=wanted)
     assert [candidate.name for candidate in choice.ranking] == ["xnnpack", "cpu"]
     assert choice.reason.startswith("xnnpack is preferred by [engine] prefer")
-    assert choose(bundle, *candidates, wanted=EngineSection(prefer=("openvino",))).provider == "cpu"
+    assert choose(bundle, *candidates, wanted=EngineSettings(prefer=("openvino",))).provider == "cpu"
 
 
-@pytest.mark.parametrize("wanted", [EngineSection(require="openvino"), EngineSection(provider="openvino")])
-def test_a_required_provider_is_the_only_one(bundle: Bundle, wanted: EngineSection) -> None:
+@pytest.mark.parametrize("wanted", [EngineSettings(require="openvino"), EngineSettings(provider="openvino")])
+def test_a_required_provider_is_the_only_one(bundle: Bundle, wanted: EngineSettings) -> None:
     """Nothing else is even tried."""
     choice = choose(bundle, make_candidate("cpu", us=1), make_candidate("openvino", us=90), wanted=wanted)
     assert [candidate.name for candidate in choice.candidates] == ["openvino"]
@@ -143,13 +143,13 @@ def test_a_required_provider_is_the_only_one(bundle: Bundle, wanted: EngineSecti
 @pytest.mark.parametrize(
     ("wanted", "problem"),
     [
-        (EngineSection(provider="cpuu"), r"provider = 'cpuu' is not known; known: auto, cpu"),
-        (EngineSection(prefer=("cpuu",)), r"prefer = 'cpuu' is not known"),
-        (EngineSection(require="cuda"), r"require = 'cuda' is not here: not in onnxruntime 1.0; see what is"),
-        (EngineSection(require="openvino"), r"require = 'openvino' cannot run: openvino: wrong scores"),
+        (EngineSettings(provider="cpuu"), r"provider = 'cpuu' is not known; known: auto, cpu"),
+        (EngineSettings(prefer=("cpuu",)), r"prefer = 'cpuu' is not known"),
+        (EngineSettings(require="cuda"), r"require = 'cuda' is not here: not in onnxruntime 1.0; see what is"),
+        (EngineSettings(require="openvino"), r"require = 'openvino' cannot run: openvino: wrong scores"),
     ],
 )
-def test_a_provider_that_cannot_run_ends_with_the_reason(bundle: Bundle, wanted: EngineSection, problem: str) -> None:
+def test_a_provider_that_cannot_run_ends_with_the_reason(bundle: Bundle, wanted: EngineSettings, problem: str) -> None:
     """And exit code 69."""
     with pytest.raises(ProviderError, match=problem) as caught:
         choose(bundle, make_candidate("cpu", us=1), make_candidate("openvino", us=0), wanted=wanted)
@@ -169,14 +169,14 @@ class _Device:
         self.calls: list[int] = []
         self._bundle, self._state_dir = bundle, state_dir
 
-    def start(self, *, mix: Mix | None = None, anew: bool = False, threads: int = 1) -> Choice:
+    def start(self, *, mix: BatchMix | None = None, anew: bool = False, threads: int = 1) -> Choice:
         candidates = (
             make_candidate("cpu", us={1: 10, 8: 10, 64: 10, 512: 90}),
             make_candidate("openvino", us={1: 20, 8: 20, 64: 20, 512: 20}),
         )
         return choose_provider(
             self._bundle,
-            EngineSection(threads=threads),
+            EngineSettings(threads=threads),
             state_dir=self._state_dir,
             mix=mix,
             anew=anew,
@@ -203,7 +203,7 @@ def test_a_choice_is_remembered_until_something_changes(device: _Device) -> None
 def test_another_mix_chooses_anew_from_the_same_evidence(device: _Device) -> None:
     """Without measuring."""
     assert device.start().provider == "cpu"
-    assert device.start(mix=Mix(batches={512: 500.0})).provider == "openvino"
+    assert device.start(mix=BatchMix(batches={512: 500.0})).provider == "openvino"
     assert len(device.calls) == 1
 
 
@@ -249,7 +249,7 @@ def test_a_damaged_memory_is_measured_again(device: _Device, tmp_path: Path) -> 
 
 def test_an_unfinished_measurement_goes_on_where_it_was(bundle: Bundle, tmp_path: Path) -> None:
     """Who hung is not waited for again; who was right is proven again, to be timed with the rest."""
-    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    memory = provider_memory(bundle, EngineSettings(), tmp_path)
     hung = msgspec.structs.replace(make_candidate("openvino", us=0), verdict=Verdict.HUNG, reason="hung")
     memory.keep(Evidence(candidates=[hung, make_candidate("cpu", us=9)], absent=[], seconds=1.0, complete=False))
     asked: list[str] = []
@@ -259,7 +259,7 @@ def test_an_unfinished_measurement_goes_on_where_it_was(bundle: Bundle, tmp_path
         return [make_candidate(provider.name, us=10) for provider in found.providers]
 
     facts = {"measure_with": measure, "discover_with": here("cpu", "openvino", "xnnpack")}
-    choice = choose_provider(bundle, EngineSection(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
+    choice = choose_provider(bundle, EngineSettings(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
     assert asked == ["cpu", "xnnpack"]
     assert [(c.name, c.verdict.value) for c in choice.candidates] == [
         ("cpu", "qualified"),
@@ -274,7 +274,7 @@ def test_an_unfinished_measurement_goes_on_where_it_was(bundle: Bundle, tmp_path
 
 def test_measuring_anew_that_is_interrupted_takes_nothing_away(bundle: Bundle, tmp_path: Path) -> None:
     """Neither the times nor the blame, though some verdicts had come; nor where the look for devices failed."""
-    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    memory = provider_memory(bundle, EngineSettings(), tmp_path)
     known = Evidence(candidates=[make_candidate("cpu", us=9)], absent=[], seconds=1.0, blamed={"openvino": "crashed"})
     memory.keep(known)
 
@@ -284,14 +284,14 @@ def test_measuring_anew_that_is_interrupted_takes_nothing_away(bundle: Bundle, t
 
     facts = {"state_dir": tmp_path, "anew": True}
     with pytest.raises(Stopped):
-        choose_provider(bundle, EngineSection(), measure_with=interrupted, discover_with=here("cpu"), **facts)  # type: ignore[arg-type]
+        choose_provider(bundle, EngineSettings(), measure_with=interrupted, discover_with=here("cpu"), **facts)  # type: ignore[arg-type]
     assert memory.recall() == known
     failed = msgspec.structs.replace(here("cpu")(), complete=False)
     for candidate, problem in ((make_candidate("cpu", us=1), None), (make_candidate("cpu", us=0), ProviderError)):
         with pytest.raises(problem) if problem else nullcontext():
             choose_provider(
                 bundle,
-                EngineSection(),
+                EngineSettings(),
                 measure_with=measured(candidate),
                 discover_with=lambda: failed,
                 **facts,  # type: ignore[arg-type]
@@ -305,10 +305,10 @@ def test_a_look_for_devices_that_failed_is_taken_again(bundle: Bundle, tmp_path:
     failed = msgspec.structs.replace(here("cpu")(), complete=False)
     for found, provider in ((failed, "cpu"), (here("cpu", "openvino")(), "openvino")):
         facts = {"measure_with": measured(*candidates), "discover_with": lambda found=found: found}
-        choice = choose_provider(bundle, EngineSection(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
+        choice = choose_provider(bundle, EngineSettings(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
         assert (choice.provider, choice.settled) == (provider, provider == "openvino")
     required = {"measure_with": measured(*candidates), "discover_with": lambda: failed}
-    choice = choose_provider(bundle, EngineSection(require="cpu"), state_dir=tmp_path, **required)  # type: ignore[arg-type]
+    choice = choose_provider(bundle, EngineSettings(require="cpu"), state_dir=tmp_path, **required)  # type: ignore[arg-type]
     assert choice.settled, "nothing else may run anyway"
 
 
@@ -316,8 +316,8 @@ def test_where_nothing_is_right_the_next_start_tries_all_again(bundle: Bundle, t
     """Perhaps memory was short when the machine had just started."""
     facts = {"measure_with": measured(make_candidate("cpu", us=0)), "discover_with": here("cpu")}
     with pytest.raises(ProviderError):
-        choose_provider(bundle, EngineSection(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
-    assert provider_memory(bundle, EngineSection(), tmp_path).recall() is None
+        choose_provider(bundle, EngineSettings(), state_dir=tmp_path, **facts)  # type: ignore[arg-type]
+    assert provider_memory(bundle, EngineSettings(), tmp_path).recall() is None
 
 
 GONE = Run(boot=this_run().boot, pid=1 << 23, started="1")
@@ -327,7 +327,7 @@ OPENVINO = make_candidate("openvino", us=20)
 
 def test_who_took_the_agent_down_comes_last(device: _Device, bundle: Bundle, tmp_path: Path) -> None:
     """What was measured stays; it is told, and only measuring anew clears it."""
-    wanted = Mix(batches={512: 500.0})
+    wanted = BatchMix(batches={512: 500.0})
     assert device.start(mix=wanted).provider == "openvino"
     Memory(bundle, tmp_path, ("only None", "threads 1"), run=GONE).mark(OPENVINO)
     for _ in range(2):
@@ -354,9 +354,9 @@ def test_a_failure_that_is_told_forgets_the_times_and_not_the_blame(bundle: Bund
 def test_of_several_that_took_the_agent_down_the_last_one_comes_last(bundle: Bundle, tmp_path: Path) -> None:
     """The fastest first would be a crash loop for ever; so each of them has its turn."""
     candidates = [make_candidate("cpu", us=50), OPENVINO]
-    memory = provider_memory(bundle, EngineSection(), tmp_path)
+    memory = provider_memory(bundle, EngineSettings(), tmp_path)
     memory.keep(Evidence(candidates=candidates, absent=[], seconds=1.0, blamed={"openvino": "-", "cpu": "-"}))
-    wanted = EngineSection(prefer=("cpu",))
+    wanted = EngineSettings(prefer=("cpu",))
 
     def ranking() -> list[str]:
         evidence = memory.recall()
@@ -387,13 +387,13 @@ def test_what_cannot_be_kept_leaves_nothing_half_written(bundle: Bundle, tmp_pat
 @pytest.mark.parametrize(
     ("wanted", "ranking", "reason"),
     [
-        (EngineSection(prefer=("openvino",)), ["cpu", "openvino"], "so it comes last"),
-        (EngineSection(require="openvino"), ["openvino"], "openvino is required by [engine] require"),
-        (EngineSection(require="openvino"), ["openvino"], "openvino crashed, and there is no other"),
+        (EngineSettings(prefer=("openvino",)), ["cpu", "openvino"], "so it comes last"),
+        (EngineSettings(require="openvino"), ["openvino"], "openvino is required by [engine] require"),
+        (EngineSettings(require="openvino"), ["openvino"], "openvino crashed, and there is no other"),
     ],
 )
 def test_blame_goes_before_a_preference_and_behind_a_requirement(
-    bundle: Bundle, wanted: EngineSection, ranking: list[str], reason: str
+    bundle: Bundle, wanted: EngineSettings, ranking: list[str], reason: str
 ) -> None:
     """What is required runs all the same: nothing else may."""
     names = ("openvino",) if wanted.require else ("cpu", "openvino")
@@ -408,11 +408,11 @@ def test_a_choice_that_is_not_timed_yet_can_be_told(bundle: Bundle) -> None:
     """In health and to a person."""
     proven = msgspec.structs.replace(make_candidate("cpu", us=10), samples_us={}, memory_bytes=0)
     evidence = Evidence(candidates=[proven], absent=[], seconds=0.0, complete=False)
-    choice = decide(bundle, evidence, EngineSection(), None)
+    choice = decide(bundle, evidence, EngineSettings(), None)
     assert choice.reason == "the first that gives the golden scores; the others are being proven and timed"
     assert choice.describe()["settled"] is False
     assert any(line.startswith("* cpu") for line in choice_lines(choice))
-    required = decide(bundle, evidence, EngineSection(require="cpu"), None)
+    required = decide(bundle, evidence, EngineSettings(require="cpu"), None)
     assert required.reason == "cpu is required by [engine] require; it is being timed"
 
 
@@ -420,5 +420,5 @@ def test_before_they_are_timed_the_safest_comes_first(bundle: Bundle) -> None:
     """Whatever the order of the verdicts."""
     candidates = [make_candidate("openvino", us=1), make_candidate("cpu", us=9)]
     evidence = Evidence(candidates=candidates, absent=[], seconds=0.0, complete=False)
-    choice = decide(bundle, evidence, EngineSection(), None)
+    choice = decide(bundle, evidence, EngineSettings(), None)
     assert [candidate.name for candidate in choice.ranking] == ["cpu", "openvino"]

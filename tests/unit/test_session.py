@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.journal import Commit, Journal
-from edge_agent.mqtt.session import former_topics
+from edge_agent.agent.handover import former_topics
+from edge_agent.journal.journal import Commit, Journal
 
 
 def test_topics_of_every_earlier_run_are_known(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.mqtt.credentials import read_credentials
-from edge_agent.mqtt.settings import BrokerSection, Transport, broker_problems, files_of, with_credentials
+from edge_agent.mqtt.settings import BrokerSettings, Transport, broker_problems, files_of, with_credentials
 from edge_agent.mqtt.tls import make_context
 from edgetool.broker import BrokerAddress, _set_credentials
 
@@ -20,25 +20,25 @@ from edgetool.broker import BrokerAddress, _set_credentials
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        (BrokerSection(cert_file=__file__), "cert_file and key_file: give both or none"),
+        (BrokerSettings(cert_file=__file__), "cert_file and key_file: give both or none"),
         (
-            BrokerSection(tls=False, ca_file=__file__),
+            BrokerSettings(tls=False, ca_file=__file__),
             "tls = false: leave out ca_file, cert_file and key_file, or set it to true",
         ),
         (
-            BrokerSection(insecure_skip_certificate_check=True),
+            BrokerSettings(insecure_skip_certificate_check=True),
             "insecure_skip_certificate_check: has no effect without TLS; leave it out",
         ),
-        (BrokerSection(username="a", username_file=__file__), "username_file: leave it out beside username"),
-        (BrokerSection(password_file=__file__), "username: is needed beside a password"),
-        (BrokerSection(ca_file="/nowhere/ca"), "ca_file = '/nowhere/ca': no such file"),
+        (BrokerSettings(username="a", username_file=__file__), "username_file: leave it out beside username"),
+        (BrokerSettings(password_file=__file__), "username: is needed beside a password"),
+        (BrokerSettings(ca_file="/nowhere/ca"), "ca_file = '/nowhere/ca': no such file"),
         (
-            BrokerSection(username="a", password_file="/nowhere/pw"),
+            BrokerSettings(username="a", password_file="/nowhere/pw"),
             "password_file = '/nowhere/pw': cannot be read (No such file or directory)",
         ),
     ],
 )
-def test_keys_that_do_not_fit_together_are_told(settings: BrokerSection, problem: str) -> None:
+def test_keys_that_do_not_fit_together_are_told(settings: BrokerSettings, problem: str) -> None:
     """Each pair gives exactly this one."""
     assert broker_problems(settings) == [problem]
 
@@ -46,14 +46,14 @@ def test_keys_that_do_not_fit_together_are_told(settings: BrokerSection, problem
 @pytest.mark.parametrize(
     ("settings", "address"),
     [
-        (BrokerSection(), "mqtt://127.0.0.1:1883"),
-        (BrokerSection(tls=True, host="broker", port=8883), "mqtts://broker:8883"),
-        (BrokerSection(ca_file="ca.pem", host="::1"), "mqtts://[::1]:1883"),
-        (BrokerSection(transport=Transport.WEBSOCKETS, path="/x"), "ws://127.0.0.1:1883/x"),
-        (BrokerSection(transport=Transport.WEBSOCKETS, tls=True), "wss://127.0.0.1:1883/mqtt"),
+        (BrokerSettings(), "mqtt://127.0.0.1:1883"),
+        (BrokerSettings(tls=True, host="broker", port=8883), "mqtts://broker:8883"),
+        (BrokerSettings(ca_file="ca.pem", host="::1"), "mqtts://[::1]:1883"),
+        (BrokerSettings(transport=Transport.WEBSOCKETS, path="/x"), "ws://127.0.0.1:1883/x"),
+        (BrokerSettings(transport=Transport.WEBSOCKETS, tls=True), "wss://127.0.0.1:1883/mqtt"),
     ],
 )
-def test_an_address_is_a_url(settings: BrokerSection, address: str) -> None:
+def test_an_address_is_a_url(settings: BrokerSettings, address: str) -> None:
     """As people write it."""
     assert settings.address == address
 
@@ -131,14 +131,14 @@ def test_tls_checks_certificate_and_host_unless_told_otherwise(tmp_path: Path) -
     """And it is never older than 1.2."""
     authority = Authority(tmp_path)
     cert, key = authority.issue("agent")
-    settings = BrokerSection(ca_file=str(authority.file), cert_file=str(cert), key_file=str(key))
+    settings = BrokerSettings(ca_file=str(authority.file), cert_file=str(cert), key_file=str(key))
     assert files_of(settings) == [authority.file, cert, key]
     context = make_context(settings)
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert context.minimum_version is ssl.TLSVersion.TLSv1_2
-    no_host = make_context(BrokerSection(tls=True, insecure_skip_host_name_check=True))
+    no_host = make_context(BrokerSettings(tls=True, insecure_skip_host_name_check=True))
     assert (no_host.verify_mode, no_host.check_hostname) == (ssl.CERT_REQUIRED, False)
-    nothing = make_context(BrokerSection(tls=True, insecure_skip_certificate_check=True))
+    nothing = make_context(BrokerSettings(tls=True, insecure_skip_certificate_check=True))
     assert (nothing.verify_mode, nothing.check_hostname) == (ssl.CERT_NONE, False)
 
 
@@ -147,6 +147,6 @@ def test_a_file_that_is_no_certificate_is_told_with_its_key(tmp_path: Path) -> N
     junk = tmp_path / "junk"
     junk.write_text("junk")
     with pytest.raises(BrokerError, match=r"^ca_file = .*cannot be used"):
-        make_context(BrokerSection(ca_file=str(junk)))
+        make_context(BrokerSettings(ca_file=str(junk)))
     with pytest.raises(BrokerError, match=r"^cert_file = .*cannot be used"):
-        make_context(BrokerSection(cert_file=str(junk), key_file=str(junk)))
+        make_context(BrokerSettings(cert_file=str(junk), key_file=str(junk)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.mqtt.topics import AgentTopics, TopicFilter
-from edge_agent.sources.base import Topics
+from edge_agent.messages.topic import Topics
+from edge_agent.messages.topic_names import AgentTopics, TopicFilter
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.stream.reading import Readings
-from edge_agent.stream.window import Missing, WindowPolicy, Windows
+from edge_agent.messages.reading import Readings
+from edge_agent.stream.window import Missing, Windows, WindowSettings
 
 
 def push(windows: Windows, assets: list[str], rows: list[list[float]]) -> tuple[np.ndarray, list[int]]:
@@ -96,7 +96,7 @@ def test_a_restart_changes_no_window(given_batches: list[list[tuple[str, int]]],
 
 limits_s = st.sampled_from([0.0, 2.0, 5.0])
 policies = st.builds(
-    WindowPolicy, missing=st.sampled_from(Missing), hold_s=limits_s, late_s=limits_s, gap_s=limits_s
+    WindowSettings, missing=st.sampled_from(Missing), hold_s=limits_s, late_s=limits_s, gap_s=limits_s
 ).filter(lambda policy: not policy.is_plain)
 
 
@@ -109,7 +109,7 @@ policies = st.builds(
     st.integers(1, 4),
 )
 def test_a_restart_changes_no_window_under_any_policy(
-    steps: list[tuple[int, float, float]], policy: WindowPolicy, window: int, stride: int
+    steps: list[tuple[int, float, float]], policy: WindowSettings, window: int, stride: int
 ) -> None:
     """Whatever is missing, late or interrupted: dump and restore after every reading gives the same windows."""
     settings = {"window": window, "stride": stride, "channels": 2}
@@ -129,7 +129,7 @@ def test_a_restart_changes_no_window_under_any_policy(
 
 def test_what_an_incomplete_reading_brought_survives_a_restart() -> None:
     """The next reading completes it: without the value, an alert would be lost."""
-    policy = WindowPolicy(hold_s=10)
+    policy = WindowSettings(hold_s=10)
     one, other = (Windows(window=2, stride=1, channels=2, policy=policy) for _ in range(2))
     for time_s, row in ((0.0, [1, 1]), (1.0, [1, 1]), (20.0, [6, math.nan])):
         one.push(Readings(["a"], [time_s], np.array([row], np.float32)))
@@ -141,7 +141,7 @@ def test_what_an_incomplete_reading_brought_survives_a_restart() -> None:
 
 def test_a_restart_makes_no_held_value_younger() -> None:
     """A value measured 80 s ago is not held for 50 s more because somebody restarted the agent 40 s ago."""
-    policy = WindowPolicy(hold_s=50)
+    policy = WindowSettings(hold_s=50)
     windows = Windows(window=1, stride=1, channels=2, policy=policy)
     windows.push(Readings(["a"], [0.0], np.array([[1, 1]], np.float32)))
     windows.push(Readings(["a"], [40.0], np.array([[np.nan, 1]], np.float32)))
@@ -154,7 +154,7 @@ def test_a_restart_makes_no_held_value_younger() -> None:
 
 def test_a_time_far_ahead_keeps_no_value_for_ever() -> None:
     """One reading of a sender whose clock was wrong; what it measured is as old as its time is far."""
-    windows = Windows(window=1, stride=1, channels=2, policy=WindowPolicy(hold_s=5))
+    windows = Windows(window=1, stride=1, channels=2, policy=WindowSettings(hold_s=5))
     windows.push(Readings(["a"], [5e9], np.array([[1, 1]], np.float32)))
     found, _ = windows.push(Readings(["a", "a"], [1000.0, 2000.0], np.array([[1, np.nan]] * 2, np.float32)))
     assert len(found) == 0
@@ -162,7 +162,7 @@ def test_a_time_far_ahead_keeps_no_value_for_ever() -> None:
 
 def test_a_restart_between_a_gap_and_the_window_after_it_changes_nothing() -> None:
     """With a stride longer than the window, the window that begins after the gap is due as if there had been none."""
-    policy = WindowPolicy(missing=Missing.SKIP, gap_s=10)
+    policy = WindowSettings(missing=Missing.SKIP, gap_s=10)
     one, other = (Windows(window=2, stride=5, channels=1, policy=policy) for _ in range(2))
     one.push(Readings(["a"] * 3, [1000.0, 1001.0, 2000.0], np.array([[1], [2], [np.nan]], np.float32)))
     other.restore("a", one.dump("a"))

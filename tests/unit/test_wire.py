@@ -9,8 +9,9 @@ from fakes import FakeSocket
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.topic import RETAINED, Topic
 from edge_agent.mqtt.wire import PAYLOAD_KEPT_BYTES, WireError, WireSocket
-from edge_agent.sources.base import RETAINED, Delivery, Topic
 
 PINGRESP = b"\xd0\x00"
 SUBACK = b"\x90\x03\x00\x01\x01"

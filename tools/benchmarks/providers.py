@@ -25,11 +25,11 @@ from pathlib import Path
 from detectors import DETECTORS, write_bundle
 
 from edge_agent.bundle import Bundle, open_bundle
-from edge_agent.config import EngineSection
-from edge_agent.engine.child import Limits, ProbeChild
-from edge_agent.engine.mix import BATCH_SIZES, Mix
+from edge_agent.engine.choice.batch_mix import BATCH_SIZES, BatchMix
+from edge_agent.engine.choice.choose import Choice, choose_provider
+from edge_agent.engine.choice.probe_child import Limits, ProbeChild
 from edge_agent.engine.runtime import installed_runtimes
-from edge_agent.engine.selection import Choice, choose_provider
+from edge_agent.engine.settings import EngineSettings
 
 _ROUNDS = 15
 _MOST_ROUNDS = 90
@@ -86,7 +86,7 @@ def _quicker(times: list[float]) -> float:
 
 
 def _try(bundle: Bundle, name: str, size: int, threads: int) -> Row:
-    choice = choose_provider(bundle, EngineSection(threads=threads), state_dir=None, mix=Mix(batches={size: 1.0}))
+    choice = choose_provider(bundle, EngineSettings(threads=threads), state_dir=None, mix=BatchMix(batches={size: 1.0}))
     times_us, apart = _time_all(bundle, choice, size)
     chosen = choice.ranking[0].name
     refused = {c.name: c.reason for c in choice.candidates if not c.qualified}

@@ -19,11 +19,12 @@ import numpy as np
 from workload import ANOMALY_EVERY, CHANNELS, HIDDEN, machine, make_bundle, spread
 
 from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.data_files import SensorData
 from edge_agent.engine.providers import PROVIDERS
-from edge_agent.engine.session import Engine, open_engine
-from edge_agent.mqtt.payload import encode
+from edge_agent.engine.session import open_engine
+from edge_agent.messages.scores import Engine
+from edge_agent.messages.text import encode
 from edge_agent.offline import score_data
-from edge_agent.sources.file import SensorData
 
 BATCH_ROWS = 4096
 BAR = 0.7

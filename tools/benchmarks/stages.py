@@ -16,13 +16,15 @@ from types import SimpleNamespace
 
 from workload import machine, make_bundle, payloads
 
+from edge_agent.agent.routing import Routes
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.providers import PROVIDERS
-from edge_agent.engine.session import Engine, open_engine
-from edge_agent.lane import Routes
-from edge_agent.mqtt.payload import encode
-from edge_agent.mqtt.topics import TopicFilter
-from edge_agent.sources.base import Delivery, Topic
+from edge_agent.engine.session import open_engine
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.scores import Engine
+from edge_agent.messages.text import encode
+from edge_agent.messages.topic import Topic
+from edge_agent.messages.topic_names import TopicFilter
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.repeats import Repeats
 from edge_agent.stream.pipeline import Pipeline

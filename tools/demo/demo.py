@@ -25,7 +25,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.bundle import open_bundle
-from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.messages.event import AlertEvent
 from edgetool.data import read_sensor_data
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -9,7 +9,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.mqtt.payload import AlertEvent
+from edge_agent.messages.event import AlertEvent
 
 __all__ = ["Episode", "RowsFound", "StretchesFound", "episodes", "judge_rows", "judge_stretches"]
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.errors import ConversionError
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.direction import Sign, sign_of_error, sign_of_score
 from edgetool.onnx_file import graphs_of, nodes_of

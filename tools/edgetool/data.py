@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.sources.file import DEFAULT_ASSET, SensorData, read_sensor_data
-from edge_agent.stream.reading import FloatArray
+from edge_agent.data_files import SensorData, read_sensor_data
+from edge_agent.messages.reading import DEFAULT_ASSET, FloatArray
 from edge_agent.stream.window import Windows
 
 __all__ = ["DEFAULT_ASSET", "SensorData", "complete_windows", "labelled_windows", "read_sensor_data", "write_csv"]

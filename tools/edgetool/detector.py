@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from edge_agent.errors import ConversionError, DataError, UsageError
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
 from edgetool.canonical import (
     Head,
     choose_head,

@@ -17,7 +17,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError, UsageError
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs
 
 __all__ = [

@@ -31,7 +31,7 @@ from edge_agent.bundle import (
     open_bundle,
 )
 from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
-from edge_agent.stream.reading import FloatArray
+from edge_agent.messages.reading import FloatArray
 from edgetool.calibration import calibrate
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.comparison import MAX_SCORE_DEVIATION, count_flips

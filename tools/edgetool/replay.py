@@ -16,7 +16,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import BrokerError, UsageError
-from edge_agent.mqtt.topics import ASSET_LIMIT_BYTES
+from edge_agent.messages.topic_names import ASSET_LIMIT_BYTES
 from edgetool.broker import BrokerAddress, connected
 from edgetool.data import DEFAULT_ASSET, SensorData, read_sensor_data
 from edgetool.progress import counted

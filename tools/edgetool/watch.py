@@ -16,7 +16,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from rich.text import Text
 
 from edge_agent.errors import UsageError
-from edge_agent.mqtt.payload import AlertEvent, DroppedEvent
+from edge_agent.messages.event import AlertEvent, DroppedEvent
 from edgetool.broker import BrokerAddress, connected
 
 __all__ = ["render", "watch"]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from edge_agent.stream.reading import RejectReason
+from edge_agent.messages.reading import RejectReason
 
 __all__ = [
     "FLOAT32_MAX",

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from edge_agent.errors import MissingExtraError
+from edge_agent.messages.reading import RejectReason
 from edge_agent.sources.formats import Fields, FormatError, Parser, make_parser
-from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make"]
 

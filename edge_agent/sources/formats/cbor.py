@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from edge_agent.errors import MissingExtraError
+from edge_agent.messages.reading import RejectReason
 from edge_agent.sources.formats import FormatError, Parser, payload_type
 from edge_agent.sources.formats.json import parse_with
-from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make"]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from edge_agent.messages.reading import RejectReason
 from edge_agent.sources.formats import Fields, FormatError, Parser, not_valid, payload_type
-from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make", "parse_with"]
 

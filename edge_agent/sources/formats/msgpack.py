@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from edge_agent.messages.reading import RejectReason
 from edge_agent.sources.formats import Parser, payload_type
 from edge_agent.sources.formats.json import parse_with
-from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make"]
 

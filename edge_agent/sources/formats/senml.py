@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from edge_agent.messages.reading import RejectReason
 from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, FromNow, Parser, not_valid
-from edge_agent.stream.reading import RejectReason
 
 __all__ = ["make"]
 

@@ -1,0 +1,93 @@
+"""What one run leaves to the next in the journal: the last rows of windows, and alerts of streams that are gone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from edge_agent.agent.stream import Lane
+from edge_agent.config import Config
+from edge_agent.errors import JournalError
+from edge_agent.files import seal, unseal
+from edge_agent.journal.journal import Commit, Journal
+from edge_agent.messages.event import STREAM_ASSET
+from edge_agent.stream.records import LEFT_RECORD, open_alert
+
+__all__ = ["leave_rows", "take_over_rows", "warn_of_gone"]
+
+log = logging.getLogger(__name__)
+
+
+def take_over_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
+    """Every stream has taken what the stop before has left, which is of old readings from now on."""
+    try:
+        for lane in lanes:
+            journal.drop_records(lane.name, [LEFT_RECORD])
+    except JournalError as exc:
+        log.warning("rows that the last stop left stay in the journal error=%s", exc)
+
+
+def leave_rows(journal: Journal, lanes: Sequence[Lane], *, settled: bool) -> None:
+    """A planned stop; whoever is killed instead has only what the journal keeps all the time.
+
+    Args:
+        journal: to write to.
+        lanes: that stop.
+        settled: the journal has every batch. If not, one comes again, and must find all as it was but for last rows.
+    """
+    records = [(lane.name, asset, record) for lane in lanes for asset, record in lane.pipeline.leave(settled=settled)]
+    try:
+        if records:
+            journal.commit(Commit(records=records))
+    except JournalError as exc:
+        log.warning("last rows are not kept over the stop error=%s", exc)
+
+
+def warn_of_gone(journal: Journal, config: Config) -> None:
+    """Tell of alerts that nothing clears any more, because their stream is no longer configured.
+
+    Their records stay: when the stream comes back, its scores clear them.
+    """
+    for stream in sorted({*journal.streams()} - {section.name for section in config.streams}):
+        for asset, record in journal.records(stream):
+            name = open_alert(asset, record)
+            if name is not None:
+                where = (stream, asset or STREAM_ASSET, name)
+                log.warning("alert stays open until its stream is configured again stream=%s asset=%s id=%s", *where)
+
+
+_NO_STREAM = ""
+"""Stands for the stream in a record of the agent itself; no stream is named so."""
+_TOPICS_RECORD = "topics"
+
+
+def former_topics(journal: Journal, topics: list[str]) -> list[str]:
+    """Topic filters of earlier runs that are not among those of this one.
+
+    All are noted for the runs to come. None is ever taken off the list: whether a broker that was away has heard of it,
+    nobody knows, and to end a subscription that does not exist does no harm.
+
+    Args:
+        journal: keeps the list.
+        topics: of this run.
+    """
+    known: list[str] = []
+    try:
+        for _, record in journal.records(_NO_STREAM):
+            known = _read_topics(record)
+        if new := [topic for topic in topics if topic not in known]:
+            # No topic has a line break in it.
+            lines = "\n".join([*known, *new]).encode()
+            journal.commit(Commit(records=[(_NO_STREAM, _TOPICS_RECORD, seal(lines))]))
+    except JournalError as exc:
+        log.warning("topics are not noted; when they change, the broker may go on sending those of now error=%s", exc)
+    return [topic for topic in known if topic not in topics]
+
+
+def _read_topics(record: bytes) -> list[str]:
+    try:
+        return unseal(record).decode().splitlines()
+    except ValueError as exc:
+        # What a changed bit makes of a topic may be none, and each connection would end with it.
+        log.warning("topics of earlier configurations are not known any more error=%s", exc)
+        return []

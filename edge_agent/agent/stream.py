@@ -1,0 +1,243 @@
+"""A stream at work: its decoder, its pipeline and its engine, and which topics are its own."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edge_agent.agent.health import Counters
+from edge_agent.bundle import Bundle
+from edge_agent.child_process import Look
+from edge_agent.config import Config, StreamSection
+from edge_agent.engine.fallback import FallbackEngine
+from edge_agent.engine.upkeep import Upkeep, open_stream_engine
+from edge_agent.errors import DataError
+from edge_agent.journal.journal import Commit, Journal
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.reading import Rejection, RejectReason
+from edge_agent.messages.text import encode, printable
+from edge_agent.messages.topic_names import AgentTopics, TopicFilter
+from edge_agent.sources.decode import Decoder
+from edge_agent.stream.outcome import Outcome
+from edge_agent.stream.pipeline import Pipeline
+
+__all__ = ["Lane", "LoadedStream", "end_upkeep", "open_lanes"]
+
+log = logging.getLogger(__name__)
+
+_KEEP_INTERVAL_S = 60.0
+_TELL_INTERVAL_S = 60.0
+_UPKEEP_STOP_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedStream:
+    """A stream's settings with its opened bundle."""
+
+    settings: StreamSection
+    bundle: Bundle
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One stream at work."""
+
+    loaded: LoadedStream
+    topics: AgentTopics
+    filter: TopicFilter
+    decoder: Decoder
+    pipeline: Pipeline
+    engine: FallbackEngine
+    upkeep: Upkeep
+    counters: Counters = field(default_factory=Counters)
+    _seen_mono_s: dict[str, float] = field(default_factory=dict)
+    """When each asset was last heard of, as of the last `forget_idle`."""
+    _keep_mono_s: float = 0.0
+    _kept_scored: int = 0
+    _tell_mono_s: float = 0.0
+    _told_forgotten: int = 0
+
+    @property
+    def name(self) -> str:
+        """Of the stream."""
+        return self.loaded.settings.name
+
+    def conclude(self, readings: int, outcome: Outcome, commit: Commit, *, delayed: bool) -> None:
+        """Count what a batch did, log its events, and add it to a commit.
+
+        Args:
+            readings: in the batch.
+            outcome: of the batch.
+            commit: gets the records to keep and the events to publish.
+            delayed: there is no connection to the broker.
+        """
+        self.counters.readings += readings - len(outcome.refused)
+        self.counters.scored += outcome.scored
+        self.counters.not_finite += outcome.not_finite
+        for asset, record in outcome.records:
+            commit.records.append((self.name, asset, record))
+        for event in outcome.events:
+            commit.events.append((self.topics.alert(self.name, event.asset), encode(event.as_delayed(delayed))))
+            self.counters.count_event(event.event)
+            values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
+            log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
+
+    def refusals(self, deliveries: Sequence[Delivery], assets: Sequence[str]) -> list[Rejection]:
+        """What is to be told of readings that there was no room for.
+
+        Args:
+            deliveries: the batch that they are of.
+            assets: of each such reading; each shows the last message of its asset.
+        """
+        limit = self.loaded.settings.max_assets
+        detail = f"there are max_assets = {limit} already, all with an alert or a limit of their own; raise max_assets"
+        last = {delivery.topic.asset: delivery for delivery in deliveries}
+        return [
+            Rejection(RejectReason.TOO_MANY_ASSETS, detail, last[asset].topic.name, last[asset].payload)
+            for asset in assets
+        ]
+
+    def tell(self, now_mono_s: float) -> None:
+        """Log what nobody would see otherwise; to be called now and then."""
+        self.pipeline.absent.tell()
+        count = self.pipeline.roster.forgotten - self._told_forgotten
+        if count and now_mono_s >= self._tell_mono_s:
+            self._tell_mono_s = now_mono_s + _TELL_INTERVAL_S
+            self._told_forgotten += count
+            limit = self.loaded.settings.max_assets
+            log.warning("assets forgotten for new ones stream=%s count=%d max_assets=%d", self.name, count, limit)
+
+    def check_input(self, given: int) -> None:
+        """Where lines came from a file or a pipe that has ended, see that readings were among them.
+
+        Raises:
+            DataError: none of so many lines was one.
+        """
+        if given and not self.counters.readings:
+            place = self.loaded.settings.input
+            raise DataError(f"[[stream]] {self.name}: no line of input {place} was a reading; see the log")
+
+    def finish(self) -> None:
+        """Say what came of the readings, and keep what was learnt."""
+        self.tell(math.inf)
+        told = self.counters
+        # What came of a file or a pipe, nobody has watched at a broker.
+        unseen = bool(told.rejected) and self.loaded.settings.input is not None
+        log.log(
+            logging.WARNING if unseen else logging.INFO,
+            "stream stopped name=%s received=%d readings=%d scored=%d raised=%d cleared=%d rejected=%s",
+            self.name,
+            told.received,
+            told.readings,
+            told.scored,
+            told.raised,
+            told.cleared,
+            ", ".join(f"{count} {reason}" for reason, count in told.rejected.items()) or "none",
+        )
+        self.upkeep.keep_mix()
+
+    def records_due(self, now_mono_s: float) -> list[tuple[str, bytes]]:
+        """(asset, record) pairs that no batch has brought into the journal; once a minute, to spare the disk."""
+        if now_mono_s < self._keep_mono_s or self.counters.scored == self._kept_scored:
+            return []
+        self._keep_mono_s, self._kept_scored = now_mono_s + _KEEP_INTERVAL_S, self.counters.scored
+        return self.pipeline.drift.records()
+
+    def forget_idle(self, now_mono_s: float) -> list[str]:
+        """Forget assets that were silent for longer than the settings allow, and give their names.
+
+        Called now and then: how long an asset was silent is counted from the last call that found it heard.
+        """
+        seen, heard = self._seen_mono_s, {*self.pipeline.roster.take_heard()}
+        # Those of an earlier run have not been heard yet; they are as old as this one.
+        self._seen_mono_s = {
+            asset: now_mono_s if asset in heard else seen.get(asset, now_mono_s) for asset in self.pipeline.assets()
+        }
+        limit_mono_s = now_mono_s - self.loaded.settings.idle_s
+        silent = [asset for asset, seen_mono_s in self._seen_mono_s.items() if seen_mono_s < limit_mono_s]
+        gone = [asset for asset in silent if self.pipeline.forget(asset)]
+        for asset in gone:
+            del self._seen_mono_s[asset]
+        return gone
+
+    def describe(self) -> dict[str, Any]:
+        """For the health message."""
+        manifest = self.loaded.bundle.manifest
+        return {
+            **self.counters.describe(),
+            "ignored": {printable(name): count for name, count in self.decoder.ignored.items()},
+            **self.pipeline.describe(),
+            "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
+            "provider": self.engine.provider.name,
+            "provider_reason": self.engine.choice.reason,
+            "engine": self.engine.describe(),
+        }
+
+
+def open_lanes(
+    streams: Sequence[LoadedStream], config: Config, journal: Journal, stack: ExitStack, look: Look
+) -> list[Lane]:
+    """Choose and load the streams' engines, and put back what the journal remembers of them.
+
+    Args:
+        streams: of the configuration.
+        config: checked settings.
+        journal: open.
+        stack: closes the engines.
+        look: called while a provider's process is waited for.
+
+    Raises:
+        ProviderError: nothing that may run gives the golden scores.
+        MissingExtraError: no runtime is installed.
+        EngineError: what is proven does not load.
+        Stopped: the agent is to stop.
+    """
+    lanes: list[Lane] = []
+    for loaded in streams:
+        look()
+        lanes.append(_open_lane(loaded, config, journal, stack=stack, look=look))
+    return lanes
+
+
+def end_upkeep(lanes: Sequence[Lane]) -> None:
+    """Let go of whatever is being measured; its processes are gone then."""
+    # All are told before any is waited for.
+    for lane in lanes:
+        lane.upkeep.stop()
+    for lane in lanes:
+        lane.upkeep.wait(_UPKEEP_STOP_S)
+
+
+def _open_lane(loaded: LoadedStream, config: Config, journal: Journal, *, stack: ExitStack, look: Look) -> Lane:
+    manifest = loaded.bundle.manifest
+    # This scores golden vectors, so a provider that compiles at its first inference does it before a reading waits.
+    engine, upkeep = open_stream_engine(
+        loaded.bundle,
+        config.engine,
+        stream=loaded.settings.name,
+        state_dir=Path(config.agent.state_dir),
+        look=look,
+    )
+    # At once: an error below is an end that says nothing about the provider.
+    stack.callback(engine.close)
+    pipeline = Pipeline(
+        agent=config.agent.id,
+        stream=loaded.settings.name,
+        manifest=manifest,
+        engine=engine,
+        provider=engine.provider.name,
+        records=journal.records(loaded.settings.name),
+        settings=loaded.settings.settings,
+    )
+    topic = loaded.settings.filter
+    decoder = Decoder(
+        [channel.name for channel in manifest.channels],
+        payload_format=loaded.settings.format,
+        one_channel=topic.names_channel,
+    )
+    return Lane(loaded, AgentTopics(config.agent.id), topic, decoder, pipeline, engine, upkeep)

@@ -1,0 +1,187 @@
+"""Proves and times the providers of a device, each in a child process."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.bundle import Bundle
+from edge_agent.child_process import LOOK_S
+from edge_agent.engine.choice.batch_mix import BatchMix
+from edge_agent.engine.choice.discovery import Discovery
+from edge_agent.engine.choice.evidence import Candidate
+from edge_agent.engine.choice.probe_child import ChildError, Limits, ProbeChild
+from edge_agent.engine.choice.timing import Racer, run_rounds
+from edge_agent.engine.providers import SAFEST, Provider
+
+__all__ = ["Attendant", "Measure", "measure", "prove_each"]
+
+_PATIENCE_S = 5.0
+"""Who has not answered by then has the next one proven beside it; only the safest one has all of its time."""
+
+
+class Attendant:
+    """Stands by while providers are tried. This one hears everything, keeps nothing and lets it take its time."""
+
+    def look(self) -> None:
+        """See `child_process.Look`."""
+
+    def heard(self, candidate: Candidate) -> None:
+        """A verdict has come; of those that are qualified, before they are timed."""
+
+
+Measure = Callable[[Bundle, Discovery, int, BatchMix, Path | None, Attendant], list[Candidate]]
+"""Proves and times the providers of a discovery: bundle, discovery, most threads, mix, folder for compiled models."""
+
+
+def measure(
+    bundle: Bundle,
+    found: Discovery,
+    threads: int,
+    mix: BatchMix,
+    cache_dir: Path | None,
+    attendant: Attendant | None = None,
+    *,
+    limits: Limits | None = None,
+    prove_only: bool = False,
+) -> list[Candidate]:
+    """Prove every provider in a child process, and time those that are right, all of them in turns.
+
+    Args:
+        bundle: an open bundle.
+        found: what is here.
+        threads: most threads of one inference.
+        mix: the batch sizes that decide how long to time.
+        cache_dir: folder for compiled models.
+        attendant: hears each verdict as it comes.
+        limits: of each child.
+        prove_only: times nothing.
+
+    Returns:
+        A candidate for each provider and number of threads, in the order found.
+
+    Raises:
+        Stopped: the agent is to stop; no child is left.
+    """
+    attendant = attendant or Attendant()
+    done: list[Candidate] = []
+    racers: list[Racer] = []
+    with ExitStack() as stack:
+        for candidate, child in prove_each(stack, bundle, found.providers, threads, cache_dir, attendant, limits):
+            attendant.heard(candidate)
+            if candidate.qualified:
+                racers.append(Racer(candidate, child))
+            else:
+                done.append(candidate)
+        order = [provider.name for provider in found.providers]
+        racers.sort(key=lambda racer: (order.index(racer.candidate.provider.name), racer.candidate.threads))
+        if not prove_only:
+            run_rounds(racers, mix)
+    done += [racer.candidate for racer in racers]
+    return sorted(done, key=lambda candidate: (order.index(candidate.provider.name), candidate.threads))
+
+
+@dataclass(slots=True)
+class _Trial:
+    """One child whose answer is waited for."""
+
+    provider: Provider
+    threads: int
+    more_threads: list[int]
+    """To try after it, if it is right."""
+    child: ProbeChild
+    patience_end_mono_s: float
+
+    def answer_within(self, wait_s: float) -> Candidate | None:
+        """What became of it; None when that is open."""
+        try:
+            proof = self.child.proof_within(wait_s)
+        except ChildError as exc:
+            return Candidate(provider=self.provider, threads=self.threads, verdict=exc.verdict, reason=exc.reason)
+        if proof is None:
+            return None
+        return Candidate(
+            provider=self.provider,
+            threads=self.threads,
+            verdict=proof.verdict,
+            reason=proof.reason,
+            deviation=proof.deviation,
+            load_ms=proof.load_ms,
+            placement=proof.placement,
+        )
+
+
+def prove_each(
+    stack: ExitStack,
+    bundle: Bundle,
+    providers: Iterable[Provider],
+    threads: int,
+    cache_dir: Path | None,
+    attendant: Attendant,
+    limits: Limits | None = None,
+) -> Iterator[tuple[Candidate, ProbeChild]]:
+    """Prove providers, one after the other; beside one that keeps its answer to itself, the next.
+
+    Args:
+        stack: closes the children.
+        bundle: an open bundle.
+        providers: asked for the next one when it is to be proven.
+        threads: most threads of one inference.
+        cache_dir: folder for compiled models.
+        attendant: looks while an answer is waited for.
+        limits: of each child.
+
+    Yields:
+        A candidate with its child, as the verdicts come; the child is open where the candidate is qualified.
+
+    Raises:
+        Stopped: the agent is to stop.
+    """
+
+    def start(provider: Provider, counts: list[int]) -> _Trial:
+        child = ProbeChild(
+            bundle,
+            provider,
+            threads=counts[0],
+            cache_dir=cache_dir,
+            limits=limits or Limits(),
+            look=attendant.look,
+        )
+        stack.enter_context(child)
+        # Asking for the next one may take a look at the devices, for which a start need not wait while this one is
+        # about to be ready.
+        patience_s = child.load_s if provider.name == SAFEST else _PATIENCE_S
+        return _Trial(provider, counts[0], counts[1:], child, time.monotonic() + patience_s)
+
+    coming = iter(providers)
+    trials: list[_Trial] = []
+    while True:
+        if all(time.monotonic() >= trial.patience_end_mono_s for trial in trials):
+            provider = next(coming, None)
+            if provider is not None:
+                trials.append(start(provider, _thread_counts(provider, threads)))
+            elif not trials:
+                return
+        for trial in list(trials):
+            candidate = trial.answer_within(LOOK_S / len(trials))
+            if candidate is None:
+                continue
+            trials.remove(trial)
+            if not candidate.qualified:
+                trial.child.close()
+            elif trial.more_threads:
+                trials.append(start(trial.provider, trial.more_threads))
+            yield candidate, trial.child
+
+
+def _thread_counts(provider: Provider, most: int) -> list[int]:
+    """1, 2, 4, … up to the limit and the cores; threads of the processor mean nothing to an accelerator."""
+    if not provider.host_only:
+        return [1]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = min(most, cores)
+    return sorted({most, *(1 << i for i in range(7) if 1 << i <= most)})

@@ -1,0 +1,191 @@
+"""Tries one provider on one bundle, in a process of its own, because a provider may hang, abort or crash.
+
+`python -m edge_agent.engine.choice.probe PARENT` reads one `Task` as a line of JSON from stdin and answers with one
+`Proof`. If that says qualified, it then times an inference for every `Turn` that comes, until stdin ends.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.child_process import end_with_parent
+from edge_agent.engine.golden import GoldenError, Verdict, check_golden
+from edge_agent.engine.providers import Provider
+from edge_agent.engine.session import open_engine
+from edge_agent.errors import EdgeError
+from edge_agent.messages.scores import Engine
+
+__all__ = ["CHANGING", "Proof", "Task", "Turn", "Turned", "prove"]
+
+CHANGING = 0
+"""In place of a batch size: batches of 5 to 12, each of another size than the one before."""
+_CHANGING_SIZES = (5, 12, 7, 10, 8, 6, 11, 9)
+_LEAST_RUNS = 3
+_MOST_RUNS = 400
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """What to try."""
+
+    bundle: str
+    provider: Provider
+    threads: int
+    cache_dir: str | None
+    memory_limit_bytes: int
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of it."""
+
+    verdict: Verdict
+    reason: str
+    """Why it is not qualified, or how close it came to the golden scores."""
+    deviation: float | None = None
+    """As `bundle.golden_deviation` gives it."""
+    load_ms: float | None = None
+    placement: dict[str, int] | None = None
+    """Nodes by the runtime's provider that took them; None where the runtime cannot tell."""
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """Time inferences of one batch size for about this long."""
+
+    size: int
+    """Windows in a batch, or `CHANGING`."""
+    turn_s: float
+
+
+class Turned(msgspec.Struct, frozen=True, kw_only=True):
+    """What a turn found."""
+
+    us: float
+    """Lower quartile of the times of one inference, microseconds: whatever disturbs only ever adds."""
+    memory_bytes: int
+    """Memory of the process that is resident, shared libraries included, so that siblings do not change it."""
+
+
+def prove(engine: Engine, bundle: Bundle, provider: Provider, load_ms: float) -> Proof:
+    """Hold an engine against the golden vectors and see where its nodes are.
+
+    Raises:
+        EngineError: the runtime failed.
+    """
+    try:
+        deviation = check_golden(engine, bundle)
+    except GoldenError as exc:
+        return Proof(verdict=exc.verdict, reason=str(exc), load_ms=load_ms)
+    tell = getattr(engine, "placement", None)
+    placement: dict[str, int] | None = tell() if tell else None
+    reason = f"golden scores met within {deviation:.2g}"
+    total = sum(placement.values()) if placement else 0
+    own = (placement or {}).get(provider.ort_name, 0)
+    if placement and total and own == 0:
+        return Proof(
+            verdict=Verdict.ELSEWHERE,
+            reason=f"all {total} nodes run on {', '.join(placement)}: {provider.name} would do nothing",
+            load_ms=load_ms,
+            placement=placement,
+        )
+    if own < total:
+        others = ", ".join(name for name in placement or {} if name != provider.ort_name)
+        reason += f"; {total - own} of {total} nodes run on {others}"
+    return Proof(verdict=Verdict.QUALIFIED, reason=reason, deviation=deviation, load_ms=load_ms, placement=placement)
+
+
+def _open_and_prove(task: Task, bundle: Bundle) -> tuple[Engine | None, Proof]:
+    started = time.perf_counter()
+    try:
+        cache_dir = Path(task.cache_dir) if task.cache_dir else None
+        engine = open_engine(bundle.model, task.provider, threads=task.threads, cache_dir=cache_dir)
+        load_ms = round((time.perf_counter() - started) * 1e3, 1)
+        return engine, prove(engine, bundle, task.provider, load_ms)
+    except (EdgeError, MemoryError) as exc:
+        reason = " ".join(str(exc).split()) or type(exc).__name__
+        no_memory = isinstance(exc, MemoryError) or "bad_alloc" in reason or "allocate memory" in reason
+        return None, Proof(verdict=Verdict.OUT_OF_MEMORY if no_memory else Verdict.REFUSED, reason=reason[:400])
+
+
+def _take_turn(engine: Engine, bundle: Bundle, turn: Turn) -> Turned:
+    """Run the same batch, or the changing ones, over and over."""
+    sizes = _CHANGING_SIZES if turn.size == CHANGING else (turn.size,)
+    shape = bundle.golden_readings.shape[1:]
+    batches = [np.resize(bundle.golden_readings, (size, *shape)) for size in sizes]
+    # While the others had their turn, our code and data left the caches.
+    for batch in batches:
+        engine.score(batch)
+    times_ns: list[int] = []
+    end = time.perf_counter() + turn.turn_s
+    for batch in itertools.islice(itertools.cycle(batches), _MOST_RUNS):
+        if len(times_ns) >= max(_LEAST_RUNS, len(batches)) and time.perf_counter() >= end:
+            break
+        before = time.perf_counter_ns()
+        engine.score(batch)
+        times_ns.append(time.perf_counter_ns() - before)
+    return Turned(us=round(float(np.quantile(times_ns, 0.25)) / 1e3, 2), memory_bytes=_resident_bytes())
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        # Where the kernel has no /proc: the most that it ever was, in kibibytes.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * resource.getpagesize()
+
+
+def _limit_memory(task: Task) -> None:
+    """Make this process the one that ends when memory is short, and not the agent."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # Drivers of accelerators reserve more addresses than there is memory, so this limit is for the others.
+    if task.provider.host_only:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_DATA, (task.memory_limit_bytes, task.memory_limit_bytes))
+
+
+def _stay_on(cores: int) -> None:
+    """Keep this process on the last cores, as many as it has threads.
+
+    Cores differ: by design, or because somebody else's work shares them. Candidates that take turns on the same ones
+    are compared fairly; left alone, each would stay where it began.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
+
+
+def _main() -> None:
+    end_with_parent(int(sys.argv[1]))
+    # Whatever the libraries print goes to stderr; stdout is ours.
+    answers = os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    requests: Iterator[bytes] = iter(sys.stdin.buffer.readline, b"")
+    task = msgspec.json.decode(next(requests), type=Task)
+    _limit_memory(task)
+    _stay_on(task.threads)
+    bundle = open_bundle(Path(task.bundle))
+    engine, proof = _open_and_prove(task, bundle)
+    answers.write(msgspec.json.encode(proof) + b"\n")
+    if engine is not None and proof.verdict is Verdict.QUALIFIED:
+        gc.disable()
+        for request in requests:
+            turned = _take_turn(engine, bundle, msgspec.json.decode(request, type=Turn))
+            answers.write(msgspec.json.encode(turned) + b"\n")
+    # Some providers crash while they are unloaded, after all is said.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _main()

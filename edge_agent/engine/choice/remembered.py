@@ -1,0 +1,168 @@
+"""Remembers between starts what was found out about the providers of this device."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import threading
+import time
+from contextlib import suppress
+from importlib import util
+from pathlib import Path
+
+import msgspec
+
+from edge_agent.bundle import Bundle
+from edge_agent.engine.choice.evidence import Candidate, Evidence
+from edge_agent.engine.choice.mark import Mark, Marks, drop_old_marks
+from edge_agent.engine.crash import Run
+from edge_agent.engine.plugins import find_plugins
+from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.runtime import installed_runtimes
+from edge_agent.files import seal, unseal
+
+__all__ = ["Memory"]
+
+log = logging.getLogger(__name__)
+
+_FORMAT = "3"
+"""Changes when what is measured, or how, changes."""
+_UNUSED_S = 90 * 86400.0
+_PROCESSOR_FACTS = ("model name", "microcode", "flags", "Features", "CPU part", "CPU variant", "Hardware", "Model")
+_DEVICE_NODES = ("nvidia*", "dri/*", "accel/*", "kfd", "dxg", "mali*", "fastrpc*")
+
+
+class Memory:
+    """The file of one bundle's evidence; its name changes with whatever could change the evidence.
+
+    Args:
+        bundle: an open bundle.
+        state_dir: folder where it is kept; None remembers nothing.
+        question: what was asked for, such as the limit of threads.
+        run: the process that loads what is chosen; this one when not given.
+    """
+
+    def __init__(
+        self, bundle: Bundle, state_dir: Path | None, question: tuple[str, ...], *, run: Run | None = None
+    ) -> None:
+        self._file: Path | None = None
+        self.cache_dir: Path | None = None
+        """Where providers keep this bundle's compiled models."""
+        self._marks = Marks(None, "")
+        if state_dir is None:
+            return
+        facts = (_FORMAT, bundle.manifest.model.sha256, bundle.manifest.golden.sha256, *question, *_device_facts())
+        key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+        self._file = state_dir / f"provider-{key}.json"
+        self._marks = Marks(state_dir, key, run=run)
+        self.cache_dir = state_dir / "compiled" / key
+
+    def recall(self) -> Evidence | None:
+        """What earlier starts found out, with the blame for what took them down since; None when nothing."""
+        if self._file is None:
+            return None
+        evidence = self._read()
+        known = evidence or Evidence(candidates=[], absent=[], seconds=0.0, complete=False)
+        blamed = self._marks.take_blame(lambda new: self.keep(_with_blame(known, new)))
+        return _with_blame(known, blamed) if blamed else evidence
+
+    def keep(self, evidence: Evidence) -> bool:
+        """Remember; a failure is told and costs the next start a measurement.
+
+        Returns:
+            Whether it is written down.
+        """
+        if self._file is None:
+            return False
+        # The agent and `edge-agent providers` may both be at it.
+        beside = self._file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(seal(msgspec.json.encode(evidence)))
+            beside.replace(self._file)
+        except OSError as exc:
+            log.warning("provider not remembered, the next start measures again file=%s error=%s", self._file, exc)
+            with suppress(OSError):
+                beside.unlink(missing_ok=True)
+            return False
+        with suppress(OSError):
+            _drop_unused(self._file.parent)
+        return True
+
+    def forget(self) -> None:
+        """The next start measures anew; who took the agent down still comes last."""
+        if self._file is None:
+            return
+        known = self._read()
+        if known is not None and known.blamed:
+            self.keep(Evidence(candidates=[], absent=[], seconds=0.0, complete=False, blamed=known.blamed))
+        else:
+            with suppress(OSError):
+                self._file.unlink(missing_ok=True)
+
+    def mark(self, candidate: Candidate) -> Mark:
+        """Note that a candidate is being loaded into the agent itself, which it may take down with it."""
+        return self._marks.place(candidate)
+
+    def _read(self) -> Evidence | None:
+        assert self._file is not None
+        try:
+            evidence = msgspec.json.decode(unseal(self._file.read_bytes()), type=Evidence)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as exc:
+            log.warning("remembered provider not readable, measuring again file=%s error=%s", self._file, exc)
+            return None
+        # Marks it as in use. It may belong to root, who ran `edge-agent providers`.
+        with suppress(OSError):
+            os.utime(self._file)
+        return evidence
+
+
+def _with_blame(evidence: Evidence, new: dict[str, str]) -> Evidence:
+    """Who did it again comes behind those who did it before."""
+    before = {name: deed for name, deed in evidence.blamed.items() if name not in new}
+    return msgspec.structs.replace(evidence, blamed={**before, **new})
+
+
+def _drop_unused(state_dir: Path) -> None:
+    """Evidence, marks and compiled models of bundles and runtimes that have long gone, and what was half written."""
+    oldest_s = time.time() - _UNUSED_S
+    for file in (*state_dir.glob("provider-*.json"), *state_dir.glob("provider-*.tmp")):
+        with suppress(FileNotFoundError):  # another process is at it
+            if file.stat().st_mtime < oldest_s:
+                file.unlink(missing_ok=True)
+    drop_old_marks(state_dir, oldest_s)
+    kept = {file.stem.removeprefix("provider-") for file in state_dir.glob("provider-*.json")}
+    for folder in (state_dir / "compiled").glob("*"):
+        if folder.name not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _device_facts() -> list[str]:
+    """What makes another device of this one: our options, runtime and libraries, plug-ins, processor, accelerators."""
+    plugins = [f"{plugin.package} {plugin.version}" for plugin in find_plugins()]
+    devices = sorted(str(node) for pattern in _DEVICE_NODES for node in Path("/dev").glob(pattern))
+    known = hashlib.sha256(msgspec.json.encode(PROVIDERS)).hexdigest()
+    return [known, repr(installed_runtimes()), repr(_libraries()), repr(plugins), repr(devices), _processor()]
+
+
+def _libraries() -> list[tuple[str, int, int]]:
+    spec = util.find_spec("onnxruntime")
+    if spec is None or spec.origin is None:
+        return []
+    files = sorted(Path(spec.origin).parent.glob("capi/*.so*"))
+    return [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+
+
+def _processor() -> str:
+    cores = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return f"{platform.processor()} {platform.machine()} {cores}"
+    facts = sorted({line for line in lines if line.startswith(_PROCESSOR_FACTS)})
+    return "\n".join([platform.machine(), cores, *facts])

@@ -1,0 +1,98 @@
+"""Readings of one stream as columns: one array for a whole batch, no object per reading."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["DEFAULT_ASSET", "LATEST_TIME_S", "FloatArray", "Readings", "RejectReason", "Rejection"]
+
+FloatArray = NDArray[np.float32]
+DEFAULT_ASSET = "a1"
+"""Of rows in a file without an `asset` column."""
+LATEST_TIME_S = 253402300799.0
+"""The end of year 9999, the last moment that `datetime` can name; milliseconds are beyond it."""
+
+
+class RejectReason(StrEnum):
+    """Why a message, or one reading in it, could not be used."""
+
+    NOT_JSON = "not_json"
+    NOT_MSGPACK = "not_msgpack"
+    NOT_CBOR = "not_cbor"
+    WRONG_TYPE = "wrong_type"
+    WRONG_LENGTH = "wrong_length"
+    NOT_FINITE = "not_finite"
+    NO_CHANNEL = "no_channel"
+    BAD_TIME = "bad_time"
+    BAD_TOPIC = "bad_topic"
+    TOO_LARGE = "too_large"
+    TOO_MANY_ASSETS = "too_many_assets"
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """One thing that could not be used, with what a person needs to find the sender."""
+
+    reason: RejectReason
+    detail: str
+    topic: str
+    payload: bytes
+
+
+class Readings(msgspec.Struct):
+    """A batch of readings in order of arrival; the lists and the array's first axis have one length.
+
+    Attributes:
+        assets: the asset of each reading.
+        times: the time of each reading, epoch seconds.
+        values: shape (n, channels), float32, in the units of the manifest's channels; NaN where a value is missing.
+        whole: whether no value is missing, where that is known; see `is_whole`.
+    """
+
+    assets: list[str]
+    times: Sequence[float]
+    values: FloatArray
+    whole: bool | None = None
+    _latest: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def parts(self, rows: int) -> Iterator[Readings]:
+        """The same readings in batches of at most `rows`."""
+        if len(self) <= rows:
+            yield self
+            return
+        for start in range(0, len(self), rows):
+            part = slice(start, start + rows)
+            yield Readings(self.assets[part], self.times[part], self.values[part], self.whole or None)
+
+    def without(self, assets: Collection[str]) -> Readings:
+        """The same readings but for those of some assets."""
+        rows = [row for row, asset in enumerate(self.assets) if asset not in assets]
+        return Readings(
+            [self.assets[row] for row in rows], [self.times[row] for row in rows], self.values[rows], self.whole or None
+        )
+
+    def is_whole(self) -> bool:
+        """Whether no value is missing."""
+        if self.whole is None:
+            self.whole = not np.isnan(self.values).any()
+        return self.whole
+
+    def latest(self) -> dict[str, int]:
+        """Index of the last reading of each asset."""
+        if self._latest is None:
+            count = len(self.assets)
+            # Files, and many a backlog, are of one asset; that costs a fifth of what telling assets apart does.
+            if count and self.assets.count(self.assets[0]) == count:
+                self._latest = {self.assets[0]: count - 1}
+            else:
+                self._latest = dict(zip(self.assets, range(count), strict=True))
+        return self._latest

@@ -1,0 +1,40 @@
+"""How long to wait before the next attempt to connect."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+__all__ = ["Backoff"]
+
+_FIRST_S = 1.0
+_CAP_S = 30.0
+_DOUBLINGS = 10
+_STABLE_S = 5.0
+"""A connection that was up for less counts as one more failure: there are brokers that take us and end it at once."""
+_SLOW_S = (45.0, 75.0)
+
+
+class Backoff:
+    """Pauses between attempts: full jitter under a limit that doubles; about a minute where waiting heals nothing.
+
+    Args:
+        keepalive_s: the limit's cap, 30 s at most: whoever notices a loss quickly wants the connection back quickly.
+        uniform: a random number between two.
+    """
+
+    def __init__(self, keepalive_s: float, uniform: Callable[[float, float], float] = random.uniform) -> None:
+        self._cap_s = min(_CAP_S, keepalive_s)
+        self._uniform = uniform
+        self._failures = 0
+
+    def pause_s(self, *, permanent: bool) -> float:
+        """How long to wait after one more failure, seconds."""
+        limit_s = min(self._cap_s, _FIRST_S * 2**self._failures)
+        self._failures = min(self._failures + 1, _DOUBLINGS)
+        return self._uniform(*_SLOW_S) if permanent else self._uniform(0.0, limit_s)
+
+    def was_up(self, seconds: float) -> None:
+        """A connection lasted this long."""
+        if seconds >= _STABLE_S:
+            self._failures = 0

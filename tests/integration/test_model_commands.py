@@ -16,10 +16,10 @@ from zoo import build
 
 import edgetool
 from edgetool.cli import main
-from edgetool.precision import weights
-from edgetool.precision.quantize import quantize
-from edgetool.runner import save_samples
-from edgetool.workbench import ModelCrashError, Workbench
+from edgetool.commands.quantize import quantize
+from edgetool.graph import weights
+from edgetool.verify.runner import save_samples
+from edgetool.verify.workbench import ModelCrashError, Workbench
 
 
 def put(folder: Path, name: str) -> tuple[Path, Path]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgetool.comparison import agree_on_scores, compare_answers
+from edgetool.verify.drift import agree_on_scores, compare_answers
 
 RNG = np.random.default_rng(0)
 

@@ -16,8 +16,8 @@ from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeError, UsageError
 from edge_agent.messages.scores import Scores
 from edgetool.choices import HigherIs, OutputIs
-from edgetool.direction import SignVerdict
-from edgetool.pack import pack, parse_channels
+from edgetool.commands.pack import pack, parse_channels
+from edgetool.detector.direction import SignVerdict
 
 CHANNELS = 4
 

@@ -6,28 +6,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgetool.benchmarking import bench
-    from edgetool.comparing import compare
-    from edgetool.diagnosis import doctor
-    from edgetool.inspection import inspect
-    from edgetool.optimizing import optimize
-    from edgetool.pack import pack
-    from edgetool.precision.quantize import quantize
-    from edgetool.replay import replay
-    from edgetool.watch import watch
+    from edgetool.commands.bench import bench
+    from edgetool.commands.compare import compare
+    from edgetool.commands.doctor import doctor
+    from edgetool.commands.inspect import inspect
+    from edgetool.commands.optimize import optimize
+    from edgetool.commands.pack import pack
+    from edgetool.commands.quantize import quantize
+    from edgetool.commands.replay import replay
+    from edgetool.commands.watch import watch
 
 __all__ = ["bench", "compare", "doctor", "inspect", "optimize", "pack", "quantize", "replay", "watch"]
 
 _HOMES = {
-    "bench": "edgetool.benchmarking",
-    "compare": "edgetool.comparing",
-    "doctor": "edgetool.diagnosis",
-    "inspect": "edgetool.inspection",
-    "optimize": "edgetool.optimizing",
-    "pack": "edgetool.pack",
-    "quantize": "edgetool.precision.quantize",
-    "replay": "edgetool.replay",
-    "watch": "edgetool.watch",
+    "bench": "edgetool.commands.bench",
+    "compare": "edgetool.commands.compare",
+    "doctor": "edgetool.commands.doctor",
+    "inspect": "edgetool.commands.inspect",
+    "optimize": "edgetool.commands.optimize",
+    "pack": "edgetool.commands.pack",
+    "quantize": "edgetool.commands.quantize",
+    "replay": "edgetool.commands.replay",
+    "watch": "edgetool.commands.watch",
 }
 
 

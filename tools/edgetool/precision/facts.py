@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 
 from edge_agent.errors import ConversionError
-from edgetool.onnx_file import graphs_of
-from edgetool.precision.weights import WeightStore
-from edgetool.workbench import TensorRange, Workbench
+from edgetool.graph.onnx_file import graphs_of
+from edgetool.graph.weights import WeightStore
+from edgetool.verify.workbench import TensorRange, Workbench
 
 __all__ = ["Facts", "gather_facts", "note_ranks", "with_all_outputs"]
 

@@ -1,0 +1,317 @@
+"""`edgetool pack`: a model and normal readings become a bundle that proves itself on every device."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import tempfile
+import time
+import zipfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+
+from edge_agent.bundle import (
+    CHANNEL_NAME,
+    FORMAT,
+    RESERVED_CHANNELS,
+    Calibration,
+    Channel,
+    GoldenPart,
+    Manifest,
+    ModelPart,
+    Threshold,
+    golden_deviation,
+    open_bundle,
+)
+from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
+from edge_agent.messages.reading import FloatArray
+from edgetool.choices import HigherIs, OutputIs
+from edgetool.data import SensorData, labelled_windows, read_sensor_data
+from edgetool.detector.calibration import calibrate
+from edgetool.detector.detector import Detector
+from edgetool.detector.direction import Sign, SignEvidence, SignFrom, SignVerdict, weigh_sign
+from edgetool.graph.onnx_file import stored_precision, write_atomically
+from edgetool.verify.drift import MAX_SCORE_DEVIATION, count_flips
+
+__all__ = ["PackReport", "pack", "parse_channels"]
+
+_GOLDEN_NORMAL = 48
+_GOLDEN_ODD = 16
+_MAX_BATCH_DEVIATION = 1e-3
+_TRIED_ALONE = 4
+_NAME_VERSION = re.compile(r"(?P<name>[^/+#\s]{1,64}?)-(?P<version>\d[^/+#\s-]{0,62})\.edge")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PackReport:
+    """What `pack` made."""
+
+    bundle: Path
+    manifest: Manifest
+    size_bytes: int
+    score_from: str
+    """How the score is made, in words."""
+    sign_evidence: SignEvidence | None
+    """How outliers score beside normal rows; None for the error of a reconstruction, which can only point up."""
+    sign: Sign
+    """Which way the model's own score points, and how that was found."""
+    rows_used: int
+    rows_labelled: int
+    """Rows left out because the data call them anomalies."""
+    verdicts_changed: int | None
+    """Calibration windows that reach the alarm limit with the packed model and not with its reference, or reversed;
+    None without a reference."""
+    deviation: float | None
+    """Of the packed model from its float32 reference on the golden vectors (`golden_deviation`); None without one."""
+    replaced: bool
+    """Whether a file of that name was there."""
+    seconds: float
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        return {
+            "bundle": str(self.bundle),
+            "size_bytes": self.size_bytes,
+            "score_from": self.score_from,
+            "sign_evidence": None if self.sign_evidence is None else self.sign_evidence.describe(),
+            "sign_from": self.sign.found.value,
+            "rows_used": self.rows_used,
+            "rows_labelled": self.rows_labelled,
+            "verdicts_changed": self.verdicts_changed,
+            "deviation": self.deviation,
+            "replaced": self.replaced,
+            "seconds": round(self.seconds, 3),
+            "manifest": msgspec.to_builtins(self.manifest),
+        }
+
+
+def parse_channels(text: str) -> tuple[tuple[str, str], ...]:
+    """`pressure:bar,flow:l/s` as (name, unit) pairs; the unit may be missing.
+
+    Raises:
+        UsageError: a name is empty, used twice, or means something else in a reading.
+    """
+    pairs = tuple((name.strip(), unit.strip()) for name, _, unit in (part.partition(":") for part in text.split(",")))
+    names = [name for name, _ in pairs]
+    if "" in names or len(set(names)) < len(names):
+        raise UsageError(f"--channels {text!r}: expected different names, such as pressure:bar,flow:l/s")
+    for name in names:
+        if not re.fullmatch(CHANNEL_NAME, name):
+            raise UsageError(
+                f"--channels: {name!r} cannot be a channel; a name holds no quotes, backslashes or the like"
+            )
+        if name in RESERVED_CHANNELS:
+            raise UsageError(f"--channels: {name!r} cannot be a channel, a reading uses that key for something else")
+    return pairs
+
+
+def pack(
+    model: Path,
+    output: Path | None = None,
+    *,
+    data: Path,
+    channels: str | None = None,
+    window: int | None = None,
+    stride: int = 1,
+    false_alarm_rate: float = 0.001,
+    reference: Path | None = None,
+    score_output: str | None = None,
+    output_is: OutputIs = OutputIs.AUTO,
+    higher_is: HigherIs = HigherIs.AUTO,
+    tolerance: float = 0.01,
+) -> PackReport:
+    """Make a bundle.
+
+    Args:
+        model: the ONNX file.
+        output: `NAME-VERSION.edge`; after the model's name, version 1.0.0, when not given.
+        data: normal rows that the model was not trained on; rows with label 1 are left out.
+        channels: names and units, as `parse_channels` reads them; the data's columns when not given.
+        window: rows in a window; what the model's input says, or 1, when not given.
+        stride: readings from one window to the next.
+        false_alarm_rate: share of normal windows that may reach the alarm limit.
+        reference: the float32 model that golden scores are made with; `model` when not given.
+        score_output: the output to take.
+        output_is: whether it is a score or a reconstruction, where its shape does not tell.
+        higher_is: which way that output points when it is a score; a guess is refused where outliers contradict it.
+        tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
+            deviation from its reference where that is more.
+
+    Raises:
+        ConversionError: the model cannot be made canonical, does not run, or outliers score lower than normal rows.
+        AccuracyError: the model's scores are further from its reference's than 5 %.
+        DataError: the data cannot be read or are too few.
+        UsageError: the file name, the channels or an option cannot be meant.
+    """
+    started = time.monotonic()
+    if not tolerance <= 1:
+        raise UsageError(f"--tolerance {tolerance:g}: expected a share above 0, at most 1")
+    if not 0 < false_alarm_rate < 0.5:
+        raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
+    output = output or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
+    name, version = _name_version(output)
+    pairs = parse_channels(channels) if channels else ()
+    rows = read_sensor_data(data, tuple(channel for channel, _ in pairs))
+    normal = rows if rows.labels is None else rows.where(rows.labels == 0)
+    if not len(normal):
+        raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
+    detector = Detector(reference or model, normal, window, stride, score_output, output_is, higher_is)
+    packed = detector.model if reference is None else detector.same_for(model)
+    scores = detector.scores(packed, detector.windows)
+    threshold, calibration = calibrate(scores, false_alarm_rate)
+    expected = scores if reference is None else detector.scores(detector.model, detector.windows)
+    evidence = None if detector.sign.found is SignFrom.ERROR else _weigh_sign(detector, expected, rows, stride)
+    readings = _golden_readings(detector.windows, expected)
+    golden = detector.scores(detector.model, readings)
+    together = detector.scores(packed, readings)
+    alone = np.concatenate([detector.scores(packed, readings[i : i + 1]) for i in range(_TRIED_ALONE)])
+    deviation = golden_deviation(together, golden)
+    _check_scores(deviation, batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]))
+    # A provider has to meet the float32 scores with the packed model, whose own distance from them is part of that.
+    tolerance = max(tolerance, 2 * deviation)
+    replaced = output.exists()
+    manifest = _write(
+        output,
+        packed,
+        readings,
+        golden,
+        tolerance,
+        name=name,
+        version=version,
+        channels=_describe_channels(normal, dict(pairs)),
+        window=detector.window,
+        stride=stride,
+        threshold=threshold,
+        calibration=calibration,
+    )
+    return PackReport(
+        bundle=output,
+        manifest=manifest,
+        size_bytes=output.stat().st_size,
+        score_from=detector.score_from,
+        sign_evidence=evidence,
+        sign=detector.sign,
+        rows_used=len(normal),
+        rows_labelled=len(rows) - len(normal),
+        verdicts_changed=None if reference is None else count_flips(expected, scores, threshold.alarm),
+        deviation=None if reference is None else deviation,
+        replaced=replaced,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData, stride: int) -> SignEvidence:
+    """What outliers say of the sign; refused where they contradict one that nobody has given."""
+    labelled = labelled_windows(rows, window=detector.window, stride=stride)
+    evidence = weigh_sign(lambda more: detector.scores(detector.model, more), detector.windows, scores, labelled)
+    if evidence.verdict is SignVerdict.CONTRADICTED and detector.sign.found is not SignFrom.GIVEN:
+        raise ConversionError(
+            f"which way does the score point ({detector.score_from})? {evidence.in_words(detector.sign)}. Say what a "
+            "high value of the model's own output means: --higher-is normal, or --higher-is anomalous"
+        )
+    return evidence
+
+
+def _golden_readings(windows: FloatArray, scores: FloatArray) -> FloatArray:
+    """Normal windows over the whole range of scores, and windows far from normal, where alerts are decided."""
+    order = np.argsort(scores, kind="stable")
+    picks = np.unique(np.linspace(0, len(order) - 1, min(_GOLDEN_NORMAL, len(order))).astype(int))
+    normal = windows[order[picks]]
+    rng = np.random.default_rng(0)
+    odd = windows[rng.integers(0, len(windows), _GOLDEN_ODD)].copy()
+    spread = windows.reshape(-1, windows.shape[2]).std(axis=0)
+    # One channel of each leaves its range by 2 to 20 times its spread.
+    for number, window in enumerate(odd):
+        window[:, number % windows.shape[2]] += rng.uniform(2, 20) * spread[number % windows.shape[2]]
+    return np.concatenate([normal, odd]).astype(np.float32)
+
+
+def _check_scores(deviation: float, *, batch_deviation: float) -> None:
+    if not batch_deviation <= _MAX_BATCH_DEVIATION:
+        raise ConversionError(
+            f"the model scores a window differently in a batch than alone (off by {batch_deviation:.3g}); "
+            "export it with a free batch size"
+        )
+    if not deviation <= MAX_SCORE_DEVIATION:
+        raise AccuracyError(
+            f"the model's scores are off by {deviation:.3g} of its reference's, at most {MAX_SCORE_DEVIATION:g} is "
+            "allowed; is the reference the model that it was made from? If so, quantize it with a smaller --max-drift, "
+            "or pack the float32 model"
+        )
+
+
+def _describe_channels(data: SensorData, units: dict[str, str]) -> tuple[Channel, ...]:
+    return tuple(
+        Channel(
+            name=name,
+            unit=units.get(name, ""),
+            min=float(np.nanmin(data.values[:, column])),
+            max=float(np.nanmax(data.values[:, column])),
+        )
+        for column, name in enumerate(data.channels)
+    )
+
+
+def _name_version(output: Path) -> tuple[str, str]:
+    match = _NAME_VERSION.fullmatch(output.name)
+    if match is None:
+        raise UsageError(f"{output}: expected a name like shuttle-1.0.0.edge")
+    return match["name"], match["version"]
+
+
+def _write(
+    output: Path,
+    model: bytes,
+    readings: FloatArray,
+    golden: FloatArray,
+    tolerance: float,
+    *,
+    name: str,
+    version: str,
+    channels: tuple[Channel, ...],
+    window: int,
+    stride: int,
+    threshold: Threshold,
+    calibration: Calibration,
+) -> Manifest:
+    arrays = io.BytesIO()
+    np.savez(arrays, allow_pickle=False, readings=readings, score=golden)
+    vectors = arrays.getvalue()
+    manifest = Manifest(
+        format=FORMAT,
+        name=name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        model=ModelPart(
+            file="model.onnx",
+            sha256=hashlib.sha256(model).hexdigest(),
+            precision=stored_precision(onnx.load_from_string(model)),
+            size_bytes=len(model),
+        ),
+        golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(vectors).hexdigest(), tolerance=tolerance),
+        channels=channels,
+        window=window,
+        stride=stride,
+        threshold=threshold,
+        calibration=calibration,
+    )
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
+        text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+        for member, content in (("manifest.json", text), ("model.onnx", model), ("golden.npz", vectors)):
+            bundle.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED)
+    # Read as the device will read it, before it takes the place of a bundle that works.
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
+        draft = Path(folder) / output.name
+        draft.write_bytes(archive.getvalue())
+        open_bundle(draft)
+    write_atomically(output, archive.getvalue())
+    return manifest

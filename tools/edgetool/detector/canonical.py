@@ -1,0 +1,392 @@
+"""Gives a model the one shape that leaves the host: `readings` in, `score` and `contributions` out.
+
+What differs between frameworks becomes nodes in the graph: the layout of the input, the sign of a score, the error
+of a reconstruction. So training and device compute the same, and the device has no code for any framework.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_agent.errors import ConversionError
+from edge_agent.messages.reading import FloatArray
+from edgetool.choices import HigherIs, OutputIs
+from edgetool.detector.direction import Sign, sign_of_error, sign_of_score
+from edgetool.graph.onnx_file import graphs_of, nodes_of
+from edgetool.verify.runner import Sample
+from edgetool.verify.samples import ModelInput, model_inputs
+
+__all__ = [
+    "Head",
+    "Meaning",
+    "choose_head",
+    "feed_readings",
+    "finish",
+    "is_canonical",
+    "note_types",
+    "with_all_outputs",
+]
+
+_REDUCE_AXES_ARE_INPUT = 18  # from this opset on
+_MIN_OPSET = 13
+_MIN_IR = 8
+_PREFIX = "model/"
+"""Before every name of the model, so that none is one of those that we add."""
+
+
+class Meaning(StrEnum):
+    """What an output is."""
+
+    SCORE = "score"
+    RECONSTRUCTION = "reconstruction"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How an output becomes the score."""
+
+    output: str
+    meaning: Meaning
+    sign: Sign
+    scale: FloatArray | None
+    """Of a reconstruction: shape (channels,), its usual error (root mean square) on normal rows, in channel units."""
+
+    @property
+    def name(self) -> str:
+        """The output as the model's author knows it."""
+        return self.output.removeprefix(_PREFIX)
+
+
+def is_canonical(model: onnx.ModelProto) -> bool:
+    """Whether a model already has the inputs and outputs of a bundle."""
+    inputs = model_inputs(model)
+    outputs = {value.name: value.type.tensor_type for value in model.graph.output}
+    return (
+        [item.name for item in inputs] == ["readings"]
+        and inputs[0].dtype == np.float32
+        and inputs[0].shape is not None
+        and len(inputs[0].shape) == 3
+        and "score" in outputs
+        and len(outputs["score"].shape.dim) == 1
+    )
+
+
+def feed_readings(model: onnx.ModelProto, *, channels: int, window: int | None) -> int:
+    """Put `readings` (batch, window, channels) in front of a model's own input.
+
+    Args:
+        model: changed in place; its outputs stay.
+        channels: number of channels of the data.
+        window: rows in a window; None takes it from the model's input, or 1.
+
+    Returns:
+        The window.
+
+    Raises:
+        ConversionError: the model has several inputs, or its input does not fit channels and window.
+    """
+    inputs = model_inputs(model)
+    if len(inputs) != 1:
+        raise ConversionError(f"the model has {len(inputs)} inputs ({_names(inputs)}), a detector takes one")
+    item = inputs[0]
+    if item.dtype.kind != "f":
+        raise ConversionError(f"input {item.name!r} is of {item.dtype}, expected floats")
+    window, shape, channels_first = _layout(item, channels, window)
+    _require_opset(model)
+    _unlist_constants(model)
+    _set_apart(model)
+    name = _PREFIX + item.name
+    nodes: list[onnx.NodeProto] = []
+    at = "readings"
+    if channels_first:
+        nodes.append(helper.make_node("Transpose", [at], ["readings_transposed"], "readings_transpose", perm=[0, 2, 1]))
+        at = "readings_transposed"
+    elif shape is not None:
+        model.graph.initializer.append(numpy_helper.from_array(np.array(shape, dtype=np.int64), "readings_shape"))
+        nodes.append(helper.make_node("Reshape", [at, "readings_shape"], ["readings_flat"], "readings_reshape"))
+        at = "readings_flat"
+    kind = helper.np_dtype_to_tensor_dtype(item.dtype)
+    nodes.append(helper.make_node("Cast", [at], [name], "readings_cast", to=kind))
+    _replace(model.graph.node, [*nodes, *model.graph.node])
+    kept = [value for value in model.graph.input if value.name != name]
+    _replace(model.graph.input, kept)
+    model.graph.input.append(helper.make_tensor_value_info("readings", TensorProto.FLOAT, ["batch", window, channels]))
+    _free_batch(model)
+    return window
+
+
+def choose_head(
+    answers: Sample,
+    windows: FloatArray,
+    *,
+    output: str | None,
+    output_is: OutputIs,
+    higher_is: HigherIs,
+    labels: Mapping[str, str],
+) -> Head:
+    """Find out which output is the score, and what has to be done to it.
+
+    Args:
+        answers: the model's outputs for `windows`.
+        windows: shape (n, window, channels), normal readings.
+        output: the output to take; None finds it.
+        output_is: what it is, where its shape leaves it open.
+        higher_is: which way a score points.
+        labels: from `sklearn_scores`.
+
+    Raises:
+        ConversionError: no output, or more than one, can be the score; or a reconstruction is not one of the input.
+        UsageError: the output is a reconstruction, which points nowhere, and `higher_is` says normal.
+    """
+    answers = {name.removeprefix(_PREFIX): values for name, values in answers.items()}
+    meanings = {name: _meanings(values, windows, output_is) for name, values in answers.items()}
+    shown = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in answers.items())
+    if output is not None and not meanings.get(output):
+        raise ConversionError(f"output {output!r} is neither a score nor a reconstruction; the model has: {shown}")
+    scores = [name for name, found in meanings.items() if Meaning.SCORE in found]
+    reconstructions = [name for name, found in meanings.items() if Meaning.RECONSTRUCTION in found]
+    candidates = [output] if output else scores or reconstructions
+    if len(candidates) != 1:
+        raise ConversionError(f"which output is the score? name it with --output-name; the model has: {shown}")
+    name = candidates[0]
+    if len(meanings[name]) > 1:
+        raise ConversionError(f"output {name!r} may be a score or a reconstruction; say it with --output-is")
+    if Meaning.SCORE in meanings[name]:
+        label = answers.get(labels.get(name, ""))
+        return Head(_PREFIX + name, Meaning.SCORE, sign_of_score(answers[name], label, higher_is), scale=None)
+    scale = _usual_error(name, answers[name], windows)
+    return Head(_PREFIX + name, Meaning.RECONSTRUCTION, sign_of_error(name, higher_is), scale)
+
+
+def finish(model: onnx.ModelProto, head: Head, *, window: int, channels: int) -> None:
+    """Make `score`, and `contributions` for a reconstruction, from a fed model's output; everything else goes.
+
+    Args:
+        model: changed in place, as `feed_readings` left it.
+        head: from `choose_head`.
+        window: rows in a window.
+        channels: number of channels.
+    """
+    graph = model.graph
+    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])]
+    if head.meaning is Meaning.SCORE:
+        _append_score(graph, head)
+    else:
+        _append_reconstruction_error(model, head, window, channels)
+        outputs.append(helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", channels]))
+    _replace(graph.output, outputs)
+    _drop_unused(graph)
+
+
+def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that answers every tensor of its main graph, so that one run shows their types."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    outputs = {value.name for value in probe.graph.output}
+    names = [name for node in probe.graph.node for name in node.output if name and name not in outputs]
+    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    return probe
+
+
+def note_types(model: onnx.ModelProto, answers: Sample) -> None:
+    """Write down type and rank of every tensor, as a run showed them.
+
+    OpenVINO 1.24 refuses a model in which it cannot tell the rank of a tensor, which is so behind every operator that
+    it does not know itself, such as those of ai.onnx.ml.
+
+    Args:
+        model: changed in place.
+        answers: one run of `with_all_outputs`.
+    """
+    known = {value.name for value in (*model.graph.input, *model.graph.output)}
+    del model.graph.value_info[:]
+    for node in model.graph.node:
+        for name in node.output:
+            if name in answers and name not in known and answers[name].dtype.kind != "U":
+                kind = helper.np_dtype_to_tensor_dtype(answers[name].dtype)
+                shape = [None] * answers[name].ndim
+                model.graph.value_info.append(helper.make_tensor_value_info(name, kind, shape))
+
+
+def _layout(item: ModelInput, channels: int, window: int | None) -> tuple[int, list[int] | None, bool]:
+    """Window, the shape the model wants where it is not (batch, window, channels), and whether channels come first."""
+    inner = (None,) if item.shape is None else item.shape[1:]
+    size = math.prod(n for n in inner if n)
+    problem = f"input {item.name!r} of shape {item.shape} does not fit {channels} channels"
+    if len(inner) == 1:
+        rows = window or (max(size // channels, 1) if inner[0] else 1)
+        if inner[0] and rows * channels != size:
+            raise ConversionError(f"{problem} and a window of {rows}")
+        return rows, [-1, rows * channels], False
+    if len(inner) == 2:
+        first = inner[0] == channels and inner[1] != channels and inner[1] != window
+        rows_in_model, channels_in_model = (inner[1], inner[0]) if first else (inner[0], inner[1])
+        rows = window or rows_in_model or 0
+        if not rows:
+            raise ConversionError(f"input {item.name!r} leaves the window open; give it with --window")
+        if channels_in_model not in (None, channels) or rows_in_model not in (None, rows):
+            raise ConversionError(f"{problem} and a window of {rows}")
+        return rows, None, first
+    raise ConversionError(f"{problem}: expected (batch, channels) or (batch, window, channels)")
+
+
+def _set_apart(model: onnx.ModelProto) -> None:
+    """Put our prefix before every name of the model."""
+    for graph in graphs_of(model.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+            value.name = _PREFIX + value.name
+        for sparse in graph.sparse_initializer:
+            sparse.values.name = _PREFIX + sparse.values.name
+        for node in graph.node:
+            # An empty name stands for an optional input or output that is not there.
+            _replace(node.input, [_PREFIX + name if name else "" for name in node.input])
+            _replace(node.output, [_PREFIX + name if name else "" for name in node.output])
+            node.name = _PREFIX + node.name if node.name else ""
+        del graph.quantization_annotation[:]
+
+
+def _unlist_constants(model: onnx.ModelProto) -> None:
+    """Old exporters list every constant as an input too; the format wants that no more since its version 4."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    _replace(model.graph.input, [value for value in model.graph.input if value.name not in constants])
+    model.ir_version = max(model.ir_version, _MIN_IR)
+
+
+def _free_batch(model: onnx.ModelProto) -> None:
+    """An exporter that was given one row fixes the batch at 1; what it noted of shapes is dropped, not trusted."""
+    del model.graph.value_info[:]
+    for value in model.graph.output:
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.ClearField("shape")
+
+
+def _require_opset(model: onnx.ModelProto) -> None:
+    for opset in model.opset_import:
+        if opset.domain in ("", "ai.onnx"):
+            if opset.version < _MIN_OPSET:
+                _convert_opset(model)
+            return
+    model.opset_import.append(helper.make_opsetid("", _MIN_OPSET))
+
+
+def _convert_opset(model: onnx.ModelProto) -> None:
+    try:
+        converted = onnx.version_converter.convert_version(model, _MIN_OPSET)
+    # The converter's errors are of its C++ module, protobuf's (over 2 GB) have no import path that stays.
+    except Exception as exc:
+        reason = " ".join(str(exc).split())[:200]
+        raise ConversionError(
+            f"opset below {_MIN_OPSET} cannot be raised ({reason}); export it with a newer opset"
+        ) from exc
+    model.CopyFrom(converted)
+
+
+def _meanings(values: NDArray[Any], windows: FloatArray, output_is: OutputIs) -> set[Meaning]:
+    """What an output can be, by its type and shape and by what the user says."""
+    found: set[Meaning] = set()
+    if values.dtype.kind == "f" and values.size == len(windows):
+        found.add(Meaning.SCORE)
+    # Some exporters flatten a reconstruction; its values are all there, in order.
+    if values.dtype.kind == "f" and values.size == windows.size:
+        found.add(Meaning.RECONSTRUCTION)
+    return found if output_is is OutputIs.AUTO else found & {Meaning(output_is.value)}
+
+
+def _usual_error(name: str, values: NDArray[Any], windows: FloatArray) -> FloatArray:
+    error = windows.astype(np.float64) - values.reshape(windows.shape)
+    spread = windows.reshape(-1, windows.shape[2]).std(axis=0, dtype=np.float64)
+    rms = np.sqrt((error**2).mean(axis=(0, 1)))
+    if not np.isfinite(rms).all():
+        raise ConversionError(f"output {name!r} holds values that are not finite on normal rows")
+    unlike = rms > np.maximum(spread, 1e-9) * 2
+    if unlike.mean() > 0.5:
+        raise ConversionError(
+            f"output {name!r} has the input's shape and not its values (off by more than twice the spread in "
+            f"{int(unlike.sum())} of {len(unlike)} channels): if the model works on scaled readings, put the scaling "
+            "into it and let it answer in sensor units"
+        )
+    # A channel that never moved in the data would make any movement infinitely anomalous.
+    size = np.abs(windows).max(axis=(0, 1)).astype(np.float64)
+    floor = np.maximum(1e-3 * spread, np.maximum(1e-6 * size, 1e-9))
+    scale: FloatArray = np.maximum(rms, floor).astype(np.float32)
+    return scale
+
+
+def _append_score(graph: onnx.GraphProto, head: Head) -> None:
+    graph.initializer.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), "score_shape"))
+    graph.node.append(helper.make_node("Cast", [head.output], ["score_float"], "score_cast", to=TensorProto.FLOAT))
+    flat = "score_flat" if head.sign.flipped else "score"
+    graph.node.append(helper.make_node("Reshape", ["score_float", "score_shape"], [flat], "score_reshape"))
+    if head.sign.flipped:
+        graph.node.append(helper.make_node("Neg", ["score_flat"], ["score"], "score_flip"))
+
+
+def _append_reconstruction_error(model: onnx.ModelProto, head: Head, window: int, channels: int) -> None:
+    """Contribution of a channel: its squared error over the window's mean square on normal rows; score: their sum.
+
+    Both are divided by the number of channels, so that a normal window scores about 1.
+    """
+    graph = model.graph
+    scale = np.sqrt(channels, dtype=np.float32) * (head.scale if head.scale is not None else np.float32(1))
+    graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), "error_scale"))
+    shape = np.array([-1, window, channels], dtype=np.int64)
+    graph.initializer.append(numpy_helper.from_array(shape, "error_shape"))
+    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    graph.node.extend(
+        [
+            helper.make_node("Cast", [head.output], ["error_answer"], "error_cast", to=TensorProto.FLOAT),
+            helper.make_node("Reshape", ["error_answer", "error_shape"], ["error_model"], "error_reshape"),
+            helper.make_node("Sub", ["readings", "error_model"], ["error_raw"], "error_sub"),
+            helper.make_node("Div", ["error_raw", "error_scale"], ["error_scaled"], "error_div"),
+            helper.make_node("Mul", ["error_scaled", "error_scaled"], ["error_squared"], "error_square"),
+        ]
+    )
+    _append_reduce(graph, opset, "ReduceMean", "error_squared", "contributions", axis=1)
+    _append_reduce(graph, opset, "ReduceSum", "contributions", "score", axis=1)
+
+
+def _append_reduce(graph: onnx.GraphProto, opset: int, operator: str, source: str, target: str, *, axis: int) -> None:
+    # ReduceSum takes its axes as an input since opset 13, the other reductions since 18.
+    if opset >= _REDUCE_AXES_ARE_INPUT or operator == "ReduceSum":
+        axes = f"{target}_axes"
+        graph.initializer.append(numpy_helper.from_array(np.array([axis], dtype=np.int64), axes))
+        node = helper.make_node(operator, [source, axes], [target], f"{target}_reduce", keepdims=0)
+    else:
+        node = helper.make_node(operator, [source], [target], f"{target}_reduce", axes=[axis], keepdims=0)
+    graph.node.append(node)
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    """Take out nodes and constants that no output needs any more, such as a detector's labels."""
+    needed = {value.name for value in graph.output}
+    kept: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+            for attribute in node.attribute:
+                for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                    needed.update(name for inside in nodes_of(inner) for name in inside.input)
+                    needed.update(value.name for value in inner.output)
+    _replace(graph.node, kept[::-1])
+    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+
+
+def _names(inputs: list[ModelInput]) -> str:
+    return ", ".join(item.name for item in inputs)
+
+
+def _replace(repeated: Any, items: list[Any]) -> None:
+    """Replace the content of a protobuf list; the items may be from that list itself."""
+    copies = list(items)
+    del repeated[:]
+    repeated.extend(copies)

@@ -16,7 +16,7 @@ from zoo import FLOAT, build, make, node, value, weights
 from edgetool.choices import Io, Target
 from edgetool.cli import main
 from edgetool.commands.quantize import Verdict, quantize
-from edgetool.graph.onnx_file import nodes_of
+from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import WeightStore
 from edgetool.precision.float16.masks import shrink_masks
 from edgetool.verify.samples import make_batch

@@ -15,7 +15,8 @@ from zoo import ZOO, build
 from edge_agent.errors import ConversionError
 from edgetool.choices import Precision, Target
 from edgetool.commands.quantize import QuantizeReport, Verdict, quantize
-from edgetool.graph.onnx_file import graphs_of, load_model, nodes_of
+from edgetool.graph.onnx_file import load_model
+from edgetool.graph.walks import graphs_of, nodes_of
 from edgetool.verify.drift import compare_answers
 from edgetool.verify.runner import Sample, load_samples, save_samples
 from edgetool.verify.workbench import Workbench

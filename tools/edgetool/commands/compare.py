@@ -11,11 +11,12 @@ from typing import Any
 import onnx
 
 from edge_agent.errors import ConversionError
+from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.weights import WeightStore, read_light
-from edgetool.precision.facts import with_all_outputs
-from edgetool.verify.drift import OutputDrift, ScoreAgreement, agree_on_scores, compare_answers
+from edgetool.verify.drift import OutputDrift, compare_answers
 from edgetool.verify.fitting import samples_for
 from edgetool.verify.runner import Sample
+from edgetool.verify.scores import ScoreAgreement, agree_on_scores
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["CompareReport", "LayerDrift", "compare", "match_tensors"]

@@ -13,9 +13,10 @@ import onnx
 from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError, EdgeError
 from edgetool.graph.metadata import strip_metadata
-from edgetool.graph.onnx_file import load_model, nodes_of, stored_precision
+from edgetool.graph.onnx_file import load_model, stored_precision
 from edgetool.graph.repairs import repair
 from edgetool.graph.traps import Trap, find_traps
+from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import WeightStore, read_light, size_of, tensors_of
 from edgetool.precision.storage import store_weights
 from edgetool.verify.fitting import samples_for

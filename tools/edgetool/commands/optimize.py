@@ -13,7 +13,8 @@ import onnx
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Level
 from edgetool.graph.metadata import strip_metadata
-from edgetool.graph.onnx_file import load_model, nodes_of, write_atomically
+from edgetool.graph.onnx_file import load_model, write_atomically
+from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import to_bytes
 from edgetool.verify.drift import OutputDrift
 from edgetool.verify.fitting import samples_for

@@ -38,7 +38,7 @@ from edgetool.detector.calibration import calibrate
 from edgetool.detector.detector import Detector
 from edgetool.detector.direction import Sign, SignEvidence, SignFrom, SignVerdict, weigh_sign
 from edgetool.graph.onnx_file import stored_precision, write_atomically
-from edgetool.verify.drift import MAX_SCORE_DEVIATION, count_flips
+from edgetool.verify.scores import MAX_SCORE_DEVIATION, count_flips
 
 __all__ = ["PackReport", "pack", "parse_channels"]
 

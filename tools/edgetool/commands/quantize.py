@@ -22,7 +22,8 @@ from edgetool.precision.float16.retype import has_float32_io, retype_io
 from edgetool.precision.ladder import Climb, climb, measure
 from edgetool.precision.prepare import Asked, Work, prepare
 from edgetool.precision.report import Choice, Pruned, QuantizeReport, Verdict
-from edgetool.verify.drift import MAX_SCORE_DEVIATION, compare_answers
+from edgetool.verify.drift import compare_answers
+from edgetool.verify.scores import MAX_SCORE_DEVIATION
 from edgetool.verify.verifier import DRIFTS, Limits, Verification
 from edgetool.verify.workbench import Workbench
 

@@ -21,7 +21,8 @@ from edge_agent.errors import ConversionError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.detector.direction import Sign, sign_of_error, sign_of_score
-from edgetool.graph.onnx_file import graphs_of, nodes_of
+from edgetool.graph.edits import replace_all
+from edgetool.graph.walks import captured_by, graphs_of, opset_of
 from edgetool.verify.runner import Sample
 from edgetool.verify.samples import ModelInput, model_inputs
 
@@ -33,7 +34,6 @@ __all__ = [
     "finish",
     "is_canonical",
     "note_types",
-    "with_all_outputs",
 ]
 
 _REDUCE_AXES_ARE_INPUT = 18  # from this opset on
@@ -116,9 +116,9 @@ def feed_readings(model: onnx.ModelProto, *, channels: int, window: int | None) 
         at = "readings_flat"
     kind = helper.np_dtype_to_tensor_dtype(item.dtype)
     nodes.append(helper.make_node("Cast", [at], [name], "readings_cast", to=kind))
-    _replace(model.graph.node, [*nodes, *model.graph.node])
+    replace_all(model.graph.node, [*nodes, *model.graph.node])
     kept = [value for value in model.graph.input if value.name != name]
-    _replace(model.graph.input, kept)
+    replace_all(model.graph.input, kept)
     model.graph.input.append(helper.make_tensor_value_info("readings", TensorProto.FLOAT, ["batch", window, channels]))
     _free_batch(model)
     return window
@@ -183,18 +183,8 @@ def finish(model: onnx.ModelProto, head: Head, *, window: int, channels: int) ->
     else:
         _append_reconstruction_error(model, head, window, channels)
         outputs.append(helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", channels]))
-    _replace(graph.output, outputs)
+    replace_all(graph.output, outputs)
     _drop_unused(graph)
-
-
-def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that answers every tensor of its main graph, so that one run shows their types."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    outputs = {value.name for value in probe.graph.output}
-    names = [name for node in probe.graph.node for name in node.output if name and name not in outputs]
-    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
-    return probe
 
 
 def note_types(model: onnx.ModelProto, answers: Sample) -> None:
@@ -248,8 +238,8 @@ def _set_apart(model: onnx.ModelProto) -> None:
             sparse.values.name = _PREFIX + sparse.values.name
         for node in graph.node:
             # An empty name stands for an optional input or output that is not there.
-            _replace(node.input, [_PREFIX + name if name else "" for name in node.input])
-            _replace(node.output, [_PREFIX + name if name else "" for name in node.output])
+            replace_all(node.input, [_PREFIX + name if name else "" for name in node.input])
+            replace_all(node.output, [_PREFIX + name if name else "" for name in node.output])
             node.name = _PREFIX + node.name if node.name else ""
         del graph.quantization_annotation[:]
 
@@ -257,7 +247,7 @@ def _set_apart(model: onnx.ModelProto) -> None:
 def _unlist_constants(model: onnx.ModelProto) -> None:
     """Old exporters list every constant as an input too; the format wants that no more since its version 4."""
     constants = {tensor.name for tensor in model.graph.initializer}
-    _replace(model.graph.input, [value for value in model.graph.input if value.name not in constants])
+    replace_all(model.graph.input, [value for value in model.graph.input if value.name not in constants])
     model.ir_version = max(model.ir_version, _MIN_IR)
 
 
@@ -340,7 +330,7 @@ def _append_reconstruction_error(model: onnx.ModelProto, head: Head, window: int
     graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), "error_scale"))
     shape = np.array([-1, window, channels], dtype=np.int64)
     graph.initializer.append(numpy_helper.from_array(shape, "error_shape"))
-    opset = next(o.version for o in model.opset_import if o.domain in ("", "ai.onnx"))
+    opset = opset_of(model)
     graph.node.extend(
         [
             helper.make_node("Cast", [head.output], ["error_answer"], "error_cast", to=TensorProto.FLOAT),
@@ -372,21 +362,10 @@ def _drop_unused(graph: onnx.GraphProto) -> None:
     for node in reversed(graph.node):
         if needed.intersection(node.output):
             kept.append(node)
-            needed.update(node.input)
-            for attribute in node.attribute:
-                for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                    needed.update(name for inside in nodes_of(inner) for name in inside.input)
-                    needed.update(value.name for value in inner.output)
-    _replace(graph.node, kept[::-1])
-    _replace(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
+            needed.update(node.input, captured_by(node))
+    replace_all(graph.node, kept[::-1])
+    replace_all(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
 
 
 def _names(inputs: list[ModelInput]) -> str:
     return ", ".join(item.name for item in inputs)
-
-
-def _replace(repeated: Any, items: list[Any]) -> None:
-    """Replace the content of a protobuf list; the items may be from that list itself."""
-    copies = list(items)
-    del repeated[:]
-    repeated.extend(copies)

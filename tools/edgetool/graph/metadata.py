@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from edgetool.graph.onnx_file import graphs_of
+from edgetool.graph.walks import graphs_of
 
 __all__ = ["strip_metadata"]
 

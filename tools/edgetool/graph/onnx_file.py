@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 
 from edge_agent.errors import ConversionError
+from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
 
-__all__ = [
-    "bytes_of",
-    "captured_by",
-    "graphs_of",
-    "load_model",
-    "nodes_of",
-    "size_on_disk",
-    "stored_precision",
-    "write_atomically",
-]
+__all__ = ["load_model", "size_on_disk", "stored_precision", "write_atomically"]
 
 
 _PLAIN = frozenset(
@@ -90,41 +80,6 @@ def size_on_disk(path: Path, model: onnx.ModelProto) -> int:
     }
     files = [path, *(path.parent / name for name in sorted(beside))]
     return sum(file.stat().st_size for file in files if file.exists())
-
-
-def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
-    """A graph and all graphs inside its nodes (If, Loop, Scan), outermost first."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from graphs_of(inner)
-
-
-def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes of a graph and of the graphs inside it."""
-    for inner in graphs_of(graph):
-        yield from inner.node
-
-
-def bytes_of(tensor: onnx.TensorProto) -> int:
-    """Bytes of a constant's values by its type and shape, wherever they are; of less than a byte each, one counts."""
-    if tensor.data_type not in onnx.helper.get_all_tensor_dtypes() or tensor.data_type == onnx.TensorProto.STRING:
-        return 0
-    size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return int(size)
-
-
-def captured_by(node: onnx.NodeProto) -> set[str]:
-    """Tensors from outside that the graphs inside a node use."""
-    names: set[str] = set()
-    for attribute in node.attribute:
-        for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            made = {value.name for value in (*inner.input, *inner.initializer)}
-            made.update(name for each in inner.node for name in each.output)
-            used = {value.name for value in inner.output}.union(*(each.input for each in inner.node))
-            names |= used.union(*(captured_by(each) for each in inner.node)) - made - {""}
-    return names
 
 
 def stored_precision(model: onnx.ModelProto) -> str:

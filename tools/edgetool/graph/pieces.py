@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from edgetool.graph.onnx_file import captured_by, graphs_of, load_model
+from edgetool.graph.onnx_file import load_model
+from edgetool.graph.walks import captured_by, graphs_of
 from edgetool.graph.weights import WeightStore
 
 __all__ = ["PIECE_BYTES", "cut"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from edgetool.graph.onnx_file import graphs_of
+from edgetool.graph.walks import graphs_of
 from edgetool.graph.weights import WeightStore, tensors_of
 
 __all__ = ["PruneReport", "compressed_size", "prune_weights"]

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import onnx
 
-from edgetool.graph.onnx_file import nodes_of
-from edgetool.graph.repairs import is_onnx
+from edgetool.graph.walks import is_onnx, nodes_of
 
 __all__ = ["draws_numbers", "pin_seeds", "release_seeds"]
 

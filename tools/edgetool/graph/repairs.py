@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import onnx
 from onnx import inliner
 
-from edgetool.graph.onnx_file import captured_by, graphs_of
+from edgetool.graph.edits import Names, replace_all
+from edgetool.graph.walks import captured_by, graphs_of, is_onnx
 from edgetool.graph.weights import WeightStore
 
-__all__ = ["Names", "is_onnx", "opset_of", "repair", "replace_all"]
+__all__ = ["repair"]
 
 _FIRST_IR_WITH_PLAIN_INITIALIZERS = 4
 _FIRST_IR_WITH_FUNCTIONS = 8
 _FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
-
-
-class Names:
-    """Hands out names that nothing in a model has yet.
-
-    Args:
-        model: all its tensors and nodes are taken.
-    """
-
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._taken: set[str] = set()
-        for graph in graphs_of(model.graph):
-            self._taken.update(v.name for v in (*graph.input, *graph.output, *graph.initializer, *graph.value_info))
-            for node in graph.node:
-                self._taken.update((node.name, *node.output, *node.input))
-
-    def fresh(self, wanted: str) -> str:
-        """`wanted`, or with a number behind it."""
-        name, number = wanted, 2
-        while not name or name in self._taken:
-            name, number = f"{wanted}_{number}", number + 1
-        self._taken.add(name)
-        return name
-
-
-def is_onnx(domain: str) -> bool:
-    """Whether an operator domain is that of the standard."""
-    return domain in ("", "ai.onnx")
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    """Version of the standard operators that a model uses; 1 when it names none."""
-    return next((int(entry.version) for entry in model.opset_import if is_onnx(entry.domain)), 1)
-
-
-def replace_all(repeated: Any, items: Iterable[Any]) -> None:
-    """Replace the content of a protobuf list; the items may be from that list itself."""
-    copies = list(items)
-    del repeated[:]
-    repeated.extend(copies)
 
 
 def repair(model: onnx.ModelProto, store: WeightStore, *, fed: set[str]) -> tuple[onnx.ModelProto, list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgetool.graph.onnx_file import bytes_of, graphs_of, nodes_of
+from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
 
 __all__ = ["Trap", "find_traps"]
 

@@ -12,7 +12,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
-from edgetool.graph.onnx_file import bytes_of, graphs_of, load_model, size_on_disk
+from edgetool.graph.onnx_file import load_model, size_on_disk
+from edgetool.graph.walks import bytes_of, graphs_of
 
 __all__ = ["WeightStore", "load_light", "read_light", "size_of", "tensors_of", "to_bytes", "whole_model"]
 

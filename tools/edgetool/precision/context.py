@@ -12,7 +12,7 @@ import onnx
 
 from edge_agent.errors import UsageError
 from edgetool.choices import Io, Target
-from edgetool.graph.onnx_file import nodes_of
+from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import WeightStore
 from edgetool.precision.facts import Facts
 from edgetool.verify.verifier import Verification, Verifier

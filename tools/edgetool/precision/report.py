@@ -10,7 +10,8 @@ from typing import Any
 from edgetool.choices import Io, Precision, Target
 from edgetool.precision.context import Rung
 from edgetool.precision.float16.ranges import RangeProblem
-from edgetool.verify.drift import OutputDrift, ScoreAgreement
+from edgetool.verify.drift import OutputDrift
+from edgetool.verify.scores import ScoreAgreement
 from edgetool.verify.verifier import ProviderCheck
 
 __all__ = ["Choice", "Pruned", "QuantizeReport", "Verdict"]

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetool.graph.onnx_file import graphs_of
-from edgetool.graph.repairs import Names, replace_all
+from edgetool.graph.edits import Names, replace_all
+from edgetool.graph.walks import graphs_of
 from edgetool.graph.weights import WeightStore
 
 __all__ = ["StorageReport", "quantize_values", "store_weights"]

@@ -15,7 +15,7 @@ from pathlib import Path
 import onnx
 
 from edge_agent.errors import ConversionError
-from edgetool.graph.onnx_file import graphs_of
+from edgetool.graph.walks import graphs_of
 from edgetool.verify.samples import ModelInput, SampleSet, Sizes, generate_samples, model_inputs, read_samples
 from edgetool.verify.workbench import Workbench
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from edge_agent.child_process import end_with_parent
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.runtime import make_session, runtime_reason
+from edge_agent.engine.session import session_options
 from edge_agent.errors import ConversionError
 
 __all__ = ["Sample", "flatten", "load_samples", "run_model", "save_samples"]
@@ -102,10 +103,9 @@ def _main(arguments: list[str]) -> None:
     model, samples_path, answers_path, provider_name, parent = arguments
     end_with_parent(int(parent))
     ort = import_runtime()
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
     provider = PROVIDERS[provider_name]
     try:
+        options = session_options(ort, provider, 1)
         session = make_session(ort, model, options, [(provider.ort_name, provider.options_for(1))])
         names = [output.name for output in session.get_outputs()]
         answers: list[Sample] = []

@@ -20,9 +20,10 @@ from typing import IO, Any, Self
 import numpy as np
 
 from edge_agent.errors import ConversionError
+from edgetool.verify.ranges import TensorRange
 from edgetool.verify.runner import Sample, load_samples, save_samples
 
-__all__ = ["ModelCrashError", "TensorRange", "Timing", "Workbench"]
+__all__ = ["ModelCrashError", "Timing", "Workbench"]
 
 _TIMEOUT_S = 300.0
 _END_S = 5.0
@@ -58,11 +59,6 @@ class Timing:
     def ratio(self, model: int, to: int = 0) -> float:
         """How much longer a model takes than another: the median of the rounds' ratios."""
         return float(np.median(self._rounds[:, model] / self._rounds[:, to]))
-
-
-TensorRange = dict[str, Any]
-"""`dtype`, `rank`, `low`, `high`, `peak` (largest size) and the `sample` it is in, `least` (smallest size above 0, or
-None), `values` (most in one sample), and whether all are `finite`."""
 
 
 class Workbench:

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.child_process import end_with_parent
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.runtime import make_session, runtime_reason
+from edge_agent.engine.session import session_options
+from edgetool.verify.drift import tensor_drift
+from edgetool.verify.ranges import note_range
 from edgetool.verify.runner import Sample, flatten, load_samples, save_samples
 
-__all__ = ["note_range", "run_session", "session_options", "tensor_drift"]
+__all__ = ["run_session"]
 
 _CACHED_BYTES = 8 << 20
 """Sessions of models below this stay open."""
@@ -62,10 +64,11 @@ class _Child:
         if weight_of(model) > _CACHED_BYTES:
             self._sessions.clear()
         ort = import_runtime()
-        options = session_options(ort, threads)
+        provider = PROVIDERS[provider_name]
+        options = session_options(ort, provider, threads)
+        # Every node by itself: a fused one has no results in between, and hides the rounding that is looked for.
         if not optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        provider = PROVIDERS[provider_name]
         session = make_session(ort, model, options, [(provider.ort_name, provider.options_for(threads))])
         if provider.ort_name not in session.get_providers():
             raise RuntimeError(f"the runtime fell back to {session.get_providers()}")
@@ -194,10 +197,10 @@ class _Child:
     def placement(self, request: dict[str, Any]) -> Any:
         """Which provider ran which node, from the runtime's own profile of one run."""
         ort = import_runtime()
-        options = session_options(ort, 1)
+        provider = PROVIDERS[request["provider"]]
+        options = session_options(ort, provider, 1)
         options.enable_profiling = True
         options.profile_file_prefix = request["profile"]
-        provider = PROVIDERS[request["provider"]]
         session = make_session(ort, request["model"], options, [(provider.ort_name, provider.options_for(1))])
         run_session(session, self.samples(request["samples"])[0])
         path = Path(session.end_profiling())
@@ -226,21 +229,12 @@ class _Child:
     def optimize(self, request: dict[str, Any]) -> Any:
         """The runtime's own offline optimisation, into a file."""
         ort = import_runtime()
-        options = session_options(ort, 1)
+        options = session_options(ort, PROVIDERS["cpu"], 1)
+        # The level that the user chose, and not the one that a device loads with.
         options.optimized_model_filepath = request["output"]
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, request["level"])
         ort.InferenceSession(request["model"], options, providers=["CPUExecutionProvider"])
         return None
-
-
-def session_options(ort: Any, threads: int) -> Any:
-    """Options as the agent uses them."""
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return options
 
 
 def run_session(session: Any, sample: Sample) -> Sample:
@@ -258,62 +252,11 @@ def run_session(session: Any, sample: Sample) -> Sample:
     return flat
 
 
-def tensor_drift(left: NDArray[Any], right: NDArray[Any]) -> float:
-    """Largest difference as a share of the left tensor's peak; for other types the share of values changed."""
-    if left.shape != right.shape:
-        return float("inf")
-    if left.dtype.kind != "f":
-        return float(np.mean(left != right)) if left.size else 0.0
-    finite = np.isfinite(left)
-    same_elsewhere = np.array_equal(left[~finite], right[~finite].astype(left.dtype), equal_nan=True)
-    if not same_elsewhere or not np.isfinite(right[finite]).all():
-        return float("inf")
-    if not finite.any():
-        return 0.0
-    difference = np.abs(left[finite].astype(np.float64) - right[finite])
-    return float(difference.max() / max(float(np.abs(left[finite]).max()), 1e-30))
-
-
 def weight_of(model: str) -> int:
     """Size of a model, with the weights that lie beside it when it is a small file that refers to them."""
     path = Path(model)
     beside = path.parent / "weights.bin"
     return path.stat().st_size + (beside.stat().st_size if beside.exists() else 0)
-
-
-def note_range(found: dict[str, dict[str, Any]], name: str, array: NDArray[Any], number: int) -> None:
-    """Extend what is known of a tensor by one more array of it.
-
-    Args:
-        found: by name, as `TensorRange` describes it; changed in place.
-        name: of the tensor.
-        array: its values.
-        number: of the sample.
-    """
-    entry = found.setdefault(
-        name,
-        {"dtype": array.dtype.str, "rank": array.ndim, "peak": 0.0, "least": None, "sample": number, "finite": True},
-    )
-    if array.dtype.kind not in "fiu" or array.size == 0:
-        return
-    values = array.ravel() if array.dtype == np.float32 else array.ravel().astype(np.float64)
-    finite = np.isfinite(values)
-    if not finite.all():
-        entry["finite"] = False
-        values = values[finite]
-    if values.size == 0:
-        return
-    entry["low"] = min(entry.get("low", float("inf")), float(values.min()))
-    entry["high"] = max(entry.get("high", -float("inf")), float(values.max()))
-    size = np.abs(values)
-    peak = float(size.max())
-    if peak > entry["peak"]:
-        entry.update(peak=peak, sample=number)
-    entry["values"] = max(entry.get("values", 0), array.size)
-    above = size[size > 0]
-    if above.size:
-        least = float(above.min())
-        entry["least"] = least if entry["least"] is None else min(entry["least"], least)
 
 
 def _time_once(session: Any, sample: Sample, repeats: int) -> float:

@@ -16,8 +16,8 @@ import numpy as np
 import onnx
 
 from edgetool.choices import Io
-from edgetool.graph.onnx_file import graphs_of
-from edgetool.graph.repairs import Names, opset_of, replace_all
+from edgetool.graph.edits import Names, replace_all
+from edgetool.graph.walks import graphs_of, inner_graphs, opset_of
 from edgetool.graph.weights import WeightStore
 from edgetool.precision.facts import Facts
 from edgetool.precision.float16.operators import MOVES_DATA, half_slots
@@ -136,10 +136,8 @@ class _Walk:
         scope.made.update(name for node in graph.node for name in node.output)
         halved = self._halve_inputs(scope) if io is Io.FLOAT16 else set()
         for node in graph.node:
-            for attribute in node.attribute:
-                for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                    if self._mode is not Mode.SHADOW:
-                        self.convert(inner, scope, Io.FLOAT32)
+            for inner in inner_graphs(node) if self._mode is not Mode.SHADOW else ():
+                self.convert(inner, scope, Io.FLOAT32)
             slots = None if node.name in self._keep else half_slots(node, self._opset, self._facts.is_float32)
             if slots is None or not self._is_worth_it(scope, node, slots[0]):
                 self._emit_wide(scope, node)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from edgetool.graph.onnx_file import captured_by
-from edgetool.graph.repairs import is_onnx
+from edgetool.graph.walks import captured_by, is_onnx
 from edgetool.graph.weights import WeightStore
 
 __all__ = ["shrink_masks"]

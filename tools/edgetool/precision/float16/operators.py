@@ -8,7 +8,7 @@ from functools import cache
 
 import onnx
 
-from edgetool.graph.repairs import is_onnx
+from edgetool.graph.walks import is_onnx
 
 __all__ = ["HALF_IS_UNSAFE", "MOVES_DATA", "SQUARES", "half_slots"]
 

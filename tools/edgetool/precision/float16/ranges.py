@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgetool.graph.onnx_file import graphs_of
-from edgetool.graph.repairs import opset_of
+from edgetool.graph.walks import graphs_of, opset_of
 from edgetool.graph.weights import WeightStore
 from edgetool.precision.facts import Facts
 from edgetool.precision.float16.operators import SQUARES, half_slots

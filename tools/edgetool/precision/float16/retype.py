@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx
 
-from edgetool.graph.onnx_file import graphs_of
-from edgetool.graph.repairs import Names, replace_all
+from edgetool.graph.edits import Names, replace_all
+from edgetool.graph.walks import graphs_of
 from edgetool.precision.facts import Facts
 
 __all__ = ["has_float32_io", "retype_io"]

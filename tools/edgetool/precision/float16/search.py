@@ -11,11 +11,11 @@ import onnx
 
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.errors import ConversionError
-from edgetool.graph.onnx_file import graphs_of, nodes_of
-from edgetool.graph.repairs import is_onnx
+from edgetool.graph.edits import with_all_outputs
+from edgetool.graph.walks import graphs_of, is_onnx, nodes_of
 from edgetool.graph.weights import WeightStore, size_of
 from edgetool.precision.context import Candidate, Context
-from edgetool.precision.facts import gather_facts, note_ranks, with_all_outputs
+from edgetool.precision.facts import gather_facts, note_ranks
 from edgetool.precision.float16.convert import HalfModel, Mode, convert_to_half
 from edgetool.precision.float16.masks import shrink_masks
 from edgetool.precision.float16.operators import MOVES_DATA

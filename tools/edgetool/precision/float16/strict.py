@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from edge_agent.errors import ConversionError
-from edgetool.graph.onnx_file import bytes_of, nodes_of
+from edgetool.graph.edits import with_all_outputs
+from edgetool.graph.walks import bytes_of, nodes_of
 from edgetool.graph.weights import tensors_of
 from edgetool.precision.context import Context
-from edgetool.precision.facts import with_all_outputs
 from edgetool.precision.float16.convert import HalfModel
-from edgetool.verify.workbench_child import tensor_drift
+from edgetool.verify.drift import tensor_drift
 
 __all__ = ["check_strictly", "first_wrong_node"]
 

@@ -10,8 +10,8 @@ import onnx
 from onnx import version_converter
 
 from edgetool.choices import Target
-from edgetool.graph.onnx_file import graphs_of, nodes_of
-from edgetool.graph.repairs import is_onnx, opset_of, repair
+from edgetool.graph.repairs import repair
+from edgetool.graph.walks import graphs_of, is_onnx, nodes_of, opset_of
 from edgetool.precision.context import Candidate, Context
 from edgetool.precision.facts import note_ranks
 from edgetool.precision.int8.convert import (

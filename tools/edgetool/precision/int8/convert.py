@@ -20,8 +20,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edgetool.choices import Target
-from edgetool.graph.onnx_file import captured_by
-from edgetool.graph.repairs import Names, is_onnx, opset_of, replace_all
+from edgetool.graph.edits import Names, replace_all
+from edgetool.graph.walks import captured_by, is_onnx, opset_of
 from edgetool.graph.weights import WeightStore
 from edgetool.precision.facts import Facts
 from edgetool.precision.storage import quantize_values

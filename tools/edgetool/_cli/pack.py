@@ -89,7 +89,8 @@ def pack(
 
 
 def _show_sign(report: PackReport) -> None:
-    from edgetool.detector.direction import SignFrom, SignVerdict
+    from edgetool.detector.direction import SignFrom
+    from edgetool.detector.outliers import SignVerdict
 
     evidence = report.sign_evidence
     if evidence is None:

@@ -2,52 +2,36 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import re
-import tempfile
 import time
-import zipfile
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import onnx
 
 from edge_agent.bundle import (
     CHANNEL_NAME,
-    FORMAT,
     RESERVED_CHANNELS,
-    Calibration,
-    Channel,
-    GoldenPart,
     Manifest,
-    ModelPart,
-    Threshold,
     golden_deviation,
-    open_bundle,
 )
-from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
+from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.data import SensorData, labelled_windows, read_sensor_data
+from edgetool.detector.bundling import describe_channels, name_and_version, write_bundle
 from edgetool.detector.calibration import calibrate
 from edgetool.detector.detector import Detector
-from edgetool.detector.direction import Sign, SignEvidence, SignFrom, SignVerdict, weigh_sign
-from edgetool.graph.onnx_file import stored_precision, write_atomically
-from edgetool.verify.scores import MAX_SCORE_DEVIATION, count_flips
+from edgetool.detector.direction import Sign, SignFrom
+from edgetool.detector.golden import check_scores, golden_readings
+from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
+from edgetool.verify.scores import count_flips
 
 __all__ = ["PackReport", "pack", "parse_channels"]
 
-_GOLDEN_NORMAL = 48
-_GOLDEN_ODD = 16
-_MAX_BATCH_DEVIATION = 1e-3
 _TRIED_ALONE = 4
-_NAME_VERSION = re.compile(r"(?P<name>[^/+#\s]{1,64}?)-(?P<version>\d[^/+#\s-]{0,62})\.edge")
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +141,7 @@ def pack(
     if not 0 < false_alarm_rate < 0.5:
         raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
     output = output or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
-    name, version = _name_version(output)
+    name, version = name_and_version(output)
     pairs = parse_channels(channels) if channels else ()
     rows = read_sensor_data(data, tuple(channel for channel, _ in pairs))
     normal = rows if rows.labels is None else rows.where(rows.labels == 0)
@@ -169,16 +153,16 @@ def pack(
     threshold, calibration = calibrate(scores, false_alarm_rate)
     expected = scores if reference is None else detector.scores(detector.model, detector.windows)
     evidence = None if detector.sign.found is SignFrom.ERROR else _weigh_sign(detector, expected, rows, stride)
-    readings = _golden_readings(detector.windows, expected)
+    readings = golden_readings(detector.windows, expected)
     golden = detector.scores(detector.model, readings)
     together = detector.scores(packed, readings)
     alone = np.concatenate([detector.scores(packed, readings[i : i + 1]) for i in range(_TRIED_ALONE)])
     deviation = golden_deviation(together, golden)
-    _check_scores(deviation, batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]))
+    check_scores(deviation, batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]))
     # A provider has to meet the float32 scores with the packed model, whose own distance from them is part of that.
     tolerance = max(tolerance, 2 * deviation)
     replaced = output.exists()
-    manifest = _write(
+    manifest = write_bundle(
         output,
         packed,
         readings,
@@ -186,7 +170,7 @@ def pack(
         tolerance,
         name=name,
         version=version,
-        channels=_describe_channels(normal, dict(pairs)),
+        channels=describe_channels(normal, dict(pairs)),
         window=detector.window,
         stride=stride,
         threshold=threshold,
@@ -218,100 +202,3 @@ def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData, stride
             "high value of the model's own output means: --higher-is normal, or --higher-is anomalous"
         )
     return evidence
-
-
-def _golden_readings(windows: FloatArray, scores: FloatArray) -> FloatArray:
-    """Normal windows over the whole range of scores, and windows far from normal, where alerts are decided."""
-    order = np.argsort(scores, kind="stable")
-    picks = np.unique(np.linspace(0, len(order) - 1, min(_GOLDEN_NORMAL, len(order))).astype(int))
-    normal = windows[order[picks]]
-    rng = np.random.default_rng(0)
-    odd = windows[rng.integers(0, len(windows), _GOLDEN_ODD)].copy()
-    spread = windows.reshape(-1, windows.shape[2]).std(axis=0)
-    # One channel of each leaves its range by 2 to 20 times its spread.
-    for number, window in enumerate(odd):
-        window[:, number % windows.shape[2]] += rng.uniform(2, 20) * spread[number % windows.shape[2]]
-    return np.concatenate([normal, odd]).astype(np.float32)
-
-
-def _check_scores(deviation: float, *, batch_deviation: float) -> None:
-    if not batch_deviation <= _MAX_BATCH_DEVIATION:
-        raise ConversionError(
-            f"the model scores a window differently in a batch than alone (off by {batch_deviation:.3g}); "
-            "export it with a free batch size"
-        )
-    if not deviation <= MAX_SCORE_DEVIATION:
-        raise AccuracyError(
-            f"the model's scores are off by {deviation:.3g} of its reference's, at most {MAX_SCORE_DEVIATION:g} is "
-            "allowed; is the reference the model that it was made from? If so, quantize it with a smaller --max-drift, "
-            "or pack the float32 model"
-        )
-
-
-def _describe_channels(data: SensorData, units: dict[str, str]) -> tuple[Channel, ...]:
-    return tuple(
-        Channel(
-            name=name,
-            unit=units.get(name, ""),
-            min=float(np.nanmin(data.values[:, column])),
-            max=float(np.nanmax(data.values[:, column])),
-        )
-        for column, name in enumerate(data.channels)
-    )
-
-
-def _name_version(output: Path) -> tuple[str, str]:
-    match = _NAME_VERSION.fullmatch(output.name)
-    if match is None:
-        raise UsageError(f"{output}: expected a name like shuttle-1.0.0.edge")
-    return match["name"], match["version"]
-
-
-def _write(
-    output: Path,
-    model: bytes,
-    readings: FloatArray,
-    golden: FloatArray,
-    tolerance: float,
-    *,
-    name: str,
-    version: str,
-    channels: tuple[Channel, ...],
-    window: int,
-    stride: int,
-    threshold: Threshold,
-    calibration: Calibration,
-) -> Manifest:
-    arrays = io.BytesIO()
-    np.savez(arrays, allow_pickle=False, readings=readings, score=golden)
-    vectors = arrays.getvalue()
-    manifest = Manifest(
-        format=FORMAT,
-        name=name,
-        version=version,
-        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        model=ModelPart(
-            file="model.onnx",
-            sha256=hashlib.sha256(model).hexdigest(),
-            precision=stored_precision(onnx.load_from_string(model)),
-            size_bytes=len(model),
-        ),
-        golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(vectors).hexdigest(), tolerance=tolerance),
-        channels=channels,
-        window=window,
-        stride=stride,
-        threshold=threshold,
-        calibration=calibration,
-    )
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
-        text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-        for member, content in (("manifest.json", text), ("model.onnx", model), ("golden.npz", vectors)):
-            bundle.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED)
-    # Read as the device will read it, before it takes the place of a bundle that works.
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
-        draft = Path(folder) / output.name
-        draft.write_bytes(archive.getvalue())
-        open_bundle(draft)
-    write_atomically(output, archive.getvalue())
-    return manifest

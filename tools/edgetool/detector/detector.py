@@ -11,8 +11,9 @@ from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.data import SensorData, complete_windows
-from edgetool.detector.canonical import Head, choose_head, feed_readings, finish, is_canonical, note_types
+from edgetool.detector.canonical import feed_readings, finish, is_canonical, note_types
 from edgetool.detector.direction import sign_of_score, sklearn_scores
+from edgetool.detector.head import Head, choose_head
 from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.weights import to_bytes

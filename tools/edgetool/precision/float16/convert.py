@@ -21,8 +21,9 @@ from edgetool.graph.walks import graphs_of, inner_graphs, opset_of
 from edgetool.graph.weights import WeightStore
 from edgetool.precision.facts import Facts
 from edgetool.precision.float16.operators import MOVES_DATA, half_slots
+from edgetool.precision.float16.scope import Scope
 
-__all__ = ["HalfModel", "Mode", "convert_to_half", "node_key"]
+__all__ = ["HalfModel", "Mode", "convert_to_half"]
 
 _FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
@@ -46,48 +47,6 @@ class HalfModel:
     """Tensor of the main graph: its float16 form."""
     half_bytes: int = 0
     """Bytes of weights that feed float16 nodes, counted as float32."""
-
-
-@dataclass(slots=True)
-class _Scope:
-    """Names within one graph, and those outside that it can see."""
-
-    graph: onnx.GraphProto
-    outer: _Scope | None
-    halves: dict[str, str] = field(default_factory=dict)
-    wides: dict[str, str] = field(default_factory=dict)
-    """Float32 forms of tensors that have only a float16 one by nature."""
-    lost: set[str] = field(default_factory=set)
-    """Tensors that exist as float16 only."""
-    constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
-    made: set[str] = field(default_factory=set)
-    """Inputs of the graph and outputs of its nodes."""
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
-
-    def home(self, name: str) -> _Scope:
-        """The scope in which a tensor is made; a cast belongs there, where all graphs inside can use it."""
-        scope: _Scope = self
-        while name not in scope.made and scope.outer is not None:
-            scope = scope.outer
-        return scope
-
-    def find(self, table: str, name: str) -> str | None:
-        scope: _Scope | None = self
-        while scope is not None:
-            found: dict[str, str] = getattr(scope, table)
-            if name in found:
-                return found[name]
-            scope = scope.outer
-        return None
-
-    def is_lost(self, name: str) -> bool:
-        return name in self.lost or (self.outer is not None and self.outer.is_lost(name))
-
-    def owner(self, name: str) -> _Scope | None:
-        """The scope whose constant a name is."""
-        if name in self.constants:
-            return self
-        return self.outer.owner(name) if self.outer is not None else None
 
 
 def convert_to_half(
@@ -129,9 +88,9 @@ class _Walk:
         self._names = Names(result.model)
         self._matmuls = any(n.op_type == "MatMul" for g in graphs_of(result.model.graph) for n in g.node)
 
-    def convert(self, graph: onnx.GraphProto, outer: _Scope | None, io: Io) -> None:
+    def convert(self, graph: onnx.GraphProto, outer: Scope | None, io: Io) -> None:
         """Convert a graph and the graphs inside it."""
-        scope = _Scope(graph, outer, constants={t.name: t for t in graph.initializer if t.data_type == _FLOAT})
+        scope = Scope(graph, outer, constants={t.name: t for t in graph.initializer if t.data_type == _FLOAT})
         scope.made.update(value.name for value in graph.input)
         scope.made.update(name for node in graph.node for name in node.output)
         halved = self._halve_inputs(scope) if io is Io.FLOAT16 else set()
@@ -150,7 +109,7 @@ class _Walk:
         if outer is None and self._mode is not Mode.SHADOW:
             self._result.pairs = dict(scope.halves)
 
-    def _is_worth_it(self, scope: _Scope, node: onnx.NodeProto, inputs: frozenset[int]) -> bool:
+    def _is_worth_it(self, scope: Scope, node: onnx.NodeProto, inputs: frozenset[int]) -> bool:
         if any(self._is_too_large(scope, node.input[position]) for position in inputs):
             return False
         if node.op_type not in MOVES_DATA:
@@ -160,20 +119,20 @@ class _Walk:
         data = [name for name in (node.input[position] for position in inputs) if scope.owner(name) is None]
         return not data or any(scope.find("halves", name) for name in data)
 
-    def _is_too_large(self, scope: _Scope, name: str) -> bool:
+    def _is_too_large(self, scope: Scope, name: str) -> bool:
         owner = scope.owner(name)
         if owner is None or scope.find("halves", name):
             return False
         values = self._store.values(owner.constants[name])
         return bool(np.any(np.abs(values[np.isfinite(values)]) > np.finfo(np.float16).max))
 
-    def _emit_wide(self, scope: _Scope, node: onnx.NodeProto) -> None:
+    def _emit_wide(self, scope: Scope, node: onnx.NodeProto) -> None:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         replace_all(copy.input, [self._widen(scope, name) for name in node.input])
         scope.nodes.append(copy)
 
-    def _emit_half(self, scope: _Scope, node: onnx.NodeProto, inputs: frozenset[int], outputs: frozenset[int]) -> None:
+    def _emit_half(self, scope: Scope, node: onnx.NodeProto, inputs: frozenset[int], outputs: frozenset[int]) -> None:
         if self._mode is Mode.SHADOW:
             scope.nodes.append(node)
         copy = onnx.NodeProto()
@@ -194,7 +153,7 @@ class _Walk:
             copy.output[position] = self._half_output(scope, name)
         self._result.converted.append(node.name)
 
-    def _half_output(self, scope: _Scope, name: str) -> str:
+    def _half_output(self, scope: Scope, name: str) -> str:
         """The name that a converted node gives its output."""
         half = self._names.fresh(f"{name}_half")
         if self._mode is Mode.SHADOW:
@@ -209,7 +168,7 @@ class _Walk:
         self._round(scope, raw, half)
         return raw
 
-    def _narrow(self, scope: _Scope, name: str) -> str:
+    def _narrow(self, scope: Scope, name: str) -> str:
         """The float16 form of a tensor."""
         found = scope.find("halves", name)
         if found:
@@ -227,7 +186,7 @@ class _Walk:
             self._round(scope, name, half)
         return half
 
-    def _add_half_constant(self, owner: _Scope, name: str, half: str) -> None:
+    def _add_half_constant(self, owner: Scope, name: str, half: str) -> None:
         owner.halves[name] = half
         values = self._store.values(owner.constants[name])
         self._result.half_bytes += values.nbytes
@@ -238,7 +197,7 @@ class _Walk:
             rounded = rounded.astype(np.float32)
         owner.graph.initializer.append(self._store.tensor(rounded, half))
 
-    def _widen(self, scope: _Scope, name: str) -> str:
+    def _widen(self, scope: Scope, name: str) -> str:
         """The float32 form of a tensor."""
         if not name or not scope.is_lost(name):
             return name
@@ -255,12 +214,12 @@ class _Walk:
         scope.wides[name] = wide
         return wide
 
-    def _round(self, scope: _Scope, name: str, rounded: str) -> None:
+    def _round(self, scope: Scope, name: str, rounded: str) -> None:
         stored = self._names.fresh(f"{rounded}_stored")
         scope.nodes.append(_cast(name, stored, _HALF, self._names))
         scope.nodes.append(_cast(stored, rounded, _FLOAT, self._names))
 
-    def _halve_inputs(self, scope: _Scope) -> set[str]:
+    def _halve_inputs(self, scope: Scope) -> set[str]:
         halved: set[str] = set()
         for value in scope.graph.input:
             if value.type.tensor_type.elem_type == _FLOAT:
@@ -270,7 +229,7 @@ class _Walk:
                 halved.add(value.name)
         return halved
 
-    def _finish_outputs(self, scope: _Scope, io: Io) -> None:
+    def _finish_outputs(self, scope: Scope, io: Io) -> None:
         for value in scope.graph.output:
             name = value.name
             if io is Io.FLOAT16 and self._facts.is_float32(name):
@@ -282,7 +241,7 @@ class _Walk:
                 else:
                     scope.nodes.append(onnx.helper.make_node("Identity", [half], [name], self._names.fresh(half)))
 
-    def _finish_half_output(self, scope: _Scope, value: onnx.ValueInfoProto) -> None:
+    def _finish_half_output(self, scope: Scope, value: onnx.ValueInfoProto) -> None:
         value.type.tensor_type.elem_type = _HALF
         name = value.name
         if name in scope.lost:
@@ -298,11 +257,6 @@ class _Walk:
             if tensor.name == name:
                 tensor.name = wide
         scope.nodes.append(_cast(wide, name, _HALF, self._names))
-
-
-def node_key(node: onnx.NodeProto) -> str:
-    """How a report names a node."""
-    return f"{node.name} ({node.op_type})"
 
 
 def _turns_rows(node: onnx.NodeProto) -> bool:

@@ -16,8 +16,8 @@ from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeError, UsageError
 from edge_agent.messages.scores import Scores
 from edgetool.choices import HigherIs, OutputIs
-from edgetool.commands.pack import pack, parse_channels
-from edgetool.detector.direction import SignVerdict
+from edgetool.commands.pack import pack
+from edgetool.detector.outliers import SignVerdict
 
 CHANNELS = 4
 
@@ -348,13 +348,3 @@ def test_a_model_far_from_its_reference_is_refused(tmp_path: Path, normal: Path)
     other = save(autoencoder(values=CHANNELS, hidden=2, seed=1), tmp_path / "other.onnx")
     with pytest.raises(AccuracyError, match=r"off by .* of its reference's"):
         pack(other, data=normal, reference=reference)
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [("p,,q", "expected different names"), ("p,p", "expected different names"), ("time", "'time' cannot be a channel")],
-)
-def test_channels_that_cannot_be_meant_are_refused(text: str, problem: str) -> None:
-    """Before anything is read."""
-    with pytest.raises(UsageError, match=problem):
-        parse_channels(text)

@@ -16,6 +16,7 @@ from edge_agent.engine.providers import PROVIDERS, available_providers
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.weights import to_bytes
+from edgetool.paths import StrPath, as_paths
 from edgetool.verify.runner import Sample
 from edgetool.verify.samples import make_batch
 from edgetool.verify.workbench import Workbench
@@ -85,17 +86,17 @@ class _Lane:
 
 
 def bench(
-    models: Sequence[Path],
+    models: StrPath | Sequence[StrPath],
     *,
-    providers: Sequence[str] = (),
+    providers: str | Sequence[str] = (),
     batches: Sequence[int] = (1, 8, 64, 512),
     threads: Sequence[int] = (1,),
 ) -> BenchReport:
     """Time models on made-up rows; every model and provider in a process of its own, taking turns.
 
     Args:
-        models: ONNX files.
-        providers: names as in `agent.toml`; all that are installed when empty.
+        models: one ONNX file, or several.
+        providers: one name or several, as in `agent.toml`; all that are installed when empty.
         batches: rows in one inference.
         threads: of one inference.
 
@@ -103,12 +104,13 @@ def bench(
         ConversionError: a model cannot be read, or is larger than one file may be.
         UsageError: a provider is not installed.
     """
-    wanted = list(providers) or [provider.name for provider in available_providers()]
+    wanted = [providers] if isinstance(providers, str) else list(providers)
+    wanted = wanted or [provider.name for provider in available_providers()]
     _check_providers(wanted)
     left_out: list[str] = []
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, ExitStack() as stack:
         lanes: list[_Lane] = []
-        for number, model in enumerate(models):
+        for number, model in enumerate(as_paths(models)):
             loaded = load_model(model)
             path = Path(name) / f"{number}" / "model.onnx"
             path.parent.mkdir()

@@ -13,6 +13,7 @@ import onnx
 from edge_agent.errors import ConversionError
 from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.weights import WeightStore, read_light
+from edgetool.paths import StrPath, as_path
 from edgetool.verify.drift import OutputDrift, compare_answers
 from edgetool.verify.fitting import samples_for
 from edgetool.verify.runner import Sample
@@ -100,10 +101,10 @@ class CompareReport:
 
 
 def compare(
-    first: Path,
-    second: Path,
+    first: StrPath,
+    second: StrPath,
     *,
-    data: Path | None = None,
+    data: StrPath | None = None,
     layers: bool = False,
     tolerance: float = _DEFAULT_TOLERANCE,
     threshold: float | None = None,
@@ -124,11 +125,12 @@ def compare(
         ConversionError: a model cannot be read or does not run.
         DataError: the data do not fit the first model.
     """
+    first, second = Path(first), Path(second)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
         store = WeightStore(Path(name))
         models = [read_light(path, store)[0] for path in (first, second)]
         copies = [store.save(model, "model.onnx") for model in models]
-        samples = samples_for(models[0], copies[0], bench, data)
+        samples = samples_for(models[0], copies[0], bench, as_path(data))
         answers: list[list[Sample]] = []
         for path, copy in zip((first, second), copies, strict=True):
             try:

@@ -20,6 +20,7 @@ from edge_agent.errors import ConversionError, EdgeError
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.traps import find_traps
 from edgetool.graph.weights import WeightStore, read_light
+from edgetool.paths import StrPath, as_path
 from edgetool.verify.drift import compare_answers
 from edgetool.verify.fitting import samples_for
 from edgetool.verify.workbench import Workbench
@@ -82,7 +83,7 @@ class DoctorReport:
         }
 
 
-def doctor(model: Path | None = None, *, data: Path | None = None) -> DoctorReport:
+def doctor(model: StrPath | None = None, *, data: StrPath | None = None) -> DoctorReport:
     """Look at the installation and, when it is given, at a model.
 
     Args:
@@ -98,7 +99,7 @@ def doctor(model: Path | None = None, *, data: Path | None = None) -> DoctorRepo
     if runtime.good:
         findings += _providers()
         if model is not None:
-            findings += _of_model(model, data)
+            findings += _of_model(Path(model), as_path(data))
     return DoctorReport(_versions(), _machine(), findings)
 
 

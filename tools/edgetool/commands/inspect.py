@@ -18,6 +18,7 @@ from edgetool.graph.repairs import repair
 from edgetool.graph.traps import Trap, find_traps
 from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import WeightStore, read_light, size_of, tensors_of
+from edgetool.paths import StrPath
 from edgetool.precision.storage import store_weights
 from edgetool.verify.fitting import samples_for
 from edgetool.verify.workbench import Workbench
@@ -101,7 +102,7 @@ class InspectReport:
         }
 
 
-def inspect(model: Path, *, providers: bool = True) -> InspectReport:
+def inspect(model: StrPath, *, providers: bool = True) -> InspectReport:
     """Look into a model.
 
     Args:
@@ -111,6 +112,7 @@ def inspect(model: Path, *, providers: bool = True) -> InspectReport:
     Raises:
         ConversionError: the file is missing, or no ONNX model.
     """
+    model = Path(model)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
         store = WeightStore(Path(name))
         original, size_bytes = read_light(model, store)

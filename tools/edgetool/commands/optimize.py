@@ -11,11 +11,12 @@ from typing import Any
 import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
-from edgetool.choices import Level
+from edgetool.choices import Level, LevelName, as_member
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.onnx_file import load_model, write_atomically
 from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import to_bytes
+from edgetool.paths import StrPath, as_path
 from edgetool.verify.drift import OutputDrift
 from edgetool.verify.fitting import samples_for
 from edgetool.verify.verifier import Limits, ProviderCheck, Verifier
@@ -77,7 +78,11 @@ class OptimizeReport:
 
 
 def optimize(
-    model: Path, output: Path | None = None, *, level: Level = Level.BASIC, data: Path | None = None
+    model: StrPath,
+    output: StrPath | None = None,
+    *,
+    level: Level | LevelName = Level.BASIC,
+    data: StrPath | None = None,
 ) -> OptimizeReport:
     """Write the graph that the runtime would make of a model when it loads it.
 
@@ -94,14 +99,16 @@ def optimize(
         UsageError: the output would overwrite the model.
     """
     started = time.monotonic()
-    output = output or model.with_name(f"{model.name.removesuffix('.onnx')}.optimized.onnx")
+    level = as_member(Level, level, named="level")
+    model = Path(model)
+    output = as_path(output) or model.with_name(f"{model.name.removesuffix('.onnx')}.optimized.onnx")
     if output.resolve() == model.resolve():
         raise UsageError(f"{output}: is the model itself, which is never overwritten; give another -o")
     original = load_model(model)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
         before, after = Path(name) / "before.onnx", Path(name) / "after.onnx"
         before.write_bytes(to_bytes(original, model))
-        samples = samples_for(original, before, bench, data)
+        samples = samples_for(original, before, bench, as_path(data))
         try:
             verifier = Verifier(bench, before, Limits(_MAX_DRIFT, 0.0))
         except ConversionError as exc:

@@ -19,7 +19,7 @@ from edge_agent.bundle import (
 )
 from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
-from edgetool.choices import HigherIs, OutputIs
+from edgetool.choices import HigherIs, HigherIsName, OutputIs, OutputIsName, as_member
 from edgetool.data import SensorData, labelled_windows, read_sensor_data
 from edgetool.detector.bundling import describe_channels, name_and_version, write_bundle
 from edgetool.detector.calibration import calibrate
@@ -27,6 +27,7 @@ from edgetool.detector.detector import Detector
 from edgetool.detector.direction import Sign, SignFrom
 from edgetool.detector.golden import check_scores, golden_readings
 from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
+from edgetool.paths import StrPath, as_path
 from edgetool.verify.scores import count_flips
 
 __all__ = ["PackReport", "pack", "parse_channels"]
@@ -98,18 +99,18 @@ def parse_channels(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def pack(
-    model: Path,
-    output: Path | None = None,
+    model: StrPath,
+    output: StrPath | None = None,
     *,
-    data: Path,
+    data: StrPath,
     channels: str | None = None,
     window: int | None = None,
     stride: int = 1,
     false_alarm_rate: float = 0.001,
-    reference: Path | None = None,
+    reference: StrPath | None = None,
     score_output: str | None = None,
-    output_is: OutputIs = OutputIs.AUTO,
-    higher_is: HigherIs = HigherIs.AUTO,
+    output_is: OutputIs | OutputIsName = OutputIs.AUTO,
+    higher_is: HigherIs | HigherIsName = HigherIs.AUTO,
     tolerance: float = 0.01,
 ) -> PackReport:
     """Make a bundle.
@@ -140,7 +141,10 @@ def pack(
         raise UsageError(f"--tolerance {tolerance:g}: expected a share above 0, at most 1")
     if not 0 < false_alarm_rate < 0.5:
         raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
-    output = output or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
+    output_is = as_member(OutputIs, output_is, named="output_is")
+    higher_is = as_member(HigherIs, higher_is, named="higher_is")
+    model, data, reference = Path(model), Path(data), as_path(reference)
+    output = as_path(output) or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
     name, version = name_and_version(output)
     pairs = parse_channels(channels) if channels else ()
     rows = read_sensor_data(data, tuple(channel for channel, _ in pairs))

@@ -12,11 +12,12 @@ from pathlib import Path
 import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
-from edgetool.choices import Io, Precision, Target
+from edgetool.choices import Io, IoName, Precision, PrecisionName, Target, TargetName, as_member
 from edgetool.graph.onnx_file import stored_precision, write_atomically
 from edgetool.graph.prune import compressed_size, prune_weights
 from edgetool.graph.randomness import release_seeds
 from edgetool.graph.weights import WeightStore, size_of, whole_model
+from edgetool.paths import StrPath, as_path
 from edgetool.precision.context import Candidate
 from edgetool.precision.float16.retype import has_float32_io, retype_io
 from edgetool.precision.ladder import Climb, climb, measure
@@ -36,15 +37,15 @@ INT8_MAX_DRIFT = 0.1
 
 
 def quantize(
-    model: Path,
-    output: Path | None = None,
+    model: StrPath,
+    output: StrPath | None = None,
     *,
-    precision: Precision = Precision.FLOAT16,
-    target: Target = Target.CPU,
-    data: Path | None = None,
+    precision: Precision | PrecisionName = Precision.FLOAT16,
+    target: Target | TargetName = Target.CPU,
+    data: StrPath | None = None,
     max_drift: float | None = None,
-    keep: Sequence[str] = (),
-    io: Io = Io.FLOAT32,
+    keep: str | Sequence[str] = (),
+    io: Io | IoName = Io.FLOAT32,
     input_range: tuple[float, float] | None = None,
     synthetic: bool = False,
     threshold: float | None = None,
@@ -74,7 +75,9 @@ def quantize(
         UsageError: the output would overwrite the model, or an option matches nothing.
     """
     started = time.monotonic()
-    output = output or model.with_name(f"{model.name.removesuffix('.onnx')}.{precision.value}.onnx")
+    precision = as_member(Precision, precision, named="precision")
+    model = Path(model)
+    output = as_path(output) or model.with_name(f"{model.name.removesuffix('.onnx')}.{precision.value}.onnx")
     if output.resolve() == model.resolve():
         raise UsageError(f"{output}: is the model itself, which is never overwritten; give another -o")
     if prune is not None and not 0 < prune < 1:
@@ -83,11 +86,11 @@ def quantize(
         model=model,
         output=output,
         precision=precision,
-        target=target,
-        data=data,
+        target=as_member(Target, target, named="target"),
+        data=as_path(data),
         limits=_limits(precision, max_drift, is_measured=data is not None),
-        keep=tuple(keep),
-        io=io,
+        keep=(keep,) if isinstance(keep, str) else tuple(keep),
+        io=as_member(Io, io, named="io"),
         input_range=input_range,
         synthetic=synthetic,
         threshold=threshold,

@@ -19,6 +19,7 @@ from edge_agent.errors import BrokerError, UsageError
 from edge_agent.messages.topic_names import ASSET_LIMIT_BYTES
 from edgetool.broker import BrokerAddress, connected
 from edgetool.data import DEFAULT_ASSET, SensorData, read_sensor_data
+from edgetool.paths import StrPath
 from edgetool.progress import counted
 
 __all__ = ["ReplayReport", "replay"]
@@ -55,7 +56,7 @@ class ReplayReport:
 
 
 def replay(
-    file: Path,
+    file: StrPath,
     topic: str,
     *,
     broker: BrokerAddress | None = None,
@@ -79,6 +80,7 @@ def replay(
         BrokerError: the broker cannot be reached, or takes nothing for a minute.
         UsageError: the topic has a wildcard, or no place for the assets in the file, or a name cannot be its level.
     """
+    file = Path(file)
     data = read_sensor_data(file)
     topics = _topics(data, topic, asset)
     window = _Window()

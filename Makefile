@@ -67,8 +67,8 @@ $(LOWEST)/.installed: requirements/lowest.txt pyproject.toml
 	@touch $@
 
 # Those that start processes and wait for nothing but their end. The others have a broker and an agent that must be in time.
-PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_edgetool.py test_model_commands.py test_other_peoples_models.py \
-  test_pack.py test_pieces.py test_portability.py test_sklearn.py test_zoo.py)
+PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_edgetool.py test_float16_library.py test_model_commands.py \
+  test_other_peoples_models.py test_pack.py test_pieces.py test_portability.py test_sklearn.py test_zoo.py)
 
 test: check test-unit
 	@tools/ensure_mosquitto.sh
@@ -100,7 +100,7 @@ bench: $(STAMP)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 EXTRAS := --extra host --extra reports --extra cbor --extra sklearn
 lock:
-	@$(BIN)/$(LOCK) $(EXTRAS) --extra benchmarks --extra demo --group dev -o requirements/development.txt pyproject.toml
+	@$(BIN)/$(LOCK) $(EXTRAS) --extra demo --group dev -o requirements/development.txt pyproject.toml
 	@for extra in cpu openvino; do \
 	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done

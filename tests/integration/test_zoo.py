@@ -17,6 +17,7 @@ from edgetool.choices import Precision, Target
 from edgetool.commands.quantize import QuantizeReport, Verdict, quantize
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.walks import graphs_of, nodes_of
+from edgetool.precision.context import Converter
 from edgetool.verify.drift import compare_answers
 from edgetool.verify.runner import Sample, load_samples, save_samples
 from edgetool.verify.workbench import Workbench
@@ -128,6 +129,14 @@ def test_models_for_a_gpu_compute_in_float16(quantized: Quantizer, bench: Workbe
     assert not wrong
     assert converted >= 0.85 * counted, f"{converted} of {counted}"
     assert checked >= 0.7 * converted, f"onnx.reference ran {checked} of {converted}"
+
+
+def test_both_float16_conversions_are_taken(quantized: Quantizer) -> None:
+    """onnxconverter-common's on at least half of the models that compute in float16, our own on the others."""
+    found = [quantized(name, Precision.FLOAT16, Target.GPU).report.converter for name in NAMES]
+    taken = [converter for converter in found if converter is not None]
+    assert set(taken) == set(Converter)
+    assert taken.count(Converter.LIBRARY) >= 0.5 * len(taken)
 
 
 def test_files_become_as_small_as_promised(quantized: Quantizer) -> None:

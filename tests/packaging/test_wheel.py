@@ -18,7 +18,7 @@ from processes import write_config
 # What is built and installed once is for all of these, so one process has to run them.
 pytestmark = pytest.mark.xdist_group("wheel")
 ROOT = Path(__file__).parents[2]
-HOST_ONLY = ("onnx", "typer", "rich", "river", "sklearn", "skl2onnx", "pydantic")
+HOST_ONLY = ("onnx", "onnxconverter_common", "typer", "rich", "river", "sklearn", "skl2onnx", "pydantic")
 
 
 @pytest.fixture(scope="module")

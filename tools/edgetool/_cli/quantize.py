@@ -102,6 +102,8 @@ def _show(report: QuantizeReport) -> None:
     typer.echo(f"  size       {report.size_before} -> {report.size_after} bytes ({share:.2f})")
     if report.latency_ratio is not None:
         typer.echo(f"  latency    {report.latency_ratio:.2f} of the original's, one row of samples, one thread")
+    if report.converter is not None:
+        typer.echo(f"  converted  to float16 by {report.converter.value}")
     for drift in report.outputs:
         typer.echo(f"  drift      {drift.output}: {drift.drift:.2e} (allowed {report.max_drift:g})")
     for score in report.scores:

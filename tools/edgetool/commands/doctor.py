@@ -28,7 +28,7 @@ from edgetool.verify.workbench import Workbench
 __all__ = ["DoctorReport", "Finding", "doctor"]
 
 _EXTRAS = {
-    "host": ("typer", "rich", "onnx"),
+    "host": ("typer", "rich", "onnx", "onnxconverter_common"),
     "reports": ("leather",),
     "sklearn": ("sklearn", "skl2onnx"),
     "demo": ("river",),

@@ -207,6 +207,7 @@ def _write(
         stored_tensors=chosen.stored_tensors,
         kept_tensors=chosen.kept_tensors,
         kept_nodes=chosen.kept_nodes,
+        converter=chosen.converter,
         small_weight_bytes=chosen.half_bytes,
         arithmetic=chosen.arithmetic,
         latency_ratio=chosen.latency_ratio,

@@ -9,7 +9,7 @@ import onnx
 
 from edgetool.graph.walks import graphs_of
 
-__all__ = ["Names", "replace_all", "with_all_outputs"]
+__all__ = ["Names", "copy_of", "replace_all", "with_all_outputs"]
 
 
 class Names:
@@ -26,6 +26,9 @@ class Names:
             for node in graph.node:
                 self._taken.update((node.name, *node.output, *node.input))
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._taken
+
     def fresh(self, wanted: str) -> str:
         """`wanted`, or with a number behind it."""
         name, number = wanted, 2
@@ -33,6 +36,13 @@ class Names:
             name, number = f"{wanted}_{number}", number + 1
         self._taken.add(name)
         return name
+
+
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model that can be changed while the first one stays."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
 
 
 def replace_all(repeated: Any, items: Iterable[Any]) -> None:
@@ -44,8 +54,7 @@ def replace_all(repeated: Any, items: Iterable[Any]) -> None:
 
 def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy that answers every tensor of its main graph."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
+    probe = copy_of(model)
     taken = {value.name for value in probe.graph.output}
     names = dict.fromkeys(name for node in probe.graph.node for name in node.output if name and name not in taken)
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,14 @@ from edgetool.precision.facts import Facts
 from edgetool.verify.verifier import Verification, Verifier
 from edgetool.verify.workbench import Workbench
 
-__all__ = ["Candidate", "Context", "Rung", "match_nodes"]
+__all__ = ["Candidate", "Context", "Converter", "Rung", "match_nodes"]
+
+
+class Converter(StrEnum):
+    """What makes a graph compute in float16."""
+
+    OWN = "edgetool"
+    LIBRARY = "onnxconverter-common"
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,8 @@ class Candidate:
     """What was done, in words."""
     verification: Verification
     precision: str
+    converter: Converter | None = None
+    """What made it compute in float16; None where it does not."""
     kept_nodes: dict[str, str] = field(default_factory=dict)
     """Nodes that stay float32 and would not have to, with the reason."""
     kept_tensors: dict[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from edgetool.graph.weights import WeightStore
 from edgetool.verify.ranges import TensorRange
 from edgetool.verify.workbench import Workbench
 
-__all__ = ["Facts", "gather_facts", "note_ranks"]
+__all__ = ["Facts", "drop_known_types", "gather_facts", "note_ranks"]
 
 _SAMPLES = 16
 
@@ -82,6 +82,20 @@ def note_ranks(model: onnx.ModelProto, facts: Facts, halves: Mapping[str, str] |
             kind = facts.types[name] if source == name else onnx.TensorProto.FLOAT16
             value = onnx.helper.make_tensor_value_info(name, kind, [None] * seen["rank"])
             model.graph.value_info.append(value)
+
+
+def drop_known_types(model: onnx.ModelProto) -> None:
+    """Take out what a model notes of tensors whose type and rank are inferred anyway.
+
+    Args:
+        model: changed in place; in its subgraphs nothing stays noted.
+    """
+    noted = list(model.graph.value_info)
+    for graph in graphs_of(model.graph):
+        del graph.value_info[:]
+    inferred = {value.name for value in _infer(model).graph.value_info if value.type.tensor_type.HasField("shape")}
+    made = {name for node in model.graph.node for name in node.output}
+    model.graph.value_info.extend(value for value in noted if value.name in made - inferred)
 
 
 def _inferred_types(model: onnx.ModelProto) -> dict[str, int]:

@@ -93,6 +93,7 @@ def speed_provider(target: Target) -> str | None:
 def _computed_float16(context: Context, result: Climb) -> Candidate | None:
     found = search_half(context)
     result.problems = found.problems
+    result.rungs += found.rungs
     if found.candidate is None:
         result.rungs.append(Rung("converted", found.reason))
     return found.candidate

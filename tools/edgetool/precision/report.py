@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.choices import Io, Precision, Target
-from edgetool.precision.context import Rung
+from edgetool.precision.context import Converter, Rung
 from edgetool.precision.float16.ranges import RangeProblem
 from edgetool.verify.drift import OutputDrift
 from edgetool.verify.scores import ScoreAgreement
@@ -112,6 +112,8 @@ class QuantizeReport:
     """Large float32 tensors that stay float32, with the reason."""
     kept_nodes: dict[str, str] = field(default_factory=dict)
     """Nodes that stay float32 and would not have to, with the reason."""
+    converter: Converter | None = None
+    """What made the graph compute in float16; None where it does not."""
     small_weight_bytes: int = 0
     """Bytes of float32 weights that feed float16 or int8 operators now."""
     arithmetic: dict[str, Any] = field(default_factory=dict)
@@ -139,6 +141,7 @@ class QuantizeReport:
             "stored_tensors": self.stored_tensors,
             "kept_tensors": self.kept_tensors,
             "kept_nodes": self.kept_nodes,
+            "converter": None if self.converter is None else self.converter.value,
             "small_weight_bytes": self.small_weight_bytes,
             "rungs_not_taken": [rung.describe() for rung in self.rungs],
             "range_problems": [problem.describe() for problem in self.range_problems],

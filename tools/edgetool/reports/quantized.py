@@ -46,6 +46,7 @@ def _summary(page: Page, report: QuantizeReport) -> None:
         ("target", report.target.value),
         ("size", f"{bytes_in_words(report.size_before)} to {bytes_in_words(report.size_after)}"),
         ("latency", latency),
+        *([("converted to float16 by", report.converter.value)] if report.converter is not None else []),
         ("metadata stripped", bytes_in_words(report.metadata_bytes)),
         ("checked on", report.data),
         ("arithmetic", report.arithmetic.get("note", "that of the provider")),

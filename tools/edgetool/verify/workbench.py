@@ -20,6 +20,7 @@ from typing import IO, Any, Self
 import numpy as np
 
 from edge_agent.errors import ConversionError
+from edgetool.choices import Io
 from edgetool.verify.ranges import TensorRange
 from edgetool.verify.runner import Sample, load_samples, save_samples
 
@@ -27,6 +28,7 @@ __all__ = ["ModelCrashError", "Timing", "Workbench"]
 
 _TIMEOUT_S = 300.0
 _END_S = 5.0
+_CONVERSION_TIMEOUT_S = 30.0
 _ENVIRONMENT = {
     # One thread in numpy too: the child is timed, and devices are small.
     "OMP_NUM_THREADS": "1",
@@ -157,6 +159,18 @@ class Workbench:
         prefix = str(self._folder / "profile")
         found = self._ask("placement", model=str(model), provider=provider, profile=prefix)
         return [(name, kind, where) for name, kind, where in found]
+
+    def convert_by_library(self, model: Path, output: Path, blocked: Sequence[str], *, io: Io) -> None:
+        """Write onnxconverter-common's float16 form of a model.
+
+        Args:
+            model: a file whose nodes all have names.
+            output: for the result.
+            blocked: names of nodes that stay float32.
+            io: type of the result's float inputs and outputs.
+        """
+        request = {"model": str(model), "output": str(output), "blocked": list(blocked), "io": io.value}
+        self._ask("convert", timeout_s=_CONVERSION_TIMEOUT_S, **request)
 
     def optimize(self, model: Path, output: Path, level: str) -> None:
         """Write what the runtime makes of a model when it loads it."""

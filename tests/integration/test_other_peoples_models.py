@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from zoo import FLOAT, build, make, node, value, weights
+from zoo import build
+from zoo_parts import FLOAT, make, node, value, weights
 
 from edgetool.choices import Io, Target
 from edgetool.cli import main

@@ -19,7 +19,7 @@ class Advance:
         self._task = progress.add_task(text, total=total)
 
     def __call__(self, steps: int = 1) -> None:
-        """So many more are done."""
+        """Move the bar on by so many steps."""
         self._progress.advance(self._task, steps)
 
 

@@ -42,7 +42,7 @@ class LayerDrift:
     operator: str
     drift: float
     beyond: bool
-    """Beyond the tolerance."""
+    """True if the drift is beyond the tolerance."""
 
     def describe(self) -> dict[str, Any]:
         """For a report."""
@@ -68,7 +68,7 @@ class CompareReport:
     outputs: list[OutputDrift]
     scores: list[ScoreAgreement]
     layers: list[LayerDrift] = field(default_factory=list)
-    """In the first model's graph order."""
+    """Tensors in the graph order of the first model."""
     unmatched: int = 0
     """Tensors of the first model that the second does not have."""
 
@@ -79,7 +79,7 @@ class CompareReport:
 
     @property
     def agree(self) -> bool:
-        """Whether every output is within the tolerance."""
+        """True if every output is within the tolerance."""
         return all(output.drift <= self.tolerance for output in self.outputs)
 
     def describe(self) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class DoctorReport:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is wrong."""
+        """True if every finding is good."""
         return all(finding.good for finding in self.findings)
 
     def describe(self) -> dict[str, Any]:

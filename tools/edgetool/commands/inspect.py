@@ -66,7 +66,7 @@ class InspectReport:
     model: Path
     size_bytes: int
     metadata_bytes: int
-    """That no runtime reads."""
+    """Bytes that no runtime reads."""
     ir_version: int
     producer: str
     opsets: dict[str, int]

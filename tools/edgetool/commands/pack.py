@@ -57,7 +57,7 @@ class PackReport:
     deviation: float | None
     """Of the packed model from its float32 reference on the golden vectors (`golden_deviation`); None without one."""
     replaced: bool
-    """Whether a file of that name was there."""
+    """True if the bundle took the place of a file of the same name."""
     seconds: float
 
     def describe(self) -> dict[str, Any]:

@@ -33,7 +33,7 @@ __all__ = ["DEFAULT_MAX_DRIFT", "INT8_MAX_DRIFT", "QuantizeReport", "Verdict", "
 DEFAULT_MAX_DRIFT = 0.02
 """Largest difference of a float output, as a share of its peak; as much for other outputs, as a share of values."""
 INT8_MAX_DRIFT = 0.1
-"""The same for int8, of float outputs."""
+"""Largest difference of a float output of an int8 model."""
 
 
 def quantize(

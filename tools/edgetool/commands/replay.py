@@ -40,7 +40,7 @@ class ReplayReport:
     messages: int
     """As many as readings, or with a `{channel}` in the topic as many as values."""
     acknowledged: int
-    """By the broker; at QoS 0, written to its socket."""
+    """Messages that the broker has acknowledged; at QoS 0, that were written to its socket."""
     seconds: float
 
     def describe(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ _POLL_S = 0.2
 _TOLD_KEPT = 10_000
 _WAITING = 100
 _EVENT_LIMIT_BYTES = 1 << 20
-"""An agent makes none that is larger."""
+"""No event of an agent is larger."""
 _SHOWN_CHANNELS = 2
 
 
@@ -37,7 +37,7 @@ def watch(
     count: int | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
 ) -> Generator[AlertEvent | DroppedEvent, None, None]:
-    """Alert events as they arrive, each once, and what is told of those that were given up.
+    """Alert events as they arrive, each once, and the events that tell how many were given up.
 
     Args:
         broker: the local one when not given.
@@ -71,13 +71,13 @@ def watch(
 
 
 class _Told:
-    """Knows the last events that were told: after a crash or a lost connection one may come again, soon or never."""
+    """Remembers the last events that were told, because an event may come again after a crash or a lost connection."""
 
     def __init__(self) -> None:
         self._keys: OrderedDict[int, None] = OrderedDict()
 
     def is_new(self, key: tuple[str, str, str]) -> bool:
-        """Whether it is told for the first time, as far as is known of the last ones."""
+        """True if no event with this key is among the last that were told."""
         # Whoever may publish here chooses the names, and their length.
         known = hash(key)
         if known in self._keys:
@@ -89,7 +89,10 @@ class _Told:
 
 
 class _Arrived:
-    """Messages on their way from paho's thread to ours; when they are many, paho waits, and the broker for paho."""
+    """Messages on their way from paho's thread to ours.
+
+    When the queue is full, paho waits, and the broker waits for paho.
+    """
 
     def __init__(self) -> None:
         self._queue: queue.Queue[bytes] = queue.Queue(_WAITING)
@@ -103,7 +106,7 @@ class _Arrived:
                 return
 
     def get(self) -> bytes | None:
-        """The oldest one; None when there was none for a short while."""
+        """The oldest message; None when no message came for a short while."""
         try:
             return self._queue.get(timeout=_POLL_S)
         except queue.Empty:

@@ -27,7 +27,7 @@ _MIN_IR = 8
 
 
 def is_canonical(model: onnx.ModelProto) -> bool:
-    """Whether a model already has the inputs and outputs of a bundle."""
+    """True if a model already has the inputs and outputs of a bundle."""
     inputs = model_inputs(model)
     outputs = {value.name: value.type.tensor_type for value in model.graph.output}
     return (
@@ -125,7 +125,11 @@ def note_types(model: onnx.ModelProto, answers: Sample) -> None:
 
 
 def _layout(item: ModelInput, channels: int, window: int | None) -> tuple[int, list[int] | None, bool]:
-    """Window, the shape the model wants where it is not (batch, window, channels), and whether channels come first."""
+    """How a model wants its input.
+
+    Returns:
+        The window; the shape that the model wants, None for (batch, window, channels); and True if channels come first.
+    """
     inner = (None,) if item.shape is None else item.shape[1:]
     size = math.prod(n for n in inner if n)
     problem = f"input {item.name!r} of shape {item.shape} does not fit {channels} channels"
@@ -162,14 +166,14 @@ def _set_apart(model: onnx.ModelProto) -> None:
 
 
 def _unlist_constants(model: onnx.ModelProto) -> None:
-    """Old exporters list every constant as an input too; the format wants that no more since its version 4."""
+    """Take constants off the list of inputs, where old exporters put them; since version 4 the format allows that."""
     constants = {tensor.name for tensor in model.graph.initializer}
     replace_all(model.graph.input, [value for value in model.graph.input if value.name not in constants])
     model.ir_version = max(model.ir_version, _MIN_IR)
 
 
 def _free_batch(model: onnx.ModelProto) -> None:
-    """An exporter that was given one row fixes the batch at 1; what it noted of shapes is dropped, not trusted."""
+    """Drop noted shapes: an exporter that was given one row fixes the batch at 1."""
     del model.graph.value_info[:]
     for value in model.graph.output:
         if value.type.HasField("tensor_type"):

@@ -23,7 +23,7 @@ _COMPARES = frozenset({"Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Sign
 _SAME_VALUES = frozenset({"Cast", "Identity", "Reshape", "Squeeze", "Unsqueeze", "Flatten"})
 
 _ROUNDING = 1e-5
-"""Of the scores' range: label and score are rounded in different nodes."""
+"""Share of the scores' range: label and score are rounded in different nodes."""
 
 
 class SignFrom(StrEnum):
@@ -34,9 +34,9 @@ class SignFrom(StrEnum):
     EXPORTER = "exporter"
     """The model is of a kind whose direction is known: rows that it labels -1 score below those that it labels 1."""
     NAMES = "names"
-    """It has the outputs of that kind, and labels no normal row -1, so that no more than their names is known."""
+    """The model has outputs of such names, but labels no normal row -1: only the names speak for the direction."""
     ERROR = "error"
-    """It is the error of a reconstruction, computed here: it can only point up."""
+    """The score is the error of a reconstruction, computed here, which can only point up."""
     ASSUMED = "assumed"
     """Higher is more anomalous, for want of better knowledge."""
 
@@ -46,7 +46,7 @@ class Sign:
     """Which way the model's own score points."""
 
     flipped: bool
-    """It is higher for normal readings, so its sign is changed."""
+    """True if the score is higher for normal readings, so that its sign is changed."""
     found: SignFrom
 
 
@@ -98,7 +98,7 @@ def sign_of_error(name: str, higher_is: HigherIs) -> Sign:
 
 
 def _is_compared(graph: onnx.GraphProto, score: str, label: str) -> bool:
-    """Whether a path leads from a score to a label over a comparison."""
+    """True if a path leads from the score to the label through a comparison."""
     makers = {name: node for node in graph.node for name in node.output}
     users: dict[str, list[onnx.NodeProto]] = defaultdict(list)
     for node in graph.node:

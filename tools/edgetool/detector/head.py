@@ -19,7 +19,7 @@ from edgetool.verify.runner import Sample
 __all__ = ["PREFIX", "Head", "Meaning", "choose_head"]
 
 PREFIX = "model/"
-"""Before every name of the model, so that none is one of those that we add."""
+"""Stands before every name of the model, so that no name that we add is taken."""
 
 
 class Meaning(StrEnum):
@@ -37,7 +37,7 @@ class Head:
     meaning: Meaning
     sign: Sign
     scale: FloatArray | None
-    """Of a reconstruction: shape (channels,), its usual error (root mean square) on normal rows, in channel units."""
+    """Usual error of a reconstruction (root mean square) on normal rows: shape (channels,), in channel units."""
 
     @property
     def name(self) -> str:

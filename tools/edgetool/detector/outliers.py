@@ -33,7 +33,8 @@ _STATUS_VALUES = 16
 """A channel of at most so many different whole numbers is a code, and far beside a code is nothing."""
 _RANGE = (0.05, 0.95)
 _MARGIN = 0.5
-"""Of the normal scores' range: what is nearer to it says nothing. Just below it lies the floor of a classifier."""
+"""Share of the normal scores' range. A score that is nearer to the range says nothing: the floor of a classifier lies
+just below it."""
 _CLEARLY = 2.0
 _ENOUGH = 0.1
 
@@ -44,7 +45,7 @@ class SignVerdict(StrEnum):
     CONFIRMED = "confirmed"
     CONTRADICTED = "contradicted"
     UNCLEAR = "unclear"
-    """They score neither higher nor lower on the whole: a score for one side only, or one that is flat out there."""
+    """Outliers score neither higher nor lower on the whole: the score looks at one side only, or is flat far out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ class SignEvidence:
     labelled: bool
     """The outliers are windows that the data have labelled; otherwise they are made up."""
     labelled_windows: int
-    """How many the data have; where they are fewer than five, or tell nothing, outliers are made up."""
+    """Labelled windows in the data; outliers are made up where these are fewer than five, or tell nothing."""
     windows: int
     """Number of outliers; 0 where there are none that the model can score."""
     normal_median: float
@@ -168,7 +169,7 @@ def _movements(windows: FloatArray) -> Iterator[tuple[str, NDArray[np.float64]]]
 
 
 def _is_status(values: FloatArray) -> bool:
-    """Whether a channel holds codes, such as the state of a valve, and not measured values."""
+    """True if a channel holds codes, such as the state of a valve, and not measured values."""
     distinct = np.unique(values[:4096])
     return len(distinct) <= _STATUS_VALUES and bool((distinct == np.round(distinct)).all())
 

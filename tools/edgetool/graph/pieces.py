@@ -75,7 +75,7 @@ class _Plan:
         return groups
 
     def answers_all(self) -> bool:
-        """Whether every output of the model is made by a node that computes, and by no constant or input."""
+        """True if nodes that compute make every output of the model. A constant or an input may be an output too."""
         made = {name for node in self._nodes for name in node.output}
         return all(value.name in made for value in self._model.graph.output)
 

@@ -1,4 +1,4 @@
-"""Operators that draw numbers: they get seeds for a comparison, because what differs at every run has none."""
+"""Operators that draw numbers get seeds for a comparison: answers that differ at every run cannot be compared."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _DRAWS = {
     **dict.fromkeys(("Bernoulli", "Multinomial"), True),
     "Dropout": False,
 }
-"""Operators that draw, and whether their seed is a float."""
+"""Operators that draw numbers; the value is True if the seed is a float."""
 _FIRST_SEED = 7_340_033
 """Exact in float32, and none that a person would choose."""
 _MAX_SEEDS = 1_000_000
 
 
 def draws_numbers(model: onnx.ModelProto) -> bool:
-    """Whether any operator draws."""
+    """True if any operator of the model draws numbers."""
     return any(True for _ in _drawing(model))
 
 

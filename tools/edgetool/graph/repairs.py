@@ -61,7 +61,7 @@ def _drop_doubled_constants(graph: onnx.GraphProto, notes: list[str]) -> None:
 
 
 def _sort_nodes(graph: onnx.GraphProto, notes: list[str]) -> None:
-    """A node comes behind those whose outputs it uses, as the standard says; the runtime takes any order."""
+    """Put every node behind the nodes whose outputs it uses. The standard wants this order; the runtime takes any."""
     makers = {name: number for number, node in enumerate(graph.node) for name in node.output if name}
     needs = [
         sorted({makers[name] for name in (*node.input, *captured_by(node)) if name in makers}) for node in graph.node
@@ -100,7 +100,7 @@ def _drop_dead(graph: onnx.GraphProto, notes: list[str]) -> None:
 
 
 def _unlist_constants(model: onnx.ModelProto, graph: onnx.GraphProto, fed: set[str], notes: list[str]) -> None:
-    """Old exporters list every constant as an input too, which makes it a value that a caller may replace."""
+    """Take constants off the list of inputs: an input is a value that a caller may replace, so it is not folded."""
     constants = {tensor.name for tensor in graph.initializer} - fed
     inputs = [value for value in graph.input if value.name not in constants]
     if len(inputs) < len(graph.input):
@@ -110,7 +110,7 @@ def _unlist_constants(model: onnx.ModelProto, graph: onnx.GraphProto, fed: set[s
 
 
 def _lift_constant_nodes(graph: onnx.GraphProto, store: WeightStore) -> None:
-    """Constant nodes of float32 and float64 become initializers, so that there is one place where weights are."""
+    """Make initializers of Constant nodes of float32 and float64, so that weights are in one place."""
     outputs = {value.name for value in graph.output}
     kept: list[onnx.NodeProto] = []
     for node in graph.node:
@@ -137,7 +137,7 @@ def _constant_of(node: onnx.NodeProto, store: WeightStore) -> onnx.TensorProto |
 
 
 def _name_nodes(model: onnx.ModelProto, names: Names, notes: list[str]) -> None:
-    """Every node gets a name of its own, which reports, options and other tools go by."""
+    """Give every node a name of its own. Reports, options and other tools identify a node by its name."""
     seen: Counter[str] = Counter()
     named = 0
     for graph in graphs_of(model.graph):

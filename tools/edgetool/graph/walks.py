@@ -44,7 +44,10 @@ def captured_by(node: onnx.NodeProto) -> set[str]:
 
 
 def bytes_of(tensor: onnx.TensorProto) -> int:
-    """Bytes of a constant's values by its type and shape, wherever they are; of less than a byte each, one counts."""
+    """Bytes of a constant's values by its type and shape, wherever the values are.
+
+    A value of less than a byte counts as one byte.
+    """
     if tensor.data_type not in onnx.helper.get_all_tensor_dtypes() or tensor.data_type == onnx.TensorProto.STRING:
         return 0
     size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
@@ -52,7 +55,7 @@ def bytes_of(tensor: onnx.TensorProto) -> int:
 
 
 def is_onnx(domain: str) -> bool:
-    """Whether an operator domain is that of the standard."""
+    """True if an operator domain is that of the ONNX standard."""
     return domain in ("", "ai.onnx")
 
 

@@ -19,10 +19,10 @@ __all__ = ["WeightStore", "load_light", "read_light", "size_of", "tensors_of", "
 
 _LARGE_BYTES = 128 << 10
 _ALIGNMENT = 4096
-"""Of a tensor in the file: the runtime maps it into memory by pages."""
+"""Alignment of a tensor in the file: the runtime maps the file into memory by pages."""
 _FILE = "weights.bin"
 _PROTOBUF_LIMIT_BYTES = (2 << 30) - (64 << 20)
-"""Of one file, with room for all that is no constant."""
+"""Largest bytes of constants in one file, with room for all else."""
 
 
 class WeightStore:

@@ -1,3 +1,3 @@
-"""Smaller number formats: one module for each way to store or compute, and `quantize`, which chooses and verifies."""
+"""Smaller number formats: a package for each way to compute, a module for storing, and the ladder, which chooses."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Which parts of a model can take part together: each is tried alone, and the shares of the drift are added up."""
+"""Chooses parts of a model that are converted together: each is tried alone, and the shares of the drift add up."""
 
 from __future__ import annotations
 

@@ -35,9 +35,9 @@ class Context:
 
     model: onnx.ModelProto
     path: Path
-    """Of the original in the temporary folder."""
+    """The original's file in the temporary folder."""
     size_bytes: int
-    """Of the original without metadata."""
+    """Size of the original without metadata."""
     gather: Callable[[], Facts]
     store: WeightStore
     bench: Workbench
@@ -76,7 +76,7 @@ class Candidate:
     half_bytes: int = 0
     """Bytes of float32 weights that feed float16 or int8 operators now."""
     latency_ratio: float | None = None
-    """To the original, on the target's provider of this machine; None when it was not measured."""
+    """Latency as a share of the original's, on the target's provider of this machine; None when it was not measured."""
     latency_s: float | None = None
     size_bytes: int = 0
     arithmetic: dict[str, Any] = field(default_factory=dict)

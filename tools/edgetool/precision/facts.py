@@ -30,7 +30,7 @@ class Facts:
     """What a run showed of the tensors of the main graph and of its inputs."""
 
     def is_float32(self, name: str) -> bool:
-        """Whether a tensor is known to be one of float32."""
+        """True if a tensor is known to hold float32."""
         return self.types.get(name) == onnx.TensorProto.FLOAT
 
 

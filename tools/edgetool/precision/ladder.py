@@ -119,7 +119,7 @@ def _computed_int8(context: Context, result: Climb) -> Candidate | None:
 
 
 def _fastest(candidates: list[Candidate]) -> Candidate:
-    """The last one, unless another is clearly faster: what a little noise decides would change from day to day."""
+    """The last candidate, unless another is clearly faster: a small difference would be another one on another day."""
     best = candidates[-1]
     for other in candidates[:-1]:
         if (other.latency_ratio or 1.0) < _CLEARLY_FASTER * (best.latency_ratio or 1.0):
@@ -158,5 +158,5 @@ def _why_slow(context: Context, candidate: Candidate) -> str:
 
 
 def measures_speed(target: Target) -> bool:
-    """Whether a target is a CPU, whose speed decides, and not a device that is not here."""
+    """True if the target is a CPU. The speed of a GPU or NPU cannot be measured on a host that has none."""
     return target in (Target.CPU, Target.OPENVINO)

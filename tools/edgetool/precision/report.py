@@ -23,7 +23,7 @@ class Verdict(StrEnum):
     CONVERTED = "converted"
     """The model computes in the smaller type."""
     MIXED = "mixed"
-    """It computes in the smaller type, but for nodes that would be wrong in it."""
+    """The model computes in the smaller type, except for nodes that would be wrong in that type."""
     STORED = "stored"
     """Weights are stored small and computed in float32."""
     KEPT = "kept"
@@ -91,10 +91,10 @@ class QuantizeReport:
     weights: str
     """What weights are stored as: float32, float16 or int8."""
     size_before: int
-    """Bytes, external data included."""
+    """Bytes of the original, external data included."""
     size_after: int
     metadata_bytes: int
-    """Left behind by the training framework, and stripped."""
+    """Bytes that the training framework left behind and that are stripped."""
     rungs: list[Rung]
     """Steps of the ladder that were not taken."""
     range_problems: list[RangeProblem]
@@ -118,7 +118,7 @@ class QuantizeReport:
     """Bytes of float32 weights that feed float16 or int8 operators now."""
     arithmetic: dict[str, Any] = field(default_factory=dict)
     latency_ratio: float | None = None
-    """To the original's; None when it was not measured."""
+    """Latency as a share of the original's; None when it was not measured."""
     latency_s: float | None = None
     choices: list[Choice] = field(default_factory=list)
     seconds: float = 0.0

@@ -161,7 +161,10 @@ def _store_int8(
 
 
 def _axes_to_try(values: NDArray[np.float32]) -> list[tuple[int, ...]]:
-    """Whether rows or columns are the output channels depends on the operator; the smaller error finds out."""
+    """Axes that may have a scale for each index.
+
+    The operator decides if rows or columns are the output channels. Both are tried, and the smaller error is taken.
+    """
     last = values.ndim - 1
     if values.ndim == 3:
         # A recurrent cell's weights: (direction, gate, input), or those of a 1-D convolution.

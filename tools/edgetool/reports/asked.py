@@ -1,4 +1,4 @@
-"""What is looked at before the work: that a report can be written after it."""
+"""Checks before the work that a report can be written after the work."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["check_page", "check_plot", "check_report"]
 
 
 def check_report(path: Path | None) -> None:
-    """Of `--report`: plain JSON or HTML, which need nothing.
+    """Check `--report`: plain JSON or HTML, which needs no extra.
 
     Raises:
         UsageError: the file is neither .json nor .html, or its folder is not there.
@@ -24,7 +24,7 @@ def check_report(path: Path | None) -> None:
 
 
 def check_page(path: Path | None, *, with_graph: bool) -> None:
-    """Of `--html`: a page, perhaps with a drawn graph.
+    """Check `--html`: a page, perhaps with a drawn graph.
 
     Raises:
         UsageError: its folder is not there.
@@ -40,7 +40,7 @@ def check_page(path: Path | None, *, with_graph: bool) -> None:
 
 
 def check_plot(path: Path | None) -> None:
-    """Of `--plot`: a chart.
+    """Check `--plot`: a chart.
 
     Raises:
         UsageError: its folder is not there.

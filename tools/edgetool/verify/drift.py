@@ -15,7 +15,7 @@ __all__ = ["OutputDrift", "compare_answers", "tensor_drift"]
 
 _ABSOLUTE_FLOOR = 1e-3
 _SMALLEST_PEAK = 1e-30
-"""Of a tensor inside a model, where no floor is: it may be small and matter."""
+"""Smallest peak of a tensor inside a model. It has no floor, because a small tensor may matter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def samples_for(
 
 
 def is_about_inputs(problem: str) -> bool:
-    """Whether the runtime loaded a model, and then failed on what it was given."""
+    """True if the runtime loaded a model and then failed on its inputs."""
     return any(words in problem for words in _IN_A_RUN)
 
 

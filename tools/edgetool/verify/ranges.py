@@ -11,7 +11,7 @@ __all__ = ["TensorRange", "note_range"]
 
 TensorRange = dict[str, Any]
 """`dtype`, `rank`, `low`, `high`, `peak` (largest size) and the `sample` it is in, `least` (smallest size above 0, or
-None), `values` (most in one sample), and whether all are `finite`."""
+None), `values` (most in one sample), and `finite`, True if all values are."""
 
 
 def note_range(found: dict[str, dict[str, Any]], name: str, array: NDArray[Any], number: int) -> None:

@@ -42,16 +42,16 @@ class Sizes:
     """What made-up samples take for the axes that a model leaves free."""
 
     rows: int = _MADE_UP_ROWS
-    """Of first axes."""
+    """Size of the first axis of an input."""
     others: int = _UNKNOWN_SIZE
     rank: int = 2
-    """Of inputs whose rank is unknown."""
+    """Rank of an input whose rank is unknown."""
     by_axis: Mapping[str, int] = field(default_factory=dict)
-    """Of single axes, by their name."""
+    """Sizes of single axes, by the name of the axis."""
 
     @classmethod
     def usual(cls, inputs: Sequence[ModelInput], *, rows: int = _MADE_UP_ROWS, others: int = _UNKNOWN_SIZE) -> Sizes:
-        """So many rows, also on other axes of the name that a first axis has, such as those of states."""
+        """A number of rows for first axes, and for other axes that have the name of a first axis, as states have."""
         return cls(rows, others, by_axis={item.axes[0]: rows for item in inputs if item.axes})
 
     def shape_of(self, item: ModelInput) -> list[int]:
@@ -153,7 +153,7 @@ def read_samples(model: onnx.ModelProto, path: Path) -> SampleSet:
 
 
 def _has(item: ModelInput, sizes: Sizes) -> bool:
-    """Whether a state input, whose first axis is not that of the batch, has the batch on another axis."""
+    """True if an input has the batch on an axis other than the first, as some states have."""
     return any(name in sizes.by_axis for name in item.axes[1:])
 
 

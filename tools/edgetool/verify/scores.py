@@ -22,7 +22,7 @@ _MIN_RANKED = 8
 
 @dataclass(frozen=True, slots=True)
 class ScoreAgreement:
-    """What became of one number for each row: an output, or how far a reconstruction is from what it reconstructs."""
+    """How one number for each row changed: an output, or the error of a reconstruction."""
 
     output: str
     rank_correlation: float
@@ -31,7 +31,7 @@ class ScoreAgreement:
     deviation: float
     """See `golden_deviation`."""
     verdicts_flipped: int | None
-    """Rows on the other side of the threshold than before; None without one."""
+    """Rows that changed to the other side of the threshold; None where no threshold was given."""
 
     def describe(self) -> dict[str, Any]:
         """For a report."""
@@ -45,7 +45,7 @@ class ScoreAgreement:
 
     @property
     def warning(self) -> str:
-        """What to tell a person; empty when the numbers are still those of before."""
+        """Warning for a person; empty when the scores have hardly moved."""
         if self.deviation <= MAX_SCORE_DEVIATION:
             return ""
         return (
@@ -93,7 +93,7 @@ def agree_on_scores(
 
 
 def count_flips(before: NDArray[Any], after: NDArray[Any], threshold: float) -> int:
-    """How many scores are on the other side of a threshold than before."""
+    """How many scores changed to the other side of a threshold."""
     return int(np.count_nonzero((before >= threshold) != (after >= threshold)))
 
 

@@ -28,7 +28,7 @@ _ROLE = re.compile(r"(?:^|[_.])(?:in|out|input|output|prev|previous|next|new|old
 
 
 DRIFTS = "drifts by"
-"""How the text about an output beyond its limit can be told from others."""
+"""Words by which the text about an output beyond its limit is recognised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +36,9 @@ class Limits:
     """How far an output may move."""
 
     drift: float
-    """Of a float output, as a share of its peak."""
+    """Largest drift of a float output, as a share of its peak."""
     changed: float
-    """Of any other output, as a share of its values."""
+    """Largest share of the values of any other output that may change."""
     score: float = math.inf
     """How far what a detector scores may move, as a share (`golden_deviation`); infinite where the samples are made up,
     which say nothing about it."""
@@ -111,7 +111,7 @@ class Verification:
 
     @property
     def is_right(self) -> bool:
-        """Whether it answers as the original does, everywhere where that runs."""
+        """True if the candidate answers as the original does, on every provider that runs the original."""
         return not self.problem
 
     @property

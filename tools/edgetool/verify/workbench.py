@@ -1,4 +1,4 @@
-"""Runs models in a child process that outlives one model and not a crash.
+"""Runs many models in one child process, and starts another child after a crash.
 
 A conversion can end the runtime with a signal, and a child that is started for each model costs more than most models.
 """
@@ -64,7 +64,7 @@ class Timing:
 
 
 class Workbench:
-    """A child process and the samples that models are tried on.
+    """A child process and the samples that models are run on.
 
     Args:
         folder: a temporary folder for what parent and child exchange.

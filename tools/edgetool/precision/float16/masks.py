@@ -50,7 +50,7 @@ def shrink_masks(model: onnx.ModelProto, store: WeightStore) -> list[str]:
 
 
 def _ends_in_softmax(name: str, takers: dict[str, list[onnx.NodeProto]], answered: set[str]) -> bool:
-    """Whether every way from a tensor ends in a Softmax."""
+    """True if every path from a tensor ends in a Softmax."""
     waiting, seen = [name], set[str]()
     while waiting:
         name = waiting.pop()

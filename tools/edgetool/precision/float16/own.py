@@ -1,4 +1,4 @@
-"""The own float16 form of a model, mended until every provider of this machine runs it rightly."""
+"""Our own float16 form of a model, mended until every provider of this machine runs it rightly."""
 
 from __future__ import annotations
 

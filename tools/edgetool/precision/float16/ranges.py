@@ -35,7 +35,7 @@ class RangeProblem:
     tensor: str
     value: float
     sample: int | None
-    """Of the data; None for a constant."""
+    """Number of the sample in the data; None for a constant."""
     reason: str
 
     def describe(self) -> dict[str, Any]:

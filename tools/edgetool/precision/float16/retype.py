@@ -14,7 +14,7 @@ _FLOAT, _HALF = onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16
 
 
 def has_float32_io(model: onnx.ModelProto) -> bool:
-    """Whether an input or output says that it is one of float32."""
+    """True if the model declares an input or an output as float32."""
     return any(value.type.tensor_type.elem_type == _FLOAT for value in (*model.graph.input, *model.graph.output))
 
 

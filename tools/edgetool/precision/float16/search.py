@@ -74,7 +74,7 @@ def search_half(context: Context) -> HalfSearch:
 
 
 def _with_small_masks(context: Context) -> Context:
-    """The same with masks that float16 holds, and the ranges that come of them; the original stays the judge."""
+    """A context whose model has masks that float16 can hold. Candidates are still compared with the original."""
     model = onnx.ModelProto()
     model.CopyFrom(context.model)
     if not shrink_masks(model, context.store):

@@ -25,7 +25,7 @@ _ROUNDED = "every result of a float16 node rounded to float16"
 
 
 def check_strictly(context: Context, path: Any) -> tuple[str, dict[str, Any]]:
-    """Whether a float16 graph is right in the types that it names.
+    """Run a float16 graph in the types that it names, and find what is wrong with its answers.
 
     Args:
         context: the original and the samples.

@@ -60,7 +60,7 @@ def int8_candidates(context: Context) -> tuple[list[Candidate], list[str]]:
 
 
 def _with_recent_opset(context: Context, reasons: list[str]) -> Context:
-    """The same with a model of an opset that can quantize by channel, where it is older and can be raised."""
+    """A context whose model has an opset that can quantize by channel, if its opset can be raised to that."""
     if opset_of(context.model) >= MIN_OPSET:
         return context
     try:

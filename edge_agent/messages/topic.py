@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["RETAINED", "UNKNOWN", "Topic", "Topics"]
+__all__ = ["NO_STREAM", "RETAINED", "UNKNOWN_STREAM", "Topic", "Topics"]
 
-UNKNOWN: Any = object()
-"""Stands for what nobody has looked up yet."""
+UNKNOWN_STREAM = -2
+"""The stream of a topic that was not looked up yet."""
+NO_STREAM = -1
+"""The stream of a topic that belongs to none."""
 _NOTED_BYTES = 32 << 20
 """By this many, topics that were met are noted: about 100,000 of usual length."""
 _NOTE_BYTES = 300
@@ -28,8 +30,9 @@ class Topic:
     """What its messages are readings of."""
     channel: str | None = None
     """The channel that each message is one value of; None when a message holds whole readings."""
-    lane: Any = UNKNOWN
-    """The stream that it belongs to; None when it is nobody's. Asset and channel are those of that stream."""
+    stream: int = UNKNOWN_STREAM
+    """Number of the stream that it belongs to, in the order of the configuration; asset and channel are that stream's.
+    """
 
     @property
     def name(self) -> str:
@@ -37,7 +40,7 @@ class Topic:
         return self.raw.decode(errors="replace")
 
 
-RETAINED = Topic(b"", lane=None)
+RETAINED = Topic(b"", stream=NO_STREAM)
 """Of a retained copy, which nobody wants: it is given on, without its payload, to be acknowledged in its turn."""
 
 

@@ -17,7 +17,7 @@ from bad_providers import TESTS_DIR, bad, found
 from fakes import make_candidate, write_bundle
 from processes import wait_until
 
-from edge_agent.agent.stream import LoadedStream, open_lanes
+from edge_agent.agent.stream import LoadedStream, open_streams
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.child_process import Stopped, end_child, start_child, wait_child
 from edge_agent.cli import main
@@ -287,7 +287,7 @@ def test_a_start_that_fails_after_the_load_blames_nobody(bundle: Bundle, tmp_pat
     )
     loaded, journal = LoadedStream(config.streams[0], bundle), DamagedJournal()
     with pytest.raises(OSError, match="malformed"), ExitStack() as stack:
-        open_lanes([loaded], config, journal, stack, lambda: None)  # type: ignore[arg-type]
+        open_streams([loaded], config, journal, stack, lambda: None)  # type: ignore[arg-type]
     assert not list(tmp_path.glob("*.mark"))
 
 

@@ -38,13 +38,14 @@ def test_an_anomaly_is_raised_once_and_cleared_once(
 
 MANY_FILES = """
 import os, resource, sys
-from edge_agent import cli, daemon
+from edge_agent import cli
+from edge_agent.agent import loop
 resource.setrlimit(resource.RLIMIT_NOFILE, (4096, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-run = daemon.Daemon.run
+run = loop.Agent.run
 def crowded(self):
     self.files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
     run(self)
-daemon.Daemon.run = crowded
+loop.Agent.run = crowded
 sys.exit(cli.main())
 """
 

@@ -19,7 +19,7 @@ from processes import wait_until
 
 from edge_agent.agent.stream import LoadedStream, open_streams
 from edge_agent.bundle import Bundle, open_bundle
-from edge_agent.child_process import Stopped, end_child, start_child, wait_child
+from edge_agent.child_process import ChildEndedError, ChildProcess, Stopped
 from edge_agent.cli import main
 from edge_agent.config import load_config
 from edge_agent.engine.choice import discovery, measuring
@@ -118,9 +118,7 @@ def test_the_child_of_one_that_is_refused_is_gone_with_its_verdict(bundle: Bundl
 
 def test_a_child_that_was_waited_for_is_not_killed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number may be somebody else's; what it had started is ended before."""
-    child = start_child("edge_agent.engine.choice.probe", errors=subprocess.DEVNULL)
-    assert child.stdin is not None
-    child.stdin.close()
+    child = ChildProcess("edge_agent.engine.choice.probe")
     killed: list[int] = []
     kill = os.killpg
 
@@ -130,9 +128,13 @@ def test_a_child_that_was_waited_for_is_not_killed_again(monkeypatch: pytest.Mon
         kill(group, number)
 
     monkeypatch.setattr(os, "killpg", killpg)
-    wait_child(child)
+    os.kill(child.pid, signal.SIGKILL)
     for _ in range(2):
-        end_child(child)
+        with pytest.raises(ChildEndedError) as ended:
+            child.answer(10.0)
+        assert ended.value.code == -signal.SIGKILL
+    for _ in range(2):
+        child.close()
     assert killed == [child.pid]
 
 
@@ -186,12 +188,9 @@ def test_a_child_ends_with_its_parent(bundle: Bundle, how: signal.Signals) -> No
 
 def test_a_signal_to_the_whole_service_is_not_taken_for_a_crash() -> None:
     """A service manager sends SIGTERM to all processes at once; the agent's end is the children's."""
-    child = start_child("edge_agent.engine.choice.probe", errors=subprocess.DEVNULL)
-    try:
+    with ChildProcess("edge_agent.engine.choice.probe") as child:
         blocked = int(re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{child.pid}/status").read_text())[0], 16)
         assert all(blocked >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-    finally:
-        end_child(child)
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 

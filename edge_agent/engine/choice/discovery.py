@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 import time
 from typing import Any
 
 import msgspec
 
-from edge_agent.child_process import LOOK_S, Look, end_child, end_with_parent, never_stop, start_child, wait_child
+from edge_agent.child_process import LOOK_S, ChildEndedError, ChildProcess, Look, child_side, never_stop
 from edge_agent.engine.plugins import PluginPackage, find_plugins, offered_devices
 from edge_agent.engine.providers import (
     PROVIDERS,
@@ -25,7 +23,6 @@ from edge_agent.engine.providers import (
     openvino_devices,
 )
 from edge_agent.engine.runtime import runtime_reason
-from edge_agent.waiting import Waiter
 
 __all__ = ["Absent", "Discovery", "ask_plugin", "discover"]
 
@@ -64,9 +61,8 @@ def discover(look: Look = never_stop) -> Discovery:
     """
     import_runtime()
     try:
-        # The drivers' libraries may print; our answer is the last line.
-        return msgspec.json.decode(_ask_child(look).strip().rsplit(b"\n", 1)[-1], type=Discovery)
-    except (subprocess.SubprocessError, ValueError) as exc:
+        return msgspec.json.decode(_ask_child(look), type=Discovery)
+    except (ChildEndedError, TimeoutError, ValueError) as exc:
         log.warning("providers not found out, only the processor is tried error=%s", exc)
         reason = f"asking for the devices failed: {exc}"
         others = [Absent(provider=name, reason=reason) for name in PROVIDERS if name != SAFEST]
@@ -74,26 +70,15 @@ def discover(look: Look = never_stop) -> Discovery:
 
 
 def _ask_child(look: Look) -> bytes:
-    process = start_child("edge_agent.engine.choice.discovery", errors=subprocess.DEVNULL)
-    try:
-        assert process.stdout is not None
-        answers, waiter, answer = process.stdout.fileno(), Waiter(), b""
-        end_mono_s = time.monotonic() + _TIMEOUT_S
+    end_mono_s = time.monotonic() + _TIMEOUT_S
+    with ChildProcess("edge_agent.engine.choice.discovery") as child:
         while True:
             look()
-            if waiter.wait([answers], [], LOOK_S):
-                part = os.read(answers, 65536)
-                if not part:
-                    break
-                answer += part
-            elif time.monotonic() >= end_mono_s:
-                raise subprocess.TimeoutExpired(process.args, _TIMEOUT_S)
-        code = wait_child(process)
-        if code:
-            raise subprocess.CalledProcessError(code, process.args)
-        return answer
-    finally:
-        end_child(process)
+            answer = child.answer(LOOK_S)
+            if answer is not None:
+                return answer
+            if time.monotonic() >= end_mono_s:
+                raise TimeoutError(f"no answer in {_TIMEOUT_S:g} s")
 
 
 def _find() -> Discovery:
@@ -136,12 +121,8 @@ def ask_plugin(ort: Any, plugin: PluginPackage, discovery: Discovery) -> None:
 
 
 def _main() -> None:
-    end_with_parent(int(sys.argv[1]))
-    # Whatever the libraries print goes to stderr; stdout is ours.
-    answer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    answer.write(b"\n" + msgspec.json.encode(_find()) + b"\n")
-    answer.flush()
+    _, answers = child_side()
+    answers.write(msgspec.json.encode(_find()) + b"\n")
     # Some drivers crash while they are unloaded, after all is said.
     os._exit(0)
 

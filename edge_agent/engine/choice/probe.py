@@ -10,9 +10,7 @@ import gc
 import itertools
 import os
 import resource
-import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,7 +18,7 @@ import msgspec
 import numpy as np
 
 from edge_agent.bundle import Bundle, open_bundle
-from edge_agent.child_process import end_with_parent
+from edge_agent.child_process import child_side
 from edge_agent.engine.golden import GoldenError, Verdict, check_golden
 from edge_agent.engine.providers import Provider
 from edge_agent.engine.session import open_engine
@@ -167,11 +165,7 @@ def _stay_on(cores: int) -> None:
 
 
 def _main() -> None:
-    end_with_parent(int(sys.argv[1]))
-    # Whatever the libraries print goes to stderr; stdout is ours.
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    requests: Iterator[bytes] = iter(sys.stdin.buffer.readline, b"")
+    requests, answers = child_side()
     task = msgspec.json.decode(next(requests), type=Task)
     _limit_memory(task)
     _stay_on(task.threads)

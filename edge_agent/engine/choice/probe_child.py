@@ -6,7 +6,6 @@ import os
 import signal
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -14,11 +13,10 @@ from typing import BinaryIO, Self
 import msgspec
 
 from edge_agent.bundle import Bundle
-from edge_agent.child_process import LOOK_S, Look, end_child, never_stop, start_child, wait_child
+from edge_agent.child_process import LOOK_S, ChildEndedError, ChildProcess, Look, never_stop
 from edge_agent.engine.choice.probe import Proof, Task, Turn, Turned
 from edge_agent.engine.golden import Verdict
 from edge_agent.engine.providers import Provider
-from edge_agent.waiting import Waiter
 
 __all__ = ["ChildError", "Limits", "ProbeChild"]
 
@@ -80,10 +78,7 @@ class ProbeChild:
         self._turn_s = limits.turn_s
         self._memory_bytes = limits.memory_bytes or _default_memory_bytes()
         self._errors = _scratch_file()
-        self._process = start_child("edge_agent.engine.choice.probe", errors=self._errors)
-        self._waiter = Waiter()
-        self._answer = b""
-        """The part of it that has come."""
+        self._child = ChildProcess("edge_agent.engine.choice.probe", errors=self._errors)
         task = Task(
             bundle=str(bundle.path),
             provider=provider,
@@ -132,47 +127,39 @@ class ProbeChild:
 
     def close(self) -> None:
         """End the process, however it is doing."""
-        end_child(self._process)
+        self._child.close()
         self._errors.close()
 
     def _ask(self, request: msgspec.Struct) -> None:
-        assert self._process.stdin is not None
-        # One that has ended tells so where the answer is read.
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+        self._child.ask(msgspec.json.encode(request))
 
     def _answer_until(self, end_mono_s: float) -> bytes | None:
         """The whole answer; None when it has not come by then."""
-        assert self._process.stdout is not None
-        answers = self._process.stdout.fileno()
-        while not self._answer.endswith(b"\n"):
+        while True:
             self._look()
             left_s = end_mono_s - time.monotonic()
-            if self._waiter.wait([answers], [], max(0.0, min(left_s, LOOK_S))):
-                part = os.read(answers, 65536)
-                if not part:
-                    raise self._ended()
-                self._answer += part
-            elif self._resident_bytes() > self._memory_bytes:
+            try:
+                answer = self._child.answer(min(left_s, LOOK_S))
+            except ChildEndedError as exc:
+                raise self._ended(exc) from exc
+            if answer is not None:
+                return answer
+            if self._resident_bytes() > self._memory_bytes:
                 raise ChildError(Verdict.OUT_OF_MEMORY, f"used more than {self._memory_bytes >> 20} MiB of memory")
-            elif left_s <= 0:
+            if left_s <= 0:
                 return None
-        answer, self._answer = self._answer, b""
-        return answer
 
     def _resident_bytes(self) -> int:
         try:
-            statm = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()
+            statm = Path(f"/proc/{self._child.pid}/statm").read_text(encoding="ascii").split()
             return int(statm[1]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, IndexError):
             return 0
 
-    def _ended(self) -> ChildError:
-        code = wait_child(self._process)
-        if code == -signal.SIGKILL:
+    def _ended(self, end: ChildEndedError) -> ChildError:
+        if end.code == -signal.SIGKILL:
             return ChildError(Verdict.OUT_OF_MEMORY, "was killed, as the kernel does when memory runs out")
-        ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return ChildError(Verdict.CRASHED, f"crashed with {ending} {self._last_words()}".strip())
+        return ChildError(Verdict.CRASHED, f"crashed with {end} {self._last_words()}".strip())
 
     def _last_words(self) -> str:
         size = self._errors.seek(0, os.SEEK_END)

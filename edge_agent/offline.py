@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from edge_agent.bundle import Bundle
 from edge_agent.data_files import SensorData
 from edge_agent.errors import DataError
+from edge_agent.files import replacing
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
@@ -204,17 +206,11 @@ def write_alerts(path: Path, report: OfflineReport) -> None:
 
 @contextmanager
 def _written(path: Path) -> Iterator[TextIO]:
-    """A file that is there once it is whole; what is a link, a pipe or a device stays what it is."""
-    is_plain = not path.is_symlink() and (path.is_file() or not path.exists())
-    opened = path.with_name(f".{path.name}.part") if is_plain and path.name else path
     try:
-        try:
-            with opened.open("w", encoding="utf-8", newline="") as file:
-                yield file
-            if opened != path:
-                opened.replace(path)
-        finally:
-            if opened != path:
-                opened.unlink(missing_ok=True)
+        with replacing(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            yield text
+            # Else the wrapper would close the file before it is synchronised.
+            text.detach()
     except OSError as exc:
         raise DataError(f"{path}: cannot be written ({exc.strerror})") from exc

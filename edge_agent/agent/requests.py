@@ -16,6 +16,7 @@ from typing import Protocol
 import msgspec
 
 from edge_agent.errors import ConfigError
+from edge_agent.files import write_file
 
 __all__ = ["Recommission", "Requests", "carry_out", "leave_request"]
 
@@ -39,11 +40,8 @@ def leave_request(state_dir: Path, request: Recommission) -> None:
     Raises:
         ConfigError: the folder is not there or cannot be written.
     """
-    name = secrets.token_hex(8)
     try:
-        beside = state_dir / f"request-{name}.tmp"
-        beside.write_bytes(msgspec.json.encode(request))
-        beside.rename(state_dir / f"request-{name}.json")
+        write_file(state_dir / f"request-{secrets.token_hex(8)}.json", msgspec.json.encode(request))
     except OSError as exc:
         raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: cannot be written ({exc.strerror})") from exc
 

@@ -373,8 +373,8 @@ def test_of_several_that_took_the_agent_down_the_last_one_comes_last(bundle: Bun
 def test_what_cannot_be_kept_leaves_nothing_half_written(bundle: Bundle, tmp_path: Path) -> None:
     """On a full disk, and after a while what a killed process had begun."""
     memory = Memory(bundle, tmp_path, ())
-    (tmp_path / "provider-x.1-1.tmp").touch()
-    os.utime(tmp_path / "provider-x.1-1.tmp", (1, 1))
+    (tmp_path / ".provider-x.json.1-1.tmp").touch()
+    os.utime(tmp_path / ".provider-x.json.1-1.tmp", (1, 1))
     evidence = Evidence(candidates=[OPENVINO], absent=[], seconds=1.0)
     assert memory.keep(evidence)
     (file,) = tmp_path.glob("provider-*")

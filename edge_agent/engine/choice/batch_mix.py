@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_agent.files import seal, unseal
+from edge_agent.files import seal, unseal, write_file
 
 __all__ = ["BATCH_SIZES", "DEFAULT_MIX", "BatchMix", "load_mix", "save_mix", "timed_size"]
 
@@ -108,9 +108,7 @@ def save_mix(file: Path | None, mix: BatchMix) -> None:
     """Keep it for the next start; a failure is told and nothing more."""
     if file is None:
         return
-    beside = file.with_suffix(".tmp")
     try:
-        beside.write_bytes(seal(msgspec.json.encode(mix)))
-        beside.replace(file)
+        write_file(file, seal(msgspec.json.encode(mix)))
     except OSError as exc:
         log.warning("batch sizes not kept file=%s error=%s", file, exc)

@@ -16,7 +16,7 @@ import msgspec
 from edge_agent.engine.choice.evidence import Candidate
 from edge_agent.engine.crash import CrashReport, Run, crash_report, this_run
 from edge_agent.engine.providers import SAFEST
-from edge_agent.files import seal, unseal
+from edge_agent.files import seal, unseal, write_file
 
 __all__ = ["Mark", "Marks", "drop_old_marks"]
 
@@ -90,13 +90,10 @@ class Mark:
         file = self._file
         if file is None:
             return
-        beside = file.with_suffix(".tmp")
-        try:
-            beside.write_bytes(seal(msgspec.json.encode(self._loaded)))
-            beside.replace(file)
-        except OSError:
-            # On a disk that takes nothing there is no mark, and no reason not to score.
-            _unlink(beside)
+        # On a disk that takes nothing there is no mark, and no reason not to score. A mark of an earlier boot says
+        # nothing, so a power cut may have it.
+        with suppress(OSError):
+            write_file(file, seal(msgspec.json.encode(self._loaded)), durable=False)
         if self._file is None:  # cleared meanwhile, by the other thread
             _unlink(file)
 

@@ -7,7 +7,6 @@ import logging
 import os
 import platform
 import shutil
-import threading
 import time
 from contextlib import suppress
 from importlib import util
@@ -22,7 +21,7 @@ from edge_agent.engine.crash import Run
 from edge_agent.engine.plugins import find_plugins
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.runtime import installed_runtimes
-from edge_agent.files import seal, unseal
+from edge_agent.files import seal, unseal, write_file
 
 __all__ = ["Memory"]
 
@@ -77,16 +76,11 @@ class Memory:
         """
         if self._file is None:
             return False
-        # The agent and `edge-agent providers` may both be at it.
-        beside = self._file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(seal(msgspec.json.encode(evidence)))
-            beside.replace(self._file)
+            write_file(self._file, seal(msgspec.json.encode(evidence)))
         except OSError as exc:
             log.warning("provider not remembered, the next start measures again file=%s error=%s", self._file, exc)
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
             return False
         with suppress(OSError):
             _drop_unused(self._file.parent)
@@ -131,7 +125,7 @@ def _with_blame(evidence: Evidence, new: dict[str, str]) -> Evidence:
 def _drop_unused(state_dir: Path) -> None:
     """Evidence, marks and compiled models of bundles and runtimes that have long gone, and what was half written."""
     oldest_s = time.time() - _UNUSED_S
-    for file in (*state_dir.glob("provider-*.json"), *state_dir.glob("provider-*.tmp")):
+    for file in (*state_dir.glob("provider-*.json"), *state_dir.glob(".provider-*.tmp")):
         with suppress(FileNotFoundError):  # another process is at it
             if file.stat().st_mtime < oldest_s:
                 file.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError
+from edge_agent.setting_types import Name
 
 __all__ = [
     "CHANNEL_NAME",
@@ -45,7 +46,6 @@ _SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}\Z"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 FileName = Annotated[str, msgspec.Meta(pattern=_SAFE_FILE)]
-Label = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00]{1,64}\Z")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -96,8 +96,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """`manifest.json`. Keys that a later version may add are ignored; a later `format` is refused."""
 
     format: int
-    name: Label
-    version: Label
+    name: Name
+    version: Name
     created: str
     model: ModelPart
     golden: GoldenPart

@@ -10,13 +10,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_ASSET", "LATEST_TIME_S", "FloatArray", "Readings", "RejectReason", "Rejection"]
+__all__ = ["DEFAULT_ASSET", "FloatArray", "Readings", "RejectReason", "Rejection"]
 
 FloatArray = NDArray[np.float32]
 DEFAULT_ASSET = "a1"
 """Of rows in a file without an `asset` column."""
-LATEST_TIME_S = 253402300799.0
-"""The end of year 9999, the last moment that `datetime` can name; milliseconds are beyond it."""
 
 
 class RejectReason(StrEnum):

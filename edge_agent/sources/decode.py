@@ -8,7 +8,6 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import chain
 from types import NoneType
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from edge_agent.messages.delivery import Delivery
-from edge_agent.messages.reading import LATEST_TIME_S, FloatArray, Readings, Rejection, RejectReason
+from edge_agent.messages.reading import FloatArray, Readings, Rejection, RejectReason
 from edge_agent.messages.topic import Topic
-from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, FromNow, make_parser
+from edge_agent.messages.values import FLOAT32_MAX, is_epoch_time, read_iso_time, read_number
+from edge_agent.sources.formats import Fields, FormatError, FromNow, make_parser
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
 
@@ -144,9 +144,7 @@ class Decoder:
         # Digits are the usual case; only a short text can be a number.
         if len(payload) <= _NUMBER_LIMIT_BYTES:
             with suppress(ValueError):
-                number = float(payload)
-                if b"_" in payload:
-                    raise ValueError("1_000 is a number for Python only")
+                number = read_number(payload)
                 if not abs(number) <= FLOAT32_MAX:  # nor is NaN
                     raise FormatError(RejectReason.NOT_FINITE, "a value is not finite, or too large for float32")
                 return [(None, number)]
@@ -197,16 +195,15 @@ def _other_time(value: FromNow | str | None, now_s: float) -> float:
     if isinstance(value, FromNow):
         return _read_time(now_s + value)
     try:
-        moment = datetime.fromisoformat(value)
+        seconds = read_iso_time(value)
     except ValueError:
         detail = f"time {value[:40]!r} is neither epoch seconds (a number, not a text) nor ISO 8601"
         raise FormatError(RejectReason.BAD_TIME, detail) from None
-    # A time without a zone is taken as UTC: a device's own zone is nothing a sensor can know.
-    return _read_time((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return _read_time(seconds)
 
 
 def _read_time(value: float) -> float:
     """Epoch seconds, if they can be."""
-    if not 0 <= value <= LATEST_TIME_S:
+    if not is_epoch_time(value):
         raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no epoch second (milliseconds, perhaps?)")
     return value

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import msgspec
 
 from edge_agent.messages.reading import RejectReason
+from edge_agent.messages.values import FLOAT32_MAX
 
 __all__ = [
-    "FLOAT32_MAX",
     "FORMATS",
     "Fields",
     "FormatError",
@@ -21,10 +21,6 @@ __all__ = [
     "not_valid",
     "payload_type",
 ]
-
-FLOAT32_MAX = 3.4028235677973362e38
-"""Models compute with float32, in which a larger value is infinite. The largest float32 itself is a little smaller, but
-most languages write it as 3.4028235e38."""
 
 Fields = tuple[Any, ...]
 """One reading as it was sent: its time, its `values` list, then one value for each channel; None where it has none."""

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import msgspec
 
 from edge_agent.messages.reading import RejectReason
-from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, FromNow, Parser, not_valid
+from edge_agent.messages.values import FLOAT32_MAX
+from edge_agent.sources.formats import Fields, FormatError, FromNow, Parser, not_valid
 
 __all__ = ["make"]
 

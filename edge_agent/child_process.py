@@ -74,7 +74,8 @@ class ChildProcess:
     ) -> None:
         with _signals_blocked():
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, str(os.getpid())],
+                # -P: else a file in the working folder would be run in place of a module of Python's of its name.
+                [sys.executable, "-P", "-m", module, str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

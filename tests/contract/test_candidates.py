@@ -31,7 +31,7 @@ from edge_agent.engine.choice.measuring import Attendant, measure, prove_each
 from edge_agent.engine.choice.probe_child import Limits
 from edge_agent.engine.choice.starting import choose_to_start
 from edge_agent.engine.golden import Verdict
-from edge_agent.engine.providers import PROVIDERS, Provider
+from edge_agent.engine.providers import PROVIDERS, SAFEST, Provider
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ProviderError
 
@@ -114,6 +114,16 @@ def test_the_child_of_one_that_is_refused_is_gone_with_its_verdict(bundle: Bundl
         candidate, _child = next(coming)
         assert candidate.verdict is Verdict.HUNG
         assert probes() == set()
+
+
+def test_a_child_takes_no_module_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engineer's `random.py` beside the model, or another copy of this package."""
+    for name in ("json.py", "random.py", "edge_agent.py"):
+        (tmp_path / name).write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    found = discovery.discover()
+    assert found.complete
+    assert SAFEST in {provider.name for provider in found.providers}
 
 
 def test_a_child_that_was_waited_for_is_not_killed_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetool.runner import Sample
+from edgetool.verify.runner import Sample
 
 __all__ = ["ZOO", "ZooModel", "build"]
 

@@ -15,7 +15,7 @@ from edge_agent.errors import BundleError, EngineError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine, Scores
 
-__all__ = ["OrtEngine", "open_engine"]
+__all__ = ["OrtEngine", "open_engine", "session_options"]
 
 
 def open_engine(model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> Engine:
@@ -90,19 +90,14 @@ class OrtEngine:
         return dict(nodes)
 
 
-def _open_session(ort: Any, model: bytes, provider: Provider, threads: int, cache_dir: str | None) -> Any:
-    options = _session_options(ort, provider, threads)
-    settings = provider.options_for(threads, cache_dir)
-    if provider.library is None:
-        return make_session(ort, model, options, [(provider.ort_name, settings)])
-    devices = register_plugin(ort, provider.library, provider.ort_name, provider.device)
-    if not devices:
-        raise EngineError(f"the plug-in offers no device {provider.device}")
-    options.add_provider_for_devices(devices[:1], settings)
-    return make_session(ort, model, options)
+def session_options(ort: Any, provider: Provider, threads: int) -> Any:
+    """What every session of ours is opened with, also those that the host times and scores with.
 
-
-def _session_options(ort: Any, provider: Provider, threads: int) -> Any:
+    Args:
+        ort: the runtime.
+        provider: where the model will run.
+        threads: threads of one inference.
+    """
     options = ort.SessionOptions()
     # XNNPACK has threads of its own, and two pools would fight for the cores.
     options.intra_op_num_threads = 1 if provider.threads_option == "intra_op_num_threads" else threads
@@ -115,6 +110,18 @@ def _session_options(ort: Any, provider: Provider, threads: int) -> Any:
     # 4: fatal only. What goes wrong reaches us as an exception or as a missing provider, and is told by us.
     options.log_severity_level = 4
     return options
+
+
+def _open_session(ort: Any, model: bytes, provider: Provider, threads: int, cache_dir: str | None) -> Any:
+    options = session_options(ort, provider, threads)
+    settings = provider.options_for(threads, cache_dir)
+    if provider.library is None:
+        return make_session(ort, model, options, [(provider.ort_name, settings)])
+    devices = register_plugin(ort, provider.library, provider.ort_name, provider.device)
+    if not devices:
+        raise EngineError(f"the plug-in offers no device {provider.device}")
+    options.add_provider_for_devices(devices[:1], settings)
+    return make_session(ort, model, options)
 
 
 def _usable(cache_dir: Path | None) -> str | None:

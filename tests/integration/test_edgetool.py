@@ -20,6 +20,16 @@ from processes import Broker, Subscriber, free_port, run_tool, tool, wait_until
 
 from edge_agent.messages.event import AlertEvent, AlertModel, DroppedEvent
 
+IMPORT_ALL = """
+import importlib, pkgutil, types
+import edgetool
+for module in pkgutil.walk_packages(edgetool.__path__, "edgetool."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+print(sorted(name for name in edgetool.__all__ if isinstance(getattr(edgetool, name), types.ModuleType)))
+print(sorted(name for name in edgetool.__all__ if not callable(getattr(edgetool, name))))
+"""
+
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
@@ -245,3 +255,9 @@ def test_what_listens_and_is_no_broker_is_told() -> None:
         done = run_tool("edgetool", "watch", "--port", str(port), "--for", "1")
     assert done.returncode == 69
     assert "accepts connections and does not answer" in done.stderr
+
+
+def test_a_public_name_is_never_a_module() -> None:
+    """Whatever was imported before it was asked for."""
+    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]", "[]"]

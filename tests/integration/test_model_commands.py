@@ -16,10 +16,10 @@ from zoo import build
 
 import edgetool
 from edgetool.cli import main
-from edgetool.precision import weights
-from edgetool.precision.quantize import quantize
-from edgetool.runner import save_samples
-from edgetool.workbench import ModelCrashError, Workbench
+from edgetool.commands.quantize import quantize
+from edgetool.graph import weights
+from edgetool.verify.runner import save_samples
+from edgetool.verify.workbench import ModelCrashError, Workbench
 
 
 def put(folder: Path, name: str) -> tuple[Path, Path]:
@@ -268,14 +268,17 @@ def test_a_crash_of_the_runtime_ends_the_child_only(tmp_path: Path) -> None:
 
 
 def test_every_command_is_a_function(tmp_path: Path) -> None:
-    """With the same name, from the package."""
-    model, data = put(tmp_path, "mlp")
+    """With the same name, from the package, and takes a path as text."""
+    model, data = (str(path) for path in put(tmp_path, "mlp"))
     assert edgetool.quantize is quantize
     assert edgetool.inspect(model).parameters > 3000
     assert edgetool.compare(model, model, data=data).agree
     assert edgetool.doctor().findings
     assert edgetool.optimize(model).after.nodes <= 3
-    assert edgetool.bench([model], providers=["cpu"], batches=[1]).rows[0].p50_s > 0
+    assert edgetool.bench(model, providers="cpu", batches=[1]).rows[0].p50_s > 0
+    assert (
+        edgetool.quantize(model, precision="int8", target="npu", data=data, keep="Relu").target is edgetool.Target.NPU
+    )
 
 
 def test_inspect_shows_the_graph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,11 +15,11 @@ from zoo import FLOAT, build, make, node, value, weights
 
 from edgetool.choices import Io, Target
 from edgetool.cli import main
-from edgetool.onnx_file import nodes_of
-from edgetool.precision.masks import shrink_masks
-from edgetool.precision.quantize import Verdict, quantize
-from edgetool.precision.weights import WeightStore
-from edgetool.samples import make_batch
+from edgetool.commands.quantize import Verdict, quantize
+from edgetool.graph.walks import nodes_of
+from edgetool.graph.weights import WeightStore
+from edgetool.precision.float16.masks import shrink_masks
+from edgetool.verify.samples import make_batch
 
 MATRIX = {"w": weights(32, 16)}
 

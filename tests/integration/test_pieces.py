@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from zoo import ZOO, build
 
-from edgetool.comparison import compare_answers
-from edgetool.precision.pieces import cut
-from edgetool.precision.repairs import repair
+from edgetool.graph.pieces import cut
+from edgetool.graph.repairs import repair
+from edgetool.graph.weights import WeightStore
 from edgetool.precision.storage import store_weights
-from edgetool.precision.weights import WeightStore
-from edgetool.workbench import Workbench
+from edgetool.verify.drift import compare_answers
+from edgetool.verify.workbench import Workbench
 
 
 @pytest.mark.parametrize("name", sorted(ZOO))

@@ -14,11 +14,12 @@ from zoo import ZOO, build
 
 from edge_agent.errors import ConversionError
 from edgetool.choices import Precision, Target
-from edgetool.comparison import compare_answers
-from edgetool.onnx_file import graphs_of, load_model, nodes_of
-from edgetool.precision.quantize import QuantizeReport, Verdict, quantize
-from edgetool.runner import Sample, load_samples, save_samples
-from edgetool.workbench import Workbench
+from edgetool.commands.quantize import QuantizeReport, Verdict, quantize
+from edgetool.graph.onnx_file import load_model
+from edgetool.graph.walks import graphs_of, nodes_of
+from edgetool.verify.drift import compare_answers
+from edgetool.verify.runner import Sample, load_samples, save_samples
+from edgetool.verify.workbench import Workbench
 
 SHARED = Path(__file__).parents[3] / "shared" / "zoo"
 NAMES = [*ZOO, *(f"shared/{path.stem}" for path in sorted(SHARED.glob("*.onnx")))]

@@ -166,3 +166,24 @@ def test_the_device_install_is_small(device: Path) -> None:
     runtime = {"onnxruntime", "flatbuffers", "packaging", "protobuf", "sympy", "mpmath", "coloredlogs", "humanfriendly"}
     ours = {"edge-agent", "numpy", "paho-mqtt", "msgspec"}
     assert found - runtime - ours <= {"pip", "setuptools"}
+
+
+def check_types(device: Path, script: Path, cache: Path) -> subprocess.CompletedProcess[str]:
+    """`mypy --strict` of a script beside which no source of ours is, with what is installed on the device."""
+    options = ["--strict", "--config-file", os.devnull, "--cache-dir", str(cache)]
+    command = [sys.executable, "-m", "mypy", *options, "--python-executable", str(device / "python"), script.name]
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MYPY"))}
+    return subprocess.run(command, cwd=script.parent, capture_output=True, text=True, timeout=200, check=False, env=env)
+
+
+def test_a_users_script_is_typed_by_the_wheel(device: Path, tmp_path: Path) -> None:
+    """Paths as text or objects, choices as text; a slip in one of them is found before it runs."""
+    text = (Path(__file__).parent / "user_script.py").read_text(encoding="utf-8")
+    right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
+    right.write_text(text, encoding="utf-8")
+    wrong.write_text(text.replace('"int8"', '"int9"').replace(".size_after", ".size_behind"), encoding="utf-8")
+    done = check_types(device, right, tmp_path / "cache")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = check_types(device, wrong, tmp_path / "cache")
+    assert "[arg-type]" in done.stdout
+    assert "[attr-defined]" in done.stdout

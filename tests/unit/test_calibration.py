@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import DataError
 from edge_agent.stream.drift import ScoreDrift
 from edge_agent.stream.threshold import tail_quantile
-from edgetool.calibration import calibrate
+from edgetool.detector.calibration import calibrate
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.01, 0.001])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgetool.comparison import agree_on_scores, compare_answers
+from edgetool.verify.drift import compare_answers
+from edgetool.verify.scores import agree_on_scores
 
 RNG = np.random.default_rng(0)
 

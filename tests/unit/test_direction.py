@@ -16,7 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_agent.errors import ConversionError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs
-from edgetool.direction import Sign, SignFrom, SignVerdict, sign_of_score, sklearn_scores, weigh_sign
+from edgetool.detector.direction import Sign, SignFrom, sign_of_score, sklearn_scores
+from edgetool.detector.outliers import SignVerdict, weigh_sign
 
 Score = Callable[[FloatArray], NDArray[np.floating]]
 

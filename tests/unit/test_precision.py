@@ -16,24 +16,26 @@ from zoo import ZOO, build
 
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.choices import Target
-from edgetool.comparing import match_tensors
-from edgetool.comparison import agree_on_scores, compare_answers
-from edgetool.onnx_file import bytes_of, graphs_of, nodes_of
-from edgetool.precision import weights
+from edgetool.commands.compare import match_tensors
+from edgetool.graph import weights
+from edgetool.graph.edits import Names
+from edgetool.graph.metadata import strip_metadata
+from edgetool.graph.prune import prune_weights
+from edgetool.graph.repairs import repair
+from edgetool.graph.traps import find_traps
+from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
+from edgetool.graph.weights import WeightStore, load_light, size_of, to_bytes, whole_model
 from edgetool.precision.context import match_nodes
 from edgetool.precision.facts import Facts
-from edgetool.precision.half import Mode, convert_to_half
-from edgetool.precision.halfio import retype_io
-from edgetool.precision.integer import Scheme, activations_for, convert_to_int8, heavy_nodes
-from edgetool.precision.metadata import strip_metadata
-from edgetool.precision.operators import half_slots
-from edgetool.precision.prune import prune_weights
-from edgetool.precision.ranges import guard_ranges
-from edgetool.precision.repairs import Names, repair
+from edgetool.precision.float16.convert import Mode, convert_to_half
+from edgetool.precision.float16.operators import half_slots
+from edgetool.precision.float16.ranges import guard_ranges
+from edgetool.precision.float16.retype import retype_io
+from edgetool.precision.int8.convert import Scheme, activations_for, convert_to_int8, heavy_nodes
 from edgetool.precision.storage import quantize_values, store_weights
-from edgetool.precision.verify import state_pairs
-from edgetool.precision.weights import WeightStore, load_light, size_of, to_bytes, whole_model
-from edgetool.traps import find_traps
+from edgetool.verify.drift import compare_answers
+from edgetool.verify.scores import agree_on_scores
+from edgetool.verify.verifier import state_pairs
 
 
 def facts_of(model: onnx.ModelProto, **ranges: tuple[float, float]) -> Facts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from edgetool.watch import _Arrived, _Told
+from edgetool.commands.watch import _Arrived, _Told
 
 
 def test_events_are_told_once_and_old_ones_are_forgotten() -> None:

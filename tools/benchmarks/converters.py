@@ -28,9 +28,9 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from edge_agent.errors import EdgeError
-from edgetool.comparison import compare_answers
-from edgetool.runner import Sample, load_samples, save_samples
-from edgetool.workbench import Workbench
+from edgetool.verify.drift import compare_answers
+from edgetool.verify.runner import Sample, load_samples, save_samples
+from edgetool.verify.workbench import Workbench
 
 __all__ = ["main"]
 
@@ -201,7 +201,7 @@ def convert(converter: str, model: str, data: str, output: str) -> None:
 def convert_with_edgetool(converter: str, model: Path, data: Path, output: Path) -> None:
     """Ours, by the function that the command calls."""
     from edgetool.choices import Precision, Target
-    from edgetool.precision.quantize import quantize
+    from edgetool.commands.quantize import quantize
 
     precision = Precision.INT8 if converter == "edgetool_int8" else Precision.FLOAT16
     target = Target.GPU if converter == "edgetool_gpu" else Target.CPU

@@ -20,7 +20,7 @@ import paho.mqtt.client as paho
 from onnx import TensorProto, helper, numpy_helper
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edgetool.pack import pack
+from edgetool.commands.pack import pack
 
 __all__ = [
     "ANOMALY_EVERY",

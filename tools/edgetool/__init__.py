@@ -1,40 +1,113 @@
-"""edgetool: turns a trained model into a small, verified bundle. Every command is also a function here."""
+"""edgetool: turns a trained model into a small, verified bundle. Every command is also a function here.
+
+A path is given as text or as any `os.PathLike`, a choice as a member of its enum or as its text. What goes wrong is an
+`EdgeError`; docs/api.md says which.
+"""
 
 from __future__ import annotations
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from edgetool.benchmarking import bench
-    from edgetool.comparing import compare
-    from edgetool.diagnosis import doctor
-    from edgetool.inspection import inspect
-    from edgetool.optimizing import optimize
-    from edgetool.pack import pack
-    from edgetool.precision.quantize import quantize
-    from edgetool.replay import replay
-    from edgetool.watch import watch
+from edge_agent.errors import (
+    AccuracyError,
+    BrokerError,
+    BundleError,
+    ConversionError,
+    DataError,
+    EdgeError,
+    MissingExtraError,
+    ProviderError,
+    UsageError,
+)
+from edgetool.choices import HigherIs, Io, Level, OutputIs, Precision, Target
 
-__all__ = ["bench", "compare", "doctor", "inspect", "optimize", "pack", "quantize", "replay", "watch"]
+if TYPE_CHECKING:
+    from edge_agent.messages.event import AlertEvent, DroppedEvent
+    from edgetool.broker import BrokerAddress
+    from edgetool.commands.bench import BenchReport, bench
+    from edgetool.commands.compare import CompareReport, compare
+    from edgetool.commands.doctor import DoctorReport, doctor
+    from edgetool.commands.inspect import InspectReport, inspect
+    from edgetool.commands.optimize import OptimizeReport, optimize
+    from edgetool.commands.pack import PackReport, pack
+    from edgetool.commands.quantize import quantize
+    from edgetool.commands.replay import ReplayReport, replay
+    from edgetool.commands.watch import watch
+    from edgetool.precision.report import QuantizeReport, Verdict
+
+__all__ = [
+    "AccuracyError",
+    "AlertEvent",
+    "BenchReport",
+    "BrokerAddress",
+    "BrokerError",
+    "BundleError",
+    "CompareReport",
+    "ConversionError",
+    "DataError",
+    "DoctorReport",
+    "DroppedEvent",
+    "EdgeError",
+    "HigherIs",
+    "InspectReport",
+    "Io",
+    "Level",
+    "MissingExtraError",
+    "OptimizeReport",
+    "OutputIs",
+    "PackReport",
+    "Precision",
+    "ProviderError",
+    "QuantizeReport",
+    "ReplayReport",
+    "Target",
+    "UsageError",
+    "Verdict",
+    "bench",
+    "compare",
+    "doctor",
+    "inspect",
+    "optimize",
+    "pack",
+    "quantize",
+    "replay",
+    "watch",
+]
 
 _HOMES = {
-    "bench": "edgetool.benchmarking",
-    "compare": "edgetool.comparing",
-    "doctor": "edgetool.diagnosis",
-    "inspect": "edgetool.inspection",
-    "optimize": "edgetool.optimizing",
-    "pack": "edgetool.pack",
-    "quantize": "edgetool.precision.quantize",
-    "replay": "edgetool.replay",
-    "watch": "edgetool.watch",
+    "AlertEvent": "edge_agent.messages.event",
+    "BenchReport": "edgetool.commands.bench",
+    "BrokerAddress": "edgetool.broker",
+    "CompareReport": "edgetool.commands.compare",
+    "DoctorReport": "edgetool.commands.doctor",
+    "DroppedEvent": "edge_agent.messages.event",
+    "InspectReport": "edgetool.commands.inspect",
+    "OptimizeReport": "edgetool.commands.optimize",
+    "PackReport": "edgetool.commands.pack",
+    "QuantizeReport": "edgetool.precision.report",
+    "ReplayReport": "edgetool.commands.replay",
+    "Verdict": "edgetool.precision.report",
+    "bench": "edgetool.commands.bench",
+    "compare": "edgetool.commands.compare",
+    "doctor": "edgetool.commands.doctor",
+    "inspect": "edgetool.commands.inspect",
+    "optimize": "edgetool.commands.optimize",
+    "pack": "edgetool.commands.pack",
+    "quantize": "edgetool.commands.quantize",
+    "replay": "edgetool.commands.replay",
+    "watch": "edgetool.commands.watch",
 }
+"""Loaded on first use: importing onnx takes longer than most commands. No module here has one of these names, because
+importing a module puts it into its package under its name."""
 
 
 def __getattr__(name: str) -> Any:
-    # Loaded on first use: importing onnx takes longer than most commands. Kept under the name, because importing a
-    # module of the same name would otherwise put the module here.
     if name not in _HOMES:
         raise AttributeError(f"module 'edgetool' has no attribute {name!r}")
     found = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,6 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.mqtt.credentials import read_secret
+from edgetool.paths import StrPath
 
 __all__ = ["BrokerAddress", "connected"]
 
@@ -27,8 +28,8 @@ class BrokerAddress:
     host: str = "127.0.0.1"
     port: int = 1883
     username: str | None = None
-    password_file: Path | None = None
-    ca_file: Path | None = None
+    password_file: StrPath | None = None
+    ca_file: StrPath | None = None
 
 
 @contextmanager
@@ -76,7 +77,7 @@ def connected(address: BrokerAddress, client: paho.Client | None = None) -> Iter
 
 def _set_credentials(client: paho.Client, address: BrokerAddress) -> None:
     for file in (address.password_file, address.ca_file):
-        if file is not None and not file.is_file():
+        if file is not None and not Path(file).is_file():
             raise UsageError(f"{file}: no such file")
     if address.password_file is not None and address.username is None:
         raise UsageError("--password-file: needs --username beside it")
@@ -89,8 +90,8 @@ def _set_credentials(client: paho.Client, address: BrokerAddress) -> None:
             raise UsageError(f"{address.ca_file}: is no certificate ({exc})") from exc
 
 
-def _password(file: Path | None) -> str | None:
+def _password(file: StrPath | None) -> str | None:
     try:
-        return None if file is None else read_secret(file, named=f"--password-file {str(file)!r}")
+        return None if file is None else read_secret(Path(file), named=f"--password-file {str(file)!r}")
     except BrokerError as exc:
         raise UsageError(str(exc)) from exc

@@ -1,10 +1,29 @@
-"""What a user can choose between. Here, and not beside the code, because the command line must start without onnx."""
+"""What a user can choose between. It stands here because the command line must start without onnx."""
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import Literal, TypeAlias, TypeVar
 
-__all__ = ["HigherIs", "Io", "Level", "OutputIs", "Precision", "Target"]
+from edge_agent.errors import UsageError
+
+__all__ = [
+    "HigherIs",
+    "HigherIsName",
+    "Io",
+    "IoName",
+    "Level",
+    "LevelName",
+    "OutputIs",
+    "OutputIsName",
+    "Precision",
+    "PrecisionName",
+    "Target",
+    "TargetName",
+    "as_member",
+]
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
 
 
 class Precision(StrEnum):
@@ -27,7 +46,7 @@ class Target(StrEnum):
 
     @property
     def computes_in_float16(self) -> bool:
-        """Whether float16 arithmetic is the faster one there. CPUs widen it to float32 and lose time on it."""
+        """True if float16 arithmetic is the faster one there. CPUs widen it to float32 and lose time on it."""
         return self in (Target.GPU, Target.NPU)
 
 
@@ -70,3 +89,29 @@ class OutputIs(StrEnum):
     """What its shape says; of one channel and a window of one it says nothing."""
     SCORE = "score"
     RECONSTRUCTION = "reconstruction"
+
+
+# The text of each member, for whoever does not import the enum; a test compares them.
+HigherIsName: TypeAlias = Literal["auto", "anomalous", "normal"]
+IoName: TypeAlias = Literal["float32", "float16"]
+LevelName: TypeAlias = Literal["basic", "extended", "all"]
+OutputIsName: TypeAlias = Literal["auto", "score", "reconstruction"]
+PrecisionName: TypeAlias = Literal["float16", "int8", "auto"]
+TargetName: TypeAlias = Literal["cpu", "openvino", "gpu", "npu"]
+
+
+def as_member(kind: type[_Choice], value: str, *, named: str) -> _Choice:
+    """The member that a user means.
+
+    Args:
+        kind: what there is to choose between.
+        value: a member, or its text.
+        named: what the error calls it.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        raise UsageError(f"{named} = {value!r}: expected one of {', '.join(kind)}") from None

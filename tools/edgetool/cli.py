@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     try:
         require("typer", extra="host")
-        from edgetool.commands import run
+        from edgetool._cli import run
 
         return run(arguments)
     except EdgeError as exc:

@@ -1,22 +1,3 @@
-"""The commands of `edgetool`: arguments and reports. What they do is in the modules that they call."""
+"""What `edgetool` does: one module for each command, of its name. `edgetool.NAME` is the function, never a module."""
 
-from __future__ import annotations
-
-from typer.exceptions import Exit, TyperException
-
-from edge_agent.errors import UsageError
-from edgetool.commands import about, bundles, quantizing, stream, studies
-from edgetool.commands.app import app
-
-__all__ = ["about", "app", "bundles", "quantizing", "run", "stream", "studies"]
-
-
-def run(arguments: list[str] | None) -> int:
-    """Run one command; gives the exit code. EdgeErrors pass through."""
-    try:
-        result = app(arguments, prog_name="edgetool", standalone_mode=False)
-    except TyperException as exc:
-        raise UsageError(f"{exc.format_message() or 'no command'} (edgetool COMMAND --help explains)") from exc
-    except Exit as exc:
-        return exc.exit_code
-    return result if isinstance(result, int) else 0
+__all__: list[str] = []

@@ -12,11 +12,11 @@ import onnx
 
 from edge_agent.errors import UsageError
 from edgetool.choices import Io, Target
-from edgetool.onnx_file import nodes_of
+from edgetool.graph.walks import nodes_of
+from edgetool.graph.weights import WeightStore
 from edgetool.precision.facts import Facts
-from edgetool.precision.verify import Verification, Verifier
-from edgetool.precision.weights import WeightStore
-from edgetool.workbench import Workbench
+from edgetool.verify.verifier import Verification, Verifier
+from edgetool.verify.workbench import Workbench
 
 __all__ = ["Candidate", "Context", "Rung", "match_nodes"]
 

@@ -9,11 +9,13 @@ import numpy as np
 import onnx
 
 from edge_agent.errors import ConversionError
-from edgetool.onnx_file import graphs_of
-from edgetool.precision.weights import WeightStore
-from edgetool.workbench import TensorRange, Workbench
+from edgetool.graph.edits import with_all_outputs
+from edgetool.graph.walks import graphs_of
+from edgetool.graph.weights import WeightStore
+from edgetool.verify.ranges import TensorRange
+from edgetool.verify.workbench import Workbench
 
-__all__ = ["Facts", "gather_facts", "note_ranks", "with_all_outputs"]
+__all__ = ["Facts", "gather_facts", "note_ranks"]
 
 _SAMPLES = 16
 
@@ -30,16 +32,6 @@ class Facts:
     def is_float32(self, name: str) -> bool:
         """Whether a tensor is known to be one of float32."""
         return self.types.get(name) == onnx.TensorProto.FLOAT
-
-
-def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that answers every tensor of its main graph."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    taken = {value.name for value in probe.graph.output}
-    names = dict.fromkeys(name for node in probe.graph.node for name in node.output if name and name not in taken)
-    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    return probe
 
 
 def gather_facts(

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError
 from edgetool.choices import Precision, Target
+from edgetool.graph.weights import size_of
 from edgetool.precision.context import Candidate, Context, Rung
-from edgetool.precision.half_search import search_half
-from edgetool.precision.ranges import RangeProblem
-from edgetool.precision.rungs import int8_candidates, stored_candidate
-from edgetool.precision.weights import size_of
+from edgetool.precision.float16.ranges import RangeProblem
+from edgetool.precision.float16.search import search_half
+from edgetool.precision.int8.candidates import int8_candidates
+from edgetool.precision.stored import stored_candidate
 
 __all__ = ["MAX_SLOWDOWN", "Climb", "climb", "measure", "speed_provider"]
 

@@ -11,19 +11,19 @@ import onnx
 
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io, Precision, Target
-from edgetool.fitting import is_about_inputs, samples_for
+from edgetool.graph.metadata import strip_metadata
+from edgetool.graph.randomness import draws_numbers, pin_seeds
+from edgetool.graph.repairs import repair
+from edgetool.graph.weights import WeightStore, read_light, size_of
 from edgetool.precision.context import Context, match_nodes
 from edgetool.precision.facts import gather_facts
-from edgetool.precision.metadata import strip_metadata
-from edgetool.precision.randomness import draws_numbers, pin_seeds
-from edgetool.precision.repairs import repair
 from edgetool.precision.report import Pruned
-from edgetool.precision.verify import Limits, Verifier, state_pairs
-from edgetool.precision.weights import WeightStore, read_light, size_of
-from edgetool.runner import Sample
-from edgetool.samples import SampleSet
-from edgetool.workbench import TensorRange, Workbench
-from edgetool.workbench_child import note_range
+from edgetool.verify.fitting import is_about_inputs, samples_for
+from edgetool.verify.ranges import TensorRange, note_range
+from edgetool.verify.runner import Sample
+from edgetool.verify.samples import SampleSet
+from edgetool.verify.verifier import Limits, Verifier, state_pairs
+from edgetool.verify.workbench import Workbench
 
 __all__ = ["Asked", "Work", "prepare"]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from edgetool.choices import Io, Precision, Target
-from edgetool.comparison import OutputDrift, ScoreAgreement
 from edgetool.precision.context import Rung
-from edgetool.precision.ranges import RangeProblem
-from edgetool.precision.verify import ProviderCheck
+from edgetool.precision.float16.ranges import RangeProblem
+from edgetool.verify.drift import OutputDrift
+from edgetool.verify.scores import ScoreAgreement
+from edgetool.verify.verifier import ProviderCheck
 
 __all__ = ["Choice", "Pruned", "QuantizeReport", "Verdict"]
 

@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from edgetool.onnx_file import graphs_of
-from edgetool.precision.repairs import Names, replace_all
-from edgetool.precision.weights import WeightStore
+from edgetool.graph.edits import Names, replace_all
+from edgetool.graph.walks import graphs_of
+from edgetool.graph.weights import WeightStore
 
 __all__ = ["StorageReport", "quantize_values", "store_weights"]
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetool.extras import require
-from edgetool.onnx_file import load_model, write_atomically
+from edgetool.graph.onnx_file import load_model, write_atomically
 from edgetool.reports.drawing import draw_graph
 from edgetool.reports.page import Page, bytes_in_words
 
 if TYPE_CHECKING:
-    from edgetool.benchmarking import BenchReport
-    from edgetool.comparing import CompareReport
-    from edgetool.inspection import InspectReport
+    from edgetool.commands.bench import BenchReport
+    from edgetool.commands.compare import CompareReport
+    from edgetool.commands.inspect import InspectReport
 
 __all__ = ["plot_bench", "write_compare_page", "write_inspect_page"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from edgetool.onnx_file import write_atomically
+from edgetool.graph.onnx_file import write_atomically
 
 __all__ = ["Page", "bytes_in_words"]
 

@@ -22,7 +22,7 @@ def write_report(path: Path, report: QuantizeReport) -> None:
         UsageError: as `check_report`.
         ConversionError: the folder cannot be written.
     """
-    from edgetool.onnx_file import write_atomically
+    from edgetool.graph.onnx_file import write_atomically
     from edgetool.reports.page import Page
 
     check_report(path)

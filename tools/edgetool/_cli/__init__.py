@@ -1,0 +1,35 @@
+"""The commands of `edgetool`: arguments and reports. What they do is in the modules that they call."""
+
+from __future__ import annotations
+
+from typer.exceptions import Exit, TyperException
+
+from edge_agent.errors import UsageError
+from edgetool._cli import bench, compare, doctor, inspect, optimize, pack, quantize, replay, version, watch
+from edgetool._cli.app import app
+
+__all__ = [
+    "app",
+    "bench",
+    "compare",
+    "doctor",
+    "inspect",
+    "optimize",
+    "pack",
+    "quantize",
+    "replay",
+    "run",
+    "version",
+    "watch",
+]
+
+
+def run(arguments: list[str] | None) -> int:
+    """Run one command; gives the exit code. EdgeErrors pass through."""
+    try:
+        result = app(arguments, prog_name="edgetool", standalone_mode=False)
+    except TyperException as exc:
+        raise UsageError(f"{exc.format_message() or 'no command'} (edgetool COMMAND --help explains)") from exc
+    except Exit as exc:
+        return exc.exit_code
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,56 @@
+"""The `edgetool` application: its options that many commands share, and how a report is printed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from edge_agent.errors import UsageError
+
+__all__ = ["DataOption", "HtmlOption", "JsonOption", "ModelArgument", "app", "parse_range", "print_json"]
+
+app = typer.Typer(
+    name="edgetool",
+    help="Turns a trained anomaly detector into a small, verified bundle for edge-agent.",
+    epilog="Exit codes: 0 done, 2 wrong usage, 65 bad model, data or bundle, 69 a broker or package is missing, "
+    "70 the runtime failed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+ModelArgument = Annotated[Path, typer.Argument(help="The ONNX model.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+DataOption = Annotated[
+    Path | None,
+    typer.Option(help="Readings to run on (.csv, .csv.gz, .npz). Made up when not given.", show_default=False),
+]
+HtmlOption = Annotated[
+    Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at.", show_default=False)
+]
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """One JSON document on stdout."""
+    typer.echo(json.dumps(document))
+
+
+def parse_range(text: str | None) -> tuple[float, float] | None:
+    """`LOW,HIGH` as two numbers.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(f"--input-range {text!r}: expected LOW,HIGH, such as 0,16") from None
+    if not low < high:
+        raise UsageError(f"--input-range {text!r}: LOW must be below HIGH")
+    return low, high

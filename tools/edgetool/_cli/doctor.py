@@ -1,0 +1,37 @@
+"""`edgetool doctor`: arguments and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgetool._cli.app import DataOption, JsonOption, app, print_json
+
+__all__ = ["doctor"]
+
+
+@app.command()
+def doctor(
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL]", help="An ONNX model to look at too.", show_default=False)
+    ] = None,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Look at this installation, and at what will break where with a model."""
+    from edgetool.commands.doctor import doctor as work
+    from edgetool.progress import working
+
+    with working("looking"):
+        report = work(model, data=data)
+    if as_json:
+        print_json(report.describe())
+        return
+    typer.echo(", ".join(f"{name} {version}" for name, version in report.versions.items()))
+    typer.echo(", ".join(f"{name}: {value}" for name, value in report.machine.items()))
+    for finding in report.findings:
+        typer.echo(f"{'ok  ' if finding.good else 'look'}  {finding.subject}: {finding.text}")
+        if finding.fix:
+            typer.echo(f"        {finding.fix}")

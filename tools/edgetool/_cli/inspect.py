@@ -1,0 +1,65 @@
+"""`edgetool inspect`: arguments and report."""
+
+from __future__ import annotations
+
+from importlib import util
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_agent.errors import UsageError
+from edgetool._cli.app import HtmlOption, JsonOption, ModelArgument, app, print_json
+
+if TYPE_CHECKING:
+    from edgetool.commands.inspect import InspectReport
+
+__all__ = ["inspect"]
+
+
+@app.command()
+def inspect(
+    model: ModelArgument,
+    html: HtmlOption = None,
+    netron: Annotated[bool, typer.Option("--netron", help="Open it in Netron, when that is installed.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what is in a model, what each precision would bring, and what is known to go wrong with it."""
+    from edgetool.commands.inspect import inspect as work
+    from edgetool.progress import working
+    from edgetool.reports.asked import check_page
+
+    check_page(html, with_graph=True)
+    if netron and util.find_spec("netron") is None:
+        raise UsageError("--netron: Netron is not installed; run: pip install netron")
+    with working(f"inspecting {model.name}"):
+        report = work(model)
+        if html is not None:
+            from edgetool.reports.looked_at import write_inspect_page
+
+            write_inspect_page(html, report)
+    print_json(report.describe()) if as_json else _show_inspected(report)
+    if netron:
+        # Typed nowhere, and installed only where a person wants it.
+        from importlib import import_module
+
+        import_module("netron").start(str(model))
+
+
+def _show_inspected(report: InspectReport) -> None:
+    typer.echo(f"{report.model}: {report.size_bytes} bytes, {report.parameters} parameters in {report.weights}")
+    opsets = ", ".join(f"{domain} {version}" for domain, version in report.opsets.items())
+    typer.echo(f"  made by    {report.producer or 'unknown'}; IR {report.ir_version}; operator sets {opsets}")
+    for port in report.inputs:
+        typer.echo(f"  input      {port.name}: {port.kind}")
+    for port in report.outputs:
+        typer.echo(f"  output     {port.name}: {port.kind}")
+    typer.echo(f"  operators  {', '.join(f'{name} {count}' for name, count in report.operators.items())}")
+    typer.echo(f"  metadata   {report.metadata_bytes} bytes that no runtime reads")
+    typer.echo(f"  would be   {', '.join(f'{name} {size}' for name, size in report.would_be.items())} bytes")
+    for node in report.nodes[:5]:
+        typer.echo(f"  heavy      {node.node} ({node.operator}): {node.parameters} values, {node.size_bytes} bytes")
+    for place in report.placements:
+        left = f", leaves to the CPU's: {', '.join(place.left)}" if place.left else ""
+        typer.echo(f"  provider   {place.provider}: {place.problem or f'{place.taken} nodes{left}'}")
+    for trap in report.traps:
+        typer.echo(f"  trap       {trap.where}: {trap.problem}; {trap.fix}")

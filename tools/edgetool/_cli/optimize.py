@@ -1,0 +1,45 @@
+"""`edgetool optimize`: arguments and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgetool._cli.app import DataOption, JsonOption, ModelArgument, app, print_json
+from edgetool.choices import Level
+
+__all__ = ["optimize"]
+
+
+@app.command()
+def optimize(
+    model: ModelArgument,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Default: MODEL with .optimized.onnx.", show_default=False)
+    ] = None,
+    level: Annotated[
+        Level, typer.Option(help="Beyond basic, the result is for ONNX Runtime's own providers only.")
+    ] = Level.BASIC,
+    data: DataOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the runtime optimise a graph now and not on the device at each start, and verify the result."""
+    from edgetool.commands.optimize import optimize as work
+    from edgetool.progress import working
+
+    with working(f"optimizing {model.name}"):
+        report = work(model, output, level=level, data=data)
+    if as_json:
+        print_json(report.describe())
+        return
+    before, after = report.before, report.after
+    typer.echo(f"{report.output}: optimized at level {report.level.value}")
+    typer.echo(f"  nodes      {before.nodes} -> {after.nodes}")
+    typer.echo(f"  size       {before.size_bytes} -> {after.size_bytes} bytes")
+    typer.echo(f"  load       {before.load_s * 1e3:.1f} -> {after.load_s * 1e3:.1f} ms")
+    typer.echo(f"  latency    {before.latency_s * 1e6:.1f} -> {after.latency_s * 1e6:.1f} us")
+    for drift in report.outputs:
+        typer.echo(f"  drift      {drift.output}: {drift.drift:.2e}")
+    typer.echo(f"  checked on {report.data}")

@@ -1,0 +1,129 @@
+"""`edgetool quantize`: arguments and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edgetool._cli.app import JsonOption, ModelArgument, app, parse_range, print_json
+from edgetool.choices import Io, Precision, Target
+
+if TYPE_CHECKING:
+    from edgetool.precision.report import QuantizeReport
+
+__all__ = ["quantize"]
+
+
+@app.command()
+def quantize(
+    model: ModelArgument,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Default: MODEL with .PRECISION.onnx.", show_default=False)
+    ] = None,
+    precision: Annotated[
+        Precision, typer.Option(help="What to compute in or store weights as; auto weighs all.")
+    ] = Precision.FLOAT16,
+    target: Annotated[
+        Target, typer.Option(help="What the model is for: CPUs gain from small weights, not from float16 arithmetic.")
+    ] = Target.CPU,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Readings to compare on (.csv, .csv.gz, .npz), scores included. Made up when not given.",
+            show_default=False,
+        ),
+    ] = None,
+    max_drift: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Largest change of an output allowed, as a share of its peak. Default: 0.02, for int8 0.1.",
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NODE_OR_OP", help="Stays float32; may be repeated.", show_default=False),
+    ] = None,
+    io: Annotated[Io, typer.Option(help="Type of the result's float inputs and outputs.")] = Io.FLOAT32,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a report, .json or .html.", show_default=False)
+    ] = None,
+    prune: Annotated[
+        float | None,
+        typer.Option(help="Share of each matrix's weights to set to zero; saves compressed size.", show_default=False),
+    ] = None,
+    threshold: Annotated[
+        float | None, typer.Option(help="Of the model's score: count changed verdicts.", show_default=False)
+    ] = None,
+    input_range: Annotated[
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="Range of made-up inputs. Default: standard normal.", show_default=False),
+    ] = None,
+    synthetic: Annotated[bool, typer.Option("--synthetic", help="Allow int8 to calibrate on made-up inputs.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a model smaller, and prove that it still answers the same.
+
+    The result is run beside the original on every provider of this machine before it is written. What would drift, fail
+    or be slower is not taken; when nothing is left, the model is kept, with the reason.
+    """
+    from edgetool.commands.quantize import quantize as work
+    from edgetool.progress import working
+    from edgetool.reports.asked import check_report
+    from edgetool.reports.quantized import write_report
+
+    check_report(report)
+    with working(f"quantizing {model.name}"):
+        done = work(
+            model,
+            output,
+            precision=precision,
+            target=target,
+            data=data,
+            max_drift=max_drift,
+            keep=tuple(keep or ()),
+            io=io,
+            input_range=parse_range(input_range),
+            synthetic=synthetic,
+            threshold=threshold,
+            prune=prune,
+        )
+    if report is not None:
+        write_report(report, done)
+    print_json(done.describe()) if as_json else _show(done)
+
+
+def _show(report: QuantizeReport) -> None:
+    share = report.size_after / max(report.size_before, 1)
+    typer.echo(f"{report.output}: {report.verdict.value}, {report.reason}")
+    typer.echo(f"  size       {report.size_before} -> {report.size_after} bytes ({share:.2f})")
+    if report.latency_ratio is not None:
+        typer.echo(f"  latency    {report.latency_ratio:.2f} of the original's, one row of samples, one thread")
+    for drift in report.outputs:
+        typer.echo(f"  drift      {drift.output}: {drift.drift:.2e} (allowed {report.max_drift:g})")
+    for score in report.scores:
+        flips = "" if score.verdicts_flipped is None else f", {score.verdicts_flipped} of {score.rows} verdicts flip"
+        typer.echo(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
+        if score.warning:
+            typer.echo(f"  WARNING    {score.warning}")
+    for provider in report.providers[1:]:
+        typer.echo(f"  provider   {provider.provider}: {provider.note or 'right'}")
+    for rung in report.rungs:
+        typer.echo(f"  not taken  {rung.rung}: {rung.reason}")
+    for choice in report.choices:
+        latency = "" if choice.latency_s is None else f"{choice.latency_s * 1e6:.0f} us"
+        mark = "->" if choice.chosen else "  "
+        typer.echo(
+            f"  {mark} {choice.precision:8} {choice.verdict:9} {choice.size_bytes:>10} bytes {latency:>10} "
+            f"drift {choice.drift:.2e}"
+        )
+    if report.pruned is not None:
+        before, after = report.pruned.compressed_before_bytes, report.pruned.compressed_after_bytes
+        typer.echo(
+            f"  pruned     {report.pruned.zeroed} of {report.pruned.of} weights are zero: compressed "
+            f"{before} -> {after} bytes; the plain file and the speed stay as they are"
+        )
+    typer.echo(f"  checked on {report.data}")

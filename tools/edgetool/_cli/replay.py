@@ -1,0 +1,57 @@
+"""`edgetool replay`: arguments and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_agent.errors import UsageError
+from edgetool._cli.app import JsonOption, app, print_json
+from edgetool._cli.broker_options import CaOption, HostOption, PasswordOption, PortOption, UserOption
+
+__all__ = ["replay"]
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="Readings (.csv, .csv.gz, .npz).", show_default=False)],
+    topic: Annotated[
+        str, typer.Option(help="Where to; {asset} becomes the row's asset. With {channel}, each value is a message.")
+    ],
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 1883,
+    rate: Annotated[str, typer.Option(metavar="N|max", help="Readings per second.")] = "max",
+    qos: Annotated[int, typer.Option(min=0, max=1)] = 1,
+    asset: Annotated[str, typer.Option(help="For a file without an asset column.")] = "a1",
+    username: UserOption = None,
+    password_file: PasswordOption = None,
+    ca_file: CaOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Publish a file's rows as readings, and wait until the broker has all of them."""
+    from edgetool.broker import BrokerAddress
+    from edgetool.commands.replay import replay as work
+
+    broker = BrokerAddress(host, port, username, password_file, ca_file)
+    report = work(file, topic, broker=broker, rate_hz=_parse_rate(rate), qos=qos, asset=asset)
+    if as_json:
+        print_json(report.describe())
+    else:
+        speed = report.readings / max(report.seconds, 1e-9)
+        messages = "" if report.messages == report.readings else f" as {report.messages} messages"
+        typer.echo(f"{report.readings} readings{messages} sent in {report.seconds:.1f} s ({speed:.0f} per second)")
+
+
+def _parse_rate(text: str) -> float | None:
+    if text == "max":
+        return None
+    try:
+        rate_hz = float(text)
+    except ValueError:
+        rate_hz = 0.0
+    # Slower than a reading in eleven days is a slip of the finger.
+    if not 1e-6 <= rate_hz < float("inf"):
+        raise UsageError(f"--rate {text!r}: expected readings per second, or max")
+    return rate_hz

@@ -1,0 +1,195 @@
+"""`edgetool bench`: how fast models are on the providers of this machine, with noise spread over all of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edge_agent.engine.providers import PROVIDERS, available_providers
+from edge_agent.errors import ConversionError, UsageError
+from edgetool.graph.onnx_file import load_model
+from edgetool.graph.weights import to_bytes
+from edgetool.paths import StrPath, as_paths
+from edgetool.verify.runner import Sample
+from edgetool.verify.samples import make_batch
+from edgetool.verify.workbench import Workbench
+
+__all__ = ["BenchReport", "BenchRow", "bench"]
+
+_ROUNDS = 12
+_BURST_S = 0.02
+_MAX_BURST = 400
+
+
+@dataclass(frozen=True, slots=True)
+class BenchRow:
+    """One model on one provider with one batch size."""
+
+    model: str
+    provider: str
+    threads: int
+    batch: int
+    load_s: float
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    rows_per_s: float
+    memory_bytes: int | None
+    """Of a process that has loaded this model and nothing else, interpreter and runtime included; None where the system
+    does not tell."""
+    not_placed: int
+    """Nodes that the provider left to the CPU's."""
+    nodes: int
+    """Nodes that ran, fused ones counted once."""
+
+    def describe(self) -> dict[str, Any]:
+        """For a report."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """What came of `bench`."""
+
+    rows: list[BenchRow]
+    left_out: list[str]
+    """Combinations that did not run, with the reason."""
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        return {"rows": [row.describe() for row in self.rows], "left_out": self.left_out}
+
+
+@dataclass(slots=True)
+class _Lane:
+    """One child process: a model on a provider."""
+
+    name: str
+    path: Path
+    provider: str
+    threads: int
+    bench: Workbench
+    batches: list[int]
+    load_s: float = 0.0
+    not_placed: int = 0
+    nodes: int = 0
+    memory_bytes: int | None = None
+    times: dict[int, list[float]] = field(default_factory=dict)
+    repeats: dict[int, int] = field(default_factory=dict)
+
+
+def bench(
+    models: StrPath | Sequence[StrPath],
+    *,
+    providers: str | Sequence[str] = (),
+    batches: Sequence[int] = (1, 8, 64, 512),
+    threads: Sequence[int] = (1,),
+) -> BenchReport:
+    """Time models on made-up rows; every model and provider in a process of its own, taking turns.
+
+    Args:
+        models: one ONNX file, or several.
+        providers: one name or several, as in `agent.toml`; all that are installed when empty.
+        batches: rows in one inference.
+        threads: of one inference.
+
+    Raises:
+        ConversionError: a model cannot be read, or is larger than one file may be.
+        UsageError: a provider is not installed.
+    """
+    wanted = [providers] if isinstance(providers, str) else list(providers)
+    wanted = wanted or [provider.name for provider in available_providers()]
+    _check_providers(wanted)
+    left_out: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, ExitStack() as stack:
+        lanes: list[_Lane] = []
+        for number, model in enumerate(as_paths(models)):
+            loaded = load_model(model)
+            path = Path(name) / f"{number}" / "model.onnx"
+            path.parent.mkdir()
+            path.write_bytes(to_bytes(loaded, model))
+            samples, usable = _samples(loaded, model, batches, left_out)
+            for provider in wanted:
+                for count in threads:
+                    child = stack.enter_context(Workbench(path.parent, samples))
+                    lane = _Lane(model.name, path, provider, count, child, usable)
+                    if usable and _open(lane, left_out):
+                        lanes.append(lane)
+        _take_turns(lanes)
+        for lane in lanes:
+            lane.memory_bytes = lane.bench.memory()
+    return BenchReport([_row(lane, batch) for lane in lanes for batch in lane.batches], left_out)
+
+
+def _check_providers(wanted: Sequence[str]) -> None:
+    installed = [provider.name for provider in available_providers()]
+    for name in wanted:
+        if name not in PROVIDERS or name not in installed:
+            raise UsageError(f"--provider {name!r}: is not installed here; this runtime has: {', '.join(installed)}")
+
+
+def _samples(
+    model: onnx.ModelProto, path: Path, batches: Sequence[int], left_out: list[str]
+) -> tuple[list[Sample], list[int]]:
+    samples: list[Sample] = []
+    usable: list[int] = []
+    for batch in batches:
+        sample = make_batch(model, batch)
+        if sample is None:
+            left_out.append(f"{path.name}: batch {batch}: the model fixes another batch size")
+            continue
+        samples.append(sample)
+        usable.append(batch)
+    return samples, usable
+
+
+def _open(lane: _Lane, left_out: list[str]) -> bool:
+    """Load, warm up, and find out how many runs make a burst."""
+    try:
+        placed = lane.bench.placement(lane.path, lane.provider)
+        lane.nodes = len(placed)
+        lane.not_placed = sum(1 for *_, where in placed if where != PROVIDERS[lane.provider].ort_name)
+        lane.load_s = lane.bench.load(lane.path, lane.provider, threads=lane.threads)
+        for number, batch in enumerate(lane.batches):
+            once = min(lane.bench.burst(lane.path, lane.provider, sample=number, repeats=3))
+            lane.repeats[batch] = max(2, min(_MAX_BURST, int(_BURST_S / max(once, 1e-7))))
+            lane.times[batch] = []
+    except ConversionError as exc:
+        left_out.append(f"{lane.name}: provider {lane.provider}: {exc}")
+        return False
+    return True
+
+
+def _take_turns(lanes: list[_Lane]) -> None:
+    for number in range(_ROUNDS):
+        for lane in lanes if number % 2 == 0 else lanes[::-1]:
+            for sample, batch in enumerate(lane.batches):
+                repeats = lane.repeats[batch]
+                times = lane.bench.burst(lane.path, lane.provider, sample=sample, repeats=repeats)
+                # The first of a burst finds the caches as the lane before left them.
+                lane.times[batch] += times[1:]
+
+
+def _row(lane: _Lane, batch: int) -> BenchRow:
+    p50, p95, p99 = np.percentile(lane.times[batch], (50, 95, 99))
+    return BenchRow(
+        model=lane.name,
+        provider=lane.provider,
+        threads=lane.threads,
+        batch=batch,
+        load_s=lane.load_s,
+        p50_s=float(p50),
+        p95_s=float(p95),
+        p99_s=float(p99),
+        rows_per_s=batch / float(p50),
+        memory_bytes=lane.memory_bytes,
+        not_placed=lane.not_placed,
+        nodes=lane.nodes,
+    )

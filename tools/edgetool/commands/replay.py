@@ -1,0 +1,165 @@
+"""`edgetool replay`: publishes the rows of a data file as readings, at a chosen rate."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from edge_agent.errors import BrokerError, UsageError
+from edge_agent.messages.topic_names import ASSET_LIMIT_BYTES
+from edgetool.broker import BrokerAddress, connected
+from edgetool.data import DEFAULT_ASSET, SensorData, read_sensor_data
+from edgetool.paths import StrPath
+from edgetool.progress import counted
+
+__all__ = ["ReplayReport", "replay"]
+
+_UNACKNOWLEDGED = 100
+"""Readings on their way: enough to keep a broker busy, and a file is never all in memory twice."""
+_STALLED_S = 60.0
+_TOPIC_LIMIT_BYTES = 60_000
+_CHANNEL = "{channel}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What was sent."""
+
+    file: Path
+    readings: int
+    messages: int
+    """As many as readings, or with a `{channel}` in the topic as many as values."""
+    acknowledged: int
+    """By the broker; at QoS 0, written to its socket."""
+    seconds: float
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        return {
+            "file": str(self.file),
+            "readings": self.readings,
+            "messages": self.messages,
+            "acknowledged": self.acknowledged,
+            "seconds": round(self.seconds, 3),
+            "readings_per_s": round(self.readings / max(self.seconds, 1e-9), 1),
+        }
+
+
+def replay(
+    file: StrPath,
+    topic: str,
+    *,
+    broker: BrokerAddress | None = None,
+    rate_hz: float | None = None,
+    qos: int = 1,
+    asset: str = DEFAULT_ASSET,
+) -> ReplayReport:
+    """Publish a file's rows in order, and wait until the broker has them.
+
+    Args:
+        file: a sensor data file.
+        topic: `{asset}` in it becomes the row's asset. With a `{channel}` each value is a message, an object with
+            `value` and the row's `time`; else each row is, an object with `time` and the channels.
+        broker: where to; the local one when not given.
+        rate_hz: readings per second; None sends as fast as the broker takes them.
+        qos: 0 or 1.
+        asset: for rows of a file without an asset column.
+
+    Raises:
+        DataError: the file cannot be read.
+        BrokerError: the broker cannot be reached, or takes nothing for a minute.
+        UsageError: the topic has a wildcard, or no place for the assets in the file, or a name cannot be its level.
+    """
+    file = Path(file)
+    data = read_sensor_data(file)
+    topics = _topics(data, topic, asset)
+    window = _Window()
+    messages = 0
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.max_inflight_messages_set(_UNACKNOWLEDGED)
+    client.on_publish = window.on_publish
+    with connected(broker or BrokerAddress(), client), counted(f"replaying {file.name}", len(data)) as advance:
+        started = time.monotonic()
+        for row in range(len(data)):
+            if rate_hz is not None:
+                time.sleep(max(0.0, started + row / rate_hz - time.monotonic()))
+            for place, payload in _messages(data, row, topics[row]):
+                window.enter()
+                client.publish(place, payload, qos=qos)
+                messages += 1
+            advance()
+        window.drain()
+        seconds = time.monotonic() - started
+    return ReplayReport(file, len(data), messages, window.acknowledged, seconds)
+
+
+class _Window:
+    """Bounds how many messages wait for the broker."""
+
+    def __init__(self) -> None:
+        self._room = threading.Semaphore(_UNACKNOWLEDGED)
+        self.acknowledged = 0
+
+    def on_publish(self, *_: Any) -> None:
+        """On the paho thread, when the broker has a message."""
+        self.acknowledged += 1
+        self._room.release()
+
+    def enter(self) -> None:
+        if not self._room.acquire(timeout=_STALLED_S):
+            raise BrokerError(f"the broker has acknowledged nothing for {_STALLED_S:.0f} s; is it still running?")
+
+    def drain(self) -> None:
+        for _ in range(_UNACKNOWLEDGED):
+            self.enter()
+
+
+def _topics(data: SensorData, topic: str, asset: str) -> list[str]:
+    if not topic or len(topic.encode()) > _TOPIC_LIMIT_BYTES or not topic.isprintable():
+        raise UsageError(f"--topic {topic[:80]!r}: expected a topic such as sensors/{{asset}}/pump")
+    if "+" in topic or "#" in topic:
+        raise UsageError(f"--topic {topic!r}: a message cannot go to a wildcard; write {{asset}} for the asset")
+    assets = data.assets or (asset,) * len(data)
+    if data.assets is not None and len(set(assets)) > 1 and "{asset}" not in topic:
+        raise UsageError(f"--topic {topic!r}: {data.path} has {len(set(assets))} assets; write {{asset}} for the asset")
+    unknown = sorted(set(re.findall(r"{[^{}/]*}", topic)) - {"{asset}", _CHANNEL})
+    if unknown:
+        raise UsageError(f"--topic {topic!r}: {unknown[0]} stands for nothing; there are {{asset}} and {{channel}}")
+    for name in sorted(set(assets)) if "{asset}" in topic else ():
+        if not _can_be_level(name):
+            raise UsageError(
+                f"asset {name[:80]!r}: cannot be one level of a topic; rename it in the data or with --asset"
+            )
+    for name in data.channels if _CHANNEL in topic else ():
+        if not _can_be_level(name):
+            raise UsageError(f"channel {name[:80]!r}: cannot be one level of a topic; rename it in the data")
+    return [topic.replace("{asset}", name) for name in assets]
+
+
+def _can_be_level(name: str) -> bool:
+    return bool(name) and not set(name) & set("/+#") and name.isprintable() and len(name.encode()) <= ASSET_LIMIT_BYTES
+
+
+def _messages(data: SensorData, row: int, topic: str) -> Iterator[tuple[str, bytes]]:
+    """Topic and payload of each message of a row."""
+    time: dict[str, float | None] = {} if data.times is None else {"time": float(data.times[row])}
+    values = {
+        name: None if np.isnan(value) else value
+        for name, value in zip(data.channels, data.values[row].tolist(), strict=True)
+    }
+    if _CHANNEL not in topic:
+        yield topic, msgspec.json.encode(time | values)
+        return
+    for name, value in values.items():
+        if value is not None:
+            yield topic.replace(_CHANNEL, name), msgspec.json.encode({**time, "value": value})

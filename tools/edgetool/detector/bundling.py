@@ -1,0 +1,117 @@
+"""Writes the bundle, and reads it once as a device will."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import tempfile
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+
+from edge_agent.bundle import FORMAT, Calibration, Channel, GoldenPart, Manifest, ModelPart, Threshold, open_bundle
+from edge_agent.errors import UsageError
+from edge_agent.messages.reading import FloatArray
+from edgetool.data import SensorData
+from edgetool.graph.onnx_file import stored_precision, write_atomically
+
+__all__ = ["describe_channels", "name_and_version", "write_bundle"]
+
+_NAME_VERSION = re.compile(r"(?P<name>[^/+#\s]{1,64}?)-(?P<version>\d[^/+#\s-]{0,62})\.edge")
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def name_and_version(output: Path) -> tuple[str, str]:
+    """Name and version of a bundle, from its file name.
+
+    Raises:
+        UsageError: the file is not called NAME-VERSION.edge.
+    """
+    match = _NAME_VERSION.fullmatch(output.name)
+    if match is None:
+        raise UsageError(f"{output}: expected a name like shuttle-1.0.0.edge")
+    return match["name"], match["version"]
+
+
+def describe_channels(data: SensorData, units: dict[str, str]) -> tuple[Channel, ...]:
+    """Name, unit and range of every channel, as the manifest has them."""
+    return tuple(
+        Channel(
+            name=name,
+            unit=units.get(name, ""),
+            min=float(np.nanmin(data.values[:, column])),
+            max=float(np.nanmax(data.values[:, column])),
+        )
+        for column, name in enumerate(data.channels)
+    )
+
+
+def write_bundle(
+    output: Path,
+    model: bytes,
+    readings: FloatArray,
+    golden: FloatArray,
+    tolerance: float,
+    *,
+    name: str,
+    version: str,
+    channels: tuple[Channel, ...],
+    window: int,
+    stride: int,
+    threshold: Threshold,
+    calibration: Calibration,
+) -> Manifest:
+    """Write a bundle, whole or not at all, and only if it can be read back.
+
+    Args:
+        output: the file.
+        model: the canonical model.
+        readings: golden windows.
+        golden: their scores by the reference.
+        tolerance: largest deviation from these that a provider may have.
+        name: of the bundle.
+        version: of the bundle.
+        channels: from `describe_channels`.
+        window: rows in a window.
+        stride: readings from one window to the next.
+        threshold: limits of the score.
+        calibration: what the limits were made from.
+    """
+    arrays = io.BytesIO()
+    np.savez(arrays, allow_pickle=False, readings=readings, score=golden)
+    vectors = arrays.getvalue()
+    manifest = Manifest(
+        format=FORMAT,
+        name=name,
+        version=version,
+        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        model=ModelPart(
+            file="model.onnx",
+            sha256=hashlib.sha256(model).hexdigest(),
+            precision=stored_precision(onnx.load_from_string(model)),
+            size_bytes=len(model),
+        ),
+        golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(vectors).hexdigest(), tolerance=tolerance),
+        channels=channels,
+        window=window,
+        stride=stride,
+        threshold=threshold,
+        calibration=calibration,
+    )
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
+        text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+        for member, content in (("manifest.json", text), ("model.onnx", model), ("golden.npz", vectors)):
+            bundle.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED)
+    # Read as the device will read it, before it takes the place of a bundle that works.
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
+        draft = Path(folder) / output.name
+        draft.write_bytes(archive.getvalue())
+        open_bundle(draft)
+    write_atomically(output, archive.getvalue())
+    return manifest

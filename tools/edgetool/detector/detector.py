@@ -1,0 +1,128 @@
+"""A model made canonical on normal readings: what `pack` scores with, and puts into the bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from edge_agent.errors import ConversionError, DataError, UsageError
+from edge_agent.messages.reading import FloatArray
+from edgetool.choices import HigherIs, OutputIs
+from edgetool.data import SensorData, complete_windows
+from edgetool.detector.canonical import feed_readings, finish, is_canonical, note_types
+from edgetool.detector.direction import sign_of_score, sklearn_scores
+from edgetool.detector.head import Head, choose_head
+from edgetool.graph.edits import with_all_outputs
+from edgetool.graph.onnx_file import load_model
+from edgetool.graph.weights import to_bytes
+from edgetool.verify.runner import Sample, run_model
+
+__all__ = ["Detector"]
+
+_BATCH = 1024
+
+
+class Detector:
+    """A model made canonical on normal readings, with the windows it was tried on."""
+
+    def __init__(
+        self,
+        path: Path,
+        normal: SensorData,
+        window: int | None,
+        stride: int,
+        score_output: str | None,
+        output_is: OutputIs,
+        higher_is: HigherIs,
+    ) -> None:
+        self._path = path
+        self._asked_window = window
+        self._channels = len(normal.channels)
+        self._head: Head | None = None
+        model = load_model(path)
+        labels = sklearn_scores(model)
+        if is_canonical(model):
+            if higher_is is HigherIs.NORMAL:
+                raise UsageError(f"--higher-is normal: {path} is canonical already; turn its score in the model")
+            self.score_from = "the model is canonical already"
+            self.sign = sign_of_score(np.empty(0), None, higher_is)
+            self.window = _canonical_window(path, model, self._channels, window)
+        else:
+            self.window = feed_readings(model, channels=self._channels, window=window)
+        self.windows = complete_windows(normal, window=self.window, stride=stride)
+        if not len(self.windows):
+            raise DataError(f"{normal.path}: {len(normal)} normal rows complete no window of {self.window}")
+        if not is_canonical(model):
+            answers = _run(path, model, self.windows)
+            self._head = choose_head(
+                answers,
+                self.windows,
+                output=score_output,
+                output_is=output_is,
+                higher_is=higher_is,
+                labels=labels,
+            )
+            self.score_from = _in_words(self._head)
+            self.sign = self._head.sign
+            finish(model, self._head, window=self.window, channels=self._channels)
+        self._note_types(model)
+        self.model = to_bytes(model, path)
+
+    def same_for(self, path: Path) -> bytes:
+        """Another form of the same model made canonical in the same way."""
+        model = load_model(path)
+        if self._head is not None:
+            feed_readings(model, channels=self._channels, window=self._asked_window)
+            finish(model, self._head, window=self.window, channels=self._channels)
+        self._note_types(model)
+        return to_bytes(model, path)
+
+    def _note_types(self, model: onnx.ModelProto) -> None:
+        note_types(model, _run(self._path, with_all_outputs(model), self.windows[:2]))
+
+    def scores(self, model: bytes, windows: FloatArray) -> FloatArray:
+        """The scores of a canonical model, shape (n,)."""
+        score = _run_bytes(self._path, model, windows)["score"]
+        if score.shape != (len(windows),):
+            raise ConversionError(
+                f"{self._path}: score has shape {score.shape} for {len(windows)} windows; the model fixes its batch"
+            )
+        return score.astype(np.float32)
+
+
+def _run(path: Path, model: onnx.ModelProto, windows: FloatArray) -> Sample:
+    return _run_bytes(path, to_bytes(model, path), windows)
+
+
+def _run_bytes(path: Path, model: bytes, windows: FloatArray) -> Sample:
+    """All outputs for all windows, run in batches and put together."""
+    samples: list[Sample] = [{"readings": windows[i : i + _BATCH]} for i in range(0, len(windows), _BATCH)]
+    try:
+        parts = run_model(model, samples)
+    except ConversionError as exc:
+        raise ConversionError(f"{path}: does not run on windows of {windows.shape[1:]}: {exc}") from exc
+    return {
+        name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 and values.ndim else values
+        for name, values in parts[0].items()
+    }
+
+
+def _canonical_window(path: Path, model: onnx.ModelProto, channels: int, asked: int | None) -> int:
+    dims = next(v for v in model.graph.input if v.name == "readings").type.tensor_type.shape.dim
+    if dims[2].dim_value not in (0, channels):
+        raise ConversionError(f"{path}: readings has {dims[2].dim_value} channels, the data have {channels}")
+    window = dims[1].dim_value or asked
+    if not window:
+        raise ConversionError(f"{path}: readings leaves the window open; give it with --window")
+    if asked and asked != window:
+        raise ConversionError(f"{path}: readings has a window of {window}, --window says {asked}")
+    return int(window)
+
+
+def _in_words(head: Head) -> str:
+    if head.scale is None:
+        turned = ", sign changed so that higher is more anomalous" if head.sign.flipped else ""
+        return f"output {head.name!r}{turned}"
+    return f"squared error of the reconstruction {head.name!r}, each channel in units of its usual error"

@@ -1,0 +1,119 @@
+"""Which output of a model is the score, and what has to be done to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ConversionError
+from edge_agent.messages.reading import FloatArray
+from edgetool.choices import HigherIs, OutputIs
+from edgetool.detector.direction import Sign, sign_of_error, sign_of_score
+from edgetool.verify.runner import Sample
+
+__all__ = ["PREFIX", "Head", "Meaning", "choose_head"]
+
+PREFIX = "model/"
+"""Before every name of the model, so that none is one of those that we add."""
+
+
+class Meaning(StrEnum):
+    """What an output is."""
+
+    SCORE = "score"
+    RECONSTRUCTION = "reconstruction"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """How an output becomes the score."""
+
+    output: str
+    meaning: Meaning
+    sign: Sign
+    scale: FloatArray | None
+    """Of a reconstruction: shape (channels,), its usual error (root mean square) on normal rows, in channel units."""
+
+    @property
+    def name(self) -> str:
+        """The output as the model's author knows it."""
+        return self.output.removeprefix(PREFIX)
+
+
+def choose_head(
+    answers: Sample,
+    windows: FloatArray,
+    *,
+    output: str | None,
+    output_is: OutputIs,
+    higher_is: HigherIs,
+    labels: Mapping[str, str],
+) -> Head:
+    """Find out which output is the score, and what has to be done to it.
+
+    Args:
+        answers: the model's outputs for `windows`.
+        windows: shape (n, window, channels), normal readings.
+        output: the output to take; None finds it.
+        output_is: what it is, where its shape leaves it open.
+        higher_is: which way a score points.
+        labels: from `sklearn_scores`.
+
+    Raises:
+        ConversionError: no output, or more than one, can be the score; or a reconstruction is not one of the input.
+        UsageError: the output is a reconstruction, which points nowhere, and `higher_is` says normal.
+    """
+    answers = {name.removeprefix(PREFIX): values for name, values in answers.items()}
+    meanings = {name: _meanings(values, windows, output_is) for name, values in answers.items()}
+    shown = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in answers.items())
+    if output is not None and not meanings.get(output):
+        raise ConversionError(f"output {output!r} is neither a score nor a reconstruction; the model has: {shown}")
+    scores = [name for name, found in meanings.items() if Meaning.SCORE in found]
+    reconstructions = [name for name, found in meanings.items() if Meaning.RECONSTRUCTION in found]
+    candidates = [output] if output else scores or reconstructions
+    if len(candidates) != 1:
+        raise ConversionError(f"which output is the score? name it with --output-name; the model has: {shown}")
+    name = candidates[0]
+    if len(meanings[name]) > 1:
+        raise ConversionError(f"output {name!r} may be a score or a reconstruction; say it with --output-is")
+    if Meaning.SCORE in meanings[name]:
+        label = answers.get(labels.get(name, ""))
+        return Head(PREFIX + name, Meaning.SCORE, sign_of_score(answers[name], label, higher_is), scale=None)
+    scale = _usual_error(name, answers[name], windows)
+    return Head(PREFIX + name, Meaning.RECONSTRUCTION, sign_of_error(name, higher_is), scale)
+
+
+def _meanings(values: NDArray[Any], windows: FloatArray, output_is: OutputIs) -> set[Meaning]:
+    """What an output can be, by its type and shape and by what the user says."""
+    found: set[Meaning] = set()
+    if values.dtype.kind == "f" and values.size == len(windows):
+        found.add(Meaning.SCORE)
+    # Some exporters flatten a reconstruction; its values are all there, in order.
+    if values.dtype.kind == "f" and values.size == windows.size:
+        found.add(Meaning.RECONSTRUCTION)
+    return found if output_is is OutputIs.AUTO else found & {Meaning(output_is.value)}
+
+
+def _usual_error(name: str, values: NDArray[Any], windows: FloatArray) -> FloatArray:
+    error = windows.astype(np.float64) - values.reshape(windows.shape)
+    spread = windows.reshape(-1, windows.shape[2]).std(axis=0, dtype=np.float64)
+    rms = np.sqrt((error**2).mean(axis=(0, 1)))
+    if not np.isfinite(rms).all():
+        raise ConversionError(f"output {name!r} holds values that are not finite on normal rows")
+    unlike = rms > np.maximum(spread, 1e-9) * 2
+    if unlike.mean() > 0.5:
+        raise ConversionError(
+            f"output {name!r} has the input's shape and not its values (off by more than twice the spread in "
+            f"{int(unlike.sum())} of {len(unlike)} channels): if the model works on scaled readings, put the scaling "
+            "into it and let it answer in sensor units"
+        )
+    # A channel that never moved in the data would make any movement infinitely anomalous.
+    size = np.abs(windows).max(axis=(0, 1)).astype(np.float64)
+    floor = np.maximum(1e-3 * spread, np.maximum(1e-6 * size, 1e-9))
+    scale: FloatArray = np.maximum(rms, floor).astype(np.float32)
+    return scale

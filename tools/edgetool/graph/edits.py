@@ -1,0 +1,52 @@
+"""Small changes to a graph that every conversion needs: fresh names, replaced lists, everything made visible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import onnx
+
+from edgetool.graph.walks import graphs_of
+
+__all__ = ["Names", "replace_all", "with_all_outputs"]
+
+
+class Names:
+    """Hands out names that nothing in a model has yet.
+
+    Args:
+        model: all its tensors and nodes are taken.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._taken: set[str] = set()
+        for graph in graphs_of(model.graph):
+            self._taken.update(v.name for v in (*graph.input, *graph.output, *graph.initializer, *graph.value_info))
+            for node in graph.node:
+                self._taken.update((node.name, *node.output, *node.input))
+
+    def fresh(self, wanted: str) -> str:
+        """`wanted`, or with a number behind it."""
+        name, number = wanted, 2
+        while not name or name in self._taken:
+            name, number = f"{wanted}_{number}", number + 1
+        self._taken.add(name)
+        return name
+
+
+def replace_all(repeated: Any, items: Iterable[Any]) -> None:
+    """Replace the content of a protobuf list; the items may be from that list itself."""
+    copies = list(items)
+    del repeated[:]
+    repeated.extend(copies)
+
+
+def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy that answers every tensor of its main graph."""
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    taken = {value.name for value in probe.graph.output}
+    names = dict.fromkeys(name for node in probe.graph.node for name in node.output if name and name not in taken)
+    probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
+    return probe

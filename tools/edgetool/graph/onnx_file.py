@@ -1,0 +1,118 @@
+"""ONNX files: read with their external data, and written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import onnx
+
+from edge_agent.errors import ConversionError
+from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
+
+__all__ = ["load_model", "size_on_disk", "stored_precision", "write_atomically"]
+
+
+_PLAIN = frozenset(
+    {
+        *(onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE, onnx.TensorProto.FLOAT16, onnx.TensorProto.BOOL),
+        *(onnx.TensorProto.INT8, onnx.TensorProto.INT16, onnx.TensorProto.INT32, onnx.TensorProto.INT64),
+        *(onnx.TensorProto.UINT8, onnx.TensorProto.UINT16, onnx.TensorProto.UINT32, onnx.TensorProto.UINT64),
+    }
+)
+"""Types of which each value has bytes of its own."""
+
+
+def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
+    """Read a model.
+
+    Args:
+        path: the file.
+        external: read its external data too.
+
+    Raises:
+        ConversionError: it is missing, or no ONNX model.
+    """
+    try:
+        model = onnx.load(path, load_external_data=external)
+    except FileNotFoundError as exc:
+        # The model itself, or what holds its weights.
+        other = "" if exc.filename in (None, str(path)) else f" ({exc.filename})"
+        raise ConversionError(f"{path}: no such file{other}") from exc
+    # A damaged protobuf raises DecodeError, which has no import path that stays between versions.
+    except Exception as exc:
+        if zipfile.is_zipfile(path):
+            raise ConversionError(f"{path}: is an archive; a bundle has model.onnx in it") from exc
+        raise ConversionError(f"{path}: is not an ONNX model ({exc})") from exc
+    if not model.graph.output:
+        raise ConversionError(f"{path}: is not an ONNX model (it has no graph outputs)")
+    _check_sizes(path, model)
+    return model
+
+
+def _check_sizes(path: Path, model: onnx.ModelProto) -> None:
+    """Constants whose bytes do not fill their shape come from a damaged file, and fail wherever they are read."""
+    for graph in graphs_of(model.graph):
+        for tensor in graph.initializer:
+            if not tensor.HasField("raw_data") or tensor.data_type not in _PLAIN:
+                continue
+            size = bytes_of(tensor)
+            found = len(tensor.raw_data)
+            if found != size:
+                raise ConversionError(f"{path}: is damaged: {tensor.name!r} has {found} bytes, expected {size}")
+
+
+def size_on_disk(path: Path, model: onnx.ModelProto) -> int:
+    """Bytes of a model's file and of the files that it keeps constants in.
+
+    Args:
+        path: the file.
+        model: as it was read, without external data.
+    """
+    beside = {
+        entry.value
+        for graph in graphs_of(model.graph)
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    files = [path, *(path.parent / name for name in sorted(beside))]
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def stored_precision(model: onnx.ModelProto) -> str:
+    """The smallest float or quantized type that weights are stored in: `int8`, `float16` or `float32`."""
+    kinds = {tensor.data_type for graph in graphs_of(model.graph) for tensor in graph.initializer}
+    kinds |= {
+        attribute.t.data_type
+        for node in nodes_of(model.graph)
+        for attribute in node.attribute
+        if attribute.HasField("t")
+    }
+    if kinds & {onnx.TensorProto.INT8, onnx.TensorProto.UINT8}:
+        return "int8"
+    return "float16" if onnx.TensorProto.FLOAT16 in kinds else "float32"
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file beside its target and rename it, so that nobody ever sees half of it.
+
+    Raises:
+        ConversionError: the folder cannot be written.
+    """
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as exc:
+        raise ConversionError(f"{path}: cannot be written ({exc.strerror})") from exc
+    beside = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+        # mkstemp makes files that only we can read; a model is for others too.
+        beside.chmod(0o644)
+        beside.replace(path)
+    except OSError as exc:
+        beside.unlink(missing_ok=True)
+        raise ConversionError(f"{path}: cannot be written ({exc.strerror})") from exc

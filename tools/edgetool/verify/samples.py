@@ -1,0 +1,219 @@
+"""Input samples for a model: from the user's data, or made up where there is none."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from edge_agent.errors import DataError
+from edgetool.data import read_sensor_data
+from edgetool.verify.runner import Sample, load_samples
+
+__all__ = ["ModelInput", "SampleSet", "Sizes", "generate_samples", "make_batch", "model_inputs", "read_samples"]
+
+_MADE_UP = 8
+_MADE_UP_ROWS = 16
+_UNKNOWN_SIZE = 8
+_ROWS_PER_SAMPLE = 256
+_DATA_ROWS_LIMIT = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """One input that a caller has to give."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | None, ...] | None
+    """None for a size that is free; None altogether when the rank is unknown."""
+    axes: tuple[str, ...] = ()
+    """A name for each axis: that of its symbol, which axes of other inputs may share, or one of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """What made-up samples take for the axes that a model leaves free."""
+
+    rows: int = _MADE_UP_ROWS
+    """Of first axes."""
+    others: int = _UNKNOWN_SIZE
+    rank: int = 2
+    """Of inputs whose rank is unknown."""
+    by_axis: Mapping[str, int] = field(default_factory=dict)
+    """Of single axes, by their name."""
+
+    @classmethod
+    def usual(cls, inputs: Sequence[ModelInput], *, rows: int = _MADE_UP_ROWS, others: int = _UNKNOWN_SIZE) -> Sizes:
+        """So many rows, also on other axes of the name that a first axis has, such as those of states."""
+        return cls(rows, others, by_axis={item.axes[0]: rows for item in inputs if item.axes})
+
+    def shape_of(self, item: ModelInput) -> list[int]:
+        """The shape of one input."""
+        given = item.shape if item.shape is not None else (None,) * self.rank
+        names = item.axes or tuple(f"{item.name}/{axis}" for axis in range(len(given)))
+        usual = [self.rows, *[self.others] * (len(given) - 1)]
+        return [size or self.by_axis.get(name, other) for size, name, other in zip(given, names, usual, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSet:
+    """Samples and where they are from."""
+
+    samples: list[Sample]
+    origin: str
+    synthetic: bool
+
+
+def model_inputs(model: onnx.ModelProto) -> list[ModelInput]:
+    """The inputs of a model without those that have a default.
+
+    Raises:
+        DataError: an input is a sequence, map or optional.
+    """
+    defaults = {tensor.name for tensor in model.graph.initializer}
+    inputs: list[ModelInput] = []
+    for value in model.graph.input:
+        if value.name in defaults:
+            continue
+        if not value.type.HasField("tensor_type"):
+            raise DataError(f"input {value.name!r} is not a tensor; only tensors can be sampled")
+        kind = value.type.tensor_type
+        dims = list(kind.shape.dim)
+        shape = tuple(dim.dim_value if dim.dim_value > 0 else None for dim in dims) if kind.HasField("shape") else None
+        axes = tuple(dim.dim_param or f"{value.name}/{axis}" for axis, dim in enumerate(dims))
+        dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type))
+        inputs.append(ModelInput(value.name, dtype, shape, axes))
+    return inputs
+
+
+def generate_samples(
+    model: onnx.ModelProto, value_range: tuple[float, float] | None, sizes: Sizes | None = None
+) -> SampleSet:
+    """Make up samples: they show that a model runs, and little about its accuracy on real readings.
+
+    Args:
+        model: any model with tensor inputs.
+        value_range: lowest and highest value of the model's inputs; None takes a standard normal distribution,
+            as if the model had standardised inputs.
+        sizes: of the axes that the model leaves free.
+    """
+    rng = np.random.default_rng(0)
+    inputs = model_inputs(model)
+    sizes = sizes or Sizes.usual(inputs)
+    samples = [{item.name: _make_up(item, sizes, rng, value_range) for item in inputs} for _ in range(_MADE_UP)]
+    shown = "standard normal values" if value_range is None else f"values from {value_range[0]:g} to {value_range[1]:g}"
+    return SampleSet(samples, f"made up: {shown}; give --data for a check on real readings", synthetic=True)
+
+
+def make_batch(model: onnx.ModelProto, rows: int) -> Sample | None:
+    """A made-up sample of so many rows; None when the model fixes another number.
+
+    Args:
+        model: any model with tensor inputs.
+        rows: size of the first axis of every input, and of other axes of the same name.
+    """
+    rng = np.random.default_rng(0)
+    inputs = model_inputs(model)
+    sizes = Sizes.usual(inputs, rows=rows)
+    if any(item.shape and item.shape[0] not in (None, rows) and not _has(item, sizes) for item in inputs):
+        return None
+    return {item.name: _make_up(item, sizes, rng, None) for item in inputs}
+
+
+def read_samples(model: onnx.ModelProto, path: Path) -> SampleSet:
+    """Samples from a file.
+
+    Args:
+        model: the model that takes them.
+        path: an `.npz` with one array per input name or with keys `<i>|<input name>`, or a sensor data file for a
+            model with one float input.
+
+    Raises:
+        DataError: the file cannot be read or does not fit the model's inputs.
+    """
+    inputs = model_inputs(model)
+    if path.suffix == ".npz":
+        samples = _read_npz(path, [item.name for item in inputs])
+        if samples is not None:
+            return SampleSet(samples, f"{path} ({len(samples)} samples)", synthetic=False)
+    data = read_sensor_data(path)
+    rows = data.values[~np.isnan(data.values).any(axis=1)][:_DATA_ROWS_LIMIT]
+    if len(inputs) != 1 or inputs[0].dtype.kind != "f":
+        names = ", ".join(item.name for item in inputs)
+        raise DataError(f"{path}: a table feeds one float input, the model has: {names}; give an .npz with these names")
+    samples = _feed_rows(path, rows, data.channels, inputs[0])
+    return SampleSet(samples, f"{path} ({len(rows)} rows)", synthetic=False)
+
+
+def _has(item: ModelInput, sizes: Sizes) -> bool:
+    """Whether a state input, whose first axis is not that of the batch, has the batch on another axis."""
+    return any(name in sizes.by_axis for name in item.axes[1:])
+
+
+def _make_up(
+    item: ModelInput, sizes: Sizes, rng: np.random.Generator, value_range: tuple[float, float] | None
+) -> NDArray[Any]:
+    shape = sizes.shape_of(item)
+    if item.dtype.kind == "f":
+        values = rng.standard_normal(shape) if value_range is None else rng.uniform(*value_range, size=shape)
+        return values.astype(item.dtype)
+    if item.dtype.kind in "iu":
+        return rng.integers(0, 2, size=shape).astype(item.dtype)
+    if item.dtype.kind == "b":
+        return rng.integers(0, 2, size=shape).astype(bool)
+    if item.dtype.kind == "V":
+        raise DataError(f"input {item.name!r} has type {item.dtype}, which the runtime cannot be given from Python")
+    raise DataError(f"input {item.name!r} is text, which cannot be made up; give --data")
+
+
+def _read_npz(path: Path, names: Sequence[str]) -> list[Sample] | None:
+    """The samples of an `.npz` for these inputs; None when it is a sensor data file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            keys = set(arrays.files)
+            if keys == set(names):
+                return [{name: arrays[name] for name in names}]
+            if "readings" in keys and names != ["readings"]:
+                return None
+    except (OSError, ValueError) as exc:
+        raise DataError(f"{path}: is not an .npz of plain arrays ({exc})") from exc
+    if not all("|" in key for key in keys):
+        raise DataError(f"{path}: has {', '.join(sorted(keys))}; expected the model's inputs: {', '.join(names)}")
+    samples = load_samples(path)
+    for number, sample in enumerate(samples):
+        missing = set(names) - set(sample)
+        if missing:
+            raise DataError(f"{path}: sample {number} has no {', '.join(sorted(missing))}")
+    return samples
+
+
+def _feed_rows(path: Path, rows: NDArray[np.float64], channels: tuple[str, ...], item: ModelInput) -> list[Sample]:
+    """Sensor rows in the shape of a model's only input: rows, or windows of them."""
+    shape = item.shape or (None, len(channels))
+    inner = shape[1:]
+    known = math.prod(size for size in inner if size)
+    window = (
+        max(known // len(channels), 1) if len(inner) == 1 else next((s for s in inner if s != len(channels)), 1) or 1
+    )
+    if len(inner) not in (1, 2) or (None not in inner and window * len(channels) != known):
+        raise DataError(f"{path}: has {len(channels)} channels, which do not fit input {item.name!r} of shape {shape}")
+    if len(rows) < window:
+        raise DataError(f"{path}: has {len(rows)} complete rows, fewer than one window of {window}")
+    stacked = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0).transpose(0, 2, 1)
+    if len(inner) == 1:
+        stacked = stacked.reshape(len(stacked), -1)
+    elif inner[0] == len(channels) and inner[1] != len(channels):
+        stacked = stacked.transpose(0, 2, 1)
+    size = shape[0] or _ROWS_PER_SAMPLE
+    ends = range(size, len(stacked) + 1, size) if shape[0] else range(size, len(stacked) + size, size)
+    samples = [{item.name: np.ascontiguousarray(stacked[end - size : end], dtype=item.dtype)} for end in ends]
+    if not samples:
+        raise DataError(f"{path}: has fewer rows than the model's fixed batch of {size}")
+    return samples

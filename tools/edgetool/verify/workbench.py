@@ -1,0 +1,228 @@
+"""Runs models in a child process that outlives one model and not a crash.
+
+A conversion can end the runtime with a signal, and a child that is started for each model costs more than most models.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import numpy as np
+
+from edge_agent.errors import ConversionError
+from edgetool.verify.ranges import TensorRange
+from edgetool.verify.runner import Sample, load_samples, save_samples
+
+__all__ = ["ModelCrashError", "Timing", "Workbench"]
+
+_TIMEOUT_S = 300.0
+_END_S = 5.0
+_ENVIRONMENT = {
+    # One thread in numpy too: the child is timed, and devices are small.
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    # glibc gives large blocks back when a model is closed. Left alone it raises this limit to 32 MB after the first
+    # one, and weights of models that are gone stay in its heap.
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(8 << 20),
+}
+
+
+class ModelCrashError(ConversionError):
+    """The runtime ended with a signal, or gave no answer in time."""
+
+
+class Timing:
+    """Seconds of one run of several models that took turns.
+
+    Args:
+        rounds: one list for each round, one number for each model.
+    """
+
+    def __init__(self, rounds: list[list[float]]) -> None:
+        self._rounds = np.array(rounds)
+
+    def seconds(self, model: int) -> float:
+        """Median of one run of a model."""
+        return float(np.median(self._rounds[:, model]))
+
+    def ratio(self, model: int, to: int = 0) -> float:
+        """How much longer a model takes than another: the median of the rounds' ratios."""
+        return float(np.median(self._rounds[:, model] / self._rounds[:, to]))
+
+
+class Workbench:
+    """A child process and the samples that models are tried on.
+
+    Args:
+        folder: a temporary folder for what parent and child exchange.
+        samples: for every run.
+    """
+
+    def __init__(self, folder: Path, samples: Sequence[Sample] = ()) -> None:
+        self._folder = folder
+        self._child: subprocess.Popen[bytes] | None = None
+        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._count = 0
+        self.fresh = False
+        """Open a model anew for every request, because its answers depend on the runs before."""
+        self.use_samples(samples)
+        self._start()
+
+    def use_samples(self, samples: Sequence[Sample]) -> None:
+        """Replace the samples."""
+        self._count += 1
+        self.samples = samples
+        """Inputs of every run."""
+        self._samples = self._folder / f"samples{self._count}.npz"
+        save_samples(self._samples, samples)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the child."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._reader.join()
+            for pipe in (self._child.stdin, self._child.stdout):
+                assert pipe is not None
+                # A request that the child has not taken is still in the buffer.
+                with suppress(BrokenPipeError):
+                    pipe.close()
+            self._child = None
+
+    def run(self, model: Path, provider: str = "cpu", *, optimized: bool = True) -> list[Sample]:
+        """The outputs of each sample; sequences and maps as several arrays."""
+        return self._answers("run", model=str(model), provider=provider, optimized=optimized)
+
+    def run_pieces(self, pieces: Sequence[Path], outputs: Sequence[str], provider: str) -> list[Sample]:
+        """The outputs of a model that was cut into pieces, of which each takes what those before it made."""
+        models = [str(piece) for piece in pieces]
+        return self._answers("pieces", models=models, outputs=list(outputs), provider=provider)
+
+    def run_sequence(self, model: Path, states: list[tuple[str, str]], steps: int, provider: str) -> list[Sample]:
+        """The outputs of each step when every state output is the state input of the next."""
+        return self._answers("sequence", model=str(model), provider=provider, states=states, steps=steps)
+
+    def run_reference(self, model: Path, *, count: int, timeout_s: float) -> list[Sample]:
+        """The outputs of `onnx.reference`, slow and exact in the types of the graph, for the first samples."""
+        return self._answers("reference", model=str(model), count=count, timeout_s=timeout_s)
+
+    def ranges(self, model: Path, *, count: int) -> dict[str, TensorRange]:
+        """Type, rank and range of every output over the first samples."""
+        found: dict[str, TensorRange] = self._ask("stats", model=str(model), count=count)
+        return found
+
+    def drifts(self, model: Path, other: Path, pairs: list[tuple[str, str]], *, count: int) -> dict[str, float]:
+        """Largest drift of each pair of tensors, under the name in the first model."""
+        found: dict[str, float] = self._ask("drifts", model=str(model), other=str(other), pairs=pairs, count=count)
+        return found
+
+    def time(self, models: Sequence[Path], provider: str = "cpu", *, budget_s: float, threads: int = 1) -> Timing:
+        """Time models that take turns, on the first sample."""
+        paths = [str(model) for model in models]
+        return Timing(self._ask("time", models=paths, provider=provider, budget_s=budget_s, threads=threads))
+
+    def load(self, model: Path, provider: str, *, threads: int) -> float:
+        """Open a model for `burst`; gives the seconds that took."""
+        return float(self._ask("load", model=str(model), provider=provider, threads=threads))
+
+    def burst(self, model: Path, provider: str, *, sample: int, repeats: int) -> list[float]:
+        """Seconds of each of some runs in a row, of the model that `load` opened."""
+        times: list[float] = self._ask("burst", model=str(model), provider=provider, sample=sample, repeats=repeats)
+        return times
+
+    def memory(self) -> int | None:
+        """Bytes of memory of the child; None where the system does not tell."""
+        found: int | None = self._ask("memory")
+        return found
+
+    def placement(self, model: Path, provider: str) -> list[tuple[str, str, str]]:
+        """Name, operator and provider (the runtime's name for it) of every node that ran, fused ones as one."""
+        prefix = str(self._folder / "profile")
+        found = self._ask("placement", model=str(model), provider=provider, profile=prefix)
+        return [(name, kind, where) for name, kind, where in found]
+
+    def optimize(self, model: Path, output: Path, level: str) -> None:
+        """Write what the runtime makes of a model when it loads it."""
+        self._ask("optimize", model=str(model), output=str(output), level=level)
+
+    def _answers(self, what: str, **request: Any) -> list[Sample]:
+        self._count += 1
+        path = self._folder / f"answers{self._count}.npz"
+        self._ask(what, answers=str(path), **request)
+        answers = load_samples(path)
+        path.unlink()
+        return answers
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "edgetool.verify.workbench_child", str(os.getpid())]
+        environment = {**os.environ, **_ENVIRONMENT}
+        self._child = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=self._folder,
+            env=environment,
+        )
+        # A thread, because Windows can wait for a socket and not for a pipe; a queue of its own, because what a child
+        # that is gone has said is nobody's answer.
+        assert self._child.stdout is not None
+        self._lines = queue.SimpleQueue()
+        self._reader = threading.Thread(
+            target=_pass_on, args=(self._child.stdout, self._lines), name="edgetool.answers", daemon=True
+        )
+        self._reader.start()
+        return self._child
+
+    def _ask(self, what: str, *, timeout_s: float = _TIMEOUT_S, **request: Any) -> Any:
+        if self._child is not None and self._child.poll() is not None:
+            self.close()
+        child = self._child or self._start()
+        assert child.stdin is not None
+        line = json.dumps({"do": what, "samples": str(self._samples), "fresh": self.fresh, **request})
+        try:
+            child.stdin.write(line.encode() + b"\n")
+            child.stdin.flush()
+            answer = self._lines.get(timeout=timeout_s)
+        except queue.Empty:
+            self.close()
+            raise ModelCrashError(f"gave no answer in {timeout_s:.0f} s") from None
+        # Windows has no other class for a pipe that nobody reads.
+        except OSError:
+            answer = b""
+        if not answer.endswith(b"\n"):
+            # It has closed its end, so it is ending; what it ends with is the reason.
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(timeout=_END_S)
+            self.close()
+            code = child.returncode or 0
+            how = f"crashed with signal {-code}" if code < 0 else f"ended its process with exit code {code}"
+            raise ModelCrashError(f"the runtime {how}")
+        document = json.loads(answer)
+        if "error" in document:
+            raise ConversionError(document["error"])
+        return document["ok"]
+
+
+def _pass_on(pipe: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
+    """Put each line of a pipe into a queue, and at its end an empty one."""
+    for line in pipe:
+        lines.put(line)
+    lines.put(b"")

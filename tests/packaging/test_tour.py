@@ -75,9 +75,3 @@ def test_the_example_of_the_python_api_runs(tour: Path) -> None:
     (tour / "pump-1.0.0.edge").unlink(missing_ok=True)
     assert "pump-1.0.0.edge: alarm at " in run_python(first_block(API, "python"), tour)
     assert (tour / "pump-1.0.0.edge").exists()
-
-
-def test_the_example_of_the_python_api_has_types(tmp_path: Path) -> None:
-    """For mypy --strict, from the installed package."""
-    options = ("-m", "mypy", "--strict", "--config-file=", f"--cache-dir={ROOT / '.mypy_cache'}")
-    run_python(first_block(API, "python"), tmp_path, *options)

@@ -36,8 +36,7 @@ DOCUMENTS = sorted(
     for pattern in ("*.md", "docs/*.md", "models/*/*.md", "findings/*.md")
     for path in ROOT.glob(pattern)
 )
-# TODO: architecture.md too, once its mentions of other documents are links.
-LINKED = [name for name in DOCUMENTS if name.startswith("docs/") or "/" not in name if name != "docs/architecture.md"]
+LINKED = [name for name in DOCUMENTS if name.startswith("docs/") or "/" not in name]
 LINK = re.compile(r"\[(?:`[^`]*`|[^\]`])*\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
 
 

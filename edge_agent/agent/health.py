@@ -49,6 +49,7 @@ class Health:
         publisher: of its events.
         batches: the batch at work.
         scoring: of the batches.
+        started_mono_s: when the agent started.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Health:
         publisher: Publisher,
         batches: Batches,
         scoring: Scoring,
+        started_mono_s: float,
     ) -> None:
         self._streams = streams
         self._brokers = brokers
@@ -67,7 +69,7 @@ class Health:
         self._publisher = publisher
         self._batches = batches
         self._scoring = scoring
-        self._started_mono_s = time.monotonic()
+        self._started_mono_s = started_mono_s
         self.latency = Latency()
 
     def payload(self, limit_bytes: float) -> bytes:

@@ -63,6 +63,7 @@ class Agent:
         self._topics = AgentTopics(config.agent.id)
         self._stop = StopSignals()
         self._waiter = Waiter()
+        self._started_mono_s = time.monotonic()
         self._health_due_mono_s = 0.0
         self._watchdog_due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
 
@@ -166,6 +167,7 @@ class Agent:
             publisher=self._publisher,
             batches=self._batches,
             scoring=scoring,
+            started_mono_s=self._started_mono_s,
         )
 
     def _new_session(self) -> None:

@@ -1,6 +1,6 @@
-"""What this device has. Looked up in a child process, because a driver or a plug-in may hang or crash on being asked.
+"""Finds the providers of this device, in a child process, because a driver or a plug-in may hang or crash.
 
-`python -m edge_agent.engine.choice.discovery PARENT` prints one `Discovery` as JSON.
+`python -m edge_agent.engine.choice.discovery PARENT`, with the parent's process id, prints one `Discovery` as JSON.
 """
 
 from __future__ import annotations
@@ -29,34 +29,38 @@ __all__ = ["Absent", "Discovery", "ask_plugin", "discover"]
 log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 60.0
+"""Longest time that the child process may take."""
 
 
 class Absent(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider or plug-in that offers nothing here. Not an error."""
+    """A provider or plug-in that cannot be used on this device, which is not an error."""
 
     provider: str
+    """Our name of the provider, or the plug-in's package and version."""
     reason: str
 
 
 class Discovery(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be tried on this device."""
+    """The providers that can be tried on this device."""
 
     providers: list[Provider]
-    """In order of preference among equals."""
+    """In the order of preference at equal speed and memory."""
     absent: list[Absent]
     complete: bool = True
-    """Otherwise the look for devices failed, and there may be more."""
+    """False if the search for devices failed, so that there may be more providers."""
 
 
 def discover(look: Look = never_stop) -> Discovery:
     """Find the providers of this device.
 
+    If the child process fails or takes longer than 60 s, only the safest provider is returned, and a warning is logged.
+
     Args:
         look: called while the child is waited for.
 
     Raises:
-        MissingExtraError: there is no runtime.
-        ProviderError: two runtimes have overwritten each other.
+        MissingExtraError: no runtime is installed.
+        ProviderError: the installed runtime is damaged, or two runtimes have overwritten each other.
         Stopped: the agent is to stop.
     """
     import_runtime()
@@ -82,7 +86,7 @@ def _ask_child(look: Look) -> bytes:
 
 
 def _find() -> Discovery:
-    """The child's side: asks the runtime, OpenVINO and every plug-in."""
+    """Ask the runtime, OpenVINO and every plug-in. Runs in the child process."""
     ort = import_runtime()
     compiled = set(ort.get_available_providers())
     devices = openvino_devices()
@@ -106,11 +110,14 @@ def _find() -> Discovery:
 
 
 def ask_plugin(ort: Any, plugin: PluginPackage, discovery: Discovery) -> None:
-    """Add what a plug-in offers to a discovery, or why it offers nothing. Loads its library into this process."""
+    """Add a plug-in's providers to a discovery, or the reason why there are none.
+
+    Loads the plug-in's library into this process.
+    """
     name = f"{plugin.package} {plugin.version}"
     try:
         offered = offered_devices(ort, plugin)
-    # A plug-in is foreign code and may raise anything; the others are still there.
+    # A plug-in is foreign code and may raise anything, which must not hide the other providers.
     except Exception as exc:  # noqa: BLE001
         reason = f"does not register: {runtime_reason(exc)}"
         discovery.absent.append(Absent(provider=name, reason=reason))
@@ -123,7 +130,7 @@ def ask_plugin(ort: Any, plugin: PluginPackage, discovery: Discovery) -> None:
 def _main() -> None:
     _, answers = child_side()
     answers.write(msgspec.json.encode(_find()) + b"\n")
-    # Some drivers crash while they are unloaded, after all is said.
+    # `_exit` skips the unloading of libraries, during which some drivers crash.
     os._exit(0)
 
 

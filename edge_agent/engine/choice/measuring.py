@@ -21,21 +21,21 @@ from edge_agent.engine.providers import SAFEST, Provider
 __all__ = ["Attendant", "Measure", "measure", "prove_each"]
 
 _PATIENCE_S = 5.0
-"""Who has not answered by then has the next one proven beside it; only the safest one has all of its time."""
+"""If a provider has not answered by then, the next one is proven beside it. The safest one has all of its time."""
 
 
 class Attendant:
-    """Stands by while providers are tried. This one hears everything, keeps nothing and lets it take its time."""
+    """Base of observers of `measure`, which may keep verdicts and stop it. This one does neither."""
 
     def look(self) -> None:
         """See `child_process.Look`."""
 
     def heard(self, candidate: Candidate) -> None:
-        """A verdict has come; of those that are qualified, before they are timed."""
+        """Called with each verdict; for a qualified candidate, before it is timed."""
 
 
 Measure = Callable[[Bundle, Discovery, int, BatchMix, Path | None, Attendant], list[Candidate]]
-"""Proves and times the providers of a discovery: bundle, discovery, most threads, mix, folder for compiled models."""
+"""Proves and times the providers of a discovery; its arguments are those of `measure`, in this order."""
 
 
 def measure(
@@ -49,17 +49,17 @@ def measure(
     limits: Limits | None = None,
     prove_only: bool = False,
 ) -> list[Candidate]:
-    """Prove every provider in a child process, and time those that are right, all of them in turns.
+    """Prove every provider in a child process, and time all that are right, in turns.
 
     Args:
         bundle: an open bundle.
-        found: what is here.
+        found: the providers of this device.
         threads: most threads of one inference.
         mix: the batch sizes that decide how long to time.
-        cache_dir: folder for compiled models.
-        attendant: hears each verdict as it comes.
-        limits: of each child.
-        prove_only: times nothing.
+        cache_dir: folder for compiled models; None compiles anew.
+        attendant: gets each verdict as it comes, and may stop the work.
+        limits: of each child; None for the defaults.
+        prove_only: True times nothing.
 
     Returns:
         A candidate for each provider and number of threads, in the order found.
@@ -87,17 +87,18 @@ def measure(
 
 @dataclass(slots=True)
 class _Trial:
-    """One child whose answer is waited for."""
+    """One child process that has not answered yet."""
 
     provider: Provider
     threads: int
     more_threads: list[int]
-    """To try after it, if it is right."""
+    """Numbers of threads to try next, if this one is right."""
     child: ProbeChild
     patience_end_mono_s: float
+    """Time, on the monotonic clock, from which the next provider may be started beside this one."""
 
     def answer_within(self, wait_s: float) -> Candidate | None:
-        """What became of it; None when that is open."""
+        """Wait for the child's answer, at most so many seconds; None if there is none yet."""
         try:
             proof = self.child.proof_within(wait_s)
         except ChildError as exc:
@@ -124,19 +125,19 @@ def prove_each(
     attendant: Attendant,
     limits: Limits | None = None,
 ) -> Iterator[tuple[Candidate, ProbeChild]]:
-    """Prove providers, one after the other; beside one that keeps its answer to itself, the next.
+    """Prove providers one after the other; if one does not answer for 5 s, the next is started beside it.
 
     Args:
         stack: closes the children.
         bundle: an open bundle.
-        providers: asked for the next one when it is to be proven.
+        providers: the next one is only taken when it is to be started.
         threads: most threads of one inference.
-        cache_dir: folder for compiled models.
-        attendant: looks while an answer is waited for.
-        limits: of each child.
+        cache_dir: folder for compiled models; None compiles anew.
+        attendant: its `look` is called while an answer is waited for.
+        limits: of each child; None for the defaults.
 
     Yields:
-        A candidate with its child, as the verdicts come; the child is open where the candidate is qualified.
+        A candidate with its child, as the verdicts come; the child is open if the candidate is qualified.
 
     Raises:
         Stopped: the agent is to stop.
@@ -152,8 +153,8 @@ def prove_each(
             look=attendant.look,
         )
         stack.enter_context(child)
-        # Asking for the next one may take a look at the devices, for which a start need not wait while this one is
-        # about to be ready.
+        # Taking the next provider may search for devices. A start need not wait for that search while the safest
+        # provider is about to answer.
         patience_s = child.load_s if provider.name == SAFEST else _PATIENCE_S
         return _Trial(provider, counts[0], counts[1:], child, time.monotonic() + patience_s)
 
@@ -179,7 +180,7 @@ def prove_each(
 
 
 def _thread_counts(provider: Provider, most: int) -> list[int]:
-    """1, 2, 4, … up to the limit and the cores; threads of the processor mean nothing to an accelerator."""
+    """Numbers of threads to try: 1, 2, 4, … and the most that limit and cores allow; only 1 for an accelerator."""
     if not provider.host_only:
         return [1]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

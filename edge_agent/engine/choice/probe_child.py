@@ -1,4 +1,4 @@
-"""The parent's side of a probe: a process under limits that proves a provider and then takes turns at being timed."""
+"""The parent's side of a probe: runs a process under limits that proves a provider and is then timed in turns."""
 
 from __future__ import annotations
 
@@ -24,18 +24,23 @@ _MOST_MEMORY_BYTES = 2 << 30
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a child may use."""
+    """The time and memory that a child may use."""
 
     load_s: float | None = None
-    """To load and to meet the golden scores; the provider's own when not given."""
+    """Seconds to load the model and to give the golden scores; None for the provider's `load_limit_s`."""
     turn_s: float = 30.0
-    """For one turn of timing."""
+    """Seconds for one turn of timing."""
     memory_bytes: int | None = None
-    """Half of the machine's memory, at most 2 GiB, when not given."""
+    """None for half of the machine's memory, at most 2 GiB."""
 
 
 class ChildError(Exception):
-    """A child hung, crashed or used too much."""
+    """A child hung, crashed or used too much memory.
+
+    Attributes:
+        verdict: `HUNG`, `CRASHED` or `OUT_OF_MEMORY`.
+        reason: as text for a person.
+    """
 
     def __init__(self, verdict: Verdict, reason: str) -> None:
         self.verdict = verdict
@@ -44,22 +49,22 @@ class ChildError(Exception):
 
 
 def _scratch_file() -> BinaryIO:
-    """A file without a name, in memory where the system has that: an agent must start on a full disk too."""
+    """Open a file without a name, in memory if the system can, because an agent must also start on a full disk."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("edge-agent-probe"), "w+b")
     return tempfile.TemporaryFile()
 
 
 class ProbeChild:
-    """One provider in a process of its own, which loads and meets the golden scores as soon as it is there.
+    """A child process that tries one provider. The constructor starts it, and it begins to load at once.
 
     Args:
         bundle: an open bundle; the child opens the file again.
-        provider: what to try.
+        provider: the provider to try.
         threads: threads of one inference.
-        cache_dir: folder for compiled models.
+        cache_dir: folder for compiled models; None compiles anew.
         limits: of the child.
-        look: called while it is waited for.
+        look: called while an answer is waited for.
     """
 
     def __init__(
@@ -74,7 +79,7 @@ class ProbeChild:
     ) -> None:
         self._look = look
         self.load_s = limits.load_s or provider.load_limit_s
-        """Its time to load and to meet the golden scores."""
+        """The child's time limit to load the model and to give the golden scores, seconds."""
         self._turn_s = limits.turn_s
         self._memory_bytes = limits.memory_bytes or _default_memory_bytes()
         self._errors = _scratch_file()
@@ -98,10 +103,16 @@ class ProbeChild:
         self.close()
 
     def proof_within(self, wait_s: float) -> Proof | None:
-        """What came of loading and of the golden vectors; None when nothing has come yet. Asked before any turn.
+        """Wait for the result of loading and of the golden vectors. Called until there is one, before any turn.
+
+        Args:
+            wait_s: longest wait, seconds.
+
+        Returns:
+            The result; None if there is none yet.
 
         Raises:
-            ChildError: it hung, crashed or used too much.
+            ChildError: the child hung, crashed or used too much memory.
             Stopped: the agent is to stop.
         """
         limit_mono_s = self._began_mono_s + self.load_s
@@ -113,10 +124,14 @@ class ProbeChild:
         return None
 
     def take_turn(self, size: int, turn_s: float) -> Turned:
-        """Time one batch size.
+        """Let the child time one batch size, and wait for the result.
+
+        Args:
+            size: windows in a batch, or `CHANGING`.
+            turn_s: time to spend, about, in seconds.
 
         Raises:
-            ChildError: it hung, crashed or used too much.
+            ChildError: the child hung, crashed or used too much memory.
             Stopped: the agent is to stop.
         """
         self._ask(Turn(size=size, turn_s=turn_s))
@@ -126,7 +141,7 @@ class ProbeChild:
         return msgspec.json.decode(answer, type=Turned)
 
     def close(self) -> None:
-        """End the process, however it is doing."""
+        """Kill the process, in any state."""
         self._child.close()
         self._errors.close()
 
@@ -134,7 +149,7 @@ class ProbeChild:
         self._child.ask(msgspec.json.encode(request))
 
     def _answer_until(self, end_mono_s: float) -> bytes | None:
-        """The whole answer; None when it has not come by then."""
+        """Wait for the next answer; None if there is none at this time of the monotonic clock."""
         while True:
             self._look()
             left_s = end_mono_s - time.monotonic()

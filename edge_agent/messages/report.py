@@ -1,4 +1,4 @@
-"""What an agent tells of itself."""
+"""The messages in which an agent reports on itself."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ __all__ = ["RejectedSample", "Status"]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Retained on `edge/{agent}/status`."""
+    """The state of the connection, retained on `edge/{agent}/status`."""
 
     state: str
     """`online` or `offline`."""
     reason: str
-    """Why: `connected`, `connection lost` (the last will) or `stopped`."""
+    """Reason of the state: `connected`, `connection lost` (the last will) or `stopped`."""
     session: str
-    """Names one connection, so that a will that arrives late is told from a new one."""
+    """Id of one connection, which distinguishes a late will of an old connection from the status of a new one."""
     time: str
+    """ISO 8601 in UTC."""
     version: str
+    """Version of the agent."""
     streams: list[str] = []
 
 
 class RejectedSample(msgspec.Struct, frozen=True, kw_only=True):
-    """A sample of what could not be read, on `edge/{agent}/rejected`."""
+    """A sample of a message that could not be used, on `edge/{agent}/rejected`."""
 
     stream: str
     topic: str
     reason: str
+    """Value of a `RejectReason`."""
     detail: str
+    """The problem, as text for a person."""
     sample: str
-    """The first characters of the payload; what is not printable is shown as `?`."""
+    """The first characters of the payload; a character that is not printable is shown as `?`."""
     count: int
-    """Messages of this stream rejected for this reason since the agent started."""
+    """Number of messages of this stream that were rejected for this reason since the agent started."""
     time: str
+    """ISO 8601 in UTC."""

@@ -1,4 +1,4 @@
-"""What counts as a number and as a time, wherever a text says it: a cell of a file, a line, a payload."""
+"""Reads numbers and times in texts, by the same rules for a cell of a file, a line and a payload."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 __all__ = ["FLOAT32_MAX", "LATEST_TIME_S", "is_epoch_time", "read_iso_time", "read_number", "read_numbers"]
 
 FLOAT32_MAX = 3.4028235677973362e38
-"""Models compute with float32, in which a larger value is infinite. The largest float32 itself is a little smaller, but
-most languages write it as 3.4028235e38."""
+"""Largest value of a reading: models compute with float32, in which a larger value is infinite. The largest float32 is
+a little smaller, but most languages write it as 3.4028235e38."""
 LATEST_TIME_S = 253402300799.0
-"""The end of year 9999, the last moment that `datetime` can name; milliseconds are beyond it."""
+"""The last second of the year 9999, epoch seconds: the latest time of `datetime`. Times in milliseconds are larger."""
 
 
 def read_number(text: str | bytes) -> float:
-    """A number that is written out; NaN and infinity are numbers here.
+    """Read a number from a text; NaN and infinity are numbers here.
 
     Raises:
-        ValueError: it is none. 1_000 is a number for Python only.
+        ValueError: the text is not a number. That includes 1_000, which is a number for Python only.
     """
     number = float(text)
     if (b"_" if isinstance(text, bytes) else "_") in text:  # type: ignore[operator]
@@ -30,10 +30,13 @@ def read_number(text: str | bytes) -> float:
 
 
 def read_numbers(cells: Sequence[str]) -> NDArray[np.float64]:
-    """A column of cells, NaN where one is empty: shape (len(cells),).
+    """Read a column of cells.
+
+    Returns:
+        Shape (len(cells),), float64, NaN where a cell is empty.
 
     Raises:
-        ValueError: some cell is no number.
+        ValueError: a cell is neither empty nor a number.
     """
     values = np.array([float(cell) if cell.strip() else np.nan for cell in cells], dtype=np.float64)
     if "_" in "".join(cells):  # as in `read_number`, in a third of the time
@@ -42,15 +45,17 @@ def read_numbers(cells: Sequence[str]) -> NDArray[np.float64]:
 
 
 def read_iso_time(text: str) -> float:
-    """ISO 8601 as epoch seconds. Without a zone it is UTC: a device's own zone is nothing that a sensor can know.
+    """Read an ISO 8601 time as epoch seconds.
+
+    A time without a zone is taken as UTC, because a sensor cannot know the device's own zone.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not an ISO 8601 time.
     """
     moment = datetime.fromisoformat(text.strip())
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def is_epoch_time(seconds: float) -> bool:
-    """True if a number can be epoch seconds, from 1970 to 9999. Milliseconds of today cannot, nor can NaN."""
+    """True if a number is in the epoch seconds of the years 1970 to 9999; false for present milliseconds and NaN."""
     return 0 <= seconds <= LATEST_TIME_S

@@ -6,6 +6,7 @@ groups, no signals and no pipes that can be waited for.
 
 from __future__ import annotations
 
+import errno
 import os
 import queue
 import signal
@@ -62,6 +63,9 @@ class ChildProcess:
         errors: where its stderr goes.
         folder: it works in; the present one when not given.
         environ: its environment; this process's when not given.
+
+    Raises:
+        OSError: the system has no room for another process.
     """
 
     def __init__(
@@ -87,7 +91,12 @@ class ChildProcess:
         # A thread, because Windows can wait for a socket and not for a pipe.
         self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="edge-agent.answers", daemon=True)
-        self._reader.start()
+        try:
+            self._reader.start()
+        except RuntimeError as exc:
+            self._kill_group()
+            self._process.wait()
+            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from exc
 
     def __enter__(self) -> Self:
         return self

@@ -16,10 +16,10 @@ from edge_agent.engine.choice.live import LiveRecord
 from edge_agent.engine.choice.mark import Mark
 from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.footprint import give_back_load_memory
-from edge_agent.engine.golden import GoldenError, check_golden_quickly
+from edge_agent.engine.golden import check_golden_quickly
 from edge_agent.engine.providers import Provider
 from edge_agent.engine.session import open_engine
-from edge_agent.errors import EngineError
+from edge_agent.errors import EdgeError, EngineError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine, Scores
 
@@ -214,7 +214,7 @@ class FallbackEngine:
                 continue
             try:
                 loaded = self._load(candidate)
-            except (EngineError, GoldenError) as exc:
+            except EdgeError as exc:
                 log.warning("provider does not work any more name=%s error=%s", candidate.name, exc)
                 self.failed[candidate.name] = str(exc)
                 continue

@@ -22,8 +22,6 @@ class Verdict(StrEnum):
 
     QUALIFIED = "qualified"
     """The candidate gives the golden scores and may run."""
-    ABSENT = "absent"
-    """The provider's library or device is not here."""
     REFUSED = "refused"
     """The provider does not load or run this model."""
     WRONG = "wrong scores"

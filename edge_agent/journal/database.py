@@ -66,9 +66,6 @@ def open_database(path: Path) -> Database:
 
     Args:
         path: the file; one whose content cannot be used is renamed, and a new one is made.
-
-    Raises:
-        OSError: a folder above the file cannot be searched.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -236,8 +233,10 @@ def _set_aside(path: Path, problem: str) -> None:
 def _copy_in_memory(path: Path, problem: str) -> Database:
     """Open a database in memory, and copy the rows of the file that can be read without writing."""
     memory = open_in_memory(problem)
-    if not path.exists():
-        return memory
+    # A folder above that cannot be searched is no sign that there is no file.
+    with suppress(OSError):
+        if not path.exists():
+            return memory
     # `immutable` is the last resort: it leaves out the log, which SQLite may not read without writing a file beside it.
     for options in ("mode=ro", "mode=ro&immutable=1"):
         try:

@@ -64,9 +64,6 @@ class Journal:
     Args:
         path: the file, made if it is not there; a file that cannot be used is set aside.
         policy: bounds and safety; None for the defaults.
-
-    Raises:
-        OSError: a folder above the file cannot be searched.
     """
 
     def __init__(self, path: Path, policy: JournalSettings | None = None) -> None:

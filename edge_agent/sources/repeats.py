@@ -57,9 +57,9 @@ class Repeats:
                 delivered = self._delivered() if delivered is None else delivered
                 if _delivery_key(delivery) in delivered:
                     continue
-            # A payload without the word `time` is not checked: without that key, readings have no time (except SenML's,
-            # whose repetitions are scored again). Only a known payload is decoded, to see if each reading has a time.
-            if b"time" in delivery.payload:
+            # A payload without the key `time`, or SenML's `t` or `bt`, has no time. Only a known payload is decoded, to
+            # see if each reading has a time.
+            if b"time" in delivery.payload or b't"' in delivery.payload:
                 sent = hash((delivery.topic.raw, delivery.payload))
                 is_known = sent in self._sent or sent in self._sent_before or sent in now
                 if is_known and self._has_time(delivery):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -114,6 +115,22 @@ def test_the_child_of_one_that_is_refused_is_gone_with_its_verdict(bundle: Bundl
         candidate, _child = next(coming)
         assert candidate.verdict is Verdict.HUNG
         assert probes() == set()
+
+
+def test_without_room_for_a_process_the_processor_is_what_there_is_and_is_not_proven(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under a limit of tasks: an answer with its reason, and no traceback."""
+
+    def full(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    devices = discovery.discover()
+    assert ([provider.name for provider in devices.providers], devices.complete) == ([SAFEST], False)
+    (candidate,) = measure(bundle, devices, 1, DEFAULT_MIX, None)
+    reason = "cannot be tried, no process can be started for it (Resource temporarily unavailable)"
+    assert (candidate.verdict, candidate.reason) == (Verdict.OUT_OF_MEMORY, reason)
 
 
 def test_a_child_takes_no_module_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -242,5 +243,23 @@ def test_records_that_could_not_be_read_are_mended_with_the_rest(tmp_path: Path)
     journal.close()
     journal = Journal(path)
     assert journal.records("s") == [("a", b"2")]
+    assert journal.waiting() == 1
+    journal.close()
+
+
+def test_a_folder_that_cannot_be_searched_leaves_the_journal_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in it is not taken for nothing."""
+    refused = PermissionError(errno.EACCES, "Permission denied")
+
+    def denied(*_: object, **__: object) -> None:
+        raise refused
+
+    monkeypatch.setattr(Path, "stat", denied)
+    monkeypatch.setattr(Path, "mkdir", denied)
+    journal = Journal(tmp_path / "locked" / "journal.db")
+    assert journal.problem is not None
+    journal.commit(Commit(events=[("t", b"x")]))
     assert journal.waiting() == 1
     journal.close()

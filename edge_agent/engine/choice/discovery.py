@@ -66,7 +66,8 @@ def discover(look: Look = never_stop) -> Discovery:
     import_runtime()
     try:
         return msgspec.json.decode(_ask_child(look), type=Discovery)
-    except (ChildEndedError, TimeoutError, ValueError) as exc:
+    # OSError: no process can be started, or it gave no answer in time.
+    except (ChildEndedError, OSError, ValueError) as exc:
         log.warning("providers not found out, only the processor is tried error=%s", exc)
         reason = f"asking for the devices failed: {exc}"
         others = [Absent(provider=name, reason=reason) for name in PROVIDERS if name != SAFEST]

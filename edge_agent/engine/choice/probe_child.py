@@ -83,7 +83,7 @@ class ProbeChild:
         self._turn_s = limits.turn_s
         self._memory_bytes = limits.memory_bytes or _default_memory_bytes()
         self._errors = _scratch_file()
-        self._child = ChildProcess("edge_agent.engine.choice.probe", errors=self._errors)
+        self._child = self._start()
         task = Task(
             bundle=str(bundle.path),
             provider=provider,
@@ -142,14 +142,26 @@ class ProbeChild:
 
     def close(self) -> None:
         """Kill the process, in any state."""
-        self._child.close()
+        if isinstance(self._child, ChildProcess):
+            self._child.close()
         self._errors.close()
 
+    def _start(self) -> ChildProcess | ChildError:
+        """The process, or why there is none, which is raised where its first answer is waited for."""
+        try:
+            return ChildProcess("edge_agent.engine.choice.probe", errors=self._errors)
+        except OSError as exc:
+            reason = f"cannot be tried, no process can be started for it ({exc.strerror})"
+            return ChildError(Verdict.OUT_OF_MEMORY, reason)
+
     def _ask(self, request: msgspec.Struct) -> None:
-        self._child.ask(msgspec.json.encode(request))
+        if isinstance(self._child, ChildProcess):
+            self._child.ask(msgspec.json.encode(request))
 
     def _answer_until(self, end_mono_s: float) -> bytes | None:
         """Wait for the next answer; None if there is none at this time of the monotonic clock."""
+        if isinstance(self._child, ChildError):
+            raise self._child
         while True:
             self._look()
             left_s = end_mono_s - time.monotonic()
@@ -159,17 +171,10 @@ class ProbeChild:
                 raise self._ended(exc) from exc
             if answer is not None:
                 return answer
-            if self._resident_bytes() > self._memory_bytes:
+            if _resident_bytes(self._child.pid) > self._memory_bytes:
                 raise ChildError(Verdict.OUT_OF_MEMORY, f"used more than {self._memory_bytes >> 20} MiB of memory")
             if left_s <= 0:
                 return None
-
-    def _resident_bytes(self) -> int:
-        try:
-            statm = Path(f"/proc/{self._child.pid}/statm").read_text(encoding="ascii").split()
-            return int(statm[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError):
-            return 0
 
     def _ended(self, end: ChildEndedError) -> ChildError:
         if end.code == -signal.SIGKILL:
@@ -186,3 +191,11 @@ class ProbeChild:
 def _default_memory_bytes() -> int:
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(_MOST_MEMORY_BYTES, physical // 2)
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        statm = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+        return int(statm[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0

@@ -129,7 +129,7 @@ def score_data(
     started = time.perf_counter()
     batches = data.batches(_batch_rows(bundle.manifest.window * len(data.channels)))
     for windows, answer in _scored(pipeline, engine, helper, batches):
-        outcome = pipeline.conclude(windows, answer)
+        outcome = pipeline.apply_scores(windows, answer)
         report.scored += outcome.scored
         if outcome.alerts is not None or outcome.drift:
             report.outcomes.append(outcome)
@@ -157,7 +157,7 @@ def _scored(
     with ThreadPoolExecutor(max_workers=1) as beside:
         ahead: deque[_Ahead] = deque()
         for batch in batches:
-            windows = pipeline.take(batch)
+            windows = pipeline.complete_windows(batch)
             if len(windows):
                 ahead.append((windows, beside.submit(engine.score, windows.values)))
             if len(ahead) > _AHEAD:

@@ -13,7 +13,7 @@ from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.stream import Stream
 from edge_agent.journal.journal import Journal
-from edge_agent.messages.report import Status
+from edge_agent.messages.status import Status
 from edge_agent.messages.text import encode, iso_time
 from edge_agent.mqtt.brokers import Brokers
 

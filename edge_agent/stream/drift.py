@@ -94,7 +94,7 @@ class ScoreDrift:
         return self.report is not None and self.report.blocks_out >= self._blocks
 
     @property
-    def is_back(self) -> bool:
+    def has_recovered(self) -> bool:
         """True if the index of the last block was below half the limit."""
         return self.report is not None and self.report.psi < self._psi_limit / 2
 

@@ -111,7 +111,7 @@ class DriftWatch:
             self._alert = DriftAlert(id=self._events.drift_id(time_s), since_s=time_s, worst=report.psi)
             return self._events.drift(Transition.RAISE, self._alert, time_s, report.psi, self._psi_limit)
         self._alert = alert = msgspec.structs.replace(alert, worst=max(alert.worst, report.psi))
-        if not drift.is_back:
+        if not drift.has_recovered:
             return None
         self._alert = None
         return self._events.drift(Transition.CLEAR, alert, time_s, report.psi, self._psi_limit)

@@ -12,12 +12,12 @@ import msgspec
 from edge_agent.bundle import Manifest
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
-from edge_agent.stream.absent import AbsentValues
 from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model, look_at
 from edge_agent.stream.commission import Commissioned, make_commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AssetChange, EventMaker
 from edge_agent.stream.join import Join
+from edge_agent.stream.missing import MissingValues
 from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.records import (
     LEFT_RECORD,
@@ -83,7 +83,7 @@ class Pipeline:
         self._most_rows = min(_MOST_ROWS, max(1, _MOST_VALUES // (manifest.window * width)))
         names = [channel.name for channel in manifest.channels]
         skips = settings.window.missing is Missing.SKIP
-        self.absent = AbsentValues(stream, names, self._windows, skips=skips)
+        self.absent = MissingValues(stream, names, self._windows, skips=skips)
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
@@ -117,8 +117,8 @@ class Pipeline:
         """
         readings, refused = self.admit(readings)
         touched = readings.latest()
-        windows = self.take(readings)
-        outcome = self.conclude(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
+        windows = self.complete_windows(readings)
+        outcome = self.apply_scores(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
         outcome.refused = refused
         # Deletions come first, because a forgotten asset may be back already, with a record below.
         outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
@@ -143,7 +143,7 @@ class Pipeline:
             return readings, []
         return readings.without(refused), [asset for asset in readings.assets if asset in refused]
 
-    def take(self, readings: Readings) -> WindowBatch:
+    def complete_windows(self, readings: Readings) -> WindowBatch:
         """The part of `process` before the engine: add readings, and give the windows that they complete.
 
         Missing values that are held are filled in `readings` in place.
@@ -159,11 +159,11 @@ class Pipeline:
             [readings.times[index] for index in completed_by],
         )
 
-    def conclude(self, windows: WindowBatch, scores: Scores) -> Outcome:
+    def apply_scores(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The part of `process` after the engine: apply the scores of windows to alarms, commissioning and drift.
 
         Args:
-            windows: from `take`.
+            windows: from `complete_windows`.
             scores: of the windows.
 
         Returns:

@@ -28,7 +28,7 @@ from edge_agent.engine.choice.batch_mix import BATCH_SIZES, DEFAULT_MIX
 from edge_agent.engine.choice.choose import Choice, choose_provider, provider_memory
 from edge_agent.engine.choice.discovery import Discovery
 from edge_agent.engine.choice.evidence import Candidate, Evidence
-from edge_agent.engine.choice.measuring import Attendant, measure, prove_each
+from edge_agent.engine.choice.measuring import Observer, measure, prove_each
 from edge_agent.engine.choice.probe_child import Limits
 from edge_agent.engine.choice.starting import choose_to_start
 from edge_agent.engine.golden import Verdict
@@ -82,7 +82,7 @@ def test_a_candidate_that_hangs_is_ended_at_its_limit(bundle: Bundle) -> None:
     assert time.monotonic() - started < 10
 
 
-class Listener(Attendant):
+class Listener(Observer):
     """Notes the verdicts; gives up when told so."""
 
     def __init__(self, *, stop_after: int | None = None) -> None:
@@ -93,7 +93,7 @@ class Listener(Attendant):
         if self._stop_after is not None and len(self.verdicts) >= self._stop_after:
             raise Stopped
 
-    def heard(self, candidate: Candidate) -> None:
+    def on_verdict(self, candidate: Candidate) -> None:
         self.verdicts.append((candidate.name, candidate.verdict))
 
 
@@ -111,7 +111,7 @@ def test_beside_one_that_does_not_answer_the_next_is_proven(bundle: Bundle, monk
 def test_the_child_of_one_that_is_refused_is_gone_with_its_verdict(bundle: Bundle) -> None:
     """It does not hold on to the device, nor take time, for as long as nobody else is right."""
     with ExitStack() as stack:
-        coming = prove_each(stack, bundle, [bad("Hanger")], 1, None, Attendant(), Limits(load_s=1.0))
+        coming = prove_each(stack, bundle, [bad("Hanger")], 1, None, Observer(), Limits(load_s=1.0))
         candidate, _child = next(coming)
         assert candidate.verdict is Verdict.HUNG
         assert probes() == set()

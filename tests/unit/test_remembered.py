@@ -148,7 +148,7 @@ def test_measuring_anew_that_is_interrupted_takes_nothing_away(bundle: Bundle, t
     memory.keep(known)
 
     def interrupted(*facts: object) -> list[Candidate]:
-        facts[-1].heard(make_candidate("cpu", us=1))  # type: ignore[attr-defined]
+        facts[-1].on_verdict(make_candidate("cpu", us=1))  # type: ignore[attr-defined]
         raise Stopped
 
     facts = {"state_dir": tmp_path, "anew": True}

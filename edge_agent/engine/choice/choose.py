@@ -16,7 +16,7 @@ from edge_agent.child_process import Look, never_stop
 from edge_agent.engine.choice.batch_mix import DEFAULT_MIX, BatchMix
 from edge_agent.engine.choice.discovery import Absent, Discovery, discover
 from edge_agent.engine.choice.evidence import Candidate, Evidence
-from edge_agent.engine.choice.measuring import Attendant, Measure, measure
+from edge_agent.engine.choice.measuring import Measure, Observer, measure
 from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.choice.timing import EQUAL_WITHIN, compare
 from edge_agent.engine.providers import PROVIDERS, SAFEST, import_runtime
@@ -147,7 +147,7 @@ def choose_provider(
     return msgspec.structs.replace(choice, remembered=remembered)
 
 
-class Notes(Attendant):
+class Notes(Observer):
     """Collects each verdict as it comes, in evidence that is marked as incomplete.
 
     Args:
@@ -167,7 +167,7 @@ class Notes(Attendant):
         """See `child_process.Look`."""
         self._look()
 
-    def heard(self, candidate: Candidate) -> None:
+    def on_verdict(self, candidate: Candidate) -> None:
         """Log the verdict, and keep the candidate in place of an earlier one of the same name."""
         facts = (self._model, candidate.name, candidate.verdict.value, candidate.reason)
         log.info("provider tried model=%s name=%s verdict=%s reason=%r", *facts)

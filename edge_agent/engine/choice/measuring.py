@@ -15,26 +15,26 @@ from edge_agent.engine.choice.batch_mix import BatchMix
 from edge_agent.engine.choice.discovery import Discovery
 from edge_agent.engine.choice.evidence import Candidate
 from edge_agent.engine.choice.probe_child import ChildError, Limits, ProbeChild
-from edge_agent.engine.choice.timing import Racer, run_rounds
+from edge_agent.engine.choice.timing import Contender, run_rounds
 from edge_agent.engine.providers import SAFEST, Provider
 
-__all__ = ["Attendant", "Measure", "measure", "prove_each"]
+__all__ = ["Measure", "Observer", "measure", "prove_each"]
 
 _PATIENCE_S = 5.0
 """If a provider has not answered by then, the next one is proven beside it. The safest one has all of its time."""
 
 
-class Attendant:
+class Observer:
     """Base of observers of `measure`, which may keep verdicts and stop it. This one does neither."""
 
     def look(self) -> None:
         """See `child_process.Look`."""
 
-    def heard(self, candidate: Candidate) -> None:
+    def on_verdict(self, candidate: Candidate) -> None:
         """Called with each verdict; for a qualified candidate, before it is timed."""
 
 
-Measure = Callable[[Bundle, Discovery, int, BatchMix, Path | None, Attendant], list[Candidate]]
+Measure = Callable[[Bundle, Discovery, int, BatchMix, Path | None, Observer], list[Candidate]]
 """Proves and times the providers of a discovery; its arguments are those of `measure`, in this order."""
 
 
@@ -44,7 +44,7 @@ def measure(
     threads: int,
     mix: BatchMix,
     cache_dir: Path | None,
-    attendant: Attendant | None = None,
+    observer: Observer | None = None,
     *,
     limits: Limits | None = None,
     prove_only: bool = False,
@@ -57,7 +57,7 @@ def measure(
         threads: most threads of one inference.
         mix: the batch sizes that decide how long to time.
         cache_dir: folder for compiled models; None compiles anew.
-        attendant: gets each verdict as it comes, and may stop the work.
+        observer: gets each verdict as it comes, and may stop the work.
         limits: of each child; None for the defaults.
         prove_only: True times nothing.
 
@@ -67,21 +67,23 @@ def measure(
     Raises:
         Stopped: the agent is to stop; no child is left.
     """
-    attendant = attendant or Attendant()
+    observer = observer or Observer()
     done: list[Candidate] = []
-    racers: list[Racer] = []
+    contenders: list[Contender] = []
     with ExitStack() as stack:
-        for candidate, child in prove_each(stack, bundle, found.providers, threads, cache_dir, attendant, limits):
-            attendant.heard(candidate)
+        for candidate, child in prove_each(stack, bundle, found.providers, threads, cache_dir, observer, limits):
+            observer.on_verdict(candidate)
             if candidate.qualified:
-                racers.append(Racer(candidate, child))
+                contenders.append(Contender(candidate, child))
             else:
                 done.append(candidate)
         order = [provider.name for provider in found.providers]
-        racers.sort(key=lambda racer: (order.index(racer.candidate.provider.name), racer.candidate.threads))
+        contenders.sort(
+            key=lambda contender: (order.index(contender.candidate.provider.name), contender.candidate.threads)
+        )
         if not prove_only:
-            run_rounds(racers, mix)
-    done += [racer.candidate for racer in racers]
+            run_rounds(contenders, mix)
+    done += [contender.candidate for contender in contenders]
     return sorted(done, key=lambda candidate: (order.index(candidate.provider.name), candidate.threads))
 
 
@@ -122,7 +124,7 @@ def prove_each(
     providers: Iterable[Provider],
     threads: int,
     cache_dir: Path | None,
-    attendant: Attendant,
+    observer: Observer,
     limits: Limits | None = None,
 ) -> Iterator[tuple[Candidate, ProbeChild]]:
     """Prove providers one after the other; if one does not answer for 5 s, the next is started beside it.
@@ -133,7 +135,7 @@ def prove_each(
         providers: the next one is only taken when it is to be started.
         threads: most threads of one inference.
         cache_dir: folder for compiled models; None compiles anew.
-        attendant: its `look` is called while an answer is waited for.
+        observer: its `look` is called while an answer is waited for.
         limits: of each child; None for the defaults.
 
     Yields:
@@ -150,7 +152,7 @@ def prove_each(
             threads=counts[0],
             cache_dir=cache_dir,
             limits=limits or Limits(),
-            look=attendant.look,
+            look=observer.look,
         )
         stack.enter_context(child)
         # Taking the next provider may search for devices. A start need not wait for that search while the safest

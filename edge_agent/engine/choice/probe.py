@@ -1,8 +1,8 @@
 """Tries one provider on one bundle, in a process of its own, because a provider may hang, abort or crash.
 
 `python -m edge_agent.engine.choice.probe PARENT`, with the parent's process id, reads one `Task` as a line of JSON from
-stdin and answers with one `Proof`. If the provider qualifies, the process then answers each `Turn` with a `Turned`,
-until stdin ends.
+stdin and answers with one `Proof`. If the provider qualifies, the process then answers each `TimingRequest` with a
+`TimingResult`, until stdin ends.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edge_agent.engine.session import open_engine
 from edge_agent.errors import EdgeError
 from edge_agent.messages.scores import Engine
 
-__all__ = ["CHANGING", "Proof", "Task", "Turn", "Turned", "prove"]
+__all__ = ["CHANGING", "Proof", "Task", "TimingRequest", "TimingResult", "prove"]
 
 CHANGING = 0
 """Stands, in place of a batch size, for batches of 5 to 12 windows, each of another size than the one before."""
@@ -63,7 +63,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """Number of the model's nodes by ONNX Runtime's name of their provider; None if the runtime does not report it."""
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class TimingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request to time inferences of one batch size."""
 
     size: int
@@ -72,8 +72,8 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """Time to spend, about, in seconds."""
 
 
-class Turned(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a `Turn`."""
+class TimingResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a `TimingRequest`."""
 
     us: float
     """Lower quartile of the times of one inference, microseconds; the quartile, because disturbances only add time."""
@@ -128,7 +128,7 @@ def _open_and_prove(task: Task, bundle: Bundle) -> tuple[Engine | None, Proof]:
         return None, Proof(verdict=Verdict.OUT_OF_MEMORY if no_memory else Verdict.REFUSED, reason=reason[:400])
 
 
-def _take_turn(engine: Engine, bundle: Bundle, turn: Turn) -> Turned:
+def _take_turn(engine: Engine, bundle: Bundle, turn: TimingRequest) -> TimingResult:
     """Time inferences of the same batch, or of the changing ones, repeatedly."""
     sizes = _CHANGING_SIZES if turn.size == CHANGING else (turn.size,)
     shape = bundle.golden_readings.shape[1:]
@@ -144,7 +144,7 @@ def _take_turn(engine: Engine, bundle: Bundle, turn: Turn) -> Turned:
         before = time.perf_counter_ns()
         engine.score(batch)
         times_ns.append(time.perf_counter_ns() - before)
-    return Turned(us=round(float(np.quantile(times_ns, 0.25)) / 1e3, 2), memory_bytes=_resident_bytes())
+    return TimingResult(us=round(float(np.quantile(times_ns, 0.25)) / 1e3, 2), memory_bytes=_resident_bytes())
 
 
 def _resident_bytes() -> int:
@@ -188,7 +188,7 @@ def _main() -> None:
     if engine is not None and proof.verdict is Verdict.QUALIFIED:
         gc.disable()
         for request in requests:
-            turned = _take_turn(engine, bundle, msgspec.json.decode(request, type=Turn))
+            turned = _take_turn(engine, bundle, msgspec.json.decode(request, type=TimingRequest))
             answers.write(msgspec.json.encode(turned) + b"\n")
     # `_exit` skips the unloading of libraries, during which some providers crash.
     os._exit(0)

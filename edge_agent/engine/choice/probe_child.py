@@ -14,7 +14,7 @@ import msgspec
 
 from edge_agent.bundle import Bundle
 from edge_agent.child_process import LOOK_S, ChildEndedError, ChildProcess, Look, never_stop
-from edge_agent.engine.choice.probe import Proof, Task, Turn, Turned
+from edge_agent.engine.choice.probe import Proof, Task, TimingRequest, TimingResult
 from edge_agent.engine.golden import Verdict
 from edge_agent.engine.providers import Provider
 
@@ -123,7 +123,7 @@ class ProbeChild:
             raise ChildError(Verdict.HUNG, f"hung: no answer in {self.load_s:g} s")
         return None
 
-    def take_turn(self, size: int, turn_s: float) -> Turned:
+    def take_turn(self, size: int, turn_s: float) -> TimingResult:
         """Let the child time one batch size, and wait for the result.
 
         Args:
@@ -134,11 +134,11 @@ class ProbeChild:
             ChildError: the child hung, crashed or used too much memory.
             Stopped: the agent is to stop.
         """
-        self._ask(Turn(size=size, turn_s=turn_s))
+        self._ask(TimingRequest(size=size, turn_s=turn_s))
         answer = self._answer_until(time.monotonic() + self._turn_s)
         if answer is None:
             raise ChildError(Verdict.HUNG, f"hung: no answer in {self._turn_s:g} s")
-        return msgspec.json.decode(answer, type=Turned)
+        return msgspec.json.decode(answer, type=TimingResult)
 
     def close(self) -> None:
         """Kill the process, in any state."""

@@ -60,7 +60,7 @@ def choose_to_start(
         with ExitStack() as stack:
             # One thread is enough to begin with.
             for candidate, _ in prove_each(stack, bundle, providers, 1, memory.cache_dir, notes):
-                notes.heard(candidate)
+                notes.on_verdict(candidate)
                 if candidate.qualified:
                     break
     choice = decide_or_forget(bundle, notes.evidence, wanted, mix, memory)

@@ -14,7 +14,7 @@ from edge_agent.engine.choice.evidence import Candidate
 from edge_agent.engine.choice.probe import CHANGING
 from edge_agent.engine.choice.probe_child import ChildError, ProbeChild
 
-__all__ = ["EQUAL_WITHIN", "Racer", "Ratio", "compare", "run_rounds"]
+__all__ = ["EQUAL_WITHIN", "Contender", "Ratio", "compare", "run_rounds"]
 
 EQUAL_WITHIN = 1.03
 """A candidate whose time is at most this multiple of the fastest one's may be chosen for its smaller memory.
@@ -36,7 +36,7 @@ _HOPELESS = 1.5
 
 
 @dataclass(slots=True)
-class Racer:
+class Contender:
     """A candidate with its child process, which waits for its turn."""
 
     candidate: Candidate
@@ -88,11 +88,11 @@ def compare(slow: Candidate, fast: Candidate, mix: BatchMix) -> Ratio:
     return Ratio(ratios[len(ratios) // 2], ratios[0], ratios[-1])
 
 
-def run_rounds(racers: list[Racer], mix: BatchMix, *, clock: Callable[[], float] = time.monotonic) -> None:
+def run_rounds(contenders: list[Contender], mix: BatchMix, *, clock: Callable[[], float] = time.monotonic) -> None:
     """Time all batch sizes in rounds until the choice is clear, or the time is up.
 
     Args:
-        racers: qualified candidates; samples are added to them.
+        contenders: qualified candidates; samples are added to them.
         mix: the batch sizes that the choice is for.
         clock: monotonic seconds.
 
@@ -101,30 +101,30 @@ def run_rounds(racers: list[Racer], mix: BatchMix, *, clock: Callable[[], float]
     """
     end = clock() + _BUDGET_S
     for number in range(_MOST_ROUNDS):
-        running = [racer for racer in racers if racer.running]
+        running = [contender for contender in contenders if contender.running]
         if not running:
             return
         for size in (*BATCH_SIZES, CHANGING):
-            # The first in a round may find the processor asleep, so a different racer is first in each round.
+            # The first in a round may find the processor asleep, so a different contender is first in each round.
             for position in range(len(running)):
-                racer = running[(number + position) % len(running)]
-                if racer.running:
-                    racer.take_turn(size)
-        _retire_hopeless(racers)
+                contender = running[(number + position) % len(running)]
+                if contender.running:
+                    contender.take_turn(size)
+        _retire_hopeless(contenders)
         rounds = number + 1
         if rounds >= _LEAST_ROUNDS and clock() >= end:
             return
-        if rounds >= _FEWEST_ROUNDS and _is_clear([racer.candidate for racer in racers], mix):
+        if rounds >= _FEWEST_ROUNDS and _is_clear([contender.candidate for contender in contenders], mix):
             return
 
 
-def _retire_hopeless(racers: list[Racer]) -> None:
-    """Stop timing each racer that is far slower than another one at every batch size."""
-    for racer in racers:
-        others = [other.candidate for other in racers if other.running and other is not racer]
-        if racer.running and any(_is_hopeless(racer.candidate, other) for other in others):
-            racer.running = False
-            racer.child.close()
+def _retire_hopeless(contenders: list[Contender]) -> None:
+    """Stop timing each contender that is far slower than another one at every batch size."""
+    for contender in contenders:
+        others = [other.candidate for other in contenders if other.running and other is not contender]
+        if contender.running and any(_is_hopeless(contender.candidate, other) for other in others):
+            contender.running = False
+            contender.child.close()
 
 
 def _is_hopeless(candidate: Candidate, other: Candidate) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_agent.stream.window import Windows
 
-__all__ = ["AbsentValues"]
+__all__ = ["MissingValues"]
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ _SHOWN = 20
 """Most channels in a description."""
 
 
-class AbsentValues:
+class MissingValues:
     """Reports the missing values that the windows of one stream have counted, by the names of channels.
 
     Args:

@@ -1,4 +1,4 @@
-"""Opens a bundle: checks every size and hash before it believes anything, and executes nothing."""
+"""Opens a bundle: checks every size and hash before any content is used, and executes nothing."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError
+from edge_agent.setting_types import Name
 
 __all__ = [
     "CHANNEL_NAME",
@@ -32,11 +33,13 @@ __all__ = [
 ]
 
 FORMAT = 1
+"""The version of the bundle format that this agent reads."""
 RESERVED_CHANNELS = frozenset({"time", "asset", "label", "values"})
-"""Keys of a reading and columns of a data file that mean something else than a channel."""
+"""Names that no channel may have, because as keys of a reading, or columns of a data file, they mean something else."""
 
 CHANNEL_NAME = r'^[^"\\\x00-\x1f\x7f]{1,128}\Z'
-"""A channel is a key of JSON; quotes, backslashes and control characters in it are trouble for every sender."""
+"""Pattern of a channel's name. The name is a key of JSON, in which quotes, backslashes and control characters would be
+trouble for every sender."""
 
 _MANIFEST_LIMIT_BYTES = 1 << 20
 _MODEL_LIMIT_BYTES = 1 << 30
@@ -45,78 +48,95 @@ _SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}\Z"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 FileName = Annotated[str, msgspec.Meta(pattern=_SAFE_FILE)]
-Label = Annotated[str, msgspec.Meta(pattern=r"^[^/+#\s\x00]{1,64}\Z")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 class ModelPart(msgspec.Struct, frozen=True, kw_only=True):
-    """The ONNX file in the bundle."""
+    """The entry of the ONNX file."""
 
     file: FileName
     sha256: Sha256
+    """Of the file."""
     precision: str
+    """Such as "float32" or "int8"; for a person, not checked."""
     size_bytes: int
+    """Of the file."""
 
 
 class GoldenPart(msgspec.Struct, frozen=True, kw_only=True):
-    """The readings and the float32 model's scores for them, which every provider must reproduce."""
+    """The entry of the golden vectors: readings, and the float32 model's scores that every provider must reproduce."""
 
     file: FileName
     sha256: Sha256
+    """Of the file."""
     tolerance: Annotated[float, msgspec.Meta(gt=0)]
-    """Largest deviation allowed, as `golden_deviation` measures it."""
+    """Largest deviation that is allowed, as `golden_deviation` measures it."""
 
 
 class Channel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One sensor. `min` and `max` are the range seen in the calibration data, in `unit`."""
+    """One sensor."""
 
     name: Annotated[str, msgspec.Meta(pattern=CHANNEL_NAME)]
     unit: str = ""
+    """Unit of the channel's values; empty if unknown."""
     min: float | None = None
+    """Smallest value in the calibration data, in `unit`; None if unknown."""
     max: float | None = None
+    """Largest value in the calibration data, in `unit`; None if unknown."""
 
 
 class Threshold(msgspec.Struct, frozen=True, kw_only=True):
-    """A score at or above `alarm` raises an alert; a score below `clear` ends it."""
+    """The limits of a score; higher scores are more anomalous."""
 
     alarm: float
+    """A score at or above this limit raises an alert."""
     clear: float
+    """A score below this limit, which is at most `alarm`, ends the alert."""
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True):
-    """What the thresholds were made from: normal rows that the model had not seen."""
+    """The data that the thresholds were made from: normal rows that the model was not trained on."""
 
     rows: int
+    """Number of rows."""
     false_alarm_rate: Annotated[float, msgspec.Meta(gt=0, lt=0.5)]
+    """Share of normal windows that may reach the alarm limit."""
     quantiles: dict[Annotated[str, msgspec.Meta(pattern=r"^\d(\.\d+)?(e-\d+)?$")], float]
-    """Probability to score."""
+    """Probability, as text, to the score that this share of the calibration's scores does not exceed."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """`manifest.json`. Keys that a later version may add are ignored; a later `format` is refused."""
+    """The content of `manifest.json`. Unknown keys are ignored, because a later version may add some."""
 
     format: int
-    name: Label
-    version: Label
+    """`FORMAT`; another one is refused."""
+    name: Name
+    version: Name
     created: str
+    """Time when the bundle was packed; for a person, not checked."""
     model: ModelPart
     golden: GoldenPart
     channels: Annotated[tuple[Channel, ...], msgspec.Meta(min_length=1, max_length=10_000)]
+    """In the order of the model's input."""
     window: Count
+    """Number of readings in a window."""
     stride: Count = 1
+    """Number of readings from one window to the next."""
     threshold: Threshold
     calibration: Calibration | None = None
+    """None if the limits were not made from data."""
 
     @property
     def false_alarm_rate(self) -> float:
-        """Share of normal windows that may alarm."""
+        """Share of normal windows that may reach the alarm limit; 0.001 without calibration."""
         return self.calibration.false_alarm_rate if self.calibration is not None else 0.001
 
     @property
     def scorer(self) -> str:
-        """Names what rows of readings, and scores, of this bundle mean: those of another scorer cannot be gone on with.
+        """Identifies the meaning of stored readings and scores: those of another scorer cannot be used.
 
-        A model alone is not enough: packed again, its channels may have another order.
+        The id is a hash of the model, the window and the channel names in order. The model alone is not enough: when a
+        model is packed again, its channels may have another order.
         """
         meaning = [self.model.sha256, self.window, [channel.name for channel in self.channels]]
         return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()[:32]
@@ -124,30 +144,30 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A bundle whose parts all agree with its manifest."""
+    """An open bundle, whose parts all agree with its manifest."""
 
     path: Path
     manifest: Manifest
     model: bytes
-    """The ONNX file."""
+    """Content of the ONNX file."""
     golden_readings: NDArray[np.float32]
-    """Shape (n, window, channels), in the channels' units."""
+    """Shape (n, window, channels), n at least 1, float32, in the channels' units, oldest reading first."""
     golden_scores: NDArray[np.float32]
-    """Shape (n,), the float32 model's scores; higher is more anomalous."""
+    """Shape (n,), float32, the float32 model's scores; higher is more anomalous."""
 
 
 def golden_deviation(found: NDArray[np.floating[Any]], golden: NDArray[np.floating[Any]]) -> float:
-    """The largest deviation of scores from the golden ones, as a share.
+    """The largest relative deviation of scores from the golden scores.
 
-    Each difference is taken relative to its golden score, or to the median size of all golden scores where that
-    is larger, so that a score near zero does not have to be met to the last bit.
+    Each difference is divided by the absolute golden score or, if larger, the median absolute value of all golden
+    scores, so that a score near zero need not be exact to the last bit.
 
     Args:
-        found: shape (n,), scores of a provider.
+        found: shape (n,), n at least 1, scores of a provider.
         golden: shape (n,), scores of the float32 model.
 
     Returns:
-        0.0 for equal scores; infinity when the shape differs or a score is not finite.
+        0.0 for equal scores; infinity if the shapes differ or a score is not finite.
     """
     if found.shape != golden.shape or not np.isfinite(found).all():
         return math.inf
@@ -163,7 +183,7 @@ def open_bundle(path: Path) -> Bundle:
         path: the `.edge` file.
 
     Raises:
-        BundleError: it is missing, altered, of another format, or its parts do not fit each other.
+        BundleError: the bundle is missing, altered, of another format, or its parts do not fit each other.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -173,8 +193,8 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path}: no such bundle{where}; make one: edgetool pack") from exc
     except BundleError:
         raise
-    # What a damaged or hostile file makes zipfile, zlib and numpy's header parser raise has no common base but this:
-    # zlib.error, tokenize.TokenError and struct.error among them.
+    # With a damaged or hostile file, zipfile, zlib and numpy's header parser raise errors (zlib.error,
+    # tokenize.TokenError, struct.error and others) whose only common base is Exception.
     except Exception as exc:
         raise BundleError(f"{path}: is not a readable bundle ({exc}); pack it again: edgetool pack") from exc
 
@@ -227,7 +247,7 @@ def _read_member(path: Path, archive: zipfile.ZipFile, name: str, limit_bytes: i
     if info.file_size > limit_bytes:
         _refuse(path, f"{name} would have {info.file_size} bytes, at most {limit_bytes} are read")
     with archive.open(info) as member:
-        # A member may hold more than it says; one byte past the limit is enough to know.
+        # A member may be larger than its entry says; one byte more than the limit is enough to notice.
         data = member.read(limit_bytes + 1)
     if len(data) != info.file_size:
         _refuse(path, f"{name} has {len(data)} bytes, expected {info.file_size}")
@@ -250,7 +270,7 @@ def _read_golden(path: Path, data: bytes) -> dict[str, NDArray[np.float32]]:
 
 
 def _parse_npy(path: Path, name: str, raw: bytes) -> NDArray[np.float32]:
-    """An array from the bytes of an .npy file; the header is held against the bytes that are really there."""
+    """Read an array from the bytes of an .npy file, after checking its header against the number of bytes."""
     stream = io.BytesIO(raw)
     if np.lib.format.read_magic(stream) != (1, 0):
         _refuse(path, f"golden array {name} is of an unknown .npy version")

@@ -1,4 +1,4 @@
-"""`agent.toml` into frozen structs. Every problem in the file is reported at once."""
+"""Reads `agent.toml` into frozen structs. All configuration errors are reported at once."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ __all__ = [
 ]
 
 _SERVICE_STATE_DIR = Path("/var/lib/edge-agent")
-"""What systemd makes for the service, so that commands beside it find its state."""
+"""The folder that systemd makes for the service; commands that run beside the service find its state there."""
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[agent]`: who this device is and where it keeps its state."""
+    """`[agent]`: the device's id, its state folder and its health messages."""
 
     id: Name = ""
-    """Part of every topic; the host name when not given."""
+    """Part of every topic; the host name if not given."""
     state_dir: Text = ""
-    """Folder of the journal and of the remembered provider; when not given, `$STATE_DIRECTORY`, or the service's
-    /var/lib/edge-agent where that is."""
+    """Folder of the journal and of the remembered provider. If not given: `$STATE_DIRECTORY`, or the service's
+    /var/lib/edge-agent if that folder exists."""
     health_interval_s: Seconds = 10.0
     """Time between two messages on `edge/{agent}/health`."""
 
@@ -63,22 +63,26 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     """`[[stream]]`: readings of one kind of asset, and the bundle that scores them."""
 
     name: Name
+    """Part of the alerts' topics."""
     bundle: Text
+    """Path of the `.edge` file; a relative path begins at the folder that the agent is started in."""
     topic: Text | None = None
-    """Topic filter of the readings; its one `+` (or `{asset}`) is the asset. With a `{channel}` in it, each message is
-    one value."""
+    """Topic filter of the readings; its one `+` (or `{asset}`) is the asset. With a `{channel}` in the filter, each
+    message has values of one channel."""
     input: Text | None = None
     """In place of a topic: a file or a named pipe with readings, CSV or JSON lines, or `-` for the standard input."""
     qos: Qos = 1
+    """QoS of the subscription; 0 loses readings while the agent is away."""
     format: Text = "auto"
-    """Of the payloads: `auto`, or a name of `sources.formats.FORMATS`."""
+    """Format of the payloads: a key of `sources.formats.FORMATS`."""
     join_s: Seconds = 1.0
-    """With a `{channel}` in the topic: values this close in time are one reading."""
+    """With a `{channel}` in the topic: values within so many seconds are one reading."""
     idle_s: Duration = 604800.0
-    """An asset silent for this long, and without an alert, is forgotten; 0 forgets none."""
+    """An asset that is silent for so many seconds, without an alert and without a limit of its own, is forgotten; 0
+    forgets none."""
     max_assets: Assets = 10_000
-    """For one more, the asset heard least recently that has no alert and no limit of its own is forgotten; 0 sets no
-    limit."""
+    """Most assets that are remembered at once. For a new one, the asset heard least recently is forgotten, unless it
+    has an alert or a limit of its own; 0 sets no limit."""
     window: WindowSettings = WindowSettings()
     alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()
@@ -86,12 +90,16 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def filter(self) -> TopicFilter:
-        """The topic, taken apart."""
+        """The parsed topic filter; for an `input`, the filter of the topic that stands for it.
+
+        Raises:
+            ValueError: the topic is not a filter of readings; `load_config` has checked it.
+        """
         return TopicFilter(self.topic or input_topic(self.name, "{asset}"))
 
     @property
     def settings(self) -> StreamSettings:
-        """What the stream's pipeline needs of this."""
+        """The settings that the stream's pipeline needs."""
         return StreamSettings(
             window=self.window,
             alarm=self.alarm,
@@ -103,7 +111,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of `agent.toml`."""
+    """All settings of `agent.toml`, with defaults filled in."""
 
     agent: AgentSettings
     mqtt: MqttSettings
@@ -112,7 +120,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     streams: tuple[StreamSection, ...]
 
     def describe(self) -> dict[str, Any]:
-        """The effective settings with the keys of the file, safe to paste into a report: secrets are in other files."""
+        """The effective settings with the keys of the file. Safe to paste into a report: secrets are in other files."""
         shown: dict[str, Any] = {section: msgspec.to_builtins(getattr(self, section)) for section in _SECTIONS}
         shown["stream"] = [msgspec.to_builtins(stream) for stream in self.streams]
         return shown
@@ -127,11 +135,12 @@ _SECTIONS: dict[str, type[msgspec.Struct]] = {
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
-    """Read, check and complete the configuration.
+    """Read the configuration, check it, and fill in defaults.
 
     Args:
         path: the TOML file.
-        overrides: settings that win over the file, as `section.key=value` with a TOML value (a bare word is a text).
+        overrides: settings that replace those of the file, as `section.key=value` with a TOML value (a bare word is a
+            text).
 
     Raises:
         ConfigError: the file cannot be read, or has problems; the text lists all of them, one line each.
@@ -170,7 +179,7 @@ def _apply_override(document: dict[str, Any], override: str, problems: list[str]
     except tomllib.TOMLDecodeError:
         value = text
     if isinstance(value, int | float) and _is_text(section, key):
-        value = text  # a shell takes the quotes away that would say so
+        value = text  # the shell has removed the quotes of a text that looks like a number
     table = document.setdefault(section, {})
     if isinstance(table, dict):
         table[key] = value
@@ -179,13 +188,13 @@ def _apply_override(document: dict[str, Any], override: str, problems: list[str]
 
 
 def _is_text(section: str, key: str) -> bool:
-    """Whether a key takes any text."""
+    """True if the key takes any text, so that a number is meant as a text."""
     fields = msgspec.structs.fields(_SECTIONS[section]) if section in _SECTIONS else ()
     return any(field.name == key and meant_by(0, field.type) == '"0"' for field in fields)
 
 
 def _missing_quotes(text: str, error: tomllib.TOMLDecodeError) -> str:
-    """What to write in the line that is no TOML, where only the quotes around a text are missing."""
+    """Advice for a line that is not TOML because the quotes around a text are missing; empty for other errors."""
     place = re.search(r"\(at line (\d+), ", str(error))
     lines = text.splitlines()
     if place is None or not 0 < int(place[1]) <= len(lines):
@@ -196,7 +205,7 @@ def _missing_quotes(text: str, error: tomllib.TOMLDecodeError) -> str:
     key, value = found[1], found[2]
     if value.lower() in {"true", "false"}:
         return f"; write {key} = {value.lower()}"
-    # What begins like a number is one with a slip in it, unless it has several points, as an address or a version.
+    # A value that begins with a digit is a mistyped number, unless it has several points, like an address or a version.
     if value[0].isdigit() and not re.match(r"\d+(\.\d+){2}", value):
         return ""
     quote = "'" if "\\" in value else '"'
@@ -224,14 +233,14 @@ def _read_document(document: dict[str, Any], problems: list[str]) -> Config | No
 def _read_table(
     table: object, where: str, kind: type[msgspec.Struct], problems: list[str], outer: Collection[str] = ()
 ) -> dict[str, Any]:
-    """The keys of one table that are right; the wrong ones go into `problems`.
+    """Read the correct keys of one table; the problems of the others are added to `problems`.
 
     Args:
-        table: as TOML has it.
-        where: its name.
-        kind: what it should be.
-        problems: are added to.
-        outer: keys of the table that it is in.
+        table: the table, as TOML gives it.
+        where: the table's name, for messages.
+        kind: the struct whose fields are the table's keys.
+        problems: a list to add to.
+        outer: keys of the enclosing table.
     """
     if not isinstance(table, dict):
         problems.append(f"{where}: expected a table of keys, found {type(table).__name__}")
@@ -264,7 +273,7 @@ def _read_table(
 
 
 def _table_of(annotation: Any) -> type[msgspec.Struct] | None:
-    """The struct of a field that is a table of its own, also where the table may be left out."""
+    """The struct of a field that is a table, also of one that may be None; None if the field is no table."""
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             return kind
@@ -305,7 +314,7 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
 
 
 def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
-    """What is wrong about where the readings come from."""
+    """The problems of `topic` and `input`."""
     if isinstance(table, dict) and not {"topic", "input"} & table.keys():
         return ["topic: is missing, or input in its place"]
     if {"topic", "input"} <= good.keys():
@@ -318,7 +327,7 @@ def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
 
 
 def _stream_problems(good: dict[str, Any]) -> list[str]:
-    """What is wrong between keys that are each right."""
+    """The problems of keys that are correct alone and not together, and of an unknown `format`."""
     problems: list[str] = []
     payload_format = good.get("format", "auto")
     alarm, readings = good.get("alarm", AlarmSettings()), good.get("commission", CommissionSettings()).readings
@@ -333,10 +342,10 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
 
 def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSettings:
     if "id" not in given:
-        # A host name may hold a dot and nothing else that a topic level minds.
+        # A host name has no character that a level of a topic must not have.
         given["id"] = socket.gethostname() or "edge"
     if "state_dir" not in given and not any(problem.startswith("[agent] state_dir") for problem in problems):
-        # systemd gives several folders as one list; ours is the first.
+        # systemd gives several folders as a list with colons; ours is the first.
         given["state_dir"] = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
         if not given["state_dir"] and os.path.isdir(_SERVICE_STATE_DIR):  # noqa: PTH112 - is_dir() raises where a folder above is not ours to read
             given["state_dir"] = str(_SERVICE_STATE_DIR)
@@ -367,7 +376,7 @@ def _check_engine(engine: EngineSettings, problems: list[str]) -> None:
 
 
 def _belongs(key: str, where: str, fields: dict[str, Any], outer: Collection[str]) -> str:
-    """Where a key would be right: in TOML, all that stands below a table's heading is in that table."""
+    """Advice for a key in the wrong table, as in TOML all keys below a table's heading belong to that table."""
     if key in outer:
         return f"; it belongs above this table, right below {where.rpartition(' [')[0]}"
     for name, field in fields.items():

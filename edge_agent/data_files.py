@@ -10,7 +10,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,8 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import CHANNEL_NAME, RESERVED_CHANNELS
 from edge_agent.errors import DataError
-from edge_agent.messages.reading import DEFAULT_ASSET, LATEST_TIME_S, Readings
-from edge_agent.sources.formats import FLOAT32_MAX
+from edge_agent.messages.reading import DEFAULT_ASSET, Readings
+from edge_agent.messages.values import FLOAT32_MAX, LATEST_TIME_S, read_iso_time, read_number, read_numbers
 
 __all__ = ["SensorData", "read_sensor_data"]
 
@@ -161,11 +160,9 @@ def _check_header(path: Path, header: list[str]) -> None:
 
 def _floats(path: Path, name: str, cells: list[str], lines: list[int]) -> NDArray[np.float64]:
     try:
-        values = np.array([float(cell) if cell.strip() else np.nan for cell in cells], dtype=np.float64)
-        if "_" in "".join(cells):
-            raise ValueError("1_000 is a number for Python only")
+        values = read_numbers(cells)
     except ValueError:
-        row = next(i for i, cell in enumerate(cells) if cell.strip() and ("_" in cell or not _is_number(cell)))
+        row = next(i for i, cell in enumerate(cells) if cell.strip() and not _is_number(cell))
         raise DataError(f"{path}: line {lines[row]}, column {name!r}: {cells[row]!r} is not a number") from None
     too_large = np.flatnonzero(np.abs(values) > FLOAT32_MAX)
     if too_large.size:
@@ -176,7 +173,7 @@ def _floats(path: Path, name: str, cells: list[str], lines: list[int]) -> NDArra
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        read_number(text)
     except ValueError:
         return False
     return True
@@ -186,10 +183,18 @@ def _times(path: Path, cells: list[str], lines: list[int]) -> NDArray[np.float64
     times = np.empty(len(cells))
     for row, cell in enumerate(cells):
         try:
-            times[row] = float(cell)
+            times[row] = _read_time(cell)
         except ValueError:
-            times[row] = _iso_seconds(path, lines[row], cell)
+            problem = f"{cell!r} is neither seconds nor ISO 8601"
+            raise DataError(f"{path}: line {lines[row]}, column 'time': {problem}") from None
     return _checked_times(path, times, lines)
+
+
+def _read_time(cell: str) -> float:
+    try:
+        return read_number(cell)
+    except ValueError:
+        return read_iso_time(cell)
 
 
 def _checked_times(path: Path, times: NDArray[np.float64], lines: Sequence[int] | None = None) -> NDArray[np.float64]:
@@ -199,14 +204,6 @@ def _checked_times(path: Path, times: NDArray[np.float64], lines: Sequence[int] 
         where = f"row {row}" if lines is None else f"line {lines[row]}, column"
         raise DataError(f"{path}: {where} 'time': {times[row]:.15g} is no epoch second (milliseconds, perhaps?)")
     return times
-
-
-def _iso_seconds(path: Path, line: int, cell: str) -> float:
-    try:
-        moment = datetime.fromisoformat(cell.strip())
-    except ValueError:
-        raise DataError(f"{path}: line {line}, column 'time': {cell!r} is neither seconds nor ISO 8601") from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _labels(path: Path, values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The error tree. A class exists because a different person acts; each carries its exit code."""
+"""The error classes. Each exists because a different person must act, and has an exit code."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ __all__ = [
 
 
 class EdgeError(Exception):
-    """Root of all expected trouble: one line for a person, and an exit code for a script."""
+    """Root of all expected errors: the text is for a person, the exit code for a script."""
 
     exit_code: ClassVar[int] = 1
+    """Exit code of a command that ends with this error."""
 
 
 class UsageError(EdgeError):
-    """The command line asks for something that cannot be meant."""
+    """The command line has options that make no sense, alone or together."""
 
     exit_code = 2
 
@@ -39,7 +40,7 @@ class BundleError(EdgeError):
 
 
 class DataError(EdgeError):
-    """A sensor data file cannot be read, or has too little in it."""
+    """A data file cannot be read or written, or its content is not sufficient."""
 
     exit_code = 65
 
@@ -51,7 +52,7 @@ class ConversionError(EdgeError):
 
 
 class AccuracyError(EdgeError):
-    """A converted model runs but its answers moved further than allowed."""
+    """A converted model runs, but its outputs differ from the original's by more than allowed."""
 
     exit_code = 65
 
@@ -63,13 +64,18 @@ class BrokerError(EdgeError):
 
 
 class ProviderError(EdgeError):
-    """No execution provider that was asked for gives right scores on this device."""
+    """The runtime is damaged, or no execution provider that may run gives the golden scores on this device."""
 
     exit_code = 69
 
 
 class MissingExtraError(EdgeError):
-    """A package of an optional extra is needed and not installed."""
+    """A package of an optional extra is needed and not installed.
+
+    Attributes:
+        package: name in the registry.
+        extra: the extra of `edge-agent` that installs it.
+    """
 
     exit_code = 69
 
@@ -80,7 +86,7 @@ class MissingExtraError(EdgeError):
 
 
 class EngineError(EdgeError):
-    """The runtime failed on a bundle that had been verified."""
+    """The runtime failed on a verified bundle."""
 
     exit_code = 70
 
@@ -92,6 +98,6 @@ class JournalError(EdgeError):
 
 
 class ConfigError(EdgeError):
-    """`agent.toml` is wrong; the text lists every problem, one line each."""
+    """`agent.toml` has problems; the text lists all of them, one line each."""
 
     exit_code = 78

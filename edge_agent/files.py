@@ -1,16 +1,83 @@
-"""A checksum behind what we write for ourselves: a bit that changes on a disk gives other numbers, and no error."""
+"""Files that are whole or not there, and a checksum behind what we write for ourselves."""
 
 from __future__ import annotations
 
+import os
+import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["seal", "unseal"]
+__all__ = ["replacing", "seal", "unseal", "write_file"]
 
 _SEAL_BYTES = 9
+_NAME_KEPT = 40
+"""Characters of its name in that of the file beside it: a name has at most 255 bytes, a character up to 4."""
+
+
+def write_file(path: Path, content: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all; see `replacing`.
+
+    Raises:
+        OSError: it cannot be written; what was there before is still there.
+    """
+    with replacing(path, durable=durable) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to, which takes the place of `path` at the end of the block, so that nobody ever sees half of it.
+
+    A symbolic link stays one, and what it points to is replaced. A pipe or a device is written to directly.
+
+    Args:
+        path: of the file.
+        durable: also a power cut leaves the old file or the new one, and after the block the new one: the file and its
+            folder are synchronised, which takes milliseconds. False for what no other boot of the machine reads.
+
+    Raises:
+        OSError: it cannot be written; what was there before is still there.
+    """
+    target = path.resolve() if path.is_symlink() else path
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
+    # Several processes, and threads of one, may write one file.
+    beside = target.with_name(f".{target.name[:_NAME_KEPT]}.{os.getpid()}-{threading.get_ident()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        beside.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            beside.unlink(missing_ok=True)
+        raise
+    if durable:
+        _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows opens no folders, and some file systems cannot synchronise one; the file itself is on the disk.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def seal(content: bytes) -> bytes:
-    """Content with its checksum, in a line of its own."""
+    """Content with its checksum, in a line of its own.
+
+    A bit that changes on a disk would else give other numbers, and no error.
+    """
     return b"%b\n%08x" % (content, zlib.crc32(content))
 
 

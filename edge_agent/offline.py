@@ -1,8 +1,9 @@
-"""Scores a file with the code that scores a stream, so that what is evaluated is what runs."""
+"""Scores a file with the code that scores a stream, so that an evaluation shows what the device will do."""
 
 from __future__ import annotations
 
 import csv
+import io
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from edge_agent.bundle import Bundle
 from edge_agent.data_files import SensorData
 from edge_agent.errors import DataError
+from edge_agent.files import replacing
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
@@ -31,28 +33,28 @@ from edge_agent.stream.settings import StreamSettings
 __all__ = ["OfflineReport", "has_several_batches", "score_data", "write_alerts", "write_scores"]
 
 _BATCH_VALUES = 200_000
-"""In a batch, of all windows together: under a megabyte. Handing a batch from core to core takes 0.1 to 0.2 ms, and one
-that the processor's cache cannot hold is slower; docs/benchmarks.md has the sizes that were tried."""
+"""Values in all windows of a batch: under a megabyte. Handing a batch from core to core takes 0.1 to 0.2 ms, and a
+batch that the processor's cache cannot hold is slower; docs/benchmarks.md has the sizes that were tried."""
 _LEAST_ROWS, _MOST_ROWS = 512, 1 << 15
 _AHEAD = 3
-"""Batches in work or waiting beside the one whose events are made; one more than that makes nothing faster."""
+"""Batches that are scored or wait, beside the one whose events are made; more do not make it faster."""
 
 _Ahead = tuple[WindowBatch, Future[Scores]]
-"""A batch and the scores that it will have."""
+"""A batch and its future scores."""
 
 
 @dataclass(slots=True)
 class OfflineReport:
-    """What a file gave.
+    """The result of scoring a file.
 
     Attributes:
-        rows: of the file.
-        scored: windows.
-        outcomes: of the batches with alerts, in order.
-        scores: shape (scored,), in order; higher is more anomalous.
-        scored_of: for each batch, assets and times (epoch seconds; the row's number where the file has none) of its
-            scores.
-        seconds: of scoring, without reading the file and without making events of the alerts.
+        rows: number of rows of the file.
+        scored: number of windows that were scored.
+        outcomes: of the batches with alerts or drift, in order.
+        scores: shape (scored,), float32, in order; higher is more anomalous.
+        scored_of: for each batch, the assets and the times of its scores (epoch seconds; the row's number if the file
+            has no times).
+        seconds: time that scoring took, without reading the file and without making events of the alerts.
     """
 
     rows: int = 0
@@ -63,12 +65,12 @@ class OfflineReport:
     seconds: float = 0.0
 
     def events(self) -> Iterator[AlertEvent]:
-        """The alerts, in order, each made when it is asked for."""
+        """The events of all batches, in order, each made when it is asked for."""
         for outcome in self.outcomes:
             yield from outcome.events
 
     def describe(self) -> dict[str, Any]:
-        """As one JSON document, without the scores."""
+        """A summary for one JSON document, without the scores."""
         finite = self.scores[np.isfinite(self.scores)]
         kinds = Counter(kind for outcome in self.outcomes for kind in outcome.kinds())
         return {
@@ -84,7 +86,7 @@ class OfflineReport:
 
 
 def has_several_batches(data: SensorData, bundle: Bundle) -> bool:
-    """Whether a helper would find work."""
+    """True if the data are scored in more than one batch, so that a helper has work."""
     return len(data) > _batch_rows(bundle.manifest.window * len(bundle.manifest.channels))
 
 
@@ -102,21 +104,22 @@ def score_data(
     """Score rows as if they came one after the other.
 
     Args:
-        data: its channels are those of the bundle, in any order.
+        data: must have the channels of the bundle, in any order.
         bundle: an open bundle.
-        engine: scores windows of that bundle, on a thread of its own.
-        helper: scores as `engine` does, on the caller's thread where that would have to wait; None waits.
-        agent: told in every event, as are the next two.
-        stream: its name.
-        provider: the engine's.
-        settings: how readings, scores and alarms are treated; `join_s` has no effect.
+        engine: scores windows with the bundle's model; called on a thread of its own.
+        helper: a second engine with the same model and provider; called on the caller's thread, when that thread would
+            otherwise wait for `engine`. None waits.
+        agent: the agent's id, for the events.
+        stream: the stream's name, for the events.
+        provider: the engine's provider, for the events.
+        settings: how readings, scores and alarms are treated, None for the defaults; `join_s` has no effect.
 
     Raises:
         DataError: the data lack a channel of the bundle.
         EngineError: the runtime failed.
     """
     data = data.select(tuple(channel.name for channel in bundle.manifest.channels))
-    # A row is a whole reading, also where the stream's own come one channel at a time.
+    # A row is a whole reading, also if the stream's readings arrive one channel at a time.
     settings = None if settings is None else msgspec.structs.replace(settings, join_s=None)
     pipeline = Pipeline(
         agent=agent, stream=stream, manifest=bundle.manifest, engine=engine, provider=provider, settings=settings
@@ -126,7 +129,7 @@ def score_data(
     started = time.perf_counter()
     batches = data.batches(_batch_rows(bundle.manifest.window * len(data.channels)))
     for windows, answer in _scored(pipeline, engine, helper, batches):
-        outcome = pipeline.conclude(windows, answer)
+        outcome = pipeline.apply_scores(windows, answer)
         report.scored += outcome.scored
         if outcome.alerts is not None or outcome.drift:
             report.outcomes.append(outcome)
@@ -139,22 +142,22 @@ def score_data(
 
 
 def _batch_rows(values: int) -> int:
-    """How many rows to score at once, when a window has so many values: few batches, none of them large."""
+    """The number of rows to score at once, for a number of values in a window: few batches, none of them large."""
     return min(max(_BATCH_VALUES // values, _LEAST_ROWS), _MOST_ROWS)
 
 
 def _scored(
     pipeline: Pipeline, engine: Engine, helper: Engine | None, batches: Iterable[Readings]
 ) -> Iterator[tuple[WindowBatch, Scores]]:
-    """Each batch's windows with their scores.
+    """Yield each batch's windows with their scores.
 
-    The runtime lets go of the interpreter while it computes, so the next batch is scored while the caller makes alarms
-    and events of this one.
+    The runtime releases the interpreter's lock while it computes, so the next batch is scored while the caller makes
+    alarms and events of this one.
     """
     with ThreadPoolExecutor(max_workers=1) as beside:
         ahead: deque[_Ahead] = deque()
         for batch in batches:
-            windows = pipeline.take(batch)
+            windows = pipeline.complete_windows(batch)
             if len(windows):
                 ahead.append((windows, beside.submit(engine.score, windows.values)))
             if len(ahead) > _AHEAD:
@@ -164,7 +167,7 @@ def _scored(
 
 
 def _first(ahead: deque[_Ahead], helper: Engine | None) -> tuple[WindowBatch, Scores]:
-    """Take out the first batch. Until it has scores, the helper scores what nobody has begun, the last first."""
+    """Take out the first batch. Until its scores are ready, the helper scores batches that wait, the last one first."""
     done, answer = ahead.popleft()
     for place in reversed(range(len(ahead))):
         if helper is None or answer.done():
@@ -178,7 +181,7 @@ def _first(ahead: deque[_Ahead], helper: Engine | None) -> tuple[WindowBatch, Sc
 
 
 def write_scores(path: Path, report: OfflineReport) -> None:
-    """Write each score with its asset and time as a line of CSV, with a header.
+    """Write each score with its asset and time as a line of CSV, after a header.
 
     Raises:
         DataError: the file cannot be written.
@@ -204,17 +207,11 @@ def write_alerts(path: Path, report: OfflineReport) -> None:
 
 @contextmanager
 def _written(path: Path) -> Iterator[TextIO]:
-    """A file that is there once it is whole; what is a link, a pipe or a device stays what it is."""
-    is_plain = not path.is_symlink() and (path.is_file() or not path.exists())
-    opened = path.with_name(f".{path.name}.part") if is_plain and path.name else path
     try:
-        try:
-            with opened.open("w", encoding="utf-8", newline="") as file:
-                yield file
-            if opened != path:
-                opened.replace(path)
-        finally:
-            if opened != path:
-                opened.unlink(missing_ok=True)
+        with replacing(path) as file:
+            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            yield text
+            # Detached, because the wrapper would otherwise close the file before `replacing` synchronises it.
+            text.detach()
     except OSError as exc:
         raise DataError(f"{path}: cannot be written ({exc.strerror})") from exc

@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "NAME_CHARACTER",
     "Assets",
     "Count",
     "Duration",
@@ -32,10 +33,15 @@ __all__ = [
     "read_value",
 ]
 
-# A name becomes one level of a topic, so it must not hold what MQTT gives a meaning to.
+NAME_CHARACTER = r"[^/+#\s\x00]"
+"""A name that somebody gives becomes one level of a topic, so it must not hold what MQTT gives a meaning to. For names
+that others choose, of assets, see `messages.topic_names.can_be_asset`."""
 Name = Annotated[
     str,
-    Meta(pattern=r"^[^/+#\s\x00]{1,64}\Z", description="a name of 1 to 64 characters without '/', '+', '#' or spaces"),
+    Meta(
+        pattern=rf"^{NAME_CHARACTER}{{1,64}}\Z",
+        description="a name of 1 to 64 characters without '/', '+', '#' or spaces",
+    ),
 ]
 Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,4096}\Z", description="a text without control characters")]
 Port = Annotated[int, Meta(ge=1, le=65535, description="an integer from 1 to 65535")]

@@ -1,4 +1,4 @@
-"""Waits until a socket or a file has something, or takes something: `select` without its limit of 1,024 descriptors."""
+"""Waits until a socket or a file is ready to be read or written: `select` without its limit of 1,024 descriptors."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ _BRINGS, _TAKES, _NOT_OPEN = select.POLLIN, select.POLLOUT, select.POLLNVAL
 
 
 class Waiter:
-    """Asks the kernel about descriptors; one that waits for the same ones again and again asks faster.
+    """Waits for file descriptors; faster when it is called with the same descriptors again.
 
-    Not of `selectors`: what that takes on Linux refuses plain files, and would have to be told of each that is closed.
+    `poll` and not `selectors`: the default of that module on Linux, epoll, refuses plain files, and needs a call for
+    each descriptor that is closed.
     """
 
     def __init__(self) -> None:
@@ -23,18 +24,19 @@ class Waiter:
         self._poll = select.poll().poll
 
     def wait(self, readers: list[int], writers: list[int], timeout_s: float) -> list[int]:
-        """Wait until one is ready, or the time is over.
+        """Wait until a descriptor is ready, or the time is over.
 
         Args:
-            readers: descriptors that may bring something.
-            writers: descriptors that may take something.
-            timeout_s: at most so long, in milliseconds, of which the last may be begun; 0 only looks.
+            readers: descriptors to wait for until they can be read.
+            writers: descriptors to wait for until they can be written.
+            timeout_s: longest wait, seconds, rounded up to a millisecond; 0 returns at once.
 
         Returns:
-            Those that bring something, among which are those at their end.
+            The descriptors that can be read, or are at their end or have an error; those that can only be written are
+            left out.
 
         Raises:
-            OSError: one is not open.
+            OSError: a descriptor is not open.
         """
         if readers != self._readers or writers != self._writers:
             self._ask_for(readers, writers)

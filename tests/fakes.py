@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_agent.bundle import Calibration, Channel, GoldenPart, Manifest, ModelPart, Threshold
+from edge_agent.bundle import Bundle, Calibration, Channel, GoldenPart, Manifest, ModelPart, Threshold
 from edge_agent.engine.choice.batch_mix import BATCH_SIZES
+from edge_agent.engine.choice.discovery import Absent, Discovery
 from edge_agent.engine.choice.evidence import Candidate
+from edge_agent.engine.choice.measuring import Measure
 from edge_agent.engine.choice.probe import CHANGING
 from edge_agent.engine.golden import Verdict
 from edge_agent.engine.providers import PROVIDERS
@@ -27,8 +30,10 @@ __all__ = [
     "FakeSocket",
     "autoencoder",
     "canonical_model",
+    "here",
     "make_candidate",
     "make_manifest",
+    "measured",
     "readings",
     "write_bundle",
 ]
@@ -250,3 +255,21 @@ def write_bundle(
         archive.writestr("model.onnx", model)
         archive.writestr("golden.npz", arrays.getvalue())
     return path
+
+
+def measured(*candidates: Candidate, calls: list[int] | None = None) -> Measure:
+    """Measures these candidates in no time; appends to `calls` the threads of each call."""
+
+    def measure(_bundle: Bundle, found: Discovery, threads: int, *_: object) -> list[Candidate]:
+        if calls is not None:
+            calls.append(threads)
+        names = [provider.name for provider in found.providers]
+        return [candidate for candidate in candidates if candidate.provider.name in names]
+
+    return measure
+
+
+def here(*names: str) -> Callable[[], Discovery]:
+    """A device with these providers."""
+    absent = [Absent(provider="cuda", reason="not in onnxruntime 1.0")]
+    return lambda: Discovery(providers=[PROVIDERS[name] for name in names], absent=absent)

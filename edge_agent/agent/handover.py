@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from edge_agent.agent.stream import Lane
+from edge_agent.agent.stream import Stream
 from edge_agent.config import Config
 from edge_agent.errors import JournalError
 from edge_agent.files import seal, unseal
@@ -18,24 +18,26 @@ __all__ = ["leave_rows", "take_over_rows", "warn_of_gone"]
 log = logging.getLogger(__name__)
 
 
-def take_over_rows(journal: Journal, lanes: Sequence[Lane]) -> None:
+def take_over_rows(journal: Journal, streams: Sequence[Stream]) -> None:
     """Every stream has taken what the stop before has left, which is of old readings from now on."""
     try:
-        for lane in lanes:
-            journal.drop_records(lane.name, [LEFT_RECORD])
+        for stream in streams:
+            journal.drop_records(stream.name, [LEFT_RECORD])
     except JournalError as exc:
         log.warning("rows that the last stop left stay in the journal error=%s", exc)
 
 
-def leave_rows(journal: Journal, lanes: Sequence[Lane], *, settled: bool) -> None:
+def leave_rows(journal: Journal, streams: Sequence[Stream], *, settled: bool) -> None:
     """A planned stop; whoever is killed instead has only what the journal keeps all the time.
 
     Args:
         journal: to write to.
-        lanes: that stop.
+        streams: that stop.
         settled: the journal has every batch. If not, one comes again, and must find all as it was but for last rows.
     """
-    records = [(lane.name, asset, record) for lane in lanes for asset, record in lane.pipeline.leave(settled=settled)]
+    records = [
+        (stream.name, asset, record) for stream in streams for asset, record in stream.pipeline.leave(settled=settled)
+    ]
     try:
         if records:
             journal.commit(Commit(records=records))

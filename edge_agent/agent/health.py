@@ -1,89 +1,109 @@
-"""Counters of one agent and the message that tells them."""
+"""The messages in which the agent tells of itself: status and health. docs/mqtt.md has their fields."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from dataclasses import dataclass, field
-from pathlib import Path
+import time
+from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["Counters", "Latency", "memory_bytes"]
+from edge_agent import __version__
+from edge_agent.agent.batch import Batches
+from edge_agent.agent.counters import Latency, memory_bytes
+from edge_agent.agent.publisher import Publisher
+from edge_agent.agent.scoring import Scoring
+from edge_agent.agent.stream import Stream
+from edge_agent.journal.journal import Journal
+from edge_agent.messages.status import Status
+from edge_agent.messages.text import encode, iso_time
+from edge_agent.mqtt.brokers import Brokers
 
-_LATENCIES_KEPT = 512
+__all__ = ["Health", "status_payload"]
 
 
-@dataclass(slots=True)
-class Counters:
-    """What happened to the readings of one stream since the agent started."""
+def status_payload(reason: str, *, session: str, streams: Sequence[Stream]) -> bytes:
+    """A birth, a last will or a goodbye.
 
-    received: int = 0
-    """Messages."""
-    repeated: int = 0
-    """Messages that had been scored before and came again."""
-    readings: int = 0
-    """Readings in the good messages."""
-    scored: int = 0
-    """Windows that got a score; at window 1 and stride 1, readings."""
-    not_finite: int = 0
-    """Scores that were no number; they change no alarm."""
-    raised: int = 0
-    updated: int = 0
-    cleared: int = 0
-    rejected: Counter[str] = field(default_factory=Counter)
-    """Messages that could not be used, by reason."""
+    Args:
+        reason: `connected`, `connection lost` or `stopped`.
+        session: names the connection.
+        streams: all.
+    """
+    status = Status(
+        state="online" if reason == "connected" else "offline",
+        reason=reason,
+        session=session,
+        time=iso_time(time.time()),
+        version=__version__,
+        streams=[stream.name for stream in streams],
+    )
+    return encode(status)
 
-    def count_event(self, kind: str) -> None:
-        """One event of an alert."""
-        if kind in ("raise", "flapping"):
-            self.raised += 1
-        elif kind == "update":
-            self.updated += 1
-        else:
-            self.cleared += 1
 
-    def describe(self) -> dict[str, Any]:
-        """For the health message."""
+class Health:
+    """Asks every part of the agent how it is.
+
+    Args:
+        streams: all.
+        brokers: the connections.
+        journal: open.
+        publisher: of its events.
+        batches: the batch at work.
+        scoring: of the batches.
+        started_mono_s: when the agent started.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        *,
+        brokers: Brokers,
+        journal: Journal,
+        publisher: Publisher,
+        batches: Batches,
+        scoring: Scoring,
+        started_mono_s: float,
+    ) -> None:
+        self._streams = streams
+        self._brokers = brokers
+        self._journal = journal
+        self._publisher = publisher
+        self._batches = batches
+        self._scoring = scoring
+        self._started_mono_s = started_mono_s
+        self.latency = Latency()
+
+    def payload(self, limit_bytes: float) -> bytes:
+        """The message, without the evidence for each provider where it would be too large.
+
+        Args:
+            limit_bytes: what the broker takes.
+        """
+        health = self._describe()
+        payload = encode(health)
+        if len(payload) > limit_bytes:
+            # The evidence is three quarters of it; `edge-agent providers` shows it too.
+            for stream in health["streams"].values():
+                del stream["engine"]
+            payload = encode(health)
+        return payload
+
+    def _describe(self) -> dict[str, Any]:
+        readings, alerts = self._brokers.readings, self._brokers.alerts
         return {
-            "received": self.received,
-            "repeated": self.repeated,
-            "readings": self.readings,
-            "scored": self.scored,
-            "not_finite": self.not_finite,
-            "raised": self.raised,
-            "updated": self.updated,
-            "cleared": self.cleared,
-            "rejected": dict(self.rejected),
+            "time": iso_time(time.time()),
+            "uptime_s": round(time.monotonic() - self._started_mono_s, 1),
+            "version": __version__,
+            "session": alerts.session,
+            "connects": readings.connects,
+            "last_error": readings.last_error or None,
+            **self._brokers.describe(),
+            "queue_depth": self._journal.waiting(),
+            "journal_problem": self._batches.problem or self._journal.problem,
+            "journal_bytes": self._journal.waiting_bytes,
+            "dropped": self._journal.dropped,
+            "published": self._publisher.published,
+            "memory_bytes": memory_bytes(),
+            "latency": self.latency.describe(),
+            "streams": {stream.name: stream.describe() for stream in self._streams},
+            "unrouted": self._scoring.unrouted.received,
         }
-
-
-class Latency:
-    """Time from taking a batch to its commit, over the last batches."""
-
-    def __init__(self) -> None:
-        self._seconds: deque[float] = deque(maxlen=_LATENCIES_KEPT)
-
-    def add(self, seconds: float) -> None:
-        """One batch took this long."""
-        self._seconds.append(seconds)
-
-    def describe(self) -> dict[str, float | None]:
-        """Median and 99th percentile, milliseconds; None before the first batch."""
-        ordered = sorted(self._seconds)
-        if not ordered:
-            return {"p50_ms": None, "p99_ms": None}
-        return {
-            "p50_ms": round(ordered[len(ordered) // 2] * 1e3, 3),
-            "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 3),
-        }
-
-
-def memory_bytes() -> int | None:
-    """This process's share of the memory (PSS), bytes; None where the kernel does not tell."""
-    try:
-        rollup = Path("/proc/self/smaps_rollup").read_text(encoding="ascii")
-    except OSError:
-        return None
-    for line in rollup.splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) * 1024
-    return None

@@ -100,6 +100,15 @@ class Publisher:
         if self._more:
             self._send()
 
+    def push(self) -> None:
+        """`pump`, and let the socket have it now rather than at the end of the loop's turn.
+
+        Raises:
+            JournalError: the journal cannot be read or written now; call again later.
+        """
+        self.pump()
+        self._client.flush()
+
     def _take_answers(self) -> None:
         for mid, answer in self._client.answers():
             event = self._sent.pop(mid, None)

@@ -6,9 +6,9 @@ import logging
 import time
 from collections.abc import Callable
 
-from edge_agent.agent.health import Counters
+from edge_agent.agent.counters import Counters
 from edge_agent.messages.reading import Rejection
-from edge_agent.messages.report import RejectedSample
+from edge_agent.messages.status import RejectedSample
 from edge_agent.messages.text import encode, iso_time, printable
 from edge_agent.mqtt.message import Message
 

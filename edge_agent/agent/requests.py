@@ -8,15 +8,17 @@ from __future__ import annotations
 import errno
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from edge_agent.errors import ConfigError
+from edge_agent.files import write_file
 
-__all__ = ["Recommission", "Requests", "leave_request"]
+__all__ = ["Recommission", "Requests", "carry_out", "leave_request"]
 
 log = logging.getLogger(__name__)
 
@@ -38,11 +40,8 @@ def leave_request(state_dir: Path, request: Recommission) -> None:
     Raises:
         ConfigError: the folder is not there or cannot be written.
     """
-    name = secrets.token_hex(8)
     try:
-        beside = state_dir / f"request-{name}.tmp"
-        beside.write_bytes(msgspec.json.encode(request))
-        beside.rename(state_dir / f"request-{name}.json")
+        write_file(state_dir / f"request-{secrets.token_hex(8)}.json", msgspec.json.encode(request))
     except OSError as exc:
         raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: cannot be written ({exc.strerror})") from exc
 
@@ -80,8 +79,8 @@ class Requests:
                     file.unlink()
         return requests
 
-    def ack(self, _deliveries: Sequence[object] = ()) -> None:
-        """What `take` gave is committed; called as that of a source is."""
+    def ack(self) -> None:
+        """What `take` gave is committed, and the disk has it."""
         for file in self._seen:
             try:
                 file.unlink(missing_ok=True)
@@ -89,6 +88,45 @@ class Requests:
                 if file not in self._told:
                     log.warning("request carried out and not taken away file=%s error=%s", file, exc.strerror)
                 self._told.add(file)
+
+
+class Commissioned(Protocol):
+    """A stream whose limits can be set anew."""
+
+    @property
+    def name(self) -> str:
+        """As in the configuration."""
+
+    def recommission(self, asset: str | None) -> list[tuple[str, str, bytes]]:
+        """Begin; gives the (stream, asset, record) triples that have changed."""
+
+
+def carry_out(
+    requests: Requests,
+    streams: Sequence[Commissioned],
+    change: Callable[[list[tuple[str, str, bytes]], Callable[[], None]], None],
+) -> None:
+    """Do what was asked for, and take it away once the disk has it.
+
+    Args:
+        requests: of the agent's state folder.
+        streams: that run.
+        change: writes records, and calls back once the disk has them (`Batches.change`).
+
+    Raises:
+        JournalError: the disk is full or broken; what was done is held there.
+    """
+    named = {stream.name: stream for stream in streams}
+    records: list[tuple[str, str, bytes]] = []
+    for request in requests.take():
+        if request.stream in named:
+            records += named[request.stream].recommission(request.asset)
+        else:
+            log.warning("nothing commissioned anew, this agent runs no such stream stream=%.80s", request.stream)
+    if records:
+        change(records, requests.ack)
+    else:
+        requests.ack()
 
 
 def _read(file: Path) -> bytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edge_agent.agent.health import Counters
+from edge_agent.agent.counters import Counters
 from edge_agent.bundle import Bundle
 from edge_agent.child_process import Look
 from edge_agent.config import Config, StreamSection
@@ -26,7 +26,7 @@ from edge_agent.sources.decode import Decoder
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
 
-__all__ = ["Lane", "LoadedStream", "end_upkeep", "open_lanes"]
+__all__ = ["LoadedStream", "Stream", "end_upkeep", "open_streams"]
 
 log = logging.getLogger(__name__)
 
@@ -39,12 +39,12 @@ _UPKEEP_STOP_S = 1.0
 class LoadedStream:
     """A stream's settings with its opened bundle."""
 
-    settings: StreamSection
+    section: StreamSection
     bundle: Bundle
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
+class Stream:
     """One stream at work."""
 
     loaded: LoadedStream
@@ -65,7 +65,7 @@ class Lane:
     @property
     def name(self) -> str:
         """Of the stream."""
-        return self.loaded.settings.name
+        return self.loaded.section.name
 
     def conclude(self, readings: int, outcome: Outcome, commit: Commit, *, delayed: bool) -> None:
         """Count what a batch did, log its events, and add it to a commit.
@@ -94,7 +94,7 @@ class Lane:
             deliveries: the batch that they are of.
             assets: of each such reading; each shows the last message of its asset.
         """
-        limit = self.loaded.settings.max_assets
+        limit = self.loaded.section.max_assets
         detail = f"there are max_assets = {limit} already, all with an alert or a limit of their own; raise max_assets"
         last = {delivery.topic.asset: delivery for delivery in deliveries}
         return [
@@ -109,7 +109,7 @@ class Lane:
         if count and now_mono_s >= self._tell_mono_s:
             self._tell_mono_s = now_mono_s + _TELL_INTERVAL_S
             self._told_forgotten += count
-            limit = self.loaded.settings.max_assets
+            limit = self.loaded.section.max_assets
             log.warning("assets forgotten for new ones stream=%s count=%d max_assets=%d", self.name, count, limit)
 
     def check_input(self, given: int) -> None:
@@ -119,7 +119,7 @@ class Lane:
             DataError: none of so many lines was one.
         """
         if given and not self.counters.readings:
-            place = self.loaded.settings.input
+            place = self.loaded.section.input
             raise DataError(f"[[stream]] {self.name}: no line of input {place} was a reading; see the log")
 
     def finish(self) -> None:
@@ -127,7 +127,7 @@ class Lane:
         self.tell(math.inf)
         told = self.counters
         # What came of a file or a pipe, nobody has watched at a broker.
-        unseen = bool(told.rejected) and self.loaded.settings.input is not None
+        unseen = bool(told.rejected) and self.loaded.section.input is not None
         log.log(
             logging.WARNING if unseen else logging.INFO,
             "stream stopped name=%s received=%d readings=%d scored=%d raised=%d cleared=%d rejected=%s",
@@ -148,17 +148,31 @@ class Lane:
         self._keep_mono_s, self._kept_scored = now_mono_s + _KEEP_INTERVAL_S, self.counters.scored
         return self.pipeline.drift.records()
 
+    def recommission(self, asset: str | None) -> list[tuple[str, str, bytes]]:
+        """Set limits anew from the readings that come now; gives the (stream, asset, record) triples to be kept.
+
+        Args:
+            asset: one; None for all.
+        """
+        assets = self.pipeline.recommission(asset)
+        text = "commissioning begins anew" if assets else "there is nothing to commission anew"
+        what = (text, self.name, asset or "all", len(assets))
+        log.log(logging.INFO if assets else logging.WARNING, "%s stream=%s asset=%s assets=%d", *what)
+        return [(self.name, *record) for record in self.pipeline.records_of(assets)]
+
     def forget_idle(self, now_mono_s: float) -> list[str]:
         """Forget assets that were silent for longer than the settings allow, and give their names.
 
         Called now and then: how long an asset was silent is counted from the last call that found it heard.
         """
+        if not self.loaded.section.idle_s:
+            return []
         seen, heard = self._seen_mono_s, {*self.pipeline.roster.take_heard()}
         # Those of an earlier run have not been heard yet; they are as old as this one.
         self._seen_mono_s = {
             asset: now_mono_s if asset in heard else seen.get(asset, now_mono_s) for asset in self.pipeline.assets()
         }
-        limit_mono_s = now_mono_s - self.loaded.settings.idle_s
+        limit_mono_s = now_mono_s - self.loaded.section.idle_s
         silent = [asset for asset, seen_mono_s in self._seen_mono_s.items() if seen_mono_s < limit_mono_s]
         gone = [asset for asset in silent if self.pipeline.forget(asset)]
         for asset in gone:
@@ -179,13 +193,13 @@ class Lane:
         }
 
 
-def open_lanes(
-    streams: Sequence[LoadedStream], config: Config, journal: Journal, stack: ExitStack, look: Look
-) -> list[Lane]:
+def open_streams(
+    loaded_streams: Sequence[LoadedStream], config: Config, journal: Journal, stack: ExitStack, look: Look
+) -> list[Stream]:
     """Choose and load the streams' engines, and put back what the journal remembers of them.
 
     Args:
-        streams: of the configuration.
+        loaded_streams: of the configuration, in its order.
         config: checked settings.
         journal: open.
         stack: closes the engines.
@@ -197,29 +211,29 @@ def open_lanes(
         EngineError: what is proven does not load.
         Stopped: the agent is to stop.
     """
-    lanes: list[Lane] = []
-    for loaded in streams:
+    streams: list[Stream] = []
+    for loaded in loaded_streams:
         look()
-        lanes.append(_open_lane(loaded, config, journal, stack=stack, look=look))
-    return lanes
+        streams.append(_open_stream(loaded, config, journal, stack=stack, look=look))
+    return streams
 
 
-def end_upkeep(lanes: Sequence[Lane]) -> None:
+def end_upkeep(streams: Sequence[Stream]) -> None:
     """Let go of whatever is being measured; its processes are gone then."""
     # All are told before any is waited for.
-    for lane in lanes:
-        lane.upkeep.stop()
-    for lane in lanes:
-        lane.upkeep.wait(_UPKEEP_STOP_S)
+    for stream in streams:
+        stream.upkeep.stop()
+    for stream in streams:
+        stream.upkeep.wait(_UPKEEP_STOP_S)
 
 
-def _open_lane(loaded: LoadedStream, config: Config, journal: Journal, *, stack: ExitStack, look: Look) -> Lane:
+def _open_stream(loaded: LoadedStream, config: Config, journal: Journal, *, stack: ExitStack, look: Look) -> Stream:
     manifest = loaded.bundle.manifest
     # This scores golden vectors, so a provider that compiles at its first inference does it before a reading waits.
     engine, upkeep = open_stream_engine(
         loaded.bundle,
         config.engine,
-        stream=loaded.settings.name,
+        stream=loaded.section.name,
         state_dir=Path(config.agent.state_dir),
         look=look,
     )
@@ -227,17 +241,17 @@ def _open_lane(loaded: LoadedStream, config: Config, journal: Journal, *, stack:
     stack.callback(engine.close)
     pipeline = Pipeline(
         agent=config.agent.id,
-        stream=loaded.settings.name,
+        stream=loaded.section.name,
         manifest=manifest,
         engine=engine,
         provider=engine.provider.name,
-        records=journal.records(loaded.settings.name),
-        settings=loaded.settings.settings,
+        records=journal.records(loaded.section.name),
+        settings=loaded.section.settings,
     )
-    topic = loaded.settings.filter
+    topic = loaded.section.filter
     decoder = Decoder(
         [channel.name for channel in manifest.channels],
-        payload_format=loaded.settings.format,
+        payload_format=loaded.section.format,
         one_channel=topic.names_channel,
     )
-    return Lane(loaded, AgentTopics(config.agent.id), topic, decoder, pipeline, engine, upkeep)
+    return Stream(loaded, AgentTopics(config.agent.id), topic, decoder, pipeline, engine, upkeep)

@@ -1,3 +1,3 @@
-"""What computes scores: the providers of this device, the choice among them, and a session that scores batches."""
+"""Computes scores: the providers of this device, the choice among them, and a session that scores batches."""
 
 __all__: list[str] = []

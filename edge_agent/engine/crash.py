@@ -1,4 +1,4 @@
-"""How an earlier run ended: which process it was, and what was written when a signal ended it."""
+"""Identifies a run of the agent, and reads the report that the interpreter wrote when a signal ended the run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _REPORT = "crash.txt"
 _LAST_REPORT = "crash-last.txt"
-"""The last one that there was, for a person."""
+"""The report of the last crash, kept for a person to read."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CAUSE = re.compile(r"^Fatal Python error: (.*)$", re.MULTILINE)
 _THREAD = re.compile(r"^(Current thread|Thread) 0x.*$", re.MULTILINE)
@@ -27,60 +27,67 @@ _FRAME = re.compile(r'^  File "(.*)", line (\d+) in (.*)$', re.MULTILINE)
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
-    """One process, told apart from any other one with its number."""
+    """One process, distinguished from any other process that has, or had, the same number."""
 
     boot: str
-    """Of the machine; empty where the system does not tell."""
+    """Id of the machine's boot; empty where the system has none."""
     pid: int
     started: str
-    """Ticks after the boot; empty where the system does not tell."""
+    """Start of the process, clock ticks after the boot; empty where the system does not give it."""
 
     @property
     def is_of_this_boot(self) -> bool:
-        """Whether the machine has run since; otherwise a power cut may have ended it."""
+        """True if the machine was not restarted since; otherwise a power cut may have ended the process."""
         return self.boot == _boot()
 
     @property
     def is_alive(self) -> bool:
-        """Whether it is still running; where the system does not tell, it is taken for alive."""
+        """True if the process is still running, or the system does not say."""
         return self.is_of_this_boot and _started(self.pid) == self.started
 
     @property
     def heading(self) -> str:
-        """First line of its report."""
+        """First line of the process's crash report."""
         return f"edge-agent boot={self.boot} pid={self.pid} started={self.started}"
 
 
 class CrashReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What the interpreter wrote when a signal such as SIGSEGV or the watchdog's SIGABRT ended the process."""
+    """The interpreter's report of a signal that ended the process, such as SIGSEGV or the watchdog's SIGABRT."""
 
     cause: str
+    """Text after "Fatal Python error:", such as "Segmentation fault"."""
     frames: list[str]
-    """`file:line function` of the thread that crashed, newest first; of all threads where it was none of Python's."""
+    """Stack of the crashed thread, `file:line function`, newest first; of all threads if `is_native`."""
     elsewhere: list[str]
-    """The same of the other threads."""
+    """Stacks of the other threads, in the same form; empty if `is_native`."""
     is_native: bool
-    """The thread that crashed was none of Python's, so nobody knows whose work it did."""
+    """True if the crashed thread is not one of Python's, so that the report does not show whose work it did."""
 
     @property
     def at_work(self) -> set[str]:
-        """Names of the functions that were at work where it crashed."""
+        """Names of the functions in `frames`."""
         return {frame.partition(" ")[2] for frame in self.frames}
 
     @property
     def at_work_anywhere(self) -> set[str]:
-        """Names of the functions that were at work in any thread."""
+        """Names of the functions in the stacks of all threads."""
         return self.at_work | {frame.partition(" ")[2] for frame in self.elsewhere}
 
 
 def this_run() -> Run:
-    """The process that asks."""
+    """The calling process."""
     return Run(boot=_boot(), pid=os.getpid(), started=_started(os.getpid()))
 
 
 @contextmanager
 def crash_watch(state_dir: Path) -> Iterator[None]:
-    """Tell of the crash that ended the last run, once, and write down one that ends this run inside the block."""
+    """Log the crash that ended the last run, once, and write a report if a crash ends this run inside the block.
+
+    If the report's file cannot be written, a warning is logged and the report goes to stderr.
+
+    Args:
+        state_dir: folder of the reports.
+    """
     file = state_dir / _REPORT
     try:
         if file.exists():
@@ -100,7 +107,7 @@ def crash_watch(state_dir: Path) -> Iterator[None]:
 
 
 def crash_report(state_dir: Path, run: Run) -> CrashReport | None:
-    """What a run wrote when a signal ended it; None when it wrote nothing."""
+    """The crash report of a run; None if the folder has none of this run."""
     for name in (_REPORT, _LAST_REPORT):
         text = _read(state_dir / name)
         if text.startswith(run.heading + "\n"):
@@ -114,7 +121,7 @@ def _begin(file: Path) -> TextIO:
         stream.write(this_run().heading + "\n")
         stream.flush()
     except OSError:
-        # A full disk. Closing tries to write once more.
+        # The disk is full; closing would raise the same error, because it tries to write once more.
         with suppress(OSError):
             stream.close()
         raise
@@ -161,6 +168,6 @@ def _boot() -> str:
 
 
 def _started(pid: int) -> str:
-    # Behind the name, which may hold anything: the state, and as the twentieth the time of the start.
+    # The fields after the name, which may contain any character: the first is the state, the twentieth the start time.
     facts = _read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
     return facts[19] if len(facts) > 19 and facts[0] not in {"Z", "X"} else ""

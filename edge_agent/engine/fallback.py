@@ -1,4 +1,4 @@
-"""The engine of a running stream: the chosen provider and, when it fails, the next one that is proven."""
+"""The engine of a running stream: the chosen provider and, when that provider fails, the next proven one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from edge_agent.engine.choice.live import LiveRecord
 from edge_agent.engine.choice.mark import Mark
 from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.footprint import give_back_load_memory
-from edge_agent.engine.golden import GoldenError, check_golden_quickly
+from edge_agent.engine.golden import check_golden_quickly
 from edge_agent.engine.providers import Provider
 from edge_agent.engine.session import open_engine
-from edge_agent.errors import EngineError
+from edge_agent.errors import EdgeError, EngineError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine, Scores
 
@@ -28,25 +28,36 @@ __all__ = ["FallbackEngine", "Opener", "open_proven"]
 log = logging.getLogger(__name__)
 
 Opener = Callable[[Bundle, Candidate, Path | None], Engine]
-"""Loads a bundle with a candidate's provider, given the folder for compiled models, and checks golden scores."""
+"""Loads a bundle with a candidate's provider and checks the golden scores.
+
+The path is the folder for compiled models; None compiles anew. Raises EngineError or GoldenError.
+"""
 
 
 def open_proven(bundle: Bundle, candidate: Candidate, cache_dir: Path | None) -> Engine:
     """Load a provider that was proven before into this process, and check that it still gives the golden scores.
 
+    Args:
+        bundle: an open bundle.
+        candidate: the provider with its number of threads.
+        cache_dir: folder for compiled models; None compiles anew.
+
     Raises:
-        EngineError: it does not load or run.
-        GoldenError: its scores are wrong now.
+        EngineError: the provider does not load or run.
+        GoldenError: the provider's scores are wrong now.
+        BundleError: the model is not canonical.
+        MissingExtraError: no runtime is installed.
+        ProviderError: the installed runtime is damaged.
     """
     engine = open_engine(bundle.model, candidate.provider, threads=candidate.threads, cache_dir=cache_dir)
-    # Before the check, so that it brings back what scoring needs and no reading has to wait for that.
+    # Before the check: the check loads the pages that scoring needs again, so that no reading has to wait for them.
     give_back_load_memory()
     check_golden_quickly(engine, bundle)
     return engine
 
 
 class _Loaded(NamedTuple):
-    """A provider that is ready to score."""
+    """A provider that is loaded and ready to score."""
 
     candidate: Candidate
     score: Callable[[FloatArray], Scores]
@@ -54,26 +65,28 @@ class _Loaded(NamedTuple):
 
 
 class _Offer(NamedTuple):
-    """What is to stand from the next batch on."""
+    """A choice that replaces the current one before the next batch."""
 
     choice: Choice
     candidate: Candidate
     loaded: _Loaded | None
-    """None where it runs already."""
+    """None if the candidate is already running."""
 
 
 class FallbackEngine:
-    """Scores with the first provider of a ranking that works. Used by one thread; `offer` may come from another.
+    """Scores with the first provider of a ranking that works.
+
+    All methods are called on one thread, except `offer` and `adopt`, which may be called on any.
 
     Args:
         bundle: an open bundle.
-        choice: the providers in the order to try them.
-        memory: forgotten when a remembered provider fails, so that the next start measures; it also holds the marks
-            of what is loaded. None in a process that nobody starts again.
+        choice: the providers, in the order to try them.
+        memory: forgotten when a remembered provider fails, so that the next start measures again; also keeps a mark of
+            each loaded candidate. None for a process that no service manager starts again.
         opener: loads and checks a provider.
 
     Raises:
-        EngineError: none of the ranking works.
+        EngineError: no provider of the ranking works.
     """
 
     def __init__(
@@ -94,19 +107,19 @@ class FallbackEngine:
 
     @property
     def provider(self) -> Provider:
-        """What scores now."""
+        """The provider that scores now."""
         return self._loaded.candidate.provider
 
     @property
     def current(self) -> Candidate:
-        """What scores now, and what was measured of it."""
+        """The candidate that scores now, with its measurements."""
         return self._loaded.candidate
 
     def score(self, windows: FloatArray) -> Scores:
-        """See `Engine.score`. The batch is scored by another provider when the current one fails.
+        """Score a batch, as `Engine.score`; if the current provider fails, with the next one that works.
 
         Raises:
-            EngineError: every provider failed on it.
+            EngineError: every provider failed, at loading or on this batch.
         """
         if self._offered is not None:
             self.take_offer()
@@ -119,20 +132,29 @@ class FallbackEngine:
         return scores
 
     def offer(self, choice: Choice, candidate: Candidate) -> None:
-        """Load a candidate and let it take over before the next batch. May be called on any thread, and takes seconds.
+        """Load a candidate, to take over before the next batch. May be called on any thread, and takes seconds.
+
+        Args:
+            choice: the choice that the candidate is from.
+            candidate: to load.
 
         Raises:
-            EngineError: it does not load or run.
-            GoldenError: its scores are wrong now.
+            EngineError: the candidate does not load or run.
+            GoldenError: the candidate's scores are wrong now.
         """
         self._put(_Offer(choice, candidate, self._load(candidate)))
 
     def adopt(self, choice: Choice, candidate: Candidate) -> None:
-        """Let another choice of what runs already stand from the next batch on. May be called on any thread."""
+        """Replace the choice before the next batch, while the provider stays. May be called on any thread.
+
+        Args:
+            choice: replaces the current choice.
+            candidate: the running candidate, with its new measurements.
+        """
         self._put(_Offer(choice, candidate, None))
 
     def take_offer(self) -> None:
-        """See what is offered. Called on the thread that scores, also while nothing comes to be scored."""
+        """Take over the last `offer` or `adopt`, if any. Called on the scoring thread, also when no batch comes."""
         with self._offering:
             offer, self._offered = self._offered, None
         if offer is None:
@@ -145,17 +167,17 @@ class FallbackEngine:
             log.info("provider changed name=%s reason=%r", self.current.name, offer.choice.reason)
         elif offer.candidate.name == self.current.name:
             self._loaded = self._loaded._replace(candidate=offer.candidate)
-        # Else it failed meanwhile; the new ranking is still the better one.
+        # Otherwise the adopted candidate has failed meanwhile; the new ranking is still better than the old one.
         self.choice = offer.choice
 
     def close(self) -> None:
-        """A planned end: whatever becomes of the process from here on says nothing about the providers."""
+        """Clear all marks before a planned end, so that a later crash is not blamed on a provider."""
         self._is_closed = True
         for mark in list(self._marks):
             mark.clear()
 
     def describe(self) -> dict[str, Any]:
-        """Every candidate, the choice, and what has become of it, for the health message."""
+        """For the health message: the choice with all candidates, the running one, failures and the live time."""
         return {
             **self.choice.describe(),
             "running": self.current.name,
@@ -186,13 +208,13 @@ class FallbackEngine:
             return scores
 
     def _load_next(self, cause: EngineError | None) -> _Loaded:
-        """The first of the ranking that has not failed and works now."""
+        """Load the first candidate of the ranking that has not failed and works now."""
         for candidate in self.choice.ranking:
             if candidate.name in self.failed:
                 continue
             try:
                 loaded = self._load(candidate)
-            except (EngineError, GoldenError) as exc:
+            except EdgeError as exc:
                 log.warning("provider does not work any more name=%s error=%s", candidate.name, exc)
                 self.failed[candidate.name] = str(exc)
                 continue
@@ -209,12 +231,12 @@ class FallbackEngine:
             return _Loaded(candidate, self._opener(self._bundle, candidate, None).score, None)
         mark = self._memory.mark(candidate)
         self._marks.add(mark)
-        if self._is_closed:  # meanwhile, on the other thread
+        if self._is_closed:  # `close` may be called meanwhile, on the scoring thread
             self._unmark(mark)
         try:
             engine = mark.inside(self._opener)(self._bundle, candidate, self._memory.cache_dir)
         except BaseException:
-            # It failed and said so. What takes the process down does not come here, and that is what a mark is for.
+            # A failure that raises needs no mark: the mark is for a load that ends the process.
             self._unmark(mark)
             raise
         mark.running()

@@ -2,11 +2,11 @@
 
 A runtime registers thousands of operators and optimises a graph when a model is loaded, and then scores with a small
 part of its library. The pages that were touched once stay in the process until the kernel is short of memory, and count
-as the agent's: 26 of 71 MB with ONNX Runtime 1.24 (docs/benchmarks.md). What is still needed comes back by itself,
-from the kernel's cache of files or from the disk.
+as the agent's: 26 of 71 MB with ONNX Runtime 1.24 (docs/benchmarks.md). A dropped page that is needed again is loaded
+again by the kernel, from its cache of files or from the disk.
 
-Threads go on meanwhile, so an address that was looked up may be somebody else's when its pages are dropped. Only pages
-of which that cannot happen are taken: those that no program may write, of libraries that nobody can unload any more.
+Other threads run meanwhile, so an address may have another owner by the time its pages are dropped. Therefore only
+pages are dropped whose owner cannot change: pages that are read-only, of libraries that cannot be unloaded any more.
 """
 
 from __future__ import annotations
@@ -26,32 +26,32 @@ log = logging.getLogger(__name__)
 
 
 class _Mapping(NamedTuple):
-    """One piece of a file in this process's memory."""
+    """One mapped piece of a file in this process's memory."""
 
     start: int
     end: int
     kept_bytes: int
-    """Of its pages, those that are in memory for us."""
+    """Resident bytes of the piece."""
 
 
 def give_back_load_memory() -> int:
-    """Return free heap to the kernel, and let go of unchanged pages of libraries. May be called on any thread.
+    """Return free heap to the kernel, and drop unchanged pages of libraries. May be called on any thread.
 
-    Nothing is lost by it, whatever other threads load, unload, map or write meanwhile.
+    The call is safe while other threads load, unload, map or write.
 
     Returns:
-        Bytes of library pages let go of; 0 where this system does not tell which are unchanged.
+        Bytes of library pages that were dropped; 0 where the system does not report which pages are unchanged.
     """
     try:
         import ctypes
 
         libc, dont_need = ctypes.CDLL(None), mmap.MADV_DONTNEED
-        # In this order: what is unchanged is looked up once all of it is there to stay.
+        # In this order: the unchanged pages are looked up after all libraries are pinned.
         code = kept_code()
         maps = Path("/proc/self/smaps").read_text(encoding="utf-8", errors="replace")
     except (ImportError, AttributeError, OSError):  # a Python without ctypes; not Linux; no /proc
         return 0
-    with suppress(AttributeError):  # musl has none, and gives memory back at once
+    with suppress(AttributeError):  # musl has no malloc_trim, and returns free memory at once
         libc.malloc_trim(ctypes.c_size_t(0))
     given_back = 0
     for mapping in _unchanged(maps):
@@ -65,10 +65,10 @@ def give_back_load_memory() -> int:
 
 
 def _unchanged(maps: str) -> Iterator[_Mapping]:
-    """Pieces of files that cannot be written and none of whose pages is our own, so that the file has them all.
+    """Pieces of files that are read-only and have no private page, so that the file has all of their content.
 
-    The second matters as much as the first: the linker writes addresses into pages that it then makes read-only. Such
-    a page may be in the swap, where it is no longer counted as anonymous and would be dropped all the same.
+    Read-only alone is not enough: the linker writes addresses into pages that it then makes read-only. Such a page may
+    be in the swap, where it is no longer counted as anonymous, so pieces with swapped pages are left out too.
 
     Args:
         maps: text of /proc/self/smaps.

@@ -1,4 +1,4 @@
-"""Holds an engine against a bundle's golden vectors."""
+"""Checks an engine with a bundle's golden vectors."""
 
 from __future__ import annotations
 
@@ -18,25 +18,34 @@ _SINGLES = 8
 
 
 class Verdict(StrEnum):
-    """What became of a candidate."""
+    """The result of trying a candidate."""
 
     QUALIFIED = "qualified"
-    ABSENT = "absent"
-    """Its library or device is not here."""
+    """The candidate gives the golden scores and may run."""
     REFUSED = "refused"
-    """It does not load or run this model."""
+    """The provider does not load or run this model."""
     WRONG = "wrong scores"
+    """A score differs from the golden one by more than the tolerance."""
     NOT_A_NUMBER = "not a number"
+    """A score or contribution is NaN or infinite."""
     SHAPE = "wrong shape"
+    """The scores or contributions have another shape than the batch requires."""
     ELSEWHERE = "placed elsewhere"
-    """Nothing of the model runs on it."""
+    """The runtime placed no node of the model on the provider."""
     HUNG = "hung"
+    """The child process did not answer in time."""
     CRASHED = "crashed"
+    """The child process ended before it answered."""
     OUT_OF_MEMORY = "out of memory"
+    """The child process exceeded its memory limit, or was killed, as the kernel does when memory runs out."""
 
 
 class GoldenError(EdgeError):
-    """A provider does not give the golden scores."""
+    """A provider does not give the golden scores.
+
+    Attributes:
+        verdict: the kind of deviation.
+    """
 
     exit_code = 69
 
@@ -46,19 +55,21 @@ class GoldenError(EdgeError):
 
 
 def check_golden(engine: Engine, bundle: Bundle) -> float:
-    """Every golden vector in one batch, alone, in threes, within the largest batch, and together once more.
+    """Check the golden scores in batches of several sizes, as some providers only fail at a change of size.
 
-    Providers have been seen that fix the batch size at the first inference, or answer it with the first one's shape.
+    The batches are: all vectors, the first eight one by one, the first three, 512 (all vectors repeated), and all
+    vectors once more. Providers have been seen that fix the batch size at the first inference, or answer every batch
+    with the shape of the first one.
 
     Args:
         engine: opened with the bundle's model.
         bundle: an open bundle.
 
     Returns:
-        The largest deviation, as `golden_deviation` measures it.
+        The largest deviation of a score, as `bundle.golden_deviation` measures it; 0 is exact.
 
     Raises:
-        GoldenError: a score is wrong or no number, or an answer has another shape.
+        GoldenError: a score is wrong, NaN or infinite, or an answer has another shape.
         EngineError: the runtime failed.
     """
     readings, golden = bundle.golden_readings, bundle.golden_scores
@@ -72,13 +83,17 @@ def check_golden(engine: Engine, bundle: Bundle) -> float:
 
 
 def check_golden_quickly(engine: Engine, bundle: Bundle) -> float:
-    """The golden vectors in one batch and the first one alone, for a provider that has passed before.
+    """Check the first golden vector alone and all in one batch, for a provider that has passed `check_golden` before.
+
+    Args:
+        engine: opened with the bundle's model.
+        bundle: an open bundle.
 
     Returns:
         As `check_golden`.
 
     Raises:
-        GoldenError: a score is wrong or no number, or an answer has another shape.
+        GoldenError: a score is wrong, NaN or infinite, or an answer has another shape.
         EngineError: the runtime failed.
     """
     readings, golden = bundle.golden_readings, bundle.golden_scores
@@ -106,7 +121,7 @@ def _held(engine: Engine, bundle: Bundle, readings: FloatArray, golden: FloatArr
 
 
 def _deviation(bundle: Bundle, found: FloatArray, golden: FloatArray) -> float:
-    # As `golden_deviation`, but a part of the vectors is measured with the median size of all of them.
+    # As `golden_deviation`, but the median size is of all golden scores, also if only a part of them was scored.
     size = np.abs(golden.astype(np.float64))
     least = max(float(np.median(np.abs(bundle.golden_scores.astype(np.float64)))), 1e-9)
     return float(np.max(np.abs(found.astype(np.float64) - golden) / np.maximum(size, least)))

@@ -1,4 +1,4 @@
-"""Where the read-only parts of the libraries are that this process will never unload. Linux only."""
+"""Finds the addresses of the read-only parts of all libraries, after pinning the libraries. Linux only."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["kept_code"]
 
 _PT_LOAD, _PF_W = 1, 2
 _MAIN_PROGRAM = b""
-"""The loader's name for it; it cannot be unloaded."""
+"""The loader's name of the main program, which cannot be unloaded."""
 
 
 class _Segment(ctypes.Structure):
-    """Elf64_Phdr."""
+    """The C structure Elf64_Phdr."""
 
     _fields_ = (
         ("kind", ctypes.c_uint32),
@@ -41,18 +41,21 @@ class _Library(ctypes.Structure):
 
 
 def kept_code() -> list[tuple[int, int]]:
-    """Pin every library that is loaded, and give the addresses of their read-only segments, start and end.
+    """Pin every loaded library, and return the (start, end) addresses of the libraries' read-only segments.
 
-    A pinned library stays until the process ends, and the loader has done with it: pinning waits for a load that is
-    under way on another thread, so what it had to write, it has written. What it makes read-only after writing lies
-    in writable segments. So these addresses belong to these files for good. A file that is merely mapped is no
-    library and has none, and the same file mapped a second time lies elsewhere.
+    A pinned library stays loaded until the process ends. The loader has finished writing to it, because pinning waits
+    for a load on another thread to end; pages that the loader makes read-only after writing are in writable segments.
+    So the returned addresses belong to the libraries' files until the process ends. A file that is mapped but not
+    loaded as a library is not included, and a second mapping of a library's file has other addresses.
+
+    Returns:
+        Page-aligned addresses; empty if the process is not a 64-bit one.
 
     Raises:
         AttributeError: this system has no such loader.
     """
     if ctypes.sizeof(ctypes.c_void_p) != 8:
-        return []  # other structures; such a device has no runtime either
+        return []  # a 32-bit process has other structures, and no runtime
     loader = ctypes.CDLL(None)
     loader.dlopen.restype = ctypes.c_void_p
     loader.dlopen.argtypes = (ctypes.c_char_p, ctypes.c_int)
@@ -60,17 +63,17 @@ def kept_code() -> list[tuple[int, int]]:
     how = os.RTLD_LAZY | os.RTLD_NOLOAD | os.RTLD_NODELETE
     pinned = {_MAIN_PROGRAM}
     for name, _ in _loaded():
-        # Unloaded since, or not a file, as the kernel's own: then it is not pinned, and not looked at again.
+        # No handle: the library was unloaded since, or is not a file, like the kernel's vDSO. Such a one is left out.
         handle = loader.dlopen(name, how) if name else None
         if handle:
-            loader.dlclose(handle)  # the flag stays
+            loader.dlclose(handle)  # RTLD_NODELETE stays in force
             pinned.add(name)
-    # Only now: a library of that name is in this process once, and it is the one that was pinned.
+    # Addresses are read after pinning: from then on, a name stands for the one library that was pinned.
     return [piece for name, pieces in _loaded() if name in pinned for piece in pieces]
 
 
 def _loaded() -> list[tuple[bytes, list[tuple[int, int]]]]:
-    """Every loaded library with the addresses of its read-only segments."""
+    """The name of every loaded library, with the (start, end) addresses of its read-only segments."""
     found: list[tuple[bytes, list[tuple[int, int]]]] = []
 
     def note(library: Any, _size: int, _data: int | None) -> int:
@@ -84,8 +87,8 @@ def _loaded() -> list[tuple[bytes, list[tuple[int, int]]]]:
         found.append((info.name or b"", pieces))
         return 0
 
-    # The loader's lock is held while this is called. Who wants the lock may hold the interpreter's (an import does), so
-    # that one must not be let go of and waited for here.
+    # The loader's lock is held during the callback. A thread that waits for that lock may hold the interpreter's lock
+    # (an import does), so the callback must never release and wait for the latter: PYFUNCTYPE and PyDLL keep it.
     callback = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Library), ctypes.c_size_t, ctypes.c_void_p)
     ctypes.PyDLL(None).dl_iterate_phdr(callback(note), None)
     return found

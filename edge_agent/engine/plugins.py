@@ -19,15 +19,17 @@ _PREFIXES = ("onnxruntime-ep-", "onnxruntime-qnn")
 
 
 class PluginPackage(msgspec.Struct, frozen=True, kw_only=True):
-    """An installed package that brings a provider."""
+    """An installed package that contains a provider."""
 
     package: str
+    """Normalised name in the registry, such as "onnxruntime-ep-openvino"."""
     version: str
     module: str
+    """Name to import."""
 
 
 def find_plugins() -> list[PluginPackage]:
-    """Installed plug-in packages, by name. Reads metadata only and loads nothing."""
+    """Find the installed plug-in packages, sorted by name. Reads metadata only and loads no library."""
     found: dict[str, PluginPackage] = {}
     for distribution in metadata.distributions():
         name = (distribution.name or "").lower().replace("_", "-")
@@ -37,19 +39,23 @@ def find_plugins() -> list[PluginPackage]:
             (file.parts[0] for file in distribution.files or () if file.name == "__init__.py" and len(file.parts) == 2),
             name.replace("-", "_"),
         )
-        # An old onnxruntime-qnn is a whole runtime and no plug-in.
+        # Before 2.0, onnxruntime-qnn was a whole runtime and no plug-in.
         if module != "onnxruntime":
             found[name] = PluginPackage(package=name, version=distribution.version, module=module)
     return [found[name] for name in sorted(found)]
 
 
 def offered_devices(ort: Any, plugin: PluginPackage) -> list[Provider]:
-    """Register a plug-in and give a provider for each device that it offers here; it may offer none.
+    """Register a plug-in, and return a provider for each device that the plug-in offers here, if any.
 
-    Loads the plug-in's library into this process, so it is done in a child.
+    Must be called in a child process, because the plug-in's library is loaded into the calling process.
+
+    Args:
+        ort: ONNX Runtime's module.
+        plugin: an installed package.
 
     Raises:
-        Exception: whatever the package or its library raises.
+        Exception: of any class, from the package or its library.
     """
     module = importlib.import_module(plugin.module)
     library = str(module.get_library_path())
@@ -67,9 +73,15 @@ def register_plugin(ort: Any, library: str, ort_name: str, device: str | None) -
 
     Args:
         ort: ONNX Runtime's module.
-        library: the file.
-        ort_name: the provider in it.
-        device: as `_device_name` tells it; None lists all.
+        library: path of the library's file.
+        ort_name: ONNX Runtime's name of the provider in the library.
+        device: `Provider.device`; None lists all devices.
+
+    Returns:
+        ONNX Runtime's objects of the devices.
+
+    Raises:
+        Exception: of the runtime's own classes, which have no other base: the library does not load.
     """
     if library not in _registered:
         ort.register_execution_provider_library(f"edge-agent-{len(_registered)}", library)
@@ -86,7 +98,7 @@ _registered: set[str] = set()
 
 
 def _device_name(device: Any) -> str:
-    # OpenVINO's plug-in tells its own name of the device, which is finer than the runtime's kind (GPU.0, GPU.1).
+    # OpenVINO's plug-in gives its own name of a device (GPU.0, GPU.1), which is finer than the runtime's kind (GPU).
     return str(device.ep_metadata.get("ov_device") or device.device.type.name)
 
 
@@ -100,7 +112,7 @@ def _provider(plugin: PluginPackage, library: str, ort_name: str, device: str) -
         library=library,
         device=device,
         host_only=device == "CPU",
-        # The plug-in takes the device by itself and refuses `device_type`.
+        # No `device_type`: the plug-in gets the device from the session's options and refuses that option.
         threads_option=known.threads_option if known and device == "CPU" else None,
         cache_option=known.cache_option if known else None,
         load_limit_s=120.0,

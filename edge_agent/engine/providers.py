@@ -1,4 +1,4 @@
-"""The execution providers we know, with options that suit a small device."""
+"""The known execution providers, with options that suit a small device."""
 
 from __future__ import annotations
 
@@ -17,38 +17,42 @@ __all__ = [
 ]
 
 _GPU_MEMORY_BYTES = str(512 << 20)
-"""A detector is small; without a limit a CUDA or ROCm provider takes what it finds."""
+"""A detector is small, but without a limit a CUDA or ROCm provider takes all the memory of the device."""
 
 
 class Provider(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to run a model."""
+    """An execution provider with its options: one way to run a model."""
 
     name: str
-    """Our name, as in `agent.toml`."""
+    """Our name of the provider, as in `agent.toml`."""
     ort_name: str
-    """ONNX Runtime's name for it."""
+    """ONNX Runtime's name of the provider."""
     options: dict[str, str] = {}
+    """Provider options that are always set."""
     threads_option: str | None = None
-    """The option that takes the number of threads; None where the session's own setting counts."""
+    """The option that takes the number of threads; None if the session's own setting counts."""
     cache_option: str | None = None
-    """The option that takes a folder for compiled models."""
+    """The option that takes a folder for compiled models; None if the provider has none."""
     cache_switch: str | None = None
-    """The option that has to be "1" for the cache to be used."""
+    """The option that must be "1" for the cache to be used; None if the provider has none."""
     openvino_device: str | None = None
-    """Offered only where OpenVINO lists this device."""
+    """The provider is offered only where OpenVINO lists this device; None if the provider needs no such device."""
     host_only: bool = False
-    """It computes on the processor in ordinary memory, so that a limit on this process's memory holds."""
+    """True if the provider computes on the processor in ordinary memory, so that a process's memory limit holds."""
     mem_pattern: bool = True
+    """The session's option `enable_mem_pattern`."""
     load_limit_s: float = 60.0
-    """Longer to load and to meet the golden scores counts as hanging. Some compile for minutes the first time."""
+    """A provider that takes longer to load and give the golden scores counts as hung. Some compile for minutes at the
+    first load."""
     library: str | None = None
-    """Of a plug-in provider: the file to register. Its devices are those named `ort_name` and `device`."""
+    """File of a plug-in's library, which is to be registered; None for a provider of the runtime itself."""
     device: str | None = None
+    """A plug-in's device, as the plug-in names it; None for a provider of the runtime itself."""
     engine: str = "edge_agent.engine.session:OrtEngine"
-    """What opens it, as `module:attribute`."""
+    """The class that opens the provider, as `module:attribute`."""
 
     def options_for(self, threads: int, cache_dir: str | None = None) -> dict[str, str]:
-        """The provider's options.
+        """The provider's options for a session.
 
         Args:
             threads: threads of one inference.
@@ -131,16 +135,20 @@ _KNOWN = (
     Provider(name="acl", ort_name="ACLExecutionProvider", host_only=True),
 )
 PROVIDERS: dict[str, Provider] = {provider.name: provider for provider in _KNOWN}
-"""By our name. On equal speed and memory an earlier one is preferred: fewer moving parts first."""
+"""The providers by our name. At equal speed and memory, an earlier provider is preferred: fewer moving parts first."""
 
 SAFEST = "cpu"
-"""The processor's own needs no looking for, has no driver that could hang, and loads in no time."""
+"""ONNX Runtime's own provider for the processor: in every runtime, without a driver that could hang, and loads fast."""
 
 
 def openvino_devices() -> list[str]:
-    """What OpenVINO finds on this device, such as `CPU` and `GPU.0`; empty where the runtime has no OpenVINO.
+    """The devices that OpenVINO finds, such as `CPU` and `GPU.0`; empty if the runtime has no OpenVINO.
 
     Loads OpenVINO and its drivers' libraries into this process.
+
+    Raises:
+        MissingExtraError: no runtime is installed.
+        ProviderError: the installed runtime is damaged, or two runtimes have overwritten each other.
     """
     import_runtime()
     from onnxruntime.capi import _pybind_state
@@ -150,11 +158,11 @@ def openvino_devices() -> list[str]:
 
 
 def available_providers() -> list[Provider]:
-    """The known providers compiled into the installed runtime whose device is there. Present does not mean working.
+    """The known providers that are compiled into the installed runtime and whose device is here; they may not work.
 
     Raises:
-        MissingExtraError: there is no runtime.
-        ProviderError: two runtimes have overwritten each other.
+        MissingExtraError: no runtime is installed.
+        ProviderError: the installed runtime is damaged, or two runtimes have overwritten each other.
     """
     compiled = set(import_runtime().get_available_providers())
     devices = {device.partition(".")[0] for device in openvino_devices()}

@@ -1,4 +1,4 @@
-"""ONNX Runtime itself: which package brings it, and whether that package is whole."""
+"""ONNX Runtime itself: the installed package that contains it, checks of that package, and the import."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edge_agent.errors import MissingExtraError, ProviderError
 
 __all__ = ["import_runtime", "installed_runtimes", "make_session", "runtime_problem", "runtime_reason"]
 
-# Every one of them writes into the one folder `onnxruntime`.
+# Each of these packages writes into the same folder, `onnxruntime`.
 _RUNTIME_PACKAGES = (
     "onnxruntime",
     "onnxruntime-openvino",
@@ -29,14 +29,14 @@ _RUNTIME_PACKAGES = (
 _REASON_LIMIT = 400
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
 _SOURCE = re.compile(r"/onnxruntime/\S+:\d+ (?:[^(]*\([^)]*\)(?: const)?(?: \[[^\]]*\])? )?(?=\S)")
-"""A line of ONNX Runtime's source and the C++ function there."""
+"""A location in ONNX Runtime's source, and the C++ function there."""
 
 
 def runtime_reason(exc: BaseException) -> str:
-    """What a person needs of an error of the runtime, on one line.
+    """The part of a runtime's error that a person needs, on one line of at most 400 characters.
 
-    ONNX Runtime says it on one line, behind a number. OpenVINO says it on the last of several, of which the first is a
-    kilobyte of C++.
+    ONNX Runtime gives the reason on one line, after a number. OpenVINO gives the reason on the last of several lines;
+    the first one is a kilobyte of C++.
     """
     lines = [" ".join(line.split()) for line in str(exc).splitlines() if line.strip()]
     if not lines:
@@ -46,7 +46,7 @@ def runtime_reason(exc: BaseException) -> str:
 
 
 def installed_runtimes() -> dict[str, str]:
-    """Installed packages that bring `import onnxruntime`, with their versions. More than one break each other."""
+    """Installed packages that contain the module `onnxruntime`, with their versions. Two of them break each other."""
     found: dict[str, str] = {}
     for package in _RUNTIME_PACKAGES:
         try:
@@ -54,17 +54,17 @@ def installed_runtimes() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     if len(found) > 1:
-        # onnxruntime-qnn was such a package once and is a plug-in with a folder of its own since 2.0.
+        # onnxruntime-qnn is such a package before 2.0; since then it is a plug-in with a folder of its own.
         return {package: version for package, version in found.items() if _brings_folder(package)}
     return found
 
 
 def runtime_problem(*, thorough: bool = False) -> str | None:
-    """What is wrong with the installed runtime and the command that repairs it; None when nothing is.
+    """The problem of the installed runtime, with the command that repairs it; None when there is none.
 
     Args:
-        thorough: also hold the size of every file against the package's own list, which takes some milliseconds.
-            It finds the runtime that was left broken when a second one was removed.
+        thorough: True also compares the size of every file with the package's own list, which takes some milliseconds.
+            This finds a runtime that was left broken when a second one was removed.
     """
     runtimes = installed_runtimes()
     if len(runtimes) > 1:
@@ -82,18 +82,21 @@ def runtime_problem(*, thorough: bool = False) -> str | None:
 
 
 def import_runtime() -> Any:
-    """ONNX Runtime's module, with its telemetry off: a device in a plant reports to nobody but its broker.
+    """Import ONNX Runtime with its telemetry off, because a device in a plant reports only to its broker.
+
+    Returns:
+        The module `onnxruntime`.
 
     Raises:
-        MissingExtraError: no package that brings it is installed.
-        ProviderError: two packages that bring it are installed and have overwritten parts of each other, the one that
-            is there is damaged, or there is none for this platform.
+        MissingExtraError: no runtime is installed.
+        ProviderError: two runtime packages are installed and have overwritten parts of each other, the installed one is
+            damaged, or there is none for this platform.
     """
     problem = runtime_problem()
     if problem is not None:
         raise ProviderError(problem)
-    # From 1.29 on, the official Linux builds report model names, hashes and devices to their maker unless told not to,
-    # and the first session is already too late. Child processes inherit this.
+    # From 1.29 on, the official Linux builds report model names, hashes and devices to their maker, unless this
+    # variable is set before the first session. Child processes inherit the variable.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     try:
         import onnxruntime
@@ -106,7 +109,7 @@ def import_runtime() -> Any:
             raise ProviderError(f"no runtime can be installed here: {support.reason}") from exc
         raise MissingExtraError("onnxruntime", "cpu") from exc
     if not hasattr(onnxruntime, "InferenceSession"):
-        # A folder that an uninstall left half empty is still a package to Python.
+        # Python imports a folder `onnxruntime` that an uninstall left half empty as a package.
         raise ProviderError(runtime_problem(thorough=True) or f"{onnxruntime} is not ONNX Runtime; reinstall it")
     return onnxruntime
 
@@ -114,16 +117,19 @@ def import_runtime() -> Any:
 def make_session(
     ort: Any, model: bytes | str, options: Any, providers: list[tuple[str, dict[str, str]]] | None = None
 ) -> Any:
-    """An inference session whose failures are told.
+    """Make an inference session that raises when its provider fails.
 
-    By default the runtime's Python layer answers a failed provider, at the start or at any later batch, with a new
-    session on the CPU, says so on the standard output, and goes on: a provider that runs, and does not.
+    By default, when a provider fails at the start or at a later batch, the runtime's Python layer makes a new session
+    on the CPU and prints this on the standard output: the provider seems to run and does not.
 
     Args:
         ort: from `import_runtime`.
         model: the ONNX file's bytes, or its path.
         options: `SessionOptions`.
-        providers: names and options; None where the session's options name a device.
+        providers: (ONNX Runtime's name, options) pairs; None if `options` name a device.
+
+    Returns:
+        An `InferenceSession`.
 
     Raises:
         Exception: of the runtime's own classes, which have no other base: the provider or the model does not load.
@@ -133,7 +139,7 @@ def make_session(
 
 def _explain_conflict(runtimes: dict[str, str]) -> str:
     names = " and ".join(f"{name} {version}" for name, version in runtimes.items())
-    # The plain package can do the least, so the other one was probably wanted.
+    # The plain package has the fewest providers, so the other package was probably wanted.
     keep = next((name for name in runtimes if name != "onnxruntime"), "onnxruntime")
     return (
         f"{names} are both installed and write into one folder, so neither works; repair it: "
@@ -162,10 +168,9 @@ def _damaged_files(package: str) -> list[str]:
 
 
 def _recorded_files(package: str) -> list[tuple[str, int | None]] | None:
-    """(file, size in bytes) of everything that a package was installed with; None when it has no list.
+    """(file, size in bytes) of all installed files of a package, size None if not recorded; None if there is no list.
 
-    Read here and not by `metadata.files`, which leaves out what is missing from Python 3.12 on: the very files that are
-    looked for.
+    `metadata.files` is of no use here: from Python 3.12 on it leaves out missing files, the very ones to find.
     """
     record = metadata.distribution(package).read_text("RECORD")
     if record is None:

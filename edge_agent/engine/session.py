@@ -19,17 +19,19 @@ __all__ = ["OrtEngine", "open_engine", "session_options"]
 
 
 def open_engine(model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> Engine:
-    """Load a model with whatever opens this provider.
+    """Load a model with the class that `Provider.engine` names.
 
     Args:
         model: the ONNX file's bytes.
-        provider: where it runs.
+        provider: the provider that runs the model.
         threads: threads of one inference.
         cache_dir: folder for compiled models; None compiles anew.
 
     Raises:
         BundleError: the model is not canonical.
-        EngineError: the provider cannot load it.
+        EngineError: the provider cannot load the model.
+        MissingExtraError: no runtime is installed.
+        ProviderError: the installed runtime is damaged, or two runtimes have overwritten each other.
     """
     module, _, attribute = provider.engine.partition(":")
     engine: Engine = getattr(importlib.import_module(module), attribute)(
@@ -43,13 +45,15 @@ class OrtEngine:
 
     Args:
         model: the ONNX file's bytes.
-        provider: where it runs.
+        provider: the provider that runs the model.
         threads: threads of one inference.
-        cache_dir: folder for compiled models, made if need be; None compiles anew.
+        cache_dir: folder for compiled models, made if need be; None, or a folder that cannot be written, compiles anew.
 
     Raises:
-        BundleError: the model is not canonical (`readings` in, `score` out).
-        EngineError: the provider cannot load the model, or silently gives way to another one.
+        BundleError: the model is not canonical (input `readings`, output `score` and maybe `contributions`).
+        EngineError: the provider cannot load the model, or the runtime silently replaced it with another provider.
+        MissingExtraError: no runtime is installed.
+        ProviderError: the installed runtime is damaged, or two runtimes have overwritten each other.
     """
 
     def __init__(self, model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> None:
@@ -57,16 +61,20 @@ class OrtEngine:
         ort = import_runtime()
         try:
             self._session = _open_session(ort, model, provider, threads, _usable(cache_dir))
-        # The runtime's errors are classes of its C++ module with no common base but Exception.
+        # The runtime's errors are classes of its C++ module; their only common base is Exception.
         except Exception as exc:
             raise EngineError(f"provider {provider.name}: cannot load the model: {runtime_reason(exc)}") from exc
-        # A provider whose library is missing is dropped by the runtime with no more than a log line.
+        # The runtime drops a provider whose library is missing, and only logs a line.
         if provider.ort_name not in self._session.get_providers():
             raise EngineError(f"provider {provider.name}: the runtime fell back to {self._session.get_providers()}")
         self._outputs = _canonical_outputs(self._session)
 
     def score(self, windows: FloatArray) -> Scores:
-        """See `Engine.score`."""
+        """Score a batch, as `Engine.score`.
+
+        Raises:
+            EngineError: the runtime failed, or answered in another shape.
+        """
         try:
             answers = self._session.run(self._outputs, {"readings": windows})
         except Exception as exc:
@@ -79,8 +87,10 @@ class OrtEngine:
         return Scores(score=score, contributions=answers[1] if len(answers) > 1 else None, provider=self.provider.name)
 
     def placement(self) -> dict[str, int] | None:
-        """Nodes of the model by the runtime's provider that took them; None where the runtime cannot tell."""
-        # ONNX Runtime 1.24 is the first to tell.
+        """Number of the model's nodes by ONNX Runtime's name of their provider; None if the runtime does not report it.
+
+        The runtime reports the placement since 1.24.
+        """
         tell = getattr(self._session, "get_provider_graph_assignment_info", None)
         if tell is None:
             return None
@@ -91,12 +101,15 @@ class OrtEngine:
 
 
 def session_options(ort: Any, provider: Provider, threads: int) -> Any:
-    """What every session of ours is opened with, also those that the host times and scores with.
+    """The options of every session that we open, on the device and on the host.
 
     Args:
-        ort: the runtime.
-        provider: where the model will run.
+        ort: from `import_runtime`.
+        provider: the provider that runs the model.
         threads: threads of one inference.
+
+    Returns:
+        ONNX Runtime's `SessionOptions`.
     """
     options = ort.SessionOptions()
     # XNNPACK has threads of its own, and two pools would fight for the cores.
@@ -107,7 +120,7 @@ def session_options(ort: Any, provider: Provider, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    # 4: fatal only. What goes wrong reaches us as an exception or as a missing provider, and is told by us.
+    # 4: fatal only. A failure reaches us as an exception or as a missing provider, and we report it.
     options.log_severity_level = 4
     return options
 
@@ -125,7 +138,7 @@ def _open_session(ort: Any, model: bytes, provider: Provider, threads: int, cach
 
 
 def _usable(cache_dir: Path | None) -> str | None:
-    """The folder if it can be written; a cache that cannot be kept is no reason not to score."""
+    """The folder as text, None if it cannot be made or written: without a cache, scoring still works."""
     if cache_dir is None:
         return None
     try:

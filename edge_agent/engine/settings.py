@@ -10,13 +10,13 @@ __all__ = ["EngineSettings"]
 
 
 class EngineSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[engine]`: what computes."""
+    """`[engine]`: the provider that scores, and its threads."""
 
     provider: Text = "auto"
     """`auto` (chosen by measurement on this device) or one provider's name, such as `cpu` or `openvino`."""
     prefer: Providers = ()
-    """With `auto`: the first of these that gives right scores is taken, however fast the others are."""
+    """With `auto`: the first of these providers that gives right scores is chosen, however fast the others are."""
     require: Text | None = None
-    """The one provider that may run; the agent ends with exit code 69 and the reason where it cannot."""
+    """The one provider that may run; if it cannot, the agent ends with exit code 69 and the reason. None: any may."""
     threads: Threads = 1
-    """Most threads of one inference; fewer are taken where they are as fast. More than 1 rarely helps a small model."""
+    """Most threads of one inference; fewer are used if they are as fast. More than 1 rarely helps a small model."""

@@ -1,4 +1,4 @@
-"""Keeps a running stream's choice true: notes the batch sizes, and chooses again when the facts have changed."""
+"""Keeps a running stream's provider up to date: records the batch sizes, and chooses again when the facts change."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ __all__ = ["Upkeep", "choose_for_stream", "mix_file", "open_stream_engine"]
 log = logging.getLogger(__name__)
 
 _INTERVAL_S = 600.0
+"""Time between two checks of the choice, and the first pause before an unfinished choice is continued."""
 _MEASURE_INTERVAL_S = 6 * 3600.0
 """Measuring takes seconds of a core, so a machine that is busy for days must not measure all the time."""
 _measuring = threading.Lock()
+"""Held while a stream measures: streams that measure at the same time would disturb each other's times."""
 
 
 def mix_file(state_dir: Path, stream: str) -> Path:
-    """Where a stream's batch sizes are kept."""
+    """The file of a stream's batch sizes."""
     return state_dir / f"batches-{stream}.json"
 
 
@@ -42,10 +44,18 @@ def choose_for_stream(
     anew: bool = False,
     look: Look = never_stop,
 ) -> Choice:
-    """`choose_provider` by the batch sizes that this stream has met.
+    """Call `choose_provider` with the batch sizes that this stream has met.
+
+    Args:
+        bundle: an open bundle.
+        wanted: the `[engine]` settings.
+        stream: the stream's name.
+        state_dir: folder of batch sizes and evidence.
+        anew: True measures again, whatever is remembered.
+        look: called while a child is waited for.
 
     Raises:
-        ProviderError: nothing that may run gives the golden scores.
+        ProviderError: no provider that may run gives the golden scores, or the installed runtime is damaged.
         MissingExtraError: no runtime is installed.
         Stopped: the agent is to stop.
     """
@@ -56,12 +66,22 @@ def choose_for_stream(
 def open_stream_engine(
     bundle: Bundle, wanted: EngineSettings, *, stream: str, state_dir: Path, look: Look = never_stop
 ) -> tuple[FallbackEngine, Upkeep]:
-    """Load what is remembered as the best, or else the first provider that is right; the upkeep finds out the rest.
+    """Load the remembered best provider or, if none is remembered, the first one that gives the golden scores.
+
+    Args:
+        bundle: an open bundle.
+        wanted: the `[engine]` settings.
+        stream: the stream's name.
+        state_dir: folder of batch sizes and evidence.
+        look: called while a child is waited for.
+
+    Returns:
+        The engine, and its upkeep, which proves and times the other providers later.
 
     Raises:
-        ProviderError: nothing that may run gives the golden scores.
+        ProviderError: no provider that may run gives the golden scores, or the installed runtime is damaged.
         MissingExtraError: no runtime is installed.
-        EngineError: what is proven in a child fails in this process.
+        EngineError: every provider that is proven in a child process fails in this process.
         Stopped: the agent is to stop.
     """
     memory = provider_memory(bundle, wanted, state_dir)
@@ -83,17 +103,18 @@ def _enough_of(mix: BatchMix | None) -> BatchMix | None:
 
 
 class Upkeep:
-    """Looks after one stream's engine. `tick` is called now and then on the loop's thread and returns at once.
+    """Looks after one stream's engine: chooses its provider again, on a thread of its own, when that is needed.
 
-    What the start left open is found out on the first tick, beside the loop.
+    If the choice at the start was not settled, the first tick begins to settle it.
 
     Args:
         bundle: an open bundle.
-        engine: the stream's.
+        engine: the stream's engine.
         wanted: the `[engine]` settings.
-        stream: its name.
-        state_dir: where batch sizes and evidence are kept.
-        chooser: chooses again, anew if told so; called on a thread of its own, and looks whether it is to stop.
+        stream: the stream's name.
+        state_dir: folder of batch sizes and evidence.
+        chooser: makes a choice; its first argument is True if it must measure again, and it calls the second, a `Look`,
+            while it waits. Called on a thread of its own. None for `choose_for_stream`.
         clock: monotonic seconds.
     """
 
@@ -126,7 +147,10 @@ class Upkeep:
         self._thread: threading.Thread | None = None
 
     def tick(self) -> None:
-        """See what else there is until that is known; every ten minutes, whether the choice still holds."""
+        """Take over a new choice, settle a choice that is not settled, and every ten minutes check the choice.
+
+        Must be called regularly, on the scoring thread; returns at once.
+        """
         self._engine.take_offer()
         if not self._engine.choice.settled and self._clock() >= self._settle_due_mono_s and not self.is_choosing:
             self._settle_due_mono_s = self._clock() + self._settle_pause_s
@@ -149,7 +173,7 @@ class Upkeep:
             self._start(anew=False)
 
     def keep_mix(self) -> None:
-        """Write down the batch sizes met so far. Called when the agent stops, too."""
+        """Write the batch sizes met so far to their file. Must also be called when the agent stops."""
         met = self._engine.record.take_mix()
         if met is not None:
             self._mix = met if self._mix is None else self._mix.plus(met)
@@ -157,21 +181,21 @@ class Upkeep:
 
     @property
     def is_choosing(self) -> bool:
-        """Whether a choice is being made."""
+        """True if a choice is being made."""
         return self._thread is not None and self._thread.is_alive()
 
     @property
     def mix(self) -> BatchMix | None:
-        """The batch sizes as of the last `keep_mix`."""
+        """The batch sizes as of the last `keep_mix`; None if there were none."""
         return self._mix
 
     def wait(self, timeout_s: float) -> None:
-        """For a choice that is being made."""
+        """Wait, at most so many seconds, for a choice that is being made."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
     def stop(self) -> None:
-        """Let go of a choice that is being made; `wait` then waits for its children to be gone."""
+        """Give up a choice that is being made, and return at once; `wait` then waits until its children are gone."""
         self._stopping = True
 
     def _look(self) -> None:
@@ -187,13 +211,12 @@ class Upkeep:
 
     def _choose(self, anew: bool, look: Look) -> Choice:
         if anew:
-            # Times that do not hold any more are forgotten, and not who took the agent down.
+            # Forgets the old times, but not which providers took the agent down.
             provider_memory(self._bundle, self._wanted, self._state_dir).forget()
         return choose_for_stream(self._bundle, self._wanted, stream=self._stream, state_dir=self._state_dir, look=look)
 
     def _choose_again(self, anew: bool) -> None:
         try:
-            # Streams would disturb each other's times.
             while not _measuring.acquire(timeout=LOOK_S):
                 self._look()
             try:
@@ -205,12 +228,17 @@ class Upkeep:
             log.info("choice of a provider given up, the agent stops stream=%s", self._stream)
         except EdgeError as exc:
             log.warning("provider not chosen again, the old one stays stream=%s error=%s", self._stream, exc)
-        # The outer edge of a thread: a bug here must not end the scoring.
+        # The outer edge of a thread: a bug here is logged, and scoring goes on.
         except Exception:
             log.exception("choosing a provider again failed stream=%s", self._stream)
 
     def _offer(self, choice: Choice, anew: bool) -> None:
-        """Let the first of the ranking that loads take over; what runs goes on where none before it does."""
+        """Offer the first candidate of the ranking that loads; the running one stays if no candidate before it loads.
+
+        Args:
+            choice: the new choice.
+            anew: True if it was measured again: then failures are forgotten, and the running candidate is loaded again.
+        """
         failed = {} if anew else dict(self._engine.failed)
         for candidate in choice.ranking:
             if candidate.name in failed:

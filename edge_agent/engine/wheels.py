@@ -1,7 +1,7 @@
-"""Which packages of ONNX Runtime can be installed on a platform: for `doctor`, error messages, and the Makefile.
+"""Finds the packages of ONNX Runtime that can be installed on a platform, for `doctor`, errors and the Makefile.
 
-As a script it prints the extra to install, `openvino` or `cpu`, or says on stderr why there is none. It imports nothing
-but the standard library, because the Makefile asks before anything is installed.
+As a script, this module prints the extra to install, `openvino` or `cpu`, or on stderr why there is none. It imports
+only the standard library, because the Makefile runs it before anything is installed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 __all__ = ["Platform", "Support", "runtimes_for", "this_platform"]
 
-# What the registry holds, looked up in 2026-11: onnxruntime 1.32.0, onnxruntime-openvino 1.24.1.
+# The wheels in the registry, looked up in 2026-11: onnxruntime 1.32.0, onnxruntime-openvino 1.24.1.
 _OLDEST = (3, 11)
 _NEWEST: dict[str, dict[str, tuple[int, int]]] = {
     "openvino": {"Linux x86_64": (3, 13), "Windows amd64": (3, 13)},
@@ -20,7 +20,7 @@ _NEWEST: dict[str, dict[str, tuple[int, int]]] = {
         "Linux x86_64": (3, 14),
         "Linux aarch64": (3, 14),
         "Darwin arm64": (3, 14),
-        "Darwin x86_64": (3, 13),  # onnxruntime 1.23 was the last for it
+        "Darwin x86_64": (3, 13),  # onnxruntime 1.23 was the last version with wheels for this platform
         "Windows amd64": (3, 14),
         "Windows arm64": (3, 14),
     },
@@ -31,7 +31,7 @@ _PACKAGES = {"openvino": "onnxruntime-openvino", "cpu": "onnxruntime"}
 
 @dataclass(frozen=True)
 class Platform:
-    """What decides which wheels fit."""
+    """The facts that decide which wheels fit."""
 
     system: str
     """As `platform.system()`: Linux, Darwin, Windows."""
@@ -40,9 +40,9 @@ class Platform:
     python: tuple[int, int]
     """Version of Python, such as (3, 14)."""
     is_64_bit: bool = True
-    """Of Python itself: a 64-bit kernel may run a 32-bit one."""
+    """True if Python itself is 64-bit: a 64-bit kernel may run a 32-bit Python."""
     is_musl: bool = False
-    """The C library of Alpine Linux and the like."""
+    """True if the C library is musl, as on Alpine Linux."""
 
     def __str__(self) -> str:
         bits = "" if self.is_64_bit else ", 32-bit"
@@ -51,16 +51,16 @@ class Platform:
 
 @dataclass(frozen=True)
 class Support:
-    """Which of our extras that bring a runtime can be installed."""
+    """The extras of this package that can be installed to get a runtime."""
 
     extras: tuple[str, ...]
-    """In order of preference; empty where there is none. Exactly one may be installed."""
+    """In order of preference; empty if there is none. Only one of them may be installed."""
     reason: str
-    """What there is and what there is not, in words."""
+    """The packages that can and cannot be installed, as a sentence."""
 
 
 def this_platform() -> Platform:
-    """Where this Python runs."""
+    """The platform that this Python runs on."""
     system = platform.system()
     return Platform(
         system=system,
@@ -72,7 +72,7 @@ def this_platform() -> Platform:
 
 
 def runtimes_for(where: Platform) -> Support:
-    """The runtimes that have wheels for a platform, and why others have none."""
+    """Find the runtimes that have wheels for a platform, and why the others have none."""
     if not where.is_64_bit:
         reason = "onnxruntime, numpy and msgspec have no wheels for 32-bit systems; install a 64-bit one"
         return Support((), f"{where}: {reason}")

@@ -1,3 +1,3 @@
-"""What outlives the process: one SQLite file of events that wait for the broker, and of records of assets."""
+"""Keeps state beyond the process: one SQLite file with the events that wait for the broker, and the assets' records."""
 
 __all__: list[str] = []

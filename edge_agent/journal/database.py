@@ -1,7 +1,7 @@
-"""The database under the journal: opening it, whatever state the disk and the file are in.
+"""Opens the journal's database, in any state of the disk and the file.
 
-The agent never refuses to start because of this file. One whose content is of no use is set aside, and kept as
-evidence. Where the disk takes nothing, the database is in memory, with a copy of what can still be read.
+The agent never refuses to start because of this file. A file whose content cannot be used is set aside, and kept as
+evidence. If the disk cannot be written, the database is in memory, with a copy of all rows that can still be read.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _FROM_FORMAT_1 = """
 ALTER TABLE outbox ADD COLUMN added_s REAL NOT NULL DEFAULT 0;
 CREATE TABLE dropped (topic TEXT PRIMARY KEY, events INTEGER NOT NULL, since_s REAL NOT NULL) WITHOUT ROWID;
 """
-# What is read of each table, how it is written to another, where numbers are given anew because that may have rows of
-# its own, and the types.
+# For each table: the query that reads it, the statement that writes a row to another database, and the columns' types.
+# Rows get new numbers, because the other database may have rows of its own.
 _COPIES = {
     "SELECT topic, payload, added_s FROM outbox ORDER BY seq": (
         "INSERT INTO outbox (topic, payload, added_s) VALUES (?, ?, ?)",
@@ -50,19 +50,23 @@ _CACHE_KIB = 256
 
 @dataclass(slots=True)
 class Database:
-    """An open database and where it is."""
+    """An open database, on the disk or in memory."""
 
     db: sqlite3.Connection
     inode: int | None
-    """Of the file; None in memory."""
+    """Inode number of the file; None in memory."""
     problem: str | None = None
-    """Why it is in memory and not on the disk."""
+    """Why the database is in memory; None if it is on the disk."""
     holds_all: bool = True
-    """In memory: whether everything that the file had was copied."""
+    """False if the database is in memory, and could not copy all rows of the file or another file is in that place."""
 
 
 def open_database(path: Path) -> Database:
-    """Open the file, made when it is not there; in memory when the disk does not let us."""
+    """Open the file, or make it; if the disk cannot be used, open a database in memory with the file's rows.
+
+    Args:
+        path: the file; one whose content cannot be used is renamed, and a new one is made.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         db, damage = _try_open(path)
@@ -81,10 +85,10 @@ def open_database(path: Path) -> Database:
 
 
 def open_in_memory(problem: str) -> Database:
-    """An empty database that a stop of the process takes with it.
+    """Open an empty database in memory, which is lost when the process ends.
 
     Args:
-        problem: why it is not on the disk.
+        problem: why the database is not on the disk.
     """
     db = sqlite3.connect(":memory:", isolation_level=None)
     db.executescript(f"{_SCHEMA} PRAGMA user_version = {_FORMAT};")
@@ -92,7 +96,14 @@ def open_in_memory(problem: str) -> Database:
 
 
 def copy_tables(source: sqlite3.Connection, target: sqlite3.Connection) -> bool:
-    """Add what one database holds to another, in order; gives whether all could be read."""
+    """Add the rows of all tables of one database to another, in order.
+
+    Returns:
+        True if all rows could be read; a table that cannot be read is logged and left out.
+
+    Raises:
+        sqlite3.Error: the other database cannot be written.
+    """
     whole = True
     for read, (write, _) in _COPIES.items():
         try:
@@ -106,7 +117,7 @@ def copy_tables(source: sqlite3.Connection, target: sqlite3.Connection) -> bool:
 
 
 def empty_tables(db: sqlite3.Connection) -> None:
-    """Delete every row."""
+    """Delete every row of all tables."""
     db.execute("DELETE FROM outbox")
     db.execute("DELETE FROM asset")
     db.execute("DELETE FROM delivered")
@@ -114,7 +125,7 @@ def empty_tables(db: sqlite3.Connection) -> None:
 
 
 def inode_of(path: Path) -> int | None:
-    """Tells a file from another one in its place; None when there is none."""
+    """The inode number, which differs for another file in the same place; None if the file cannot be found."""
     try:
         return path.stat().st_ino
     except OSError:
@@ -125,12 +136,12 @@ def inode_of(path: Path) -> int | None:
 def transaction(
     db: sqlite3.Connection, path: Path, rolled_back: Callable[[sqlite3.Error], None] = lambda _: None
 ) -> Iterator[None]:
-    """BEGIN to COMMIT, or ROLLBACK and a JournalError.
+    """Run the block as one transaction: BEGIN and COMMIT, or ROLLBACK if the block or the commit fails.
 
     Args:
         db: an open database.
-        path: to be told with an error.
-        rolled_back: called with SQLite's error, after which the database is as it was.
+        path: the database's file, for the error's text.
+        rolled_back: called with SQLite's error, after the rollback.
 
     Raises:
         JournalError: the disk is full or broken, or the file is damaged; nothing was written.
@@ -150,7 +161,12 @@ def transaction(
 
 
 def _try_open(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
-    """The open file, or what is wrong with its content."""
+    """Open the file; give the connection, or the problem of its content.
+
+    Raises:
+        sqlite3.OperationalError: the disk, or the file's rights, do not allow the file to be opened or written.
+        OSError: a folder above the file cannot be searched.
+    """
     if path.is_dir():
         return None, "it is a folder"
     if path.is_fifo():
@@ -158,9 +174,9 @@ def _try_open(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
     db = sqlite3.connect(path, isolation_level=None)
     try:
         damage = _prepare(db) or _unreadable(db)
-    # A message with a name from a damaged schema in it may not even be text.
+    # UnicodeDecodeError: a message that quotes a name from a damaged schema may not be UTF-8.
     except (sqlite3.Error, UnicodeDecodeError) as exc:
-        # What the disk or its rights refuse has a code of its own; a changed byte in the schema has the general one.
+        # Errors of the disk or the rights have codes of their own; a changed byte in the schema has the general code.
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if isinstance(exc, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
             db.close()
@@ -173,7 +189,7 @@ def _try_open(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
 
 
 def _unreadable(db: sqlite3.Connection) -> str | None:
-    """Read all that will be needed, so that what is no use is found now: SQLite checks neither texts nor types."""
+    """Read all rows, and describe the first one of a wrong type: SQLite checks neither texts nor types."""
     for query, (_, types) in _COPIES.items():
         for row in db.execute(query):
             if tuple(map(type, row)) != types:
@@ -190,7 +206,8 @@ def _prepare(db: sqlite3.Connection) -> str | None:
     found = db.execute("PRAGMA user_version").fetchone()[0]
     if found not in (0, 1, _FORMAT):
         return f"it is of format {found}, this agent reads {_FORMAT}"
-    # SQLite makes the log's entry in the folder durable with its first full synchronisation; `Journal.sync` does not.
+    # FULL, because SQLite makes the log's entry in the folder durable with its first full synchronisation, and
+    # `Journal.sync` does not.
     db.execute("PRAGMA synchronous = FULL")
     change = {0: _SCHEMA, 1: _FROM_FORMAT_1, _FORMAT: ""}[found]
     db.executescript(f"BEGIN IMMEDIATE; {change} PRAGMA user_version = {_FORMAT}; COMMIT;")
@@ -199,7 +216,11 @@ def _prepare(db: sqlite3.Connection) -> str | None:
 
 
 def _set_aside(path: Path, problem: str) -> None:
-    """Keep a file that cannot be used, under a name with the time: it is evidence, and no reason not to start."""
+    """Rename a file that cannot be used, to a name with the time, so that it is kept as evidence.
+
+    Raises:
+        OSError: the file cannot be renamed.
+    """
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.name}.aside-{stamp}-{secrets.token_hex(2)}")
     log.error("journal cannot be used, set aside as %s; what it held is not published: %s", aside.name, problem)
@@ -210,11 +231,13 @@ def _set_aside(path: Path, problem: str) -> None:
 
 
 def _copy_in_memory(path: Path, problem: str) -> Database:
-    """What the file holds, as far as it can be read where nothing can be written."""
+    """Open a database in memory, and copy the rows of the file that can be read without writing."""
     memory = open_in_memory(problem)
-    if not path.exists():
-        return memory
-    # `immutable` leaves out the log, which cannot be read without writing beside it.
+    # A folder above that cannot be searched is no sign that there is no file.
+    with suppress(OSError):
+        if not path.exists():
+            return memory
+    # `immutable` is the last resort: it leaves out the log, which SQLite may not read without writing a file beside it.
     for options in ("mode=ro", "mode=ro&immutable=1"):
         try:
             with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{options}", uri=True)) as db:

@@ -1,8 +1,8 @@
 """The journal: the events that wait for the broker and the state of every asset, in one SQLite file.
 
 One `commit` is one transaction. A killed process loses nothing that was committed. A power cut loses nothing that was
-committed before the last `sync`, which comes before the readings behind an alert are acknowledged. Other readings do
-not wait for the disk, so what a power cut takes of those was normal.
+committed before the last `sync`, which is called before the readings that caused an alert are acknowledged. Other
+readings do not wait for the disk: a power cut may lose their effect, but they raised no alert.
 """
 
 from __future__ import annotations
@@ -29,9 +29,11 @@ __all__ = ["Commit", "Journal"]
 log = logging.getLogger(__name__)
 
 _DELIVERED_BATCHES_KEPT = 1024
+"""Batches whose keys are kept, at most, also if their keys take fewer bytes than `_DELIVERED_BYTES_KEPT`."""
 _DELIVERED_BYTES_KEPT = 1 << 16
-"""Of keys, as many as `sources.repeats` asks for; older batches are deleted also where they are fewer."""
+"""Bytes of keys that are kept: as many keys as `sources.repeats` uses."""
 _DELETED_AT_ONCE = 64
+"""Old keys are deleted with every 64th batch."""
 _DELETE_DELIVERED = """
 DELETE FROM delivered WHERE seq <= ? OR seq <= (
     SELECT max(seq) FROM (SELECT seq, sum(length(keys)) OVER (ORDER BY seq DESC) - length(keys) AS newer FROM delivered)
@@ -44,22 +46,24 @@ _DELETE_RECORD = "DELETE FROM asset WHERE stream = ? AND asset = ?"
 
 
 class Commit(msgspec.Struct):
-    """All that one batch changed."""
+    """All changes by one batch."""
 
     events: list[tuple[str, bytes]] = msgspec.field(default_factory=list)
-    """(topic, payload) pairs in the order in which they happened."""
+    """(topic, payload) pairs, in the order in which the events happened."""
     records: list[tuple[str, str, bytes]] = msgspec.field(default_factory=list)
-    """(stream, asset, record) triples, each replacing the one before; an empty record takes that away."""
+    """(stream, asset, record) triples; each replaces the asset's earlier record, and an empty record deletes it."""
     delivered: bytes = b""
-    """Keys of the messages that the batch came from (`sources.repeats`)."""
+    """Keys of the batch's messages, from `Repeats.packed`."""
 
 
 class Journal:
-    """The open journal. One writer, one thread. Opening it never fails: see `problem`.
+    """The open journal, for one thread of one process.
+
+    If the disk cannot be used, the journal is in memory: see `problem`.
 
     Args:
-        path: the file, made when it is not there; one that cannot be used is set aside.
-        policy: bounds and safety.
+        path: the file, made if it is not there; a file that cannot be used is set aside.
+        policy: bounds and safety; None for the defaults.
     """
 
     def __init__(self, path: Path, policy: JournalSettings | None = None) -> None:
@@ -70,24 +74,24 @@ class Journal:
         self._log_file: int | None = None
         self._unwritten: deque[bytes] = deque(maxlen=_DELIVERED_BATCHES_KEPT)
         self._delivered_before = False
-        """The table has keys of an earlier session of the broker."""
+        """True if the table still has keys of an earlier session at the broker."""
         self.dropped = 0
-        """Events given up since the agent started."""
+        """Number of events given up since the agent started."""
         self._use(journal_file.open_database(path))
         if self.problem is not None:
             log.error("journal is in memory only, until the disk can be written: %s", self.problem)
 
     @property
     def problem(self) -> str | None:
-        """Why the journal is in memory only, so that a stop of the process loses it; None when it is on the disk."""
+        """Why the journal is in memory only, so that the end of the process loses it; None if it is on the disk."""
         return self._database.problem
 
     @property
     def waiting_bytes(self) -> int:
-        """What the waiting events take."""
+        """Bytes that the waiting events take, about."""
         return self.outbox.bytes
 
-    # Where it is ------------------------------------------------------------------------------------------------
+    # On the disk or in memory -----------------------------------------------------------------------------------
 
     def _use(self, database: journal_file.Database) -> None:
         self._database, self._db = database, database.db
@@ -97,18 +101,22 @@ class Journal:
         self.outbox = Outbox(self._db)
 
     def needs_mending(self) -> bool:
-        """Whether what is written now would be gone with us: the file or its log was deleted, replaced or damaged, or
-        the journal is in memory.
+        """True if a commit made now would not survive this process.
+
+        The cause is a file or log that was deleted, replaced or damaged, or a journal in memory.
         """
         if self.problem is not None or self._damaged:
             return True
         return not self._is_ours() or journal_file.inode_of(self._log_path) != self._log_inode
 
     def mend(self, records: Iterable[tuple[str, str, bytes]] = ()) -> bool:
-        """Go on in a good file, with all that can be read of the present one; gives whether there is one now.
+        """Open a good file and copy all readable rows of the present database into it; without one, go on in memory.
 
         Args:
-            records: (stream, asset, record) triples to write with it, because the present ones may be unreadable.
+            records: (stream, asset, record) triples to write too, because the present records may be unreadable.
+
+        Returns:
+            True if the journal is now in a good file on the disk.
         """
         if self.problem is None:
             self._leave_disk("the file was taken away or is damaged")
@@ -130,13 +138,17 @@ class Journal:
         return True
 
     def fall_back(self, reason: str) -> None:
-        """The disk takes nothing: go on in memory, where the policy is to drop rather than to block."""
+        """Go on in memory, if the policy is to drop events and not to block; called when the disk cannot be written.
+
+        Args:
+            reason: why the disk cannot be written, for the log and `problem`.
+        """
         if self._policy.when_full is WhenFull.DROP_OLDEST and self.problem is None:
             self._leave_disk(reason)
 
     def _leave_disk(self, reason: str) -> None:
         memory = journal_file.open_in_memory(reason)
-        # A file that came in the place of ours holds other events, which must not be lost for these.
+        # If another file has taken the place of ours, `mend` must keep that file's events too.
         memory.holds_all = journal_file.copy_tables(self._db, memory.db) and self._is_ours()
         self._close_log()
         with suppress(sqlite3.Error):
@@ -147,18 +159,26 @@ class Journal:
     def _is_ours(self) -> bool:
         return journal_file.inode_of(self._path) == self._database.inode
 
-    # What it holds ----------------------------------------------------------------------------------------------
+    # Reading ----------------------------------------------------------------------------------------------------
 
     def streams(self) -> list[str]:
-        """Those that have records; one without a name is the agent itself."""
+        """The streams that have records; the empty name stands for the agent itself.
+
+        Raises:
+            JournalError: the disk is broken, or the file is damaged.
+        """
         return [row[0] for row in self._read("SELECT DISTINCT stream FROM asset ORDER BY stream")]
 
     def records(self, stream: str) -> list[tuple[str, bytes]]:
-        """(asset, record) pairs of one stream."""
+        """The (asset, record) pairs of one stream.
+
+        Raises:
+            JournalError: the disk is broken, or the file is damaged.
+        """
         return self._read("SELECT asset, record FROM asset WHERE stream = ?", stream)
 
     def delivered(self) -> list[bytes]:
-        """The keys of the last batches, oldest first; fewer where the file cannot be read."""
+        """The keys of the last batches, from `Commit.delivered`, oldest first; fewer if the file cannot be read."""
         if self._delivered_before:
             return [*self._unwritten]
         try:
@@ -169,23 +189,23 @@ class Journal:
         return [*written, *self._unwritten]
 
     def forget_delivered(self) -> None:
-        """The broker begins a new session, in which the keys so far mean other messages."""
+        """Forget all keys, because the broker begins a new session, in which the same keys mean other messages."""
         self._unwritten.clear()
         self._delivered_before = True
-        with suppress(JournalError):  # then the next commit does it
+        with suppress(JournalError):  # then the next commit deletes the keys
             with self._transaction():
                 self._db.execute(_DELETE_ALL_DELIVERED)
             self._delivered_before = False
 
     def outgoing(self, after: int, limit: int) -> list[Outgoing]:
-        """Events that wait, oldest first.
+        """The events that wait for the broker, oldest first.
 
         Args:
             after: only events with a larger `seq`.
             limit: at most this many.
 
         Raises:
-            JournalError: the disk is broken.
+            JournalError: the disk is broken, or the file is damaged.
         """
         query = "SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
         return [Outgoing(*row) for row in self._read(query, after, limit)]
@@ -194,18 +214,21 @@ class Journal:
         """Number of events that the broker has not acknowledged."""
         return self.outbox.waiting
 
-    # Changing it ------------------------------------------------------------------------------------------------
+    # Writing ----------------------------------------------------------------------------------------------------
 
     def commit(self, commit: Commit) -> None:
-        """Write one batch, whole or not at all; nothing, when it changed nothing, unless the last write has failed. A
-        killed process keeps it; see `sync` for a power cut.
+        """Write one batch, whole or not at all. A commit survives a kill of the process; for a power cut see `sync`.
+
+        A batch without events and records writes nothing, unless the last write has failed; its keys are written with
+        the next commit.
 
         Raises:
-            JournalError: the disk is full or broken, or events that wait fill the journal; nothing was written.
+            JournalError: the disk is full or broken, the file is damaged, or the policy is to block and the waiting
+                events fill the journal; nothing was written.
         """
         if not commit.events and not commit.records and not self._failed:
-            # Scored once more after a crash, readings that changed nothing would change nothing again. Once something
-            # has changed they might, so their keys are written with the next commit.
+            # After a crash, readings that changed nothing are scored once more and change nothing again. After another
+            # batch's change they might, so their keys are written with the next commit.
             if commit.delivered:
                 self._unwritten.append(commit.delivered)
             return
@@ -237,7 +260,7 @@ class Journal:
         self.dropped += given_up
 
     def sync(self) -> None:
-        """Wait until the disk has all that was committed; nothing to wait for in memory or with `normal`.
+        """Wait until all commits are on the disk. In memory, or with `synchronous = "normal"`, return at once.
 
         Raises:
             JournalError: the disk failed.
@@ -253,7 +276,10 @@ class Journal:
         self._synchronised = True
 
     def is_synchronised(self) -> bool:
-        """Whether there is nothing for `sync` to wait for, so that a power cut would take nothing."""
+        """True if `sync` has nothing to wait for.
+
+        That is so if all commits are on the disk, with `synchronous = "normal"`, and for a journal in memory.
+        """
         return self._synchronised or self._policy.synchronous is Synchronous.NORMAL or self.problem is not None
 
     def drop_records(self, stream: str, assets: Iterable[str]) -> None:
@@ -271,15 +297,15 @@ class Journal:
         Raises:
             JournalError: the disk is full or broken; the events stay and are published again after a restart.
         """
-        # Losing this to a power cut only publishes an event twice, under the same id.
+        # Not synchronised: if a power cut undoes this, the events are only published again, under the same ids.
         with self._transaction():
             self.outbox.delete(events)
 
     def drop_old(self) -> None:
-        """Give up events that have waited for longer than the policy has them kept.
+        """Give up events that have waited for longer than `max_age_s`, except those on their way to the broker.
 
         Raises:
-            JournalError: the disk is full or broken; they stay.
+            JournalError: the disk is full or broken; the events stay.
         """
         if not self._policy.max_age_s or not self.outbox.waiting:
             return
@@ -290,23 +316,26 @@ class Journal:
             self.give_up(old)
 
     def give_up(self, events: list[Outgoing]) -> None:
-        """Delete events that never reach the broker; `tell_dropped` tells.
+        """Delete events that will not reach the broker, and count them, so that `tell_dropped` can report them.
 
         Raises:
-            JournalError: the disk is full or broken; they stay.
+            JournalError: the disk is full or broken; the events stay.
         """
         with self._transaction():
             given_up = self.outbox.give_up(events)
         self.dropped += given_up
 
     def tell_dropped(self, make: Callable[[Dropped], tuple[str, bytes] | None]) -> bool:
-        """Let one event tell of those that were given up in each stream; gives whether one does.
+        """Add, for each stream with events that were given up, one event that reports their number.
 
         Args:
-            make: gives the (topic, payload) that tells it; None for what cannot be told now.
+            make: makes the (topic, payload) pair of such an event; None to report these events later.
+
+        Returns:
+            True if an event was added.
 
         Raises:
-            JournalError: the disk is full or broken; they are still to be told.
+            JournalError: the disk is full or broken; nothing was added, and the number is kept.
         """
         dropped = [Dropped(*row) for row in self._read("SELECT topic, events, since_s FROM dropped")]
         told = [(found.topic, event) for found in dropped if (event := make(found)) is not None]
@@ -317,19 +346,19 @@ class Journal:
         return bool(told)
 
     def waiting_topics(self) -> set[str]:
-        """Topics of the events that wait.
+        """The topics of the events that wait for the broker.
 
         Raises:
-            JournalError: the journal cannot be read now.
+            JournalError: the disk is broken, or the file is damaged.
         """
         return {topic for (topic,) in self._read("SELECT DISTINCT topic FROM outbox")}
 
     def close(self) -> None:
-        """Write the log back into the file and close it."""
+        """Close the file; SQLite then writes the log back into it."""
         self._close_log()
         self._db.close()
 
-    # Inside -----------------------------------------------------------------------------------------------------
+    # Private ----------------------------------------------------------------------------------------------------
 
     def _transaction(self) -> AbstractContextManager[None]:
         return journal_file.transaction(self._db, self._path, self._rolled_back)
@@ -337,7 +366,7 @@ class Journal:
     def _write_records(self, records: list[tuple[str, str, bytes]]) -> None:
         gone = [(stream, asset) for stream, asset, record in records if record == b""]
         if gone:
-            # Of an asset that was gone and is back, or the other way round, the last word counts.
+            # An asset may be deleted and written in one batch, in either order: its last record counts.
             last = {(stream, asset): record for stream, asset, record in records}
             self._db.executemany(_DELETE_RECORD, gone)
             records = [(*of, record) for of, record in last.items() if record != b""]
@@ -357,7 +386,8 @@ class Journal:
             raise JournalError(f"{self._path}: cannot be read ({exc})") from exc
 
     def _note(self, error: sqlite3.Error) -> None:
-        # SQLite has classes of their own for a full or broken disk, after which trying again may help.
+        # A full or broken disk raises a subclass of DatabaseError, and then trying again may help. DatabaseError itself
+        # stands for a damaged file.
         self._damaged |= type(error) is sqlite3.DatabaseError
 
     def _close_log(self) -> None:

@@ -1,4 +1,4 @@
-"""How much the journal keeps, and how safely: `[journal]` of the configuration."""
+"""`[journal]` of the configuration: how much the journal keeps, and how safely."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ __all__ = ["JournalSettings", "Synchronous", "WhenFull"]
 
 
 class WhenFull(StrEnum):
-    """What gives way when events cannot be kept any more."""
+    """The action when no more events can be kept."""
 
     BLOCK = "block"
-    """The readings: none is acknowledged, so the broker keeps them, as far as it can."""
+    """Acknowledge no more readings, so that the broker keeps them, as far as it can."""
     DROP_OLDEST = "drop-oldest"
-    """The oldest events: counted, and told by one `dropped` event. Where the disk takes nothing, memory does."""
+    """Give up the oldest events, and report their number in one `dropped` event. If the disk cannot be written, keep
+    events in memory."""
 
 
 class Synchronous(StrEnum):
-    """When the disk must have what was committed."""
+    """The time by which commits must be on the disk."""
 
     FULL = "full"
-    """Before the readings behind an alert are acknowledged: neither a kill nor a power cut loses an alert."""
+    """Before the readings that caused an alert are acknowledged: neither a kill nor a power cut loses an alert."""
     NORMAL = "normal"
-    """When SQLite moves its log into the file: a kill loses nothing, a power cut perhaps the last alerts."""
+    """When SQLite moves its log into the file: a kill loses nothing, but a power cut may lose the last alerts."""
 
 
 class JournalSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[journal]`: how much is kept for the broker, and how safely."""
+    """`[journal]`: how many events are kept for the broker, and how safely."""
 
     limit_mb: Megabytes = 64.0
-    """Events that wait may take this much, 1e6 bytes; 0 sets no limit."""
+    """Space that waiting events may take, in units of 1,000,000 bytes; 0 sets no limit."""
     when_full: WhenFull = WhenFull.BLOCK
-    """Also when the disk is full."""
+    """The action at the limit, and on a full disk."""
     max_age_s: Duration = 0.0
-    """Events that have waited for longer are dropped and counted; 0 keeps them. Time while the agent is off, or by a
-    clock that was set, does not count."""
+    """Events that have waited for longer are dropped and counted; 0 keeps all. Time while the agent is off does not
+    count, nor does a change of the system's clock."""
     synchronous: Synchronous = Synchronous.FULL
+    """The time by which commits must be on the disk."""

@@ -1,3 +1,3 @@
-"""What the packages hand to each other: readings, deliveries and their topics, scores, events."""
+"""The data that packages exchange: readings, deliveries and their topics, scores, events."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""One message that brings readings."""
+"""One message with readings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["Delivery"]
 
 
 class Delivery(msgspec.Struct, frozen=True, gc=False):
-    """One message as it arrived. One is made for every message, and these are made without running Python."""
+    """One message as it arrived. A struct, because one is made for every message, and making it runs no Python code."""
 
     topic: Topic
     payload: bytes
     mid: int
-    """The broker's packet identifier; 0 for QoS 0, which nobody acknowledges."""
+    """The broker's packet identifier; 0 with QoS 0, which is not acknowledged."""
     redelivered: bool
-    """The broker says it may have sent this before."""
+    """True if the broker may have sent this message before (MQTT's flag DUP)."""

@@ -1,4 +1,4 @@
-"""The JSON that we publish. Field names and their order are the interface; see docs/mqtt.md."""
+"""The events that the agent publishes as JSON. Field names and their order are the interface; see docs/mqtt.md."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ STREAM_ASSET = "stream"
 
 
 class ChannelShare(msgspec.Struct, frozen=True, gc=False):
-    """How much one channel had to do with a score."""
+    """The part of a score that comes from one channel."""
 
     name: str
     share: float
-    """From 0 to 1; the shares of all channels add up to 1."""
+    """0 to 1, rounded to four digits; the shares of all channels add up to 1."""
     value: float
     """The channel's latest value, in its unit."""
 
@@ -42,47 +42,55 @@ class AlertModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One event of an alert, on `edge/{agent}/alerts/{stream}/{asset}`."""
+    """One event of an alert, published on `edge/{agent}/alerts/{stream}/{asset}`."""
 
     id: str
+    """Id of the alert; all its events have the same."""
     event: str
+    """Value of a `Transition`, such as "raise"."""
     agent: str
     stream: str
     asset: str
     level: str
+    """Value of a `Level`, such as "alarm"."""
     score: float
+    """Score of the window that caused the event, higher is more anomalous; with level `drift`, the block's population
+    stability index."""
     threshold: float
-    """The limit of the alert's level; in a `clear`, of the level that it had."""
+    """The limit of the alert's level; in a `clear`, of the level that the alert had."""
     time: str
+    """Time of the window's last reading, ISO 8601 in UTC."""
     since: str
+    """Time of the reading that raised the alert, ISO 8601 in UTC."""
     channels: list[ChannelShare]
     """Largest share first; empty when the model gives no contributions."""
     model: AlertModel
     provider: str
+    """The provider that computed the score, as in `agent.toml`."""
     delayed: bool = False
-    """Made while there was no connection to the broker."""
+    """True if the event was made while there was no connection to the broker."""
     duration_s: float | msgspec.UnsetType = msgspec.UNSET
-    """In a `clear` only: from the raise to it, by the readings' times."""
+    """In a `clear` only: seconds from the raise to the clear, by the readings' times."""
     worst: float | msgspec.UnsetType = msgspec.UNSET
-    """In a `clear` only: the highest score since the raise, of the model that is told."""
+    """In a `clear` only: the highest score since the raise, by the model in `model`."""
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What tells this event from every other: an alert has one raise and one clear, but any number of updates."""
+        """(id, event, time), which no other event has: an alert has one raise and one clear, but many updates."""
         return self.id, self.event, self.time
 
     def describe(self) -> str:
-        """Score and limit for a person."""
+        """Score and limit, as text for a person."""
         level = "" if self.level == "alarm" else f"{self.level} "
         return f"score {self.score:.4g} ({level}limit {self.threshold:.4g})"
 
     def as_delayed(self, delayed: bool) -> AlertEvent:
-        """The same event, told to have been made without a connection or with one."""
+        """The same event with `delayed` set to this value."""
         return msgspec.structs.replace(self, delayed=delayed) if delayed != self.delayed else self
 
 
 class DroppedEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """Events of one stream that were given up because the broker did not take them in time, on the topic of alerts."""
+    """Reports events of one stream that were given up, on the stream's topic of alerts."""
 
     id: str
     event: str = "dropped"
@@ -90,14 +98,15 @@ class DroppedEvent(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
     asset: str = STREAM_ASSET
     count: int
-    """Events that nobody will see."""
+    """Number of events that were given up and will never be published."""
     time: str
+    """Time when this event was made, ISO 8601 in UTC."""
     since: str
-    """When the first of them was given up."""
+    """Time when the first of the events was given up, ISO 8601 in UTC."""
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """As that of any other event."""
+        """(id, event, time), which no other event has."""
         return self.id, self.event, self.time
 
 
@@ -107,9 +116,9 @@ class _Given(msgspec.Struct):
 
 
 def count_told(event: bytes) -> int:
-    """How many events a `dropped` event tells of; 0 for every other event."""
+    """The number of events that a `dropped` event reports; 0 for any other event, or one that cannot be read."""
     if b'"dropped"' in event:
-        # A byte of it may have changed on the disk.
+        # A byte of the event may have changed on the disk.
         with suppress(ValueError):
             given = msgspec.json.decode(event, type=_Given)
             return given.count if given.event == "dropped" else 0
@@ -117,10 +126,14 @@ def count_told(event: bytes) -> int:
 
 
 def shortened(event: bytes, limit: float) -> bytes:
-    """An event without the channels of the smallest shares, for a broker that takes no more bytes.
+    """Shorten an event for a broker that takes no larger ones, by removing the channels of the smallest shares.
+
+    Args:
+        event: JSON of an event.
+        limit: most bytes.
 
     Raises:
-        ValueError: it is too large without any.
+        ValueError: the event is too large even without channels, or is not JSON.
     """
     fields = msgspec.json.decode(event)
     channels = fields.get("channels")

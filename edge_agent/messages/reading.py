@@ -1,4 +1,4 @@
-"""Readings of one stream as columns: one array for a whole batch, no object per reading."""
+"""Readings of one stream as columns: a whole batch is one array, without an object for each reading."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEFAULT_ASSET", "LATEST_TIME_S", "FloatArray", "Readings", "RejectReason", "Rejection"]
+__all__ = ["DEFAULT_ASSET", "FloatArray", "Readings", "RejectReason", "Rejection"]
 
 FloatArray = NDArray[np.float32]
 DEFAULT_ASSET = "a1"
-"""Of rows in a file without an `asset` column."""
-LATEST_TIME_S = 253402300799.0
-"""The end of year 9999, the last moment that `datetime` can name; milliseconds are beyond it."""
+"""The asset of all rows of a file without an `asset` column."""
 
 
 class RejectReason(StrEnum):
-    """Why a message, or one reading in it, could not be used."""
+    """The reason why a message, or a reading in it, was not used."""
 
     NOT_JSON = "not_json"
     NOT_MSGPACK = "not_msgpack"
@@ -37,10 +35,11 @@ class RejectReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """One thing that could not be used, with what a person needs to find the sender."""
+    """One message that was not used, with the facts that a person needs to find the sender."""
 
     reason: RejectReason
     detail: str
+    """The problem, as text for a person."""
     topic: str
     payload: bytes
 
@@ -52,7 +51,7 @@ class Readings(msgspec.Struct):
         assets: the asset of each reading.
         times: the time of each reading, epoch seconds.
         values: shape (n, channels), float32, in the units of the manifest's channels; NaN where a value is missing.
-        whole: whether no value is missing, where that is known; see `is_whole`.
+        whole: True if no value is missing, False if one is, None if not known yet; see `is_whole`.
     """
 
     assets: list[str]
@@ -65,7 +64,7 @@ class Readings(msgspec.Struct):
         return len(self.times)
 
     def parts(self, rows: int) -> Iterator[Readings]:
-        """The same readings in batches of at most `rows`."""
+        """The same readings, in order, in batches of at most `rows`."""
         if len(self) <= rows:
             yield self
             return
@@ -74,23 +73,23 @@ class Readings(msgspec.Struct):
             yield Readings(self.assets[part], self.times[part], self.values[part], self.whole or None)
 
     def without(self, assets: Collection[str]) -> Readings:
-        """The same readings but for those of some assets."""
+        """A copy without the readings of some assets."""
         rows = [row for row, asset in enumerate(self.assets) if asset not in assets]
         return Readings(
             [self.assets[row] for row in rows], [self.times[row] for row in rows], self.values[rows], self.whole or None
         )
 
     def is_whole(self) -> bool:
-        """Whether no value is missing."""
+        """True if no value is missing."""
         if self.whole is None:
             self.whole = not np.isnan(self.values).any()
         return self.whole
 
     def latest(self) -> dict[str, int]:
-        """Index of the last reading of each asset."""
+        """For each asset, the index of its last reading."""
         if self._latest is None:
             count = len(self.assets)
-            # Files, and many a backlog, are of one asset; that costs a fifth of what telling assets apart does.
+            # Readings of files, and of many backlogs, are of one asset. This check costs a fifth of the general way.
             if count and self.assets.count(self.assets[0]) == count:
                 self._latest = {self.assets[0]: count - 1}
             else:

@@ -1,4 +1,4 @@
-"""What an engine answers, and what can be asked of any."""
+"""The interface of an engine, and the scores that it returns."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["Engine", "Scores"]
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """The answer for a batch of n windows.
+    """The scores of a batch of n windows.
 
     Attributes:
         score: shape (n,), float32; higher is more anomalous.
-        contributions: shape (n, channels), float32, each channel's share of the score, at least 0; None when the
-            model does not give them.
-        provider: what computed them, as in `agent.toml`; empty when the engine does not tell.
+        contributions: shape (n, channels), float32, each channel's part of the score, at least 0; None when the model
+            does not give them.
+        provider: the provider that computed the scores, as in `agent.toml`; empty if the engine does not name it.
     """
 
     score: FloatArray
@@ -27,13 +27,17 @@ class Scores(msgspec.Struct, frozen=True):
 
 
 class Engine(Protocol):
-    """Whatever can score windows of one bundle."""
+    """Scores windows with the model of one bundle."""
 
     def score(self, windows: FloatArray) -> Scores:
         """Score a batch.
 
         Args:
-            windows: shape (n, window, channels) with n at least 1, float32, raw sensor units, oldest row first.
+            windows: shape (n, window, channels) with n at least 1, float32, in the units of the manifest's channels,
+                oldest reading first.
+
+        Returns:
+            One score for each window, in order.
 
         Raises:
             EngineError: the runtime failed, or answered in another shape.

@@ -1,4 +1,4 @@
-"""How a message is written: JSON, times, and text that others chose."""
+"""Encodes messages: JSON, times, and text from senders."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _SAMPLE_CHARACTERS = 120
 
 
 def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
-    """A message as JSON."""
+    """Encode a message as JSON."""
     return msgspec.json.encode(message)
 
 
-@lru_cache(maxsize=64)  # an event has two times, and its alert's next event has one of them again
+@lru_cache(maxsize=64)  # an event has two times, and the next event of its alert has one of these two again
 def iso_time(epoch_s: float) -> str:
-    """Epoch seconds as ISO 8601 in UTC, rounded to milliseconds."""
+    """Format epoch seconds, at most `values.LATEST_TIME_S`, as ISO 8601 in UTC, rounded to milliseconds."""
     minute, millisecond = divmod(round(epoch_s * 1000), 60_000)
     return f"{_iso_minute(minute)}{millisecond / 1000:06.3f}Z"
 
 
 @lru_cache(maxsize=64)
 def _iso_minute(minute: int) -> str:
-    """Up to the colon before the seconds; the readings of one minute are usually many."""
+    """The text up to the colon before the seconds; cached, because one minute usually has many readings."""
     return datetime.fromtimestamp(minute * 60, UTC).isoformat()[:17]
 
 
 def printable(sample: bytes | str) -> str:
-    """The start of a payload or a topic for a person: never binary, never long."""
+    """The first 120 characters of a payload or a topic, for a person; characters that are not printable become `?`."""
     start = sample[:_SAMPLE_CHARACTERS]
     text = start if isinstance(start, str) else start.decode("ascii", errors="replace")
     shown = "".join(character if character.isprintable() and character != "\ufffd" else "?" for character in text)

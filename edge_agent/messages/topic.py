@@ -1,53 +1,62 @@
-"""What messages arrive under."""
+"""The topics that messages arrive on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["RETAINED", "UNKNOWN", "Topic", "Topics"]
+__all__ = ["NO_STREAM", "RETAINED", "UNKNOWN_STREAM", "Topic", "Topics"]
 
-UNKNOWN: Any = object()
-"""Stands for what nobody has looked up yet."""
+UNKNOWN_STREAM = -2
+"""`Topic.stream` of a topic that was not looked up yet."""
+NO_STREAM = -1
+"""`Topic.stream` of a topic that belongs to no stream."""
 _NOTED_BYTES = 32 << 20
-"""By this many, topics that were met are noted: about 100,000 of usual length."""
+"""Memory that the known topics may take: about 100,000 topics of usual length."""
 _NOTE_BYTES = 300
-"""What a note takes beside its topic's name, about."""
+"""Memory that a known topic takes beside its name, about."""
 
 
 @dataclass(slots=True, eq=False)
 class Topic:
-    """What messages arrive under: one object for all messages of one topic, with all that is known of it.
+    """One topic: a single object for all messages on it, with the asset and stream that it belongs to.
 
-    With thousands of assets each look-up by a name waits for the memory, several times; here it is one for a message.
+    With thousands of assets, each look-up by a name waits for the memory several times. With this object, one look-up
+    is made for a message.
     """
 
     raw: bytes
-    """Its name as it came, which is UTF-8 where the sender keeps to the standard."""
+    """The name as it arrived; UTF-8 if the sender keeps to the standard."""
     asset: str = ""
-    """What its messages are readings of."""
+    """The asset of the readings; empty if the topic belongs to no stream."""
     channel: str | None = None
-    """The channel that each message is one value of; None when a message holds whole readings."""
-    lane: Any = UNKNOWN
-    """The stream that it belongs to; None when it is nobody's. Asset and channel are those of that stream."""
+    """The channel of the values, if each message is one value; None if a message holds whole readings."""
+    stream: int = UNKNOWN_STREAM
+    """Index of the topic's stream in the configuration, or `UNKNOWN_STREAM` or `NO_STREAM`."""
 
     @property
     def name(self) -> str:
-        """For a person, and for filters."""
+        """The name as text, for a person and for filters; bytes that are not UTF-8 are replaced."""
         return self.raw.decode(errors="replace")
 
 
-RETAINED = Topic(b"", lane=None)
-"""Of a retained copy, which nobody wants: it is given on, without its payload, to be acknowledged in its turn."""
+RETAINED = Topic(b"", stream=NO_STREAM)
+"""The topic of all retained copies. They are not scored, and are passed on without payload only to be acknowledged in
+their turn."""
 
 
 class Topics(dict[Any, Topic]):
-    """Topics that were met, each under a key. Anybody may write to new ones, and to long ones, so they are bounded."""
+    """The known topics by a key, bounded in memory, because any sender may use new topics and long ones."""
 
     _noted_bytes = 0
 
     def meet(self, key: object, raw: bytes) -> Topic:
-        """One that is met for the first time."""
+        """Add a topic that is met for the first time; all others are forgotten when they take too much memory.
+
+        Args:
+            key: of the caller's choice.
+            raw: the topic's name.
+        """
         self._noted_bytes += len(raw) + _NOTE_BYTES
         if self._noted_bytes > _NOTED_BYTES:
             self.clear()

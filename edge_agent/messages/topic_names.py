@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["ASSET_LIMIT_BYTES", "AgentTopics", "Route", "TopicFilter", "input_topic"]
+__all__ = ["ASSET_LIMIT_BYTES", "AgentTopics", "Route", "TopicFilter", "can_be_asset", "input_topic"]
 
 NO_ASSET = "default"
 """The asset's name when a filter has no place for it."""
@@ -70,7 +70,7 @@ class TopicFilter:
             return None
         asset = NO_ASSET if self._asset_level is None else levels[self._asset_level]
         channel = None if self._channel_level is None else levels[self._channel_level]
-        return Route(asset, channel) if _can_name(asset) else None
+        return Route(asset, channel) if can_be_asset(asset) else None
 
     def overlaps(self, other: TopicFilter) -> bool:
         """Whether some topic belongs to both filters."""
@@ -80,13 +80,16 @@ class TopicFilter:
         return all(a is None or b is None or a == b for a, b in pairs)
 
 
-def _can_name(asset: str) -> bool:
-    # A sender chooses the asset, and the topic of its alerts must not become longer than MQTT allows. What is no UTF-8
-    # was replaced on its way here, so that two assets could have one name.
-    # A line of an `input` may have wildcards in its asset, and nothing is published to a topic with those.
-    if not asset.isprintable() or any(sign in asset for sign in "\ufffd+#"):
+def can_be_asset(name: str) -> bool:
+    """True if a name that a sender chose can be a level of our topics.
+
+    A topic of alerts must not become longer than MQTT allows. Text that is no UTF-8 was replaced on its way here, so
+    that two assets could have one name. A line of an `input` may name an asset with wildcards, and nothing can be
+    published to a topic with those.
+    """
+    if not name.isprintable() or any(sign in name for sign in "\ufffd/+#"):
         return False
-    return 0 < len(asset.encode(errors="replace")) <= ASSET_LIMIT_BYTES
+    return 0 < len(name.encode(errors="replace")) <= ASSET_LIMIT_BYTES
 
 
 def input_topic(stream: str, asset: str) -> str:

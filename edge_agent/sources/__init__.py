@@ -1,3 +1,3 @@
-"""Where readings come from, and how their payloads are read."""
+"""The sources of readings, and the decoding of payloads."""
 
 __all__: list[str] = []

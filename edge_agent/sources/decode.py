@@ -1,4 +1,4 @@
-"""Payloads into columns of readings. The formats are in `sources/formats`; docs/mqtt.md shows them."""
+"""Decodes payloads into columns of readings. The formats are in `sources/formats`; docs/mqtt.md shows them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import chain
 from types import NoneType
 from typing import Any
@@ -16,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from edge_agent.messages.delivery import Delivery
-from edge_agent.messages.reading import LATEST_TIME_S, FloatArray, Readings, Rejection, RejectReason
+from edge_agent.messages.reading import FloatArray, Readings, Rejection, RejectReason
 from edge_agent.messages.topic import Topic
-from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, FromNow, make_parser
+from edge_agent.messages.values import FLOAT32_MAX, is_epoch_time, read_iso_time, read_number
+from edge_agent.sources.formats import Fields, FormatError, FromNow, make_parser
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
 
@@ -27,44 +27,53 @@ log = logging.getLogger(__name__)
 PAYLOAD_LIMIT_BYTES = 1 << 20
 """A larger message is refused before it is parsed."""
 _READINGS_LIMIT = 10_000
+"""Most readings in one message."""
 _NUMBER_LIMIT_BYTES = 64
-_HEAD = 2  # `time` and `values` stand before the channels
+_HEAD = 2  # `time` and `values` come before the channels
 _APART_S = 1e-6
+"""Time between readings that get their times at arrival."""
 _IGNORED_NAMES = 20
 _OTHERS = "#others"
-"""No level of a topic is called so."""
+"""Stands for further names in `Decoder.ignored`; no level of a topic can have this name."""
 _NO_VALUE = "it is neither a number nor an object with a value"
 
 Row = tuple[float | None, ...]
 
 
 class Decoder:
-    """Reads the messages of one stream.
+    """Decodes the messages of one stream.
 
     Args:
         channels: the manifest's channel names, in order.
-        payload_format: a name of `FORMATS`.
-        one_channel: each message is one value, of the channel that its topic names.
+        payload_format: a key of `FORMATS`.
+        one_channel: True if each message has values of one channel, which its topic names.
+
+    Raises:
+        MissingExtraError: the format needs a package that is not installed.
     """
 
     def __init__(self, channels: Sequence[str], *, payload_format: str = "auto", one_channel: bool = False) -> None:
         self._width = len(channels)
         self._places = {name: number for number, name in enumerate(channels)}
-        # A message of one channel is a bare number, or an object with a `value`.
+        # A message of one channel is a bare number, an object with a `value`, or an array of such objects.
         self._parse = make_parser(payload_format, ("value",) if one_channel else channels)
         self._told_no_time = False
         self.ignored: Counter[str] = Counter()
-        """Messages whose topic names a channel that is not ours, by that name; from the 20th name on all as one."""
+        """Number of messages whose topic names a channel that the bundle does not have, by channel name.
+
+        After 20 names, the messages of all others are counted together, as "#others".
+        """
 
     def decode(self, deliveries: Iterable[Delivery], now_s: float) -> tuple[Readings, list[Rejection]]:
-        """Read a batch of messages.
+        """Decode a batch of messages.
 
         A message is used whole or not at all, so that a rejected one can be sent again.
 
         Args:
             deliveries: messages whose topics have an asset, in order of arrival.
-            now_s: the time of arrival, epoch seconds, for readings that carry none. They get times a microsecond apart:
-                an alert is named by its reading's time and values, and a sender without a clock may repeat its values.
+            now_s: the time of arrival, epoch seconds, for readings without a time. These readings get times that are a
+                microsecond apart: the id of an alert is made from the time and values of a reading, and a sender
+                without a clock may repeat its values.
 
         Returns:
             The readings of all good messages, in order, and one rejection for each bad message.
@@ -89,20 +98,20 @@ class Decoder:
         return Readings(assets, times, values, whole), rejections
 
     def has_time(self, payload: bytes) -> bool:
-        """Whether all readings in a payload carry a time."""
+        """True if the payload can be decoded and all of its readings have a time of their own."""
         try:
             return all(type(fields[0]) not in (NoneType, FromNow) for fields in self._parse_checked(payload))
         except FormatError:
             return False
 
     def _decode_one(self, topic: Topic, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
-        """Append the readings of one message; what was appended before an error is the caller's to remove."""
+        """Append the readings of one message; after an error, the caller removes those that were appended before it."""
         for fields in self._parse_checked(payload):
             time = fields[0]
             times.append(_read_time(time) if type(time) is float else _other_time(time, now_s + len(times) * _APART_S))
             rows.append(self._row(fields))
         if time is None and not self._told_no_time:
-            # Whoever calls it `timestamp` would not know before the first alert.
+            # A sender that writes `timestamp` in place of `time` would otherwise be noticed at the first alert only.
             self._told_no_time = True
             log.info("readings have no `time`, so that of their arrival is theirs topic=%.120r", topic.name)
 
@@ -121,7 +130,7 @@ class Decoder:
     def _decode_value(
         self, topic: Topic, channel: str, payload: bytes, now_s: float, times: list[float], rows: list[Row]
     ) -> None:
-        """Append the values of a message whose topic names the channel; a channel that is not ours is no error."""
+        """Append the values of a message whose topic names the channel; a channel that we do not have is no error."""
         place = self._places.get(channel)
         if place is None:
             self._ignore(topic, channel)
@@ -140,13 +149,11 @@ class Decoder:
         self.ignored[channel] += 1
 
     def _read_values(self, payload: bytes) -> list[tuple[Any, float]]:
-        """What a message of one channel holds, each with its time: one value, or an array of them, oldest first."""
-        # Digits are the usual case; only a short text can be a number.
+        """The (time, value) pairs of a message of one channel, in the order of the payload."""
+        # A bare number is the usual case; only a short text can be one.
         if len(payload) <= _NUMBER_LIMIT_BYTES:
             with suppress(ValueError):
-                number = float(payload)
-                if b"_" in payload:
-                    raise ValueError("1_000 is a number for Python only")
+                number = read_number(payload)
                 if not abs(number) <= FLOAT32_MAX:  # nor is NaN
                     raise FormatError(RejectReason.NOT_FINITE, "a value is not finite, or too large for float32")
                 return [(None, number)]
@@ -159,7 +166,7 @@ class Decoder:
         return values
 
     def _parse_checked(self, payload: bytes) -> list[Fields]:
-        """The readings of a payload, of which there is at least one."""
+        """The readings of a payload, at least one; raises FormatError if there is none, or the payload is too large."""
         if len(payload) > PAYLOAD_LIMIT_BYTES:
             raise FormatError(RejectReason.TOO_LARGE, f"more than {PAYLOAD_LIMIT_BYTES} bytes")
         decoded = self._parse(payload)
@@ -171,15 +178,14 @@ class Decoder:
 
 
 def _float32(rows: list[Row], width: int) -> tuple[FloatArray, bool]:
-    """Shape (rows, width), NaN where there is no value; and whether there is every value.
+    """Convert rows to an array of shape (rows, width), NaN where a value is missing; True if none is missing.
 
-    All values are finite: that is for whoever reads them from a payload to see to, who can tell which message a bad
-    one is in.
+    All values must be finite: the caller checks them, because the caller knows which message a value is from.
     """
     if len(rows) == 1:
-        # What little happens meets cold caches, in which every further call costs more than its work.
+        # A single row comes at light load, with cold caches, where a further call costs more than its work.
         return np.array(rows, dtype=np.float32), None not in rows[0]
-    # For many rows twice as fast as numpy's own way from objects to numbers.
+    # For many rows, `pack_into` is twice as fast as numpy's own conversion of objects.
     flat = list(chain.from_iterable(rows))
     values = np.empty((len(rows), width), dtype=np.float32)
     try:
@@ -191,22 +197,21 @@ def _float32(rows: list[Row], width: int) -> tuple[FloatArray, bool]:
 
 
 def _other_time(value: FromNow | str | None, now_s: float) -> float:
-    """Epoch seconds of a reading that has them not as a number."""
+    """The time, epoch seconds, of a reading whose time is missing, relative, or a text."""
     if value is None:
         return now_s
     if isinstance(value, FromNow):
         return _read_time(now_s + value)
     try:
-        moment = datetime.fromisoformat(value)
+        seconds = read_iso_time(value)
     except ValueError:
         detail = f"time {value[:40]!r} is neither epoch seconds (a number, not a text) nor ISO 8601"
         raise FormatError(RejectReason.BAD_TIME, detail) from None
-    # A time without a zone is taken as UTC: a device's own zone is nothing a sensor can know.
-    return _read_time((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return _read_time(seconds)
 
 
 def _read_time(value: float) -> float:
-    """Epoch seconds, if they can be."""
-    if not 0 <= value <= LATEST_TIME_S:
+    """Check a time in epoch seconds; raises FormatError if it is out of range."""
+    if not is_epoch_time(value):
         raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no epoch second (milliseconds, perhaps?)")
     return value

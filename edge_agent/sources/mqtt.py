@@ -1,4 +1,4 @@
-"""Readings from the broker."""
+"""The source of readings from the broker."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ __all__ = ["MqttSource"]
 
 
 class MqttSource:
-    """The messages that the subscriptions of a client bring in.
+    """The messages of a client's subscriptions.
 
     Args:
-        client: the connection; it also publishes, so that one session at the broker is one agent.
-        ended: nothing is subscribed to; what else the broker says comes in by this all the same.
+        client: the connection; the agent also publishes on it, so that one session at the broker is one agent.
+        ended: True if the client subscribes to no readings; messages of other subscriptions still come from here.
     """
 
     may_repeat = True
@@ -37,11 +37,12 @@ class MqttSource:
         return self._client.take(limit)
 
     def leave(self) -> list[Delivery]:
-        """See `Source.leave`; the broker gives again what was not acknowledged."""
+        """See `Source.leave`; nothing, because the broker sends unacknowledged messages again."""
         return []
 
     def ack(self, deliveries: list[Delivery]) -> None:
         """See `Source.ack`."""
-        # Identifiers are those of one connection. What was not acknowledged on it comes again, and is known then.
+        # Packet identifiers are valid for one connection. A message that was not acknowledged on its connection comes
+        # again, and `Repeats` recognises it.
         if self._session == self._client.session:
             self._client.ack(deliveries)

@@ -1,8 +1,8 @@
-"""Knows messages that were already scored, so that none is scored twice.
+"""Recognises messages that were already scored, so that no message is scored twice.
 
-Two things repeat a message. The broker sends what we did not acknowledge again after a lost connection or a crash:
-flagged as redelivered, under the same packet identifier. And a sender repeats what the broker did not acknowledge
-to *it*: a new message for the broker, so only equal content, time included, shows it.
+A message can be repeated in two ways. After a lost connection or a crash, the broker sends messages again that we did
+not acknowledge: flagged as redelivered, with the same packet identifier. And a sender repeats messages that the broker
+did not acknowledge to the sender: these are new to the broker, so only equal content, time included, shows them.
 """
 
 from __future__ import annotations
@@ -18,20 +18,21 @@ __all__ = ["Repeats"]
 
 _KEY = struct.Struct("<Q")
 _KNOWN_DELIVERIES = 8192
-"""Messages that the broker may send again. It has at most its in-flight limit unacknowledged (mosquitto: 20)."""
+"""Last messages by which a redelivery is recognised. A broker has at most its in-flight limit unacknowledged
+(mosquitto: 20)."""
 _SENT_KEPT = 2048
-"""Messages at least that a sender may repeat; twice as many at most."""
+"""Last messages by which a sender's repetition is recognised: at least this many, at most twice as many."""
 
 
 class Repeats:
     """Remembers the last messages that were scored and committed.
 
-    What a sender repeats may be any message, so those are in memory. What the broker sends again is flagged and rare,
-    so the journal is asked then.
+    Any message may be a sender's repetition, so messages for this check are in memory. A redelivery by the broker is
+    flagged and rare, so the journal is read for this check.
 
     Args:
-        committed: gives what `packed` gave for the committed batches, oldest first.
-        has_time: whether all readings of a message carry a time; without one, an equal message is a new reading of an
+        committed: gives the results of `packed` for the committed batches, oldest first.
+        has_time: True if all readings of a message have a time; without a time, an equal message is a new reading of an
             unchanged value.
     """
 
@@ -40,11 +41,11 @@ class Repeats:
     ) -> None:
         self._committed = committed
         self._has_time = has_time
-        # Two generations: a set that is dropped as a whole leaves no holes in the memory of a process that runs on.
+        # Two generations, because dropping a whole set leaves no holes in the memory of a long-running process.
         self._sent: set[int] = set()
         self._sent_before: set[int] = set()
         self._sent_now: set[int] = set()
-        """In the batch that was looked at last."""
+        """Messages of the batch that `unscored` was called with last."""
 
     def unscored(self, deliveries: list[Delivery]) -> list[Delivery]:
         """The messages of a batch that were not scored before, each once."""
@@ -56,8 +57,9 @@ class Repeats:
                 delivered = self._delivered() if delivered is None else delivered
                 if _delivery_key(delivery) in delivered:
                     continue
-            # Those without the word have no time. Whether it is a key, and of every reading, is asked of few.
-            if b"time" in delivery.payload:
+            # A payload without the key `time`, or SenML's `t` or `bt`, has no time. Only a known payload is decoded, to
+            # see if each reading has a time.
+            if b"time" in delivery.payload or b't"' in delivery.payload:
                 sent = hash((delivery.topic.raw, delivery.payload))
                 is_known = sent in self._sent or sent in self._sent_before or sent in now
                 if is_known and self._has_time(delivery):
@@ -67,14 +69,14 @@ class Repeats:
         return fresh
 
     def packed(self, deliveries: list[Delivery]) -> bytes:
-        """What the journal has to keep of a batch, so that it is known after a crash."""
-        # A retained copy is not scored, so that it need not be known when it comes again.
+        """The keys of a batch's messages, as bytes for the journal, by which they are recognised after a crash."""
+        # A retained copy is not scored, so it need not be recognised.
         return b"".join(
             [_KEY.pack(_delivery_key(each)) for each in deliveries if each.mid and each.topic is not RETAINED]
         )
 
     def remember(self) -> None:
-        """The batch that `unscored` was given last is committed."""
+        """Remember the batch of the last call of `unscored`; called once the batch is committed."""
         self._sent |= self._sent_now
         if len(self._sent) >= _SENT_KEPT:
             self._sent_before, self._sent = self._sent, set()
@@ -83,7 +85,7 @@ class Repeats:
         """The keys of the last messages that were committed."""
         keys: set[int] = set()
         for blob in reversed(self._committed()):
-            # The journal's file may have been damaged; a key more or less does no harm.
+            # A damaged journal may have half a key at the end, which is left out.
             keys.update(key for (key,) in _KEY.iter_unpack(blob[: len(blob) // _KEY.size * _KEY.size]))
             if len(keys) >= _KNOWN_DELIVERIES:
                 break

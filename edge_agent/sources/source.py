@@ -1,4 +1,4 @@
-"""What every source gives and takes back."""
+"""The interface of a source of readings."""
 
 from __future__ import annotations
 
@@ -10,26 +10,39 @@ __all__ = ["Source"]
 
 
 class Source(Protocol):
-    """Gives what has arrived, and forgets it only when told."""
+    """Gives the messages that have arrived, and lets their sender forget them only after `ack`.
+
+    All methods are called on the loop's thread.
+    """
 
     may_repeat: bool
-    """Whether a message may come twice."""
+    """True if a message may come twice."""
 
     @property
     def ended(self) -> bool:
-        """Whether everything has been taken, and nothing will ever come."""
+        """True if all messages have been taken and no more will come."""
 
     def readers(self) -> list[int]:
-        """What the loop has to wait on for it, beside the brokers' sockets."""
+        """File descriptors that the loop must wait on for this source, beside the brokers' sockets."""
 
     def has_backlog(self) -> bool:
-        """Whether `take` would give something without waiting for more to arrive."""
+        """True if `take` would give messages that have arrived already."""
 
     def take(self, limit: int) -> list[Delivery]:
-        """What has arrived by now, oldest first, at most `limit`; never waits."""
+        """Take the messages that have arrived, oldest first, at most `limit`; never waits.
+
+        Raises:
+            DataError: the source cannot be read any more.
+        """
 
     def leave(self) -> list[Delivery]:
-        """At a planned stop: what has been read already, and will not come again. Nothing is taken afterwards."""
+        """At a planned stop: take all messages that have been read already and will not come again.
+
+        Nothing is taken afterwards.
+        """
 
     def ack(self, deliveries: list[Delivery]) -> None:
-        """These are safe: the sender may forget them. Called once for each, in order of arrival."""
+        """Note that these messages are safe, so that their sender may forget them.
+
+        Called once for each message, in order of arrival.
+        """

@@ -20,6 +20,7 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import DEFAULT_ASSET
 from edge_agent.messages.topic import Topic, Topics
 from edge_agent.messages.topic_names import input_topic
+from edge_agent.messages.values import read_number
 from edge_agent.sources.decode import PAYLOAD_LIMIT_BYTES
 from edge_agent.waiting import Waiter
 
@@ -192,9 +193,9 @@ def _open(place: str) -> int:
 
 def _number(cell: str) -> float | str:
     with suppress(ValueError):
-        number = float(cell)
-        # JSON has no infinity, which would become a missing value; and 1_000 is a number for Python only.
-        if not math.isinf(number) and "_" not in cell:
+        number = read_number(cell)
+        # JSON has no infinity, which would become a missing value.
+        if not math.isinf(number):
             return number
     return cell  # a time; as a value, the decoder rejects it
 

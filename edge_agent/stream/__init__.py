@@ -1,3 +1,3 @@
-"""The pure middle: readings to windows to scores to alarms. No sockets, files or clocks here."""
+"""The pure middle: from readings to windows, scores and alarms. No module here uses sockets, files or clocks."""
 
 __all__: list[str] = []

@@ -1,6 +1,7 @@
-"""When scores become an alert, and when the alert ends: a pure state machine, one state for each asset.
+"""Decides when scores raise an alert and when the alert is cleared: a pure state machine with one state for each asset.
 
-All durations are between times of readings, so the same readings give the same events, whenever they are scored.
+All durations are differences between times of readings, so the same readings give the same events, whenever they are
+scored.
 """
 
 from __future__ import annotations
@@ -33,92 +34,114 @@ __all__ = [
 ]
 
 _FEW = 16
-"""Scores that are looked at one by one in the time that numpy takes to begin."""
+"""Up to this many scores, a loop in Python is faster than a call of numpy."""
 
 
 class Transition(StrEnum):
-    """What a score did to the alarm; the value is the event's name on the topic."""
+    """The change that a score made to the alarm; the value is the `event` field of the published message."""
 
     RAISE = "raise"
     UPDATE = "update"
     CLEAR = "clear"
     FLAPPING = "flapping"
-    """Raised in place of one more `raise` where there were too many; ends with a `clear` like any other."""
+    """Sent in place of a `raise` after too many raises; this alert too ends with a `clear`."""
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """The severity of an alert."""
 
     WARN = "warn"
     ALARM = "alarm"
     DRIFT = "drift"
-    """The stream's scores as a whole have moved away from what they were calibrated on."""
+    """The distribution of the stream's scores has moved away from the one that they were calibrated on."""
 
 
 class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How patient the alarm is. The defaults raise on the first score at the limit."""
+    """How many scores, and how much time, an alarm takes to change. The defaults raise on the first score at the limit.
+
+    A score is at a limit when it is equal or higher. In `min_duration_s`, `cooldown_s` and `reminder_s`, 0 switches the
+    rule off.
+    """
 
     confirm: Count = 1
-    """This many of the last `of` scores must be at the limit."""
+    """This many of an asset's last `of` scores must be at the limit."""
     of: Count = 1
+    """Number of last scores, 1 to 64."""
     min_duration_s: Duration = 0.0
-    """Scores must have stayed at the limit for this long."""
+    """Scores must have stayed at the limit, without one below, for this long."""
     cooldown_s: Duration = 0.0
-    """After a clear, nothing is raised for this long."""
+    """No alert is raised within this time after a clear."""
     reminder_s: Duration = 0.0
-    """An alert that stays gets an `update` in this interval; 0 sends none."""
+    """While an alert lasts, an `update` is sent when its last event is this long ago. A flapping alert sends none."""
     warn: Score | None = None
-    """Limit of a level below `alarm`; None has one level."""
+    """Limit of the level `warn`, a score below the alarm limit; None: there is no level `warn`."""
     flap_raises: Whole = 0
-    """One more raise than this within `flap_window_s` is flapping; 0 never is."""
+    """One more raise than this within `flap_window_s` is sent as `flapping`; 0 switches flapping off."""
     flap_window_s: Duration = 3600.0
-    """Also how long scores must stay below the clear limit for flapping to end."""
+    """Period in which raises are counted, and the time that scores must stay below the clear limit for flapping to
+    end."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An alert that has been raised and not yet cleared."""
 
     id: str
+    """From `alert_namer`; all events of one alert have this id."""
     since_s: float
-    """Time of the reading that raised it, epoch seconds."""
+    """Time of the reading that raised the alert, epoch seconds."""
     level: Level
     worst: float
-    """Highest score since it was raised, of the model that scores now."""
+    """Highest score since the alert was raised; since the model changed, if that was later."""
     told_s: float
-    """Time of its last event."""
+    """Time of the reading of its last event, epoch seconds."""
     flapping: bool = False
+    """True if the alert was raised as `flapping`."""
     quiet_since_s: float | None = None
-    """While flapping: since when scores have stayed below the clear limit."""
+    """While flapping: time of the reading since which scores are below the clear limit, epoch seconds; None if the last
+    ones were not."""
 
 
 class AlarmState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the alarm remembers of one asset. An asset with nothing to remember has none."""
+    """The alarm's memory of one asset; an asset without one has no state. Times are of readings, in epoch seconds."""
 
     newest_s: float
+    """Time of the last reading that was scored."""
     history: int = 0
-    """One bit for each of the last scores, the newest lowest: was it at the limit?"""
+    """One bit for each of the last `of` scores, the newest in the lowest bit: 1 if the score was at the limit."""
     over_since_s: float | None = None
+    """Time since which all scores were at the limit; None if the last one was not."""
     alert: Alert | None = None
+    """The open alert; None if there is none."""
     cleared_s: float | None = None
+    """Time of the last clear, kept for the cooldown; None if no clear matters."""
     raises_s: tuple[float, ...] = ()
-    """Times of the last raises, for flapping."""
+    """Times of the last raises, oldest first; only kept to detect flapping."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
-    """One event."""
+    """A change of one asset's alarm, from which an event is made."""
 
     transition: Transition
     alert: Alert
-    """As it is after the event; of a `clear`, as it was."""
+    """The alert after the change; with a `clear`, the alert that ended."""
     duration_s: float | None = None
-    """Of a `clear`: from the raise to it, by the readings' times."""
+    """With a `clear`: seconds from the raise to the clear, by the readings' times; None otherwise."""
 
 
 def alert_namer(*, agent: str, stream: str, model_sha256: str) -> Callable[[str, float, bytes], str]:
-    """What names the alerts of a stream, each by its asset and the reading that raised it: its time and its values.
+    """Make the function that gives each alert of a stream its id, from the reading that raised the alert.
 
-    A name is made from what caused the alert: the same readings scored again give the same name. Time alone would not
-    do: a sender's clock may be set back, or too coarse for its readings.
+    The id is a hash of the cause of the alert, so the same readings scored again give the same id. The time alone is
+    not enough: a sender's clock may be set back, or be too coarse for its readings.
+
+    Args:
+        agent: the agent's id.
+        stream: the stream's name.
+        model_sha256: of the model that scores.
+
+    Returns:
+        A function of the asset's name, the reading's time in epoch seconds, and the bytes of its float32 values. The
+        function returns an id of 24 hexadecimal digits.
     """
     before, behind = f"{agent}\n{stream}\n", f"\n{model_sha256}\n"
 
@@ -129,7 +152,11 @@ def alert_namer(*, agent: str, stream: str, model_sha256: str) -> Callable[[str,
 
 
 def for_another_model(state: AlarmState) -> AlarmState | None:
-    """What holds of a state when other scores follow: the alert and the times, and nothing about single scores."""
+    """Keep the part of a state that stays true when the model changes: the alert and the times, but no scores.
+
+    Returns:
+        The state to continue with; None when nothing of it is left.
+    """
     if state.alert is None and state.cleared_s is None and not state.raises_s:
         return None
     alert = state.alert and replace(state.alert, worst=-math.inf)
@@ -137,12 +164,14 @@ def for_another_model(state: AlarmState) -> AlarmState | None:
 
 
 class Alarm:
-    """The alarm of one stream: raises at `alarm`, clears below `clear`, and is silent in the band between.
+    """The alarm of one stream: raises an alert at `alarm`, clears it below `clear`, and changes nothing in between.
+
+    The alarm holds no state of an asset: `update` takes the state and returns the next one.
 
     Args:
-        policy: how patient it is.
-        agent: part of every alert's id, as are the next two.
-        stream: its name.
+        policy: the stream's alarm settings.
+        agent: the agent's id; a part of every alert's id, as are the stream and the model.
+        stream: the stream's name.
         model_sha256: of the model that scores.
     """
 
@@ -152,17 +181,17 @@ class Alarm:
         self._name = alert_namer(agent=agent, stream=stream, model_sha256=model_sha256)
 
     def lowest_limit(self, threshold: Threshold) -> float:
-        """A score below this can raise nothing and changes no asset that has no state."""
+        """The limit of the lowest level: a score below it raises nothing, and changes no asset without a state."""
         warn = self._policy.warn
         return threshold.alarm if warn is None else min(warn, threshold.alarm)
 
     @property
     def has_levels(self) -> bool:
-        """Whether there is a level below `alarm`."""
+        """True if the settings have the level `warn` below `alarm`."""
         return self._policy.warn is not None
 
     def limit_of(self, level: Level, threshold: Threshold) -> float:
-        """At which scores reach a level."""
+        """The limit of a level, which a score reaches when it is equal or higher."""
         warn = self._policy.warn
         return threshold.alarm if warn is None or level is not Level.WARN else warn
 
@@ -177,19 +206,20 @@ class Alarm:
         row: int,
         threshold: Threshold,
     ) -> tuple[AlarmState | None, Change | None]:
-        """What one score does.
+        """Apply one score to the state of its asset.
 
         Args:
-            state: the asset's, from the call before; None when there is nothing to remember.
-            asset: its name.
-            score: higher is more anomalous; what is no number changes nothing.
-            time_s: of the reading, epoch seconds.
-            readings: of a batch, shape (n, channels); taken whole, because few of them raise an alert.
-            row: of this reading in them.
+            state: the asset's state after its last score; None when nothing is remembered.
+            asset: the asset's name.
+            score: higher is more anomalous; a NaN or infinite score changes nothing.
+            time_s: time of the window's last reading, epoch seconds.
+            readings: the last readings of a batch of windows, shape (n, channels), float32; passed as a whole, because
+                only the reading that raises an alert is needed, and few do.
+            row: index of this window's reading in `readings`.
             threshold: the asset's limits.
 
         Returns:
-            The asset's new state, and the event, if there is one.
+            The asset's new state, None when nothing is left to remember; and the change, None when there is none.
         """
         if not isfinite(score):
             return state, None
@@ -285,7 +315,7 @@ class Alarm:
         return replace(state, alert=alert), None
 
     def _ends_for_good(self, state: AlarmState, score: float, threshold: Threshold) -> bool:
-        """Whether a score ends an alert of which nothing is remembered then: the usual end, and so the shortest way."""
+        """True if a score clears the alert and leaves no state: the usual end of an alert, so it has a fast path."""
         if state.alert is None or state.alert.flapping or state.raises_s or self._policy.cooldown_s:
             return False
         return score < self._clear_limit(threshold)
@@ -299,9 +329,11 @@ class Alarm:
         return Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
 
     def _clear_limit(self, threshold: Threshold) -> float:
-        """Below this the lowest level ends; the band below `warn` is to it as that below `alarm` is to the alarm limit.
+        """The limit below which an alert is cleared.
 
-        Where a score can be negative there is no such proportion, and the band is as wide.
+        With a level `warn`, its clear limit is warn * clear / alarm, so both bands have the same relative width. Where
+        a limit is not positive this proportion has no meaning, and both bands have the same absolute width. The result
+        is at most `threshold.clear`.
         """
         warn = self._policy.warn
         if warn is None:
@@ -311,7 +343,7 @@ class Alarm:
         return min(threshold.clear, warn - (threshold.alarm - threshold.clear))
 
     def _is_forgettable(self, state: AlarmState) -> bool:
-        """Of a state without an alert."""
+        """True if a state without an alert no longer affects any decision."""
         if state.history:
             return False
         policy = self._policy
@@ -321,7 +353,7 @@ class Alarm:
 
 
 def _set_back(state: AlarmState, by_s: float) -> AlarmState:
-    """A sender's clock was set back: what has lasted keeps the length that it had."""
+    """Move the times of a state back with the sender's clock, so that running durations keep their length."""
     alert = state.alert
     if alert is not None:
         quiet = alert.quiet_since_s
@@ -336,7 +368,15 @@ def _set_back(state: AlarmState, by_s: float) -> AlarmState:
 
 
 def look_at(scores: FloatArray, limit: float) -> tuple[int, list[int]]:
-    """How many scores are no number, and the rows of those that are at a limit."""
+    """Count the scores that are NaN or infinite, and find the scores that are at a limit.
+
+    Args:
+        scores: shape (n,), float32; higher is more anomalous.
+        limit: a score.
+
+    Returns:
+        The count, and the indices of the scores that are equal to the limit or higher, ascending.
+    """
     if len(scores) <= _FEW:
         few = scores.tolist()
         return len(few) - sum(map(isfinite, few)), [row for row, score in enumerate(few) if score >= limit]

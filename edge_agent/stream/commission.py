@@ -1,6 +1,6 @@
-"""Limits of its own for each asset: its first readings are scored in silence, and their scores give its threshold.
+"""Commissioning: the scores of an asset's first readings raise no alert, and give the asset limits of its own.
 
-Machines of one kind differ so much that a limit from another one is useless.
+Machines of one kind differ so much that a limit from another machine is useless.
 """
 
 from __future__ import annotations
@@ -21,29 +21,33 @@ __all__ = ["MIN_READINGS", "Commission", "Commissioned", "make_commission"]
 log = logging.getLogger(__name__)
 
 MIN_READINGS = 30
+"""Fewest scores that give limits."""
 _DOUBTFUL_SHARE = 0.1
-"""Where more of the scores reach the bundle's limit, the machine differs much from those that the model knows, or it
-was not healthy."""
+"""If a larger share of the scores reaches the bundle's limit, the machine differs much from those that the model was
+trained on, or it was not healthy."""
 _LIFTED = 5.0
-"""A limit that a hundredth of its scores lift by this factor comes from them alone. In 300 draws of 100 exponential
-scores each, less than one in 100 were lifted by more than 2.3."""
+"""If the highest hundredth of the scores multiplies the limit's distance from the median by more than this, the limit
+comes from that hundredth alone. In 300 draws of 100 exponential scores each, the factor was above 2.3 in less than one
+of 100."""
 _SHOWN = 20
+"""Most assets in each list of a description."""
 _UNKEPT = 64
-"""Of an asset's scores, one part in so many may be missing in the journal. Written with each reading, those of a day
-would be 30 GB."""
+"""1/64 of an asset's scores may be missing in the journal: if all scores were written with each reading, the scores of
+one day would take 30 GB."""
 
 
 class Commissioned(msgspec.Struct, frozen=True):
-    """What an asset was given; the journal keeps it."""
+    """The result of commissioning one asset; the journal keeps it."""
 
     threshold: Threshold
+    """The asset's limits."""
     over_bundle: float = 0.0
-    """Share of the scores it was made from that reach the bundle's own alarm limit, 0 to 1."""
+    """Share of the collected scores that reach the bundle's own alarm limit, 0 to 1."""
     without_peaks: float = math.inf
-    """The alarm limit that there would be without the highest hundredth of them, where that is far lower; else inf."""
+    """The alarm limit without the highest hundredth of the scores, if that limit is far lower; else inf."""
 
     def doubts(self) -> list[str]:
-        """Why somebody should look if the machine was healthy, in words."""
+        """Reasons to check if the machine was healthy, as sentences for the log; empty when there are none."""
         found: list[str] = []
         if self.over_bundle > _DOUBTFUL_SHARE:
             found.append(f"{self.over_bundle:.0%} of the scores that its limit was made of reach the bundle's limit")
@@ -52,7 +56,7 @@ class Commissioned(msgspec.Struct, frozen=True):
         return found
 
     def tell(self, stream: str, asset: str, bundle: Threshold) -> None:
-        """Into the log: the limits beside the bundle's, and every doubt."""
+        """Log the limits beside the bundle's alarm limit, and a warning for each doubt."""
         limits = (self.threshold.alarm, self.threshold.clear, bundle.alarm)
         log.info("commissioned stream=%s asset=%s alarm=%.4g clear=%.4g bundle_alarm=%.4g", stream, asset, *limits)
         for doubt in self.doubts():
@@ -69,8 +73,8 @@ class Commission:
     """The commissioning of one stream.
 
     Args:
-        readings: scores that are collected for each asset; at least `MIN_READINGS`.
-        false_alarm_rate: that the threshold is made for.
+        readings: number of scores that are collected for each asset; at least `MIN_READINGS`.
+        false_alarm_rate: share of normal windows that may reach the limit, above 0 and below 0.5.
         bundle: the bundle's limits.
     """
 
@@ -81,15 +85,23 @@ class Commission:
         self._collected: dict[str, list[float]] = {}
         self._ready: dict[str, Commissioned] = {}
         self._kept: dict[str, int] = {}
-        """How many scores of an asset the journal has."""
+        """For each asset, the number of its scores in the journal."""
 
     def threshold(self, asset: str) -> Threshold | None:
-        """An asset's own limits; None while it is being commissioned."""
+        """An asset's own limits; None until it is commissioned."""
         ready = self._ready.get(asset)
         return None if ready is None else ready.threshold
 
     def collect(self, asset: str, score: float) -> Commissioned | None:
-        """One more score of an asset that has no threshold yet; with the last one it gets it, which is returned."""
+        """Add a score of an asset that has no limits yet.
+
+        Args:
+            asset: the asset's name.
+            score: higher is more anomalous; a NaN or infinite score is not collected.
+
+        Returns:
+            The asset's limits, with the last score that was needed; None before.
+        """
         if not math.isfinite(score):
             return None
         scores = self._collected.setdefault(asset, [])
@@ -99,7 +111,7 @@ class Commission:
         del self._collected[asset]
         found = np.array(scores)
         over_bundle = float((found >= self._bundle.alarm).mean())
-        # A machine that stood still all the time, or a sensor that does not work, says nothing about what is normal.
+        # Scores that are all equal come from a machine that stood still or a broken sensor: they cannot set a limit.
         says_nothing = found.min() == found.max() < self._bundle.alarm
         own = self._bundle if says_nothing else threshold_from(found, self._rate, above_ties=True)
         rest = np.sort(found)[: len(found) - max(1, len(found) // 100)]
@@ -109,49 +121,53 @@ class Commission:
         return self._ready[asset]
 
     def restart(self, asset: str | None) -> None:
-        """Commission one asset, or all, anew."""
+        """Forget the scores and limits of one asset, or of all with None, so that commissioning begins again."""
         for name in self.assets() if asset is None else (asset,):
             for known in (self._collected, self._ready, self._kept):
                 known.pop(name, None)
 
     def assets(self) -> set[str]:
-        """Assets that are being commissioned, or were."""
+        """All assets that are being commissioned, or have been."""
         return {*self._collected, *self._ready}
 
     def ready(self, asset: str) -> Commissioned | None:
-        """What an asset was given; None while it is being commissioned."""
+        """The result for an asset; None until it is commissioned."""
         return self._ready.get(asset)
 
     def restore(self, asset: str, ready: Commissioned) -> None:
-        """Put back what `ready` gave; scores from before that are of no use."""
+        """Put back a result from `ready`, and drop collected scores of the asset, which are no longer needed."""
         self._ready[asset] = ready
         self._collected.pop(asset, None)
 
     def unkept(self, asset: str) -> int:
-        """How many of an asset's scores the journal has too few, or too many."""
+        """The number of an asset's scores that the journal lacks or has in excess."""
         return abs(len(self._collected.get(asset, ())) - self._kept.get(asset, 0))
 
     def is_due(self, asset: str) -> bool:
-        """Whether the journal should get an asset's scores."""
+        """True if an asset's scores should be written to the journal now."""
         return self.unkept(asset) > len(self._collected.get(asset, ())) // _UNKEPT
 
     def dump_scores(self, asset: str) -> bytes:
-        """An asset's scores, for the journal."""
+        """An asset's collected scores as float32 bytes, for the journal; the caller must write them there."""
         scores = self._collected.get(asset, [])
         self._kept[asset] = len(scores)
         return np.array(scores, dtype=np.float32).tobytes()
 
     def restore_scores(self, asset: str, dumped: bytes) -> None:
-        """Put back what `dump_scores` gave, unless the asset has its limits."""
+        """Put back the scores from `dump_scores`, unless the asset already has its limits.
+
+        Raises:
+            ValueError: `dumped` is not a whole number of float32 values.
+        """
         scores = np.frombuffer(dumped, dtype=np.float32).tolist()
         self._kept[asset] = len(scores)
         if scores and asset not in self._ready:
             self._collected[asset] = scores
 
     def describe(self) -> dict[str, object]:
-        """For health: how many assets are ready, how far others are, the highest limits, and those to look at.
+        """For the health message: the assets that are ready or collecting, the highest limits, and the doubtful assets.
 
-        There may be thousands of assets, so of each list only the first are told.
+        There may be thousands of assets, so each list has at most 20.
         """
         limits = {asset: ready.threshold.alarm for asset, ready in self._ready.items()}
         doubtful = {asset: ready for asset, ready in self._ready.items() if ready.doubts()}
@@ -168,7 +184,7 @@ class Commission:
 
 
 def make_commission(settings: CommissionSettings, manifest: Manifest) -> Commission | None:
-    """The commissioning of a stream; None where the bundle's limits are for all."""
+    """Make the commissioning of a stream; None if all assets use the bundle's limits."""
     if not settings.readings:
         return None
     return Commission(settings.readings, manifest.false_alarm_rate, manifest.threshold)

@@ -1,4 +1,4 @@
-"""Whether the scores of a stream, as a whole, are still those that it was calibrated on."""
+"""Compares the distribution of a stream's scores with the distribution at calibration."""
 
 from __future__ import annotations
 
@@ -13,43 +13,46 @@ from numpy.typing import NDArray
 __all__ = ["DriftAlert", "DriftReport", "ScoreDrift"]
 
 _MIN_EXPECTED = 1e-4
+"""Smallest expected share of a bin: the index divides by the share."""
 _COUNTED_AT_ONCE = 64
-"""Batches whose scores wait to be counted, at most."""
+"""Most batches whose scores wait to be counted."""
 
 
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
-    """One block of scores against the calibration."""
+    """The comparison of one block of scores with the calibration."""
 
     psi: float
     """Population stability index, at least 0.0: the sum of (live - expected) * ln(live / expected) over the bins
-    between the calibration's quantiles. By custom, above 0.1 is a shift and above 0.25 a large one."""
+    between the calibration's quantiles, of shares from 0 to 1. By custom, above 0.1 is a shift and above 0.25 a large
+    shift."""
     ks: float
-    """The largest distance of the two cumulative distributions at those quantiles, 0 to 1 (Kolmogorov-Smirnov)."""
+    """The Kolmogorov-Smirnov distance at the calibration's quantiles: the largest difference of the two cumulative
+    distributions, 0 to 1."""
     blocks_out: int
-    """How many blocks in a row were above the limit."""
+    """Number of blocks in a row, up to this one, whose `psi` was above the limit."""
 
 
 class DriftAlert(msgspec.Struct, frozen=True, kw_only=True):
-    """A drift that has been raised and not yet cleared."""
+    """An alert of level `drift` that has been raised and not yet cleared."""
 
     id: str
     since_s: float
-    """By the readings' times, epoch seconds."""
+    """Time of the reading that raised the alert, epoch seconds."""
     worst: float
-    """The highest index since it was raised."""
+    """The highest `psi` of a block since the alert was raised."""
 
 
 class ScoreDrift:
-    """Counts scores into the calibration's bins and compares when a block is full.
+    """Counts scores in the bins between the calibration's quantiles, and compares the counts when a block is full.
 
     Args:
-        quantiles: the manifest's, probability as text to score.
-        block: scores in a block.
-        psi_limit: a block above it is out.
-        blocks: so many blocks out in a row are a drift.
-        alarm: scores that reach this limit do not count: they are alerted already, and drift is about what passes
-            for normal.
-        above: share of the calibration's scores that reach it.
+        quantiles: the manifest's quantiles: probability, as text, to score.
+        block: number of scores in a block.
+        psi_limit: a block with a higher population stability index is out.
+        blocks: number of blocks in a row that must be out for a drift.
+        alarm: scores that reach this limit are not counted: they raise alerts already, and drift is about the scores
+            that pass for normal.
+        above: share of the calibration's scores that reach `alarm`, 0 to 1.
     """
 
     def __init__(
@@ -63,23 +66,23 @@ class ScoreDrift:
         above: float = 0.0,
     ) -> None:
         pairs = sorted((float(probability), value) for probability, value in quantiles.items())
-        # Quantiles of equal value are one edge: its probability is the highest of them.
+        # Quantiles of equal value make one edge, with the highest of their probabilities.
         merged = {value: probability for probability, value in pairs if 0 < probability < 1}
         edges = sorted(edge for edge in merged if edge < alarm)
-        # Of the scores that count, the calibration had as many below the limit as alarm in it.
+        # The share of the calibration's scores that are below the alarm limit and so would have been counted.
         counted = max([1.0 - above, *(merged[edge] for edge in edges)])
         self._cumulative = [min(1.0, merged[edge] / counted) for edge in edges]
         self._expected = [
             max(upper - lower, _MIN_EXPECTED) for lower, upper in itertools.pairwise([0.0, *self._cumulative, 1.0])
         ]
         self._counts = [0] * len(self._expected)
-        # The ends of the bins, as the largest float32 in each; what is not finite is in none.
+        # The ends of the bins, as the largest float32 in each; NaN and infinite scores are in no bin.
         self._ends = np.array(
             [-np.inf, *(_largest(up_to=edge, below=alarm) for edge in edges), _largest(up_to=np.inf, below=alarm)],
             dtype=np.float32,
         )[:, np.newaxis]
         self._waiting: list[NDArray[np.float32]] = []
-        self._total = 0  # of this block, at most: with those that wait, whatever they are
+        self._total = 0  # counted scores of this block, plus all that wait, of which some may not count
         self._block = block
         self._psi_limit = psi_limit
         self._blocks = blocks
@@ -87,21 +90,25 @@ class ScoreDrift:
 
     @property
     def has_drifted(self) -> bool:
-        """Whether enough blocks in a row were out."""
+        """True if the last `blocks` blocks were out."""
         return self.report is not None and self.report.blocks_out >= self._blocks
 
     @property
-    def is_back(self) -> bool:
-        """Whether the last block was within half the limit."""
+    def has_recovered(self) -> bool:
+        """True if the index of the last block was below half the limit."""
         return self.report is not None and self.report.psi < self._psi_limit / 2
 
     def add(self, scores: NDArray[np.float32]) -> Iterator[int]:
-        """Count scores; gives the row that finished a block, for each block, and `report` is as of then.
+        """Count scores, and yield at the end of each block.
 
-        A block has the same scores, however they are cut into batches.
+        The blocks have the same scores, however the scores are cut into batches. The scores are only counted if the
+        iterator is consumed.
 
         Args:
-            scores: shape (n,).
+            scores: shape (n,), float32; higher is more anomalous.
+
+        Yields:
+            The index of the score that finished a block; `report` is then of this block.
         """
         if self._total + len(scores) >= self._block:
             self._count()
@@ -120,19 +127,19 @@ class ScoreDrift:
             self._count()
 
     def dump(self) -> tuple[list[int], DriftReport | None]:
-        """For the journal: what has been counted of this block, and the report of the last."""
+        """For the journal: the counts of the unfinished block, one for each bin, and the report of the last block."""
         self._count()
         return list(self._counts), self.report
 
     def restore(self, counts: list[int], report: DriftReport | None) -> None:
-        """Put back what `dump` gave; counts of other bins, or of a longer block than this one's, are left out."""
+        """Put back the result of `dump`; counts are left out if they are of other bins, or already fill a block."""
         self.report = report
         total = sum(counts)
         if len(counts) == len(self._counts) and total < self._block:
             self._counts, self._total = list(counts), total
 
     def _count(self) -> None:
-        """Sort the waiting scores into the bins; many at once, because a batch is often a single score."""
+        """Count the waiting scores in the bins; many at once, because a batch is often a single score."""
         if not self._waiting:
             return
         scores = np.concatenate(self._waiting)
@@ -140,7 +147,7 @@ class ScoreDrift:
         self._tally(scores)
 
     def _tally(self, scores: NDArray[np.float32]) -> None:
-        # Four times as fast as a search for each score (4,096 scores, 13 edges): nothing here depends on the data.
+        # Four times as fast as a search for each score (4,096 scores, 13 edges): no branch here depends on the data.
         reached = [int(np.count_nonzero(within)) for within in scores <= self._ends]
         for number, (lower, upper) in enumerate(itertools.pairwise(reached)):
             self._counts[number] += upper - lower
@@ -149,7 +156,7 @@ class ScoreDrift:
     def _finish_block(self) -> None:
         psi = ks = reached = 0.0
         for count, expected, cumulative in zip(self._counts, self._expected, [*self._cumulative, 1.0], strict=True):
-            # A bin that stayed empty is taken for half a score: the logarithm of nothing says nothing.
+            # An empty bin counts as half a score, because the logarithm of 0 is not finite.
             shown = max(count, 0.5) / self._total
             psi += (shown - expected) * math.log(shown / expected)
             reached += count / self._total
@@ -163,7 +170,7 @@ class ScoreDrift:
 
 
 def _largest(*, up_to: float, below: float) -> np.float32:
-    """The largest float32 that is at most the one limit, and less than the other."""
+    """The largest float32 that is at most `up_to` and less than `below`."""
     found = np.float32(min(up_to, below))
     fits = float(found) <= up_to and float(found) < below
     return found if fits else np.nextafter(found, np.float32(-np.inf))

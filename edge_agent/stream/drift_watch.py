@@ -1,4 +1,4 @@
-"""The drift of one stream: its scores are counted, its alert is raised and cleared, and the journal keeps both."""
+"""The drift of one stream: counts the scores, raises and clears the alert, and makes the journal's record of both."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ __all__ = ["DriftWatch"]
 
 
 class DriftWatch:
-    """Watches a stream whose bundle has quantiles, unless the settings say not to.
+    """Watches the scores of a stream for drift.
+
+    Nothing is watched where the bundle has no quantiles, the settings compare no blocks, or assets are commissioned.
 
     Args:
         settings: of the stream.
@@ -34,28 +36,28 @@ class DriftWatch:
         self._drift = _make_drift(settings, manifest)
         self._alert: DriftAlert | None = None
         self._left: DriftRecord | None = None
-        """What the journal has of an alert that nobody watches any more, until that is cleared there."""
+        """The journal's record of an open alert whose drift is no longer watched, until the journal has its clear."""
 
     @property
     def has_alert(self) -> bool:
-        """Whether a drift was raised and not cleared."""
+        """True if a drift was raised and not cleared."""
         return self._alert is not None
 
     @property
     def report(self) -> DriftReport | None:
-        """Of the last block; None before the first, and where nothing is watched."""
+        """The report of the last block; None before the first one, and where nothing is watched."""
         return None if self._drift is None else self._drift.report
 
     def watch(self, times: Sequence[float], scores: FloatArray) -> tuple[list[tuple[int, AlertEvent]], bool]:
-        """Count a batch.
+        """Count the scores of a batch.
 
         Args:
             times: of the windows' last readings, epoch seconds.
-            scores: of the windows, shape (n,), n at least 1.
+            scores: of the windows, shape (n,), float32, n at least 1; higher is more anomalous.
 
         Returns:
-            The events, each with the row of the window that told it; and whether `records` gives something new, beside
-            what has been counted.
+            The events, each with the row of the window that finished the block; and True if `records` has something
+            new beside the counts of the unfinished block, so that it must be written.
         """
         if self._drift is None:
             return ([], False) if self._alert is None else ([(0, self._end(self._alert, times[0]))], True)
@@ -68,9 +70,10 @@ class DriftWatch:
         return told, row is not None
 
     def records(self) -> list[tuple[str, bytes]]:
-        """The (asset, record) pair of what is counted, if it is: to be kept now and then.
+        """The (asset, record) pair of the stream's drift for the journal; empty where nothing is watched.
 
-        A batch that changes nothing else is not written, so a crash takes what was counted since the last one.
+        The pair is written when a block ends or an alert changes, not with each batch: a crash loses the scores that
+        were counted since.
         """
         if self._drift is not None:
             counts, report = self._drift.dump()
@@ -84,10 +87,12 @@ class DriftWatch:
         return [(STREAM_RECORD, encode_record(record))]
 
     def restore(self, dumped: bytes) -> None:
-        """Put back what `records` gave; of another scorer only the alert, which was raised and so has to be cleared.
+        """Put back a record from `records`.
+
+        Of a record of another scorer only the alert is taken, because an alert that was raised must be cleared.
 
         Raises:
-            ValueError: it cannot be read.
+            ValueError: the record is damaged, or of another kind.
         """
         record = decode_record(dumped, DriftRecord)
         self._alert = record.alert
@@ -97,7 +102,7 @@ class DriftWatch:
             self._drift.restore(record.counts, record.report)
 
     def _at_block(self, drift: ScoreDrift, time_s: float) -> AlertEvent | None:
-        """The event of a drift that begins or ends with the block that was just finished; None when neither."""
+        """The event of a drift that begins or ends with the block that was just finished; None if neither does."""
         report, alert = drift.report, self._alert
         assert report is not None
         if alert is None:
@@ -106,13 +111,13 @@ class DriftWatch:
             self._alert = DriftAlert(id=self._events.drift_id(time_s), since_s=time_s, worst=report.psi)
             return self._events.drift(Transition.RAISE, self._alert, time_s, report.psi, self._psi_limit)
         self._alert = alert = msgspec.structs.replace(alert, worst=max(alert.worst, report.psi))
-        if not drift.is_back:
+        if not drift.has_recovered:
             return None
         self._alert = None
         return self._events.drift(Transition.CLEAR, alert, time_s, report.psi, self._psi_limit)
 
     def _end(self, alert: DriftAlert, time_s: float) -> AlertEvent:
-        """Clear what was raised while drift was watched: nobody would ever."""
+        """Clear an alert from the time when drift was watched, because no later block can clear it."""
         self._alert = None
         report = None if self._left is None else self._left.report
         psi = alert.worst if report is None else report.psi

@@ -1,4 +1,4 @@
-"""Changes of an alarm as the events that are published."""
+"""Makes the events that are published from the changes of alarms."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ __all__ = ["AlertBatch", "AssetChange", "EventMaker"]
 
 
 class AssetChange(msgspec.Struct, frozen=True, gc=False):
-    """What one window's score did to its asset's alarm."""
+    """A change of an asset's alarm, and the window that caused it."""
 
     row: int
-    """Of the window in its batch."""
+    """Index of the window in its batch."""
     asset: str
     limit: float
-    """Of the alert's level, for that asset."""
+    """The asset's limit of the alert's level, a score."""
     change: Change
 
 
 @dataclass(frozen=True, slots=True)
 class AlertBatch:
-    """What the windows of one batch did to alarms, as columns of one length; to go through it makes the events.
+    """The changes of alarms by one batch, as columns of one length. Iteration makes the events.
 
-    A long file has many events, of about 1 kB each, and whoever only counts them needs none.
+    Events are made on demand: a long file has many, of about 1 kB each, and a caller that counts them needs none.
     """
 
     maker: EventMaker
     changes: Sequence[AssetChange]
-    """In order."""
+    """In the order of the windows."""
     times: Sequence[float]
-    """Of each window's last reading, epoch seconds."""
+    """Time of the last reading of each change's window, epoch seconds."""
     values: FloatArray
-    """Shape (n, channels), that reading."""
+    """Last reading of each change's window, shape (n, channels), float32."""
     scores: Scores
-    """Of those windows."""
+    """Scores of each change's window."""
 
     def __len__(self) -> int:
         return len(self.changes)
@@ -61,7 +61,7 @@ class EventMaker:
         agent: the agent's id.
         stream: the stream's name.
         manifest: of the bundle.
-        provider: what computed the scores.
+        provider: the engine's provider, for scores that do not name one.
     """
 
     def __init__(self, *, agent: str, stream: str, manifest: Manifest, provider: str) -> None:
@@ -75,13 +75,13 @@ class EventMaker:
     def collect(
         self, changes: Sequence[AssetChange], *, times: Sequence[float], values: FloatArray, scores: Scores
     ) -> AlertBatch:
-        """What is needed to make the events of a batch, and nothing that keeps the batch in memory.
+        """Copy from a batch the rows that its events need, so that the batch itself is not kept in memory.
 
         Args:
             changes: from the alarm.
-            times: of the windows' last readings, epoch seconds.
-            values: shape (windows, channels), those readings.
-            scores: of the windows.
+            times: of the last readings of all windows of the batch, epoch seconds.
+            values: the last readings of all windows, shape (windows, channels), float32.
+            scores: of all windows.
         """
         rows = [change.row for change in changes]
         parts = None if scores.contributions is None else scores.contributions[rows]
@@ -89,7 +89,7 @@ class EventMaker:
         return AlertBatch(self, changes, [times[row] for row in rows], values[rows], told)
 
     def events(self, batch: AlertBatch) -> Iterator[AlertEvent]:
-        """The events of a batch, in order."""
+        """Make the events of a batch, in order."""
         provider = batch.scores.provider or self._provider
         return (
             self._event(change, iso_time(time_s), score, channels, provider)
@@ -117,24 +117,24 @@ class EventMaker:
             channels=channels,
             model=self._model,
             provider=provider,
-            # As finely as the times.
+            # In milliseconds, as the times are.
             duration_s=msgspec.UNSET if change.duration_s is None else round(change.duration_s, 3),
             worst=alert.worst if cleared else msgspec.UNSET,
         )
 
     def drift_id(self, since_s: float) -> str:
-        """Of a drift that began then."""
+        """The id of a drift that began at this time, in epoch seconds."""
         return self._name(STREAM_ASSET, since_s, b"")
 
     def drift(self, transition: Transition, alert: DriftAlert, time_s: float, psi: float, limit: float) -> AlertEvent:
-        """The event of a drift that begins or ends.
+        """Make the event of a drift that begins or ends.
 
         Args:
-            transition: which of the two.
+            transition: `RAISE` or `CLEAR`.
             alert: the drift.
-            time_s: of the reading that told it.
-            psi: as of then.
-            limit: of the index.
+            time_s: of the reading that finished the block, epoch seconds.
+            psi: the block's population stability index.
+            limit: of the population stability index.
         """
         cleared = transition is Transition.CLEAR
         return AlertEvent(
@@ -156,7 +156,7 @@ class EventMaker:
         )
 
     def _shares(self, batch: AlertBatch) -> Iterator[list[ChannelShare]]:
-        """For each event its channels, largest share first; none where the model does not tell."""
+        """For each event its channels, largest share first; an empty list if the model gives no contributions."""
         if batch.scores.contributions is None:
             return ([] for _ in batch.changes)
         parts = batch.scores.contributions.astype(np.float64)

@@ -1,4 +1,4 @@
-"""Puts values that came one channel at a time together to readings."""
+"""Joins values that arrive one channel at a time to readings."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ _TIME = struct.Struct("<d")
 
 
 class Join:
-    """One open reading for each asset. It is complete when every channel has come.
+    """Collects values in one open reading for each asset, and closes the reading when it has a value of every channel.
 
-    It is also closed, with what it has, when a value comes whose channel it has already, or whose time is further from
-    its first value than the tolerance: then a channel was left out, and the window holds that channel's last value.
+    An open reading is also closed, without the missing channels, by a value of a channel that it already has, and by a
+    value whose time is further from its first value than the tolerance. The window then treats the missing channels as
+    its settings say.
 
     Args:
-        channels: values in a reading.
-        tolerance_s: largest distance in time between two values of one reading.
+        channels: number of values in a whole reading.
+        tolerance_s: largest time between the first and any other value of one reading, seconds.
     """
 
     def __init__(self, channels: int, tolerance_s: float) -> None:
@@ -30,7 +31,14 @@ class Join:
         self._open: dict[str, tuple[float, FloatArray]] = {}
 
     def push(self, readings: Readings) -> Readings:
-        """Take in single values, each a reading with one channel; gives the readings that they closed, in order."""
+        """Add single values.
+
+        Args:
+            readings: each with exactly one value that is not NaN.
+
+        Returns:
+            The readings that the values closed, in order, each with the time of its first value.
+        """
         assets: list[str] = []
         times: list[float] = []
         rows: list[FloatArray] = []
@@ -58,18 +66,18 @@ class Join:
         return Readings(assets, times, values)
 
     def dump(self, asset: str) -> bytes:
-        """An asset's open reading, for the journal; empty when there is none."""
+        """An asset's open reading, for the journal; empty bytes when there is none."""
         if asset not in self._open:
             return b""
         time_s, row = self._open[asset]
         return _TIME.pack(time_s) + bytes(row.tobytes())
 
     def restore(self, asset: str, dumped: bytes) -> None:
-        """Put back what `dump` gave; a reading of another width, from another model, is left out."""
+        """Put back the result of `dump`; a reading with another number of channels, from another model, is left out."""
         if len(dumped) == _TIME.size + 4 * self._channels:
             row = np.frombuffer(dumped, dtype=np.float32, offset=_TIME.size).copy()
             self._open[asset] = (_TIME.unpack_from(dumped)[0], row)
 
     def forget(self, asset: str) -> None:
-        """The asset is gone."""
+        """Drop an asset's open reading, if there is one."""
         self._open.pop(asset, None)

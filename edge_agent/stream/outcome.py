@@ -1,4 +1,4 @@
-"""What goes into the scoring of a batch of readings, and what comes of it."""
+"""The input of scoring, a batch of windows, and its result."""
 
 from __future__ import annotations
 
@@ -14,25 +14,26 @@ __all__ = ["Outcome", "WindowBatch"]
 
 
 class Outcome(msgspec.Struct):
-    """What one batch did."""
+    """The result of processing one batch of readings."""
 
     scored: int = 0
+    """Number of windows that were scored."""
     not_finite: int = 0
-    """Windows whose score was NaN or infinite; they change no alarm."""
+    """Number of windows whose score was NaN or infinite; such scores change no alarm."""
     alerts: AlertBatch | None = None
-    """What it did to alarms; None when nothing."""
+    """The changes of alarms; None when there are none."""
     drift: list[tuple[int, AlertEvent]] = msgspec.field(default_factory=list)
-    """That the stream as a whole has drifted, or is back: each with the row of the window that told it."""
+    """Events of the stream's drift, each with the row of the window that finished the block."""
     changed: set[str] = msgspec.field(default_factory=set)
-    """Assets of which an alarm or the commissioning has changed."""
+    """Assets whose alarm state or commissioning has changed."""
     records: list[tuple[str, bytes]] = msgspec.field(default_factory=list)
-    """(asset, record) pairs to keep in the journal; an empty record takes the asset's away."""
+    """(asset, record) pairs to keep in the journal; an empty record deletes the asset's record."""
     refused: list[str] = msgspec.field(default_factory=list)
-    """The asset of each reading that was left out, because there is no room for another asset."""
+    """The asset of each reading that was left out, because there was no room for another asset."""
 
     @property
     def events(self) -> list[AlertEvent]:
-        """What to publish, in order; made anew each time."""
+        """All events to publish, in the order of their windows; made anew by each access."""
         if not self.drift:
             return list(self.alerts or ())
         rows = () if self.alerts is None else (told.row for told in self.alerts.changes)
@@ -40,19 +41,20 @@ class Outcome(msgspec.Struct):
         return [event for _, event in sorted(pairs, key=lambda pair: pair[0])]
 
     def kinds(self) -> list[str]:
-        """Of those events the `event` fields, without making them."""
+        """The `event` fields of all events, alarms first, without making the events."""
         changes = () if self.alerts is None else self.alerts.changes
         return [*(told.change.transition for told in changes), *(event.event for _, event in self.drift)]
 
 
 class WindowBatch(msgspec.Struct, frozen=True):
-    """Windows that are ready to be scored, in order; all have one length."""
+    """Windows that are ready to be scored, in the order of the readings that completed them."""
 
     values: FloatArray
-    """Shape (n, window, channels), oldest reading first."""
+    """Shape (n, window, channels), float32, oldest reading first."""
     assets: Sequence[str]
+    """The asset of each window."""
     times: Sequence[float]
-    """Of each window's last reading, epoch seconds."""
+    """Time of each window's last reading, epoch seconds."""
 
     def __len__(self) -> int:
         return len(self.values)

@@ -1,4 +1,4 @@
-"""One stream: readings in, alert events out. Holds the state of every asset, and does no I/O."""
+"""One stream: takes readings, gives alert events, holds the state of every asset, and does no I/O."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import msgspec
 from edge_agent.bundle import Manifest
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
-from edge_agent.stream.absent import AbsentValues
 from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model, look_at
 from edge_agent.stream.commission import Commissioned, make_commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AssetChange, EventMaker
 from edge_agent.stream.join import Join
+from edge_agent.stream.missing import MissingValues
 from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.records import (
     LEFT_RECORD,
@@ -40,8 +40,8 @@ __all__ = ["Pipeline"]
 log = logging.getLogger(__name__)
 
 _MOST_ROWS, _MOST_VALUES = 512, 4_000_000
-"""Windows that are scored at once: as many as providers are timed with, and fewer where all their values, which are
-made at once too, would take more than 16 MB."""
+"""Most windows that are scored at once, which is also the largest batch that providers are timed with; and most values
+in them, float32, so that large windows take at most 16 MB at once."""
 
 
 class Pipeline:
@@ -51,10 +51,11 @@ class Pipeline:
         agent: the agent's id.
         stream: the stream's name.
         manifest: of the bundle.
-        engine: scores windows of that bundle.
-        provider: the engine's provider, told in every event.
-        records: (asset, record) pairs that an earlier run left in the journal.
-        settings: how readings, scores and alarms are treated.
+        engine: scores windows with the bundle's model.
+        provider: the engine's provider, named in every event.
+        records: (asset, record) pairs that an earlier run left in the journal; one that cannot be read is logged and
+            left out.
+        settings: how readings, scores and alarms are treated; None for the defaults.
     """
 
     def __init__(
@@ -82,36 +83,44 @@ class Pipeline:
         self._most_rows = min(_MOST_ROWS, max(1, _MOST_VALUES // (manifest.window * width)))
         names = [channel.name for channel in manifest.channels]
         skips = settings.window.missing is Missing.SKIP
-        self.absent = AbsentValues(stream, names, self._windows, skips=skips)
+        self.absent = MissingValues(stream, names, self._windows, skips=skips)
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
         self.roster = Roster(settings.max_assets, self._pinned)
         self._gone: list[str] = []
-        """Forgotten, and still in the journal."""
+        """Assets that are forgotten and whose records are still in the journal."""
         self._restore_all(records)
 
     def parts(self, readings: Readings) -> Iterator[Readings]:
-        """What to score at once, in order: one message may hold thousands of readings, and each may end a window.
+        """Cut readings, in order, into parts that are scored at once.
 
-        Nor are there more assets in one part than may be remembered, for none of them makes room for another.
+        One message may hold thousands of readings, and each may complete a window. A part has at most as many assets as
+        may be remembered, because no asset of a batch makes room for another asset of the same batch.
         """
         if len(readings.latest()) <= self.roster.limit:
             return readings.parts(self._most_rows)
         return readings.parts(min(self._most_rows, int(self.roster.limit)))
 
     def process(self, readings: Readings) -> Outcome:
-        """Score a batch and say what it changed.
+        """Score a batch of readings.
+
+        Args:
+            readings: one of `parts`; missing values that are held are filled in place.
+
+        Returns:
+            The changes, with the records to keep.
 
         Raises:
-            EngineError: the runtime failed; nothing but the windows has changed.
+            EngineError: the runtime failed; the readings are in the windows and assets may have been forgotten, but no
+                score was applied.
         """
         readings, refused = self.admit(readings)
         touched = readings.latest()
-        windows = self.take(readings)
-        outcome = self.conclude(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
+        windows = self.complete_windows(readings)
+        outcome = self.apply_scores(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
         outcome.refused = refused
-        # First, because who is gone may be back already, with a record below.
+        # Deletions come first, because a forgotten asset may be back already, with a record below.
         outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
         self._gone.clear()
         kept = touched if self._join is not None else self._windows.to_keep(touched)
@@ -122,10 +131,10 @@ class Pipeline:
         return outcome
 
     def admit(self, readings: Readings) -> tuple[Readings, list[str]]:
-        """What comes before that, where anybody may make up an asset: others are forgotten for those that are new.
+        """Note the assets of a batch, and make room for new ones: any sender may make up the name of an asset.
 
         Returns:
-            The readings without those that there is no room for; and the asset of each of those.
+            The readings whose assets are remembered; and the asset of each reading that is left out for lack of room.
         """
         if not self.roster.hear(readings.latest()):
             return readings, []
@@ -134,8 +143,11 @@ class Pipeline:
             return readings, []
         return readings.without(refused), [asset for asset in readings.assets if asset in refused]
 
-    def take(self, readings: Readings) -> WindowBatch:
-        """The first half of `process`: the windows that a batch completes."""
+    def complete_windows(self, readings: Readings) -> WindowBatch:
+        """The part of `process` before the engine: add readings, and give the windows that they complete.
+
+        Missing values that are held are filled in `readings` in place.
+        """
         if self._join is not None:
             readings = self._join.push(readings)
         values, completed_by = self._windows.push(readings)
@@ -147,8 +159,16 @@ class Pipeline:
             [readings.times[index] for index in completed_by],
         )
 
-    def conclude(self, windows: WindowBatch, scores: Scores) -> Outcome:
-        """The second half: what the scores of those windows change. `records` has none of the assets yet."""
+    def apply_scores(self, windows: WindowBatch, scores: Scores) -> Outcome:
+        """The part of `process` after the engine: apply the scores of windows to alarms, commissioning and drift.
+
+        Args:
+            windows: from `complete_windows`.
+            scores: of the windows.
+
+        Returns:
+            The changes. `records` has no record of an asset yet; `process` adds them.
+        """
         not_finite, at_limit = look_at(scores.score, self._lowest_limit)
         outcome = Outcome(scored=len(windows), not_finite=not_finite)
         latest = windows.values[:, -1, :]
@@ -161,34 +181,38 @@ class Pipeline:
         return outcome
 
     def recommission(self, asset: str | None) -> list[str]:
-        """Set thresholds anew from the readings that come now.
+        """Begin commissioning again, with the readings that follow.
 
         Args:
             asset: one asset, or None for all.
 
         Returns:
-            The assets that this concerns, none of which may be left as it is in the journal.
+            The assets that begin again, sorted; the caller must write their records to the journal. Empty if the stream
+            is not commissioned, or does not know the asset.
         """
         if self._commission is None:
             return []
         assets = sorted(name for name in self._commission.assets() if asset in (None, name))
         self._commission.restart(asset)
         for name in assets:
-            # Rows and values from before must not be part of the first scores.
+            # Rows and values from before must not be part of the first scores of the new commissioning.
             self._windows.forget(name)
             if self._join is not None:
                 self._join.forget(name)
         return assets
 
     def assets(self) -> set[str]:
-        """All that something is remembered of."""
+        """All assets that are remembered."""
         return {*self.roster.assets()}
 
     def forget(self, asset: str) -> bool:
-        """An asset has been idle for too long; says whether it is gone.
+        """Forget an asset that has been idle for too long, unless it has an open alert or a limit of its own.
 
-        One with an alert is kept, and one with a limit of its own: a machine that stood still for weeks must not be
-        commissioned anew when it starts, in silence.
+        A commissioned asset is kept because a machine that stood still for weeks must not be commissioned again, while
+        it raises nothing, when it starts.
+
+        Returns:
+            True if the asset is forgotten.
         """
         state = self._states.get(asset)
         if state is not None and state.alert is not None:
@@ -200,21 +224,22 @@ class Pipeline:
         return True
 
     def records(self) -> list[tuple[str, bytes]]:
-        """(asset, record) pairs of all that is remembered, to begin a journal with."""
+        """(asset, record) pairs of all assets and of the stream's drift, to begin a journal with."""
         return [*self.records_of(sorted(self.assets())), *self.drift.records()]
 
     def records_of(self, assets: Sequence[str]) -> list[tuple[str, bytes]]:
-        """(asset, record) pairs of all that is remembered of some assets."""
+        """(asset, record) pairs of some assets, with their collected scores if the stream is commissioned."""
         return [*((name, self._record(name)) for name in assets), *self._scores_records(assets)]
 
     def leave(self, *, settled: bool = True) -> list[tuple[str, bytes]]:
-        """(asset, record) pairs to keep over a planned stop.
+        """(asset, record) pairs to write at a planned stop.
 
-        The last rows hold for the start that follows only, which has to delete them: later, they would be old.
+        The record of the last rows is for the next start only, which must delete it: at a later start the rows would be
+        out of date.
 
         Args:
-            settled: the journal has all that `process` gave. If not, only the rows: the last batch will be scored
-                again, and what it told, as a drift, must be told then.
+            settled: True if the journal has all records and events that `process` gave. If False, only the last rows
+                are given: the last batch will be scored again, and its events, such as a drift, must be raised then.
         """
         left = self._windows.leave()
         record = LeftRecord(scorer=self._scorer, windows=left)
@@ -225,7 +250,7 @@ class Pipeline:
         return [*rows, *self._scores_records(unkept), *self.drift.records()]
 
     def describe(self) -> dict[str, Any]:
-        """For health: assets, what was left out, commissioning, drift."""
+        """For the health message: numbers of assets and of readings that were left out, commissioning, drift."""
         windows = self._windows
         report = self.drift.report
         return {
@@ -243,7 +268,7 @@ class Pipeline:
     def _update_alarms(
         self, windows: WindowBatch, latest: FloatArray, scores: FloatArray, at_limit: list[int], changed: set[str]
     ) -> list[AssetChange]:
-        """Run every score through its asset's alarm; adds to `changed` the assets of which something has changed."""
+        """Apply every score to its asset's alarm, and add to `changed` the assets whose state has changed."""
         told: list[AssetChange] = []
         states, threshold, update = self._states, self._threshold, self._alarm.update
         one_level = not self._alarm.has_levels
@@ -282,7 +307,10 @@ class Pipeline:
             log.warning("warn is not below the asset's limit, no effect stream=%s asset=%s", self._stream, asset)
 
     def _rows_that_matter(self, assets: Sequence[str], at_limit: list[int]) -> Iterator[int]:
-        """Rows whose score can change anything, in order, by the states at that moment: while all is quiet, few."""
+        """Rows whose score can change a state, in order; while no asset has a state, only those at the limit.
+
+        The states are read when the next row is asked for, so they include the changes by the rows before it.
+        """
         count = len(assets)
         if self._commission is not None:
             yield from range(count)
@@ -319,12 +347,12 @@ class Pipeline:
         ]
 
     def _pinned(self) -> set[str]:
-        """Assets that keep their places: somebody waits for an alert's end, and to make a limit anew takes days."""
+        """Assets that must not be forgotten: an open alert needs its clear, and a new limit takes days to collect."""
         alerting = {asset for asset, state in self._states.items() if state.alert is not None}
         return alerting if self._commission is None else alerting | self._commission.assets()
 
     def _make_room(self) -> list[str]:
-        """Forget who has to go; gives those of the last batch that find no room."""
+        """Forget assets down to the limit, and return the assets of the last batch that are refused."""
         forgotten, refused = self.roster.make_room()
         for asset in forgotten:
             self._drop(asset)
@@ -332,7 +360,7 @@ class Pipeline:
         return refused
 
     def _drop(self, asset: str) -> None:
-        """All that is kept of one asset."""
+        """Delete the state, window, open reading and commissioning of one asset."""
         self._states.pop(asset, None)
         self._windows.forget(asset)
         if self._join is not None:
@@ -341,18 +369,19 @@ class Pipeline:
             self._commission.restart(asset)
 
     def _restore_all(self, records: Iterable[tuple[str, bytes]]) -> None:
-        # Scores stand back behind the limit that came of them, and what a stop left behind the assets' own records.
+        # Collected scores are restored first, because the limits in an asset's own record replace them. The rows of a
+        # planned stop are restored last, because rows in an asset's own record have priority.
         for key, record in sorted(records, key=lambda pair: (pair[0] == LEFT_RECORD, asset_of_scores(pair[0]) is None)):
             try:
                 self._restore(key, record)
-            # Damaged, or of another layout, which struct calls an error of its own.
+            # The record is damaged, or of another layout; for the latter, struct raises an error of its own.
             except (ValueError, struct.error) as exc:
                 what = (self._stream, key, exc)
                 log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", *what)
             if key not in (STREAM_RECORD, LEFT_RECORD):
-                # Whatever came of it: whoever is here is forgotten some day, and the record with it.
+                # Also if the record could not be read: the roster forgets the asset some day, and deletes the record.
                 self.roster.restore(asset_of_scores(key) or key)
-        # Not before all is known: an asset's alert, or its limit, may stand in a record that comes later.
+        # Only after all records: an alert or a limit, which keeps its asset here, may be in the last record.
         self._make_room()
 
     def _restore(self, key: str, record: bytes) -> None:

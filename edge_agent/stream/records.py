@@ -1,5 +1,6 @@
-"""What the journal keeps of a stream, beside its events: one record for each asset, one more while it is commissioned,
-and two for all of them.
+"""The records of a stream in the journal, beside its events.
+
+Each asset has one record, and one more while it is commissioned; the stream as a whole has two.
 """
 
 from __future__ import annotations
@@ -31,73 +32,80 @@ __all__ = [
 T = TypeVar("T", bound=msgspec.Struct)
 
 STREAM_RECORD = ""
-"""Stands for the asset in the record of what concerns the stream as a whole; no topic names an asset so."""
+"""Key, in place of an asset, of the stream's `DriftRecord`; no topic can name an asset like this."""
 LEFT_RECORD = "#left"
-"""Stands for the asset in the record that a planned stop leaves for the start that follows; none is named so."""
+"""Key, in place of an asset, of the `LeftRecord` of a planned stop; no topic can name an asset like this."""
 _SCORES = "#scores/"
-"""Before an asset's name, in the record of its scores."""
+"""Prefix of an asset's name in the key of its `ScoresRecord`."""
 
 
 def encode_record(record: msgspec.Struct) -> bytes:
-    """A record for the journal."""
+    """Encode a record for the journal, with a checksum."""
     return seal(msgspec.msgpack.encode(record))
 
 
 def decode_record(encoded: bytes, kind: type[T]) -> T:
-    """What `encode_record` was given.
+    """Decode a record from `encode_record`.
 
     Raises:
-        ValueError: it is damaged, or of another kind.
+        ValueError: the record is damaged, or of another kind.
     """
     return msgspec.msgpack.decode(unseal(encoded), type=kind)
 
 
 def scores_key(asset: str) -> str:
-    """What stands for the asset in the record of its scores."""
+    """The key of the record of an asset's scores."""
     return _SCORES + asset
 
 
 def asset_of_scores(key: str) -> str | None:
-    """The asset whose scores are in a record; None where it is another record."""
+    """The asset of a key from `scores_key`; None for the key of another record."""
     return key.removeprefix(_SCORES) if key.startswith(_SCORES) else None
 
 
 def keys_of(asset: str) -> tuple[str, str]:
-    """All records of one asset."""
+    """The keys of all records of one asset."""
     return asset, scores_key(asset)
 
 
 class AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of one asset."""
+    """The state of one asset."""
 
     scorer: str
-    """See `Manifest.scorer`."""
+    """`Manifest.scorer` of the bundle; of a record of another scorer only the alarm is restored."""
     alarm: AlarmState | None
     window: bytes = b""
+    """From `Windows.dump`; empty when the journal keeps no rows of the asset."""
     join: bytes = b""
+    """From `Join.dump`; empty when there is no open reading."""
     commission: Commissioned | None = None
+    """None until the asset is commissioned."""
 
 
 class ScoresRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The scores that one asset is being commissioned from. They are many, so they are kept now and then."""
+    """The scores that one asset is being commissioned from. They are many, so not every change is written."""
 
     scorer: str
+    """`Manifest.scorer`; scores of another scorer are not restored."""
     scores: bytes
-    """Float32; empty once the asset has its limits."""
+    """Float32 values, oldest first; empty once the asset has its limits."""
 
 
 class DriftRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of a stream's drift."""
+    """The state of a stream's drift."""
 
     scorer: str
-    """Another one's scores cannot be counted with these."""
+    """`Manifest.scorer`; the counts and the report of another scorer are not restored."""
     counts: list[int]
+    """Scores of the unfinished block, for each bin."""
     report: DriftReport | None
+    """Of the last block; None before the first."""
     alert: DriftAlert | None
+    """The open alert; None if there is none."""
 
 
 def open_alert(key: str, record: bytes) -> str | None:
-    """The id of the alert that is open by a record; None where there is none, or the record cannot be read."""
+    """The id of the open alert in a record; None if there is none, or the record cannot be read."""
     try:
         if key == STREAM_RECORD:
             drift = decode_record(record, DriftRecord).alert
@@ -111,7 +119,9 @@ def open_alert(key: str, record: bytes) -> str | None:
 
 
 class LeftRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Last rows of assets that have no record of their own."""
+    """The last rows of each asset at a planned stop."""
 
     scorer: str
+    """`Manifest.scorer`; rows of another scorer are not restored."""
     windows: dict[str, bytes]
+    """For each asset, from `Windows.leave`."""

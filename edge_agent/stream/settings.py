@@ -1,4 +1,4 @@
-"""How one stream treats its readings, scores and alarms: the sub-tables of `[[stream]]`."""
+"""The settings of one stream's readings, scores and alarms: the sub-tables of `[[stream]]`."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ __all__ = ["CommissionSettings", "DriftSettings", "StreamSettings"]
 
 
 class CommissionSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Thresholds for each asset from its own first readings."""
+    """Limits for each asset, made from the scores of its own first readings."""
 
     readings: Scores = 0
-    """Scores that are collected in silence; 0 uses the bundle's threshold for all."""
+    """Number of first scores that give an asset its limits, while it raises nothing; 0 uses the bundle's limits."""
 
 
 class DriftSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """When the scores of a stream count as drifted from the calibration."""
+    """The rule for when the scores of a stream have drifted from the calibration."""
 
     block: Scores = 5000
-    """Scores that are compared at once; 0 compares none."""
+    """Number of scores that are compared with the calibration at once; 0 switches the comparison off."""
     psi_limit: Limit = 0.25
+    """Highest population stability index of a block that has not drifted."""
     blocks: Count = 3
-    """So many blocks above the limit in a row raise an alert of level `drift`."""
+    """Number of blocks in a row above `psi_limit` that raises an alert of level `drift`."""
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it."""
+    """All sub-tables of one `[[stream]]`, and two of its keys."""
 
     window: WindowSettings = WindowSettings()
     alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()
     drift: DriftSettings = DriftSettings()
     max_assets: Assets = 10_000
-    """More are not remembered at once; 0 sets no limit."""
+    """Most assets that are remembered at once; 0 sets no limit."""
     join_s: float | None = None
-    """Readings come one channel at a time; values this close in time are one reading. None for whole readings."""
+    """For readings that arrive one channel at a time: values within so many seconds are one reading. None: readings
+    arrive whole."""
 
     def remark_on(self, manifest: Manifest) -> str | None:
-        """What somebody should know who uses these settings with a bundle, though nothing is wrong."""
+        """A warning about using these settings with a bundle, though nothing is wrong; None when there is none."""
         readings, rate = self.commission.readings, manifest.false_alarm_rate
         if not readings or not is_extrapolated(readings, rate):
             return None
@@ -53,7 +55,10 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def problem_with(self, manifest: Manifest) -> str | None:
-        """What does not fit a bundle's limits; readings can be scored all the same."""
+        """The setting that contradicts a bundle's limits, as a message; None if all fit.
+
+        Readings can be scored in either case.
+        """
         warn = self.alarm.warn
         if warn is None or self.commission.readings or warn < manifest.threshold.alarm:
             return None

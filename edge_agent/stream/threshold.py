@@ -1,4 +1,6 @@
-"""Limits from scores of normal readings: on the host when a bundle is packed, on the device when it is commissioned."""
+"""Limits from scores of normal readings: on the host when a bundle is packed, on the device when an asset is
+commissioned.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +14,25 @@ from edge_agent.bundle import Threshold
 __all__ = ["is_extrapolated", "tail_quantile", "threshold_from"]
 
 _ENOUGH_BEYOND = 20
+"""If at least this many scores are expected beyond a quantile, the quantile is read off."""
 _TAIL_SHARE = 0.1
+"""Share of the scores, the largest ones, that a tail is fitted to."""
 _BAND = 0.1
+"""Distance of the clear limit from the alarm limit, as a share of the alarm limit's distance from the median."""
 
 
 def threshold_from(scores: NDArray[np.float64], false_alarm_rate: float, *, above_ties: bool = False) -> Threshold:
-    """Alarm and clear limits.
+    """Set the alarm and clear limits for a false-alarm rate.
 
     Args:
-        scores: shape (n,) with n at least 1, finite, of normal windows; higher is more anomalous.
+        scores: shape (n,) with n at least 1, float64, finite, of normal windows; higher is more anomalous.
         false_alarm_rate: share of normal windows that may reach the alarm limit, above 0 and below 0.5.
-        above_ties: raise the limit above a score that more of them have than may reach it. Otherwise the caller sees
-            that there are too many.
+        above_ties: True moves the limit just above its value (next float32) if more of the scores than the rate allows
+            reach it, because many are equal to it. False leaves the limit, and the caller checks the share.
 
     Returns:
-        The limits. `clear` lies a tenth of the way from it
-        to the median of normal scores, so that noise around the limit raises one alert and not many.
+        The limits. `clear` lies a tenth of the way from `alarm` to the median of the scores, so that noise around
+        `alarm` raises one alert and not many.
     """
     alarm = tail_quantile(scores, 1 - false_alarm_rate)
     if above_ties and np.count_nonzero(scores >= alarm) > len(scores) * false_alarm_rate:
@@ -36,20 +41,24 @@ def threshold_from(scores: NDArray[np.float64], false_alarm_rate: float, *, abov
 
 
 def is_extrapolated(count: int, false_alarm_rate: float) -> bool:
-    """Whether less than one of so many scores is expected beyond the limit, so that they cannot show where it lies."""
+    """True if less than one of `count` scores is expected beyond the limit, so the scores cannot show where it lies."""
     return count * false_alarm_rate < 1
 
 
 def tail_quantile(scores: NDArray[np.float64], q: float) -> float:
-    """A high quantile, also beyond the largest score seen.
+    """Estimate a high quantile, also beyond the largest score.
 
-    With enough scores beyond the quantile it is read off; otherwise a generalised Pareto distribution is fitted to
-    the largest tenth by probability-weighted moments (Hosking and Wallis, Technometrics 29, 1987), its shape kept
-    within -0.5 and 0.5 because few points say little about it.
+    With at least 20 scores beyond the quantile, the quantile is read off. Otherwise a generalised Pareto distribution
+    is fitted to the largest tenth of the scores (to at least 20 scores, or half of fewer than 40) by
+    probability-weighted moments (Hosking and Wallis, Technometrics 29, 1987). The shape is kept within -0.5 and 0.5,
+    because few points say little about it.
 
     Args:
-        scores: shape (n,), finite.
-        q: between 0 and 1.
+        scores: shape (n,) with n at least 1, float64, finite.
+        q: the quantile's probability, above 0 and below 1.
+
+    Returns:
+        The quantile, a score; at least the largest score where less than one score is expected beyond it.
     """
     beyond = len(scores) * (1 - q)
     if beyond >= _ENOUGH_BEYOND:
@@ -71,5 +80,5 @@ def tail_quantile(scores: NDArray[np.float64], q: float) -> float:
     ratio = count / len(ordered) / (1 - q)
     reach = math.log(ratio) if abs(shape) < 1e-6 else (ratio**shape - 1) / shape
     estimate = float(start + scale * reach)
-    # Where less than one score is expected beyond, what a normal reading has already reached is no alarm.
+    # Where less than one score is expected beyond the limit, a score that a normal reading has reached is no alarm.
     return max(estimate, float(ordered[-1])) if beyond < 1 else estimate

@@ -1,4 +1,4 @@
-"""The last readings of every asset, and the windows that they complete."""
+"""Keeps the last readings of every asset, and gives the windows that they complete."""
 
 from __future__ import annotations
 
@@ -15,47 +15,48 @@ from edge_agent.setting_types import Duration
 
 __all__ = ["Missing", "WindowSettings", "Windows"]
 
-_HEADER = struct.Struct("<IId")  # rows that follow; readings since the last window that was scored; time of the newest
-_HAS_LAST = 1 << 31  # in the number of rows: behind them come each channel's last value, and when it was measured
+# Number of rows that follow; readings since the last scored window; time of the newest reading, epoch seconds.
+_HEADER = struct.Struct("<IId")
+_HAS_LAST = 1 << 31  # flag in the number of rows: after the rows come each channel's last value and that value's time
 
 
 class Missing(StrEnum):
-    """What stands for a value that a reading does not have."""
+    """The treatment of a value that is missing in a reading."""
 
     HOLD = "hold"
-    """The asset's last value of that channel."""
+    """The asset's last value of the channel takes its place."""
     SKIP = "skip"
-    """Nothing: the reading is left out."""
+    """The reading is left out."""
 
 
 class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do with readings that are not whole, or not in order. 0 switches a limit off."""
+    """The treatment of readings that are incomplete or out of order. 0 switches a limit off."""
 
     missing: Missing = Missing.HOLD
     hold_s: Duration = 0.0
     """A value is held for at most this long."""
     late_s: Duration = 0.0
-    """A reading older than its asset's newest by at most this is late and left out; by more, the sender's clock was set
-    back, and the window begins anew."""
+    """A reading that is older than the asset's newest by at most this is late, and left out. A reading that is older by
+    more shows that the sender's clock was set back, and the window begins anew."""
     gap_s: Duration = 0.0
-    """After a longer pause, the window begins anew."""
+    """After a longer pause between two readings, the window begins anew."""
 
     @property
     def is_plain(self) -> bool:
-        """Whether times do not matter and every reading counts."""
+        """True if times of readings do not matter and every reading counts."""
         return self.missing is Missing.HOLD and not (self.hold_s or self.late_s or self.gap_s)
 
 
 class Windows:
-    """Count-based windows, one row of readings for each asset.
+    """Count-based windows over the readings of each asset.
 
     Until an asset has given every channel once, its readings complete no window.
 
     Args:
-        window: readings in a window.
-        stride: readings from one window to the next.
-        channels: values in a reading.
-        policy: for readings that are not whole, or not in order.
+        window: number of readings in a window.
+        stride: number of readings from one window to the next.
+        channels: number of values in a reading.
+        policy: for readings that are incomplete or out of order; None for the defaults.
     """
 
     def __init__(self, *, window: int, stride: int, channels: int, policy: WindowSettings | None = None) -> None:
@@ -67,8 +68,8 @@ class Windows:
         self._single = window == 1 and stride == 1
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
-        # One array for all assets: a slot is one asset's place in it. Rows move to the front only when a slot is
-        # full, so a window is always one contiguous piece.
+        # One array for all assets: a slot is an asset's index in the array. Rows move to the front only when a slot
+        # is full, so a window is always one contiguous piece.
         self._rows = np.empty((0, 2 * window, channels), dtype=np.float32)
         self._last = np.empty((0, channels), dtype=np.float32)
         self._seen_s = np.empty((0, channels), dtype=np.float64)
@@ -79,25 +80,28 @@ class Windows:
         self._partial: set[str] = set()
         self._to_begin: set[int] = set()
         self.late = 0
-        """Readings left out because they came too late."""
+        """Number of readings left out because they came late."""
         self.incomplete = 0
-        """Readings left out because a value was missing."""
+        """Number of readings left out because a value was missing."""
         self.held = np.zeros(channels, dtype=np.int64)
-        """Values that were missing and held, of each channel."""
+        """For each channel, the number of missing values that were replaced by the last one; shape (channels,)."""
         self.missing = np.zeros(channels, dtype=np.int64)
-        """Values that were missing and not held, so that the reading was left out, of each channel."""
+        """For each channel, the number of missing values for which the reading was left out; shape (channels,)."""
         self.restarted = 0
-        """Windows begun anew after a gap or a clock set back."""
+        """Number of windows that began anew after a gap or a clock that was set back."""
 
     def __len__(self) -> int:
         return len(self._slots)
 
     def push(self, readings: Readings) -> tuple[FloatArray, Sequence[int]]:
-        """Take in a batch of readings.
+        """Add a batch of readings.
+
+        Args:
+            readings: in order of arrival; missing values that are held are filled in `readings.values` in place.
 
         Returns:
-            The windows that these readings completed, shape (n, window, channels), oldest row first; and for each
-            window the index of the reading that completed it.
+            The windows that these readings completed, shape (n, window, channels), float32, oldest row first; and for
+            each window the index of the reading that completed it. The windows may share memory with `readings`.
         """
         values = readings.values
         begins: set[int] = set()
@@ -124,15 +128,21 @@ class Windows:
         return windows[: len(due)], due
 
     def assets(self) -> list[str]:
-        """All that have a row here."""
+        """All assets that have a slot."""
         return list(self._slots)
 
     def to_keep(self, assets: Iterable[str]) -> Iterable[str]:
-        """Those of which a crash would change later windows, so that their rows belong in the journal."""
+        """The assets whose rows must be in the journal, because a crash would otherwise change later windows.
+
+        In windows of one reading, an asset's last values only matter once one of its readings was incomplete.
+        """
         return self._partial.intersection(assets) if self._single and self._plain else assets
 
     def dump(self, asset: str) -> bytes:
-        """The rows of one asset for the journal, if they are to be kept: what is not kept up to date would mislead."""
+        """The rows of one asset for the journal; empty bytes if `to_keep` does not name the asset.
+
+        Rows that the journal does not keep up to date would be wrong after a crash.
+        """
         return self._dump(asset) if asset in self._slots and [*self.to_keep([asset])] else b""
 
     def _dump(self, asset: str) -> bytes:
@@ -142,25 +152,29 @@ class Windows:
             filled, since = 0, self._stride
         rows, last = self._rows[slot, end - filled : end], self._last[slot]
         if self._policy.hold_s:
-            # What a reading brought that was not complete is in no row.
+            # The last values are needed too: values of an incomplete reading are in no row.
             header = _HEADER.pack(filled | _HAS_LAST, since, self._newest_s[slot])
             return b"".join((header, rows.tobytes(), last.tobytes(), self._seen_s[slot].tobytes()))
         return _HEADER.pack(filled, since, self._newest_s[slot]) + bytes((rows if filled else last).tobytes())
 
     def leave(self) -> dict[str, bytes]:
-        """The last rows of assets that the journal may not keep, for a planned stop; as `dump` gives them.
+        """The last rows of each asset, in the form of `dump`, for a planned stop; empty if the journal keeps all rows.
 
-        Also of those that are kept now: what made them so may be in a batch that could not be committed.
+        Assets whose rows the journal keeps now are included: the batch with their first incomplete reading may not have
+        been committed.
         """
         return {asset: self._dump(asset) for asset in self._slots} if self._single and self._plain else {}
 
     def restore(self, asset: str, dumped: bytes, *, kept: bool = True) -> None:
-        """Put back what `dump` gave. Rows of another shape, from another model, are left out.
+        """Put back the result of `dump` or `leave`. Rows of another shape, from another model, are left out.
 
         Args:
-            asset: its name.
-            dumped: from `dump`.
-            kept: the journal keeps the asset's rows; False for what `leave` left.
+            asset: the asset's name.
+            dumped: from `dump` or `leave`; empty bytes change nothing.
+            kept: True if the journal keeps the asset's rows; False for rows from `leave`.
+
+        Raises:
+            struct.error: `dumped` is too short for its header.
         """
         if not dumped:
             return
@@ -178,13 +192,13 @@ class Windows:
         self._since[slot] = since
         self._newest_s[slot] = newest_s
         self._last[slot] = rows[-1]
-        # Without `hold_s` it does not matter how old a value is, and nobody has written it down.
+        # Without `hold_s` the age of a value does not matter, and `dump` has not written it.
         self._seen_s[slot] = np.frombuffer(seen, dtype=np.float64) if has_last else newest_s
         if kept:
             self._partial.add(asset)
 
     def forget(self, asset: str) -> None:
-        """The asset is gone; its place is for another one."""
+        """Drop an asset's rows, if there are any; the next new asset reuses the slot."""
         slot = self._slots.pop(asset, None)
         self._partial.discard(asset)
         if slot is not None:
@@ -225,7 +239,7 @@ class Windows:
         self._seen_s = seen
 
     def _hold_missing(self, readings: Readings) -> Sequence[int]:
-        """Fill the missing values of a batch in place; gives the indices of the readings that are complete now."""
+        """Fill the missing values of a batch in place, and return the indices of the complete readings."""
         values = readings.values
         if not readings.is_whole():
             missing = np.isnan(values)
@@ -244,7 +258,7 @@ class Windows:
             return complete
         latest = readings.latest()
         if len(latest) == 1:
-            slot = self._slot(readings.assets[0])  # first, because it may make the arrays anew
+            slot = self._slot(readings.assets[0])  # before the assignment: `_slot` may replace `self._last`
             self._last[slot] = values[-1]
             return range(len(values))
         known = self._slots
@@ -256,7 +270,7 @@ class Windows:
         return range(len(values))
 
     def _admit(self, readings: Readings, index: int, slot: int, begins: set[int]) -> bool:
-        """Hold one reading against the policy and fill its missing values; says whether it counts."""
+        """Apply the policy to one reading and fill its missing values in place; True if the reading counts."""
         policy, time_s, row = self._policy, readings.times[index], readings.values[index]
         behind_s = self._newest_s[slot] - time_s
         if policy.late_s and 0 < behind_s <= policy.late_s:
@@ -273,7 +287,7 @@ class Windows:
         if missing.any():
             held = self._last[slot]
             if policy.hold_s:
-                # A value that came under a time ahead of this one is as old as it is far: the sender's clock was wrong.
+                # The absolute difference: a last value with a later time was sent by a clock that was ahead.
                 held = np.where(np.abs(time_s - self._seen_s[slot]) <= policy.hold_s, held, np.nan)
             if policy.missing is Missing.HOLD:
                 row[missing] = held[missing]
@@ -285,14 +299,14 @@ class Windows:
             self.incomplete += 1
             self.missing += without
             return False
-        # A window begins with a reading that counts, which need not be the one that came after the gap.
+        # A window begins with a reading that counts; the first reading after the gap may have been left out.
         if slot in self._to_begin:
             self._to_begin.discard(slot)
             begins.add(index)
         return True
 
     def _append(self, slot: int, row: FloatArray) -> int:
-        """Add a row to a slot; gives the end of the slot's rows."""
+        """Add a row to a slot, and return the end of the slot's rows."""
         rows, end, keep = self._rows[slot], self._end[slot], self._window - 1
         if end == 2 * self._window:
             rows[:keep] = rows[end - keep :]

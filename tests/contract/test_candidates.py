@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -17,9 +18,9 @@ from bad_providers import TESTS_DIR, bad, found
 from fakes import make_candidate, write_bundle
 from processes import wait_until
 
-from edge_agent.agent.stream import LoadedStream, open_lanes
+from edge_agent.agent.stream import LoadedStream, open_streams
 from edge_agent.bundle import Bundle, open_bundle
-from edge_agent.child_process import Stopped, end_child, start_child, wait_child
+from edge_agent.child_process import ChildEndedError, ChildProcess, Stopped
 from edge_agent.cli import main
 from edge_agent.config import load_config
 from edge_agent.engine.choice import discovery, measuring
@@ -27,11 +28,11 @@ from edge_agent.engine.choice.batch_mix import BATCH_SIZES, DEFAULT_MIX
 from edge_agent.engine.choice.choose import Choice, choose_provider, provider_memory
 from edge_agent.engine.choice.discovery import Discovery
 from edge_agent.engine.choice.evidence import Candidate, Evidence
-from edge_agent.engine.choice.measuring import Attendant, measure, prove_each
+from edge_agent.engine.choice.measuring import Observer, measure, prove_each
 from edge_agent.engine.choice.probe_child import Limits
 from edge_agent.engine.choice.starting import choose_to_start
 from edge_agent.engine.golden import Verdict
-from edge_agent.engine.providers import PROVIDERS, Provider
+from edge_agent.engine.providers import PROVIDERS, SAFEST, Provider
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ProviderError
 
@@ -81,7 +82,7 @@ def test_a_candidate_that_hangs_is_ended_at_its_limit(bundle: Bundle) -> None:
     assert time.monotonic() - started < 10
 
 
-class Listener(Attendant):
+class Listener(Observer):
     """Notes the verdicts; gives up when told so."""
 
     def __init__(self, *, stop_after: int | None = None) -> None:
@@ -92,7 +93,7 @@ class Listener(Attendant):
         if self._stop_after is not None and len(self.verdicts) >= self._stop_after:
             raise Stopped
 
-    def heard(self, candidate: Candidate) -> None:
+    def on_verdict(self, candidate: Candidate) -> None:
         self.verdicts.append((candidate.name, candidate.verdict))
 
 
@@ -110,17 +111,41 @@ def test_beside_one_that_does_not_answer_the_next_is_proven(bundle: Bundle, monk
 def test_the_child_of_one_that_is_refused_is_gone_with_its_verdict(bundle: Bundle) -> None:
     """It does not hold on to the device, nor take time, for as long as nobody else is right."""
     with ExitStack() as stack:
-        coming = prove_each(stack, bundle, [bad("Hanger")], 1, None, Attendant(), Limits(load_s=1.0))
+        coming = prove_each(stack, bundle, [bad("Hanger")], 1, None, Observer(), Limits(load_s=1.0))
         candidate, _child = next(coming)
         assert candidate.verdict is Verdict.HUNG
         assert probes() == set()
 
 
+def test_without_room_for_a_process_the_processor_is_what_there_is_and_is_not_proven(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As under a limit of tasks: an answer with its reason, and no traceback."""
+
+    def full(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", full)
+    devices = discovery.discover()
+    assert ([provider.name for provider in devices.providers], devices.complete) == ([SAFEST], False)
+    (candidate,) = measure(bundle, devices, 1, DEFAULT_MIX, None)
+    reason = "cannot be tried, no process can be started for it (Resource temporarily unavailable)"
+    assert (candidate.verdict, candidate.reason) == (Verdict.OUT_OF_MEMORY, reason)
+
+
+def test_a_child_takes_no_module_from_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engineer's `random.py` beside the model, or another copy of this package."""
+    for name in ("json.py", "random.py", "edge_agent.py"):
+        (tmp_path / name).write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    found = discovery.discover()
+    assert found.complete
+    assert SAFEST in {provider.name for provider in found.providers}
+
+
 def test_a_child_that_was_waited_for_is_not_killed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its number may be somebody else's; what it had started is ended before."""
-    child = start_child("edge_agent.engine.choice.probe", errors=subprocess.DEVNULL)
-    assert child.stdin is not None
-    child.stdin.close()
+    child = ChildProcess("edge_agent.engine.choice.probe")
     killed: list[int] = []
     kill = os.killpg
 
@@ -130,9 +155,13 @@ def test_a_child_that_was_waited_for_is_not_killed_again(monkeypatch: pytest.Mon
         kill(group, number)
 
     monkeypatch.setattr(os, "killpg", killpg)
-    wait_child(child)
+    os.kill(child.pid, signal.SIGKILL)
     for _ in range(2):
-        end_child(child)
+        with pytest.raises(ChildEndedError) as ended:
+            child.answer(10.0)
+        assert ended.value.code == -signal.SIGKILL
+    for _ in range(2):
+        child.close()
     assert killed == [child.pid]
 
 
@@ -186,12 +215,9 @@ def test_a_child_ends_with_its_parent(bundle: Bundle, how: signal.Signals) -> No
 
 def test_a_signal_to_the_whole_service_is_not_taken_for_a_crash() -> None:
     """A service manager sends SIGTERM to all processes at once; the agent's end is the children's."""
-    child = start_child("edge_agent.engine.choice.probe", errors=subprocess.DEVNULL)
-    try:
+    with ChildProcess("edge_agent.engine.choice.probe") as child:
         blocked = int(re.findall(r"SigBlk:\s*(\w+)", Path(f"/proc/{child.pid}/status").read_text())[0], 16)
         assert all(blocked >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP))
-    finally:
-        end_child(child)
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, set())
 
 
@@ -287,7 +313,7 @@ def test_a_start_that_fails_after_the_load_blames_nobody(bundle: Bundle, tmp_pat
     )
     loaded, journal = LoadedStream(config.streams[0], bundle), DamagedJournal()
     with pytest.raises(OSError, match="malformed"), ExitStack() as stack:
-        open_lanes([loaded], config, journal, stack, lambda: None)  # type: ignore[arg-type]
+        open_streams([loaded], config, journal, stack, lambda: None)  # type: ignore[arg-type]
     assert not list(tmp_path.glob("*.mark"))
 
 

@@ -38,13 +38,13 @@ def test_ten_times_the_sustainable_rate(tmp_path: Path, full: bool, report: Repo
         sent_per_s = plan.readings / (time.monotonic() - started)
         ended = time.monotonic()
 
-        def is_back() -> bool:
+        def has_recovered() -> bool:
             # New readings until two of them are scored at once: the queue drops while it is full.
             at.sender.send("sensors/after/pump", {"c1": 9.0, "c2": 0.0})
             time.sleep(0.1)  # so that the probes themselves are no load
             return "after" in at.subscriber.newest
 
-        wait_until(is_back, 60, "an alert of a reading sent after it")
+        wait_until(has_recovered, 60, "an alert of a reading sent after it")
         back_s = time.monotonic() - ended
         vitals.stopped.set()
         watching.join()

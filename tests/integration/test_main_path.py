@@ -127,7 +127,7 @@ def test_a_warning_limit_that_has_no_effect_is_told(tmp_path: Path) -> None:
     config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "/dev/null"'))
     done = run_tool("edge-agent", "run", "--config", config)
     assert done.returncode == 0
-    assert "WARNING edge_agent.cli.app setting does not fit the bundle" in done.stderr
+    assert "WARNING edge_agent.cli.run setting does not fit the bundle" in done.stderr
 
 
 def test_a_file_is_scored_with_a_streams_settings_and_identity(tmp_path: Path) -> None:

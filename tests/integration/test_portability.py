@@ -1,6 +1,6 @@
 """`edgetool` on a laptop: what only Linux or POSIX has is hidden from its commands and from their child processes.
 
-It stands for macOS and Windows, on which nothing of this was run; the README says so.
+It stands for macOS and Windows, on which nothing of this was run; docs/platforms.md says so.
 """
 
 from __future__ import annotations

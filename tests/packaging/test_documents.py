@@ -1,30 +1,136 @@
-"""The documents say what is there: commands, keys, the unit, the sample configuration."""
+"""The documents say what is there: commands, keys, exit codes, names, links, the unit, the sample configuration."""
 
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import get_args
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
 from processes import IN_CI, run_tool
 
+import edgetool
 from edge_agent.config import AgentSettings, MqttSettings, StreamSection, load_config
+from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.engine.wheels import Platform, runtimes_for
+from edge_agent.errors import EdgeError
 from edge_agent.journal.settings import JournalSettings
+from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import CommissionSettings, DriftSettings
 from edge_agent.stream.window import WindowSettings
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 UNIT = ROOT / "systemd" / "edge-agent.service"
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for pattern in ("*.md", "docs/*.md", "models/*/*.md", "findings/*.md")
+    for path in ROOT.glob(pattern)
+)
+LINKED = [name for name in DOCUMENTS if name.startswith("docs/") or "/" not in name]
+LINK = re.compile(r"\[(?:`[^`]*`|[^\]`])*\]\(([^)\s]+)\)|<img src=\"([^\"]+)\"")
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def prose(name: str) -> str:
+    """A document without its blocks of code."""
+    return re.sub(r"^ *```.*?^ *```$|^    .*?$", "", read(name), flags=re.MULTILINE | re.DOTALL)
+
+
+def anchors(name: str) -> set[str]:
+    """What GitHub makes of a document's headings."""
+    seen: Counter[str] = Counter()
+    found: set[str] = set()
+    for heading in re.findall(r"^#+ (.*)$", prose(name), re.MULTILINE):
+        text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        slug = re.sub(r"[^\w\- ]", "", text).replace(" ", "-")
+        found.add(f"{slug}-{seen[slug]}" if seen[slug] else slug)
+        seen[slug] += 1
+    return found
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_every_link_leads_somewhere(name: str) -> None:
+    """To a file that is there, and to a heading that is in it."""
+    for link in (one or other for one, other in LINK.findall(prose(name))):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (ROOT / name).parent / path if path else ROOT / name
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.resolve().relative_to(ROOT).as_posix()), link
+
+
+@pytest.mark.parametrize("name", LINKED)
+def test_a_document_that_is_mentioned_is_linked(name: str) -> None:
+    """A reader can follow it."""
+    assert re.findall(r"[\w/.-]+\.md\b", LINK.sub("", prose(name))) == []
+
+
+def test_every_document_can_be_found_from_the_readme() -> None:
+    """By one link."""
+    linked = {one for one, _ in LINK.findall(prose("README.md"))}
+    assert {name for name in DOCUMENTS if "/" not in name or name.startswith("docs/")} - {"README.md"} <= linked
+
+
+def test_the_picture_needs_nothing_and_suits_dark_pages() -> None:
+    """No fonts or images are fetched, and its colours follow the reader's."""
+    text = read("docs/overview.svg")
+    assert ET.fromstring(text).tag.endswith("svg")
+    assert "prefers-color-scheme: dark" in text
+    assert re.findall(r"https?://[^\s\"]+|url\(|@import|href", text) == ["http://www.w3.org/2000/svg"]
+
+
+def test_the_alert_in_the_readme_is_the_one_of_the_interface() -> None:
+    """With the keys that docs/mqtt.md explains."""
+    block = re.search(r"^```json\n(.*?)^```$", read("README.md"), re.MULTILINE | re.DOTALL)
+    assert block is not None
+    event = json.loads(block[1])
+    topic = f"edge/{event['agent']}/alerts/{event['stream']}/{event['asset']}"
+    assert f"`{topic}`" in read("README.md")
+    explained = read("docs/mqtt.md").partition("An alert event:")[2].partition("Every `raise`")[0]
+    assert all(f'"{key}"' in explained for key in event)
+
+
+def test_the_python_api_is_described() -> None:
+    """Every name that edgetool exports, and no other."""
+    names = read("docs/api.md").partition("## Names")[2].partition("\n## ")[0]
+    first_cells = re.findall(r"^\| (`[^|]*) \|", names, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)", " ".join(first_cells))) == sorted(edgetool.__all__)
+
+
+def test_every_exit_code_is_explained() -> None:
+    """Those of the error tree, done, and a bug."""
+    table = read("docs/troubleshooting.md").partition("## Exit codes")[2].partition("\n## ")[0]
+    codes = {0, 1} | {kind.exit_code for kind in EdgeError.__subclasses__()}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes
+
+
+def test_every_provider_and_format_is_described() -> None:
+    """By the name that the configuration takes."""
+    providers = read("docs/providers.md").partition("## The providers")[2].partition("\n## ")[0]
+    named = {
+        name
+        for row in re.findall(r"^\| (`[^|]*) \|", providers, re.MULTILINE)
+        for name in re.findall(r"`([^`]+)`", row)
+    }
+    assert {name for name in named if not name.startswith("NAME")} == set(PROVIDERS)
+    row = re.search(r"^\| `stream\.format` .*$", read("docs/configuration.md"), re.MULTILINE)
+    assert row is not None
+    assert all(f"`{name}`" in row[0] or f"| {name} |" in row[0] for name in FORMATS)
 
 
 def commands(program: str) -> set[str]:
@@ -36,11 +142,14 @@ def commands(program: str) -> set[str]:
 
 
 @pytest.mark.parametrize("program", ["edgetool", "edge-agent"])
-def test_every_command_is_in_the_readme(program: str) -> None:
-    """And the readme names no command that is not there."""
-    named = set(re.findall(rf"(?<!/){program} ([a-z][a-z-]+)", README))
-    assert commands(program) - {"help"} <= named
-    assert named <= commands(program)
+def test_every_command_has_its_row(program: str) -> None:
+    """And no document shows a command that is not there."""
+    there = commands(program)
+    rows = re.findall(rf"^\| `{program} ([a-z-]+)", read("docs/commands.md"), re.MULTILINE)
+    assert sorted(rows) == sorted(there - {"help"})
+    for name in DOCUMENTS:
+        shown = re.findall(rf"`{program} ([a-z][a-z-]+)|^    {program} ([a-z][a-z-]+)", read(name), re.MULTILINE)
+        assert {one or other for one, other in shown} <= there, name
 
 
 def test_the_sample_configuration_loads(tmp_path: Path) -> None:
@@ -65,7 +174,12 @@ def test_the_sample_configuration_loads(tmp_path: Path) -> None:
 )
 def test_every_key_is_in_the_configuration_table(section: str, kind: type[msgspec.Struct]) -> None:
     """With its default; and the table has no key that the code does not know."""
-    table = dict(re.findall(rf"^\| `{re.escape(section)}\.([a-z_]+)` \| ([^|]+) \|", README, re.MULTILINE))
+    rows = re.findall(
+        rf"^\| `{re.escape(section)}\.([a-z_]+)` \| ([^|]+) \| ([^|]+) \| [^|]+ \|$",
+        read("docs/configuration.md"),
+        re.MULTILINE,
+    )
+    table = {name: default for name, default, _ in rows}
     table.pop("alerts", None)  # a table of its own, with the keys of [mqtt]
     fields = {
         field.name: field
@@ -79,6 +193,7 @@ def test_every_key_is_in_the_configuration_table(section: str, kind: type[msgspe
         if not field.required and field.default not in ("", None, (), msgspec.NODEFAULT):
             shown = f"{field.default:g}" if isinstance(field.default, float) else str(field.default)
             assert shown.lower() in table[name].lower(), name
+    assert all((unit == "s") == name.endswith("_s") for name, _, unit in rows)
 
 
 def test_the_unit_is_one_that_systemd_accepts() -> None:
@@ -106,13 +221,17 @@ def test_the_unit_does_not_restart_what_cannot_heal() -> None:
     assert set(service["RestartPreventExitStatus"].split()) == {"78", "65"}
 
 
-def test_the_readme_session_uses_options_that_exist() -> None:
-    """Every long option after one of our commands is in that command's help."""
-    for program, command, rest in re.findall(
-        r"^\s*(?:sudo )?(edgetool|edge-agent) ([a-z-]+)(.*)$", README, re.MULTILINE
-    ):
-        text = run_tool(program, command, "--help").stdout
-        for option in re.findall(r"--[a-z-]+", rest):
+def test_the_documents_use_options_that_exist() -> None:
+    """Every long option after one of our commands, in a session or in a row of a table, is in that command's help."""
+    uses: dict[tuple[str, str], set[str]] = {}
+    for name in DOCUMENTS:
+        for program, command, rest in re.findall(
+            r"(?:^ *|[`/|] ?)(edgetool|edge-agent) ([a-z-]+)([^`\n]*)", read(name), re.MULTILINE
+        ):
+            uses.setdefault((program, command), set()).update(re.findall(r"--[a-z-]+", rest))
+    for (program, command), options in uses.items():
+        text = run_tool(program, command, "--help").stdout if options else ""
+        for option in options:
             assert option in text, f"{program} {command} {option}"
 
 
@@ -152,6 +271,6 @@ def test_the_project_is_described_for_pip() -> None:
 )
 def test_the_table_of_runtimes_is_the_one_that_make_and_doctor_use(where: Platform, row: str) -> None:
     """What there is for a platform is said in one place in code and in one to a reader."""
-    assert row in README
+    assert row in read("docs/platforms.md")
     said = row.rpartition("|" if not row.endswith("|") else " | ")[2]
     assert [extra for extra in ("openvino", "cpu") if f"`{extra}`" in said] == list(runtimes_for(where).extras)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import Readings, Rejection, RejectReason
 from edge_agent.messages.topic import Topic
+from edge_agent.messages.values import FLOAT32_MAX
 from edge_agent.sources.decode import Decoder
-from edge_agent.sources.formats import FLOAT32_MAX
 
 NOW_S = 2000.0
 

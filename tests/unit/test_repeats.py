@@ -121,3 +121,10 @@ def test_memory_is_bounded() -> None:
     flagged = [replace(one, payload=b"%d" % one.mid, redelivered=True) for one in again]
     committed[:] = [repeats.packed([one]) for one in flagged]
     assert repeats.unscored(flagged) == flagged[: 10_000 - 8192]
+
+
+def test_a_repeated_message_in_senml_is_seen_through() -> None:
+    """Its time is called `t`, or `bt` for a whole pack."""
+    for payload in (b'[{"n":"p","t":1.7e9,"v":1}]', b'[{"bn":"x/","bt":1.7e9,"n":"p","v":1}]'):
+        repeats = scored(delivery(payload, 7))
+        assert repeats.unscored([delivery(payload, 8)]) == []

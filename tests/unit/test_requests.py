@@ -9,12 +9,10 @@ from typing import Any
 
 import pytest
 
-from edge_agent.agent.loop import Daemon
-from edge_agent.agent.requests import Recommission, Requests, leave_request
-from edge_agent.agent.systemd import Notifier
+from edge_agent.agent.batch import Batches
+from edge_agent.agent.requests import Recommission, Requests, carry_out, leave_request
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Journal
-from edge_agent.sources.repeats import Repeats
 
 
 def test_a_request_is_there_until_it_is_carried_out(tmp_path: Path) -> None:
@@ -58,25 +56,25 @@ def test_what_is_no_request_is_taken_away(tmp_path: Path) -> None:
 
 
 class Obedient:
-    """A daemon with one commissioned stream and a journal; everything else only takes what it is given."""
+    """One commissioned stream, with a journal behind its batches."""
+
+    name = "pump"
 
     def __init__(self, path: Path) -> None:
         self.asked: list[str | None] = []
         self.journal = Journal(path / "journal.db")
-        config: Any = SimpleNamespace(agent=SimpleNamespace(id="g1"))
-        make: Any = Daemon
-        self.daemon = make(config, [], Notifier({}))
-        self.daemon._journal = self.journal
-        self.daemon._requests = Requests(path)
-        self.daemon._repeats = Repeats()
-        pipeline = SimpleNamespace(
-            recommission=self._recommission, records_of=lambda names: [(n, b"new") for n in names]
-        )
-        self.daemon._lanes = [SimpleNamespace(name="pump", pipeline=pipeline)]
+        unused: Any = SimpleNamespace(committed=lambda: None)
+        self.batches = Batches(self.journal, unused, unused, clock=lambda: 0.0)
+        self._requests = Requests(path)
 
-    def _recommission(self, asset: str | None) -> list[str]:
+    def recommission(self, asset: str | None) -> list[tuple[str, str, bytes]]:
+        """See `Commissioned.recommission`."""
         self.asked.append(asset)
-        return ["a1"] if asset == "a1" else []
+        return [("pump", "a1", b"new")] if asset == "a1" else []
+
+    def obey(self) -> None:
+        """As the loop does now and then."""
+        carry_out(self._requests, [self], self.batches.change)
 
 
 def test_a_request_outlives_a_commit_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,9 +90,9 @@ def test_a_request_outlives_a_commit_that_fails(tmp_path: Path, monkeypatch: pyt
     with monkeypatch.context() as disk:
         disk.setattr(agent.journal, "commit", full)
         with pytest.raises(JournalError):
-            agent.daemon._obey()
+            agent.obey()
     assert [*tmp_path.glob("request-*")]
-    agent.daemon._commit(agent.daemon._batch)
+    agent.batches.finish()
     assert (agent.journal.records("pump"), agent.asked, synced) == ([("a1", b"new")], ["a1"], [True])
     assert not [*tmp_path.glob("request-*")]
     agent.journal.close()
@@ -104,7 +102,8 @@ def test_a_request_that_concerns_nothing_is_taken_away(tmp_path: Path) -> None:
     """There is nothing to commit."""
     leave_request(tmp_path, Recommission(stream="pump", asset="never"))
     agent = Obedient(tmp_path)
-    agent.daemon._obey()
+    agent.obey()
+    assert agent.asked == ["never"]
     assert not [*tmp_path.glob("request-*")]
     agent.journal.close()
 
@@ -113,7 +112,7 @@ def test_a_request_for_a_stream_that_is_not_there_is_told(tmp_path: Path, caplog
     """The configuration may have it, and this agent has not been started again since."""
     leave_request(tmp_path, Recommission(stream="fan"))
     agent = Obedient(tmp_path)
-    agent.daemon._obey()
+    agent.obey()
     assert "nothing commissioned anew, this agent runs no such stream stream=fan" in caplog.text
     assert not [*tmp_path.glob("request-*")]
     agent.journal.close()

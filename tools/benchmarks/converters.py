@@ -1,6 +1,6 @@
 """Compares `edgetool quantize` with the converters that everybody uses, on the same models, each in a child process.
 
-    python tools/benchmarks/converters.py [--zoo FOLDER] [--json FILE] [--results FILE] [--docs docs]
+    python tools/benchmarks/converters.py [--zoo FOLDER] [--json FILE] [--results FILE]
 
 Every conversion runs in a process of its own with a time limit, because some end with a signal. Every result is
 judged in the same way, by runs that have nothing to do with the converter: right means that it loads, runs, is finite,
@@ -63,7 +63,6 @@ def main() -> int:
     )
     parser.add_argument("--json", type=Path, help="write every single result")
     parser.add_argument("--results", type=Path, help="what --json wrote, instead of a run")
-    parser.add_argument("--docs", type=Path, help="folder of benchmarks.md and benchmarks-converters.md, to write into")
     parser.add_argument("--convert", nargs=4, metavar=("CONVERTER", "MODEL", "DATA", "OUT"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.convert:
@@ -74,13 +73,9 @@ def main() -> int:
         if options.results
         else run(options.zoo)
     )
-    table = tabulate(results)
-    print(table)
+    print(tabulate(results))
     if options.json:
         options.json.write_text(json.dumps([asdict(result) for result in results], indent=1), encoding="utf-8")
-    if options.docs:
-        put(options.docs / "benchmarks.md", table)
-        put(options.docs / "benchmarks-converters.md", tabulate_models(results))
     return 0
 
 
@@ -177,33 +172,6 @@ def tabulate(results: list[Result]) -> str:
         cells = [*(str(count) for count in counts), *measured]
         lines.append(f"| {converter} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
-
-
-def tabulate_models(results: list[Result]) -> str:
-    """One row for each model: what came out, its size, and its latency, both as a share of the original's."""
-    converters = (*FLOAT16, *INT8)
-    lines = [f"| model | {' | '.join(converters)} |", f"| --- |{' --- |' * len(converters)}"]
-    found = {(result.model, result.converter): result for result in results}
-    for model in dict.fromkeys(result.model for result in results):
-        cells = [brief(found[model, converter]) for converter in converters if (model, converter) in found]
-        lines.append(f"| {model} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
-
-
-def brief(result: Result) -> str:
-    """One cell of the whole table."""
-    if result.outcome != "right" or result.size_ratio is None or result.latency_ratio is None:
-        return result.outcome
-    return f"{result.size_ratio:.2f}, {result.latency_ratio:.2f}"
-
-
-def put(path: Path, table: str) -> None:
-    """Replace what stands between the two marks in a document."""
-    before, begin, rest = path.read_text(encoding="utf-8").partition("<!-- converters -->\n")
-    _, end, after = rest.partition("<!-- end of converters -->")
-    if not begin or not end:
-        sys.exit(f"{path}: has no marks <!-- converters --> and <!-- end of converters -->")
-    path.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
 
 
 def installed(package: str) -> bool:

@@ -66,11 +66,11 @@ class Stages:
         readings, _ = self._decoder.decode(items, 0.0)
         done("decode")
         readings, _ = self._pipeline.admit(readings)
-        windows = self._pipeline.take(readings)
+        windows = self._pipeline.complete_windows(readings)
         done("windows")
         scores = self._engine.score(windows.values)
         done("inference")
-        outcome = self._pipeline.conclude(windows, scores)
+        outcome = self._pipeline.apply_scores(windows, scores)
         done("alarms and events")
         for event in outcome.events:
             encode(event)

@@ -1,3 +1,3 @@
-"""Which provider scores: found, proven, timed, chosen and remembered."""
+"""Finds, proves, times, chooses and remembers the provider that scores."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Which batch sizes a stream meets, and what a provider's times mean for it."""
+"""The batch sizes that a stream meets, and the mean time that a provider needs for them."""
 
 from __future__ import annotations
 
@@ -9,50 +9,52 @@ from pathlib import Path
 
 import msgspec
 
-from edge_agent.files import seal, unseal
+from edge_agent.files import seal, unseal, write_file
 
 __all__ = ["BATCH_SIZES", "DEFAULT_MIX", "BatchMix", "load_mix", "save_mix", "timed_size"]
 
 log = logging.getLogger(__name__)
 
 BATCH_SIZES = (1, 8, 64, 512)
-"""Batches that are timed: light load, a broker's in-flight limit, a backlog, the most that one batch holds."""
+"""Batch sizes that are timed, in windows: light load, a broker's in-flight limit, a backlog, the largest batch."""
 _ENOUGH_BATCHES = 200
+"""Fewest batches from which a mix is used in place of the default."""
 _SAME_SHARE = 0.05
+"""Largest difference of two shares that count as the same."""
 _HALVED_AT = 1_000_000
-"""Old habits fade: at this many batches all counts are halved."""
+"""At this many batches all counts are halved, so that newer batches weigh more."""
 
 
 class BatchMix(msgspec.Struct, frozen=True, kw_only=True):
-    """How many batches of each kind there were."""
+    """The number of batches by size."""
 
     batches: dict[int, float]
-    """Count, or share, by the timed size that is nearest."""
+    """Number of batches, or share, by the nearest of `BATCH_SIZES`."""
     changed: float = 0.0
-    """How many of them had another size than the one before; some providers prepare anew for every change."""
+    """Number of batches whose size differs from the batch before; some providers prepare anew for every change."""
 
     @property
     def total(self) -> float:
-        """All batches."""
+        """The number of all batches."""
         return sum(self.batches.values())
 
     @property
     def is_enough(self) -> bool:
-        """Whether it says more than the default does."""
+        """True if there are enough batches to use this mix in place of the default."""
         return self.total >= _ENOUGH_BATCHES
 
     def cost(self, us: Mapping[int, float], change_us: float) -> float:
         """Mean time of a batch of this mix, microseconds.
 
         Args:
-            us: time of one inference by timed size.
-            change_us: what a change of size adds.
+            us: time of one inference by timed size, microseconds; has all sizes of this mix.
+            change_us: time that a change of size adds, microseconds.
         """
         spent = sum(count * us[size] for size, count in self.batches.items() if count)
         return (spent + self.changed * change_us) / self.total
 
     def plus(self, other: BatchMix) -> BatchMix:
-        """Both together, halved when it has become much."""
+        """The sum of both mixes; halved from 1,000,000 batches on, so that newer batches weigh more."""
         batches = {
             size: self.batches.get(size, 0.0) + other.batches.get(size, 0.0)
             for size in sorted({*self.batches, *other.batches})
@@ -63,7 +65,7 @@ class BatchMix(msgspec.Struct, frozen=True, kw_only=True):
         return BatchMix(batches={size: count / 2 for size, count in batches.items()}, changed=both.changed / 2)
 
     def differs(self, other: BatchMix) -> bool:
-        """Whether a share of one size, or that of the changes, is another one by more than five in a hundred."""
+        """True if the share of a size, or of the changes, differs by more than 5 percentage points."""
         shares = [
             (self.batches.get(size, 0.0) / self.total, other.batches.get(size, 0.0) / other.total)
             for size in {*self.batches, *other.batches}
@@ -78,16 +80,16 @@ class BatchMix(msgspec.Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_MIX = BatchMix(batches={1: 80.0, 8: 15.0, 64: 4.0, 512: 1.0}, changed=25.0)
-"""Until a stream has shown its own: mostly idle, now and then a backlog."""
+"""The mix until a stream has enough batches of its own: mostly light load, sometimes a backlog."""
 
 
 def timed_size(windows: int) -> int:
-    """The timed size that stands for a batch of this many windows, nearest as a ratio."""
+    """The size in `BATCH_SIZES` that is nearest, as a ratio, to this number of windows, at least 1."""
     return min(BATCH_SIZES, key=lambda size: abs(math.log(windows / size)))
 
 
 def load_mix(file: Path | None) -> BatchMix | None:
-    """What earlier runs met; None when there were none."""
+    """Read the batch sizes that earlier runs met; None if there are none. A file that cannot be read is logged."""
     if file is None:
         return None
     try:
@@ -105,12 +107,10 @@ def load_mix(file: Path | None) -> BatchMix | None:
 
 
 def save_mix(file: Path | None, mix: BatchMix) -> None:
-    """Keep it for the next start; a failure is told and nothing more."""
+    """Write a mix for the next start; a failure is only logged. Without a file, nothing is written."""
     if file is None:
         return
-    beside = file.with_suffix(".tmp")
     try:
-        beside.write_bytes(seal(msgspec.json.encode(mix)))
-        beside.replace(file)
+        write_file(file, seal(msgspec.json.encode(mix)))
     except OSError as exc:
         log.warning("batch sizes not kept file=%s error=%s", file, exc)

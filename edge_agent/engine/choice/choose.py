@@ -1,4 +1,4 @@
-"""Which provider runs: every one present is proven against the golden vectors, timed, and the evidence remembered."""
+"""Chooses the provider that runs: proves all with the golden vectors, times them, and remembers the evidence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edge_agent.child_process import Look, never_stop
 from edge_agent.engine.choice.batch_mix import DEFAULT_MIX, BatchMix
 from edge_agent.engine.choice.discovery import Absent, Discovery, discover
 from edge_agent.engine.choice.evidence import Candidate, Evidence
-from edge_agent.engine.choice.measuring import Attendant, Measure, measure
+from edge_agent.engine.choice.measuring import Measure, Observer, measure
 from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.choice.timing import EQUAL_WITHIN, compare
 from edge_agent.engine.providers import PROVIDERS, SAFEST, import_runtime
@@ -38,27 +38,31 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 NOTHING_KNOWN = Evidence(candidates=[], absent=[], seconds=0.0, complete=False)
-"""Of a bundle that is new on this device."""
+"""The evidence for a bundle that is new on this device."""
 
 _SAME_MEMORY_BYTES = 4 << 20
-"""Two processes of one program differ by this much for no reason."""
+"""Differences of memory up to about this are noise: two processes of the same program differ by as much."""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """The provider for one bundle, and the evidence."""
+    """The provider that is chosen for one bundle, and the evidence."""
 
     reason: str
+    """Why this provider is chosen and others are not, for a person."""
     ranking: list[Candidate]
-    """Qualified candidates: the chosen one, then those to fall back to, in the order to try them."""
+    """Qualified candidates, at least one: the chosen one, then those to fall back to, in the order to try them."""
     candidates: list[Candidate]
+    """As in `Evidence`."""
     absent: list[Absent]
+    """As in `Evidence`."""
     mix: BatchMix
-    """The batch sizes that it was chosen for."""
+    """The batch sizes that the choice is for."""
     mix_is_default: bool
+    """True if `mix` is the default, because the stream has not met enough batches."""
     remembered: bool = False
-    """The evidence is from an earlier start on this device with the same model, runtime and processor."""
+    """True if the evidence is from an earlier start on this device with the same model, runtime and processor."""
     settled: bool = True
-    """Otherwise it is the first one that is right, for as long as the others are proven and timed."""
+    """False if providers are still to be proven and timed: then the chosen one is the first that is right."""
     blamed: dict[str, str] = {}
     """As in `Evidence`."""
 
@@ -69,11 +73,11 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def threads(self) -> int:
-        """Threads of one inference."""
+        """Threads of one inference of the chosen provider."""
         return self.ranking[0].threads
 
     def describe(self) -> dict[str, Any]:
-        """Every candidate with its verdict, and the choice."""
+        """For reports and the health message: the choice, and every candidate with its verdict."""
         return {
             "provider": self.provider,
             "threads": self.threads,
@@ -98,23 +102,25 @@ def choose_provider(
     discover_with: Callable[[], Discovery] | None = None,
     look: Look = never_stop,
 ) -> Choice:
-    """Choose where a bundle runs on this device, by the times of all that are right.
+    """Choose the provider for a bundle on this device, by the times of all providers that give the golden scores.
 
-    Each verdict is remembered as it comes, so that whoever ends this half-way need not wait for the same ones again;
-    where all is to be measured anew, only the end of it is, so that what was known is not lost half-way.
+    Complete evidence of an earlier start is used again. Otherwise each verdict is remembered as it comes, so that a
+    call that is ended early need not be repeated as a whole. With `anew`, only complete new evidence is remembered, so
+    that a call that is ended early does not lose the old evidence.
 
     Args:
         bundle: an open bundle.
         wanted: the `[engine]` settings.
         state_dir: folder where the evidence is remembered; None remembers nothing.
-        mix: batch sizes that the stream has met; None takes the default.
-        anew: measure, whatever is remembered or was done by whom.
-        measure_with: proves and times; in real children when not given.
-        discover_with: tells what is here; asks a child when not given.
+        mix: batch sizes that the stream has met; None uses the default.
+        anew: True measures all, whatever is remembered, and forgets which providers are blamed.
+        measure_with: proves and times providers; the default does so in child processes.
+        discover_with: finds the providers of the device; None asks a child process.
         look: called while a child is waited for.
 
     Raises:
-        ProviderError: the wanted provider, or every one present, is missing or does not give the golden scores.
+        ProviderError: the required provider, or every provider, is unknown, missing or does not give the golden scores;
+            or the installed runtime is damaged.
         MissingExtraError: no runtime is installed.
         Stopped: the agent is to stop.
     """
@@ -127,7 +133,7 @@ def choose_provider(
     remembered = evidence.complete
     if not remembered:
         found = narrow(discover_with() if discover_with else discover(look), only)
-        # What is known stays until there is something to take its place, whoever ends this half-way.
+        # With `anew`, nothing is written before the end: the known evidence stays if this is ended early.
         notes = Notes(bundle, None if anew else memory, evidence, look)
         evidence = _gather(bundle, found, notes, wanted.threads, mix or DEFAULT_MIX, memory.cache_dir, measure_with)
     if anew and not evidence.complete:
@@ -141,13 +147,13 @@ def choose_provider(
     return msgspec.structs.replace(choice, remembered=remembered)
 
 
-class Notes(Attendant):
-    """Keeps each verdict as it comes, in evidence that says of itself that it is not complete.
+class Notes(Observer):
+    """Collects each verdict as it comes, in evidence that is marked as incomplete.
 
     Args:
         bundle: an open bundle.
-        memory: where it is kept; None keeps nothing.
-        known: what an earlier start had found out, which is not complete either.
+        memory: where the evidence is kept after each verdict; None keeps nothing.
+        known: the incomplete evidence of an earlier start.
         look: called while a child is waited for.
     """
 
@@ -161,8 +167,8 @@ class Notes(Attendant):
         """See `child_process.Look`."""
         self._look()
 
-    def heard(self, candidate: Candidate) -> None:
-        """Keep it in place of an earlier one."""
+    def on_verdict(self, candidate: Candidate) -> None:
+        """Log the verdict, and keep the candidate in place of an earlier one of the same name."""
         facts = (self._model, candidate.name, candidate.verdict.value, candidate.reason)
         log.info("provider tried model=%s name=%s verdict=%s reason=%r", *facts)
         others = [other for other in self.evidence.candidates if other.name != candidate.name]
@@ -181,7 +187,7 @@ def _gather(
     measure_with: Measure,
 ) -> Evidence:
     started = time.monotonic()
-    # Who was right has to be there again to be timed; who hung or crashed would do so again.
+    # A candidate that was right must be started again to be timed; one that hung or crashed would do so again.
     right = {candidate.provider.name for candidate in notes.evidence.candidates if candidate.qualified}
     known = [candidate for candidate in notes.evidence.candidates if candidate.provider.name not in right]
     refused = {candidate.provider.name for candidate in known}
@@ -207,12 +213,12 @@ def _gather(
 
 
 def provider_memory(bundle: Bundle, wanted: EngineSettings, state_dir: Path | None) -> Memory:
-    """Where the evidence for a bundle under these settings is remembered."""
+    """The memory of the evidence for a bundle under these settings; without a folder, nothing is remembered."""
     return Memory(bundle, state_dir, (f"only {_required_provider(wanted)}", f"threads {wanted.threads}"))
 
 
 def _required_provider(wanted: EngineSettings) -> str | None:
-    """The one provider that may run; None leaves the choice."""
+    """The name of the one provider that may run; None if any may run."""
     if wanted.require is not None:
         return wanted.require
     return None if wanted.provider == "auto" else wanted.provider
@@ -223,21 +229,29 @@ def _key(wanted: EngineSettings) -> str:
 
 
 def known_provider(wanted: EngineSettings) -> str | None:
-    """As `_required_provider`, once all that the settings name is known to be a provider.
+    """Check that all providers in the settings are known.
+
+    Returns:
+        The name of the one provider that may run; None if any may run.
 
     Raises:
-        ProviderError: one is not known.
+        ProviderError: a provider is not known.
     """
     only = _required_provider(wanted)
     for key, name in ((_key(wanted), only), *(("prefer", name) for name in wanted.prefer)):
-        # The names of plug-ins are known only where they are installed.
+        # The name of a plug-in's provider can only be checked where the plug-in is installed.
         if name is not None and name not in PROVIDERS and "-plugin" not in name:
             raise ProviderError(f"[engine] {key} = {name!r} is not known; known: auto, {', '.join(PROVIDERS)}")
     return only
 
 
 def narrow(found: Discovery, only: str | None) -> Discovery:
-    """What may be tried."""
+    """The part of a discovery that may be tried.
+
+    Args:
+        found: from `discover`.
+        only: the name of the one provider that may run; None if any may run.
+    """
     if only is None:
         return found
     providers = [provider for provider in found.providers if provider.name == only]
@@ -245,13 +259,19 @@ def narrow(found: Discovery, only: str | None) -> Discovery:
 
 
 def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSettings, mix: BatchMix | None) -> Choice:
-    """Choose by the evidence, the settings and the batch sizes that the stream has met. Measures nothing.
+    """Choose by the evidence, the settings and the batch sizes that the stream has met, without measuring.
 
-    Who took the agent down comes behind all others, also where the settings prefer it; of several, the one that did
-    so last.
+    Providers that took the agent down come after all others, also if the settings prefer them; among them, the one
+    that did so most recently comes last.
+
+    Args:
+        bundle: an open bundle.
+        evidence: complete or not.
+        wanted: the `[engine]` settings.
+        mix: batch sizes that the stream has met; None uses the default.
 
     Raises:
-        ProviderError: nothing that may run gives the golden scores.
+        ProviderError: no provider that may run gives the golden scores.
     """
     only = _required_provider(wanted)
     weights = mix or DEFAULT_MIX
@@ -286,10 +306,12 @@ def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSettings, mix: Batc
 def decide_or_forget(
     bundle: Bundle, evidence: Evidence, wanted: EngineSettings, mix: BatchMix | None, memory: Memory
 ) -> Choice:
-    """`decide`; where nothing qualifies, the next start tries everything again: perhaps memory was short.
+    """Call `decide`; if no candidate qualifies, forget the evidence, so that the next start tries all again.
+
+    The reason may have been temporary, such as a shortage of memory.
 
     Raises:
-        ProviderError: nothing that may run gives the golden scores.
+        ProviderError: no provider that may run gives the golden scores.
     """
     try:
         return decide(bundle, evidence, wanted, mix)
@@ -309,7 +331,7 @@ def _explain_none(bundle: Bundle, evidence: Evidence, only: str | None, key: str
 
 
 def _safest_first(qualified: list[Candidate], _mix: BatchMix, wanted: EngineSettings) -> tuple[list[Candidate], str]:
-    """The safest first, as nobody is timed yet."""
+    """Rank the safest provider first, because no candidate is timed yet."""
     qualified = sorted(qualified, key=lambda candidate: candidate.provider.name != SAFEST)
     only = _required_provider(wanted)
     if only is not None:
@@ -318,7 +340,7 @@ def _safest_first(qualified: list[Candidate], _mix: BatchMix, wanted: EngineSett
 
 
 def _order(qualified: list[Candidate], mix: BatchMix, wanted: EngineSettings) -> tuple[list[Candidate], str]:
-    """The best first, unless the settings want another one."""
+    """Rank the best candidate first, unless the settings prefer or require another one."""
     ranking, reason = _rank(qualified, mix)
     for name in reversed(wanted.prefer):
         liked = [candidate for candidate in ranking if candidate.provider.name == name]
@@ -332,7 +354,7 @@ def _order(qualified: list[Candidate], mix: BatchMix, wanted: EngineSettings) ->
 
 
 def _rank(qualified: list[Candidate], mix: BatchMix) -> tuple[list[Candidate], str]:
-    """The fastest first, unless another one is as fast and smaller; the others by speed."""
+    """Rank the fastest candidate first, unless another one is as fast and smaller; rank the others by speed."""
     by_speed = sorted(qualified, key=lambda candidate: statistics.median(candidate.costs_us(mix)))
     fastest = by_speed[0]
     equal = [
@@ -340,7 +362,7 @@ def _rank(qualified: list[Candidate], mix: BatchMix) -> tuple[list[Candidate], s
         for candidate in by_speed
         if candidate is fastest or compare(candidate, fastest, mix).upper <= EQUAL_WITHIN
     ]
-    # Of equals: the smallest, then the one with the fewest threads, then the one with the fewest moving parts.
+    # Of equals: the smallest, then the one with the fewest threads, then the first in the order of discovery.
     best = min(equal, key=lambda c: (c.memory_bytes // _SAME_MEMORY_BYTES, c.threads, qualified.index(c)))
     ranking = [best, *(candidate for candidate in by_speed if candidate is not best)]
     if best is not fastest:

@@ -1,20 +1,18 @@
-"""What this device has. Looked up in a child process, because a driver or a plug-in may hang or crash on being asked.
+"""Finds the providers of this device, in a child process, because a driver or a plug-in may hang or crash.
 
-`python -m edge_agent.engine.choice.discovery PARENT` prints one `Discovery` as JSON.
+`python -m edge_agent.engine.choice.discovery PARENT`, with the parent's process id, prints one `Discovery` as JSON.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
 import time
 from typing import Any
 
 import msgspec
 
-from edge_agent.child_process import LOOK_S, Look, end_child, end_with_parent, never_stop, start_child, wait_child
+from edge_agent.child_process import LOOK_S, ChildEndedError, ChildProcess, Look, child_side, never_stop
 from edge_agent.engine.plugins import PluginPackage, find_plugins, offered_devices
 from edge_agent.engine.providers import (
     PROVIDERS,
@@ -25,48 +23,51 @@ from edge_agent.engine.providers import (
     openvino_devices,
 )
 from edge_agent.engine.runtime import runtime_reason
-from edge_agent.waiting import Waiter
 
 __all__ = ["Absent", "Discovery", "ask_plugin", "discover"]
 
 log = logging.getLogger(__name__)
 
 _TIMEOUT_S = 60.0
+"""Longest time that the child process may take."""
 
 
 class Absent(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider or plug-in that offers nothing here. Not an error."""
+    """A provider or plug-in that cannot be used on this device, which is not an error."""
 
     provider: str
+    """Our name of the provider, or the plug-in's package and version."""
     reason: str
 
 
 class Discovery(msgspec.Struct, frozen=True, kw_only=True):
-    """What can be tried on this device."""
+    """The providers that can be tried on this device."""
 
     providers: list[Provider]
-    """In order of preference among equals."""
+    """In the order of preference at equal speed and memory."""
     absent: list[Absent]
     complete: bool = True
-    """Otherwise the look for devices failed, and there may be more."""
+    """False if the search for devices failed, so that there may be more providers."""
 
 
 def discover(look: Look = never_stop) -> Discovery:
     """Find the providers of this device.
 
+    If the child process fails or takes longer than 60 s, only the safest provider is returned, and a warning is logged.
+
     Args:
         look: called while the child is waited for.
 
     Raises:
-        MissingExtraError: there is no runtime.
-        ProviderError: two runtimes have overwritten each other.
+        MissingExtraError: no runtime is installed.
+        ProviderError: the installed runtime is damaged, or two runtimes have overwritten each other.
         Stopped: the agent is to stop.
     """
     import_runtime()
     try:
-        # The drivers' libraries may print; our answer is the last line.
-        return msgspec.json.decode(_ask_child(look).strip().rsplit(b"\n", 1)[-1], type=Discovery)
-    except (subprocess.SubprocessError, ValueError) as exc:
+        return msgspec.json.decode(_ask_child(look), type=Discovery)
+    # OSError: no process can be started, or it gave no answer in time.
+    except (ChildEndedError, OSError, ValueError) as exc:
         log.warning("providers not found out, only the processor is tried error=%s", exc)
         reason = f"asking for the devices failed: {exc}"
         others = [Absent(provider=name, reason=reason) for name in PROVIDERS if name != SAFEST]
@@ -74,30 +75,19 @@ def discover(look: Look = never_stop) -> Discovery:
 
 
 def _ask_child(look: Look) -> bytes:
-    process = start_child("edge_agent.engine.choice.discovery", errors=subprocess.DEVNULL)
-    try:
-        assert process.stdout is not None
-        answers, waiter, answer = process.stdout.fileno(), Waiter(), b""
-        end_mono_s = time.monotonic() + _TIMEOUT_S
+    end_mono_s = time.monotonic() + _TIMEOUT_S
+    with ChildProcess("edge_agent.engine.choice.discovery") as child:
         while True:
             look()
-            if waiter.wait([answers], [], LOOK_S):
-                part = os.read(answers, 65536)
-                if not part:
-                    break
-                answer += part
-            elif time.monotonic() >= end_mono_s:
-                raise subprocess.TimeoutExpired(process.args, _TIMEOUT_S)
-        code = wait_child(process)
-        if code:
-            raise subprocess.CalledProcessError(code, process.args)
-        return answer
-    finally:
-        end_child(process)
+            answer = child.answer(LOOK_S)
+            if answer is not None:
+                return answer
+            if time.monotonic() >= end_mono_s:
+                raise TimeoutError(f"no answer in {_TIMEOUT_S:g} s")
 
 
 def _find() -> Discovery:
-    """The child's side: asks the runtime, OpenVINO and every plug-in."""
+    """Ask the runtime, OpenVINO and every plug-in. Runs in the child process."""
     ort = import_runtime()
     compiled = set(ort.get_available_providers())
     devices = openvino_devices()
@@ -121,11 +111,14 @@ def _find() -> Discovery:
 
 
 def ask_plugin(ort: Any, plugin: PluginPackage, discovery: Discovery) -> None:
-    """Add what a plug-in offers to a discovery, or why it offers nothing. Loads its library into this process."""
+    """Add a plug-in's providers to a discovery, or the reason why there are none.
+
+    Loads the plug-in's library into this process.
+    """
     name = f"{plugin.package} {plugin.version}"
     try:
         offered = offered_devices(ort, plugin)
-    # A plug-in is foreign code and may raise anything; the others are still there.
+    # A plug-in is foreign code and may raise anything, which must not hide the other providers.
     except Exception as exc:  # noqa: BLE001
         reason = f"does not register: {runtime_reason(exc)}"
         discovery.absent.append(Absent(provider=name, reason=reason))
@@ -136,13 +129,9 @@ def ask_plugin(ort: Any, plugin: PluginPackage, discovery: Discovery) -> None:
 
 
 def _main() -> None:
-    end_with_parent(int(sys.argv[1]))
-    # Whatever the libraries print goes to stderr; stdout is ours.
-    answer = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    answer.write(b"\n" + msgspec.json.encode(_find()) + b"\n")
-    answer.flush()
-    # Some drivers crash while they are unloaded, after all is said.
+    _, answers = child_side()
+    answers.write(msgspec.json.encode(_find()) + b"\n")
+    # `_exit` skips the unloading of libraries, during which some drivers crash.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""What was found out about the providers of this device."""
+"""The results of proving and timing the providers of this device."""
 
 from __future__ import annotations
 
@@ -17,58 +17,63 @@ __all__ = ["Candidate", "Evidence"]
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider with one number of threads, and what it did with one bundle on this device."""
+    """One provider with one number of threads, and its results with one bundle on this device."""
 
     provider: Provider
     threads: int
+    """Threads of one inference."""
     verdict: Verdict
     reason: str
-    """Why it is not qualified, or how close it came to the golden scores."""
+    """Why the candidate is not qualified, or how close its scores are to the golden ones."""
     deviation: float | None = None
-    """As `bundle.golden_deviation` gives it."""
+    """As `bundle.golden_deviation` gives it; None if the golden scores were not met."""
     load_ms: float | None = None
+    """Time to load the model, milliseconds; None if the model did not load."""
     memory_bytes: int = 0
-    """Memory of a process that has scored every batch size; 0 when it was not timed."""
+    """Resident memory of a process that has scored every batch size; 0 if not timed."""
     placement: dict[str, int] | None = None
-    """Nodes by the runtime's provider that took them; None where the runtime cannot tell."""
+    """Number of the model's nodes by ONNX Runtime's name of their provider; None if the runtime does not report it."""
     samples_us: dict[int, list[float]] = {}
     """Time of one inference by batch size (`CHANGING` too), one for each round of the measurement, microseconds."""
 
     @property
     def name(self) -> str:
-        """The provider, with its threads where there are more than one."""
+        """The provider's name, with the number of threads if more than one, such as "cpu x2"."""
         return self.provider.name if self.threads == 1 else f"{self.provider.name} x{self.threads}"
 
     @property
     def qualified(self) -> bool:
-        """Whether it may run."""
+        """True if the candidate gives the golden scores and may run."""
         return self.verdict is Verdict.QUALIFIED
 
     @property
     def rounds(self) -> int:
-        """Rounds that it was timed in."""
+        """Number of complete rounds that the candidate was timed in."""
         return min((len(self.samples_us.get(size, ())) for size in (*BATCH_SIZES, CHANGING)), default=0)
 
     def batch_us(self) -> dict[int, float]:
-        """Time of one inference by batch size, microseconds: the median of the quicker half of the rounds."""
+        """Time of one inference by batch size, microseconds: the median of the quicker half of the rounds.
+
+        Empty if the candidate was not timed.
+        """
         return {size: round(statistics.median(self._quicker(size, None)), 1) for size in BATCH_SIZES if self.rounds}
 
     def change_us(self) -> float:
-        """What it costs when a batch has another size than the one before, microseconds."""
+        """Time that a change of the batch size adds, microseconds; 0.0 if the candidate was not timed."""
         if not self.rounds:
             return 0.0
         changing, steady = (statistics.median(self._quicker(size, None)) for size in (CHANGING, 8))
         return round(max(0.0, changing - steady), 1)
 
     def costs_us(self, mix: BatchMix, rounds: int | None = None) -> list[float]:
-        """Mean time of a batch of this mix, microseconds, from the quickest to the middle of the rounds.
+        """Mean time of a batch of a mix, microseconds, for each of the quicker half of the rounds, quickest first.
 
-        Whatever disturbs only ever adds, and a shared machine is slow for tens of milliseconds at a time, so the slower
-        half of the rounds says nothing about the provider.
+        Disturbances only add time, and a shared machine is slow for tens of milliseconds at a time, so the slower half
+        of the rounds shows nothing about the provider.
 
         Args:
             mix: the batch sizes.
-            rounds: take only the first rounds, as many as another candidate was timed in.
+            rounds: use only so many first rounds, such as another candidate was timed in; None uses all.
         """
         quicker = {size: self._quicker(size, rounds) for size in (*BATCH_SIZES, CHANGING)}
         return [
@@ -77,7 +82,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         ]
 
     def describe(self) -> dict[str, Any]:
-        """For reports and the health message."""
+        """The candidate for reports and the health message."""
         return {
             "provider": self.provider.name,
             "threads": self.threads,
@@ -98,16 +103,19 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything that was found out about the providers of this device for one bundle."""
+    """The results of all providers of this device for one bundle."""
 
     candidates: list[Candidate]
+    """All that were tried, qualified or not."""
     absent: list[Absent]
-    """Known providers that are not here."""
+    """Known providers and plug-ins that cannot be used on this device."""
     seconds: float
-    """What it took to find out."""
+    """Time that proving and timing took, seconds."""
     measured_s: float = 0.0
-    """When, epoch seconds."""
+    """Time of the measurement's end, epoch seconds; 0.0 if not finished."""
     complete: bool = True
-    """Otherwise measuring goes on, or was ended: some were not tried, and nobody was timed."""
+    """False if measuring goes on or was ended early, so that no candidate is timed yet; or if the search for devices
+    failed. In both cases there may be providers that were not tried."""
     blamed: dict[str, str] = {}
-    """Providers that took the agent down after they were proven, with how. They may run, after all others."""
+    """Providers that took the agent down after they were proven, with a description, oldest first. They may run, but
+    come after all others."""

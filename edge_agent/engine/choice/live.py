@@ -1,4 +1,4 @@
-"""What an engine meets while it works: batch sizes and times, held against what was measured."""
+"""Records the batch sizes and times of a running engine, and compares the times with the measurement."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from edge_agent.engine.choice.evidence import Candidate
 __all__ = ["LiveRecord"]
 
 _KEPT = 256
+"""Number of last batches whose times are kept."""
 _TABLE_SIZE = 1025
 _SLOWER = 2.0
+"""Live times up to this multiple of the measured ones are accepted."""
 _SLACK_US = 500.0
-"""A processor that was asleep, with cold caches, adds this much, which measuring without a pause does not see."""
+"""Time that waking up, with cold caches, adds to a batch; the measurement has no pauses and does not include it."""
 
 
 class LiveRecord:
-    """Counts every batch; costs under a microsecond for each."""
+    """Counts the batches by size and keeps the last times, in under a microsecond for each batch."""
 
     def __init__(self) -> None:
         self._nearest = [timed_size(max(1, windows)) for windows in range(_TABLE_SIZE)]
@@ -28,7 +30,12 @@ class LiveRecord:
         self._recent: deque[tuple[int, int]] = deque(maxlen=_KEPT)
 
     def add(self, windows: int, spent_ns: int) -> None:
-        """A batch of this many windows took this long."""
+        """Record a batch.
+
+        Args:
+            windows: number of windows in the batch.
+            spent_ns: time of its inference, nanoseconds.
+        """
         size = self._nearest[windows] if windows < _TABLE_SIZE else BATCH_SIZES[-1]
         self._batches[size] += 1
         if windows != self._last_size:
@@ -37,7 +44,7 @@ class LiveRecord:
         self._recent.append((windows, spent_ns))
 
     def take_mix(self) -> BatchMix | None:
-        """The batches since the last call; None when there were none."""
+        """The batches since the last call, which are then no longer counted here; None if there were none."""
         if not self._batches:
             return None
         mix = BatchMix(batches=dict(self._batches), changed=float(self._changed))
@@ -46,13 +53,21 @@ class LiveRecord:
         return mix
 
     def median_us(self) -> float | None:
-        """Median time of the last batches, whatever their size, microseconds; None before the first."""
+        """Median time of the last 256 batches, of all sizes together, microseconds; None before the first batch."""
         return round(statistics.median(ns for _, ns in self._recent) / 1e3, 1) if self._recent else None
 
     def excess(self, measured: Candidate) -> str | None:
-        """How the last batches left what was measured, in words; None while they keep to it, or are too few.
+        """Compare the last batches with the measurement.
 
-        They leave it when their median time is more than twice that of the measurement plus 0.5 ms.
+        The batches are too slow when about half of the last 256, or more, took longer than 0.5 ms plus twice the
+        measured time of their size with a change of size.
+
+        Args:
+            measured: the running candidate.
+
+        Returns:
+            The two median times, as text for the log; None if the batches are not too slow, are fewer than 256, or the
+            candidate was not timed.
         """
         if len(self._recent) < _KEPT or not measured.rounds:
             return None
@@ -67,12 +82,12 @@ class LiveRecord:
         return f"live median {self.median_us():.0f} us, measured {expected:.0f} us"
 
     def start_over(self) -> None:
-        """Another provider works from now on; its times are not the old one's."""
+        """Drop the kept times, because another provider scores from now on; the counts of sizes stay."""
         self._recent.clear()
 
 
 def _expected_us(times_us: dict[int, float], windows: int) -> float:
-    """Between two timed sizes on the straight line; above the largest in proportion."""
+    """Time of a batch, microseconds: linear between two timed sizes, and in proportion above the largest."""
     below, us_below = BATCH_SIZES[0], times_us[BATCH_SIZES[0]]
     for size in BATCH_SIZES:
         if windows <= size:

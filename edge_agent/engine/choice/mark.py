@@ -1,4 +1,4 @@
-"""Marks in the state folder: which candidates a process has loaded, so that the next one knows what took it down."""
+"""Marks: files that name the candidates that a process has loaded, so that the next process knows what took it down."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import msgspec
 from edge_agent.engine.choice.evidence import Candidate
 from edge_agent.engine.crash import CrashReport, Run, crash_report, this_run
 from edge_agent.engine.providers import SAFEST
-from edge_agent.files import seal, unseal
+from edge_agent.files import seal, unseal, write_file
 
 __all__ = ["Mark", "Marks", "drop_old_marks"]
 
@@ -25,11 +25,12 @@ log = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _MOST_SILENT_ENDS = 3
+"""After this many ends in a row without a crash report, the running candidate is blamed."""
 _LOADING = ":loading"
-"""Behind the label in the frame that a load is in."""
+"""Suffix of the label in the name of the frame of a load."""
 _SAFEST_LABEL = re.compile(rf"{SAFEST}(-x\d+)?@")
 _ABORTED = "Aborted"
-"""Cause of a crash by SIGABRT: a failed assertion, or the service manager's watchdog."""
+"""The report's cause of a crash by SIGABRT: a failed assertion, or the service manager's watchdog."""
 _numbers = itertools.count()
 
 
@@ -39,22 +40,25 @@ class _Phase(StrEnum):
 
 
 class _Loaded(msgspec.Struct, frozen=True, kw_only=True):
-    """What a mark says."""
+    """The content of a mark."""
 
     run: Run
+    """The process that has loaded the candidate."""
     provider: str
     label: str
+    """Name of the candidate and key of the bundle; the function name of the candidate's frames in a crash report."""
     phase: _Phase
     silent_ends: int
-    """How many runs before, one after the other and since the boot, ended without a word while this one was running."""
+    """Number of runs in a row before this one, since the boot, that ended without a crash report while this candidate
+    was running."""
 
 
 class Mark:
-    """Stands for one candidate that is being loaded, or runs, in this process. Only an orderly end takes it away.
+    """The mark of one candidate that is being loaded, or runs, in this process. Only an orderly end removes the mark.
 
     Args:
-        file: where it is written; None is for a process whose end nobody looks at.
-        loaded: what it says.
+        file: the mark's file; None for a process whose end is not checked.
+        loaded: the mark's content.
     """
 
     def __init__(self, file: Path | None, loaded: _Loaded) -> None:
@@ -63,9 +67,9 @@ class Mark:
         self._write()
 
     def inside(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        """The same function, in a frame that tells a crash report whose work it is. Costs 0.05 us a call.
+        """Wrap a function so that its frame in a crash report has this candidate's label. Costs 0.05 us a call.
 
-        Until `running` is called, the frame tells that it is a load.
+        Functions that are wrapped before `running` is called are marked as a load.
         """
         label = self._loaded.label + (_LOADING if self._loaded.phase is _Phase.LOADING else "")
 
@@ -76,12 +80,12 @@ class Mark:
         return call
 
     def running(self) -> None:
-        """It is loaded, and works from now on."""
+        """Note that the candidate is loaded, and scores from now on."""
         self._loaded = msgspec.structs.replace(self._loaded, phase=_Phase.RUNNING)
         self._write()
 
     def clear(self) -> None:
-        """It is not loaded any more, or the process is about to end as planned. May be called on any thread."""
+        """Remove the mark when its candidate is given up, or at a planned end. May be called on any thread."""
         file, self._file = self._file, None
         if file is not None:
             _unlink(file)
@@ -90,14 +94,11 @@ class Mark:
         file = self._file
         if file is None:
             return
-        beside = file.with_suffix(".tmp")
-        try:
-            beside.write_bytes(seal(msgspec.json.encode(self._loaded)))
-            beside.replace(file)
-        except OSError:
-            # On a disk that takes nothing there is no mark, and no reason not to score.
-            _unlink(beside)
-        if self._file is None:  # cleared meanwhile, by the other thread
+        # Without a mark, scoring still works. The mark need not survive a power cut, because a mark of an earlier boot
+        # blames nobody.
+        with suppress(OSError):
+            write_file(file, seal(msgspec.json.encode(self._loaded)), durable=False)
+        if self._file is None:  # another thread has called `clear` meanwhile
             _unlink(file)
 
 
@@ -105,9 +106,9 @@ class Marks:
     """The marks of one bundle's candidates.
 
     Args:
-        state_dir: folder where they are; None keeps none.
-        key: of the bundle on this device.
-        run: the process whose marks are placed; this one when not given.
+        state_dir: folder of the marks; None keeps none.
+        key: identifies the bundle on this device.
+        run: the process whose marks are placed; None for the calling process.
     """
 
     def __init__(self, state_dir: Path | None, key: str, *, run: Run | None = None) -> None:
@@ -116,13 +117,13 @@ class Marks:
         self._run = run or this_run()
 
     def place(self, candidate: Candidate) -> Mark:
-        """Note that a candidate is being loaded into this process. Takes the place of what dead ones left of it."""
+        """Note that a candidate is being loaded into this process. Replaces its marks of ended processes."""
         label = f"{candidate.name.replace(' ', '-')}@{self._key}"
         silent_ends = 0
         for file, left in self._left():
             if left.run.is_of_this_boot:
                 if left.label != label:
-                    continue  # its own row of ends goes on when it is loaded again
+                    continue  # another candidate's mark stays, so that its count goes on when it is loaded again
                 silent_ends = max(silent_ends, left.silent_ends + 1)
             _unlink(file)
         loaded = _Loaded(
@@ -137,10 +138,13 @@ class Marks:
         return Mark(self._state_dir / f"provider-{self._key}-{self._run.pid}-{next(_numbers)}.mark", loaded)
 
     def take_blame(self, keep: Callable[[dict[str, str]], bool] = lambda _: True) -> dict[str, str]:
-        """Providers that took a process down, with how; their marks are gone then.
+        """Find the providers that took a process down, log them, and remove marks that need no further judgement.
 
         Args:
-            keep: writes it down; where it returns False, the marks stay.
+            keep: writes the result; if it returns False, the marks stay.
+
+        Returns:
+            For each provider, how it took the process down, as text.
         """
         blamed: dict[str, str] = {}
         settled: list[Path] = []
@@ -157,16 +161,16 @@ class Marks:
         return blamed
 
     def _left(self) -> list[tuple[Path, _Loaded]]:
-        """Marks of processes that are gone."""
+        """The marks of this bundle by ended processes."""
         return _read_dead(self._state_dir, f"provider-{self._key}-*.mark") if self._state_dir else []
 
 
 def drop_old_marks(state_dir: Path, oldest_s: float) -> None:
-    """Take away what processes that are gone left long ago, of bundles that nobody has started since.
+    """Remove old marks of ended processes, of bundles that have not been started since.
 
     Args:
-        state_dir: folder where the marks are.
-        oldest_s: what was written before, epoch seconds, is dropped.
+        state_dir: folder of the marks.
+        oldest_s: marks that were written before this time, epoch seconds, are removed.
     """
     for file, _ in _read_dead(state_dir, "provider-*.mark"):
         with suppress(OSError):
@@ -175,13 +179,13 @@ def drop_old_marks(state_dir: Path, oldest_s: float) -> None:
 
 
 def _read_dead(state_dir: Path, pattern: str) -> list[tuple[Path, _Loaded]]:
-    """Marks of processes that are gone."""
+    """Read the marks of ended processes, and remove marks that cannot be read."""
     found: list[tuple[Path, _Loaded]] = []
     for file in sorted(state_dir.glob(pattern)):
         try:
             left = msgspec.json.decode(unseal(file.read_bytes()), type=_Loaded)
         except (OSError, ValueError):
-            # Half written in a power cut, or damaged: it says nothing.
+            # A mark that is damaged, or half written in a power cut, is worth nothing.
             _unlink(file)
             continue
         if not left.run.is_alive:
@@ -195,12 +199,12 @@ def _unlink(file: Path) -> None:
 
 
 class _Judged(NamedTuple):
-    """What a mark whose process is gone says about its candidate."""
+    """The judgement on a candidate, from its mark by an ended process."""
 
     deed: str | None
-    """What it did; None where nothing speaks against it."""
+    """How the candidate took the process down; None if it is not blamed."""
     is_final: bool
-    """Otherwise the next run may say more."""
+    """False if the mark must stay, because the ends of later runs count too."""
 
 
 _INNOCENT = _Judged(None, is_final=True)
@@ -208,14 +212,14 @@ _INNOCENT = _Judged(None, is_final=True)
 
 def _judge(left: _Loaded, report: CrashReport | None) -> _Judged:
     if not left.run.is_of_this_boot:
-        return _INNOCENT  # the machine was switched off or started anew
+        return _INNOCENT  # the machine was switched off or restarted
     how = "while it was loaded" if left.phase is _Phase.LOADING else "while it scored"
     suspects = _suspects(report) if report is not None else set()
     if report is not None and suspects & {left.label, left.label + _LOADING}:
         return _Judged(f"ended the agent {how} ({report.cause})", is_final=True)
-    # A thread of a provider's own may crash while nobody scores: such a report is worth as much as none, which is
-    # SIGKILL, a person's or that of a kernel without memory. That never speaks against the processor's own provider,
-    # which is what the others would give way to.
+    # A thread of a provider's own may crash while no batch is scored. Such a report shows no more than a missing one,
+    # the result of a SIGKILL by a person or by a kernel without memory. Neither counts against the safest provider,
+    # which is the one to fall back to.
     if suspects or (report is not None and not report.is_native) or left.provider == SAFEST:
         return _INNOCENT
     if left.phase is _Phase.LOADING and report is None:
@@ -226,11 +230,11 @@ def _judge(left: _Loaded, report: CrashReport | None) -> _Judged:
 
 
 def _suspects(report: CrashReport) -> set[str]:
-    """Labels, of any bundle, whose work may have ended the process."""
+    """The labels, of all bundles, whose work may have ended the process."""
     anywhere = {function for function in report.at_work_anywhere if "@" in function}
     loading = {label for label in anywhere if label.endswith(_LOADING)}
-    # A load that hangs and holds the interpreter's lock keeps the loop from feeding the watchdog, whose SIGABRT then
-    # meets the loop's thread and not the one that loads.
+    # A load that hangs and holds the interpreter's lock keeps the loop from feeding the watchdog. The watchdog's
+    # SIGABRT then interrupts the loop's thread and not the thread that loads.
     if loading and (report.is_native or report.cause == _ABORTED):
         return loading
     if not report.is_native:

@@ -15,27 +15,27 @@ from edge_agent.engine.choice.batch_mix import BatchMix
 from edge_agent.engine.choice.discovery import Discovery
 from edge_agent.engine.choice.evidence import Candidate
 from edge_agent.engine.choice.probe_child import ChildError, Limits, ProbeChild
-from edge_agent.engine.choice.timing import Racer, run_rounds
+from edge_agent.engine.choice.timing import Contender, run_rounds
 from edge_agent.engine.providers import SAFEST, Provider
 
-__all__ = ["Attendant", "Measure", "measure", "prove_each"]
+__all__ = ["Measure", "Observer", "measure", "prove_each"]
 
 _PATIENCE_S = 5.0
-"""Who has not answered by then has the next one proven beside it; only the safest one has all of its time."""
+"""If a provider has not answered by then, the next one is proven beside it. The safest one has all of its time."""
 
 
-class Attendant:
-    """Stands by while providers are tried. This one hears everything, keeps nothing and lets it take its time."""
+class Observer:
+    """Base of observers of `measure`, which may keep verdicts and stop it. This one does neither."""
 
     def look(self) -> None:
         """See `child_process.Look`."""
 
-    def heard(self, candidate: Candidate) -> None:
-        """A verdict has come; of those that are qualified, before they are timed."""
+    def on_verdict(self, candidate: Candidate) -> None:
+        """Called with each verdict; for a qualified candidate, before it is timed."""
 
 
-Measure = Callable[[Bundle, Discovery, int, BatchMix, Path | None, Attendant], list[Candidate]]
-"""Proves and times the providers of a discovery: bundle, discovery, most threads, mix, folder for compiled models."""
+Measure = Callable[[Bundle, Discovery, int, BatchMix, Path | None, Observer], list[Candidate]]
+"""Proves and times the providers of a discovery; its arguments are those of `measure`, in this order."""
 
 
 def measure(
@@ -44,22 +44,22 @@ def measure(
     threads: int,
     mix: BatchMix,
     cache_dir: Path | None,
-    attendant: Attendant | None = None,
+    observer: Observer | None = None,
     *,
     limits: Limits | None = None,
     prove_only: bool = False,
 ) -> list[Candidate]:
-    """Prove every provider in a child process, and time those that are right, all of them in turns.
+    """Prove every provider in a child process, and time all that are right, in turns.
 
     Args:
         bundle: an open bundle.
-        found: what is here.
+        found: the providers of this device.
         threads: most threads of one inference.
         mix: the batch sizes that decide how long to time.
-        cache_dir: folder for compiled models.
-        attendant: hears each verdict as it comes.
-        limits: of each child.
-        prove_only: times nothing.
+        cache_dir: folder for compiled models; None compiles anew.
+        observer: gets each verdict as it comes, and may stop the work.
+        limits: of each child; None for the defaults.
+        prove_only: True times nothing.
 
     Returns:
         A candidate for each provider and number of threads, in the order found.
@@ -67,37 +67,40 @@ def measure(
     Raises:
         Stopped: the agent is to stop; no child is left.
     """
-    attendant = attendant or Attendant()
+    observer = observer or Observer()
     done: list[Candidate] = []
-    racers: list[Racer] = []
+    contenders: list[Contender] = []
     with ExitStack() as stack:
-        for candidate, child in prove_each(stack, bundle, found.providers, threads, cache_dir, attendant, limits):
-            attendant.heard(candidate)
+        for candidate, child in prove_each(stack, bundle, found.providers, threads, cache_dir, observer, limits):
+            observer.on_verdict(candidate)
             if candidate.qualified:
-                racers.append(Racer(candidate, child))
+                contenders.append(Contender(candidate, child))
             else:
                 done.append(candidate)
         order = [provider.name for provider in found.providers]
-        racers.sort(key=lambda racer: (order.index(racer.candidate.provider.name), racer.candidate.threads))
+        contenders.sort(
+            key=lambda contender: (order.index(contender.candidate.provider.name), contender.candidate.threads)
+        )
         if not prove_only:
-            run_rounds(racers, mix)
-    done += [racer.candidate for racer in racers]
+            run_rounds(contenders, mix)
+    done += [contender.candidate for contender in contenders]
     return sorted(done, key=lambda candidate: (order.index(candidate.provider.name), candidate.threads))
 
 
 @dataclass(slots=True)
 class _Trial:
-    """One child whose answer is waited for."""
+    """One child process that has not answered yet."""
 
     provider: Provider
     threads: int
     more_threads: list[int]
-    """To try after it, if it is right."""
+    """Numbers of threads to try next, if this one is right."""
     child: ProbeChild
     patience_end_mono_s: float
+    """Time, on the monotonic clock, from which the next provider may be started beside this one."""
 
     def answer_within(self, wait_s: float) -> Candidate | None:
-        """What became of it; None when that is open."""
+        """Wait for the child's answer, at most so many seconds; None if there is none yet."""
         try:
             proof = self.child.proof_within(wait_s)
         except ChildError as exc:
@@ -121,22 +124,22 @@ def prove_each(
     providers: Iterable[Provider],
     threads: int,
     cache_dir: Path | None,
-    attendant: Attendant,
+    observer: Observer,
     limits: Limits | None = None,
 ) -> Iterator[tuple[Candidate, ProbeChild]]:
-    """Prove providers, one after the other; beside one that keeps its answer to itself, the next.
+    """Prove providers one after the other; if one does not answer for 5 s, the next is started beside it.
 
     Args:
         stack: closes the children.
         bundle: an open bundle.
-        providers: asked for the next one when it is to be proven.
+        providers: the next one is only taken when it is to be started.
         threads: most threads of one inference.
-        cache_dir: folder for compiled models.
-        attendant: looks while an answer is waited for.
-        limits: of each child.
+        cache_dir: folder for compiled models; None compiles anew.
+        observer: its `look` is called while an answer is waited for.
+        limits: of each child; None for the defaults.
 
     Yields:
-        A candidate with its child, as the verdicts come; the child is open where the candidate is qualified.
+        A candidate with its child, as the verdicts come; the child is open if the candidate is qualified.
 
     Raises:
         Stopped: the agent is to stop.
@@ -149,11 +152,11 @@ def prove_each(
             threads=counts[0],
             cache_dir=cache_dir,
             limits=limits or Limits(),
-            look=attendant.look,
+            look=observer.look,
         )
         stack.enter_context(child)
-        # Asking for the next one may take a look at the devices, for which a start need not wait while this one is
-        # about to be ready.
+        # Taking the next provider may search for devices. A start need not wait for that search while the safest
+        # provider is about to answer.
         patience_s = child.load_s if provider.name == SAFEST else _PATIENCE_S
         return _Trial(provider, counts[0], counts[1:], child, time.monotonic() + patience_s)
 
@@ -179,7 +182,7 @@ def prove_each(
 
 
 def _thread_counts(provider: Provider, most: int) -> list[int]:
-    """1, 2, 4, … up to the limit and the cores; threads of the processor mean nothing to an accelerator."""
+    """Numbers of threads to try: 1, 2, 4, … and the most that limit and cores allow; only 1 for an accelerator."""
     if not provider.host_only:
         return [1]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

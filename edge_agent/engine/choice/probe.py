@@ -1,7 +1,8 @@
 """Tries one provider on one bundle, in a process of its own, because a provider may hang, abort or crash.
 
-`python -m edge_agent.engine.choice.probe PARENT` reads one `Task` as a line of JSON from stdin and answers with one
-`Proof`. If that says qualified, it then times an inference for every `Turn` that comes, until stdin ends.
+`python -m edge_agent.engine.choice.probe PARENT`, with the parent's process id, reads one `Task` as a line of JSON from
+stdin and answers with one `Proof`. If the provider qualifies, the process then answers each `TimingRequest` with a
+`TimingResult`, until stdin ends.
 """
 
 from __future__ import annotations
@@ -10,9 +11,7 @@ import gc
 import itertools
 import os
 import resource
-import sys
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,64 +19,76 @@ import msgspec
 import numpy as np
 
 from edge_agent.bundle import Bundle, open_bundle
-from edge_agent.child_process import end_with_parent
+from edge_agent.child_process import child_side
 from edge_agent.engine.golden import GoldenError, Verdict, check_golden
 from edge_agent.engine.providers import Provider
 from edge_agent.engine.session import open_engine
 from edge_agent.errors import EdgeError
 from edge_agent.messages.scores import Engine
 
-__all__ = ["CHANGING", "Proof", "Task", "Turn", "Turned", "prove"]
+__all__ = ["CHANGING", "Proof", "Task", "TimingRequest", "TimingResult", "prove"]
 
 CHANGING = 0
-"""In place of a batch size: batches of 5 to 12, each of another size than the one before."""
+"""Stands, in place of a batch size, for batches of 5 to 12 windows, each of another size than the one before."""
 _CHANGING_SIZES = (5, 12, 7, 10, 8, 6, 11, 9)
 _LEAST_RUNS = 3
 _MOST_RUNS = 400
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """What to try."""
+    """The first request: the provider to try."""
 
     bundle: str
+    """Path of the bundle's file."""
     provider: Provider
     threads: int
+    """Threads of one inference."""
     cache_dir: str | None
+    """Folder for compiled models; None compiles anew."""
     memory_limit_bytes: int
+    """Limit of the process's data; only set for a provider that is `host_only`."""
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it."""
+    """The answer to a `Task`."""
 
     verdict: Verdict
     reason: str
-    """Why it is not qualified, or how close it came to the golden scores."""
+    """Why the provider is not qualified, or how close its scores are to the golden ones."""
     deviation: float | None = None
-    """As `bundle.golden_deviation` gives it."""
+    """As `bundle.golden_deviation` gives it; None if not qualified, also where the scores are right."""
     load_ms: float | None = None
+    """Time to load the model, milliseconds; None if the model did not load."""
     placement: dict[str, int] | None = None
-    """Nodes by the runtime's provider that took them; None where the runtime cannot tell."""
+    """Number of the model's nodes by ONNX Runtime's name of their provider; None if the runtime does not report it."""
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """Time inferences of one batch size for about this long."""
+class TimingRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to time inferences of one batch size."""
 
     size: int
     """Windows in a batch, or `CHANGING`."""
     turn_s: float
+    """Time to spend, about, in seconds."""
 
 
-class Turned(msgspec.Struct, frozen=True, kw_only=True):
-    """What a turn found."""
+class TimingResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a `TimingRequest`."""
 
     us: float
-    """Lower quartile of the times of one inference, microseconds: whatever disturbs only ever adds."""
+    """Lower quartile of the times of one inference, microseconds; the quartile, because disturbances only add time."""
     memory_bytes: int
-    """Memory of the process that is resident, shared libraries included, so that siblings do not change it."""
+    """Resident memory of the process, with shared libraries, so that the number does not depend on other processes."""
 
 
 def prove(engine: Engine, bundle: Bundle, provider: Provider, load_ms: float) -> Proof:
-    """Hold an engine against the golden vectors and see where its nodes are.
+    """Check an engine with the golden vectors, and check on which providers the runtime placed the model's nodes.
+
+    Args:
+        engine: opened with the bundle's model.
+        bundle: an open bundle.
+        provider: the engine's provider.
+        load_ms: time that loading the engine took, milliseconds.
 
     Raises:
         EngineError: the runtime failed.
@@ -117,12 +128,12 @@ def _open_and_prove(task: Task, bundle: Bundle) -> tuple[Engine | None, Proof]:
         return None, Proof(verdict=Verdict.OUT_OF_MEMORY if no_memory else Verdict.REFUSED, reason=reason[:400])
 
 
-def _take_turn(engine: Engine, bundle: Bundle, turn: Turn) -> Turned:
-    """Run the same batch, or the changing ones, over and over."""
+def _take_turn(engine: Engine, bundle: Bundle, turn: TimingRequest) -> TimingResult:
+    """Time inferences of the same batch, or of the changing ones, repeatedly."""
     sizes = _CHANGING_SIZES if turn.size == CHANGING else (turn.size,)
     shape = bundle.golden_readings.shape[1:]
     batches = [np.resize(bundle.golden_readings, (size, *shape)) for size in sizes]
-    # While the others had their turn, our code and data left the caches.
+    # Not timed: code and data have left the processor's caches during the turns of other candidates.
     for batch in batches:
         engine.score(batch)
     times_ns: list[int] = []
@@ -133,45 +144,41 @@ def _take_turn(engine: Engine, bundle: Bundle, turn: Turn) -> Turned:
         before = time.perf_counter_ns()
         engine.score(batch)
         times_ns.append(time.perf_counter_ns() - before)
-    return Turned(us=round(float(np.quantile(times_ns, 0.25)) / 1e3, 2), memory_bytes=_resident_bytes())
+    return TimingResult(us=round(float(np.quantile(times_ns, 0.25)) / 1e3, 2), memory_bytes=_resident_bytes())
 
 
 def _resident_bytes() -> int:
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except OSError:
-        # Where the kernel has no /proc: the most that it ever was, in kibibytes.
+        # Without /proc: the largest resident memory so far, in KiB.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return pages * resource.getpagesize()
 
 
 def _limit_memory(task: Task) -> None:
-    """Make this process the one that ends when memory is short, and not the agent."""
+    """Make the kernel end this process, and not the agent, when memory is short."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    # Drivers of accelerators reserve more addresses than there is memory, so this limit is for the others.
+    # Drivers of accelerators reserve more addresses than there is memory, so they get no such limit.
     if task.provider.host_only:
         with suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_DATA, (task.memory_limit_bytes, task.memory_limit_bytes))
 
 
 def _stay_on(cores: int) -> None:
-    """Keep this process on the last cores, as many as it has threads.
+    """Keep this process on the last cores, as many as there are threads.
 
-    Cores differ: by design, or because somebody else's work shares them. Candidates that take turns on the same ones
-    are compared fairly; left alone, each would stay where it began.
+    Cores differ, by design or because other programs use them. Candidates are only compared fairly on the same cores;
+    without this, each would stay on the cores where it began.
     """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-cores:])
 
 
 def _main() -> None:
-    end_with_parent(int(sys.argv[1]))
-    # Whatever the libraries print goes to stderr; stdout is ours.
-    answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    requests: Iterator[bytes] = iter(sys.stdin.buffer.readline, b"")
+    requests, answers = child_side()
     task = msgspec.json.decode(next(requests), type=Task)
     _limit_memory(task)
     _stay_on(task.threads)
@@ -181,9 +188,9 @@ def _main() -> None:
     if engine is not None and proof.verdict is Verdict.QUALIFIED:
         gc.disable()
         for request in requests:
-            turned = _take_turn(engine, bundle, msgspec.json.decode(request, type=Turn))
+            turned = _take_turn(engine, bundle, msgspec.json.decode(request, type=TimingRequest))
             answers.write(msgspec.json.encode(turned) + b"\n")
-    # Some providers crash while they are unloaded, after all is said.
+    # `_exit` skips the unloading of libraries, during which some providers crash.
     os._exit(0)
 
 

@@ -1,4 +1,4 @@
-"""The parent's side of a probe: a process under limits that proves a provider and then takes turns at being timed."""
+"""The parent's side of a probe: runs a process under limits that proves a provider and is then timed in turns."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 import signal
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -14,11 +13,10 @@ from typing import BinaryIO, Self
 import msgspec
 
 from edge_agent.bundle import Bundle
-from edge_agent.child_process import LOOK_S, Look, end_child, never_stop, start_child, wait_child
-from edge_agent.engine.choice.probe import Proof, Task, Turn, Turned
+from edge_agent.child_process import LOOK_S, ChildEndedError, ChildProcess, Look, never_stop
+from edge_agent.engine.choice.probe import Proof, Task, TimingRequest, TimingResult
 from edge_agent.engine.golden import Verdict
 from edge_agent.engine.providers import Provider
-from edge_agent.waiting import Waiter
 
 __all__ = ["ChildError", "Limits", "ProbeChild"]
 
@@ -26,18 +24,23 @@ _MOST_MEMORY_BYTES = 2 << 30
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """How much a child may use."""
+    """The time and memory that a child may use."""
 
     load_s: float | None = None
-    """To load and to meet the golden scores; the provider's own when not given."""
+    """Seconds to load the model and to give the golden scores; None for the provider's `load_limit_s`."""
     turn_s: float = 30.0
-    """For one turn of timing."""
+    """Seconds for one turn of timing."""
     memory_bytes: int | None = None
-    """Half of the machine's memory, at most 2 GiB, when not given."""
+    """None for half of the machine's memory, at most 2 GiB."""
 
 
 class ChildError(Exception):
-    """A child hung, crashed or used too much."""
+    """A child hung, crashed or used too much memory.
+
+    Attributes:
+        verdict: `HUNG`, `CRASHED` or `OUT_OF_MEMORY`.
+        reason: as text for a person.
+    """
 
     def __init__(self, verdict: Verdict, reason: str) -> None:
         self.verdict = verdict
@@ -46,22 +49,22 @@ class ChildError(Exception):
 
 
 def _scratch_file() -> BinaryIO:
-    """A file without a name, in memory where the system has that: an agent must start on a full disk too."""
+    """Open a file without a name, in memory if the system can, because an agent must also start on a full disk."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("edge-agent-probe"), "w+b")
     return tempfile.TemporaryFile()
 
 
 class ProbeChild:
-    """One provider in a process of its own, which loads and meets the golden scores as soon as it is there.
+    """A child process that tries one provider. The constructor starts it, and it begins to load at once.
 
     Args:
         bundle: an open bundle; the child opens the file again.
-        provider: what to try.
+        provider: the provider to try.
         threads: threads of one inference.
-        cache_dir: folder for compiled models.
+        cache_dir: folder for compiled models; None compiles anew.
         limits: of the child.
-        look: called while it is waited for.
+        look: called while an answer is waited for.
     """
 
     def __init__(
@@ -76,14 +79,11 @@ class ProbeChild:
     ) -> None:
         self._look = look
         self.load_s = limits.load_s or provider.load_limit_s
-        """Its time to load and to meet the golden scores."""
+        """The child's time limit to load the model and to give the golden scores, seconds."""
         self._turn_s = limits.turn_s
         self._memory_bytes = limits.memory_bytes or _default_memory_bytes()
         self._errors = _scratch_file()
-        self._process = start_child("edge_agent.engine.choice.probe", errors=self._errors)
-        self._waiter = Waiter()
-        self._answer = b""
-        """The part of it that has come."""
+        self._child = self._start()
         task = Task(
             bundle=str(bundle.path),
             provider=provider,
@@ -103,10 +103,16 @@ class ProbeChild:
         self.close()
 
     def proof_within(self, wait_s: float) -> Proof | None:
-        """What came of loading and of the golden vectors; None when nothing has come yet. Asked before any turn.
+        """Wait for the result of loading and of the golden vectors. Called until there is one, before any turn.
+
+        Args:
+            wait_s: longest wait, seconds.
+
+        Returns:
+            The result; None if there is none yet.
 
         Raises:
-            ChildError: it hung, crashed or used too much.
+            ChildError: the child hung, crashed or used too much memory.
             Stopped: the agent is to stop.
         """
         limit_mono_s = self._began_mono_s + self.load_s
@@ -117,62 +123,63 @@ class ProbeChild:
             raise ChildError(Verdict.HUNG, f"hung: no answer in {self.load_s:g} s")
         return None
 
-    def take_turn(self, size: int, turn_s: float) -> Turned:
-        """Time one batch size.
+    def take_turn(self, size: int, turn_s: float) -> TimingResult:
+        """Let the child time one batch size, and wait for the result.
+
+        Args:
+            size: windows in a batch, or `CHANGING`.
+            turn_s: time to spend, about, in seconds.
 
         Raises:
-            ChildError: it hung, crashed or used too much.
+            ChildError: the child hung, crashed or used too much memory.
             Stopped: the agent is to stop.
         """
-        self._ask(Turn(size=size, turn_s=turn_s))
+        self._ask(TimingRequest(size=size, turn_s=turn_s))
         answer = self._answer_until(time.monotonic() + self._turn_s)
         if answer is None:
             raise ChildError(Verdict.HUNG, f"hung: no answer in {self._turn_s:g} s")
-        return msgspec.json.decode(answer, type=Turned)
+        return msgspec.json.decode(answer, type=TimingResult)
 
     def close(self) -> None:
-        """End the process, however it is doing."""
-        end_child(self._process)
+        """Kill the process, in any state."""
+        if isinstance(self._child, ChildProcess):
+            self._child.close()
         self._errors.close()
 
+    def _start(self) -> ChildProcess | ChildError:
+        """The process, or why there is none, which is raised where its first answer is waited for."""
+        try:
+            return ChildProcess("edge_agent.engine.choice.probe", errors=self._errors)
+        except OSError as exc:
+            reason = f"cannot be tried, no process can be started for it ({exc.strerror})"
+            return ChildError(Verdict.OUT_OF_MEMORY, reason)
+
     def _ask(self, request: msgspec.Struct) -> None:
-        assert self._process.stdin is not None
-        # One that has ended tells so where the answer is read.
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(msgspec.json.encode(request) + b"\n")
+        if isinstance(self._child, ChildProcess):
+            self._child.ask(msgspec.json.encode(request))
 
     def _answer_until(self, end_mono_s: float) -> bytes | None:
-        """The whole answer; None when it has not come by then."""
-        assert self._process.stdout is not None
-        answers = self._process.stdout.fileno()
-        while not self._answer.endswith(b"\n"):
+        """Wait for the next answer; None if there is none at this time of the monotonic clock."""
+        if isinstance(self._child, ChildError):
+            raise self._child
+        while True:
             self._look()
             left_s = end_mono_s - time.monotonic()
-            if self._waiter.wait([answers], [], max(0.0, min(left_s, LOOK_S))):
-                part = os.read(answers, 65536)
-                if not part:
-                    raise self._ended()
-                self._answer += part
-            elif self._resident_bytes() > self._memory_bytes:
+            try:
+                answer = self._child.answer(min(left_s, LOOK_S))
+            except ChildEndedError as exc:
+                raise self._ended(exc) from exc
+            if answer is not None:
+                return answer
+            if _resident_bytes(self._child.pid) > self._memory_bytes:
                 raise ChildError(Verdict.OUT_OF_MEMORY, f"used more than {self._memory_bytes >> 20} MiB of memory")
-            elif left_s <= 0:
+            if left_s <= 0:
                 return None
-        answer, self._answer = self._answer, b""
-        return answer
 
-    def _resident_bytes(self) -> int:
-        try:
-            statm = Path(f"/proc/{self._process.pid}/statm").read_text(encoding="ascii").split()
-            return int(statm[1]) * os.sysconf("SC_PAGE_SIZE")
-        except (OSError, IndexError):
-            return 0
-
-    def _ended(self) -> ChildError:
-        code = wait_child(self._process)
-        if code == -signal.SIGKILL:
+    def _ended(self, end: ChildEndedError) -> ChildError:
+        if end.code == -signal.SIGKILL:
             return ChildError(Verdict.OUT_OF_MEMORY, "was killed, as the kernel does when memory runs out")
-        ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        return ChildError(Verdict.CRASHED, f"crashed with {ending} {self._last_words()}".strip())
+        return ChildError(Verdict.CRASHED, f"crashed with {end} {self._last_words()}".strip())
 
     def _last_words(self) -> str:
         size = self._errors.seek(0, os.SEEK_END)
@@ -184,3 +191,11 @@ class ProbeChild:
 def _default_memory_bytes() -> int:
     physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return min(_MOST_MEMORY_BYTES, physical // 2)
+
+
+def _resident_bytes(pid: int) -> int:
+    try:
+        statm = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()
+        return int(statm[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0

@@ -1,4 +1,4 @@
-"""Remembers between starts what was found out about the providers of this device."""
+"""Remembers the evidence on the providers of this device between starts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import logging
 import os
 import platform
 import shutil
-import threading
 import time
 from contextlib import suppress
 from importlib import util
@@ -22,27 +21,28 @@ from edge_agent.engine.crash import Run
 from edge_agent.engine.plugins import find_plugins
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.runtime import installed_runtimes
-from edge_agent.files import seal, unseal
+from edge_agent.files import seal, unseal, write_file
 
 __all__ = ["Memory"]
 
 log = logging.getLogger(__name__)
 
 _FORMAT = "3"
-"""Changes when what is measured, or how, changes."""
+"""Must change when the measurement, or the file's content, changes."""
 _UNUSED_S = 90 * 86400.0
+"""Evidence that is not read for this long is removed."""
 _PROCESSOR_FACTS = ("model name", "microcode", "flags", "Features", "CPU part", "CPU variant", "Hardware", "Model")
 _DEVICE_NODES = ("nvidia*", "dri/*", "accel/*", "kfd", "dxg", "mali*", "fastrpc*")
 
 
 class Memory:
-    """The file of one bundle's evidence; its name changes with whatever could change the evidence.
+    """The file of one bundle's evidence. The file's name is a hash of all facts that could change the evidence.
 
     Args:
         bundle: an open bundle.
-        state_dir: folder where it is kept; None remembers nothing.
-        question: what was asked for, such as the limit of threads.
-        run: the process that loads what is chosen; this one when not given.
+        state_dir: folder of the file; None remembers nothing.
+        question: settings that the evidence depends on, such as the limit of threads.
+        run: the process that loads the chosen provider; None for the calling process.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Memory:
     ) -> None:
         self._file: Path | None = None
         self.cache_dir: Path | None = None
-        """Where providers keep this bundle's compiled models."""
+        """Folder where providers keep this bundle's compiled models; None without a state folder."""
         self._marks = Marks(None, "")
         if state_dir is None:
             return
@@ -61,7 +61,11 @@ class Memory:
         self.cache_dir = state_dir / "compiled" / key
 
     def recall(self) -> Evidence | None:
-        """What earlier starts found out, with the blame for what took them down since; None when nothing."""
+        """Read the evidence of earlier starts, and add the providers that took the agent down since.
+
+        Returns:
+            The evidence, complete or not; None if there is none.
+        """
         if self._file is None:
             return None
         evidence = self._read()
@@ -70,30 +74,25 @@ class Memory:
         return _with_blame(known, blamed) if blamed else evidence
 
     def keep(self, evidence: Evidence) -> bool:
-        """Remember; a failure is told and costs the next start a measurement.
+        """Write evidence in place of the old; a failure is logged, and the next start measures again.
 
         Returns:
-            Whether it is written down.
+            True if the evidence is written.
         """
         if self._file is None:
             return False
-        # The agent and `edge-agent providers` may both be at it.
-        beside = self._file.with_suffix(f".{os.getpid()}-{threading.get_ident()}.tmp")
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_bytes(seal(msgspec.json.encode(evidence)))
-            beside.replace(self._file)
+            write_file(self._file, seal(msgspec.json.encode(evidence)))
         except OSError as exc:
             log.warning("provider not remembered, the next start measures again file=%s error=%s", self._file, exc)
-            with suppress(OSError):
-                beside.unlink(missing_ok=True)
             return False
         with suppress(OSError):
             _drop_unused(self._file.parent)
         return True
 
     def forget(self) -> None:
-        """The next start measures anew; who took the agent down still comes last."""
+        """Forget the measurements, so that the next start measures again; the blamed providers stay blamed."""
         if self._file is None:
             return
         known = self._read()
@@ -104,7 +103,7 @@ class Memory:
                 self._file.unlink(missing_ok=True)
 
     def mark(self, candidate: Candidate) -> Mark:
-        """Note that a candidate is being loaded into the agent itself, which it may take down with it."""
+        """Place the mark of a candidate that is being loaded into the agent itself, which it may take down."""
         return self._marks.place(candidate)
 
     def _read(self) -> Evidence | None:
@@ -116,23 +115,23 @@ class Memory:
         except (OSError, ValueError) as exc:
             log.warning("remembered provider not readable, measuring again file=%s error=%s", self._file, exc)
             return None
-        # Marks it as in use. It may belong to root, who ran `edge-agent providers`.
+        # The time marks the file as used. The file may belong to root, if root ran `edge-agent providers`.
         with suppress(OSError):
             os.utime(self._file)
         return evidence
 
 
 def _with_blame(evidence: Evidence, new: dict[str, str]) -> Evidence:
-    """Who did it again comes behind those who did it before."""
+    """Add blamed providers to evidence, the new ones last, also those that were blamed before."""
     before = {name: deed for name, deed in evidence.blamed.items() if name not in new}
     return msgspec.structs.replace(evidence, blamed={**before, **new})
 
 
 def _drop_unused(state_dir: Path) -> None:
-    """Evidence, marks and compiled models of bundles and runtimes that have long gone, and what was half written."""
+    """Remove evidence and marks that are not used for 90 days, half-written files, and their compiled models."""
     oldest_s = time.time() - _UNUSED_S
-    for file in (*state_dir.glob("provider-*.json"), *state_dir.glob("provider-*.tmp")):
-        with suppress(FileNotFoundError):  # another process is at it
+    for file in (*state_dir.glob("provider-*.json"), *state_dir.glob(".provider-*.tmp")):
+        with suppress(FileNotFoundError):  # another process has removed the file
             if file.stat().st_mtime < oldest_s:
                 file.unlink(missing_ok=True)
     drop_old_marks(state_dir, oldest_s)
@@ -143,7 +142,7 @@ def _drop_unused(state_dir: Path) -> None:
 
 
 def _device_facts() -> list[str]:
-    """What makes another device of this one: our options, runtime and libraries, plug-ins, processor, accelerators."""
+    """The facts that the evidence depends on: our options, the runtime, plug-ins, accelerators and the processor."""
     plugins = [f"{plugin.package} {plugin.version}" for plugin in find_plugins()]
     devices = sorted(str(node) for pattern in _DEVICE_NODES for node in Path("/dev").glob(pattern))
     known = hashlib.sha256(msgspec.json.encode(PROVIDERS)).hexdigest()

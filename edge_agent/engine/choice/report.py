@@ -1,4 +1,4 @@
-"""What is known about the providers of this device, as text for a person."""
+"""Reports on the providers of this device, as text for a person."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _GAP = 2
 
 
 def choice_lines(choice: Choice) -> list[str]:
-    """A table of the candidates with their verdicts, then those that are not here, then the choice."""
+    """Describe a choice: a table of the candidates with their verdicts, the absent providers, and the choice."""
     width = _width([*(c.name for c in choice.candidates), *(a.provider for a in choice.absent)])
     sizes = "".join(f"{f'{size} us':>10}" for size in BATCH_SIZES)
     lines = [f"  {'provider':<{width}}{'verdict':<18}{sizes}{'change us':>11}{'memory':>10}  reason"]
@@ -33,7 +33,7 @@ def choice_lines(choice: Choice) -> list[str]:
 
 
 def discovery_lines(found: Discovery) -> list[str]:
-    """What is here and what is not, without a model to try it on."""
+    """Describe the providers that are here and those that are absent, when there is no model to try them on."""
     width = _width([*(p.name for p in found.providers), *(a.provider for a in found.absent)])
     here = [f"  {provider.name:<{width}}here, to be proven on a bundle" for provider in found.providers]
     return [*here, *(f"  {absent.provider:<{width}}not here: {absent.reason}" for absent in found.absent)]

@@ -1,4 +1,4 @@
-"""What a start runs on while nothing is known yet: the first provider that is right, without waiting for the others."""
+"""Chooses a provider at the start: the remembered one, or the first right one without waiting for the others."""
 
 from __future__ import annotations
 
@@ -32,20 +32,21 @@ def choose_to_start(
     look: Look,
     discover_with: Callable[[], Discovery] | None = None,
 ) -> Choice:
-    """What is remembered; where measuring was never finished, the first provider that is right.
+    """Choose by the remembered evidence; if measuring was never finished, the first provider with the golden scores.
 
-    Such a choice is not settled: `choose_provider` makes a better one beside the running loop.
+    A choice by incomplete evidence is not settled: `choose_provider` makes a better one beside the running loop.
 
     Args:
         bundle: an open bundle.
         wanted: the `[engine]` settings.
         memory: of this bundle under these settings.
-        mix: batch sizes that the stream has met; None takes the default.
+        mix: batch sizes that the stream has met; None uses the default.
         look: called while a child is waited for.
-        discover_with: tells what is here; asks a child when not given.
+        discover_with: finds the providers of the device; None asks a child process.
 
     Raises:
-        ProviderError: the wanted provider, or every one present, is missing or does not give the golden scores.
+        ProviderError: the required provider, or every provider, is unknown, missing or does not give the golden scores;
+            or the installed runtime is damaged.
         MissingExtraError: no runtime is installed.
         Stopped: the agent is to stop.
     """
@@ -59,7 +60,7 @@ def choose_to_start(
         with ExitStack() as stack:
             # One thread is enough to begin with.
             for candidate, _ in prove_each(stack, bundle, providers, 1, memory.cache_dir, notes):
-                notes.heard(candidate)
+                notes.on_verdict(candidate)
                 if candidate.qualified:
                     break
     choice = decide_or_forget(bundle, notes.evidence, wanted, mix, memory)
@@ -69,7 +70,7 @@ def choose_to_start(
 
 
 def _in_order(only: str | None, notes: Notes, look_up: Callable[[], Discovery]) -> Iterator[Provider]:
-    """The surest first; who took the agent down last."""
+    """Yield the providers to try: the safest first, before the search for devices; the blamed ones last."""
     known = notes.evidence
     passed = {candidate.provider.name for candidate in known.candidates if not candidate.qualified}
     if only in {None, SAFEST} and SAFEST not in {*passed, *known.blamed}:

@@ -1,4 +1,4 @@
-"""Times qualified candidates against each other: they take turns, so that what disturbs one disturbs all."""
+"""Times qualified candidates against each other, in turns, so that a disturbance affects all of them alike."""
 
 from __future__ import annotations
 
@@ -14,33 +14,41 @@ from edge_agent.engine.choice.evidence import Candidate
 from edge_agent.engine.choice.probe import CHANGING
 from edge_agent.engine.choice.probe_child import ChildError, ProbeChild
 
-__all__ = ["EQUAL_WITHIN", "Racer", "Ratio", "compare", "run_rounds"]
+__all__ = ["EQUAL_WITHIN", "Contender", "Ratio", "compare", "run_rounds"]
 
 EQUAL_WITHIN = 1.03
-"""A candidate that is at most this much slower than the fastest may win with smaller memory.
+"""A candidate whose time is at most this multiple of the fastest one's may be chosen for its smaller memory.
 
-The promise is 5 %; two of them are for the error of measuring (with one, a choice was 5.3 % slower right afterwards).
+We promise at most 5 % more; 2 percentage points of them are for the error of measuring. With 1 point, a choice was
+5.3 % slower right afterwards.
 """
 
 _TURN_S = 0.008
 _FEWEST_ROUNDS = 9
+"""Rounds before a choice can be clear."""
 _MOST_ROUNDS = 41
 _BUDGET_S = 20.0
+"""Time after which no further round begins."""
 _LEAST_ROUNDS = 3
-"""However long they take, and before anybody is called hopeless."""
+"""Rounds that are made in any case, and before a candidate can be hopeless."""
 _HOPELESS = 1.5
+"""A candidate whose time is at every batch size more than this multiple of another one's is timed no further."""
 
 
 @dataclass(slots=True)
-class Racer:
-    """A candidate with its child, alive and waiting for its turn."""
+class Contender:
+    """A candidate with its child process, which waits for its turn."""
 
     candidate: Candidate
     child: ProbeChild
     running: bool = True
 
     def take_turn(self, size: int) -> None:
-        """Add one sample; a child that fails now is out."""
+        """Time one batch size and add the sample; a candidate whose child fails is not qualified any more.
+
+        Raises:
+            Stopped: the agent is to stop.
+        """
         try:
             turned = self.child.take_turn(size, _TURN_S)
         except ChildError as exc:
@@ -55,22 +63,23 @@ class Racer:
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """How many times slower one candidate is than another, over the rounds that both took part in."""
+    """The time of one candidate divided by the time of another, over the quicker half of the rounds of both."""
 
     median: float
     lower: float
+    """Smallest ratio."""
     upper: float
-    """With `lower`: the extremes over the quicker half of the rounds."""
+    """Largest ratio."""
 
 
 def compare(slow: Candidate, fast: Candidate, mix: BatchMix) -> Ratio:
-    """Compare the quickest rounds of both, then the second quickest, and so on to the middle.
+    """Compare the quickest rounds of both candidates, then the second quickest, and so on up to the median.
 
-    Rounds are not compared as they came: a shared machine slows down in the middle of one.
+    The rounds are paired by rank and not by number, because a shared machine may slow down within a round.
 
     Args:
-        slow: timed in at least one round.
-        fast: likewise.
+        slow: timed in at least one round; the dividend.
+        fast: timed in at least one round; the divisor.
         mix: the batch sizes that count.
     """
     rounds = min(slow.rounds, fast.rounds)
@@ -79,40 +88,43 @@ def compare(slow: Candidate, fast: Candidate, mix: BatchMix) -> Ratio:
     return Ratio(ratios[len(ratios) // 2], ratios[0], ratios[-1])
 
 
-def run_rounds(racers: list[Racer], mix: BatchMix, *, clock: Callable[[], float] = time.monotonic) -> None:
+def run_rounds(contenders: list[Contender], mix: BatchMix, *, clock: Callable[[], float] = time.monotonic) -> None:
     """Time all batch sizes in rounds until the choice is clear, or the time is up.
 
     Args:
-        racers: qualified candidates; samples are added to them.
+        contenders: qualified candidates; samples are added to them.
         mix: the batch sizes that the choice is for.
         clock: monotonic seconds.
+
+    Raises:
+        Stopped: the agent is to stop.
     """
     end = clock() + _BUDGET_S
     for number in range(_MOST_ROUNDS):
-        running = [racer for racer in racers if racer.running]
+        running = [contender for contender in contenders if contender.running]
         if not running:
             return
         for size in (*BATCH_SIZES, CHANGING):
-            # Whoever is first in a round may find the processor asleep, so everybody is first in turn.
+            # The first in a round may find the processor asleep, so a different contender is first in each round.
             for position in range(len(running)):
-                racer = running[(number + position) % len(running)]
-                if racer.running:
-                    racer.take_turn(size)
-        _retire_hopeless(racers)
+                contender = running[(number + position) % len(running)]
+                if contender.running:
+                    contender.take_turn(size)
+        _retire_hopeless(contenders)
         rounds = number + 1
         if rounds >= _LEAST_ROUNDS and clock() >= end:
             return
-        if rounds >= _FEWEST_ROUNDS and _is_clear([racer.candidate for racer in racers], mix):
+        if rounds >= _FEWEST_ROUNDS and _is_clear([contender.candidate for contender in contenders], mix):
             return
 
 
-def _retire_hopeless(racers: list[Racer]) -> None:
-    """Spare whoever is far behind another one at every batch size."""
-    for racer in racers:
-        others = [other.candidate for other in racers if other.running and other is not racer]
-        if racer.running and any(_is_hopeless(racer.candidate, other) for other in others):
-            racer.running = False
-            racer.child.close()
+def _retire_hopeless(contenders: list[Contender]) -> None:
+    """Stop timing each contender that is far slower than another one at every batch size."""
+    for contender in contenders:
+        others = [other.candidate for other in contenders if other.running and other is not contender]
+        if contender.running and any(_is_hopeless(contender.candidate, other) for other in others):
+            contender.running = False
+            contender.child.close()
 
 
 def _is_hopeless(candidate: Candidate, other: Candidate) -> bool:
@@ -122,7 +134,7 @@ def _is_hopeless(candidate: Candidate, other: Candidate) -> bool:
 
 
 def _is_clear(candidates: list[Candidate], mix: BatchMix) -> bool:
-    """Whether more rounds could not change which candidate is chosen."""
+    """True if more rounds are not expected to change which candidate is chosen."""
     timed = [candidate for candidate in candidates if candidate.qualified and candidate.rounds]
     if not timed:
         return True

@@ -1,4 +1,4 @@
-"""Payload formats: one module each, and the table that names them. Only those that are used are imported."""
+"""Payload formats: one module each, and the table that names them. Only the formats in use are imported."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import msgspec
 
 from edge_agent.messages.reading import RejectReason
+from edge_agent.messages.values import FLOAT32_MAX
 
 __all__ = [
-    "FLOAT32_MAX",
     "FORMATS",
     "Fields",
     "FormatError",
@@ -22,20 +22,19 @@ __all__ = [
     "payload_type",
 ]
 
-FLOAT32_MAX = 3.4028235677973362e38
-"""Models compute with float32, in which a larger value is infinite. The largest float32 itself is a little smaller, but
-most languages write it as 3.4028235e38."""
-
 Fields = tuple[Any, ...]
-"""One reading as it was sent: its time, its `values` list, then one value for each channel; None where it has none."""
+"""One reading as it was sent: its time, its `values` list, then one value for each channel; None for a missing one.
+
+The time is a float (epoch seconds), a `FromNow`, a text, or None.
+"""
 
 
 class FromNow(float):
-    """The time of a reading, in seconds from its arrival."""
+    """The time of a reading, in seconds after its arrival; usually negative."""
 
 
 Parser = Callable[[bytes], list[Fields]]
-"""Takes one payload apart; raises FormatError."""
+"""Parses one payload; raises FormatError."""
 
 FORMATS: dict[str, str] = {
     "auto": "edge_agent.sources.formats.auto:make",
@@ -48,7 +47,12 @@ FORMATS: dict[str, str] = {
 
 
 class FormatError(Exception):
-    """A payload that cannot be read. Never leaves the decoder."""
+    """A payload cannot be decoded. The decoder turns this error into a `Rejection`.
+
+    Attributes:
+        reason: for the counters.
+        detail: the problem, as text for a person.
+    """
 
     def __init__(self, reason: RejectReason, detail: str) -> None:
         self.reason = reason
@@ -57,7 +61,11 @@ class FormatError(Exception):
 
 
 def make_parser(name: str, channels: Sequence[str]) -> Parser:
-    """The parser of a format for a stream with these channels.
+    """Make the parser of a format for a stream with these channels.
+
+    Args:
+        name: a key of `FORMATS`.
+        channels: their names, in order.
 
     Raises:
         MissingExtraError: the format needs a package that is not installed.
@@ -68,16 +76,19 @@ def make_parser(name: str, channels: Sequence[str]) -> Parser:
 
 
 def not_valid(exc: msgspec.ValidationError) -> FormatError:
-    """What to tell of a payload that can be read and is not what was expected."""
-    # The decoder says "Number out of range" for 1e999, which is a number and no float. Behind the dash are names.
+    """Make the error of a payload that is of the format and does not have the expected content."""
+    # msgspec's error is "Number out of range" for 1e999. The part after " - at " has names from the payload.
     problem = str(exc).partition(" - at ")[0]
     too_large = any(sign in problem for sign in ("out of range", ">=", "<="))
     return FormatError(RejectReason.NOT_FINITE if too_large else RejectReason.WRONG_TYPE, str(exc))
 
 
 def payload_type(channels: Sequence[str]) -> Any:
-    """One reading with these channels or a list of them; other keys are skipped without becoming objects."""
-    # NaN is not within any limits either, and only MessagePack and CBOR can carry it.
+    """The type, for msgspec, of one reading with these channels or a list of readings.
+
+    The decoder skips other keys of a payload without making objects of them.
+    """
+    # The limits also exclude NaN, which only MessagePack and CBOR can carry.
     value = Annotated[float, msgspec.Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)] | None
     fields: list[Any] = [("time", float | str | None, None), ("values", list[value] | None, None)]
     fields += [(f"channel_{number}", value, None) for number in range(len(channels))]

@@ -1,4 +1,4 @@
-"""Tells the format of each payload by how it begins."""
+"""Finds the format of each payload by its first byte."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _SPACES = (b" ", b"\t", b"\r", b"\n")
 def make(channels: Sequence[str]) -> Parser:
     """See `make_parser`.
 
-    Text is JSON, and SenML when it is an array whose records have names. A byte from 0x80 on begins a map or an array
-    of MessagePack (0x80 to 0x9f, 0xdc to 0xdf) or a map of CBOR (0xa0 to 0xbf). An array of CBOR begins like a map of
-    MessagePack, so it has to be named in the configuration.
+    A text is JSON; an array with a key `n` or `bn` is tried as SenML first, unless a channel has one of these names. A
+    byte from 0x80 on begins a map or an array of MessagePack (0x80 to 0x9f, 0xdc to 0xdf) or a map of CBOR (0xa0 to
+    0xbf). An array of CBOR begins like a map of MessagePack, so CBOR must then be named in the configuration.
     """
     json = make_parser("json", channels)
     senml = make_parser("senml", channels)
@@ -50,7 +50,7 @@ def make(channels: Sequence[str]) -> Parser:
 
 
 def _either(senml: Parser, json: Parser, payload: bytes) -> list[Fields]:
-    """SenML, or readings that have something else under one of its keys."""
+    """Parse a payload as SenML or, if it is not SenML of our channels, as JSON readings with other keys `n` or `bn`."""
     try:
         found = senml(payload)
     except FormatError:

@@ -16,7 +16,11 @@ __all__ = ["make"]
 
 
 def make(channels: Sequence[str]) -> Parser:
-    """See `make_parser`."""
+    """See `make_parser`.
+
+    Raises:
+        MissingExtraError: cbor2 is not installed.
+    """
     try:
         import cbor2
     except ImportError as exc:
@@ -26,7 +30,7 @@ def make(channels: Sequence[str]) -> Parser:
     def decode(payload: bytes) -> Any:
         try:
             plain = cbor2.loads(payload)
-        # Tags make cbor2 raise whatever the constructor of a date, a fraction or a UUID raises.
+        # With a tag, cbor2 raises any error of the constructor of a date, a fraction or a UUID.
         except Exception as exc:  # noqa: BLE001
             raise FormatError(RejectReason.NOT_CBOR, str(exc)) from None
         return msgspec.convert(plain, expected)

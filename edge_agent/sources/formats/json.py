@@ -19,10 +19,10 @@ def make(channels: Sequence[str]) -> Parser:
 
 
 def parse_with(decode: Callable[[bytes], Any], unreadable: RejectReason) -> Parser:
-    """A parser around a decoder of one reading or a list of them.
+    """Make a parser from a decoder of one reading or a list of readings.
 
     Args:
-        decode: raises msgspec's errors.
+        decode: returns one `Reading` of `payload_type` or a list of them; raises msgspec's errors or FormatError.
         unreadable: the reason for bytes that are not of the format at all.
     """
     as_tuple = msgspec.structs.astuple

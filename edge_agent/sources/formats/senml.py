@@ -1,6 +1,6 @@
-"""SenML in JSON (RFC 8428): records with base values; those of one time are one reading.
+"""SenML in JSON (RFC 8428): records with base values; the records of one time are one reading.
 
-A record's channel is its whole name (base name and name) if the stream has such a channel, else its name alone.
+A record's channel is its full name (base name and name) if the stream has such a channel, otherwise its name alone.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import msgspec
 
 from edge_agent.messages.reading import RejectReason
-from edge_agent.sources.formats import FLOAT32_MAX, Fields, FormatError, FromNow, Parser, not_valid
+from edge_agent.messages.values import FLOAT32_MAX
+from edge_agent.sources.formats import Fields, FormatError, FromNow, Parser, not_valid
 
 __all__ = ["make"]
 

@@ -13,7 +13,7 @@ import onnx
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Level, LevelName, as_member
 from edgetool.graph.metadata import strip_metadata
-from edgetool.graph.onnx_file import load_model, write_atomically
+from edgetool.graph.onnx_file import load_model, write_result
 from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import to_bytes
 from edgetool.paths import StrPath, as_path
@@ -131,7 +131,7 @@ def optimize(
             )
             for number, (graph, path) in enumerate(((original, before), (optimized, after)))
         ]
-        write_atomically(output, content)
+        write_result(output, content)
     seconds = time.monotonic() - started
     return OptimizeReport(
         model, output, level, shots[0], shots[1], found.drifts, found.providers, samples.origin, seconds

@@ -13,7 +13,7 @@ import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Io, IoName, Precision, PrecisionName, Target, TargetName, as_member
-from edgetool.graph.onnx_file import stored_precision, write_atomically
+from edgetool.graph.onnx_file import stored_precision, write_result
 from edgetool.graph.prune import compressed_size, prune_weights
 from edgetool.graph.randomness import release_seeds
 from edgetool.graph.weights import WeightStore, size_of, whole_model
@@ -196,7 +196,7 @@ def _write(
             chosen.reason,
         )
         weights = stored_precision(chosen.model)
-    write_atomically(work.asked.output, content)
+    write_result(work.asked.output, content)
     report = _report(work, tried, verification, reason=reason, weights=weights, size_after=len(content))
     report = replace(report, choices=choices, seconds=time.monotonic() - started)
     if chosen is None:

@@ -16,7 +16,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import BrokerError, UsageError
-from edge_agent.messages.topic_names import ASSET_LIMIT_BYTES
+from edge_agent.messages.topic_names import can_be_asset
 from edgetool.broker import BrokerAddress, connected
 from edgetool.data import DEFAULT_ASSET, SensorData, read_sensor_data
 from edgetool.paths import StrPath
@@ -136,18 +136,14 @@ def _topics(data: SensorData, topic: str, asset: str) -> list[str]:
     if unknown:
         raise UsageError(f"--topic {topic!r}: {unknown[0]} stands for nothing; there are {{asset}} and {{channel}}")
     for name in sorted(set(assets)) if "{asset}" in topic else ():
-        if not _can_be_level(name):
+        if not can_be_asset(name):
             raise UsageError(
                 f"asset {name[:80]!r}: cannot be one level of a topic; rename it in the data or with --asset"
             )
     for name in data.channels if _CHANNEL in topic else ():
-        if not _can_be_level(name):
+        if not can_be_asset(name):
             raise UsageError(f"channel {name[:80]!r}: cannot be one level of a topic; rename it in the data")
     return [topic.replace("{asset}", name) for name in assets]
-
-
-def _can_be_level(name: str) -> bool:
-    return bool(name) and not set(name) & set("/+#") and name.isprintable() and len(name.encode()) <= ASSET_LIMIT_BYTES
 
 
 def _messages(data: SensorData, row: int, topic: str) -> Iterator[tuple[str, bytes]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from edge_agent.errors import UsageError
 from edge_agent.messages.event import AlertEvent, DroppedEvent
+from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.broker import BrokerAddress, connected
 
 __all__ = ["render", "watch"]
@@ -51,7 +53,7 @@ def watch(
         BrokerError: the broker cannot be reached, or refuses us.
         UsageError: the agent's id cannot be one.
     """
-    if agent != "+" and (not agent or set(agent) & set("/+#")):
+    if agent != "+" and not re.fullmatch(f"{NAME_CHARACTER}+", agent):
         raise UsageError(f"--agent {agent!r}: expected one agent's id, or + for all")
     arrived = _Arrived()
     client = paho.Client(CallbackAPIVersion.VERSION2)

@@ -17,12 +17,16 @@ import onnx
 from edge_agent.bundle import FORMAT, Calibration, Channel, GoldenPart, Manifest, ModelPart, Threshold, open_bundle
 from edge_agent.errors import UsageError
 from edge_agent.messages.reading import FloatArray
+from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.data import SensorData
-from edgetool.graph.onnx_file import stored_precision, write_atomically
+from edgetool.graph.onnx_file import stored_precision, write_result
 
 __all__ = ["describe_channels", "name_and_version", "write_bundle"]
 
-_NAME_VERSION = re.compile(r"(?P<name>[^/+#\s]{1,64}?)-(?P<version>\d[^/+#\s-]{0,62})\.edge")
+_VERSION_CHARACTER = f"(?!-){NAME_CHARACTER}"
+_NAME_VERSION = re.compile(
+    rf"(?P<name>{NAME_CHARACTER}{{1,64}}?)-(?P<version>\d(?:{_VERSION_CHARACTER}){{0,62}})\.edge"
+)
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -113,5 +117,5 @@ def write_bundle(
         draft = Path(folder) / output.name
         draft.write_bytes(archive.getvalue())
         open_bundle(draft)
-    write_atomically(output, archive.getvalue())
+    write_result(output, archive.getvalue())
     return manifest

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from pathlib import Path
 
 import onnx
 
 from edge_agent.errors import ConversionError
+from edge_agent.files import write_file
 from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
 
-__all__ = ["load_model", "size_on_disk", "stored_precision", "write_atomically"]
+__all__ = ["load_model", "size_on_disk", "stored_precision", "write_result"]
 
 
 _PLAIN = frozenset(
@@ -96,23 +95,13 @@ def stored_precision(model: onnx.ModelProto) -> str:
     return "float16" if onnx.TensorProto.FLOAT16 in kinds else "float32"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file beside its target and rename it, so that nobody ever sees half of it.
+def write_result(path: Path, data: bytes) -> None:
+    """Write a result whole or not at all; see `edge_agent.files.write_file`.
 
     Raises:
         ConversionError: the folder cannot be written.
     """
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        write_file(path, data)
     except OSError as exc:
-        raise ConversionError(f"{path}: cannot be written ({exc.strerror})") from exc
-    beside = Path(name)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        # mkstemp makes files that only we can read; a model is for others too.
-        beside.chmod(0o644)
-        beside.replace(path)
-    except OSError as exc:
-        beside.unlink(missing_ok=True)
         raise ConversionError(f"{path}: cannot be written ({exc.strerror})") from exc

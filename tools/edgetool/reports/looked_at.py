@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetool.extras import require
-from edgetool.graph.onnx_file import load_model, write_atomically
+from edgetool.graph.onnx_file import load_model, write_result
 from edgetool.reports.drawing import draw_graph
 from edgetool.reports.page import Page, bytes_in_words
 
@@ -110,4 +110,4 @@ def plot_bench(path: Path, report: BenchReport) -> None:
         name="rows in a batch",
     )
     chart.add_y_axis(name="rows per second")
-    write_atomically(path, chart.to_svg(width=900, height=500).encode())
+    write_result(path, chart.to_svg(width=900, height=500).encode())

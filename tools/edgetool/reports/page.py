@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from edgetool.graph.onnx_file import write_atomically
+from edgetool.graph.onnx_file import write_result
 
 __all__ = ["Page", "bytes_in_words"]
 
@@ -67,7 +67,7 @@ class Page:
         title = escape(self._title)
         head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         body = f"<style>{_STYLE}</style></head><body><h1>{title}</h1>{''.join(self._parts)}</body></html>\n"
-        write_atomically(path, (head + body).encode())
+        write_result(path, (head + body).encode())
 
 
 def bytes_in_words(count: int) -> str:

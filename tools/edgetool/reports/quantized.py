@@ -22,12 +22,12 @@ def write_report(path: Path, report: QuantizeReport) -> None:
         UsageError: as `check_report`.
         ConversionError: the folder cannot be written.
     """
-    from edgetool.graph.onnx_file import write_atomically
+    from edgetool.graph.onnx_file import write_result
     from edgetool.reports.page import Page
 
     check_report(path)
     if path.suffix == ".json":
-        write_atomically(path, (json.dumps(report.describe(), indent=2) + "\n").encode())
+        write_result(path, (json.dumps(report.describe(), indent=2) + "\n").encode())
         return
     page = Page(f"quantize {report.model.name}")
     page.verdict(report.verdict.value, report.reason)

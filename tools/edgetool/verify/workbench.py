@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-import queue
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
 import numpy as np
 
+from edge_agent.child_process import ChildEndedError, ChildProcess
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io
 from edgetool.verify.ranges import TensorRange
@@ -27,7 +23,6 @@ from edgetool.verify.runner import Sample, load_samples, save_samples
 __all__ = ["ModelCrashError", "Timing", "Workbench"]
 
 _TIMEOUT_S = 300.0
-_END_S = 5.0
 _CONVERSION_TIMEOUT_S = 30.0
 _ENVIRONMENT = {
     # One thread in numpy too: the child is timed, and devices are small.
@@ -73,8 +68,7 @@ class Workbench:
 
     def __init__(self, folder: Path, samples: Sequence[Sample] = ()) -> None:
         self._folder = folder
-        self._child: subprocess.Popen[bytes] | None = None
-        self._lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._child: ChildProcess | None = None
         self._count = 0
         self.fresh = False
         """Open a model anew for every request, because its answers depend on the runs before."""
@@ -98,14 +92,7 @@ class Workbench:
     def close(self) -> None:
         """End the child."""
         if self._child is not None:
-            self._child.kill()
-            self._child.wait()
-            self._reader.join()
-            for pipe in (self._child.stdin, self._child.stdout):
-                assert pipe is not None
-                # A request that the child has not taken is still in the buffer.
-                with suppress(BrokenPipeError):
-                    pipe.close()
+            self._child.close()
             self._child = None
 
     def run(self, model: Path, provider: str = "cpu", *, optimized: bool = True) -> list[Sample]:
@@ -184,59 +171,27 @@ class Workbench:
         path.unlink()
         return answers
 
-    def _start(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "edgetool.verify.workbench_child", str(os.getpid())]
+    def _start(self) -> ChildProcess:
         environment = {**os.environ, **_ENVIRONMENT}
-        self._child = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            cwd=self._folder,
-            env=environment,
-        )
-        # A thread, because Windows can wait for a socket and not for a pipe; a queue of its own, because what a child
-        # that is gone has said is nobody's answer.
-        assert self._child.stdout is not None
-        self._lines = queue.SimpleQueue()
-        self._reader = threading.Thread(
-            target=_pass_on, args=(self._child.stdout, self._lines), name="edgetool.answers", daemon=True
-        )
-        self._reader.start()
+        self._child = ChildProcess("edgetool.verify.workbench_child", folder=self._folder, environ=environment)
         return self._child
 
     def _ask(self, what: str, *, timeout_s: float = _TIMEOUT_S, **request: Any) -> Any:
-        if self._child is not None and self._child.poll() is not None:
+        if self._child is not None and self._child.has_ended():
             self.close()
         child = self._child or self._start()
-        assert child.stdin is not None
-        line = json.dumps({"do": what, "samples": str(self._samples), "fresh": self.fresh, **request})
+        asked = {"do": what, "samples": str(self._samples), "fresh": self.fresh, **request}
+        child.ask(json.dumps(asked).encode())
         try:
-            child.stdin.write(line.encode() + b"\n")
-            child.stdin.flush()
-            answer = self._lines.get(timeout=timeout_s)
-        except queue.Empty:
+            answer = child.answer(timeout_s)
+        except ChildEndedError as exc:
             self.close()
-            raise ModelCrashError(f"gave no answer in {timeout_s:.0f} s") from None
-        # Windows has no other class for a pipe that nobody reads.
-        except OSError:
-            answer = b""
-        if not answer.endswith(b"\n"):
-            # It has closed its end, so it is ending; what it ends with is the reason.
-            with suppress(subprocess.TimeoutExpired):
-                child.wait(timeout=_END_S)
+            how = f"crashed with signal {-exc.code}" if exc.code < 0 else f"ended its process with exit code {exc.code}"
+            raise ModelCrashError(f"the runtime {how}") from exc
+        if answer is None:
             self.close()
-            code = child.returncode or 0
-            how = f"crashed with signal {-code}" if code < 0 else f"ended its process with exit code {code}"
-            raise ModelCrashError(f"the runtime {how}")
+            raise ModelCrashError(f"gave no answer in {timeout_s:.0f} s")
         document = json.loads(answer)
         if "error" in document:
             raise ConversionError(document["error"])
         return document["ok"]
-
-
-def _pass_on(pipe: IO[bytes], lines: queue.SimpleQueue[bytes]) -> None:
-    """Put each line of a pipe into a queue, and at its end an empty one."""
-    for line in pipe:
-        lines.put(line)
-    lines.put(b"")

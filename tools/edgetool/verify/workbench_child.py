@@ -6,7 +6,6 @@ One request is one line of JSON, and so is its answer: `{"ok": …}` or `{"error
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from edge_agent.child_process import end_with_parent
+from edge_agent.child_process import child_side
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.runtime import make_session, runtime_reason
 from edge_agent.engine.session import session_options
@@ -303,13 +302,9 @@ def _time_once(session: Any, sample: Sample, repeats: int) -> float:
 
 
 def _main() -> None:
-    # A model may hang the runtime, and whoever waits for it may be killed.
-    end_with_parent(int(sys.argv[1]))
-    # Whatever a library prints must not reach the parent as an answer.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    requests, answers = child_side()
     child = _Child()
-    for line in sys.stdin:
+    for line in requests:
         request = json.loads(line)
         if request["fresh"]:
             child.forget()
@@ -319,8 +314,7 @@ def _main() -> None:
         # The outer edge of the child: the runtime's errors have no common base, and the parent decides.
         except Exception as exc:  # noqa: BLE001
             answer = {"error": runtime_reason(exc)}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
+        answers.write(json.dumps(answer).encode() + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Values that readings did not have: which channels, for health and for the log."""
+"""Values that are missing in readings, counted for each channel, for the health message and the log."""
 
 from __future__ import annotations
 
@@ -10,24 +10,25 @@ from numpy.typing import NDArray
 
 from edge_agent.stream.window import Windows
 
-__all__ = ["AbsentValues"]
+__all__ = ["MissingValues"]
 
 log = logging.getLogger(__name__)
 
 _TOLD_INCOMPLETE = 10
-"""Readings without a channel, after which that is told; the first of each asset may well be so."""
+"""Incomplete readings after which a warning is logged, beside one for each asset: the first reading of an asset may
+well be incomplete."""
 _SHOWN = 20
-"""Channels, at most."""
+"""Most channels in a description."""
 
 
-class AbsentValues:
-    """What the windows of one stream have counted, by the names of channels.
+class MissingValues:
+    """Reports the missing values that the windows of one stream have counted, by the names of channels.
 
     Args:
         stream: the stream's name.
-        channels: names, in order.
-        windows: count.
-        skips: readings that are not whole are left out on purpose.
+        channels: their names, in the manifest's order.
+        windows: the stream's windows, which count missing values.
+        skips: True if the settings leave incomplete readings out, so that they need no warning.
     """
 
     def __init__(self, stream: str, channels: Sequence[str], windows: Windows, *, skips: bool) -> None:
@@ -38,11 +39,19 @@ class AbsentValues:
         self._told_held: set[str] = set()
 
     def describe(self) -> dict[str, dict[str, int]]:
-        """For health."""
+        """Two counts for the health message, by channel, of at most 20 channels each.
+
+        Returns:
+            "missing": values that were missing, so that their reading was left out; "held": values that were missing
+            and replaced by the last one of the channel. A channel without such values is left out.
+        """
         return {"missing": self._by_channel(self._windows.missing), "held": self._by_channel(self._windows.held)}
 
     def tell(self) -> None:
-        """Log each once; to be called now and then."""
+        """Log a warning, once, of incomplete readings, and each channel, once, whose value was held.
+
+        Must be called regularly, because counting alone logs nothing.
+        """
         windows, told = self._windows, self.describe()
         if not self._told_incomplete and windows.incomplete >= _TOLD_INCOMPLETE + len(windows):
             self._told_incomplete = True

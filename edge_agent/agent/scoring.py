@@ -1,0 +1,83 @@
+"""From messages to events: new messages by stream, decoded, scored, and what came of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from edge_agent.agent.batch import Record
+from edge_agent.agent.counters import Counters
+from edge_agent.agent.rejects import Rejects
+from edge_agent.agent.routing import Routes
+from edge_agent.agent.stream import Stream
+from edge_agent.journal.journal import Commit
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.reading import Rejection, RejectReason
+from edge_agent.sources.repeats import Repeats
+
+__all__ = ["Scoring"]
+
+_NO_STREAM_NAME = "-"
+"""Stands for the stream in reports on messages that belong to none."""
+
+
+class Scoring:
+    """The streams, asked for one batch at a time. See `batch.Scorer`.
+
+    Args:
+        streams: all.
+        routes: to them.
+        repeats: messages that were scored before.
+        rejects: takes what cannot be used.
+        is_connected: tells if events can leave at once.
+        clock: epoch seconds.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        routes: Routes,
+        repeats: Repeats,
+        rejects: Rejects,
+        *,
+        is_connected: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._streams = streams
+        self._routes = routes
+        self._repeats = repeats
+        self._rejects = rejects
+        self._is_connected = is_connected
+        self._clock = clock
+        self.unrouted = Counters()
+        """Of messages that belong to no stream."""
+
+    def score(self, deliveries: list[Delivery], commit: Commit, *, may_repeat: bool) -> None:
+        """See `Scorer.score`."""
+        fresh = self._repeats.unscored(deliveries) if may_repeat else deliveries
+        commit.delivered = self._repeats.packed(deliveries)
+        by_stream, strangers = self._routes.sort(deliveries, fresh)
+        for stranger in strangers:
+            self.unrouted.received += 1
+            detail = "no stream has this topic"
+            rejection = Rejection(RejectReason.BAD_TOPIC, detail, stranger.topic.name, stranger.payload)
+            self._rejects.add(self.unrouted, _NO_STREAM_NAME, rejection)
+        for stream, items in by_stream.items():
+            readings, rejections = stream.decoder.decode(items, self._clock())
+            refused: list[str] = []
+            for part in stream.pipeline.parts(readings):
+                delayed = not self._is_connected()
+                outcome = stream.pipeline.process(part)
+                stream.conclude(len(part), outcome, commit, delayed=delayed)
+                refused += outcome.refused
+            if refused:
+                rejections += stream.refusals(items, refused)
+            for rejection in rejections:
+                self._rejects.add(stream.counters, stream.name, rejection)
+
+    def committed(self) -> None:
+        """See `Scorer.committed`."""
+        self._repeats.remember()
+
+    def records(self) -> list[Record]:
+        """See `Scorer.records`."""
+        return [(stream.name, asset, record) for stream in self._streams for asset, record in stream.pipeline.records()]

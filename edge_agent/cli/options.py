@@ -1,0 +1,75 @@
+"""What several commands take: the configuration, its bundles, and how to report."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from edge_agent.bundle import Bundle, Manifest, open_bundle
+from edge_agent.config import Config, load_config
+from edge_agent.errors import BundleError
+from edge_agent.stream.settings import StreamSettings
+
+__all__ = ["DEFAULT_CONFIG", "add_config", "add_json", "add_set", "by_stream", "load", "open_bundles"]
+
+
+DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """The options of a command that needs the configuration."""
+    command.add_argument("--config", type=Path, default=DEFAULT_CONFIG, help="default: %(default)s")
+    add_set(command)
+
+
+def add_set(command: argparse.ArgumentParser) -> None:
+    """The option that changes single settings."""
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="a setting outside of streams that wins over the file, such as mqtt.port=8883; may be given again",
+    )
+
+
+def add_json(command: argparse.ArgumentParser) -> None:
+    """The option of a command that reports."""
+    command.add_argument("--json", action="store_true", help="one JSON document on stdout")
+
+
+def load(options: argparse.Namespace) -> Config:
+    """The configuration that `add_config` names.
+
+    Raises:
+        ConfigError: it has problems.
+    """
+    return load_config(options.config, tuple(options.set))
+
+
+def open_bundles(config: Config) -> list[Bundle]:
+    """Every stream's bundle.
+
+    Raises:
+        BundleError: some cannot be used; the text has a line for each.
+    """
+    bundles: list[Bundle] = []
+    problems: list[str] = []
+    for stream in config.streams:
+        try:
+            bundles.append(open_bundle(Path(stream.bundle)))
+        except BundleError as exc:
+            problems.append(str(exc))
+    if problems:
+        raise BundleError("\n".join(problems))
+    return bundles
+
+
+def by_stream(
+    config: Config, bundles: list[Bundle], ask: Callable[[StreamSettings, Manifest], str | None]
+) -> list[str]:
+    """What is to be said of a stream's settings together with its bundle, a line each."""
+    pairs = enumerate(zip(config.streams, bundles, strict=True), start=1)
+    found = ((number, ask(stream.settings, bundle.manifest)) for number, (stream, bundle) in pairs)
+    return [f"[[stream]] {number} {text}" for number, text in found if text is not None]

@@ -1,0 +1,48 @@
+"""`edge-agent providers`: what each provider of this device did with the bundles, and the choice."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_agent.bundle import open_bundle
+from edge_agent.cli.options import DEFAULT_CONFIG, add_config, add_json, load
+
+__all__ = ["add_options", "run"]
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Of this command."""
+    add_config(command)
+    command.add_argument("--anew", action="store_true", help="measure, whatever is remembered")
+    add_json(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Report what is remembered or measured of each provider."""
+    from edge_agent.engine.choice.discovery import discover
+    from edge_agent.engine.choice.report import choice_lines, discovery_lines
+    from edge_agent.engine.upkeep import choose_for_stream
+
+    if options.config == DEFAULT_CONFIG and not options.config.exists():
+        found = discover()
+        if options.json:
+            print(json.dumps({"here": [p.name for p in found.providers], "absent": msgspec.to_builtins(found.absent)}))
+            return
+        print("\n".join(["this device, no configuration given:", *discovery_lines(found)]))
+        return
+    config = load(options)
+    state_dir = Path(config.agent.state_dir)
+    report: list[dict[str, Any]] = []
+    for settings in config.streams:
+        bundle = open_bundle(Path(settings.bundle))
+        choice = choose_for_stream(bundle, config.engine, stream=settings.name, state_dir=state_dir, anew=options.anew)
+        report.append({"stream": settings.name, "bundle": settings.bundle, **choice.describe()})
+        if not options.json:
+            print("\n".join([f"{settings.name}: {settings.bundle}", *choice_lines(choice)]))
+    if options.json:
+        print(json.dumps({"streams": report}))

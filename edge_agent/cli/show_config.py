@@ -1,0 +1,41 @@
+"""`edge-agent show-config`: the effective settings, safe to paste into a report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from edge_agent.cli.options import add_config, add_json, load
+
+__all__ = ["add_options", "run"]
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Of this command."""
+    add_config(command)
+    add_json(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print the effective settings."""
+    shown = load(options).describe()
+    if options.json:
+        print(json.dumps(shown))
+        return
+    streams = shown.pop("stream")
+    for name, table in shown.items():
+        _print_table(f"[{name}]", name, table)
+    for stream in streams:
+        _print_table("[[stream]]", "stream", stream)
+
+
+def _print_table(heading: str, name: str, table: dict[str, Any]) -> None:
+    inner = {key: value for key, value in table.items() if isinstance(value, dict)}
+    print(heading)
+    for key, value in table.items():
+        if value is not None and key not in inner:
+            print(f"{key} = {json.dumps(value)}")
+    print()
+    for key, value in inner.items():
+        _print_table(f"[{name}.{key}]", f"{name}.{key}", value)

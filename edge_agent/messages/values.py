@@ -1,0 +1,61 @@
+"""Reads numbers and times in texts, by the same rules for a cell of a file, a line and a payload."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["FLOAT32_MAX", "LATEST_TIME_S", "is_epoch_time", "read_iso_time", "read_number", "read_numbers"]
+
+FLOAT32_MAX = 3.4028235677973362e38
+"""Largest value of a reading: models compute with float32, in which a larger value is infinite. The largest float32 is
+a little smaller, but most languages write it as 3.4028235e38."""
+LATEST_TIME_S = 253402300799.0
+"""The last second of the year 9999, epoch seconds: the latest time of `datetime`. Times in milliseconds are larger."""
+
+
+def read_number(text: str | bytes) -> float:
+    """Read a number from a text; NaN and infinity are numbers here.
+
+    Raises:
+        ValueError: the text is not a number. That includes 1_000, which is a number for Python only.
+    """
+    number = float(text)
+    if (b"_" if isinstance(text, bytes) else "_") in text:  # type: ignore[operator]
+        raise ValueError("1_000 is a number for Python only")
+    return number
+
+
+def read_numbers(cells: Sequence[str]) -> NDArray[np.float64]:
+    """Read a column of cells.
+
+    Returns:
+        Shape (len(cells),), float64, NaN where a cell is empty.
+
+    Raises:
+        ValueError: a cell is neither empty nor a number.
+    """
+    values = np.array([float(cell) if cell.strip() else np.nan for cell in cells], dtype=np.float64)
+    if "_" in "".join(cells):  # as in `read_number`, in a third of the time
+        raise ValueError("1_000 is a number for Python only")
+    return values
+
+
+def read_iso_time(text: str) -> float:
+    """Read an ISO 8601 time as epoch seconds.
+
+    A time without a zone is taken as UTC, because a sensor cannot know the device's own zone.
+
+    Raises:
+        ValueError: the text is not an ISO 8601 time.
+    """
+    moment = datetime.fromisoformat(text.strip())
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def is_epoch_time(seconds: float) -> bool:
+    """True if a number is in the epoch seconds of the years 1970 to 9999; false for present milliseconds and NaN."""
+    return 0 <= seconds <= LATEST_TIME_S

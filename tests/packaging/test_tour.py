@@ -1,0 +1,77 @@
+"""What the readme and docs/api.md show works as it stands there, with readings in place of the reader's own."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from processes import run_tool
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+
+def first_block(text: str, language: str) -> str:
+    """The first block of code in that language."""
+    found = re.search(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def run_python(code: str, folder: Path, *options: str) -> str:
+    """Run code as a file of its own in a folder; gives what it printed."""
+    (folder / "example.py").write_text(code, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, *options, "example.py"], cwd=folder, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def write_readings(path: Path, rows: int, seed: int) -> None:
+    """A pump whose flow follows its pressure."""
+    random = np.random.default_rng(seed)
+    load = 0.5 + 0.4 * np.sin(np.arange(rows) / 100) + random.normal(0, 0.03, rows)
+    pressure = 3.2 + 1.6 * load + random.normal(0, 0.04, rows)
+    flow = 0.6 + 0.5 * load + random.normal(0, 0.015, rows)
+    lines = [f"{1763700000 + row},{pressure[row]:.3f},{flow[row]:.4f}" for row in range(rows)]
+    path.write_text("\n".join(["time,pressure,flow", *lines]), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the detector that the readme trains, and the readings for it."""
+    folder = tmp_path_factory.mktemp("tour")
+    write_readings(folder / "history.csv", 2000, 0)
+    write_readings(folder / "normal.csv", 4000, 1)
+    run_python(first_block(README, "python"), folder)
+    return folder
+
+
+def test_the_tour_ends_in_a_configuration_that_is_good(tour: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train, quantize, pack and check, as the readme has it; the detector becomes smaller."""
+    monkeypatch.chdir(tour)
+    for program, rest in re.findall(r"^    (edgetool) ((?:quantize|pack) .*)$", README, re.MULTILINE):
+        done = run_tool(program, *shlex.split(rest))
+        assert done.returncode == 0, done.stderr
+    assert (tour / "pump.float16.onnx").stat().st_size < 0.7 * (tour / "pump.onnx").stat().st_size
+    configuration = first_block(README, "toml")
+    assert tomllib.loads(configuration)["stream"][0]["bundle"] == "pump-1.0.0.edge"
+    (tour / "agent.toml").write_text(configuration, encoding="utf-8")
+    done = run_tool("edge-agent", "check", "--config", "agent.toml")
+    assert done.returncode == 0, done.stderr
+    assert "agent.toml: good, 1 stream" in done.stdout
+
+
+def test_the_example_of_the_python_api_runs(tour: Path) -> None:
+    """And tells of a bundle."""
+    (tour / "pump-1.0.0.edge").unlink(missing_ok=True)
+    assert "pump-1.0.0.edge: alarm at " in run_python(first_block(API, "python"), tour)
+    assert (tour / "pump-1.0.0.edge").exists()

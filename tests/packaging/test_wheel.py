@@ -177,11 +177,14 @@ def check_types(device: Path, script: Path, cache: Path) -> subprocess.Completed
 
 
 def test_a_users_script_is_typed_by_the_wheel(device: Path, tmp_path: Path) -> None:
-    """Paths as text or objects, choices as text; a slip in one of them is found before it runs."""
-    text = (Path(__file__).parent / "user_script.py").read_text(encoding="utf-8")
+    """The first example of docs/api.md: paths and choices as text. A slip in one of them is found before it runs."""
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    text = page.partition("```python\n")[2].partition("```")[0]
+    text += '\nprint(edgetool.inspect(pathlib.Path("pump.onnx")).parameters)\n'
+    text = text.replace("import edgetool\n", "import pathlib\n\nimport edgetool\n", 1)
     right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
     right.write_text(text, encoding="utf-8")
-    wrong.write_text(text.replace('"int8"', '"int9"').replace(".size_after", ".size_behind"), encoding="utf-8")
+    wrong.write_text(text.replace('"float16"', '"float8"').replace(".size_after", ".size_behind"), encoding="utf-8")
     done = check_types(device, right, tmp_path / "cache")
     assert done.returncode == 0, done.stdout + done.stderr
     done = check_types(device, wrong, tmp_path / "cache")

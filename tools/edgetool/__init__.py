@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from edgetool.commands.quantize import quantize
     from edgetool.commands.replay import ReplayReport, replay
     from edgetool.commands.watch import watch
+    from edgetool.precision.context import Converter
     from edgetool.precision.report import QuantizeReport, Verdict
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "BundleError",
     "CompareReport",
     "ConversionError",
+    "Converter",
     "DataError",
     "DoctorReport",
     "DroppedEvent",
@@ -80,6 +82,7 @@ _HOMES = {
     "BenchReport": "edgetool.commands.bench",
     "BrokerAddress": "edgetool.broker",
     "CompareReport": "edgetool.commands.compare",
+    "Converter": "edgetool.precision.context",
     "DoctorReport": "edgetool.commands.doctor",
     "DroppedEvent": "edge_agent.messages.event",
     "InspectReport": "edgetool.commands.inspect",

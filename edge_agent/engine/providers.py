@@ -39,6 +39,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """The provider is offered only where OpenVINO lists this device; None if the provider needs no such device."""
     host_only: bool = False
     """True if the provider computes on the processor in ordinary memory, so that a process's memory limit holds."""
+    writes_into_inputs: bool = False
+    """True if a run may write into the input array of the run before, so that it gets a copy which lives until then."""
     mem_pattern: bool = True
     """The session's option `enable_mem_pattern`."""
     load_limit_s: float = 60.0
@@ -76,6 +78,7 @@ _KNOWN = (
     Provider(
         name="openvino",
         ort_name="OpenVINOExecutionProvider",
+        writes_into_inputs=True,  # 1.24.1, findings/openvino_writes_into_earlier_inputs.sh
         options={"device_type": "CPU", "num_streams": "1"},
         threads_option="num_of_threads",
         cache_option="cache_dir",
@@ -85,6 +88,7 @@ _KNOWN = (
     Provider(
         name="openvino-gpu",
         ort_name="OpenVINOExecutionProvider",
+        writes_into_inputs=True,  # 1.24.1, findings/openvino_writes_into_earlier_inputs.sh
         options={"device_type": "GPU", "num_streams": "1"},
         cache_option="cache_dir",
         openvino_device="GPU",
@@ -93,6 +97,7 @@ _KNOWN = (
     Provider(
         name="openvino-npu",
         ort_name="OpenVINOExecutionProvider",
+        writes_into_inputs=True,  # 1.24.1, findings/openvino_writes_into_earlier_inputs.sh
         options={"device_type": "NPU", "num_streams": "1"},
         cache_option="cache_dir",
         openvino_device="NPU",

@@ -68,6 +68,8 @@ class OrtEngine:
         if provider.ort_name not in self._session.get_providers():
             raise EngineError(f"provider {provider.name}: the runtime fell back to {self._session.get_providers()}")
         self._outputs = _canonical_outputs(self._session)
+        self._given: FloatArray | None = None
+        """The batch of the last run, for a provider that may write into it during the next one."""
 
     def score(self, windows: FloatArray) -> Scores:
         """Score a batch, as `Engine.score`.
@@ -75,10 +77,13 @@ class OrtEngine:
         Raises:
             EngineError: the runtime failed, or answered in another shape.
         """
+        given = windows.copy() if self.provider.writes_into_inputs else windows
         try:
-            answers = self._session.run(self._outputs, {"readings": windows})
+            answers = self._session.run(self._outputs, {"readings": given})
         except Exception as exc:
             raise EngineError(f"provider {self.provider.name}: {runtime_reason(exc)}") from exc
+        if given is not windows:
+            self._given = given  # only now is the one before freed
         score = answers[0]
         if score.shape != (len(windows),):
             raise EngineError(

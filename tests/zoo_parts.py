@@ -11,7 +11,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetool.verify.runner import Sample
+from edgetool.verify.arrays import Sample
 
 __all__ = ["BOOL", "FLOAT", "HALF", "INT64", "Nodes", "ZooModel", "make", "node", "rng", "rows", "value", "weights"]
 

@@ -16,7 +16,7 @@ import edgetool
 from edgetool.cli import main
 from edgetool.graph.walks import nodes_of
 from edgetool.precision.context import Converter
-from edgetool.verify.runner import save_samples
+from edgetool.verify.arrays import save_samples
 
 
 def put(folder: Path, name: str) -> tuple[Path, Path]:

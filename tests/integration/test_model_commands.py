@@ -18,7 +18,7 @@ import edgetool
 from edgetool.cli import main
 from edgetool.commands.quantize import quantize
 from edgetool.graph import weights
-from edgetool.verify.runner import save_samples
+from edgetool.verify.arrays import save_samples
 from edgetool.verify.workbench import ModelCrashError, Workbench
 
 

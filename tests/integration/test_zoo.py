@@ -18,8 +18,8 @@ from edgetool.commands.quantize import QuantizeReport, Verdict, quantize
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.walks import graphs_of, nodes_of
 from edgetool.precision.context import Converter
+from edgetool.verify.arrays import Sample, load_samples, save_samples
 from edgetool.verify.drift import compare_answers
-from edgetool.verify.runner import Sample, load_samples, save_samples
 from edgetool.verify.workbench import Workbench
 
 SHARED = Path(__file__).parents[3] / "shared" / "zoo"

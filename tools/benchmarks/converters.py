@@ -28,8 +28,8 @@ import onnx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from edge_agent.errors import EdgeError
+from edgetool.verify.arrays import Sample, load_samples, save_samples
 from edgetool.verify.drift import compare_answers
-from edgetool.verify.runner import Sample, load_samples, save_samples
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["main"]

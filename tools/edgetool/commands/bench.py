@@ -17,7 +17,7 @@ from edge_agent.errors import ConversionError, UsageError
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.weights import to_bytes
 from edgetool.paths import StrPath, as_paths
-from edgetool.verify.runner import Sample
+from edgetool.verify.arrays import Sample
 from edgetool.verify.samples import make_batch
 from edgetool.verify.workbench import Workbench
 

@@ -14,9 +14,9 @@ from edge_agent.errors import ConversionError
 from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.weights import WeightStore, read_light
 from edgetool.paths import StrPath, as_path
+from edgetool.verify.arrays import Sample
 from edgetool.verify.drift import OutputDrift, compare_answers
 from edgetool.verify.fitting import samples_for
-from edgetool.verify.runner import Sample
 from edgetool.verify.scores import ScoreAgreement, agree_on_scores
 from edgetool.verify.workbench import Workbench
 

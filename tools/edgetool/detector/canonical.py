@@ -16,7 +16,7 @@ from edge_agent.errors import ConversionError
 from edgetool.detector.head import PREFIX, Head, Meaning
 from edgetool.graph.edits import replace_all
 from edgetool.graph.walks import captured_by, graphs_of, opset_of
-from edgetool.verify.runner import Sample
+from edgetool.verify.arrays import Sample
 from edgetool.verify.samples import ModelInput, model_inputs
 
 __all__ = ["feed_readings", "finish", "is_canonical", "note_types"]

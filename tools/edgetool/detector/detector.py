@@ -17,7 +17,8 @@ from edgetool.detector.head import Head, choose_head
 from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.weights import to_bytes
-from edgetool.verify.runner import Sample, run_model
+from edgetool.verify.arrays import Sample
+from edgetool.verify.workbench import run_model
 
 __all__ = ["Detector"]
 

@@ -14,7 +14,7 @@ from edge_agent.errors import ConversionError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.detector.direction import Sign, sign_of_error, sign_of_score
-from edgetool.verify.runner import Sample
+from edgetool.verify.arrays import Sample
 
 __all__ = ["PREFIX", "Head", "Meaning", "choose_head"]
 

@@ -18,9 +18,9 @@ from edgetool.graph.weights import WeightStore, read_light, size_of
 from edgetool.precision.context import Context, match_nodes
 from edgetool.precision.facts import gather_facts
 from edgetool.precision.report import Pruned
+from edgetool.verify.arrays import Sample
 from edgetool.verify.fitting import is_about_inputs, samples_for
 from edgetool.verify.ranges import TensorRange, note_range
-from edgetool.verify.runner import Sample
 from edgetool.verify.samples import SampleSet
 from edgetool.verify.verifier import Limits, Verifier, state_pairs
 from edgetool.verify.workbench import Workbench

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetool.verify.runner import Sample
+from edgetool.verify.arrays import Sample
 
 __all__ = ["OutputDrift", "compare_answers", "tensor_drift"]
 

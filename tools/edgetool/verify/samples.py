@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
 from edgetool.data import read_sensor_data
-from edgetool.verify.runner import Sample, load_samples
+from edgetool.verify.arrays import Sample, load_samples
 
 __all__ = ["ModelInput", "SampleSet", "Sizes", "generate_samples", "make_batch", "model_inputs", "read_samples"]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import golden_deviation
-from edgetool.verify.runner import Sample
+from edgetool.verify.arrays import Sample
 
 __all__ = ["MAX_SCORE_DEVIATION", "ScoreAgreement", "agree_on_scores", "count_flips"]
 

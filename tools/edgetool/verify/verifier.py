@@ -15,8 +15,8 @@ from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError
 from edgetool.graph.pieces import cut
 from edgetool.graph.weights import WeightStore
+from edgetool.verify.arrays import Sample
 from edgetool.verify.drift import OutputDrift, compare_answers
-from edgetool.verify.runner import Sample
 from edgetool.verify.samples import model_inputs
 from edgetool.verify.scores import ScoreAgreement, agree_on_scores
 from edgetool.verify.workbench import Workbench

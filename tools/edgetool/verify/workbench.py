@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,12 +18,14 @@ import numpy as np
 from edge_agent.child_process import ChildEndedError, ChildProcess
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io
+from edgetool.verify.arrays import Sample, load_samples, save_samples
 from edgetool.verify.ranges import TensorRange
-from edgetool.verify.runner import Sample, load_samples, save_samples
 
-__all__ = ["ModelCrashError", "Timing", "Workbench"]
+__all__ = ["ModelCrashError", "Timing", "Workbench", "run_model"]
 
 _TIMEOUT_S = 300.0
+_LONG_TIMEOUT_S = 600.0
+"""For all windows of a file at once."""
 _CONVERSION_TIMEOUT_S = 30.0
 _ENVIRONMENT = {
     # One thread in numpy too: the child is timed, and devices are small.
@@ -95,9 +98,11 @@ class Workbench:
             self._child.close()
             self._child = None
 
-    def run(self, model: Path, provider: str = "cpu", *, optimized: bool = True) -> list[Sample]:
+    def run(
+        self, model: Path, provider: str = "cpu", *, optimized: bool = True, timeout_s: float = _TIMEOUT_S
+    ) -> list[Sample]:
         """The outputs of each sample; sequences and maps as several arrays."""
-        return self._answers("run", model=str(model), provider=provider, optimized=optimized)
+        return self._answers("run", timeout_s=timeout_s, model=str(model), provider=provider, optimized=optimized)
 
     def run_pieces(self, pieces: Sequence[Path], outputs: Sequence[str], provider: str) -> list[Sample]:
         """The outputs of a model that was cut into pieces, of which each takes what those before it made."""
@@ -195,3 +200,26 @@ class Workbench:
         if "error" in document:
             raise ConversionError(document["error"])
         return document["ok"]
+
+
+def run_model(model: bytes, samples: Sequence[Sample], *, provider: str = "cpu") -> list[Sample]:
+    """Run a model once for each sample, in a child process of its own.
+
+    Args:
+        model: the ONNX file's bytes.
+        samples: input arrays by name.
+        provider: a name of `edge_agent.engine.providers.PROVIDERS`.
+
+    Returns:
+        The outputs of each sample. A sequence or map output becomes several arrays, `name|0`, `name|1`, ….
+
+    Raises:
+        ConversionError: the runtime refuses the model, fails, crashes or hangs; the text has its reason.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), samples) as bench:
+        path = Path(name) / "model.onnx"
+        path.write_bytes(model)
+        try:
+            return bench.run(path, provider, timeout_s=_LONG_TIMEOUT_S)
+        except ConversionError as exc:
+            raise ConversionError(f"provider {provider}: {exc}") from exc

@@ -20,9 +20,9 @@ from edge_agent.engine.runtime import make_session, runtime_reason
 from edge_agent.engine.session import session_options
 from edgetool.choices import Io
 from edgetool.extras import require
+from edgetool.verify.arrays import Sample, flatten, load_samples, save_samples
 from edgetool.verify.drift import tensor_drift
 from edgetool.verify.ranges import note_range
-from edgetool.verify.runner import Sample, flatten, load_samples, save_samples
 
 __all__ = ["run_session"]
 

@@ -1,0 +1,44 @@
+"""What goes into a model and what comes out, as arrays, and as the file in which two processes hand them over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Sample", "flatten", "load_samples", "save_samples"]
+
+Sample = dict[str, NDArray[Any]]
+"""One array for each input, or for each output, of a model."""
+
+
+def save_samples(path: Path, samples: Sequence[Sample]) -> None:
+    """Write samples as one `.npz`, with keys `<i>|<name>`."""
+    arrays = {f"{number}|{name}": array for number, sample in enumerate(samples) for name, array in sample.items()}
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def load_samples(path: Path) -> list[Sample]:
+    """Read what `save_samples` wrote."""
+    samples: dict[int, Sample] = {}
+    with np.load(path, allow_pickle=False) as arrays:
+        for key in arrays.files:
+            number, _, name = key.partition("|")
+            samples.setdefault(int(number), {})[name] = arrays[key]
+    return [samples[number] for number in sorted(samples)]
+
+
+def flatten(name: str, value: Any) -> Sample:
+    """An output as plain arrays."""
+    if isinstance(value, Mapping):
+        return {f"{name}|keys": np.array(list(value)), f"{name}|values": np.array(list(value.values()))}
+    if isinstance(value, list):
+        flat: Sample = {}
+        for number, item in enumerate(value):
+            flat.update(flatten(f"{name}|{number}", item))
+        return flat
+    array = np.asarray(value)
+    return {name: array.astype(str) if array.dtype == object else array}

@@ -23,7 +23,7 @@ from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import Opener, PahoClient
 from edge_agent.mqtt.protocol import ProtocolChoice
 from edge_agent.mqtt.settings import BrokerSettings
-from edge_agent.mqtt.topic_access import Access
+from edge_agent.mqtt.topic_access import TopicAccess
 from edge_agent.mqtt.trouble import Refusal, Trouble
 
 __all__ = ["ClientState", "MqttClient"]
@@ -93,7 +93,7 @@ class MqttClient:
         self._opener = Opener(settings, client_id=client_id, wake=wake)
         self._next_session = ""
         self._protocol = ProtocolChoice(settings.protocol)
-        self._access = Access()
+        self._access = TopicAccess()
         self._backoff = Backoff(settings.keepalive_s)
         self._renew_due_mono_s: float | None = None
         self._was_up = False

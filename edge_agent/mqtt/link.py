@@ -20,7 +20,7 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.keepalive import Beat, KeepAlive
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
-from edge_agent.mqtt.topic_access import Access
+from edge_agent.mqtt.topic_access import TopicAccess
 from edge_agent.mqtt.trouble import Refusal, Trouble, trouble_of_code, trouble_of_error
 from edge_agent.mqtt.wire import WireError, WireSocket
 
@@ -67,7 +67,7 @@ class Link:
         subscriptions: list[tuple[str, int]],
         former: list[str],
         birth: Message | None,
-        access: Access,
+        access: TopicAccess,
         keepalive_s: float,
         answer_limit_s: float,
     ) -> None:

@@ -15,7 +15,7 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.link import Link
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import PahoClient
-from edge_agent.mqtt.topic_access import Access
+from edge_agent.mqtt.topic_access import TopicAccess
 from edge_agent.mqtt.trouble import Refusal
 from edge_agent.mqtt.wire import WireSocket
 
@@ -33,7 +33,7 @@ class ConnectedPaho(PahoClient):
 
 
 def make_link(
-    *, speaks_5: bool = True, access: Access | None = None, birth_topic: str = "status"
+    *, speaks_5: bool = True, access: TopicAccess | None = None, birth_topic: str = "status"
 ) -> tuple[Link, FakeSocket]:
     version = Version.MQTTv5 if speaks_5 else Version.MQTTv311
     clean = None if speaks_5 else False
@@ -49,7 +49,7 @@ def make_link(
         subscriptions=[("sensors/+", 1)],
         former=["before/+"],
         birth=Message(birth_topic, b"online", 1, True),
-        access=access or Access(),
+        access=access or TopicAccess(),
         keepalive_s=30,
         answer_limit_s=10,
     )
@@ -113,7 +113,7 @@ def test_a_disconnect_of_the_broker_is_told_with_its_reason() -> None:
 
 def test_a_refused_message_is_no_acknowledged_one() -> None:
     """It is told, and messages pause; the pause outlives the connection."""
-    access = Access()
+    access = TopicAccess()
     link, fake = make_link(access=access)
     hear(link, fake, CONNACK_5)
     mid = link.publish(Message("alerts/a1", b"{}", 1))
@@ -134,7 +134,7 @@ def test_a_refused_message_is_no_acknowledged_one() -> None:
 
 def test_what_overtook_a_refused_message_goes_again_behind_it() -> None:
     """A broker may refuse one message of many, for its rate; who keeps the last state would keep one of long ago."""
-    access = Access()
+    access = TopicAccess()
     link, fake = make_link(access=access)
     hear(link, fake, CONNACK_5)
     topics = ("alerts/a1", "alerts/a2", "alerts/a1")
@@ -155,7 +155,7 @@ def test_what_overtook_a_refused_message_goes_again_behind_it() -> None:
 
 def test_health_may_be_what_ends_a_connection() -> None:
     """There is no answer at QoS 0, so it is suspected until the connection has lasted."""
-    access = Access()
+    access = TopicAccess()
     for _ in range(2):
         link, fake = make_link(access=access)
         hear(link, fake, CONNACK_5, b"\x40\x02\x00\x01")
@@ -177,7 +177,7 @@ def test_health_may_be_what_ends_a_connection() -> None:
 
 def test_a_goodbye_waits_for_no_answer() -> None:
     """Else the clean end of the connection would take back the will, and `online` would stay."""
-    access = Access()
+    access = TopicAccess()
     access.ended(["alerts/a1", "alerts/a2"])
     link, fake = make_link(access=access)
     hear(link, fake, CONNACK_5)
@@ -188,7 +188,7 @@ def test_a_goodbye_waits_for_no_answer() -> None:
 
 def test_a_refused_subscription_is_told_and_asked_for_again() -> None:
     """After a minute, and it is forgotten when the broker accepts it."""
-    access = Access()
+    access = TopicAccess()
     link, fake = make_link(access=access)
     hear(link, fake, CONNACK_5, b"\x90\x04\x00\x02\x00\x87")
     assert access.refused == {"sensors/+": "not authorized"}

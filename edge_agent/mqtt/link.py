@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -57,6 +57,7 @@ class Link:
         access: learns what the broker's access rules refuse.
         keepalive_s: after this long without a sign of life the connection is given up.
         answer_limit_s: the broker has to answer to CONNECT within this time.
+        clock: gives now, on the monotonic clock, in seconds.
     """
 
     def __init__(
@@ -70,7 +71,9 @@ class Link:
         access: TopicAccess,
         keepalive_s: float,
         answer_limit_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._client = client
         self._wire = wire
         self._subscriptions = subscriptions
@@ -78,7 +81,7 @@ class Link:
         self._birth = birth
         self._access = access
         self._keepalive_s = keepalive_s
-        now = time.monotonic()
+        now = clock()
         self._keepalive = KeepAlive(keepalive_s, now)
         self._answer_limit_mono_s = now + answer_limit_s
         self._in_flight: dict[int, str] = {}
@@ -171,7 +174,7 @@ class Link:
         if message.qos:
             self._in_flight[info.mid] = message.topic
         else:
-            self._untold.setdefault(message.topic, time.monotonic())
+            self._untold.setdefault(message.topic, self._clock())
         self._access.sent(message.topic)
         return info.mid
 
@@ -245,7 +248,7 @@ class Link:
         """Publish a last message, wait shortly until the broker has everything, and disconnect (so no will)."""
         if not self.is_up:
             return
-        limit_mono_s = time.monotonic() + _GOODBYE_LIMIT_S
+        limit_mono_s = self._clock() + _GOODBYE_LIMIT_S
         is_told = message is None or (self.can_publish() and self.publish(message) is not None)
         if message is not None and not is_told:
             self._settle(limit_mono_s)
@@ -258,7 +261,7 @@ class Link:
 
     def _settle(self, limit_mono_s: float) -> None:
         """Wait until the broker has answered everything."""
-        while self._in_flight and self.trouble is None and time.monotonic() < limit_mono_s:
+        while self._in_flight and self.trouble is None and self._clock() < limit_mono_s:
             self.flush()
             self.receive([], _READ_AT_GOODBYE)
             time.sleep(0.005)  # a stop is not the place for another wait on sockets
@@ -294,7 +297,7 @@ class Link:
             self._end(trouble)
             return
         self.was_answered = self.is_up = True
-        self.up_mono_s = time.monotonic()
+        self.up_mono_s = self._clock()
         self._access.came_up(self.up_mono_s)
         self.session_present = bool(flags.session_present)
         # In MQTT 5 only; an older broker ends the connection at a packet that is too large, without a word.
@@ -329,7 +332,7 @@ class Link:
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: list[Any], _properties: Any) -> None:
         for (topic, qos), code in zip(self._subscriptions, codes, strict=False):
             if code.is_failure:
-                self._access.refuse("subscription", topic, str(code), time.monotonic())
+                self._access.refuse("subscription", topic, str(code), self._clock())
                 continue
             self._access.accept(topic)
             if code.value < qos:
@@ -347,7 +350,7 @@ class Link:
         if not code.is_failure:
             self._answers.append((mid, Answer.AGAIN if overtook else Answer.TAKEN))
             self._access.accept(topic)
-            self._access.trust(time.monotonic(), self.unanswered, self._untold)
+            self._access.trust(self._clock(), self.unanswered, self._untold)
             if topic in self._one_by_one:
                 self._one_by_one[topic] += 1
                 if self._one_by_one[topic] == _ONE_BY_ONE:
@@ -360,7 +363,7 @@ class Link:
             self._answers.append((mid, Answer.AGAIN))
             self._one_by_one[topic] = 0
             self._overtakers.update(other for other, on in self._in_flight.items() if on == topic)
-            self._access.refuse("message", topic, str(code), time.monotonic())
+            self._access.refuse("message", topic, str(code), self._clock())
 
 
 def _trouble_of_socket(exc: OSError) -> Trouble:

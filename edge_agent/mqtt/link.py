@@ -17,6 +17,7 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.messages.delivery import Delivery
+from edge_agent.mqtt.in_flight import InFlight
 from edge_agent.mqtt.keepalive import Beat, KeepAlive
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
@@ -40,7 +41,6 @@ _HEAD_BYTES = 5 + 2 + 2 + 1
 """Of a PUBLISH, at most: type and length, the topic's length, identifier, no properties."""
 _ENDS_ANYBODY = (0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0xA0)
 """Reasons of a broker that it has by itself: busy, shutting down, taken over, an administrator, another server."""
-_ONE_BY_ONE = 20
 _NEVER_TAKEN = (0x90, 0x99)
 """The topic or the payload itself is refused, so this message never gets through."""
 
@@ -79,16 +79,14 @@ class Link:
         self._subscriptions = subscriptions
         self._former = former
         self._birth = birth
+        self._is_born = False
+        """The birth was sent on this connection."""
         self._access = access
         self._keepalive_s = keepalive_s
         now = clock()
         self._keepalive = KeepAlive(keepalive_s, now)
         self._answer_limit_mono_s = now + answer_limit_s
-        self._in_flight: dict[int, str] = {}
-        self._overtakers: set[int] = set()
-        """In flight beside a message on the same topic that was refused: it has to go before them."""
-        self._one_by_one: dict[str, int] = {}
-        """Topics that a message was refused on, each with how many were taken since."""
+        self._in_flight = InFlight()
         self._untold: dict[str, float] = {}
         """Topics of messages at QoS 0 that nothing shows to be taken, each with when the first was sent."""
         self._answers: list[tuple[int, Answer]] = []
@@ -121,8 +119,8 @@ class Link:
 
     @property
     def unanswered(self) -> Collection[str]:
-        """Topics of the messages that the broker has said nothing of."""
-        return self._in_flight.values()
+        """Topics of the messages at QoS 1 that the broker has not answered."""
+        return self._in_flight.topics
 
     @property
     def untold(self) -> Collection[str]:
@@ -172,7 +170,7 @@ class Link:
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return None
         if message.qos:
-            self._in_flight[info.mid] = message.topic
+            self._in_flight.add(info.mid, message.topic, self._clock())
         else:
             self._untold.setdefault(message.topic, self._clock())
         self._access.sent(message.topic)
@@ -184,7 +182,7 @@ class Link:
 
     def has_turn(self, topic: str) -> bool:
         """Whether no other message on a topic has to be answered first: one was refused, and those behind it wait."""
-        return topic not in self._one_by_one or topic not in self._in_flight.values()
+        return self._in_flight.has_turn(topic, one_by_one=self._access.is_mute(topic))
 
     def can_publish(self) -> bool:
         """Whether the broker would take one more QoS 1 message now."""
@@ -228,11 +226,11 @@ class Link:
         for topic in [topic for topic, sent_s in self._untold.items() if now_mono_s - sent_s > _UNTOLD_S]:
             del self._untold[topic]
             self._access.accept(topic)
+        for topic in self._in_flight.overdue(now_mono_s):
+            self._access.note_silence(topic)
         self._access.trust(now_mono_s, self.unanswered, self._untold)
-        birth = self._birth
-        is_asked = birth is not None and birth.topic in self._access.refused
-        if birth is not None and is_asked and self._access.may_publish(birth.topic) and self.can_publish():
-            self.publish(birth)
+        if self._birth is not None and (not self._is_born or self._birth.topic in self._access.refused):
+            self._give_birth(self._birth)
         found = self._keepalive.beat(now_mono_s, heard=heard, stuck=wire.is_full)
         if found is Beat.PING:
             wire.ping()
@@ -306,11 +304,15 @@ class Link:
         if 0 < client.keepalive < self._keepalive_s:  # the broker may want it shorter
             self._keepalive_s = client.keepalive
         self._keepalive = KeepAlive(self._keepalive_s, self.up_mono_s)
-        if self._birth is not None and self._access.may_publish(self._birth.topic):
-            self.publish(self._birth)
+        if self._birth is not None:
+            self._give_birth(self._birth)
         self._subscribe()
         if self.session_present and self._former:
             self._client.unsubscribe(self._former)
+
+    def _give_birth(self, birth: Message) -> None:
+        if self._access.may_publish(birth.topic) and self.can_publish() and self.publish(birth) is not None:
+            self._is_born = True
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
@@ -342,28 +344,21 @@ class Link:
 
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, code: Any, _properties: Any) -> None:
         # Called for QoS 0 too, as soon as it is written.
-        topic = self._in_flight.pop(mid, None)
+        topic = self._in_flight.answered(mid)
         if topic is None:
             return
-        overtook = mid in self._overtakers
-        self._overtakers.discard(mid)
         if not code.is_failure:
-            self._answers.append((mid, Answer.AGAIN if overtook else Answer.TAKEN))
+            answer = self._in_flight.taken(mid, topic)
             self._access.accept(topic)
             self._access.trust(self._clock(), self.unanswered, self._untold)
-            if topic in self._one_by_one:
-                self._one_by_one[topic] += 1
-                if self._one_by_one[topic] == _ONE_BY_ONE:
-                    del self._one_by_one[topic]
         elif code.value in _NEVER_TAKEN:
             log.error("message given up, the broker never takes it topic=%.80s answer=%s", topic, code)
-            self._answers.append((mid, Answer.NEVER))
+            answer = self._in_flight.never_taken(mid)
         else:
             # MQTT 5 only; in 3.1.1 a broker has no way to say so.
-            self._answers.append((mid, Answer.AGAIN))
-            self._one_by_one[topic] = 0
-            self._overtakers.update(other for other, on in self._in_flight.items() if on == topic)
+            answer = self._in_flight.refused(mid, topic)
             self._access.refuse("message", topic, str(code), self._clock())
+        self._answers.append((mid, answer))
 
 
 def _trouble_of_socket(exc: OSError) -> Trouble:

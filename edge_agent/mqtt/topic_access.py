@@ -66,7 +66,13 @@ class TopicAccess:
 
     def may_publish(self, topic: str) -> bool:
         """Whether a message may be sent on a topic: it was not refused, or it is time to ask again with one message."""
-        return not self._states or self.state(topic) in ASKABLE
+        if not self._states:
+            return True
+        return self.state(topic) in ASKABLE and not (self.is_careful and self.is_mute(topic))
+
+    def is_mute(self, topic: str) -> bool:
+        """Whether the broker does not answer messages on a topic: they go one by one, and not in careful mode."""
+        return self._states.get(topic) is TopicState.MUTE
 
     def may_go(self, topic: str, unanswered: Collection[str], untold: Collection[str] = ()) -> bool:
         """Whether a message may be sent now, beside earlier messages that may still end the connection.
@@ -78,9 +84,12 @@ class TopicAccess:
         """
         if not self.is_careful:
             # What has ended a connection is asked alone, whenever there is something to send on it.
-            return not unanswered or not self._states or self.state(topic) not in SUSPECTED_STATES
+            if not self._states or self.state(topic) not in SUSPECTED_STATES:
+                return True
+            return not self._to_blame(unanswered)
         if any(other != topic and not self._is_proven(other) for other in untold):
             return False
+        unanswered = self._to_blame(unanswered)
         return not unanswered or (self._is_proven(topic) and self._are_proven(unanswered))
 
     def came_up(self, now_mono_s: float) -> None:
@@ -91,7 +100,7 @@ class TopicAccess:
         """End careful mode if the connection has lasted: with thousands of topics, each by itself would take long."""
         if not self.is_careful:
             return
-        is_answered = self._are_proven(unanswered) and self._are_proven(untold)
+        is_answered = self._are_proven(self._to_blame(unanswered)) and self._are_proven(untold)
         if self._care.may_end(now_mono_s, is_answered=is_answered):
             self._turn_care(CareEvent.LASTED, now_mono_s)
 
@@ -102,7 +111,7 @@ class TopicAccess:
             Whether the end may be a refusal that the next connection finds out more about.
         """
         now_mono_s = self._clock()
-        topics = {*unanswered} or {*untold}
+        topics = {*self._to_blame(unanswered)} or {*untold} or {*unanswered}
         (refused, refused_mono_s), self._last_refused = self._last_refused, ("", -math.inf)
         is_told = now_mono_s - refused_mono_s < _AT_ONCE_S
         if is_told:
@@ -155,6 +164,12 @@ class TopicAccess:
                 [*(islice(others, _ASKED_AT_ONCE) if self._ends_connections() else others)], TopicEvent.OTHER_TAKEN
             )
 
+    def note_silence(self, topic: str) -> None:
+        """Note that the broker has not answered a message on a topic within its time."""
+        self._move(topic, TopicEvent.SILENCE)
+        if self.is_mute(topic):
+            self.refused.pop(topic, None)
+
     def forget(self, topics: Iterable[str]) -> None:
         """Forget topics on which there is nothing to send any more: nobody would ever learn that they are accepted."""
         for topic in topics:
@@ -204,11 +219,17 @@ class TopicAccess:
         self._care.note(event, now_mono_s)
         for topic in [topic for topic, state in self._states.items() if state is TopicState.PROVEN]:
             self._move(topic, TopicEvent.CARE_TURNED)
+        # MUTE topics have waited for the end of careful mode.
+        self.changes += 1
 
     def _ends_connections(self) -> bool:
         """Whether the broker ends connections in place of refusing a topic that is refused now."""
         ends = (TopicState.ENDS, TopicState.ENDS_RETRY, TopicState.ENDS_AGAIN)
         return any(state in ends for state in self._states.values())
+
+    def _to_blame(self, unanswered: Collection[str]) -> Collection[str]:
+        """Those of the topics for which the broker may still end the connection."""
+        return [topic for topic in unanswered if not self.is_mute(topic)] if self._states else unanswered
 
     def _is_proven(self, topic: str) -> bool:
         return self._states.get(topic) is TopicState.PROVEN

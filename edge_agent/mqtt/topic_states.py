@@ -2,24 +2,26 @@
 
 A topic is OPEN until something speaks against it. Some brokers end the connection with a refusal, or in place of one,
 so a topic is suspected (SUSPECT) before it counts as refused (the six states on the right). PROVEN exists only in
-careful mode (careful_mode.py).
+careful mode (careful_mode.py). A topic on which the broker answers nothing is MUTE: such a topic is not what ends
+connections, and holds up no other topic again.
 
 A cell is the state that follows; with `.` the topic stays in its state. Behind the state stands the action: `!` tell
 that the topic is refused, `*` tell that a refused topic is accepted and ask the other refused ones, `^` begin careful
 mode. A test compares this table with `TRANSITIONS`.
 
-    event           OPEN      PROVEN    SUSPECT   REFUSED   RETRY      AGAIN      ENDS       ENDS_RETRY ENDS_AGAIN
-    TAKEN           .         .         OPEN      OPEN*     OPEN*      OPEN*      OPEN*      OPEN*      OPEN*
-    PROVED          PROVEN    .         PROVEN    PROVEN*   PROVEN*    PROVEN*    PROVEN*    PROVEN*    PROVEN*
-    DENIED          REFUSED!  REFUSED!  ENDS!     AGAIN     AGAIN      .          ENDS_AGAIN ENDS_AGAIN .
-    ENDED_ALONE     SUSPECT   SUSPECT   ENDS!     ENDS      ENDS_RETRY ENDS_AGAIN ENDS_AGAIN ENDS_AGAIN .
-    ENDED_BEHIND    SUSPECT   SUSPECT   .         ENDS      ENDS_RETRY ENDS_AGAIN .          .          .
-    TURN            .         .         .         RETRY     .          RETRY      ENDS_RETRY .          ENDS_RETRY
-    OTHER_TAKEN     .         .         .         RETRY     .          .          ENDS_RETRY .          .
-    SENT            .         .         .         .         REFUSED    .          .          ENDS^      .
-    NEW_MINUTE      .         .         .         .         .          REFUSED    .          .          ENDS
-    CARE_TURNED     .         OPEN      .         .         .          .          .          .          .
-    FORGOTTEN       .         .         OPEN      OPEN      OPEN       OPEN       OPEN       OPEN       OPEN
+    event        OPEN      PROVEN    SUSPECT   MUTE      REFUSED  RETRY      AGAIN      ENDS       ENDS_RETRY ENDS_AGAIN
+    TAKEN        .         .         OPEN      OPEN      OPEN*    OPEN*      OPEN*      OPEN*      OPEN*      OPEN*
+    PROVED       PROVEN    .         PROVEN    PROVEN    PROVEN*  PROVEN*    PROVEN*    PROVEN*    PROVEN*    PROVEN*
+    DENIED       REFUSED!  REFUSED!  ENDS!     REFUSED!  AGAIN    AGAIN      .          ENDS_AGAIN ENDS_AGAIN .
+    ENDED_ALONE  SUSPECT   SUSPECT   ENDS!     SUSPECT   ENDS     ENDS_RETRY ENDS_AGAIN ENDS_AGAIN ENDS_AGAIN .
+    ENDED_BEHIND SUSPECT   SUSPECT   .         SUSPECT   ENDS     ENDS_RETRY ENDS_AGAIN .          .          .
+    TURN         .         .         .         .         RETRY    .          RETRY      ENDS_RETRY .          ENDS_RETRY
+    OTHER_TAKEN  .         .         .         .         RETRY    .          .          ENDS_RETRY .          .
+    SENT         .         .         .         .         .        REFUSED    .          .          ENDS^      .
+    NEW_MINUTE   .         .         .         .         .        .          REFUSED    .          .          ENDS
+    CARE_TURNED  .         OPEN      .         .         .        .          .          .          .          .
+    FORGOTTEN    .         .         OPEN      OPEN      OPEN     OPEN       OPEN       OPEN       OPEN       OPEN
+    SILENCE      MUTE      MUTE      MUTE      .         .        .          .          MUTE       MUTE       MUTE
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ class TopicState(Enum):
     """The broker has taken a message on the topic since careful mode began."""
     SUSPECT = auto()
     """A connection ended, perhaps because of this topic."""
+    MUTE = auto()
+    """No answer to a message on the topic came within a minute, and the connection did not end either."""
     REFUSED = auto()
     """Refused by an answer of the broker; the topic waits for its turn."""
     RETRY = auto()
@@ -77,6 +81,8 @@ class TopicEvent(Enum):
     """Careful mode begins anew, or ends."""
     FORGOTTEN = auto()
     """There is nothing to send on the topic any more."""
+    SILENCE = auto()
+    """A minute has passed without an answer to a message on the topic."""
 
 
 class TopicAction(Enum):
@@ -91,6 +97,7 @@ _S, _E, _A = TopicState, TopicEvent, TopicAction
 
 TRANSITIONS: dict[tuple[TopicState, TopicEvent], tuple[TopicState, TopicAction | None]] = {
     (_S.SUSPECT, _E.TAKEN): (_S.OPEN, None),
+    (_S.MUTE, _E.TAKEN): (_S.OPEN, None),
     (_S.REFUSED, _E.TAKEN): (_S.OPEN, _A.ASK_OTHERS),
     (_S.RETRY, _E.TAKEN): (_S.OPEN, _A.ASK_OTHERS),
     (_S.AGAIN, _E.TAKEN): (_S.OPEN, _A.ASK_OTHERS),
@@ -99,6 +106,7 @@ TRANSITIONS: dict[tuple[TopicState, TopicEvent], tuple[TopicState, TopicAction |
     (_S.ENDS_AGAIN, _E.TAKEN): (_S.OPEN, _A.ASK_OTHERS),
     (_S.OPEN, _E.PROVED): (_S.PROVEN, None),
     (_S.SUSPECT, _E.PROVED): (_S.PROVEN, None),
+    (_S.MUTE, _E.PROVED): (_S.PROVEN, None),
     (_S.REFUSED, _E.PROVED): (_S.PROVEN, _A.ASK_OTHERS),
     (_S.RETRY, _E.PROVED): (_S.PROVEN, _A.ASK_OTHERS),
     (_S.AGAIN, _E.PROVED): (_S.PROVEN, _A.ASK_OTHERS),
@@ -108,6 +116,7 @@ TRANSITIONS: dict[tuple[TopicState, TopicEvent], tuple[TopicState, TopicAction |
     (_S.OPEN, _E.DENIED): (_S.REFUSED, _A.TELL_REFUSED),
     (_S.PROVEN, _E.DENIED): (_S.REFUSED, _A.TELL_REFUSED),
     (_S.SUSPECT, _E.DENIED): (_S.ENDS, _A.TELL_REFUSED),
+    (_S.MUTE, _E.DENIED): (_S.REFUSED, _A.TELL_REFUSED),
     (_S.REFUSED, _E.DENIED): (_S.AGAIN, None),
     (_S.RETRY, _E.DENIED): (_S.AGAIN, None),
     (_S.ENDS, _E.DENIED): (_S.ENDS_AGAIN, None),
@@ -115,6 +124,7 @@ TRANSITIONS: dict[tuple[TopicState, TopicEvent], tuple[TopicState, TopicAction |
     (_S.OPEN, _E.ENDED_ALONE): (_S.SUSPECT, None),
     (_S.PROVEN, _E.ENDED_ALONE): (_S.SUSPECT, None),
     (_S.SUSPECT, _E.ENDED_ALONE): (_S.ENDS, _A.TELL_REFUSED),
+    (_S.MUTE, _E.ENDED_ALONE): (_S.SUSPECT, None),
     (_S.REFUSED, _E.ENDED_ALONE): (_S.ENDS, None),
     (_S.RETRY, _E.ENDED_ALONE): (_S.ENDS_RETRY, None),
     (_S.AGAIN, _E.ENDED_ALONE): (_S.ENDS_AGAIN, None),
@@ -122,6 +132,7 @@ TRANSITIONS: dict[tuple[TopicState, TopicEvent], tuple[TopicState, TopicAction |
     (_S.ENDS_RETRY, _E.ENDED_ALONE): (_S.ENDS_AGAIN, None),
     (_S.OPEN, _E.ENDED_BEHIND): (_S.SUSPECT, None),
     (_S.PROVEN, _E.ENDED_BEHIND): (_S.SUSPECT, None),
+    (_S.MUTE, _E.ENDED_BEHIND): (_S.SUSPECT, None),
     (_S.REFUSED, _E.ENDED_BEHIND): (_S.ENDS, None),
     (_S.RETRY, _E.ENDED_BEHIND): (_S.ENDS_RETRY, None),
     (_S.AGAIN, _E.ENDED_BEHIND): (_S.ENDS_AGAIN, None),
@@ -137,12 +148,19 @@ TRANSITIONS: dict[tuple[TopicState, TopicEvent], tuple[TopicState, TopicAction |
     (_S.ENDS_AGAIN, _E.NEW_MINUTE): (_S.ENDS, None),
     (_S.PROVEN, _E.CARE_TURNED): (_S.OPEN, None),
     (_S.SUSPECT, _E.FORGOTTEN): (_S.OPEN, None),
+    (_S.MUTE, _E.FORGOTTEN): (_S.OPEN, None),
     (_S.REFUSED, _E.FORGOTTEN): (_S.OPEN, None),
     (_S.RETRY, _E.FORGOTTEN): (_S.OPEN, None),
     (_S.AGAIN, _E.FORGOTTEN): (_S.OPEN, None),
     (_S.ENDS, _E.FORGOTTEN): (_S.OPEN, None),
     (_S.ENDS_RETRY, _E.FORGOTTEN): (_S.OPEN, None),
     (_S.ENDS_AGAIN, _E.FORGOTTEN): (_S.OPEN, None),
+    (_S.OPEN, _E.SILENCE): (_S.MUTE, None),
+    (_S.PROVEN, _E.SILENCE): (_S.MUTE, None),
+    (_S.SUSPECT, _E.SILENCE): (_S.MUTE, None),
+    (_S.ENDS, _E.SILENCE): (_S.MUTE, None),
+    (_S.ENDS_RETRY, _E.SILENCE): (_S.MUTE, None),
+    (_S.ENDS_AGAIN, _E.SILENCE): (_S.MUTE, None),
 }
 """What is not here changes nothing."""
 
@@ -150,5 +168,5 @@ TRANSITIONS: dict[tuple[TopicState, TopicEvent], tuple[TopicState, TopicAction |
 REFUSED_STATES = (_S.REFUSED, _S.RETRY, _S.AGAIN, _S.ENDS, _S.ENDS_RETRY, _S.ENDS_AGAIN)
 SUSPECTED_STATES = (_S.SUSPECT, _S.ENDS, _S.ENDS_RETRY, _S.ENDS_AGAIN)
 """In these the topic may be what ends connections."""
-ASKABLE = (_S.OPEN, _S.PROVEN, _S.SUSPECT, _S.RETRY, _S.ENDS_RETRY)
-"""In these a message may be sent on the topic."""
+ASKABLE = (_S.OPEN, _S.PROVEN, _S.SUSPECT, _S.MUTE, _S.RETRY, _S.ENDS_RETRY)
+"""In these a message may be sent on the topic; MUTE has to wait until careful mode is over."""

@@ -5,43 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from fake_broker import connected_paho
 from fakes import FakeSocket
 from hypothesis import given
 from hypothesis import strategies as st
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.enums import MQTTProtocolVersion as Version
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.link import Link
 from edge_agent.mqtt.message import Answer, Message
-from edge_agent.mqtt.opening import PahoClient
 from edge_agent.mqtt.topic_access import TopicAccess
 from edge_agent.mqtt.trouble import Refusal
-from edge_agent.mqtt.wire import WireSocket
 
 CONNACK_5 = b"\x20\x03\x00\x00\x00"
-
-
-class ConnectedPaho(PahoClient):
-    """On a socket that the test feeds."""
-
-    fake: FakeSocket
-
-    def _create_socket(self) -> WireSocket:
-        self.wire = WireSocket(self.fake, has_properties=self.speaks_5)  # type: ignore[arg-type]
-        return self.wire
 
 
 def make_link(
     *, speaks_5: bool = True, access: TopicAccess | None = None, birth_topic: str = "status"
 ) -> tuple[Link, FakeSocket]:
-    version = Version.MQTTv5 if speaks_5 else Version.MQTTv311
-    clean = None if speaks_5 else False
-    client = ConnectedPaho(CallbackAPIVersion.VERSION2, "g1", clean_session=clean, protocol=version)
-    client.speaks_5 = speaks_5
-    client.fake = FakeSocket([])
-    client.on_socket_register_write = lambda *_: None
-    client.connect("broker")
+    fake = FakeSocket([])
+    client = connected_paho(fake, speaks_5=speaks_5)
     assert client.wire is not None
     link = Link(
         client,
@@ -53,7 +35,7 @@ def make_link(
         keepalive_s=30,
         answer_limit_s=10,
     )
-    return link, client.fake
+    return link, fake
 
 
 def hear(link: Link, fake: FakeSocket, *pieces: bytes) -> list[Delivery]:

@@ -43,7 +43,8 @@ def test_a_topic_is_told_as_refused_exactly_when_it_becomes_so() -> None:
     """And others are asked exactly when it ceases to be, by an answer of the broker."""
     for (before, event), (after, action) in topic_states.TRANSITIONS.items():
         became = before not in REFUSED_STATES and after in REFUSED_STATES
-        ceased = before in REFUSED_STATES and after not in REFUSED_STATES and event is not TopicEvent.FORGOTTEN
+        ceased = before in REFUSED_STATES and after in {TopicState.OPEN, TopicState.PROVEN}
+        ceased = ceased and event is not TopicEvent.FORGOTTEN
         assert (action is TopicAction.TELL_REFUSED) == became
         assert (action is TopicAction.ASK_OTHERS) == ceased
 

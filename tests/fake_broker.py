@@ -13,7 +13,7 @@ from paho.mqtt.enums import MQTTProtocolVersion as Version
 
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
-from edge_agent.mqtt.trouble import Refusal, Trouble
+from edge_agent.mqtt.trouble import Reason, Trouble
 from edge_agent.mqtt.wire import WireSocket
 
 __all__ = ["ConnectedPaho", "FakeBroker", "FakeOpener", "Published", "Rule", "connected_paho"]
@@ -231,7 +231,7 @@ class FakeOpener:
         """See `Opener.begin`."""
         del now_mono_s, will
         if self._broker.is_away:
-            self._result = Trouble(Refusal.UNREACHABLE, "connection refused")
+            self._result = Trouble(Reason.UNREACHABLE, "connection refused")
         else:
             self._result = connected_paho(self._broker.open(), speaks_5=speaks_5)
 

@@ -23,7 +23,7 @@ from edge_agent.mqtt.reconnect import Reconnect
 from edge_agent.mqtt.settings import BrokerSettings
 from edge_agent.mqtt.status import ClientState, ConnectionStatus
 from edge_agent.mqtt.topic_access import TopicAccess
-from edge_agent.mqtt.trouble import Refusal, Trouble
+from edge_agent.mqtt.trouble import Reason, Trouble
 
 __all__ = ["ClientState", "MqttClient"]
 
@@ -34,7 +34,7 @@ _ANSWER_LIMIT_S = 10.0
 _TRIAL_LIMIT_S = 3.0
 """Some brokers say nothing at all to a protocol that they do not know."""
 _RENEW_AGAIN_S = 60.0
-_NEVER_A_REFUSAL = (Refusal.SILENT, Refusal.UNREACHABLE)
+_NEVER_A_REFUSAL = (Reason.SILENT, Reason.UNREACHABLE)
 """Ends of a connection that no message of ours can be the reason of."""
 _DISCARDED_AT_ONCE = 1000
 _HELD_BYTES = 1 << 20
@@ -356,7 +356,7 @@ class MqttClient:
 
     def _lost(self, link: Link, trouble: Trouble) -> None:
         up_s = self._clock() - link.up_mono_s if self._was_up else None
-        may_be = link.may_be_refusal and trouble.refusal not in _NEVER_A_REFUSAL
+        may_be = link.may_be_refusal and trouble.reason not in _NEVER_A_REFUSAL
         is_refusal = may_be and self._access.ended(link.unanswered, link.untold)
         self._drop()
         self._was_up = False

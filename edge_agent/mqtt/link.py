@@ -22,7 +22,7 @@ from edge_agent.mqtt.keepalive import Beat, KeepAlive
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
 from edge_agent.mqtt.topic_access import TopicAccess
-from edge_agent.mqtt.trouble import Refusal, Trouble, trouble_of_code, trouble_of_error
+from edge_agent.mqtt.trouble import Reason, Trouble, trouble_of_code, trouble_of_error
 from edge_agent.mqtt.wire import WireError, WireSocket
 
 __all__ = ["Link"]
@@ -200,7 +200,7 @@ class Link:
     def flush(self) -> None:
         """Write what the socket takes."""
         if self._client.want_write() and self._client.loop_write() != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._end(Trouble(Refusal.CLOSED, "the connection was lost"))
+            self._end(Trouble(Reason.CLOSED, "the connection was lost"))
         try:
             self._wire.flush()
         except OSError as exc:
@@ -221,7 +221,7 @@ class Link:
         heard, wire.heard = wire.heard or not is_read, False
         if not self.is_up:
             if now_mono_s > self._answer_limit_mono_s:
-                self._end(Trouble(Refusal.NO_ANSWER, "the broker accepts connections and does not answer"))
+                self._end(Trouble(Reason.NO_ANSWER, "the broker accepts connections and does not answer"))
             return
         for topic in [topic for topic, sent_s in self._untold.items() if now_mono_s - sent_s > _UNTOLD_S]:
             del self._untold[topic]
@@ -235,9 +235,9 @@ class Link:
         if found is Beat.PING:
             wire.ping()
         elif found is Beat.SILENT:
-            self._end(Trouble(Refusal.SILENT, f"nothing came for the keep-alive of {self._keepalive_s:g} s"))
+            self._end(Trouble(Reason.SILENT, f"nothing came for the keep-alive of {self._keepalive_s:g} s"))
         elif found is Beat.STUCK:
-            self._end(Trouble(Refusal.SILENT, f"the broker took nothing for the keep-alive of {self._keepalive_s:g} s"))
+            self._end(Trouble(Reason.SILENT, f"the broker took nothing for the keep-alive of {self._keepalive_s:g} s"))
         is_time = self._access.is_time_to_ask(now_mono_s)
         if is_time and any(topic in self._access.refused for topic, _ in self._subscriptions):
             self._subscribe()
@@ -279,10 +279,10 @@ class Link:
             code = self._client.loop_read()
         except Exception as exc:  # the edge to paho: what a broker sends must not stop the agent
             log.exception("the broker sends what paho cannot handle")
-            self._end(Trouble(Refusal.CLOSED, f"the broker sends what cannot be understood ({type(exc).__name__})"))
+            self._end(Trouble(Reason.CLOSED, f"the broker sends what cannot be understood ({type(exc).__name__})"))
             return False
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._end(Trouble(Refusal.CLOSED, paho.error_string(code).rstrip(".").lower()))
+            self._end(Trouble(Reason.CLOSED, paho.error_string(code).rstrip(".").lower()))
         return self.trouble is None
 
     # Callbacks of paho, on our thread inside loop_read. An exception in one would end the connection. ------------
@@ -291,7 +291,7 @@ class Link:
         if code.is_failure:
             trouble = trouble_of_code(code.value, str(code))
             # A broker that does not know the version has not looked at anything else.
-            self.was_answered = trouble.refusal is not Refusal.PROTOCOL
+            self.was_answered = trouble.reason is not Reason.PROTOCOL
             self._end(trouble)
             return
         self.was_answered = self.is_up = True
@@ -362,4 +362,4 @@ class Link:
 
 
 def _trouble_of_socket(exc: OSError) -> Trouble:
-    return Trouble(Refusal.CLOSED, str(exc)) if isinstance(exc, WireError) else trouble_of_error(exc)
+    return Trouble(Reason.CLOSED, str(exc)) if isinstance(exc, WireError) else trouble_of_error(exc)

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from edge_agent.mqtt.backoff import Backoff
 from edge_agent.mqtt.protocol import ProtocolChoice
 from edge_agent.mqtt.settings import BrokerSettings
-from edge_agent.mqtt.trouble import Refusal, Trouble
+from edge_agent.mqtt.trouble import Reason, Trouble
 
 __all__ = ["Reconnect"]
 
 log = logging.getLogger(__name__)
 
-_MAY_BE_THE_PROTOCOL = (Refusal.CLOSED, Refusal.NO_ANSWER, Refusal.PROTOCOL)
+_MAY_BE_THE_PROTOCOL = (Reason.CLOSED, Reason.NO_ANSWER, Reason.PROTOCOL)
 _SHORT_LIFE_S, _SHORT_LIVES = 15.0, 3
 """After that many connections in a row that lasted for less, another client may have our identifier."""
 
@@ -77,8 +77,8 @@ class Reconnect:
             self._protocol.answered()
             # The next connection finds out more, so it need not wait.
             self._backoff.was_up(math.inf if is_refusal else up_s or 0.0)
-        elif trouble.refusal in _MAY_BE_THE_PROTOCOL and self._protocol.unanswered(
-            silent=trouble.refusal is Refusal.NO_ANSWER
+        elif trouble.reason in _MAY_BE_THE_PROTOCOL and self._protocol.unanswered(
+            silent=trouble.reason is Reason.NO_ANSWER
         ):
             # An older broker ends a connection that it does not understand, or says nothing.
             log.log(
@@ -106,7 +106,7 @@ class Reconnect:
                 "connection lost" if was_up else "not connected",
                 self._settings.host,
                 self._settings.port,
-                trouble.refusal,
+                trouble.reason,
                 trouble.detail,
                 pause_s,
                 f"; {trouble.advice}" if trouble.advice else "",

@@ -18,7 +18,7 @@ from raw_broker import RawBroker, acknowledge, publish_packet
 
 from edge_agent.mqtt.opening import Opener, PahoClient
 from edge_agent.mqtt.settings import BrokerSettings, Transport
-from edge_agent.mqtt.trouble import Refusal, Trouble
+from edge_agent.mqtt.trouble import Reason, Trouble
 
 
 @pytest.fixture
@@ -580,7 +580,7 @@ def test_attempts_that_fail_leave_no_file_open(authority: Authority, tmp_path: P
                 wrapped.recv(1)
             found = outcome(opener)
             assert isinstance(found, Trouble)
-            assert found.refusal is Refusal.BROKER_CERTIFICATE
+            assert found.reason is Reason.BROKER_CERTIFICATE
             counts.append(len(list(Path("/proc/self/fd").iterdir())))
     assert counts[-1] <= counts[4] + 2
 

@@ -14,7 +14,7 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.link import Link
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.topic_access import TopicAccess
-from edge_agent.mqtt.trouble import Refusal
+from edge_agent.mqtt.trouble import Reason
 
 CONNACK_5 = b"\x20\x03\x00\x00\x00"
 
@@ -60,21 +60,21 @@ def test_what_the_broker_accepts_begins_with_birth_and_subscriptions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("packet", "refusal", "answered"),
+    ("packet", "reason", "answered"),
     [
-        (b"\x20\x03\x00\x87\x00", Refusal.NOT_AUTHORISED, True),
-        (b"\x20\x03\x00\x86\x00", Refusal.BAD_CREDENTIALS, True),
-        (b"\x20\x03\x00\x8a\x00", Refusal.BANNED, True),
-        (b"\x20\x02\x00\x01", Refusal.PROTOCOL, False),
-        (b"\x20\x03\x00\x84\x00", Refusal.PROTOCOL, False),
+        (b"\x20\x03\x00\x87\x00", Reason.NOT_AUTHORISED, True),
+        (b"\x20\x03\x00\x86\x00", Reason.BAD_CREDENTIALS, True),
+        (b"\x20\x03\x00\x8a\x00", Reason.BANNED, True),
+        (b"\x20\x02\x00\x01", Reason.PROTOCOL, False),
+        (b"\x20\x03\x00\x84\x00", Reason.PROTOCOL, False),
     ],
 )
-def test_a_refusal_ends_the_connection_with_its_reason(packet: bytes, refusal: Refusal, answered: bool) -> None:
+def test_a_refusal_ends_the_connection_with_its_reason(packet: bytes, reason: Reason, answered: bool) -> None:
     """And says whether the broker understood the protocol."""
     link, fake = make_link()
     hear(link, fake, packet)
     assert link.trouble is not None
-    assert (link.trouble.refusal, link.was_answered, link.is_up) == (refusal, answered, False)
+    assert (link.trouble.reason, link.was_answered, link.is_up) == (reason, answered, False)
 
 
 def test_a_refusal_of_the_older_protocol_has_the_same_reasons() -> None:
@@ -82,7 +82,7 @@ def test_a_refusal_of_the_older_protocol_has_the_same_reasons() -> None:
     link, fake = make_link(speaks_5=False)
     hear(link, fake, b"\x20\x02\x00\x05")
     assert link.trouble is not None
-    assert link.trouble.refusal is Refusal.NOT_AUTHORISED
+    assert link.trouble.reason is Reason.NOT_AUTHORISED
 
 
 def test_a_disconnect_of_the_broker_is_told_with_its_reason() -> None:
@@ -90,7 +90,7 @@ def test_a_disconnect_of_the_broker_is_told_with_its_reason() -> None:
     link, fake = make_link()
     hear(link, fake, CONNACK_5, b"\xe0\x02\x8e\x00")
     assert link.trouble is not None
-    assert link.trouble.refusal is Refusal.TAKEN_OVER
+    assert link.trouble.reason is Reason.TAKEN_OVER
 
 
 def test_a_refused_message_is_no_acknowledged_one() -> None:
@@ -259,7 +259,7 @@ def test_a_broker_that_does_not_answer_or_goes_silent_is_given_up() -> None:
     link, _ = make_link()
     link.beat(float("inf"), is_read=True)
     assert link.trouble is not None
-    assert link.trouble.refusal is Refusal.NO_ANSWER
+    assert link.trouble.reason is Reason.NO_ANSWER
 
 
 def test_the_keepalive_that_the_broker_asks_for_counts() -> None:
@@ -270,7 +270,7 @@ def test_the_keepalive_that_the_broker_asks_for_counts() -> None:
     while link.trouble is None:
         seconds += 1
         link.beat(link.up_mono_s + seconds, is_read=True)
-    assert link.trouble.refusal is Refusal.SILENT
+    assert link.trouble.reason is Reason.SILENT
     assert seconds in (8, 9)  # the CONNACK itself was a sign of life
     link.flush()
 

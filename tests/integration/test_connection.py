@@ -465,6 +465,7 @@ def test_readings_wait_for_their_broker_while_alerts_go_on(tmp_path: Path, bundl
     with room, plant, Subscriber(room.port) as subscriber, Agent(config):
         with Sender(plant.port) as sender:
             subscriber.wait_online()
+            plant.wait_subscribed()
             raises_an_alert(sender, subscriber)
             wait_until(lambda: subscriber.health)
         plant.stop()
@@ -492,7 +493,7 @@ def test_what_does_not_fit_while_the_broker_is_away_is_kept_by_the_other_one(tmp
     extra = f'[journal]\nlimit_mb = 0.004\n[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}\nkeepalive_s = 5\n'
     config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=extra)
     with plant, Agent(config) as agent, Sender(plant.port) as sender:
-        wait_until(lambda: f"broker connected host=127.0.0.1 port={plant.port}" in log_of(agent))
+        plant.wait_subscribed()
         for number in range(40):
             value = 0.0 if number % 2 else 9.0
             sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": value, "c2": 0.0})
@@ -518,7 +519,7 @@ def test_what_does_not_fit_while_the_broker_is_away_is_dropped_counted_and_told(
     with plant, Agent(config) as agent, Sender(plant.port) as sender:
         with room, Subscriber(room.port) as subscriber:
             subscriber.wait_online()
-            wait_until(lambda: "session_present=false" in log_of(agent))
+            plant.wait_subscribed()
         for number in range(40):
             value = 0.0 if number % 2 else 9.0
             sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": value, "c2": 0.0})
@@ -593,7 +594,7 @@ def test_an_alert_that_found_no_room_is_raised_after_a_kill(tmp_path: Path, bund
     full = "would exceed [journal] limit_mb"
     with plant, Sender(plant.port) as sender:
         with Agent(config) as agent:
-            wait_until(lambda: f"broker connected host=127.0.0.1 port={plant.port}" in log_of(agent))
+            plant.wait_subscribed()
             for asset in range(9):
                 sender.send(f"sensors/a{asset}/pump", {"c1": 9, "c2": 9})
                 wait_until(lambda: log_of(agent).count("alert raise") > asset or full in log_of(agent))  # noqa: B023

@@ -32,13 +32,13 @@ log = logging.getLogger(__name__)
 _TICK_S = 1.0
 _ANSWER_LIMIT_S = 10.0
 _TRIAL_LIMIT_S = 3.0
-"""Some brokers say nothing at all to a protocol that they do not know."""
+"""Seconds for an answer to MQTT 5 from a broker that may not know it: some brokers say nothing then."""
 _RENEW_AGAIN_S = 60.0
 _NEVER_A_REFUSAL = (Reason.SILENT, Reason.UNREACHABLE)
-"""Ends of a connection that no message of ours can be the reason of."""
+"""Reasons for the end of a connection that no message of ours can have caused."""
 _DISCARDED_AT_ONCE = 1000
 _HELD_BYTES = 1 << 20
-"""With that much held, no more is; a call reads some hundred kilobytes, or one message."""
+"""With this much held, no more is held. One call may exceed it, by some hundred kilobytes or by one message."""
 
 
 class MqttClient:
@@ -87,13 +87,13 @@ class MqttClient:
         self._renew_due_mono_s: float | None = None
         self._was_up = False
         self._answers: list[tuple[int, Answer]] = []
-        """Of a link that is gone, to messages of the present session."""
+        """Answers that came on a connection that is gone, to messages of the present session."""
         self._held: list[Delivery] = []
         self._has_unread = False
         self._has_left_out = False
         self._due_mono_s = 0.0
         self.has_backlog = False
-        """Messages may be here already, so the loop must not wait."""
+        """True if messages may have arrived already, so that the loop must not wait."""
         self.session = ""
         """Name of the present or last connection."""
         self.connects = 0
@@ -140,7 +140,7 @@ class MqttClient:
     # What the loop waits for ------------------------------------------------------------------------------------
 
     def wait_for(self, readers: list[int], writers: list[int]) -> float:
-        """What the loop waits for: adds the number of a socket that may bring something, or has to take more.
+        """Add the socket's number to what the loop waits for: always to `readers`, with unwritten bytes to `writers`.
 
         Returns:
             When `tick` has to run at the latest, on the monotonic clock.
@@ -155,7 +155,7 @@ class MqttClient:
     # What the loop does -----------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Connect when it is time, adopt a connection that came up, look after the present one."""
+        """Connect when it is time, go on with a connection that was opened, and look after the present connection."""
         now = self._clock()
         result = self._opener.result()
         if result is not None:
@@ -175,7 +175,7 @@ class MqttClient:
         self._opener.tick(now)
 
     def take(self, limit: int) -> list[Delivery]:
-        """Messages that have arrived, oldest first, at most `limit`; never waits."""
+        """Give messages that have arrived, oldest first, at most `limit`. Never waits."""
         inbox, self._held = self._held, []
         if self._has_left_out:
             if not inbox:
@@ -194,9 +194,9 @@ class MqttClient:
         """Keep the connection alive while no reading can be processed.
 
         Readings stand before the broker's other packets, among which are the acknowledgements that make room in the
-        journal. So all is read, and readings are kept for `take`, at most `limit` and a megabyte. What is more is left
-        out, and with it all that follows: once `take` has given those before it, the connection is made anew, on which
-        the broker sends again what was not acknowledged.
+        journal. So everything is read. Readings are kept for `take`, at most `limit` of them and a megabyte; further
+        readings are left out. Once `take` has given the kept ones, the connection is made anew, and on the new one the
+        broker sends again what was not acknowledged.
         """
         held_bytes = sum(len(delivery.payload) + len(delivery.topic.raw) for delivery in self._held)
         kept = len(self._held) < limit and held_bytes < _HELD_BYTES
@@ -209,7 +209,7 @@ class MqttClient:
         self.has_backlog = False
 
     def read_control(self) -> None:
-        """Read on a connection that has no subscriptions."""
+        """Read on a connection that has no subscriptions, and so brings no readings."""
         self._receive([], _DISCARDED_AT_ONCE)
 
     def ack(self, deliveries: list[Delivery]) -> None:
@@ -218,7 +218,7 @@ class MqttClient:
             self._link.acknowledge(deliveries)
 
     def publish(self, message: Message) -> int | None:
-        """Hand over a message.
+        """Hand over a message to the connection.
 
         Returns:
             The identifier that `answers` will give once the broker has answered; None when it was not handed over.
@@ -229,7 +229,7 @@ class MqttClient:
         return None if self._link is None else self._link.publish(message)
 
     def room_for(self, topic: str) -> float:
-        """The largest payload that the broker takes on a topic, in bytes; a larger one is not handed over."""
+        """The largest payload that the broker takes on a topic, in bytes; `publish` refuses a larger payload."""
         return math.inf if self._link is None else self._link.room_for(topic)
 
     def can_publish(self) -> bool:
@@ -242,26 +242,26 @@ class MqttClient:
         return self._access.changes
 
     def may_publish(self, topic: str) -> bool:
-        """Whether the broker has refused nothing on a topic, or it is time to ask again with one message."""
+        """Whether a message may be sent on a topic: it is not refused, or it is time to ask again with one message."""
         return self._access.may_publish(topic) and (self._link is None or self._link.has_turn(topic))
 
     def answers(self) -> list[tuple[int, Answer]]:
-        """What the broker has said of QoS 1 messages since the last call, by their identifiers."""
+        """The broker's answers to QoS 1 messages since the last call, each with the message's identifier."""
         answers, self._answers = self._answers, []
         return answers if self._link is None else answers + self._link.answers()
 
     def forget_refused(self, topics: Iterable[str]) -> None:
-        """There is nothing to publish on these topics any more."""
+        """Forget that topics are refused, because there is nothing to publish on them any more."""
         self._access.forget(topics)
 
     def flush(self) -> None:
-        """Write what the socket takes."""
+        """Write as much as the socket takes now."""
         if self._link is not None:
             self._link.flush()
             self._check()
 
     def close(self, goodbye: Message | None) -> None:
-        """Say goodbye, wait shortly until the broker has it, and disconnect."""
+        """Publish a goodbye, wait shortly until the broker has acknowledged it, and disconnect."""
         if self._link is not None:
             self._link.say_goodbye(goodbye)
         self._opener.close()
@@ -276,7 +276,7 @@ class MqttClient:
         return self._check() and self._has_unread
 
     def _check(self) -> bool:
-        """Whether the connection holds; tells when it came up, and gives it up when it ended."""
+        """Note whether the connection came up or ended, and return whether it holds."""
         link = self._link
         if link is None:
             return False
@@ -299,7 +299,7 @@ class MqttClient:
         return True
 
     def _begin(self, now_mono_s: float) -> None:
-        """Try to connect, beside the present connection if there is one."""
+        """Begin an attempt to connect, beside the present connection if there is one."""
         self._next_session = secrets.token_hex(6)
         will = None if self._will is None else self._will(self._next_session)
         self._opener.begin(now_mono_s, speaks_5=self._reconnect.speaks_5, will=will)
@@ -373,7 +373,10 @@ class MqttClient:
         self._due_mono_s = self._clock()
 
     def _drop(self) -> None:
-        """Close the socket. Unacknowledged readings come again on the next connection, events are in the journal."""
+        """Close the socket.
+
+        Readings that were not acknowledged come again on the next connection. Events are in the journal.
+        """
         if self._link is not None:
             self._answers += self._link.answers()
             self._link.close()

@@ -31,32 +31,34 @@ log = logging.getLogger(__name__)
 
 _GOODBYE_LIMIT_S = 2.0
 _UNTOLD_S = 5.0
-"""At QoS 0 there is no answer; a connection that lasts for so long is one."""
+"""A message at QoS 0 gets no answer. If the connection lasts this long behind it, the message counts as taken."""
 _READ_AT_GOODBYE = 1000
 _UNSENT_LIMIT_BYTES = 256 * 1024
-"""With more than this unwritten, nothing more is published; what cannot wait, as health, is left out."""
+"""With more than this unwritten, nothing more is published: events wait in the journal, health is left out."""
 _PACKET_LIMIT = 268_435_455 + 5
-"""MQTT's own."""
+"""The largest packet that MQTT has: its longest content, and the first bytes with type and length."""
 _HEAD_BYTES = 5 + 2 + 2 + 1
-"""Of a PUBLISH, at most: type and length, the topic's length, identifier, no properties."""
+"""The most that a PUBLISH has beside topic and payload: type and length, the topic's length, identifier, and the
+length of no properties."""
 _ENDS_ANYBODY = (0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0xA0)
-"""Reasons of a broker that it has by itself: busy, shutting down, taken over, an administrator, another server."""
+"""Reasons to end a connection that have nothing to do with our messages: busy, shutting down, taken over, an
+administrator, another server."""
 _NEVER_TAKEN = (0x90, 0x99)
-"""The topic or the payload itself is refused, so this message never gets through."""
+"""Answers that refuse the topic's name or the payload itself, so the message never gets through."""
 
 
 class Link:
-    """A connection that was opened.
+    """One open connection.
 
     Args:
         client: paho's, whose CONNECT is not sent yet.
         wire: its socket.
         subscriptions: (topic filter, QoS) pairs, made on every connection: a broker may have forgotten them.
-        former: topic filters that its session may have from earlier runs, which are ended.
+        former: topic filters of earlier runs, which the broker's session may still have; they are unsubscribed.
         birth: sent when the broker has accepted us.
         access: learns what the broker's access rules refuse.
-        keepalive_s: after this long without a sign of life the connection is given up.
-        answer_limit_s: the broker has to answer to CONNECT within this time.
+        keepalive_s: seconds without a sign of life from the broker after which the connection is given up.
+        answer_limit_s: seconds within which the broker has to answer CONNECT.
         clock: gives now, on the monotonic clock, in seconds.
     """
 
@@ -80,7 +82,7 @@ class Link:
         self._former = former
         self._birth = birth
         self._is_born = False
-        """The birth was sent on this connection."""
+        """True once the birth was sent on this connection."""
         self._access = access
         self._keepalive_s = keepalive_s
         now = clock()
@@ -88,24 +90,24 @@ class Link:
         self._answer_limit_mono_s = now + answer_limit_s
         self._in_flight = InFlight()
         self._untold: dict[str, float] = {}
-        """Topics of messages at QoS 0 that nothing shows to be taken, each with when the first was sent."""
+        """Topics of messages at QoS 0 that do not count as taken yet, each with when its first message was sent."""
         self._answers: list[tuple[int, Answer]] = []
         self._packet_limit = _PACKET_LIMIT
         self._in_flight_limit = IN_FLIGHT_LIMIT
         self._too_large: set[str] = set()
         self.socket_number: int = wire.fileno()
-        """What the loop waits on."""
+        """The socket that the loop waits on."""
         self.trouble: Trouble | None = None
-        """Why it ended; None for as long as it holds."""
+        """Why the connection ended; None for as long as it holds."""
         self.was_answered = False
-        """The broker has said something about our CONNECT."""
+        """True once the broker has answered our CONNECT with anything but an unknown protocol."""
         self.is_up = False
         self.up_mono_s = 0.0
-        """When the broker accepted us."""
+        """When the broker accepted our CONNECT."""
         self.session_present = False
-        """The broker had kept our session."""
+        """True if the broker had kept our session from an earlier connection."""
         self.may_be_refusal = True
-        """The broker has given no reason to end it that has nothing to do with our messages."""
+        """False once the broker has ended the connection for a reason that has nothing to do with our messages."""
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -114,7 +116,7 @@ class Link:
 
     @property
     def speaks_5(self) -> bool:
-        """MQTT 5, or else 3.1.1."""
+        """Whether the connection speaks MQTT 5, or else 3.1.1."""
         return self._client.speaks_5
 
     @property
@@ -124,7 +126,7 @@ class Link:
 
     @property
     def untold(self) -> Collection[str]:
-        """Topics of messages at QoS 0, of which it never does, a short while ago."""
+        """Topics of messages at QoS 0 that do not count as taken yet: the broker answers none of them."""
         return self._untold
 
     @property
@@ -135,7 +137,11 @@ class Link:
     # What comes in ----------------------------------------------------------------------------------------------
 
     def receive(self, inbox: list[Delivery], limit: int) -> bool:
-        """Readings into `inbox`, everything else to paho; gives whether there may be more now."""
+        """Put readings into `inbox`, and give every other packet to paho.
+
+        Returns:
+            Whether more may have arrived already.
+        """
         try:
             return self._wire.take(inbox, limit, self._read_control)
         except OSError as exc:
@@ -149,7 +155,12 @@ class Link:
     # What goes out ----------------------------------------------------------------------------------------------
 
     def publish(self, message: Message, *, is_last: bool = False) -> int | None:
-        """See `MqttClient.publish`; the last message does not have to wait for any other's answer."""
+        """See `MqttClient.publish`.
+
+        Args:
+            message: to send.
+            is_last: the message does not wait for the answer to any other message.
+        """
         if not self.is_up:
             return None
         if not message.qos and (
@@ -211,11 +222,11 @@ class Link:
     # Life and end -----------------------------------------------------------------------------------------------
 
     def beat(self, now_mono_s: float, *, is_read: bool) -> None:
-        """Look whether the connection is alive; to be called every second.
+        """Look whether the connection is alive. To be called every second.
 
         Args:
             now_mono_s: now.
-            is_read: everything that had come was read; else its silence says nothing.
+            is_read: whether everything that had come was read; if not, the broker's silence says nothing.
         """
         wire = self._wire
         heard, wire.heard = wire.heard or not is_read, False
@@ -265,7 +276,7 @@ class Link:
             time.sleep(0.005)  # a stop is not the place for another wait on sockets
 
     def close(self) -> None:
-        """Close the socket, also where paho has not seen an error."""
+        """Close the socket, even if paho has not seen an error."""
         self.is_up = False
         self._wire.close()
 

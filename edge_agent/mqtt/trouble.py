@@ -13,18 +13,18 @@ __all__ = ["Reason", "Trouble", "trouble_of_code", "trouble_of_error"]
 
 
 class Reason(StrEnum):
-    """The kinds of trouble. The values are part of the health message."""
+    """The kinds of trouble. The values are `reason` in the health message."""
 
     UNREACHABLE = "unreachable"
-    """No such name now, no route, nobody listens, no answer to TCP."""
+    """The host name is not known now, there is no route, nobody listens, or nobody answers TCP."""
     NO_ANSWER = "no_answer"
-    """TCP is there, but no answer to our CONNECT."""
+    """TCP connects, but our CONNECT gets no answer."""
     CLOSED = "closed"
     """The broker, or something between, ended the connection."""
     SILENT = "silent"
-    """Connected, and nothing came for the whole keep-alive."""
+    """The connection was up, and nothing came for the whole keep-alive."""
     UNAVAILABLE = "unavailable"
-    """The broker says that it cannot take us now."""
+    """The broker says that it cannot accept a connection now."""
     CLOCK = "clock"
     """A certificate is not valid yet: our clock is behind, and may be set any moment."""
     BAD_CREDENTIALS = "bad_credentials"
@@ -36,11 +36,11 @@ class Reason(StrEnum):
     PROTOCOL = "protocol"
     """The broker speaks another version, or refuses something that we cannot do without."""
     BROKER_CERTIFICATE = "broker_certificate"
-    """Expired, of an unknown authority, or otherwise not to be trusted."""
+    """The broker's certificate has expired, is of an unknown authority, or cannot be trusted for another reason."""
     HOST_NAME = "host_name"
     """The broker's certificate is for another host."""
     OWN_CERTIFICATE = "own_certificate"
-    """The broker does not take ours, or wants one."""
+    """The broker does not accept our certificate, or asks for one."""
     NO_TLS = "no_tls"
     """The other side does not speak TLS."""
     FILE = "file"
@@ -48,7 +48,7 @@ class Reason(StrEnum):
 
 
 CLOSED_SILENTLY = "the broker closed the connection"
-"""Without having said why."""
+"""The detail of an end for which the broker gave no reason."""
 _ADVICE = {
     Reason.CLOCK: "check the clock of this device",
     Reason.BAD_CREDENTIALS: "check username and password_file in agent.toml, and the account at the broker",
@@ -64,7 +64,7 @@ _ADVICE = {
     Reason.FILE: "repair the file; it is read again",
 }
 _HEALS = {Reason.CLOCK}
-"""What may heal by waiting, although there is advice."""
+"""Reasons that may heal by waiting, although there is advice."""
 
 _CODES = {
     0x84: Reason.PROTOCOL,
@@ -82,7 +82,7 @@ _CODES = {
     0x9B: Reason.PROTOCOL,
     0x9F: Reason.UNAVAILABLE,
 }
-"""Reason codes of MQTT 5, which paho gives for 3.1.1 too."""
+"""Meaning of the reason codes of MQTT 5, which paho gives for 3.1.1 too."""
 
 _NOT_YET_VALID = 9
 _HOST_MISMATCH, _IP_MISMATCH = 62, 64
@@ -99,22 +99,22 @@ class Trouble:
 
     @property
     def advice(self) -> str | None:
-        """What somebody should do; None where waiting is enough."""
+        """What a person should do; None if waiting is enough."""
         return _ADVICE.get(self.reason)
 
     @property
     def is_permanent(self) -> bool:
-        """Whether somebody has to change something first; then it is retried slowly."""
+        """Whether a person has to change something first; attempts are about a minute apart then."""
         return self.reason in _ADVICE and self.reason not in _HEALS
 
     def before_an_answer(self) -> Trouble:
-        """The same for a broker that has not answered yet: what closes there may be a port for something else."""
+        """The same trouble before the broker has answered: a port that just closes may be a port for something else."""
         if self.reason is not Reason.CLOSED:
             return self
         return replace(self, detail=f"{self.detail}; closed before any answer: are port, tls and transport right?")
 
     def again_and_again(self) -> Trouble:
-        """The same where connections have come up and were ended, several times in a row."""
+        """The same trouble after several connections in a row that came up and were ended soon."""
         if self.reason is not Reason.CLOSED or self.detail != CLOSED_SILENTLY:
             return self
         return replace(self, detail=f"{self.detail}, again and again: does another agent have our [agent] id?")

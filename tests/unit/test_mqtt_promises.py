@@ -20,6 +20,7 @@ from edge_agent.journal.journal import Commit, Journal
 from edge_agent.mqtt.client import ClientState, MqttClient
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.settings import BrokerSettings, MqttProtocol
+from edge_agent.mqtt.topic_states import TopicState
 
 SUBSCRIPTION = "sensors/+"
 STATUS, HEALTH, REJECTED = "edge/g1/status", "edge/g1/health", "edge/g1/rejected"
@@ -250,6 +251,16 @@ class Promises(RuleBasedStateMachine):
             assert set(events) <= last.keys() | broker.never
             assert taken == sorted(taken, key=last.__getitem__)
         assert world.given_up_and_told() == world.journal.dropped
+        self._forgives()
+
+    def _forgives(self) -> None:
+        """Whatever was held against a topic is gone once the broker has taken a message on it."""
+        world = self.world
+        for topic in ALERTS:
+            world.add_events(topic, 1)
+        world.let_pass(MINUTE_S + 2)
+        assert world.waiting() == []
+        assert {world.client._access.state(topic) for topic in ALERTS} <= {TopicState.OPEN, TopicState.PROVEN}
 
 
 TestPromises = Promises.TestCase

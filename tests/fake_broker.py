@@ -89,12 +89,14 @@ class _Line:
         return -1
 
     def recv(self, size: int) -> bytes:
-        if self.to_client:
+        data = b""
+        while self.to_client and len(data) + len(self.to_client[0][0]) <= size:
             packet, acknowledged = self.to_client.pop(0)
-            assert len(packet) <= size
+            data += packet
             if acknowledged is not None:
                 self._broker.acknowledged.add(acknowledged)
-            return packet
+        if data:
+            return data
         if self.is_ended:
             return b""
         raise BlockingIOError

@@ -49,6 +49,10 @@ class InFlight:
             topics.append(self._topics[mid])
         return topics
 
+    def are_overdue(self) -> bool:
+        """Whether `overdue` has given every message in flight: the broker should have answered all of them by now."""
+        return not self._sent_mono_s
+
     def has_turn(self, topic: str, *, one_by_one: bool = False) -> bool:
         """Whether no other message on a topic has to be answered first: one was refused, and those behind it wait.
 

@@ -234,12 +234,11 @@ class Link:
             if now_mono_s > self._answer_limit_mono_s:
                 self._end(Trouble(Reason.NO_ANSWER, "the broker accepts connections and does not answer"))
             return
-        for topic in [topic for topic, sent_s in self._untold.items() if now_mono_s - sent_s > _UNTOLD_S]:
-            del self._untold[topic]
-            self._access.accept(topic)
-        for topic in self._in_flight.overdue(now_mono_s):
-            self._access.note_silence(topic)
-        self._access.trust(now_mono_s, self.unanswered, self._untold)
+        self._note_what_lasted(now_mono_s)
+        if len(self._in_flight) >= self._in_flight_limit and self._in_flight.are_overdue():
+            # Nothing else would go on this connection. On the next one, silent topics take one place each.
+            self._end(Trouble(Reason.SILENT, f"none of {len(self._in_flight)} messages was answered within a minute"))
+            return
         if self._birth is not None and (not self._is_born or self._birth.topic in self._access.refused):
             self._give_birth(self._birth)
         found = self._keepalive.beat(now_mono_s, heard=heard, stuck=wire.is_full)
@@ -252,6 +251,15 @@ class Link:
         is_time = self._access.is_time_to_ask(now_mono_s)
         if is_time and any(topic in self._access.refused for topic, _ in self._subscriptions):
             self._subscribe()
+
+    def _note_what_lasted(self, now_mono_s: float) -> None:
+        """Tell topic access what it means for messages that the connection has lasted until now."""
+        for topic in [topic for topic, sent_s in self._untold.items() if now_mono_s - sent_s > _UNTOLD_S]:
+            del self._untold[topic]
+            self._access.accept(topic)
+        for topic in self._in_flight.overdue(now_mono_s):
+            self._access.note_silence(topic)
+        self._access.trust(now_mono_s, self.unanswered, self._untold)
 
     def say_goodbye(self, message: Message | None) -> None:
         """Publish a last message, wait shortly until the broker has everything, and disconnect (so no will)."""

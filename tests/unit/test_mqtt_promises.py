@@ -111,6 +111,11 @@ class Promises(RuleBasedStateMachine):
         """Alerts are raised."""
         self.world.add_events(topic, count)
 
+    @rule(topic=st.sampled_from(ALERTS))
+    def add_hundreds_of_events(self, topic: str) -> None:
+        """More than may be on their way at once."""
+        self.world.add_events(topic, 130)
+
     @rule(topics=st.permutations(ALERTS))
     def add_events_of_all(self, topics: list[str]) -> None:
         """Many alerts at once."""
@@ -295,3 +300,18 @@ def test_health_that_ends_connections_is_found_out_beside_silent_alerts() -> Non
         world.add_events(topic, 1)
     world.let_pass(10 * MINUTE_S)
     assert [*world.client.describe()["refused"]] == [HEALTH]
+
+
+def test_hundreds_of_alerts_that_get_no_answer_hold_up_no_other() -> None:
+    """They take every place on the connection, so after their minute it is made anew."""
+    world = World()
+    world.broker.rules[ALERTS[0]] = Rule.SILENT
+    world.add_events(ALERTS[0], 150)
+    world.add_events(ALERTS[1], 1)
+    world.let_pass(2 * MINUTE_S)
+    assert {topic for topic, _ in world.waiting()} == {ALERTS[0]}
+    assert len(world.broker.lines) == 2
+    world.broker.rules[ALERTS[0]] = Rule.TAKES
+    world.broker.lose_connection()
+    world.let_pass(MINUTE_S)
+    assert world.waiting() == []

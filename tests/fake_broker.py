@@ -147,6 +147,8 @@ class FakeBroker:
         """Payloads of which the client has read an acknowledgement."""
         self.never: set[bytes] = set()
         """Payloads that it said it never takes."""
+        self.has_been_silent = False
+        """It has left a message without an answer."""
         self.ends: list[float] = []
         """When it ended a connection for a message."""
 
@@ -206,6 +208,7 @@ class FakeBroker:
             line.end(lose_answers=rule is Rule.ENDS)
         elif rule is Rule.SILENT and qos:
             line.silent.add(topic)
+            self.has_been_silent = True
         elif rule is Rule.TAKES or not qos:
             if rule is Rule.TAKES:
                 self.taken.append(message)

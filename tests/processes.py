@@ -47,6 +47,11 @@ autosave_on_changes false
 max_queued_messages {queued}
 max_inflight_messages {inflight}
 user root
+log_type error
+log_type warning
+log_type notice
+log_type information
+log_type subscribe
 """
 
 
@@ -130,6 +135,10 @@ class Broker:
         self._config.write_text(text)
         self.log = folder / "mosquitto.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def wait_subscribed(self, topic: str = "sensors/+/pump", *, client_id: str = "edge-agent-g1") -> None:
+        """Until it keeps readings for an agent: what is sent between its CONNACK and its SUBSCRIBE goes nowhere."""
+        wait_until(lambda: f" {client_id} 1 {topic}" in self.log.read_text(), what=f"the subscription to {topic}")
 
     def start(self) -> None:
         with self.log.open("ab") as log:

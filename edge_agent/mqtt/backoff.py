@@ -11,16 +11,16 @@ _FIRST_S = 1.0
 _CAP_S = 30.0
 _DOUBLINGS = 10
 _STABLE_S = 5.0
-"""A connection that was up for less counts as one more failure: there are brokers that take us and end it at once."""
+"""A connection that was up for less counts as one more failure: some brokers accept a connection and end it at once."""
 _SLOW_S = (45.0, 75.0)
 
 
 class Backoff:
-    """Pauses between attempts: full jitter under a limit that doubles; about a minute where waiting heals nothing.
+    """Pauses between attempts: a random time below a limit that doubles, or about a minute if waiting heals nothing.
 
     Args:
-        keepalive_s: the limit's cap, 30 s at most: whoever notices a loss quickly wants the connection back quickly.
-        uniform: a random number between two.
+        keepalive_s: cap of the limit, 30 s at most. Who sets a short keep-alive wants a lost connection back quickly.
+        uniform: gives a random number between two numbers.
     """
 
     def __init__(self, keepalive_s: float, uniform: Callable[[float, float], float] = random.uniform) -> None:
@@ -29,12 +29,16 @@ class Backoff:
         self._failures = 0
 
     def pause_s(self, *, permanent: bool) -> float:
-        """How long to wait after one more failure, seconds."""
+        """Note one more failure, and give how long to wait after it, in seconds.
+
+        Args:
+            permanent: whether waiting heals nothing.
+        """
         limit_s = min(self._cap_s, _FIRST_S * 2**self._failures)
         self._failures = min(self._failures + 1, _DOUBLINGS)
         return self._uniform(*_SLOW_S) if permanent else self._uniform(0.0, limit_s)
 
     def was_up(self, seconds: float) -> None:
-        """A connection lasted this long."""
+        """Note how long a connection was up, in seconds."""
         if seconds >= _STABLE_S:
             self._failures = 0

@@ -1,4 +1,4 @@
-"""The one broker, or the two: readings come from the first, everything that we publish goes to the second."""
+"""One broker, or two: then readings come from the first, and everything that the agent publishes goes to the second."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Brokers:
 
     Args:
         settings: `[mqtt]`; there is a second connection where its `alerts` name another broker.
-        client_id: of the connection that readings come by; the second has `-alerts` behind it.
+        client_id: identifier of the connection for readings; that of the second connection ends in `-alerts`.
         subscriptions: (topic filter, QoS) pairs.
         former: topic filters that the broker's session may have from earlier runs.
         will: makes the message the alerts' broker sends when we are lost; gets the session's name.
@@ -52,9 +52,9 @@ class Brokers:
             wake=wake,
             new_session=new_session,
         )
-        """Where readings come from."""
+        """The connection that readings come by."""
         self.alerts = self.readings
-        """Where alerts, status, health and rejected samples go."""
+        """The connection that alerts, status, health and rejected samples go by."""
         if settings.alerts is not None and not one:
             self.alerts = MqttClient(
                 settings.alerts,
@@ -75,19 +75,19 @@ class Brokers:
         return due_mono_s
 
     def tick(self) -> None:
-        """See `MqttClient.tick`; the second connection, that nobody takes readings from, is read here."""
+        """See `MqttClient.tick`. The second connection brings no readings for anybody to take, so it is read here."""
         for client in self._clients:
             client.tick()
         if self.alerts is not self.readings:
             self.alerts.read_control()
 
     def flush(self) -> None:
-        """Write what the sockets take."""
+        """Write as much as the sockets take now."""
         for client in self._clients:
             client.flush()
 
     def close(self, goodbye: Message) -> None:
-        """Say goodbye, and disconnect."""
+        """Publish a goodbye to the alerts' broker, and disconnect from both."""
         for client in self._clients:
             client.close(goodbye if client is self.alerts else None)
 

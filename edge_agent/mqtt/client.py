@@ -1,7 +1,8 @@
 """Keeps a connection to one broker for as long as the agent runs.
 
-When to try, when to give up, what to report. One connection is link.py's, and how it is opened is opening.py's: only
-that may block (files, DNS, TCP, TLS), so it happens in a short-lived thread. Everything here is on the daemon's thread.
+One connection is link.py's, and what follows its end is reconnect.py's. How a connection is opened is opening.py's:
+only opening may block (files, DNS, TCP, TLS), so it happens in a short-lived thread. Everything here is on the daemon's
+thread.
 """
 
 from __future__ import annotations
@@ -11,20 +12,18 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from enum import StrEnum
-from itertools import islice
 from typing import Any
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import Topics
-from edge_agent.mqtt.backoff import Backoff
 from edge_agent.mqtt.link import Link
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import Opener, PahoClient
-from edge_agent.mqtt.protocol import ProtocolChoice
+from edge_agent.mqtt.reconnect import Reconnect
 from edge_agent.mqtt.settings import BrokerSettings
-from edge_agent.mqtt.topic_access import Access
-from edge_agent.mqtt.trouble import Refusal, Trouble
+from edge_agent.mqtt.status import ClientState, ConnectionStatus
+from edge_agent.mqtt.topic_access import TopicAccess
+from edge_agent.mqtt.trouble import Reason, Trouble
 
 __all__ = ["ClientState", "MqttClient"]
 
@@ -33,27 +32,13 @@ log = logging.getLogger(__name__)
 _TICK_S = 1.0
 _ANSWER_LIMIT_S = 10.0
 _TRIAL_LIMIT_S = 3.0
-"""Some brokers say nothing at all to a protocol that they do not know."""
+"""Seconds for an answer to MQTT 5 from a broker that may not know it: some brokers say nothing then."""
 _RENEW_AGAIN_S = 60.0
-_MAY_BE_THE_PROTOCOL = (Refusal.CLOSED, Refusal.NO_ANSWER, Refusal.PROTOCOL)
-_NEVER_A_REFUSAL = (Refusal.SILENT, Refusal.UNREACHABLE)
-"""Ends of a connection that no message of ours can be the reason of."""
+_NEVER_A_REFUSAL = (Reason.SILENT, Reason.UNREACHABLE)
+"""Reasons for the end of a connection that no message of ours can have caused."""
 _DISCARDED_AT_ONCE = 1000
-_SHORT_LIFE_S, _SHORT_LIVES = 15.0, 3
-_SHOWN = 20
-"""Refused topics in health, at most."""
 _HELD_BYTES = 1 << 20
-"""With that much held, no more is; a call reads some hundred kilobytes, or one message."""
-
-
-class ClientState(StrEnum):
-    """Where the connection stands."""
-
-    WAITING = "waiting"
-    """For the next attempt."""
-    CONNECTING = "connecting"
-    """TCP, TLS, or the broker's answer."""
-    CONNECTED = "connected"
+"""With this much held, no more is held. One call may exceed it, by some hundred kilobytes or by one message."""
 
 
 class MqttClient:
@@ -68,6 +53,8 @@ class MqttClient:
         birth: makes the message we send when connected; gets the session's name. None for no birth.
         wake: makes the daemon's loop run; called on the connecting thread, must return at once.
         new_session: called when the broker has begun a new session, before anything of it is given by `take`.
+        opener: makes the attempts to connect; by default those of these settings.
+        clock: gives now, on the monotonic clock, in seconds.
     """
 
     def __init__(
@@ -81,6 +68,8 @@ class MqttClient:
         birth: Callable[[str], Message] | None,
         wake: Callable[[], None],
         new_session: Callable[[], None] = lambda: None,
+        opener: Opener | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
         self._new_session = new_session
@@ -90,27 +79,24 @@ class MqttClient:
         self._birth = birth
         self._link: Link | None = None
         self._topics = Topics()
-        self._opener = Opener(settings, client_id=client_id, wake=wake)
+        self._clock = clock
+        self._opener = opener or Opener(settings, client_id=client_id, wake=wake)
         self._next_session = ""
-        self._protocol = ProtocolChoice(settings.protocol)
-        self._access = Access()
-        self._backoff = Backoff(settings.keepalive_s)
+        self._reconnect = Reconnect(settings, clock)
+        self._access = TopicAccess(clock)
         self._renew_due_mono_s: float | None = None
         self._was_up = False
-        self._short_lives = 0
         self._answers: list[tuple[int, Answer]] = []
-        """Of a link that is gone, to messages of the present session."""
+        """Answers that came on a connection that is gone, to messages of the present session."""
         self._held: list[Delivery] = []
         self._has_unread = False
         self._has_left_out = False
-        self._due_mono_s = self._retry_mono_s = 0.0
+        self._due_mono_s = 0.0
         self.has_backlog = False
-        """Messages may be here already, so the loop must not wait."""
+        """True if messages may have arrived already, so that the loop must not wait."""
         self.session = ""
         """Name of the present or last connection."""
         self.connects = 0
-        self.trouble: Trouble | None = None
-        """Why there is no connection; None while there is one, and before the first attempt."""
         for option in settings.insecure:
             log.warning("%s weakens security broker=%s", option, settings.address)
 
@@ -122,39 +108,39 @@ class MqttClient:
         return ClientState.CONNECTING if self._opener.is_busy else ClientState.WAITING
 
     @property
+    def trouble(self) -> Trouble | None:
+        """Why there is no connection; None while there is one, and before the first attempt."""
+        return self._reconnect.trouble
+
+    @property
     def last_error(self) -> str:
         """What is wrong with the connection in words; empty when nothing is."""
-        if self.trouble is not None:
-            return self.trouble.detail
-        return "; ".join(f"{topic} refused: {answer}" for topic, answer in islice(self._access.refused.items(), _SHOWN))
+        return self._status().last_error()
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""
-        link = self._link if self._link is not None and self._link.is_up else None
-        return {
-            "address": self._settings.address,
-            "state": self.state,
-            "protocol": None if link is None else "5" if link.speaks_5 else "3.1.1",
-            "session_present": None if link is None else link.session_present,
-            "connects": self.connects,
-            "problem": None if self.trouble is None else self.trouble.describe(),
-            "refused": dict(islice(self._access.refused.items(), _SHOWN)),
-            "insecure": self._settings.insecure,
-        }
+        return self._status().describe()
 
     def summary(self) -> str:
         """One line for a person."""
-        if self.state is ClientState.CONNECTED:
-            return f"connected to {self._settings.address}"
-        if self.trouble is None:
-            return f"connecting to {self._settings.address}"
-        advice = f" ({self.trouble.advice})" if self.trouble.advice else ""
-        return f"not connected to {self._settings.address}: {self.trouble.detail}{advice}"
+        return self._status().summary()
+
+    def _status(self) -> ConnectionStatus:
+        link = self._link if self._link is not None and self._link.is_up else None
+        return ConnectionStatus(
+            settings=self._settings,
+            state=self.state,
+            protocol=None if link is None else "5" if link.speaks_5 else "3.1.1",
+            session_present=None if link is None else link.session_present,
+            connects=self.connects,
+            trouble=self.trouble,
+            refused=self._access.refused,
+        )
 
     # What the loop waits for ------------------------------------------------------------------------------------
 
     def wait_for(self, readers: list[int], writers: list[int]) -> float:
-        """What the loop waits for: adds the number of a socket that may bring something, or has to take more.
+        """Add the socket's number to what the loop waits for: always to `readers`, with unwritten bytes to `writers`.
 
         Returns:
             When `tick` has to run at the latest, on the monotonic clock.
@@ -169,8 +155,8 @@ class MqttClient:
     # What the loop does -----------------------------------------------------------------------------------------
 
     def tick(self) -> None:
-        """Connect when it is time, adopt a connection that came up, look after the present one."""
-        now = time.monotonic()
+        """Connect when it is time, go on with a connection that was opened, and look after the present connection."""
+        now = self._clock()
         result = self._opener.result()
         if result is not None:
             self._adopt(result, now)
@@ -182,14 +168,14 @@ class MqttClient:
             self._check()
             self._renew(now)
         elif not self._opener.is_busy:
-            if now >= self._retry_mono_s or self._opener.has_new_files(now):
+            if now >= self._reconnect.due_mono_s or self._opener.has_new_files(now):
                 self._begin(now)
             else:
-                self._due_mono_s = min(self._due_mono_s, self._retry_mono_s)
+                self._due_mono_s = min(self._due_mono_s, self._reconnect.due_mono_s)
         self._opener.tick(now)
 
     def take(self, limit: int) -> list[Delivery]:
-        """Messages that have arrived, oldest first, at most `limit`; never waits."""
+        """Give messages that have arrived, oldest first, at most `limit`. Never waits."""
         inbox, self._held = self._held, []
         if self._has_left_out:
             if not inbox:
@@ -208,9 +194,9 @@ class MqttClient:
         """Keep the connection alive while no reading can be processed.
 
         Readings stand before the broker's other packets, among which are the acknowledgements that make room in the
-        journal. So all is read, and readings are kept for `take`, at most `limit` and a megabyte. What is more is left
-        out, and with it all that follows: once `take` has given those before it, the connection is made anew, on which
-        the broker sends again what was not acknowledged.
+        journal. So everything is read. Readings are kept for `take`, at most `limit` of them and a megabyte; further
+        readings are left out. Once `take` has given the kept ones, the connection is made anew, and on the new one the
+        broker sends again what was not acknowledged.
         """
         held_bytes = sum(len(delivery.payload) + len(delivery.topic.raw) for delivery in self._held)
         kept = len(self._held) < limit and held_bytes < _HELD_BYTES
@@ -223,7 +209,7 @@ class MqttClient:
         self.has_backlog = False
 
     def read_control(self) -> None:
-        """Read on a connection that has no subscriptions."""
+        """Read on a connection that has no subscriptions, and so brings no readings."""
         self._receive([], _DISCARDED_AT_ONCE)
 
     def ack(self, deliveries: list[Delivery]) -> None:
@@ -232,7 +218,7 @@ class MqttClient:
             self._link.acknowledge(deliveries)
 
     def publish(self, message: Message) -> int | None:
-        """Hand over a message.
+        """Hand over a message to the connection.
 
         Returns:
             The identifier that `answers` will give once the broker has answered; None when it was not handed over.
@@ -243,7 +229,7 @@ class MqttClient:
         return None if self._link is None else self._link.publish(message)
 
     def room_for(self, topic: str) -> float:
-        """The largest payload that the broker takes on a topic, in bytes; a larger one is not handed over."""
+        """The largest payload that the broker takes on a topic, in bytes; `publish` refuses a larger payload."""
         return math.inf if self._link is None else self._link.room_for(topic)
 
     def can_publish(self) -> bool:
@@ -256,26 +242,26 @@ class MqttClient:
         return self._access.changes
 
     def may_publish(self, topic: str) -> bool:
-        """Whether the broker has refused nothing on a topic, or it is time to ask again with one message."""
+        """Whether a message may be sent on a topic: it is not refused, or it is time to ask again with one message."""
         return self._access.may_publish(topic) and (self._link is None or self._link.has_turn(topic))
 
     def answers(self) -> list[tuple[int, Answer]]:
-        """What the broker has said of QoS 1 messages since the last call, by their identifiers."""
+        """The broker's answers to QoS 1 messages since the last call, each with the message's identifier."""
         answers, self._answers = self._answers, []
         return answers if self._link is None else answers + self._link.answers()
 
     def forget_refused(self, topics: Iterable[str]) -> None:
-        """There is nothing to publish on these topics any more."""
+        """Forget that topics are refused, because there is nothing to publish on them any more."""
         self._access.forget(topics)
 
     def flush(self) -> None:
-        """Write what the socket takes."""
+        """Write as much as the socket takes now."""
         if self._link is not None:
             self._link.flush()
             self._check()
 
     def close(self, goodbye: Message | None) -> None:
-        """Say goodbye, wait shortly until the broker has it, and disconnect."""
+        """Publish a goodbye, wait shortly until the broker has acknowledged it, and disconnect."""
         if self._link is not None:
             self._link.say_goodbye(goodbye)
         self._opener.close()
@@ -290,7 +276,7 @@ class MqttClient:
         return self._check() and self._has_unread
 
     def _check(self) -> bool:
-        """Whether the connection holds; tells when it came up, and gives it up when it ended."""
+        """Note whether the connection came up or ended, and return whether it holds."""
         link = self._link
         if link is None:
             return False
@@ -300,8 +286,7 @@ class MqttClient:
         if link.is_up and not self._was_up:
             self._was_up = True
             self.connects += 1
-            self.trouble = None
-            self._protocol.answered()
+            self._reconnect.came_up()
             log.info(
                 "broker connected host=%s port=%d session=%s session_present=%s",
                 self._settings.host,
@@ -314,10 +299,10 @@ class MqttClient:
         return True
 
     def _begin(self, now_mono_s: float) -> None:
-        """Try to connect, beside the present connection if there is one."""
+        """Begin an attempt to connect, beside the present connection if there is one."""
         self._next_session = secrets.token_hex(6)
         will = None if self._will is None else self._will(self._next_session)
-        self._opener.begin(now_mono_s, speaks_5=self._protocol.speaks_5, will=will)
+        self._opener.begin(now_mono_s, speaks_5=self._reconnect.speaks_5, will=will)
 
     def _adopt(self, result: PahoClient | Trouble, now_mono_s: float) -> None:
         """Go on with a connection that was opened, in place of the present one if there is one."""
@@ -342,14 +327,16 @@ class MqttClient:
             birth=None if self._birth is None else self._birth(self.session),
             access=self._access,
             keepalive_s=self._settings.keepalive_s,
-            answer_limit_s=_TRIAL_LIMIT_S if self._protocol.is_trial else _ANSWER_LIMIT_S,
+            answer_limit_s=_TRIAL_LIMIT_S if self._reconnect.is_trial else _ANSWER_LIMIT_S,
+            clock=self._clock,
         )
         self._due_mono_s = now_mono_s + _TICK_S
         self._check()
 
     def _not_opened(self, trouble: Trouble, now_mono_s: float) -> None:
         if self._link is None:
-            self._failed(trouble.before_an_answer())
+            self._reconnect.not_opened(trouble)
+            self._due_mono_s = self._clock()
             return
         self._renew_due_mono_s = now_mono_s + _RENEW_AGAIN_S
         log.warning(
@@ -368,52 +355,13 @@ class MqttClient:
             self._begin(now_mono_s)
 
     def _lost(self, link: Link, trouble: Trouble) -> None:
-        up_s = time.monotonic() - link.up_mono_s if self._was_up else 0.0
-        may_be = link.may_be_refusal and trouble.refusal not in _NEVER_A_REFUSAL
+        up_s = self._clock() - link.up_mono_s if self._was_up else None
+        may_be = link.may_be_refusal and trouble.reason not in _NEVER_A_REFUSAL
         is_refusal = may_be and self._access.ended(link.unanswered, link.untold)
         self._drop()
-        # What one connection lasts says nothing; two clients of one name end each other's for ever.
-        if not is_refusal:
-            self._short_lives = self._short_lives + 1 if 0 < up_s < _SHORT_LIFE_S else 0
-        if self._short_lives >= _SHORT_LIVES:
-            trouble = trouble.again_and_again()
-        if link.was_answered:
-            self._protocol.answered()
-            # The next connection finds out more, so it need not wait.
-            self._backoff.was_up(math.inf if is_refusal else up_s)
-        elif trouble.refusal in _MAY_BE_THE_PROTOCOL and self._protocol.unanswered(
-            silent=trouble.refusal is Refusal.NO_ANSWER
-        ):
-            # An older broker ends a connection that it does not understand, or says nothing.
-            log.log(
-                logging.DEBUG if self.trouble is not None else logging.INFO,
-                "broker does not answer MQTT 5, trying 3.1.1 error=%r",
-                trouble.detail,
-            )
-            self._due_mono_s = self._retry_mono_s = time.monotonic()
-            return
-        self._failed(trouble if link.was_answered else trouble.before_an_answer(), is_refusal=is_refusal)
-
-    def _failed(self, trouble: Trouble, *, is_refusal: bool = False) -> None:
-        pause_s = self._backoff.pause_s(permanent=trouble.is_permanent and not is_refusal)
-        self._due_mono_s = time.monotonic()
-        self._retry_mono_s = self._due_mono_s + pause_s
-        was_up, self._was_up = self._was_up, False
-        if trouble != self.trouble:
-            log.log(
-                logging.ERROR if trouble.is_permanent else logging.WARNING,
-                "broker %s host=%s port=%d reason=%s error=%r retry_s=%.1f%s",
-                "connection lost" if was_up else "not connected",
-                self._settings.host,
-                self._settings.port,
-                trouble.refusal,
-                trouble.detail,
-                pause_s,
-                f"; {trouble.advice}" if trouble.advice else "",
-            )
-        else:
-            log.debug("broker still not connected error=%r retry_s=%.1f", trouble.detail, pause_s)
-        self.trouble = trouble
+        self._was_up = False
+        self._reconnect.lost(trouble, up_s=up_s, was_answered=link.was_answered, is_refusal=is_refusal)
+        self._due_mono_s = self._clock()
 
     def _begin_anew(self) -> None:
         """End a good connection, so that the broker sends again what it has no acknowledgement of."""
@@ -421,10 +369,14 @@ class MqttClient:
         log.info("connecting anew, for readings that could not be held host=%s", self._settings.host)
         self._link.say_goodbye(None)
         self._drop()
-        self._due_mono_s = self._retry_mono_s = time.monotonic()
+        self._reconnect.at_once()
+        self._due_mono_s = self._clock()
 
     def _drop(self) -> None:
-        """Close the socket. Unacknowledged readings come again on the next connection, events are in the journal."""
+        """Close the socket.
+
+        Readings that were not acknowledged come again on the next connection. Events are in the journal.
+        """
         if self._link is not None:
             self._answers += self._link.answers()
             self._link.close()

@@ -1,4 +1,4 @@
-"""User name and password for the broker, read again for every connection, so that a changed file needs no restart."""
+"""User name and password for the broker, from files that are read for every connection: a change needs no restart."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from edge_agent.errors import BrokerError
 __all__ = ["Credentials", "Secret", "read_credentials", "read_secret"]
 
 _LIMIT_BYTES = 65535
-"""Of a user name and of a password, by the protocol."""
+"""The longest user name or password that MQTT has."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""Some editors begin a file with it, and nobody can see it."""
+"""Some editors begin a file with these bytes, and do not show them."""
 
 
 class Secret:
-    """A text that does not show itself in logs."""
+    """A text that logs show as asterisks."""
 
     def __init__(self, value: str) -> None:
         self.value = value
@@ -35,7 +35,7 @@ class Credentials(NamedTuple):
 
 
 def read_credentials(username: str | None, username_file: str | None, password_file: str | None) -> Credentials:
-    """What the files say now.
+    """Read user name and password from the files as they are now.
 
     Raises:
         BrokerError: a file cannot be used; the text begins with its key.
@@ -49,16 +49,16 @@ def read_credentials(username: str | None, username_file: str | None, password_f
 
 
 def read_secret(file: Path, *, named: str) -> str:
-    """What a file says, but for one line end at its end, which editors add, and a byte order mark.
+    """Read a secret from a file, without a byte order mark and without one line end at the end, which editors add.
 
-    Everything else counts: a blank may well belong to a password.
+    Everything else belongs to the secret: a password may have blanks.
 
     Args:
-        file: of UTF-8.
-        named: begins the text of an error.
+        file: the file, in UTF-8.
+        named: how the text of an error begins.
 
     Raises:
-        BrokerError: it cannot be read, is not UTF-8, or holds nothing that can be sent.
+        BrokerError: the file cannot be read, is not UTF-8, is empty, or is too long.
     """
     try:
         with file.open("rb") as opened:

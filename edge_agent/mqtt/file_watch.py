@@ -10,10 +10,10 @@ _INTERVAL_S = 5.0
 
 
 class FileWatch:
-    """Tells once that files are other ones, as soon as they have stopped changing.
+    """Tells that files were replaced, as soon as they have stopped changing.
 
     Args:
-        paths: the files; links are followed.
+        paths: the files. Links are followed.
     """
 
     def __init__(self, paths: list[Path]) -> None:
@@ -22,9 +22,9 @@ class FileWatch:
         self._due_mono_s = 0.0
 
     def changed(self, now_mono_s: float) -> bool:
-        """Whether the files are others than those that were used last. Looks every five seconds at most.
+        """Whether the files differ from those that were used last, and did not change between two looks.
 
-        A certificate and its key are two files: they have to be the same in two looks.
+        Looks at most every five seconds. A certificate and its key are two files, which are not replaced at once.
         """
         if not self._paths or now_mono_s < self._due_mono_s:
             return False
@@ -34,7 +34,7 @@ class FileWatch:
         return settled and stamps != self._used
 
     def used(self) -> None:
-        """The files are about to be read."""
+        """Note that the files are about to be read."""
         self._used = self._seen = self._stamps()
 
     def _stamps(self) -> list[tuple[int, int, int] | None]:

@@ -1,4 +1,4 @@
-"""When to try again, and when a connection that says nothing is given up. No clock and no socket of its own."""
+"""When a connection that says nothing is given up. Has no clock and no socket of its own."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _LONGEST_STEP_S = 2.0
 
 
 class Beat(Enum):
-    """What a look at the connection found."""
+    """What a look at the connection found, and so what has to be done."""
 
     FINE = auto()
     PING = auto()
-    """Say something, so that the broker answers."""
+    """A ping is due, so that the broker answers."""
     SILENT = auto()
     """Nothing came for the whole keep-alive."""
     STUCK = auto()
@@ -22,13 +22,13 @@ class Beat(Enum):
 
 
 class KeepAlive:
-    """Gives up what is silent for the keep-alive, and pings twice in it.
+    """Gives up a connection that is silent for the keep-alive, and pings twice in that time.
 
-    paho counts only the packets that go through it, which readings do not, and gives up after twice the keep-alive.
+    paho's own keep-alive does not see readings, which do not go through paho, and gives up only after twice the time.
 
     Args:
-        keepalive_s: as agreed with the broker.
-        now_mono_s: the connection's first moment.
+        keepalive_s: the keep-alive agreed with the broker.
+        now_mono_s: when the connection began.
     """
 
     def __init__(self, keepalive_s: float, now_mono_s: float) -> None:
@@ -37,12 +37,12 @@ class KeepAlive:
         self._silent_s = self._stuck_s = 0.0
 
     def beat(self, now_mono_s: float, *, heard: bool, stuck: bool) -> Beat:
-        """Look at the connection; to be called every second or so.
+        """Look at the connection. To be called about every second.
 
         Args:
             now_mono_s: now.
-            heard: something came since the last look, or could not be read yet.
-            stuck: there is something to write, and nothing of it could be written since the last look.
+            heard: whether bytes came since the last look, or could not be read yet.
+            stuck: whether there are bytes to write of which none could be written since the last look.
         """
         # A long batch, or a stopped process, is our own silence and not the broker's.
         step_s = min(now_mono_s - self._looked_mono_s, _LONGEST_STEP_S)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -17,11 +17,12 @@ from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.messages.delivery import Delivery
+from edge_agent.mqtt.in_flight import InFlight
 from edge_agent.mqtt.keepalive import Beat, KeepAlive
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
-from edge_agent.mqtt.topic_access import Access
-from edge_agent.mqtt.trouble import Refusal, Trouble, trouble_of_code, trouble_of_error
+from edge_agent.mqtt.topic_access import TopicAccess
+from edge_agent.mqtt.trouble import Reason, Trouble, trouble_of_code, trouble_of_error
 from edge_agent.mqtt.wire import WireError, WireSocket
 
 __all__ = ["Link"]
@@ -30,33 +31,35 @@ log = logging.getLogger(__name__)
 
 _GOODBYE_LIMIT_S = 2.0
 _UNTOLD_S = 5.0
-"""At QoS 0 there is no answer; a connection that lasts for so long is one."""
+"""A message at QoS 0 gets no answer. If the connection lasts this long behind it, the message counts as taken."""
 _READ_AT_GOODBYE = 1000
 _UNSENT_LIMIT_BYTES = 256 * 1024
-"""With more than this unwritten, nothing more is published; what cannot wait, as health, is left out."""
+"""With more than this unwritten, nothing more is published: events wait in the journal, health is left out."""
 _PACKET_LIMIT = 268_435_455 + 5
-"""MQTT's own."""
+"""The largest packet that MQTT has: its longest content, and the first bytes with type and length."""
 _HEAD_BYTES = 5 + 2 + 2 + 1
-"""Of a PUBLISH, at most: type and length, the topic's length, identifier, no properties."""
+"""The most that a PUBLISH has beside topic and payload: type and length, the topic's length, identifier, and the
+length of no properties."""
 _ENDS_ANYBODY = (0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0xA0)
-"""Reasons of a broker that it has by itself: busy, shutting down, taken over, an administrator, another server."""
-_ONE_BY_ONE = 20
+"""Reasons to end a connection that have nothing to do with our messages: busy, shutting down, taken over, an
+administrator, another server."""
 _NEVER_TAKEN = (0x90, 0x99)
-"""The topic or the payload itself is refused, so this message never gets through."""
+"""Answers that refuse the topic's name or the payload itself, so the message never gets through."""
 
 
 class Link:
-    """A connection that was opened.
+    """One open connection.
 
     Args:
         client: paho's, whose CONNECT is not sent yet.
         wire: its socket.
         subscriptions: (topic filter, QoS) pairs, made on every connection: a broker may have forgotten them.
-        former: topic filters that its session may have from earlier runs, which are ended.
+        former: topic filters of earlier runs, which the broker's session may still have; they are unsubscribed.
         birth: sent when the broker has accepted us.
         access: learns what the broker's access rules refuse.
-        keepalive_s: after this long without a sign of life the connection is given up.
-        answer_limit_s: the broker has to answer to CONNECT within this time.
+        keepalive_s: seconds without a sign of life from the broker after which the connection is given up.
+        answer_limit_s: seconds within which the broker has to answer CONNECT.
+        clock: gives now, on the monotonic clock, in seconds.
     """
 
     def __init__(
@@ -67,44 +70,44 @@ class Link:
         subscriptions: list[tuple[str, int]],
         former: list[str],
         birth: Message | None,
-        access: Access,
+        access: TopicAccess,
         keepalive_s: float,
         answer_limit_s: float,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._client = client
         self._wire = wire
         self._subscriptions = subscriptions
         self._former = former
         self._birth = birth
+        self._is_born = False
+        """True once the birth was sent on this connection."""
         self._access = access
         self._keepalive_s = keepalive_s
-        now = time.monotonic()
+        now = clock()
         self._keepalive = KeepAlive(keepalive_s, now)
         self._answer_limit_mono_s = now + answer_limit_s
-        self._in_flight: dict[int, str] = {}
-        self._overtakers: set[int] = set()
-        """In flight beside a message on the same topic that was refused: it has to go before them."""
-        self._one_by_one: dict[str, int] = {}
-        """Topics that a message was refused on, each with how many were taken since."""
+        self._in_flight = InFlight()
         self._untold: dict[str, float] = {}
-        """Topics of messages at QoS 0 that nothing shows to be taken, each with when the first was sent."""
+        """Topics of messages at QoS 0 that do not count as taken yet, each with when its first message was sent."""
         self._answers: list[tuple[int, Answer]] = []
         self._packet_limit = _PACKET_LIMIT
         self._in_flight_limit = IN_FLIGHT_LIMIT
         self._too_large: set[str] = set()
         self.socket_number: int = wire.fileno()
-        """What the loop waits on."""
+        """The socket that the loop waits on."""
         self.trouble: Trouble | None = None
-        """Why it ended; None for as long as it holds."""
+        """Why the connection ended; None for as long as it holds."""
         self.was_answered = False
-        """The broker has said something about our CONNECT."""
+        """True once the broker has answered our CONNECT with anything but an unknown protocol."""
         self.is_up = False
         self.up_mono_s = 0.0
-        """When the broker accepted us."""
+        """When the broker accepted our CONNECT."""
         self.session_present = False
-        """The broker had kept our session."""
+        """True if the broker had kept our session from an earlier connection."""
         self.may_be_refusal = True
-        """The broker has given no reason to end it that has nothing to do with our messages."""
+        """False once the broker has ended the connection for a reason that has nothing to do with our messages."""
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
@@ -113,17 +116,17 @@ class Link:
 
     @property
     def speaks_5(self) -> bool:
-        """MQTT 5, or else 3.1.1."""
+        """Whether the connection speaks MQTT 5, or else 3.1.1."""
         return self._client.speaks_5
 
     @property
     def unanswered(self) -> Collection[str]:
-        """Topics of the messages that the broker has said nothing of."""
-        return self._in_flight.values()
+        """Topics of the messages at QoS 1 that the broker has not answered."""
+        return self._in_flight.topics
 
     @property
     def untold(self) -> Collection[str]:
-        """Topics of messages at QoS 0, of which it never does, a short while ago."""
+        """Topics of messages at QoS 0 that do not count as taken yet: the broker answers none of them."""
         return self._untold
 
     @property
@@ -134,7 +137,11 @@ class Link:
     # What comes in ----------------------------------------------------------------------------------------------
 
     def receive(self, inbox: list[Delivery], limit: int) -> bool:
-        """Readings into `inbox`, everything else to paho; gives whether there may be more now."""
+        """Put readings into `inbox`, and give every other packet to paho.
+
+        Returns:
+            Whether more may have arrived already.
+        """
         try:
             return self._wire.take(inbox, limit, self._read_control)
         except OSError as exc:
@@ -148,7 +155,12 @@ class Link:
     # What goes out ----------------------------------------------------------------------------------------------
 
     def publish(self, message: Message, *, is_last: bool = False) -> int | None:
-        """See `MqttClient.publish`; the last message does not have to wait for any other's answer."""
+        """See `MqttClient.publish`.
+
+        Args:
+            message: to send.
+            is_last: the message does not wait for the answer to any other message.
+        """
         if not self.is_up:
             return None
         if not message.qos and (
@@ -169,9 +181,9 @@ class Link:
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return None
         if message.qos:
-            self._in_flight[info.mid] = message.topic
+            self._in_flight.add(info.mid, message.topic, self._clock())
         else:
-            self._untold.setdefault(message.topic, time.monotonic())
+            self._untold.setdefault(message.topic, self._clock())
         self._access.sent(message.topic)
         return info.mid
 
@@ -181,7 +193,7 @@ class Link:
 
     def has_turn(self, topic: str) -> bool:
         """Whether no other message on a topic has to be answered first: one was refused, and those behind it wait."""
-        return topic not in self._one_by_one or topic not in self._in_flight.values()
+        return self._in_flight.has_turn(topic, one_by_one=self._access.is_mute(topic))
 
     def can_publish(self) -> bool:
         """Whether the broker would take one more QoS 1 message now."""
@@ -199,7 +211,7 @@ class Link:
     def flush(self) -> None:
         """Write what the socket takes."""
         if self._client.want_write() and self._client.loop_write() != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._end(Trouble(Refusal.CLOSED, "the connection was lost"))
+            self._end(Trouble(Reason.CLOSED, "the connection was lost"))
         try:
             self._wire.flush()
         except OSError as exc:
@@ -210,42 +222,50 @@ class Link:
     # Life and end -----------------------------------------------------------------------------------------------
 
     def beat(self, now_mono_s: float, *, is_read: bool) -> None:
-        """Look whether the connection is alive; to be called every second.
+        """Look whether the connection is alive. To be called every second.
 
         Args:
             now_mono_s: now.
-            is_read: everything that had come was read; else its silence says nothing.
+            is_read: whether everything that had come was read; if not, the broker's silence says nothing.
         """
         wire = self._wire
         heard, wire.heard = wire.heard or not is_read, False
         if not self.is_up:
             if now_mono_s > self._answer_limit_mono_s:
-                self._end(Trouble(Refusal.NO_ANSWER, "the broker accepts connections and does not answer"))
+                self._end(Trouble(Reason.NO_ANSWER, "the broker accepts connections and does not answer"))
             return
-        for topic in [topic for topic, sent_s in self._untold.items() if now_mono_s - sent_s > _UNTOLD_S]:
-            del self._untold[topic]
-            self._access.accept(topic)
-        self._access.trust(now_mono_s, self.unanswered, self._untold)
-        birth = self._birth
-        is_asked = birth is not None and birth.topic in self._access.refused
-        if birth is not None and is_asked and self._access.may_publish(birth.topic) and self.can_publish():
-            self.publish(birth)
+        self._note_what_lasted(now_mono_s)
+        if len(self._in_flight) >= self._in_flight_limit and self._in_flight.are_overdue():
+            # Nothing else would go on this connection. On the next one, silent topics take one place each.
+            self._end(Trouble(Reason.SILENT, f"none of {len(self._in_flight)} messages was answered within a minute"))
+            return
+        if self._birth is not None and (not self._is_born or self._birth.topic in self._access.refused):
+            self._give_birth(self._birth)
         found = self._keepalive.beat(now_mono_s, heard=heard, stuck=wire.is_full)
         if found is Beat.PING:
             wire.ping()
         elif found is Beat.SILENT:
-            self._end(Trouble(Refusal.SILENT, f"nothing came for the keep-alive of {self._keepalive_s:g} s"))
+            self._end(Trouble(Reason.SILENT, f"nothing came for the keep-alive of {self._keepalive_s:g} s"))
         elif found is Beat.STUCK:
-            self._end(Trouble(Refusal.SILENT, f"the broker took nothing for the keep-alive of {self._keepalive_s:g} s"))
+            self._end(Trouble(Reason.SILENT, f"the broker took nothing for the keep-alive of {self._keepalive_s:g} s"))
         is_time = self._access.is_time_to_ask(now_mono_s)
         if is_time and any(topic in self._access.refused for topic, _ in self._subscriptions):
             self._subscribe()
+
+    def _note_what_lasted(self, now_mono_s: float) -> None:
+        """Tell topic access what it means for messages that the connection has lasted until now."""
+        for topic in [topic for topic, sent_s in self._untold.items() if now_mono_s - sent_s > _UNTOLD_S]:
+            del self._untold[topic]
+            self._access.accept(topic)
+        for topic in self._in_flight.overdue(now_mono_s):
+            self._access.note_silence(topic)
+        self._access.trust(now_mono_s, self.unanswered, self._untold)
 
     def say_goodbye(self, message: Message | None) -> None:
         """Publish a last message, wait shortly until the broker has everything, and disconnect (so no will)."""
         if not self.is_up:
             return
-        limit_mono_s = time.monotonic() + _GOODBYE_LIMIT_S
+        limit_mono_s = self._clock() + _GOODBYE_LIMIT_S
         is_told = message is None or (self.can_publish() and self.publish(message) is not None)
         if message is not None and not is_told:
             self._settle(limit_mono_s)
@@ -258,13 +278,13 @@ class Link:
 
     def _settle(self, limit_mono_s: float) -> None:
         """Wait until the broker has answered everything."""
-        while self._in_flight and self.trouble is None and time.monotonic() < limit_mono_s:
+        while self._in_flight and self.trouble is None and self._clock() < limit_mono_s:
             self.flush()
             self.receive([], _READ_AT_GOODBYE)
             time.sleep(0.005)  # a stop is not the place for another wait on sockets
 
     def close(self) -> None:
-        """Close the socket, also where paho has not seen an error."""
+        """Close the socket, even if paho has not seen an error."""
         self.is_up = False
         self._wire.close()
 
@@ -278,10 +298,10 @@ class Link:
             code = self._client.loop_read()
         except Exception as exc:  # the edge to paho: what a broker sends must not stop the agent
             log.exception("the broker sends what paho cannot handle")
-            self._end(Trouble(Refusal.CLOSED, f"the broker sends what cannot be understood ({type(exc).__name__})"))
+            self._end(Trouble(Reason.CLOSED, f"the broker sends what cannot be understood ({type(exc).__name__})"))
             return False
         if code != MQTTErrorCode.MQTT_ERR_SUCCESS:
-            self._end(Trouble(Refusal.CLOSED, paho.error_string(code).rstrip(".").lower()))
+            self._end(Trouble(Reason.CLOSED, paho.error_string(code).rstrip(".").lower()))
         return self.trouble is None
 
     # Callbacks of paho, on our thread inside loop_read. An exception in one would end the connection. ------------
@@ -290,11 +310,11 @@ class Link:
         if code.is_failure:
             trouble = trouble_of_code(code.value, str(code))
             # A broker that does not know the version has not looked at anything else.
-            self.was_answered = trouble.refusal is not Refusal.PROTOCOL
+            self.was_answered = trouble.reason is not Reason.PROTOCOL
             self._end(trouble)
             return
         self.was_answered = self.is_up = True
-        self.up_mono_s = time.monotonic()
+        self.up_mono_s = self._clock()
         self._access.came_up(self.up_mono_s)
         self.session_present = bool(flags.session_present)
         # In MQTT 5 only; an older broker ends the connection at a packet that is too large, without a word.
@@ -303,11 +323,15 @@ class Link:
         if 0 < client.keepalive < self._keepalive_s:  # the broker may want it shorter
             self._keepalive_s = client.keepalive
         self._keepalive = KeepAlive(self._keepalive_s, self.up_mono_s)
-        if self._birth is not None and self._access.may_publish(self._birth.topic):
-            self.publish(self._birth)
+        if self._birth is not None:
+            self._give_birth(self._birth)
         self._subscribe()
         if self.session_present and self._former:
             self._client.unsubscribe(self._former)
+
+    def _give_birth(self, birth: Message) -> None:
+        if self._access.may_publish(birth.topic) and self.can_publish() and self.publish(birth) is not None:
+            self._is_born = True
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
@@ -329,7 +353,7 @@ class Link:
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: list[Any], _properties: Any) -> None:
         for (topic, qos), code in zip(self._subscriptions, codes, strict=False):
             if code.is_failure:
-                self._access.refuse("subscription", topic, str(code), time.monotonic())
+                self._access.refuse("subscription", topic, str(code), self._clock())
                 continue
             self._access.accept(topic)
             if code.value < qos:
@@ -339,29 +363,22 @@ class Link:
 
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, code: Any, _properties: Any) -> None:
         # Called for QoS 0 too, as soon as it is written.
-        topic = self._in_flight.pop(mid, None)
+        topic = self._in_flight.answered(mid)
         if topic is None:
             return
-        overtook = mid in self._overtakers
-        self._overtakers.discard(mid)
         if not code.is_failure:
-            self._answers.append((mid, Answer.AGAIN if overtook else Answer.TAKEN))
+            answer = self._in_flight.taken(mid, topic)
             self._access.accept(topic)
-            self._access.trust(time.monotonic(), self.unanswered, self._untold)
-            if topic in self._one_by_one:
-                self._one_by_one[topic] += 1
-                if self._one_by_one[topic] == _ONE_BY_ONE:
-                    del self._one_by_one[topic]
+            self._access.trust(self._clock(), self.unanswered, self._untold)
         elif code.value in _NEVER_TAKEN:
             log.error("message given up, the broker never takes it topic=%.80s answer=%s", topic, code)
-            self._answers.append((mid, Answer.NEVER))
+            answer = self._in_flight.never_taken(mid)
         else:
             # MQTT 5 only; in 3.1.1 a broker has no way to say so.
-            self._answers.append((mid, Answer.AGAIN))
-            self._one_by_one[topic] = 0
-            self._overtakers.update(other for other, on in self._in_flight.items() if on == topic)
-            self._access.refuse("message", topic, str(code), time.monotonic())
+            answer = self._in_flight.refused(mid, topic)
+            self._access.refuse("message", topic, str(code), self._clock())
+        self._answers.append((mid, answer))
 
 
 def _trouble_of_socket(exc: OSError) -> Trouble:
-    return Trouble(Refusal.CLOSED, str(exc)) if isinstance(exc, WireError) else trouble_of_error(exc)
+    return Trouble(Reason.CLOSED, str(exc)) if isinstance(exc, WireError) else trouble_of_error(exc)

@@ -1,4 +1,4 @@
-"""A message to publish, and what a broker says of it."""
+"""A message to publish, and what the broker's answer means for it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Message:
 
 
 class Answer(Enum):
-    """What a broker has said of a message at QoS 1."""
+    """What the broker's answer means for a message at QoS 1."""
 
     TAKEN = auto()
     AGAIN = auto()
-    """It goes again, when its topic may be published on."""
+    """The message has to go again, once a message may be sent on its topic."""
     NEVER = auto()
-    """The topic or the payload itself is refused."""
+    """The broker never takes the message: its topic's name or its payload is refused."""

@@ -1,7 +1,7 @@
 """One attempt to reach the broker, on a thread of its own: files, DNS, TCP, TLS and the websocket's handshake.
 
-paho's corners that are contained here: it has no public way to get at its sockets, its timeout is for each step and
-each byte instead of for the whole, and what it does not send by itself waits for `loop_write`.
+Corners of paho that are contained here: paho has no public way to be given a socket, its timeout is for each step and
+each byte instead of for the whole attempt, and what paho does not send by itself waits for `loop_write`.
 """
 
 from __future__ import annotations
@@ -36,30 +36,31 @@ __all__ = ["IN_FLIGHT_LIMIT", "Opener", "PahoClient"]
 log = logging.getLogger(__name__)
 
 IN_FLIGHT_LIMIT = 100
-"""QoS 1 messages of ours that the broker has not acknowledged yet."""
+"""How many QoS 1 messages of ours may be unacknowledged at a time."""
 _STEP_TIMEOUT_S = 10.0
 _ATTEMPT_LIMIT_S = 30.0
-"""For everything until our CONNECT."""
+"""Seconds for an attempt as a whole, until our CONNECT."""
 _SESSION_KEPT_S = 7 * 86400
-"""How long a broker that speaks MQTT 5 keeps our session, and with it our readings, while we are away."""
+"""How long a broker that speaks MQTT 5 keeps our session and its readings while there is no connection."""
 _RECEIVE_MAXIMUM = 1000
-"""Readings that such a broker may send before we acknowledge: batches need not be small."""
+"""How many unacknowledged readings a broker that speaks MQTT 5 may have sent: batches need not be small."""
 _WEBSOCKET_PACKET_LIMIT = 4 << 20
-"""paho's websocket keeps a whole frame in memory, and copies it again for every piece that is read of it."""
+"""paho's websocket keeps a whole frame in memory, and copies the frame for every piece that is read of it."""
 
 
 class PahoClient(paho.Client):
-    """paho's client on a socket of ours."""
+    """paho's client, on a socket of ours."""
 
     wire: WireSocket | None = None
     speaks_5 = False
     context: ssl.SSLContext | None = None
     lifeline: socket.socket | None = None
-    """The same connection once more, for as long as it is being made: shutting it down ends whatever waits for it."""
+    """A duplicate of the socket while the connection is being made: its shutdown ends every wait on the connection."""
     _opened: socket.socket | None = None
 
-    # paho 2.2 has no public way to give it a socket; these three methods make every socket it uses, and close what it
-    # leaves open when a handshake fails.
+    # paho 2.2.0, the lowest version that pyproject.toml allows and the newest there is, has no public way to give it a
+    # socket: these three methods make every socket it uses, and close what it leaves open when a handshake fails.
+    # tests/unit/test_paho_seam.py fails with a version that calls them otherwise. Drop when paho takes a socket.
     def _create_socket_connection(self) -> socket.socket:
         sock = self._opened = super()._create_socket_connection()
         self.lifeline = sock.dup()
@@ -106,7 +107,7 @@ class Opener:
         return self._attempt is not None
 
     def begin(self, now_mono_s: float, *, speaks_5: bool, will: Message | None) -> None:
-        """Begin an attempt with the files as they are now."""
+        """Begin an attempt, with the files as they are now."""
         self._files.used()
         self._tls_files.used()
         self._limit_mono_s = now_mono_s + _ATTEMPT_LIMIT_S
@@ -115,14 +116,14 @@ class Opener:
         )
 
     def result(self) -> PahoClient | Trouble | None:
-        """What came of the attempt, once; None while it goes on, or when there is none."""
+        """The attempt's result, given once; None while the attempt goes on, and when there is none."""
         if self._attempt is None or self._attempt.result is None:
             return None
         result, self._attempt = self._attempt.result, None
         return result
 
     def tick(self, now_mono_s: float) -> None:
-        """End an attempt that takes too long; to be called every second."""
+        """End an attempt that takes too long. To be called every second."""
         if self._attempt is not None and now_mono_s > self._limit_mono_s:
             self._attempt.give_up()
 
@@ -135,13 +136,13 @@ class Opener:
         return self._tls_files.changed(now_mono_s)
 
     def close(self) -> None:
-        """Leave an attempt that goes on to its end."""
+        """Make an attempt that goes on end soon; nobody will ask for its result."""
         if self._attempt is not None:
             self._attempt.give_up()
 
 
 class _Attempt:
-    """Opens a connection as far as our CONNECT, which is sent with the first flush.
+    """One attempt to open a connection as far as our CONNECT, which the first flush sends.
 
     Args:
         settings: the broker.
@@ -171,7 +172,7 @@ class _Attempt:
         threading.Thread(target=self._run, name="edge-agent.connect", daemon=True).start()
 
     def give_up(self) -> None:
-        """Make it end soon; its result is a trouble then."""
+        """Make the attempt end soon, with a trouble as its result."""
         client = self._client
         lifeline = None if client is None else client.lifeline
         if lifeline is not None:
@@ -229,7 +230,7 @@ class _Attempt:
         return client
 
     def _session_wishes(self) -> dict[str, Any]:
-        """What we ask of a broker that speaks MQTT 5, as arguments of paho's connect."""
+        """Arguments of paho's connect that tell a broker with MQTT 5 what session we want."""
         if not self._speaks_5:
             return {}
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]

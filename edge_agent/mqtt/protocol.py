@@ -1,4 +1,4 @@
-"""Which version of MQTT to speak with a broker that nobody has told us about."""
+"""Which version of MQTT to speak with a broker whose versions are not known."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MISSES = 3
 
 
 class ProtocolChoice:
-    """MQTT 5, and 3.1.1 with a broker that does not answer to that.
+    """Chooses MQTT 5, and 3.1.1 for a broker that does not answer MQTT 5.
 
     Args:
         wanted: `[mqtt] protocol`.
@@ -21,23 +21,24 @@ class ProtocolChoice:
         self._is_known = wanted is not MqttProtocol.AUTO
         self._misses = 0
         self.speaks_5 = wanted is not MqttProtocol.V311
-        """What to speak next, MQTT 5 or else 3.1.1."""
+        """Whether the next attempt speaks MQTT 5, or else 3.1.1."""
 
     @property
     def is_trial(self) -> bool:
-        """Whether the broker may not know MQTT 5, so that one should not wait long for its answer."""
+        """Whether the next attempt speaks MQTT 5 to a broker that may not know it: an answer should come soon then."""
         return self.speaks_5 and not self._is_known
 
     def answered(self) -> None:
-        """The broker understood us."""
+        """Note that the broker understood the version."""
         self._is_known = True
         self._misses = 0
 
     def unanswered(self, *, silent: bool) -> bool:
-        """The broker ended a connection before it had ever answered on it.
+        """Note that a connection ended before the broker had answered on it.
 
         Args:
-            silent: it did not even end it. From a broker that has spoken before, that is an outage.
+            silent: whether we gave up waiting, and the broker did not end the connection. If the broker has answered
+                before, that is an outage.
 
         Returns:
             Whether to try the other version at once.

@@ -28,10 +28,10 @@ _TLS_FILES = ("ca_file", "cert_file", "key_file")
 
 
 class MqttProtocol(StrEnum):
-    """What is spoken with the broker."""
+    """The version of MQTT to speak with the broker."""
 
     AUTO = "auto"
-    """MQTT 5, and 3.1.1 with a broker that does not answer to that."""
+    """MQTT 5, and 3.1.1 with a broker that does not answer MQTT 5."""
     V5 = "5"
     V311 = "3.1.1"
 
@@ -51,7 +51,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     protocol: MqttProtocol = MqttProtocol.AUTO
     transport: Transport = Transport.TCP
     path: UrlPath = "/mqtt"
-    """Of the websocket's address."""
+    """Path in the address of the websocket."""
     username: Text | None = None
     username_file: Text | None = None
     """File with the user name; the systemd credential `mqtt-username` when neither is given."""
@@ -60,16 +60,16 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool | None = None
     """Whether the connection is TLS; when not given, it is with `ca_file` or `cert_file`."""
     ca_file: Text | None = None
-    """Certificate authority of the broker; those of the system when not given."""
+    """Certificate authority of the broker; when not given, the system's authorities count."""
     cert_file: Text | None = None
     """Our certificate for mutual TLS, with `key_file`."""
     key_file: Text | None = None
     insecure_skip_host_name_check: bool = False
-    """Take a certificate that is valid but made for another host."""
+    """Accept a certificate that is valid but made for another host."""
     insecure_skip_certificate_check: bool = False
-    """Take any certificate, so that anybody may pass as the broker."""
+    """Accept any certificate, so that anybody may pass as the broker."""
     keepalive_s: Keepalive = 30
-    """A connection silent for this long is given up."""
+    """Seconds of silence after which a connection is given up."""
 
     @property
     def uses_tls(self) -> bool:
@@ -78,13 +78,13 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def insecure(self) -> list[str]:
-        """The options in force that weaken security."""
+        """Names of the options in force that weaken security."""
         names = ("insecure_skip_host_name_check", "insecure_skip_certificate_check")
         return [name for name in names if getattr(self, name)]
 
     @property
     def address(self) -> str:
-        """For a person: the broker as a URL."""
+        """The broker as a URL, for a person to read."""
         websockets = self.transport is Transport.WEBSOCKETS
         scheme = ("ws" if websockets else "mqtt") + ("s" if self.uses_tls else "")
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -116,7 +116,7 @@ def files_of(settings: BrokerSettings, *, tls_only: bool = False) -> list[Path]:
 
 
 def broker_problems(settings: BrokerSettings) -> list[str]:
-    """What is wrong between keys that are each right, and with the files they name."""
+    """Problems between keys that are each right, and with the files that they name."""
     problems: list[str] = []
     if (settings.cert_file is None) != (settings.key_file is None):
         problems.append("cert_file and key_file: give both or none")

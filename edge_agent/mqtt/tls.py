@@ -1,4 +1,4 @@
-"""The TLS side of a connection: made from the files as they are now, for every connection anew."""
+"""The TLS context of a connection, made anew for every connection from the files as they are then."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["make_context"]
 
 
 def make_context(settings: BrokerSettings) -> ssl.SSLContext:
-    """A context that checks the broker's certificate and host name, unless settings spell out otherwise.
+    """Make a context that checks the broker's certificate and host name, unless the settings switch that off.
 
     Raises:
-        BrokerError: a file cannot be read or used; the text begins with its key.
+        BrokerError: a file cannot be read or used; the text begins with the setting that names the file.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -9,22 +9,22 @@ from enum import StrEnum
 
 from edge_agent.errors import BrokerError
 
-__all__ = ["Refusal", "Trouble", "trouble_of_code", "trouble_of_error"]
+__all__ = ["Reason", "Trouble", "trouble_of_code", "trouble_of_error"]
 
 
-class Refusal(StrEnum):
-    """The kinds of trouble. The values are part of the health message."""
+class Reason(StrEnum):
+    """The kinds of trouble. The values are `reason` in the health message."""
 
     UNREACHABLE = "unreachable"
-    """No such name now, no route, nobody listens, no answer to TCP."""
+    """The host name is not known now, there is no route, nobody listens, or nobody answers TCP."""
     NO_ANSWER = "no_answer"
-    """TCP is there, but no answer to our CONNECT."""
+    """TCP connects, but our CONNECT gets no answer."""
     CLOSED = "closed"
     """The broker, or something between, ended the connection."""
     SILENT = "silent"
-    """Connected, and nothing came for the whole keep-alive."""
+    """The connection was up, and nothing came for the whole keep-alive."""
     UNAVAILABLE = "unavailable"
-    """The broker says that it cannot take us now."""
+    """The broker says that it cannot accept a connection now."""
     CLOCK = "clock"
     """A certificate is not valid yet: our clock is behind, and may be set any moment."""
     BAD_CREDENTIALS = "bad_credentials"
@@ -36,11 +36,11 @@ class Refusal(StrEnum):
     PROTOCOL = "protocol"
     """The broker speaks another version, or refuses something that we cannot do without."""
     BROKER_CERTIFICATE = "broker_certificate"
-    """Expired, of an unknown authority, or otherwise not to be trusted."""
+    """The broker's certificate has expired, is of an unknown authority, or cannot be trusted for another reason."""
     HOST_NAME = "host_name"
     """The broker's certificate is for another host."""
     OWN_CERTIFICATE = "own_certificate"
-    """The broker does not take ours, or wants one."""
+    """The broker does not accept our certificate, or asks for one."""
     NO_TLS = "no_tls"
     """The other side does not speak TLS."""
     FILE = "file"
@@ -48,41 +48,41 @@ class Refusal(StrEnum):
 
 
 CLOSED_SILENTLY = "the broker closed the connection"
-"""Without having said why."""
+"""The detail of an end for which the broker gave no reason."""
 _ADVICE = {
-    Refusal.CLOCK: "check the clock of this device",
-    Refusal.BAD_CREDENTIALS: "check username and password_file in agent.toml, and the account at the broker",
-    Refusal.NOT_AUTHORISED: "check username, password_file and cert_file in agent.toml, and the broker's access rules",
-    Refusal.BANNED: "the broker's operator has to lift the ban",
-    Refusal.IDENTIFIER_REJECTED: "the broker does not take our identifier; check its rules, or change [agent] id",
-    Refusal.TAKEN_OVER: "another client has our identifier; give each agent an id of its own in [agent]",
-    Refusal.PROTOCOL: "check protocol in agent.toml, and that the broker allows retained messages and QoS 1",
-    Refusal.BROKER_CERTIFICATE: "check ca_file in agent.toml, the broker's certificate, and the clock of this device",
-    Refusal.HOST_NAME: "give host as it is written in the broker's certificate",
-    Refusal.OWN_CERTIFICATE: "check cert_file and key_file in agent.toml, their dates, and who signed them",
-    Refusal.NO_TLS: "check port and tls in agent.toml: this port does not speak TLS",
-    Refusal.FILE: "repair the file; it is read again",
+    Reason.CLOCK: "check the clock of this device",
+    Reason.BAD_CREDENTIALS: "check username and password_file in agent.toml, and the account at the broker",
+    Reason.NOT_AUTHORISED: "check username, password_file and cert_file in agent.toml, and the broker's access rules",
+    Reason.BANNED: "the broker's operator has to lift the ban",
+    Reason.IDENTIFIER_REJECTED: "the broker does not take our identifier; check its rules, or change [agent] id",
+    Reason.TAKEN_OVER: "another client has our identifier; give each agent an id of its own in [agent]",
+    Reason.PROTOCOL: "check protocol in agent.toml, and that the broker allows retained messages and QoS 1",
+    Reason.BROKER_CERTIFICATE: "check ca_file in agent.toml, the broker's certificate, and the clock of this device",
+    Reason.HOST_NAME: "give host as it is written in the broker's certificate",
+    Reason.OWN_CERTIFICATE: "check cert_file and key_file in agent.toml, their dates, and who signed them",
+    Reason.NO_TLS: "check port and tls in agent.toml: this port does not speak TLS",
+    Reason.FILE: "repair the file; it is read again",
 }
-_HEALS = {Refusal.CLOCK}
-"""What may heal by waiting, although there is advice."""
+_HEALS = {Reason.CLOCK}
+"""Reasons that may heal by waiting, although there is advice."""
 
 _CODES = {
-    0x84: Refusal.PROTOCOL,
-    0x85: Refusal.IDENTIFIER_REJECTED,
-    0x86: Refusal.BAD_CREDENTIALS,
-    0x87: Refusal.NOT_AUTHORISED,
-    0x88: Refusal.UNAVAILABLE,
-    0x89: Refusal.UNAVAILABLE,
-    0x8A: Refusal.BANNED,
-    0x8B: Refusal.UNAVAILABLE,
-    0x8C: Refusal.BAD_CREDENTIALS,
-    0x8E: Refusal.TAKEN_OVER,
-    0x97: Refusal.UNAVAILABLE,
-    0x9A: Refusal.PROTOCOL,
-    0x9B: Refusal.PROTOCOL,
-    0x9F: Refusal.UNAVAILABLE,
+    0x84: Reason.PROTOCOL,
+    0x85: Reason.IDENTIFIER_REJECTED,
+    0x86: Reason.BAD_CREDENTIALS,
+    0x87: Reason.NOT_AUTHORISED,
+    0x88: Reason.UNAVAILABLE,
+    0x89: Reason.UNAVAILABLE,
+    0x8A: Reason.BANNED,
+    0x8B: Reason.UNAVAILABLE,
+    0x8C: Reason.BAD_CREDENTIALS,
+    0x8E: Reason.TAKEN_OVER,
+    0x97: Reason.UNAVAILABLE,
+    0x9A: Reason.PROTOCOL,
+    0x9B: Reason.PROTOCOL,
+    0x9F: Reason.UNAVAILABLE,
 }
-"""Reason codes of MQTT 5, which paho gives for 3.1.1 too."""
+"""Meaning of the reason codes of MQTT 5, which paho gives for 3.1.1 too."""
 
 _NOT_YET_VALID = 9
 _HOST_MISMATCH, _IP_MISMATCH = 62, 64
@@ -94,35 +94,35 @@ _ALERTS_ABOUT_US = ("CERTIFICATE", "UNKNOWN_CA", "ACCESS_DENIED", "HANDSHAKE_FAI
 class Trouble:
     """Why a connection did not come up, or ended."""
 
-    refusal: Refusal
+    reason: Reason
     detail: str
 
     @property
     def advice(self) -> str | None:
-        """What somebody should do; None where waiting is enough."""
-        return _ADVICE.get(self.refusal)
+        """What a person should do; None if waiting is enough."""
+        return _ADVICE.get(self.reason)
 
     @property
     def is_permanent(self) -> bool:
-        """Whether somebody has to change something first; then it is retried slowly."""
-        return self.refusal in _ADVICE and self.refusal not in _HEALS
+        """Whether a person has to change something first; attempts are about a minute apart then."""
+        return self.reason in _ADVICE and self.reason not in _HEALS
 
     def before_an_answer(self) -> Trouble:
-        """The same for a broker that has not answered yet: what closes there may be a port for something else."""
-        if self.refusal is not Refusal.CLOSED:
+        """The same trouble before the broker has answered: a port that just closes may be a port for something else."""
+        if self.reason is not Reason.CLOSED:
             return self
         return replace(self, detail=f"{self.detail}; closed before any answer: are port, tls and transport right?")
 
     def again_and_again(self) -> Trouble:
-        """The same where connections have come up and were ended, several times in a row."""
-        if self.refusal is not Refusal.CLOSED or self.detail != CLOSED_SILENTLY:
+        """The same trouble after several connections in a row that came up and were ended soon."""
+        if self.reason is not Reason.CLOSED or self.detail != CLOSED_SILENTLY:
             return self
         return replace(self, detail=f"{self.detail}, again and again: does another agent have our [agent] id?")
 
     def describe(self) -> dict[str, object]:
         """For the health message."""
         return {
-            "reason": self.refusal,
+            "reason": self.reason,
             "permanent": self.is_permanent,
             "detail": self.detail,
             "advice": self.advice,
@@ -136,7 +136,7 @@ def trouble_of_code(code: int, name: str) -> Trouble:
         code: a reason code of MQTT 5.
         name: its name.
     """
-    return Trouble(_CODES.get(code, Refusal.CLOSED), f"the broker says: {name.lower()}")
+    return Trouble(_CODES.get(code, Reason.CLOSED), f"the broker says: {name.lower()}")
 
 
 def trouble_of_error(exc: Exception) -> Trouble:
@@ -144,27 +144,31 @@ def trouble_of_error(exc: Exception) -> Trouble:
     if isinstance(exc, ssl.SSLError):
         return _trouble_of_tls(exc)
     if isinstance(exc, BrokerError):
-        return Trouble(Refusal.FILE, str(exc))
+        return Trouble(Reason.FILE, str(exc))
     if isinstance(exc, socket.gaierror):
-        return Trouble(Refusal.UNREACHABLE, f"the host name is not known now ({exc.strerror})")
+        return Trouble(Reason.UNREACHABLE, f"the host name is not known now ({exc.strerror})")
     detail = (exc.strerror if isinstance(exc, OSError) else None) or str(exc) or type(exc).__name__
     # Also what paho raises for a failed handshake of a websocket.
     ended = isinstance(exc, ConnectionError) and not isinstance(exc, ConnectionRefusedError)
-    return Trouble(Refusal.CLOSED if ended else Refusal.UNREACHABLE, detail.lower())
+    return Trouble(Reason.CLOSED if ended else Reason.UNREACHABLE, detail.lower())
 
 
 def _trouble_of_tls(exc: ssl.SSLError) -> Trouble:
     if isinstance(exc, ssl.SSLCertVerificationError):
         code, detail = getattr(exc, "verify_code", 0), getattr(exc, "verify_message", "")
-        kinds = {_NOT_YET_VALID: Refusal.CLOCK, _HOST_MISMATCH: Refusal.HOST_NAME, _IP_MISMATCH: Refusal.HOST_NAME}
+        kinds = {
+            _NOT_YET_VALID: Reason.CLOCK,
+            _HOST_MISMATCH: Reason.HOST_NAME,
+            _IP_MISMATCH: Reason.HOST_NAME,
+        }
         text = f"the broker's certificate is not taken: {detail or exc}"
-        return Trouble(kinds.get(code, Refusal.BROKER_CERTIFICATE), text.rstrip("."))
+        return Trouble(kinds.get(code, Reason.BROKER_CERTIFICATE), text.rstrip("."))
     reason = getattr(exc, "reason", None) or ""
     if "ALERT" in reason and any(word in reason for word in _ALERTS_ABOUT_US):
         text = reason.partition("ALERT_")[2].replace("_", " ").lower()
-        return Trouble(Refusal.OWN_CERTIFICATE, f"the broker does not take our certificate, or wants one: {text}")
+        return Trouble(Reason.OWN_CERTIFICATE, f"the broker does not take our certificate, or wants one: {text}")
     if reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST"):
-        return Trouble(Refusal.NO_TLS, "the other side does not speak TLS")
+        return Trouble(Reason.NO_TLS, "the other side does not speak TLS")
     if isinstance(exc, ssl.SSLEOFError):
-        return Trouble(Refusal.CLOSED, "the other side ended the connection inside TLS")
-    return Trouble(Refusal.CLOSED, reason.replace("_", " ").lower() or str(exc))
+        return Trouble(Reason.CLOSED, "the other side ended the connection inside TLS")
+    return Trouble(Reason.CLOSED, reason.replace("_", " ").lower() or str(exc))

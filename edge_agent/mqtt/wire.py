@@ -1,4 +1,4 @@
-"""The socket between paho and the broker: takes readings out of the stream of packets before paho sees them.
+"""The socket between paho and the broker, which takes readings out of the stream of packets before paho sees them.
 
 paho 2.2 spends 11 to 15 us on every message it receives: three reads from the socket, a message object with a lock in
 it, a search for callbacks. Readings are nearly all that an agent receives, so PUBLISH packets at QoS 0 and 1 are taken
@@ -20,11 +20,12 @@ from edge_agent.mqtt.trouble import CLOSED_SILENTLY
 __all__ = ["PAYLOAD_KEPT_BYTES", "WireError", "WireSocket"]
 
 PAYLOAD_KEPT_BYTES = (1 << 20) + 1
-"""Of a larger payload only so much is kept, which is enough to know that it is too large."""
+"""Of a larger payload only this much is kept, which is enough to know that the payload is too large."""
 
 _READ_BYTES = 65536
 _TAKEN_BYTES = 4 * _READ_BYTES
-"""Are read at once, beside one message: it may hold thousands of readings, each of which is larger than its text."""
+"""How much one call reads, beyond one message: a message may hold thousands of readings, which take more memory than
+their text."""
 _PUBLISH = 3
 _QOS_2 = 4
 _PUBACK = struct.Struct(">BBH")
@@ -41,7 +42,7 @@ class WireSocket:
 
     Args:
         inner: a connected socket that does not block: plain, TLS, or paho's websocket around either.
-        has_properties: MQTT 5 is spoken, in which a PUBLISH has properties before its payload.
+        has_properties: whether MQTT 5 is spoken, in which a PUBLISH has properties before its payload.
     """
 
     def __init__(self, inner: socket.socket, *, has_properties: bool = False) -> None:
@@ -55,13 +56,13 @@ class WireSocket:
         self._read_bytes = 0
         self._pending: Callable[[], int] | None = getattr(inner, "pending", None)
         self.topics = Topics()
-        """Those that were seen; whoever connects again hands them on, with what was found out about each."""
+        """The topics seen so far, with what was found out about each; they are handed on to the next connection."""
         self.unsent = bytearray()
-        """What is to be written, or what `flush` left of it; only to be looked at."""
+        """Bytes that `flush` has not written yet; for others to look at only."""
         self.is_full = False
-        """The kernel takes nothing more, because the other side reads nothing."""
+        """True while the kernel takes no more bytes, because the broker reads none."""
         self.heard = False
-        """Something came, or the other side made room, since whoever reads this has cleared it."""
+        """True if bytes came, or the broker made room for ours, since a reader of this flag cleared it."""
 
     # Our side --------------------------------------------------------------------------------------------------
 
@@ -71,7 +72,7 @@ class WireSocket:
         Args:
             inbox: gets the readings, in order of arrival.
             limit: bound on its length.
-            on_control: makes paho read one packet; gives False when the connection is given up.
+            on_control: makes paho read one packet; returns False when the connection is given up.
 
         Returns:
             Whether there may be more now.
@@ -100,11 +101,11 @@ class WireSocket:
                 return False
 
     def acknowledge(self, deliveries: list[Delivery]) -> None:
-        """Write the PUBACKs of QoS 1 messages, in their order. Nothing else acknowledges any."""
+        """Write the PUBACKs of QoS 1 messages, in the order of the messages. Nothing else acknowledges readings."""
         self.unsent += b"".join([_PUBACK.pack(0x40, 2, delivery.mid) for delivery in deliveries if delivery.mid])
 
     def flush(self) -> None:
-        """Write what the kernel takes now; the rest stays for the next call.
+        """Write as many bytes as the kernel takes now; the rest stays for the next call.
 
         Raises:
             OSError: the connection is gone.
@@ -122,25 +123,25 @@ class WireSocket:
             del self.unsent[:sent]
 
     def ping(self) -> None:
-        """Make the broker say something; the answer goes to paho, which does not mind."""
+        """Ask the broker for a sign of life. paho gets the answer, and ignores it."""
         self.unsent += _PINGREQ
 
     # paho's side -----------------------------------------------------------------------------------------------
 
     def recv(self, size: int) -> bytes:
-        """Bytes of a packet that is paho's."""
+        """Give paho bytes of the packet that it may read now."""
         if not self._for_paho:
             raise BlockingIOError
         data, self._for_paho = self._for_paho[:size], self._for_paho[size:]
         return data
 
     def send(self, data: bytes | bytearray) -> int:
-        """Take bytes to be written by `flush`; takes all of them."""
+        """Take all the bytes; `flush` writes them."""
         self.unsent += data
         return len(data)
 
     def close(self) -> None:
-        """Write what the kernel takes, such as a DISCONNECT, and close."""
+        """Write what the kernel still takes, such as a DISCONNECT, and close the socket."""
         try:
             self.flush()
         except OSError:
@@ -155,7 +156,7 @@ class WireSocket:
     # Inside ----------------------------------------------------------------------------------------------------
 
     def _next_packet(self) -> tuple[int, int, int] | None:
-        """First byte of the next packet, where its content starts and ends; None while it is not whole."""
+        """First byte of the next packet, and where its content starts and ends; None while the packet is not whole."""
         buffer, at = self._buffer, self._at
         end = len(buffer)
         if end - at < 2:
@@ -208,7 +209,7 @@ class WireSocket:
         inbox.append(Delivery(topic, buffer[payload_start:stop], mid, first & 8 != 0))
 
     def _read_length(self, at: int) -> tuple[int, int]:
-        """A length in MQTT's digits of seven bits, and where it ends."""
+        """Read a length in MQTT's digits of seven bits; gives the length, and where its digits end."""
         length = 0
         for digit in range(_LENGTH_DIGITS):
             if at >= len(self._buffer):
@@ -221,7 +222,7 @@ class WireSocket:
         raise WireError("the broker sends what is not MQTT")
 
     def _read_more(self) -> bool:
-        """Add what the socket has to the buffer; False when it has nothing now."""
+        """Add the bytes that the socket has to the buffer; returns False when there are none now."""
         while True:
             try:
                 data = self._inner.recv(_READ_BYTES)

@@ -5,43 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from fake_broker import connected_paho
 from fakes import FakeSocket
 from hypothesis import given
 from hypothesis import strategies as st
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.enums import MQTTProtocolVersion as Version
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.link import Link
 from edge_agent.mqtt.message import Answer, Message
-from edge_agent.mqtt.opening import PahoClient
-from edge_agent.mqtt.topic_access import Access
-from edge_agent.mqtt.trouble import Refusal
-from edge_agent.mqtt.wire import WireSocket
+from edge_agent.mqtt.topic_access import TopicAccess
+from edge_agent.mqtt.trouble import Reason
 
 CONNACK_5 = b"\x20\x03\x00\x00\x00"
 
 
-class ConnectedPaho(PahoClient):
-    """On a socket that the test feeds."""
-
-    fake: FakeSocket
-
-    def _create_socket(self) -> WireSocket:
-        self.wire = WireSocket(self.fake, has_properties=self.speaks_5)  # type: ignore[arg-type]
-        return self.wire
-
-
 def make_link(
-    *, speaks_5: bool = True, access: Access | None = None, birth_topic: str = "status"
+    *, speaks_5: bool = True, access: TopicAccess | None = None, birth_topic: str = "status"
 ) -> tuple[Link, FakeSocket]:
-    version = Version.MQTTv5 if speaks_5 else Version.MQTTv311
-    clean = None if speaks_5 else False
-    client = ConnectedPaho(CallbackAPIVersion.VERSION2, "g1", clean_session=clean, protocol=version)
-    client.speaks_5 = speaks_5
-    client.fake = FakeSocket([])
-    client.on_socket_register_write = lambda *_: None
-    client.connect("broker")
+    fake = FakeSocket([])
+    client = connected_paho(fake, speaks_5=speaks_5)
     assert client.wire is not None
     link = Link(
         client,
@@ -49,11 +31,11 @@ def make_link(
         subscriptions=[("sensors/+", 1)],
         former=["before/+"],
         birth=Message(birth_topic, b"online", 1, True),
-        access=access or Access(),
+        access=access or TopicAccess(),
         keepalive_s=30,
         answer_limit_s=10,
     )
-    return link, client.fake
+    return link, fake
 
 
 def hear(link: Link, fake: FakeSocket, *pieces: bytes) -> list[Delivery]:
@@ -78,21 +60,21 @@ def test_what_the_broker_accepts_begins_with_birth_and_subscriptions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("packet", "refusal", "answered"),
+    ("packet", "reason", "answered"),
     [
-        (b"\x20\x03\x00\x87\x00", Refusal.NOT_AUTHORISED, True),
-        (b"\x20\x03\x00\x86\x00", Refusal.BAD_CREDENTIALS, True),
-        (b"\x20\x03\x00\x8a\x00", Refusal.BANNED, True),
-        (b"\x20\x02\x00\x01", Refusal.PROTOCOL, False),
-        (b"\x20\x03\x00\x84\x00", Refusal.PROTOCOL, False),
+        (b"\x20\x03\x00\x87\x00", Reason.NOT_AUTHORISED, True),
+        (b"\x20\x03\x00\x86\x00", Reason.BAD_CREDENTIALS, True),
+        (b"\x20\x03\x00\x8a\x00", Reason.BANNED, True),
+        (b"\x20\x02\x00\x01", Reason.PROTOCOL, False),
+        (b"\x20\x03\x00\x84\x00", Reason.PROTOCOL, False),
     ],
 )
-def test_a_refusal_ends_the_connection_with_its_reason(packet: bytes, refusal: Refusal, answered: bool) -> None:
+def test_a_refusal_ends_the_connection_with_its_reason(packet: bytes, reason: Reason, answered: bool) -> None:
     """And says whether the broker understood the protocol."""
     link, fake = make_link()
     hear(link, fake, packet)
     assert link.trouble is not None
-    assert (link.trouble.refusal, link.was_answered, link.is_up) == (refusal, answered, False)
+    assert (link.trouble.reason, link.was_answered, link.is_up) == (reason, answered, False)
 
 
 def test_a_refusal_of_the_older_protocol_has_the_same_reasons() -> None:
@@ -100,7 +82,7 @@ def test_a_refusal_of_the_older_protocol_has_the_same_reasons() -> None:
     link, fake = make_link(speaks_5=False)
     hear(link, fake, b"\x20\x02\x00\x05")
     assert link.trouble is not None
-    assert link.trouble.refusal is Refusal.NOT_AUTHORISED
+    assert link.trouble.reason is Reason.NOT_AUTHORISED
 
 
 def test_a_disconnect_of_the_broker_is_told_with_its_reason() -> None:
@@ -108,12 +90,12 @@ def test_a_disconnect_of_the_broker_is_told_with_its_reason() -> None:
     link, fake = make_link()
     hear(link, fake, CONNACK_5, b"\xe0\x02\x8e\x00")
     assert link.trouble is not None
-    assert link.trouble.refusal is Refusal.TAKEN_OVER
+    assert link.trouble.reason is Reason.TAKEN_OVER
 
 
 def test_a_refused_message_is_no_acknowledged_one() -> None:
     """It is told, and messages pause; the pause outlives the connection."""
-    access = Access()
+    access = TopicAccess()
     link, fake = make_link(access=access)
     hear(link, fake, CONNACK_5)
     mid = link.publish(Message("alerts/a1", b"{}", 1))
@@ -134,7 +116,7 @@ def test_a_refused_message_is_no_acknowledged_one() -> None:
 
 def test_what_overtook_a_refused_message_goes_again_behind_it() -> None:
     """A broker may refuse one message of many, for its rate; who keeps the last state would keep one of long ago."""
-    access = Access()
+    access = TopicAccess()
     link, fake = make_link(access=access)
     hear(link, fake, CONNACK_5)
     topics = ("alerts/a1", "alerts/a2", "alerts/a1")
@@ -155,7 +137,7 @@ def test_what_overtook_a_refused_message_goes_again_behind_it() -> None:
 
 def test_health_may_be_what_ends_a_connection() -> None:
     """There is no answer at QoS 0, so it is suspected until the connection has lasted."""
-    access = Access()
+    access = TopicAccess()
     for _ in range(2):
         link, fake = make_link(access=access)
         hear(link, fake, CONNACK_5, b"\x40\x02\x00\x01")
@@ -177,7 +159,7 @@ def test_health_may_be_what_ends_a_connection() -> None:
 
 def test_a_goodbye_waits_for_no_answer() -> None:
     """Else the clean end of the connection would take back the will, and `online` would stay."""
-    access = Access()
+    access = TopicAccess()
     access.ended(["alerts/a1", "alerts/a2"])
     link, fake = make_link(access=access)
     hear(link, fake, CONNACK_5)
@@ -188,7 +170,7 @@ def test_a_goodbye_waits_for_no_answer() -> None:
 
 def test_a_refused_subscription_is_told_and_asked_for_again() -> None:
     """After a minute, and it is forgotten when the broker accepts it."""
-    access = Access()
+    access = TopicAccess()
     link, fake = make_link(access=access)
     hear(link, fake, CONNACK_5, b"\x90\x04\x00\x02\x00\x87")
     assert access.refused == {"sensors/+": "not authorized"}
@@ -277,7 +259,7 @@ def test_a_broker_that_does_not_answer_or_goes_silent_is_given_up() -> None:
     link, _ = make_link()
     link.beat(float("inf"), is_read=True)
     assert link.trouble is not None
-    assert link.trouble.refusal is Refusal.NO_ANSWER
+    assert link.trouble.reason is Reason.NO_ANSWER
 
 
 def test_the_keepalive_that_the_broker_asks_for_counts() -> None:
@@ -288,7 +270,7 @@ def test_the_keepalive_that_the_broker_asks_for_counts() -> None:
     while link.trouble is None:
         seconds += 1
         link.beat(link.up_mono_s + seconds, is_read=True)
-    assert link.trouble.refusal is Refusal.SILENT
+    assert link.trouble.reason is Reason.SILENT
     assert seconds in (8, 9)  # the CONNACK itself was a sign of life
     link.flush()
 

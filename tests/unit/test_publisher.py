@@ -12,7 +12,7 @@ from edge_agent.agent.publisher import Publisher
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Answer, Message
-from edge_agent.mqtt.topic_access import Access
+from edge_agent.mqtt.topic_access import TopicAccess
 
 
 class FakeBroker:
@@ -22,7 +22,7 @@ class FakeBroker:
     state = ClientState.CONNECTED
 
     def __init__(self) -> None:
-        self.access = Access()
+        self.access = TopicAccess()
         self.refused: set[str] = set()
         self.never: set[str] = set()
         self.one_by_one: set[str] = set()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 
-from edge_agent.mqtt.topic_access import Access
+from edge_agent.mqtt.topic_access import TopicAccess
 
 
 def test_each_of_many_refused_topics_has_its_turn() -> None:
     """Also behind twenty whose events were given up, which nobody asks for any more."""
-    access = Access()
+    access = TopicAccess()
     for number in range(50):
         access.refuse("message", f"t{number}", "not authorized", 0.0)
     asked: set[str] = set()
@@ -22,7 +22,7 @@ def test_each_of_many_refused_topics_has_its_turn() -> None:
 
 def test_what_ends_two_connections_alone_is_refused() -> None:
     """Several on their way make the next connection careful; one by itself, a second time, is the cause."""
-    access = Access()
+    access = TopicAccess()
     assert access.may_go("a", ["b"])
     assert access.ended(["a", "b"])
     assert access.may_go("a", [])
@@ -40,16 +40,16 @@ def test_what_ends_two_connections_alone_is_refused() -> None:
 
 def test_a_cut_network_refuses_nothing() -> None:
     """One message on its way is taken by the next connection, and was no suspect then."""
-    access = Access()
+    access = TopicAccess()
     for _ in range(5):
         access.ended(["a"])
         access.accept("a")
     assert access.refused == {}
 
 
-def refused_by_ends(*topics: str) -> Access:
+def refused_by_ends(*topics: str) -> TopicAccess:
     """What an agent knows whose broker has ended two connections for each of these topics."""
-    access = Access()
+    access = TopicAccess()
     for topic in topics:
         access.ended([topic])
         access.ended([topic])
@@ -59,7 +59,7 @@ def refused_by_ends(*topics: str) -> Access:
 
 def test_care_does_not_end_before_the_answer() -> None:
     """A broker may take long to look up its rules, and end the connection then."""
-    access = Access()
+    access = TopicAccess()
     access.ended(["a", "b"])
     access.came_up(100.0)
     access.trust(130.0, ["a"])
@@ -73,7 +73,7 @@ def test_care_does_not_end_before_the_answer() -> None:
 
 def test_care_ends_where_no_answer_ever_comes() -> None:
     """Else one message that a broker drops without a word would keep all others for ever."""
-    access = Access()
+    access = TopicAccess()
     access.ended(["a"])
     access.came_up(100.0)
     assert not access.may_go("b", ["a"])
@@ -98,7 +98,7 @@ def test_a_partial_repair_is_found_out_one_by_one() -> None:
 
 def test_an_end_right_after_a_refusal_comes_of_it() -> None:
     """mosquitto 2.0.11 says the one and does the other; where it says nothing, the message is still on its way."""
-    access = Access()
+    access = TopicAccess()
     access.refuse("message", "a", "not authorized", time.monotonic())
     access.refuse("message", "b", "not authorized", time.monotonic())
     assert access.ended(["c"])
@@ -111,14 +111,14 @@ def test_an_end_right_after_a_refusal_comes_of_it() -> None:
     access.refuse("message", "b", "not authorized", time.monotonic())
     access.ended(["a"])
     assert access.may_publish("a")
-    long_ago = Access()
+    long_ago = TopicAccess()
     long_ago.refuse("message", "a", "not authorized", time.monotonic() - 60)
     assert not long_ago.ended([])
 
 
 def test_at_qos_0_a_topic_is_suspected_where_no_other_is() -> None:
     """Health goes out all the time, and would stand beside everything that ends a connection."""
-    access = Access()
+    access = TopicAccess()
     access.ended(["a"], ["health"])
     access.ended(["a"], ["health"])
     assert [*access.refused] == ["a"]
@@ -130,7 +130,7 @@ def test_at_qos_0_a_topic_is_suspected_where_no_other_is() -> None:
 
 def test_while_there_is_care_nothing_goes_beside_what_may_be_to_blame() -> None:
     """An alert right behind a forbidden sample of garbage would take the blame for it."""
-    access = Access()
+    access = TopicAccess()
     access.ended(["a"], ["rejected"])
     assert access.may_go("rejected", [], ["rejected"])
     assert not access.may_go("a", [], ["rejected"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -58,3 +58,25 @@ class WindowBatch(msgspec.Struct, frozen=True):
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def rows_that_matter(self, at_limit: list[int], states: Mapping[str, object]) -> Iterator[int]:
+        """Rows whose score can change the state of an alarm, in order.
+
+        The states are read when the next row is asked for, so they include the changes by the rows before it.
+
+        Args:
+            at_limit: rows whose score reaches the lowest limit, in order.
+            states: of the assets that have one; the score of another asset only matters at the limit.
+        """
+        assets = self.assets
+        row = 0
+        for raising in [*at_limit, len(assets)]:
+            if states:
+                for quiet in range(row, raising):
+                    if assets[quiet] in states:
+                        yield quiet
+                        if not states:
+                            break
+            row = raising + 1
+            if raising < len(assets):
+                yield raising

@@ -272,7 +272,8 @@ class Pipeline:
         told: list[AssetChange] = []
         states, threshold, update = self._states, self._threshold, self._alarm.update
         one_level = not self._alarm.has_levels
-        for row in self._rows_that_matter(windows.assets, at_limit):
+        rows = range(len(windows)) if self._commission is not None else windows.rows_that_matter(at_limit, states)
+        for row in rows:
             score = scores.item(row)
             asset = windows.assets[row]
             if self._commission is not None:
@@ -305,27 +306,6 @@ class Pipeline:
         ready.tell(self._stream, asset, self._threshold)
         if self._alarm.has_levels and self._alarm.lowest_limit(ready.threshold) == ready.threshold.alarm:
             log.warning("warn is not below the asset's limit, no effect stream=%s asset=%s", self._stream, asset)
-
-    def _rows_that_matter(self, assets: Sequence[str], at_limit: list[int]) -> Iterator[int]:
-        """Rows whose score can change a state, in order; while no asset has a state, only those at the limit.
-
-        The states are read when the next row is asked for, so they include the changes by the rows before it.
-        """
-        count = len(assets)
-        if self._commission is not None:
-            yield from range(count)
-            return
-        row, states = 0, self._states
-        for raising in [*at_limit, count]:
-            if states:
-                for quiet in range(row, raising):
-                    if assets[quiet] in states:
-                        yield quiet
-                        if not states:
-                            break
-            row = raising + 1
-            if raising < count:
-                yield raising
 
     def _record(self, asset: str) -> bytes:
         return encode_record(

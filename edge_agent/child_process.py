@@ -112,8 +112,11 @@ class ChildProcess:
         return self._process.pid
 
     def has_ended(self) -> bool:
-        """True if the process is gone."""
-        return self._process.poll() is not None
+        """True if the process is gone. What it has started is there until `close`."""
+        if self._process.returncode is not None or not hasattr(os, "waitid"):
+            return self._process.poll() is not None
+        # Not waited for yet: its number stays its own, so that `close` can still end its group.
+        return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
     def ask(self, line: bytes) -> None:
         """Send a request. A child that has ended says so where the answer is taken."""
@@ -141,23 +144,23 @@ class ChildProcess:
         """End it and what it started, however it is doing."""
         self._kill_group()
         self._process.wait()
-        self._reader.join()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe is not None
-            pipe.close()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        # A process that has left the session, with the pipe open, is left to itself, and so is the thread that reads.
+        self._reader.join(_END_S)
 
     def _read(self) -> None:
         """Put each line into the queue, and at the end what is no whole line."""
         assert self._process.stdout is not None
-        rest = b""
-        while True:
-            part = os.read(self._process.stdout.fileno(), 1 << 16)
-            *lines, rest = (rest + part).split(b"\n")
-            for line in lines:
-                self._lines.put(line + b"\n")
-            if not part:
-                self._lines.put(rest)
-                return
+        parts: list[bytes] = []
+        with self._process.stdout as answers:
+            while part := os.read(answers.fileno(), 1 << 16):
+                *ends, rest = part.split(b"\n")
+                for end in ends:
+                    self._lines.put(b"".join([*parts, end, b"\n"]))
+                    parts.clear()
+                parts.append(rest)
+        self._lines.put(b"".join(parts))
 
     def _wait(self) -> int:
         """Wait for a child that has closed its output to end by itself, for a while, and end what it started."""

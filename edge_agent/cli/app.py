@@ -62,7 +62,3 @@ def _parser() -> argparse.ArgumentParser:
         )
         module.add_options(command)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

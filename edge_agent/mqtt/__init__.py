@@ -1,3 +1,3 @@
-"""The broker: connection, topics, payloads."""
+"""The broker: a connection, kept up, and what may be published on it."""
 
 __all__: list[str] = []

@@ -1,7 +1,7 @@
 """Keeps a connection to one broker for as long as the agent runs.
 
 One connection is link.py's, and what follows its end is reconnect.py's. How a connection is opened is opening.py's:
-only opening may block (files, DNS, TCP, TLS), so it happens in a short-lived thread. Everything here is on the daemon's
+only opening may block (files, DNS, TCP, TLS), so it happens in a short-lived thread. Everything here is on the loop's
 thread.
 """
 
@@ -51,7 +51,7 @@ class MqttClient:
         former: topic filters that the broker's session may have from earlier runs.
         will: makes the message the broker sends when we are lost; gets the session's name. None for no will.
         birth: makes the message we send when connected; gets the session's name. None for no birth.
-        wake: makes the daemon's loop run; called on the connecting thread, must return at once.
+        wake: wakes the agent's loop; called on the connecting thread, must return at once.
         new_session: called when the broker has begun a new session, before anything of it is given by `take`.
         opener: makes the attempts to connect; by default those of these settings.
         clock: gives now, on the monotonic clock, in seconds.

@@ -244,7 +244,10 @@ def test_nothing_names_this_machine_or_a_registry() -> None:
 def test_the_project_is_described_for_pip() -> None:
     """The extras of the design are there, and the two runtimes are in extras of their own."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
-    assert {"cpu", "openvino", "host", "reports", "sklearn", "demo"} <= set(extras)
+    table = read("docs/platforms.md").partition("## The extras")[2].partition("\n## ")[0]
+    first_cells = re.findall(r"^\| (`[^|]*) \|", table, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", " ".join(first_cells))) == sorted(extras)
+    assert {"cpu", "openvino", "host"} <= set(extras)
     assert not [
         name for name, packages in extras.items() if name not in ("cpu", "openvino") and "onnxruntime" in str(packages)
     ]

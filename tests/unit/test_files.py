@@ -88,7 +88,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
 
 
 def test_a_pipe_stays_a_pipe(tmp_path: Path) -> None:
-    """As /dev/stdout does."""
+    """One with a name."""
     os.mkfifo(tmp_path / "pipe")
     read: list[bytes] = []
     reader = threading.Thread(name="reader", target=lambda: read.append((tmp_path / "pipe").read_bytes()))
@@ -110,3 +110,36 @@ def test_a_folder_that_is_not_there_is_an_error_and_is_not_made(tmp_path: Path) 
     with pytest.raises(FileNotFoundError):
         write_file(tmp_path / "none" / "model", b"new")
     assert [*tmp_path.iterdir()] == []
+
+
+def test_an_open_descriptor_is_written_to(tmp_path: Path) -> None:
+    """`--scores /dev/stdout | head`, and `> out.csv`, which must not be replaced under the one who writes to it."""
+    reader, writer = os.pipe()
+    write_file(Path(f"/dev/fd/{writer}"), b"lines")
+    os.close(writer)
+    assert os.read(reader, 100) == b"lines"
+    os.close(reader)
+    with (tmp_path / "out.csv").open("wb") as out:
+        write_file(Path(f"/dev/fd/{out.fileno()}"), b"lines")
+        assert os.fstat(out.fileno()).st_ino == (tmp_path / "out.csv").stat().st_ino
+    assert (tmp_path / "out.csv").read_bytes() == b"lines"
+
+
+def test_links_in_a_circle_are_an_error_of_the_disk(tmp_path: Path) -> None:
+    """And stay as they are."""
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    with pytest.raises(OSError, match="symbolic links"):
+        write_file(tmp_path / "a", b"new")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_a_result_may_be_for_others_whatever_the_umask(tmp_path: Path) -> None:
+    """The agent runs as a user of its own."""
+    before = os.umask(0o077)
+    try:
+        write_file(tmp_path / "mine", b"new")
+        write_file(tmp_path / "ours", b"new", mode=0o644)
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("mine", "ours")] == [0o600, 0o644]

@@ -111,6 +111,7 @@ def save_mix(file: Path | None, mix: BatchMix) -> None:
     if file is None:
         return
     try:
-        write_file(file, seal(msgspec.json.encode(mix)))
+        # Written while readings wait; after a power cut, batch sizes are counted anew.
+        write_file(file, seal(msgspec.json.encode(mix)), durable=False)
     except OSError as exc:
         log.warning("batch sizes not kept file=%s error=%s", file, exc)

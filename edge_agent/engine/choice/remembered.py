@@ -130,7 +130,7 @@ def _with_blame(evidence: Evidence, new: dict[str, str]) -> Evidence:
 def _drop_unused(state_dir: Path) -> None:
     """Remove evidence and marks that are not used for 90 days, half-written files, and their compiled models."""
     oldest_s = time.time() - _UNUSED_S
-    for file in (*state_dir.glob("provider-*.json"), *state_dir.glob(".provider-*.tmp")):
+    for file in (*state_dir.glob("provider-*.json"), *state_dir.glob(".*.tmp")):
         with suppress(FileNotFoundError):  # another process has removed the file
             if file.stat().st_mtime < oldest_s:
                 file.unlink(missing_ok=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typer.exceptions import Exit, TyperException
 
 from edge_agent.errors import UsageError
-from edgetool._cli import bench, compare, doctor, inspect, optimize, pack, quantize, replay, version, watch
+
+# In the order of --help, which is that of an engineer's work.
+from edgetool._cli import quantize, pack, replay, watch, inspect, compare, bench, optimize, doctor, version  # isort: skip
 from edgetool._cli.app import app
 
 __all__ = [

@@ -132,7 +132,7 @@ def _check_providers(wanted: Sequence[str]) -> None:
     installed = [provider.name for provider in available_providers()]
     for name in wanted:
         if name not in PROVIDERS or name not in installed:
-            raise UsageError(f"--provider {name!r}: is not installed here; this runtime has: {', '.join(installed)}")
+            raise UsageError(f"provider {name!r} is not installed here; this runtime has: {', '.join(installed)}")
 
 
 def _samples(

@@ -102,6 +102,7 @@ def write_result(path: Path, data: bytes) -> None:
         ConversionError: the folder cannot be written.
     """
     try:
-        write_file(path, data)
+        # For others too, such as the user whom the agent runs as.
+        write_file(path, data, mode=0o644)
     except OSError as exc:
         raise ConversionError(f"{path}: cannot be written ({exc.strerror})") from exc

@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 _GOODBYE_LIMIT_S = 2.0
 _UNTOLD_S = 5.0
-"""A message at QoS 0 gets no answer. If the connection lasts this long behind it, the message counts as taken."""
+"""A message at QoS 0 gets no answer. If the connection lasts this long behind it, the message counts as taken; one on
+a MUTE topic is then not what ends the connection."""
 _READ_AT_GOODBYE = 1000
 _UNSENT_LIMIT_BYTES = 256 * 1024
 """With more than this unwritten, nothing more is published: events wait in the journal, health is left out."""
@@ -90,7 +91,8 @@ class Link:
         self._answer_limit_mono_s = now + answer_limit_s
         self._in_flight = InFlight()
         self._untold: dict[str, float] = {}
-        """Topics of messages at QoS 0 that do not count as taken yet, each with when its first message was sent."""
+        """Topics of messages at QoS 0 that do not count as taken yet, and of those on MUTE topics that may still end
+        the connection, each with when its first message was sent."""
         self._answers: list[tuple[int, Answer]] = []
         self._packet_limit = _PACKET_LIMIT
         self._in_flight_limit = IN_FLIGHT_LIMIT
@@ -126,7 +128,7 @@ class Link:
 
     @property
     def untold(self) -> Collection[str]:
-        """Topics of messages at QoS 0 that do not count as taken yet: the broker answers none of them."""
+        """Topics of messages that may still end the connection and get no answer: at QoS 0, or on a MUTE topic."""
         return self._untold
 
     @property
@@ -182,7 +184,7 @@ class Link:
             return None
         if message.qos:
             self._in_flight.add(info.mid, message.topic, self._clock())
-        else:
+        if not message.qos or self._access.is_mute(message.topic):
             self._untold.setdefault(message.topic, self._clock())
         self._access.sent(message.topic)
         return info.mid
@@ -192,8 +194,11 @@ class Link:
         return self._packet_limit - _HEAD_BYTES - len(topic.encode())
 
     def has_turn(self, topic: str) -> bool:
-        """Whether no other message on a topic has to be answered first: one was refused, and those behind it wait."""
-        return self._in_flight.has_turn(topic, one_by_one=self._access.is_mute(topic))
+        """Whether no other message has to be answered first: one on the topic was refused, or the topic is MUTE."""
+        is_mute = self._access.is_mute(topic)
+        if not self._in_flight.has_turn(topic, one_by_one=is_mute):
+            return False
+        return not is_mute or self._access.may_ask_mute(self.unanswered, self._untold)
 
     def can_publish(self) -> bool:
         """Whether the broker would take one more QoS 1 message now."""
@@ -256,9 +261,11 @@ class Link:
         """Tell topic access what it means for messages that the connection has lasted until now."""
         for topic in [topic for topic, sent_s in self._untold.items() if now_mono_s - sent_s > _UNTOLD_S]:
             del self._untold[topic]
-            self._access.accept(topic)
+            if not self._access.is_mute(topic):
+                self._access.accept(topic)
         for topic in self._in_flight.overdue(now_mono_s):
             self._access.note_silence(topic)
+        self._access.let_mute_go(self.unanswered, self._untold)
         self._access.trust(now_mono_s, self.unanswered, self._untold)
 
     def say_goodbye(self, message: Message | None) -> None:
@@ -366,6 +373,7 @@ class Link:
         topic = self._in_flight.answered(mid)
         if topic is None:
             return
+        self._untold.pop(topic, None)
         if not code.is_failure:
             answer = self._in_flight.taken(mid, topic)
             self._access.accept(topic)

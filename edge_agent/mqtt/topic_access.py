@@ -49,6 +49,8 @@ class TopicAccess:
         """Topics and topic filters that are refused, with the broker's words, in the order in which they are asked."""
         self.changes = 0
         """Grows when `may_publish` may say yes where it said no."""
+        self._mute_waits = False
+        """`may_ask_mute` has said no."""
         self._care = CareMode()
         self._again_mono_s = 0.0
         """When refused topics are asked again."""
@@ -80,17 +82,31 @@ class TopicAccess:
         Args:
             topic: of the message.
             unanswered: topics of messages at QoS 1 that the broker has not answered.
-            untold: topics of messages at QoS 0 that were sent a short while ago.
+            untold: topics of messages that were sent a short while ago, at QoS 0 or on a MUTE topic.
         """
         if not self.is_careful:
             # What has ended a connection is asked alone, whenever there is something to send on it.
             if not self._states or self.state(topic) not in SUSPECTED_STATES:
                 return True
-            return not self._to_blame(unanswered)
+            return not self._to_blame(unanswered) and not any(map(self.is_mute, untold))
         if any(other != topic and not self._is_proven(other) for other in untold):
             return False
         unanswered = self._to_blame(unanswered)
         return not unanswered or (self._is_proven(topic) and self._are_proven(unanswered))
+
+    def may_ask_mute(self, unanswered: Collection[str], untold: Collection[str]) -> bool:
+        """Whether a message on a MUTE topic may go: nothing else may end the connection at that moment, also no other
+        MUTE topic. The arguments are those of `may_go`.
+        """
+        may = not untold and not self._to_blame(unanswered)
+        self._mute_waits |= not may
+        return may
+
+    def let_mute_go(self, unanswered: Collection[str], untold: Collection[str]) -> None:
+        """Tell in `changes` when `may_ask_mute` says yes where it said no; to be called each second."""
+        if self._mute_waits and self.may_ask_mute(unanswered, untold):
+            self._mute_waits = False
+            self.changes += 1
 
     def came_up(self, now_mono_s: float) -> None:
         """The broker has accepted a connection."""
@@ -111,17 +127,19 @@ class TopicAccess:
             Whether the end may be a refusal that the next connection finds out more about.
         """
         now_mono_s = self._clock()
-        topics = {*self._to_blame(unanswered)} or {*untold} or {*unanswered}
+        topics = {*self._to_blame(unanswered)} or {*untold}
         (refused, refused_mono_s), self._last_refused = self._last_refused, ("", -math.inf)
         is_told = now_mono_s - refused_mono_s < _AT_ONCE_S
         if is_told:
-            self._move(refused, TopicEvent.ENDED_BEHIND)
+            self._move(refused, TopicEvent.ENDED_LIKELY)
         elif not topics:
             return False
         if is_told or len(topics) > 1:
-            # Nothing was learnt of these.
+            # Nothing was learnt of these. But a MUTE topic goes behind nothing at QoS 0, so that came later.
+            likely = {topic for topic in topics if not self.is_mute(topic)}
+            is_likely = not is_told and len(likely) < len(topics)
             for topic in topics:
-                self._move(topic, TopicEvent.TURN)
+                self._move(topic, TopicEvent.ENDED_LIKELY if is_likely and topic in likely else TopicEvent.TURN)
         else:
             (topic,) = topics
             if self.state(topic) in SUSPECTED_STATES:

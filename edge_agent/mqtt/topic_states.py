@@ -2,8 +2,8 @@
 
 A topic is OPEN until something speaks against it. Some brokers end the connection with a refusal, or in place of one,
 so a topic is suspected (SUSPECT) before it counts as refused (the six states on the right). PROVEN exists only in
-careful mode (careful_mode.py). A topic on which the broker answers nothing is MUTE: such a topic is not what ends
-connections, and holds up no other topic again.
+careful mode (careful_mode.py). A topic on which the broker answers nothing is MUTE, and holds up no other topic again:
+within seconds a message on it counts as harmless, and until then as the only one that may end the connection.
 
 A cell is the state that follows; with `.` the topic stays in its state. Behind the state stands the action: `!` tell
 that the topic is refused, `*` tell that a refused topic is accepted and ask the other refused ones, `^` begin careful
@@ -14,14 +14,14 @@ mode. A test compares this table with `TRANSITIONS`.
     PROVED       PROVEN    .         PROVEN    PROVEN    PROVEN*  PROVEN*    PROVEN*    PROVEN*    PROVEN*    PROVEN*
     DENIED       REFUSED!  REFUSED!  ENDS!     REFUSED!  AGAIN    AGAIN      .          ENDS_AGAIN ENDS_AGAIN .
     ENDED_ALONE  SUSPECT   SUSPECT   ENDS!     SUSPECT   ENDS     ENDS_RETRY ENDS_AGAIN ENDS_AGAIN ENDS_AGAIN .
-    ENDED_BEHIND SUSPECT   SUSPECT   .         SUSPECT   ENDS     ENDS_RETRY ENDS_AGAIN .          .          .
+    ENDED_LIKELY SUSPECT   SUSPECT   .         SUSPECT   ENDS     ENDS_RETRY ENDS_AGAIN .          .          .
     TURN         .         .         .         .         RETRY    .          RETRY      ENDS_RETRY .          ENDS_RETRY
     OTHER_TAKEN  .         .         .         .         RETRY    .          .          ENDS_RETRY .          .
     SENT         .         .         .         .         .        REFUSED    .          .          ENDS^      .
     NEW_MINUTE   .         .         .         .         .        .          REFUSED    .          .          ENDS
     CARE_TURNED  .         OPEN      .         .         .        .          .          .          .          .
     FORGOTTEN    .         .         OPEN      OPEN      OPEN     OPEN       OPEN       OPEN       OPEN       OPEN
-    SILENCE      MUTE      MUTE      MUTE      .         .        .          .          MUTE       MUTE       MUTE
+    SILENCE      MUTE      MUTE      MUTE      .         MUTE     MUTE       MUTE       MUTE       MUTE       MUTE
 """
 
 from __future__ import annotations
@@ -67,8 +67,9 @@ class TopicEvent(Enum):
     """The broker has answered that it refuses a message on the topic, or the subscription."""
     ENDED_ALONE = auto()
     """The broker ended the connection while messages on no other topic were unanswered."""
-    ENDED_BEHIND = auto()
-    """The broker ended the connection right behind its answer that refused the topic."""
+    ENDED_LIKELY = auto()
+    """The broker ended the connection, most likely for this topic: right behind its answer that refused the topic, or
+    behind a message at QoS 0 while else only one on a MUTE topic may have ended it."""
     TURN = auto()
     """The topic is one of those to be asked in this minute, or nothing was learnt from asking it."""
     OTHER_TAKEN = auto()
@@ -130,12 +131,12 @@ TRANSITIONS: dict[tuple[TopicState, TopicEvent], tuple[TopicState, TopicAction |
     (_S.AGAIN, _E.ENDED_ALONE): (_S.ENDS_AGAIN, None),
     (_S.ENDS, _E.ENDED_ALONE): (_S.ENDS_AGAIN, None),
     (_S.ENDS_RETRY, _E.ENDED_ALONE): (_S.ENDS_AGAIN, None),
-    (_S.OPEN, _E.ENDED_BEHIND): (_S.SUSPECT, None),
-    (_S.PROVEN, _E.ENDED_BEHIND): (_S.SUSPECT, None),
-    (_S.MUTE, _E.ENDED_BEHIND): (_S.SUSPECT, None),
-    (_S.REFUSED, _E.ENDED_BEHIND): (_S.ENDS, None),
-    (_S.RETRY, _E.ENDED_BEHIND): (_S.ENDS_RETRY, None),
-    (_S.AGAIN, _E.ENDED_BEHIND): (_S.ENDS_AGAIN, None),
+    (_S.OPEN, _E.ENDED_LIKELY): (_S.SUSPECT, None),
+    (_S.PROVEN, _E.ENDED_LIKELY): (_S.SUSPECT, None),
+    (_S.MUTE, _E.ENDED_LIKELY): (_S.SUSPECT, None),
+    (_S.REFUSED, _E.ENDED_LIKELY): (_S.ENDS, None),
+    (_S.RETRY, _E.ENDED_LIKELY): (_S.ENDS_RETRY, None),
+    (_S.AGAIN, _E.ENDED_LIKELY): (_S.ENDS_AGAIN, None),
     (_S.REFUSED, _E.TURN): (_S.RETRY, None),
     (_S.AGAIN, _E.TURN): (_S.RETRY, None),
     (_S.ENDS, _E.TURN): (_S.ENDS_RETRY, None),
@@ -158,6 +159,9 @@ TRANSITIONS: dict[tuple[TopicState, TopicEvent], tuple[TopicState, TopicAction |
     (_S.OPEN, _E.SILENCE): (_S.MUTE, None),
     (_S.PROVEN, _E.SILENCE): (_S.MUTE, None),
     (_S.SUSPECT, _E.SILENCE): (_S.MUTE, None),
+    (_S.REFUSED, _E.SILENCE): (_S.MUTE, None),
+    (_S.RETRY, _E.SILENCE): (_S.MUTE, None),
+    (_S.AGAIN, _E.SILENCE): (_S.MUTE, None),
     (_S.ENDS, _E.SILENCE): (_S.MUTE, None),
     (_S.ENDS_RETRY, _E.SILENCE): (_S.MUTE, None),
     (_S.ENDS_AGAIN, _E.SILENCE): (_S.MUTE, None),

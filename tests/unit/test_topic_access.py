@@ -157,3 +157,54 @@ def test_what_has_nothing_to_send_is_forgotten() -> None:
     access.forget(["a", "never"])
     assert [*access.refused] == ["b"]
     assert access.may_publish("a")
+
+
+def test_a_lost_connection_says_nothing_of_what_was_silent_on_it() -> None:
+    """As a suspect it would keep the others for one more minute."""
+    access = TopicAccess()
+    access.note_silence("a")
+    assert not access.ended(["a"])
+    assert access.is_mute("a")
+    assert not access.is_careful
+
+
+def test_a_mute_topic_is_asked_while_nothing_else_may_end_the_connection() -> None:
+    """So an end right behind it comes of it."""
+    access = TopicAccess()
+    access.note_silence("a")
+    access.note_silence("b")
+    assert not access.may_ask_mute(["c"], [])
+    assert not access.may_ask_mute(["b"], ["b"])
+    changes = access.changes
+    access.let_mute_go(["b"], ["b"])
+    assert access.changes == changes
+    access.let_mute_go(["b"], [])
+    assert access.changes > changes
+    assert access.may_ask_mute(["b"], [])
+    for _ in range(2):
+        access.ended(["a", "b"], ["a"])
+    assert [*access.refused] == ["a"]
+    assert access.is_mute("b")
+
+
+def test_at_qos_0_a_topic_is_suspected_beside_a_mute_one() -> None:
+    """It went later; else many silent topics would hide it for ever."""
+    access = TopicAccess()
+    access.note_silence("a")
+    access.ended(["a"], ["a", "health"])
+    access.trust(time.monotonic() + 100, [])
+    assert access.is_mute("a")
+    assert not access.may_go("health", ["a"], ["a"])
+    access.ended(["a"], ["health"])
+    assert [*access.refused] == ["health"]
+
+
+def test_what_was_refused_and_falls_silent_holds_up_no_other() -> None:
+    """What has ended connections goes only while nothing else may end them."""
+    access = refused_by_ends("b")
+    access.refuse("message", "a", "not authorized", 0.0)
+    access.note_silence("a")
+    access.trust(time.monotonic() + 100, [])
+    access.is_time_to_ask(math.inf)
+    assert access.may_publish("b")
+    assert access.may_go("b", ["a"])

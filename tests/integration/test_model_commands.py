@@ -335,7 +335,7 @@ def test_bench_times_every_combination_and_draws(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--provider", "tensorrt"], "--provider 'tensorrt': is not installed here; this runtime has: cpu"),
+        (["--provider", "tensorrt"], "provider 'tensorrt' is not installed here; this runtime has: cpu"),
         (["--batch", "0"], "--batch '0': expected whole numbers from 1, such as 1,8,64"),
     ],
 )

@@ -20,15 +20,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.errors import JournalError
-from edge_agent.journal.database import (
-    Database,
-    copy_tables,
-    empty_tables,
-    inode_of,
-    open_database,
-    open_in_memory,
-    transaction,
-)
+from edge_agent.journal import database as database_file
 from edge_agent.journal.outbox import Dropped, Outbox, Outgoing, size_of
 from edge_agent.journal.settings import JournalSettings, Synchronous, WhenFull
 
@@ -85,7 +77,7 @@ class Journal:
         """True if the table still has keys of an earlier session at the broker."""
         self.dropped = 0
         """Number of events given up since the agent started."""
-        self._use(open_database(path))
+        self._use(database_file.open_database(path))
         if self.problem is not None:
             log.error("journal is in memory only, until the disk can be written: %s", self.problem)
 
@@ -101,11 +93,11 @@ class Journal:
 
     # On the disk or in memory -----------------------------------------------------------------------------------
 
-    def _use(self, database: Database) -> None:
+    def _use(self, database: database_file.Database) -> None:
         self._database, self._db = database, database.db
         self._damaged = self._failed = False
         self._synchronised = False
-        self._log_inode = inode_of(self._log_path)
+        self._log_inode = database_file.inode_of(self._log_path)
         self.outbox = Outbox(self._db)
 
     def needs_mending(self) -> bool:
@@ -115,7 +107,7 @@ class Journal:
         """
         if self.problem is not None or self._damaged:
             return True
-        return not self._is_ours() or inode_of(self._log_path) != self._log_inode
+        return not self._is_ours() or database_file.inode_of(self._log_path) != self._log_inode
 
     def mend(self, records: Iterable[tuple[str, str, bytes]] = ()) -> bool:
         """Open a good file and copy all readable rows of the present database into it; without one, go on in memory.
@@ -128,13 +120,13 @@ class Journal:
         """
         if self.problem is None:
             self._leave_disk("the file was taken away or is damaged")
-        fresh = open_database(self._path)
+        fresh = database_file.open_database(self._path)
         try:
             if fresh.problem is None:
-                with transaction(fresh.db, self._path):
+                with database_file.transaction(fresh.db, self._path):
                     if self._database.holds_all:
-                        empty_tables(fresh.db)
-                    copy_tables(self._db, fresh.db)
+                        database_file.empty_tables(fresh.db)
+                    database_file.copy_tables(self._db, fresh.db)
                     fresh.db.executemany(_REPLACE_RECORD, records)
         except JournalError:
             fresh.problem = "no room for what is in memory"
@@ -155,9 +147,9 @@ class Journal:
             self._leave_disk(reason)
 
     def _leave_disk(self, reason: str) -> None:
-        memory = open_in_memory(reason)
+        memory = database_file.open_in_memory(reason)
         # If another file has taken the place of ours, `mend` must keep that file's events too.
-        memory.holds_all = copy_tables(self._db, memory.db) and self._is_ours()
+        memory.holds_all = database_file.copy_tables(self._db, memory.db) and self._is_ours()
         self._close_log()
         with suppress(sqlite3.Error):
             self._db.close()
@@ -165,7 +157,7 @@ class Journal:
         log.error("journal is in memory only, until the disk can be written: %s", reason)
 
     def _is_ours(self) -> bool:
-        return inode_of(self._path) == self._database.inode
+        return database_file.inode_of(self._path) == self._database.inode
 
     # Reading ----------------------------------------------------------------------------------------------------
 
@@ -369,7 +361,7 @@ class Journal:
     # Private ----------------------------------------------------------------------------------------------------
 
     def _transaction(self) -> AbstractContextManager[None]:
-        return transaction(self._db, self._path, self._rolled_back)
+        return database_file.transaction(self._db, self._path, self._rolled_back)
 
     def _write_records(self, records: list[tuple[str, str, bytes]]) -> None:
         gone = [(stream, asset) for stream, asset, record in records if record == b""]

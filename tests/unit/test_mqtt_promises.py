@@ -6,10 +6,13 @@ Publisher, client, link, paho and the journal are real; the broker (fake_broker.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from fake_broker import FakeBroker, FakeOpener, Rule
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -272,9 +275,22 @@ TestPromises = Promises.TestCase
 TestPromises.settings = settings(max_examples=100, stateful_step_count=30, derandomize=True)
 
 
-def test_a_silent_topic_and_one_that_ends_connections_hold_up_no_other() -> None:
+@pytest.fixture
+def worlds() -> Iterator[Callable[..., World]]:
+    """Makes a world, and closes its journal after the test."""
+    with ExitStack() as stack:
+
+        def make(**options: bool) -> World:
+            world = World(**options)
+            stack.callback(world.journal.close)
+            return world
+
+        yield make
+
+
+def test_a_silent_topic_and_one_that_ends_connections_hold_up_no_other(worlds: Callable[..., World]) -> None:
     """Nor for a minute again with each connection; the one that ends connections is asked each minute."""
-    world = World(speaks_5=False)
+    world = worlds(speaks_5=False)
     ending, silent, *others = ALERTS
     world.broker.rules |= {ending: Rule.ENDS, silent: Rule.SILENT}
     world.let_pass(2)
@@ -292,9 +308,9 @@ def test_a_silent_topic_and_one_that_ends_connections_hold_up_no_other() -> None
     assert len(world.broker.ends) - ends in range(9, 12)
 
 
-def test_health_that_ends_connections_is_found_out_beside_silent_alerts() -> None:
+def test_health_that_ends_connections_is_found_out_beside_silent_alerts(worlds: Callable[..., World]) -> None:
     """The silent ones are always on their way when a connection ends, and have nothing to do with it."""
-    world = World(speaks_5=False)
+    world = worlds(speaks_5=False)
     world.broker.rules |= {ALERTS[0]: Rule.SILENT, ALERTS[1]: Rule.SILENT, HEALTH: Rule.ENDS}
     for topic in ALERTS[:2]:
         world.add_events(topic, 1)
@@ -302,9 +318,9 @@ def test_health_that_ends_connections_is_found_out_beside_silent_alerts() -> Non
     assert [*world.client.describe()["refused"]] == [HEALTH]
 
 
-def test_hundreds_of_alerts_that_get_no_answer_hold_up_no_other() -> None:
+def test_hundreds_of_alerts_that_get_no_answer_hold_up_no_other(worlds: Callable[..., World]) -> None:
     """They take every place on the connection, so after their minute it is made anew."""
-    world = World()
+    world = worlds()
     world.broker.rules[ALERTS[0]] = Rule.SILENT
     world.add_events(ALERTS[0], 150)
     world.add_events(ALERTS[1], 1)
@@ -317,9 +333,11 @@ def test_hundreds_of_alerts_that_get_no_answer_hold_up_no_other() -> None:
     assert world.waiting() == []
 
 
-def test_a_silent_topic_that_begins_to_end_connections_is_found_out_beside_other_silent_ones() -> None:
+def test_a_silent_topic_that_begins_to_end_connections_is_found_out_beside_other_silent_ones(
+    worlds: Callable[..., World],
+) -> None:
     """None of them is answered, so they go seconds apart; nothing else waits for that."""
-    world = World(speaks_5=False)
+    world = worlds(speaks_5=False)
     ending, *silent, good = ALERTS
     world.broker.rules |= dict.fromkeys([ending, *silent], Rule.SILENT)
     for topic in (ending, *silent):

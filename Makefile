@@ -106,7 +106,8 @@ lock:
 	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done
 	@$(BIN)/$(LOCK) -c requirements/development.txt --group fuzz -o requirements/fuzz.txt pyproject.toml
-	@$(BIN)/$(LOCK) --resolution lowest-direct $(EXTRAS) --extra cpu --group test -o requirements/lowest.txt pyproject.toml
+	@# Anew, because pins that are there already would outlast a bound that is lowered.
+	@$(BIN)/$(LOCK) --upgrade --resolution lowest-direct $(EXTRAS) --extra cpu --group test -o requirements/lowest.txt pyproject.toml
 
 clean:
 	rm -rf .venv* build dist .mypy_cache .ruff_cache .pytest_cache

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -96,6 +96,9 @@ class ChildProcess:
         except RuntimeError as exc:
             self._kill_group()
             self._process.wait()
+            for pipe in (self._process.stdin, self._process.stdout):
+                assert pipe is not None
+                pipe.close()
             raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from exc
 
     def __enter__(self) -> Self:
@@ -123,7 +126,10 @@ class ChildProcess:
         assert self._process.stdin is not None
         # Windows has no other class for a pipe that nobody reads.
         with suppress(OSError):
-            self._process.stdin.write(line + b"\n")
+            rest = memoryview(line + b"\n")
+            while rest:
+                # A signal may cut it short.
+                rest = rest[self._process.stdin.write(rest) :]
 
     def answer(self, wait_s: float) -> bytes | None:
         """The next line that it has written, with its line break; None when none came in so many seconds.
@@ -171,7 +177,7 @@ class ChildProcess:
                 while os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
                     if time.monotonic() >= end_mono_s:
                         break
-                    time.sleep(_END_LOOK_S)
+                    time.sleep(_END_LOOK_S)  # nothing can wait for a process and leave it to be waited for
             self._kill_group()
         with suppress(subprocess.TimeoutExpired):
             return self._process.wait(timeout=_END_S)
@@ -189,26 +195,21 @@ class ChildProcess:
             self._process.kill()
 
 
-def _signals_blocked() -> AbstractContextManager[object]:
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
     """A block in which a process is started that does not end by the signals that end this one.
 
     A service manager sends its signal to all processes of the service at once, and a terminal to all in front. A child
     that ended by it would be taken for one that crashed. It inherits what is blocked.
     """
     if not hasattr(signal, "pthread_sigmask"):
-        return nullcontext()
-    return _Blocked({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
-
-
-class _Blocked:
-    def __init__(self, signals: set[signal.Signals]) -> None:
-        self._signals = signals
-
-    def __enter__(self) -> None:
-        self._before = signal.pthread_sigmask(signal.SIG_BLOCK, self._signals)
-
-    def __exit__(self, *_: object) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def child_side() -> tuple[Iterator[bytes], BinaryIO]:

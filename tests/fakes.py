@@ -34,6 +34,7 @@ __all__ = [
     "make_candidate",
     "make_manifest",
     "measured",
+    "model_with_a_scan",
     "readings",
     "write_bundle",
 ]
@@ -273,3 +274,30 @@ def here(*names: str) -> Callable[[], Discovery]:
     """A device with these providers."""
     absent = [Absent(provider="cuda", reason="not in onnxruntime 1.0")]
     return lambda: Discovery(providers=[PROVIDERS[name] for name in names], absent=absent)
+
+
+def model_with_a_scan() -> bytes:
+    """Readings through float16 and back into a Scan, beside which OpenVINO writes into the input of the run before."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["state"], ["state_out"]),
+            helper.make_node("Sub", ["state", "row"], ["away"]),
+            helper.make_node("ReduceSumSquare", ["away"], ["distance"], axes=[1, 2], keepdims=0),
+        ],
+        "body",
+        [_floats("state", ["n", 1, 8]), _floats("row", [1, 8])],
+        [_floats("state_out", ["n", 1, 8]), _floats("distance", ["n"])],
+    )
+    nodes = [
+        helper.make_node("Cast", ["readings"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("Cast", ["half"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Scan", ["float", "float"], ["last", "distances"], num_scan_inputs=1, body=body),
+        helper.make_node("ReduceMax", ["distances"], ["score"], axes=[1], keepdims=0),
+    ]
+    graph = helper.make_graph(nodes, "g", [_floats("readings", ["n", 1, 8])], [_floats("score", ["n"])])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def _floats(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

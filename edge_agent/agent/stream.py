@@ -104,7 +104,7 @@ class Stream:
 
     def tell(self, now_mono_s: float) -> None:
         """Log what nobody would see otherwise; to be called now and then."""
-        self.pipeline.absent.tell()
+        self.pipeline.missing.tell()
         count = self.pipeline.roster.forgotten - self._told_forgotten
         if count and now_mono_s >= self._tell_mono_s:
             self._tell_mono_s = now_mono_s + _TELL_INTERVAL_S

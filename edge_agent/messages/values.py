@@ -24,7 +24,7 @@ def read_number(text: str | bytes) -> float:
         ValueError: the text is not a number. That includes 1_000, which is a number for Python only.
     """
     number = float(text)
-    if (b"_" if isinstance(text, bytes) else "_") in text:  # type: ignore[operator]
+    if (b"_" in text) if isinstance(text, bytes) else ("_" in text):
         raise ValueError("1_000 is a number for Python only")
     return number
 

@@ -83,7 +83,7 @@ class Pipeline:
         self._most_rows = min(_MOST_ROWS, max(1, _MOST_VALUES // (manifest.window * width)))
         names = [channel.name for channel in manifest.channels]
         skips = settings.window.missing is Missing.SKIP
-        self.absent = MissingValues(stream, names, self._windows, skips=skips)
+        self.missing = MissingValues(stream, names, self._windows, skips=skips)
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
@@ -259,7 +259,7 @@ class Pipeline:
             "active_alerts": self.drift.has_alert + sum(state.alert is not None for state in self._states.values()),
             "late": windows.late,
             "incomplete": windows.incomplete,
-            **self.absent.describe(),
+            **self.missing.describe(),
             "restarted": windows.restarted,
             "commission": None if self._commission is None else self._commission.describe(),
             "drift": None if report is None else msgspec.to_builtins(report),

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from processes import wait_until
 
 from edge_agent.child_process import ChildEndedError, ChildProcess
 
@@ -30,7 +31,8 @@ def test_lines_are_answers_however_they_arrive(module: Path) -> None:
         PREAMBLE
         + """
 for piece in (b"on", b"e\\ntwo\\nth", b"ree\\n", b"x" * 5_000_000 + b"\\n"):
-    answers.write(piece); answers.flush(); time.sleep(0.02)
+    answers.write(piece)
+    time.sleep(0.02)  # else the pieces could be read as one
 answers.write(next(requests)); answers.write(b"half")
 """
     )
@@ -57,23 +59,18 @@ def test_what_an_ended_child_has_started_ends_with_it(module: Path) -> None:
         + """
 helper = os.fork()
 if helper == 0:
-    time.sleep(60)
+    time.sleep(60)  # it lives until somebody ends it
 answers.write(b"%d\\n" % helper)
 os._exit(3)
 """
     )
     child = ChildProcess("trial_child")
     helper = int(child.answer(10) or b"")
-    limit = time.monotonic() + 10
-    while not child.has_ended():
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_until(child.has_ended, 10, "the child's end")
     started = time.monotonic()
     child.close()
     assert time.monotonic() - started < 4
-    while is_running(helper):
-        assert time.monotonic() < limit
-        time.sleep(0.01)
+    wait_until(lambda: not is_running(helper), 10, "its helper's end")
 
 
 def test_one_that_has_left_the_session_with_the_pipe_does_not_hold_up_the_end(
@@ -87,11 +84,12 @@ def test_one_that_has_left_the_session_with_the_pipe_does_not_hold_up_the_end(
 helper = os.fork()
 if helper == 0:
     os.setsid()
-    time.sleep(20)
+    time.sleep(20)  # it lives until the test ends it, or has failed
     os._exit(0)
-time.sleep(0.3)
+while os.getsid(helper) != helper:
+    pass
 answers.write(b"%d\\n" % helper)
-time.sleep(60)
+next(requests)  # for ever
 """
     )
     child = ChildProcess("trial_child")

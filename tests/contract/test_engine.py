@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from fakes import FakeEngine, canonical_model
-from onnx import TensorProto, helper
+from fakes import FakeEngine, canonical_model, model_with_a_scan
 from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
 
 from edge_agent.engine.providers import Provider, available_providers
@@ -51,33 +49,6 @@ def test_larger_readings_score_higher(engine: Engine) -> None:
     """Higher is more anomalous."""
     small, large = np.full((1, 3, 2), 1, np.float32), np.full((1, 3, 2), 5, np.float32)
     assert engine.score(large).score[0] > engine.score(small).score[0]
-
-
-def model_with_a_scan() -> bytes:
-    """Readings through float16 and back into a Scan, beside which OpenVINO writes into the input of the run before."""
-    body = helper.make_graph(
-        [
-            helper.make_node("Identity", ["state"], ["state_out"]),
-            helper.make_node("Sub", ["state", "row"], ["away"]),
-            helper.make_node("ReduceSumSquare", ["away"], ["distance"], axes=[1, 2], keepdims=0),
-        ],
-        "body",
-        [value("state", ["n", 1, 8]), value("row", [1, 8])],
-        [value("state_out", ["n", 1, 8]), value("distance", ["n"])],
-    )
-    nodes = [
-        helper.make_node("Cast", ["readings"], ["half"], to=TensorProto.FLOAT16),
-        helper.make_node("Cast", ["half"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Scan", ["float", "float"], ["last", "distances"], num_scan_inputs=1, body=body),
-        helper.make_node("ReduceMax", ["distances"], ["score"], axes=[1], keepdims=0),
-    ]
-    graph = helper.make_graph(nodes, "g", [value("readings", ["n", 1, 8])], [value("score", ["n"])])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    return bytes(model.SerializeToString())
-
-
-def value(name: str, shape: list[int | str]) -> onnx.ValueInfoProto:
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 @pytest.mark.parametrize("provider", available_providers(), ids=lambda provider: provider.name)

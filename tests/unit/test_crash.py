@@ -13,7 +13,7 @@ from edge_agent.engine.choice.mark import Marks
 from edge_agent.engine.crash import Run, crash_report, this_run
 
 DYING = """\
-import ctypes, os, sys, threading
+import ctypes, os, subprocess, sys, threading
 from pathlib import Path
 from fakes import make_candidate
 from edge_agent.engine.crash import crash_watch
@@ -23,9 +23,11 @@ state_dir = Path(sys.argv[1])
 with crash_watch(state_dir):
     mark = Marks(state_dir, "key").place(make_candidate("openvino", us=5))
     if sys.argv[2] == "beside":
+        # The signal comes when the thread stands still in its library: what faulthandler writes of a thread that runs
+        # Python meanwhile is read while it changes, and may end in a second signal.
+        killer = subprocess.Popen(["/bin/sh", "-c", f"sleep 0.5; kill -{sys.argv[3]} {os.getpid()}"])
         def load():  # that holds the interpreter's lock while the watchdog's signal comes, which the main thread gets
-            ctypes.PyDLL(None).kill(os.getpid(), int(sys.argv[3]))
-            ctypes.PyDLL(None).sleep(5)
+            ctypes.PyDLL(None).sleep(60)
         thread = threading.Thread(target=mark.inside(load))
         thread.start()
         thread.join()

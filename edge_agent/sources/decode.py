@@ -18,7 +18,7 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import FloatArray, Readings, Rejection, RejectReason
 from edge_agent.messages.topic import Topic
 from edge_agent.messages.values import FLOAT32_MAX, is_epoch_time, read_iso_time, read_number
-from edge_agent.sources.formats import Fields, FormatError, FromNow, make_parser
+from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, FromNow, make_parser
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
 
@@ -26,8 +26,6 @@ log = logging.getLogger(__name__)
 
 PAYLOAD_LIMIT_BYTES = 1 << 20
 """A larger message is refused before it is parsed."""
-_READINGS_LIMIT = 10_000
-"""Most readings in one message."""
 _NUMBER_LIMIT_BYTES = 64
 _HEAD = 2  # `time` and `values` come before the channels
 _APART_S = 1e-6
@@ -47,9 +45,6 @@ class Decoder:
         channels: the manifest's channel names, in order.
         payload_format: a key of `FORMATS`.
         one_channel: True if each message has values of one channel, which its topic names.
-
-    Raises:
-        MissingExtraError: the format needs a package that is not installed.
     """
 
     def __init__(self, channels: Sequence[str], *, payload_format: str = "auto", one_channel: bool = False) -> None:
@@ -170,8 +165,8 @@ class Decoder:
         if len(payload) > PAYLOAD_LIMIT_BYTES:
             raise FormatError(RejectReason.TOO_LARGE, f"more than {PAYLOAD_LIMIT_BYTES} bytes")
         decoded = self._parse(payload)
-        if len(decoded) > _READINGS_LIMIT:
-            raise FormatError(RejectReason.TOO_LARGE, f"{len(decoded)} readings, at most {_READINGS_LIMIT} are read")
+        if len(decoded) > READINGS_LIMIT:
+            raise FormatError(RejectReason.TOO_LARGE, f"{len(decoded)} readings, at most {READINGS_LIMIT} are read")
         if not decoded:
             raise FormatError(RejectReason.NO_CHANNEL, "there is no reading of the stream's channels in it")
         return decoded

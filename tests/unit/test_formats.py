@@ -179,3 +179,93 @@ def test_no_payload_ends_a_decoder(payload_format: str, payload: bytes, channel:
     found, rejections = decode(payload, payload_format=payload_format, channel=channel)
     assert len(rejections) <= 1
     assert np.isfinite(found.values[~np.isnan(found.values)]).all()
+
+
+TAGGED = cbor2.CBORTag(1, 5)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        cbor2.dumps({"time": TAGGED, "p": 1.0}),
+        cbor2.dumps({"p": 1.0, "other": TAGGED}),
+        cbor2.dumps(cbor2.CBORTag(55799, {"p": 1.0})),  # says that CBOR follows, and is a tag nevertheless
+        cbor2.dumps({"p": 1.0, "other": 1 << 64}),  # a tag, too
+        cbor2.dumps({"p": 1.0, 5: 1}),
+        cbor2.dumps({"p": 1.0, "other": {5: 1}}),
+        cbor2.dumps({"p": 1.0, b"q": 1}),
+        cbor2.dumps({"p": 1.0, "other": b"bytes"}),
+        cbor2.dumps({"p": 1.0, "other": cbor2.undefined}),
+        cbor2.dumps({"p": 1.0, "other": cbor2.CBORSimpleValue(99)}),
+        b"\xbf\x61p\x01\xff",
+        b"\xa1\x61p\x9f\x01\xff",
+        b"\xa1\x7f\x61p\xff\x01",
+        b"\xa2\x61p\x01\x61o" + b"\x81" * 17 + b"\x01",
+        b"\xa1\x61p\x1c",
+        cbor2.dumps({"p": 1.0}) + b"\x00",
+    ],
+)
+def test_what_no_reading_needs_of_cbor_is_refused(payload: bytes) -> None:
+    """Before anything is made of it, wherever it stands."""
+    found, rejections = decode(payload, payload_format="cbor")
+    assert len(found) == 0
+    assert [rejection.reason for rejection in rejections] == [RejectReason.NOT_CBOR]
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        (b"\x9b" + b"\xff" * 8, RejectReason.TOO_LARGE),  # 2**64 - 1 readings
+        (b"\xbb" + b"\xff" * 8, RejectReason.NOT_CBOR),
+        (b"\xa1\x7b" + b"\xff" * 8, RejectReason.NOT_CBOR),
+        (b"\xa1\x66values\x9b" + b"\xff" * 8, RejectReason.WRONG_LENGTH),
+        (b"\xa1\x66values\x99\x27\x10\x00", RejectReason.NOT_CBOR),
+        (b"\xa1\x65other\x9b" + b"\xff" * 8, RejectReason.NOT_CBOR),
+        (b"\xa1\x64time\x7b" + b"\xff" * 8, RejectReason.NOT_CBOR),
+    ],
+)
+def test_a_size_in_cbor_is_not_believed(payload: bytes, reason: RejectReason) -> None:
+    """What is not there cannot be read."""
+    _, (rejection,) = decode(payload, payload_format="cbor")
+    assert rejection.reason is reason
+
+
+def test_cbor_that_is_cut_is_refused_wherever_it_ends() -> None:
+    """Lists, texts, numbers of every length."""
+    whole = cbor2.dumps([{"time": "2026-11-29T00:00:00Z", "p": 1.5, "q": 70_000, "o": ["x" * 300, {"y": -5}]}] * 2)
+    for end in range(len(whole)):
+        _, (rejection,) = decode(whole[:end], payload_format="cbor")
+        assert rejection.reason is RejectReason.NOT_CBOR
+    found, rejections = decode(whole, payload_format="cbor")
+    assert (len(found), rejections) == (2, [])
+
+
+NUMBERS = st.one_of(
+    st.none(), st.integers(-(2**64), 2**64 - 1), st.floats(-(2.0**126), 2.0**126, width=32), st.floats(-1e38, 1e38)
+)
+OTHERS = st.recursive(
+    st.one_of(NUMBERS, st.booleans(), st.text(max_size=30)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=30), inner, max_size=3),
+    max_leaves=8,
+)
+READINGS = st.fixed_dictionaries(
+    {},
+    optional={
+        "time": st.one_of(st.none(), st.integers(0, 2**32), st.floats(0, 2e9)),
+        "p": NUMBERS,
+        "q": NUMBERS,
+        "values": st.lists(NUMBERS, min_size=2, max_size=2),
+        "other": OTHERS,
+        "o" * 40: OTHERS,
+    },
+)
+
+
+@given(st.one_of(READINGS, st.lists(READINGS, max_size=4)), st.booleans())
+def test_cbor_says_what_json_says(content: object, canonical: bool) -> None:
+    """Whatever else is in a reading, in the shortest numbers and the longest."""
+    asked = [(cbor2.dumps(content, canonical=canonical), "cbor"), (msgspec.json.encode(content), "json")]
+    (ours, rejected), (theirs, expected) = [decode(payload, payload_format=name) for payload, name in asked]
+    np.testing.assert_array_equal(ours.values, theirs.values)
+    assert ours.times == theirs.times
+    assert [one.reason for one in rejected] == [one.reason for one in expected]

@@ -13,6 +13,7 @@ from edge_agent.messages.values import FLOAT32_MAX
 
 __all__ = [
     "FORMATS",
+    "READINGS_LIMIT",
     "Fields",
     "FormatError",
     "FromNow",
@@ -21,6 +22,9 @@ __all__ = [
     "not_valid",
     "payload_type",
 ]
+
+READINGS_LIMIT = 10_000
+"""Most readings in one message."""
 
 Fields = tuple[Any, ...]
 """One reading as it was sent: its time, its `values` list, then one value for each channel; None for a missing one.
@@ -67,8 +71,6 @@ def make_parser(name: str, channels: Sequence[str]) -> Parser:
         name: a key of `FORMATS`.
         channels: their names, in order.
 
-    Raises:
-        MissingExtraError: the format needs a package that is not installed.
     """
     module, _, attribute = FORMATS[name].partition(":")
     parser: Parser = getattr(import_module(module), attribute)(channels)

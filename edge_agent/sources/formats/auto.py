@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from edge_agent.errors import MissingExtraError
-from edge_agent.messages.reading import RejectReason
 from edge_agent.sources.formats import Fields, FormatError, Parser, make_parser
 
 __all__ = ["make"]
@@ -24,11 +22,10 @@ def make(channels: Sequence[str]) -> Parser:
     json = make_parser("json", channels)
     senml = make_parser("senml", channels)
     msgpack = make_parser("msgpack", channels)
-    cbor: Parser | None = None
+    cbor = make_parser("cbor", channels)
     has_names = "n" not in channels and "bn" not in channels
 
     def parse(payload: bytes) -> list[Fields]:
-        nonlocal cbor
         first = payload[:1]
         if first == b"{":
             return json(payload)
@@ -39,10 +36,6 @@ def make(channels: Sequence[str]) -> Parser:
         if b"\x80" <= first <= b"\x9f" or b"\xdc" <= first <= b"\xdf":
             return msgpack(payload)
         if b"\xa0" <= first <= b"\xbf":
-            try:
-                cbor = cbor or make_parser("cbor", channels)
-            except MissingExtraError as exc:
-                raise FormatError(RejectReason.NOT_CBOR, str(exc)) from None
             return cbor(payload)
         return json(payload)
 

@@ -55,6 +55,9 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Text = ""
     """Folder of the journal and of the remembered provider. If not given: `$STATE_DIRECTORY`, or the service's
     /var/lib/edge-agent if that folder exists."""
+    runtime_dir: Text = ""
+    """Folder on no disk that outlives the process, in which stands what is worked on. If not given:
+    `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR`, or /dev/shm."""
     health_interval_s: Seconds = 10.0
     """Time between two messages on `edge/{agent}/health`."""
 

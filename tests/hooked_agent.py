@@ -7,12 +7,15 @@
     slow=SECONDS     scoring takes so long for every window
     crash=HOW:N      a provider `crasher` is there; it fails at its Nth batch: `error` is a failure that the runtime
                      tells, `abort` ends the process, `sleep` does not come back
+    harm=HOW         a payload with the text `harmful` ends the process that decodes it: `abort`, `kill`, `hang`,
+                     `memory` (it is used up), `error` (one that nobody expects)
     hang=SECONDS     a provider `hanger` is known, whose process is given up after so long; with 0 it is not here
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import time
@@ -117,6 +120,40 @@ def _add_hanger(text: str) -> None:
     _add(hanger, is_here=float(text) > 0)
 
 
+def _harm(how: str) -> None:
+    from edge_agent.sources.decode import Decoder
+
+    parse = Decoder._parse_checked
+
+    def parse_or_die(self: Decoder, payload: bytes) -> Any:
+        if b"harmful" in payload:
+            _HARM[how]()
+        return parse(self, payload)
+
+    Decoder._parse_checked = parse_or_die  # type: ignore[method-assign]
+
+
+def _use_up_memory() -> None:
+    used = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.RLIM_INFINITY))
+    kept = []
+    while True:
+        kept.append(bytes(1 << 20))
+
+
+def _raise() -> None:
+    raise ZeroDivisionError("nobody expects it")
+
+
+_HARM: dict[str, Callable[[], object]] = {
+    "abort": os.abort,
+    "kill": _die,
+    "hang": lambda: time.sleep(3600),
+    "memory": _use_up_memory,
+    "error": _raise,
+}
+
+
 def _add(provider: Provider, *, is_here: bool = True) -> None:
     """Make a provider known, and let it be found beside the processor's."""
     import bad_providers
@@ -137,6 +174,7 @@ _FAULTS: dict[str, Callable[[str], None]] = {
     "slow": _slow_down,
     "crash": _add_crasher,
     "hang": _add_hanger,
+    "harm": _harm,
 }
 
 

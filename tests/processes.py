@@ -207,7 +207,10 @@ class Agent:
     def __init__(self, config: Path, *, command: Sequence[str] = (), env: dict[str, str] | None = None) -> None:
         self.config = config
         self.command = command or [tool("edge-agent")]
-        self._env = {**os.environ, **(env or {})}
+        # Of its own, so that a test that kills it leaves nothing in the machine's.
+        runtime_dir = config.with_name("run")
+        runtime_dir.mkdir(exist_ok=True)
+        self._env = {**os.environ, "RUNTIME_DIRECTORY": str(runtime_dir), **(env or {})}
         self.log = config.with_name("agent.log")
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -255,6 +258,7 @@ class Subscriber:
         self.alerts: list[AlertEvent] = []
         self.raw_alerts: list[bytes] = []
         self.dropped: list[dict[str, Any]] = []
+        self.set_aside: list[dict[str, Any]] = []
         self.different: set[tuple[str, str, str]] = set()
         """The key of every event so far."""
         self.newest: dict[str, str] = {}
@@ -281,6 +285,8 @@ class Subscriber:
         document = msgspec.json.decode(message.payload)
         if kind == "alerts" and document["event"] == "dropped":
             self.dropped.append(document)
+        elif kind == "alerts" and document["event"] == "set_aside":
+            self.set_aside.append(document)
         elif kind == "alerts":
             self.raw_alerts.append(bytes(message.payload))
             self.alerts.append(msgspec.convert(document, AlertEvent))

@@ -14,11 +14,13 @@ from edge_agent import __version__
 from edge_agent.agent.batch import Batches
 from edge_agent.agent.handover import former_topics, leave_rows, take_over_rows, warn_of_gone
 from edge_agent.agent.health import Health, status_payload
+from edge_agent.agent.in_hand import InHand, runtime_file
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.rejects import Rejects
 from edge_agent.agent.requests import Requests, carry_out
 from edge_agent.agent.routing import Routes
 from edge_agent.agent.scoring import Scoring
+from edge_agent.agent.set_aside import SetAside
 from edge_agent.agent.stop_signals import StopSignals
 from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_streams
 from edge_agent.agent.systemd import Notifier
@@ -84,6 +86,8 @@ class Agent:
             self._stop.catch(stack, self._wake_out.fileno())
             state_dir = Path(self._config.agent.state_dir)
             self._requests = Requests(state_dir)
+            self._in_hand = InHand(runtime_file(self._config.agent.runtime_dir, state_dir))
+            stack.callback(self._in_hand.close)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
             try:
@@ -156,6 +160,8 @@ class Agent:
             routes,
             Repeats(self._journal.delivered, has_time=routes.has_time),
             Rejects(self._topics.rejected, alerts.publish),
+            in_hand=self._in_hand,
+            set_aside=SetAside(self._config.agent.id, Path(self._config.agent.state_dir)),
             is_connected=lambda: alerts.state is ClientState.CONNECTED,
             clock=time.time,
         )

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 from edge_agent.agent.batch import Record
 from edge_agent.agent.counters import Counters
+from edge_agent.agent.in_hand import InHand
 from edge_agent.agent.rejects import Rejects
 from edge_agent.agent.routing import Routes
+from edge_agent.agent.set_aside import SetAside
 from edge_agent.agent.stream import Stream
 from edge_agent.journal.journal import Commit
 from edge_agent.messages.delivery import Delivery
@@ -28,6 +30,8 @@ class Scoring:
         routes: to them.
         repeats: messages that were scored before.
         rejects: takes what cannot be used.
+        in_hand: notes which messages are worked on.
+        set_aside: is told of those that are not, because earlier runs ended over them.
         is_connected: tells if events can leave at once.
         clock: epoch seconds.
     """
@@ -39,6 +43,8 @@ class Scoring:
         repeats: Repeats,
         rejects: Rejects,
         *,
+        in_hand: InHand,
+        set_aside: SetAside,
         is_connected: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
@@ -46,6 +52,8 @@ class Scoring:
         self._routes = routes
         self._repeats = repeats
         self._rejects = rejects
+        self._in_hand = in_hand
+        self._set_aside = set_aside
         self._is_connected = is_connected
         self._clock = clock
         self.unrouted = Counters()
@@ -53,8 +61,16 @@ class Scoring:
 
     def score(self, deliveries: list[Delivery], commit: Commit, *, may_repeat: bool) -> None:
         """See `Scorer.score`."""
-        fresh = self._repeats.unscored(deliveries) if may_repeat else deliveries
         commit.delivered = self._repeats.packed(deliveries)
+        harmless, harmful = self._in_hand.sift(deliveries)
+        self._reject(harmful, commit)
+        goes_on = False
+        for part in self._in_hand.parts(harmless):
+            fresh = self._repeats.unscored(part, goes_on=goes_on) if may_repeat else part
+            self._score(part, fresh, commit)
+            goes_on = True
+
+    def _score(self, deliveries: list[Delivery], fresh: list[Delivery], commit: Commit) -> None:
         by_stream, strangers = self._routes.sort(deliveries, fresh)
         for stranger in strangers:
             self.unrouted.received += 1
@@ -73,6 +89,18 @@ class Scoring:
                 rejections += stream.refusals(items, refused)
             for rejection in rejections:
                 self._rejects.add(stream.counters, stream.name, rejection)
+
+    def _reject(self, harmful: list[Delivery], commit: Commit) -> None:
+        for delivery in harmful:
+            stream = self._routes.find(delivery.topic)
+            if stream is None:
+                continue
+            event = self._set_aside.add(stream.name, delivery)
+            if event is not None:
+                commit.events.append(event)
+            detail = "earlier runs of the agent ended over this message, so it is set aside unread"
+            rejection = Rejection(RejectReason.SET_ASIDE, detail, delivery.topic.name, delivery.payload)
+            self._rejects.add(stream.counters, stream.name, rejection)
 
     def committed(self) -> None:
         """See `Scorer.committed`."""

@@ -15,6 +15,7 @@ __all__ = [
     "AlertModel",
     "ChannelShare",
     "DroppedEvent",
+    "SetAsideEvent",
     "count_told",
     "shortened",
 ]
@@ -103,6 +104,31 @@ class DroppedEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Time when this event was made, ISO 8601 in UTC."""
     since: str
     """Time when the first of the events was given up, ISO 8601 in UTC."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(id, event, time), which no other event has."""
+        return self.id, self.event, self.time
+
+
+class SetAsideEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Reports a message that the agent does not read any more, because earlier runs ended over it.
+
+    Published on the topic of the alerts of the asset that the message was about.
+    """
+
+    id: str
+    """The same for one topic and payload, whenever it comes."""
+    event: str = "set_aside"
+    agent: str
+    stream: str
+    asset: str
+    topic: str
+    """The message's, in at most 120 characters."""
+    payload_bytes: int
+    """Length of the message's payload, bytes."""
+    time: str
+    """Time when this event was made, ISO 8601 in UTC."""
 
     @property
     def key(self) -> tuple[str, str, str]:

@@ -31,6 +31,7 @@ class RejectReason(StrEnum):
     BAD_TOPIC = "bad_topic"
     TOO_LARGE = "too_large"
     TOO_MANY_ASSETS = "too_many_assets"
+    SET_ASIDE = "set_aside"
 
 
 @dataclass(frozen=True, slots=True)

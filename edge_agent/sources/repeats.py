@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import RETAINED
 
-__all__ = ["Repeats"]
+__all__ = ["Repeats", "content_keys"]
 
 _KEY = struct.Struct("<Q")
 _KNOWN_DELIVERIES = 8192
@@ -22,6 +22,12 @@ _KNOWN_DELIVERIES = 8192
 (mosquitto: 20)."""
 _SENT_KEPT = 2048
 """Last messages by which a sender's repetition is recognised: at least this many, at most twice as many."""
+
+
+def content_keys(deliveries: Sequence[Delivery]) -> list[int]:
+    """A number of 32 bits for each message, by its topic and payload; other messages may have the same."""
+    crc32 = zlib.crc32
+    return [crc32(each.payload, crc32(each.topic.raw)) for each in deliveries]
 
 
 class Repeats:
@@ -45,12 +51,19 @@ class Repeats:
         self._sent: set[int] = set()
         self._sent_before: set[int] = set()
         self._sent_now: set[int] = set()
-        """Messages of the batch that `unscored` was called with last."""
+        """Messages of the batch that `unscored` was called for last."""
 
-    def unscored(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """The messages of a batch that were not scored before, each once."""
+    def unscored(self, deliveries: list[Delivery], *, goes_on: bool = False) -> list[Delivery]:
+        """The messages of a batch that were not scored before, each once.
+
+        Args:
+            deliveries: in order of arrival.
+            goes_on: they belong to the batch of the last call.
+        """
         fresh: list[Delivery] = []
-        self._sent_now = now = set()
+        if not goes_on:
+            self._sent_now = set()
+        now = self._sent_now
         delivered: set[int] | None = None
         for delivery in deliveries:
             if delivery.redelivered:

@@ -1,0 +1,184 @@
+"""Which messages are being worked on, in memory that outlives the process: none may end the agent a third time.
+
+A message that makes the process crash, hang until the watchdog ends it, or use up the memory is not acknowledged, so
+the broker sends it again to the next process. What is in hand stands in a memory-mapped file of the runtime folder:
+nothing is written to the device for it. What a process finds there, its predecessor ended over:
+
+    in hand when a process ended        what the next ones do
+    a batch                             its messages are suspects: each is worked on alone
+    one suspect                         it is set aside unread: rejected, told by an event, acknowledged
+
+So the second end names the message. It stays set aside for whoever sends it again. Any end counts, because none of
+these can be told from a kill by hand; two of those at the same message would set it aside, too.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_agent.agent.set_aside import name_of
+from edge_agent.messages.delivery import Delivery
+from edge_agent.sources.repeats import content_keys
+
+__all__ = ["InHand", "runtime_file"]
+
+log = logging.getLogger(__name__)
+
+_KEYS = 4096
+"""Most messages of a batch that are noted. A broker's are at most 512; the last lines of a pipe may be more."""
+_ASIDE = 64
+"""Messages that stay set aside; of more, those set aside last."""
+_FORMAT = 1
+_NOTHING, _BATCH, _ALONE = 0, 1, 2
+_NOTE = np.dtype(
+    [
+        ("format", "u4"),
+        ("state", "u4"),
+        ("count", "u4"),  # of `keys`
+        ("turns", "u4"),  # how many were set aside so far
+        ("keys", "u4", _KEYS),  # of what is in hand
+        ("suspects", "u4", _KEYS),
+        ("alone", "u8"),  # name of the one message in hand
+        ("aside", "u8", _ASIDE),  # names
+        ("aside_keys", "u4", _ASIDE),
+    ]
+)
+
+
+def runtime_file(runtime_dir: str, state_dir: Path) -> Path | None:
+    """The file in which an agent notes what it has in hand: on no disk, and kept from one process to the next.
+
+    Args:
+        runtime_dir: of the configuration; empty for the service manager's, the user's, or the shared memory's folder.
+        state_dir: the agent's own, so that two agents have two files.
+
+    Returns:
+        The file; None if the system has no such folder.
+    """
+    name = f"edge-agent-{sha256(os.fsencode(state_dir.resolve())).hexdigest()[:16]}.in-hand"
+    of_service = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
+    # In a folder that all may write to, the file must be ours; see `_open`.
+    for folder in (runtime_dir, of_service, os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"):  # noqa: S108
+        if folder and Path(folder).is_dir():
+            return Path(folder) / name
+    return None
+
+
+class InHand:
+    """Notes what is in hand, and knows over what earlier processes ended.
+
+    Args:
+        file: see `runtime_file`; None remembers nothing.
+    """
+
+    def __init__(self, file: Path | None = None) -> None:
+        self._file = file
+        self._note = note = _open(file)
+        self._suspects: set[int] = {*note["suspects"][note["suspects"] > 0].tolist()}
+        count = min(int(note["count"]), _KEYS)
+        if note["state"] == _BATCH:
+            self._suspects |= {*note["keys"][:count].tolist()}
+            log.error("the last run ended over a batch, its messages are worked on one by one count=%d", count)
+        elif note["state"] == _ALONE:
+            place = int(note["turns"]) % _ASIDE
+            note["aside"][place], note["aside_keys"][place] = note["alone"], note["keys"][0]
+            note["turns"] += 1
+            self._suspects.discard(int(note["keys"][0]))
+            log.error("the last run ended over a message that an earlier run ended over, and it is set aside")
+        note["state"] = _NOTHING
+        suspects = sorted(self._suspects)[:_KEYS]
+        note["suspects"] = 0
+        note["suspects"][: len(suspects)] = suspects
+        self._aside = {*note["aside"][note["aside"] > 0].tolist()}
+        self._aside_keys = {*note["aside_keys"][note["aside"] > 0].tolist()}
+
+    def sift(self, deliveries: list[Delivery]) -> tuple[list[Delivery], list[Delivery]]:
+        """The messages that may be worked on, and those that are set aside; both in order of arrival."""
+        if not self._aside:
+            return deliveries, []
+        found = [self._is_aside(*pair) for pair in zip(deliveries, content_keys(deliveries), strict=True)]
+        pairs = list(zip(deliveries, found, strict=True))
+        return [each for each, aside in pairs if not aside], [each for each, aside in pairs if aside]
+
+    def parts(self, deliveries: list[Delivery]) -> Iterator[list[Delivery]]:
+        """The same messages in parts, each noted as in hand until the next is asked for; usually there is one."""
+        keys = content_keys(deliveries)
+        start = 0
+        if not self._suspects.isdisjoint(keys):
+            for at, key in enumerate(keys):
+                if key not in self._suspects:
+                    continue
+                if start < at:
+                    self._take(_BATCH, keys[start:at])
+                    yield deliveries[start:at]
+                self._note["alone"] = name_of(deliveries[at])
+                self._take(_ALONE, [key])
+                yield deliveries[at : at + 1]
+                self._acquit(key)
+                start = at + 1
+        if start < len(deliveries):
+            self._take(_BATCH, keys[start:])
+            yield deliveries[start:] if start else deliveries
+        self._note["state"] = _NOTHING
+
+    def close(self) -> None:
+        """An end in good order: leave a file only where the next process needs it."""
+        if self._file is not None and not self._note["state"] and not self._suspects and not self._aside:
+            with suppress(OSError):
+                self._file.unlink(missing_ok=True)
+
+    def _take(self, state: int, keys: list[int]) -> None:
+        count = min(len(keys), _KEYS)
+        self._note["keys"][:count] = keys[:count]
+        self._note["count"] = count
+        self._note["state"] = state
+
+    def _acquit(self, key: int) -> None:
+        self._note["state"] = _NOTHING
+        self._suspects.discard(key)
+        self._note["suspects"][self._note["suspects"] == key] = 0
+
+    def _is_aside(self, delivery: Delivery, key: int) -> bool:
+        return key in self._aside_keys and name_of(delivery) in self._aside
+
+
+def _open(file: Path | None) -> Any:
+    """The note as a structured array without dimensions; one that nobody else has, if the file cannot be used."""
+    if file is None:
+        log.warning("what is in hand is not noted, give a folder on no disk as [agent] runtime_dir")
+    else:
+        try:
+            memory = _map(file)
+        except OSError as exc:
+            log.warning("what is in hand is not noted file=%s error=%s", file, exc.strerror)
+        else:
+            note: Any = np.ndarray((), dtype=_NOTE, buffer=memory)
+            if note["format"] != _FORMAT:
+                note[...] = 0
+                note["format"] = _FORMAT
+            return note
+    return np.zeros((), dtype=_NOTE)
+
+
+def _map(file: Path) -> mmap.mmap:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    descriptor = os.open(file, flags, 0o600)
+    try:
+        facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
+            raise PermissionError(1, "it is not a plain file of ours")
+        # All of it now: a write to memory for which there is no room ends the process.
+        os.posix_fallocate(descriptor, 0, _NOTE.itemsize)
+        return mmap.mmap(descriptor, _NOTE.itemsize)
+    finally:
+        os.close(descriptor)

@@ -55,6 +55,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     state_dir: Text = ""
     """Folder of the journal and of the remembered provider. If not given: `$STATE_DIRECTORY`, or the service's
     /var/lib/edge-agent if that folder exists."""
+    allow_unsafe_state_dir: bool = False
+    """Start although others may write in the state folder."""
     runtime_dir: Text = ""
     """Folder on no disk that outlives the process, in which stands what is worked on. If not given:
     `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR`, or /dev/shm."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 import zlib
 from collections.abc import Iterator
@@ -11,11 +12,48 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["replacing", "seal", "unseal", "write_file"]
+__all__ = ["create_file", "read_file", "replacing", "seal", "unseal", "write_file"]
 
 _SEAL_BYTES = 9
+# Where the system has no such flag, it has no such files either.
+_WARY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _NAME_KEPT = 40
 """Characters of its name in that of the file beside it: a name has at most 255 bytes, a character up to 4."""
+
+
+def read_file(path: Path, limit_bytes: int = 1 << 20) -> bytes:
+    """Read a plain file of the state folder, whoever may have put something else in its place.
+
+    A link is not followed, and a pipe or a device is not waited for, not even to be opened.
+
+    Args:
+        path: of the file.
+        limit_bytes: most bytes that such a file has.
+
+    Raises:
+        OSError: it cannot be read, is no plain file, or is larger.
+    """
+    with os.fdopen(os.open(path, os.O_RDONLY | _WARY), "rb") as file:
+        facts = os.fstat(file.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is no plain file")
+        content = file.read(limit_bytes + 1)
+    if len(content) > limit_bytes:
+        raise OSError(errno.EFBIG, f"it has more than {limit_bytes} bytes")
+    return content
+
+
+def create_file(path: Path) -> BinaryIO:
+    """Open a plain file of the state folder to be written anew; see `read_file` for what is not opened.
+
+    Raises:
+        OSError: it cannot be written, or is no plain file.
+    """
+    file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _WARY, 0o600), "wb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no plain file")
+    return file
 
 
 def write_file(path: Path, content: bytes, *, durable: bool = True, mode: int | None = None) -> None:

@@ -5,7 +5,6 @@ Files and not a topic, so that whoever may write to the broker can still not cha
 
 from __future__ import annotations
 
-import errno
 import logging
 import secrets
 from collections.abc import Callable, Sequence
@@ -16,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from edge_agent.errors import ConfigError
-from edge_agent.files import write_file
+from edge_agent.files import read_file, write_file
 
 __all__ = ["Recommission", "Requests", "carry_out", "leave_request"]
 
@@ -72,7 +71,7 @@ class Requests:
                 continue
             self._seen.add(file)
             try:
-                requests.append(msgspec.json.decode(_read(file), type=Recommission))
+                requests.append(msgspec.json.decode(read_file(file, _LIMIT_BYTES), type=Recommission))
             except (OSError, ValueError) as exc:
                 log.warning("request not readable file=%s error=%s", file, exc)
                 with suppress(OSError):
@@ -127,11 +126,3 @@ def carry_out(
         change(records, requests.ack)
     else:
         requests.ack()
-
-
-def _read(file: Path) -> bytes:
-    # A pipe would keep the agent waiting.
-    if not file.is_file():
-        raise OSError(errno.EINVAL, "it is no plain file")
-    with file.open("rb") as opened:
-        return opened.read(_LIMIT_BYTES)

@@ -1,22 +1,74 @@
-"""The agent's state folder, which belongs to one agent at a time."""
+"""The agent's state folder, which belongs to one agent at a time, and to nobody else."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
+import grp
 import logging
 import os
+import pwd
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from edge_agent.errors import ConfigError
 
-__all__ = ["locked_state_dir"]
+__all__ = ["check_state_dir", "locked_state_dir"]
 
 log = logging.getLogger(__name__)
 
 _DISK_TROUBLE = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+
+
+def check_state_dir(state_dir: Path, *, allow_unsafe: bool) -> None:
+    """See that nobody else may write in the state folder, or put another one in its place.
+
+    Whoever can do so changes limits, acknowledges what was never scored, or says which provider is right.
+
+    Args:
+        state_dir: need not exist.
+        allow_unsafe: the operator takes it upon themselves, so it is only told.
+
+    Raises:
+        ConfigError: others may.
+    """
+    where = f"[agent] state_dir = {str(state_dir)!r}"
+    for folder in (state_dir.resolve(), *state_dir.resolve().parents):
+        problem = _opening(folder, is_inside=folder == state_dir.resolve())
+        if problem is None:
+            continue
+        text = f"{where}: {problem}, so others can change limits and alerts"
+        if not allow_unsafe:
+            raise ConfigError(f"{text}; take that right away, or set allow_unsafe_state_dir = true")
+        log.warning("%s; allowed by allow_unsafe_state_dir", text)
+
+
+def _opening(folder: Path, *, is_inside: bool) -> str | None:
+    """Who else may write to a folder; None if nobody, or the folder is not there."""
+    try:
+        facts = folder.stat()
+    except OSError:
+        return None
+    if not stat.S_ISDIR(facts.st_mode):
+        return None  # told where it is to be used
+    # In a folder like /tmp, others may make files and not take ours away.
+    if facts.st_mode & stat.S_ISVTX and not is_inside:
+        return None
+    if facts.st_mode & stat.S_IWOTH:
+        return f"{folder} can be written by everybody (mode {facts.st_mode & 0o7777:04o})"
+    if facts.st_mode & stat.S_IWGRP and not _is_private(facts.st_gid, facts.st_uid):
+        return f"{folder} can be written by group {facts.st_gid} (mode {facts.st_mode & 0o7777:04o})"
+    return None
+
+
+def _is_private(group: int, user: int) -> bool:
+    """True for the group that some systems make for each user, in which nobody else is."""
+    try:
+        return grp.getgrgid(group).gr_mem == [] and pwd.getpwuid(user).pw_gid == group
+    except KeyError:
+        return False
 
 
 @contextmanager
@@ -28,7 +80,7 @@ def locked_state_dir(state_dir: Path) -> Iterator[None]:
             another matter: the agent does its work without it, and says so.
     """
     try:
-        state_dir.mkdir(parents=True, exist_ok=True)
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as exc:
         if exc.errno in _DISK_TROUBLE:
@@ -36,6 +88,10 @@ def locked_state_dir(state_dir: Path) -> Iterator[None]:
             yield
             return
         raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: cannot be written ({exc.strerror})") from exc
+    owner = state_dir.stat().st_uid
+    if owner not in (os.geteuid(), 0):
+        # An operator who tries the agent as root does this, so it is no reason not to start.
+        log.warning("state folder belongs to another user, who can change limits and alerts user=%d", owner)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edge_agent.cli.options import add_config, add_json, by_stream, load, open_bundles
+from edge_agent.cli.options import add_config, add_json, by_stream, load, open_bundles, remarks
 from edge_agent.errors import ConfigError, ProviderError
 from edge_agent.stream.settings import StreamSettings
 
@@ -23,6 +24,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Report whether the agent could start, without starting anything."""
+    from edge_agent.agent.state_dir import check_state_dir
     from edge_agent.engine.choice.choose import choose_provider
     from edge_agent.engine.fallback import FallbackEngine
     from edge_agent.engine.runtime import runtime_problem
@@ -33,6 +35,7 @@ def run(options: argparse.Namespace) -> None:
     problem = runtime_problem(thorough=True)
     if problem is not None:
         raise ProviderError(problem)
+    check_state_dir(Path(config.agent.state_dir), allow_unsafe=config.agent.allow_unsafe_state_dir)
     report: list[dict[str, Any]] = []
     bundles = open_bundles(config)
     misfits = by_stream(config, bundles, StreamSettings.problem_with)
@@ -57,13 +60,13 @@ def run(options: argparse.Namespace) -> None:
             }
         )
     if options.json:
-        remarks = by_stream(config, bundles, StreamSettings.remark_on)
-        print(json.dumps({"ok": True, "config": str(options.config), "streams": report, "remarks": remarks}))
+        found = remarks(config, bundles)
+        print(json.dumps({"ok": True, "config": str(options.config), "streams": report, "remarks": found}))
         return
     for stream in report:
         print(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
         print(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
-    for remark in by_stream(config, bundles, StreamSettings.remark_on):
+    for remark in remarks(config, bundles):
         print(f"remark: {remark}")
     count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
-    print(f"{options.config}: good, {count}; neither the broker nor the state folder was tried")
+    print(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried")

@@ -9,9 +9,10 @@ from pathlib import Path
 from edge_agent.bundle import Bundle, Manifest, open_bundle
 from edge_agent.config import Config, load_config
 from edge_agent.errors import BundleError
+from edge_agent.mqtt.settings import broker_remarks
 from edge_agent.stream.settings import StreamSettings
 
-__all__ = ["DEFAULT_CONFIG", "add_config", "add_json", "add_set", "by_stream", "load", "open_bundles"]
+__all__ = ["DEFAULT_CONFIG", "add_config", "add_json", "add_set", "by_stream", "load", "open_bundles", "remarks"]
 
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
@@ -73,3 +74,10 @@ def by_stream(
     pairs = enumerate(zip(config.streams, bundles, strict=True), start=1)
     found = ((number, ask(stream.settings, bundle.manifest)) for number, (stream, bundle) in pairs)
     return [f"[[stream]] {number} {text}" for number, text in found if text is not None]
+
+
+def remarks(config: Config, bundles: list[Bundle]) -> list[str]:
+    """What is worth a thought, and no reason not to start; a line each."""
+    brokers = {"[mqtt]": config.mqtt, "[mqtt.alerts]": config.mqtt.alerts}
+    found = [f"{name} {text}" for name, broker in brokers.items() if broker for text in broker_remarks(broker)]
+    return found + by_stream(config, bundles, StreamSettings.remark_on)

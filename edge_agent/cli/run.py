@@ -6,7 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from edge_agent.cli.options import add_config, by_stream, load, open_bundles
+from edge_agent.cli.options import add_config, by_stream, load, open_bundles, remarks
 from edge_agent.stream.settings import StreamSettings
 
 __all__ = ["add_options", "run"]
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     """Score readings until stopped."""
     # The runtime, paho and SQLite are loaded only where something runs, so that --help is quick.
     from edge_agent.agent.loop import Agent
-    from edge_agent.agent.state_dir import locked_state_dir
+    from edge_agent.agent.state_dir import check_state_dir, locked_state_dir
     from edge_agent.agent.stream import LoadedStream
     from edge_agent.agent.systemd import Notifier
     from edge_agent.engine.crash import crash_watch
@@ -34,9 +34,10 @@ def run(options: argparse.Namespace) -> None:
     for misfit in by_stream(config, bundles, StreamSettings.problem_with):
         # Perhaps only since the bundle was replaced: no reason not to start.
         log.warning("setting does not fit the bundle: %s", misfit)
-    for remark in by_stream(config, bundles, StreamSettings.remark_on):
-        log.warning("setting and bundle: %s", remark)
+    for remark in remarks(config, bundles):
+        log.warning("setting: %s", remark)
     state_dir = Path(config.agent.state_dir)
+    check_state_dir(state_dir, allow_unsafe=config.agent.allow_unsafe_state_dir)
     streams = [LoadedStream(*pair) for pair in zip(config.streams, bundles, strict=True)]
     with locked_state_dir(state_dir), crash_watch(state_dir):
         Agent(config, streams, Notifier()).run()

@@ -9,9 +9,11 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO
 
 import msgspec
+
+from edge_agent.files import create_file, read_file
 
 __all__ = ["CrashReport", "Run", "crash_report", "crash_watch", "this_run"]
 
@@ -115,10 +117,10 @@ def crash_report(state_dir: Path, run: Run) -> CrashReport | None:
     return None
 
 
-def _begin(file: Path) -> TextIO:
-    stream = file.open("w", encoding="utf-8")
+def _begin(file: Path) -> BinaryIO:
+    stream = create_file(file)
     try:
-        stream.write(this_run().heading + "\n")
+        stream.write(f"{this_run().heading}\n".encode())
         stream.flush()
     except OSError:
         # The disk is full; closing would raise the same error, because it tries to write once more.
@@ -158,7 +160,7 @@ def _frames(blocks: list[str]) -> list[str]:
 
 def _read(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8", errors="replace")
+        return read_file(file).decode(errors="replace")
     except OSError:
         return ""
 

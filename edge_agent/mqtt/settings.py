@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ __all__ = [
     "MqttSettings",
     "Transport",
     "broker_problems",
+    "broker_remarks",
     "files_of",
     "with_credentials",
 ]
@@ -75,6 +79,14 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     def uses_tls(self) -> bool:
         """Whether the connection is TLS."""
         return bool(self.ca_file or self.cert_file) if self.tls is None else self.tls
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the broker is on this machine, as far as its name tells."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost" or self.host.endswith(".localhost")
 
     @property
     def insecure(self) -> list[str]:
@@ -137,3 +149,16 @@ def broker_problems(settings: BrokerSettings) -> list[str]:
     except BrokerError as exc:
         problems.append(str(exc))
     return problems
+
+
+def broker_remarks(settings: BrokerSettings) -> list[str]:
+    """Ways in which a password may become known to others."""
+    remarks: list[str] = []
+    if settings.password_file is not None:
+        if not settings.uses_tls and not settings.is_local:
+            remarks.append(f"password_file: the password goes to {settings.host} unencrypted; set tls = true")
+        with suppress(OSError):  # an error of its own, where it is read
+            if Path(settings.password_file).stat().st_mode & stat.S_IROTH:
+                problem = "every user of this machine may read it; chmod o-r"
+                remarks.append(f"password_file = {settings.password_file!r}: {problem}")
+    return remarks

@@ -79,11 +79,12 @@ def test_from_a_model_to_alerts(tmp_path: Path, broker: Broker, subscriber: Subs
         ("missing", 65, "no such bundle"),
         ("input", 65, "input no-such-pipe: cannot be read (No such file or directory)"),
         ("provider", 69, "provider = 'tensorrt' is not here"),
+        ("state", 78, "can be written by everybody (mode 0777), so others can change limits and alerts"),
         ("nothing", 0, ""),
     ],
 )
 def test_check_and_run_end_with_the_code_of_what_is_wrong(tmp_path: Path, damage: str, code: int, problem: str) -> None:
-    """A mistake in the file, a flipped byte, a missing bundle or input, a provider that is not there."""
+    """A mistake in the file, a flipped byte, a missing bundle or input, a folder open to all, no such provider."""
     bundle = write_bundle(tmp_path / "square-1.0.0.edge")
     extra = ""
     if damage == "bundle":
@@ -95,6 +96,9 @@ def test_check_and_run_end_with_the_code_of_what_is_wrong(tmp_path: Path, damage
         config.write_text(config.read_text().replace("port = 1", "prot = 1"))
     if damage == "input":
         config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "no-such-pipe"'))
+    if damage == "state":
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state").chmod(0o777)
     if damage == "provider":
         config.write_text(config.read_text().replace('provider = "cpu"', 'provider = "tensorrt"'))
     done = run_tool("edge-agent", "check", "--config", config, "--json")

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from edge_agent.files import replacing, write_file
+from edge_agent.files import create_file, read_file, replacing, write_file
 
 KILLED = """
 import os, signal, sys
@@ -143,3 +144,31 @@ def test_a_result_may_be_for_others_whatever_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("mine", "ours")] == [0o600, 0o644]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "folder", "device"])
+def test_only_a_plain_file_of_ours_is_read_and_written(tmp_path: Path, kind: str) -> None:
+    """Whatever has its name; a pipe would keep its reader waiting for ever, even in opening it."""
+    path, target = tmp_path / "ours", tmp_path / "target"
+    target.write_bytes(b"secret")
+    makes: dict[str, Callable[[], object]] = {
+        "pipe": lambda: os.mkfifo(path),
+        "link": lambda: path.symlink_to(target),
+        "folder": path.mkdir,
+        "device": lambda: path.symlink_to("/dev/zero"),
+    }
+    makes[kind]()
+    with pytest.raises(OSError):  # noqa: PT011 - a different one for each kind
+        read_file(path)
+    with pytest.raises(OSError):  # noqa: PT011
+        create_file(path)
+    assert target.read_bytes() == b"secret"
+
+
+def test_a_file_is_read_up_to_its_bound(tmp_path: Path) -> None:
+    """A larger one is not what we wrote."""
+    with create_file(tmp_path / "ours") as file:
+        file.write(b"12345")
+    assert read_file(tmp_path / "ours", 5) == b"12345"
+    with pytest.raises(OSError, match="it has more than 4 bytes"):
+        read_file(tmp_path / "ours", 4)

@@ -12,7 +12,14 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.mqtt.credentials import read_credentials
-from edge_agent.mqtt.settings import BrokerSettings, Transport, broker_problems, files_of, with_credentials
+from edge_agent.mqtt.settings import (
+    BrokerSettings,
+    Transport,
+    broker_problems,
+    broker_remarks,
+    files_of,
+    with_credentials,
+)
 from edge_agent.mqtt.tls import make_context
 from edgetool.broker import BrokerAddress, _set_credentials
 
@@ -150,3 +157,40 @@ def test_a_file_that_is_no_certificate_is_told_with_its_key(tmp_path: Path) -> N
         make_context(BrokerSettings(ca_file=str(junk)))
     with pytest.raises(BrokerError, match=r"^cert_file = .*cannot be used"):
         make_context(BrokerSettings(cert_file=str(junk), key_file=str(junk)))
+
+
+@pytest.mark.parametrize(
+    ("host", "tls", "told"),
+    [
+        ("broker.plant", None, True),
+        ("10.0.0.7", None, True),
+        ("broker.plant", True, False),
+        ("127.0.0.1", None, False),
+        ("127.8.8.8", None, False),
+        ("::1", None, False),
+        ("localhost", None, False),
+        ("localhost.plant", None, True),
+    ],
+)
+def test_a_password_that_goes_to_another_host_in_the_clear_is_told(
+    tmp_path: Path, host: str, tls: bool | None, told: bool
+) -> None:
+    """On this machine nobody else reads it on its way."""
+    file = tmp_path / "password"
+    file.write_text("secret")
+    file.chmod(0o600)
+    remarks = broker_remarks(BrokerSettings(host=host, tls=tls, username="u", password_file=str(file)))
+    assert remarks == ([f"password_file: the password goes to {host} unencrypted; set tls = true"] if told else [])
+    assert broker_remarks(BrokerSettings(host=host, tls=tls, username="u")) == []
+
+
+def test_a_password_that_every_user_may_read_is_told(tmp_path: Path) -> None:
+    """A group may be the agent's own."""
+    file = tmp_path / "password"
+    file.write_text("secret")
+    settings = BrokerSettings(username="u", password_file=str(file))
+    file.chmod(0o640)
+    assert broker_remarks(settings) == []
+    file.chmod(0o644)
+    (remark,) = broker_remarks(settings)
+    assert remark == f"password_file = {str(file)!r}: every user of this machine may read it; chmod o-r"

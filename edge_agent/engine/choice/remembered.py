@@ -21,7 +21,7 @@ from edge_agent.engine.crash import Run
 from edge_agent.engine.plugins import find_plugins
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.runtime import installed_runtimes
-from edge_agent.files import seal, unseal, write_file
+from edge_agent.files import read_file, seal, unseal, write_file
 
 __all__ = ["Memory"]
 
@@ -109,7 +109,7 @@ class Memory:
     def _read(self) -> Evidence | None:
         assert self._file is not None
         try:
-            evidence = msgspec.json.decode(unseal(self._file.read_bytes()), type=Evidence)
+            evidence = msgspec.json.decode(unseal(read_file(self._file)), type=Evidence)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as exc:

@@ -1,0 +1,76 @@
+"""The state folder is the agent's alone."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from edge_agent.agent.state_dir import check_state_dir, locked_state_dir
+from edge_agent.errors import ConfigError
+
+
+@pytest.fixture
+def shared_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our group has other members."""
+    monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_mem=["somebody"]))
+
+
+@pytest.fixture
+def private_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our group is the one that the system made for us."""
+    monkeypatch.setattr(grp, "getgrgid", lambda _: SimpleNamespace(gr_mem=[]))
+    monkeypatch.setattr(pwd, "getpwuid", lambda _: SimpleNamespace(pw_gid=os.getgid()))
+
+
+@pytest.mark.usefixtures("shared_group")
+@pytest.mark.parametrize(
+    ("mode", "above", "told"),
+    [
+        (0o707, 0o755, "can be written by everybody (mode 0707)"),
+        (0o1777, 0o755, "can be written by everybody (mode 1777)"),
+        (0o770, 0o755, "can be written by group"),
+        (0o700, 0o777, "can be written by everybody (mode 0777)"),
+        (0o700, 0o775, "can be written by group"),
+    ],
+)
+def test_a_folder_that_others_may_write_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, above: int, told: str
+) -> None:
+    """Or one that it lies in, because it could be exchanged there; an operator may allow it, and it is told then."""
+    state_dir = tmp_path / "above" / "state"
+    state_dir.mkdir(parents=True)
+    state_dir.chmod(mode)
+    state_dir.parent.chmod(above)
+    with pytest.raises(ConfigError, match="others can change limits") as refused:
+        check_state_dir(state_dir, allow_unsafe=False)
+    assert told in str(refused.value)
+    assert not caplog.text
+    check_state_dir(state_dir, allow_unsafe=True)
+    assert told in caplog.text
+
+
+@pytest.mark.usefixtures("private_group")
+@pytest.mark.parametrize(("mode", "above"), [(0o700, 0o755), (0o775, 0o775), (0o755, 0o1777)])
+def test_a_folder_of_our_own_is_not(tmp_path: Path, mode: int, above: int) -> None:
+    """In a folder like /tmp, and where each user has a group, too."""
+    state_dir = tmp_path / "above" / "state"
+    state_dir.mkdir(parents=True)
+    state_dir.chmod(mode)
+    state_dir.parent.chmod(above)
+    check_state_dir(state_dir, allow_unsafe=False)
+    check_state_dir(state_dir / "not" / "there", allow_unsafe=False)
+
+
+def test_a_folder_that_the_agent_makes_is_its_own(tmp_path: Path) -> None:
+    """Whatever the process's umask is."""
+    before = os.umask(0)
+    try:
+        with locked_state_dir(tmp_path / "state"):
+            assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
+    finally:
+        os.umask(before)

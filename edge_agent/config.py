@@ -159,6 +159,8 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         raise ConfigError(f"{path}: is not TOML: it is not UTF-8 ({exc.reason} at byte {exc.start})") from exc
     except tomllib.TOMLDecodeError as exc:
         raise ConfigError(f"{path}: is not TOML: {exc}{_missing_quotes(text, exc)}") from exc
+    except (ValueError, RecursionError) as exc:  # an integer of thousands of digits; tables a thousand deep
+        raise ConfigError(f"{path}: is not a configuration: {exc}") from exc
     problems: list[str] = []
     for override in overrides:
         _apply_override(document, override, problems)

@@ -8,19 +8,29 @@ import json
 import tempfile
 import zipfile
 from collections.abc import Callable
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 
 import numpy as np
-from fakes import write_bundle
+from fakes import FakeEngine, write_bundle
 
-from edge_agent.bundle import open_bundle
-from edge_agent.errors import BundleError
+from edge_agent.agent.handover import former_topics
+from edge_agent.agent.requests import Requests
+from edge_agent.bundle import Manifest, open_bundle
+from edge_agent.config import load_config
+from edge_agent.errors import BundleError, ConfigError, JournalError
+from edge_agent.files import seal
+from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.reading import Readings
+from edge_agent.messages.text import encode
 from edge_agent.messages.topic import Topic
 from edge_agent.mqtt.wire import WireSocket
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FORMATS
+from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.records import LEFT_RECORD, STREAM_RECORD, scores_key
 
 __all__ = ["TARGETS"]
 
@@ -142,5 +152,96 @@ def _golden_with(array: bytes) -> bytes:
     return inner.getvalue()
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"decode": decode, "wire": wire, "bundle": bundle}
+@cache
+def _folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="edge-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+
+
+@cache
+def _manifest() -> Manifest:
+    return open_bundle(write_bundle(_folder() / "square-1.0.0.edge", window=2)).manifest
+
+
+@cache
+def _good_journal() -> bytes:
+    path = _folder() / "good.db"
+    with closing(Journal(path)) as opened:
+        pipeline = _pipeline([])
+        for score, time_s in ((1.0, _NOW_S), (99.0, _NOW_S + 1), (99.0, _NOW_S + 2)):
+            readings = Readings(["a1"], [time_s], np.full((1, 2), score, dtype=np.float32))
+            outcome = pipeline.process(readings)
+            records = [("pump", *record) for record in outcome.records]
+            events = [("edge/g1/alerts/pump/a1", encode(event)) for event in outcome.events]
+            opened.commit(Commit(events=events, records=records, delivered=bytes(8)))
+        opened.give_up(opened.outgoing(0, 1))
+    return path.read_bytes()
+
+
+def journal(data: bytes) -> None:
+    """The first byte chooses what the rest is: the file, a piece of it, or a record of an asset with its checksum.
+
+    Whatever is there, the agent starts, restores what it can, takes what comes, and leaves a journal that opens.
+    """
+    kind, content = (data[0] % 3, data[1:]) if data else (0, b"")
+    path = _folder() / "journal.db"
+    for left in _folder().glob("journal.db*"):
+        left.unlink()
+    if kind == 0:
+        path.write_bytes(content)
+    else:
+        at = int.from_bytes(content[:2], "little") if kind == 1 else 0
+        good = _good_journal()
+        path.write_bytes(good[:at] + content[2:] + good[at + len(content[2:]) :] if kind == 1 else good)
+    with closing(Journal(path)) as opened, suppress(JournalError):
+        records = opened.records("pump")
+        if kind == 2:
+            records = [(key, seal(content)) for key in ("a1", STREAM_RECORD, LEFT_RECORD, scores_key("a1"))]
+        pipeline = _pipeline(records)
+        readings = Readings(["a1"], [_NOW_S + 9], np.full((1, 2), 99, dtype=np.float32))
+        outcome = pipeline.process(readings)
+        former_topics(opened, ["sensors/+/pump"])
+        opened.delivered()
+        opened.commit(Commit(records=[("pump", *record) for record in outcome.records], delivered=bytes(8)))
+    with closing(Journal(path)) as again:
+        assert again.problem is None
+
+
+def _pipeline(records: list[tuple[str, bytes]]) -> Pipeline:
+    return Pipeline(
+        agent="g1", stream="pump", manifest=_manifest(), engine=FakeEngine(), provider="cpu", records=records
+    )
+
+
+def request(data: bytes) -> None:
+    """Content of a request's file: what is given is one that was asked for, and the file goes."""
+    path = _folder() / "request-1.json"
+    path.write_bytes(data)
+    requests = Requests(_folder())
+    found = requests.take()
+    requests.ack()
+    assert all(isinstance(each.stream, str) for each in found)
+    assert not path.exists()
+
+
+def config(data: bytes) -> None:
+    """An `agent.toml`: settings, or one error with a line for each problem."""
+    path = _folder() / "agent.toml"
+    path.write_bytes(data)
+    try:
+        json.dumps(load_config(path, ("agent.state_dir=/nowhere",)).describe())
+    except ConfigError as exc:
+        problems = str(exc).splitlines()
+    else:
+        problems = []
+    assert all(line.startswith(str(path)) for line in problems)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "decode": decode,
+    "wire": wire,
+    "bundle": bundle,
+    "journal": journal,
+    "request": request,
+    "config": config,
+}
 """Name on the command line of `faults/fuzz.py`, and of the corpus."""

@@ -295,3 +295,13 @@ def test_a_stream_reads_a_topic_or_an_input(tmp_path: Path) -> None:
     assert "1 topic: is missing" in str(failed.value)
     assert "2 topic, input: readings come from one of them" in str(failed.value)
     assert "input = '-': used by an earlier stream too" in str(failed.value)
+
+
+@pytest.mark.parametrize("text", ["x = " + "9" * 5000, "x = " + "[" * 5000, "[" + ".".join("a" * 5000) + "]"])
+def test_what_python_itself_gives_up_on_is_no_configuration(tmp_path: Path, text: str) -> None:
+    """An integer of thousands of digits, and tables and lists thousands deep: one line, and no traceback."""
+    file = tmp_path / "agent.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(file)
+    assert all(line.startswith(f"{file}: ") for line in str(caught.value).splitlines())

@@ -18,6 +18,8 @@ import logging
 import mmap
 import os
 import stat
+import struct
+from array import array
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
@@ -40,19 +42,24 @@ _ASIDE = 64
 """Messages that stay set aside; of more, those set aside last."""
 _FORMAT = 1
 _NOTHING, _BATCH, _ALONE = 0, 1, 2
+_HEAD = struct.Struct("=II")
+"""`state` and `count`, which are written for each batch; numpy takes ten times as long for two numbers."""
 _NOTE = np.dtype(
     [
         ("format", "u4"),
         ("state", "u4"),
         ("count", "u4"),  # of `keys`
         ("turns", "u4"),  # how many were set aside so far
-        ("keys", "u4", _KEYS),  # of what is in hand
-        ("suspects", "u4", _KEYS),
+        ("keys", "u8", _KEYS),  # of what is in hand; their lower half, which the content gives, is what counts
         ("alone", "u8"),  # name of the one message in hand
+        ("suspects", "u4", _KEYS),
         ("aside", "u8", _ASIDE),  # names
         ("aside_keys", "u4", _ASIDE),
     ]
 )
+
+_HEAD_AT, _KEYS_AT = (_NOTE.fields[name][1] for name in ("state", "keys"))  # type: ignore[index]
+_KEY_BYTES = 8
 
 
 def runtime_file(runtime_dir: str, state_dir: Path) -> Path | None:
@@ -83,17 +90,23 @@ class InHand:
 
     def __init__(self, file: Path | None = None) -> None:
         self._file = file
-        self._note = note = _open(file)
+        self._memory = _open(file)
+        note: Any = np.ndarray((), dtype=_NOTE, buffer=self._memory)
+        if note["format"] != _FORMAT:
+            note[...] = 0
+            note["format"] = _FORMAT
+        self._note = note
         self._suspects: set[int] = {*note["suspects"][note["suspects"] > 0].tolist()}
         count = min(int(note["count"]), _KEYS)
+        keys = note["keys"][:count] & 0xFFFFFFFF
         if note["state"] == _BATCH:
-            self._suspects |= {*note["keys"][:count].tolist()}
+            self._suspects |= {*keys.tolist()}
             log.error("the last run ended over a batch, its messages are worked on one by one count=%d", count)
         elif note["state"] == _ALONE:
             place = int(note["turns"]) % _ASIDE
-            note["aside"][place], note["aside_keys"][place] = note["alone"], note["keys"][0]
+            note["aside"][place], note["aside_keys"][place] = note["alone"], keys[0]
             note["turns"] += 1
-            self._suspects.discard(int(note["keys"][0]))
+            self._suspects.discard(int(keys[0]))
             log.error("the last run ended over a message that an earlier run ended over, and it is set aside")
         note["state"] = _NOTHING
         suspects = sorted(self._suspects)[:_KEYS]
@@ -110,26 +123,38 @@ class InHand:
         pairs = list(zip(deliveries, found, strict=True))
         return [each for each, aside in pairs if not aside], [each for each, aside in pairs if aside]
 
-    def parts(self, deliveries: list[Delivery]) -> Iterator[list[Delivery]]:
-        """The same messages in parts, each noted as in hand until the next is asked for; usually there is one."""
+    def parts(self, deliveries: list[Delivery], packed: bytes = b"") -> Iterator[list[Delivery]]:
+        """The same messages in parts, each noted as in hand until the next is asked for; usually there is one.
+
+        Args:
+            deliveries: a batch.
+            packed: its keys from `Repeats.packed`, which has none of messages at QoS 0.
+        """
+        if self._suspects:
+            yield from self._careful_parts(deliveries)
+        else:
+            whole = len(packed) == _KEY_BYTES * len(deliveries)
+            self._take(_BATCH, packed if whole else _packed(content_keys(deliveries)))
+            yield deliveries
+        _HEAD.pack_into(self._memory, _HEAD_AT, _NOTHING, 0)
+
+    def _careful_parts(self, deliveries: list[Delivery]) -> Iterator[list[Delivery]]:
         keys = content_keys(deliveries)
         start = 0
-        if not self._suspects.isdisjoint(keys):
-            for at, key in enumerate(keys):
-                if key not in self._suspects:
-                    continue
-                if start < at:
-                    self._take(_BATCH, keys[start:at])
-                    yield deliveries[start:at]
-                self._note["alone"] = name_of(deliveries[at])
-                self._take(_ALONE, [key])
-                yield deliveries[at : at + 1]
-                self._acquit(key)
-                start = at + 1
+        for at, key in enumerate(keys):
+            if key not in self._suspects:
+                continue
+            if start < at:
+                self._take(_BATCH, _packed(keys[start:at]))
+                yield deliveries[start:at]
+            self._note["alone"] = name_of(deliveries[at])
+            self._take(_ALONE, _packed([key]))
+            yield deliveries[at : at + 1]
+            self._acquit(key)
+            start = at + 1
         if start < len(deliveries):
-            self._take(_BATCH, keys[start:])
-            yield deliveries[start:] if start else deliveries
-        self._note["state"] = _NOTHING
+            self._take(_BATCH, _packed(keys[start:]))
+            yield deliveries[start:]
 
     def close(self) -> None:
         """An end in good order: leave a file only where the next process needs it."""
@@ -137,11 +162,10 @@ class InHand:
             with suppress(OSError):
                 self._file.unlink(missing_ok=True)
 
-    def _take(self, state: int, keys: list[int]) -> None:
-        count = min(len(keys), _KEYS)
-        self._note["keys"][:count] = keys[:count]
-        self._note["count"] = count
-        self._note["state"] = state
+    def _take(self, state: int, keys: bytes) -> None:
+        noted = keys[: _KEY_BYTES * _KEYS]
+        self._memory[_KEYS_AT : _KEYS_AT + len(noted)] = noted
+        _HEAD.pack_into(self._memory, _HEAD_AT, state, len(noted) // _KEY_BYTES)
 
     def _acquit(self, key: int) -> None:
         self._note["state"] = _NOTHING
@@ -152,22 +176,20 @@ class InHand:
         return key in self._aside_keys and name_of(delivery) in self._aside
 
 
-def _open(file: Path | None) -> Any:
-    """The note as a structured array without dimensions; one that nobody else has, if the file cannot be used."""
+def _packed(keys: list[int]) -> bytes:
+    return array("Q", keys).tobytes()
+
+
+def _open(file: Path | None) -> mmap.mmap | bytearray:
+    """The file's memory; memory of this process alone, if the file cannot be used."""
     if file is None:
         log.warning("what is in hand is not noted, give a folder on no disk as [agent] runtime_dir")
     else:
         try:
-            memory = _map(file)
+            return _map(file)
         except OSError as exc:
             log.warning("what is in hand is not noted file=%s error=%s", file, exc.strerror)
-        else:
-            note: Any = np.ndarray((), dtype=_NOTE, buffer=memory)
-            if note["format"] != _FORMAT:
-                note[...] = 0
-                note["format"] = _FORMAT
-            return note
-    return np.zeros((), dtype=_NOTE)
+    return bytearray(_NOTE.itemsize)
 
 
 def _map(file: Path) -> mmap.mmap:

@@ -65,7 +65,7 @@ class Scoring:
         harmless, harmful = self._in_hand.sift(deliveries)
         self._reject(harmful, commit)
         goes_on = False
-        for part in self._in_hand.parts(harmless):
+        for part in self._in_hand.parts(harmless, b"" if harmful else commit.delivered):
             fresh = self._repeats.unscored(part, goes_on=goes_on) if may_repeat else part
             self._score(part, fresh, commit)
             goes_on = True

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_agent.errors import UsageError
+from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
 from edgetool._cli.broker_options import CaOption, HostOption, PasswordOption, PortOption, UserOption
 
@@ -41,7 +42,7 @@ def replay(
     else:
         speed = report.readings / max(report.seconds, 1e-9)
         messages = "" if report.messages == report.readings else f" as {report.messages} messages"
-        typer.echo(f"{report.readings} readings{messages} sent in {report.seconds:.1f} s ({speed:.0f} per second)")
+        say(f"{report.readings} readings{messages} sent in {report.seconds:.1f} s ({speed:.0f} per second)")
 
 
 def _parse_rate(text: str) -> float | None:

@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from edge_agent.terminal import json_text, say
 from edgetool._cli.app import app
 from edgetool._cli.broker_options import CaOption, HostOption, PasswordOption, PortOption, UserOption
 
@@ -29,26 +30,24 @@ def watch(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document per line, for each event.")] = False,
 ) -> None:
     """Show alerts as they come: asset, time, score against the limit, and the sensors that had most to do with it."""
-    from rich.console import Console
-
     from edgetool.broker import BrokerAddress
     from edgetool.commands.watch import render
     from edgetool.commands.watch import watch as work
+    from edgetool.progress import console
 
-    console = Console(soft_wrap=True, highlight=False)
+    terminal = console(soft_wrap=True)
     events = work(
         BrokerAddress(host, port, username, password_file, ca_file),
         agent=agent,
         seconds=seconds,
         count=count,
-        on_ready=lambda topic: print(f"watching {topic} at {host}:{port}", file=sys.stderr, flush=True),
+        on_ready=lambda topic: say(f"watching {topic} at {host}:{port}", to=sys.stderr),
     )
     try:
         for event in events:
             if as_json:
-                sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
-                sys.stdout.flush()
+                say(json_text(msgspec.to_builtins(event)))
             else:
-                console.print(render(event))
+                terminal.print(render(event))
     except KeyboardInterrupt:
         events.close()

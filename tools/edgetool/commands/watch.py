@@ -20,6 +20,7 @@ from edge_agent.errors import UsageError
 from edge_agent.messages.event import AlertEvent, DroppedEvent
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.broker import BrokerAddress, connected
+from edgetool.progress import foreign
 
 __all__ = ["render", "watch"]
 
@@ -133,15 +134,15 @@ def _event(payload: bytes) -> AlertEvent | DroppedEvent | None:
 def render(event: AlertEvent | DroppedEvent) -> Text:
     """One line for a person: what, where, when, how bad, and the sensors that had most to do with it."""
     style = {"raise": "bold red", "flapping": "bold red", "clear": "green"}.get(event.event, "yellow")
-    line = Text(f"{event.event.upper():<6}", style=style)
-    line.append(f" {event.stream}/{event.asset}", style="bold")
+    line = foreign(f"{event.event.upper():<6}", style)
+    line.append_text(foreign(f" {event.stream}/{event.asset}", "bold"))
     if isinstance(event, DroppedEvent):
-        line.append(f"  {event.time}  {event.count} events were given up since {event.since}")
+        line.append_text(foreign(f"  {event.time}  {event.count} events were given up since {event.since}"))
         return line
-    line.append(f"  {event.time}  {event.describe()}")
+    line.append_text(foreign(f"  {event.time}  {event.describe()}"))
     channels = ", ".join(_channel(item) for item in event.channels[:_SHOWN_CHANNELS])
     if channels:
-        line.append(f"  {channels}")
+        line.append_text(foreign(f"  {channels}"))
     if event.delayed:
         line.append("  delayed", style="yellow")
     return line

@@ -10,7 +10,15 @@ import typer
 
 from edge_agent.terminal import json_text, say
 from edgetool._cli.app import app
-from edgetool._cli.broker_options import CaOption, HostOption, PasswordOption, PortOption, UserOption
+from edgetool._cli.broker_options import (
+    CaOption,
+    HostOption,
+    PasswordOption,
+    PortOption,
+    TlsOption,
+    UserOption,
+    tell_of_password,
+)
 
 __all__ = ["watch"]
 
@@ -26,6 +34,7 @@ def watch(
     count: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.", show_default=False)] = None,
     username: UserOption = None,
     password_file: PasswordOption = None,
+    tls: TlsOption = False,
     ca_file: CaOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document per line, for each event.")] = False,
 ) -> None:
@@ -36,8 +45,10 @@ def watch(
     from edgetool.progress import console
 
     terminal = console(soft_wrap=True)
+    broker = BrokerAddress(host, port, username, password_file, ca_file, tls)
+    tell_of_password(broker)
     events = work(
-        BrokerAddress(host, port, username, password_file, ca_file),
+        broker,
         agent=agent,
         seconds=seconds,
         count=count,

@@ -13,7 +13,6 @@ from typing import Any, Self
 
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from rich.text import Text
 
 from edge_agent.errors import UsageError
@@ -57,14 +56,16 @@ def watch(
     if agent != "+" and not re.fullmatch(f"{NAME_CHARACTER}+", agent):
         raise UsageError(f"--agent {agent!r}: expected one agent's id, or + for all")
     arrived = _Arrived()
-    client = paho.Client(CallbackAPIVersion.VERSION2)
     topic = f"edge/{agent}/alerts/#"
-    client.on_connect = lambda inner, *_: inner.subscribe(topic, qos=1)
-    client.on_subscribe = lambda *_: on_ready(topic)
-    client.on_message = lambda _client, _data, message: arrived.put(bytes(message.payload))
+
+    def prepare(client: paho.Client) -> None:
+        client.on_connect = lambda inner, *_: inner.subscribe(topic, qos=1)
+        client.on_subscribe = lambda *_: on_ready(topic)
+        client.on_message = lambda _client, _data, message: arrived.put(bytes(message.payload))
+
     told, shown = _Told(), 0
     limit = None if seconds is None else time.monotonic() + seconds
-    with connected(broker or BrokerAddress(), client), arrived:
+    with connected(broker or BrokerAddress(), prepare), arrived:
         while (limit is None or time.monotonic() < limit) and (count is None or shown < count):
             payload = arrived.get()
             event = None if payload is None else _event(payload)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgetool.commands.pack import PackReport, pack
     from edgetool.commands.quantize import quantize
     from edgetool.commands.replay import ReplayReport, replay
-    from edgetool.commands.watch import watch
+    from edgetool.commands.watch import Doubt, WatchedEvent, watch
     from edgetool.precision.context import Converter
     from edgetool.precision.report import QuantizeReport, Verdict
 
@@ -49,6 +49,7 @@ __all__ = [
     "Converter",
     "DataError",
     "DoctorReport",
+    "Doubt",
     "DroppedEvent",
     "EdgeError",
     "HigherIs",
@@ -66,6 +67,7 @@ __all__ = [
     "Target",
     "UsageError",
     "Verdict",
+    "WatchedEvent",
     "bench",
     "compare",
     "doctor",
@@ -84,6 +86,7 @@ _HOMES = {
     "CompareReport": "edgetool.commands.compare",
     "Converter": "edgetool.precision.context",
     "DoctorReport": "edgetool.commands.doctor",
+    "Doubt": "edgetool.commands.watch",
     "DroppedEvent": "edge_agent.messages.event",
     "InspectReport": "edgetool.commands.inspect",
     "OptimizeReport": "edgetool.commands.optimize",
@@ -91,6 +94,7 @@ _HOMES = {
     "QuantizeReport": "edgetool.precision.report",
     "ReplayReport": "edgetool.commands.replay",
     "Verdict": "edgetool.precision.report",
+    "WatchedEvent": "edgetool.commands.watch",
     "bench": "edgetool.commands.bench",
     "compare": "edgetool.commands.compare",
     "doctor": "edgetool.commands.doctor",

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, assert_never
 
-import msgspec
 import typer
 
 from edge_agent.terminal import json_text, say
@@ -20,7 +19,17 @@ from edgetool._cli.broker_options import (
     tell_of_password,
 )
 
-__all__ = ["watch"]
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from edge_agent.messages.event import AlertEvent, DroppedEvent
+    from edgetool.commands.watch import Doubt, WatchedEvent
+
+__all__ = ["render", "watch"]
+
+_SHOWN_CHANNELS = 2
+_SHOWN_CHARACTERS = 200
+"""Of one name or value; no agent's are longer."""
 
 
 @app.command()
@@ -31,7 +40,9 @@ def watch(
     seconds: Annotated[
         float | None, typer.Option("--for", metavar="SECONDS", help="Stop after this time.", show_default=False)
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.", show_default=False)] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many ordinary events.", show_default=False)
+    ] = None,
     username: UserOption = None,
     password_file: PasswordOption = None,
     tls: TlsOption = False,
@@ -40,7 +51,6 @@ def watch(
 ) -> None:
     """Show alerts as they come: asset, time, score against the limit, and the sensors that had most to do with it."""
     from edgetool.broker import BrokerAddress
-    from edgetool.commands.watch import render
     from edgetool.commands.watch import watch as work
     from edgetool.progress import console
 
@@ -55,10 +65,61 @@ def watch(
         on_ready=lambda topic: say(f"watching {topic} at {host}:{port}", to=sys.stderr),
     )
     try:
-        for event in events:
+        for watched in events:
             if as_json:
-                say(json_text(msgspec.to_builtins(event)))
+                say(json_text(watched.describe()))
             else:
-                terminal.print(render(event))
+                terminal.print(render(watched))
     except KeyboardInterrupt:
         events.close()
+
+
+def render(watched: WatchedEvent) -> Text:
+    """One line for a person: what, where, when, how bad, and the sensors that had most to do with it."""
+    from edgetool.commands.watch import Doubt
+    from edgetool.progress import foreign
+
+    event = watched.event
+    where = f" {_short(watched.agent)}/{_short(watched.stream)}/{_short(watched.asset)}"
+    if not watched.is_ordinary:
+        line = foreign("DOUBT ", "bold magenta").append_text(foreign(where, "bold"))
+        reasons = "; ".join(_reason(doubt, event) for doubt in watched.doubts)
+        line.append_text(foreign(f"  {reasons}", "magenta"))
+        return line.append_text(foreign(f"  ({_short(event.event)}  {_details(event)})", "dim"))
+    style = {"raise": "bold red", "flapping": "bold red", "clear": "green"}.get(event.event, "yellow")
+    line = foreign(f"{_short(event.event).upper():<6}", style).append_text(foreign(where, "bold"))
+    line.append_text(foreign(f"  {_details(event)}"))
+    if getattr(event, "delayed", False):
+        line.append("  delayed", style="yellow")
+    if watched.doubts:
+        line.append(f"  {_reason(Doubt.SHARED_ID, event)}", style="magenta")
+    return line
+
+
+def _details(event: AlertEvent | DroppedEvent) -> str:
+    from edge_agent.messages.event import DroppedEvent
+
+    if isinstance(event, DroppedEvent):
+        return f"{_short(event.time)}  {event.count} events were given up since {_short(event.since)}"
+    channels = ", ".join(
+        f"{_short(item.name)} = {item.value:.5g} ({item.share:.0%})" for item in event.channels[:_SHOWN_CHANNELS]
+    )
+    return f"{_short(event.time)}  {_short(event.describe())}{f'  {channels}' if channels else ''}"
+
+
+def _reason(doubt: Doubt, event: AlertEvent | DroppedEvent) -> str:
+    from edgetool.commands.watch import Doubt
+
+    match doubt:
+        case Doubt.RETAINED:
+            return "retained, as no agent's alert is"
+        case Doubt.SHARED_ID:
+            return "another agent's alert has this id"
+        case Doubt.AGENT | Doubt.STREAM | Doubt.ASSET:
+            return f"names {doubt.value} {_short(getattr(event, doubt.value))!r}"
+        case _ as other:
+            assert_never(other)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"

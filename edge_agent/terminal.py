@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
+import threading
 import traceback
-from types import TracebackType
-from typing import Any, TextIO
+from typing import TextIO
 
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
 
-__all__ = ["complain", "json_text", "say", "show_bugs", "traceback_text"]
+__all__ = ["begin", "complain", "json_text", "say", "traceback_text"]
 
 
 def say(line: str = "", *, to: TextIO | None = None) -> None:
@@ -51,10 +52,18 @@ def traceback_text(error: BaseException) -> str:
     return "\n".join(lines)
 
 
-def show_bugs() -> None:
-    """Have Python write the traceback that ends this process in the form of `traceback_text`."""
-    sys.excepthook = _write_traceback
+def begin() -> None:
+    """Prepare a process for names in any language, and for bugs. To be called by a command line when it begins."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # As on stderr, where Python does so itself: what the terminal's encoding has not is shown escaped.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    # Whoever calls the command line from Python may have hooks of their own.
+    if sys.excepthook is sys.__excepthook__:
+        sys.excepthook = lambda _kind, error, _trace: _write_traceback(error)
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = lambda thread: _write_traceback(thread.exc_value)
 
 
-def _write_traceback(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> Any:
-    print(traceback_text(error), file=sys.stderr)
+def _write_traceback(error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, SystemExit):
+        print(traceback_text(error), file=sys.stderr)

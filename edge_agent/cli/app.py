@@ -11,7 +11,7 @@ from edge_agent.cli import check, providers, recommission, run, score, show_conf
 from edge_agent.cli.log import configure_logging
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
-from edge_agent.terminal import complain, show_bugs
+from edge_agent.terminal import begin, complain
 
 __all__ = ["COMMANDS", "main"]
 
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, or that of the EdgeError that ended it. A bug leaves with its traceback and exit code 1.
     """
-    show_bugs()
+    begin()
     options = _parser().parse_args(arguments)
     configure_logging(options.log_level)
     try:

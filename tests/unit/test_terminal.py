@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import sys
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,7 @@ from edge_agent.cli.app import main
 from edge_agent.cli.log import configure_logging
 from edge_agent.errors import ConfigError
 from edge_agent.messages.text import shown
-from edge_agent.terminal import complain, json_text, say, traceback_text
+from edge_agent.terminal import begin, complain, json_text, say, traceback_text
 from edgetool import progress
 
 
@@ -89,6 +90,29 @@ def test_a_traceback_has_no_lines_but_its_own() -> None:
     assert lines[-1] == r"ValueError: second\nforged"
     assert '    raise ValueError("second\\nforged") from exc' in lines
     assert not [line for line in lines if line.startswith("forged")]
+
+
+def test_a_bug_ends_in_that_traceback_on_any_thread(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what the encoding of stdout has not is no bug."""
+    for place in (sys, threading):
+        monkeypatch.setattr(place, "excepthook", place.__excepthook__)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    begin()
+    say("20 °C, 压力")
+    stream.seek(0)
+    assert stream.read() == "20 \\xb0C, \\u538b\\u529b\n"
+    thread = threading.Thread(target=raise_in_turn)
+    thread.start()
+    thread.join()
+    with pytest.raises(ValueError, match="second") as caught:
+        raise_in_turn()
+    sys.excepthook(caught.type, caught.value, caught.tb)
+    err = capsys.readouterr().err
+    assert err.count("\nValueError: second\\nforged\n") == 2
+    assert "\nforged" not in err
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from edge_agent.errors import EdgeError
-from edge_agent.terminal import complain, show_bugs
+from edge_agent.terminal import begin, complain
 from edgetool.extras import require
 
 __all__ = ["main"]
@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0, 2 for wrong usage, or that of the EdgeError that ended it. A bug leaves with its traceback
         and exit code 1.
     """
-    show_bugs()
+    begin()
     try:
         require("typer", extra="host")
         from edgetool._cli import run

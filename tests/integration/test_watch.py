@@ -28,8 +28,13 @@ NOT_AUTHORISED = b"\x20\x03\x00\x87\x00"
 
 
 @contextlib.contextmanager
-def answering(answers: dict[int, bytes]) -> Iterator[tuple[int, list[int]]]:
-    """What answers a CONNECT by the protocol in it, or else ends the connection: its port, and the protocols asked."""
+def answering(answers: dict[int, bytes], *, then: bytes = b"") -> Iterator[tuple[int, list[int]]]:
+    """What answers a CONNECT by the protocol in it, or else ends the connection: its port, and the protocols asked.
+
+    Args:
+        answers: by the number of the protocol.
+        then: the answer to what comes after the CONNECT.
+    """
     asked: list[int] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -41,7 +46,9 @@ def answering(answers: dict[int, bytes]) -> Iterator[tuple[int, list[int]]]:
                         asked.append(client.recv(1000)[8])
                         client.sendall(answers.get(asked[-1], b""))
                         if answers.get(asked[-1], b"") in ACCEPTED.values():
-                            client.recv(1000)  # until it says goodbye
+                            client.recv(1000)  # a subscription or the goodbye
+                            client.sendall(then)
+                            client.recv(1000)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -81,6 +88,17 @@ def test_what_hangs_up_on_every_version_is_told() -> None:
         opened = connected(BrokerAddress(port=port), lambda _: None, prefers_5=True)
         with pytest.raises(BrokerError, match="does not answer; is it an MQTT broker, with or without TLS"), opened:
             pass
+
+
+@pytest.mark.parametrize("version", [5, 4])
+def test_a_refused_subscription_is_told(version: int) -> None:
+    """In place of watching nothing for ever. mosquitto 2.0 accepts any subscription."""
+    refusal = {5: b"\x90\x04\x00\x01\x00\x87", 4: b"\x90\x03\x00\x01\x80"}[version]
+    with answering({version: ACCEPTED[version]}, then=refusal) as (port, _):
+        done = run_tool("edgetool", "watch", "--port", str(port), "--for", "10")
+    assert done.returncode == 69
+    assert done.stderr.startswith("edgetool: edge/+/alerts/+/+: the broker refuses the subscription (")
+    assert len(done.stderr.splitlines()) == 1
 
 
 def alert(agent: str, **changes: Any) -> bytes:

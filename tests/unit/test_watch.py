@@ -72,7 +72,7 @@ def put_all(arrived: _Arrived) -> None:
 
 def test_what_arrives_waits_for_room_and_not_for_ever() -> None:
     """A viewer that stands still fills no memory; when watching ends, whoever waits goes on."""
-    with _Arrived() as arrived:
+    with _Arrived("", lambda _: None) as arrived:
         arrived.put(_Message(TOPIC, b"x" * (2 << 20), is_retained=False))
         assert arrived.get() is None
         waiting = threading.Thread(target=put_all, args=(arrived,))

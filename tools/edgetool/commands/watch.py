@@ -18,7 +18,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.errors import UsageError
+from edge_agent.errors import BrokerError, UsageError
 from edge_agent.messages.event import AlertEvent, DroppedEvent
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.broker import BrokerAddress, connected
@@ -94,36 +94,22 @@ def watch(
             published before is not seen.
 
     Raises:
-        BrokerError: the broker cannot be reached, or refuses us.
+        BrokerError: the broker cannot be reached, or refuses us or the subscription.
         UsageError: the agent's id cannot be one.
     """
     if agent != "+" and not re.fullmatch(f"{NAME_CHARACTER}+", agent):
         raise UsageError(f"--agent {agent!r}: expected one agent's id, or + for all")
-    arrived = _Arrived()
     topic = f"edge/{agent}/alerts/+/+"
-
-    def prepare(client: paho.Client) -> None:
-        client.on_connect = lambda inner, *_: _subscribe(inner, topic)
-        client.on_subscribe = lambda *_: on_ready(topic)
-        client.on_message = lambda _client, _data, message: arrived.put_message(message)
-
+    arrived = _Arrived(topic, on_ready)
     judge, told, ordinary = _Judge(), _Told(), 0
     limit = None if seconds is None else time.monotonic() + seconds
-    with connected(broker or BrokerAddress(), prepare, prefers_5=True), arrived:
+    with connected(broker or BrokerAddress(), arrived.listen, prefers_5=True), arrived:
         while (limit is None or time.monotonic() < limit) and (count is None or ordinary < count):
             message = arrived.get()
             watched = None if message is None else judge.look_at(message)
             if watched is not None and told.is_new(watched):
                 ordinary += watched.is_ordinary
                 yield watched
-
-
-def _subscribe(client: paho.Client, topic: str) -> None:
-    if client.protocol is MQTTProtocolVersion.MQTTv5:
-        # Else a broker tells of retained messages only where they are older than the subscription.
-        client.subscribe(topic, options=SubscribeOptions(qos=1, retainAsPublished=True))
-    else:
-        client.subscribe(topic, qos=1)
 
 
 class _Message(NamedTuple):
@@ -186,15 +172,40 @@ class _Arrived:
     """Messages on their way from paho's thread to ours.
 
     When the queue is full, paho waits, and the broker waits for paho.
+
+    Args:
+        topic: what to subscribe to.
+        on_ready: called with the topic, on paho's thread, when the broker has confirmed that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, topic: str, on_ready: Callable[[str], None]) -> None:
+        self._topic = topic
+        self._on_ready = on_ready
         self._queue: queue.Queue[_Message] = queue.Queue(_WAITING)
         self._is_over = threading.Event()
+        self._refusal: str | None = None
 
-    def put_message(self, message: paho.MQTTMessage) -> None:
-        """Called on paho's thread, which an error would end."""
-        with suppress(UnicodeDecodeError):  # of a topic that no agent has
+    def listen(self, client: paho.Client) -> None:
+        """Set the callbacks of a client that is not connected yet."""
+        client.on_connect = lambda inner, *_: self._subscribe(inner)
+        client.on_subscribe = lambda _client, _data, _mid, codes, _properties: self._on_answer(codes[0])
+        client.on_message = lambda _client, _data, message: self._on_message(message)
+
+    def _subscribe(self, client: paho.Client) -> None:
+        if client.protocol is MQTTProtocolVersion.MQTTv5:
+            # Else a broker tells of retained messages only where they are older than the subscription.
+            client.subscribe(self._topic, options=SubscribeOptions(qos=1, retainAsPublished=True))
+        else:
+            client.subscribe(self._topic, qos=1)
+
+    def _on_answer(self, code: Any) -> None:
+        if code.is_failure:
+            self._refusal = str(code)
+        else:
+            self._on_ready(self._topic)
+
+    def _on_message(self, message: paho.MQTTMessage) -> None:
+        with suppress(UnicodeDecodeError):  # of a topic that no agent has; an error would end paho's thread
             self.put(_Message(message.topic, bytes(message.payload), message.retain))
 
     def put(self, message: _Message) -> None:
@@ -205,7 +216,14 @@ class _Arrived:
                 return
 
     def get(self) -> _Message | None:
-        """The oldest message; None when no message came for a short while."""
+        """The oldest message; None when no message came for a short while.
+
+        Raises:
+            BrokerError: none will come, because the broker refuses the subscription.
+        """
+        if self._refusal is not None:
+            what = f"{self._topic}: the broker refuses the subscription ({self._refusal})"
+            raise BrokerError(f"{what}; may the user read these topics?")
         try:
             return self._queue.get(timeout=_POLL_S)
         except queue.Empty:

@@ -119,7 +119,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("compare {model} {model} --data {cell}", 65),
     ],
     ("edgetool", "bench"): [
-        Case("bench {model} --batch 1 --threads 1,2 --plot {plot}", pages=("{plot}",)),
+        Case("bench {model} --batch 1 --threads 1,2 --plot {plot}", shows="\\ue000[red]x<b>.onnx", pages=("{plot}",)),
         Case("bench {model} --batch 1 --json", shows=JSON),
         Case("bench {model} --provider {name}", 2),
     ],

@@ -166,7 +166,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         _apply_override(document, override, problems)
     config = _read_document(document, problems)
     if problems or config is None:
-        raise ConfigError("\n".join(f"{path}: {problem}" for problem in problems))
+        raise ConfigError(*(f"{path}: {problem}" for problem in problems))
     return config
 
 

@@ -21,10 +21,18 @@ __all__ = [
 
 
 class EdgeError(Exception):
-    """Root of all expected errors: the text is for a person, the exit code for a script."""
+    """Root of all expected errors: the text is for a person, the exit code for a script.
+
+    Args:
+        lines: the text, with one line for each problem. Names in a line may hold line ends of their own.
+    """
 
     exit_code: ClassVar[int] = 1
     """Exit code of a command that ends with this error."""
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+        super().__init__("\n".join(lines))
 
 
 class UsageError(EdgeError):

@@ -39,7 +39,7 @@ __all__ = [
 IN_CI = os.environ.get("CI") == "true"
 BROKER_CONFIG = """\
 listener {port} 127.0.0.1
-allow_anonymous true
+allow_anonymous {anonymous}
 persistence {persistence}
 persistence_location {folder}/
 autosave_interval 1
@@ -100,6 +100,7 @@ class Broker:
         queued: QoS messages that it keeps for a client that is away; 0 is no limit.
         second: settings of a second listener, such as TLS, on `second_port`.
         rules: settings of the whole broker, such as an `acl_file`.
+        anonymous: whether clients without a user name may come.
     """
 
     def __init__(
@@ -111,6 +112,7 @@ class Broker:
         queued: int = 0,
         second: str = "",
         rules: str = "",
+        anonymous: bool = True,
     ) -> None:
         found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
         if found is None:
@@ -125,6 +127,7 @@ class Broker:
             "persistence": str(persistence).lower(),
             "folder": folder,
             "inflight": inflight,
+            "anonymous": str(anonymous).lower(),
             "queued": queued,
         }
         text = BROKER_CONFIG.format(port=self.port, **settings) + rules

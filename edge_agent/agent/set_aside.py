@@ -54,7 +54,7 @@ class SetAside:
         asset, topic = delivery.topic.asset, printable(delivery.topic.name)
         log.error("message set aside stream=%s topic=%r bytes=%d kept=%s", stream, topic, len(delivery.payload), file)
         event = SetAsideEvent(
-            id=f"aside-{name:016x}",
+            id=f"aside-{self._agent}-{name:016x}",
             agent=self._agent,
             stream=stream,
             asset=asset,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from types import ModuleType
+from typing import NoReturn
 
 from edge_agent.cli import check, providers, recommission, run, score, show_config, version
 from edge_agent.cli.log import configure_logging
 from edge_agent.errors import EdgeError
+from edge_agent.messages.text import shown
+from edge_agent.terminal import begin, complain
 
-__all__ = ["main"]
+__all__ = ["COMMANDS", "main"]
 
 # Each module has the options of its command and what it does. What is slow to import, they import where it is used.
-_COMMANDS: dict[str, tuple[ModuleType, str]] = {
+COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "run": (run, "score readings until stopped (what the service runs)"),
     "check": (check, "open the bundles, try the providers and score one window; starts nothing"),
     "providers": (providers, "show what each provider of this device did with the bundles, and the choice"),
@@ -31,13 +33,13 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0, or that of the EdgeError that ended it. A bug leaves with its traceback and exit code 1.
     """
+    begin()
     options = _parser().parse_args(arguments)
     configure_logging(options.log_level)
     try:
         options.command(options)
     except EdgeError as exc:
-        for line in str(exc).splitlines():
-            print(f"edge-agent: {line}", file=sys.stderr)
+        complain("edge-agent", exc)
         return exc.exit_code
     except BrokenPipeError:
         return 0
@@ -46,15 +48,23 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+class _Parser(argparse.ArgumentParser):
+    """Quotes wrong arguments in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with exit code 2."""
+        super().error(shown(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="edge-agent",
         description="Scores sensor readings on this device and publishes anomalies over MQTT.",
         epilog="Exit codes: 0 done, 2 wrong usage, 65 bad bundle, 69 a provider or package is missing, "
         "70 the runtime failed, 78 the configuration is wrong.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, (module, text) in _COMMANDS.items():
+    for name, (module, text) in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         command.set_defaults(command=module.run)
         command.add_argument(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from edge_agent.cli.options import add_config, add_json, by_stream, load, open_bundles, remarks
 from edge_agent.errors import ConfigError, ProviderError
 from edge_agent.stream.settings import StreamSettings
+from edge_agent.terminal import json_text, say
 
 __all__ = ["add_options", "run"]
 
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     bundles = open_bundles(config)
     misfits = by_stream(config, bundles, StreamSettings.problem_with)
     if misfits:
-        raise ConfigError("\n".join(f"{options.config}: {misfit}" for misfit in misfits))
+        raise ConfigError(*(f"{options.config}: {misfit}" for misfit in misfits))
     for settings, bundle in zip(config.streams, bundles, strict=True):
         choice = choose_provider(bundle, config.engine, state_dir=None)
         engine = FallbackEngine(bundle, choice)
@@ -61,12 +61,12 @@ def run(options: argparse.Namespace) -> None:
         )
     if options.json:
         found = remarks(config, bundles)
-        print(json.dumps({"ok": True, "config": str(options.config), "streams": report, "remarks": found}))
+        say(json_text({"ok": True, "config": str(options.config), "streams": report, "remarks": found}))
         return
     for stream in report:
-        print(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
-        print(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
+        say(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
+        say(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
     for remark in remarks(config, bundles):
-        print(f"remark: {remark}")
+        say(f"remark: {remark}")
     count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
-    print(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried")
+    say(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried")

@@ -6,9 +6,15 @@ import logging
 import os
 import sys
 from collections.abc import Mapping
-from typing import TextIO
+from types import TracebackType
+from typing import TextIO, TypeAlias
+
+from edge_agent.messages.text import shown
+from edge_agent.terminal import traceback_text
 
 __all__ = ["configure_logging", "goes_to_journal"]
+
+_ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
 def configure_logging(level: str) -> None:
@@ -20,7 +26,19 @@ def configure_logging(level: str) -> None:
     form = "%(levelname)s %(name)s %(message)s"
     if not goes_to_journal(sys.stderr, os.environ):
         form = f"%(asctime)s {form}"
-    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=form, force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(form))
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+
+class _Formatter(logging.Formatter):
+    """Keeps a message on one line, whatever names are in it; only a traceback has more."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the name is the library's
+        return shown(super().formatMessage(record))
+
+    def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 -- the name is the library's
+        return "" if ei[1] is None else traceback_text(ei[1])
 
 
 def goes_to_journal(stream: TextIO | None, environ: Mapping[str, str]) -> bool:

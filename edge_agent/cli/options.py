@@ -61,9 +61,9 @@ def open_bundles(config: Config) -> list[Bundle]:
         try:
             bundles.append(open_bundle(Path(stream.bundle)))
         except BundleError as exc:
-            problems.append(str(exc))
+            problems += exc.lines
     if problems:
-        raise BundleError("\n".join(problems))
+        raise BundleError(*problems)
     return bundles
 
 

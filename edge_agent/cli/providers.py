@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import msgspec
 
 from edge_agent.bundle import open_bundle
 from edge_agent.cli.options import DEFAULT_CONFIG, add_config, add_json, load
+from edge_agent.terminal import json_text, say
 
 __all__ = ["add_options", "run"]
 
@@ -31,9 +31,10 @@ def run(options: argparse.Namespace) -> None:
     if options.config == DEFAULT_CONFIG and not options.config.exists():
         found = discover()
         if options.json:
-            print(json.dumps({"here": [p.name for p in found.providers], "absent": msgspec.to_builtins(found.absent)}))
+            say(json_text({"here": [p.name for p in found.providers], "absent": msgspec.to_builtins(found.absent)}))
             return
-        print("\n".join(["this device, no configuration given:", *discovery_lines(found)]))
+        for line in ("this device, no configuration given:", *discovery_lines(found)):
+            say(line)
         return
     config = load(options)
     state_dir = Path(config.agent.state_dir)
@@ -43,6 +44,7 @@ def run(options: argparse.Namespace) -> None:
         choice = choose_for_stream(bundle, config.engine, stream=settings.name, state_dir=state_dir, anew=options.anew)
         report.append({"stream": settings.name, "bundle": settings.bundle, **choice.describe()})
         if not options.json:
-            print("\n".join([f"{settings.name}: {settings.bundle}", *choice_lines(choice)]))
+            for line in (f"{settings.name}: {settings.bundle}", *choice_lines(choice)):
+                say(line)
     if options.json:
-        print(json.dumps({"streams": report}))
+        say(json_text({"streams": report}))

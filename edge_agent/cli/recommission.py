@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge_agent.cli.options import add_config, load
 from edge_agent.errors import UsageError
+from edge_agent.terminal import say
 
 __all__ = ["add_options", "run"]
 
@@ -31,4 +32,4 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f"stream {options.stream!r} is not commissioned; set readings in its [stream.commission]")
     leave_request(Path(config.agent.state_dir), Recommission(stream=options.stream, asset=options.asset))
     what = f"{options.asset or 'all assets'} of {options.stream}"
-    print(f"asked: {what}; it begins within one health interval, or when the agent starts, whose log tells of how many")
+    say(f"asked: {what}; it begins within one health interval, or when the agent starts, whose log tells of how many")

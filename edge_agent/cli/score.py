@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
 import msgspec
@@ -13,6 +12,7 @@ from edge_agent.cli.options import add_json, add_set
 from edge_agent.config import Config, StreamSection, load_config
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import UsageError
+from edge_agent.terminal import json_text, say
 
 __all__ = ["add_options", "run"]
 
@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> None:
     if options.alerts is not None:
         write_alerts(options.alerts, report)
     if options.json:
-        print(json.dumps({**report.describe(), "alerts": [msgspec.to_builtins(event) for event in report.events()]}))
+        say(json_text({**report.describe(), "alerts": [msgspec.to_builtins(event) for event in report.events()]}))
         return
     for event in report.events() if options.alerts is None else ():
-        print(f"{event.event:<8} {event.asset}  {event.time}  {event.describe()}")
-    print(", ".join(f"{name} {value}" for name, value in report.describe().items()))
+        say(f"{event.event:<8} {event.asset}  {event.time}  {event.describe()}")
+    say(", ".join(f"{name} {value}" for name, value in report.describe().items()))
 
 
 def _offline_config(options: argparse.Namespace) -> Config:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
 
 from edge_agent.cli.options import add_config, add_json, load
+from edge_agent.terminal import json_text, say
 
 __all__ = ["add_options", "run"]
 
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> None:
     """Print the effective settings."""
     shown = load(options).describe()
     if options.json:
-        print(json.dumps(shown))
+        say(json_text(shown))
         return
     streams = shown.pop("stream")
     for name, table in shown.items():
@@ -32,10 +32,10 @@ def run(options: argparse.Namespace) -> None:
 
 def _print_table(heading: str, name: str, table: dict[str, Any]) -> None:
     inner = {key: value for key, value in table.items() if isinstance(value, dict)}
-    print(heading)
+    say(heading)
     for key, value in table.items():
         if value is not None and key not in inner:
-            print(f"{key} = {json.dumps(value)}")
-    print()
+            say(f"{key} = {json_text(value)}")
+    say()
     for key, value in inner.items():
         _print_table(f"[{name}.{key}]", f"{name}.{key}", value)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 
 from edge_agent import __version__
 from edge_agent.cli.options import add_json
+from edge_agent.terminal import json_text, say
 
 __all__ = ["add_options", "run"]
 
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     runtimes = installed_runtimes()
     found = {"edge-agent": __version__, "python": sys.version.split()[0], **runtimes}
     if options.json:
-        print(json.dumps(found))
+        say(json_text(found))
         return
     for name, version in found.items():
-        print(f"{name} {version}")
+        say(f"{name} {version}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -15,6 +15,7 @@ __all__ = [
     "AlertModel",
     "ChannelShare",
     "DroppedEvent",
+    "PublishedEvent",
     "SetAsideEvent",
     "count_told",
     "shortened",
@@ -110,6 +111,10 @@ class DroppedEvent(msgspec.Struct, frozen=True, kw_only=True):
         """(id, event, time), which no other event has."""
         return self.id, self.event, self.time
 
+    def describe(self) -> str:
+        """What happened, as text for a person."""
+        return f"{self.count} events were given up since {self.since}"
+
 
 class SetAsideEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Reports a message that the agent does not read any more, because earlier runs ended over it.
@@ -118,7 +123,7 @@ class SetAsideEvent(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    """The same for one topic and payload, whenever it comes."""
+    """The same for one agent, topic and payload, whenever it comes."""
     event: str = "set_aside"
     agent: str
     stream: str
@@ -134,6 +139,14 @@ class SetAsideEvent(msgspec.Struct, frozen=True, kw_only=True):
     def key(self) -> tuple[str, str, str]:
         """(id, event, time), which no other event has."""
         return self.id, self.event, self.time
+
+    def describe(self) -> str:
+        """What happened, as text for a person."""
+        return f"two runs ended over a message of {self.payload_bytes} bytes on {self.topic}; it is not read any more"
+
+
+PublishedEvent: TypeAlias = AlertEvent | DroppedEvent | SetAsideEvent
+"""What comes on the topics of alerts."""
 
 
 class _Given(msgspec.Struct):

@@ -1,4 +1,4 @@
-"""Encodes messages: JSON, times, and text from senders."""
+"""Encodes messages: JSON and times; makes text of others safe to show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-__all__ = ["encode", "iso_time", "printable"]
+__all__ = ["encode", "iso_time", "printable", "shown"]
 
 _SAMPLE_CHARACTERS = 120
 
@@ -31,9 +31,21 @@ def _iso_minute(minute: int) -> str:
     return datetime.fromtimestamp(minute * 60, UTC).isoformat()[:17]
 
 
+def shown(text: str) -> str:
+    r"""Text for a terminal, a log or a page, in which every character that is not printable is escaped.
+
+    Names come with models, bundles, data files and messages. A terminal obeys control characters in them, line ends
+    forge lines, and marks of writing direction swap what one reads. Those are shown as `\x1b`, `\n` or `\u202e`;
+    letters and signs of all languages stay. A backslash stays too, so `\n` may also be two characters of the name.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 def printable(sample: bytes | str) -> str:
     """The first 120 characters of a payload or a topic, for a person; characters that are not printable become `?`."""
     start = sample[:_SAMPLE_CHARACTERS]
     text = start if isinstance(start, str) else start.decode("ascii", errors="replace")
-    shown = "".join(character if character.isprintable() and character != "\ufffd" else "?" for character in text)
-    return shown + ("…" if len(sample) > _SAMPLE_CHARACTERS else "")
+    text = "".join(character if character.isprintable() and character != "\ufffd" else "?" for character in text)
+    return text + ("…" if len(sample) > _SAMPLE_CHARACTERS else "")

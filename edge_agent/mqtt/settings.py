@@ -25,6 +25,7 @@ __all__ = [
     "broker_problems",
     "broker_remarks",
     "files_of",
+    "is_this_machine",
     "with_credentials",
 ]
 
@@ -81,14 +82,6 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return bool(self.ca_file or self.cert_file) if self.tls is None else self.tls
 
     @property
-    def is_local(self) -> bool:
-        """Whether the broker is on this machine, as far as its name tells."""
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost" or self.host.endswith(".localhost")
-
-    @property
     def insecure(self) -> list[str]:
         """Names of the options in force that weaken security."""
         names = ("insecure_skip_host_name_check", "insecure_skip_certificate_check")
@@ -108,6 +101,14 @@ class MqttSettings(BrokerSettings, frozen=True, kw_only=True):
 
     alerts: BrokerSettings | None = None
     """The broker that alerts, status, health and rejected samples go to."""
+
+
+def is_this_machine(host: str) -> bool:
+    """True for an address or a name that always leads to the machine itself (RFC 6761)."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
 
 
 def with_credentials(given: dict[str, Any], name: str, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
@@ -155,7 +156,7 @@ def broker_remarks(settings: BrokerSettings) -> list[str]:
     """Ways in which a password may become known to others."""
     remarks: list[str] = []
     if settings.password_file is not None:
-        if not settings.uses_tls and not settings.is_local:
+        if not settings.uses_tls and not is_this_machine(settings.host):
             remarks.append(f"password_file: the password goes to {settings.host} unencrypted; set tls = true")
         with suppress(OSError):  # an error of its own, where it is read
             if Path(settings.password_file).stat().st_mode & stat.S_IROTH:

@@ -232,15 +232,15 @@ def test_watch_shows_every_event_once(broker: Broker) -> None:
         watching = [tool("edgetool"), "watch", "--port", str(broker.port), "--count", "4"]
         watcher = subprocess.Popen(watching, stdout=subprocess.PIPE, text=True)
         while watcher.poll() is None:
-            for event in (first, *updates, *updates, first, dropped):
-                subscriber._client.publish("edge/g1/alerts/pump/a1", msgspec.json.encode(event), qos=1)
+            for asset, event in (*(("a1", each) for each in (first, *updates, *updates, first)), ("stream", dropped)):
+                subscriber._client.publish(f"edge/g1/alerts/pump/{asset}", msgspec.json.encode(event), qos=1)
             time.sleep(0.2)  # until it has subscribed and seen all
         shown, _ = watcher.communicate(timeout=20)
     assert sorted(line.strip() for line in shown.splitlines()) == [
-        "DROPPED pump/stream  2026-11-21T10:16:20.000Z  17 events were given up since 2026-11-21T10:15:30.000Z",
-        "RAISE  pump/a1  2026-11-21T10:15:30.000Z  score 2.5 (warn limit 2)",
-        "UPDATE pump/a1  2026-11-21T10:16:10.000Z  score 2.5 (limit 3)",
-        "UPDATE pump/a1  2026-11-21T10:16:20.000Z  score 2.5 (limit 3)",
+        "DROPPED g1/pump/stream  2026-11-21T10:16:20.000Z  17 events were given up since 2026-11-21T10:15:30.000Z",
+        "RAISE  g1/pump/a1  2026-11-21T10:15:30.000Z  score 2.5 (warn limit 2)",
+        "UPDATE g1/pump/a1  2026-11-21T10:16:10.000Z  score 2.5 (limit 3)",
+        "UPDATE g1/pump/a1  2026-11-21T10:16:20.000Z  score 2.5 (limit 3)",
     ]
 
 

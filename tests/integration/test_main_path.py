@@ -51,7 +51,7 @@ def test_from_a_model_to_alerts(tmp_path: Path, broker: Broker, subscriber: Subs
         watcher = subprocess.Popen([*watch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert watcher.stderr is not None
         # What is published before it has subscribed it does not see.
-        assert watcher.stderr.readline() == f"watching edge/+/alerts/# at 127.0.0.1:{port}\n"
+        assert watcher.stderr.readline() == f"watching edge/+/alerts/+/+ at 127.0.0.1:{port}\n"
         topic = "sensors/{asset}/pump"
         done = run_tool("edgetool", "replay", tmp_path / "replay.csv", "--topic", topic, "--port", port, "--json")
         assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def test_from_a_model_to_alerts(tmp_path: Path, broker: Broker, subscriber: Subs
     assert len(raised) <= anomalies + ROWS * 0.004
     first = shown.splitlines()[0]
     assert "RAISE" in first
-    assert "pump/a1" in first
+    assert "g1/pump/a1" in first
     assert "limit" in first
     assert "s3 = " in first
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from certificates import Authority
 from connecting import log_of, password_file, raises_an_alert, tls
-from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
 
 from edge_agent.mqtt.opening import Opener, PahoClient
 from edge_agent.mqtt.settings import BrokerSettings, Transport
@@ -260,3 +261,31 @@ def test_attempts_that_fail_leave_no_file_open(authority: Authority, tmp_path: P
             assert found.reason is Reason.BROKER_CERTIFICATE
             counts.append(len(list(Path("/proc/self/fd").iterdir())))
     assert counts[-1] <= counts[4] + 2
+
+
+def test_replay_and_watch_use_the_systems_authorities(tmp_path: Path, authority: Authority) -> None:
+    """With --tls, as the agent does with `tls = true`; they do not trust the authority before the system does."""
+    (tmp_path / "rows.csv").write_text("p\n1\n")
+    listener = tls(authority, authority.issue("broker"))
+    with Broker(tmp_path / "broker", second=listener) as broker:
+        port = str(broker.second_port)
+        for command in (["watch", "--for", "0.1"], ["replay", str(tmp_path / "rows.csv"), "--topic", "t"]):
+            asked = ["edgetool", *command, "--tls", "--port", port]
+            done = run_tool(*asked)
+            assert done.returncode == 69
+            assert "certificate verify failed" in done.stderr
+            # OpenSSL takes the system's authorities from here.
+            done = run_tool(*asked, env={**os.environ, "SSL_CERT_FILE": str(authority.file)})
+            assert done.returncode == 0, done.stderr
+
+
+def test_a_password_that_goes_out_unencrypted_is_told(tmp_path: Path) -> None:
+    """One line, before anything is sent; not with TLS."""
+    (tmp_path / "p").write_text("secret")
+    asked = ["edgetool", "watch", "--host", "broker.invalid", "--username", "u", "--password-file", str(tmp_path / "p")]
+    warning = "edgetool: warning: the password goes to broker.invalid unencrypted; use --tls or --ca-file"
+    done = run_tool(*asked)
+    assert done.returncode == 69
+    assert done.stderr.splitlines()[0] == warning
+    assert len(done.stderr.splitlines()) == 2
+    assert "unencrypted" not in run_tool(*asked, "--tls").stderr

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.errors import MissingExtraError
+from edge_agent.errors import ConversionError, MissingExtraError
 from edgetool.cli import main
+from edgetool.commands.bench import BenchReport
 from edgetool.reports.drawing import find_program
+from edgetool.reports.looked_at import plot_bench
 
 ROOT = Path(__file__).parents[2]
 NEEDED = "which is not installed; run: pip install 'edge-agent[reports]'"
@@ -100,3 +102,10 @@ def test_the_host_tool_needs_no_library_that_draws() -> None:
     assert "leather==" in locked
     assert "graphviz-pure==" in locked
     assert "--extra reports" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_nothing_that_was_timed_is_no_picture(tmp_path: Path) -> None:
+    """It is told why there is nothing to draw; leather would end in a traceback."""
+    with pytest.raises(ConversionError, match=r"nothing was timed: pump: provider cpu: failed$"):
+        plot_bench(tmp_path / "plot.svg", BenchReport([], ["pump: provider cpu: failed"]))
+    assert not (tmp_path / "plot.svg").exists()

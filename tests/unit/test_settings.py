@@ -194,3 +194,36 @@ def test_a_password_that_every_user_may_read_is_told(tmp_path: Path) -> None:
     file.chmod(0o644)
     (remark,) = broker_remarks(settings)
     assert remark == f"password_file = {str(file)!r}: every user of this machine may read it; chmod o-r"
+
+
+@pytest.mark.parametrize(
+    ("address", "is_shown"),
+    [
+        (BrokerAddress("gateway", username="u", password_file="p"), True),
+        (BrokerAddress("192.0.2.1", username="u", password_file="p"), True),
+        (BrokerAddress("gateway", username="u", password_file="p", tls=True), False),
+        (BrokerAddress("gateway", username="u", password_file="p", ca_file="ca.pem"), False),
+        (BrokerAddress("gateway", username="u"), False),
+        (BrokerAddress("LOCALHOST", username="u", password_file="p"), False),
+        (BrokerAddress("127.0.0.2", username="u", password_file="p"), False),
+        (BrokerAddress("::1", username="u", password_file="p"), False),
+    ],
+)
+def test_a_password_is_safe_in_tls_and_on_this_machine(address: BrokerAddress, is_shown: bool) -> None:
+    """Everywhere else, whoever is on the way reads it."""
+    assert address.shows_password is is_shown
+
+
+def test_the_host_takes_the_systems_authorities_or_a_file(tmp_path: Path) -> None:
+    """As the agent does; a file that is none is told with its option."""
+    authority = Authority(tmp_path)
+    for address in (BrokerAddress(tls=True), BrokerAddress(ca_file=authority.file)):
+        client = paho.Client(CallbackAPIVersion.VERSION2)
+        _set_credentials(client, address)
+        assert client._ssl_context is not None
+        assert client._ssl_context.verify_mode is ssl.CERT_REQUIRED
+        assert client._ssl_context.check_hostname is True
+    junk = tmp_path / "junk"
+    junk.write_text("junk")
+    with pytest.raises(UsageError, match=r"^--ca-file .*junk': cannot be used"):
+        _set_credentials(paho.Client(CallbackAPIVersion.VERSION2), BrokerAddress(ca_file=junk))

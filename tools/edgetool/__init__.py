@@ -23,7 +23,7 @@ from edge_agent.errors import (
 from edgetool.choices import HigherIs, Io, Level, OutputIs, Precision, Target
 
 if TYPE_CHECKING:
-    from edge_agent.messages.event import AlertEvent, DroppedEvent
+    from edge_agent.messages.event import AlertEvent, DroppedEvent, SetAsideEvent
     from edgetool.broker import BrokerAddress
     from edgetool.commands.bench import BenchReport, bench
     from edgetool.commands.compare import CompareReport, compare
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgetool.commands.pack import PackReport, pack
     from edgetool.commands.quantize import quantize
     from edgetool.commands.replay import ReplayReport, replay
-    from edgetool.commands.watch import watch
+    from edgetool.commands.watch import Doubt, WatchedEvent, watch
     from edgetool.precision.context import Converter
     from edgetool.precision.report import QuantizeReport, Verdict
 
@@ -49,6 +49,7 @@ __all__ = [
     "Converter",
     "DataError",
     "DoctorReport",
+    "Doubt",
     "DroppedEvent",
     "EdgeError",
     "HigherIs",
@@ -63,9 +64,11 @@ __all__ = [
     "ProviderError",
     "QuantizeReport",
     "ReplayReport",
+    "SetAsideEvent",
     "Target",
     "UsageError",
     "Verdict",
+    "WatchedEvent",
     "bench",
     "compare",
     "doctor",
@@ -84,13 +87,16 @@ _HOMES = {
     "CompareReport": "edgetool.commands.compare",
     "Converter": "edgetool.precision.context",
     "DoctorReport": "edgetool.commands.doctor",
+    "Doubt": "edgetool.commands.watch",
     "DroppedEvent": "edge_agent.messages.event",
+    "SetAsideEvent": "edge_agent.messages.event",
     "InspectReport": "edgetool.commands.inspect",
     "OptimizeReport": "edgetool.commands.optimize",
     "PackReport": "edgetool.commands.pack",
     "QuantizeReport": "edgetool.precision.report",
     "ReplayReport": "edgetool.commands.replay",
     "Verdict": "edgetool.precision.report",
+    "WatchedEvent": "edgetool.commands.watch",
     "bench": "edgetool.commands.bench",
     "compare": "edgetool.commands.compare",
     "doctor": "edgetool.commands.doctor",

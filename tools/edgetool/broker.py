@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import queue
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.mqtt.credentials import read_secret
+from edge_agent.mqtt.settings import BrokerSettings, is_this_machine
+from edge_agent.mqtt.tls import make_context
 from edgetool.paths import StrPath
 
 __all__ = ["BrokerAddress", "connected"]
 
 _ANSWER_TIMEOUT_S = 10.0
+_TRIAL_TIMEOUT_S = 5.0
+"""For an answer to MQTT 5, of a broker that may not know it."""
+_UNKNOWN_VERSION = 0x84
+"""The code of a refusal because of the protocol's version; paho gives that of 3.1.1 this number, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,49 +36,93 @@ class BrokerAddress:
     username: str | None = None
     password_file: StrPath | None = None
     ca_file: StrPath | None = None
+    """Certificate authority of the broker; when not given, the system's authorities count."""
+    tls: bool = False
+    """Whether the connection is TLS; with `ca_file` it is in any case."""
+
+    @property
+    def uses_tls(self) -> bool:
+        """Whether the connection is TLS."""
+        return self.tls or self.ca_file is not None
+
+    @property
+    def shows_password(self) -> bool:
+        """Whether the password leaves this machine unencrypted."""
+        return self.password_file is not None and not self.uses_tls and not is_this_machine(self.host)
 
 
 @contextmanager
-def connected(address: BrokerAddress, client: paho.Client | None = None) -> Iterator[paho.Client]:
+def connected(
+    address: BrokerAddress, prepare: Callable[[paho.Client], None], *, prefers_5: bool = False
+) -> Iterator[paho.Client]:
     """A connected client whose network thread runs inside the block; it reconnects by itself.
 
     Args:
         address: the broker.
-        client: prepared with callbacks; a fresh one when not given.
+        prepare: sets the callbacks of a client that is not connected yet.
+        prefers_5: try MQTT 5 first, and 3.1.1 with a broker that does not know it or does not answer it; else 3.1.1.
 
     Raises:
         BrokerError: the broker cannot be reached, or refuses us.
         UsageError: a file of the address cannot be used.
     """
-    client = client or paho.Client(CallbackAPIVersion.VERSION2)
-    answered = threading.Event()
-    refusals: list[str] = []
+    client = _open(address, prepare, MQTTProtocolVersion.MQTTv5) if prefers_5 else None
+    client = client or _open(address, prepare, MQTTProtocolVersion.MQTTv311)
+    if client is None:
+        where = f"broker {address.host}:{address.port}"
+        raise BrokerError(
+            f"{where}: accepts connections and does not answer; is it an MQTT broker, with or without TLS?"
+        )
+    try:
+        yield client
+    finally:
+        _close(client)
+
+
+def _open(
+    address: BrokerAddress, prepare: Callable[[paho.Client], None], protocol: MQTTProtocolVersion
+) -> paho.Client | None:
+    """A client that the broker has accepted; None where it does not know the version, or does not answer."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+    prepare(client)
     then = client.on_connect
+    first: queue.Queue[Any] = queue.Queue(1)
 
     def on_connect(inner: paho.Client, data: Any, flags: Any, code: Any, properties: Any) -> None:
-        if code.is_failure:
-            refusals.append(str(code))
-        elif then is not None:
+        if not code.is_failure and then is not None:
             then(inner, data, flags, code, properties)  # type: ignore[call-arg]  # declared for both callback versions
-        answered.set()
+        with suppress(queue.Full):
+            first.put_nowait(code)
+
+    def on_disconnect(*_: Any) -> None:
+        with suppress(queue.Full):
+            first.put_nowait(None)
 
     client.on_connect = on_connect
-    where = f"{address.host}:{address.port}"
+    client.on_disconnect = on_disconnect
+    is_trial = protocol is MQTTProtocolVersion.MQTTv5
+    where = f"broker {address.host}:{address.port}"
     _set_credentials(client, address)
     try:
         client.connect(address.host, address.port)
     except (OSError, ValueError) as exc:
-        raise BrokerError(f"broker {where}: cannot be reached ({exc}); give it with --host and --port") from exc
+        raise BrokerError(f"{where}: cannot be reached ({exc}); give it with --host and --port") from exc
     client.loop_start()
     try:
-        if not answered.wait(_ANSWER_TIMEOUT_S):
-            raise BrokerError(f"broker {where}: accepts connections and does not answer; is it an MQTT broker?")
-        if refusals:
-            raise BrokerError(f"broker {where}: refused the connection ({refusals[0]})")
-        yield client
-    finally:
-        client.disconnect()
-        client.loop_stop()
+        code = first.get(timeout=_TRIAL_TIMEOUT_S if is_trial else _ANSWER_TIMEOUT_S)
+    except queue.Empty:
+        code = None
+    if code is not None and not code.is_failure:
+        return client
+    _close(client)
+    if code is None or (is_trial and code.value == _UNKNOWN_VERSION):
+        return None
+    raise BrokerError(f"{where}: refused the connection ({code})")
+
+
+def _close(client: paho.Client) -> None:
+    client.disconnect()
+    client.loop_stop()
 
 
 def _set_credentials(client: paho.Client, address: BrokerAddress) -> None:
@@ -83,11 +133,12 @@ def _set_credentials(client: paho.Client, address: BrokerAddress) -> None:
         raise UsageError("--password-file: needs --username beside it")
     if address.username is not None:
         client.username_pw_set(address.username, _password(address.password_file))
-    if address.ca_file is not None:
+    if address.uses_tls:
+        ca_file = None if address.ca_file is None else str(address.ca_file)
         try:
-            client.tls_set(str(address.ca_file))
-        except (OSError, ValueError) as exc:
-            raise UsageError(f"{address.ca_file}: is no certificate ({exc})") from exc
+            client.tls_set_context(make_context(BrokerSettings(tls=True, ca_file=ca_file)))
+        except BrokerError as exc:
+            raise UsageError(f"--{exc}".replace("ca_file =", "ca-file", 1)) from exc
 
 
 def _password(file: StrPath | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 from edge_agent.errors import EdgeError
+from edge_agent.terminal import begin, complain
 from edgetool.extras import require
 
 __all__ = ["main"]
@@ -17,13 +18,14 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0, 2 for wrong usage, or that of the EdgeError that ended it. A bug leaves with its traceback
         and exit code 1.
     """
+    begin()
     try:
         require("typer", extra="host")
         from edgetool._cli import run
 
         return run(arguments)
     except EdgeError as exc:
-        print(f"edgetool: {exc}", file=sys.stderr)
+        complain("edgetool", exc)
         return exc.exit_code
     except BrokenPipeError:
         return 0

@@ -7,8 +7,11 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
-__all__ = ["Advance", "console", "counted", "working"]
+from edge_agent.messages.text import shown
+
+__all__ = ["Advance", "console", "counted", "foreign", "working"]
 
 
 class Advance:
@@ -23,15 +26,26 @@ class Advance:
         self._progress.advance(self._task, steps)
 
 
-def console() -> Console:
-    """The terminal behind stderr; results go to stdout, so that they can be piped."""
-    return Console(stderr=True)
+def console(*, to_stderr: bool = False, width: int | None = None, soft_wrap: bool = False) -> Console:
+    """The terminal. Text of others goes to it as `foreign` gives it.
+
+    Args:
+        to_stderr: results go to stdout, so that they can be piped, and everything else to stderr.
+        width: characters in a line; as wide as the terminal when not given.
+        soft_wrap: leave it to the terminal to break long lines.
+    """
+    return Console(stderr=to_stderr, width=width, soft_wrap=soft_wrap, highlight=False)
+
+
+def foreign(text: str, style: str = "") -> Text:
+    """Text that may hold names of others: nothing in it is obeyed, neither by the terminal nor as markup of rich."""
+    return Text(shown(text), style=style)
 
 
 @contextmanager
 def working(text: str) -> Iterator[None]:
     """Show that something is going on."""
-    with console().status(text):
+    with console(to_stderr=True).status(foreign(text)):
         yield
 
 
@@ -40,12 +54,12 @@ def counted(text: str, total: int) -> Iterator[Advance]:
     """Show how far something has come."""
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    where = console()
+    where = console(to_stderr=True)
     # Where there is no terminal, all that it would leave is an empty line.
     with Progress(*columns, console=where, transient=True, disable=not where.is_terminal) as progress:
-        yield Advance(progress, total, text)
+        yield Advance(progress, total, shown(text))

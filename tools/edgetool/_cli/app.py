@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from edge_agent.errors import UsageError
+from edge_agent.terminal import json_text, say
 
 __all__ = ["DataOption", "HtmlOption", "JsonOption", "ModelArgument", "app", "parse_range", "print_json"]
 
@@ -36,7 +36,7 @@ HtmlOption = Annotated[
 
 def print_json(document: dict[str, Any]) -> None:
     """One JSON document on stdout."""
-    typer.echo(json.dumps(document))
+    say(json_text(document))
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:

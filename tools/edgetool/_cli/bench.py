@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.errors import UsageError
+from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ def _parse_numbers(option: str, text: str) -> list[int]:
 
 
 def _show_timed(report: BenchReport) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from edgetool.progress import console, foreign
 
     table = Table(box=None, header_style="bold")
     for head in (
@@ -78,8 +80,8 @@ def _show_timed(report: BenchReport) -> None:
         table.add_column(head, justify="left" if head in ("model", "provider") else "right", no_wrap=True)
     for row in report.rows:
         table.add_row(
-            row.model,
-            row.provider,
+            foreign(row.model),
+            foreign(row.provider),
             str(row.threads),
             str(row.batch),
             f"{row.load_s * 1e3:.0f} ms",
@@ -88,6 +90,6 @@ def _show_timed(report: BenchReport) -> None:
             "-" if row.memory_bytes is None else f"{row.memory_bytes / 1e6:.0f} MB",
             f"{row.not_placed} of {row.nodes}",
         )
-    Console(width=160).print(table)
+    console(width=160).print(table)
     for reason in report.left_out:
-        typer.echo(f"left out: {reason}")
+        say(f"left out: {reason}")

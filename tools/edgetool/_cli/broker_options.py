@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-__all__ = ["CaOption", "HostOption", "PasswordOption", "PortOption", "UserOption"]
+from edge_agent.terminal import say
+
+if TYPE_CHECKING:
+    from edgetool.broker import BrokerAddress
+
+__all__ = ["CaOption", "HostOption", "PasswordOption", "PortOption", "TlsOption", "UserOption", "tell_of_password"]
 
 HostOption = Annotated[str, typer.Option(help="The MQTT broker.")]
 PortOption = Annotated[int, typer.Option(min=1, max=65535)]
 UserOption = Annotated[str | None, typer.Option("--username", help="User name at the broker.")]
 PasswordOption = Annotated[Path | None, typer.Option("--password-file", help="File with the password.")]
+TlsOption = Annotated[bool, typer.Option("--tls", help="Use TLS; the system's authorities count, or --ca-file's.")]
 CaOption = Annotated[Path | None, typer.Option("--ca-file", help="The broker's certificate authority: use TLS.")]
+
+
+def tell_of_password(broker: BrokerAddress) -> None:
+    """Warn on stderr where the password would leave this machine unencrypted."""
+    if broker.shows_password:
+        warning = f"the password goes to {broker.host} unencrypted; use --tls or --ca-file"
+        say(f"edgetool: warning: {warning}", to=sys.stderr)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_agent.terminal import say
 from edgetool._cli.app import DataOption, HtmlOption, JsonOption, app, print_json
 
 if TYPE_CHECKING:
@@ -46,19 +47,19 @@ def compare(
 
 
 def _show_compared(report: CompareReport) -> None:
-    typer.echo(f"{report.first.name} and {report.second.name} {'agree' if report.agree else 'differ'} on {report.data}")
+    say(f"{report.first.name} and {report.second.name} {'agree' if report.agree else 'differ'} on {report.data}")
     for drift in report.outputs:
-        typer.echo(f"  output     {drift.output}: {drift.drift:.2e} (tolerance {report.tolerance:g}) {drift.note}")
+        say(f"  output     {drift.output}: {drift.drift:.2e} (tolerance {report.tolerance:g}) {drift.note}")
     for score in report.scores:
         flips = "" if score.verdicts_flipped is None else f", {score.verdicts_flipped} of {score.rows} verdicts differ"
-        typer.echo(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
+        say(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
         if score.warning:
-            typer.echo(f"  WARNING    {score.warning}")
+            say(f"  WARNING    {score.warning}")
     first = report.first_beyond
     for layer in report.layers[:_SHOWN_LAYERS]:
         mark = "->" if layer is first else "! " if layer.beyond else "  "
-        typer.echo(f"  {mark} {layer.drift:9.2e}  {layer.operator:20} {layer.tensor}")
+        say(f"  {mark} {layer.drift:9.2e}  {layer.operator:20} {layer.tensor}")
     if len(report.layers) > _SHOWN_LAYERS:
-        typer.echo(f"     and {len(report.layers) - _SHOWN_LAYERS} more; --html or --json has all")
+        say(f"     and {len(report.layers) - _SHOWN_LAYERS} more; --html or --json has all")
     if report.layers and first is not None:
-        typer.echo(f"  parted at  {first.tensor}, made by {first.node or 'a node without a name'} ({first.operator})")
+        say(f"  parted at  {first.tensor}, made by {first.node or 'a node without a name'} ({first.operator})")

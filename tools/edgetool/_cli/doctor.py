@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge_agent.terminal import say
 from edgetool._cli.app import DataOption, JsonOption, app, print_json
 
 __all__ = ["doctor"]
@@ -29,9 +30,9 @@ def doctor(
     if as_json:
         print_json(report.describe())
         return
-    typer.echo(", ".join(f"{name} {version}" for name, version in report.versions.items()))
-    typer.echo(", ".join(f"{name}: {value}" for name, value in report.machine.items()))
+    say(", ".join(f"{name} {version}" for name, version in report.versions.items()))
+    say(", ".join(f"{name}: {value}" for name, value in report.machine.items()))
     for finding in report.findings:
-        typer.echo(f"{'ok  ' if finding.good else 'look'}  {finding.subject}: {finding.text}")
+        say(f"{'ok  ' if finding.good else 'look'}  {finding.subject}: {finding.text}")
         if finding.fix:
-            typer.echo(f"        {finding.fix}")
+            say(f"        {finding.fix}")

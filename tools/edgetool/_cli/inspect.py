@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.errors import UsageError
+from edge_agent.terminal import say
 from edgetool._cli.app import HtmlOption, JsonOption, ModelArgument, app, print_json
 
 if TYPE_CHECKING:
@@ -46,20 +47,20 @@ def inspect(
 
 
 def _show_inspected(report: InspectReport) -> None:
-    typer.echo(f"{report.model}: {report.size_bytes} bytes, {report.parameters} parameters in {report.weights}")
+    say(f"{report.model}: {report.size_bytes} bytes, {report.parameters} parameters in {report.weights}")
     opsets = ", ".join(f"{domain} {version}" for domain, version in report.opsets.items())
-    typer.echo(f"  made by    {report.producer or 'unknown'}; IR {report.ir_version}; operator sets {opsets}")
+    say(f"  made by    {report.producer or 'unknown'}; IR {report.ir_version}; operator sets {opsets}")
     for port in report.inputs:
-        typer.echo(f"  input      {port.name}: {port.kind}")
+        say(f"  input      {port.name}: {port.kind}")
     for port in report.outputs:
-        typer.echo(f"  output     {port.name}: {port.kind}")
-    typer.echo(f"  operators  {', '.join(f'{name} {count}' for name, count in report.operators.items())}")
-    typer.echo(f"  metadata   {report.metadata_bytes} bytes that no runtime reads")
-    typer.echo(f"  would be   {', '.join(f'{name} {size}' for name, size in report.would_be.items())} bytes")
+        say(f"  output     {port.name}: {port.kind}")
+    say(f"  operators  {', '.join(f'{name} {count}' for name, count in report.operators.items())}")
+    say(f"  metadata   {report.metadata_bytes} bytes that no runtime reads")
+    say(f"  would be   {', '.join(f'{name} {size}' for name, size in report.would_be.items())} bytes")
     for node in report.nodes[:5]:
-        typer.echo(f"  heavy      {node.node} ({node.operator}): {node.parameters} values, {node.size_bytes} bytes")
+        say(f"  heavy      {node.node} ({node.operator}): {node.parameters} values, {node.size_bytes} bytes")
     for place in report.placements:
         left = f", leaves to the CPU's: {', '.join(place.left)}" if place.left else ""
-        typer.echo(f"  provider   {place.provider}: {place.problem or f'{place.taken} nodes{left}'}")
+        say(f"  provider   {place.provider}: {place.problem or f'{place.taken} nodes{left}'}")
     for trap in report.traps:
-        typer.echo(f"  trap       {trap.where}: {trap.problem}; {trap.fix}")
+        say(f"  trap       {trap.where}: {trap.problem}; {trap.fix}")

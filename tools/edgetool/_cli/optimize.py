@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from edge_agent.terminal import say
 from edgetool._cli.app import DataOption, JsonOption, ModelArgument, app, print_json
 from edgetool.choices import Level
 
@@ -35,11 +36,11 @@ def optimize(
         print_json(report.describe())
         return
     before, after = report.before, report.after
-    typer.echo(f"{report.output}: optimized at level {report.level.value}")
-    typer.echo(f"  nodes      {before.nodes} -> {after.nodes}")
-    typer.echo(f"  size       {before.size_bytes} -> {after.size_bytes} bytes")
-    typer.echo(f"  load       {before.load_s * 1e3:.1f} -> {after.load_s * 1e3:.1f} ms")
-    typer.echo(f"  latency    {before.latency_s * 1e6:.1f} -> {after.latency_s * 1e6:.1f} us")
+    say(f"{report.output}: optimized at level {report.level.value}")
+    say(f"  nodes      {before.nodes} -> {after.nodes}")
+    say(f"  size       {before.size_bytes} -> {after.size_bytes} bytes")
+    say(f"  load       {before.load_s * 1e3:.1f} -> {after.load_s * 1e3:.1f} ms")
+    say(f"  latency    {before.latency_s * 1e6:.1f} -> {after.latency_s * 1e6:.1f} us")
     for drift in report.outputs:
-        typer.echo(f"  drift      {drift.output}: {drift.drift:.2e}")
-    typer.echo(f"  checked on {report.data}")
+        say(f"  drift      {drift.output}: {drift.drift:.2e}")
+    say(f"  checked on {report.data}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
+from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, app, print_json
 from edgetool.choices import HigherIs, OutputIs
 
@@ -98,17 +99,17 @@ def _show_sign(report: PackReport) -> None:
     found = evidence.in_words(report.sign)
     match evidence.verdict:
         case SignVerdict.CONFIRMED:
-            typer.echo(f"  sign       {found}")
+            say(f"  sign       {found}")
         case SignVerdict.CONTRADICTED:
-            typer.echo(f"  WARNING    {found}; --higher-is says otherwise, so such readings raise no alarm")
+            say(f"  WARNING    {found}; --higher-is says otherwise, so such readings raise no alarm")
         case SignVerdict.UNCLEAR if report.sign.found is SignFrom.GIVEN:
-            typer.echo(f"  sign       {found}; it is taken as --higher-is says")
+            say(f"  sign       {found}; it is taken as --higher-is says")
         case SignVerdict.UNCLEAR if report.sign.found is SignFrom.EXPORTER:
-            typer.echo(f"  sign       {found}; it is taken as the model's label has it, as scikit-learn's do")
+            say(f"  sign       {found}; it is taken as the model's label has it, as scikit-learn's do")
         case SignVerdict.UNCLEAR:
             is_named = report.sign.found is SignFrom.NAMES
             grounds = "that high is normal, only its name says" if is_named else "that high is anomalous, is assumed"
-            typer.echo(
+            say(
                 f"  WARNING    {found}; {grounds}. Say what a high value of the model's own output means, --higher-is "
                 "anomalous or --higher-is normal, or label five anomalies in the data"
             )
@@ -123,35 +124,33 @@ def _show_packed(report: PackReport) -> None:
     units = ", ".join(f"{c.name} [{c.unit}]" if c.unit else c.name for c in manifest.channels)
     left_out = f", {report.rows_labelled} labelled as anomalies left out" if report.rows_labelled else ""
     calibration = manifest.calibration
-    typer.echo(
+    say(
         f"{report.bundle}: {manifest.name} {manifest.version}, {report.size_bytes} bytes, {manifest.model.precision}"
         + (" (replaces the one that was there)" if report.replaced else "")
     )
-    typer.echo(f"  channels   {units}; window {manifest.window}, stride {manifest.stride}")
-    typer.echo(f"  score      {report.score_from}")
+    say(f"  channels   {units}; window {manifest.window}, stride {manifest.stride}")
+    say(f"  score      {report.score_from}")
     _show_sign(report)
-    typer.echo(f"  threshold  alarm {manifest.threshold.alarm:.4g}, clear {manifest.threshold.clear:.4g}")
+    say(f"  threshold  alarm {manifest.threshold.alarm:.4g}, clear {manifest.threshold.clear:.4g}")
     if calibration is not None:
-        typer.echo(
+        say(
             f"  calibrated on {calibration.rows} windows of {report.rows_used} normal rows{left_out}, "
             f"false alarms {calibration.false_alarm_rate:g}"
         )
         rate = calibration.false_alarm_rate
         if is_extrapolated(calibration.rows, rate):
-            typer.echo(
+            say(
                 f"  WARNING    a rate of {rate:g} is extrapolated from {calibration.rows} windows; expect more false "
                 f"alarms, or give {1 / rate:.0f}, from all that is normal"
             )
         if report.verdicts_changed is not None:
-            typer.echo(
-                f"  verdicts   {report.verdicts_changed} of {calibration.rows} differ from the reference model's"
-            )
+            say(f"  verdicts   {report.verdicts_changed} of {calibration.rows} differ from the reference model's")
     if report.deviation is not None:
-        typer.echo(f"  golden     met within {report.deviation:.1e} (tolerance {manifest.golden.tolerance:.2g})")
+        say(f"  golden     met within {report.deviation:.1e} (tolerance {manifest.golden.tolerance:.2g})")
     elif manifest.model.precision != "float32":
-        typer.echo(
+        say(
             "  WARNING    its weights are float16 or int8, and nobody has compared its scores with those of the model "
             "that it was made from; give that one with --reference"
         )
     else:
-        typer.echo("  compared   with no other model; --reference compares it with the one that it was made from")
+        say("  compared   with no other model; --reference compares it with the one that it was made from")

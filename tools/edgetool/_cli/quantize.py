@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, app, parse_range, print_json
 from edgetool.choices import Io, Precision, Target
 
@@ -98,34 +99,34 @@ def quantize(
 
 def _show(report: QuantizeReport) -> None:
     share = report.size_after / max(report.size_before, 1)
-    typer.echo(f"{report.output}: {report.verdict.value}, {report.reason}")
-    typer.echo(f"  size       {report.size_before} -> {report.size_after} bytes ({share:.2f})")
+    say(f"{report.output}: {report.verdict.value}, {report.reason}")
+    say(f"  size       {report.size_before} -> {report.size_after} bytes ({share:.2f})")
     if report.latency_ratio is not None:
-        typer.echo(f"  latency    {report.latency_ratio:.2f} of the original's, one row of samples, one thread")
+        say(f"  latency    {report.latency_ratio:.2f} of the original's, one row of samples, one thread")
     if report.converter is not None:
-        typer.echo(f"  converted  to float16 by {report.converter.value}")
+        say(f"  converted  to float16 by {report.converter.value}")
     for drift in report.outputs:
-        typer.echo(f"  drift      {drift.output}: {drift.drift:.2e} (allowed {report.max_drift:g})")
+        say(f"  drift      {drift.output}: {drift.drift:.2e} (allowed {report.max_drift:g})")
     for score in report.scores:
         flips = "" if score.verdicts_flipped is None else f", {score.verdicts_flipped} of {score.rows} verdicts flip"
-        typer.echo(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
+        say(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
         if score.warning:
-            typer.echo(f"  WARNING    {score.warning}")
+            say(f"  WARNING    {score.warning}")
     for provider in report.providers[1:]:
-        typer.echo(f"  provider   {provider.provider}: {provider.note or 'right'}")
+        say(f"  provider   {provider.provider}: {provider.note or 'right'}")
     for rung in report.rungs:
-        typer.echo(f"  not taken  {rung.rung}: {rung.reason}")
+        say(f"  not taken  {rung.rung}: {rung.reason}")
     for choice in report.choices:
         latency = "" if choice.latency_s is None else f"{choice.latency_s * 1e6:.0f} us"
         mark = "->" if choice.chosen else "  "
-        typer.echo(
+        say(
             f"  {mark} {choice.precision:8} {choice.verdict:9} {choice.size_bytes:>10} bytes {latency:>10} "
             f"drift {choice.drift:.2e}"
         )
     if report.pruned is not None:
         before, after = report.pruned.compressed_before_bytes, report.pruned.compressed_after_bytes
-        typer.echo(
+        say(
             f"  pruned     {report.pruned.zeroed} of {report.pruned.of} weights are zero: compressed "
             f"{before} -> {after} bytes; the plain file and the speed stay as they are"
         )
-    typer.echo(f"  checked on {report.data}")
+    say(f"  checked on {report.data}")

@@ -8,8 +8,17 @@ from typing import Annotated
 import typer
 
 from edge_agent.errors import UsageError
+from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
-from edgetool._cli.broker_options import CaOption, HostOption, PasswordOption, PortOption, UserOption
+from edgetool._cli.broker_options import (
+    CaOption,
+    HostOption,
+    PasswordOption,
+    PortOption,
+    TlsOption,
+    UserOption,
+    tell_of_password,
+)
 
 __all__ = ["replay"]
 
@@ -27,6 +36,7 @@ def replay(
     asset: Annotated[str, typer.Option(help="For a file without an asset column.")] = "a1",
     username: UserOption = None,
     password_file: PasswordOption = None,
+    tls: TlsOption = False,
     ca_file: CaOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -34,14 +44,15 @@ def replay(
     from edgetool.broker import BrokerAddress
     from edgetool.commands.replay import replay as work
 
-    broker = BrokerAddress(host, port, username, password_file, ca_file)
+    broker = BrokerAddress(host, port, username, password_file, ca_file, tls)
+    tell_of_password(broker)
     report = work(file, topic, broker=broker, rate_hz=_parse_rate(rate), qos=qos, asset=asset)
     if as_json:
         print_json(report.describe())
     else:
         speed = report.readings / max(report.seconds, 1e-9)
         messages = "" if report.messages == report.readings else f" as {report.messages} messages"
-        typer.echo(f"{report.readings} readings{messages} sent in {report.seconds:.1f} s ({speed:.0f} per second)")
+        say(f"{report.readings} readings{messages} sent in {report.seconds:.1f} s ({speed:.0f} per second)")
 
 
 def _parse_rate(text: str) -> float | None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sys
 
-import typer
-
 from edge_agent import __version__
+from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
 
 __all__ = ["version"]
@@ -27,4 +26,4 @@ def version(as_json: JsonOption = False) -> None:
         print_json(found)
         return
     for name, number in found.items():
-        typer.echo(f"{name} {number}")
+        say(f"{name} {number}")

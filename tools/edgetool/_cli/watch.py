@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, assert_never
 
-import msgspec
 import typer
 
+from edge_agent.terminal import json_text, say
 from edgetool._cli.app import app
-from edgetool._cli.broker_options import CaOption, HostOption, PasswordOption, PortOption, UserOption
+from edgetool._cli.broker_options import (
+    CaOption,
+    HostOption,
+    PasswordOption,
+    PortOption,
+    TlsOption,
+    UserOption,
+    tell_of_password,
+)
 
-__all__ = ["watch"]
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from edge_agent.messages.event import PublishedEvent
+    from edgetool.commands.watch import Doubt, WatchedEvent
+
+__all__ = ["render", "watch"]
+
+_SHOWN_CHANNELS = 2
+_SHOWN_CHARACTERS = 200
+"""Of one name or value; no agent's are longer."""
 
 
 @app.command()
@@ -22,33 +40,83 @@ def watch(
     seconds: Annotated[
         float | None, typer.Option("--for", metavar="SECONDS", help="Stop after this time.", show_default=False)
     ] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.", show_default=False)] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Stop after so many ordinary events.", show_default=False)
+    ] = None,
     username: UserOption = None,
     password_file: PasswordOption = None,
+    tls: TlsOption = False,
     ca_file: CaOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document per line, for each event.")] = False,
 ) -> None:
     """Show alerts as they come: asset, time, score against the limit, and the sensors that had most to do with it."""
-    from rich.console import Console
-
     from edgetool.broker import BrokerAddress
-    from edgetool.commands.watch import render
     from edgetool.commands.watch import watch as work
+    from edgetool.progress import console
 
-    console = Console(soft_wrap=True, highlight=False)
+    terminal = console(soft_wrap=True)
+    broker = BrokerAddress(host, port, username, password_file, ca_file, tls)
+    tell_of_password(broker)
     events = work(
-        BrokerAddress(host, port, username, password_file, ca_file),
+        broker,
         agent=agent,
         seconds=seconds,
         count=count,
-        on_ready=lambda topic: print(f"watching {topic} at {host}:{port}", file=sys.stderr, flush=True),
+        on_ready=lambda topic: say(f"watching {topic} at {host}:{port}", to=sys.stderr),
     )
     try:
-        for event in events:
+        for watched in events:
             if as_json:
-                sys.stdout.write(msgspec.json.encode(event).decode() + "\n")
-                sys.stdout.flush()
+                say(json_text(watched.describe()))
             else:
-                console.print(render(event))
+                terminal.print(render(watched))
     except KeyboardInterrupt:
         events.close()
+
+
+def render(watched: WatchedEvent) -> Text:
+    """One line for a person: what, where, when, how bad, and the sensors that had most to do with it."""
+    from edgetool.commands.watch import Doubt
+    from edgetool.progress import foreign
+
+    event = watched.event
+    where = f" {_short(watched.agent)}/{_short(watched.stream)}/{_short(watched.asset)}"
+    if not watched.is_ordinary:
+        line = foreign("DOUBT ", "bold magenta").append_text(foreign(where, "bold"))
+        reasons = "; ".join(_reason(doubt, event) for doubt in watched.doubts)
+        line.append_text(foreign(f"  {reasons}", "magenta"))
+        return line.append_text(foreign(f"  ({_short(event.event)}  {_details(event)})", "dim"))
+    style = {"raise": "bold red", "flapping": "bold red", "clear": "green"}.get(event.event, "yellow")
+    line = foreign(f"{_short(event.event).upper():<6}", style).append_text(foreign(where, "bold"))
+    line.append_text(foreign(f"  {_details(event)}"))
+    if getattr(event, "delayed", False):
+        line.append("  delayed", style="yellow")
+    if watched.doubts:
+        line.append(f"  {_reason(Doubt.SHARED_ID, event)}", style="magenta")
+    return line
+
+
+def _details(event: PublishedEvent) -> str:
+    channels = ", ".join(
+        f"{_short(item.name)} = {item.value:.5g} ({item.share:.0%})"
+        for item in getattr(event, "channels", [])[:_SHOWN_CHANNELS]
+    )
+    return f"{_short(event.time)}  {_short(event.describe())}{f'  {channels}' if channels else ''}"
+
+
+def _reason(doubt: Doubt, event: PublishedEvent) -> str:
+    from edgetool.commands.watch import Doubt
+
+    match doubt:
+        case Doubt.RETAINED:
+            return "retained, as no agent's alert is"
+        case Doubt.SHARED_ID:
+            return "another agent's alert has this id"
+        case Doubt.AGENT | Doubt.STREAM | Doubt.ASSET:
+            return f"names {doubt.value} {_short(getattr(event, doubt.value))!r}"
+        case _ as other:
+            assert_never(other)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 1]}…"

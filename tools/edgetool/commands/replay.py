@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.messages.topic_names import can_be_asset
@@ -85,10 +84,14 @@ def replay(
     topics = _topics(data, topic, asset)
     window = _Window()
     messages = 0
-    client = paho.Client(CallbackAPIVersion.VERSION2)
-    client.max_inflight_messages_set(_UNACKNOWLEDGED)
-    client.on_publish = window.on_publish
-    with connected(broker or BrokerAddress(), client), counted(f"replaying {file.name}", len(data)) as advance:
+
+    def prepare(client: paho.Client) -> None:
+        client.max_inflight_messages_set(_UNACKNOWLEDGED)
+        client.on_publish = window.on_publish
+
+    # In 3.1.1, because paho (2.2) does not keep to how many unacknowledged messages a broker allows in MQTT 5.
+    opened = connected(broker or BrokerAddress(), prepare)
+    with opened as client, counted(f"replaying {file.name}", len(data)) as advance:
         started = time.monotonic()
         for row in range(len(data)):
             if rate_hz is not None:

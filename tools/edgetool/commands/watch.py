@@ -1,4 +1,4 @@
-"""`edgetool watch`: shows alerts as they come."""
+"""`edgetool watch`: alerts as they come, and which of them their agent cannot have published."""
 
 from __future__ import annotations
 
@@ -9,26 +9,70 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import suppress
-from typing import Any, Self
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
-from rich.text import Text
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.errors import UsageError
-from edge_agent.messages.event import AlertEvent, DroppedEvent
+from edge_agent.errors import BrokerError, UsageError
+from edge_agent.messages.event import AlertEvent, DroppedEvent, PublishedEvent, SetAsideEvent
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.broker import BrokerAddress, connected
 
-__all__ = ["render", "watch"]
+__all__ = ["Doubt", "WatchedEvent", "watch"]
 
 _POLL_S = 0.2
-_TOLD_KEPT = 10_000
+_REMEMBERED = 10_000
+"""Events, and ids of alerts."""
 _WAITING = 100
 _EVENT_LIMIT_BYTES = 1 << 20
 """No event of an agent is larger."""
-_SHOWN_CHANNELS = 2
+_LEVELS = 5
+"""Of the topic of alerts."""
+_NAME_CHARACTERS = 120
+"""As much as is remembered of an agent's id. An agent's own has 64 characters at most."""
+
+
+class Doubt(StrEnum):
+    """Why an event may not be what it says."""
+
+    RETAINED = "retained"
+    """It was published to be kept by the broker, and no agent's alert is."""
+    AGENT = "agent"
+    """It names another agent than its topic."""
+    STREAM = "stream"
+    """It names another stream than its topic."""
+    ASSET = "asset"
+    """It names another asset than its topic."""
+    SHARED_ID = "shared_id"
+    """Another agent's alert has this id, too. Either of the two may be right."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedEvent:
+    """An event as it came."""
+
+    event: PublishedEvent
+    """What its sender says."""
+    agent: str
+    """Of the topic, as are the next two: with access rules at the broker, nobody else can write there."""
+    stream: str
+    asset: str
+    doubts: tuple[Doubt, ...] = ()
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether an agent may have published it; False tells a forgery, or a program with a fault."""
+        return not set(self.doubts) - {Doubt.SHARED_ID}
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document: the event's keys, `topic`, and `doubts`, which is empty if there are none."""
+        topic = f"edge/{self.agent}/alerts/{self.stream}/{self.asset}"
+        return {**msgspec.to_builtins(self.event), "topic": topic, "doubts": [*self.doubts]}
 
 
 def watch(
@@ -38,38 +82,71 @@ def watch(
     seconds: float | None = None,
     count: int | None = None,
     on_ready: Callable[[str], None] = lambda _: None,
-) -> Generator[AlertEvent | DroppedEvent, None, None]:
-    """Alert events as they arrive, each once, and the events that tell how many were given up.
+) -> Generator[WatchedEvent, None, None]:
+    """Alert events as they arrive, each once, and the events that tell what was given up or set aside.
 
     Args:
         broker: the local one when not given.
         agent: one agent's id; `+` is all of them.
         seconds: end after this time; None never ends.
-        count: end after this many events; None never ends.
+        count: end after this many ordinary events; None never ends.
         on_ready: called with the topic, on another thread, each time the broker has confirmed the subscription: what is
             published before is not seen.
 
     Raises:
-        BrokerError: the broker cannot be reached, or refuses us.
+        BrokerError: the broker cannot be reached, or refuses us or the subscription.
         UsageError: the agent's id cannot be one.
     """
     if agent != "+" and not re.fullmatch(f"{NAME_CHARACTER}+", agent):
         raise UsageError(f"--agent {agent!r}: expected one agent's id, or + for all")
-    arrived = _Arrived()
-    client = paho.Client(CallbackAPIVersion.VERSION2)
-    topic = f"edge/{agent}/alerts/#"
-    client.on_connect = lambda inner, *_: inner.subscribe(topic, qos=1)
-    client.on_subscribe = lambda *_: on_ready(topic)
-    client.on_message = lambda _client, _data, message: arrived.put(bytes(message.payload))
-    told, shown = _Told(), 0
+    topic = f"edge/{agent}/alerts/+/+"
+    arrived = _Arrived(topic, on_ready)
+    judge, told, ordinary = _Judge(), _Told(), 0
     limit = None if seconds is None else time.monotonic() + seconds
-    with connected(broker or BrokerAddress(), client), arrived:
-        while (limit is None or time.monotonic() < limit) and (count is None or shown < count):
-            payload = arrived.get()
-            event = None if payload is None else _event(payload)
-            if event is not None and told.is_new(event.key):
-                shown += 1
-                yield event
+    with connected(broker or BrokerAddress(), arrived.listen, prefers_5=True), arrived:
+        while (limit is None or time.monotonic() < limit) and (count is None or ordinary < count):
+            message = arrived.get()
+            watched = None if message is None else judge.look_at(message)
+            if watched is not None and told.is_new(watched):
+                ordinary += watched.is_ordinary
+                yield watched
+
+
+class _Message(NamedTuple):
+    topic: str
+    payload: bytes
+    is_retained: bool
+
+
+class _Judge:
+    """Holds an event against its topic, and its id against those of other agents."""
+
+    def __init__(self) -> None:
+        self._owners: OrderedDict[int, str | None] = OrderedDict()
+        """The agent by the hash of its alert's id, because a sender chooses its length; None for several agents."""
+
+    def look_at(self, message: _Message) -> WatchedEvent | None:
+        """The event in a message; None for some other program's message on our topics."""
+        event, levels = _event(message.payload), message.topic.split("/")
+        if event is None or len(levels) != _LEVELS:
+            return None
+        _, agent, _, stream, asset = levels
+        doubts = [Doubt.RETAINED] if message.is_retained else []
+        doubts += [Doubt.AGENT] if event.agent != agent else []
+        doubts += [Doubt.STREAM] if event.stream != stream else []
+        doubts += [Doubt.ASSET] if event.asset != asset else []
+        if self._is_of_another(event.id, agent, claims=not doubts):
+            doubts.append(Doubt.SHARED_ID)
+        return WatchedEvent(event, agent, stream, asset, tuple(doubts))
+
+    def _is_of_another(self, alert_id: str, agent: str, *, claims: bool) -> bool:
+        key, name = hash(alert_id), agent[:_NAME_CHARACTERS]
+        owner = self._owners.get(key, name)
+        if claims:
+            self._owners[key] = name if owner == name else None
+            if len(self._owners) > _REMEMBERED:
+                self._owners.popitem(last=False)
+        return owner != name
 
 
 class _Told:
@@ -78,14 +155,15 @@ class _Told:
     def __init__(self) -> None:
         self._keys: OrderedDict[int, None] = OrderedDict()
 
-    def is_new(self, key: tuple[str, str, str]) -> bool:
-        """True if no event with this key is among the last that were told."""
+    def is_new(self, watched: WatchedEvent) -> bool:
+        """True if this event is not among the last that were told: one from elsewhere, or in doubt, hides no other."""
         # Whoever may publish here chooses the names, and their length.
-        known = hash(key)
+        where = (watched.agent, watched.stream, watched.asset)
+        known = hash((where, watched.doubts, watched.event.key))
         if known in self._keys:
             return False
         self._keys[known] = None
-        if len(self._keys) > _TOLD_KEPT:
+        if len(self._keys) > _REMEMBERED:
             self._keys.popitem(last=False)
         return True
 
@@ -94,21 +172,58 @@ class _Arrived:
     """Messages on their way from paho's thread to ours.
 
     When the queue is full, paho waits, and the broker waits for paho.
+
+    Args:
+        topic: what to subscribe to.
+        on_ready: called with the topic, on paho's thread, when the broker has confirmed that.
     """
 
-    def __init__(self) -> None:
-        self._queue: queue.Queue[bytes] = queue.Queue(_WAITING)
+    def __init__(self, topic: str, on_ready: Callable[[str], None]) -> None:
+        self._topic = topic
+        self._on_ready = on_ready
+        self._queue: queue.Queue[_Message] = queue.Queue(_WAITING)
         self._is_over = threading.Event()
+        self._refusal: str | None = None
 
-    def put(self, payload: bytes) -> None:
+    def listen(self, client: paho.Client) -> None:
+        """Set the callbacks of a client that is not connected yet."""
+        client.on_connect = lambda inner, *_: self._subscribe(inner)
+        client.on_subscribe = lambda _client, _data, _mid, codes, _properties: self._on_answer(codes[0])
+        client.on_message = lambda _client, _data, message: self._on_message(message)
+
+    def _subscribe(self, client: paho.Client) -> None:
+        if client.protocol is MQTTProtocolVersion.MQTTv5:
+            # Else a broker tells of retained messages only where they are older than the subscription.
+            client.subscribe(self._topic, options=SubscribeOptions(qos=1, retainAsPublished=True))
+        else:
+            client.subscribe(self._topic, qos=1)
+
+    def _on_answer(self, code: Any) -> None:
+        if code.is_failure:
+            self._refusal = str(code)
+        else:
+            self._on_ready(self._topic)
+
+    def _on_message(self, message: paho.MQTTMessage) -> None:
+        with suppress(UnicodeDecodeError):  # of a topic that no agent has; an error would end paho's thread
+            self.put(_Message(message.topic, bytes(message.payload), message.retain))
+
+    def put(self, message: _Message) -> None:
         """Called on paho's thread."""
-        while len(payload) <= _EVENT_LIMIT_BYTES and not self._is_over.is_set():
+        while len(message.payload) <= _EVENT_LIMIT_BYTES and not self._is_over.is_set():
             with suppress(queue.Full):
-                self._queue.put(payload, timeout=_POLL_S)
+                self._queue.put(message, timeout=_POLL_S)
                 return
 
-    def get(self) -> bytes | None:
-        """The oldest message; None when no message came for a short while."""
+    def get(self) -> _Message | None:
+        """The oldest message; None when no message came for a short while.
+
+        Raises:
+            BrokerError: none will come, because the broker refuses the subscription.
+        """
+        if self._refusal is not None:
+            what = f"{self._topic}: the broker refuses the subscription ({self._refusal})"
+            raise BrokerError(f"{what}; may the user read these topics?")
         try:
             return self._queue.get(timeout=_POLL_S)
         except queue.Empty:
@@ -121,31 +236,10 @@ class _Arrived:
         self._is_over.set()
 
 
-def _event(payload: bytes) -> AlertEvent | DroppedEvent | None:
+def _event(payload: bytes) -> PublishedEvent | None:
     """The event in a message; None for some other program's message on our topics."""
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
-        return msgspec.json.decode(payload, type=AlertEvent)
-    with suppress(msgspec.DecodeError, UnicodeDecodeError):
-        return msgspec.json.decode(payload, type=DroppedEvent)
+    kinds: tuple[type[PublishedEvent], ...] = (AlertEvent, DroppedEvent, SetAsideEvent)
+    for kind in kinds:
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
+            return msgspec.json.decode(payload, type=kind)
     return None
-
-
-def render(event: AlertEvent | DroppedEvent) -> Text:
-    """One line for a person: what, where, when, how bad, and the sensors that had most to do with it."""
-    style = {"raise": "bold red", "flapping": "bold red", "clear": "green"}.get(event.event, "yellow")
-    line = Text(f"{event.event.upper():<6}", style=style)
-    line.append(f" {event.stream}/{event.asset}", style="bold")
-    if isinstance(event, DroppedEvent):
-        line.append(f"  {event.time}  {event.count} events were given up since {event.since}")
-        return line
-    line.append(f"  {event.time}  {event.describe()}")
-    channels = ", ".join(_channel(item) for item in event.channels[:_SHOWN_CHANNELS])
-    if channels:
-        line.append(f"  {channels}")
-    if event.delayed:
-        line.append("  delayed", style="yellow")
-    return line
-
-
-def _channel(item: Any) -> str:
-    return f"{item.name} = {item.value:.5g} ({item.share:.0%})"

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from edge_agent.errors import MissingExtraError
+from edge_agent.messages.text import shown
 
 __all__ = ["draw_graph", "find_program"]
 
@@ -80,4 +81,4 @@ def _dot(graph: onnx.GraphProto) -> str:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ") + '"'
+    return '"' + shown(text).replace("\\", "\\\\").replace('"', '\\"') + '"'

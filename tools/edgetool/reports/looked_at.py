@@ -6,6 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.errors import ConversionError
+from edge_agent.messages.text import shown
 from edgetool.extras import require
 from edgetool.graph.onnx_file import load_model, write_result
 from edgetool.reports.drawing import draw_graph
@@ -89,9 +91,11 @@ def plot_bench(path: Path, report: BenchReport) -> None:
     """Rows per second over batch size, one line for each model, provider and number of threads.
 
     Raises:
-        ConversionError: the folder cannot be written.
+        ConversionError: nothing was timed, or the folder cannot be written.
         MissingExtraError: leather is not installed.
     """
+    if not report.rows:
+        raise ConversionError(f"{path}: is not drawn, because nothing was timed: {'; '.join(report.left_out)}")
     leather = require("leather", extra="reports")
     chart = leather.Chart("rows per second by batch size")
     lines: dict[str, list[tuple[float, float]]] = {}
@@ -101,7 +105,7 @@ def plot_bench(path: Path, report: BenchReport) -> None:
     for name, points in lines.items():
         # One point is no line.
         add = chart.add_line if len(points) > 1 else chart.add_dots
-        add(points, name=name)
+        add(points, name=shown(name))
     sizes = sorted({row.batch for row in report.rows})
     # Batch sizes are powers: on an even scale all but the largest would lie on top of each other.
     chart.add_x_axis(

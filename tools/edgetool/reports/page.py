@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
+from edge_agent.messages.text import shown
 from edgetool.graph.onnx_file import write_result
 
 __all__ = ["Page", "bytes_in_words"]
@@ -35,22 +36,22 @@ class Page:
 
     def heading(self, text: str) -> None:
         """Begin a section."""
-        self._parts.append(f"<h2>{escape(text)}</h2>")
+        self._parts.append(f"<h2>{_text(text)}</h2>")
 
     def text(self, text: str, *, kind: str = "") -> None:
         """A paragraph; `kind` is a class of the style sheet."""
-        self._parts.append(f'<p class="{escape(kind)}">{escape(text)}</p>')
+        self._parts.append(f'<p class="{_text(kind)}">{_text(text)}</p>')
 
     def verdict(self, word: str, text: str) -> None:
         """What came out, first thing that one sees."""
-        self._parts.append(f'<p><span class="verdict">{escape(word)}</span> {escape(text)}</p>')
+        self._parts.append(f'<p><span class="verdict">{_text(word)}</span> {_text(text)}</p>')
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[object]], *, marked: Sequence[int] = ()) -> None:
         """A table; rows whose numbers are in `marked` stand out."""
-        lines = ["<table><tr>", *(f"<th>{escape(cell)}</th>" for cell in head), "</tr>"]
+        lines = ["<table><tr>", *(f"<th>{_text(cell)}</th>" for cell in head), "</tr>"]
         for number, row in enumerate(rows):
             lines.append('<tr class="marked">' if number in marked else "<tr>")
-            lines += [f"<td>{escape(str(cell))}</td>" for cell in row]
+            lines += [f"<td>{_text(cell)}</td>" for cell in row]
             lines.append("</tr>")
         self._parts.append("".join([*lines, "</table>"]))
 
@@ -64,10 +65,14 @@ class Page:
         Raises:
             ConversionError: the folder cannot be written.
         """
-        title = escape(self._title)
+        title = _text(self._title)
         head = f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         body = f"<style>{_STYLE}</style></head><body><h1>{title}</h1>{''.join(self._parts)}</body></html>\n"
         write_result(path, (head + body).encode())
+
+
+def _text(value: object) -> str:
+    return escape(shown(str(value)))
 
 
 def bytes_in_words(count: int) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.terminal import json_text
 from edgetool.reports.asked import check_report
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def write_report(path: Path, report: QuantizeReport) -> None:
 
     check_report(path)
     if path.suffix == ".json":
-        write_result(path, (json.dumps(report.describe(), indent=2) + "\n").encode())
+        write_result(path, (json_text(report.describe(), indent=2) + "\n").encode())
         return
     page = Page(f"quantize {report.model.name}")
     page.verdict(report.verdict.value, report.reason)

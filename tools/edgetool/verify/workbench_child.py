@@ -207,7 +207,8 @@ class _Child:
         session = make_session(ort, request["model"], options, [(provider.ort_name, provider.options_for(1))])
         run_session(session, self.samples(request["samples"])[0])
         path = Path(session.end_profiling())
-        events = json.loads(path.read_text(encoding="utf-8"))
+        # The runtime (1.24) writes names as they are, so control characters may be in there.
+        events = json.loads(path.read_text(encoding="utf-8"), strict=False)
         path.unlink()
         nodes = {e["name"]: e["args"] for e in events if e.get("cat") == "Node" and "provider" in e.get("args", {})}
         return [[name.removesuffix("_kernel_time"), a["op_name"], a["provider"]] for name, a in nodes.items()]

@@ -57,7 +57,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     /var/lib/edge-agent if that folder exists."""
     allow_unsafe_state_dir: bool = False
     """Start although others may write in the state folder."""
-    runtime_dir: Text = ""
+    runtime_dir: Text | None = None
     """Folder on no disk that outlives the process, in which stands what is worked on. If not given:
     `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR`, or /dev/shm."""
     health_interval_s: Seconds = 10.0

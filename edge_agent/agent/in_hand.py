@@ -62,11 +62,11 @@ _HEAD_AT, _KEYS_AT = (_NOTE.fields[name][1] for name in ("state", "keys"))  # ty
 _KEY_BYTES = 8
 
 
-def runtime_file(runtime_dir: str, state_dir: Path) -> Path | None:
+def runtime_file(runtime_dir: str | None, state_dir: Path) -> Path | None:
     """The file in which an agent notes what it has in hand: on no disk, and kept from one process to the next.
 
     Args:
-        runtime_dir: of the configuration; empty for the service manager's, the user's, or the shared memory's folder.
+        runtime_dir: of the configuration; None for the service manager's, the user's, or the shared memory's folder.
         state_dir: the agent's own, so that two agents have two files.
 
     Returns:

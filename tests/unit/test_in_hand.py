@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_used_is_no_reason_not_to_work(tmp_path: Path, kin
 def test_the_file_is_of_one_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the folder that is configured, else the service manager's, else the user's."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", f"{tmp_path}:/other")
-    first, second = runtime_file("", tmp_path / "one"), runtime_file("", tmp_path / "two")
+    first, second = runtime_file(None, tmp_path / "one"), runtime_file("", tmp_path / "two")
     assert first is not None
     assert second is not None
     assert first.parent == second.parent == tmp_path
@@ -135,7 +135,7 @@ def test_the_file_is_of_one_state_folder(tmp_path: Path, monkeypatch: pytest.Mon
     assert runtime_file(str(tmp_path / "mine"), tmp_path / "one") == tmp_path / "mine" / first.name
     monkeypatch.delenv("RUNTIME_DIRECTORY")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "mine"))
-    assert runtime_file("", tmp_path / "one") == tmp_path / "mine" / first.name
+    assert runtime_file(None, tmp_path / "one") == tmp_path / "mine" / first.name
 
 
 def test_a_message_is_told_of_once_and_kept(tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ class Health:
             **self._brokers.describe(),
             "queue_depth": self._journal.waiting(),
             "journal_problem": self._batches.problem or self._journal.problem,
-            "journal_bytes": self._journal.waiting_bytes,
+            "journal_bytes": self._journal.outbox.waiting_bytes,
             "dropped": self._journal.dropped,
             "published": self._publisher.published,
             "memory_bytes": memory_bytes(),

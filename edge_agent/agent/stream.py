@@ -82,7 +82,9 @@ class Stream:
         for asset, record in outcome.records:
             commit.records.append((self.name, asset, record))
         for event in outcome.events:
-            commit.events.append((self.topics.alert(self.name, event.asset), encode(event.as_delayed(delayed))))
+            topic = self.topics.alert(self.name, event.asset)
+            commit.events.append((topic, encode(event.as_delayed(delayed))))
+            commit.since[topic] = self.pipeline.roster.known_since(event.asset)
             self.counters.count_event(event.event)
             values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)

@@ -28,6 +28,8 @@ class Roster:
         self._told = 1
         self._heard: dict[str, int] = {}
         """The number of the batch that each asset was last heard in; 0 for an asset of an earlier run."""
+        self._met: dict[str, int] = {}
+        """The number of the batch that each asset came with; those of an earlier run are not in it."""
         self._new = 0
         """Number of assets that the last batch has added; they are the last ones in `_heard`."""
         self._next: list[tuple[int, str]] = []
@@ -57,6 +59,8 @@ class Roster:
         for asset in assets:
             heard[asset] = batch
         self._new = len(heard) - before
+        if self._new:
+            self._met.update(dict.fromkeys(islice(reversed(heard), self._new), batch))
         return self._new > 0 and len(heard) > self._room.limit
 
     def make_room(self) -> tuple[list[str], list[str]]:
@@ -74,19 +78,24 @@ class Roster:
                     break
             batch, asset = self._next.pop()
             if self._heard.get(asset) == batch:  # otherwise it was heard again, or forgotten, since
-                del self._heard[asset]
+                self.forget(asset)
                 forgotten.append(asset)
         self.forgotten += len(forgotten)
         # Where the limit was lowered, the excess may be larger than the number of new assets, and the rest stays.
         excess = min(self._new, int(max(0, len(self._heard) - self._room.limit)))
         refused = list(islice(reversed(self._heard), excess))
         for asset in refused:
-            del self._heard[asset]
+            self.forget(asset)
         return forgotten, refused
 
     def forget(self, asset: str) -> None:
         """Remove an asset, if it is here."""
         self._heard.pop(asset, None)
+        self._met.pop(asset, None)
+
+    def known_since(self, asset: str) -> int:
+        """When an asset came, as a number that grows with time; 0 for one of an earlier run."""
+        return self._met.get(asset, 0)
 
     def take_heard(self) -> list[str]:
         """The assets that were heard since the last call."""

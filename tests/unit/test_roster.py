@@ -213,6 +213,17 @@ def test_an_asset_with_limits_of_its_own_makes_room_for_those_that_are_still_com
     assert room.limit == 2
 
 
+def test_a_roster_knows_which_of_two_assets_came_first() -> None:
+    """Also one that was forgotten and came back; those of an earlier run came before all others."""
+    pipeline = make_pipeline(2)
+    pipeline.roster.restore("old")
+    since = []
+    for asset in ("old", "a", "old", "b", "a"):
+        hear(pipeline, asset)
+        since.append(pipeline.roster.known_since(asset))
+    assert since == [0, 3, 0, 5, 6]
+
+
 @pytest.mark.parametrize("limit", [0, 3])
 def test_without_a_limit_none_is_forgotten(limit: int) -> None:
     """0 sets none."""

@@ -67,6 +67,13 @@ class Stream:
         """Of the stream."""
         return self.loaded.section.name
 
+    @property
+    def ahead_s(self) -> float:
+        """How far ahead of the device's clock readings may be, seconds; infinite without a limit."""
+        section = self.loaded.section
+        # What is in a file may be of any time.
+        return section.window.ahead_s if section.window.ahead_s and section.input is None else math.inf
+
     def conclude(self, readings: int, outcome: Outcome, commit: Commit, *, delayed: bool) -> None:
         """Count what a batch did, log its events, and add it to a commit.
 

@@ -39,6 +39,9 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
     late_s: Duration = 0.0
     """A reading that is older than the asset's newest by at most this is late, and left out. A reading that is older by
     more shows that the sender's clock was set back, and the window begins anew."""
+    ahead_s: Duration = 300.0
+    """A message with a reading whose time is further ahead of the device's clock is rejected, so that nobody makes an
+    asset's real readings look late. Only while the clock is known to be right, and not for an `input`."""
     gap_s: Duration = 0.0
     """After a longer pause between two readings, the window begins anew."""
 

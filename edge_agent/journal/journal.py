@@ -217,8 +217,11 @@ class Journal:
         Raises:
             JournalError: the disk is broken, or the file is damaged.
         """
-        query, values = in_turn(lane, after, limit)
-        return [Outgoing(*row) for row in self._read(query, *values)]
+        found: list[Outgoing] = []
+        for query, values in in_turn(lane, after, limit):
+            if len(found) < limit:
+                found += [Outgoing(*row) for row in self._read(query, *values)]
+        return found[:limit]
 
     def waiting(self) -> int:
         """Number of events that the broker has not acknowledged."""

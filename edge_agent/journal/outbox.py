@@ -27,10 +27,13 @@ PLAIN = ""
 """The lane of the first events that wait. No index has them, which would take half as long again as the whole commit of
 one event; they are older than all others."""
 _EVENT = "SELECT seq, topic, payload, lane, turn, since FROM "
-# The literal condition is that of the indices.
-_IN_TURN = (
-    f"{_EVENT} outbox WHERE lane <> '' AND lane = ? AND (turn, since, seq) > (?, ?, ?) "
-    "ORDER BY turn, since, seq LIMIT ?"
+# The literal condition is that of the indices. Two queries, because SQLite uses no index for the third of three columns
+# that are compared at once: with thousands of events of one turn, each look would go through all of them.
+_SAME_TURN = (
+    f"{_EVENT} outbox WHERE lane <> '' AND lane = ? AND turn = ? AND since = ? AND seq > ? ORDER BY seq LIMIT ?"
+)
+_LATER_TURN = (
+    f"{_EVENT} outbox WHERE lane <> '' AND lane = ? AND (turn, since) > (?, ?) ORDER BY turn, since, seq LIMIT ?"
 )
 _PLAIN_IN_TURN = f"{_EVENT} (SELECT * FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?) WHERE lane = '' ORDER BY seq"  # noqa: S608
 _LAST_IN_TURN = "SELECT seq, topic FROM outbox WHERE lane <> '' AND lane = ? ORDER BY turn DESC, since DESC, seq DESC"
@@ -81,11 +84,12 @@ def size_of(topic: str, payload: bytes) -> int:
     return len(topic.encode()) + len(payload) + _ROW_BYTES
 
 
-def in_turn(lane: str, after: Place, limit: int) -> tuple[str, tuple[str | int, ...]]:
-    """The query, and its values, for the events of one lane behind a place, in their turns; at most `limit`."""
+def in_turn(lane: str, after: Place, limit: int) -> list[tuple[str, tuple[str | int, ...]]]:
+    """The queries, and their values, for the events of one lane behind a place, in their turns; each gives `limit`."""
+    turn, since, seq = after
     if lane == PLAIN:
-        return _PLAIN_IN_TURN, (after[2], limit)
-    return _IN_TURN, (lane, *after, limit)
+        return [(_PLAIN_IN_TURN, (seq, limit))]
+    return [(_SAME_TURN, (lane, turn, since, seq, limit)), (_LATER_TURN, (lane, turn, since, limit))]
 
 
 def _lane_of(topic: str) -> str:
@@ -227,12 +231,13 @@ class Outbox:
 
     def _first(self, lane: str) -> int:
         """The number of the event whose turn is the next in its lane."""
-        first = self._db.execute(*in_turn(lane, START, 1)).fetchone()
+        query, values = in_turn(lane, START, 1)[-1]
+        first = self._db.execute(query, values).fetchone()
         return 0 if first is None else int(first[0])
 
     def _last_turn(self, lane: str, size: float) -> list[Outgoing]:
         """The oldest events of the asset whose last turn is the last one of a lane: one turn, or less for the size."""
-        query, values = in_turn(PLAIN, START, _MOST_PLAIN)
+        query, values = in_turn(PLAIN, START, _MOST_PLAIN)[0]
         if lane != PLAIN:
             last = self._db.execute(_LAST_IN_TURN, (lane,))
             query, values = _OF_TOPIC, (next((topic for seq, topic in last if seq not in self.in_flight), ""),)

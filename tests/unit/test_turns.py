@@ -15,6 +15,7 @@ from outbox_broker import FakeBroker, pump
 
 from edge_agent.agent.publisher import Publisher
 from edge_agent.journal.journal import Commit, Journal
+from edge_agent.journal.outbox import START
 from edge_agent.journal.settings import JournalSettings, WhenFull
 
 S, T = "edge/g/alerts/s", "edge/g/alerts/t"
@@ -160,6 +161,26 @@ def test_a_flood_pushes_out_its_own_events_and_no_others(true: str, assets: int)
         assert [event.topic for event in waiting].count(true) == 1
         assert world.journal.dropped == 10_001 - len(waiting)
         assert world.turns_until(true) <= 2
+
+
+def test_a_look_at_the_next_events_costs_the_same_wherever_it_begins() -> None:
+    """With thousands of one turn, each look went through all of them: an index must lead to the place itself."""
+    closer, world = make()
+    with closer:
+        for start in range(0, 10_000, 500):
+            world.add(*(f"{S}/x{number}" for number in range(start, start + 500)), known_since=0)
+        turn, since, seq = world.journal.in_turn(f"{S}/", START, 1)[0].place
+        steps = [0, 0]
+        for number, after in enumerate(((turn, since, seq), (turn, since, seq + 9_900))):
+
+            def count(number: int = number) -> int:
+                steps[number] += 1
+                return 0
+
+            world.journal._db.set_progress_handler(count, 1)
+            assert len(world.journal.in_turn(f"{S}/", after, 20)) == 20
+        world.journal._db.set_progress_handler(None, 1)
+        assert steps[1] < 2 * steps[0]
 
 
 def test_events_of_an_older_journal_are_published_in_their_order(tmp_path: Path) -> None:

@@ -42,8 +42,9 @@ class _Lane:
 
     def unload(self) -> None:
         """Hold no event, for each may be deleted before its turn comes."""
-        self._may_have_more |= bool(self._loaded)
-        self._loaded.clear()
+        if self._loaded:
+            self._may_have_more = True
+            self._loaded.clear()
 
     def next(self, load: Load) -> Outgoing | None:
         """See `Turns.next`."""
@@ -72,9 +73,11 @@ class Turns:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._lanes: dict[str, _Lane] = {}
+        self._plain = _Lane(PLAIN)
+        """It takes no part in the turns: its events are older than the others of their topics."""
         self._order: deque[_Lane] = deque()
-        """The lane whose turn it is comes first."""
+        """All other lanes; the one whose turn it is comes first."""
+        self._lanes = {PLAIN: self._plain}
 
     def rewind(self, lanes: Collection[str]) -> None:
         """Give all events again.
@@ -84,8 +87,9 @@ class Turns:
         """
         # The rotation goes on where it was, or many a rewind would give all turns to the first lane.
         names = [lane.name for lane in self._order if lane.name in lanes]
-        self._lanes = {name: _Lane(name) for name in (*names, *lanes)}
-        self._order = deque(self._lanes.values())
+        self._order = deque(_Lane(name) for name in dict.fromkeys((*names, *lanes)) if name != PLAIN)
+        self._plain = _Lane(PLAIN)
+        self._lanes = {lane.name: lane for lane in (self._plain, *self._order)}
 
     def add(self, lane: str, place: Place) -> None:
         """An event was added to the journal."""
@@ -100,9 +104,7 @@ class Turns:
         Raises:
             JournalError: the journal cannot be read.
         """
-        plain = self._lanes.get(PLAIN)
-        # It takes no part in the turns: its events are older than the others of their topics.
-        event = None if plain is None else plain.next(self._load)
+        event = self._plain.next(self._load)
         if event is not None:
             return event
         for _ in range(len(self._order)):
@@ -118,5 +120,6 @@ class Turns:
 
     def pause(self) -> None:
         """To be called before the journal may change."""
+        self._plain.unload()
         for lane in self._order:
             lane.unload()

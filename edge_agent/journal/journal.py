@@ -21,7 +21,7 @@ import msgspec
 
 from edge_agent.errors import JournalError
 from edge_agent.journal import database as database_file
-from edge_agent.journal.outbox import Dropped, Outbox, Outgoing, Place, in_turn, size_of
+from edge_agent.journal.outbox import Dropped, Outbox, Outgoing, Place, size_of
 from edge_agent.journal.records import delete_records, replace_records, write_records
 from edge_agent.journal.settings import JournalSettings, Synchronous, WhenFull
 
@@ -218,7 +218,7 @@ class Journal:
             JournalError: the disk is broken, or the file is damaged.
         """
         found: list[Outgoing] = []
-        for query, values in in_turn(lane, after, limit):
+        for query, values in self.outbox.in_turn(lane, after, limit):
             if len(found) < limit:
                 found += [Outgoing(*row) for row in self._read(query, *values)]
         return found[:limit]

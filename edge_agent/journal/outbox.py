@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from edge_agent.messages.event import count_told
 
-__all__ = ["PLAIN", "START", "Dropped", "Outbox", "Outgoing", "Place", "in_turn", "size_of"]
+__all__ = ["PLAIN", "START", "Dropped", "Outbox", "Outgoing", "Place", "size_of"]
 
 _ROW_BYTES = 32
 """Bytes that SQLite adds to an event, about."""
@@ -35,6 +35,7 @@ _SAME_TURN = (
 _LATER_TURN = (
     f"{_EVENT} outbox WHERE lane <> '' AND lane = ? AND (turn, since) > (?, ?) ORDER BY turn, since, seq LIMIT ?"
 )
+_ALL_PLAIN = f"{_EVENT} outbox WHERE seq > ? ORDER BY seq LIMIT ?"
 _PLAIN_IN_TURN = f"{_EVENT} (SELECT * FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?) WHERE lane = '' ORDER BY seq"  # noqa: S608
 _LAST_IN_TURN = "SELECT seq, topic FROM outbox WHERE lane <> '' AND lane = ? ORDER BY turn DESC, since DESC, seq DESC"
 _OF_TOPIC = f"{_EVENT} outbox WHERE lane <> '' AND topic = ? ORDER BY seq"
@@ -82,14 +83,6 @@ class Dropped(NamedTuple):
 def size_of(topic: str, payload: bytes) -> int:
     """Bytes that an event takes in the file, about."""
     return len(topic.encode()) + len(payload) + _ROW_BYTES
-
-
-def in_turn(lane: str, after: Place, limit: int) -> list[tuple[str, tuple[str | int, ...]]]:
-    """The queries, and their values, for the events of one lane behind a place, in their turns; each gives `limit`."""
-    turn, since, seq = after
-    if lane == PLAIN:
-        return [(_PLAIN_IN_TURN, (seq, limit))]
-    return [(_SAME_TURN, (lane, turn, since, seq, limit)), (_LATER_TURN, (lane, turn, since, limit))]
 
 
 def _lane_of(topic: str) -> str:
@@ -181,6 +174,13 @@ class Outbox:
             self._note(lane, size_of(topic, payload), 1)
             self._tell_added(lane, (turn, since, seq))
 
+    def in_turn(self, lane: str, after: Place, limit: int) -> list[tuple[str, tuple[str | int, ...]]]:
+        """Queries, each with its values, for the events of one lane behind a place, in their turns; at most `limit`."""
+        turn, since, seq = after
+        if lane == PLAIN:
+            return [(_ALL_PLAIN if self.waiting == self._plain else _PLAIN_IN_TURN, (seq, limit))]
+        return [(_SAME_TURN, (lane, turn, since, seq, limit)), (_LATER_TURN, (lane, turn, since, limit))]
+
     def delete(self, events: Iterable[Outgoing]) -> None:
         """Delete events; those that are no longer there are skipped."""
         for event in events:
@@ -231,13 +231,13 @@ class Outbox:
 
     def _first(self, lane: str) -> int:
         """The number of the event whose turn is the next in its lane."""
-        query, values = in_turn(lane, START, 1)[-1]
+        query, values = self.in_turn(lane, START, 1)[-1]
         first = self._db.execute(query, values).fetchone()
         return 0 if first is None else int(first[0])
 
     def _last_turn(self, lane: str, size: float) -> list[Outgoing]:
         """The oldest events of the asset whose last turn is the last one of a lane: one turn, or less for the size."""
-        query, values = in_turn(PLAIN, START, _MOST_PLAIN)[0]
+        query, values = self.in_turn(PLAIN, START, _MOST_PLAIN)[0]
         if lane != PLAIN:
             last = self._db.execute(_LAST_IN_TURN, (lane,))
             query, values = _OF_TOPIC, (next((topic for seq, topic in last if seq not in self.in_flight), ""),)

@@ -21,6 +21,7 @@ from edge_agent.mqtt.settings import BrokerSettings, MqttSettings, broker_proble
 from edge_agent.setting_types import (
     Assets,
     Duration,
+    Megabytes,
     Name,
     Qos,
     Seconds,
@@ -32,7 +33,7 @@ from edge_agent.setting_types import (
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.commission import MIN_READINGS
-from edge_agent.stream.settings import CommissionSettings, DriftSettings, StreamSettings
+from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
 from edge_agent.stream.window import WindowSettings
 
 __all__ = [
@@ -88,6 +89,9 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     max_assets: Assets = 10_000
     """Most assets that are remembered at once. For a new one, the asset heard least recently is forgotten, unless it
     has an alert or a limit of its own; 0 sets no limit."""
+    max_state_mb: Megabytes = MAX_STATE_MB
+    """Most memory that they take together, in units of 1,000,000 bytes: fewer are remembered where `max_assets` would
+    take more. 0 sets no limit."""
     window: WindowSettings = WindowSettings()
     alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()
@@ -111,6 +115,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             commission=self.commission,
             drift=self.drift,
             max_assets=self.max_assets,
+            max_state_mb=self.max_state_mb,
             join_s=self.join_s if self.filter.names_channel else None,
         )
 

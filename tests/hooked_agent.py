@@ -4,6 +4,7 @@
 
     kill=POINT:N     SIGKILL itself when it comes to this point of its work for the Nth time; the points are in POINTS
     clock=FILE       its wall clock is ahead by the seconds that stand in FILE; the monotonic clock is not touched
+    synchronised=yes its wall clock is known to be right
     slow=SECONDS     scoring takes so long for every window
     crash=HOW:N      a provider `crasher` is there; it fails at its Nth batch: `error` is a failure that the runtime
                      tells, `abort` ends the process, `sleep` does not come back
@@ -91,6 +92,13 @@ def _shift_clock(text: str) -> None:
     time.time = shifted
 
 
+def _know_clock(text: str) -> None:
+    from edge_agent.agent.clock import DeviceClock
+
+    assert DeviceClock.__init__.__defaults__ is not None
+    DeviceClock.__init__.__defaults__ = (lambda: text == "yes",)
+
+
 def _slow_down(text: str) -> None:
     from edge_agent.engine.session import OrtEngine
 
@@ -171,6 +179,7 @@ def _add(provider: Provider, *, is_here: bool = True) -> None:
 _FAULTS: dict[str, Callable[[str], None]] = {
     "kill": _kill_at,
     "clock": _shift_clock,
+    "synchronised": _know_clock,
     "slow": _slow_down,
     "crash": _add_crasher,
     "hang": _add_hanger,

@@ -8,6 +8,7 @@ from typing import Any
 
 from edge_agent import __version__
 from edge_agent.agent.batch import Batches
+from edge_agent.agent.clock import DeviceClock
 from edge_agent.agent.counters import Latency, memory_bytes
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.scoring import Scoring
@@ -49,6 +50,7 @@ class Health:
         publisher: of its events.
         batches: the batch at work.
         scoring: of the batches.
+        clock: the device's.
         started_mono_s: when the agent started.
     """
 
@@ -61,6 +63,7 @@ class Health:
         publisher: Publisher,
         batches: Batches,
         scoring: Scoring,
+        clock: DeviceClock,
         started_mono_s: float,
     ) -> None:
         self._streams = streams
@@ -69,6 +72,7 @@ class Health:
         self._publisher = publisher
         self._batches = batches
         self._scoring = scoring
+        self._clock = clock
         self._started_mono_s = started_mono_s
         self.latency = Latency()
 
@@ -99,10 +103,11 @@ class Health:
             **self._brokers.describe(),
             "queue_depth": self._journal.waiting(),
             "journal_problem": self._batches.problem or self._journal.problem,
-            "journal_bytes": self._journal.waiting_bytes,
+            "journal_bytes": self._journal.outbox.waiting_bytes,
             "dropped": self._journal.dropped,
             "published": self._publisher.published,
             "memory_bytes": memory_bytes(),
+            "clock_synchronised": self._clock.is_synchronised,
             "latency": self.latency.describe(),
             "streams": {stream.name: stream.describe() for stream in self._streams},
             "unrouted": self._scoring.unrouted.received,

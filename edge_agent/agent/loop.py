@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edge_agent import __version__
 from edge_agent.agent.batch import Batches
+from edge_agent.agent.clock import DeviceClock
 from edge_agent.agent.handover import former_topics, leave_rows, take_over_rows, warn_of_gone
 from edge_agent.agent.health import Health, status_payload
 from edge_agent.agent.in_hand import InHand, runtime_file
@@ -66,6 +67,7 @@ class Agent:
         self._stop = StopSignals()
         self._waiter = Waiter()
         self._started_mono_s = time.monotonic()
+        self._clock = DeviceClock()
         self._health_due_mono_s = 0.0
         self._watchdog_due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
 
@@ -152,6 +154,7 @@ class Agent:
 
     def _wire_up(self) -> None:
         """What works on a batch, and what tells of it. Nothing here starts or has to be stopped."""
+        self._clock.look(time.monotonic())
         alerts = self._brokers.alerts
         routes = Routes(self._streams)
         self._publisher = Publisher(alerts, self._journal)
@@ -164,6 +167,7 @@ class Agent:
             set_aside=SetAside(self._config.agent.id, Path(self._config.agent.state_dir)),
             is_connected=lambda: alerts.state is ClientState.CONNECTED,
             clock=time.time,
+            clock_is_right=lambda: self._clock.is_synchronised is True,
         )
         self._batches = Batches(self._journal, self._publisher, scoring, clock=time.monotonic)
         self._health = Health(
@@ -173,6 +177,7 @@ class Agent:
             publisher=self._publisher,
             batches=self._batches,
             scoring=scoring,
+            clock=self._clock,
             started_mono_s=self._started_mono_s,
         )
 
@@ -250,6 +255,7 @@ class Agent:
 
     def _look_after(self, now_mono_s: float) -> None:
         """What is due now and then."""
+        self._clock.look(now_mono_s)
         # Names of assets come from topics, and anybody may write to a new one.
         for stream in self._streams:
             gone = stream.forget_idle(now_mono_s)

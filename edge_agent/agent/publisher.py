@@ -1,4 +1,4 @@
-"""Brings the journal's events to the broker, in order, and deletes each on its acknowledgement."""
+"""Brings the journal's events to the broker, in their turns, and deletes each on its acknowledgement."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import logging
 import secrets
 import time
 
+from edge_agent.agent.turns import Turns
 from edge_agent.journal.journal import Journal
 from edge_agent.journal.outbox import Dropped, Outgoing
 from edge_agent.messages.event import STREAM_ASSET, DroppedEvent, shortened
@@ -16,8 +17,6 @@ from edge_agent.mqtt.message import Answer, Message
 __all__ = ["Publisher"]
 
 log = logging.getLogger(__name__)
-
-_LOADED_AT_ONCE = 100
 
 
 class Publisher:
@@ -34,9 +33,9 @@ class Publisher:
         self._session = ""
         self._outbox = journal.outbox
         self._sent: dict[int, Outgoing] = {}
-        self._sent_seq = 0
+        self._turns = Turns(journal.in_turn)
         self._passed_over = False
-        """Events older than `_sent_seq` wait, because their topics are refused."""
+        """Events that had their turn wait, because their topics are refused."""
         self._refused: set[str] = set()
         """Topics that events had to wait for."""
         self._untellable: set[str] = set()
@@ -99,6 +98,7 @@ class Publisher:
             self._rewind()
         if self._more:
             self._send()
+        self._give_up()
 
     def push(self) -> None:
         """`pump`, and let the socket have it now rather than at the end of the loop's turn.
@@ -130,6 +130,9 @@ class Publisher:
         if self._done:
             self._journal.forget(self._done)
             self._done.clear()
+        self._give_up()
+
+    def _give_up(self) -> None:
         if self._never_taken:
             self._journal.give_up(self._never_taken)
             self._never_taken.clear()
@@ -145,38 +148,48 @@ class Publisher:
         self._refused.add(event.topic)
 
     def _rewind(self) -> None:
-        """Begin with the oldest event again; what is on its way is passed over."""
+        """Begin with all events again; what is on its way is passed over."""
         self._access_changes = self._client.access_changes
-        self._sent_seq = 0
+        self._outbox.added = []
+        self._turns.rewind(self._outbox.lanes)
         self._passed_over = False
         self._more = True
 
     def _send(self) -> None:
-        while self._more and self._client.can_publish():
-            events = self._journal.outgoing(self._sent_seq, _LOADED_AT_ONCE)
-            self._more = len(events) == _LOADED_AT_ONCE
-            for event in events:
-                is_refused = not self._client.may_publish(event.topic)
-                if is_refused or event.seq in self._outbox.in_flight:
-                    if is_refused:
-                        self._pass_over(event)
-                    self._sent_seq = event.seq
-                    continue
-                try:
-                    mid = self._publish(event)
-                except ValueError as exc:
-                    # Nothing in the journal may ever stop the agent.
-                    log.error("event given up, MQTT cannot carry it topic=%.80s error=%s", event.topic, exc)  # noqa: TRY400
-                    self._note_untellable(event.topic)
-                    self._journal.give_up([event])
-                    self._sent_seq = event.seq
-                    continue
-                if mid is None:
-                    self._more = True
-                    return
-                self._sent[mid] = event
-                self._outbox.in_flight.add(event.seq)
-                self._sent_seq = event.seq
+        if self._outbox.added is None:
+            self._rewind()
+        for lane, place in self._outbox.added or ():
+            self._turns.add(lane, place)
+        self._outbox.added = []
+        try:
+            while self._client.can_publish():
+                event = self._turns.next()
+                if event is None:
+                    self._more = False
+                    break
+                if not self._client.may_publish(event.topic):
+                    self._pass_over(event)
+                elif event.seq not in self._outbox.in_flight and not self._send_one(event):
+                    self._turns.give_back(event)
+                    break
+        finally:
+            self._turns.pause()
+
+    def _send_one(self, event: Outgoing) -> bool:
+        """Send an event, or give it up; False if it has to wait."""
+        try:
+            mid = self._publish(event)
+        except ValueError as exc:
+            # Nothing in the journal may ever stop the agent.
+            log.error("event given up, MQTT cannot carry it topic=%.80s error=%s", event.topic, exc)  # noqa: TRY400
+            self._note_untellable(event.topic)
+            self._never_taken.append(event)
+            return True
+        if mid is None:
+            return False
+        self._sent[mid] = event
+        self._outbox.in_flight.add(event.seq)
+        return True
 
     def _publish(self, event: Outgoing) -> int | None:
         if not self._client.can_publish():

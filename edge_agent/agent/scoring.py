@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from edge_agent.agent.batch import Record
@@ -34,6 +35,7 @@ class Scoring:
         set_aside: is told of those that are not, because earlier runs ended over them.
         is_connected: tells if events can leave at once.
         clock: epoch seconds.
+        clock_is_right: tells if the clock is known to be.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Scoring:
         set_aside: SetAside,
         is_connected: Callable[[], bool],
         clock: Callable[[], float],
+        clock_is_right: Callable[[], bool],
     ) -> None:
         self._streams = streams
         self._routes = routes
@@ -56,6 +59,7 @@ class Scoring:
         self._set_aside = set_aside
         self._is_connected = is_connected
         self._clock = clock
+        self._clock_is_right = clock_is_right
         self.unrouted = Counters()
         """Of messages that belong to no stream."""
 
@@ -78,7 +82,9 @@ class Scoring:
             rejection = Rejection(RejectReason.BAD_TOPIC, detail, stranger.topic.name, stranger.payload)
             self._rejects.add(self.unrouted, _NO_STREAM_NAME, rejection)
         for stream, items in by_stream.items():
-            readings, rejections = stream.decoder.decode(items, self._clock())
+            now_s = self._clock()
+            latest_s = now_s + stream.ahead_s if self._clock_is_right() else math.inf
+            readings, rejections = stream.decoder.decode(items, now_s, latest_s)
             refused: list[str] = []
             for part in stream.pipeline.parts(readings):
                 delayed = not self._is_connected()

@@ -67,6 +67,13 @@ class Stream:
         """Of the stream."""
         return self.loaded.section.name
 
+    @property
+    def ahead_s(self) -> float:
+        """How far ahead of the device's clock readings may be, seconds; infinite without a limit."""
+        section = self.loaded.section
+        # What is in a file may be of any time.
+        return section.window.ahead_s if section.window.ahead_s and section.input is None else math.inf
+
     def conclude(self, readings: int, outcome: Outcome, commit: Commit, *, delayed: bool) -> None:
         """Count what a batch did, log its events, and add it to a commit.
 
@@ -82,7 +89,9 @@ class Stream:
         for asset, record in outcome.records:
             commit.records.append((self.name, asset, record))
         for event in outcome.events:
-            commit.events.append((self.topics.alert(self.name, event.asset), encode(event.as_delayed(delayed))))
+            topic = self.topics.alert(self.name, event.asset)
+            commit.events.append((topic, encode(event.as_delayed(delayed))))
+            commit.since[topic] = self.pipeline.roster.known_since(event.asset)
             self.counters.count_event(event.event)
             values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
@@ -94,8 +103,8 @@ class Stream:
             deliveries: the batch that they are of.
             assets: of each such reading; each shows the last message of its asset.
         """
-        limit = self.loaded.section.max_assets
-        detail = f"there are max_assets = {limit} already, all with an alert or a limit of their own; raise max_assets"
+        count, bound = len(self.pipeline.assets()), self.pipeline.room.bound
+        detail = f"there are {count} assets already, all with an alert or a limit of their own; raise {bound}"
         last = {delivery.topic.asset: delivery for delivery in deliveries}
         return [
             Rejection(RejectReason.TOO_MANY_ASSETS, detail, last[asset].topic.name, last[asset].payload)
@@ -109,8 +118,8 @@ class Stream:
         if count and now_mono_s >= self._tell_mono_s:
             self._tell_mono_s = now_mono_s + _TELL_INTERVAL_S
             self._told_forgotten += count
-            limit = self.loaded.section.max_assets
-            log.warning("assets forgotten for new ones stream=%s count=%d max_assets=%d", self.name, count, limit)
+            bound = self.pipeline.room.bound
+            log.warning("assets forgotten for new ones stream=%s count=%d bound=%r", self.name, count, bound)
 
     def check_input(self, given: int) -> None:
         """Where lines came from a file or a pipe that has ended, see that readings were among them.
@@ -239,13 +248,15 @@ def _open_stream(loaded: LoadedStream, config: Config, journal: Journal, *, stac
     )
     # At once: an error below is an end that says nothing about the provider.
     stack.callback(engine.close)
+    records = journal.records(loaded.section.name)
     pipeline = Pipeline(
         agent=config.agent.id,
         stream=loaded.section.name,
         manifest=manifest,
         engine=engine,
         provider=engine.provider.name,
-        records=journal.records(loaded.section.name),
+        # Nobody holds what is restored: see `in_restore_order`.
+        records=(records.pop() for _ in range(len(records))),
         settings=loaded.section.settings,
     )
     topic = loaded.section.filter

@@ -5,14 +5,55 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TextIO, TypeAlias
 
 from edge_agent.messages.text import shown
 from edge_agent.terminal import traceback_text
 
-__all__ = ["configure_logging", "goes_to_journal"]
+__all__ = ["SenderLimit", "configure_logging", "goes_to_journal"]
+
+_PERIOD_S = 60.0
+_LINES = 10
+_FACTS = ("asset=", "topic=")
+"""What senders choose. By these facts, a line is told to be one of those that a sender can cause any number of."""
+
+
+class SenderLimit(logging.Filter):
+    """Lets ten lines of a kind pass in a minute, where they name an asset or a topic; counts the others.
+
+    Anybody who may publish makes such names, so a line for each would fill the disk, and hide all other lines. A kind
+    is one text in the program. The tenth line says that more are only counted, and the first one of a later minute
+    says how many there were.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._kinds: dict[str, tuple[float, int]] = {}
+        """For each kind, when its minute began and how many lines it had since."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """See `logging.Filter`."""
+        kind, now_mono_s = str(record.msg), self._clock()
+        if not any(fact in kind for fact in _FACTS):
+            return True
+        began_mono_s, lines = self._kinds.get(kind, (-_PERIOD_S, 0))
+        if now_mono_s - began_mono_s >= _PERIOD_S:
+            began_mono_s, before, lines = now_mono_s, lines, 0
+            if before > _LINES:
+                record.msg = f"{kind} left_out={before - _LINES}"
+        lines += 1
+        self._kinds[kind] = began_mono_s, lines
+        if lines == _LINES:
+            record.msg = f"{record.msg} (for a minute, more like this are only counted)"
+        return lines <= _LINES
+
 
 _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -28,6 +69,7 @@ def configure_logging(level: str) -> None:
         form = f"%(asctime)s {form}"
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter(form))
+    handler.addFilter(SenderLimit())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
 
 

@@ -21,11 +21,15 @@ __all__ = ["Database", "copy_tables", "empty_tables", "inode_of", "open_database
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 2
+_FORMAT = 3
 _SCHEMA = """
 CREATE TABLE outbox (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL, added_s REAL NOT NULL DEFAULT 0
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, topic TEXT NOT NULL, payload BLOB NOT NULL, added_s REAL NOT NULL DEFAULT 0,
+    lane TEXT NOT NULL DEFAULT '', place INTEGER NOT NULL DEFAULT 0, turn INTEGER NOT NULL DEFAULT 0,
+    since INTEGER NOT NULL DEFAULT 0
 );
+CREATE INDEX outbox_turns ON outbox (lane, turn, since) WHERE lane <> '';
+CREATE INDEX outbox_topics ON outbox (topic) WHERE lane <> '';
 CREATE TABLE asset (stream TEXT, asset TEXT, record BLOB NOT NULL, PRIMARY KEY (stream, asset)) WITHOUT ROWID;
 CREATE TABLE delivered (seq INTEGER PRIMARY KEY AUTOINCREMENT, keys BLOB NOT NULL);
 CREATE TABLE dropped (topic TEXT PRIMARY KEY, events INTEGER NOT NULL, since_s REAL NOT NULL) WITHOUT ROWID;
@@ -34,12 +38,26 @@ _FROM_FORMAT_1 = """
 ALTER TABLE outbox ADD COLUMN added_s REAL NOT NULL DEFAULT 0;
 CREATE TABLE dropped (topic TEXT PRIMARY KEY, events INTEGER NOT NULL, since_s REAL NOT NULL) WITHOUT ROWID;
 """
+_ARRANGE = """
+UPDATE outbox SET
+    lane = coalesce(nullif(rtrim(topic, replace(topic, '/', '')), ''), '/'), place = 0, turn = 0, since = 0;
+"""
+"""Puts all events into the lanes of their streams (topics without the last level), in the order of their numbers."""
+_FROM_FORMAT_2 = f"""
+ALTER TABLE outbox ADD COLUMN lane TEXT NOT NULL DEFAULT '';
+ALTER TABLE outbox ADD COLUMN place INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outbox ADD COLUMN turn INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE outbox ADD COLUMN since INTEGER NOT NULL DEFAULT 0;
+{_ARRANGE}
+CREATE INDEX outbox_turns ON outbox (lane, turn, since) WHERE lane <> '';
+CREATE INDEX outbox_topics ON outbox (topic) WHERE lane <> '';
+"""
 # For each table: the query that reads it, the statement that writes a row to another database, and the columns' types.
 # Rows get new numbers, because the other database may have rows of its own.
 _COPIES = {
-    "SELECT topic, payload, added_s FROM outbox ORDER BY seq": (
-        "INSERT INTO outbox (topic, payload, added_s) VALUES (?, ?, ?)",
-        (str, bytes, float),
+    "SELECT topic, payload, added_s, lane, place, turn, since FROM outbox ORDER BY seq": (
+        "INSERT INTO outbox (topic, payload, added_s, lane, place, turn, since) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (str, bytes, float, str, int, int, int),
     ),
     "SELECT stream, asset, record FROM asset": ("REPLACE INTO asset VALUES (?, ?, ?)", (str, str, bytes)),
     "SELECT keys FROM delivered ORDER BY seq": ("INSERT INTO delivered (keys) VALUES (?)", (bytes,)),
@@ -96,7 +114,7 @@ def open_in_memory(problem: str) -> Database:
 
 
 def copy_tables(source: sqlite3.Connection, target: sqlite3.Connection) -> bool:
-    """Add the rows of all tables of one database to another, in order.
+    """Add the rows of all tables of one database to another, in order, behind those that it has.
 
     Returns:
         True if all rows could be read; a table that cannot be read is logged and left out.
@@ -105,6 +123,7 @@ def copy_tables(source: sqlite3.Connection, target: sqlite3.Connection) -> bool:
         sqlite3.Error: the other database cannot be written.
     """
     whole = True
+    has_events = target.execute("SELECT EXISTS (SELECT * FROM outbox)").fetchone()[0]
     for read, (write, _) in _COPIES.items():
         try:
             rows = source.execute(read).fetchall()
@@ -113,6 +132,8 @@ def copy_tables(source: sqlite3.Connection, target: sqlite3.Connection) -> bool:
             whole = False
             continue
         target.executemany(write, rows)
+    if has_events:
+        target.execute(_ARRANGE)
     return whole
 
 
@@ -204,12 +225,12 @@ def _prepare(db: sqlite3.Connection) -> str | None:
     if damage != "ok":
         return damage
     found = db.execute("PRAGMA user_version").fetchone()[0]
-    if found not in (0, 1, _FORMAT):
+    if found not in range(_FORMAT + 1):
         return f"it is of format {found}, this agent reads {_FORMAT}"
     # FULL, because SQLite makes the log's entry in the folder durable with its first full synchronisation, and
     # `Journal.sync` does not.
     db.execute("PRAGMA synchronous = FULL")
-    change = {0: _SCHEMA, 1: _FROM_FORMAT_1, _FORMAT: ""}[found]
+    change = {0: _SCHEMA, 1: _FROM_FORMAT_1 + _FROM_FORMAT_2, 2: _FROM_FORMAT_2, _FORMAT: ""}[found]
     db.executescript(f"BEGIN IMMEDIATE; {change} PRAGMA user_version = {_FORMAT}; COMMIT;")
     db.execute("PRAGMA synchronous = NORMAL")
     return None

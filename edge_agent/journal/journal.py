@@ -21,7 +21,8 @@ import msgspec
 
 from edge_agent.errors import JournalError
 from edge_agent.journal import database as database_file
-from edge_agent.journal.outbox import Dropped, Outbox, Outgoing, size_of
+from edge_agent.journal.outbox import Dropped, Outbox, Outgoing, Place, size_of
+from edge_agent.journal.records import delete_records, replace_records, write_records
 from edge_agent.journal.settings import JournalSettings, Synchronous, WhenFull
 
 __all__ = ["Commit", "Journal"]
@@ -41,8 +42,6 @@ DELETE FROM delivered WHERE seq <= ? OR seq <= (
 )
 """
 _DELETE_ALL_DELIVERED = "DELETE FROM delivered"
-_REPLACE_RECORD = "REPLACE INTO asset (stream, asset, record) VALUES (?, ?, ?)"
-_DELETE_RECORD = "DELETE FROM asset WHERE stream = ? AND asset = ?"
 
 
 class Commit(msgspec.Struct):
@@ -50,6 +49,8 @@ class Commit(msgspec.Struct):
 
     events: list[tuple[str, bytes]] = msgspec.field(default_factory=list)
     """(topic, payload) pairs, in the order in which the events happened."""
+    since: dict[str, int] = msgspec.field(default_factory=dict)
+    """For each topic of the events, since when its asset is known, as `Outbox.add` takes it."""
     records: list[tuple[str, str, bytes]] = msgspec.field(default_factory=list)
     """(stream, asset, record) triples; each replaces the asset's earlier record, and an empty record deletes it."""
     delivered: bytes = b""
@@ -85,11 +86,6 @@ class Journal:
     def problem(self) -> str | None:
         """Why the journal is in memory only, so that the end of the process loses it; None if it is on the disk."""
         return self._database.problem
-
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes that the waiting events take, about."""
-        return self.outbox.bytes
 
     # On the disk or in memory -----------------------------------------------------------------------------------
 
@@ -127,7 +123,7 @@ class Journal:
                     if self._database.holds_all:
                         database_file.empty_tables(fresh.db)
                     database_file.copy_tables(self._db, fresh.db)
-                    fresh.db.executemany(_REPLACE_RECORD, records)
+                    replace_records(fresh.db, records)
         except JournalError:
             fresh.problem = "no room for what is in memory"
         if fresh.problem is not None:
@@ -198,7 +194,7 @@ class Journal:
             self._delivered_before = False
 
     def outgoing(self, after: int, limit: int) -> list[Outgoing]:
-        """The events that wait for the broker, oldest first.
+        """The events that wait for the broker, of all streams, oldest first.
 
         Args:
             after: only events with a larger `seq`.
@@ -207,8 +203,25 @@ class Journal:
         Raises:
             JournalError: the disk is broken, or the file is damaged.
         """
-        query = "SELECT seq, topic, payload FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
+        query = "SELECT seq, topic, payload, lane FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
         return [Outgoing(*row) for row in self._read(query, after, limit)]
+
+    def in_turn(self, lane: str, after: Place, limit: int) -> list[Outgoing]:
+        """The events of one lane that wait for the broker, in their turns; see `Outbox`.
+
+        Args:
+            lane: one of `outbox.lanes`.
+            after: only events whose place is behind this one.
+            limit: at most this many.
+
+        Raises:
+            JournalError: the disk is broken, or the file is damaged.
+        """
+        found: list[Outgoing] = []
+        for query, values in self.outbox.in_turn(lane, after, limit):
+            if len(found) < limit:
+                found += [Outgoing(*row) for row in self._read(query, *values)]
+        return found[:limit]
 
     def waiting(self) -> int:
         """Number of events that the broker has not acknowledged."""
@@ -233,21 +246,21 @@ class Journal:
                 self._unwritten.append(commit.delivered)
             return
         added = sum(itertools.starmap(size_of, commit.events))
-        excess = self.outbox.bytes + added - self._limit_bytes
+        excess = self.outbox.waiting_bytes + added - self._limit_bytes
         drops = bool(commit.events) and excess > 0 and self.outbox.waiting > 0
         if drops and self._policy.when_full is WhenFull.BLOCK:
             raise JournalError(
-                f"{self._path}: {self.outbox.waiting} events of {self.outbox.bytes} bytes wait for the broker, and "
-                f"with the next {added} bytes they would exceed [journal] limit_mb = {self._policy.limit_mb:g}"
+                f"{self._path}: {self.outbox.waiting} events of {self.outbox.waiting_bytes} bytes wait for the broker, "
+                f"and with the next {added} bytes they would exceed [journal] limit_mb = {self._policy.limit_mb:g}"
             )
         given_up = 0
         with self._transaction():
             if drops:
-                given_up = self.outbox.give_up(self.outbox.oldest(excess))
+                given_up = self.outbox.make_room(excess)
             if commit.events:
-                self.outbox.add(commit.events)
+                self.outbox.add(commit.events, commit.since)
             if commit.records:
-                self._write_records(commit.records)
+                write_records(self._db, commit.records)
             if self._delivered_before:
                 self._db.execute(_DELETE_ALL_DELIVERED)
             delivered = b"".join((*self._unwritten, commit.delivered))[-_DELIVERED_BYTES_KEPT:]
@@ -289,7 +302,7 @@ class Journal:
             JournalError: the disk is full or broken; the records stay.
         """
         with self._transaction():
-            self._db.executemany(_DELETE_RECORD, [(stream, asset) for asset in assets])
+            delete_records(self._db, [(stream, asset) for asset in assets])
 
     def forget(self, events: Iterable[Outgoing]) -> None:
         """Delete events that the broker has acknowledged.
@@ -310,7 +323,7 @@ class Journal:
         if not self._policy.max_age_s or not self.outbox.waiting:
             return
         since_s = self.outbox.now_s() - self._policy.max_age_s
-        rows = self._read("SELECT seq, topic, payload FROM outbox WHERE added_s < ? ORDER BY seq", since_s)
+        rows = self._read("SELECT seq, topic, payload, lane FROM outbox WHERE added_s < ? ORDER BY seq", since_s)
         old = [Outgoing(*row) for row in rows if row[0] not in self.outbox.in_flight]
         if old:
             self.give_up(old)
@@ -362,15 +375,6 @@ class Journal:
 
     def _transaction(self) -> AbstractContextManager[None]:
         return database_file.transaction(self._db, self._path, self._rolled_back)
-
-    def _write_records(self, records: list[tuple[str, str, bytes]]) -> None:
-        gone = [(stream, asset) for stream, asset, record in records if record == b""]
-        if gone:
-            # An asset may be deleted and written in one batch, in either order: its last record counts.
-            last = {(stream, asset): record for stream, asset, record in records}
-            self._db.executemany(_DELETE_RECORD, gone)
-            records = [(*of, record) for of, record in last.items() if record != b""]
-        self._db.executemany(_REPLACE_RECORD, records)
 
     def _rolled_back(self, error: sqlite3.Error) -> None:
         self._note(error)

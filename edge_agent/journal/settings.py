@@ -17,8 +17,8 @@ class WhenFull(StrEnum):
     BLOCK = "block"
     """Acknowledge no more readings, so that the broker keeps them, as far as it can."""
     DROP_OLDEST = "drop-oldest"
-    """Give up the oldest events, and report their number in one `dropped` event. If the disk cannot be written, keep
-    events in memory."""
+    """Give up events of the stream and asset that have most, there the oldest, and report their number in one `dropped`
+    event. If the disk cannot be written, keep events in memory."""
 
 
 class Synchronous(StrEnum):

@@ -28,6 +28,7 @@ class RejectReason(StrEnum):
     NOT_FINITE = "not_finite"
     NO_CHANNEL = "no_channel"
     BAD_TIME = "bad_time"
+    AHEAD = "ahead"
     BAD_TOPIC = "bad_topic"
     TOO_LARGE = "too_large"
     TOO_MANY_ASSETS = "too_many_assets"

@@ -17,7 +17,7 @@ import numpy as np
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import FloatArray, Readings, Rejection, RejectReason
 from edge_agent.messages.topic import Topic
-from edge_agent.messages.values import FLOAT32_MAX, is_epoch_time, read_iso_time, read_number
+from edge_agent.messages.values import FLOAT32_MAX, LATEST_TIME_S, is_epoch_time, read_iso_time, read_number
 from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, FromNow, make_parser
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
@@ -53,13 +53,17 @@ class Decoder:
         # A message of one channel is a bare number, an object with a `value`, or an array of such objects.
         self._parse = make_parser(payload_format, ("value",) if one_channel else channels)
         self._told_no_time = False
+        self._latest_s = LATEST_TIME_S
+        """Of the batch that is being decoded."""
         self.ignored: Counter[str] = Counter()
         """Number of messages whose topic names a channel that the bundle does not have, by channel name.
 
         After 20 names, the messages of all others are counted together, as "#others".
         """
 
-    def decode(self, deliveries: Iterable[Delivery], now_s: float) -> tuple[Readings, list[Rejection]]:
+    def decode(
+        self, deliveries: Iterable[Delivery], now_s: float, latest_s: float = math.inf
+    ) -> tuple[Readings, list[Rejection]]:
         """Decode a batch of messages.
 
         A message is used whole or not at all, so that a rejected one can be sent again.
@@ -69,6 +73,7 @@ class Decoder:
             now_s: the time of arrival, epoch seconds, for readings without a time. These readings get times that are a
                 microsecond apart: the id of an alert is made from the time and values of a reading, and a sender
                 without a clock may repeat its values.
+            latest_s: a message with a later reading is rejected, epoch seconds.
 
         Returns:
             The readings of all good messages, in order, and one rejection for each bad message.
@@ -77,6 +82,7 @@ class Decoder:
         times: list[float] = []
         rows: list[Row] = []
         rejections: list[Rejection] = []
+        self._latest_s = min(latest_s, LATEST_TIME_S)
         for delivery in deliveries:
             topic, payload = delivery.topic, delivery.payload
             try:
@@ -101,9 +107,14 @@ class Decoder:
 
     def _decode_one(self, topic: Topic, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
         """Append the readings of one message; after an error, the caller removes those that were appended before it."""
+        latest_s = self._latest_s
         for fields in self._parse_checked(payload):
             time = fields[0]
-            times.append(_read_time(time) if type(time) is float else _other_time(time, now_s + len(times) * _APART_S))
+            times.append(
+                _read_time(time, latest_s)
+                if type(time) is float
+                else _other_time(time, now_s + len(times) * _APART_S, latest_s)
+            )
             rows.append(self._row(fields))
         if time is None and not self._told_no_time:
             # A sender that writes `timestamp` in place of `time` would otherwise be noticed at the first alert only.
@@ -126,13 +137,17 @@ class Decoder:
         self, topic: Topic, channel: str, payload: bytes, now_s: float, times: list[float], rows: list[Row]
     ) -> None:
         """Append the values of a message whose topic names the channel; a channel that we do not have is no error."""
-        place = self._places.get(channel)
+        place, latest_s = self._places.get(channel), self._latest_s
         if place is None:
             self._ignore(topic, channel)
             return
         before, behind = (None,) * place, (None,) * (self._width - place - 1)
         for time, value in self._read_values(payload):
-            times.append(_read_time(time) if type(time) is float else _other_time(time, now_s + len(times) * _APART_S))
+            times.append(
+                _read_time(time, latest_s)
+                if type(time) is float
+                else _other_time(time, now_s + len(times) * _APART_S, latest_s)
+            )
             rows.append((*before, value, *behind))
 
     def _ignore(self, topic: Topic, channel: str) -> None:
@@ -191,22 +206,26 @@ def _float32(rows: list[Row], width: int) -> tuple[FloatArray, bool]:
     return values, True
 
 
-def _other_time(value: FromNow | str | None, now_s: float) -> float:
+def _other_time(value: FromNow | str | None, now_s: float, latest_s: float) -> float:
     """The time, epoch seconds, of a reading whose time is missing, relative, or a text."""
     if value is None:
         return now_s
     if isinstance(value, FromNow):
-        return _read_time(now_s + value)
+        return _read_time(now_s + value, latest_s)
     try:
         seconds = read_iso_time(value)
     except ValueError:
         detail = f"time {value[:40]!r} is neither epoch seconds (a number, not a text) nor ISO 8601"
         raise FormatError(RejectReason.BAD_TIME, detail) from None
-    return _read_time(seconds)
+    return _read_time(seconds, latest_s)
 
 
-def _read_time(value: float) -> float:
-    """Check a time in epoch seconds; raises FormatError if it is out of range."""
-    if not is_epoch_time(value):
-        raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no epoch second (milliseconds, perhaps?)")
-    return value
+def _read_time(value: float, latest_s: float) -> float:
+    """Check a time in epoch seconds; raises FormatError if it is out of range, or later than the latest."""
+    # The one comparison that every reading pays for, with the limit that is the narrower one.
+    if 0 <= value <= latest_s:
+        return value
+    if is_epoch_time(value):
+        detail = f"time {value:.0f} is {value - latest_s:.0f} s later than this device's clock and ahead_s allow"
+        raise FormatError(RejectReason.AHEAD, detail)
+    raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no epoch second (milliseconds, perhaps?)")

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import logging
 import math
+from array import array
 from heapq import nlargest
 
 import msgspec
 import numpy as np
 
 from edge_agent.bundle import Manifest, Threshold
+from edge_agent.stream.alarm import Alarm
 from edge_agent.stream.settings import CommissionSettings
 from edge_agent.stream.threshold import threshold_from
 
@@ -55,8 +57,15 @@ class Commissioned(msgspec.Struct, frozen=True):
             found.append(f"without the highest hundredth of its scores its limit would be {self.without_peaks:.4g}")
         return found
 
-    def tell(self, stream: str, asset: str, bundle: Threshold) -> None:
-        """Log the limits beside the bundle's alarm limit, and a warning for each doubt."""
+    def tell(self, stream: str, asset: str, *, bundle: Threshold, alarm: Alarm) -> None:
+        """Log the limits beside the bundle's alarm limit, and a warning for each doubt and for a `warn` without effect.
+
+        Args:
+            stream: its name.
+            asset: its name.
+            bundle: the bundle's limits.
+            alarm: of the stream.
+        """
         limits = (self.threshold.alarm, self.threshold.clear, bundle.alarm)
         log.info("commissioned stream=%s asset=%s alarm=%.4g clear=%.4g bundle_alarm=%.4g", stream, asset, *limits)
         for doubt in self.doubts():
@@ -67,6 +76,8 @@ class Commissioned(msgspec.Struct, frozen=True):
                 asset,
                 doubt,
             )
+        if alarm.has_levels and alarm.lowest_limit(self.threshold) == self.threshold.alarm:
+            log.warning("warn is not below the asset's limit, no effect stream=%s asset=%s", stream, asset)
 
 
 class Commission:
@@ -82,7 +93,8 @@ class Commission:
         self._readings = readings
         self._rate = false_alarm_rate
         self._bundle = bundle
-        self._collected: dict[str, list[float]] = {}
+        self._collected: dict[str, array[float]] = {}
+        """Scores as float32, which they come as; a list would take eight times the memory."""
         self._ready: dict[str, Commissioned] = {}
         self._kept: dict[str, int] = {}
         """For each asset, the number of its scores in the journal."""
@@ -104,12 +116,12 @@ class Commission:
         """
         if not math.isfinite(score):
             return None
-        scores = self._collected.setdefault(asset, [])
+        scores = self._collected.setdefault(asset, array("f"))
         scores.append(score)
         if len(scores) < self._readings:
             return None
         del self._collected[asset]
-        found = np.array(scores)
+        found = np.array(scores, dtype=np.float64)
         over_bundle = float((found >= self._bundle.alarm).mean())
         # Scores that are all equal come from a machine that stood still or a broken sensor: they cannot set a limit.
         says_nothing = found.min() == found.max() < self._bundle.alarm
@@ -130,6 +142,11 @@ class Commission:
         """All assets that are being commissioned, or have been."""
         return {*self._collected, *self._ready}
 
+    @property
+    def ready_assets(self) -> int:
+        """How many assets have limits of their own."""
+        return len(self._ready)
+
     def ready(self, asset: str) -> Commissioned | None:
         """The result for an asset; None until it is commissioned."""
         return self._ready.get(asset)
@@ -149,9 +166,9 @@ class Commission:
 
     def dump_scores(self, asset: str) -> bytes:
         """An asset's collected scores as float32 bytes, for the journal; the caller must write them there."""
-        scores = self._collected.get(asset, [])
+        scores = self._collected.get(asset, array("f"))
         self._kept[asset] = len(scores)
-        return np.array(scores, dtype=np.float32).tobytes()
+        return scores.tobytes()
 
     def restore_scores(self, asset: str, dumped: bytes) -> None:
         """Put back the scores from `dump_scores`, unless the asset already has its limits.
@@ -159,7 +176,7 @@ class Commission:
         Raises:
             ValueError: `dumped` is not a whole number of float32 values.
         """
-        scores = np.frombuffer(dumped, dtype=np.float32).tolist()
+        scores = array("f", dumped)
         self._kept[asset] = len(scores)
         if scores and asset not in self._ready:
             self._collected[asset] = scores

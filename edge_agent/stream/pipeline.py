@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -13,7 +14,7 @@ from edge_agent.bundle import Manifest
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
 from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model, look_at
-from edge_agent.stream.commission import Commissioned, make_commission
+from edge_agent.stream.commission import make_commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AssetChange, EventMaker
 from edge_agent.stream.join import Join
@@ -28,9 +29,11 @@ from edge_agent.stream.records import (
     asset_of_scores,
     decode_record,
     encode_record,
+    in_restore_order,
     keys_of,
     scores_key,
 )
+from edge_agent.stream.room import Room
 from edge_agent.stream.roster import Roster
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import Missing, Windows
@@ -87,7 +90,8 @@ class Pipeline:
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
-        self.roster = Roster(settings.max_assets, self._pinned)
+        self.room = Room(settings, self._windows)
+        self.roster = Roster(self.room, self._pinned)
         self._gone: list[str] = []
         """Assets that are forgotten and whose records are still in the journal."""
         self._restore_all(records)
@@ -98,9 +102,8 @@ class Pipeline:
         One message may hold thousands of readings, and each may complete a window. A part has at most as many assets as
         may be remembered, because no asset of a batch makes room for another asset of the same batch.
         """
-        if len(readings.latest()) <= self.roster.limit:
-            return readings.parts(self._most_rows)
-        return readings.parts(min(self._most_rows, int(self.roster.limit)))
+        fits = len(readings.latest()) <= self.room.limit
+        return readings.parts(self._most_rows if fits else min(self._most_rows, int(self.room.limit)))
 
     def process(self, readings: Readings) -> Outcome:
         """Score a batch of readings.
@@ -199,10 +202,11 @@ class Pipeline:
             self._windows.forget(name)
             if self._join is not None:
                 self._join.forget(name)
+        self.room.fit(self._commission.ready_assets)
         return assets
 
     def assets(self) -> set[str]:
-        """All assets that are remembered."""
+        """All that are remembered."""
         return {*self.roster.assets()}
 
     def forget(self, asset: str) -> bool:
@@ -255,6 +259,7 @@ class Pipeline:
         report = self.drift.report
         return {
             "assets": len(windows),
+            "most_assets": None if self.room.limit == math.inf else int(self.room.limit),
             "forgotten": self.roster.forgotten,
             "active_alerts": self.drift.has_alert + sum(state.alert is not None for state in self._states.values()),
             "late": windows.late,
@@ -281,7 +286,8 @@ class Pipeline:
                 if own is None:
                     ready = self._commission.collect(asset, score)
                     if ready is not None:
-                        self._tell_commissioned(ready, asset)
+                        self.room.fit(self._commission.ready_assets)
+                        ready.tell(self._stream, asset, bundle=self._threshold, alarm=self._alarm)
                         changed.add(asset)
                     continue
                 threshold = own
@@ -301,11 +307,6 @@ class Pipeline:
                 limit = threshold.alarm if one_level else self._alarm.limit_of(change.alert.level, threshold)
                 told.append(AssetChange(row, asset, limit, change))
         return told
-
-    def _tell_commissioned(self, ready: Commissioned, asset: str) -> None:
-        ready.tell(self._stream, asset, self._threshold)
-        if self._alarm.has_levels and self._alarm.lowest_limit(ready.threshold) == ready.threshold.alarm:
-            log.warning("warn is not below the asset's limit, no effect stream=%s asset=%s", self._stream, asset)
 
     def _record(self, asset: str) -> bytes:
         return encode_record(
@@ -347,11 +348,10 @@ class Pipeline:
             self._join.forget(asset)
         if self._commission is not None:
             self._commission.restart(asset)
+            self.room.fit(self._commission.ready_assets)
 
     def _restore_all(self, records: Iterable[tuple[str, bytes]]) -> None:
-        # Collected scores are restored first, because the limits in an asset's own record replace them. The rows of a
-        # planned stop are restored last, because rows in an asset's own record have priority.
-        for key, record in sorted(records, key=lambda pair: (pair[0] == LEFT_RECORD, asset_of_scores(pair[0]) is None)):
+        for key, record in in_restore_order(records):
             try:
                 self._restore(key, record)
             # The record is damaged, or of another layout; for the latter, struct raises an error of its own.
@@ -362,6 +362,8 @@ class Pipeline:
                 # Also if the record could not be read: the roster forgets the asset some day, and deletes the record.
                 self.roster.restore(asset_of_scores(key) or key)
         # Only after all records: an alert or a limit, which keeps its asset here, may be in the last record.
+        if self._commission is not None:
+            self.room.fit(self._commission.ready_assets)
         self._make_room()
 
     def _restore(self, key: str, record: bytes) -> None:

@@ -5,6 +5,7 @@ Each asset has one record, and one more while it is commissioned; the stream as 
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = [
     "asset_of_scores",
     "decode_record",
     "encode_record",
+    "in_restore_order",
     "keys_of",
     "open_alert",
     "scores_key",
@@ -61,6 +63,18 @@ def scores_key(asset: str) -> str:
 def asset_of_scores(key: str) -> str | None:
     """The asset of a key from `scores_key`; None for the key of another record."""
     return key.removeprefix(_SCORES) if key.startswith(_SCORES) else None
+
+
+def in_restore_order(records: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    """(key, record) pairs in the order in which they must be restored.
+
+    Collected scores come first, because the limits in an asset's own record replace them. The rows of a planned stop
+    come last, because rows in an asset's own record have priority.
+    """
+    ordered = sorted(records, key=lambda pair: (pair[0] == LEFT_RECORD, asset_of_scores(pair[0]) is None), reverse=True)
+    # Together they may take half the memory of what is made of them, so none is kept for longer than it is needed.
+    while ordered:
+        yield ordered.pop()
 
 
 def keys_of(asset: str) -> tuple[str, str]:

@@ -5,9 +5,10 @@ All other state of an asset is only kept while the roster has the asset, so the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable
 from itertools import islice
+
+from edge_agent.stream.room import Room
 
 __all__ = ["Roster"]
 
@@ -16,18 +17,19 @@ class Roster:
     """The assets of one stream, up to a limit. A new asset takes the place of the asset heard least recently.
 
     Args:
-        limit: most assets; 0 sets no limit.
+        room: says how many; its limit may change at any time.
         pinned: gives the assets that must not be forgotten. An asset must not become pinned unless it was heard.
     """
 
-    def __init__(self, limit: int, pinned: Callable[[], Collection[str]]) -> None:
-        self.limit = limit or math.inf
-        """Most assets; infinite without a limit."""
+    def __init__(self, room: Room, pinned: Callable[[], Collection[str]]) -> None:
+        self._room = room
         self._pinned = pinned
         self._batch = 1
         self._told = 1
         self._heard: dict[str, int] = {}
         """The number of the batch that each asset was last heard in; 0 for an asset of an earlier run."""
+        self._met: dict[str, int] = {}
+        """The number of the batch that each asset came with; those of an earlier run are not in it."""
         self._new = 0
         """Number of assets that the last batch has added; they are the last ones in `_heard`."""
         self._next: list[tuple[int, str]] = []
@@ -57,7 +59,9 @@ class Roster:
         for asset in assets:
             heard[asset] = batch
         self._new = len(heard) - before
-        return self._new > 0 and len(heard) > self.limit
+        if self._new:
+            self._met.update(dict.fromkeys(islice(reversed(heard), self._new), batch))
+        return self._new > 0 and len(heard) > self._room.limit
 
     def make_room(self) -> tuple[list[str], list[str]]:
         """Bring the number of assets down to the limit.
@@ -67,26 +71,31 @@ class Roster:
             are refused, because no other asset may be forgotten.
         """
         forgotten: list[str] = []
-        while len(self._heard) > self.limit:
+        while len(self._heard) > self._room.limit:
             if not self._next:
                 self._next = self._by_age()
                 if not self._next:
                     break
             batch, asset = self._next.pop()
             if self._heard.get(asset) == batch:  # otherwise it was heard again, or forgotten, since
-                del self._heard[asset]
+                self.forget(asset)
                 forgotten.append(asset)
         self.forgotten += len(forgotten)
         # Where the limit was lowered, the excess may be larger than the number of new assets, and the rest stays.
-        excess = min(self._new, int(max(0, len(self._heard) - self.limit)))
+        excess = min(self._new, int(max(0, len(self._heard) - self._room.limit)))
         refused = list(islice(reversed(self._heard), excess))
         for asset in refused:
-            del self._heard[asset]
+            self.forget(asset)
         return forgotten, refused
 
     def forget(self, asset: str) -> None:
         """Remove an asset, if it is here."""
         self._heard.pop(asset, None)
+        self._met.pop(asset, None)
+
+    def known_since(self, asset: str) -> int:
+        """When an asset came, as a number that grows with time; 0 for one of an earlier run."""
+        return self._met.get(asset, 0)
 
     def take_heard(self) -> list[str]:
         """The assets that were heard since the last call."""

@@ -5,12 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from edge_agent.bundle import Manifest
-from edge_agent.setting_types import Assets, Count, Limit, Scores
+from edge_agent.setting_types import Assets, Count, Limit, Megabytes, Scores
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.threshold import is_extrapolated
 from edge_agent.stream.window import WindowSettings
 
-__all__ = ["CommissionSettings", "DriftSettings", "StreamSettings"]
+__all__ = ["MAX_STATE_MB", "CommissionSettings", "DriftSettings", "StreamSettings"]
+
+MAX_STATE_MB = 64.0
+"""Default of `max_state_mb`: room for 10,000 assets with windows of up to 57 readings of 8 channels, and as little as a
+gateway of 512 MB can spare for each of a few streams."""
 
 
 class CommissionSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,7 +36,7 @@ class DriftSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All sub-tables of one `[[stream]]`, and two of its keys."""
+    """All sub-tables of one `[[stream]]`, and three of its keys."""
 
     window: WindowSettings = WindowSettings()
     alarm: AlarmSettings = AlarmSettings()
@@ -40,6 +44,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     drift: DriftSettings = DriftSettings()
     max_assets: Assets = 10_000
     """Most assets that are remembered at once; 0 sets no limit."""
+    max_state_mb: Megabytes = MAX_STATE_MB
+    """Most memory that they take together, in units of 1,000,000 bytes; 0 sets no limit."""
     join_s: float | None = None
     """For readings that arrive one channel at a time: values within so many seconds are one reading. None: readings
     arrive whole."""

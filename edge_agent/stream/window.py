@@ -17,6 +17,7 @@ __all__ = ["Missing", "WindowSettings", "Windows"]
 
 # Number of rows that follow; readings since the last scored window; time of the newest reading, epoch seconds.
 _HEADER = struct.Struct("<IId")
+_ARRAY_BYTES = 112  # of an empty array
 _HAS_LAST = 1 << 31  # flag in the number of rows: after the rows come each channel's last value and that value's time
 
 
@@ -38,6 +39,9 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
     late_s: Duration = 0.0
     """A reading that is older than the asset's newest by at most this is late, and left out. A reading that is older by
     more shows that the sender's clock was set back, and the window begins anew."""
+    ahead_s: Duration = 300.0
+    """A message with a reading whose time is further ahead of the device's clock is rejected, so that nobody makes an
+    asset's real readings look late. Only while the clock is known to be right, and not for an `input`."""
     gap_s: Duration = 0.0
     """After a longer pause between two readings, the window begins anew."""
 
@@ -62,15 +66,17 @@ class Windows:
     def __init__(self, *, window: int, stride: int, channels: int, policy: WindowSettings | None = None) -> None:
         self._window = window
         self._stride = stride
-        self._channels = channels
+        self.channels = channels
+        """Number of values in a reading."""
         self._policy = policy or WindowSettings()
         self._plain = self._policy.is_plain
         self._single = window == 1 and stride == 1
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
-        # One array for all assets: a slot is an asset's index in the array. Rows move to the front only when a slot
-        # is full, so a window is always one contiguous piece.
-        self._rows = np.empty((0, 2 * window, channels), dtype=np.float32)
+        # A slot is an asset's index in the lists and arrays. Rows move to the front only when a slot is full, so a
+        # window is always one contiguous piece. They are an array for each slot, because one for all would have to be
+        # copied to grow; windows of one reading need none.
+        self._rows: list[FloatArray] = []
         self._last = np.empty((0, channels), dtype=np.float32)
         self._seen_s = np.empty((0, channels), dtype=np.float64)
         self._newest_s: list[float] = []
@@ -115,7 +121,7 @@ class Windows:
             if len(complete) == len(values):
                 return values[:, np.newaxis, :], complete
             return values[complete][:, np.newaxis, :], complete
-        windows = np.empty((len(complete), self._window, self._channels), dtype=np.float32)
+        windows = np.empty((len(complete), self._window, self.channels), dtype=np.float32)
         due: list[int] = []
         for index in complete:
             slot = self._slots[readings.assets[index]]
@@ -123,9 +129,15 @@ class Windows:
                 self._begin(slot)
             end = self._append(slot, values[index])
             if self._is_due(slot):
-                windows[len(due)] = self._rows[slot, end - self._window : end]
+                windows[len(due)] = self._rows[slot][end - self._window : end]
                 due.append(index)
         return windows[: len(due)], due
+
+    @property
+    def asset_bytes(self) -> int:
+        """Bytes that the arrays of one asset take: float32 rows, last values, and their times as float64."""
+        rows = 0 if self._single else 4 * 2 * self._window * self.channels
+        return _ARRAY_BYTES + rows + (4 + 8) * self.channels
 
     def assets(self) -> list[str]:
         """All assets that have a slot."""
@@ -150,7 +162,7 @@ class Windows:
         end, filled, since = self._end[slot], self._filled[slot], self._since[slot]
         if slot in self._to_begin:
             filled, since = 0, self._stride
-        rows, last = self._rows[slot, end - filled : end], self._last[slot]
+        rows, last = self._rows[slot][end - filled : end], self._last[slot]
         if self._policy.hold_s:
             # The last values are needed too: values of an incomplete reading are in no row.
             header = _HEADER.pack(filled | _HAS_LAST, since, self._newest_s[slot])
@@ -180,14 +192,15 @@ class Windows:
             return
         filled, since, newest_s = _HEADER.unpack_from(dumped)
         has_last, filled = filled & _HAS_LAST, filled & ~_HAS_LAST
-        count = (filled + 1 if has_last else max(filled, 1)) * self._channels
+        count = (filled + 1 if has_last else max(filled, 1)) * self.channels
         values = memoryview(dumped)[_HEADER.size :]
         seen = values[4 * count :]
-        if len(values) != 4 * count + (8 * self._channels if has_last else 0) or filled > self._window:
+        if len(values) != 4 * count + (8 * self.channels if has_last else 0) or filled > self._window:
             return
         slot = self._slot(asset)
-        rows = np.frombuffer(values[: 4 * count], dtype=np.float32).reshape(-1, self._channels)
-        self._rows[slot, :filled] = rows[:filled]
+        rows = np.frombuffer(values[: 4 * count], dtype=np.float32).reshape(-1, self.channels)
+        filled = 0 if self._single else filled
+        self._rows[slot][:filled] = rows[:filled]
         self._end[slot] = self._filled[slot] = filled
         self._since[slot] = since
         self._newest_s[slot] = newest_s
@@ -217,6 +230,7 @@ class Windows:
                 self._grow(max(8, 2 * slot))
             for numbers in (self._end, self._filled, self._since):
                 numbers.append(0)
+            self._rows.append(np.empty((0 if self._single else 2 * self._window, self.channels), dtype=np.float32))
             self._newest_s.append(-math.inf)
         self._slots[asset] = slot
         self._begin(slot)
@@ -229,12 +243,10 @@ class Windows:
         self._since[slot] = self._stride
 
     def _grow(self, capacity: int) -> None:
-        for name, inner in (("_rows", (2 * self._window, self._channels)), ("_last", (self._channels,))):
-            old = getattr(self, name)
-            new = np.empty((capacity, *inner), dtype=np.float32)
-            new[: len(old)] = old
-            setattr(self, name, new)
-        seen = np.full((capacity, self._channels), -np.inf)
+        last = np.empty((capacity, self.channels), dtype=np.float32)
+        last[: len(self._last)] = self._last
+        self._last = last
+        seen = np.full((capacity, self.channels), -np.inf)
         seen[: len(self._seen_s)] = self._seen_s
         self._seen_s = seen
 

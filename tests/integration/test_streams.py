@@ -124,7 +124,7 @@ def test_a_stream_remembers_no_more_assets_than_it_may(
         (sample,) = [sample for sample in subscriber.rejected if sample["reason"] == "too_many_assets"]
         assert sample["topic"] == "sensors/new/pump"
         assert sample["detail"] == (
-            "there are max_assets = 2 already, all with an alert or a limit of their own; raise max_assets"
+            "there are 2 assets already, all with an alert or a limit of their own; raise max_assets = 2"
         )
 
 

@@ -151,3 +151,40 @@ def test_channel_names_are_free() -> None:
     found, rejections = decode(b'{"temp \xc2\xb0C": 1, "class": 2}', channels=("temp °C", "class"))
     assert not rejections
     np.testing.assert_array_equal(found.values, [[1, 2]])
+
+
+@pytest.mark.parametrize(
+    ("payload", "is_taken"),
+    [
+        (b'{"time": 2300, "p": 1}', True),
+        (b'{"time": 2300.5, "p": 1}', False),
+        (b'[{"time": 2100, "p": 1}, {"time": 2200, "p": 1}]', True),
+        (b'[{"time": 1, "p": 1}, {"time": 5600, "p": 1}, {"time": 2, "p": 1}]', False),
+        (b'{"time": "1970-01-01T01:00:00Z", "p": 1}', False),
+        (b'{"p": 1}', True),
+        (b'[{"n": "p", "v": 1, "t": 400}]', False),
+    ],
+)
+def test_a_message_that_is_ahead_of_its_time_is_rejected_whole(payload: bytes, is_taken: bool) -> None:
+    """Wherever in it the reading is; with no limit, any time is taken."""
+    items = [Delivery(Topic(b"sensors/a1/x", "a1"), body, 1, False) for body in (b'{"p": 0}', payload, b'{"p": 2}')]
+    found, rejections = Decoder(["p"]).decode(items, NOW_S, NOW_S + 300)
+    assert len(found) == len(found.values) == len(found.assets)
+    assert [value for (value,) in found.values if value != 1] == [0, 2]
+    assert (len(found) > 2, [bad.reason for bad in rejections]) == (is_taken, [] if is_taken else [RejectReason.AHEAD])
+    assert not Decoder(["p"]).decode(items, NOW_S)[1]
+
+
+def test_a_rejection_says_how_far_ahead_its_message_is() -> None:
+    """A wrong time zone shows."""
+    item = Delivery(Topic(b"sensors/a1/x", "a1"), b'{"time": 5600, "p": 1}', 1, False)
+    (bad,) = Decoder(["p"]).decode([item], NOW_S, NOW_S + 300)[1]
+    assert bad.detail == "time 5600 is 3300 s later than this device's clock and ahead_s allow"
+
+
+def test_a_value_that_is_ahead_is_rejected_too() -> None:
+    """Where the topic names the channel; one of a channel that the bundle does not have is ignored as ever."""
+    topics = [Topic(b"plant/a1/p", "a1", "p"), Topic(b"plant/a1/z", "a1", "z")]
+    items = [Delivery(topic, b'{"value": 1, "time": 5600}', 1, False) for topic in topics]
+    found, rejections = Decoder(["p"], one_channel=True).decode(items, NOW_S, NOW_S + 300)
+    assert (len(found), [bad.reason for bad in rejections]) == (0, [RejectReason.AHEAD])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.cli.log import configure_logging, goes_to_journal
+from edge_agent.cli.log import SenderLimit, configure_logging, goes_to_journal
 
 
 @pytest.fixture(autouse=True)
@@ -46,3 +46,33 @@ def test_what_is_no_file_is_not_the_journal(tmp_path: Path) -> None:
         assert not goes_to_journal(stream, {"JOURNAL_STREAM": "1:2"})
     with (tmp_path / "log").open("w") as stream:
         assert not any(goes_to_journal(stream, environ) for environ in ({}, {"JOURNAL_STREAM": ""}))
+
+
+def test_of_lines_that_senders_cause_ten_pass_in_a_minute_and_the_others_are_counted() -> None:
+    """Whoever makes up names must not fill the disk, nor hide what else is told."""
+    now_s, told = 5.0, io.StringIO()
+    handler = logging.StreamHandler(told)
+    handler.addFilter(SenderLimit(lambda: now_s))
+    log = logging.getLogger("edge_agent.test")
+    log.addHandler(handler)
+    try:
+        for number in range(60_000):
+            log.warning("alert %s stream=%s asset=%s", "raise", "pump", f"a{number}")
+        log.warning("message given up topic=%s", "t")
+        for number in range(12):
+            log.warning("stream stopped name=%s", number)
+        now_s = 65.0
+        log.warning("alert %s stream=%s asset=%s", "clear", "pump", "100%s")
+        now_s = 130.0
+        log.warning("alert %s stream=%s asset=%s", "raise", "pump", "b")
+    finally:
+        log.removeHandler(handler)
+    lines = told.getvalue().splitlines()
+    assert lines[:9] == [f"alert raise stream=pump asset=a{number}" for number in range(9)]
+    assert lines[9] == "alert raise stream=pump asset=a9 (for a minute, more like this are only counted)"
+    assert lines[10:] == [
+        "message given up topic=t",
+        *(f"stream stopped name={number}" for number in range(12)),
+        "alert clear stream=pump asset=100%s left_out=59990",
+        "alert raise stream=pump asset=b",
+    ]

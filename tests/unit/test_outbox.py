@@ -38,7 +38,7 @@ def test_a_full_journal_blocks(tmp_path: Path) -> None:
         journal.commit(batch)
     waiting = journal.outgoing(0, 100)
     assert len(waiting) == journal.waiting() == 10
-    assert journal.waiting_bytes <= 10_000
+    assert journal.outbox.waiting_bytes <= 10_000
     journal.commit(Commit(records=[("s", "b", b"1")]))
     journal.forget(waiting[:1])
     journal.commit(batch)
@@ -63,7 +63,7 @@ def test_the_oldest_events_are_dropped_counted_and_told_once(tmp_path: Path) -> 
     kept = [int(event.payload[:4]) for event in journal.outgoing(0, 100)]
     assert kept == list(range(30 - len(kept), 30))
     assert journal.dropped == 30 - len(kept) > 15
-    assert journal.waiting_bytes <= 10_000
+    assert journal.outbox.waiting_bytes <= 10_000
     dropped = journal.dropped
     again = Journal(path, _policy(when_full=WhenFull.DROP_OLDEST))
     told: list[Dropped] = []
@@ -106,12 +106,12 @@ def test_an_event_dropped_on_its_way_is_not_subtracted_twice(tmp_path: Path) -> 
     on_its_way = journal.outgoing(0, 1)
     for _ in range(20):
         journal.commit(Commit(events=[("e/t", b"y" * 900)]))
-    before = journal.waiting(), journal.waiting_bytes
+    before = journal.waiting(), journal.outbox.waiting_bytes
     journal.forget(on_its_way)
-    assert (journal.waiting(), journal.waiting_bytes) == before
+    assert (journal.waiting(), journal.outbox.waiting_bytes) == before
     journal.close()
     again = Journal(tmp_path / "journal.db", _policy())
-    assert (again.waiting(), again.waiting_bytes) == before
+    assert (again.waiting(), again.outbox.waiting_bytes) == before
     again.close()
 
 

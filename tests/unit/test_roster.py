@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from typing import Any
+
 import numpy as np
 import pytest
 from fakes import FakeEngine, make_manifest, readings
@@ -11,8 +14,10 @@ from hypothesis import strategies as st
 from edge_agent.messages.reading import Readings
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import AssetRecord, decode_record, scores_key
+from edge_agent.stream.room import Room
 from edge_agent.stream.roster import Roster
 from edge_agent.stream.settings import CommissionSettings, StreamSettings
+from edge_agent.stream.window import Windows
 
 QUIET, ALERTING = 1.0, 5.0
 
@@ -147,11 +152,76 @@ def test_a_thousand_new_names_cost_one_look_at_all() -> None:
         looks.append(1)
         return set()
 
-    roster = Roster(1000, pinned)
+    room = Room(StreamSettings(max_assets=1000), Windows(window=1, stride=1, channels=1))
+    roster = Roster(room, pinned)
     for number in range(2000):
         if roster.hear([f"a{number}"]):
             assert roster.make_room() == ([f"a{number - 1000}"], [])
     assert len(looks) == 1
+
+
+def flood(pipeline: Pipeline, names: int, channels: int, journal: dict[str, bytes]) -> None:
+    for start in range(0, names, 500):
+        assets = [f"x{number}" for number in range(start, start + 500)]
+        rows = np.full((500, channels), QUIET, dtype=np.float32)
+        keep(journal, pipeline.process(Readings(assets, [1000.0] * 500, rows)).records)
+
+
+def wide_pipeline(records: list[tuple[str, bytes]], **settings: Any) -> Pipeline:
+    return Pipeline(
+        agent="g1",
+        stream="pump",
+        manifest=make_manifest(window=128, channels=9),
+        engine=FakeEngine(),
+        provider="fake",
+        records=records,
+        settings=StreamSettings(**settings),
+    )
+
+
+def test_the_memory_of_assets_has_a_bound_too() -> None:
+    """Also after a restart: with windows of 128 readings of 9 channels, 60,000 names took 609 MiB."""
+    pipeline, journal = wide_pipeline([], max_assets=0), dict[str, bytes]()
+    flood(pipeline, 60_000, 9, journal)
+    assert (len(pipeline.assets()), pipeline.roster.forgotten, len(journal)) == (5361, 54_639, 5361)
+    assert (pipeline.describe()["most_assets"], pipeline.room.bound) == (5361, "max_state_mb = 64")
+    again = wide_pipeline([*journal.items()], max_state_mb=12)
+    assert (len(again.assets()), again.room.bound) == (1005, "max_state_mb = 12")
+    assert wide_pipeline([], max_state_mb=0.001).room.limit == 1
+    assert wide_pipeline([], max_state_mb=0).room.bound == "max_assets = 10000"
+
+
+def test_an_asset_takes_no_more_than_it_is_counted_with() -> None:
+    """With a full window, an open alert, the longest name, and all scores but one of its commissioning."""
+    for readings_to_commission in (0, 400):
+        commission = CommissionSettings(readings=readings_to_commission)
+        pipeline = wide_pipeline([], max_assets=0, max_state_mb=0, commission=commission)
+        tracemalloc.start()
+        names = [f"{number:03}\N{GRINNING FACE}" + "x" * 249 for number in range(100)]
+        for number in range(526 if readings_to_commission else 128):
+            pipeline.process(Readings(names, [1000.0 + number] * 100, np.full((100, 9), ALERTING, dtype=np.float32)))
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert 0.7 < taken / 100 / (pipeline.room.asset_bytes + pipeline.room.scores_bytes) < 1.0
+
+
+def test_an_asset_with_limits_of_its_own_makes_room_for_those_that_are_still_commissioned() -> None:
+    """Scores so far are what takes most; while they are collected, fewer new names find a place."""
+    room = wide_pipeline([], max_assets=0, max_state_mb=0.1, commission=CommissionSettings(readings=10_000)).room
+    assert room.limit == 1
+    room.fit(1)
+    assert room.limit == 2
+
+
+def test_a_roster_knows_which_of_two_assets_came_first() -> None:
+    """Also one that was forgotten and came back; those of an earlier run came before all others."""
+    pipeline = make_pipeline(2)
+    pipeline.roster.restore("old")
+    since = []
+    for asset in ("old", "a", "old", "b", "a"):
+        hear(pipeline, asset)
+        since.append(pipeline.roster.known_since(asset))
+    assert since == [0, 3, 0, 5, 6]
 
 
 @pytest.mark.parametrize("limit", [0, 3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,8 +14,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
-from edgetool.data import read_sensor_data
-from edgetool.verify.arrays import Sample, load_samples
+from edgetool.data import open_arrays, read_sensor_data
+from edgetool.verify.arrays import Sample, by_sample
 
 __all__ = ["ModelInput", "SampleSet", "Sizes", "generate_samples", "make_batch", "model_inputs", "read_samples"]
 
@@ -23,6 +24,7 @@ _MADE_UP_ROWS = 16
 _UNKNOWN_SIZE = 8
 _ROWS_PER_SAMPLE = 256
 _DATA_ROWS_LIMIT = 8192
+_SHOWN_NAMES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,18 +177,16 @@ def _make_up(
 
 def _read_npz(path: Path, names: Sequence[str]) -> list[Sample] | None:
     """The samples of an `.npz` for these inputs; None when it is a sensor data file."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            keys = set(arrays.files)
-            if keys == set(names):
-                return [{name: arrays[name] for name in names}]
-            if "readings" in keys and names != ["readings"]:
-                return None
-    except (OSError, ValueError) as exc:
-        raise DataError(f"{path}: is not an .npz of plain arrays ({exc})") from exc
-    if not all("|" in key for key in keys):
-        raise DataError(f"{path}: has {', '.join(sorted(keys))}; expected the model's inputs: {', '.join(names)}")
-    samples = load_samples(path)
+    with open_arrays(path) as arrays:
+        keys = set(arrays.names)
+        if keys == set(names):
+            return [{name: arrays.read(name) for name in names}]
+        if "readings" in keys and names != ["readings"]:
+            return None
+        if not all(re.match(r"[0-9]{1,9}\|", key) for key in keys):
+            found = ", ".join(sorted(keys)[:_SHOWN_NAMES])
+            raise DataError(f"{path}: has {found}; expected the model's inputs: {', '.join(names)}")
+        samples = by_sample((key, arrays.read(key)) for key in arrays.names)
     for number, sample in enumerate(samples):
         missing = set(names) - set(sample)
         if missing:

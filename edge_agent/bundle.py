@@ -51,6 +51,7 @@ _SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}\Z"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 FileName = Annotated[str, msgspec.Meta(pattern=_SAFE_FILE)]
+Version = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -64,6 +65,12 @@ class ModelPart(msgspec.Struct, frozen=True, kw_only=True):
     """Such as "float32" or "int8"; for a person, not checked."""
     size_bytes: int
     """Of the file."""
+    ir_version: Version = 0
+    """Version of ONNX's format that the file is in; 0 if unknown."""
+    opsets: Annotated[dict[FileName, Version], msgspec.Meta(max_length=50)] = {}
+    """Domain, "ai.onnx" for ONNX's own, to the version of its operators that the model uses; empty if unknown."""
+    runtime: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.+-]{0,40}\Z")] = ""
+    """Version of ONNX Runtime that the model was packed with; empty if unknown."""
 
 
 class GoldenPart(msgspec.Struct, frozen=True, kw_only=True):

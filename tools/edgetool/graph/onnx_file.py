@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 
 import onnx
 
 from edge_agent.errors import ConversionError
 from edge_agent.files import write_file
+from edgetool.graph.model_file import check_file
 from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
 
-__all__ = ["load_model", "size_on_disk", "stored_precision", "write_result"]
+__all__ = ["external_error", "load_model", "size_on_disk", "stored_precision", "write_result"]
 
 
 _PLAIN = frozenset(
@@ -35,20 +35,36 @@ def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
         ConversionError: it is missing, or no ONNX model.
     """
     try:
-        model = onnx.load(path, load_external_data=external)
+        check_file(path)
+        model = onnx.load(path, load_external_data=False)
     except FileNotFoundError as exc:
-        # The model itself, or what holds its weights.
-        other = "" if exc.filename in (None, str(path)) else f" ({exc.filename})"
-        raise ConversionError(f"{path}: no such file{other}") from exc
+        raise ConversionError(f"{path}: no such file") from exc
+    except ConversionError:
+        raise
     # A damaged protobuf raises DecodeError, which has no import path that stays between versions.
     except Exception as exc:
-        if zipfile.is_zipfile(path):
-            raise ConversionError(f"{path}: is an archive; a bundle has model.onnx in it") from exc
         raise ConversionError(f"{path}: is not an ONNX model ({exc})") from exc
     if not model.graph.output:
         raise ConversionError(f"{path}: is not an ONNX model (it has no graph outputs)")
+    if external:
+        try:
+            onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+        # A missing file, one outside of the folder and one that is too short raise different classes.
+        except Exception as exc:
+            raise external_error(path, exc) from exc
     _check_sizes(path, model)
     return model
+
+
+def external_error(path: Path, exc: Exception) -> ConversionError:
+    """The error of a model whose weights are in a file beside it that cannot be read.
+
+    Args:
+        path: the model's file.
+        exc: what `onnx` raised, which names the other file.
+    """
+    step = "copy the model together with the files beside it that hold its weights"
+    return ConversionError(f"{path}: its external data cannot be read: {exc}; {step}")
 
 
 def _check_sizes(path: Path, model: onnx.ModelProto) -> None:

@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
-from edgetool.graph.onnx_file import load_model, size_on_disk
+from edgetool.graph.onnx_file import external_error, load_model, size_on_disk
 from edgetool.graph.walks import bytes_of, graphs_of
 
 __all__ = ["WeightStore", "load_light", "read_light", "size_of", "tensors_of", "to_bytes", "whole_model"]
@@ -120,6 +120,8 @@ def load_light(path: Path, model: onnx.ModelProto, store: WeightStore) -> onnx.M
             values = onnx.numpy_helper.to_array(tensor, str(path.parent))
         # A missing file, one outside of the folder and one that is too short raise different classes.
         except Exception as exc:
+            if external:
+                raise external_error(path, exc) from exc
             raise ConversionError(f"{path}: tensor {tensor.name!r} cannot be read: {exc}") from exc
         if values.dtype.kind not in "fiub" or values.dtype.itemsize > 8:
             # Text, bfloat16, and types of less than a byte: in the model, as protobuf has them.

@@ -29,9 +29,9 @@ def console() -> Console:
 
 
 @contextmanager
-def working(text: str) -> Iterator[None]:
-    """Show that something is going on."""
-    with console().status(text):
+def working(text: str, limit_s: float | None = None) -> Iterator[None]:
+    """Show that something is going on, and after how many seconds it is given up; None for no limit."""
+    with console().status(text if limit_s is None else f"{text}, for at most {limit_s:g} s"):
         yield
 
 

@@ -101,5 +101,5 @@ def test_weights_that_are_not_beside_the_model_are_told(tmp_path: Path, location
     for read in (load_model, lambda path: read_light(path, WeightStore(tmp_path))):
         with pytest.raises(ConversionError) as caught:
             read(path)
-        assert f"{path}: its external data cannot be read: " in str(caught.value)
+        assert f"{path}: tensor 'w' cannot be read: " in str(caught.value)
         assert str(caught.value).endswith("copy the model together with the files beside it that hold its weights")

@@ -20,7 +20,7 @@ from edgetool.graph.onnx_file import load_model
 from edgetool.graph.weights import to_bytes
 from edgetool.paths import StrPath, as_paths
 from edgetool.verify.arrays import Sample
-from edgetool.verify.samples import make_batch
+from edgetool.verify.samples import TooLargeError, make_batch
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["BenchReport", "BenchRow", "bench"]
@@ -148,7 +148,11 @@ def _samples(
     samples: list[Sample] = []
     usable: list[int] = []
     for batch in batches:
-        sample = make_batch(model, batch)
+        try:
+            sample = make_batch(model, batch)
+        except TooLargeError as exc:
+            left_out.append(f"{path.name}: batch {batch}: {exc}")
+            continue
         if sample is None:
             left_out.append(f"{path.name}: batch {batch}: the model fixes another batch size")
             continue

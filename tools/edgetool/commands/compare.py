@@ -30,6 +30,7 @@ _ADDED = re.compile(
     r"_output_cast|_cast|_cast_to_\w+|_output_quantized|_raw)(_?\d+)?$"
 )
 """What converters, ours and others', put behind the name of a tensor."""
+_MOST_ADDED, _LONGEST_ADDED = 8, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +202,10 @@ def _layers(
 
 
 def _stem(name: str) -> str:
-    while True:
-        shorter = _ADDED.sub("", name)
-        if shorter in ("", name):
-            return name
-        name = shorter
+    for _ in range(_MOST_ADDED):
+        # Only the end is searched, because a name may be as long as a file.
+        found = _ADDED.search(name, max(0, len(name) - _LONGEST_ADDED))
+        if found is None or found.start() == 0:
+            break
+        name = name[: found.start()]
+    return name

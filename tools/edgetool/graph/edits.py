@@ -21,6 +21,7 @@ class Names:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
         for graph in graphs_of(model.graph):
             self._taken.update(v.name for v in (*graph.input, *graph.output, *graph.initializer, *graph.value_info))
             for node in graph.node:
@@ -31,9 +32,11 @@ class Names:
 
     def fresh(self, wanted: str) -> str:
         """`wanted`, or with a number behind it."""
-        name, number = wanted, 2
+        name = wanted
         while not name or name in self._taken:
-            name, number = f"{wanted}_{number}", number + 1
+            # Where the last search for this name ended, because thousands of nodes may want the same.
+            self._numbers[wanted] = number = self._numbers.get(wanted, 1) + 1
+            name = f"{wanted}_{number}"
         self._taken.add(name)
         return name
 

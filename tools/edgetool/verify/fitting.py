@@ -16,7 +16,15 @@ import onnx
 
 from edge_agent.errors import ConversionError
 from edgetool.graph.walks import graphs_of
-from edgetool.verify.samples import ModelInput, SampleSet, Sizes, generate_samples, model_inputs, read_samples
+from edgetool.verify.samples import (
+    ModelInput,
+    SampleSet,
+    Sizes,
+    TooLargeError,
+    generate_samples,
+    model_inputs,
+    read_samples,
+)
 from edgetool.verify.workbench import NoAnswerError, Workbench
 
 __all__ = ["is_about_inputs", "samples_for"]
@@ -61,7 +69,10 @@ def samples_for(
     problem = _problem(path, bench, first)
     if is_about_inputs(problem) and _is_free(inputs):
         for sizes in itertools.islice(_tries(model, inputs), _MAX_TRIES):
-            found = generate_samples(model, value_range, sizes)
+            try:
+                found = generate_samples(model, value_range, sizes)
+            except TooLargeError:
+                continue
             if not _problem(path, bench, found):
                 bench.use_samples(found.samples)
                 return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import math
-import zipfile
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.archives import Archive, ArchiveError, ArrayArchive
 from edge_agent.errors import BundleError
 from edge_agent.setting_types import Name
 
@@ -44,10 +45,13 @@ trouble for every sender."""
 _MANIFEST_LIMIT_BYTES = 1 << 20
 _MODEL_LIMIT_BYTES = 1 << 30
 _GOLDEN_LIMIT_BYTES = 64 << 20
+_HASHED_FIRST_BYTES = 16 << 20
+"""A larger member takes its memory only once it is known to be the right one, for which it is unpacked twice."""
 _SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}\Z"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 FileName = Annotated[str, msgspec.Meta(pattern=_SAFE_FILE)]
+Version = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -61,6 +65,12 @@ class ModelPart(msgspec.Struct, frozen=True, kw_only=True):
     """Such as "float32" or "int8"; for a person, not checked."""
     size_bytes: int
     """Of the file."""
+    ir_version: Version = 0
+    """Version of ONNX's format that the file is in; 0 if unknown."""
+    opsets: Annotated[dict[FileName, Version], msgspec.Meta(max_length=50)] = {}
+    """Domain, "ai.onnx" for ONNX's own, to the version of its operators that the model uses; empty if unknown."""
+    runtime: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.+-]{0,40}\Z")] = ""
+    """Version of ONNX Runtime that the model was packed with; empty if unknown."""
 
 
 class GoldenPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,36 +196,36 @@ def open_bundle(path: Path) -> Bundle:
         BundleError: the bundle is missing, altered, of another format, or its parts do not fit each other.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
-            return _read_archive(path, archive)
+        with path.open("rb") as file:
+            return _read_archive(path, Archive(file))
     except FileNotFoundError as exc:
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise BundleError(f"{path}: no such bundle{where}; make one: edgetool pack") from exc
     except BundleError:
         raise
-    # With a damaged or hostile file, zipfile, zlib and numpy's header parser raise errors (zlib.error,
-    # tokenize.TokenError, struct.error and others) whose only common base is Exception.
+    except ArchiveError as exc:
+        raise BundleError(f"{path}: {exc}; pack it again: edgetool pack") from exc
+    # With a damaged or hostile file, zipfile and zlib raise errors whose only common base is Exception.
     except Exception as exc:
         raise BundleError(f"{path}: is not a readable bundle ({exc}); pack it again: edgetool pack") from exc
 
 
-def _read_archive(path: Path, archive: zipfile.ZipFile) -> Bundle:
+def _read_archive(path: Path, archive: Archive) -> Bundle:
     manifest = _read_manifest(path, archive)
-    model = _read_member(path, archive, manifest.model.file, _MODEL_LIMIT_BYTES)
-    _check_hash(path, manifest.model.file, model, manifest.model.sha256)
-    golden = _read_member(path, archive, manifest.golden.file, _GOLDEN_LIMIT_BYTES)
-    _check_hash(path, manifest.golden.file, golden, manifest.golden.sha256)
-    arrays = _read_golden(path, golden)
-    readings, scores = arrays["readings"], arrays["score"]
+    part = manifest.model
+    found = archive.info(part.file).file_size
+    if found != part.size_bytes:
+        _refuse(path, f"{part.file} differs from its manifest ({found} bytes, expected {part.size_bytes})")
+    model = _read_member(path, archive, part.file, _MODEL_LIMIT_BYTES, part.sha256)
+    golden = _read_member(path, archive, manifest.golden.file, _GOLDEN_LIMIT_BYTES, manifest.golden.sha256)
+    readings, scores = _read_golden(path, golden)
     shape = (scores.size, manifest.window, len(manifest.channels))
     if scores.size == 0 or scores.ndim != 1 or readings.shape != shape:
         _refuse(path, f"golden vectors have shapes {readings.shape} and {scores.shape}, expected {shape}")
-    if len(model) != manifest.model.size_bytes:
-        _refuse(path, f"{manifest.model.file} has {len(model)} bytes, its manifest says {manifest.model.size_bytes}")
     return Bundle(path=path, manifest=manifest, model=model, golden_readings=readings, golden_scores=scores)
 
 
-def _read_manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
+def _read_manifest(path: Path, archive: Archive) -> Manifest:
     raw = _read_member(path, archive, "manifest.json", _MANIFEST_LIMIT_BYTES)
     try:
         found = msgspec.json.decode(raw)
@@ -237,51 +247,43 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
     return manifest
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, name: str, limit_bytes: int) -> bytes:
-    try:
-        info = archive.getinfo(name)
-    except KeyError as exc:
-        raise BundleError(f"{path}: has no {name}; pack it again: edgetool pack") from exc
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        _refuse(path, f"{name} is compressed in a way that this agent does not read")
-    if info.file_size > limit_bytes:
-        _refuse(path, f"{name} would have {info.file_size} bytes, at most {limit_bytes} are read")
-    with archive.open(info) as member:
-        # A member may be larger than its entry says; one byte more than the limit is enough to notice.
-        data = member.read(limit_bytes + 1)
-    if len(data) != info.file_size:
-        _refuse(path, f"{name} has {len(data)} bytes, expected {info.file_size}")
+def _read_member(path: Path, archive: Archive, name: str, limit_bytes: int, sha256: str | None = None) -> bytes:
+    """The content of a member, if it is not too large and has this hash."""
+    size = archive.info(name).file_size
+    if size > limit_bytes:
+        _refuse(path, f"{name} would have {size} bytes, at most {limit_bytes} are read")
+    if sha256 is not None and size > _HASHED_FIRST_BYTES:
+        _check_hash(path, name, archive.pieces(name), sha256)
+    # A join would keep all pieces beside their sum.
+    content = io.BytesIO()
+    content.writelines(archive.pieces(name))
+    data = content.getvalue()
+    if sha256 is not None:
+        _check_hash(path, name, (data,), sha256)
     return data
 
 
-def _check_hash(path: Path, name: str, data: bytes, want: str) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if found != want:
-        _refuse(path, f"{name} differs from its manifest (sha256 {found:.12}, expected {want:.12})")
+def _check_hash(path: Path, name: str, pieces: Iterable[bytes], want: str) -> None:
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    if found.hexdigest() != want:
+        _refuse(path, f"{name} differs from its manifest (sha256 {found.hexdigest():.12}, expected {want:.12})")
 
 
-def _read_golden(path: Path, data: bytes) -> dict[str, NDArray[np.float32]]:
-    arrays: dict[str, NDArray[np.float32]] = {}
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for name in ("readings", "score"):
-            raw = _read_member(path, archive, f"{name}.npy", _GOLDEN_LIMIT_BYTES)
-            arrays[name] = _parse_npy(path, name, raw)
-    return arrays
-
-
-def _parse_npy(path: Path, name: str, raw: bytes) -> NDArray[np.float32]:
-    """Read an array from the bytes of an .npy file, after checking its header against the number of bytes."""
-    stream = io.BytesIO(raw)
-    if np.lib.format.read_magic(stream) != (1, 0):
-        _refuse(path, f"golden array {name} is of an unknown .npy version")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    body = raw[stream.tell() :]
-    if dtype != np.dtype("<f4") or fortran or math.prod(shape) * 4 != len(body):
-        _refuse(path, f"golden array {name} is {dtype} {shape} in {len(body)} bytes, expected float32")
-    array = np.frombuffer(body, dtype=np.float32).reshape(shape)
-    if not np.isfinite(array).all():
-        _refuse(path, f"golden array {name} holds values that are not finite")
-    return array
+def _read_golden(path: Path, data: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The readings and their scores."""
+    arrays = ArrayArchive(io.BytesIO(data), limit_bytes=_GOLDEN_LIMIT_BYTES)
+    found: list[NDArray[np.float32]] = []
+    for name in ("readings", "score"):
+        header = arrays.header(name)
+        if header.dtype != np.dtype("<f4") or header.fortran:
+            _refuse(path, f"golden array {name} is {header.dtype}, expected float32 with the last axis innermost")
+        array = arrays.read(name)
+        if not np.isfinite(array).all():
+            _refuse(path, f"golden array {name} holds values that are not finite")
+        found.append(array)
+    return found[0], found[1]
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:

@@ -75,6 +75,7 @@ class Agent:
         """Work until SIGTERM or SIGINT, or until every stream's input has ended.
 
         Raises:
+            BundleError: nothing on this device can load a model, and its manifest names no newer runtime.
             ProviderError: nothing that may run gives a bundle's golden scores.
             EngineError: the runtime failed on a batch; the batch was not acknowledged and comes again.
             DataError: a stream's input cannot be read, or ended and nothing in it was a reading.

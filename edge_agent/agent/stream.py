@@ -215,6 +215,7 @@ def open_streams(
         look: called while a provider's process is waited for.
 
     Raises:
+        BundleError: nothing on this device can load a model, and its manifest names no newer runtime.
         ProviderError: nothing that may run gives the golden scores.
         MissingExtraError: no runtime is installed.
         EngineError: what is proven does not load.

@@ -55,6 +55,7 @@ def choose_for_stream(
         look: called while a child is waited for.
 
     Raises:
+        BundleError: nothing on this device can load a model, and its manifest names no newer runtime.
         ProviderError: no provider that may run gives the golden scores, or the installed runtime is damaged.
         MissingExtraError: no runtime is installed.
         Stopped: the agent is to stop.
@@ -79,6 +80,7 @@ def open_stream_engine(
         The engine, and its upkeep, which proves and times the other providers later.
 
     Raises:
+        BundleError: nothing on this device can load a model, and its manifest names no newer runtime.
         ProviderError: no provider that may run gives the golden scores, or the installed runtime is damaged.
         MissingExtraError: no runtime is installed.
         EngineError: every provider that is proven in a child process fails in this process.

@@ -11,7 +11,7 @@ from fakes import autoencoder, canonical_model
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.bundle import Bundle, open_bundle
-from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeError, UsageError
 from edge_agent.messages.scores import Scores
@@ -80,6 +80,11 @@ def test_a_reconstruction_becomes_a_score_with_contributions(tmp_path: Path, nor
     bundle = open_bundle(report.bundle)
     manifest = bundle.manifest
     assert (manifest.name, manifest.version, manifest.window) == ("pump", "2.1.0", 1)
+    # What a device compares with its own runtime, if it cannot load the model.
+    packed = onnx.load_from_string(bundle.model)
+    assert manifest.model.ir_version == packed.ir_version > 0
+    assert manifest.model.opsets["ai.onnx"] == next(o.version for o in packed.opset_import if not o.domain)
+    assert manifest.model.runtime == import_runtime().__version__
     assert [(c.name, c.unit) for c in manifest.channels] == [("c1", "bar"), ("c2", "l/s"), ("c3", ""), ("c4", "")]
     assert manifest.calibration is not None
     assert manifest.calibration.quantiles["0.5"] == pytest.approx(0.7, abs=0.4)

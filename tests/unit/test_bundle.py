@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tracemalloc
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,62 @@ def test_a_wrong_manifest_is_told(tmp_path: Path, changes: dict[str, Any], probl
         open_bundle(path)
     assert str(caught.value).startswith(f"{path}: ")
     assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("true_size", [True, False])
+def test_a_model_that_is_another_one_takes_no_memory(tmp_path: Path, true_size: bool) -> None:
+    """A quarter of a gigabyte in 250 kB, and the hash, or the size, is that of something else."""
+    path = write_bundle(tmp_path / "x-1.0.0.edge")
+    with zipfile.ZipFile(path) as archive:
+        manifest, golden = json.loads(archive.read("manifest.json")), archive.read("golden.npz")
+    manifest["model"]["size_bytes"] = 256 << 20 if true_size else 1 << 20
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("golden.npz", golden)
+        with archive.open("model.onnx", "w") as member:
+            for _ in range(256):
+                member.write(bytes(1 << 20))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BundleError) as caught:
+            open_bundle(path)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    expected = "sha256 a6d72ac7690f" if true_size else "268435456 bytes, expected 1048576"
+    assert f"{path}: model.onnx differs from its manifest ({expected}" in str(caught.value)
+
+
+def test_a_large_model_is_read_whole(tmp_path: Path) -> None:
+    """One that is hashed before it is kept."""
+    path = write_bundle(tmp_path / "x-1.0.0.edge")
+    with zipfile.ZipFile(path) as archive:
+        manifest, golden = json.loads(archive.read("manifest.json")), archive.read("golden.npz")
+    model = np.random.default_rng(0).bytes(17 << 20)
+    manifest["model"].update(size_bytes=len(model), sha256=hashlib.sha256(model).hexdigest())
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("golden.npz", golden)
+        archive.writestr("model.onnx", model)
+    assert open_bundle(path).model == model
+
+
+def test_golden_vectors_must_be_as_large_as_they_claim(tmp_path: Path) -> None:
+    """A header that claims 4 TiB, under the right hash."""
+    path = write_bundle(tmp_path / "x-1.0.0.edge")
+    with zipfile.ZipFile(path) as archive:
+        manifest, model = json.loads(archive.read("manifest.json")), archive.read("model.onnx")
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (1099511627776, 1, 1), }"
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("readings.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header)
+    manifest["golden"]["sha256"] = hashlib.sha256(inner.getvalue()).hexdigest()
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("manifest.json", json.dumps(manifest))
+        archive.writestr("model.onnx", model)
+        archive.writestr("golden.npz", inner.getvalue())
+    with pytest.raises(BundleError, match=r"'readings' is float32 .* in 0 bytes, expected 4398046511104"):
+        open_bundle(path)
 
 
 def test_a_missing_bundle_says_how_to_make_one(tmp_path: Path) -> None:
@@ -136,7 +193,7 @@ def test_nothing_in_a_bundle_is_executed(tmp_path: Path) -> None:
         archive.writestr("manifest.json", json.dumps(manifest))
         archive.writestr("model.onnx", model)
         archive.write(golden, "golden.npz")
-    with pytest.raises(BundleError, match="golden array readings is object"):
+    with pytest.raises(BundleError, match="'readings' is object, expected a plain array"):
         open_bundle(path)
 
 

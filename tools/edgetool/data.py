@@ -7,11 +7,19 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.data_files import SensorData, read_sensor_data
+from edge_agent.data_files import SensorData, open_arrays, read_sensor_data
 from edge_agent.messages.reading import DEFAULT_ASSET, FloatArray
 from edge_agent.stream.window import Windows
 
-__all__ = ["DEFAULT_ASSET", "SensorData", "complete_windows", "labelled_windows", "read_sensor_data", "write_csv"]
+__all__ = [
+    "DEFAULT_ASSET",
+    "SensorData",
+    "complete_windows",
+    "labelled_windows",
+    "open_arrays",
+    "read_sensor_data",
+    "write_csv",
+]
 
 _BATCH_ROWS = 4096
 

@@ -43,9 +43,10 @@ def foreign(text: str, style: str = "") -> Text:
 
 
 @contextmanager
-def working(text: str) -> Iterator[None]:
-    """Show that something is going on."""
-    with console(to_stderr=True).status(foreign(text)):
+def working(text: str, limit_s: float | None = None) -> Iterator[None]:
+    """Show that something is going on, and after how many seconds it is given up; None for no limit."""
+    limit = "" if limit_s is None else f", for at most {limit_s:g} s"
+    with console(to_stderr=True).status(foreign(f"{text}{limit}")):
         yield
 
 

@@ -19,9 +19,10 @@ from edge_agent.engine.choice.evidence import Candidate, Evidence
 from edge_agent.engine.choice.measuring import Measure, Observer, measure
 from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.choice.timing import EQUAL_WITHIN, compare
+from edge_agent.engine.golden import Verdict
 from edge_agent.engine.providers import PROVIDERS, SAFEST, import_runtime
 from edge_agent.engine.settings import EngineSettings
-from edge_agent.errors import ProviderError
+from edge_agent.errors import BundleError, EdgeError, ProviderError
 
 __all__ = [
     "NOTHING_KNOWN",
@@ -119,6 +120,7 @@ def choose_provider(
         look: called while a child is waited for.
 
     Raises:
+        BundleError: nothing on this device can load the model, and its manifest names no newer runtime.
         ProviderError: the required provider, or every provider, is unknown, missing or does not give the golden scores;
             or the installed runtime is damaged.
         MissingExtraError: no runtime is installed.
@@ -271,13 +273,14 @@ def decide(bundle: Bundle, evidence: Evidence, wanted: EngineSettings, mix: Batc
         mix: batch sizes that the stream has met; None uses the default.
 
     Raises:
+        BundleError: nothing on this device can load the model, and its manifest names no newer runtime.
         ProviderError: no provider that may run gives the golden scores.
     """
     only = _required_provider(wanted)
     weights = mix or DEFAULT_MIX
     qualified = [c for c in evidence.candidates if c.qualified and (c.rounds or not evidence.complete)]
     if not qualified:
-        raise ProviderError(_explain_none(bundle, evidence, only, _key(wanted)))
+        raise _none_qualified(bundle, evidence, only, _key(wanted))
     sound = [c for c in qualified if c.provider.name not in evidence.blamed]
     behind = [c for c in qualified if c not in sound]
     order = _order if evidence.complete else _safest_first
@@ -311,13 +314,24 @@ def decide_or_forget(
     The reason may have been temporary, such as a shortage of memory.
 
     Raises:
+        BundleError: nothing on this device can load the model, and its manifest names no newer runtime.
         ProviderError: no provider that may run gives the golden scores.
     """
     try:
         return decide(bundle, evidence, wanted, mix)
-    except ProviderError:
+    except (BundleError, ProviderError):
         memory.forget()
         raise
+
+
+def _none_qualified(bundle: Bundle, evidence: Evidence, only: str | None, key: str) -> EdgeError:
+    """The error of who has to act: whoever packs the bundle, or whoever sets up the device."""
+    for candidate in evidence.candidates:
+        if candidate.verdict is Verdict.UNREADABLE:
+            return BundleError(candidate.reason)
+        if candidate.verdict is Verdict.TOO_NEW:
+            return ProviderError(candidate.reason)
+    return ProviderError(_explain_none(bundle, evidence, only, key))
 
 
 def _explain_none(bundle: Bundle, evidence: Evidence, only: str | None, key: str) -> str:

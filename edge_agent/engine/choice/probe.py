@@ -22,8 +22,9 @@ from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.child_process import child_side
 from edge_agent.engine.golden import GoldenError, Verdict, check_golden
 from edge_agent.engine.providers import Provider
+from edge_agent.engine.readable import check_readable, is_about_memory
 from edge_agent.engine.session import open_engine
-from edge_agent.errors import EdgeError
+from edge_agent.errors import BundleError, EdgeError, ProviderError
 from edge_agent.messages.scores import Engine
 
 __all__ = ["CHANGING", "Proof", "Task", "TimingRequest", "TimingResult", "prove"]
@@ -117,15 +118,30 @@ def prove(engine: Engine, bundle: Bundle, provider: Provider, load_ms: float) ->
 
 def _open_and_prove(task: Task, bundle: Bundle) -> tuple[Engine | None, Proof]:
     started = time.perf_counter()
+    engine: Engine | None = None
     try:
         cache_dir = Path(task.cache_dir) if task.cache_dir else None
         engine = open_engine(bundle.model, task.provider, threads=task.threads, cache_dir=cache_dir)
         load_ms = round((time.perf_counter() - started) * 1e3, 1)
         return engine, prove(engine, bundle, task.provider, load_ms)
+    except BundleError as exc:
+        return None, Proof(verdict=Verdict.UNREADABLE, reason=f"{bundle.path}: {exc}")
     except (EdgeError, MemoryError) as exc:
         reason = " ".join(str(exc).split()) or type(exc).__name__
-        no_memory = isinstance(exc, MemoryError) or "bad_alloc" in reason or "allocate memory" in reason
-        return None, Proof(verdict=Verdict.OUT_OF_MEMORY if no_memory else Verdict.REFUSED, reason=reason[:400])
+        no_memory = isinstance(exc, MemoryError) or is_about_memory(reason)
+        refused = Proof(verdict=Verdict.OUT_OF_MEMORY if no_memory else Verdict.REFUSED, reason=reason[:400])
+        return None, refused if no_memory or engine is not None else _whose_fault(bundle, refused)
+
+
+def _whose_fault(bundle: Bundle, refused: Proof) -> Proof:
+    """The proof that a provider did not load a model, or a better one: no provider of this device can."""
+    try:
+        check_readable(bundle)
+    except BundleError as exc:
+        return Proof(verdict=Verdict.UNREADABLE, reason=str(exc))
+    except (EdgeError, MemoryError) as exc:
+        return Proof(verdict=Verdict.TOO_NEW, reason=str(exc)) if isinstance(exc, ProviderError) else refused
+    return refused
 
 
 def _take_turn(engine: Engine, bundle: Bundle, turn: TimingRequest) -> TimingResult:

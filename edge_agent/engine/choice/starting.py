@@ -45,6 +45,7 @@ def choose_to_start(
         discover_with: finds the providers of the device; None asks a child process.
 
     Raises:
+        BundleError: nothing on this device can load the model, and its manifest names no newer runtime.
         ProviderError: the required provider, or every provider, is unknown, missing or does not give the golden scores;
             or the installed runtime is damaged.
         MissingExtraError: no runtime is installed.

@@ -10,7 +10,16 @@ import typer
 from edge_agent.errors import UsageError
 from edge_agent.terminal import json_text, say
 
-__all__ = ["DataOption", "HtmlOption", "JsonOption", "ModelArgument", "app", "parse_range", "print_json"]
+__all__ = [
+    "DataOption",
+    "HtmlOption",
+    "JsonOption",
+    "ModelArgument",
+    "TimeoutOption",
+    "app",
+    "parse_range",
+    "print_json",
+]
 
 app = typer.Typer(
     name="edgetool",
@@ -31,6 +40,13 @@ DataOption = Annotated[
 ]
 HtmlOption = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at.", show_default=False)
+]
+
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        "--timeout", min=1.0, metavar="SECONDS", help="For all runs of models together; given up when they are over."
+    ),
 ]
 
 

@@ -9,7 +9,8 @@ import typer
 
 from edge_agent.errors import UsageError
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, app, print_json
+from edgetool._cli.app import JsonOption, TimeoutOption, app, print_json
+from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
     from edgetool.commands.bench import BenchReport
@@ -26,6 +27,7 @@ def bench(
     batch: Annotated[str, typer.Option(metavar="N,…", help="Rows in one inference.")] = "1,8,64,512",
     threads: Annotated[str, typer.Option(metavar="N,…", help="Threads of one inference.")] = "1",
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Write a picture.", show_default=False)] = None,
+    timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
     """Time models on the providers of this machine: each in a process of its own, taking turns."""
@@ -34,12 +36,13 @@ def bench(
     from edgetool.reports.asked import check_plot
 
     check_plot(plot)
-    with working("timing"):
+    with working("timing", timeout):
         report = work(
             models,
             providers=[name for text in provider or [] for name in text.split(",")],
             batches=_parse_numbers("--batch", batch),
             threads=_parse_numbers("--threads", threads),
+            timeout_s=timeout,
         )
         if plot is not None:
             from edgetool.reports.looked_at import plot_bench

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import DataOption, HtmlOption, JsonOption, app, print_json
+from edgetool._cli.app import DataOption, HtmlOption, JsonOption, TimeoutOption, app, print_json
+from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
     from edgetool.commands.compare import CompareReport
@@ -29,6 +30,7 @@ def compare(
     threshold: Annotated[
         float | None, typer.Option(help="Of a score: count verdicts that differ.", show_default=False)
     ] = None,
+    timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
     """Hold a model's answers against another's, and find the first tensor where they part."""
@@ -37,8 +39,10 @@ def compare(
     from edgetool.reports.asked import check_page
 
     check_page(html, with_graph=False)
-    with working(f"comparing {first.name} and {second.name}"):
-        report = work(first, second, data=data, layers=layers, tolerance=tolerance, threshold=threshold)
+    with working(f"comparing {first.name} and {second.name}", timeout):
+        report = work(
+            first, second, data=data, layers=layers, tolerance=tolerance, threshold=threshold, timeout_s=timeout
+        )
         if html is not None:
             from edgetool.reports.looked_at import write_compare_page
 

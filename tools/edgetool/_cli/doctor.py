@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import DataOption, JsonOption, app, print_json
+from edgetool._cli.app import DataOption, JsonOption, TimeoutOption, app, print_json
+from edgetool.deadline import DEFAULT_S
 
 __all__ = ["doctor"]
 
@@ -19,14 +20,15 @@ def doctor(
         Path | None, typer.Argument(metavar="[MODEL]", help="An ONNX model to look at too.", show_default=False)
     ] = None,
     data: DataOption = None,
+    timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
     """Look at this installation, and at what will break where with a model."""
     from edgetool.commands.doctor import doctor as work
     from edgetool.progress import working
 
-    with working("looking"):
-        report = work(model, data=data)
+    with working("looking", timeout):
+        report = work(model, data=data, timeout_s=timeout)
     if as_json:
         print_json(report.describe())
         return

@@ -9,7 +9,8 @@ import typer
 
 from edge_agent.errors import UsageError
 from edge_agent.terminal import say
-from edgetool._cli.app import HtmlOption, JsonOption, ModelArgument, app, print_json
+from edgetool._cli.app import HtmlOption, JsonOption, ModelArgument, TimeoutOption, app, print_json
+from edgetool.deadline import LOOK_S
 
 if TYPE_CHECKING:
     from edgetool.commands.inspect import InspectReport
@@ -22,6 +23,7 @@ def inspect(
     model: ModelArgument,
     html: HtmlOption = None,
     netron: Annotated[bool, typer.Option("--netron", help="Open it in Netron, when that is installed.")] = False,
+    timeout: TimeoutOption = LOOK_S,
     as_json: JsonOption = False,
 ) -> None:
     """Show what is in a model, what each precision would bring, and what is known to go wrong with it."""
@@ -32,8 +34,8 @@ def inspect(
     check_page(html, with_graph=True)
     if netron and util.find_spec("netron") is None:
         raise UsageError("--netron: Netron is not installed; run: pip install netron")
-    with working(f"inspecting {model.name}"):
-        report = work(model)
+    with working(f"inspecting {model.name}", timeout):
+        report = work(model, timeout_s=timeout)
         if html is not None:
             from edgetool.reports.looked_at import write_inspect_page
 

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import DataOption, JsonOption, ModelArgument, app, print_json
+from edgetool._cli.app import DataOption, JsonOption, ModelArgument, TimeoutOption, app, print_json
 from edgetool.choices import Level
+from edgetool.deadline import DEFAULT_S
 
 __all__ = ["optimize"]
 
@@ -24,14 +25,15 @@ def optimize(
         Level, typer.Option(help="Beyond basic, the result is for ONNX Runtime's own providers only.")
     ] = Level.BASIC,
     data: DataOption = None,
+    timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
     """Let the runtime optimise a graph now and not on the device at each start, and verify the result."""
     from edgetool.commands.optimize import optimize as work
     from edgetool.progress import working
 
-    with working(f"optimizing {model.name}"):
-        report = work(model, output, level=level, data=data)
+    with working(f"optimizing {model.name}", timeout):
+        report = work(model, output, level=level, data=data, timeout_s=timeout)
     if as_json:
         print_json(report.describe())
         return

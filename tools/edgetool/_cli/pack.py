@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, assert_never
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, ModelArgument, app, print_json
+from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
 from edgetool.choices import HigherIs, OutputIs
+from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
     from edgetool.commands.pack import PackReport
@@ -62,6 +63,7 @@ def pack(
             help="How far a provider's scores may be off on the device; at least twice the packed model's own error.",
         ),
     ] = 0.01,
+    timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
     """Make a bundle: model, thresholds, and vectors by which every device proves it.
@@ -71,7 +73,7 @@ def pack(
     from edgetool.commands.pack import pack as work
     from edgetool.progress import working
 
-    with working(f"packing {model.name}"):
+    with working(f"packing {model.name}", timeout):
         report = work(
             model,
             output,
@@ -85,6 +87,7 @@ def pack(
             output_is=output_is,
             higher_is=higher_is,
             tolerance=tolerance,
+            timeout_s=timeout,
         )
     print_json(report.describe()) if as_json else _show_packed(report)
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, ModelArgument, app, parse_range, print_json
+from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, parse_range, print_json
 from edgetool.choices import Io, Precision, Target
+from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
     from edgetool.precision.report import QuantizeReport
@@ -64,6 +65,7 @@ def quantize(
         typer.Option(metavar="LOW,HIGH", help="Range of made-up inputs. Default: standard normal.", show_default=False),
     ] = None,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Allow int8 to calibrate on made-up inputs.")] = False,
+    timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
     """Make a model smaller, and prove that it still answers the same.
@@ -77,7 +79,7 @@ def quantize(
     from edgetool.reports.quantized import write_report
 
     check_report(report)
-    with working(f"quantizing {model.name}"):
+    with working(f"quantizing {model.name}", timeout):
         done = work(
             model,
             output,
@@ -91,6 +93,7 @@ def quantize(
             synthetic=synthetic,
             threshold=threshold,
             prune=prune,
+            timeout_s=timeout,
         )
     if report is not None:
         write_report(report, done)

@@ -14,11 +14,13 @@ import onnx
 
 from edge_agent.engine.providers import PROVIDERS, available_providers
 from edge_agent.errors import ConversionError, UsageError
+from edgetool.deadline import DEFAULT_S, Deadline
+from edgetool.graph.edits import number_nodes
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.weights import to_bytes
 from edgetool.paths import StrPath, as_paths
 from edgetool.verify.arrays import Sample
-from edgetool.verify.samples import make_batch
+from edgetool.verify.samples import TooLargeError, make_batch
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["BenchReport", "BenchRow", "bench"]
@@ -91,6 +93,7 @@ def bench(
     providers: str | Sequence[str] = (),
     batches: Sequence[int] = (1, 8, 64, 512),
     threads: Sequence[int] = (1,),
+    timeout_s: float = DEFAULT_S,
 ) -> BenchReport:
     """Time models on made-up rows; every model and provider in a process of its own, taking turns.
 
@@ -99,11 +102,14 @@ def bench(
         providers: one name or several, as in `agent.toml`; all that are installed when empty.
         batches: rows in one inference.
         threads: of one inference.
+        timeout_s: seconds for all runs of models together.
 
     Raises:
         ConversionError: a model cannot be read, or is larger than one file may be.
+        OutOfTimeError: the models take longer than that, or one never ends.
         UsageError: a provider is not installed.
     """
+    deadline = Deadline(", ".join(str(path) for path in as_paths(models)), timeout_s)
     wanted = [providers] if isinstance(providers, str) else list(providers)
     wanted = wanted or [provider.name for provider in available_providers()]
     _check_providers(wanted)
@@ -114,11 +120,12 @@ def bench(
             loaded = load_model(model)
             path = Path(name) / f"{number}" / "model.onnx"
             path.parent.mkdir()
+            number_nodes(loaded)
             path.write_bytes(to_bytes(loaded, model))
             samples, usable = _samples(loaded, model, batches, left_out)
             for provider in wanted:
                 for count in threads:
-                    child = stack.enter_context(Workbench(path.parent, samples))
+                    child = stack.enter_context(Workbench(path.parent, samples, deadline=deadline))
                     lane = _Lane(model.name, path, provider, count, child, usable)
                     if usable and _open(lane, left_out):
                         lanes.append(lane)
@@ -141,7 +148,11 @@ def _samples(
     samples: list[Sample] = []
     usable: list[int] = []
     for batch in batches:
-        sample = make_batch(model, batch)
+        try:
+            sample = make_batch(model, batch)
+        except TooLargeError as exc:
+            left_out.append(f"{path.name}: batch {batch}: {exc}")
+            continue
         if sample is None:
             left_out.append(f"{path.name}: batch {batch}: the model fixes another batch size")
             continue

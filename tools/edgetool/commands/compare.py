@@ -11,6 +11,7 @@ from typing import Any
 import onnx
 
 from edge_agent.errors import ConversionError
+from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.weights import WeightStore, read_light
 from edgetool.paths import StrPath, as_path
@@ -29,6 +30,7 @@ _ADDED = re.compile(
     r"_output_cast|_cast|_cast_to_\w+|_output_quantized|_raw)(_?\d+)?$"
 )
 """What converters, ours and others', put behind the name of a tensor."""
+_MOST_ADDED, _LONGEST_ADDED = 8, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ def compare(
     tolerance: float = _DEFAULT_TOLERANCE,
     threshold: float | None = None,
     provider: str = "cpu",
+    timeout_s: float = DEFAULT_S,
 ) -> CompareReport:
     """Run two models on the same samples and hold their answers against each other.
 
@@ -120,13 +123,16 @@ def compare(
         tolerance: drift that counts as different, as a share of a tensor's peak.
         threshold: of a score; verdicts that differ are counted.
         provider: where both run; layers are compared on the CPU.
+        timeout_s: seconds for all runs of models together.
 
     Raises:
         ConversionError: a model cannot be read or does not run.
         DataError: the data do not fit the first model.
+        OutOfTimeError: a model takes longer than that, or never ends.
     """
     first, second = Path(first), Path(second)
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
+    deadline = Deadline(f"{first} and {second.name}", timeout_s)
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
         store = WeightStore(Path(name))
         models = [read_light(path, store)[0] for path in (first, second)]
         copies = [store.save(model, "model.onnx") for model in models]
@@ -196,8 +202,10 @@ def _layers(
 
 
 def _stem(name: str) -> str:
-    while True:
-        shorter = _ADDED.sub("", name)
-        if shorter in ("", name):
-            return name
-        name = shorter
+    for _ in range(_MOST_ADDED):
+        # Only the end is searched, because a name may be as long as a file.
+        found = _ADDED.search(name, max(0, len(name) - _LONGEST_ADDED))
+        if found is None or found.start() == 0:
+            break
+        name = name[: found.start()]
+    return name

@@ -17,6 +17,7 @@ from onnx import TensorProto, helper
 from edge_agent.engine.providers import available_providers, installed_runtimes
 from edge_agent.engine.wheels import runtimes_for, this_platform
 from edge_agent.errors import ConversionError, EdgeError
+from edgetool.deadline import DEFAULT_S, Deadline, OutOfTimeError
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.traps import find_traps
 from edgetool.graph.weights import WeightStore, read_light
@@ -83,23 +84,26 @@ class DoctorReport:
         }
 
 
-def doctor(model: StrPath | None = None, *, data: StrPath | None = None) -> DoctorReport:
+def doctor(model: StrPath | None = None, *, data: StrPath | None = None, timeout_s: float = DEFAULT_S) -> DoctorReport:
     """Look at the installation and, when it is given, at a model.
 
     Args:
         model: an ONNX file.
         data: samples for it; made up when not given.
+        timeout_s: seconds for all runs of models together; a model that needs more is a finding.
 
     Raises:
         ConversionError: the model is missing, or no ONNX model.
         DataError: the data do not fit it.
+        OutOfTimeError: not even the installation could be looked at in that time.
     """
+    deadline = Deadline(model or "this installation", timeout_s)
     runtime = _runtimes()
     findings = [runtime, _platform(), *_extras()]
     if runtime.good:
-        findings += _providers()
+        findings += _providers(deadline)
         if model is not None:
-            findings += _of_model(Path(model), as_path(data))
+            findings += _of_model(Path(model), as_path(data), deadline)
     return DoctorReport(_versions(), _machine(), findings)
 
 
@@ -135,7 +139,7 @@ def _extras() -> list[Finding]:
     return found
 
 
-def _providers() -> list[Finding]:
+def _providers(deadline: Deadline) -> list[Finding]:
     """Run a small model on each provider that the runtime claims to have."""
     weights = np.linspace(-1, 1, 64, dtype=np.float32).reshape(8, 8)
     graph = helper.make_graph(
@@ -149,7 +153,10 @@ def _providers() -> list[Finding]:
     x = np.ones((2, 8), dtype=np.float32)
     expected = [{"y": np.tanh(x @ weights)}]
     found: list[Finding] = []
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), [{"x": x}]) as bench:
+    with (
+        tempfile.TemporaryDirectory(prefix="edgetool-") as name,
+        Workbench(Path(name), [{"x": x}], deadline=deadline) as bench,
+    ):
         path = Path(name) / "probe.onnx"
         path.write_bytes(probe.SerializeToString())
         for provider in available_providers():
@@ -164,18 +171,18 @@ def _providers() -> list[Finding]:
     return found
 
 
-def _of_model(path: Path, data: Path | None) -> list[Finding]:
+def _of_model(path: Path, data: Path | None, deadline: Deadline) -> list[Finding]:
     model = load_model(path)
     found = [
         Finding(f"{path.name}: {trap.where}", good=False, text=trap.problem, fix=trap.fix) for trap in find_traps(model)
     ]
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
         store = WeightStore(Path(name))
         copy = store.save(read_light(path, store)[0], "model.onnx")
-        samples = samples_for(model, copy, bench, data)
         try:
+            samples = samples_for(model, copy, bench, data)
             expected = bench.run(copy)
-        except ConversionError as exc:
+        except (ConversionError, OutOfTimeError) as exc:
             fix = "export it again; it does not run anywhere" if data else "give --data; made-up inputs may not suit it"
             return [*found, Finding(f"{path.name} on cpu", good=False, text=str(exc), fix=fix)]
         found.append(Finding(f"{path.name} on cpu", good=True, text=f"runs on {samples.origin}"))
@@ -185,7 +192,7 @@ def _of_model(path: Path, data: Path | None) -> list[Finding]:
             subject = f"{path.name} on {provider.name}"
             try:
                 drifts = compare_answers(expected, bench.run(copy, provider.name))
-            except ConversionError as exc:
+            except (ConversionError, OutOfTimeError) as exc:
                 found.append(Finding(subject, good=False, text=str(exc), fix="the agent takes another provider"))
                 continue
             worst = max((drift.drift for drift in drifts), default=0.0)

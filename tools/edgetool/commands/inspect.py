@@ -12,6 +12,8 @@ import onnx
 
 from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError, EdgeError
+from edgetool.deadline import LOOK_S, Deadline, OutOfTimeError
+from edgetool.graph.edits import copy_of, number_nodes
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.onnx_file import load_model, stored_precision
 from edgetool.graph.repairs import repair
@@ -102,12 +104,13 @@ class InspectReport:
         }
 
 
-def inspect(model: StrPath, *, providers: bool = True) -> InspectReport:
+def inspect(model: StrPath, *, providers: bool = True, timeout_s: float = LOOK_S) -> InspectReport:
     """Look into a model.
 
     Args:
         model: the ONNX file.
         providers: run it on every installed provider, to see which nodes each takes.
+        timeout_s: seconds for these runs together; a provider that needs more is reported so.
 
     Raises:
         ConversionError: the file is missing, or no ONNX model.
@@ -135,7 +138,7 @@ def inspect(model: StrPath, *, providers: bool = True) -> InspectReport:
             weights=stored_precision(original),
             nodes=nodes[:_SHOWN_NODES],
             would_be={"float32": size_bytes - metadata_bytes, **_would_be(stripped, store)},
-            placements=_placements(original, store) if providers else [],
+            placements=_placements(original, store, Deadline(model, timeout_s)) if providers else [],
             traps=find_traps(whole),
             custom_metadata={entry.key: entry.value for entry in stripped.metadata_props},
         )
@@ -172,10 +175,12 @@ def _would_be(model: onnx.ModelProto, store: WeightStore) -> dict[str, int]:
     return sizes
 
 
-def _placements(model: onnx.ModelProto, store: WeightStore) -> list[Placement]:
+def _placements(model: onnx.ModelProto, store: WeightStore, deadline: Deadline) -> list[Placement]:
     found: list[Placement] = []
-    path = store.save(model, "model.onnx")
-    with Workbench(store.folder) as bench:
+    copy = copy_of(model)
+    number_nodes(copy)
+    path = store.save(copy, "model.onnx")
+    with Workbench(store.folder, deadline=deadline) as bench:
         try:
             samples_for(model, path, bench)
         except EdgeError as exc:
@@ -183,7 +188,7 @@ def _placements(model: onnx.ModelProto, store: WeightStore) -> list[Placement]:
         for provider in available_providers():
             try:
                 ran = bench.placement(path, provider.name)
-            except ConversionError as exc:
+            except (ConversionError, OutOfTimeError) as exc:
                 found.append(Placement(provider.name, 0, [], str(exc)))
                 continue
             left = sorted({kind for _, kind, where in ran if where != provider.ort_name})

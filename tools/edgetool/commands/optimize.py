@@ -12,6 +12,7 @@ import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Level, LevelName, as_member
+from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.onnx_file import load_model, write_result
 from edgetool.graph.walks import nodes_of
@@ -83,6 +84,7 @@ def optimize(
     *,
     level: Level | LevelName = Level.BASIC,
     data: StrPath | None = None,
+    timeout_s: float = DEFAULT_S,
 ) -> OptimizeReport:
     """Write the graph that the runtime would make of a model when it loads it.
 
@@ -91,11 +93,13 @@ def optimize(
         output: where to write; beside the model with `.optimized.onnx` when not given.
         level: how far; beyond `basic` the result has operators of ONNX Runtime that other providers do not know.
         data: samples to compare on; made up when not given.
+        timeout_s: seconds for all runs of models together.
 
     Raises:
         ConversionError: the model does not run, the runtime cannot optimise it, or one file cannot hold it.
         AccuracyError: the result answers differently.
         DataError: the data do not fit the model.
+        OutOfTimeError: the model takes longer than that, or never ends.
         UsageError: the output would overwrite the model.
     """
     started = time.monotonic()
@@ -105,7 +109,8 @@ def optimize(
     if output.resolve() == model.resolve():
         raise UsageError(f"{output}: is the model itself, which is never overwritten; give another -o")
     original = load_model(model)
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
+    deadline = Deadline(model, timeout_s)
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
         before, after = Path(name) / "before.onnx", Path(name) / "after.onnx"
         before.write_bytes(to_bytes(original, model))
         samples = samples_for(original, before, bench, as_path(data))

@@ -21,6 +21,7 @@ from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs, HigherIsName, OutputIs, OutputIsName, as_member
 from edgetool.data import SensorData, labelled_windows, read_sensor_data
+from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.detector.bundling import describe_channels, name_and_version, write_bundle
 from edgetool.detector.calibration import calibrate
 from edgetool.detector.detector import Detector
@@ -112,6 +113,7 @@ def pack(
     output_is: OutputIs | OutputIsName = OutputIs.AUTO,
     higher_is: HigherIs | HigherIsName = HigherIs.AUTO,
     tolerance: float = 0.01,
+    timeout_s: float = DEFAULT_S,
 ) -> PackReport:
     """Make a bundle.
 
@@ -129,11 +131,13 @@ def pack(
         higher_is: which way that output points when it is a score; a guess is refused where outliers contradict it.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
+        timeout_s: seconds for all runs of models together.
 
     Raises:
         ConversionError: the model cannot be made canonical, does not run, or outliers score lower than normal rows.
         AccuracyError: the model's scores are further from its reference's than 5 %.
         DataError: the data cannot be read or are too few.
+        OutOfTimeError: the model takes longer than that, or never ends.
         UsageError: the file name, the channels or an option cannot be meant.
     """
     started = time.monotonic()
@@ -151,7 +155,10 @@ def pack(
     normal = rows if rows.labels is None else rows.where(rows.labels == 0)
     if not len(normal):
         raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
-    detector = Detector(reference or model, normal, window, stride, score_output, output_is, higher_is)
+    deadline = Deadline(model, timeout_s)
+    detector = Detector(
+        reference or model, normal, window, stride, score_output, output_is, higher_is, deadline=deadline
+    )
     packed = detector.model if reference is None else detector.same_for(model)
     scores = detector.scores(packed, detector.windows)
     threshold, calibration = calibrate(scores, false_alarm_rate)

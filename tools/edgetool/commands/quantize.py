@@ -13,6 +13,7 @@ import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Io, IoName, Precision, PrecisionName, Target, TargetName, as_member
+from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.graph.onnx_file import stored_precision, write_result
 from edgetool.graph.prune import compressed_size, prune_weights
 from edgetool.graph.randomness import release_seeds
@@ -50,6 +51,7 @@ def quantize(
     synthetic: bool = False,
     threshold: float | None = None,
     prune: float | None = None,
+    timeout_s: float = DEFAULT_S,
 ) -> QuantizeReport:
     """Make a model smaller, compare it with the original, and write it only when it is right.
 
@@ -66,12 +68,14 @@ def quantize(
         synthetic: allow a calibration of int8 on made-up inputs; the report says so.
         threshold: of the model's score; verdicts that change are counted.
         prune: share of each matrix's weights to set to zero.
+        timeout_s: seconds for all runs of models together.
 
     Raises:
         ConversionError: the model cannot be read, or does not run.
         AccuracyError: the outputs of a pruned model are too far off in every form, or no form keeps to a `max_drift`
             that is less than usual.
         DataError: the data do not fit the model.
+        OutOfTimeError: the model takes longer than that, or never ends.
         UsageError: the output would overwrite the model, or an option matches nothing.
     """
     started = time.monotonic()
@@ -95,7 +99,8 @@ def quantize(
         synthetic=synthetic,
         threshold=threshold,
     )
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name)) as bench:
+    deadline = Deadline(model, timeout_s)
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
         work = prepare(asked, Path(name), bench)
         if prune is not None:
             work = _prune(work, prune)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from edge_agent.bundle import FORMAT, Calibration, Channel, GoldenPart, Manifest, ModelPart, Threshold, open_bundle
+from edge_agent.engine.providers import import_runtime
 from edge_agent.errors import UsageError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.setting_types import NAME_CHARACTER
@@ -27,6 +28,8 @@ _VERSION_CHARACTER = f"(?!-){NAME_CHARACTER}"
 _NAME_VERSION = re.compile(
     rf"(?P<name>{NAME_CHARACTER}{{1,64}}?)-(?P<version>\d(?:{_VERSION_CHARACTER}){{0,62}})\.edge"
 )
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
+"""Domains of operators that a runtime brings along, and newer ones of them a newer runtime."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -94,12 +97,7 @@ def write_bundle(
         name=name,
         version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-        model=ModelPart(
-            file="model.onnx",
-            sha256=hashlib.sha256(model).hexdigest(),
-            precision=stored_precision(onnx.load_from_string(model)),
-            size_bytes=len(model),
-        ),
+        model=_describe_model(model),
         golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(vectors).hexdigest(), tolerance=tolerance),
         channels=channels,
         window=window,
@@ -119,3 +117,17 @@ def write_bundle(
         open_bundle(draft)
     write_result(output, archive.getvalue())
     return manifest
+
+
+def _describe_model(model: bytes) -> ModelPart:
+    """The manifest's entry, with what a device needs in order to tell a bad bundle from a runtime that is too old."""
+    parsed = onnx.load_from_string(model)
+    return ModelPart(
+        file="model.onnx",
+        sha256=hashlib.sha256(model).hexdigest(),
+        precision=stored_precision(parsed),
+        size_bytes=len(model),
+        ir_version=parsed.ir_version,
+        opsets={entry.domain or "ai.onnx": entry.version for entry in parsed.opset_import if entry.domain in _DOMAINS},
+        runtime=import_runtime().__version__,
+    )

@@ -11,6 +11,7 @@ from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.data import SensorData, complete_windows
+from edgetool.deadline import Deadline
 from edgetool.detector.canonical import feed_readings, finish, is_canonical, note_types
 from edgetool.detector.direction import sign_of_score, sklearn_scores
 from edgetool.detector.head import Head, choose_head
@@ -37,8 +38,11 @@ class Detector:
         score_output: str | None,
         output_is: OutputIs,
         higher_is: HigherIs,
+        *,
+        deadline: Deadline | None = None,
     ) -> None:
         self._path = path
+        self._deadline = deadline or Deadline(path)
         self._asked_window = window
         self._channels = len(normal.channels)
         self._head: Head | None = None
@@ -56,7 +60,7 @@ class Detector:
         if not len(self.windows):
             raise DataError(f"{normal.path}: {len(normal)} normal rows complete no window of {self.window}")
         if not is_canonical(model):
-            answers = _run(path, model, self.windows)
+            answers = self._run(model, self.windows)
             self._head = choose_head(
                 answers,
                 self.windows,
@@ -81,33 +85,31 @@ class Detector:
         return to_bytes(model, path)
 
     def _note_types(self, model: onnx.ModelProto) -> None:
-        note_types(model, _run(self._path, with_all_outputs(model), self.windows[:2]))
+        note_types(model, self._run(with_all_outputs(model), self.windows[:2]))
 
     def scores(self, model: bytes, windows: FloatArray) -> FloatArray:
         """The scores of a canonical model, shape (n,)."""
-        score = _run_bytes(self._path, model, windows)["score"]
+        score = self._run_bytes(model, windows)["score"]
         if score.shape != (len(windows),):
             raise ConversionError(
                 f"{self._path}: score has shape {score.shape} for {len(windows)} windows; the model fixes its batch"
             )
         return score.astype(np.float32)
 
+    def _run(self, model: onnx.ModelProto, windows: FloatArray) -> Sample:
+        return self._run_bytes(to_bytes(model, self._path), windows)
 
-def _run(path: Path, model: onnx.ModelProto, windows: FloatArray) -> Sample:
-    return _run_bytes(path, to_bytes(model, path), windows)
-
-
-def _run_bytes(path: Path, model: bytes, windows: FloatArray) -> Sample:
-    """All outputs for all windows, run in batches and put together."""
-    samples: list[Sample] = [{"readings": windows[i : i + _BATCH]} for i in range(0, len(windows), _BATCH)]
-    try:
-        parts = run_model(model, samples)
-    except ConversionError as exc:
-        raise ConversionError(f"{path}: does not run on windows of {windows.shape[1:]}: {exc}") from exc
-    return {
-        name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 and values.ndim else values
-        for name, values in parts[0].items()
-    }
+    def _run_bytes(self, model: bytes, windows: FloatArray) -> Sample:
+        """All outputs for all windows, run in batches and put together."""
+        samples: list[Sample] = [{"readings": windows[i : i + _BATCH]} for i in range(0, len(windows), _BATCH)]
+        try:
+            parts = run_model(model, samples, deadline=self._deadline)
+        except ConversionError as exc:
+            raise ConversionError(f"{self._path}: does not run on windows of {windows.shape[1:]}: {exc}") from exc
+        return {
+            name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 and values.ndim else values
+            for name, values in parts[0].items()
+        }
 
 
 def _canonical_window(path: Path, model: onnx.ModelProto, channels: int, asked: int | None) -> int:

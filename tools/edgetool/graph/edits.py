@@ -9,7 +9,7 @@ import onnx
 
 from edgetool.graph.walks import graphs_of
 
-__all__ = ["Names", "copy_of", "replace_all", "with_all_outputs"]
+__all__ = ["Names", "copy_of", "number_nodes", "replace_all", "with_all_outputs"]
 
 
 class Names:
@@ -21,6 +21,7 @@ class Names:
 
     def __init__(self, model: onnx.ModelProto) -> None:
         self._taken: set[str] = set()
+        self._numbers: dict[str, int] = {}
         for graph in graphs_of(model.graph):
             self._taken.update(v.name for v in (*graph.input, *graph.output, *graph.initializer, *graph.value_info))
             for node in graph.node:
@@ -31,9 +32,11 @@ class Names:
 
     def fresh(self, wanted: str) -> str:
         """`wanted`, or with a number behind it."""
-        name, number = wanted, 2
+        name = wanted
         while not name or name in self._taken:
-            name, number = f"{wanted}_{number}", number + 1
+            # Where the last search for this name ended, because thousands of nodes may want the same.
+            self._numbers[wanted] = number = self._numbers.get(wanted, 1) + 1
+            name = f"{wanted}_{number}"
         self._taken.add(name)
         return name
 
@@ -59,3 +62,14 @@ def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
     names = dict.fromkeys(name for node in probe.graph.node for name in node.output if name and name not in taken)
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     return probe
+
+
+def number_nodes(model: onnx.ModelProto) -> None:
+    """Give every node a plain name of its own, for a run of which only operators and providers are of interest.
+
+    The runtime writes names into its profile as they are: a quote in one makes it unreadable, and more could be made
+    of that.
+    """
+    bodies = [*graphs_of(model.graph), *model.functions]
+    for number, node in enumerate(node for body in bodies for node in body.node):
+        node.name = f"node{number}"

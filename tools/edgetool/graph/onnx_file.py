@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import zipfile
+import math
 from pathlib import Path
 
 import onnx
 
 from edge_agent.errors import ConversionError
 from edge_agent.files import write_file
-from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
+from edgetool.graph.model_file import check_file
+from edgetool.graph.walks import bytes_of, graphs_of, nodes_of, tensors_of
 
-__all__ = ["load_model", "size_on_disk", "stored_precision", "write_result"]
+__all__ = ["external_error", "load_model", "size_on_disk", "stored_precision", "write_result"]
 
 
 _PLAIN = frozenset(
@@ -35,32 +36,60 @@ def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
         ConversionError: it is missing, or no ONNX model.
     """
     try:
-        model = onnx.load(path, load_external_data=external)
+        check_file(path)
+        model = onnx.load(path, load_external_data=False)
     except FileNotFoundError as exc:
-        # The model itself, or what holds its weights.
-        other = "" if exc.filename in (None, str(path)) else f" ({exc.filename})"
-        raise ConversionError(f"{path}: no such file{other}") from exc
+        raise ConversionError(f"{path}: no such file") from exc
+    except ConversionError:
+        raise
     # A damaged protobuf raises DecodeError, which has no import path that stays between versions.
     except Exception as exc:
-        if zipfile.is_zipfile(path):
-            raise ConversionError(f"{path}: is an archive; a bundle has model.onnx in it") from exc
         raise ConversionError(f"{path}: is not an ONNX model ({exc})") from exc
     if not model.graph.output:
         raise ConversionError(f"{path}: is not an ONNX model (it has no graph outputs)")
+    if external:
+        _load_external(path, model)
     _check_sizes(path, model)
     return model
 
 
+def _load_external(path: Path, model: onnx.ModelProto) -> None:
+    for tensor in tensors_of(model):
+        if tensor.data_location != onnx.TensorProto.EXTERNAL:
+            continue
+        try:
+            onnx.external_data_helper.load_external_data_for_tensor(tensor, str(path.parent))
+        # A missing file, one outside of the folder and one that is too short raise different classes.
+        except Exception as exc:
+            raise external_error(path, tensor.name, exc) from exc
+        tensor.ClearField("data_location")
+        del tensor.external_data[:]
+
+
+def external_error(path: Path, name: str, exc: Exception) -> ConversionError:
+    """The error of a model whose weights are in a file beside it that cannot be read.
+
+    Args:
+        path: the model's file.
+        name: of the tensor.
+        exc: what `onnx` raised, which names the other file.
+    """
+    step = "copy the model together with the files beside it that hold its weights"
+    return ConversionError(f"{path}: tensor {name!r} cannot be read: {exc}; {step}")
+
+
 def _check_sizes(path: Path, model: onnx.ModelProto) -> None:
     """Constants whose bytes do not fill their shape come from a damaged file, and fail wherever they are read."""
-    for graph in graphs_of(model.graph):
-        for tensor in graph.initializer:
-            if not tensor.HasField("raw_data") or tensor.data_type not in _PLAIN:
-                continue
-            size = bytes_of(tensor)
-            found = len(tensor.raw_data)
-            if found != size:
-                raise ConversionError(f"{path}: is damaged: {tensor.name!r} has {found} bytes, expected {size}")
+    for tensor in tensors_of(model):
+        if tensor.data_type not in _PLAIN or tensor.data_location == onnx.TensorProto.EXTERNAL:
+            continue
+        if tensor.HasField("raw_data"):
+            unit, size, found = "bytes", bytes_of(tensor), len(tensor.raw_data)
+        else:
+            unit, size = "values", math.prod(tensor.dims)
+            found = len(getattr(tensor, onnx.helper.tensor_dtype_to_field(tensor.data_type)))
+        if found != size or min(tensor.dims, default=0) < 0:
+            raise ConversionError(f"{path}: is damaged: {tensor.name!r} has {found} {unit}, expected {size}")
 
 
 def size_on_disk(path: Path, model: onnx.ModelProto) -> int:

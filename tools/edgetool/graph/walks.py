@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import onnx
 
-__all__ = ["bytes_of", "captured_by", "graphs_of", "inner_graphs", "is_onnx", "nodes_of", "opset_of"]
+__all__ = ["bytes_of", "captured_by", "graphs_of", "inner_graphs", "is_onnx", "nodes_of", "opset_of", "tensors_of"]
 
 
 def graphs_of(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
@@ -52,6 +52,17 @@ def bytes_of(tensor: onnx.TensorProto) -> int:
         return 0
     size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return int(size)
+
+
+def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every constant of a model: initializers and tensors in attributes, of subgraphs and functions too."""
+    for graph in graphs_of(model.graph):
+        yield from graph.initializer
+        for node in graph.node:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield attribute.t
+                yield from attribute.tensors
 
 
 def is_onnx(domain: str) -> bool:

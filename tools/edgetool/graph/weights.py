@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,8 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
-from edgetool.graph.onnx_file import load_model, size_on_disk
-from edgetool.graph.walks import bytes_of, graphs_of
+from edgetool.graph.onnx_file import external_error, load_model, size_on_disk
+from edgetool.graph.walks import bytes_of, tensors_of
 
 __all__ = ["WeightStore", "load_light", "read_light", "size_of", "tensors_of", "to_bytes", "whole_model"]
 
@@ -79,17 +78,6 @@ class WeightStore:
         return path
 
 
-def tensors_of(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every constant of a model: initializers and tensors in attributes, of subgraphs and functions too."""
-    for graph in graphs_of(model.graph):
-        yield from graph.initializer
-        for node in graph.node:
-            for attribute in node.attribute:
-                if attribute.HasField("t"):
-                    yield attribute.t
-                yield from attribute.tensors
-
-
 def read_light(path: Path, store: WeightStore) -> tuple[onnx.ModelProto, int]:
     """A model with its large constants in a store, and the bytes of its files.
 
@@ -120,6 +108,8 @@ def load_light(path: Path, model: onnx.ModelProto, store: WeightStore) -> onnx.M
             values = onnx.numpy_helper.to_array(tensor, str(path.parent))
         # A missing file, one outside of the folder and one that is too short raise different classes.
         except Exception as exc:
+            if external:
+                raise external_error(path, tensor.name, exc) from exc
             raise ConversionError(f"{path}: tensor {tensor.name!r} cannot be read: {exc}") from exc
         if values.dtype.kind not in "fiub" or values.dtype.itemsize > 8:
             # Text, bfloat16, and types of less than a byte: in the model, as protobuf has them.

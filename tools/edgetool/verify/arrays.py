@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sample", "flatten", "load_samples", "save_samples"]
+__all__ = ["Sample", "by_sample", "flatten", "load_samples", "save_samples"]
 
 Sample = dict[str, NDArray[Any]]
 """One array for each input, or for each output, of a model."""
@@ -22,12 +22,17 @@ def save_samples(path: Path, samples: Sequence[Sample]) -> None:
 
 
 def load_samples(path: Path) -> list[Sample]:
-    """Read what `save_samples` wrote."""
-    samples: dict[int, Sample] = {}
+    """Read what `save_samples` wrote. Only for files of our own: nothing about their sizes is checked."""
     with np.load(path, allow_pickle=False) as arrays:
-        for key in arrays.files:
-            number, _, name = key.partition("|")
-            samples.setdefault(int(number), {})[name] = arrays[key]
+        return by_sample((key, arrays[key]) for key in arrays.files)
+
+
+def by_sample(arrays: Iterable[tuple[str, NDArray[Any]]]) -> list[Sample]:
+    """Arrays with keys `<i>|<name>` as samples, in the order of their numbers."""
+    samples: dict[int, Sample] = {}
+    for key, array in arrays:
+        number, _, name = key.partition("|")
+        samples.setdefault(int(number), {})[name] = array
     return [samples[number] for number in sorted(samples)]
 
 

@@ -16,8 +16,16 @@ import onnx
 
 from edge_agent.errors import ConversionError
 from edgetool.graph.walks import graphs_of
-from edgetool.verify.samples import ModelInput, SampleSet, Sizes, generate_samples, model_inputs, read_samples
-from edgetool.verify.workbench import Workbench
+from edgetool.verify.samples import (
+    ModelInput,
+    SampleSet,
+    Sizes,
+    TooLargeError,
+    generate_samples,
+    model_inputs,
+    read_samples,
+)
+from edgetool.verify.workbench import NoAnswerError, Workbench
 
 __all__ = ["is_about_inputs", "samples_for"]
 
@@ -50,6 +58,7 @@ def samples_for(
 
     Raises:
         DataError: the data do not fit the model, or nothing can be made up for an input of its type.
+        OutOfTimeError: the model gives no answer.
     """
     if data is not None:
         given = read_samples(model, data)
@@ -60,7 +69,10 @@ def samples_for(
     problem = _problem(path, bench, first)
     if is_about_inputs(problem) and _is_free(inputs):
         for sizes in itertools.islice(_tries(model, inputs), _MAX_TRIES):
-            found = generate_samples(model, value_range, sizes)
+            try:
+                found = generate_samples(model, value_range, sizes)
+            except TooLargeError:
+                continue
             if not _problem(path, bench, found):
                 bench.use_samples(found.samples)
                 return found
@@ -77,6 +89,9 @@ def _problem(path: Path, bench: Workbench, samples: SampleSet) -> str:
     bench.use_samples(samples.samples[:1])
     try:
         bench.run(path)
+    except NoAnswerError as exc:
+        # No other sizes are tried: this is the model itself, and nothing can be done without its answers.
+        raise bench.deadline.error(f"it was first run and {exc}") from exc
     except ConversionError as exc:
         return str(exc)
     return ""

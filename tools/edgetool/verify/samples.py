@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +14,32 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
-from edgetool.data import read_sensor_data
-from edgetool.verify.arrays import Sample, load_samples
+from edgetool.data import open_arrays, read_sensor_data
+from edgetool.verify.arrays import Sample, by_sample
 
-__all__ = ["ModelInput", "SampleSet", "Sizes", "generate_samples", "make_batch", "model_inputs", "read_samples"]
+__all__ = [
+    "ModelInput",
+    "SampleSet",
+    "Sizes",
+    "TooLargeError",
+    "generate_samples",
+    "make_batch",
+    "model_inputs",
+    "read_samples",
+]
 
 _MADE_UP = 8
+_MADE_UP_LIMIT = 1 << 28
+"""Values of all samples together, 2 GB where they are made. A few large ones are made up in less than eight samples."""
 _MADE_UP_ROWS = 16
 _UNKNOWN_SIZE = 8
 _ROWS_PER_SAMPLE = 256
 _DATA_ROWS_LIMIT = 8192
+_SHOWN_NAMES = 20
+
+
+class TooLargeError(DataError):
+    """Samples of these sizes would take too much memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +120,15 @@ def generate_samples(
         value_range: lowest and highest value of the model's inputs; None takes a standard normal distribution,
             as if the model had standardised inputs.
         sizes: of the axes that the model leaves free.
+
+    Raises:
+        DataError: nothing can be made up for an input of its type, or of its size.
     """
     rng = np.random.default_rng(0)
     inputs = model_inputs(model)
     sizes = sizes or Sizes.usual(inputs)
-    samples = [{item.name: _make_up(item, sizes, rng, value_range) for item in inputs} for _ in range(_MADE_UP)]
+    count = min(_MADE_UP, _MADE_UP_LIMIT // max(1, _values_of(inputs, sizes)))
+    samples = [{item.name: _make_up(item, sizes, rng, value_range) for item in inputs} for _ in range(count)]
     shown = "standard normal values" if value_range is None else f"values from {value_range[0]:g} to {value_range[1]:g}"
     return SampleSet(samples, f"made up: {shown}; give --data for a check on real readings", synthetic=True)
 
@@ -118,12 +139,16 @@ def make_batch(model: onnx.ModelProto, rows: int) -> Sample | None:
     Args:
         model: any model with tensor inputs.
         rows: size of the first axis of every input, and of other axes of the same name.
+
+    Raises:
+        DataError: as for `generate_samples`.
     """
     rng = np.random.default_rng(0)
     inputs = model_inputs(model)
     sizes = Sizes.usual(inputs, rows=rows)
     if any(item.shape and item.shape[0] not in (None, rows) and not _has(item, sizes) for item in inputs):
         return None
+    _values_of(inputs, sizes)
     return {item.name: _make_up(item, sizes, rng, None) for item in inputs}
 
 
@@ -157,6 +182,23 @@ def _has(item: ModelInput, sizes: Sizes) -> bool:
     return any(name in sizes.by_axis for name in item.axes[1:])
 
 
+def _values_of(inputs: Sequence[ModelInput], sizes: Sizes) -> int:
+    """Values of one made-up sample.
+
+    Raises:
+        TooLargeError: they are too many.
+    """
+    counts = {item.name: math.prod(sizes.shape_of(item)) for item in inputs}
+    total = sum(counts.values())
+    if total > _MADE_UP_LIMIT:
+        largest = max(counts, key=counts.__getitem__)
+        raise TooLargeError(
+            f"input {largest!r} takes {counts[largest]} values, and at most {_MADE_UP_LIMIT} are made up for one run; "
+            "give --data"
+        )
+    return total
+
+
 def _make_up(
     item: ModelInput, sizes: Sizes, rng: np.random.Generator, value_range: tuple[float, float] | None
 ) -> NDArray[Any]:
@@ -175,18 +217,16 @@ def _make_up(
 
 def _read_npz(path: Path, names: Sequence[str]) -> list[Sample] | None:
     """The samples of an `.npz` for these inputs; None when it is a sensor data file."""
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            keys = set(arrays.files)
-            if keys == set(names):
-                return [{name: arrays[name] for name in names}]
-            if "readings" in keys and names != ["readings"]:
-                return None
-    except (OSError, ValueError) as exc:
-        raise DataError(f"{path}: is not an .npz of plain arrays ({exc})") from exc
-    if not all("|" in key for key in keys):
-        raise DataError(f"{path}: has {', '.join(sorted(keys))}; expected the model's inputs: {', '.join(names)}")
-    samples = load_samples(path)
+    with open_arrays(path) as arrays:
+        keys = set(arrays.names)
+        if keys == set(names):
+            return [{name: arrays.read(name) for name in names}]
+        if "readings" in keys and names != ["readings"]:
+            return None
+        if not all(re.match(r"[0-9]{1,9}\|", key) for key in keys):
+            found = ", ".join(sorted(keys)[:_SHOWN_NAMES])
+            raise DataError(f"{path}: has {found}; expected the model's inputs: {', '.join(names)}")
+        samples = by_sample((key, arrays.read(key)) for key in arrays.names)
     for number, sample in enumerate(samples):
         missing = set(names) - set(sample)
         if missing:

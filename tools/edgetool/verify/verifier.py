@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -235,14 +236,18 @@ def state_pairs(model: onnx.ModelProto) -> list[tuple[str, str]]:
     `h_in` and `h_out`, `state` and `new_state`, `h0` and `hn` are pairs; a model has states when it has one and another
     input beside them.
     """
-    inputs = {item.name: item for item in model_inputs(model)}
-    shapes = {value.name: value for value in model.graph.input}
+    inputs = {item.name for item in model_inputs(model)}
+    alike: defaultdict[tuple[str, bytes], list[str]] = defaultdict(list)
+    for value in model.graph.input:
+        if value.name in inputs and _stem(value.name):
+            alike[_stem(value.name), value.type.SerializeToString()].append(value.name)
     pairs: list[tuple[str, str]] = []
     for value in model.graph.output:
-        for name in inputs:
-            same_kind = shapes[name].type.SerializeToString() == value.type.SerializeToString()
-            if same_kind and _stem(name) == _stem(value.name) and _stem(name) and name != value.name:
-                pairs.append((name, value.name))
+        found = alike.get((_stem(value.name), value.type.SerializeToString()), [])
+        pairs += [(name, value.name) for name in found if name != value.name]
+        # Each input and each output may be in one pair only, so this many are too many.
+        if len(pairs) > len(inputs):
+            return []
     given, made = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     unique = len(set(given)) == len(given) and len(set(made)) == len(made)
     return pairs if unique and len(inputs) > len(pairs) else []

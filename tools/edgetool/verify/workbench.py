@@ -6,6 +6,7 @@ A conversion can end the runtime with a signal, and a child that is started for 
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Sequence
@@ -18,15 +19,29 @@ import numpy as np
 from edge_agent.child_process import ChildEndedError, ChildProcess
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io
+from edgetool.deadline import Deadline
 from edgetool.verify.arrays import Sample, load_samples, save_samples
 from edgetool.verify.ranges import TensorRange
 
-__all__ = ["ModelCrashError", "Timing", "Workbench", "run_model"]
+__all__ = ["ModelCrashError", "NoAnswerError", "Timing", "Workbench", "run_model"]
 
-_TIMEOUT_S = 300.0
-_LONG_TIMEOUT_S = 600.0
-"""For all windows of a file at once."""
 _CONVERSION_TIMEOUT_S = 30.0
+_DOING = {
+    "run": "running it",
+    "pieces": "running it in pieces",
+    "sequence": "running it as a sequence",
+    "reference": "running it with onnx.reference",
+    "stats": "looking at its tensors",
+    "drifts": "comparing its tensors",
+    "time": "timing it",
+    "load": "loading it",
+    "burst": "timing it",
+    "memory": "measuring its memory",
+    "placement": "finding out which provider takes which node",
+    "convert": "converting it by onnxconverter-common",
+    "optimize": "optimizing it",
+}
+"""What the child does for each request, in words."""
 _ENVIRONMENT = {
     # One thread in numpy too: the child is timed, and devices are small.
     "OMP_NUM_THREADS": "1",
@@ -40,6 +55,10 @@ _ENVIRONMENT = {
 
 class ModelCrashError(ConversionError):
     """The runtime ended with a signal, or gave no answer in time."""
+
+
+class NoAnswerError(ModelCrashError):
+    """The runtime gave no answer in the time that is left for one."""
 
 
 class Timing:
@@ -67,10 +86,15 @@ class Workbench:
     Args:
         folder: a temporary folder for what parent and child exchange.
         samples: for every run.
+        deadline: of the command; one of the usual length, from now on, when not given.
+
+    All that asks the child raises OutOfTimeError when the deadline has passed, beside what its own text says.
     """
 
-    def __init__(self, folder: Path, samples: Sequence[Sample] = ()) -> None:
+    def __init__(self, folder: Path, samples: Sequence[Sample] = (), *, deadline: Deadline | None = None) -> None:
         self._folder = folder
+        self.deadline = deadline or Deadline("the model")
+        """Of the command."""
         self._child: ChildProcess | None = None
         self._count = 0
         self.fresh = False
@@ -98,11 +122,9 @@ class Workbench:
             self._child.close()
             self._child = None
 
-    def run(
-        self, model: Path, provider: str = "cpu", *, optimized: bool = True, timeout_s: float = _TIMEOUT_S
-    ) -> list[Sample]:
+    def run(self, model: Path, provider: str = "cpu", *, optimized: bool = True) -> list[Sample]:
         """The outputs of each sample; sequences and maps as several arrays."""
-        return self._answers("run", timeout_s=timeout_s, model=str(model), provider=provider, optimized=optimized)
+        return self._answers("run", model=str(model), provider=provider, optimized=optimized)
 
     def run_pieces(self, pieces: Sequence[Path], outputs: Sequence[str], provider: str) -> list[Sample]:
         """The outputs of a model that was cut into pieces, of which each takes what those before it made."""
@@ -147,7 +169,10 @@ class Workbench:
         return found
 
     def placement(self, model: Path, provider: str) -> list[tuple[str, str, str]]:
-        """Name, operator and provider (the runtime's name for it) of every node that ran, fused ones as one."""
+        """Name, operator and provider (the runtime's name for it) of every node that ran, fused ones as one.
+
+        Nodes of the model must have plain names, as `number_nodes` gives them.
+        """
         prefix = str(self._folder / "profile")
         found = self._ask("placement", model=str(model), provider=provider, profile=prefix)
         return [(name, kind, where) for name, kind, where in found]
@@ -181,45 +206,54 @@ class Workbench:
         self._child = ChildProcess("edgetool.verify.workbench_child", folder=self._folder, environ=environment)
         return self._child
 
-    def _ask(self, what: str, *, timeout_s: float = _TIMEOUT_S, **request: Any) -> Any:
+    def _ask(self, what: str, *, timeout_s: float = math.inf, **request: Any) -> Any:
+        wait_s = min(timeout_s, self.deadline.share_s(_DOING[what]))
         if self._child is not None and self._child.has_ended():
             self.close()
         child = self._child or self._start()
         asked = {"do": what, "samples": str(self._samples), "fresh": self.fresh, **request}
         child.ask(json.dumps(asked).encode())
         try:
-            answer = child.answer(timeout_s)
+            answer = child.answer(wait_s)
         except ChildEndedError as exc:
             self.close()
             how = f"crashed with signal {-exc.code}" if exc.code < 0 else f"ended its process with exit code {exc.code}"
             raise ModelCrashError(f"the runtime {how}") from exc
         if answer is None:
             self.close()
-            raise ModelCrashError(f"gave no answer in {timeout_s:.0f} s")
+            self.deadline.check(_DOING[what])
+            raise NoAnswerError(f"gave no answer in {wait_s:.0f} s")
         document = json.loads(answer)
         if "error" in document:
             raise ConversionError(document["error"])
         return document["ok"]
 
 
-def run_model(model: bytes, samples: Sequence[Sample], *, provider: str = "cpu") -> list[Sample]:
+def run_model(
+    model: bytes, samples: Sequence[Sample], *, provider: str = "cpu", deadline: Deadline | None = None
+) -> list[Sample]:
     """Run a model once for each sample, in a child process of its own.
 
     Args:
         model: the ONNX file's bytes.
         samples: input arrays by name.
         provider: a name of `edge_agent.engine.providers.PROVIDERS`.
+        deadline: as for `Workbench`.
 
     Returns:
         The outputs of each sample. A sequence or map output becomes several arrays, `name|0`, `name|1`, ….
 
     Raises:
         ConversionError: the runtime refuses the model, fails, crashes or hangs; the text has its reason.
+        OutOfTimeError: the deadline has passed.
     """
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), samples) as bench:
+    with (
+        tempfile.TemporaryDirectory(prefix="edgetool-") as name,
+        Workbench(Path(name), samples, deadline=deadline) as bench,
+    ):
         path = Path(name) / "model.onnx"
         path.write_bytes(model)
         try:
-            return bench.run(path, provider, timeout_s=_LONG_TIMEOUT_S)
+            return bench.run(path, provider)
         except ConversionError as exc:
             raise ConversionError(f"provider {provider}: {exc}") from exc

@@ -9,6 +9,7 @@ import onnx
 
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.errors import ConversionError
+from edgetool.graph.edits import copy_of, number_nodes
 from edgetool.graph.walks import is_onnx, nodes_of
 from edgetool.precision.context import Candidate, Context, Converter
 from edgetool.precision.facts import note_ranks
@@ -104,12 +105,16 @@ def _keep_untaken(context: Context, keep: dict[str, str], found: Verification) -
     failed = next((check.provider for check in found.providers if check.checked and check.note), "cpu")
     if failed == "cpu":
         return False
+    numbered = copy_of(context.model)
+    number_nodes(numbered)
     try:
-        ran = context.bench.placement(context.store.save(context.model, "placed.onnx"), failed)
+        ran = context.bench.placement(context.store.save(numbered, "placed.onnx"), failed)
     except ConversionError:
         return False
     left = {name for name, _, where in ran if where != PROVIDERS[failed].ort_name}
-    nodes = [node for node in context.model.graph.node if node.name in left or not is_onnx(node.domain)]
+    # Both are in the same order.
+    pairs = zip(context.model.graph.node, numbered.graph.node, strict=True)
+    nodes = [node for node, placed in pairs if placed.name in left or not is_onnx(node.domain)]
     constants = {tensor.name for tensor in context.model.graph.initializer if len(tensor.dims) > 1}
     makers = {name: node for node in context.model.graph.node for name in node.output}
     before = len(keep)

@@ -1,0 +1,143 @@
+"""Rows of a CSV file, `.csv` or `.csv.gz`, read as a stream: what is wrong is told with its line, whatever the size."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gzip
+import io
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, TextIO
+
+from edge_agent.archives import LIMIT_BYTES, LIMIT_VALUES
+from edge_agent.errors import DataError
+
+__all__ = ["Block", "CsvRows", "open_rows"]
+
+_BLOCK_CELLS = 1 << 13
+"""A larger block is no faster, since its texts no longer fit a processor's cache."""
+_LINE_CHARACTERS = 1 << 24
+"""More in one line are no reading: a hundred times what a bundle's most channels need."""
+_PIECE_BYTES = 1 << 20
+_BREAK = re.compile(r"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some rows that follow each other."""
+
+    columns: list[tuple[str, ...]]
+    """The cells of each column of the header."""
+    lines: Sequence[int]
+    """The number of each row's last line, counted from 1."""
+
+
+@contextmanager
+def open_rows(path: Path) -> Iterator[CsvRows]:
+    """Open a CSV file, and read its first line.
+
+    Args:
+        path: `.gz` is unpacked.
+
+    Raises:
+        DataError: the first line cannot be read, or the file unpacks to more than a data file may hold.
+        OSError, EOFError, zlib.error: the file is missing, cannot be read or is damaged, also later.
+    """
+    with path.open("rb") as file:
+        if path.suffix == ".gz":
+            _check_unpacked(path, file)
+        content: BinaryIO = gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file  # type: ignore[assignment]
+        with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
+            yield CsvRows(path, text)
+
+
+class CsvRows:
+    """The rows of a text.
+
+    Args:
+        path: for the texts of errors.
+        text: from its begin, with its line ends as they are.
+
+    Raises:
+        DataError: the first line cannot be read.
+    """
+
+    def __init__(self, path: Path, text: TextIO) -> None:
+        self._path = path
+        # In the end an empty line, which is a row of its own unless a quote is open. A line that is cut has another
+        # number of cells than the header, or a cell that is too long.
+        lines = iter(functools.partial(text.readline, _LINE_CHARACTERS), "")
+        self._has_ended = False
+        self._reader = csv.reader(itertools.chain(lines, self._end()))
+        rows, _ = self._take(1)
+        self.header = [cell.strip() for cell in rows[0]] if rows else []
+        """The cells of the first row."""
+        if sum(map(len, self.header)) + len(self.header) >= _LINE_CHARACTERS:
+            raise DataError(f"{path}: line 1 has more than {_LINE_CHARACTERS} characters")
+
+    def blocks(self) -> Iterator[Block]:
+        """The rows after the header, without empty lines.
+
+        Raises:
+            DataError: a row has not as many cells as the header, or the text is no CSV in UTF-8.
+        """
+        width = len(self.header)
+        while True:
+            rows, lines = self._take(max(1, _BLOCK_CELLS // width))
+            if not all(rows):
+                lines = [line for row, line in zip(rows, lines, strict=True) if row]
+                rows = [row for row in rows if row]
+            if not rows and self._has_ended:
+                return
+            for row, line in zip(rows, lines, strict=True) if set(map(len, rows)) - {width} else ():
+                if len(row) != width:
+                    raise DataError(f"{self._path}: line {line} has {len(row)} cells, expected {width}")
+            if rows:
+                yield Block(list(zip(*rows, strict=True)), lines)
+
+    def _end(self) -> Iterator[str]:
+        self._has_ended = True
+        yield "\n"
+
+    def _take(self, count: int) -> tuple[list[list[str]], Sequence[int]]:
+        """So many rows, fewer in the end, and the number of each one's last line."""
+        before = self._reader.line_num
+        rows: list[list[str]] = []
+        try:
+            rows.extend(itertools.islice(self._reader, count))
+        except csv.Error as exc:
+            limit = csv.field_size_limit()
+            why = f"a cell has more than {limit} characters; is a quote never closed?" if "limit" in str(exc) else exc
+            raise DataError(f"{self._path}: line {_lines_of(rows, before)[-1] + 1}: {why}") from exc
+        except UnicodeDecodeError as exc:
+            # The text is decoded a piece at a time, and all lines before this piece have been read.
+            line = self._reader.line_num + 1 + exc.object[: exc.start].count(b"\n")
+            raise DataError(f"{self._path}: line {line} is not text in UTF-8 ({exc.reason})") from exc
+        if self._has_ended and rows and rows[-1]:
+            raise DataError(f"{self._path}: line {_lines_of(rows, before)[-2] + 1}: a quote is never closed")
+        if self._reader.line_num - before == len(rows):
+            return rows, range(before + 1, before + 1 + len(rows))
+        return rows, _lines_of(rows, before)[1:]
+
+
+def _lines_of(rows: Sequence[Sequence[str]], before: int) -> list[int]:
+    """Where rows end that come after so many lines, and before them the number of these."""
+    return list(itertools.accumulate((1 + sum(len(_BREAK.findall(c)) for c in row) for row in rows), initial=before))
+
+
+def _check_unpacked(path: Path, file: BinaryIO) -> None:
+    """Count what a file unpacks to before any of it is kept, and go back to its begin."""
+    size = cells = 0
+    with gzip.GzipFile(fileobj=file) as content:
+        while piece := content.read(_PIECE_BYTES):
+            size += len(piece)
+            cells += piece.count(b",") + max(piece.count(b"\n"), piece.count(b"\r"))
+            if size > LIMIT_BYTES or cells > LIMIT_VALUES:
+                most = f"{LIMIT_BYTES} bytes or {LIMIT_VALUES} cells"
+                raise DataError(f"{path}: unpacks to more than {most}; split it, or give it unpacked")
+    file.seek(0)

@@ -1,0 +1,79 @@
+"""The time that a command has for running models, which is handed down to all that runs one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from edge_agent.errors import EdgeError, UsageError
+
+__all__ = ["DEFAULT_S", "LOOK_S", "Deadline", "OutOfTimeError"]
+
+DEFAULT_S = 600.0
+"""For a command whose work it is to run a model, seconds."""
+LOOK_S = 30.0
+"""For a command that runs a model only to show what becomes of it, seconds."""
+_LAST_SHARE = 8
+"""The part of the limit that is too little to go on with, once something has not answered."""
+
+
+class OutOfTimeError(EdgeError):
+    """A model takes longer than the command may, or never ends."""
+
+    exit_code = 65
+
+
+class Deadline:
+    """A limit that begins now.
+
+    Args:
+        subject: what the command works on, for the texts of errors.
+        limit_s: seconds.
+        clock: monotonic seconds.
+
+    Raises:
+        UsageError: the limit is not a time.
+    """
+
+    def __init__(
+        self, subject: object, limit_s: float = DEFAULT_S, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        if not limit_s > 0:
+            raise UsageError(f"--timeout {limit_s:g}: expected seconds above 0")
+        self._subject, self._limit_s, self._clock = subject, limit_s, clock
+        self._end_mono_s = clock() + limit_s
+
+    def left_s(self) -> float:
+        """Seconds until the end; 0 after it."""
+        return max(0.0, self._end_mono_s - self._clock())
+
+    def share_s(self, doing: str) -> float:
+        """Seconds that one answer may take: half of what is left, so that what never answers leaves time for the rest.
+
+        Args:
+            doing: what is asked for, such as "running it", for the text of the error.
+
+        Raises:
+            OutOfTimeError: no time is left.
+        """
+        left_s = self.left_s()
+        if left_s == 0:
+            raise self.error(doing)
+        return max(left_s / 2, min(left_s, self._limit_s / _LAST_SHARE))
+
+    def check(self, doing: str) -> None:
+        """Called after something has not answered.
+
+        Raises:
+            OutOfTimeError: too little time is left to try anything else.
+        """
+        if self.left_s() < self._limit_s / _LAST_SHARE:
+            raise self.error(doing)
+
+    def error(self, doing: str) -> OutOfTimeError:
+        """The error that ends the command."""
+        spent_s = self._limit_s - self.left_s()
+        return OutOfTimeError(
+            f"{self._subject}: given up after {spent_s:.0f} s, while {doing}; either the model never ends, or it needs "
+            f"more than --timeout {self._limit_s:g}"
+        )

@@ -202,7 +202,8 @@ class Windows:
         filled = 0 if self._single else filled
         self._rows[slot][:filled] = rows[:filled]
         self._end[slot] = self._filled[slot] = filled
-        self._since[slot] = since
+        # More would change nothing, and a damaged number may be too large to be written again.
+        self._since[slot] = min(since, self._stride)
         self._newest_s[slot] = newest_s
         self._last[slot] = rows[-1]
         # Without `hold_s` the age of a value does not matter, and `dump` has not written it.

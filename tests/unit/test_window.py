@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 
 import numpy as np
 import pytest
@@ -170,6 +171,18 @@ def test_a_restart_between_a_gap_and_the_window_after_it_changes_nothing() -> No
     found = [[windows.push(each)[0].tolist() for each in rest] for windows in (one, other)]
     assert found[0] == found[1]
     assert found[0][1]
+
+
+def test_a_number_that_no_agent_writes_does_not_stay() -> None:
+    """One reading more, and the asset could not be written to the journal again: the fuzzing found it."""
+    dumped = struct.pack("<IId", 1, 2**32 - 1, 5.0) + np.array([7.0], dtype=np.float32).tobytes()
+    windows = Windows(window=3, stride=1, channels=1)
+    windows.restore("a", dumped)
+    push(windows, ["a"], [[8]])
+    again = Windows(window=3, stride=1, channels=1)
+    again.restore("a", windows.dump("a"))
+    found, _ = push(again, ["a"], [[9]])
+    np.testing.assert_array_equal(found[:, :, 0], [[7, 8, 9]])
 
 
 def test_rows_of_another_shape_are_not_restored() -> None:

@@ -18,7 +18,7 @@ from fakes import FakeEngine, write_bundle
 from edge_agent.agent.handover import former_topics
 from edge_agent.agent.requests import Requests
 from edge_agent.bundle import Manifest, open_bundle
-from edge_agent.config import load_config
+from edge_agent.config.load import load_config
 from edge_agent.errors import BundleError, ConfigError, JournalError
 from edge_agent.files import seal
 from edge_agent.journal.journal import Commit, Journal

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Sequence
 
 from edge_agent.agent.stream import Stream
-from edge_agent.config import Config
+from edge_agent.config.settings import Config
 from edge_agent.errors import JournalError
 from edge_agent.files import seal, unseal
 from edge_agent.journal.journal import Commit, Journal

@@ -26,7 +26,7 @@ from edge_agent.agent.stop_signals import StopSignals
 from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_streams
 from edge_agent.agent.systemd import Notifier
 from edge_agent.child_process import Stopped
-from edge_agent.config import Config
+from edge_agent.config.settings import Config
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.topic_names import AgentTopics

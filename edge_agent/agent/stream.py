@@ -13,7 +13,7 @@ from typing import Any
 from edge_agent.agent.counters import Counters
 from edge_agent.bundle import Bundle
 from edge_agent.child_process import Look
-from edge_agent.config import Config, StreamSection
+from edge_agent.config.settings import Config, StreamSection
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
 from edge_agent.errors import DataError

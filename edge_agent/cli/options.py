@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.bundle import Bundle, Manifest, open_bundle
-from edge_agent.config import Config, load_config
+from edge_agent.config.load import load_config
+from edge_agent.config.settings import Config
 from edge_agent.errors import BundleError
 from edge_agent.mqtt.settings import broker_remarks
 from edge_agent.stream.settings import StreamSettings

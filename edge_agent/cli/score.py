@@ -9,7 +9,8 @@ import msgspec
 
 from edge_agent.bundle import open_bundle
 from edge_agent.cli.options import add_json, add_set
-from edge_agent.config import Config, StreamSection, load_config
+from edge_agent.config.load import load_config
+from edge_agent.config.settings import Config, StreamSection
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import UsageError
 from edge_agent.terminal import json_text, say

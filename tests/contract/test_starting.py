@@ -12,7 +12,7 @@ from fakes import make_candidate, write_bundle
 from edge_agent.agent.stream import LoadedStream, open_streams
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.child_process import Stopped
-from edge_agent.config import load_config
+from edge_agent.config.load import load_config
 from edge_agent.engine.choice import discovery, measuring
 from edge_agent.engine.choice.choose import Choice, choose_provider, provider_memory
 from edge_agent.engine.choice.discovery import Discovery

@@ -18,12 +18,14 @@ import pytest
 from processes import IN_CI, run_tool
 
 import edgetool
-from edge_agent.config import AgentSettings, MqttSettings, StreamSection, load_config
+from edge_agent.config.load import load_config
+from edge_agent.config.settings import AgentSettings, StreamSection
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.engine.wheels import Platform, runtimes_for
 from edge_agent.errors import EdgeError
 from edge_agent.journal.settings import JournalSettings
+from edge_agent.mqtt.settings import MqttSettings
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import CommissionSettings, DriftSettings

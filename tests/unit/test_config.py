@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.config import load_config
+from edge_agent.config.load import load_config
 from edge_agent.errors import ConfigError
 from edge_agent.mqtt.credentials import read_credentials
 
@@ -229,7 +229,7 @@ def test_commands_beside_the_service_find_its_state(tmp_path: Path, monkeypatch:
     """Where it is, and is theirs to read: with DynamicUser= it lies behind a folder that is root's."""
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     config = _write(tmp_path, GOOD.replace('state_dir = "/tmp/state"', ""))
-    monkeypatch.setattr("edge_agent.config._SERVICE_STATE_DIR", tmp_path / "service")
+    monkeypatch.setattr("edge_agent.config.load._SERVICE_STATE_DIR", tmp_path / "service")
     with pytest.raises(ConfigError, match=r"state_dir: is missing.*--set agent.state_dir"):
         load_config(config)
     (tmp_path / "service").mkdir()
@@ -297,7 +297,9 @@ def test_a_stream_reads_a_topic_or_an_input(tmp_path: Path) -> None:
     assert "input = '-': used by an earlier stream too" in str(failed.value)
 
 
-@pytest.mark.parametrize("text", ["x = " + "9" * 5000, "x = " + "[" * 5000, "[" + ".".join("a" * 5000) + "]"])
+@pytest.mark.parametrize(
+    "text", ["x = " + "9" * 5000, "x = " + "[" * 5000, "[" + ".".join("a" * 5000) + "]", "#" * (2 << 20)]
+)
 def test_what_python_itself_gives_up_on_is_no_configuration(tmp_path: Path, text: str) -> None:
     """An integer of thousands of digits, and tables and lists thousands deep: one line, and no traceback."""
     file = tmp_path / "agent.toml"

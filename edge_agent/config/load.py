@@ -2,146 +2,33 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import socket
 import tomllib
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
+from edge_agent.config.settings import SECTIONS, AgentSettings, Config, StreamSection
+from edge_agent.config.tables import read_table, suggest
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ConfigError
 from edge_agent.journal.settings import JournalSettings
-from edge_agent.messages.topic_names import TopicFilter, input_topic
+from edge_agent.messages.topic_names import TopicFilter
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings, broker_problems, with_credentials
-from edge_agent.setting_types import (
-    Assets,
-    Duration,
-    Megabytes,
-    Name,
-    Qos,
-    Seconds,
-    Text,
-    expected,
-    meant_by,
-    read_value,
-)
+from edge_agent.setting_types import meant_by
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.commission import MIN_READINGS
-from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
-from edge_agent.stream.window import WindowSettings
+from edge_agent.stream.settings import CommissionSettings
 
-__all__ = [
-    "AgentSettings",
-    "Config",
-    "MqttSettings",
-    "StreamSection",
-    "load_config",
-]
+__all__ = ["load_config"]
 
+_LIMIT_BYTES = 1 << 20
 _SERVICE_STATE_DIR = Path("/var/lib/edge-agent")
 """The folder that systemd makes for the service; commands that run beside the service find its state there."""
-
-
-class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[agent]`: the device's id, its state folder and its health messages."""
-
-    id: Name = ""
-    """Part of every topic; the host name if not given."""
-    state_dir: Text = ""
-    """Folder of the journal and of the remembered provider. If not given: `$STATE_DIRECTORY`, or the service's
-    /var/lib/edge-agent if that folder exists."""
-    allow_unsafe_state_dir: bool = False
-    """Start although others may write in the state folder."""
-    runtime_dir: Text | None = None
-    """Folder on no disk that outlives the process, in which stands what is worked on. If not given:
-    `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR`, or /dev/shm."""
-    health_interval_s: Seconds = 10.0
-    """Time between two messages on `edge/{agent}/health`."""
-
-
-class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
-    """`[[stream]]`: readings of one kind of asset, and the bundle that scores them."""
-
-    name: Name
-    """Part of the alerts' topics."""
-    bundle: Text
-    """Path of the `.edge` file; a relative path begins at the folder that the agent is started in."""
-    topic: Text | None = None
-    """Topic filter of the readings; its one `+` (or `{asset}`) is the asset. With a `{channel}` in the filter, each
-    message has values of one channel."""
-    input: Text | None = None
-    """In place of a topic: a file or a named pipe with readings, CSV or JSON lines, or `-` for the standard input."""
-    qos: Qos = 1
-    """QoS of the subscription; 0 loses readings while the agent is away."""
-    format: Text = "auto"
-    """Format of the payloads: a key of `sources.formats.FORMATS`."""
-    join_s: Seconds = 1.0
-    """With a `{channel}` in the topic: values within so many seconds are one reading."""
-    idle_s: Duration = 604800.0
-    """An asset that is silent for so many seconds, without an alert and without a limit of its own, is forgotten; 0
-    forgets none."""
-    max_assets: Assets = 10_000
-    """Most assets that are remembered at once. For a new one, the asset heard least recently is forgotten, unless it
-    has an alert or a limit of its own; 0 sets no limit."""
-    max_state_mb: Megabytes = MAX_STATE_MB
-    """Most memory that they take together, in units of 1,000,000 bytes: fewer are remembered where `max_assets` would
-    take more. 0 sets no limit."""
-    window: WindowSettings = WindowSettings()
-    alarm: AlarmSettings = AlarmSettings()
-    commission: CommissionSettings = CommissionSettings()
-    drift: DriftSettings = DriftSettings()
-
-    @property
-    def filter(self) -> TopicFilter:
-        """The parsed topic filter; for an `input`, the filter of the topic that stands for it.
-
-        Raises:
-            ValueError: the topic is not a filter of readings; `load_config` has checked it.
-        """
-        return TopicFilter(self.topic or input_topic(self.name, "{asset}"))
-
-    @property
-    def settings(self) -> StreamSettings:
-        """The settings that the stream's pipeline needs."""
-        return StreamSettings(
-            window=self.window,
-            alarm=self.alarm,
-            commission=self.commission,
-            drift=self.drift,
-            max_assets=self.max_assets,
-            max_state_mb=self.max_state_mb,
-            join_s=self.join_s if self.filter.names_channel else None,
-        )
-
-
-class Config(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings of `agent.toml`, with defaults filled in."""
-
-    agent: AgentSettings
-    mqtt: MqttSettings
-    engine: EngineSettings
-    journal: JournalSettings
-    streams: tuple[StreamSection, ...]
-
-    def describe(self) -> dict[str, Any]:
-        """The effective settings with the keys of the file. Safe to paste into a report: secrets are in other files."""
-        shown: dict[str, Any] = {section: msgspec.to_builtins(getattr(self, section)) for section in _SECTIONS}
-        shown["stream"] = [msgspec.to_builtins(stream) for stream in self.streams]
-        return shown
-
-
-_SECTIONS: dict[str, type[msgspec.Struct]] = {
-    "agent": AgentSettings,
-    "mqtt": MqttSettings,
-    "engine": EngineSettings,
-    "journal": JournalSettings,
-}
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
@@ -156,7 +43,11 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         ConfigError: the file cannot be read, or has problems; the text lists all of them, one line each.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            content = file.read(_LIMIT_BYTES + 1)
+        if len(content) > _LIMIT_BYTES:
+            raise ConfigError(f"{path}: is not a configuration: it has more than {_LIMIT_BYTES} bytes")
+        text = content.decode()
         document = tomllib.loads(text)
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read ({exc.strerror}); give the file with --config") from exc
@@ -201,7 +92,7 @@ def _apply_override(document: dict[str, Any], override: str, problems: list[str]
 
 def _is_text(section: str, key: str) -> bool:
     """True if the key takes any text, so that a number is meant as a text."""
-    fields = msgspec.structs.fields(_SECTIONS[section]) if section in _SECTIONS else ()
+    fields = msgspec.structs.fields(SECTIONS[section]) if section in SECTIONS else ()
     return any(field.name == key and meant_by(0, field.type) == '"0"' for field in fields)
 
 
@@ -225,10 +116,10 @@ def _missing_quotes(text: str, error: tomllib.TOMLDecodeError) -> str:
 
 
 def _read_document(document: dict[str, Any], problems: list[str]) -> Config | None:
-    known = [*_SECTIONS, "stream"]
-    problems.extend(f"[{name}]: unknown section{_suggest(name, known)}" for name in document if name not in known)
+    known = [*SECTIONS, "stream"]
+    problems.extend(f"[{name}]: unknown section{suggest(name, known)}" for name in document if name not in known)
     sections = {
-        name: _read_table(document.get(name, {}), f"[{name}]", kind, problems) for name, kind in _SECTIONS.items()
+        name: read_table(document.get(name, {}), f"[{name}]", kind, problems) for name, kind in SECTIONS.items()
     }
     streams = _read_streams(document.get("stream", []), problems)
     agent = _complete_agent(sections["agent"], problems)
@@ -240,56 +131,6 @@ def _read_document(document: dict[str, Any], problems: list[str]) -> Config | No
     return Config(
         agent=agent, mqtt=mqtt, engine=engine, journal=JournalSettings(**sections["journal"]), streams=tuple(streams)
     )
-
-
-def _read_table(
-    table: object, where: str, kind: type[msgspec.Struct], problems: list[str], outer: Collection[str] = ()
-) -> dict[str, Any]:
-    """Read the correct keys of one table; the problems of the others are added to `problems`.
-
-    Args:
-        table: the table, as TOML gives it.
-        where: the table's name, for messages.
-        kind: the struct whose fields are the table's keys.
-        problems: a list to add to.
-        outer: keys of the enclosing table.
-    """
-    if not isinstance(table, dict):
-        problems.append(f"{where}: expected a table of keys, found {type(table).__name__}")
-        return {}
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
-    good: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in fields:
-            hint = _belongs(key, where, fields, outer) or _suggest(key, list(fields))
-            problems.append(f"{where} {key}: unknown key{hint}")
-            continue
-        table_kind = _table_of(fields[key].type)
-        if table_kind is not None:
-            inner = f"{where} [{key}]"
-            before = len(problems)
-            found = _read_table(value, inner, table_kind, problems, fields)
-            if len(problems) == before:
-                good[key] = table_kind(**found)
-            continue
-        try:
-            good[key] = read_value(value, fields[key].type)
-        except ValueError:
-            meant = meant_by(value, fields[key].type)
-            advice = f"; write {key} = {meant}" if meant else ""
-            problems.append(f"{where} {key} = {value!r}: expected {expected(fields[key].type)}{advice}")
-    problems.extend(
-        f"{where} {name}: is missing" for name, field in fields.items() if field.required and name not in table
-    )
-    return good
-
-
-def _table_of(annotation: Any) -> type[msgspec.Struct] | None:
-    """The struct of a field that is a table, also of one that may be None; None if the field is no table."""
-    for kind in (annotation, *get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-            return kind
-    return None
 
 
 def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
@@ -304,7 +145,7 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
     for number, table in enumerate(tables, start=1):
         where = f"[[stream]] {number}"
         before = len(problems)
-        good = _read_table(table, where, StreamSection, problems)
+        good = read_table(table, where, StreamSection, problems)
         problems.extend(f"{where} {problem}" for problem in (*_topic_problems(table, good), *_stream_problems(good)))
         is_whole = len(problems) == before
         if good.get("name") in names:
@@ -385,19 +226,3 @@ def _check_engine(engine: EngineSettings, problems: list[str]) -> None:
         problems.append("[engine] require: leaves no choice, so provider and prefer must not be given beside it")
     if engine.prefer and engine.provider != "auto":
         problems.append(f"[engine] prefer: has no effect beside provider = {engine.provider!r}; leave one out")
-
-
-def _belongs(key: str, where: str, fields: dict[str, Any], outer: Collection[str]) -> str:
-    """Advice for a key in the wrong table, as in TOML all keys below a table's heading belong to that table."""
-    if key in outer:
-        return f"; it belongs above this table, right below {where.rpartition(' [')[0]}"
-    for name, field in fields.items():
-        kind = _table_of(field.type)
-        if kind is not None and key in kind.__struct_fields__:
-            return f"; it belongs into a table [{where.strip('[] 0123456789')}.{name}] below"
-    return ""
-
-
-def _suggest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

@@ -1,0 +1,114 @@
+"""What `agent.toml` says, with defaults filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from edge_agent.engine.settings import EngineSettings
+from edge_agent.journal.settings import JournalSettings
+from edge_agent.messages.topic_names import TopicFilter, input_topic
+from edge_agent.mqtt.settings import MqttSettings
+from edge_agent.setting_types import Assets, Duration, Megabytes, Name, Qos, Seconds, Text
+from edge_agent.stream.alarm import AlarmSettings
+from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
+from edge_agent.stream.window import WindowSettings
+
+__all__ = ["SECTIONS", "AgentSettings", "Config", "StreamSection"]
+
+
+class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[agent]`: the device's id, its state folder and its health messages."""
+
+    id: Name = ""
+    """Part of every topic; the host name if not given."""
+    state_dir: Text = ""
+    """Folder of the journal and of the remembered provider. If not given: `$STATE_DIRECTORY`, or the service's
+    /var/lib/edge-agent if that folder exists."""
+    allow_unsafe_state_dir: bool = False
+    """Start although others may write in the state folder."""
+    runtime_dir: Text | None = None
+    """Folder on no disk that outlives the process, in which stands what is worked on. If not given:
+    `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR`, or /dev/shm."""
+    health_interval_s: Seconds = 10.0
+    """Time between two messages on `edge/{agent}/health`."""
+
+
+class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
+    """`[[stream]]`: readings of one kind of asset, and the bundle that scores them."""
+
+    name: Name
+    """Part of the alerts' topics."""
+    bundle: Text
+    """Path of the `.edge` file; a relative path begins at the folder that the agent is started in."""
+    topic: Text | None = None
+    """Topic filter of the readings; its one `+` (or `{asset}`) is the asset. With a `{channel}` in the filter, each
+    message has values of one channel."""
+    input: Text | None = None
+    """In place of a topic: a file or a named pipe with readings, CSV or JSON lines, or `-` for the standard input."""
+    qos: Qos = 1
+    """QoS of the subscription; 0 loses readings while the agent is away."""
+    format: Text = "auto"
+    """Format of the payloads: a key of `sources.formats.FORMATS`."""
+    join_s: Seconds = 1.0
+    """With a `{channel}` in the topic: values within so many seconds are one reading."""
+    idle_s: Duration = 604800.0
+    """An asset that is silent for so many seconds, without an alert and without a limit of its own, is forgotten; 0
+    forgets none."""
+    max_assets: Assets = 10_000
+    """Most assets that are remembered at once. For a new one, the asset heard least recently is forgotten, unless it
+    has an alert or a limit of its own; 0 sets no limit."""
+    max_state_mb: Megabytes = MAX_STATE_MB
+    """Most memory that they take together, in units of 1,000,000 bytes: fewer are remembered where `max_assets` would
+    take more. 0 sets no limit."""
+    window: WindowSettings = WindowSettings()
+    alarm: AlarmSettings = AlarmSettings()
+    commission: CommissionSettings = CommissionSettings()
+    drift: DriftSettings = DriftSettings()
+
+    @property
+    def filter(self) -> TopicFilter:
+        """The parsed topic filter; for an `input`, the filter of the topic that stands for it.
+
+        Raises:
+            ValueError: the topic is not a filter of readings; `load_config` has checked it.
+        """
+        return TopicFilter(self.topic or input_topic(self.name, "{asset}"))
+
+    @property
+    def settings(self) -> StreamSettings:
+        """The settings that the stream's pipeline needs."""
+        return StreamSettings(
+            window=self.window,
+            alarm=self.alarm,
+            commission=self.commission,
+            drift=self.drift,
+            max_assets=self.max_assets,
+            max_state_mb=self.max_state_mb,
+            join_s=self.join_s if self.filter.names_channel else None,
+        )
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True):
+    """All settings of `agent.toml`, with defaults filled in."""
+
+    agent: AgentSettings
+    mqtt: MqttSettings
+    engine: EngineSettings
+    journal: JournalSettings
+    streams: tuple[StreamSection, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """The effective settings with the keys of the file. Safe to paste into a report: secrets are in other files."""
+        shown: dict[str, Any] = {section: msgspec.to_builtins(getattr(self, section)) for section in SECTIONS}
+        shown["stream"] = [msgspec.to_builtins(stream) for stream in self.streams]
+        return shown
+
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "agent": AgentSettings,
+    "mqtt": MqttSettings,
+    "engine": EngineSettings,
+    "journal": JournalSettings,
+}

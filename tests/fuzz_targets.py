@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
@@ -19,7 +20,8 @@ from edge_agent.agent.handover import former_topics
 from edge_agent.agent.requests import Requests
 from edge_agent.bundle import Manifest, open_bundle
 from edge_agent.config.load import load_config
-from edge_agent.errors import BundleError, ConfigError, JournalError
+from edge_agent.data_files import read_sensor_data
+from edge_agent.errors import BundleError, ConfigError, ConversionError, DataError, JournalError
 from edge_agent.files import seal
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.delivery import Delivery
@@ -31,6 +33,7 @@ from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import LEFT_RECORD, STREAM_RECORD, scores_key
+from edgetool.commands.inspect import inspect
 
 __all__ = ["TARGETS"]
 
@@ -129,7 +132,7 @@ def bundle(data: bytes) -> None:
         if kind == 1:
             parts["manifest.json"] = content
         else:
-            parts["golden.npz"] = content if kind == 2 else _golden_with(content)
+            parts["golden.npz"] = content if kind == 2 else _arrays(readings=content, score=content)
             manifest = json.loads(parts["manifest.json"])
             manifest["golden"]["sha256"] = hashlib.sha256(parts["golden.npz"]).hexdigest()
             parts["manifest.json"] = json.dumps(manifest).encode()
@@ -144,11 +147,11 @@ def bundle(data: bytes) -> None:
     assert np.isfinite(opened.golden_scores).all()
 
 
-def _golden_with(array: bytes) -> bytes:
+def _arrays(**arrays: bytes) -> bytes:
     inner = io.BytesIO()
     with zipfile.ZipFile(inner, "w") as archive:
-        archive.writestr("readings.npy", array)
-        archive.writestr("score.npy", array)
+        for name, array in arrays.items():
+            archive.writestr(f"{name}.npy", array)
     return inner.getvalue()
 
 
@@ -236,6 +239,40 @@ def config(data: bytes) -> None:
     assert all(line.startswith(str(path)) for line in problems)
 
 
+_DATA_NAMES = ("rows.csv", "rows.csv.gz", "rows.csv.gz", "rows.npz", "rows.npz")
+
+
+def data_file(data: bytes) -> None:
+    """The first byte chooses what the rest is: a CSV, packed or not, an `.npz`, or one array of it.
+
+    What is read is whole: finite or missing values, and as many times, assets and labels as rows.
+    """
+    kind, content = (data[0] % len(_DATA_NAMES), data[1:]) if data else (0, b"")
+    path = _folder() / _DATA_NAMES[kind]
+    packed = gzip.compress(content, 1) if kind == 1 else content
+    path.write_bytes(_arrays(readings=content) if kind == 4 else packed)
+    try:
+        read = read_sensor_data(path)
+    except DataError as exc:
+        assert str(exc).startswith(str(path))  # noqa: PT017 - and otherwise what follows is looked at
+        return
+    rows, width = read.values.shape
+    assert width == len(read.channels)
+    assert not np.isinf(read.values).any()
+    assert all(len(found) == rows for found in (read.times, read.assets, read.labels) if found is not None)
+
+
+def model(data: bytes) -> None:
+    """An ONNX file: shown without being run, or one error."""
+    path = _folder() / "model.onnx"
+    path.write_bytes(data)
+    try:
+        report = inspect(path, providers=False)
+    except ConversionError:
+        return
+    json.dumps(report.describe())
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "decode": decode,
     "wire": wire,
@@ -243,5 +280,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "journal": journal,
     "request": request,
     "config": config,
+    "data_file": data_file,
+    "model": model,
 }
 """Name on the command line of `faults/fuzz.py`, and of the corpus."""

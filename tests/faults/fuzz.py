@@ -9,7 +9,7 @@ from pathlib import Path
 import atheris
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-with atheris.instrument_imports(include=["edge_agent"]):
+with atheris.instrument_imports(include=["edge_agent", "edgetool"]):
     from fuzz_targets import TARGETS
 
 # A line for each input would be most of the work.

@@ -97,3 +97,37 @@ def test_a_constant_that_does_not_fill_its_shape_is_damage(
     for external in (True, False):
         with pytest.raises(ConversionError, match=rf"is damaged: 'w' has {held} values, expected "):
             load_model(tmp_path / "m.onnx", external=external)
+
+
+@pytest.mark.parametrize(
+    ("old", "told"),
+    [
+        (b"output", "ValueInfoProto name|NodeProto output"),
+        (b"operator", "NodeProto name"),
+        (b"maker", "ModelProto producer_name"),
+        (b"batch", "Dimension dim_param"),
+    ],
+)
+def test_a_name_that_is_no_text_is_told(tmp_path: Path, old: bytes, told: str) -> None:
+    """Wherever it stands: protobuf gives it as bytes, which ended in tracebacks."""
+    node = helper.make_node("Abs", ["x"], ["output"], name="operator")
+    model = model_of([node], [value("x", ("batch", 4))], [value("output", ("batch", 4))])
+    model.producer_name = "maker"
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString().replace(old, b"\xff" * len(old)))
+    with pytest.raises(ConversionError, match=rf"is not an ONNX model \(({told}) is not UTF-8"):
+        load_model(tmp_path / "m.onnx")
+
+
+def test_types_that_onnx_has_not_are_told(tmp_path: Path) -> None:
+    """Of a constant, an input or an output: the fuzzing found each of them."""
+    for place in ("constant", "input", "output"):
+        model = model_of([helper.make_node("Add", ["x", "w"], ["y"])], [value("x")], [value("y")])
+        weight = onnx.TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], raw_data=bytes(16))
+        model.graph.initializer.append(weight)
+        if place == "constant":
+            model.graph.initializer[0].data_type = 119
+        else:
+            getattr(model.graph, place)[0].type.tensor_type.elem_type = 88
+        (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+        with pytest.raises(ConversionError, match=r"'[wxy]' (of type 119 cannot be read|has type 88, which onnx)"):
+            load_model(tmp_path / "m.onnx")

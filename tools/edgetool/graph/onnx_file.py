@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import Message
 
 from edge_agent.errors import ConversionError
 from edge_agent.files import write_file
@@ -45,12 +46,30 @@ def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
     # A damaged protobuf raises DecodeError, which has no import path that stays between versions.
     except Exception as exc:
         raise ConversionError(f"{path}: is not an ONNX model ({exc})") from exc
+    _check_texts(path, model)
     if not model.graph.output:
         raise ConversionError(f"{path}: is not an ONNX model (it has no graph outputs)")
     if external:
         _load_external(path, model)
     _check_sizes(path, model)
+    _check_types(path, model)
     return model
+
+
+def _check_texts(path: Path, model: onnx.ModelProto) -> None:
+    """Refuse names that are not UTF-8: protobuf gives them as bytes, and ONNX Runtime cannot tell outputs by them."""
+    messages: list[Message] = [model]
+    while messages:
+        message = messages.pop()
+        for field, value in message.ListFields():
+            found = [value] if isinstance(value, Message | str | bytes) else value
+            if field.message_type is not None:
+                messages.extend(found)
+            elif field.type == field.TYPE_STRING and not all(isinstance(text, str) for text in found):
+                what = f"{message.DESCRIPTOR.name} {field.name}"
+                raise ConversionError(
+                    f"{path}: is not an ONNX model ({what} is not UTF-8: {value!r:.80}); export it again"
+                )
 
 
 def _load_external(path: Path, model: onnx.ModelProto) -> None:
@@ -81,7 +100,10 @@ def external_error(path: Path, name: str, exc: Exception) -> ConversionError:
 def _check_sizes(path: Path, model: onnx.ModelProto) -> None:
     """Constants whose bytes do not fill their shape come from a damaged file, and fail wherever they are read."""
     for tensor in tensors_of(model):
-        if tensor.data_type not in _PLAIN or tensor.data_location == onnx.TensorProto.EXTERNAL:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type == onnx.TensorProto.UNDEFINED:
+            continue
+        if tensor.data_type not in _PLAIN:
+            _check_readable(path, tensor)
             continue
         if tensor.HasField("raw_data"):
             unit, size, found = "bytes", bytes_of(tensor), len(tensor.raw_data)
@@ -90,6 +112,25 @@ def _check_sizes(path: Path, model: onnx.ModelProto) -> None:
             found = len(getattr(tensor, onnx.helper.tensor_dtype_to_field(tensor.data_type)))
         if found != size or min(tensor.dims, default=0) < 0:
             raise ConversionError(f"{path}: is damaged: {tensor.name!r} has {found} {unit}, expected {size}")
+
+
+def _check_types(path: Path, model: onnx.ModelProto) -> None:
+    """Refuse types of values that this version of ONNX does not have, and so no code here knows."""
+    known = set(onnx.TensorProto.DataType.values())
+    for graph in graphs_of(model.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            found = value.type.tensor_type.elem_type
+            if found not in known:
+                raise ConversionError(f"{path}: {value.name!r} has type {found}, which onnx {onnx.__version__} has not")
+
+
+def _check_readable(path: Path, tensor: onnx.TensorProto) -> None:
+    try:
+        onnx.numpy_helper.to_array(tensor)
+    # An unknown type and values that are missing or too many raise different classes.
+    except Exception as exc:
+        problem = f"{tensor.name!r} of type {tensor.data_type} cannot be read"
+        raise ConversionError(f"{path}: is damaged: {problem} ({type(exc).__name__}: {exc})") from exc
 
 
 def size_on_disk(path: Path, model: onnx.ModelProto) -> int:

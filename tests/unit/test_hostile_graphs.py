@@ -118,6 +118,15 @@ def test_a_name_that_is_no_text_is_told(tmp_path: Path, old: bytes, told: str) -
         load_model(tmp_path / "m.onnx")
 
 
+def test_an_empty_constant_of_a_shape_that_no_array_has_is_damage(tmp_path: Path) -> None:
+    """Its values fill it, since there are none; numpy refuses it all the same."""
+    model = model_of([helper.make_node("Add", ["x", "w"], ["y"])], [value("x")], [value("y")])
+    model.graph.initializer.append(onnx.TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[0, 1 << 62]))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ConversionError, match="is damaged: 'w' has the shape"):
+        load_model(tmp_path / "m.onnx")
+
+
 def test_types_that_onnx_has_not_are_told(tmp_path: Path) -> None:
     """Of a constant, an input or an output: the fuzzing found each of them."""
     for place in ("constant", "input", "output"):

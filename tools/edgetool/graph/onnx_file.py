@@ -25,6 +25,8 @@ _PLAIN = frozenset(
 )
 """Types of which each value has bytes of its own."""
 
+_MOST_VALUES = 1 << 48
+
 
 def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
     """Read a model.
@@ -112,6 +114,8 @@ def _check_sizes(path: Path, model: onnx.ModelProto) -> None:
             found = len(getattr(tensor, onnx.helper.tensor_dtype_to_field(tensor.data_type)))
         if found != size or min(tensor.dims, default=0) < 0:
             raise ConversionError(f"{path}: is damaged: {tensor.name!r} has {found} {unit}, expected {size}")
+        if math.prod(max(dim, 1) for dim in tensor.dims) > _MOST_VALUES:  # numpy has no such shape, not even if empty
+            raise ConversionError(f"{path}: is damaged: {tensor.name!r} has the shape {[*tensor.dims]}")
 
 
 def _check_types(path: Path, model: onnx.ModelProto) -> None:

@@ -154,10 +154,15 @@ def _usable(cache_dir: Path | None) -> str | None:
 
 
 def _canonical_outputs(session: Any) -> list[str]:
-    inputs = [(i.name, i.type) for i in session.get_inputs()]
+    try:
+        inputs = [(given.name, given.type) for given in session.get_inputs()]
+        names = [output.name for output in session.get_outputs()]
+    except UnicodeDecodeError as exc:  # the runtime loads such a model
+        raise BundleError(
+            "the model's inputs or outputs have names that are not UTF-8; pack it: edgetool pack"
+        ) from exc
     if inputs != [("readings", "tensor(float)")]:
         raise BundleError(f"the model's inputs are {inputs}, expected one float32 'readings'; pack it: edgetool pack")
-    names = [output.name for output in session.get_outputs()]
     if "score" not in names:
         raise BundleError(f"the model's outputs are {names}, expected 'score'; pack it: edgetool pack")
     return [name for name in ("score", "contributions") if name in names]

@@ -74,6 +74,7 @@ BAD = {
     "newer format, not noted": changed(set_ir),
     "newer operators, not noted": changed(set_opset),
     "another input": changed(set_input),
+    "a name that is no text": canonical_model().replace(b"score", b"sc\xff\xffe"),
 }
 
 

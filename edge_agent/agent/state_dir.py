@@ -10,7 +10,7 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from edge_agent.errors import ConfigError
@@ -83,10 +83,8 @@ def locked_state_dir(state_dir: Path) -> Iterator[None]:
     """
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # Whoever may read it could hold the lock, and so keep the agent from starting.
-        with suppress(OSError):  # of another user's
-            os.fchmod(descriptor, 0o600)
+        descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
         if exc.errno in _DISK_TROUBLE:
             log.error("state folder not locked, nothing can be written state_dir=%s error=%s", state_dir, exc.strerror)  # noqa: TRY400

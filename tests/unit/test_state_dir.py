@@ -82,9 +82,16 @@ def test_a_link_where_everybody_may_write_is_refused(tmp_path: Path, is_above: b
 
 def test_nobody_else_can_hold_the_lock(tmp_path: Path) -> None:
     """Who may read a file may lock it, so a user without any right to write could keep the agent from starting."""
-    (tmp_path / "agent.lock").touch(0o644)
     with locked_state_dir(tmp_path):
         assert (tmp_path / "agent.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """It would make a file elsewhere."""
+    (tmp_path / "agent.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="cannot be written"), locked_state_dir(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_a_folder_that_the_agent_makes_is_its_own(tmp_path: Path) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import subprocess
+import sys
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 
 __all__ = ["DeviceClock", "ask_kernel"]
 
@@ -13,17 +17,40 @@ log = logging.getLogger(__name__)
 _INTERVAL_S = 60.0
 _NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 _TIMEX_BYTES = 512  # larger than any `struct timex`; all zero, its `modes` ask and set nothing
+_TRIAL = f"import ctypes; ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer({_TIMEX_BYTES}))"
+_TRIAL_LIMIT_S = 10.0
 
 
 def ask_kernel() -> bool | None:
     """Whether somebody keeps the kernel's clock right: the kernel knows of every NTP and PTP client, and forgets those
     that stop; None if it does not say, as under `ProtectClock=yes` of a service, or off Linux.
     """
+    if not _may_ask():
+        return None
     try:
         state: int = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_BYTES))
     except (OSError, AttributeError):
         return None
     return None if state < 0 else state != _NOT_SYNCHRONISED
+
+
+@lru_cache(maxsize=1)
+def _may_ask() -> bool:
+    """False where a filter of system calls ends the process that asks, as `SystemCallFilter=@system-service` does."""
+    try:
+        is_filtered = "\nSeccomp:\t2" in Path("/proc/self/status").read_text("ascii", "replace")
+    except OSError:
+        return True
+    if not is_filtered:
+        return True
+    # Only trying it shows what a filter does, so another process tries.
+    try:
+        trial = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _TRIAL], timeout=_TRIAL_LIMIT_S, check=False, capture_output=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return trial.returncode == 0
 
 
 class DeviceClock:

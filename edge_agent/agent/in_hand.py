@@ -14,6 +14,8 @@ these can be told from a kill by hand; two of those at the same message would se
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import mmap
 import os
@@ -89,8 +91,9 @@ class InHand:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._file = file
         self._memory = _open(file)
+        self._file = file if isinstance(self._memory, mmap.mmap) else None
+        """None if it is not ours to take away."""
         note: Any = np.ndarray((), dtype=_NOTE, buffer=self._memory)
         if note["format"] != _FORMAT:
             note[...] = 0
@@ -198,7 +201,12 @@ def _map(file: Path) -> mmap.mmap:
     try:
         facts = os.fstat(descriptor)
         if not stat.S_ISREG(facts.st_mode) or facts.st_uid != os.geteuid():
-            raise PermissionError(1, "it is not a plain file of ours")
+            raise PermissionError(errno.EPERM, "it is not a plain file of ours")
+        # Two containers may share the folder, and each have a state folder of this name. The memory keeps the lock.
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise BlockingIOError(exc.errno, "another agent uses it, give each a runtime_dir of its own") from exc
         # All of it now: a write to memory for which there is no room ends the process.
         os.posix_fallocate(descriptor, 0, _NOTE.itemsize)
         return mmap.mmap(descriptor, _NOTE.itemsize)

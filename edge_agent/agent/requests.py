@@ -16,6 +16,7 @@ import msgspec
 
 from edge_agent.errors import ConfigError
 from edge_agent.files import read_file, write_file
+from edge_agent.messages.text import decode
 
 __all__ = ["Recommission", "Requests", "carry_out", "leave_request"]
 
@@ -71,7 +72,7 @@ class Requests:
                 continue
             self._seen.add(file)
             try:
-                requests.append(msgspec.json.decode(read_file(file, _LIMIT_BYTES), type=Recommission))
+                requests.append(decode(read_file(file, _LIMIT_BYTES), Recommission))
             except (OSError, ValueError) as exc:
                 log.warning("request not readable file=%s error=%s", file, exc)
                 with suppress(OSError):

@@ -82,19 +82,23 @@ class Scoring:
             rejection = Rejection(RejectReason.BAD_TOPIC, detail, stranger.topic.name, stranger.payload)
             self._rejects.add(self.unrouted, _NO_STREAM_NAME, rejection)
         for stream, items in by_stream.items():
-            now_s = self._clock()
-            latest_s = now_s + stream.ahead_s if self._clock_is_right() else math.inf
-            readings, rejections = stream.decoder.decode(items, now_s, latest_s)
-            refused: list[str] = []
-            for part in stream.pipeline.parts(readings):
-                delayed = not self._is_connected()
-                outcome = stream.pipeline.process(part)
-                stream.conclude(len(part), outcome, commit, delayed=delayed)
-                refused += outcome.refused
-            if refused:
-                rejections += stream.refusals(items, refused)
-            for rejection in rejections:
-                self._rejects.add(stream.counters, stream.name, rejection)
+            for portion in stream.decoder.portions(items):
+                self._score_portion(stream, portion, commit)
+
+    def _score_portion(self, stream: Stream, deliveries: Sequence[Delivery], commit: Commit) -> None:
+        now_s = self._clock()
+        latest_s = now_s + stream.ahead_s if self._clock_is_right() else math.inf
+        readings, rejections = stream.decoder.decode(deliveries, now_s, latest_s)
+        refused: list[str] = []
+        for part in stream.pipeline.parts(readings):
+            delayed = not self._is_connected()
+            outcome = stream.pipeline.process(part)
+            stream.conclude(len(part), outcome, commit, delayed=delayed)
+            refused += outcome.refused
+        if refused:
+            rejections += stream.refusals(deliveries, refused)
+        for rejection in rejections:
+            self._rejects.add(stream.counters, stream.name, rejection)
 
     def _reject(self, harmful: list[Delivery], commit: Commit) -> None:
         for delivery in harmful:

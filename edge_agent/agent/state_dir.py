@@ -35,8 +35,10 @@ def check_state_dir(state_dir: Path, *, allow_unsafe: bool) -> None:
         ConfigError: others may.
     """
     where = f"[agent] state_dir = {str(state_dir)!r}"
-    for folder in (state_dir.resolve(), *state_dir.resolve().parents):
-        problem = _opening(folder, is_inside=folder == state_dir.resolve())
+    real = state_dir.resolve()
+    # Also the folders that the path names: a link in one of them could be put elsewhere.
+    for folder in dict.fromkeys((real, *real.parents, *state_dir.absolute().parents)):
+        problem = _opening(folder, is_inside=folder == real)
         if problem is None:
             continue
         text = f"{where}: {problem}, so others can change limits and alerts"
@@ -81,7 +83,8 @@ def locked_state_dir(state_dir: Path) -> Iterator[None]:
     """
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        # Whoever may read it could hold the lock, and so keep the agent from starting.
+        descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
         if exc.errno in _DISK_TROUBLE:
             log.error("state folder not locked, nothing can be written state_dir=%s error=%s", state_dir, exc.strerror)  # noqa: TRY400

@@ -192,6 +192,9 @@ def _try_open(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
         return None, "it is a folder"
     if path.is_fifo():
         return None, "it is a pipe"
+    beside = path.with_name(f"{path.name}-journal")
+    if beside.is_fifo():
+        beside.unlink()  # SQLite would wait for somebody to write into it; the other files beside it do not keep it
     db = sqlite3.connect(path, isolation_level=None)
     try:
         damage = _prepare(db) or _unreadable(db)
@@ -245,7 +248,7 @@ def _set_aside(path: Path, problem: str) -> None:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     aside = path.with_name(f"{path.name}.aside-{stamp}-{secrets.token_hex(2)}")
     log.error("journal cannot be used, set aside as %s; what it held is not published: %s", aside.name, problem)
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", "-wal", "-shm", "-journal"):
         file = path.with_name(path.name + suffix)
         if file.exists():
             file.rename(aside.with_name(aside.name + suffix))

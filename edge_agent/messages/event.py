@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
-from edge_agent.messages.text import encode
+from edge_agent.messages.text import decode, encode
 
 __all__ = [
     "STREAM_ASSET",
@@ -159,7 +159,7 @@ def count_told(event: bytes) -> int:
     if b'"dropped"' in event:
         # A byte of the event may have changed on the disk.
         with suppress(ValueError):
-            given = msgspec.json.decode(event, type=_Given)
+            given = decode(event, _Given)
             return given.count if given.event == "dropped" else 0
     return 0
 
@@ -172,12 +172,13 @@ def shortened(event: bytes, limit: float) -> bytes:
         limit: most bytes.
 
     Raises:
-        ValueError: the event is too large even without channels, or is not JSON.
+        ValueError: the event is too large even without channels, or is not the JSON of an event.
     """
-    fields = msgspec.json.decode(event)
+    # Perhaps no agent wrote it: it may come from a journal that somebody changed.
+    fields = decode(event, dict[str, Any])
     channels = fields.get("channels")
     while len(event) > limit:
-        if not channels:
+        if not channels or not isinstance(channels, list):
             raise ValueError(f"{len(event)} bytes, and the broker takes no more than {limit:.0f}")
         channels = channels[: len(channels) // 2]
         event = encode({**fields, "channels": channels})

@@ -1,14 +1,16 @@
-"""Encodes messages: JSON and times; makes text of others safe to show."""
+"""Encodes and decodes messages: JSON and times; makes text of others safe to show."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
-__all__ = ["encode", "iso_time", "printable", "shown"]
+__all__ = ["decode", "encode", "iso_time", "printable", "shown"]
+
+T = TypeVar("T")
 
 _SAMPLE_CHARACTERS = 120
 
@@ -16,6 +18,19 @@ _SAMPLE_CHARACTERS = 120
 def encode(message: msgspec.Struct | dict[str, Any]) -> bytes:
     """Encode a message as JSON."""
     return msgspec.json.encode(message)
+
+
+def decode(encoded: bytes, kind: type[T]) -> T:
+    """Decode JSON from anybody.
+
+    Raises:
+        ValueError: it is not JSON, of another kind, or nested too deeply.
+    """
+    try:
+        return msgspec.json.decode(encoded, type=kind)
+    # Also of what stands under a key that is ignored, and it is no ValueError.
+    except RecursionError as exc:
+        raise ValueError("it is nested too deeply") from exc
 
 
 @lru_cache(maxsize=64)  # an event has two times, and the next event of its alert has one of these two again

@@ -6,7 +6,7 @@ import logging
 import math
 import struct
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from types import NoneType
@@ -27,6 +27,10 @@ log = logging.getLogger(__name__)
 PAYLOAD_LIMIT_BYTES = 1 << 20
 """A larger message is refused before it is parsed."""
 _NUMBER_LIMIT_BYTES = 64
+_READING_BYTES = 4
+"""No reading is shorter: in MessagePack, a map, a name of one character and a small integer."""
+_PORTION_VALUES = 4_000_000
+"""Most values, missing ones too, that are decoded at once: each takes up to 20 bytes on its way to a float32."""
 _HEAD = 2  # `time` and `values` come before the channels
 _APART_S = 1e-6
 """Time between readings that get their times at arrival."""
@@ -60,6 +64,20 @@ class Decoder:
 
         After 20 names, the messages of all others are counted together, as "#others".
         """
+
+    def portions(self, deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
+        """The messages in portions, in order, whose readings are few enough to be decoded at once; usually one.
+
+        A reading may be a few bytes that name one channel of a thousand, and takes the memory of a thousand.
+        """
+        start = values = 0
+        for at, delivery in enumerate(deliveries):
+            most = self._width * min(READINGS_LIMIT, 1 + len(delivery.payload) // _READING_BYTES)
+            if start < at and values + most > _PORTION_VALUES:
+                yield deliveries[start:at]
+                start, values = at, 0
+            values += most
+        yield deliveries[start:]
 
     def decode(
         self, deliveries: Iterable[Delivery], now_s: float, latest_s: float = math.inf

@@ -52,7 +52,10 @@ def decode_record(encoded: bytes, kind: type[T]) -> T:
     Raises:
         ValueError: the record is damaged, or of another kind.
     """
-    return msgspec.msgpack.decode(unseal(encoded), type=kind)
+    try:
+        return msgspec.msgpack.decode(unseal(encoded), type=kind)
+    except RecursionError as exc:
+        raise ValueError("it is nested too deeply") from exc
 
 
 def scores_key(asset: str) -> str:

@@ -53,7 +53,10 @@ def test_old_habits_fade() -> None:
     assert old.plus(BatchMix(batches={512: 100_000.0})) == BatchMix(batches={1: 450_000.0, 512: 50_000.0}, changed=5.0)
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"batches": []}', '{"batches": {"1": -5}}', '{"batches": {"7": 500}}'])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", '{"batches": []}', '{"batches": {"1": -5}}', '{"batches": {"7": 500}}', '{"x": ' + "[" * 5000],
+)
 def test_a_damaged_file_counts_for_nothing(tmp_path: Path, content: str) -> None:
     """And stops nobody."""
     file = tmp_path / "batches.json"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import platform
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -51,3 +54,25 @@ def test_it_is_asked_each_minute_and_changes_are_told(caplog: pytest.LogCaptureF
         "clock synchronised=False, ahead_s has no effect",
         "clock synchronised=True, ahead_s applies",
     ]
+
+
+FILTERED = """
+import ctypes, platform, struct, sys
+from edge_agent.agent.clock import ask_kernel
+old, new = {"x86_64": (159, 305), "aarch64": (171, 266)}[platform.machine()]  # adjtimex, clock_adjtime
+kill, allow = (0x06, 0, 0, 0x80000000), (0x06, 0, 0, 0x7FFF0000)
+rules = [(0x20, 0, 0, 0), (0x15, 1, 0, old), (0x15, 0, 1, new), kill, allow]
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *rule) for rule in rules))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0  # no new privileges
+program = ctypes.create_string_buffer(struct.pack("HxxxxxxQ", len(rules), ctypes.addressof(code)))
+assert libc.prctl(22, 2, program, 0, 0) == 0  # a filter
+print(ask_kernel())
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the numbers of calls differ")
+def test_a_filter_of_system_calls_does_not_end_the_agent() -> None:
+    """systemd's `SystemCallFilter=@system-service` ends a process that asks for the state of the clock."""
+    asked = subprocess.run([sys.executable, "-c", FILTERED], capture_output=True, text=True, check=False, timeout=60)
+    assert (asked.returncode, asked.stdout, asked.stderr) == (0, "None\n", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,19 @@ from edge_agent.journal.settings import JournalSettings, WhenFull
 def _take_one_by_one(journal: Journal) -> None:
     while True:
         journal.forget(journal.outgoing(0, 1))
+
+
+@pytest.mark.timeout(20)
+def test_a_pipe_beside_the_journal_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """SQLite opens this one at the first look into a file; what waits in the journal is still there."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"waiting")]))
+    journal.close()
+    os.mkfifo(tmp_path / "journal.db-journal")
+    journal = Journal(path)
+    assert (journal.waiting(), journal.problem) == (1, None)
+    journal.close()
 
 
 @pytest.mark.parametrize("how", ["deleted", "replaced"])

@@ -188,3 +188,13 @@ def test_a_value_that_is_ahead_is_rejected_too() -> None:
     items = [Delivery(topic, b'{"value": 1, "time": 5600}', 1, False) for topic in topics]
     found, rejections = Decoder(["p"], one_channel=True).decode(items, NOW_S, NOW_S + 300)
     assert (len(found), [bad.reason for bad in rejections]) == (0, [RejectReason.AHEAD])
+
+
+@pytest.mark.parametrize(("channels", "sizes"), [(8, [40]), (100, [4] * 10), (1000, [1] * 40)])
+def test_short_readings_of_many_channels_are_decoded_in_portions(channels: int, sizes: list[int]) -> None:
+    """Of 1,000 channels, the few messages that come at once took 1.2 GB, though they have 90 kB each."""
+    payload = b"[" + b",".join([b'{"c1":0}'] * 10_000) + b"]"
+    messages = [Delivery(Topic(b"sensors/a1/pump", asset="a1"), payload, mid, False) for mid in range(1, 41)]
+    portions = list(Decoder([f"c{number}" for number in range(1, channels + 1)]).portions(messages))
+    assert [len(portion) for portion in portions] == sizes
+    assert [message for portion in portions for message in portion] == messages

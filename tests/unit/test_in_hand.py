@@ -51,6 +51,7 @@ def test_what_ended_two_runs_is_set_aside(tmp_path: Path) -> None:
     # A was worked on without harm since, C was not.
     assert list(hand.parts([A, C, D])) == [[A], [C], [D]]
     assert list(hand.parts([A, C, D])) == [[A, C, D]]
+    del hand
     assert InHand(file).sift([B, A]) == ([A], [B])
 
 
@@ -100,6 +101,7 @@ def test_many_that_are_set_aside_and_large_batches_keep_their_bounds(tmp_path: P
             dies_over(tmp_path / FILE, [message], message)
     hand = InHand(tmp_path / FILE)
     assert hand.sift(many[:65]) == ([many[0]], many[1:65])
+    del hand
     dies_over(tmp_path / FILE, many[65:], many[-1])
     assert len(list(InHand(tmp_path / FILE).parts(many[65:]))) == 4096 + 1
 
@@ -121,6 +123,21 @@ def test_a_file_that_cannot_be_used_is_no_reason_not_to_work(tmp_path: Path, kin
     assert hand.sift([A, B]) == ([A, B], [])
     assert list(hand.parts([A, B])) == [[A, B]]
     assert target.read_bytes() == b""
+
+
+def test_a_file_in_use_is_left_to_who_has_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two containers may share the runtime folder, and each have a state folder of the same name."""
+    file = tmp_path / FILE
+    first = InHand(file)
+    parts = first.parts([A, B])
+    assert next(parts) == [A, B]
+    second = InHand(file)
+    assert "another agent uses it, give each a runtime_dir of its own" in caplog.text
+    assert "ended over" not in caplog.text
+    assert list(second.parts([A, B])) == [[A, B]]
+    second.close()
+    del first, parts
+    assert list(InHand(file).parts([A, B])) == [[A], [B]]
 
 
 def test_the_file_is_of_one_state_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

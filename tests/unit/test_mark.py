@@ -10,6 +10,7 @@ from fakes import make_candidate
 
 from edge_agent.engine.choice.mark import Marks, drop_old_marks
 from edge_agent.engine.crash import Run, this_run
+from edge_agent.files import seal
 
 BOOT = this_run().boot
 GONE = Run(boot=BOOT, pid=1 << 23, started="1")
@@ -213,11 +214,12 @@ def test_two_streams_with_one_bundle_have_a_mark_each(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.mark"))) == 1
 
 
-def test_a_damaged_mark_says_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", [b"{", seal(b'{"x": ' + b"[" * 5000)])
+def test_a_damaged_mark_says_nothing(tmp_path: Path, content: bytes) -> None:
     """And is gone."""
     left_behind(tmp_path, running=False)
     (file,) = tmp_path.glob("*.mark")
-    file.write_bytes(b"{")
+    file.write_bytes(content)
     assert Marks(tmp_path, "key").take_blame() == {}
     assert not list(tmp_path.iterdir())
 

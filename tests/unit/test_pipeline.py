@@ -10,11 +10,13 @@ from fakes import FakeEngine, make_manifest, readings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.files import seal
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import Readings
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.records import LEFT_RECORD, STREAM_RECORD, open_alert, scores_key
 from edge_agent.stream.settings import StreamSettings
 
 
@@ -257,6 +259,14 @@ def test_a_damaged_record_costs_no_more_than_its_asset() -> None:
         outcome = pipeline.process(readings([[1, 0], [1, 0]], asset="a2", start_s=2000.0))
         assert [event.event for event in outcome.events] == ["clear"]
         pipeline.process(readings([[1, 0], [1, 0]], asset="a1", start_s=2000.0))
+
+
+def test_a_record_that_is_nested_deeply_is_a_damaged_one() -> None:
+    """No agent writes one; whoever may write in the state folder can."""
+    deep = seal(b"\x81\xa1x" + b"\x91" * 5000)
+    pipeline = make_pipeline([(key, deep) for key in ("a1", scores_key("a1"), STREAM_RECORD, LEFT_RECORD)], window=2)
+    assert pipeline.assets() == {"a1"}
+    assert open_alert("a1", deep) is None
 
 
 def test_an_alert_outlives_a_change_of_model() -> None:

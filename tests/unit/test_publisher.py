@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from outbox_broker import FakeBroker, pump
 
 from edge_agent.agent.publisher import Publisher
@@ -127,4 +128,23 @@ def test_of_what_the_broker_never_takes_only_topics_of_streams_are_noted(tmp_pat
     broker.never = {*topics}
     pump(publisher)
     assert publisher._untellable == {"edge/g/alerts/s/stream"}
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"[1, 2, 3, 4, 5, 6]",
+        b'{"channels": 5, "text": "long"}',
+        b'{"channels": {"a": 1, "b": 2}}',
+        b'{"dropped": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    ],
+)
+def test_what_is_no_event_is_given_up_where_the_broker_takes_less(tmp_path: Path, payload: bytes) -> None:
+    """No agent writes it; in a journal that somebody has changed, it ended each run."""
+    publisher, broker, journal = make(tmp_path, [("edge/g/alerts/s/odd", payload), ("edge/g/alerts/s/a1", b"{}")])
+    broker.room = 10
+    pump(publisher)
+    assert broker.seen == [("edge/g/alerts/s/a1", b"{}")]
+    assert (journal.waiting(), journal.dropped) == (0, 1)
     journal.close()

@@ -24,6 +24,7 @@ from edge_agent.engine.golden import Verdict
 from edge_agent.engine.plugins import PluginPackage
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ProviderError
+from edge_agent.files import seal
 
 
 @pytest.fixture
@@ -111,7 +112,8 @@ def test_a_damaged_memory_is_measured_again(device: _Device, tmp_path: Path) -> 
     device.start()
     (file,) = tmp_path.glob("provider-*.json")
     whole = file.read_bytes()
-    for damaged in (b"{", b"", whole[:-1], whole.replace(b"1", b"\xff", 1), whole.replace(b"1", b"2", 1)):
+    deep = seal(b'{"x": ' + b"[" * 5000)
+    for damaged in (b"{", b"", deep, whole[:-1], whole.replace(b"1", b"\xff", 1), whole.replace(b"1", b"2", 1)):
         file.write_bytes(damaged)
         assert not device.start().remembered
 

@@ -51,6 +51,7 @@ def test_what_is_no_request_is_taken_away(tmp_path: Path) -> None:
     (tmp_path / "request-1.json").write_bytes(b"{")
     (tmp_path / "request-2.json").write_bytes(b"\xff" * 200_000)
     os.mkfifo(tmp_path / "request-3.json")
+    (tmp_path / "request-4.json").write_bytes(b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}")
     assert Requests(tmp_path).take() == []
     assert [*tmp_path.iterdir()] == []
 

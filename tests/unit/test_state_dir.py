@@ -66,6 +66,34 @@ def test_a_folder_of_our_own_is_not(tmp_path: Path, mode: int, above: int) -> No
     check_state_dir(state_dir / "not" / "there", allow_unsafe=False)
 
 
+@pytest.mark.parametrize("is_above", [False, True])
+def test_a_link_where_everybody_may_write_is_refused(tmp_path: Path, is_above: bool) -> None:
+    """Whoever may write there can put the link elsewhere, however safe the folder is that it names now."""
+    (tmp_path / "safe" / "state").mkdir(parents=True)
+    (tmp_path / "open").mkdir()
+    link = tmp_path / "open" / "link"
+    link.symlink_to(tmp_path / "safe" if is_above else tmp_path / "safe" / "state")
+    state_dir = link / "state" if is_above else link
+    check_state_dir(state_dir, allow_unsafe=False)
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(ConfigError, match=r"open can be written by everybody \(mode 0777\)"):
+        check_state_dir(state_dir, allow_unsafe=False)
+
+
+def test_nobody_else_can_hold_the_lock(tmp_path: Path) -> None:
+    """Who may read a file may lock it, so a user without any right to write could keep the agent from starting."""
+    with locked_state_dir(tmp_path):
+        assert (tmp_path / "agent.lock").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_link_in_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    """It would make a file elsewhere."""
+    (tmp_path / "agent.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="cannot be written"), locked_state_dir(tmp_path):
+        pass
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_folder_that_the_agent_makes_is_its_own(tmp_path: Path) -> None:
     """Whatever the process's umask is."""
     before = os.umask(0)

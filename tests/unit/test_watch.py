@@ -141,8 +141,15 @@ def test_an_id_of_two_agents_is_told_of_both() -> None:
 
 
 def test_what_is_no_event_or_on_no_topic_of_alerts_is_passed_over() -> None:
-    """Whatever a broker sends."""
-    for topic, payload in ((TOPIC, b"{}"), (TOPIC, b"\xff"), (f"{TOPIC}/x", msgspec.json.encode(alert())), ("x", b"1")):
+    """Whatever a broker sends; JSON that is nested deeply ended `edgetool watch` with a traceback."""
+    deep = b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}"
+    for topic, payload in (
+        (TOPIC, b"{}"),
+        (TOPIC, deep),
+        (TOPIC, b"\xff"),
+        (f"{TOPIC}/x", msgspec.json.encode(alert())),
+        ("x", b"1"),
+    ):
         assert _Judge().look_at(_Message(topic, payload, is_retained=False)) is None
 
 

@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 from edge_agent.errors import EdgeError, UsageError
 
-__all__ = ["DEFAULT_S", "LOOK_S", "Deadline", "OutOfTimeError"]
+__all__ = ["DEFAULT_S", "LONGEST_S", "LOOK_S", "Deadline", "OutOfTimeError"]
 
 DEFAULT_S = 600.0
 """For a command whose work it is to run a model, seconds."""
 LOOK_S = 30.0
 """For a command that runs a model only to show what becomes of it, seconds."""
+LONGEST_S = 31_536_000.0
+"""A year. What waits for a process takes no time without an end, and none of a thousand years."""
 _LAST_SHARE = 8
 """The part of the limit that is too little to go on with, once something has not answered."""
 
@@ -38,8 +40,8 @@ class Deadline:
     def __init__(
         self, subject: object, limit_s: float = DEFAULT_S, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        if not limit_s > 0:
-            raise UsageError(f"--timeout {limit_s:g}: expected seconds above 0")
+        if not 0 < limit_s <= LONGEST_S:
+            raise UsageError(f"--timeout {limit_s:g}: expected seconds above 0, at most {LONGEST_S:.0f} (a year)")
         self._subject, self._limit_s, self._clock = subject, limit_s, clock
         self._end_mono_s = clock() + limit_s
 

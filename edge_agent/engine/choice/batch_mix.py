@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from edge_agent.files import read_file, seal, unseal, write_file
+from edge_agent.messages.text import decode
 
 __all__ = ["BATCH_SIZES", "DEFAULT_MIX", "BatchMix", "load_mix", "save_mix", "timed_size"]
 
@@ -93,7 +94,7 @@ def load_mix(file: Path | None) -> BatchMix | None:
     if file is None:
         return None
     try:
-        mix = msgspec.json.decode(unseal(read_file(file)), type=BatchMix)
+        mix = decode(unseal(read_file(file)), BatchMix)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as exc:

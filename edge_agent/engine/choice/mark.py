@@ -17,6 +17,7 @@ from edge_agent.engine.choice.evidence import Candidate
 from edge_agent.engine.crash import CrashReport, Run, crash_report, this_run
 from edge_agent.engine.providers import SAFEST
 from edge_agent.files import read_file, seal, unseal, write_file
+from edge_agent.messages.text import decode
 
 __all__ = ["Mark", "Marks", "drop_old_marks"]
 
@@ -183,7 +184,7 @@ def _read_dead(state_dir: Path, pattern: str) -> list[tuple[Path, _Loaded]]:
     found: list[tuple[Path, _Loaded]] = []
     for file in sorted(state_dir.glob(pattern)):
         try:
-            left = msgspec.json.decode(unseal(read_file(file)), type=_Loaded)
+            left = decode(unseal(read_file(file)), _Loaded)
         except (OSError, ValueError):
             # A mark that is damaged, or half written in a power cut, is worth nothing.
             _unlink(file)

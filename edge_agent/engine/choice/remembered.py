@@ -22,6 +22,7 @@ from edge_agent.engine.plugins import find_plugins
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.runtime import installed_runtimes
 from edge_agent.files import read_file, seal, unseal, write_file
+from edge_agent.messages.text import decode
 
 __all__ = ["Memory"]
 
@@ -109,7 +110,7 @@ class Memory:
     def _read(self) -> Evidence | None:
         assert self._file is not None
         try:
-            evidence = msgspec.json.decode(unseal(read_file(self._file)), type=Evidence)
+            evidence = decode(unseal(read_file(self._file)), Evidence)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as exc:

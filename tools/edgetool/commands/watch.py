@@ -20,6 +20,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.messages.event import AlertEvent, DroppedEvent, PublishedEvent, SetAsideEvent
+from edge_agent.messages.text import decode
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.broker import BrokerAddress, connected
 
@@ -240,6 +241,6 @@ def _event(payload: bytes) -> PublishedEvent | None:
     """The event in a message; None for some other program's message on our topics."""
     kinds: tuple[type[PublishedEvent], ...] = (AlertEvent, DroppedEvent, SetAsideEvent)
     for kind in kinds:
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):
-            return msgspec.json.decode(payload, type=kind)
+        with suppress(ValueError):
+            return decode(payload, kind)
     return None

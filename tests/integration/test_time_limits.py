@@ -111,7 +111,7 @@ def test_doctor_finds_that_a_model_does_not_end(endless: Path, capsys: pytest.Ca
     findings = json.loads(capsys.readouterr().out)["findings"]
     (found,) = [f for f in findings if f["subject"] == "endless.onnx on cpu"]
     assert not found["good"]
-    assert found["fix"] == "give it more with --timeout; the device waits for no model that never ends"
+    assert found["fix"] == "give it more time with --timeout, unless it never ends"
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "soon"])

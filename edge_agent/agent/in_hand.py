@@ -34,7 +34,7 @@ from edge_agent.agent.set_aside import name_of
 from edge_agent.messages.delivery import Delivery
 from edge_agent.sources.repeats import content_keys
 
-__all__ = ["InHand", "runtime_file"]
+__all__ = ["InHand", "is_writable_folder", "runtime_file"]
 
 log = logging.getLogger(__name__)
 
@@ -68,19 +68,25 @@ def runtime_file(runtime_dir: str | None, state_dir: Path) -> Path | None:
     """The file in which an agent notes what it has in hand: on no disk, and kept from one process to the next.
 
     Args:
-        runtime_dir: of the configuration; None for the service manager's, the user's, or the shared memory's folder.
+        runtime_dir: of the configuration. Where it is None, or nothing can be written there, it is the service
+            manager's, the user's, or the shared memory's folder.
         state_dir: the agent's own, so that two agents have two files.
 
     Returns:
-        The file; None if the system has no such folder.
+        The file; None if the system has no such folder that we may write to.
     """
     name = f"edge-agent-{sha256(os.fsencode(state_dir.resolve())).hexdigest()[:16]}.in-hand"
     of_service = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     # In a folder that all may write to, the file must be ours; see `_open`.
     for folder in (runtime_dir, of_service, os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"):  # noqa: S108
-        if folder and Path(folder).is_dir():
+        if folder and is_writable_folder(folder):
             return Path(folder) / name
     return None
+
+
+def is_writable_folder(path: str) -> bool:
+    """Whether a file can be made there by this process's user."""
+    return os.path.isdir(path) and os.access(path, os.W_OK | os.X_OK)  # noqa: PTH112 - is_dir() raises where a folder above is not ours to read
 
 
 class InHand:

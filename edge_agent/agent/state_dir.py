@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from edge_agent.errors import ConfigError
 
@@ -43,8 +44,13 @@ def check_state_dir(state_dir: Path, *, allow_unsafe: bool) -> None:
             continue
         text = f"{where}: {problem}, so others can change limits and alerts"
         if not allow_unsafe:
-            raise ConfigError(f"{text}; take that right away, or set allow_unsafe_state_dir = true")
+            raise ConfigError(f"{text}; {_remedy(folder)}, or set allow_unsafe_state_dir = true")
         log.warning("%s; allowed by allow_unsafe_state_dir", text)
+
+
+def _remedy(folder: Path) -> str:
+    # A folder like /tmp is everybody's on purpose.
+    return "give a folder inside it" if folder.stat().st_mode & stat.S_ISVTX else f"chmod go-w {quote(str(folder))}"
 
 
 def _opening(folder: Path, *, is_inside: bool) -> str | None:

@@ -79,6 +79,12 @@ def by_stream(
 
 def remarks(config: Config, bundles: list[Bundle]) -> list[str]:
     """What is worth a thought, and no reason not to start; a line each."""
+    from edge_agent.agent.in_hand import is_writable_folder  # brings numpy, which --help does without
+
     brokers = {"[mqtt]": config.mqtt, "[mqtt.alerts]": config.mqtt.alerts}
     found = [f"{name} {text}" for name, broker in brokers.items() if broker for text in broker_remarks(broker)]
+    runtime_dir = config.agent.runtime_dir
+    if runtime_dir is not None and not is_writable_folder(runtime_dir):
+        what = f"[agent] runtime_dir = {runtime_dir!r}: is no folder that we may write to"
+        found.append(f"{what}, so a default one is used; make it, or correct the setting")
     return found + by_stream(config, bundles, StreamSettings.remark_on)

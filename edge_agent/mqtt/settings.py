@@ -160,6 +160,6 @@ def broker_remarks(settings: BrokerSettings) -> list[str]:
             remarks.append(f"password_file: the password goes to {settings.host} unencrypted; set tls = true")
         with suppress(OSError):  # an error of its own, where it is read
             if Path(settings.password_file).stat().st_mode & stat.S_IROTH:
-                problem = "every user of this machine may read it; chmod o-r"
+                problem = "every user of this machine may read it; chmod o-r, and give it to a service as a credential"
                 remarks.append(f"password_file = {settings.password_file!r}: {problem}")
     return remarks

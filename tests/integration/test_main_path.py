@@ -134,6 +134,20 @@ def test_a_warning_limit_that_has_no_effect_is_told(tmp_path: Path) -> None:
     assert "WARNING edge_agent.cli.run setting does not fit the bundle" in done.stderr
 
 
+def test_a_runtime_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """It was passed over without a word; after a restart of the machine a folder may be gone, so the agent starts."""
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
+    config = write_config(tmp_path, free_port(), {"pump": bundle})
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "/dev/null"'))
+    given = ("--config", config, "--set", f"agent.runtime_dir={tmp_path / 'gone'}")
+    done = run_tool("edge-agent", "check", *given, "--json")
+    told = f"[agent] runtime_dir = '{tmp_path / 'gone'}': is no folder that we may write to, so a default one is used"
+    assert json.loads(done.stdout)["remarks"] == [f"{told}; make it, or correct the setting"]
+    done = run_tool("edge-agent", "run", *given)
+    assert done.returncode == 0
+    assert f"WARNING edge_agent.cli.run setting: {told}" in done.stderr
+
+
 def test_a_file_is_scored_with_a_streams_settings_and_identity(tmp_path: Path) -> None:
     """The alerts are those that the agent would publish, with the same ids; one topic per channel is no obstacle."""
     bundle = write_bundle(tmp_path / "square-1.0.0.edge")

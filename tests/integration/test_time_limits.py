@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_a_model_that_never_ends_ends_the_command(
     assert main([command, str(endless), *more, "--timeout", "4"]) == 65
     assert time.monotonic() - started < 4 + 10
     told = capsys.readouterr().err.strip()
-    assert "gave no answer in" in told
+    assert re.search(r"gave no answer in [12]\.\d s, its share of --timeout 4", told)
     assert str(endless) in told
     assert len(told.splitlines()) == 1
     assert not list(tmp_path.glob("*.edge")) + list(tmp_path.glob("endless.*.onnx"))
@@ -81,7 +82,11 @@ def test_bench_leaves_out_what_never_ends(endless: Path, capsys: pytest.CaptureF
     """The other models would still be timed."""
     assert main(["bench", str(endless), "--provider", "cpu", "--batch", "1", "--timeout", "4", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report == {"rows": [], "left_out": ["endless.onnx: provider cpu: gave no answer in 2 s"]}
+    assert report["rows"] == []
+    (left_out,) = report["left_out"]
+    assert re.fullmatch(
+        r"endless\.onnx: provider cpu: gave no answer in [12]\.\d s, its share of --timeout 4", left_out
+    )
 
 
 @pytest.mark.parametrize("kind", ["endless", "nested"])
@@ -104,7 +109,9 @@ def test_doctor_finds_that_a_model_does_not_end(endless: Path, capsys: pytest.Ca
     """As one finding among others."""
     assert main(["doctor", str(endless), "--timeout", "12", "--json"]) == 0
     findings = json.loads(capsys.readouterr().out)["findings"]
-    assert [f["good"] for f in findings if f["subject"] == "endless.onnx on cpu"] == [False]
+    (found,) = [f for f in findings if f["subject"] == "endless.onnx on cpu"]
+    assert not found["good"]
+    assert found["fix"] == "give it more time with --timeout, unless it never ends"
 
 
 @pytest.mark.parametrize("timeout", ["0", "-1", "soon"])

@@ -77,7 +77,7 @@ def test_a_refusal_for_another_reason_is_told_at_once() -> None:
     """Another version would not help."""
     with answering({5: NOT_AUTHORISED}) as (port, asked):
         opened = connected(BrokerAddress(port=port), lambda _: None, prefers_5=True)
-        with pytest.raises(BrokerError, match=r"refused the connection \(Not authorized\)"), opened:
+        with pytest.raises(BrokerError, match=r"\(Not authorized\); check --username and --password-file$"), opened:
             pass
         assert asked == [5]
 
@@ -241,6 +241,10 @@ def test_the_rules_that_we_ship_let_readings_through(tmp_path: Path, users: Path
                 for user, asset in (("a1", "a2"), ("viewer", "viewer"), ("press-8", "press-8"), ("a1", "a1")):
                     with publishing(broker.port, user) as client:
                         publish(client, f"sensors/{asset}/pump", b'{"c1": 9, "c2": 0}')
+                with publishing(broker.port, "a1") as client:
+                    publish(client, "sensors/a1/pump", b"not a reading")
                 wait_until(lambda: "edge/press-7/alerts/pump/a1" in seen, what="the alert")
+                wait_until(lambda: "edge/press-7/rejected" in seen, what="the sample")
             wait_until(lambda: b"offline" in seen["edge/press-7/status"], what="the goodbye")
-    assert sorted(seen) == ["edge/press-7/alerts/pump/a1", "edge/press-7/health", "edge/press-7/status"]
+    told = ["alerts/pump/a1", "health", "rejected", "status"]
+    assert sorted(seen) == [f"edge/press-7/{each}" for each in told]

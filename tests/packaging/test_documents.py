@@ -77,6 +77,13 @@ def test_every_link_leads_somewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LINKED)
+def test_prose_fits_on_a_screen(name: str) -> None:
+    """150 characters a line; rows of tables and images cannot be broken."""
+    lines = prose(name).splitlines()
+    assert [line for line in lines if len(line) > 150 and not line.startswith(("|", "<img"))] == []
+
+
+@pytest.mark.parametrize("name", LINKED)
 def test_a_document_that_is_mentioned_is_linked(name: str) -> None:
     """A reader can follow it."""
     assert re.findall(r"[\w/.-]+\.md\b", LINK.sub("", prose(name))) == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.errors import UsageError
-from edgetool.deadline import Deadline, OutOfTimeError
+from edgetool.deadline import Deadline, OutOfTimeError, in_seconds
 
 
 class FakeClock:
@@ -58,6 +58,17 @@ def test_what_does_not_answer_ends_the_command_once_little_is_left() -> None:
     clock.advance(2)
     with pytest.raises(OutOfTimeError, match=r"m\.onnx: given up after 71 s, while running it"):
         deadline.check("running it")
+
+
+def test_a_short_time_is_told_with_its_tenths() -> None:
+    """Half of 3 s was told as 2 s here and as 1 s there."""
+    assert [in_seconds(time_s) for time_s in (0.25, 1.5, 9.94, 10.4, 300.0)] == [
+        "0.2 s",
+        "1.5 s",
+        "9.9 s",
+        "10 s",
+        "300 s",
+    ]
 
 
 @pytest.mark.parametrize("limit_s", [0.0, -1.0, float("nan"), float("inf"), 1e12])

@@ -155,6 +155,30 @@ def test_the_file_is_of_one_state_folder(tmp_path: Path, monkeypatch: pytest.Mon
     assert runtime_file(None, tmp_path / "one") == tmp_path / "mine" / first.name
 
 
+@pytest.mark.parametrize("given", ["not-there", "a-file", "x" * 300])
+def test_a_folder_that_cannot_be_used_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """A name that the system refuses to look at ended the agent."""
+    (tmp_path / "a-file").touch()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    used = runtime_file(str(tmp_path / given), tmp_path / "one")
+    assert used is not None
+    assert used.parent == tmp_path
+
+
+def test_a_folder_without_the_right_to_write_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As another user's `$XDG_RUNTIME_DIR`, which `su` leaves in place."""
+    theirs, ours = tmp_path / "theirs", tmp_path / "ours"
+    theirs.mkdir()
+    ours.mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) != theirs)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(ours))
+    used = runtime_file(str(theirs), tmp_path / "one")
+    assert used is not None
+    assert used.parent == ours
+
+
 def test_a_message_is_told_of_once_and_kept(tmp_path: Path) -> None:
     """By an event whose id is always the same; eight are kept, and told of are 64."""
     told = SetAside("g1", tmp_path)

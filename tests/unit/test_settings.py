@@ -193,7 +193,8 @@ def test_a_password_that_every_user_may_read_is_told(tmp_path: Path) -> None:
     assert broker_remarks(settings) == []
     file.chmod(0o644)
     (remark,) = broker_remarks(settings)
-    assert remark == f"password_file = {str(file)!r}: every user of this machine may read it; chmod o-r"
+    told = "every user of this machine may read it; chmod o-r, and give it to a service as a credential"
+    assert remark == f"password_file = {str(file)!r}: {told}"
 
 
 @pytest.mark.parametrize(

@@ -29,17 +29,17 @@ def private_group(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("shared_group")
 @pytest.mark.parametrize(
-    ("mode", "above", "told"),
+    ("mode", "above", "told", "remedy"),
     [
-        (0o707, 0o755, "can be written by everybody (mode 0707)"),
-        (0o1777, 0o755, "can be written by everybody (mode 1777)"),
-        (0o770, 0o755, "can be written by group"),
-        (0o700, 0o777, "can be written by everybody (mode 0777)"),
-        (0o700, 0o775, "can be written by group"),
+        (0o707, 0o755, "can be written by everybody (mode 0707)", "chmod go-w {state}"),
+        (0o1777, 0o755, "can be written by everybody (mode 1777)", "give a folder inside it"),
+        (0o770, 0o755, "can be written by group", "chmod go-w {state}"),
+        (0o700, 0o777, "can be written by everybody (mode 0777)", "chmod go-w {above}"),
+        (0o700, 0o775, "can be written by group", "chmod go-w {above}"),
     ],
 )
 def test_a_folder_that_others_may_write_is_refused(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, above: int, told: str
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: int, above: int, told: str, remedy: str
 ) -> None:
     """Or one that it lies in, because it could be exchanged there; an operator may allow it, and it is told then."""
     state_dir = tmp_path / "above" / "state"
@@ -49,6 +49,8 @@ def test_a_folder_that_others_may_write_is_refused(
     with pytest.raises(ConfigError, match="others can change limits") as refused:
         check_state_dir(state_dir, allow_unsafe=False)
     assert told in str(refused.value)
+    remedy = remedy.format(state=state_dir, above=state_dir.parent)
+    assert str(refused.value).endswith(f"; {remedy}, or set allow_unsafe_state_dir = true")
     assert not caplog.text
     check_state_dir(state_dir, allow_unsafe=True)
     assert told in caplog.text

@@ -26,6 +26,9 @@ _TRIAL_TIMEOUT_S = 5.0
 _UNKNOWN_VERSION = 0x84
 """The code of a refusal because of the protocol's version; paho gives that of 3.1.1 this number, too."""
 
+_NOT_LET_IN = {0x86, 0x87}
+"""The codes of a refusal because of the user name, the password or the account."""
+
 
 @dataclass(frozen=True, slots=True)
 class BrokerAddress:
@@ -117,7 +120,8 @@ def _open(
     _close(client)
     if code is None or (is_trial and code.value == _UNKNOWN_VERSION):
         return None
-    raise BrokerError(f"{where}: refused the connection ({code})")
+    advice = "; check --username and --password-file" if code.value in _NOT_LET_IN else ""
+    raise BrokerError(f"{where}: refused the connection ({code}){advice}")
 
 
 def _close(client: paho.Client) -> None:

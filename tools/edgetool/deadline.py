@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from edge_agent.errors import EdgeError, UsageError
 
-__all__ = ["DEFAULT_S", "LONGEST_S", "LOOK_S", "Deadline", "OutOfTimeError"]
+__all__ = ["DEFAULT_S", "LONGEST_S", "LOOK_S", "Deadline", "OutOfTimeError", "in_seconds"]
 
 DEFAULT_S = 600.0
 """For a command whose work it is to run a model, seconds."""
@@ -17,6 +17,11 @@ LONGEST_S = 31_536_000.0
 """A year. What waits for a process takes no time without an end, and none of a thousand years."""
 _LAST_SHARE = 8
 """The part of the limit that is too little to go on with, once something has not answered."""
+
+
+def in_seconds(time_s: float) -> str:
+    """A time for the text of an error; a short one with its tenths, so that a half of it can be told."""
+    return f"{time_s:.0f} s" if time_s >= 10 else f"{time_s:.1f} s"
 
 
 class OutOfTimeError(EdgeError):
@@ -30,7 +35,7 @@ class Deadline:
 
     Args:
         subject: what the command works on, for the texts of errors.
-        limit_s: seconds.
+        limit_s: seconds; kept, for the texts of errors.
         clock: monotonic seconds.
 
     Raises:
@@ -42,7 +47,8 @@ class Deadline:
     ) -> None:
         if not 0 < limit_s <= LONGEST_S:
             raise UsageError(f"--timeout {limit_s:g}: expected seconds above 0, at most {LONGEST_S:.0f} (a year)")
-        self._subject, self._limit_s, self._clock = subject, limit_s, clock
+        self.limit_s = limit_s
+        self._subject, self._clock = subject, clock
         self._end_mono_s = clock() + limit_s
 
     def left_s(self) -> float:
@@ -61,7 +67,7 @@ class Deadline:
         left_s = self.left_s()
         if left_s == 0:
             raise self.error(doing)
-        return max(left_s / 2, min(left_s, self._limit_s / _LAST_SHARE))
+        return max(left_s / 2, min(left_s, self.limit_s / _LAST_SHARE))
 
     def check(self, doing: str) -> None:
         """Called after something has not answered.
@@ -69,13 +75,13 @@ class Deadline:
         Raises:
             OutOfTimeError: too little time is left to try anything else.
         """
-        if self.left_s() < self._limit_s / _LAST_SHARE:
+        if self.left_s() < self.limit_s / _LAST_SHARE:
             raise self.error(doing)
 
     def error(self, doing: str) -> OutOfTimeError:
         """The error that ends the command."""
-        spent_s = self._limit_s - self.left_s()
+        spent_s = self.limit_s - self.left_s()
         return OutOfTimeError(
-            f"{self._subject}: given up after {spent_s:.0f} s, while {doing}; either the model never ends, or it needs "
-            f"more than --timeout {self._limit_s:g}"
+            f"{self._subject}: given up after {in_seconds(spent_s)}, while {doing}; either the model never ends, or it "
+            f"needs more than --timeout {self.limit_s:g}"
         )

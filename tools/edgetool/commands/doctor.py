@@ -182,7 +182,10 @@ def _of_model(path: Path, data: Path | None, deadline: Deadline) -> list[Finding
         try:
             samples = samples_for(model, copy, bench, data)
             expected = bench.run(copy)
-        except (ConversionError, OutOfTimeError) as exc:
+        except OutOfTimeError as exc:
+            fix = "give it more time with --timeout, unless it never ends"
+            return [*found, Finding(f"{path.name} on cpu", good=False, text=str(exc), fix=fix)]
+        except ConversionError as exc:
             fix = "export it again; it does not run anywhere" if data else "give --data; made-up inputs may not suit it"
             return [*found, Finding(f"{path.name} on cpu", good=False, text=str(exc), fix=fix)]
         found.append(Finding(f"{path.name} on cpu", good=True, text=f"runs on {samples.origin}"))

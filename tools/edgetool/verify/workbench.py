@@ -19,7 +19,7 @@ import numpy as np
 from edge_agent.child_process import ChildEndedError, ChildProcess
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io
-from edgetool.deadline import Deadline
+from edgetool.deadline import Deadline, in_seconds
 from edgetool.verify.arrays import Sample, load_samples, save_samples
 from edgetool.verify.ranges import TensorRange
 
@@ -222,7 +222,8 @@ class Workbench:
         if answer is None:
             self.close()
             self.deadline.check(_DOING[what])
-            raise NoAnswerError(f"gave no answer in {wait_s:.0f} s")
+            share = "" if wait_s == timeout_s else f", its share of --timeout {self.deadline.limit_s:g}"
+            raise NoAnswerError(f"gave no answer in {in_seconds(wait_s)}{share}")
         document = json.loads(answer)
         if "error" in document:
             raise ConversionError(document["error"])

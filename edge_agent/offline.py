@@ -131,7 +131,7 @@ def score_data(
     for windows, answer in _scored(pipeline, engine, helper, batches):
         outcome = pipeline.apply_scores(windows, answer)
         report.scored += outcome.scored
-        if outcome.alerts is not None or outcome.drift:
+        if outcome.alerts is not None or outcome.drift or outcome.released:
             report.outcomes.append(outcome)
         scores.append(answer.score)
         report.scored_of.append((windows.assets, windows.times))

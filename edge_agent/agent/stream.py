@@ -19,6 +19,7 @@ from edge_agent.engine.upkeep import Upkeep, open_stream_engine
 from edge_agent.errors import DataError
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.event import STREAM_ASSET
 from edge_agent.messages.reading import Rejection, RejectReason
 from edge_agent.messages.text import encode, printable
 from edge_agent.messages.topic_names import AgentTopics, TopicFilter
@@ -91,7 +92,8 @@ class Stream:
         for event in outcome.events:
             topic = self.topics.alert(self.name, event.asset)
             commit.events.append((topic, encode(event.as_delayed(delayed))))
-            commit.since[topic] = self.pipeline.roster.known_since(event.asset)
+            known = self.pipeline.roster.known_since(event.asset)
+            commit.since[topic] = 0 if event.asset == STREAM_ASSET else known
             self.counters.count_event(event.event)
             values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)

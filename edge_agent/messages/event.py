@@ -10,6 +10,7 @@ import msgspec
 from edge_agent.messages.text import decode, encode
 
 __all__ = [
+    "FORGOTTEN",
     "STREAM_ASSET",
     "AlertEvent",
     "AlertModel",
@@ -21,6 +22,8 @@ __all__ = [
     "shortened",
 ]
 
+FORGOTTEN = "forgotten"
+"""Reason of a clear: the asset made room for others, and what became of it is not known."""
 STREAM_ASSET = "stream"
 """The asset in events about a stream as a whole."""
 
@@ -75,6 +78,8 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """In a `clear` only: seconds from the raise to the clear, by the readings' times."""
     worst: float | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` only: the highest score since the raise, by the model in `model`."""
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+    """In a `clear` only: `FORGOTTEN` where the asset's scores were not what ended the alert."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -84,7 +89,8 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def describe(self) -> str:
         """Score and limit, as text for a person."""
         level = "" if self.level == "alarm" else f"{self.level} "
-        return f"score {self.score:.4g} ({level}limit {self.threshold:.4g})"
+        reason = f", {self.reason}" if self.reason else ""
+        return f"score {self.score:.4g} ({level}limit {self.threshold:.4g}){reason}"
 
     def as_delayed(self, delayed: bool) -> AlertEvent:
         """The same event with `delayed` set to this value."""

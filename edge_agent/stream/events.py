@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,11 @@ import msgspec
 import numpy as np
 
 from edge_agent.bundle import Manifest
-from edge_agent.messages.event import STREAM_ASSET, AlertEvent, AlertModel, ChannelShare
+from edge_agent.messages.event import FORGOTTEN, STREAM_ASSET, AlertEvent, AlertModel, ChannelShare
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Scores
 from edge_agent.messages.text import iso_time
-from edge_agent.stream.alarm import Change, Level, Transition, alert_namer
+from edge_agent.stream.alarm import Alert, Change, Level, Transition, alert_namer
 from edge_agent.stream.drift import DriftAlert
 
 __all__ = ["AlertBatch", "AssetChange", "EventMaker"]
@@ -121,6 +122,21 @@ class EventMaker:
             duration_s=msgspec.UNSET if change.duration_s is None else round(change.duration_s, 3),
             worst=alert.worst if cleared else msgspec.UNSET,
         )
+
+    def released(self, asset: str, alert: Alert, time_s: float, limit: float) -> AlertEvent:
+        """Make the clear of an alert whose asset is forgotten.
+
+        Args:
+            asset: its name.
+            alert: as it was.
+            time_s: of the asset's last reading, epoch seconds.
+            limit: of the alert's level, a score.
+        """
+        # After a change of the model there may be no score yet.
+        worst = alert.worst if math.isfinite(alert.worst) else limit
+        ended = Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
+        event = self._event(AssetChange(0, asset, limit, ended), iso_time(time_s), worst, [], self._provider)
+        return msgspec.structs.replace(event, worst=worst, reason=FORGOTTEN)
 
     def drift_id(self, since_s: float) -> str:
         """The id of a drift that began at this time, in epoch seconds."""

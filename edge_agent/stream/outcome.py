@@ -22,6 +22,8 @@ class Outcome(msgspec.Struct):
     """Number of windows whose score was NaN or infinite; such scores change no alarm."""
     alerts: AlertBatch | None = None
     """The changes of alarms; None when there are none."""
+    released: list[AlertEvent] = msgspec.field(default_factory=list)
+    """Clears of alerts whose assets made room for others."""
     drift: list[tuple[int, AlertEvent]] = msgspec.field(default_factory=list)
     """Events of the stream's drift, each with the row of the window that finished the block."""
     changed: set[str] = msgspec.field(default_factory=set)
@@ -35,15 +37,19 @@ class Outcome(msgspec.Struct):
     def events(self) -> list[AlertEvent]:
         """All events to publish, in the order of their windows; made anew by each access."""
         if not self.drift:
-            return list(self.alerts or ())
+            return [*self.released, *(self.alerts or ())]
         rows = () if self.alerts is None else (told.row for told in self.alerts.changes)
         pairs = [*zip(rows, self.alerts or (), strict=True), *self.drift]
-        return [event for _, event in sorted(pairs, key=lambda pair: pair[0])]
+        return [*self.released, *(event for _, event in sorted(pairs, key=lambda pair: pair[0]))]
 
     def kinds(self) -> list[str]:
-        """The `event` fields of all events, alarms first, without making the events."""
+        """The `event` fields of all events, alarms before drift, without making the events."""
         changes = () if self.alerts is None else self.alerts.changes
-        return [*(told.change.transition for told in changes), *(event.event for _, event in self.drift)]
+        return [
+            *(event.event for event in self.released),
+            *(told.change.transition for told in changes),
+            *(event.event for _, event in self.drift),
+        ]
 
 
 class WindowBatch(msgspec.Struct, frozen=True):

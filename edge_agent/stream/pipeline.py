@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.bundle import Manifest
+from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
 from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model, look_at
@@ -34,7 +35,7 @@ from edge_agent.stream.records import (
     scores_key,
 )
 from edge_agent.stream.room import Room
-from edge_agent.stream.roster import Roster
+from edge_agent.stream.roster import Pinned, Roster
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import Missing, Windows
 
@@ -94,6 +95,8 @@ class Pipeline:
         self.roster = Roster(self.room, self._pinned)
         self._gone: list[str] = []
         """Assets that are forgotten and whose records are still in the journal."""
+        self._released: list[AlertEvent] = []
+        """Clears of their alerts, which no outcome has yet."""
         self._restore_all(records)
 
     def parts(self, readings: Readings) -> Iterator[Readings]:
@@ -122,7 +125,7 @@ class Pipeline:
         touched = readings.latest()
         windows = self.complete_windows(readings)
         outcome = self.apply_scores(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
-        outcome.refused = refused
+        outcome.refused, outcome.released, self._released = refused, self._released, []
         # Deletions come first, because a forgotten asset may be back already, with a record below.
         outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
         self._gone.clear()
@@ -139,9 +142,7 @@ class Pipeline:
         Returns:
             The readings whose assets are remembered; and the asset of each reading that is left out for lack of room.
         """
-        if not self.roster.hear(readings.latest()):
-            return readings, []
-        refused = {*self._make_room()}
+        refused = {*self._make_room()} if self.roster.hear(readings.latest()) else None
         if not refused:
             return readings, []
         return readings.without(refused), [asset for asset in readings.assets if asset in refused]
@@ -156,11 +157,8 @@ class Pipeline:
         values, completed_by = self._windows.push(readings)
         if len(completed_by) == len(readings):
             return WindowBatch(values, readings.assets, readings.times)
-        return WindowBatch(
-            values,
-            [readings.assets[index] for index in completed_by],
-            [readings.times[index] for index in completed_by],
-        )
+        assets = [readings.assets[index] for index in completed_by]
+        return WindowBatch(values, assets, [readings.times[index] for index in completed_by])
 
     def apply_scores(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The part of `process` after the engine: apply the scores of windows to alarms, commissioning and drift.
@@ -219,9 +217,8 @@ class Pipeline:
             True if the asset is forgotten.
         """
         state = self._states.get(asset)
-        if state is not None and state.alert is not None:
-            return False
-        if self._commission is not None and self._commission.threshold(asset) is not None:
+        has_limit = self._commission is not None and self._commission.threshold(asset) is not None
+        if has_limit or (state is not None and state.alert is not None):
             return False
         self.roster.forget(asset)
         self._drop(asset)
@@ -327,15 +324,19 @@ class Pipeline:
             (scores_key(name), encode_record(ScoresRecord(scorer=self._scorer, scores=dump(name)))) for name in assets
         ]
 
-    def _pinned(self) -> set[str]:
-        """Assets that must not be forgotten: an open alert needs its clear, and a new limit takes days to collect."""
-        alerting = {asset for asset, state in self._states.items() if state.alert is not None}
-        return alerting if self._commission is None else alerting | self._commission.assets()
+    def _pinned(self) -> Pinned:
+        """An open alert needs its clear, and a new limit takes days to collect."""
+        limited = () if self._commission is None else self._commission.assets()
+        return Pinned(limited, {asset for asset, state in self._states.items() if state.alert is not None})
 
     def _make_room(self) -> list[str]:
         """Forget assets down to the limit, and return the assets of the last batch that are refused."""
         forgotten, refused = self.roster.make_room()
         for asset in forgotten:
+            alert = (state := self._states.get(asset)) and state.alert
+            if state and alert:
+                limit = self._alarm.limit_of(alert.level, self._threshold)
+                self._released.append(self._events.released(asset, alert, state.newest_s, limit))
             self._drop(asset)
         self._gone += forgotten
         return refused

@@ -1,27 +1,45 @@
 """Bounds the number of assets that a stream remembers: names come from topics, and any sender may use a new topic.
 
+A flood of names must neither push out what is worth keeping nor shut out what comes after it:
+
+    an asset                                        is forgotten for a new one
+    with a limit of its own, or on its way to it    never
+    with an open alert                              never while such assets hold about half of the room; of more, the
+                                                    one that came last goes first, but none of an earlier run
+    any other                                       when it is the one heard least recently
+
 All other state of an asset is only kept while the roster has the asset, so the roster bounds that state too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
+from typing import NamedTuple
 
 from edge_agent.stream.room import Room
 
-__all__ = ["Roster"]
+__all__ = ["Pinned", "Roster"]
+
+
+class Pinned(NamedTuple):
+    """Assets that are not forgotten for being silent."""
+
+    limited: Collection[str]
+    """With a limit of their own, or on their way to it."""
+    alerting: Collection[str]
+    """With an open alert."""
 
 
 class Roster:
-    """The assets of one stream, up to a limit. A new asset takes the place of the asset heard least recently.
+    """The assets of one stream, up to a limit. A new asset takes the place of another.
 
     Args:
         room: says how many; its limit may change at any time.
-        pinned: gives the assets that must not be forgotten. An asset must not become pinned unless it was heard.
+        pinned: gives the assets that are pinned now. An asset must not become pinned unless it was heard.
     """
 
-    def __init__(self, room: Room, pinned: Callable[[], Collection[str]]) -> None:
+    def __init__(self, room: Room, pinned: Callable[[], Pinned]) -> None:
         self._room = room
         self._pinned = pinned
         self._batch = 1
@@ -94,8 +112,8 @@ class Roster:
         self._met.pop(asset, None)
 
     def known_since(self, asset: str) -> int:
-        """When an asset came, as a number that grows with time; 0 for one of an earlier run."""
-        return self._met.get(asset, 0)
+        """When an asset came, as a number that grows with time: 0 in an earlier run, now if it is not remembered."""
+        return self._met.get(asset, 0 if asset in self._heard else self._batch)
 
     def take_heard(self) -> list[str]:
         """The assets that were heard since the last call."""
@@ -103,9 +121,17 @@ class Roster:
         return [asset for asset, batch in self._heard.items() if batch > told]
 
     def _by_age(self) -> list[tuple[int, str]]:
-        """The assets that may be forgotten, the one heard least recently last; none of the last batch."""
-        pinned = self._pinned()
-        return sorted(
-            ((batch, asset) for asset, batch in self._heard.items() if batch < self._batch and asset not in pinned),
-            reverse=True,
-        )
+        """The assets that may be forgotten, the first one to go last; none of the last batch."""
+        limited, alerting = self._pinned()
+        candidates = [pair for pair in self._pairs() if pair[1] not in limited]
+        free = [pair for pair in candidates if pair[1] not in alerting]
+        excess = len(alerting) - max(1, int(self._room.limit // 2))
+        # A look at all assets must serve for many new ones, so alerts hold a tenth more before they make room.
+        too_many: list[tuple[int, str]] = []
+        if excess > 0 and not (free and excess <= self._room.limit // 10):
+            mine = [pair for pair in candidates if pair[1] in alerting and pair[1] in self._met]
+            too_many = sorted(mine, key=lambda pair: (self._met[pair[1]], pair[1]))[-excess:]
+        return too_many or sorted(free, reverse=True)
+
+    def _pairs(self) -> Iterator[tuple[int, str]]:
+        return ((batch, asset) for asset, batch in self._heard.items() if batch < self._batch)

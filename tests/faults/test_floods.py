@@ -104,6 +104,28 @@ def test_false_alarms_beside_a_true_one(tmp_path: Path, full: bool, report: Repo
 
 
 @pytest.mark.timeout(600)
+def test_made_up_alerts_without_end(tmp_path: Path, full: bool, report: Report) -> None:
+    """A false alert of a new name with every reading, more than there is room for: known and new assets still raise."""
+    room = 10_000 if full else 1000
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
+    stream = f"max_assets = {room}"
+    with rig(tmp_path, Plan(readings=0), bundle=bundle, inflight=1000, stream=stream) as at, flooding(at) as flood:
+        at.sender.send("sensors/known/pump", QUIET)
+        wait_until(lambda: at.subscriber.stream("pump")["readings"] > 0)
+        for number in range(room + room // 2):
+            flood.send(f"sensors/x{number}/pump", HIGH)
+        at.sender.send("sensors/known/pump", HIGH)
+        at.sender.send("sensors/new/pump", HIGH)
+        wait_until(lambda: {"known", "new"} <= at.subscriber.newest.keys(), 120, "the two alerts")
+        wait_until(lambda: len(at.subscriber.alerts) >= flood.sent + room // 2, 240, "the others and their ends")
+        ended = [event for event in at.subscriber.alerts if event.event == "clear"]
+        lane = at.subscriber.stream("pump")
+        report(made_up=flood.sent, assets=lane["assets"], ended=len(ended), rejected=sum(lane["rejected"].values()))
+        assert {event.reason for event in ended} == {"forgotten"}
+        assert (lane["assets"], lane["rejected"]) == (room, {})
+
+
+@pytest.mark.timeout(600)
 def test_forger_ahead_of_time(tmp_path: Path, full: bool, report: Report) -> None:
     """Forged readings an hour ahead, under the names of good assets, with `late_s`: rejected, no good one is late."""
     stream = "[stream.window]\nlate_s = 5"

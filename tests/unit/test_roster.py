@@ -11,11 +11,12 @@ from fakes import FakeEngine, make_manifest, readings
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import Readings
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import AssetRecord, decode_record, scores_key
 from edge_agent.stream.room import Room
-from edge_agent.stream.roster import Roster
+from edge_agent.stream.roster import Pinned, Roster
 from edge_agent.stream.settings import CommissionSettings, StreamSettings
 from edge_agent.stream.window import Windows
 
@@ -69,14 +70,52 @@ def test_an_asset_with_an_open_alert_keeps_its_place() -> None:
 
 
 def test_a_new_asset_is_refused_where_none_may_be_forgotten() -> None:
-    """Of its batch the others are scored; once an alert has ended, there is room."""
-    pipeline = make_pipeline(2)
-    hear(pipeline, "a", "b", value=ALERTING)
-    outcome = pipeline.process(Readings(["x", "a", "x"], [1.0, 2.0, 3.0], np.full((3, 2), ALERTING, np.float32)))
-    assert (outcome.refused, outcome.scored, sorted(pipeline.assets())) == (["x", "x"], 1, ["a", "b"])
+    """Of its batch the others are scored; once the alert has ended, there is room."""
+    pipeline = make_pipeline(1)
+    hear(pipeline, "a", value=ALERTING)
+    assert hear(pipeline, "x", value=ALERTING) == ["x"]
     hear(pipeline, "a")
     assert hear(pipeline, "x") == []
-    assert sorted(pipeline.assets()) == ["b", "x"]
+    assert sorted(pipeline.assets()) == ["x"]
+
+
+def test_of_a_batch_with_an_asset_that_is_refused_the_others_are_scored() -> None:
+    """Each reading of the refused one is told."""
+    pipeline = make_pipeline(2, commission=30)
+    for _ in range(30):
+        hear(pipeline, "a", "b")
+    outcome = pipeline.process(Readings(["x", "a", "x"], [1.0, 2.0, 3.0], np.full((3, 2), QUIET, np.float32)))
+    assert (outcome.refused, outcome.scored, sorted(pipeline.assets())) == (["x", "x"], 1, ["a", "b"])
+
+
+def test_alerts_of_made_up_assets_shut_out_neither_known_nor_new_ones() -> None:
+    """They hold half of the room at most; of more, the one that came last goes, and its alert ends and says why."""
+    pipeline = make_pipeline(10)
+    hear(pipeline, "known")
+    hear(pipeline, "alerting", value=ALERTING)
+    ended: list[AlertEvent] = []
+    for number in range(100):
+        rows = np.full((1, 2), ALERTING, dtype=np.float32)
+        outcome = pipeline.process(Readings([f"x{number:02}"], [2000.0 + number], rows))
+        assert outcome.refused == []
+        ended += outcome.released
+        hear(pipeline, "known")
+    assert hear(pipeline, "known", "new", value=ALERTING) == []
+    assert {"known", "new", "alerting", "x00", "x01", "x02", "x03"} <= pipeline.assets()
+    first = ended[0]
+    assert (first.event, first.asset, first.reason, first.score) == ("clear", "x07", "forgotten", ALERTING)
+    assert (first.time, first.since, first.duration_s) == ("1970-01-01T00:33:27.000Z", "1970-01-01T00:33:27.000Z", 0.0)
+
+
+def test_an_alert_of_an_earlier_run_is_not_ended_for_room() -> None:
+    """Who came first is not known any more, so none of them is the last."""
+    before = make_pipeline(10)
+    journal: dict[str, bytes] = {}
+    for number in range(5):
+        keep(journal, before.process(readings([[ALERTING, 0]], asset=f"a{number}")).records)
+    after = make_pipeline(5, list(journal.items()))
+    assert hear(after, "new") == ["new"]
+    assert len(after.assets()) == 5
 
 
 def test_commissioned_and_collecting_assets_keep_their_places() -> None:
@@ -148,9 +187,9 @@ def test_a_thousand_new_names_cost_one_look_at_all() -> None:
     """Whoever makes them up must not make the agent slow."""
     looks: list[int] = []
 
-    def pinned() -> set[str]:
+    def pinned() -> Pinned:
         looks.append(1)
-        return set()
+        return Pinned(set(), set())
 
     room = Room(StreamSettings(max_assets=1000), Windows(window=1, stride=1, channels=1))
     roster = Roster(room, pinned)
@@ -158,6 +197,30 @@ def test_a_thousand_new_names_cost_one_look_at_all() -> None:
         if roster.hear([f"a{number}"]):
             assert roster.make_room() == ([f"a{number - 1000}"], [])
     assert len(looks) == 1
+
+
+def test_a_thousand_new_names_with_alerts_cost_few_looks() -> None:
+    """Where half of the assets have alerts, too, and each new one has."""
+    looks: list[int] = []
+    alerting: set[str] = set()
+
+    def pinned() -> Pinned:
+        looks.append(1)
+        return Pinned(set(), alerting)
+
+    room = Room(StreamSettings(max_assets=1000), Windows(window=1, stride=1, channels=1))
+    roster = Roster(room, pinned)
+    for number in range(3000):
+        name = f"a{number}"
+        if roster.hear([name]):
+            forgotten, refused = roster.make_room()
+            assert (len(forgotten), refused) == (1, [])
+            alerting.difference_update(forgotten)
+        if number >= 500:
+            alerting.add(name)
+    assert len(looks) < 20
+    assert len(alerting) <= 1000
+    assert {f"a{number}" for number in range(500, 900)} <= alerting
 
 
 def flood(pipeline: Pipeline, names: int, channels: int, journal: dict[str, bytes]) -> None:
@@ -243,8 +306,9 @@ def test_without_a_limit_none_is_forgotten(limit: int) -> None:
 def test_the_bound_holds_alerts_stay_and_the_least_recently_heard_goes(
     max_assets: int, window: int, batches: list[list[tuple[str, float]]]
 ) -> None:
-    """Whatever comes: never more than `max_assets`, in memory and in the journal; no open alert is lost; who goes was
-    heard no later than any who might have gone; who is refused is new, and all others have an alert or were just heard.
+    """Whatever comes: never more than `max_assets`, in memory and in the journal; no open alert is lost without a
+    clear, and none while half of the assets or fewer have one; any other who goes was heard no later than any who
+    might have gone; who is refused is new, and all others have an alert or were just heard.
     """
     pipeline = make_pipeline(max_assets, window=window)
     journal: dict[str, bytes] = {}
@@ -259,9 +323,12 @@ def test_the_bound_holds_alerts_stay_and_the_least_recently_heard_goes(
             after, touched, refused = {*pipeline.assets()}, {*part.assets}, {*outcome.refused}
             for event in outcome.events:
                 (open_alerts.discard if event.event == "clear" else open_alerts.add)(event.asset)
-            gone, might_go = before - after, before - touched - pinned
+            released = {event.asset for event in outcome.released}
+            gone, might_go = before - after - released, before - touched - pinned
+            assert released <= pinned - touched - after
+            assert not released or len(pinned) > max(1, max_assets // 2)
             assert len(after) <= max_assets
-            assert after == (before | touched) - gone - refused
+            assert after == (before | touched) - gone - released - refused
             assert gone <= might_go
             assert all(heard[one] <= heard[other] for one in gone for other in might_go - gone)
             assert not refused or (gone == might_go and not refused & before)

@@ -22,7 +22,7 @@ KEEPALIVE_S = 5
 def small_disk(folder: Path) -> Iterator[Path | None]:
     """A disk of 16 MB; None where mounting is not allowed."""
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=16m", "none", str(folder)]
+    command = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0700", "none", str(folder)]
     mounted = not os.geteuid() and subprocess.run(command, check=False, capture_output=True).returncode == 0
     try:
         yield folder if mounted else None

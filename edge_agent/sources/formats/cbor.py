@@ -64,20 +64,19 @@ def make(channels: Sequence[str]) -> Parser:
 def _readings(data: bytes, places: dict[bytes, int]) -> tuple[list[Fields], int]:
     kind, size, at = _head(data, 0)
     if kind != _ARRAY:
-        fields, at = _reading(data, 0, places)
+        fields, at = _reading(data, kind, size, at, places)
         return [fields], at
     if size > READINGS_LIMIT:
         raise FormatError(RejectReason.TOO_LARGE, f"{size} readings, at most {READINGS_LIMIT} are read")
     readings: list[Fields] = []
     for _ in range(size):
-        fields, at = _reading(data, at, places)
+        fields, at = _reading(data, *_head(data, at), places)
         readings.append(fields)
     return readings, at
 
 
-def _reading(data: bytes, at: int, places: dict[bytes, int]) -> tuple[Fields, int]:
-    """One map, and where it ends."""
-    kind, size, at = _head(data, at)
+def _reading(data: bytes, kind: int, size: int, at: int, places: dict[bytes, int]) -> tuple[Fields, int]:
+    """The map behind a head, and where it ends."""
     if kind != _MAP:
         raise FormatError(RejectReason.WRONG_TYPE, "expected a map with channels as keys")
     fields: list[object] = [None] * len(places)
@@ -92,9 +91,9 @@ def _reading(data: bytes, at: int, places: dict[bytes, int]) -> tuple[Fields, in
         if place is None:
             at = _skip(data, at, _DEEPEST)
             continue
-        if data[at] in _USUAL and place != _VALUES:
-            unpack, length = _USUAL[data[at]]
-            value, at = unpack(data, at + 1)[0] + 0.0, at + length
+        usual = _USUAL.get(data[at])
+        if usual is not None and place != _VALUES:
+            value, at = usual[0](data, at + 1)[0] + 0.0, at + usual[1]
             if abs(value) <= FLOAT32_MAX:
                 fields[place] = value
                 continue

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gzip
 import hashlib
 import io
 import json
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -114,9 +116,15 @@ def wire(data: bytes) -> None:
 
 
 @cache
-def _good_bundle() -> tuple[Path, dict[str, bytes]]:
+def _folder() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="edge-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
-    path = write_bundle(folder / "square-1.0.0.edge", window=2)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+@cache
+def _good_bundle() -> tuple[Path, dict[str, bytes]]:
+    path = write_bundle(_folder() / "square-1.0.0.edge", window=2)
     with zipfile.ZipFile(path) as archive:
         return path, {name: archive.read(name) for name in archive.namelist()}
 
@@ -153,11 +161,6 @@ def _arrays(**arrays: bytes) -> bytes:
         for name, array in arrays.items():
             archive.writestr(f"{name}.npy", array)
     return inner.getvalue()
-
-
-@cache
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="edge-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
 
 @cache

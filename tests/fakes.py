@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -22,6 +23,9 @@ from edge_agent.engine.choice.measuring import Measure
 from edge_agent.engine.choice.probe import CHANGING
 from edge_agent.engine.golden import Verdict
 from edge_agent.engine.providers import PROVIDERS
+from edge_agent.journal.journal import Journal
+from edge_agent.journal.outbox import Outgoing
+from edge_agent.messages.event import AlertEvent, AlertModel, ChannelShare
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Scores
 
@@ -31,10 +35,12 @@ __all__ = [
     "autoencoder",
     "canonical_model",
     "here",
+    "make_alert",
     "make_candidate",
     "make_manifest",
     "measured",
     "model_with_a_scan",
+    "outgoing",
     "readings",
     "write_bundle",
 ]
@@ -105,6 +111,32 @@ def make_manifest(
         threshold=Threshold(alarm=alarm, clear=clear),
         calibration=Calibration(rows=100, false_alarm_rate=0.01, quantiles={"0.5": 0.1}),
     )
+
+
+def outgoing(journal: Journal, after: int, limit: int) -> list[Outgoing]:
+    """The events that wait in a journal, of all streams, oldest first: at most `limit` behind the number `after`."""
+    query = "SELECT seq, topic, payload, lane FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
+    return [Outgoing(*row) for row in journal._read(query, after, limit)]
+
+
+def make_alert(**changes: Any) -> AlertEvent:
+    """The event of an alert of `pump` on press-7, with some fields changed."""
+    event = AlertEvent(
+        id="x",
+        event="raise",
+        agent="press-7",
+        stream="pump",
+        asset="a1",
+        level="alarm",
+        score=7.9,
+        threshold=3.2,
+        time="2026-11-21T10:15:30.250Z",
+        since="2026-11-21T10:15:30.250Z",
+        channels=[ChannelShare("flow", 0.75, 9.5)],
+        model=AlertModel(name="pump", version="1.0.0", sha256=ZERO_HASH),
+        provider="cpu",
+    )
+    return msgspec.structs.replace(event, **changes)
 
 
 def readings(rows: list[list[float]], *, asset: str = "a1", start_s: float = 1000.0) -> Readings:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from fakes import FakeEngine, write_bundle
+from fakes import FakeEngine, outgoing, write_bundle
 
 from edge_agent.agent.handover import former_topics
 from edge_agent.agent.requests import Requests
@@ -179,7 +179,7 @@ def _good_journal() -> bytes:
             records = [("pump", *record) for record in outcome.records]
             events = [("edge/g1/alerts/pump/a1", encode(event)) for event in outcome.events]
             opened.commit(Commit(events=events, records=records, delivered=bytes(8)))
-        opened.give_up(opened.outgoing(0, 1))
+        opened.give_up(outgoing(opened, 0, 1))
     return path.read_bytes()
 
 

@@ -101,6 +101,7 @@ class Agent:
             warn_of_gone(self._journal, self._config)
             take_over_rows(self._journal, self._streams)
             self._brokers = self._make_brokers()
+            self._clock.look(time.monotonic())
             self._wire_up()
             stack.callback(lambda: leave_rows(self._journal, self._streams, settled=self._batches.is_settled))
             for stream in self._streams:
@@ -155,7 +156,6 @@ class Agent:
 
     def _wire_up(self) -> None:
         """What works on a batch, and what tells of it. Nothing here starts or has to be stopped."""
-        self._clock.look(time.monotonic())
         alerts = self._brokers.alerts
         routes = Routes(self._streams)
         self._publisher = Publisher(alerts, self._journal)

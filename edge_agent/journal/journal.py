@@ -193,19 +193,6 @@ class Journal:
                 self._db.execute(_DELETE_ALL_DELIVERED)
             self._delivered_before = False
 
-    def outgoing(self, after: int, limit: int) -> list[Outgoing]:
-        """The events that wait for the broker, of all streams, oldest first.
-
-        Args:
-            after: only events with a larger `seq`.
-            limit: at most this many.
-
-        Raises:
-            JournalError: the disk is broken, or the file is damaged.
-        """
-        query = "SELECT seq, topic, payload, lane FROM outbox WHERE seq > ? ORDER BY seq LIMIT ?"
-        return [Outgoing(*row) for row in self._read(query, after, limit)]
-
     def in_turn(self, lane: str, after: Place, limit: int) -> list[Outgoing]:
         """The events of one lane that wait for the broker, in their turns; see `Outbox`.
 

@@ -13,7 +13,7 @@ All other state of an asset is only kept while the roster has the asset, so the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from typing import NamedTuple
 
@@ -123,7 +123,8 @@ class Roster:
     def _by_age(self) -> list[tuple[int, str]]:
         """The assets that may be forgotten, the first one to go last; none of the last batch."""
         limited, alerting = self._pinned()
-        candidates = [pair for pair in self._pairs() if pair[1] not in limited]
+        heard = ((batch, asset) for asset, batch in self._heard.items() if batch < self._batch)
+        candidates = [pair for pair in heard if pair[1] not in limited]
         free = [pair for pair in candidates if pair[1] not in alerting]
         excess = len(alerting) - max(1, int(self._room.limit // 2))
         # A look at all assets must serve for many new ones, so alerts hold a tenth more before they make room.
@@ -132,6 +133,3 @@ class Roster:
             mine = [pair for pair in candidates if pair[1] in alerting and pair[1] in self._met]
             too_many = sorted(mine, key=lambda pair: (self._met[pair[1]], pair[1]))[-excess:]
         return too_many or sorted(free, reverse=True)
-
-    def _pairs(self) -> Iterator[tuple[int, str]]:
-        return ((batch, asset) for asset, batch in self._heard.items() if batch < self._batch)

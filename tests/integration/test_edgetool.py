@@ -14,11 +14,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from fakes import autoencoder
+from fakes import autoencoder, make_alert
 from onnx import TensorProto, helper, numpy_helper
 from processes import Broker, Subscriber, free_port, run_tool, tool, wait_until
 
-from edge_agent.messages.event import AlertEvent, AlertModel, DroppedEvent
+from edge_agent.messages.event import DroppedEvent
 
 IMPORT_ALL = """
 import importlib, pkgutil, types
@@ -207,21 +207,14 @@ def test_replay_sends_a_message_for_each_value_where_the_topic_names_the_channel
 
 def test_watch_shows_every_event_once(broker: Broker) -> None:
     """Every update of an alert is one, and what was dropped is told; what comes again is not shown."""
-    model = AlertModel(name="pump", version="1.0.0", sha256="0" * 64)
-    first = AlertEvent(
-        id="x",
-        event="raise",
+    first = make_alert(
         agent="g1",
-        stream="pump",
-        asset="a1",
         level="warn",
         score=2.5,
         threshold=2.0,
         time="2026-11-21T10:15:30.000Z",
         since="2026-11-21T10:15:30.000Z",
         channels=[],
-        model=model,
-        provider="cpu",
     )
     updates = [
         msgspec.structs.replace(first, event="update", level="alarm", threshold=3.0, time=f"2026-11-21T10:16:{s}.000Z")

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fakes import outgoing
 
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Commit, Journal
@@ -17,7 +18,7 @@ from edge_agent.journal.settings import JournalSettings, WhenFull
 
 def _take_one_by_one(journal: Journal) -> None:
     while True:
-        journal.forget(journal.outgoing(0, 1))
+        journal.forget(outgoing(journal, 0, 1))
 
 
 @pytest.mark.timeout(20)
@@ -54,7 +55,7 @@ def test_a_journal_that_is_taken_away_begins_anew(tmp_path: Path, how: str) -> N
     journal.close()
     other = Journal(path)
     before = [b"of another time"] if how == "replaced" else []
-    assert [event.payload for event in other.outgoing(0, 10)] == [*before, b"waiting", b"new"]
+    assert [event.payload for event in outgoing(other, 0, 10)] == [*before, b"waiting", b"new"]
     assert (other.records("s"), other.delivered()) == ([("a", b"1")], [b"keys"])
     other.close()
 
@@ -77,7 +78,7 @@ def test_a_journal_that_breaks_while_it_is_open_is_mended(tmp_path: Path) -> Non
     journal.close()
     assert list(tmp_path.glob("journal.db.aside-*"))
     again = Journal(path)
-    assert again.outgoing(0, 1000)[-1].payload == b"new"
+    assert outgoing(again, 0, 1000)[-1].payload == b"new"
     again.close()
 
 
@@ -94,7 +95,7 @@ def test_a_journal_of_the_first_format_is_taken_over(tmp_path: Path) -> None:
     database.close()
     journal = Journal(path)
     journal.commit(Commit(events=[("t", b"2")]))
-    assert [event.payload for event in journal.outgoing(0, 10)] == [b"1", b"2"]
+    assert [event.payload for event in outgoing(journal, 0, 10)] == [b"1", b"2"]
     journal.close()
     assert not list(tmp_path.glob("*.aside-*"))
 
@@ -134,7 +135,7 @@ def test_a_damaged_journal_is_set_aside(tmp_path: Path, damage: str) -> None:
     path.write_bytes(data)
     journal = Journal(path)
     journal.commit(Commit(events=[("t", b"new")]))
-    assert [event.payload for event in journal.outgoing(0, 10)] == [b"new"]
+    assert [event.payload for event in outgoing(journal, 0, 10)] == [b"new"]
     journal.close()
     (aside,) = tmp_path.glob("journal.db.aside-*")
     assert aside.read_bytes() == bytes(data)
@@ -156,7 +157,7 @@ def test_without_a_disk_the_journal_is_in_memory_until_there_is_one(tmp_path: Pa
     journal.commit(Commit(events=[("t", b"2")]))
     journal.close()
     journal = Journal(place / "journal.db")
-    assert [event.payload for event in journal.outgoing(0, 10)] == [b"1", b"2"]
+    assert [event.payload for event in outgoing(journal, 0, 10)] == [b"1", b"2"]
     assert journal.records("s") == [("a", b"r")]
     journal.close()
 
@@ -179,7 +180,7 @@ def test_a_disk_that_takes_nothing_is_left_where_the_policy_is_to_drop(tmp_path:
     assert journal.mend()
     journal.close()
     journal = Journal(tmp_path / "b.db")
-    assert [event.payload for event in journal.outgoing(0, 10)] == [b"1", b"2"]
+    assert [event.payload for event in outgoing(journal, 0, 10)] == [b"1", b"2"]
     journal.close()
 
 
@@ -215,7 +216,7 @@ def test_damage_that_sqlite_does_not_see_is_found_at_the_start(tmp_path: Path, d
     database.close()
     journal = Journal(path)
     journal.commit(Commit(events=[("t", b"new")], records=[("s", "a", b"r")]))
-    assert [event.payload for event in journal.outgoing(0, 10)] == [b"new"]
+    assert [event.payload for event in outgoing(journal, 0, 10)] == [b"new"]
     assert journal.records("s") == [("a", b"r")]
     journal.close()
     assert len(list(tmp_path.glob("journal.db.aside-*"))) == 1
@@ -235,7 +236,7 @@ def test_a_log_that_is_taken_away_is_noticed(tmp_path: Path) -> None:
     journal.commit(Commit(events=[("t", b"2")]))
     journal.sync()
     crashed = Journal(path)
-    assert [event.payload for event in crashed.outgoing(0, 10)] == [b"1", b"2"]
+    assert [event.payload for event in outgoing(crashed, 0, 10)] == [b"1", b"2"]
     crashed.close()
     journal.close()
 

@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from fakes import outgoing
 
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Commit, Journal
@@ -20,11 +21,11 @@ def test_events_come_back_in_order_until_they_are_forgotten(tmp_path: Path) -> N
     journal.commit(Commit(events=[("t1", b"three")]))
     journal.close()
     journal = Journal(tmp_path / "journal.db")
-    waiting = journal.outgoing(0, 10)
+    waiting = outgoing(journal, 0, 10)
     assert [event.payload for event in waiting] == [b"one", b"two", b"three"]
-    assert [event.payload for event in journal.outgoing(waiting[0].seq, 1)] == [b"two"]
+    assert [event.payload for event in outgoing(journal, waiting[0].seq, 1)] == [b"two"]
     journal.forget([waiting[0], waiting[2]])
-    assert [event.payload for event in journal.outgoing(0, 10)] == [b"two"]
+    assert [event.payload for event in outgoing(journal, 0, 10)] == [b"two"]
     assert journal.waiting() == 1
     journal.close()
 
@@ -44,7 +45,7 @@ def test_a_killed_process_loses_no_commit(tmp_path: Path) -> None:
     journal.commit(Commit(delivered=b"normal readings only"))
     journal.commit(Commit(events=[("t", b"x")]))
     other = Journal(tmp_path / "journal.db")
-    assert [event.payload for event in other.outgoing(0, 10)] == [b"x"]
+    assert [event.payload for event in outgoing(other, 0, 10)] == [b"x"]
     assert other.delivered() == [b"normal readings only"]
     other.close()
     journal.close()
@@ -122,7 +123,7 @@ def test_a_commit_is_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def _take_one_by_one(journal: Journal) -> None:
     while True:
-        journal.forget(journal.outgoing(0, 1))
+        journal.forget(outgoing(journal, 0, 1))
 
 
 def _policy(**settings: object) -> JournalSettings:
@@ -142,7 +143,7 @@ def test_what_is_synchronised_survives_a_power_cut(tmp_path: Path) -> None:
         with (cut / "journal.db-wal").open("ab") as torn:
             torn.write(b"\x5a" * 1000)
         found = Journal(cut / "journal.db")
-        assert [event.payload for event in found.outgoing(0, 100)] == [b"%d" % n for n in range(number + 1)]
+        assert [event.payload for event in outgoing(found, 0, 100)] == [b"%d" % n for n in range(number + 1)]
         found.close()
     journal.close()
 

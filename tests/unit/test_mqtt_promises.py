@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 from fake_broker import FakeBroker, FakeOpener, Rule
+from fakes import outgoing
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -88,7 +89,7 @@ class World:
                 self.turn()
 
     def waiting(self) -> list[tuple[str, bytes]]:
-        return [(event.topic, event.payload) for event in self.journal.outgoing(0, 1_000_000)]
+        return [(event.topic, event.payload) for event in outgoing(self.journal, 0, 1_000_000)]
 
     def given_up_and_told(self) -> int:
         """How many events the broker was told of that were given up."""

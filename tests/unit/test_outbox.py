@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fakes import outgoing
 
 from edge_agent.agent.publisher import Publisher
 from edge_agent.errors import JournalError
@@ -21,7 +22,7 @@ from edge_agent.mqtt.client import ClientState
 
 def _take_one_by_one(journal: Journal) -> None:
     while True:
-        journal.forget(journal.outgoing(0, 1))
+        journal.forget(outgoing(journal, 0, 1))
 
 
 def _policy(**settings: object) -> JournalSettings:
@@ -36,7 +37,7 @@ def test_a_full_journal_blocks(tmp_path: Path) -> None:
         journal.commit(batch)
     with pytest.raises(JournalError, match=r"the next 9\d\d bytes they would exceed \[journal\] limit_mb = 0.01"):
         journal.commit(batch)
-    waiting = journal.outgoing(0, 100)
+    waiting = outgoing(journal, 0, 100)
     assert len(waiting) == journal.waiting() == 10
     assert journal.outbox.waiting_bytes <= 10_000
     journal.commit(Commit(records=[("s", "b", b"1")]))
@@ -60,7 +61,7 @@ def test_the_oldest_events_are_dropped_counted_and_told_once(tmp_path: Path) -> 
     journal = Journal(path, _policy(when_full=WhenFull.DROP_OLDEST))
     for number in range(30):
         journal.commit(Commit(events=[(f"edge/a/alerts/s{number % 2}/p", b"%04d" % number + b"x" * 900)]))
-    kept = [int(event.payload[:4]) for event in journal.outgoing(0, 100)]
+    kept = [int(event.payload[:4]) for event in outgoing(journal, 0, 100)]
     assert kept == list(range(30 - len(kept), 30))
     assert journal.dropped == 30 - len(kept) > 15
     assert journal.outbox.waiting_bytes <= 10_000
@@ -76,7 +77,7 @@ def test_the_oldest_events_are_dropped_counted_and_told_once(tmp_path: Path) -> 
     assert not again.tell_dropped(make)
     assert sorted(found.topic for found in told) == ["edge/a/alerts/s0", "edge/a/alerts/s1"]
     assert sum(found.events for found in told) == dropped
-    assert [event.payload for event in again.outgoing(0, 100)][-2:] == [b"dropped", b"dropped"]
+    assert [event.payload for event in outgoing(again, 0, 100)][-2:] == [b"dropped", b"dropped"]
     again.close()
     journal.close()
 
@@ -87,10 +88,10 @@ def test_what_is_on_its_way_is_not_given_up_for_room_and_what_told_of_others_cou
     told = json.dumps({"event": "dropped", "count": 50}).encode()
     for payload in (b"on its way" + b"x" * 900, told):
         journal.commit(Commit(events=[("edge/a/alerts/s/p", payload)]))
-    journal.outbox.in_flight.add(journal.outgoing(0, 1)[0].seq)
+    journal.outbox.in_flight.add(outgoing(journal, 0, 1)[0].seq)
     for _ in range(20):
         journal.commit(Commit(events=[("edge/a/alerts/s/p", b"x" * 900)]))
-    kept = [event.payload for event in journal.outgoing(0, 100)]
+    kept = [event.payload for event in outgoing(journal, 0, 100)]
     assert kept[0].startswith(b"on its way")
     assert journal.dropped == 22 - len(kept) - 1
     counted: list[Dropped] = []
@@ -103,7 +104,7 @@ def test_an_event_dropped_on_its_way_is_not_subtracted_twice(tmp_path: Path) -> 
     """The broker may acknowledge what was given up in the meantime."""
     journal = Journal(tmp_path / "journal.db", _policy(when_full=WhenFull.DROP_OLDEST))
     journal.commit(Commit(events=[("e/t", b"x" * 900)]))
-    on_its_way = journal.outgoing(0, 1)
+    on_its_way = outgoing(journal, 0, 1)
     for _ in range(20):
         journal.commit(Commit(events=[("e/t", b"y" * 900)]))
     before = journal.waiting(), journal.outbox.waiting_bytes
@@ -132,7 +133,7 @@ def test_old_events_are_dropped_by_a_clock_that_nobody_sets(tmp_path: Path, monk
     journal = Journal(tmp_path / "journal.db", policy)
     mono_s += 20
     journal.drop_old()
-    assert [event.payload for event in journal.outgoing(0, 9)] == [b"2"]
+    assert [event.payload for event in outgoing(journal, 0, 9)] == [b"2"]
     mono_s += 50
     journal.drop_old()
     assert (journal.waiting(), journal.dropped) == (0, 2)
@@ -145,10 +146,10 @@ def test_what_is_on_its_way_is_not_too_old(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(time, "monotonic", lambda: mono_s)
     journal = Journal(tmp_path / "journal.db", JournalSettings(max_age_s=60))
     journal.commit(Commit(events=[("e/t", b"1"), ("e/t", b"2")]))
-    journal.outbox.in_flight.add(journal.outgoing(0, 1)[0].seq)
+    journal.outbox.in_flight.add(outgoing(journal, 0, 1)[0].seq)
     mono_s += 100
     journal.drop_old()
-    assert [event.payload for event in journal.outgoing(0, 9)] == [b"1"]
+    assert [event.payload for event in outgoing(journal, 0, 9)] == [b"1"]
     assert journal.dropped == 1
     journal.close()
 
@@ -165,6 +166,6 @@ def test_no_count_of_dropped_events_stops_the_agent(tmp_path: Path, row: tuple[s
     client: Any = SimpleNamespace(session="", state=ClientState.CONNECTED, room_for=lambda _: 1e9)
     publisher = Publisher(client, journal)
     publisher.tend()
-    (told,) = journal.outgoing(0, 10)
+    (told,) = outgoing(journal, 0, 10)
     assert json.loads(told.payload)["count"] == 3
     journal.close()

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes import outgoing
 from outbox_broker import FakeBroker, pump
 
 from edge_agent.agent.publisher import Publisher
@@ -115,7 +116,7 @@ def test_refused_topics_without_events_are_forgotten(tmp_path: Path) -> None:
     pump(publisher)
     publisher.tend()
     assert len(broker.access.refused) == 50
-    journal.give_up(journal.outgoing(0, 49))
+    journal.give_up(outgoing(journal, 0, 49))
     publisher.tend()
     assert [*broker.access.refused] == ["alerts/49"]
     journal.close()

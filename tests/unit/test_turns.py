@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import outgoing
 from hypothesis import given
 from hypothesis import strategies as st
 from outbox_broker import FakeBroker, pump
@@ -156,7 +157,7 @@ def test_a_flood_pushes_out_its_own_events_and_no_others(true: str, assets: int)
         world.flood(500, assets=assets)
         world.add(true, known_since=0)
         world.flood(9500, assets=assets)
-        waiting = world.journal.outgoing(0, 10_000)
+        waiting = outgoing(world.journal, 0, 10_000)
         assert world.journal.outbox.waiting_bytes <= 100_000
         assert [event.topic for event in waiting].count(true) == 1
         assert world.journal.dropped == 10_001 - len(waiting)
@@ -234,7 +235,7 @@ def test_the_events_of_a_topic_keep_their_order_and_none_is_lost(steps: list[tup
             elif what == "rewind":
                 world.broker.session += "'"
             elif what == "drop":
-                world.journal.give_up(world.journal.outgoing(0, number))
+                world.journal.give_up(outgoing(world.journal, 0, number))
             elif what == "mend":
                 world.journal._leave_disk("for a test")
             else:

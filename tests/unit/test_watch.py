@@ -7,35 +7,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from fakes import make_alert
 
-from edge_agent.messages.event import AlertEvent, AlertModel, ChannelShare, DroppedEvent, SetAsideEvent
+from edge_agent.messages.event import DroppedEvent, SetAsideEvent
 from edgetool._cli.watch import render
 from edgetool.commands.watch import Doubt, WatchedEvent, _Arrived, _Judge, _Message, _Told
 
 TOPIC = "edge/press-7/alerts/pump/a1"
 
 
-def alert(**changes: Any) -> AlertEvent:
-    event = AlertEvent(
-        id="x",
-        event="raise",
-        agent="press-7",
-        stream="pump",
-        asset="a1",
-        level="alarm",
-        score=7.9,
-        threshold=3.2,
-        time="2026-11-21T10:15:30.250Z",
-        since="2026-11-21T10:15:30.250Z",
-        channels=[ChannelShare("flow", 0.75, 9.5)],
-        model=AlertModel(name="pump", version="1.0.0", sha256="0" * 64),
-        provider="cpu",
-    )
-    return msgspec.structs.replace(event, **changes)
-
-
 def watched(**changes: Any) -> WatchedEvent:
-    return WatchedEvent(alert(**changes), "press-7", "pump", "a1")
+    return WatchedEvent(make_alert(**changes), "press-7", "pump", "a1")
 
 
 def numbered(number: int) -> _Message:
@@ -43,7 +25,7 @@ def numbered(number: int) -> _Message:
 
 
 def look_at(judge: _Judge, topic: str = TOPIC, *, is_retained: bool = False, **changes: Any) -> WatchedEvent:
-    found = judge.look_at(_Message(topic, msgspec.json.encode(alert(**changes)), is_retained))
+    found = judge.look_at(_Message(topic, msgspec.json.encode(make_alert(**changes)), is_retained))
     assert found is not None
     return found
 
@@ -59,8 +41,8 @@ def test_events_are_told_once_and_old_ones_are_forgotten() -> None:
 def test_a_forgery_hides_no_event() -> None:
     """Though it has the event's id, name and time: it came from elsewhere, or is in doubt."""
     told = _Told()
-    assert told.is_new(WatchedEvent(alert(), "press-8", "pump", "a1", (Doubt.AGENT,)))
-    assert told.is_new(WatchedEvent(alert(), "press-7", "pump", "a1", (Doubt.RETAINED,)))
+    assert told.is_new(WatchedEvent(make_alert(), "press-8", "pump", "a1", (Doubt.AGENT,)))
+    assert told.is_new(WatchedEvent(make_alert(), "press-7", "pump", "a1", (Doubt.RETAINED,)))
     assert told.is_new(watched())
     assert not told.is_new(watched())
 
@@ -147,7 +129,7 @@ def test_what_is_no_event_or_on_no_topic_of_alerts_is_passed_over() -> None:
         (TOPIC, b"{}"),
         (TOPIC, deep),
         (TOPIC, b"\xff"),
-        (f"{TOPIC}/x", msgspec.json.encode(alert())),
+        (f"{TOPIC}/x", msgspec.json.encode(make_alert())),
         ("x", b"1"),
     ):
         assert _Judge().look_at(_Message(topic, payload, is_retained=False)) is None
@@ -184,6 +166,6 @@ def test_a_name_of_any_length_is_a_line_of_some_length() -> None:
 
 def test_an_id_of_two_agents_is_shown_behind_the_alert() -> None:
     """It stays an alert."""
-    line = render(WatchedEvent(alert(channels=[]), "press-7", "pump", "a1", (Doubt.SHARED_ID,))).plain
+    line = render(WatchedEvent(make_alert(channels=[]), "press-7", "pump", "a1", (Doubt.SHARED_ID,))).plain
     assert line.startswith("RAISE  press-7/pump/a1  2026")
     assert line.endswith("(limit 3.2)  another agent's alert has this id")

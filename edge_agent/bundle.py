@@ -14,8 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.archives import Archive, ArchiveError, ArrayArchive
 from edge_agent.errors import BundleError
+from edge_agent.files.archives import Archive, ArchiveError, ArrayArchive
 from edge_agent.setting_types import Name
 
 __all__ = [

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.archives import ArchiveError, ArrayArchive, ArrayHeader
 from edge_agent.bundle import CHANNEL_NAME, RESERVED_CHANNELS
-from edge_agent.csv_rows import Block, open_rows
 from edge_agent.errors import DataError
+from edge_agent.files.archives import ArchiveError, ArrayArchive, ArrayHeader
+from edge_agent.files.csv_rows import Block, open_rows
 from edge_agent.messages.reading import DEFAULT_ASSET, Readings
 from edge_agent.messages.values import FLOAT32_MAX, LATEST_TIME_S, read_iso_time, read_number, read_numbers
 

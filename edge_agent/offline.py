@@ -20,7 +20,7 @@ import numpy as np
 from edge_agent.bundle import Bundle
 from edge_agent.data_files import SensorData
 from edge_agent.errors import DataError
-from edge_agent.files import replacing
+from edge_agent.files.plain import replacing
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores

@@ -24,7 +24,7 @@ from edge_agent.bundle import Manifest, open_bundle
 from edge_agent.config.load import load_config
 from edge_agent.data_files import read_sensor_data
 from edge_agent.errors import BundleError, ConfigError, ConversionError, DataError, JournalError
-from edge_agent.files import seal
+from edge_agent.files.checksum import seal
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import Readings

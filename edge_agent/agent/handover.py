@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from edge_agent.agent.stream import Stream
 from edge_agent.config.settings import Config
 from edge_agent.errors import JournalError
-from edge_agent.files import seal, unseal
+from edge_agent.files.checksum import seal, unseal
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.event import STREAM_ASSET
 from edge_agent.stream.records import LEFT_RECORD, open_alert

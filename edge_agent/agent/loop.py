@@ -37,8 +37,8 @@ from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
 from edge_agent.sources.source import Source
 from edge_agent.sources.text_input import TextInput
+from edge_agent.sources.waiting import Waiter
 from edge_agent.stream.records import keys_of
-from edge_agent.waiting import Waiter
 
 __all__ = ["Agent"]
 

@@ -15,7 +15,7 @@ from typing import Protocol
 import msgspec
 
 from edge_agent.errors import ConfigError
-from edge_agent.files import read_file, write_file
+from edge_agent.files.plain import read_file, write_file
 from edge_agent.messages.text import decode
 
 __all__ = ["Recommission", "Requests", "carry_out", "leave_request"]

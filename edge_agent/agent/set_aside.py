@@ -8,7 +8,7 @@ from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
-from edge_agent.files import write_file
+from edge_agent.files.plain import write_file
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.event import SetAsideEvent
 from edge_agent.messages.text import encode, iso_time, printable

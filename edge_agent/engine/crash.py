@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from edge_agent.files import create_file, read_file
+from edge_agent.files.plain import create_file, read_file
 
 __all__ = ["CrashReport", "Run", "crash_report", "crash_watch", "this_run"]
 

@@ -22,7 +22,7 @@ from edge_agent.messages.topic import Topic, Topics
 from edge_agent.messages.topic_names import input_topic
 from edge_agent.messages.values import read_number
 from edge_agent.sources.decode import PAYLOAD_LIMIT_BYTES
-from edge_agent.waiting import Waiter
+from edge_agent.sources.waiting import Waiter
 
 __all__ = ["TextInput"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge_agent.engine.choice.batch_mix import BATCH_SIZES, DEFAULT_MIX, BatchMix, load_mix, save_mix, timed_size
 from edge_agent.engine.choice.live import LiveRecord
 from edge_agent.engine.choice.timing import compare
-from edge_agent.files import seal
+from edge_agent.files.checksum import seal
 
 STEADY = BatchMix(batches={8: 1.0})
 COUNTS = st.dictionaries(st.sampled_from(BATCH_SIZES), st.floats(1, 1e5), min_size=1)

@@ -13,9 +13,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from edge_agent import csv_rows
-from edge_agent.archives import ArchiveError, ArrayArchive
 from edge_agent.errors import DataError
+from edge_agent.files import csv_rows
+from edge_agent.files.archives import ArchiveError, ArrayArchive
 from edgetool.data import read_sensor_data
 from edgetool.verify.samples import read_samples
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.files import create_file, read_file, replacing, write_file
+from edge_agent.files.plain import create_file, read_file, replacing, write_file
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from edge_agent.files import replacing
+from edge_agent.files.plain import replacing
 with replacing(Path(sys.argv[1])) as file:
     file.write(b"half")
     file.flush()

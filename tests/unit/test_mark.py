@@ -10,7 +10,7 @@ from fakes import make_candidate
 
 from edge_agent.engine.choice.mark import Marks, drop_old_marks
 from edge_agent.engine.crash import Run, this_run
-from edge_agent.files import seal
+from edge_agent.files.checksum import seal
 
 BOOT = this_run().boot
 GONE = Run(boot=BOOT, pid=1 << 23, started="1")

@@ -10,7 +10,7 @@ from fakes import FakeEngine, make_manifest, readings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.files import seal
+from edge_agent.files.checksum import seal
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import Readings
 from edge_agent.stream.alarm import AlarmSettings

@@ -24,7 +24,7 @@ from edge_agent.engine.golden import Verdict
 from edge_agent.engine.plugins import PluginPackage
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ProviderError
-from edge_agent.files import seal
+from edge_agent.files.checksum import seal
 
 
 @pytest.fixture

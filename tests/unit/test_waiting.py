@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.waiting import Waiter
+from edge_agent.sources.waiting import Waiter
 
 
 @pytest.fixture

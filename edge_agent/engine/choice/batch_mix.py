@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from edge_agent.files import read_file, seal, unseal, write_file
+from edge_agent.files.checksum import seal, unseal
+from edge_agent.files.plain import read_file, write_file
 from edge_agent.messages.text import decode
 
 __all__ = ["BATCH_SIZES", "DEFAULT_MIX", "BatchMix", "load_mix", "save_mix", "timed_size"]

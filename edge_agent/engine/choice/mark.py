@@ -16,7 +16,8 @@ import msgspec
 from edge_agent.engine.choice.evidence import Candidate
 from edge_agent.engine.crash import CrashReport, Run, crash_report, this_run
 from edge_agent.engine.providers import SAFEST
-from edge_agent.files import read_file, seal, unseal, write_file
+from edge_agent.files.checksum import seal, unseal
+from edge_agent.files.plain import read_file, write_file
 from edge_agent.messages.text import decode
 
 __all__ = ["Mark", "Marks", "drop_old_marks"]

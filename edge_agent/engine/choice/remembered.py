@@ -21,7 +21,8 @@ from edge_agent.engine.crash import Run
 from edge_agent.engine.plugins import find_plugins
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.runtime import installed_runtimes
-from edge_agent.files import read_file, seal, unseal, write_file
+from edge_agent.files.checksum import seal, unseal
+from edge_agent.files.plain import read_file, write_file
 from edge_agent.messages.text import decode
 
 __all__ = ["Memory"]

@@ -9,7 +9,7 @@ import onnx
 from google.protobuf.message import Message
 
 from edge_agent.errors import ConversionError
-from edge_agent.files import write_file
+from edge_agent.files.plain import write_file
 from edgetool.graph.model_file import check_file
 from edgetool.graph.walks import bytes_of, graphs_of, nodes_of, tensors_of
 
@@ -170,7 +170,7 @@ def stored_precision(model: onnx.ModelProto) -> str:
 
 
 def write_result(path: Path, data: bytes) -> None:
-    """Write a result whole or not at all; see `edge_agent.files.write_file`.
+    """Write a result whole or not at all; see `edge_agent.files.plain.write_file`.
 
     Raises:
         ConversionError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and a checksum behind what we write for ourselves."""
+"""Plain files that are whole or not there."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import errno
 import os
 import stat
 import threading
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["create_file", "read_file", "replacing", "seal", "unseal", "write_file"]
+__all__ = ["create_file", "read_file", "replacing", "write_file"]
 
-_SEAL_BYTES = 9
 # Where the system has no such flag, it has no such files either.
 _WARY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 _NAME_KEPT = 40
@@ -122,23 +120,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def seal(content: bytes) -> bytes:
-    """Content with its checksum, in a line of its own.
-
-    A bit that changes on a disk would else give other numbers, and no error.
-    """
-    return b"%b\n%08x" % (content, zlib.crc32(content))
-
-
-def unseal(sealed: bytes) -> bytes:
-    """What was sealed.
-
-    Raises:
-        ValueError: it has changed since, or was never sealed.
-    """
-    content = sealed[:-_SEAL_BYTES]
-    if seal(content) != sealed:
-        raise ValueError("its checksum does not fit: it is damaged, or of an earlier version")
-    return content

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
-from edge_agent.archives import LIMIT_BYTES, LIMIT_VALUES
 from edge_agent.errors import DataError
+from edge_agent.files.archives import LIMIT_BYTES, LIMIT_VALUES
 
 __all__ = ["Block", "CsvRows", "open_rows"]
 

@@ -202,7 +202,7 @@ def _try_open(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
     except (sqlite3.Error, UnicodeDecodeError) as exc:
         # Errors of the disk or the rights have codes of their own; a changed byte in the schema has the general code.
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-        if isinstance(exc, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR:
+        if isinstance(exc, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR and not _is_for_reading(path):
             db.close()
             raise
         damage = str(exc)
@@ -210,6 +210,17 @@ def _try_open(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
         return db, None
     db.close()
     return None, damage
+
+
+def _is_for_reading(path: Path) -> bool:
+    """True if the file's header asks for a later SQLite to write it.
+
+    That is the 19th byte, 1 or 2 in all files of today. SQLite calls a file with any other number read-only, as if the
+    rights were missing, and it would stay so for ever.
+    """
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(19)[18:] not in (b"", b"\1", b"\2")
+    return False
 
 
 def _unreadable(db: sqlite3.Connection) -> str | None:

@@ -141,6 +141,20 @@ def test_a_damaged_journal_is_set_aside(tmp_path: Path, damage: str) -> None:
     assert aside.read_bytes() == bytes(data)
 
 
+def test_a_journal_that_only_a_later_sqlite_may_write_is_set_aside(tmp_path: Path) -> None:
+    """One changed byte of the header makes a file read-only to SQLite, whatever its rights: for ever, if it stayed."""
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    content = bytearray(path.read_bytes())
+    content[18] = 62
+    path.write_bytes(content)
+    journal = Journal(path)
+    assert journal.problem is None
+    journal.close()
+    (aside,) = (file for file in tmp_path.glob("journal.db.aside-*") if not file.name.endswith(("-wal", "-shm")))
+    assert aside.read_bytes()[18] == 62
+
+
 def test_without_a_disk_the_journal_is_in_memory_until_there_is_one(tmp_path: Path) -> None:
     """It says why, works all the same, and moves to the disk with everything that it holds."""
     place = tmp_path / "place"

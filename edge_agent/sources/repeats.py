@@ -18,8 +18,8 @@ __all__ = ["Repeats", "content_keys"]
 
 _KEY = struct.Struct("<Q")
 _KNOWN_DELIVERIES = 8192
-"""Last messages by which a redelivery is recognised. A broker has at most its in-flight limit unacknowledged
-(mosquitto: 20)."""
+"""Last messages by which a redelivery is recognised. A broker has at most its in-flight limit unacknowledged:
+mosquitto 20 with MQTT 3.1.1, and with MQTT 5 the 1,000 that `mqtt.opening` asks for."""
 _SENT_KEPT = 2048
 """Last messages by which a sender's repetition is recognised: at least this many, at most twice as many."""
 

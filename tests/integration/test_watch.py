@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import paho.mqtt.client as paho
 import pytest
+from fakes import make_alert
 from paho.mqtt.enums import CallbackAPIVersion
 from processes import Agent, Broker, run_tool, tool, wait_until, write_config
 
 from edge_agent.errors import BrokerError
-from edge_agent.messages.event import AlertEvent, AlertModel
+from edge_agent.messages.text import encode
 from edgetool.broker import BrokerAddress, connected
 
 REFUSED_IN_3 = b"\x20\x02\x00\x01"
@@ -102,22 +102,7 @@ def test_a_refused_subscription_is_told(version: int) -> None:
 
 
 def alert(agent: str, **changes: Any) -> bytes:
-    event = AlertEvent(
-        id="x",
-        event="raise",
-        agent=agent,
-        stream="pump",
-        asset="a1",
-        level="alarm",
-        score=7.9,
-        threshold=3.2,
-        time="2026-11-21T10:15:30.250Z",
-        since="2026-11-21T10:15:30.250Z",
-        channels=[],
-        model=AlertModel(name="pump", version="1.0.0", sha256="0" * 64),
-        provider="cpu",
-    )
-    return msgspec.json.encode(msgspec.structs.replace(event, **changes))
+    return encode(make_alert(agent=agent, channels=[], **changes))
 
 
 @contextlib.contextmanager

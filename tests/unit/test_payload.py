@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 
-from edge_agent.messages.event import AlertEvent, AlertModel, ChannelShare
+from fakes import make_alert
+
+from edge_agent.messages.event import AlertModel, ChannelShare
 from edge_agent.messages.text import encode, iso_time, printable
 
 
 def test_an_alert_event_has_the_documented_form() -> None:
     """Other programs read these keys."""
-    event = AlertEvent(
+    event = make_alert(
         id="i",
-        event="raise",
-        agent="press-7",
         stream="shuttle",
-        asset="a1",
-        level="alarm",
-        score=7.9,
-        threshold=3.2,
-        time="2026-11-21T10:15:30.250Z",
-        since="2026-11-21T10:15:30.250Z",
         channels=[ChannelShare(name="pressure", share=0.61, value=9.7)],
         model=AlertModel(name="shuttle", version="1.0.0", sha256="s"),
-        provider="cpu",
     )
     assert json.loads(encode(event)) == {
         "id": "i",

@@ -17,9 +17,22 @@ from pathlib import Path
 
 from edge_agent.errors import JournalError
 
-__all__ = ["Database", "copy_tables", "empty_tables", "inode_of", "open_database", "open_in_memory", "transaction"]
+__all__ = [
+    "UNUSABLE",
+    "Database",
+    "copy_tables",
+    "empty_tables",
+    "inode_of",
+    "open_database",
+    "open_in_memory",
+    "transaction",
+]
 
 log = logging.getLogger(__name__)
+
+UNUSABLE = (sqlite3.Error, MemoryError)
+"""What SQLite raises of a file that cannot be used. MemoryError, because a damaged length may claim more than there is,
+and SQLite asks for it."""
 
 _FORMAT = 3
 _SCHEMA = """
@@ -98,7 +111,7 @@ def open_database(path: Path) -> Database:
         except OSError:
             db.close()
             raise
-    except (sqlite3.Error, OSError) as exc:
+    except (*UNUSABLE, OSError) as exc:
         return _copy_in_memory(path, f"{path}: {exc}")
 
 
@@ -127,7 +140,7 @@ def copy_tables(source: sqlite3.Connection, target: sqlite3.Connection) -> bool:
     for read, (write, _) in _COPIES.items():
         try:
             rows = source.execute(read).fetchall()
-        except sqlite3.Error as exc:
+        except UNUSABLE as exc:
             log.error("part of the journal cannot be read query=%r error=%s", read, exc)  # noqa: TRY400
             whole = False
             continue
@@ -155,7 +168,7 @@ def inode_of(path: Path) -> int | None:
 
 @contextmanager
 def transaction(
-    db: sqlite3.Connection, path: Path, rolled_back: Callable[[sqlite3.Error], None] = lambda _: None
+    db: sqlite3.Connection, path: Path, rolled_back: Callable[[Exception], None] = lambda _: None
 ) -> Iterator[None]:
     """Run the block as one transaction: BEGIN and COMMIT, or ROLLBACK if the block or the commit fails.
 
@@ -173,9 +186,9 @@ def transaction(
         db.execute("COMMIT")
     except BaseException as exc:
         if db.in_transaction:
-            with suppress(sqlite3.Error):
+            with suppress(*UNUSABLE):
                 db.execute("ROLLBACK")
-        if isinstance(exc, sqlite3.Error):
+        if isinstance(exc, UNUSABLE):
             rolled_back(exc)
             raise JournalError(f"{path}: cannot be written ({exc})") from exc
         raise
@@ -199,13 +212,13 @@ def _try_open(path: Path) -> tuple[sqlite3.Connection | None, str | None]:
     try:
         damage = _prepare(db) or _unreadable(db)
     # UnicodeDecodeError: a message that quotes a name from a damaged schema may not be UTF-8.
-    except (sqlite3.Error, UnicodeDecodeError) as exc:
+    except (*UNUSABLE, UnicodeDecodeError) as exc:
         # Errors of the disk or the rights have codes of their own; a changed byte in the schema has the general code.
         code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
         if isinstance(exc, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR and not _is_for_reading(path):
             db.close()
             raise
-        damage = str(exc)
+        damage = str(exc) or "a length in it is larger than the memory"
     if damage is None:
         return db, None
     db.close()
@@ -279,7 +292,7 @@ def _copy_in_memory(path: Path, problem: str) -> Database:
                 if db.execute("PRAGMA user_version").fetchone()[0] == _FORMAT:
                     memory.holds_all = copy_tables(db, memory.db) and "immutable" not in options
                     return memory
-        except sqlite3.Error as exc:
+        except UNUSABLE as exc:
             log.debug("journal cannot be read options=%s error=%s", options, exc)
     memory.holds_all = False
     return memory

@@ -147,7 +147,7 @@ class Journal:
         # If another file has taken the place of ours, `mend` must keep that file's events too.
         memory.holds_all = database_file.copy_tables(self._db, memory.db) and self._is_ours()
         self._close_log()
-        with suppress(sqlite3.Error):
+        with suppress(*database_file.UNUSABLE):
             self._db.close()
         self._use(memory)
         log.error("journal is in memory only, until the disk can be written: %s", reason)
@@ -363,23 +363,23 @@ class Journal:
     def _transaction(self) -> AbstractContextManager[None]:
         return database_file.transaction(self._db, self._path, self._rolled_back)
 
-    def _rolled_back(self, error: sqlite3.Error) -> None:
+    def _rolled_back(self, error: Exception) -> None:
         self._note(error)
         self._failed = True
-        with suppress(sqlite3.Error):
+        with suppress(*database_file.UNUSABLE):
             self.outbox.count()
 
     def _read(self, query: str, *values: object) -> list[Any]:
         try:
             return self._db.execute(query, values).fetchall()
-        except sqlite3.Error as exc:
+        except database_file.UNUSABLE as exc:
             self._note(exc)
             raise JournalError(f"{self._path}: cannot be read ({exc})") from exc
 
-    def _note(self, error: sqlite3.Error) -> None:
+    def _note(self, error: Exception) -> None:
         # A full or broken disk raises a subclass of DatabaseError, and then trying again may help. DatabaseError itself
         # stands for a damaged file.
-        self._damaged |= type(error) is sqlite3.DatabaseError
+        self._damaged |= type(error) in (sqlite3.DatabaseError, MemoryError)
 
     def _close_log(self) -> None:
         if self._log_file is not None:

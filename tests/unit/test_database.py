@@ -6,7 +6,9 @@ import errno
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fakes import outgoing
@@ -153,6 +155,46 @@ def test_a_journal_that_only_a_later_sqlite_may_write_is_set_aside(tmp_path: Pat
     journal.close()
     (aside,) = (file for file in tmp_path.glob("journal.db.aside-*") if not file.name.endswith(("-wal", "-shm")))
     assert aside.read_bytes()[18] == 62
+
+
+def test_a_length_that_claims_more_than_the_memory_is_damage(tmp_path: Path) -> None:
+    """SQLite asks for so much, and raises a MemoryError that is none of its own errors. Found by fuzzing."""
+    path = tmp_path / "journal.db"
+    Journal(path).close()
+    content = bytearray(path.read_bytes())
+    at = content.index(b"CREATE TABLE dropped") + 51
+    content[at : at + 69] = b"\xda\x00\x00ss_s" + b"\xff" * 59 + b"s_\x90"
+    path.write_bytes(content)
+    with closing(sqlite3.connect(path)) as other, pytest.raises((MemoryError, sqlite3.Error)):
+        other.execute("PRAGMA quick_check")
+    journal = Journal(path)
+    assert journal.problem is None
+    journal.close()
+    assert [file for file in tmp_path.glob("journal.db.aside-*") if not file.name.endswith(("-wal", "-shm"))]
+
+
+def test_a_length_that_is_damaged_while_the_journal_is_open_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Like any damage: reading and writing fail as the loop expects it, and the good rows go into a new file."""
+    path = tmp_path / "journal.db"
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"kept")]))
+    intact = journal._db
+
+    def execute(*_: object) -> object:
+        raise MemoryError
+
+    monkeypatch.setattr(journal, "_db", SimpleNamespace(execute=execute, in_transaction=False))
+    with pytest.raises(JournalError):
+        journal.streams()
+    with pytest.raises(JournalError):
+        journal.forget([])
+    monkeypatch.setattr(journal, "_db", intact)
+    assert journal.needs_mending()
+    assert journal.mend()
+    assert [event.payload for event in outgoing(journal, 0, 10)] == [b"kept"]
+    journal.close()
 
 
 def test_without_a_disk_the_journal_is_in_memory_until_there_is_one(tmp_path: Path) -> None:

@@ -40,13 +40,14 @@ class Expected:
 class Plan:
     """Readings in turns for a few assets: in each period of an asset two high values, then low ones.
 
-    With the window of two and a period of four, every reading has a part in the score of a raise, the score of a
-    clear, or the worst score that the clear tells. No reading is like another, so one that is lost, scored twice or out
-    of order shows.
+    With a period of twice the window, every reading has a part in the score of a raise, the score of a clear, or the
+    worst score that the clear tells. No reading is like another, so one that is lost, scored twice or out of order
+    shows.
     """
 
     readings: int
     assets: int = 3
+    window: int = 2
     period: int = 4
     stream: str = "pump"
 
@@ -57,7 +58,10 @@ class Plan:
     def values(self, number: int) -> tuple[float, float]:
         """The two channels of a reading."""
         high = number // self.assets % self.period < 2
-        return 5.0 if high else 0.5, round((number * 7919 + SEED) % _JITTERS / _JITTERS, 6)
+        # Two of them make a mean that is above the limit of 9, whatever the window.
+        return round(5.0 * (self.window / 2) ** 0.5, 1) if high else 0.5, round(
+            (number * 7919 + SEED) % _JITTERS / _JITTERS, 6
+        )
 
     def payload(self, number: int) -> bytes:
         """A reading as JSON."""
@@ -82,20 +86,20 @@ class Plan:
                 yield self.topic(asset), b"[%s]" % b",".join(batch)
 
     def bundle(self, path: Path) -> Path:
-        """A detector for these readings: the mean square of a window of two; alerts from 9 on, cleared below 4."""
-        return write_bundle(path, window=2)
+        """A detector for these readings: the mean square of a window; alerts from 9 on, cleared below 4."""
+        return write_bundle(path, window=self.window)
 
     def expected(self) -> dict[Key, Expected]:
         """Every event of an undisturbed run. Written anew here, to share no code with what is tested."""
         events: dict[Key, Expected] = {}
         for asset in range(self.assets):
-            before: float | None = None
+            squares: list[float] = []
             worst: float | None = None
             for number in range(asset, self.readings, self.assets):
                 first, second = self.values(number)
-                square = first * first + second * second
-                if before is not None:
-                    score = (before + square) / 2
+                squares = [*squares[1 - self.window :], first * first + second * second]
+                if len(squares) == self.window:
+                    score = sum(squares) / self.window
                     key = (f"a{asset}", FIRST_TIME_S + number)
                     if worst is None and score >= 9:
                         worst = score
@@ -105,7 +109,6 @@ class Plan:
                         if score < 4:
                             events[*key, "clear"] = Expected(score, worst)
                             worst = None
-                before = square
         return events
 
     def chance(self) -> random.Random:

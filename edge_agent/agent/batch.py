@@ -3,23 +3,28 @@
 The order, and what it is for:
 
     score         nothing is durable yet, and nothing is asked of the journal
+    hold          what raised nothing waits for more, to spare the disk: the broker has it until it is acknowledged
     commit        one transaction of the journal: events, records, keys of the messages. A killed process keeps it
     publish       events leave at once where the disk already has all that was committed before them
     synchronise   the disk has it: before the readings behind an event are acknowledged
     acknowledge   the sender may forget the readings
 
-A batch with an error goes on where it was when it is tried again, and nothing else is begun before it is through. No
+A batch is committed with the first event, after `commit_s`, once the broker would send no more (`in_flight`), before
+anything of another connection, and at once if its messages would not come again. A batch whose commit has begun and
+that meets an error goes on where it was when it is tried again, and nothing else is begun before it is through. No
 socket and no clock here.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
+from edge_agent.agent.in_flight import InFlight
 from edge_agent.agent.publisher import Publisher
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Commit, Journal
@@ -30,7 +35,12 @@ __all__ = ["Batches", "Record", "Scorer"]
 log = logging.getLogger(__name__)
 
 _RETRY_INTERVAL_S = 1.0
+_HELD_BYTES = 1_000_000
+"""Payloads and records that are held, at most, about."""
+_KEY_BYTES = 8
 
+Acknowledge = Callable[[list[Delivery]], None]
+"""Tells whoever gave these messages that they are safe."""
 Record = tuple[str, str, bytes]
 """(stream, asset, record), as the journal keeps it."""
 
@@ -39,30 +49,54 @@ class Scorer(Protocol):
     """Makes readings of messages, and events of readings."""
 
     def score(self, deliveries: list[Delivery], commit: Commit, *, may_repeat: bool) -> None:
-        """Score a batch and add what it changes to `commit`. Must not use the journal: after a JournalError in here,
-        half a batch would be committed and acknowledged.
+        """Score a batch and add what it changes to `commit`. Must not write to the journal: after a JournalError in
+        here, half a batch would be committed and acknowledged.
 
         Raises:
             EngineError: the runtime failed.
         """
-
-    def committed(self) -> None:
-        """The journal has the batch that was scored last."""
 
     def records(self) -> list[Record]:
         """All that is known of every asset."""
 
 
 class _Batch(msgspec.Struct):
-    commit: Commit
-    acknowledge: Callable[[], None]
-    """Tells whoever gave the batch that it is safe."""
+    began_mono_s: float
+    commit: Commit = msgspec.field(default_factory=Commit)
+    """Without `records` until the commit begins."""
+    records: dict[tuple[str, str], bytes] = msgspec.field(default_factory=dict)
+    """The last record of each (stream, asset)."""
+    deliveries: list[tuple[Acknowledge, list[Delivery]]] = msgspec.field(default_factory=list)
+    """In order of arrival, with whom to tell."""
+    size: int = 0
+    """Bytes of payloads and records, about."""
     may_be_asked_again: bool = True
     """False if nobody gives it again after a power cut, so that the disk must have it."""
+    is_open: bool = True
+    """It is held for more messages; its commit has not begun."""
     is_committed: bool = False
     """The journal has it; the disk, perhaps not yet."""
     leaves_first: bool = False
     """It has events, and the disk had all that was committed before them."""
+
+    @property
+    def messages(self) -> int:
+        """Number of messages that the broker waits for."""
+        return len(self.commit.delivered) // _KEY_BYTES
+
+    def add(self, scored: Commit) -> None:
+        """What a part of it changes."""
+        commit = self.commit
+        commit.events += scored.events
+        commit.since.update(scored.since)
+        commit.delivered += scored.delivered
+        self.keep(scored.records)
+
+    def keep(self, records: list[Record]) -> None:
+        """Records, each in place of an earlier one of the same asset."""
+        for stream, asset, record in records:
+            self.size += len(record) - len(self.records.get((stream, asset), b""))
+            self.records[stream, asset] = record
 
 
 class Batches:
@@ -73,45 +107,91 @@ class Batches:
         publisher: of the journal's events.
         scorer: of the readings.
         clock: monotonic seconds.
+        commit_s: how long a batch without an event is held for more, seconds; 0 holds none.
     """
 
-    def __init__(self, journal: Journal, publisher: Publisher, scorer: Scorer, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        publisher: Publisher,
+        scorer: Scorer,
+        *,
+        clock: Callable[[], float],
+        commit_s: float = 0.0,
+    ) -> None:
         self._journal = journal
         self._publisher = publisher
         self._scorer = scorer
         self._clock = clock
+        self._commit_s = commit_s
+        self._in_flight = InFlight()
+        self._connection = ""
         self._batch: _Batch | None = None
         self._retry_due_mono_s = 0.0
         self.problem: str | None = None
         """Why the journal takes nothing; None when it does."""
 
     @property
-    def is_idle(self) -> bool:
-        """True if no batch is held up, so that a new one may be begun."""
-        return self._batch is None
+    def takes_more(self) -> bool:
+        """True if no batch is held up by an error, so that more messages may be scored."""
+        return self._batch is None or self._batch.is_open
 
     @property
     def is_settled(self) -> bool:
         """True if the journal has every batch that was begun."""
         return self._batch is None or self._batch.is_committed
 
-    def process(
-        self, deliveries: list[Delivery], acknowledge: Callable[[list[Delivery]], None], *, may_repeat: bool
-    ) -> None:
-        """Bring a batch of messages from end to end. Wherever that ends half-way, it is held and not settled.
+    @property
+    def due_mono_s(self) -> float:
+        """When `finish_due` has something to do, on the clock; infinite if never."""
+        batch = self._batch
+        if batch is None or not batch.is_open:
+            return math.inf
+        return min(batch.began_mono_s + self._commit_s, self._in_flight.due_s(batch.messages))
+
+    def delivered(self) -> list[bytes]:
+        """The keys of the last messages that were scored, oldest first; see `Journal.delivered`."""
+        held = [] if self._batch is None or self._batch.is_committed else [self._batch.commit.delivered]
+        return [*self._journal.delivered(), *held]
+
+    def process(self, deliveries: list[Delivery], acknowledge: Acknowledge, *, may_repeat: bool) -> None:
+        """Bring messages from end to end, or hold them. Wherever that ends half-way, they are not settled.
 
         Args:
             deliveries: in order of arrival.
             acknowledge: is given these once they are safe.
-            may_repeat: some may be messages that were scored before.
+            may_repeat: whoever sent them sends them again if they are not acknowledged.
 
         Raises:
             JournalError: the disk is full or broken; the batch is held for `retry`.
             EngineError: the runtime failed; the batch must not be acknowledged.
         """
-        self._batch = batch = _Batch(Commit(), lambda: acknowledge(deliveries))
-        self._scorer.score(deliveries, batch.commit, may_repeat=may_repeat)
-        self._finish(batch)
+        self._batch = batch = self._batch or _Batch(self._clock())
+        scored = Commit()
+        self._scorer.score(deliveries, scored, may_repeat=may_repeat)
+        batch.add(scored)
+        batch.deliveries.append((acknowledge, deliveries))
+        if batch.commit.events or not batch.records or not may_repeat or not self._commit_s:
+            self._finish(batch)
+            return
+        batch.size += sum([len(delivery.payload) for delivery in deliveries])
+        self._in_flight.came(len(deliveries), batch.messages, self._clock())
+        if batch.size > _HELD_BYTES or self._in_flight.is_full(batch.messages):
+            self._finish(batch)
+
+    def keep(self, records: list[Record]) -> None:
+        """Write records with the batch that is held, or begin one with them.
+
+        Args:
+            records: to be written; an empty one deletes.
+
+        Raises:
+            JournalError: the disk is full or broken; they are held for `retry`.
+        """
+        self._batch = batch = self._batch or _Batch(self._clock())
+        batch.keep(records)
+        if not self._commit_s:
+            self._finish(batch)
 
     def change(self, records: list[Record], acknowledge: Callable[[], None]) -> None:
         """Write records that no reading has changed.
@@ -123,11 +203,41 @@ class Batches:
         Raises:
             JournalError: the disk is full or broken; they are held for `retry`.
         """
-        self._batch = batch = _Batch(Commit(records=records), acknowledge, may_be_asked_again=False)
+        self._batch = batch = self._batch or _Batch(self._clock())
+        batch.keep(records)
+        batch.deliveries.append((lambda _: acknowledge(), []))
+        batch.may_be_asked_again = False
         self._finish(batch)
 
+    def connected_as(self, connection: str) -> None:
+        """Called before messages are taken: what is held of another connection is committed, not acknowledged.
+
+        So it is recognised, if the broker sends it again on this one.
+
+        Args:
+            connection: name of the present one.
+
+        Raises:
+            JournalError: the disk is full or broken; the batch is held for `retry`.
+        """
+        if connection != self._connection:
+            self.finish()
+            self._connection = connection
+            self._in_flight = InFlight()
+
+    def finish_due(self) -> None:
+        """Commit the batch that is held, if its time has come.
+
+        Raises:
+            JournalError: the disk is full or broken; it is held for `retry`.
+        """
+        batch = self._batch
+        if batch is not None and self._clock() >= self.due_mono_s:
+            self._finish(batch)
+            self._in_flight.acknowledged(batch.messages, self._clock())
+
     def retry(self) -> None:
-        """Try the batch that is held again, once a second.
+        """Try the batch that is held up again, once a second.
 
         Raises:
             JournalError: in vain.
@@ -136,7 +246,7 @@ class Batches:
             self.finish()
 
     def finish(self) -> None:
-        """Try the batch that is held again, now; nothing if none is.
+        """Commit the batch that is held, or try it again, now; nothing if there is none.
 
         Raises:
             JournalError: in vain.
@@ -145,11 +255,12 @@ class Batches:
             self._finish(self._batch)
 
     def _finish(self, batch: _Batch) -> None:
+        batch.is_open = False
         if not batch.is_committed:
+            batch.commit.records = [(*of, record) for of, record in batch.records.items()]
             batch.leaves_first = bool(batch.commit.events) and self._journal.is_synchronised()
             self._journal.commit(batch.commit)
             batch.is_committed = True
-            self._scorer.committed()
         if batch.commit.events:
             # The disk takes longer than all the rest. An alert need not wait for it, because after a power cut its
             # readings come again, and give it again where the disk has the window's rows, or the high scores, before.
@@ -162,7 +273,8 @@ class Batches:
         if self.problem is not None:
             log.info("journal takes events again")
             self.problem = None
-        batch.acknowledge()
+        for acknowledge, deliveries in batch.deliveries:
+            acknowledge(deliveries)
 
     # When the journal fails -------------------------------------------------------------------------------------
 
@@ -181,11 +293,12 @@ class Batches:
         if not self._journal.needs_mending():
             return
         records = self._scorer.records()
-        if self._batch is not None and not self._batch.is_committed:
+        batch = self._batch
+        if batch is not None and not batch.is_committed:
             # They have what the batch changed, all but assets that are gone; without its events, an alert would be
             # raised that nobody was told of.
-            gone = [found for found in self._batch.commit.records if found[2] == b""]
-            self._batch.commit.records, records = gone + records, []
+            batch.keep(records)
+            batch.began_mono_s, records = -math.inf, []
         if self._journal.mend(records):
             log.warning("journal is on the disk again, with all that was known")
 

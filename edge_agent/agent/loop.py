@@ -7,7 +7,6 @@ import math
 import socket
 import time
 from contextlib import ExitStack, suppress
-from itertools import chain
 from pathlib import Path
 
 from edge_agent import __version__
@@ -28,7 +27,7 @@ from edge_agent.agent.systemd import Notifier
 from edge_agent.child_process import Stopped
 from edge_agent.config.settings import Config
 from edge_agent.errors import JournalError
-from edge_agent.journal.journal import Commit, Journal
+from edge_agent.journal.journal import Journal
 from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.mqtt.brokers import Brokers
 from edge_agent.mqtt.client import ClientState
@@ -118,6 +117,7 @@ class Agent:
                 self._wait()
                 self._turn()
             log.info("agent stopping reason=%r", self._stop.reason)
+            self._settle()
             self._take_last_lines()
             for stream, lines in self._inputs if self._stop.received is None else ():
                 stream.check_input(lines.given)
@@ -162,7 +162,7 @@ class Agent:
         scoring = Scoring(
             self._streams,
             routes,
-            Repeats(self._journal.delivered, has_time=routes.has_time),
+            Repeats(self._delivered, has_time=routes.has_time),
             Rejects(self._topics.rejected, alerts.publish),
             in_hand=self._in_hand,
             set_aside=SetAside(self._config.agent.id, Path(self._config.agent.state_dir)),
@@ -170,7 +170,8 @@ class Agent:
             clock=time.time,
             clock_is_right=lambda: self._clock.is_synchronised is True,
         )
-        self._batches = Batches(self._journal, self._publisher, scoring, clock=time.monotonic)
+        commit_s = self._config.journal.commit_s
+        self._batches = Batches(self._journal, self._publisher, scoring, clock=time.monotonic, commit_s=commit_s)
         self._health = Health(
             self._streams,
             brokers=self._brokers,
@@ -184,6 +185,9 @@ class Agent:
 
     def _new_session(self) -> None:
         self._batches.new_session()
+
+    def _delivered(self) -> list[bytes]:
+        return self._batches.delivered()
 
     def _wake(self) -> None:
         # When the buffer is full, the loop is about to wake anyway.
@@ -199,13 +203,14 @@ class Agent:
     def _wait(self) -> None:
         """Until a socket has or takes something, a signal came, or something is due."""
         wake = self._wake_in.fileno()
-        if not self._batches.is_idle:
+        if not self._batches.takes_more:
             # Readings must not wake us while none can be taken.
             self._waiter.wait([wake], [], _STUCK_WAIT_S)
         readers: list[int] = [wake]
         writers: list[int] = []
         due_mono_s = self._brokers.wait_for(readers, writers)
-        timeout_s = max(0.0, min(due_mono_s, self._health_due_mono_s, self._watchdog_due_mono_s) - time.monotonic())
+        due_mono_s = min(due_mono_s, self._batches.due_mono_s, self._health_due_mono_s, self._watchdog_due_mono_s)
+        timeout_s = max(0.0, due_mono_s - time.monotonic())
         for source in self._sources:
             readers += source.readers()
             if source.has_backlog():
@@ -218,7 +223,7 @@ class Agent:
         for source in self._sources:
             if not source.ended:
                 return False
-        return self._batches.is_idle and not self._journal.waiting()
+        return self._batches.is_settled and not self._journal.waiting()
 
     def _turn(self) -> None:
         """One turn of the loop: sockets, batches, events, and whatever is due."""
@@ -242,36 +247,37 @@ class Agent:
             self._notifier.watchdog()
 
     def _take(self) -> None:
-        """One batch from each source. While a batch is held, it is tried again and nothing else is taken."""
-        if not self._batches.is_idle:
+        """Messages from each source. While a batch is held up, it is tried again and nothing else is taken."""
+        if not self._batches.takes_more:
             self._brokers.readings.hold(_HELD_LIMIT)
             self._batches.retry()
             return
+        self._batches.connected_as(self._brokers.readings.session)
         for source in self._sources:
             deliveries = source.take(_BATCH_LIMIT)
             if deliveries:
                 started = time.monotonic()
                 self._batches.process(deliveries, source.ack, may_repeat=source.may_repeat)
                 self._health.latency.add(time.monotonic() - started)
+        self._batches.finish_due()
 
     def _look_after(self, now_mono_s: float) -> None:
         """What is due now and then."""
         self._clock.look(now_mono_s)
-        # Names of assets come from topics, and anybody may write to a new one.
-        for stream in self._streams:
-            gone = stream.forget_idle(now_mono_s)
-            if gone:
-                self._journal.drop_records(stream.name, chain.from_iterable(map(keys_of, gone)))
-                idle_s = stream.loaded.section.idle_s
-                log.info("assets forgotten stream=%s count=%d idle_s=%.0f", stream.name, len(gone), idle_s)
         self._batches.mend_journal()
         self._publisher.tend()
-        if self._batches.is_idle:  # else its changes would be written here without its events
+        if self._batches.takes_more:
             carry_out(self._requests, self._streams, self._batches.change)
-            for stream in self._streams:
-                records = stream.records_due(now_mono_s)
-                if records:
-                    self._journal.commit(Commit(records=[(stream.name, *record) for record in records]))
+        for stream in self._streams if self._batches.takes_more else ():
+            records = stream.records_due(now_mono_s)
+            # Names of assets come from topics, and anybody may write to a new one.
+            gone = stream.forget_idle(now_mono_s)
+            if gone:
+                records += [(key, b"") for asset in gone for key in keys_of(asset)]
+                idle_s = stream.loaded.section.idle_s
+                log.info("assets forgotten stream=%s count=%d idle_s=%.0f", stream.name, len(gone), idle_s)
+            if records:
+                self._batches.keep([(stream.name, *record) for record in records])
 
     def _report(self, now_mono_s: float) -> None:
         alerts = self._brokers.alerts
@@ -281,6 +287,13 @@ class Agent:
         for stream in self._streams:
             stream.tell(now_mono_s)
             stream.upkeep.tick()
+
+    def _settle(self) -> None:
+        """A planned stop: the batch that is held need not come again."""
+        try:
+            self._batches.finish()
+        except JournalError as exc:
+            log.warning("last batch stays with the broker error=%s", exc)
 
     def _take_last_lines(self) -> None:
         """A planned stop: what was read from a file or a pipe, nobody gives again."""

@@ -68,11 +68,8 @@ class Scoring:
         commit.delivered = self._repeats.packed(deliveries)
         harmless, harmful = self._in_hand.sift(deliveries)
         self._reject(harmful, commit)
-        goes_on = False
         for part in self._in_hand.parts(harmless, b"" if harmful else commit.delivered):
-            fresh = self._repeats.unscored(part, goes_on=goes_on) if may_repeat else part
-            self._score(part, fresh, commit)
-            goes_on = True
+            self._score(part, self._repeats.unscored(part) if may_repeat else part, commit)
 
     def _score(self, deliveries: list[Delivery], fresh: list[Delivery], commit: Commit) -> None:
         by_stream, strangers = self._routes.sort(deliveries, fresh)
@@ -111,10 +108,6 @@ class Scoring:
             detail = "earlier runs of the agent ended over this message, so it is set aside unread"
             rejection = Rejection(RejectReason.SET_ASIDE, detail, delivery.topic.name, delivery.payload)
             self._rejects.add(stream.counters, stream.name, rejection)
-
-    def committed(self) -> None:
-        """See `Scorer.committed`."""
-        self._repeats.remember()
 
     def records(self) -> list[Record]:
         """See `Scorer.records`."""

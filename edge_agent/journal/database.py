@@ -44,7 +44,7 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_turns ON outbox (lane, turn, since) WHERE lane <> '';
 CREATE INDEX outbox_topics ON outbox (topic) WHERE lane <> '';
 CREATE TABLE asset (stream TEXT, asset TEXT, record BLOB NOT NULL, PRIMARY KEY (stream, asset)) WITHOUT ROWID;
-CREATE TABLE delivered (seq INTEGER PRIMARY KEY AUTOINCREMENT, keys BLOB NOT NULL);
+CREATE TABLE delivered (seq INTEGER PRIMARY KEY, keys BLOB NOT NULL);
 CREATE TABLE dropped (topic TEXT PRIMARY KEY, events INTEGER NOT NULL, since_s REAL NOT NULL) WITHOUT ROWID;
 """
 _FROM_FORMAT_1 = """

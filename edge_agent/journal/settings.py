@@ -40,5 +40,8 @@ class JournalSettings(msgspec.Struct, frozen=True, kw_only=True):
     max_age_s: Duration = 0.0
     """Events that have waited for longer are dropped and counted; 0 keeps all. Time while the agent is off does not
     count, nor does a change of the system's clock."""
+    commit_s: Duration = 25.0
+    """Scored readings that raised nothing are committed, and acknowledged, after this time at the latest, all together.
+    Until then the broker keeps them. 0 commits those that have arrived at once."""
     synchronous: Synchronous = Synchronous.FULL
     """The time by which commits must be on the disk."""

@@ -31,39 +31,34 @@ def content_keys(deliveries: Sequence[Delivery]) -> list[int]:
 
 
 class Repeats:
-    """Remembers the last messages that were scored and committed.
+    """Remembers the last messages that were scored.
 
     Any message may be a sender's repetition, so messages for this check are in memory. A redelivery by the broker is
     flagged and rare, so the journal is read for this check.
 
     Args:
-        committed: gives the results of `packed` for the committed batches, oldest first.
+        scored: gives the results of `packed` for the last batches that are scored and not undone, oldest first.
         has_time: True if all readings of a message have a time; without a time, an equal message is a new reading of an
             unchanged value.
     """
 
     def __init__(
-        self, committed: Callable[[], list[bytes]] = list, *, has_time: Callable[[Delivery], bool] = lambda _: True
+        self, scored: Callable[[], list[bytes]] = list, *, has_time: Callable[[Delivery], bool] = lambda _: True
     ) -> None:
-        self._committed = committed
+        self._scored = scored
         self._has_time = has_time
         # Two generations, because dropping a whole set leaves no holes in the memory of a long-running process.
         self._sent: set[int] = set()
         self._sent_before: set[int] = set()
-        self._sent_now: set[int] = set()
-        """Messages of the batch that `unscored` was called for last."""
 
-    def unscored(self, deliveries: list[Delivery], *, goes_on: bool = False) -> list[Delivery]:
-        """The messages of a batch that were not scored before, each once.
+    def unscored(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """The messages that were not scored before, each once. They count as scored from now on.
 
         Args:
             deliveries: in order of arrival.
-            goes_on: they belong to the batch of the last call.
         """
         fresh: list[Delivery] = []
-        if not goes_on:
-            self._sent_now = set()
-        now = self._sent_now
+        sent_before, sent_now = self._sent_before, self._sent
         delivered: set[int] | None = None
         for delivery in deliveries:
             if delivery.redelivered:
@@ -74,11 +69,12 @@ class Repeats:
             # see if each reading has a time.
             if b"time" in delivery.payload or b't"' in delivery.payload:
                 sent = hash((delivery.topic.raw, delivery.payload))
-                is_known = sent in self._sent or sent in self._sent_before or sent in now
-                if is_known and self._has_time(delivery):
+                if (sent in sent_now or sent in sent_before) and self._has_time(delivery):
                     continue
-                now.add(sent)
+                sent_now.add(sent)
             fresh.append(delivery)
+        if len(sent_now) >= _SENT_KEPT:
+            self._sent_before, self._sent = sent_now, set()
         return fresh
 
     def packed(self, deliveries: list[Delivery]) -> bytes:
@@ -88,16 +84,10 @@ class Repeats:
             [_KEY.pack(_delivery_key(each)) for each in deliveries if each.mid and each.topic is not RETAINED]
         )
 
-    def remember(self) -> None:
-        """Remember the batch of the last call of `unscored`; called once the batch is committed."""
-        self._sent |= self._sent_now
-        if len(self._sent) >= _SENT_KEPT:
-            self._sent_before, self._sent = self._sent, set()
-
     def _delivered(self) -> set[int]:
-        """The keys of the last messages that were committed."""
+        """The keys of the last messages that were scored."""
         keys: set[int] = set()
-        for blob in reversed(self._committed()):
+        for blob in reversed(self._scored()):
             # A damaged journal may have half a key at the end, which is left out.
             keys.update(key for (key,) in _KEY.iter_unpack(blob[: len(blob) // _KEY.size * _KEY.size]))
             if len(keys) >= _KNOWN_DELIVERIES:

@@ -19,9 +19,12 @@ ENDLESS = 10_000_000
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("inflight", [20, 1000])
 def test_killed_at_random_moments(tmp_path: Path, full: bool, report: Report, inflight: int) -> None:
-    """SIGKILL of the agent at random moments: every reading scored, every alert received, no id with two contents."""
+    """SIGKILL of the agent at random moments: every reading scored, every alert received, no id with two contents.
+
+    With MQTT 3.1.1, with which the broker's limit counts.
+    """
     kills = {20: 100, 1000: 30}[inflight] if full else {20: 4, 1000: 2}[inflight]
-    with rig(tmp_path, Plan(readings=ENDLESS), inflight=inflight) as at:
+    with rig(tmp_path, Plan(readings=ENDLESS), inflight=inflight, mqtt='protocol = "3.1.1"') as at:
         chance = at.plan.chance()
         sending = at.sending(rate_hz=400)
         for number in range(kills):
@@ -29,6 +32,31 @@ def test_killed_at_random_moments(tmp_path: Path, full: bool, report: Report, in
             if number and number % 2:
                 at.wait_for_work()
             time.sleep(chance.uniform(0.0, 1.5))  # the random moment
+            at.agent.kill()
+            at.agent.start()
+        at.wait_for_work()
+        at.end_of(sending)
+        verdict = at.verdict()
+        report(kills=kills, **at.facts(verdict))
+        assert verdict.problems == []
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("mqtt", ["3.1.1", "5"])
+def test_killed_while_readings_are_held(tmp_path: Path, full: bool, report: Report, mqtt: str) -> None:
+    """SIGKILL at random moments with windows of 12, so that most readings wait, scored, for the next commit: the same.
+
+    mosquitto sends at most 20 unacknowledged messages with MQTT 3.1.1, and 1,000 with MQTT 5.
+    """
+    kills = 40 if full else 2
+    plan = Plan(readings=ENDLESS, window=12, period=24)
+    with rig(tmp_path, plan, inflight=20, mqtt=f'protocol = "{mqtt}"') as at:
+        chance = at.plan.chance()
+        sending = at.sending(rate_hz=400)
+        for number in range(kills):
+            if number:
+                at.wait_for_work()
+            time.sleep(chance.uniform(0.0, 1.0))
             at.agent.kill()
             at.agent.start()
         at.wait_for_work()

@@ -85,6 +85,8 @@ class Rehearsal:
         """Those, and the deleted ones: a power cut may bring them back."""
         self._number = 0
         self._synced = False
+        self._flush = 0
+        """Commits of windows so far."""
         monkeypatch.setattr(os, "fdatasync", self._sync)
 
     def _sync(self, file: int) -> None:
@@ -133,6 +135,19 @@ class Rehearsal:
         self._must.update(payloads)
         self._may.update(payloads)
 
+    def hold(self) -> None:
+        """A commit of what was held: the rows of many assets' windows and the keys of their messages, not synced."""
+        self._flush += 1
+        rows = b"%08d" % self._flush * 40
+        records = [("pump", f"w{number}", rows) for number in range(20)]
+        before = Files.of(self.path)
+        self.journal.commit(Commit(records=records, delivered=rows))
+        after = Files.of(self.path)
+        if before.database == after.database:
+            for _ in range(VARIANTS):
+                self._cut(Files(after.database, torn_log(before.log, after.log, self._chance)))
+        self._cut(after)
+
     def _delete(self) -> None:
         first = outgoing(self.journal, 0, self._chance.randint(1, 20))
         self._must.difference_update(event.payload for event in first)
@@ -149,6 +164,7 @@ class Rehearsal:
         try:
             there = [event.payload for event in outgoing(journal, 0, 1_000_000)]
             records = dict(journal.records("pump"))
+            keys = journal.delivered()
         finally:
             journal.close()
         assert not list(folder.glob("*.aside*")), "the journal was set aside"
@@ -157,6 +173,11 @@ class Rehearsal:
         assert not missing, f"{len(missing)} acknowledged events are gone after power cut {self.cuts}"
         assert [payload for payload in there if payload not in self._may] in ([], may_have)
         newest = there[-1].split()[1] if there else None
+        rows = {record for asset, record in records.items() if asset.startswith("w")}
+        assert len(rows) <= 1, "some windows have rows of a commit that others have not"
+        assert all(found in b"".join(keys) for found in rows), (
+            "windows have rows of messages that would be scored again"
+        )
         if newest is not None:
             assert records["a1"] == b"newest " + newest, "an asset's record is not that of its newest event"
 
@@ -172,6 +193,8 @@ def test_power_cut(full: bool, report: Report, monkeypatch: pytest.MonkeyPatch) 
         steps = 6000 if full else 200
         for _ in range(steps):
             rehearsal.step(events=chance.choice([0, 0, 1, 2, 7]))
+            if chance.random() < 0.2:
+                rehearsal.hold()
         rehearsal.journal.close()
     report(writes=steps, checkpoints=rehearsal.checkpoints, power_cuts=rehearsal.cuts)
     assert rehearsal.checkpoints > steps / 50

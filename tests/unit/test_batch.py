@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Work:
         fails: number of the call that fails; None if none does.
         policy: of the journal.
         mends_first: the journal is looked after before the batch is tried again.
+        commit_s: see `Batches`.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Work:
         fails: int | None = None,
         policy: JournalSettings | None = None,
         mends_first: bool = False,
+        commit_s: float = 0.0,
     ) -> None:
         self.path = folder / "journal.db"
         self.journal = Journal(self.path, policy)
@@ -56,7 +59,7 @@ class Work:
         for name in ("commit", "sync"):
             setattr(self.journal, name, self._watched(name, getattr(self.journal, name)))
         publisher: Any = self
-        self.batches = Batches(self.journal, publisher, self, clock=lambda: self.now_mono_s)
+        self.batches = Batches(self.journal, publisher, self, clock=lambda: self.now_mono_s, commit_s=commit_s)
 
     def _watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any) -> Any:
@@ -74,19 +77,14 @@ class Work:
 
     # What the batch calls
 
-    def score(self, deliveries: list[Delivery], commit: Commit, *, may_repeat: bool) -> None:
+    def score(self, deliveries: list[Delivery], commit: Commit, *, may_repeat: bool) -> None:  # noqa: ARG002
         """See `Scorer.score`."""
-        assert may_repeat
-        assert all(found != "score" or "acknowledge" in self.done[at:] for at, found in enumerate(self.done))
+        assert self.batches.takes_more
         self._may_fail(EngineError("the provider failed"))
         planned = self._plan[deliveries[0].mid]
         commit.events, commit.records, commit.delivered = [*planned.events], [*planned.records], planned.delivered
         self._known.update({asset: (stream, asset, record) for stream, asset, record in planned.records})
         self.done.append("score")
-
-    def committed(self) -> None:
-        """See `Scorer.committed`."""
-        self.done.append("committed")
 
     def records(self) -> list[Record]:
         """See `Scorer.records`."""
@@ -109,7 +107,7 @@ class Work:
         try:
             self.batches.process(deliveries, self.acknowledge, may_repeat=True)
         except JournalError as exc:
-            assert not self.batches.is_idle
+            assert not self.batches.takes_more
             assert "acknowledge" not in self.done[self.start_of_last() :]
             self.batches.journal_failed(exc)
         steps = [self.batches.retry, self.batches.mend_journal]
@@ -185,7 +183,6 @@ def test_whichever_call_fails_nothing_is_lost_scored_twice_or_acknowledged_too_s
                     work.process(number, commit)
             except EngineError:
                 assert not work.batches.is_settled
-                assert not work.batches.is_idle
             else:
                 assert work.done.count("score") == work.done.count("acknowledge") == len(plan)
                 assert work.batches.problem is None
@@ -221,7 +218,7 @@ def test_an_alert_leaves_before_the_disk_has_it_where_a_power_cut_could_not_undo
         work.process(number, commit)
     work.done.clear()
     work.process(len(before), ALERT)
-    assert work.done == ["score", "commit", "committed", *order]
+    assert work.done == ["score", "commit", *order]
     work.journal.close()
 
 
@@ -229,7 +226,7 @@ def test_a_batch_whose_readings_changed_nothing_does_not_wait_for_the_disk(tmp_p
     """What a power cut takes of it comes again."""
     work = Work(tmp_path)
     work.process(1, NORMAL)
-    assert work.done == ["score", "commit", "committed", "acknowledge"]
+    assert work.done == ["score", "commit", "acknowledge"]
     work.journal.close()
 
 
@@ -242,4 +239,221 @@ def test_a_new_session_takes_the_keys_of_a_held_batch_with_it(tmp_path: Path) ->
     work.batches.new_session()
     work.batches.finish()
     assert work.journal.delivered() == []
+    work.journal.close()
+
+
+class Held(Work):
+    """Batches of one message each, held for ten seconds."""
+
+    def __init__(self, folder: Path, **options: Any) -> None:
+        super().__init__(folder, commit_s=10.0, **options)
+
+    def take(self, number: int, commit: Commit, *, count: int = 1, may_repeat: bool = True) -> None:
+        """Messages that have come together, the first of this number."""
+        self._plan[number] = commit
+        commit.delivered = b"".join(b"%08d" % (number + index) for index in range(count))
+        messages = [Delivery(Topic(b"t"), b"{}", number + index, redelivered=False) for index in range(count)]
+        self.batches.process(messages, self.acknowledge, may_repeat=may_repeat)
+
+    def acknowledge(self, deliveries: list[Delivery]) -> None:
+        """What a source is told."""
+        self.done += [f"acknowledge {delivery.mid}" for delivery in deliveries]
+
+    def wait(self, seconds: float) -> None:
+        """The loop turns once, and nothing has come."""
+        self.now_mono_s += seconds
+        self.batches.finish_due()
+
+    def kept(self) -> list[tuple[Any, ...]]:
+        """Records that a kill now would leave."""
+        return self.on_disk("SELECT asset, record FROM asset ORDER BY asset")
+
+
+class Checked(Held):
+    """Each acknowledgement is held against what a kill at that moment would leave."""
+
+    def acknowledge(self, deliveries: list[Delivery]) -> None:
+        """What a source is told."""
+        super().acknowledge(deliveries)
+        if self.journal.problem is None:
+            kept = dict(self.kept())
+            waiting = [payload for _, payload in self.on_disk("SELECT topic, payload FROM outbox ORDER BY seq")]
+            for delivery in deliveries:
+                commit = self._plan[delivery.mid]
+                assert all(int(kept[asset]) >= delivery.mid for _, asset, _ in commit.records)
+                assert all(payload in waiting for _, payload in commit.events)
+
+    def tried(self, step: Callable[[], None]) -> None:
+        """A step of the loop; where the journal takes nothing, it is tried again before anything else is taken."""
+        try:
+            step()
+        except JournalError as exc:
+            self.batches.journal_failed(exc)
+        while not self.batches.takes_more:
+            self.now_mono_s += 1.0
+            self._again(self.batches.mend_journal)
+            self._again(self.batches.retry)
+
+
+@settings(max_examples=30)
+@given(
+    steps=st.lists(st.sampled_from(["nothing", "record", "event", "wait", "connect", "keep"]), min_size=1, max_size=8),
+    fails=st.none() | st.integers(0, 20),
+    when_full=st.sampled_from(WhenFull),
+)
+def test_whatever_is_held_and_whichever_call_fails_nothing_is_acknowledged_too_soon_or_left_out(
+    steps: list[str], fails: int | None, when_full: WhenFull
+) -> None:
+    """Messages, waits and connections in any order; `Checked` asserts what the file holds at each acknowledgement."""
+    with tempfile.TemporaryDirectory() as folder:
+        work = Checked(Path(folder), fails=fails, policy=JournalSettings(when_full=when_full))
+        try:
+            for number, step in enumerate(steps, start=1):
+                content = record(f"a{number % 2}", b"%d" % number)
+                content.events = [("edge/g1/alerts/s/a", b"%d" % number)] if step == "event" else []
+                if step in {"nothing", "record", "event"}:
+                    work.tried(partial(work.take, number, Commit() if step == "nothing" else content))
+                elif step == "wait":
+                    work.tried(partial(work.wait, 10.0))
+                elif step == "keep":
+                    work.tried(partial(work.batches.keep, [("s", "drift", b"%d" % number)]))
+                else:
+                    work.tried(partial(work.batches.connected_as, f"c{number}"))
+            work.tried(work.batches.finish)
+        except EngineError:
+            assert not work.batches.is_settled
+        else:
+            assert work.batches.is_settled
+            taken = [number for number, step in enumerate(steps, 1) if step in {"nothing", "record", "event"}]
+            assert [call for call in work.done if "ack" in call] == [f"acknowledge {number}" for number in taken]
+        work.journal.close()
+
+
+def record(asset: str, content: bytes) -> Commit:
+    """What a reading changes that raises nothing."""
+    return Commit(records=[("s", asset, content)])
+
+
+def test_what_raises_nothing_is_held_and_committed_at_once_with_its_last_records(tmp_path: Path) -> None:
+    """One transaction, and nothing is acknowledged before it."""
+    work = Held(tmp_path)
+    work.batches.connected_as("c1")
+    work.take(1, record("a", b"1"))
+    work.take(2, record("b", b"1"))
+    work.take(3, record("a", b"2"))
+    assert work.done == ["score"] * 3
+    assert not work.batches.is_settled
+    assert work.batches.takes_more
+    work.now_mono_s += work.batches.due_mono_s
+    work.batches.finish_due()
+    assert work.done[3:] == ["commit", "acknowledge 1", "acknowledge 2", "acknowledge 3"]
+    assert work.kept() == [("a", b"2"), ("b", b"1")]
+    assert b"".join(work.journal.delivered()) == b"%08d%08d%08d" % (1, 2, 3)
+    work.journal.close()
+
+
+def test_an_event_takes_what_is_held_before_it_along(tmp_path: Path) -> None:
+    """In one transaction, so that a kill leaves both or neither; then the disk has it, and all is acknowledged."""
+    work = Held(tmp_path)
+    work.take(1, record("b", b"1"))
+    work.take(2, Commit(events=[*ALERT.events], records=[*ALERT.records]))
+    assert work.done == ["score", "score", "commit", "push", "sync", "acknowledge 1", "acknowledge 2"]
+    assert work.kept() == [("a", b"raised"), ("b", b"1")]
+    work.journal.close()
+
+
+def test_what_would_not_come_again_is_not_held(tmp_path: Path) -> None:
+    """Lines of a pipe, and what is held before them."""
+    work = Held(tmp_path)
+    work.take(1, record("a", b"1"))
+    work.take(2, record("a", b"2"), may_repeat=False)
+    assert work.done[2:] == ["commit", "acknowledge 1", "acknowledge 2"]
+    work.journal.close()
+
+
+def test_what_changes_nothing_is_acknowledged_at_once_unless_something_is_held_before_it(tmp_path: Path) -> None:
+    """Acknowledgements go in the order of the messages."""
+    work = Held(tmp_path)
+    work.take(1, Commit())
+    assert work.done == ["score", "commit", "acknowledge 1"]
+    work.take(2, record("a", b"1"))
+    work.take(3, Commit())
+    assert work.done[3:] == ["score", "score"]
+    work.batches.finish()
+    assert work.done[5:] == ["commit", "acknowledge 2", "acknowledge 3"]
+    work.journal.close()
+
+
+def test_what_is_held_of_a_lost_connection_is_recognised_on_the_next(tmp_path: Path) -> None:
+    """The broker sends it again there, before or after the commit."""
+    work = Held(tmp_path)
+    work.batches.connected_as("c1")
+    work.take(1, record("a", b"1"))
+    assert b"".join(work.batches.delivered()) == b"%08d" % 1
+    work.batches.connected_as("c2")
+    assert work.done == ["score", "commit", "acknowledge 1"]
+    assert b"".join(work.journal.delivered()) == b"%08d" % 1
+    work.journal.close()
+
+
+def test_a_new_session_takes_the_keys_of_what_is_held_with_it(tmp_path: Path) -> None:
+    """Its identifiers mean other messages; its records are kept."""
+    work = Held(tmp_path)
+    work.batches.connected_as("c1")
+    work.take(1, record("a", b"1"))
+    work.batches.new_session()
+    work.batches.connected_as("c2")
+    assert work.kept() == [("a", b"1")]
+    assert work.journal.delivered() == []
+    work.journal.close()
+
+
+def test_what_is_held_is_bounded(tmp_path: Path) -> None:
+    """By messages, half of what the broker may send, and by bytes."""
+    work = Held(tmp_path)
+    for number in range(500):
+        work.take(number + 1, record("a", b"%d" % number))
+    assert work.done.count("commit") == 1
+    for number in range(500, 530):
+        work.take(number + 1, record(f"a{number}", bytes(50_000)))
+    assert work.done.count("commit") == 2
+    work.journal.close()
+
+
+def test_records_of_the_agent_go_with_what_is_held(tmp_path: Path) -> None:
+    """An asset that is forgotten is not written again by what was held."""
+    work = Held(tmp_path)
+    work.take(1, record("a", b"1"))
+    work.batches.keep([("s", "a", b""), ("s", "", b"drift")])
+    assert work.done == ["score"]
+    work.batches.finish()
+    assert work.kept() == [("", b"drift")]
+    work.journal.close()
+
+
+def test_a_disk_that_is_full_when_the_time_has_come_stops_the_agent_from_taking_more(tmp_path: Path) -> None:
+    """Call 0 is the score, call 1 the commit."""
+    work = Held(tmp_path, fails=1)
+    work.take(1, record("a", b"1"))
+    with pytest.raises(JournalError) as caught:
+        work.wait(10.0)
+    work.batches.journal_failed(caught.value)
+    assert not work.batches.takes_more
+    assert work.batches.problem is not None
+    work.now_mono_s += 1.0
+    work.batches.retry()
+    assert work.done == ["score", "commit", "acknowledge 1"]
+    assert work.batches.problem is None
+    work.journal.close()
+
+
+def test_a_file_that_is_taken_away_is_written_anew_with_what_is_held(tmp_path: Path) -> None:
+    """At the next turn, not when the time has come."""
+    work = Held(tmp_path)
+    work.take(1, record("a", b"1"))
+    work.path.unlink()
+    work.batches.mend_journal()
+    work.wait(0.0)
+    assert work.kept() == [("a", b"1")]
+    assert work.done[-1] == "acknowledge 1"
     work.journal.close()

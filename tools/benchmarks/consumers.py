@@ -29,6 +29,7 @@ state_dir = "{folder}/state-{port}"
 health_interval_s = {health_interval_s}
 [mqtt]
 port = {port}
+protocol = "3.1.1"
 keepalive_s = 600
 [engine]
 {engine}
@@ -50,7 +51,7 @@ class Measured:
 
 
 class Counter:
-    """Hears how many readings a consumer has scored, and when it was done with the last one."""
+    """Hears how many readings a consumer has taken, and when it was done with the last one."""
 
     def __init__(self, port: int) -> None:
         self.count = 0
@@ -75,7 +76,7 @@ class Counter:
             self.online.set()
             return
         stream = document["streams"]["bench"]
-        self.count = stream["scored"]
+        self.count = stream["readings"]
         # A first start measures beside the loop, which would be measured with it.
         if stream.get("engine", {}).get("settled", True):
             self.online.set()
@@ -95,7 +96,11 @@ def agent_command(
     engine: str = 'provider = "cpu"',
     health_interval_s: float = 0.5,
 ) -> list[str]:
-    """Write an `agent.toml` and give the command that runs the agent with it."""
+    """Write an `agent.toml` and give the command that runs the agent with it.
+
+    With MQTT 3.1.1 the broker sends as many unacknowledged messages as its `max_inflight_messages` says; with MQTT 5
+    mosquitto sends as many as the client asks for.
+    """
     config = folder / "agent.toml"
     config.write_text(
         _CONFIG.format(

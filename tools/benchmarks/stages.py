@@ -74,7 +74,6 @@ class Stages:
         (deliveries,) = [next(parts)]
         done("in hand")
         fresh = self._repeats.unscored(deliveries)
-        self._repeats.remember()
         done("repeats")
         items = [delivery for delivery in fresh if self._routes.find(delivery.topic)]
         done("route")

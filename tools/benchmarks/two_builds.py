@@ -16,7 +16,7 @@ from pathlib import Path
 
 from agent_idle import start_seconds
 from consumers import LAST_TOPIC, Measured, agent_command, drain, running
-from workload import TOPIC, broker, machine, make_bundle, payloads, spread
+from workload import ANOMALY_EVERY, TOPIC, broker, machine, make_bundle, payloads, spread
 
 COST_BAR = 1.02
 RATE_BAR = 0.98
@@ -25,12 +25,14 @@ RATE_BAR = 0.98
 class Builds:
     """The two programs, the one bundle and the readings of both."""
 
-    def __init__(self, folder: Path, other: Path, readings: int) -> None:
+    def __init__(self, folder: Path, other: Path, readings: int, *, window: int) -> None:
         self._folder = folder
         self._programs = {"other": str(other), "this": str(Path(sys.executable).with_name("edge-agent"))}
-        self._bundle = make_bundle(folder)
+        self._bundle = make_bundle(folder, window=window)
         self._messages = payloads(folder, readings)
-        self._messages[-1] = self._messages[0]  # far from normal, so that it raises the alert that ends the queue
+        # Far from normal, so that they raise the alert that ends the queue.
+        self._messages[-window:] = self._messages[: ANOMALY_EVERY * window : ANOMALY_EVERY]
+        self._topics = [TOPIC] * (readings - window) + [LAST_TOPIC] * window
 
     def drained(self, turn: int, *, inflight: int) -> dict[str, Measured]:
         """Both builds on a full queue, one after the other."""
@@ -58,9 +60,8 @@ class Builds:
         return [self._programs[name], *options, "--set", f"agent.state_dir={state}"]
 
     def _drain(self, name: str, inflight: int) -> Measured:
-        topics = [TOPIC] * (len(self._messages) - 1) + [LAST_TOPIC]
         with broker(self._folder, inflight=inflight) as port, running(self._command(name, port), port) as consumer:
-            return drain(consumer, port, self._messages, topics=topics)
+            return drain(consumer, port, self._messages, topics=self._topics)
 
 
 def row(name: str, pairs: list[tuple[float, float]], unit: str, bar: str) -> str:
@@ -81,14 +82,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("other", type=Path, help="the edge-agent program of the other build")
     parser.add_argument("--readings", type=int, default=60_001)
+    parser.add_argument("--window", type=int, default=1, help="rows of a window")
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--starts", type=int, default=20)
     options = parser.parse_args()
     print(f"{machine()}; {options.readings} readings of 8 floats, 1 % alerts, QoS 1; medians of {options.turns} turns")
+    print(f"windows of {options.window}")
     print("| figure | other build | this build | this / other (lowest to highest) | bar |")
     print("| --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
-        builds = Builds(Path(name), options.other.absolute(), options.readings)
+        builds = Builds(Path(name), options.other.absolute(), options.readings, window=options.window)
         # Builds before 2026-11-28 start their children with the working folder on the path, where this build may lie.
         os.chdir(name)
         for inflight in (20, 1000):

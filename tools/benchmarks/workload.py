@@ -45,12 +45,13 @@ _SENT_AHEAD = 20_000
 TOPIC = "sensors/a1/bench"
 
 
-def make_bundle(folder: Path, *, hidden: int = HIDDEN) -> Path:
+def make_bundle(folder: Path, *, hidden: int = HIDDEN, window: int = 1) -> Path:
     """An autoencoder of eight sensors as a bundle; its canonical model lies beside it as `model.onnx`.
 
     Args:
         folder: for the bundle, the model and what `payloads` needs.
         hidden: width of its hidden layer; with the default it is tiny.
+        window: rows of a window, each of which is reconstructed.
     """
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.standard_normal((CHANNELS, CHANNELS)))[0][:, :HIDDEN].astype(np.float32)
@@ -60,6 +61,7 @@ def make_bundle(folder: Path, *, hidden: int = HIDDEN) -> Path:
         encode = (basis @ rng.standard_normal((HIDDEN, hidden))).astype(np.float32)
         clean = np.abs(rng.standard_normal((4000, HIDDEN))) @ basis.T
         decode = np.linalg.lstsq(np.maximum(clean @ encode, 0), clean)[0].astype(np.float32)
+    shape: list[str | int] = ["n", window, CHANNELS] if window > 1 else ["n", CHANNELS]
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["x", "encode"], ["latent"]),
@@ -67,8 +69,8 @@ def make_bundle(folder: Path, *, hidden: int = HIDDEN) -> Path:
             helper.make_node("MatMul", ["active", "decode"], ["reconstruction"]),
         ],
         "autoencoder",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", CHANNELS])],
-        [helper.make_tensor_value_info("reconstruction", TensorProto.FLOAT, ["n", CHANNELS])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("reconstruction", TensorProto.FLOAT, shape)],
         [numpy_helper.from_array(encode, "encode"), numpy_helper.from_array(decode, "decode")],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

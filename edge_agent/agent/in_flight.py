@@ -1,0 +1,121 @@
+"""Finds out how many unacknowledged messages the broker sends before it waits.
+
+Messages may be held unacknowledged only below that limit, or the broker would send nothing until they are
+acknowledged. No packet tells it: mosquitto's is 20 with MQTT 3.1.1, and with MQTT 5 what the agent asks for; other
+brokers have limits of their own. So each commit that no message led to is a question:
+
+    quiet        for five usual gaps between two messages, none came
+    question     acknowledge all that is held
+    answer       three come in less than half a gap: the broker had stopped, and what was held is its limit
+    no answer    none for a second, or they come one by one: the senders had paused, and the limit is higher
+
+While no limit is known, a question is asked as soon as more is held than ever before, and it is quiet. Where less than
+three are held, three cannot come at once. There, the next one must come soon after the question, three times.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["InFlight"]
+
+_MOST = 1000
+"""What the agent asks brokers for (`mqtt.opening`)."""
+_QUIET_GAPS = 5
+_QUIET_LEAST_S = 0.002
+_LONGEST_GAP_S = 5.0
+"""A longer pause counts as so long, because it says little of the gaps to come."""
+_WEIGHT = 1 / 8
+_ANSWER = 3
+"""Messages at once, and times that a question must be answered where these cannot be."""
+_ANSWER_S = 1.0
+_AT_ONCE_LEAST_S = 0.001
+_SOON_LEAST_S = 0.005
+_BELIEVED_S = 600.0
+"""Then a limit is found out anew: senders that send in groups may have looked like a broker that waits."""
+
+
+class InFlight:
+    """The limit of one connection. All times are monotonic seconds."""
+
+    def __init__(self) -> None:
+        self._limit: int | None = None
+        self._limit_since_s = 0.0
+        self._more_than = 0
+        """The broker is known to send more than so many."""
+        self._gap_s = 0.0
+        """Usual time between two messages; 0 until there were two."""
+        self._last_s = -math.inf
+        self._asked: tuple[int, float] | None = None
+        """How many were acknowledged, and when."""
+        self._answer = 0
+        self._answer_s = 0.0
+        self._few_times = 0
+
+    def came(self, count: int, unacknowledged: int, now_s: float) -> None:
+        """Messages have come together.
+
+        Args:
+            count: of them.
+            unacknowledged: all that are, these included.
+            now_s: when they came.
+        """
+        gap_s = min(now_s - self._last_s, _LONGEST_GAP_S) / count
+        if self._asked is not None:
+            self._hear(*self._asked, count, now_s)
+            self._gap_s = self._gap_s or gap_s
+        elif self._last_s > -math.inf:
+            self._gap_s += (gap_s - self._gap_s) * (_WEIGHT if self._gap_s else 1.0)
+        self._last_s = now_s
+        self._more_than = max(self._more_than, unacknowledged - 1)
+        limit = self._limit
+        if limit is not None and (unacknowledged > limit or now_s - self._limit_since_s > _BELIEVED_S):
+            self._limit = None
+            self._more_than = max(unacknowledged, limit) - 1
+
+    def acknowledged(self, count: int, now_s: float) -> None:
+        """All messages were acknowledged, while no other had come.
+
+        Args:
+            count: of them.
+            now_s: when.
+        """
+        if self._limit is None:
+            self._asked, self._answer = (count, now_s), 0
+
+    def is_full(self, unacknowledged: int) -> bool:
+        """True if it is time to acknowledge, at half the limit: the broker sends the other half meanwhile."""
+        return 2 * unacknowledged >= (self._limit or _MOST)
+
+    def due_s(self, unacknowledged: int) -> float:
+        """When the broker has probably stopped, if nothing comes until then; infinite if it would send more."""
+        if self._limit is not None or unacknowledged <= self._more_than:
+            return math.inf
+        return self._last_s + self._quiet_s
+
+    @property
+    def _quiet_s(self) -> float:
+        return max(_QUIET_LEAST_S, _QUIET_GAPS * self._gap_s)
+
+    def _hear(self, asked_at: int, asked_s: float, count: int, now_s: float) -> None:
+        """Messages have come after a question."""
+        if asked_at < _ANSWER:
+            self._asked = None
+            self._few_times = self._few_times + 1 if now_s - asked_s <= max(_SOON_LEAST_S, self._gap_s / 3) else 0
+            if self._few_times == _ANSWER:
+                self._believe(asked_at, now_s)
+            return
+        if not self._answer:
+            self._answer_s = now_s
+        at_once_s = max(_AT_ONCE_LEAST_S, self._gap_s / 2)
+        if self._answer_s - asked_s > _ANSWER_S or now_s - self._answer_s > at_once_s:
+            self._asked = None
+            self._more_than = max(self._more_than, asked_at)
+            return
+        self._answer += count
+        if self._answer >= _ANSWER:
+            self._asked = None
+            self._believe(asked_at, now_s)
+
+    def _believe(self, limit: int, now_s: float) -> None:
+        self._limit, self._limit_since_s, self._few_times = limit, now_s, 0

@@ -25,7 +25,7 @@ from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
 from edge_agent.messages.text import encode
-from edge_agent.stream.alarm import Transition
+from edge_agent.stream.alarm_state import Transition
 from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import StreamSettings

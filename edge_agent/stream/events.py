@@ -14,7 +14,8 @@ from edge_agent.messages.event import FORGOTTEN, STREAM_ASSET, AlertEvent, Alert
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Scores
 from edge_agent.messages.text import iso_time
-from edge_agent.stream.alarm import Alert, Change, Level, Transition, alert_namer
+from edge_agent.stream.alarm import Change, alert_namer
+from edge_agent.stream.alarm_state import Alert, Level, Transition
 from edge_agent.stream.drift import DriftAlert
 
 __all__ = ["AlertBatch", "AssetChange", "EventMaker"]

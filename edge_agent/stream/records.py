@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from edge_agent.files.checksum import seal, unseal
-from edge_agent.stream.alarm import AlarmState
+from edge_agent.stream.alarm_state import AlarmState
 from edge_agent.stream.commission import Commissioned
 from edge_agent.stream.drift import DriftAlert, DriftReport
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.bundle import Threshold
-from edge_agent.stream.alarm import Alarm, AlarmSettings, AlarmState, Change, Transition, alert_namer
+from edge_agent.stream.alarm import Alarm, AlarmSettings, Change, alert_namer
+from edge_agent.stream.alarm_state import AlarmState, Transition
 
 LIMITS = Threshold(alarm=3.0, clear=2.0)
 

@@ -75,11 +75,14 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delayed: bool = False
     """True if the event was made while there was no connection to the broker."""
     duration_s: float | msgspec.UnsetType = msgspec.UNSET
-    """In a `clear` only: seconds from the raise to the clear, by the readings' times."""
+    """In a `clear` only: seconds from the raise to the clear, by the readings' times, without `clock_step_s`."""
     worst: float | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` only: the highest score since the raise, by the model in `model`."""
     reason: str | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` only: `FORGOTTEN` where the asset's scores were not what ended the alert."""
+    clock_step_s: float | msgspec.UnsetType = msgspec.UNSET
+    """In a `clear` only: by how many seconds the sender's clock was set during the alert, negative where it was set
+    back; left out where it was not set."""
 
     @property
     def key(self) -> tuple[str, str, str]:

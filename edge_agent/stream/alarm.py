@@ -16,8 +16,9 @@ from msgspec.structs import replace
 
 from edge_agent.bundle import Threshold
 from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.values import CLOCK_STEP_S
 from edge_agent.setting_types import Count, Duration, Score, Whole
-from edge_agent.stream.alarm_state import AlarmState, Alert, Level, Transition, set_back
+from edge_agent.stream.alarm_state import AlarmState, Alert, Level, Transition, begin_anew, shift
 
 __all__ = [
     "Alarm",
@@ -64,7 +65,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     alert: Alert
     """The alert after the change; with a `clear`, the alert that ended."""
     duration_s: float | None = None
-    """With a `clear`: seconds from the raise to the clear, by the readings' times; None otherwise."""
+    """With a `clear`: seconds from the raise to the clear, by the readings' times and without steps of the sender's
+    clock; None otherwise."""
 
 
 def alert_namer(*, agent: str, stream: str, model_sha256: str) -> Callable[[str, float, bytes], str]:
@@ -132,6 +134,7 @@ class Alarm:
         readings: FloatArray,
         row: int,
         threshold: Threshold,
+        begins: bool = False,
     ) -> tuple[AlarmState | None, Change | None]:
         """Apply one score to the state of its asset.
 
@@ -144,6 +147,7 @@ class Alarm:
                 only the reading that raises an alert is needed, and few do.
             row: index of this window's reading in `readings`.
             threshold: the asset's limits.
+            begins: True if the window is the first since it began anew, after a gap or a step of the sender's clock.
 
         Returns:
             The asset's new state, None when nothing is left to remember; and the change, None when there is none.
@@ -156,12 +160,15 @@ class Alarm:
             if not over:
                 return None, None
             state = AlarmState(newest_s=time_s, history=1, over_since_s=time_s)
-        elif self._ends_for_good(state, score, threshold):
-            assert state.alert is not None
-            return None, self._cleared(state.alert, score, time_s)
         else:
-            if time_s < state.newest_s:
-                state = set_back(state, state.newest_s - time_s)
+            passed_s = time_s - state.newest_s
+            if begins or passed_s > CLOCK_STEP_S:
+                state = begin_anew(state, time_s)
+            elif passed_s < 0:
+                state = shift(state, passed_s)
+            if self._ends_for_good(state, score, threshold):
+                assert state.alert is not None
+                return None, self._cleared(state.alert, score, time_s)
             state = replace(
                 state,
                 newest_s=time_s,
@@ -253,7 +260,7 @@ class Alarm:
     def _cleared(self, alert: Alert, score: float, time_s: float) -> Change:
         if score > alert.worst:
             alert = replace(alert, worst=score)
-        return Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
+        return Change(Transition.CLEAR, alert, duration_s=alert.lasted_s(time_s))
 
     def _clear_limit(self, threshold: Threshold) -> float:
         """The limit below which an alert is cleared.

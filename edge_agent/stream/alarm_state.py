@@ -8,7 +8,9 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-__all__ = ["AlarmState", "Alert", "Level", "Transition", "for_another_model", "set_back"]
+from edge_agent.messages.values import CLOCK_STEP_S
+
+__all__ = ["AlarmState", "Alert", "Level", "Transition", "begin_anew", "for_another_model", "shift"]
 
 
 class Transition(StrEnum):
@@ -47,6 +49,12 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     quiet_since_s: float | None = None
     """While flapping: time of the reading since which scores are below the clear limit, epoch seconds; None if the last
     ones were not."""
+    stepped_s: float = 0.0
+    """Sum of the steps of the sender's clock since the raise, seconds; negative where the clock was set back."""
+
+    def lasted_s(self, time_s: float) -> float:
+        """Seconds from the raise to a reading's time, without steps of the clock; at least 0."""
+        return max(0.0, time_s - self.since_s - self.stepped_s)
 
 
 class AlarmState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -78,16 +86,31 @@ def for_another_model(state: AlarmState) -> AlarmState | None:
     return replace(state, history=0, over_since_s=None, alert=alert)
 
 
-def set_back(state: AlarmState, by_s: float) -> AlarmState:
-    """Move the times of a state back with the sender's clock, so that running durations keep their length."""
+def begin_anew(state: AlarmState, time_s: float) -> AlarmState:
+    """Drop what is half confirmed, because the asset's window began anew: nobody knows what was between the readings.
+
+    Args:
+        state: after the last score.
+        time_s: time of the first reading behind the pause or the step of the clock, epoch seconds.
+    """
+    by_s = time_s - state.newest_s
+    if 0 <= by_s <= CLOCK_STEP_S:
+        by_s = 0.0  # a pause, in which an alert and a cool-down go on
+    state = shift(state, by_s)
+    alert = state.alert and replace(state.alert, quiet_since_s=None, stepped_s=state.alert.stepped_s + by_s)
+    return replace(state, history=0, over_since_s=None, alert=alert)
+
+
+def shift(state: AlarmState, by_s: float) -> AlarmState:
+    """Move the times of a state with the sender's clock, so that running durations keep their length."""
     alert = state.alert
     if alert is not None:
         quiet = alert.quiet_since_s
-        alert = replace(alert, told_s=alert.told_s - by_s, quiet_since_s=None if quiet is None else quiet - by_s)
+        alert = replace(alert, told_s=alert.told_s + by_s, quiet_since_s=None if quiet is None else quiet + by_s)
     return replace(
         state,
-        over_since_s=None if state.over_since_s is None else state.over_since_s - by_s,
-        cleared_s=None if state.cleared_s is None else state.cleared_s - by_s,
-        raises_s=tuple(t - by_s for t in state.raises_s),
+        over_since_s=None if state.over_since_s is None else state.over_since_s + by_s,
+        cleared_s=None if state.cleared_s is None else state.cleared_s + by_s,
+        raises_s=tuple(t + by_s for t in state.raises_s),
         alert=alert,
     )

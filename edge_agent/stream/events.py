@@ -122,6 +122,7 @@ class EventMaker:
             # In milliseconds, as the times are.
             duration_s=msgspec.UNSET if change.duration_s is None else round(change.duration_s, 3),
             worst=alert.worst if cleared else msgspec.UNSET,
+            clock_step_s=round(alert.stepped_s, 3) if cleared and alert.stepped_s else msgspec.UNSET,
         )
 
     def released(self, asset: str, alert: Alert, time_s: float, limit: float) -> AlertEvent:
@@ -135,7 +136,7 @@ class EventMaker:
         """
         # After a change of the model there may be no score yet.
         worst = alert.worst if math.isfinite(alert.worst) else limit
-        ended = Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
+        ended = Change(Transition.CLEAR, alert, duration_s=alert.lasted_s(time_s))
         event = self._event(AssetChange(0, asset, limit, ended), iso_time(time_s), worst, [], self._provider)
         return msgspec.structs.replace(event, worst=worst, reason=FORGOTTEN)
 

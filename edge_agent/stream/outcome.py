@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -61,6 +61,8 @@ class WindowBatch(msgspec.Struct, frozen=True):
     """The asset of each window."""
     times: Sequence[float]
     """Time of each window's last reading, epoch seconds."""
+    begun: Collection[int] = ()
+    """Rows whose window is the first of its asset since the window began anew, or began at all."""
 
     def __len__(self) -> int:
         return len(self.values)

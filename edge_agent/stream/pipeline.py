@@ -155,9 +155,9 @@ class Pipeline:
             readings = self._join.push(readings)
         values, completed_by = self._windows.push(readings)
         if len(completed_by) == len(readings):
-            return WindowBatch(values, readings.assets, readings.times)
+            return WindowBatch(values, readings.assets, readings.times, self._windows.begun)
         assets = [readings.assets[index] for index in completed_by]
-        return WindowBatch(values, assets, [readings.times[index] for index in completed_by])
+        return WindowBatch(values, assets, [readings.times[index] for index in completed_by], self._windows.begun)
 
     def apply_scores(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The part of `process` after the engine: apply the scores of windows to alarms, commissioning and drift.
@@ -271,7 +271,7 @@ class Pipeline:
         """Apply every score to its asset's alarm, and add to `changed` the assets whose state has changed."""
         told: list[AssetChange] = []
         states, threshold, update = self._states, self._threshold, self._alarm.update
-        one_level = not self._alarm.has_levels
+        one_level, begun = not self._alarm.has_levels, windows.begun
         rows = range(len(windows)) if self._commission is not None else windows.rows_that_matter(at_limit, states)
         for row in rows:
             score = scores.item(row)
@@ -289,7 +289,14 @@ class Pipeline:
             before = states.get(asset)
             time_s = windows.times[row]
             state, change = update(
-                before, asset=asset, score=score, time_s=time_s, readings=latest, row=row, threshold=threshold
+                before,
+                asset=asset,
+                score=score,
+                time_s=time_s,
+                readings=latest,
+                row=row,
+                threshold=threshold,
+                begins=row in begun,
             )
             if state is before:
                 continue

@@ -116,6 +116,7 @@ class Stream:
     def tell(self, now_mono_s: float) -> None:
         """Log what nobody would see otherwise; to be called now and then."""
         self.pipeline.missing.tell()
+        self.decoder.unreadable.tell(self.name, now_mono_s)
         count = self.pipeline.roster.forgotten - self._told_forgotten
         if count and now_mono_s >= self._tell_mono_s:
             self._tell_mono_s = now_mono_s + _TELL_INTERVAL_S
@@ -196,6 +197,7 @@ class Stream:
         return {
             **self.counters.describe(),
             "ignored": {printable(name): count for name, count in self.decoder.ignored.items()},
+            "unreadable": self.decoder.unreadable.describe(),
             **self.pipeline.describe(),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": self.engine.provider.name,

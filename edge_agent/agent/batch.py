@@ -126,6 +126,15 @@ class Batches:
         self._batch = batch = _Batch(Commit(records=records), acknowledge, may_be_asked_again=False)
         self._finish(batch)
 
+    def add(self, commit: Commit) -> None:
+        """Write events and records that no reading has made.
+
+        Raises:
+            JournalError: the disk is full or broken; they are held for `retry`.
+        """
+        self._batch = batch = _Batch(commit, lambda: None, may_be_asked_again=False)
+        self._finish(batch)
+
     def retry(self) -> None:
         """Try the batch that is held again, once a second.
 

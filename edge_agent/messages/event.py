@@ -91,6 +91,9 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def describe(self) -> str:
         """Score and limit, as text for a person."""
+        if self.level == "silent":
+            lasts = "heard again" if self.event == "clear" and not self.reason else f"silent for {self.score:.4g} s"
+            return f"{lasts} (limit {self.threshold:.4g} s){f', {self.reason}' if self.reason else ''}"
         level = "" if self.level == "alarm" else f"{self.level} "
         reason = f", {self.reason}" if self.reason else ""
         return f"score {self.score:.4g} ({level}limit {self.threshold:.4g}){reason}"

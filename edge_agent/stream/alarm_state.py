@@ -30,6 +30,8 @@ class Level(StrEnum):
     ALARM = "alarm"
     DRIFT = "drift"
     """The distribution of the stream's scores has moved away from the one that they were calibrated on."""
+    SILENT = "silent"
+    """The asset sends nothing any more."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -173,6 +173,50 @@ class EventMaker:
             worst=alert.worst if cleared else msgspec.UNSET,
         )
 
+    def silence_id(self, asset: str, since_s: float) -> str:
+        """The id of a silence that was raised at this time, in epoch seconds."""
+        return self._name(asset, since_s, b"silent")
+
+    def silence(
+        self,
+        transition: Transition,
+        asset: str,
+        *,
+        name: str,
+        since_s: float,
+        now_s: float,
+        length_s: float,
+        limit_s: float,
+    ) -> AlertEvent:
+        """Make an event of a silence.
+
+        Args:
+            transition: `RAISE`, `UPDATE` or `CLEAR`.
+            asset: the asset, or `STREAM_ASSET`.
+            name: the alert's id.
+            since_s: when it was raised, epoch seconds.
+            now_s: the time of the event, epoch seconds.
+            length_s: of the silence so far; of one that has ended, 0. Seconds.
+            limit_s: the length of silence that is told, seconds.
+        """
+        cleared = transition is Transition.CLEAR
+        return AlertEvent(
+            id=name,
+            event=transition,
+            agent=self._agent,
+            stream=self._stream,
+            asset=asset,
+            level=Level.SILENT,
+            score=round(length_s, 3),
+            threshold=limit_s,
+            time=iso_time(now_s),
+            since=iso_time(since_s),
+            channels=[],
+            model=self._model,
+            provider=self._provider,
+            duration_s=round(max(0.0, now_s - since_s), 3) if cleared else msgspec.UNSET,
+        )
+
     def _shares(self, batch: AlertBatch) -> Iterator[list[ChannelShare]]:
         """For each event its channels, largest share first; an empty list if the model gives no contributions."""
         if batch.scores.contributions is None:

@@ -18,11 +18,13 @@ from edge_agent.stream.records import (
     LeftRecord,
     ScoresRecord,
     asset_of_scores,
+    asset_of_silence,
     decode_record,
     encode_record,
     in_restore_order,
     scores_key,
 )
+from edge_agent.stream.silence import Silence
 from edge_agent.stream.window import Windows
 
 __all__ = ["Memory"]
@@ -44,6 +46,7 @@ class Memory:
     commission: Commission | None
     """None where all assets have the bundle's limits."""
     drift: DriftWatch
+    silence: Silence
     states: dict[str, AlarmState] = field(default_factory=dict)
     """The alarm's state of each asset that has one."""
 
@@ -96,7 +99,7 @@ class Memory:
             except (ValueError, struct.error) as exc:
                 what = (self.stream, key, exc)
                 log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", *what)
-            if key not in (STREAM_RECORD, LEFT_RECORD):
+            if key not in (STREAM_RECORD, LEFT_RECORD) and asset_of_silence(key) is None:
                 yield asset_of_scores(key) or key
 
     def _restore(self, key: str, record: bytes) -> Iterator[str]:
@@ -109,6 +112,8 @@ class Memory:
             for name in left.windows.keys() - known:
                 self.windows.restore(name, left.windows[name], kept=False)
                 yield name
+        elif asset_of_silence(key) is not None:
+            yield from self.silence.restore(key, record)
         elif scored is not None:
             scores = decode_record(record, ScoresRecord)
             if self.commission is not None and scores.scorer == self.scorer:

@@ -17,6 +17,7 @@ from edge_agent.stream.alarm import Alarm, look_at
 from edge_agent.stream.commission import make_commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AssetChange, EventMaker
+from edge_agent.stream.heard import Heard
 from edge_agent.stream.join import Join
 from edge_agent.stream.memory import Memory
 from edge_agent.stream.missing import MissingValues
@@ -25,6 +26,7 @@ from edge_agent.stream.records import keys_of
 from edge_agent.stream.room import Room
 from edge_agent.stream.roster import Pinned, Roster
 from edge_agent.stream.settings import StreamSettings
+from edge_agent.stream.silence import Silence
 from edge_agent.stream.window import Missing, Windows
 
 __all__ = ["Pipeline"]
@@ -77,6 +79,9 @@ class Pipeline:
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
+        self.heard = Heard()
+        self._tells_silence = settings.silent_s > 0
+        self._silence = Silence(settings.silent_s, settings.alarm.reminder_s, self.heard, self._events)
         self.room = Room(settings, self._windows)
         self.roster = Roster(self.room, self._pinned)
         self._gone: list[str] = []
@@ -90,6 +95,7 @@ class Pipeline:
             join=self._join,
             commission=self._commission,
             drift=self.drift,
+            silence=self._silence,
         )
         self._states = self._memory.states
         for asset in self._memory.restore(records):
@@ -97,6 +103,7 @@ class Pipeline:
         # Only after all records: an alert or a limit, which keeps its asset here, may be in the last record.
         self._fit_room()
         self._make_room()
+        self._silence.begin(self.roster.assets())
 
     def parts(self, readings: Readings) -> Iterator[Readings]:
         """Cut readings, in order, into parts that are scored at once.
@@ -128,6 +135,9 @@ class Pipeline:
         # Deletions come first, because a forgotten asset may be back already, with a record below.
         outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
         self._gone.clear()
+        if self._tells_silence:
+            # Otherwise an asset that never comes again after a crash would not be missed.
+            outcome.changed.update(self.roster.newcomers())
         kept = touched if self._join is not None else self._windows.to_keep(touched)
         for asset in sorted(outcome.changed.union(kept)):
             outcome.records.append((asset, self._memory.record(asset)))
@@ -180,6 +190,21 @@ class Pipeline:
             outcome.records += self.drift.records()
         return outcome
 
+    def listen(self, listened_s: float, now_s: float) -> Outcome:
+        """Note who was heard, and who was not; to be called now and then.
+
+        Args:
+            listened_s: for how long readings could come since the last call, seconds.
+            now_s: the time, epoch seconds.
+
+        Returns:
+            The events of silences, with their records; both must be written as those of a batch.
+        """
+        heard = {*self.roster.take_heard()}
+        self.heard.note(self.roster.assets(), heard, listened_s)
+        events, records = self._silence.look(heard, now_s)
+        return Outcome(released=events, records=records)
+
     def recommission(self, asset: str | None) -> list[str]:
         """Begin commissioning again, with the readings that follow.
 
@@ -226,7 +251,7 @@ class Pipeline:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of all assets and of the stream's drift, to begin a journal with."""
-        return [*self.records_of(sorted(self.assets())), *self.drift.records()]
+        return [*self.records_of(sorted(self.assets())), *self.drift.records(), *self._silence.records()]
 
     def records_of(self, assets: Sequence[str]) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of some assets, with their collected scores if the stream is commissioned."""
@@ -252,15 +277,17 @@ class Pipeline:
         """For the health message: numbers of assets and of readings that were left out, commissioning, drift."""
         windows = self._windows
         report = self.drift.report
+        alerts = sum(state.alert is not None for state in self._states.values())
         return {
             "assets": len(windows),
             "most_assets": None if self.room.limit == math.inf else int(self.room.limit),
             "forgotten": self.roster.forgotten,
-            "active_alerts": self.drift.has_alert + sum(state.alert is not None for state in self._states.values()),
+            "active_alerts": self.drift.has_alert + self._silence.open_alerts + alerts,
             "late": windows.late,
             "incomplete": windows.incomplete,
             **self.missing.describe(),
             "restarted": windows.restarted,
+            "silent": self._silence.describe(),
             "commission": None if self._commission is None else self._commission.describe(),
             "drift": None if report is None else msgspec.to_builtins(report),
         }

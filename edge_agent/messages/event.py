@@ -94,6 +94,10 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         if self.level == "silent":
             lasts = "heard again" if self.event == "clear" and not self.reason else f"silent for {self.score:.4g} s"
             return f"{lasts} (limit {self.threshold:.4g} s){f', {self.reason}' if self.reason else ''}"
+        if self.level == "stuck":
+            names = ", ".join(channel.name for channel in self.channels)
+            state = "changes again" if self.event == "clear" else f"the same in {self.score:.0f} readings"
+            return f"{names}: {state} (limit {self.threshold:.0f}){f', {self.reason}' if self.reason else ''}"
         level = "" if self.level == "alarm" else f"{self.level} "
         reason = f", {self.reason}" if self.reason else ""
         return f"score {self.score:.4g} ({level}limit {self.threshold:.4g}){reason}"

@@ -32,6 +32,8 @@ class Level(StrEnum):
     """The distribution of the stream's scores has moved away from the one that they were calibrated on."""
     SILENT = "silent"
     """The asset sends nothing any more."""
+    STUCK = "stuck"
+    """A channel of the asset has one value for too many readings."""
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -217,6 +217,52 @@ class EventMaker:
             duration_s=round(max(0.0, now_s - since_s), 3) if cleared else msgspec.UNSET,
         )
 
+    def stuck_id(self, asset: str, since_s: float) -> str:
+        """The id of an alert of frozen values that a reading of this time raised, in epoch seconds."""
+        return self._name(asset, since_s, b"stuck")
+
+    def stuck(
+        self,
+        transition: Transition,
+        asset: str,
+        *,
+        name: str,
+        since_s: float,
+        time_s: float,
+        count: int,
+        limit: int,
+        channels: list[ChannelShare],
+    ) -> AlertEvent:
+        """Make an event of frozen values.
+
+        Args:
+            transition: `RAISE`, `UPDATE` or `CLEAR`.
+            asset: its name.
+            name: the alert's id.
+            since_s: time of the reading that raised it, epoch seconds.
+            time_s: time of the reading that caused the event, epoch seconds.
+            count: for how many readings the value is the same.
+            limit: how many are told.
+            channels: those that are frozen; in a clear, those that were.
+        """
+        cleared = transition is Transition.CLEAR
+        return AlertEvent(
+            id=name,
+            event=transition,
+            agent=self._agent,
+            stream=self._stream,
+            asset=asset,
+            level=Level.STUCK,
+            score=float(count),
+            threshold=float(limit),
+            time=iso_time(time_s),
+            since=iso_time(since_s),
+            channels=channels,
+            model=self._model,
+            provider=self._provider,
+            duration_s=round(max(0.0, time_s - since_s), 3) if cleared else msgspec.UNSET,
+        )
+
     def _shares(self, batch: AlertBatch) -> Iterator[list[ChannelShare]]:
         """For each event its channels, largest share first; an empty list if the model gives no contributions."""
         if batch.scores.contributions is None:

@@ -19,12 +19,14 @@ from edge_agent.stream.records import (
     ScoresRecord,
     asset_of_scores,
     asset_of_silence,
+    asset_of_stuck,
     decode_record,
     encode_record,
     in_restore_order,
     scores_key,
 )
 from edge_agent.stream.silence import Silence
+from edge_agent.stream.stuck import Stuck
 from edge_agent.stream.window import Windows
 
 __all__ = ["Memory"]
@@ -47,6 +49,7 @@ class Memory:
     """None where all assets have the bundle's limits."""
     drift: DriftWatch
     silence: Silence
+    stuck: Stuck
     states: dict[str, AlarmState] = field(default_factory=dict)
     """The alarm's state of each asset that has one."""
 
@@ -80,6 +83,7 @@ class Memory:
         """Delete the state, window, open reading and commissioning of one asset."""
         self.states.pop(asset, None)
         self.windows.forget(asset)
+        self.stuck.drop(asset)
         if self.join is not None:
             self.join.forget(asset)
         if self.commission is not None:
@@ -99,7 +103,8 @@ class Memory:
             except (ValueError, struct.error) as exc:
                 what = (self.stream, key, exc)
                 log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", *what)
-            if key not in (STREAM_RECORD, LEFT_RECORD) and asset_of_silence(key) is None:
+            has_own_record = asset_of_silence(key) is None and asset_of_stuck(key) is None
+            if key not in (STREAM_RECORD, LEFT_RECORD) and has_own_record:
                 yield asset_of_scores(key) or key
 
     def _restore(self, key: str, record: bytes) -> Iterator[str]:
@@ -114,6 +119,8 @@ class Memory:
                 yield name
         elif asset_of_silence(key) is not None:
             yield from self.silence.restore(key, record)
+        elif asset_of_stuck(key) is not None:
+            yield self.stuck.restore(key, record)
         elif scored is not None:
             scores = decode_record(record, ScoresRecord)
             if self.commission is not None and scores.scorer == self.scorer:

@@ -23,7 +23,7 @@ class Outcome(msgspec.Struct):
     alerts: AlertBatch | None = None
     """The changes of alarms; None when there are none."""
     released: list[AlertEvent] = msgspec.field(default_factory=list)
-    """Clears of alerts whose assets made room for others."""
+    """Events that no score has made: clears of alerts whose assets made room for others, silences, frozen values."""
     drift: list[tuple[int, AlertEvent]] = msgspec.field(default_factory=list)
     """Events of the stream's drift, each with the row of the window that finished the block."""
     changed: set[str] = msgspec.field(default_factory=set)

@@ -27,6 +27,7 @@ from edge_agent.stream.room import Room
 from edge_agent.stream.roster import Pinned, Roster
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.silence import Silence
+from edge_agent.stream.stuck import Stuck
 from edge_agent.stream.window import Missing, Windows
 
 __all__ = ["Pipeline"]
@@ -82,7 +83,8 @@ class Pipeline:
         self.heard = Heard()
         self._tells_silence = settings.silent_s > 0
         self._silence = Silence(settings.silent_s, settings.alarm.reminder_s, self.heard, self._events)
-        self.room = Room(settings, self._windows)
+        self._stuck = Stuck(settings.stuck_readings, names, self._events)
+        self.room = Room(settings, self._windows, self._stuck.asset_bytes)
         self.roster = Roster(self.room, self._pinned)
         self._gone: list[str] = []
         """Assets that are forgotten and whose records are still in the journal."""
@@ -96,6 +98,7 @@ class Pipeline:
             commission=self._commission,
             drift=self.drift,
             silence=self._silence,
+            stuck=self._stuck,
         )
         self._states = self._memory.states
         for asset in self._memory.restore(records):
@@ -135,6 +138,9 @@ class Pipeline:
         # Deletions come first, because a forgotten asset may be back already, with a record below.
         outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
         self._gone.clear()
+        for event, record in self._stuck.take():
+            outcome.released.append(event)
+            outcome.records.append(record)
         if self._tells_silence:
             # Otherwise an asset that never comes again after a crash would not be missed.
             outcome.changed.update(self.roster.newcomers())
@@ -163,6 +169,7 @@ class Pipeline:
         """
         if self._join is not None:
             readings = self._join.push(readings)
+        self._stuck.add(readings)
         values, completed_by = self._windows.push(readings)
         if len(completed_by) == len(readings):
             return WindowBatch(values, readings.assets, readings.times, self._windows.begun)
@@ -242,7 +249,7 @@ class Pipeline:
         """
         state = self._states.get(asset)
         has_limit = self._commission is not None and self._commission.threshold(asset) is not None
-        if has_limit or (state is not None and state.alert is not None):
+        if has_limit or asset in self._stuck.assets or (state is not None and state.alert is not None):
             return False
         self.roster.forget(asset)
         self._memory.drop(asset)
@@ -251,7 +258,12 @@ class Pipeline:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of all assets and of the stream's drift, to begin a journal with."""
-        return [*self.records_of(sorted(self.assets())), *self.drift.records(), *self._silence.records()]
+        return [
+            *self.records_of(sorted(self.assets())),
+            *self.drift.records(),
+            *self._silence.records(),
+            *self._stuck.records(),
+        ]
 
     def records_of(self, assets: Sequence[str]) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of some assets, with their collected scores if the stream is commissioned."""
@@ -282,12 +294,13 @@ class Pipeline:
             "assets": len(windows),
             "most_assets": None if self.room.limit == math.inf else int(self.room.limit),
             "forgotten": self.roster.forgotten,
-            "active_alerts": self.drift.has_alert + self._silence.open_alerts + alerts,
+            "active_alerts": self.drift.has_alert + self._silence.open_alerts + len(self._stuck.assets) + alerts,
             "late": windows.late,
             "incomplete": windows.incomplete,
             **self.missing.describe(),
             "restarted": windows.restarted,
             "silent": self._silence.describe(),
+            "stuck": self._stuck.describe(),
             "commission": None if self._commission is None else self._commission.describe(),
             "drift": None if report is None else msgspec.to_builtins(report),
         }
@@ -340,7 +353,8 @@ class Pipeline:
     def _pinned(self) -> Pinned:
         """An open alert needs its clear, and a new limit takes days to collect."""
         limited = () if self._commission is None else self._commission.assets()
-        return Pinned(limited, {asset for asset, state in self._states.items() if state.alert is not None})
+        alerting = {asset for asset, state in self._states.items() if state.alert is not None}
+        return Pinned(limited, alerting | self._stuck.assets)
 
     def _fit_room(self) -> None:
         """Have the room follow the number of assets that are commissioned."""

@@ -24,6 +24,7 @@ __all__ = [
     "ScoresRecord",
     "asset_of_scores",
     "asset_of_silence",
+    "asset_of_stuck",
     "decode_record",
     "encode_record",
     "in_restore_order",
@@ -31,6 +32,7 @@ __all__ = [
     "open_alert",
     "scores_key",
     "silence_key",
+    "stuck_key",
 ]
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -43,6 +45,9 @@ _SCORES = "#scores/"
 """Prefix of an asset's name in the key of its `ScoresRecord`."""
 _SILENCE = "#silent/"
 """Prefix of an asset's name in the key of its open silence, a `silence.SilenceAlert`; alone, of the whole stream's."""
+
+_STUCK = "#stuck/"
+"""Prefix of an asset's name in the key of its open `stuck.StuckAlert`."""
 
 
 def encode_record(record: msgspec.Struct) -> bytes:
@@ -80,6 +85,16 @@ def silence_key(asset: str) -> str:
 def asset_of_silence(key: str) -> str | None:
     """The asset of a key from `silence_key`, "" for the stream; None for the key of another record."""
     return key.removeprefix(_SILENCE) if key.startswith(_SILENCE) else None
+
+
+def stuck_key(asset: str) -> str:
+    """The key of the record of an asset's frozen values."""
+    return _STUCK + asset
+
+
+def asset_of_stuck(key: str) -> str | None:
+    """The asset of a key from `stuck_key`; None for the key of another record."""
+    return key.removeprefix(_STUCK) if key.startswith(_STUCK) else None
 
 
 class _Named(msgspec.Struct):
@@ -145,7 +160,7 @@ def open_alert(key: str, record: bytes) -> str | None:
         if key == STREAM_RECORD:
             drift = decode_record(record, DriftRecord).alert
             return None if drift is None else drift.id
-        if asset_of_silence(key) is not None:
+        if key.startswith((_SILENCE, _STUCK)):
             return decode_record(record, _Named).id
         if key.startswith("#"):
             return None

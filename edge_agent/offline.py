@@ -25,7 +25,7 @@ from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
 from edge_agent.messages.text import encode
-from edge_agent.stream.alarm import Transition
+from edge_agent.stream.alarm_state import Transition
 from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import StreamSettings
@@ -121,6 +121,8 @@ def score_data(
     data = data.select(tuple(channel.name for channel in bundle.manifest.channels))
     # A row is a whole reading, also if the stream's readings arrive one channel at a time.
     settings = None if settings is None else msgspec.structs.replace(settings, join_s=None)
+    # Frozen values are told by a running agent only.
+    settings = msgspec.structs.replace(settings or StreamSettings(), stuck_readings=0)
     pipeline = Pipeline(
         agent=agent, stream=stream, manifest=bundle.manifest, engine=engine, provider=provider, settings=settings
     )

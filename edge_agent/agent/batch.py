@@ -209,6 +209,17 @@ class Batches:
         batch.may_be_asked_again = False
         self._finish(batch)
 
+    def add(self, commit: Commit) -> None:
+        """Write events and records that no reading has made.
+
+        Raises:
+            JournalError: the disk is full or broken; they are held for `retry`.
+        """
+        self._batch = batch = self._batch or _Batch(self._clock())
+        batch.add(commit)
+        batch.may_be_asked_again = False
+        self._finish(batch)
+
     def connected_as(self, connection: str) -> None:
         """Called before messages are taken: what is held of another connection is committed, not acknowledged.
 

@@ -68,6 +68,8 @@ class Agent:
         self._started_mono_s = time.monotonic()
         self._clock = DeviceClock()
         self._health_due_mono_s = 0.0
+        self._heard_on: int | None = None
+        """Which connection readings could come over at the last look; None if there was none."""
         self._watchdog_due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
 
     def run(self) -> None:
@@ -264,6 +266,7 @@ class Agent:
     def _look_after(self, now_mono_s: float) -> None:
         """What is due now and then."""
         self._clock.look(now_mono_s)
+        self._listen(now_mono_s)
         self._batches.mend_journal()
         self._publisher.tend()
         if self._batches.takes_more:
@@ -271,13 +274,27 @@ class Agent:
         for stream in self._streams if self._batches.takes_more else ():
             records = stream.records_due(now_mono_s)
             # Names of assets come from topics, and anybody may write to a new one.
-            gone = stream.forget_idle(now_mono_s)
+            gone = stream.forget_idle()
             if gone:
                 records += [(key, b"") for asset in gone for key in keys_of(asset)]
                 idle_s = stream.loaded.section.idle_s
                 log.info("assets forgotten stream=%s count=%d idle_s=%.0f", stream.name, len(gone), idle_s)
             if records:
                 self._batches.keep([(stream.name, *record) for record in records])
+
+    def _listen(self, now_mono_s: float) -> None:
+        """Tell who has fallen silent. Of time in which no readings could come, nothing is counted."""
+        readings, before = self._brokers.readings, self._heard_on
+        self._heard_on = readings.connects if readings.state is ClientState.CONNECTED else None
+        is_connected = self._heard_on is not None and self._heard_on == before
+        delayed = self._brokers.alerts.state is not ClientState.CONNECTED
+        for stream in self._streams:
+            if not self._batches.takes_more:  # nothing is taken from any source, and a commit would push it out
+                return
+            is_listening = is_connected or stream.loaded.section.input is not None
+            commit = stream.listen(now_mono_s, time.time(), is_listening=is_listening, delayed=delayed)
+            if commit.records:
+                self._batches.add(commit)
 
     def _report(self, now_mono_s: float) -> None:
         alerts = self._brokers.alerts

@@ -55,9 +55,11 @@ class Stream:
     pipeline: Pipeline
     engine: FallbackEngine
     upkeep: Upkeep
+    most_listened_s: float
+    """No more is taken for listened between two calls of `listen`, seconds."""
     counters: Counters = field(default_factory=Counters)
-    _seen_mono_s: dict[str, float] = field(default_factory=dict)
-    """When each asset was last heard of, as of the last `forget_idle`."""
+    _listened_mono_s: float | None = None
+    """When `listen` was called last; None before the first time."""
     _keep_mono_s: float = 0.0
     _kept_scored: int = 0
     _tell_mono_s: float = 0.0
@@ -116,6 +118,7 @@ class Stream:
     def tell(self, now_mono_s: float) -> None:
         """Log what nobody would see otherwise; to be called now and then."""
         self.pipeline.missing.tell()
+        self.decoder.unreadable.tell(self.name, now_mono_s)
         count = self.pipeline.roster.forgotten - self._told_forgotten
         if count and now_mono_s >= self._tell_mono_s:
             self._tell_mono_s = now_mono_s + _TELL_INTERVAL_S
@@ -171,24 +174,36 @@ class Stream:
         log.log(logging.INFO if assets else logging.WARNING, "%s stream=%s asset=%s assets=%d", *what)
         return [(self.name, *record) for record in self.pipeline.records_of(assets)]
 
-    def forget_idle(self, now_mono_s: float) -> list[str]:
+    def listen(self, now_mono_s: float, now_s: float, *, is_listening: bool, delayed: bool) -> Commit:
+        """Find out who has fallen silent and who was heard again; to be called while no batch is held.
+
+        Args:
+            now_mono_s: monotonic.
+            now_s: epoch seconds.
+            is_listening: readings could come since the last call: the connection was up all the time.
+            delayed: there is no connection to the broker of the alerts.
+
+        Returns:
+            The events and records; empty where nothing has changed.
+        """
+        before_mono_s = now_mono_s if self._listened_mono_s is None else self._listened_mono_s
+        self._listened_mono_s = now_mono_s
+        # An agent that was stopped or held up for long has not listened all that time.
+        listened_s = min(now_mono_s - before_mono_s, self.most_listened_s) if is_listening else 0.0
+        commit = Commit()
+        self.conclude(0, self.pipeline.listen(listened_s, now_s), commit, delayed=delayed)
+        return commit
+
+    def forget_idle(self) -> list[str]:
         """Forget assets that were silent for longer than the settings allow, and give their names.
 
-        Called now and then: how long an asset was silent is counted from the last call that found it heard.
+        How long an asset was silent is counted from the last `listen` that found it heard; for one of an earlier run,
+        from the start.
         """
-        if not self.loaded.section.idle_s:
+        idle_s = self.loaded.section.idle_s
+        if not idle_s:
             return []
-        seen, heard = self._seen_mono_s, {*self.pipeline.roster.take_heard()}
-        # Those of an earlier run have not been heard yet; they are as old as this one.
-        self._seen_mono_s = {
-            asset: now_mono_s if asset in heard else seen.get(asset, now_mono_s) for asset in self.pipeline.assets()
-        }
-        limit_mono_s = now_mono_s - self.loaded.section.idle_s
-        silent = [asset for asset, seen_mono_s in self._seen_mono_s.items() if seen_mono_s < limit_mono_s]
-        gone = [asset for asset in silent if self.pipeline.forget(asset)]
-        for asset in gone:
-            del self._seen_mono_s[asset]
-        return gone
+        return [asset for asset in self.pipeline.heard.silent_for(idle_s) if self.pipeline.forget(asset)]
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""
@@ -196,6 +211,7 @@ class Stream:
         return {
             **self.counters.describe(),
             "ignored": {printable(name): count for name, count in self.decoder.ignored.items()},
+            "unreadable": self.decoder.unreadable.describe(),
             **self.pipeline.describe(),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": self.engine.provider.name,
@@ -268,4 +284,5 @@ def _open_stream(loaded: LoadedStream, config: Config, journal: Journal, *, stac
         payload_format=loaded.section.format,
         one_channel=topic.names_channel,
     )
-    return Stream(loaded, AgentTopics(config.agent.id), topic, decoder, pipeline, engine, upkeep)
+    most_s = 2 * config.agent.health_interval_s
+    return Stream(loaded, AgentTopics(config.agent.id), topic, decoder, pipeline, engine, upkeep, most_s)

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.config.settings import SECTIONS, AgentSettings, Config, StreamSection
+from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection
 from edge_agent.config.tables import read_table, suggest
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ConfigError
@@ -188,6 +188,9 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
         problems.append(f"format = {payload_format!r}: expected one of {', '.join(FORMATS)}")
     if alarm.confirm > alarm.of:
         problems.append(f"[alarm] confirm = {alarm.confirm}: must not be above of = {alarm.of}")
+    silent_s, idle_s = good.get("silent_s", 0.0), good.get("idle_s", IDLE_S)
+    if silent_s and 0 < idle_s <= silent_s:
+        problems.append(f"silent_s = {silent_s:g}: must be below idle_s = {idle_s:g}, or a silence is never told")
     if 0 < readings < MIN_READINGS:
         problems.append(f"[commission] readings = {readings}: expected 0, or at least {MIN_READINGS}")
     return problems

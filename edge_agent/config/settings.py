@@ -10,12 +10,15 @@ from edge_agent.engine.settings import EngineSettings
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, input_topic
 from edge_agent.mqtt.settings import MqttSettings
-from edge_agent.setting_types import Assets, Duration, Megabytes, Name, Qos, Seconds, Text
+from edge_agent.setting_types import Assets, Duration, Megabytes, Name, Qos, Scores, Seconds, Text
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
 from edge_agent.stream.window import WindowSettings
 
-__all__ = ["SECTIONS", "AgentSettings", "Config", "StreamSection"]
+__all__ = ["IDLE_S", "SECTIONS", "AgentSettings", "Config", "StreamSection"]
+
+IDLE_S = 604_800.0
+"""Default of `idle_s`, a week, seconds."""
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,9 +56,15 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     """Format of the payloads: a key of `sources.formats.FORMATS`."""
     join_s: Seconds = 1.0
     """With a `{channel}` in the topic: values within so many seconds are one reading."""
-    idle_s: Duration = 604800.0
+    idle_s: Duration = IDLE_S
     """An asset that is silent for so many seconds, without an alert and without a limit of its own, is forgotten; 0
     forgets none."""
+    silent_s: Duration = 0.0
+    """An asset that is silent for so many seconds, while the broker is connected, raises an alert of level `silent`; 0
+    raises none."""
+    stuck_readings: Scores = 0
+    """A channel that has one value for so many readings of its asset raises an alert of level `stuck`; 0 raises
+    none."""
     max_assets: Assets = 10_000
     """Most assets that are remembered at once. For a new one, the asset heard least recently is forgotten, unless it
     has an alert or a limit of its own; 0 sets no limit."""
@@ -84,6 +93,8 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             alarm=self.alarm,
             commission=self.commission,
             drift=self.drift,
+            silent_s=self.silent_s,
+            stuck_readings=self.stuck_readings,
             max_assets=self.max_assets,
             max_state_mb=self.max_state_mb,
             join_s=self.join_s if self.filter.names_channel else None,

@@ -75,11 +75,14 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     delayed: bool = False
     """True if the event was made while there was no connection to the broker."""
     duration_s: float | msgspec.UnsetType = msgspec.UNSET
-    """In a `clear` only: seconds from the raise to the clear, by the readings' times."""
+    """In a `clear` only: seconds from the raise to the clear, by the readings' times, without `clock_step_s`."""
     worst: float | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` only: the highest score since the raise, by the model in `model`."""
     reason: str | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` only: `FORGOTTEN` where the asset's scores were not what ended the alert."""
+    clock_step_s: float | msgspec.UnsetType = msgspec.UNSET
+    """In a `clear` only: by how many seconds the sender's clock was set during the alert, negative where it was set
+    back; left out where it was not set."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -88,6 +91,13 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def describe(self) -> str:
         """Score and limit, as text for a person."""
+        if self.level == "silent":
+            lasts = "heard again" if self.event == "clear" and not self.reason else f"silent for {self.score:.4g} s"
+            return f"{lasts} (limit {self.threshold:.4g} s){f', {self.reason}' if self.reason else ''}"
+        if self.level == "stuck":
+            names = ", ".join(channel.name for channel in self.channels)
+            state = "changes again" if self.event == "clear" else f"the same in {self.score:.0f} readings"
+            return f"{names}: {state} (limit {self.threshold:.0f}){f', {self.reason}' if self.reason else ''}"
         level = "" if self.level == "alarm" else f"{self.level} "
         reason = f", {self.reason}" if self.reason else ""
         return f"score {self.score:.4g} ({level}limit {self.threshold:.4g}){reason}"

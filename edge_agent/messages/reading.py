@@ -27,6 +27,7 @@ class RejectReason(StrEnum):
     WRONG_LENGTH = "wrong_length"
     NOT_FINITE = "not_finite"
     NO_CHANNEL = "no_channel"
+    UNREADABLE = "unreadable"
     BAD_TIME = "bad_time"
     AHEAD = "ahead"
     BAD_TOPIC = "bad_topic"

@@ -8,13 +8,25 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FLOAT32_MAX", "LATEST_TIME_S", "is_epoch_time", "read_iso_time", "read_number", "read_numbers"]
+__all__ = [
+    "CLOCK_STEP_S",
+    "FLOAT32_MAX",
+    "LATEST_TIME_S",
+    "is_epoch_time",
+    "read_iso_time",
+    "read_number",
+    "read_numbers",
+]
 
 FLOAT32_MAX = 3.4028235677973362e38
 """Largest value of a reading: models compute with float32, in which a larger value is infinite. The largest float32 is
 a little smaller, but most languages write it as 3.4028235e38."""
 LATEST_TIME_S = 253402300799.0
 """The last second of the year 9999, epoch seconds: the latest time of `datetime`. Times in milliseconds are larger."""
+
+CLOCK_STEP_S = 366 * 86_400.0
+"""From one reading of an asset to its next, no more time passes than this, seconds: a larger step shows that the
+sender's clock was set, as after a boot in 1970 or in 2000."""
 
 
 def read_number(text: str | bytes) -> float:

@@ -19,6 +19,8 @@ from edge_agent.messages.reading import FloatArray, Readings, Rejection, RejectR
 from edge_agent.messages.topic import Topic
 from edge_agent.messages.values import FLOAT32_MAX, LATEST_TIME_S, is_epoch_time, read_iso_time, read_number
 from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, FromNow, make_parser
+from edge_agent.sources.formats.tolerant import Tolerated
+from edge_agent.sources.unreadable import UnreadableValues
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
 
@@ -37,6 +39,7 @@ _APART_S = 1e-6
 _IGNORED_NAMES = 20
 _OTHERS = "#others"
 """Stands for further names in `Decoder.ignored`; no level of a topic can have this name."""
+_WORDS = {"true": "1", "false": "0"}
 _NO_VALUE = "it is neither a number nor an object with a value"
 
 Row = tuple[float | None, ...]
@@ -57,6 +60,8 @@ class Decoder:
         # A message of one channel is a bare number, an object with a `value`, or an array of such objects.
         self._parse = make_parser(payload_format, ("value",) if one_channel else channels)
         self._told_no_time = False
+        self.unreadable = UnreadableValues(channels)
+        """Values that were no numbers, and so are missing in their readings."""
         self._latest_s = LATEST_TIME_S
         """Of the batch that is being decoded."""
         self.ignored: Counter[str] = Counter()
@@ -123,20 +128,25 @@ class Decoder:
     def has_time(self, payload: bytes) -> bool:
         """True if the payload can be decoded and all of its readings have a time of their own."""
         try:
-            return all(type(fields[0]) not in (NoneType, FromNow) for fields in self._parse_checked(payload))
+            readings = self._parse_checked(payload)
         except FormatError:
             return False
+        return bool(readings) and all(type(fields[0]) not in (NoneType, FromNow) for fields in readings)
 
     def _decode_one(self, topic: Topic, payload: bytes, now_s: float, times: list[float], rows: list[Row]) -> None:
         """Append the readings of one message; after an error, the caller removes those that were appended before it."""
         latest_s = self._latest_s
-        for fields in self._parse_checked(payload):
+        readings = self._parse_checked(payload)
+        time = None
+        for fields in readings:
             time = fields[0]
             if type(time) is float and 0 <= time <= latest_s:  # as nearly all are
                 times.append(time)
             else:
                 times.append(_time_of(time, now_s + len(times) * _APART_S, latest_s))
             rows.append(self._row(fields))
+        if type(readings) is Tolerated:
+            self._note(readings, readings.unreadable)
         if time is None and not self._told_no_time:
             # A sender that writes `timestamp` in place of `time` would otherwise be noticed at the first alert only.
             self._told_no_time = True
@@ -163,7 +173,7 @@ class Decoder:
             self._ignore(topic, channel)
             return
         before, behind = (None,) * place, (None,) * (self._width - place - 1)
-        for time, value in self._read_values(payload):
+        for time, value in self._read_values(payload, place):
             if type(time) is float and 0 <= time <= latest_s:  # as nearly all are
                 times.append(time)
             else:
@@ -178,17 +188,32 @@ class Decoder:
                 channel = _OTHERS
         self.ignored[channel] += 1
 
-    def _read_values(self, payload: bytes) -> list[tuple[Any, float]]:
-        """The (time, value) pairs of a message of one channel, in the order of the payload."""
+    def _note(self, readings: Tolerated, counts: Counter[int]) -> None:
+        """Count the values of a message that were no numbers; raises FormatError if it had no others."""
+        self.unreadable.add(counts, readings.sample)
+        if not readings:
+            raise FormatError(RejectReason.UNREADABLE, f"none of its values is a number, as {readings.sample!r:.60}")
+
+    def _read_values(self, payload: bytes, place: int) -> list[tuple[Any, float]]:
+        """The (time, value) pairs of a message of one channel, in the order of the payload.
+
+        Args:
+            payload: of the message.
+            place: the channel's.
+        """
+        readings: list[Fields] | None = None
         # A bare number is the usual case; only a short text can be one.
         if len(payload) <= _NUMBER_LIMIT_BYTES:
             with suppress(ValueError):
                 number = read_number(payload)
-                if not abs(number) <= FLOAT32_MAX:  # nor is NaN
-                    raise FormatError(RejectReason.NOT_FINITE, "a value is not finite, or too large for float32")
-                return [(None, number)]
+                if abs(number) <= FLOAT32_MAX:  # NaN is not
+                    return [(None, number)]
+            readings = _bare(payload)
         try:
-            values = [(fields[0], fields[_HEAD]) for fields in self._parse_checked(payload)]
+            readings = self._parse_checked(payload) if readings is None else readings
+            if type(readings) is Tolerated:
+                self._note(readings, Counter({place: readings.unreadable.total()}))
+            values = [(fields[0], fields[_HEAD]) for fields in readings]
         except FormatError as bad:
             raise FormatError(bad.reason, f"{_NO_VALUE} ({bad.detail})") from None
         if None in (value for _, value in values):
@@ -202,9 +227,27 @@ class Decoder:
         decoded = self._parse(payload)
         if len(decoded) > READINGS_LIMIT:
             raise FormatError(RejectReason.TOO_LARGE, f"{len(decoded)} readings, at most {READINGS_LIMIT} are read")
-        if not decoded:
+        if not decoded and type(decoded) is not Tolerated:
             raise FormatError(RejectReason.NO_CHANNEL, "there is no reading of the stream's channels in it")
         return decoded
+
+
+def _bare(payload: bytes) -> Tolerated | None:
+    """The value of a payload that is a text, with or without quotes; None if it is none, or stands for no value."""
+    try:
+        text = payload.decode().strip()
+    except UnicodeDecodeError:
+        return None
+    if text.startswith(("{", "[")) or not text.isprintable():
+        return None
+    text = text.strip('"')
+    if text in ("", "null"):
+        return None
+    found = Tolerated()
+    value = found.read(0, _WORDS.get(text, text))
+    if value is not None:
+        found.append((None, None, value))
+    return found
 
 
 def _float32(rows: list[Row], width: int) -> tuple[FloatArray, bool]:

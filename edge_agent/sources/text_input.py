@@ -22,6 +22,7 @@ from edge_agent.messages.topic import Topic, Topics
 from edge_agent.messages.topic_names import input_topic
 from edge_agent.messages.values import read_number
 from edge_agent.sources.decode import PAYLOAD_LIMIT_BYTES
+from edge_agent.sources.formats.tolerant import quote_words
 from edge_agent.sources.waiting import Waiter
 
 __all__ = ["TextInput"]
@@ -194,21 +195,27 @@ def _open(place: str) -> int:
 def _number(cell: str) -> float | str:
     with suppress(ValueError):
         number = read_number(cell)
-        # JSON has no infinity, which would become a missing value.
-        if not math.isinf(number):
+        # JSON has neither NaN nor infinity; each would become null, which nobody counts as unreadable.
+        if math.isfinite(number):
             return number
-    return cell  # a time; as a value, the decoder rejects it
+    return cell  # a time; as a value, the decoder counts it
 
 
 def _by_asset(line: bytes) -> list[tuple[str, bytes]]:
     """A line's asset with its readings; an array that has several is taken apart."""
+    for text in (line, quote_words(line)):
+        try:
+            return _readings_by_asset(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return [(DEFAULT_ASSET, line)]  # rejected by the decoder, with what is wrong
+
+
+def _readings_by_asset(line: bytes) -> list[tuple[str, bytes]]:
     if not line.startswith(b"["):
         return [(_asset_of(line), line)]
-    try:
-        readings = _ARRAY.decode(line)
-        assets = [_asset_of(reading) for reading in readings]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return [(DEFAULT_ASSET, line)]  # rejected by the decoder, with what is wrong
+    readings = _ARRAY.decode(line)
+    assets = [_asset_of(reading) for reading in readings]
     if len(set(assets)) <= 1:
         return [(assets[0] if assets else DEFAULT_ASSET, line)]
     return [(asset, bytes(reading)) for asset, reading in zip(assets, readings, strict=True)]
@@ -219,8 +226,6 @@ def _asset_of(reading: bytes | msgspec.Raw) -> str:
         asset = _ASSET.decode(reading).asset
     except msgspec.ValidationError:
         return _NO_NAME
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return DEFAULT_ASSET  # rejected by the decoder, with what is wrong
     return DEFAULT_ASSET if asset is None else str(asset)
 
 

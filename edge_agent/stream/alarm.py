@@ -7,9 +7,7 @@ scored.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable
-from enum import StrEnum
 from math import isfinite
 
 import msgspec
@@ -18,42 +16,20 @@ from msgspec.structs import replace
 
 from edge_agent.bundle import Threshold
 from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.values import CLOCK_STEP_S
 from edge_agent.setting_types import Count, Duration, Score, Whole
+from edge_agent.stream.alarm_state import AlarmState, Alert, Level, Transition, begin_anew, shift
 
 __all__ = [
     "Alarm",
     "AlarmSettings",
-    "AlarmState",
-    "Alert",
     "Change",
-    "Level",
-    "Transition",
     "alert_namer",
-    "for_another_model",
     "look_at",
 ]
 
 _FEW = 16
 """Up to this many scores, a loop in Python is faster than a call of numpy."""
-
-
-class Transition(StrEnum):
-    """The change that a score made to the alarm; the value is the `event` field of the published message."""
-
-    RAISE = "raise"
-    UPDATE = "update"
-    CLEAR = "clear"
-    FLAPPING = "flapping"
-    """Sent in place of a `raise` after too many raises; this alert too ends with a `clear`."""
-
-
-class Level(StrEnum):
-    """The severity of an alert."""
-
-    WARN = "warn"
-    ALARM = "alarm"
-    DRIFT = "drift"
-    """The distribution of the stream's scores has moved away from the one that they were calibrated on."""
 
 
 class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,42 +58,6 @@ class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True):
     end."""
 
 
-class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An alert that has been raised and not yet cleared."""
-
-    id: str
-    """From `alert_namer`; all events of one alert have this id."""
-    since_s: float
-    """Time of the reading that raised the alert, epoch seconds."""
-    level: Level
-    worst: float
-    """Highest score since the alert was raised; since the model changed, if that was later."""
-    told_s: float
-    """Time of the reading of its last event, epoch seconds."""
-    flapping: bool = False
-    """True if the alert was raised as `flapping`."""
-    quiet_since_s: float | None = None
-    """While flapping: time of the reading since which scores are below the clear limit, epoch seconds; None if the last
-    ones were not."""
-
-
-class AlarmState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The alarm's memory of one asset; an asset without one has no state. Times are of readings, in epoch seconds."""
-
-    newest_s: float
-    """Time of the last reading that was scored."""
-    history: int = 0
-    """One bit for each of the last `of` scores, the newest in the lowest bit: 1 if the score was at the limit."""
-    over_since_s: float | None = None
-    """Time since which all scores were at the limit; None if the last one was not."""
-    alert: Alert | None = None
-    """The open alert; None if there is none."""
-    cleared_s: float | None = None
-    """Time of the last clear, kept for the cooldown; None if no clear matters."""
-    raises_s: tuple[float, ...] = ()
-    """Times of the last raises, oldest first; only kept to detect flapping."""
-
-
 class Change(msgspec.Struct, frozen=True, gc=False):
     """A change of one asset's alarm, from which an event is made."""
 
@@ -125,7 +65,8 @@ class Change(msgspec.Struct, frozen=True, gc=False):
     alert: Alert
     """The alert after the change; with a `clear`, the alert that ended."""
     duration_s: float | None = None
-    """With a `clear`: seconds from the raise to the clear, by the readings' times; None otherwise."""
+    """With a `clear`: seconds from the raise to the clear, by the readings' times and without steps of the sender's
+    clock; None otherwise."""
 
 
 def alert_namer(*, agent: str, stream: str, model_sha256: str) -> Callable[[str, float, bytes], str]:
@@ -149,18 +90,6 @@ def alert_namer(*, agent: str, stream: str, model_sha256: str) -> Callable[[str,
         return hashlib.sha256(f"{before}{asset}{behind}{since_s!r}\n".encode() + values).hexdigest()[:24]
 
     return name
-
-
-def for_another_model(state: AlarmState) -> AlarmState | None:
-    """Keep the part of a state that stays true when the model changes: the alert and the times, but no scores.
-
-    Returns:
-        The state to continue with; None when nothing of it is left.
-    """
-    if state.alert is None and state.cleared_s is None and not state.raises_s:
-        return None
-    alert = state.alert and replace(state.alert, worst=-math.inf)
-    return replace(state, history=0, over_since_s=None, alert=alert)
 
 
 class Alarm:
@@ -205,6 +134,7 @@ class Alarm:
         readings: FloatArray,
         row: int,
         threshold: Threshold,
+        begins: bool = False,
     ) -> tuple[AlarmState | None, Change | None]:
         """Apply one score to the state of its asset.
 
@@ -217,6 +147,7 @@ class Alarm:
                 only the reading that raises an alert is needed, and few do.
             row: index of this window's reading in `readings`.
             threshold: the asset's limits.
+            begins: True if the window is the first since it began anew, after a gap or a step of the sender's clock.
 
         Returns:
             The asset's new state, None when nothing is left to remember; and the change, None when there is none.
@@ -229,12 +160,15 @@ class Alarm:
             if not over:
                 return None, None
             state = AlarmState(newest_s=time_s, history=1, over_since_s=time_s)
-        elif self._ends_for_good(state, score, threshold):
-            assert state.alert is not None
-            return None, self._cleared(state.alert, score, time_s)
         else:
-            if time_s < state.newest_s:
-                state = _set_back(state, state.newest_s - time_s)
+            passed_s = time_s - state.newest_s
+            if begins or passed_s > CLOCK_STEP_S:
+                state = begin_anew(state, time_s)
+            elif passed_s < 0:
+                state = shift(state, passed_s)
+            if self._ends_for_good(state, score, threshold):
+                assert state.alert is not None
+                return None, self._cleared(state.alert, score, time_s)
             state = replace(
                 state,
                 newest_s=time_s,
@@ -326,7 +260,7 @@ class Alarm:
     def _cleared(self, alert: Alert, score: float, time_s: float) -> Change:
         if score > alert.worst:
             alert = replace(alert, worst=score)
-        return Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
+        return Change(Transition.CLEAR, alert, duration_s=alert.lasted_s(time_s))
 
     def _clear_limit(self, threshold: Threshold) -> float:
         """The limit below which an alert is cleared.
@@ -350,21 +284,6 @@ class Alarm:
         if state.cleared_s is not None and state.newest_s - state.cleared_s < policy.cooldown_s:
             return False
         return not state.raises_s or state.newest_s - state.raises_s[-1] > policy.flap_window_s
-
-
-def _set_back(state: AlarmState, by_s: float) -> AlarmState:
-    """Move the times of a state back with the sender's clock, so that running durations keep their length."""
-    alert = state.alert
-    if alert is not None:
-        quiet = alert.quiet_since_s
-        alert = replace(alert, told_s=alert.told_s - by_s, quiet_since_s=None if quiet is None else quiet - by_s)
-    return replace(
-        state,
-        over_since_s=None if state.over_since_s is None else state.over_since_s - by_s,
-        cleared_s=None if state.cleared_s is None else state.cleared_s - by_s,
-        raises_s=tuple(t - by_s for t in state.raises_s),
-        alert=alert,
-    )
 
 
 def look_at(scores: FloatArray, limit: float) -> tuple[int, list[int]]:

@@ -9,7 +9,7 @@ import msgspec
 from edge_agent.bundle import Manifest
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray
-from edge_agent.stream.alarm import Transition
+from edge_agent.stream.alarm_state import Transition
 from edge_agent.stream.drift import DriftAlert, DriftReport, ScoreDrift
 from edge_agent.stream.events import EventMaker
 from edge_agent.stream.records import STREAM_RECORD, DriftRecord, decode_record, encode_record

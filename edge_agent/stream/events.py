@@ -14,7 +14,8 @@ from edge_agent.messages.event import FORGOTTEN, STREAM_ASSET, AlertEvent, Alert
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Scores
 from edge_agent.messages.text import iso_time
-from edge_agent.stream.alarm import Alert, Change, Level, Transition, alert_namer
+from edge_agent.stream.alarm import Change, alert_namer
+from edge_agent.stream.alarm_state import Alert, Level, Transition
 from edge_agent.stream.drift import DriftAlert
 
 __all__ = ["AlertBatch", "AssetChange", "EventMaker"]
@@ -121,6 +122,7 @@ class EventMaker:
             # In milliseconds, as the times are.
             duration_s=msgspec.UNSET if change.duration_s is None else round(change.duration_s, 3),
             worst=alert.worst if cleared else msgspec.UNSET,
+            clock_step_s=round(alert.stepped_s, 3) if cleared and alert.stepped_s else msgspec.UNSET,
         )
 
     def released(self, asset: str, alert: Alert, time_s: float, limit: float) -> AlertEvent:
@@ -134,7 +136,7 @@ class EventMaker:
         """
         # After a change of the model there may be no score yet.
         worst = alert.worst if math.isfinite(alert.worst) else limit
-        ended = Change(Transition.CLEAR, alert, duration_s=max(0.0, time_s - alert.since_s))
+        ended = Change(Transition.CLEAR, alert, duration_s=alert.lasted_s(time_s))
         event = self._event(AssetChange(0, asset, limit, ended), iso_time(time_s), worst, [], self._provider)
         return msgspec.structs.replace(event, worst=worst, reason=FORGOTTEN)
 
@@ -169,6 +171,96 @@ class EventMaker:
             provider=self._provider,
             duration_s=round(max(0.0, time_s - alert.since_s), 3) if cleared else msgspec.UNSET,
             worst=alert.worst if cleared else msgspec.UNSET,
+        )
+
+    def silence_id(self, asset: str, since_s: float) -> str:
+        """The id of a silence that was raised at this time, in epoch seconds."""
+        return self._name(asset, since_s, b"silent")
+
+    def silence(
+        self,
+        transition: Transition,
+        asset: str,
+        *,
+        name: str,
+        since_s: float,
+        now_s: float,
+        length_s: float,
+        limit_s: float,
+    ) -> AlertEvent:
+        """Make an event of a silence.
+
+        Args:
+            transition: `RAISE`, `UPDATE` or `CLEAR`.
+            asset: the asset, or `STREAM_ASSET`.
+            name: the alert's id.
+            since_s: when it was raised, epoch seconds.
+            now_s: the time of the event, epoch seconds.
+            length_s: of the silence so far; of one that has ended, 0. Seconds.
+            limit_s: the length of silence that is told, seconds.
+        """
+        cleared = transition is Transition.CLEAR
+        return AlertEvent(
+            id=name,
+            event=transition,
+            agent=self._agent,
+            stream=self._stream,
+            asset=asset,
+            level=Level.SILENT,
+            score=round(length_s, 3),
+            threshold=limit_s,
+            time=iso_time(now_s),
+            since=iso_time(since_s),
+            channels=[],
+            model=self._model,
+            provider=self._provider,
+            duration_s=round(max(0.0, now_s - since_s), 3) if cleared else msgspec.UNSET,
+        )
+
+    def stuck_id(self, asset: str, since_s: float) -> str:
+        """The id of an alert of frozen values that a reading of this time raised, in epoch seconds."""
+        return self._name(asset, since_s, b"stuck")
+
+    def stuck(
+        self,
+        transition: Transition,
+        asset: str,
+        *,
+        name: str,
+        since_s: float,
+        time_s: float,
+        count: int,
+        limit: int,
+        channels: list[ChannelShare],
+    ) -> AlertEvent:
+        """Make an event of frozen values.
+
+        Args:
+            transition: `RAISE`, `UPDATE` or `CLEAR`.
+            asset: its name.
+            name: the alert's id.
+            since_s: time of the reading that raised it, epoch seconds.
+            time_s: time of the reading that caused the event, epoch seconds.
+            count: for how many readings the value is the same.
+            limit: how many are told.
+            channels: those that are frozen; in a clear, those that were.
+        """
+        cleared = transition is Transition.CLEAR
+        return AlertEvent(
+            id=name,
+            event=transition,
+            agent=self._agent,
+            stream=self._stream,
+            asset=asset,
+            level=Level.STUCK,
+            score=float(count),
+            threshold=float(limit),
+            time=iso_time(time_s),
+            since=iso_time(since_s),
+            channels=channels,
+            model=self._model,
+            provider=self._provider,
+            duration_s=round(max(0.0, time_s - since_s), 3) if cleared else msgspec.UNSET,
         )
 
     def _shares(self, batch: AlertBatch) -> Iterator[list[ChannelShare]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -23,7 +23,7 @@ class Outcome(msgspec.Struct):
     alerts: AlertBatch | None = None
     """The changes of alarms; None when there are none."""
     released: list[AlertEvent] = msgspec.field(default_factory=list)
-    """Clears of alerts whose assets made room for others."""
+    """Events that no score has made: clears of alerts whose assets made room for others, silences, frozen values."""
     drift: list[tuple[int, AlertEvent]] = msgspec.field(default_factory=list)
     """Events of the stream's drift, each with the row of the window that finished the block."""
     changed: set[str] = msgspec.field(default_factory=set)
@@ -61,6 +61,8 @@ class WindowBatch(msgspec.Struct, frozen=True):
     """The asset of each window."""
     times: Sequence[float]
     """Time of each window's last reading, epoch seconds."""
+    begun: Collection[int] = ()
+    """Rows whose window is the first of its asset since the window began anew, or began at all."""
 
     def __len__(self) -> int:
         return len(self.values)

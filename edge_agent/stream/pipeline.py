@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import struct
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -14,29 +13,21 @@ from edge_agent.bundle import Manifest
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
-from edge_agent.stream.alarm import Alarm, AlarmState, for_another_model, look_at
+from edge_agent.stream.alarm import Alarm, look_at
 from edge_agent.stream.commission import make_commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AssetChange, EventMaker
+from edge_agent.stream.heard import Heard
 from edge_agent.stream.join import Join
+from edge_agent.stream.memory import Memory
 from edge_agent.stream.missing import MissingValues
 from edge_agent.stream.outcome import Outcome, WindowBatch
-from edge_agent.stream.records import (
-    LEFT_RECORD,
-    STREAM_RECORD,
-    AssetRecord,
-    LeftRecord,
-    ScoresRecord,
-    asset_of_scores,
-    decode_record,
-    encode_record,
-    in_restore_order,
-    keys_of,
-    scores_key,
-)
+from edge_agent.stream.records import keys_of
 from edge_agent.stream.room import Room
 from edge_agent.stream.roster import Pinned, Roster
 from edge_agent.stream.settings import StreamSettings
+from edge_agent.stream.silence import Silence
+from edge_agent.stream.stuck import Stuck
 from edge_agent.stream.window import Missing, Windows
 
 __all__ = ["Pipeline"]
@@ -76,12 +67,10 @@ class Pipeline:
         settings = settings or StreamSettings()
         self._stream = stream
         self._engine = engine
-        self._scorer = manifest.scorer
         self._threshold = manifest.threshold
         self._alarm = Alarm(settings.alarm, agent=agent, stream=stream, model_sha256=manifest.model.sha256)
         self._lowest_limit = self._alarm.lowest_limit(self._threshold)
         self._events = EventMaker(agent=agent, stream=stream, manifest=manifest, provider=provider)
-        self._states: dict[str, AlarmState] = {}
         width = len(manifest.channels)
         self._windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=settings.window)
         self._most_rows = min(_MOST_ROWS, max(1, _MOST_VALUES // (manifest.window * width)))
@@ -91,13 +80,33 @@ class Pipeline:
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
-        self.room = Room(settings, self._windows)
+        self.heard = Heard()
+        self._tells_silence = settings.silent_s > 0
+        self._silence = Silence(settings.silent_s, settings.alarm.reminder_s, self.heard, self._events)
+        self._stuck = Stuck(settings.stuck_readings, names, self._events)
+        self.room = Room(settings, self._windows, self._stuck.asset_bytes)
         self.roster = Roster(self.room, self._pinned)
         self._gone: list[str] = []
         """Assets that are forgotten and whose records are still in the journal."""
         self._released: list[AlertEvent] = []
         """Clears of their alerts, which no outcome has yet."""
-        self._restore_all(records)
+        self._memory = Memory(
+            stream=stream,
+            scorer=manifest.scorer,
+            windows=self._windows,
+            join=self._join,
+            commission=self._commission,
+            drift=self.drift,
+            silence=self._silence,
+            stuck=self._stuck,
+        )
+        self._states = self._memory.states
+        for asset in self._memory.restore(records):
+            self.roster.restore(asset)
+        # Only after all records: an alert or a limit, which keeps its asset here, may be in the last record.
+        self._fit_room()
+        self._make_room()
+        self._silence.begin(self.roster.assets())
 
     def parts(self, readings: Readings) -> Iterator[Readings]:
         """Cut readings, in order, into parts that are scored at once.
@@ -129,11 +138,17 @@ class Pipeline:
         # Deletions come first, because a forgotten asset may be back already, with a record below.
         outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
         self._gone.clear()
+        for event, record in self._stuck.take():
+            outcome.released.append(event)
+            outcome.records.append(record)
+        if self._tells_silence:
+            # Otherwise an asset that never comes again after a crash would not be missed.
+            outcome.changed.update(self.roster.newcomers())
         kept = touched if self._join is not None else self._windows.to_keep(touched)
         for asset in sorted(outcome.changed.union(kept)):
-            outcome.records.append((asset, self._record(asset)))
+            outcome.records.append((asset, self._memory.record(asset)))
         if self._commission is not None:
-            outcome.records += self._scores_records(filter(self._commission.is_due, touched))
+            outcome.records += self._memory.scores_records(filter(self._commission.is_due, touched))
         return outcome
 
     def admit(self, readings: Readings) -> tuple[Readings, list[str]]:
@@ -154,11 +169,12 @@ class Pipeline:
         """
         if self._join is not None:
             readings = self._join.push(readings)
+        self._stuck.add(readings)
         values, completed_by = self._windows.push(readings)
         if len(completed_by) == len(readings):
-            return WindowBatch(values, readings.assets, readings.times)
+            return WindowBatch(values, readings.assets, readings.times, self._windows.begun)
         assets = [readings.assets[index] for index in completed_by]
-        return WindowBatch(values, assets, [readings.times[index] for index in completed_by])
+        return WindowBatch(values, assets, [readings.times[index] for index in completed_by], self._windows.begun)
 
     def apply_scores(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The part of `process` after the engine: apply the scores of windows to alarms, commissioning and drift.
@@ -181,6 +197,21 @@ class Pipeline:
             outcome.records += self.drift.records()
         return outcome
 
+    def listen(self, listened_s: float, now_s: float) -> Outcome:
+        """Note who was heard, and who was not; to be called now and then.
+
+        Args:
+            listened_s: for how long readings could come since the last call, seconds.
+            now_s: the time, epoch seconds.
+
+        Returns:
+            The events of silences, with their records; both must be written as those of a batch.
+        """
+        heard = {*self.roster.take_heard()}
+        self.heard.note(self.roster.assets(), heard, listened_s)
+        events, records = self._silence.look(heard, now_s)
+        return Outcome(released=events, records=records)
+
     def recommission(self, asset: str | None) -> list[str]:
         """Begin commissioning again, with the readings that follow.
 
@@ -200,7 +231,7 @@ class Pipeline:
             self._windows.forget(name)
             if self._join is not None:
                 self._join.forget(name)
-        self.room.fit(self._commission.ready_assets)
+        self._fit_room()
         return assets
 
     def assets(self) -> set[str]:
@@ -218,19 +249,25 @@ class Pipeline:
         """
         state = self._states.get(asset)
         has_limit = self._commission is not None and self._commission.threshold(asset) is not None
-        if has_limit or (state is not None and state.alert is not None):
+        if has_limit or asset in self._stuck.assets or (state is not None and state.alert is not None):
             return False
         self.roster.forget(asset)
-        self._drop(asset)
+        self._memory.drop(asset)
+        self._fit_room()
         return True
 
     def records(self) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of all assets and of the stream's drift, to begin a journal with."""
-        return [*self.records_of(sorted(self.assets())), *self.drift.records()]
+        return [
+            *self.records_of(sorted(self.assets())),
+            *self.drift.records(),
+            *self._silence.records(),
+            *self._stuck.records(),
+        ]
 
     def records_of(self, assets: Sequence[str]) -> list[tuple[str, bytes]]:
         """(asset, record) pairs of some assets, with their collected scores if the stream is commissioned."""
-        return [*((name, self._record(name)) for name in assets), *self._scores_records(assets)]
+        return [*((name, self._memory.record(name)) for name in assets), *self._memory.scores_records(assets)]
 
     def leave(self, *, settled: bool = True) -> list[tuple[str, bytes]]:
         """(asset, record) pairs to write at a planned stop.
@@ -242,27 +279,28 @@ class Pipeline:
             settled: True if the journal has all records and events that `process` gave. If False, only the last rows
                 are given: the last batch will be scored again, and its events, such as a drift, must be raised then.
         """
-        left = self._windows.leave()
-        record = LeftRecord(scorer=self._scorer, windows=left)
-        rows = [(LEFT_RECORD, encode_record(record))] if left else []
+        rows = self._memory.left_record()
         if not settled:
             return rows
         unkept = () if self._commission is None else filter(self._commission.unkept, self._commission.assets())
-        return [*rows, *self._scores_records(unkept), *self.drift.records()]
+        return [*rows, *self._memory.scores_records(unkept), *self.drift.records()]
 
     def describe(self) -> dict[str, Any]:
         """For the health message: numbers of assets and of readings that were left out, commissioning, drift."""
         windows = self._windows
         report = self.drift.report
+        alerts = sum(state.alert is not None for state in self._states.values())
         return {
             "assets": len(windows),
             "most_assets": None if self.room.limit == math.inf else int(self.room.limit),
             "forgotten": self.roster.forgotten,
-            "active_alerts": self.drift.has_alert + sum(state.alert is not None for state in self._states.values()),
+            "active_alerts": self.drift.has_alert + self._silence.open_alerts + len(self._stuck.assets) + alerts,
             "late": windows.late,
             "incomplete": windows.incomplete,
             **self.missing.describe(),
             "restarted": windows.restarted,
+            "silent": self._silence.describe(),
+            "stuck": self._stuck.describe(),
             "commission": None if self._commission is None else self._commission.describe(),
             "drift": None if report is None else msgspec.to_builtins(report),
         }
@@ -273,7 +311,7 @@ class Pipeline:
         """Apply every score to its asset's alarm, and add to `changed` the assets whose state has changed."""
         told: list[AssetChange] = []
         states, threshold, update = self._states, self._threshold, self._alarm.update
-        one_level = not self._alarm.has_levels
+        one_level, begun = not self._alarm.has_levels, windows.begun
         rows = range(len(windows)) if self._commission is not None else windows.rows_that_matter(at_limit, states)
         for row in rows:
             score = scores.item(row)
@@ -283,7 +321,7 @@ class Pipeline:
                 if own is None:
                     ready = self._commission.collect(asset, score)
                     if ready is not None:
-                        self.room.fit(self._commission.ready_assets)
+                        self._fit_room()
                         ready.tell(self._stream, asset, bundle=self._threshold, alarm=self._alarm)
                         changed.add(asset)
                     continue
@@ -291,7 +329,14 @@ class Pipeline:
             before = states.get(asset)
             time_s = windows.times[row]
             state, change = update(
-                before, asset=asset, score=score, time_s=time_s, readings=latest, row=row, threshold=threshold
+                before,
+                asset=asset,
+                score=score,
+                time_s=time_s,
+                readings=latest,
+                row=row,
+                threshold=threshold,
+                begins=row in begun,
             )
             if state is before:
                 continue
@@ -305,29 +350,16 @@ class Pipeline:
                 told.append(AssetChange(row, asset, limit, change))
         return told
 
-    def _record(self, asset: str) -> bytes:
-        return encode_record(
-            AssetRecord(
-                scorer=self._scorer,
-                alarm=self._states.get(asset),
-                window=self._windows.dump(asset),
-                join=b"" if self._join is None else self._join.dump(asset),
-                commission=None if self._commission is None else self._commission.ready(asset),
-            )
-        )
-
-    def _scores_records(self, assets: Iterable[str]) -> list[tuple[str, bytes]]:
-        if self._commission is None:
-            return []
-        dump = self._commission.dump_scores
-        return [
-            (scores_key(name), encode_record(ScoresRecord(scorer=self._scorer, scores=dump(name)))) for name in assets
-        ]
-
     def _pinned(self) -> Pinned:
         """An open alert needs its clear, and a new limit takes days to collect."""
         limited = () if self._commission is None else self._commission.assets()
-        return Pinned(limited, {asset for asset, state in self._states.items() if state.alert is not None})
+        alerting = {asset for asset, state in self._states.items() if state.alert is not None}
+        return Pinned(limited, alerting | self._stuck.assets)
+
+    def _fit_room(self) -> None:
+        """Have the room follow the number of assets that are commissioned."""
+        if self._commission is not None:
+            self.room.fit(self._commission.ready_assets)
 
     def _make_room(self) -> list[str]:
         """Forget assets down to the limit, and return the assets of the last batch that are refused."""
@@ -337,64 +369,8 @@ class Pipeline:
             if state and alert:
                 limit = self._alarm.limit_of(alert.level, self._threshold)
                 self._released.append(self._events.released(asset, alert, state.newest_s, limit))
-            self._drop(asset)
+            self._memory.drop(asset)
+        if forgotten:
+            self._fit_room()
         self._gone += forgotten
         return refused
-
-    def _drop(self, asset: str) -> None:
-        """Delete the state, window, open reading and commissioning of one asset."""
-        self._states.pop(asset, None)
-        self._windows.forget(asset)
-        if self._join is not None:
-            self._join.forget(asset)
-        if self._commission is not None:
-            self._commission.restart(asset)
-            self.room.fit(self._commission.ready_assets)
-
-    def _restore_all(self, records: Iterable[tuple[str, bytes]]) -> None:
-        for key, record in in_restore_order(records):
-            try:
-                self._restore(key, record)
-            # The record is damaged, or of another layout; for the latter, struct raises an error of its own.
-            except (ValueError, struct.error) as exc:
-                what = (self._stream, key, exc)
-                log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", *what)
-            if key not in (STREAM_RECORD, LEFT_RECORD):
-                # Also if the record could not be read: the roster forgets the asset some day, and deletes the record.
-                self.roster.restore(asset_of_scores(key) or key)
-        # Only after all records: an alert or a limit, which keeps its asset here, may be in the last record.
-        if self._commission is not None:
-            self.room.fit(self._commission.ready_assets)
-        self._make_room()
-
-    def _restore(self, key: str, record: bytes) -> None:
-        scored = asset_of_scores(key)
-        if key == STREAM_RECORD:
-            self.drift.restore(record)
-        elif key == LEFT_RECORD:
-            left = decode_record(record, LeftRecord)
-            known = {*self._windows.assets()} if left.scorer == self._scorer else {*left.windows}
-            for name in left.windows.keys() - known:
-                self._windows.restore(name, left.windows[name], kept=False)
-                self.roster.restore(name)
-        elif scored is not None:
-            scores = decode_record(record, ScoresRecord)
-            if self._commission is not None and scores.scorer == self._scorer:
-                self._commission.restore_scores(scored, scores.scores)
-        else:
-            self._restore_asset(key, decode_record(record, AssetRecord))
-
-    def _restore_asset(self, asset: str, kept: AssetRecord) -> None:
-        is_ours = kept.scorer == self._scorer
-        if kept.alarm is not None:
-            # An alert outlives a change of model: it was raised, so it has to be cleared.
-            alarm = kept.alarm if is_ours else for_another_model(kept.alarm)
-            if alarm is not None:
-                self._states[asset] = alarm
-        if not is_ours:
-            return
-        self._windows.restore(asset, kept.window)
-        if self._join is not None:
-            self._join.restore(asset, kept.join)
-        if self._commission is not None and kept.commission is not None:
-            self._commission.restore(asset, kept.commission)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from edge_agent.files.checksum import seal, unseal
-from edge_agent.stream.alarm import AlarmState
+from edge_agent.stream.alarm_state import AlarmState
 from edge_agent.stream.commission import Commissioned
 from edge_agent.stream.drift import DriftAlert, DriftReport
 
@@ -23,12 +23,16 @@ __all__ = [
     "LeftRecord",
     "ScoresRecord",
     "asset_of_scores",
+    "asset_of_silence",
+    "asset_of_stuck",
     "decode_record",
     "encode_record",
     "in_restore_order",
     "keys_of",
     "open_alert",
     "scores_key",
+    "silence_key",
+    "stuck_key",
 ]
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -39,6 +43,11 @@ LEFT_RECORD = "#left"
 """Key, in place of an asset, of the `LeftRecord` of a planned stop; no topic can name an asset like this."""
 _SCORES = "#scores/"
 """Prefix of an asset's name in the key of its `ScoresRecord`."""
+_SILENCE = "#silent/"
+"""Prefix of an asset's name in the key of its open silence, a `silence.SilenceAlert`; alone, of the whole stream's."""
+
+_STUCK = "#stuck/"
+"""Prefix of an asset's name in the key of its open `stuck.StuckAlert`."""
 
 
 def encode_record(record: msgspec.Struct) -> bytes:
@@ -66,6 +75,30 @@ def scores_key(asset: str) -> str:
 def asset_of_scores(key: str) -> str | None:
     """The asset of a key from `scores_key`; None for the key of another record."""
     return key.removeprefix(_SCORES) if key.startswith(_SCORES) else None
+
+
+def silence_key(asset: str) -> str:
+    """The key of the record of an asset's silence; of "", the stream's."""
+    return _SILENCE + asset
+
+
+def asset_of_silence(key: str) -> str | None:
+    """The asset of a key from `silence_key`, "" for the stream; None for the key of another record."""
+    return key.removeprefix(_SILENCE) if key.startswith(_SILENCE) else None
+
+
+def stuck_key(asset: str) -> str:
+    """The key of the record of an asset's frozen values."""
+    return _STUCK + asset
+
+
+def asset_of_stuck(key: str) -> str | None:
+    """The asset of a key from `stuck_key`; None for the key of another record."""
+    return key.removeprefix(_STUCK) if key.startswith(_STUCK) else None
+
+
+class _Named(msgspec.Struct):
+    id: str
 
 
 def in_restore_order(records: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
@@ -127,6 +160,8 @@ def open_alert(key: str, record: bytes) -> str | None:
         if key == STREAM_RECORD:
             drift = decode_record(record, DriftRecord).alert
             return None if drift is None else drift.id
+        if key.startswith((_SILENCE, _STUCK)):
+            return decode_record(record, _Named).id
         if key.startswith("#"):
             return None
         state = decode_record(record, AssetRecord).alarm

@@ -32,14 +32,15 @@ class Room:
     Args:
         settings: of the stream.
         windows: of the stream.
+        more_bytes: what an asset takes beside them, in arrays.
     """
 
-    def __init__(self, settings: StreamSettings, windows: Windows) -> None:
+    def __init__(self, settings: StreamSettings, windows: Windows, more_bytes: int = 0) -> None:
         self._most = settings.max_assets or math.inf
         self._limit_mb = settings.max_state_mb
         join = 0 if settings.join_s is None else _JOIN_BYTES + 4 * windows.channels
         raises = _RAISE_BYTES * settings.alarm.flap_raises
-        self.asset_bytes = _ASSET_BYTES + windows.asset_bytes + join + raises
+        self.asset_bytes = _ASSET_BYTES + windows.asset_bytes + join + raises + more_bytes
         """What an asset may take at most, about, without the scores that it is commissioned from."""
         self.scores_bytes = _SCORE_BYTES * settings.commission.readings
         """What those scores take."""

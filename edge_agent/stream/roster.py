@@ -104,12 +104,17 @@ class Roster:
         refused = list(islice(reversed(self._heard), excess))
         for asset in refused:
             self.forget(asset)
+        self._new -= len(refused)
         return forgotten, refused
 
     def forget(self, asset: str) -> None:
         """Remove an asset, if it is here."""
         self._heard.pop(asset, None)
         self._met.pop(asset, None)
+
+    def newcomers(self) -> list[str]:
+        """The assets that the last batch has added."""
+        return list(islice(reversed(self._heard), self._new))
 
     def known_since(self, asset: str) -> int:
         """When an asset came, as a number that grows with time: 0 in an earlier run, now if it is not remembered."""

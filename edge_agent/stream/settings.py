@@ -36,7 +36,7 @@ class DriftSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All sub-tables of one `[[stream]]`, and three of its keys."""
+    """All sub-tables of one `[[stream]]`, and five of its keys."""
 
     window: WindowSettings = WindowSettings()
     alarm: AlarmSettings = AlarmSettings()
@@ -46,6 +46,10 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Most assets that are remembered at once; 0 sets no limit."""
     max_state_mb: Megabytes = MAX_STATE_MB
     """Most memory that they take together, in units of 1,000,000 bytes; 0 sets no limit."""
+    silent_s: float = 0.0
+    """A silence of this length is told, seconds in which the agent listened; 0 tells none."""
+    stuck_readings: Scores = 0
+    """So many readings with one value of a channel are told; 0 tells none."""
     join_s: float | None = None
     """For readings that arrive one channel at a time: values within so many seconds are one reading. None: readings
     arrive whole."""

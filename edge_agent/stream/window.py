@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 
 import msgspec
 import numpy as np
 
 from edge_agent.messages.reading import FloatArray, Readings
+from edge_agent.messages.values import CLOCK_STEP_S
 from edge_agent.setting_types import Duration
 
 __all__ = ["Missing", "WindowSettings", "Windows"]
@@ -43,7 +44,7 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
     """A message with a reading whose time is further ahead of the device's clock is rejected, so that nobody makes an
     asset's real readings look late. Only while the clock is known to be right, and not for an `input`."""
     gap_s: Duration = 0.0
-    """After a longer pause between two readings, the window begins anew."""
+    """After a longer pause between two readings, the window begins anew, and so does what is half confirmed."""
 
     @property
     def is_plain(self) -> bool:
@@ -70,6 +71,7 @@ class Windows:
         """Number of values in a reading."""
         self._policy = policy or WindowSettings()
         self._plain = self._policy.is_plain
+        self._gap_s = self._policy.gap_s or CLOCK_STEP_S
         self._single = window == 1 and stride == 1
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
@@ -94,7 +96,9 @@ class Windows:
         self.missing = np.zeros(channels, dtype=np.int64)
         """For each channel, the number of missing values for which the reading was left out; shape (channels,)."""
         self.restarted = 0
-        """Number of windows that began anew after a gap or a clock that was set back."""
+        """Number of windows that began anew after a gap or a step of the sender's clock."""
+        self.begun: Collection[int] = ()
+        """Of the windows that the last `push` gave, those that are the first since they began, or began anew."""
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -111,6 +115,7 @@ class Windows:
         """
         values = readings.values
         begins: set[int] = set()
+        self.begun = ()
         complete: Sequence[int]
         if self._plain:
             complete = self._hold_missing(readings)
@@ -118,19 +123,26 @@ class Windows:
             slots = [self._slot(asset) for asset in readings.assets]
             complete = [index for index in range(len(slots)) if self._admit(readings, index, slots[index], begins)]
         if self._single:
+            if begins:
+                self.begun = {row for row, index in enumerate(complete) if index in begins}
             if len(complete) == len(values):
                 return values[:, np.newaxis, :], complete
             return values[complete][:, np.newaxis, :], complete
         windows = np.empty((len(complete), self._window, self.channels), dtype=np.float32)
         due: list[int] = []
+        begun: set[int] = set()
         for index in complete:
             slot = self._slots[readings.assets[index]]
             if index in begins:
                 self._begin(slot)
             end = self._append(slot, values[index])
-            if self._is_due(slot):
+            if self._filled[slot] == self._window and self._since[slot] >= self._stride:
+                if self._since[slot] > self._stride:  # only where it began: `_begin` sets it to the stride
+                    begun.add(len(due))
+                self._since[slot] = 0
                 windows[len(due)] = self._rows[slot][end - self._window : end]
                 due.append(index)
+        self.begun = begun
         return windows[: len(due)], due
 
     @property
@@ -290,7 +302,7 @@ class Windows:
             self.late += 1
             return False
         set_back = policy.late_s > 0 and behind_s > policy.late_s
-        if set_back or 0 < policy.gap_s < -behind_s < math.inf:
+        if set_back or self._gap_s < -behind_s < math.inf:
             self._to_begin.add(slot)
             self.restarted += 1
             self._last[slot] = np.nan
@@ -329,9 +341,3 @@ class Windows:
         self._filled[slot] = min(self._filled[slot] + 1, self._window)
         self._since[slot] += 1
         return end + 1
-
-    def _is_due(self, slot: int) -> bool:
-        if self._filled[slot] < self._window or self._since[slot] < self._stride:
-            return False
-        self._since[slot] = 0
-        return True

@@ -249,8 +249,9 @@ def test_bad_readings_are_counted_and_sampled_and_the_stream_goes_on(
 ) -> None:
     """Not JSON, wrong types, NaN, wrong length, no such topic: none of them costs a good reading."""
     bad = {
-        "not_json": [b"hello", b'{"c1": NaN, "c2": 1}', b"\x00\xff\xfe"],
-        "wrong_type": [b'{"c1": "high", "c2": 1}', b"[1, 2]"],
+        "not_json": [b"hello", b'{"c1": 1, "c2": 1', b"\x00\xff\xfe"],
+        "wrong_type": [b'{"c1": ["high"], "c2": 1}', b"[1, 2]"],
+        "unreadable": [b'{"c1": NaN}', b'{"c1": "unavailable", "c2": Infinity}'],
         "wrong_length": [b'{"values": [1, 2, 3]}'],
         "no_channel": [b"{}"],
         "bad_time": [b'{"time": "noon", "c1": 1, "c2": 1}'],
@@ -265,6 +266,7 @@ def test_bad_readings_are_counted_and_sampled_and_the_stream_goes_on(
         wait_until(lambda: len(subscriber.alerts) == 1)
         total = sum(len(payloads) for payloads in bad.values())
         wait_until(lambda: subscriber.stream("pump").get("scored") == total + 1)
+        assert subscriber.stream("pump")["unreadable"] == {"c1": 2, "c2": 1}
         assert subscriber.stream("pump")["rejected"] == {reason: len(payloads) for reason, payloads in bad.items()}
         wait_until(lambda: {sample["reason"] for sample in subscriber.rejected} == set(bad))
     for reason in bad:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.bundle import Threshold
-from edge_agent.stream.alarm import Alarm, AlarmSettings, AlarmState, Change, Transition, alert_namer
+from edge_agent.stream.alarm import Alarm, AlarmSettings, Change, alert_namer
+from edge_agent.stream.alarm_state import AlarmState, Transition
 
 LIMITS = Threshold(alarm=3.0, clear=2.0)
 
@@ -111,6 +112,22 @@ def test_a_clock_set_back_does_not_stop_the_alarm() -> None:
     policy = AlarmSettings(cooldown_s=60)
     times = [10_000, 10_001, *(6_400 + 10 * i for i in range(10))]
     assert kinds(policy, [5, 1, *[5.0] * 10], times=times) == "rc......r..."
+
+
+def test_a_step_of_the_clock_is_no_duration() -> None:
+    """High for a second in 1970, then the clock is right: neither an hour at the limit, nor an hour of cool-down."""
+    now = 1_763_700_000
+    times = [31, 32, now, now + 1, now + 2]
+    assert kinds(AlarmSettings(min_duration_s=3600), [5.0] * 5, times=times) == "....."
+    assert kinds(AlarmSettings(confirm=3, of=3), [5.0] * 5, times=times) == "....r"
+    assert kinds(AlarmSettings(cooldown_s=3600), [5, 1, 5, 5, 5], times=times) == "rc..."
+
+
+def test_the_clear_leaves_out_a_step_of_the_clock_and_tells_it() -> None:
+    """Raised at 31 s of 1970, still high when the clock is right, low a minute later."""
+    change = run(AlarmSettings(), [5, 5, 1], times=[31, 1_763_700_031, 1_763_700_091])[-1]
+    assert change is not None
+    assert (change.duration_s, change.alert.stepped_s) == (60, 1_763_700_000)
 
 
 policies = st.builds(

@@ -104,6 +104,10 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, problem: str)
         ('name = "p"\nbundle = "b"\ntopic = "a/+"\nqos = 2', "[[stream]] 1 qos = 2: expected 0 or 1"),
         ('name = "p"\n[stream.alarm]\nwarn = nan', "[[stream]] 1 [alarm] warn = nan: expected a number"),
         ("name = 7", "[[stream]] 1 name = 7: expected a name of 1 to 64 characters"),
+        (
+            'name = "p"\ntopic = "a/+"\nsilent_s = 700_000',
+            "[[stream]] 1 silent_s = 700000: must be below idle_s = 604800, or a silence is never told",
+        ),
         ("late_s = 2", "[[stream]] 1 late_s: unknown key; it belongs into a table [stream.window] below"),
         (
             "[stream.alarm]\nidle_s = 2",

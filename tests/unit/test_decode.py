@@ -64,15 +64,17 @@ def test_an_array_is_a_batch_in_its_order() -> None:
     [
         (b"", RejectReason.NOT_JSON),
         (b"\xff\xfe\x00", RejectReason.NOT_JSON),
-        (b'{"p": NaN, "q": 1}', RejectReason.NOT_JSON),
-        (b'{"p": Infinity, "q": 1}', RejectReason.NOT_JSON),
-        (b'{"p": 1e999, "q": 1}', RejectReason.NOT_FINITE),
-        (b'{"p": 1e39, "q": 1}', RejectReason.NOT_FINITE),
-        (b'{"p": 3.4028235677973366e38, "q": 1}', RejectReason.NOT_FINITE),
-        (b'{"values": [1, -1e39]}', RejectReason.NOT_FINITE),
-        (b'[{"p": 1}, {"p": 3.5e38}]', RejectReason.NOT_FINITE),
-        (b'{"p": "1", "q": 1}', RejectReason.WRONG_TYPE),
-        (b'{"p": true, "q": 1}', RejectReason.WRONG_TYPE),
+        (b'{"p": unavailable, "q": 1}', RejectReason.NOT_JSON),
+        (b'{"p": NaN, "q": "nan"}', RejectReason.UNREADABLE),
+        (b'{"p": NaN, "q": null}', RejectReason.UNREADABLE),
+        (b'{"values": ["off", "on"]}', RejectReason.UNREADABLE),
+        (b'{"values": ["off"]}', RejectReason.WRONG_LENGTH),
+        (b'[{"p": "off"}, {"q": NaN}]', RejectReason.UNREADABLE),
+        (b'[{"p": "off"}, {}, {"q": 1}]', RejectReason.NO_CHANNEL),
+        (b'{"p": [1], "q": NaN}', RejectReason.WRONG_TYPE),
+        (b'{"p": {"value": "off"}, "q": 1}', RejectReason.WRONG_TYPE),
+        (b'{"time": NaN, "p": 1}', RejectReason.BAD_TIME),
+        (b'{"time": true, "p": 1}', RejectReason.WRONG_TYPE),
         (b"3", RejectReason.WRONG_TYPE),
         (b"[1, 2]", RejectReason.WRONG_TYPE),
         (b'{"values": [1]}', RejectReason.WRONG_LENGTH),
@@ -106,11 +108,60 @@ def test_every_finite_float32_is_a_value(value: float) -> None:
     assert np.isfinite(found.values).all()
 
 
+@pytest.mark.parametrize(
+    ("payload", "rows", "unreadable"),
+    [
+        (b'{"p": 35, "q": NaN}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": -nan}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q":Infinity}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": "unavailable"}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": "unavailable", "note": "[nan]"}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": ""}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": "nan"}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": "1_0"}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": 1e999}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": 1e39}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": 3.4028235677973366e38}', [[35, math.nan]], {"q": 1}),
+        (b'{"p": 35, "q": null}', [[35, math.nan]], {}),
+        (b'{"p": 35, "q": "20.5"}', [[35, 20.5]], {}),
+        (b'{"p": 35, "q": " 2e1 "}', [[35, 20]], {}),
+        (b'{"p": true, "q": false}', [[1, 0]], {}),
+        (b'{"values": [NaN, "3"]}', [[math.nan, 3]], {"p": 1}),
+        (b'[{"p": 1}, {"p": "off"}, {"p": "off", "q": 2}]', [[1, math.nan], [math.nan, 2]], {"p": 2}),
+    ],
+)
+def test_a_value_that_is_no_number_is_missing_and_counted(
+    payload: bytes, rows: list[list[float]], unreadable: dict[str, int]
+) -> None:
+    """One failed sensor hides none of the others; a text that is a number is one, as true and false are."""
+    decoder = Decoder(["p", "q"])
+    found, rejections = decoder.decode([Delivery(Topic(b"t", "a1"), payload, 1, False)], NOW_S)
+    assert not rejections
+    np.testing.assert_array_equal(found.values, np.array(rows, np.float32))
+    assert decoder.unreadable.describe() == unreadable
+    assert not decoder.has_time(payload)
+    assert decoder.unreadable.describe() == unreadable, "a look at the time counts nothing"
+
+
+def test_unreadable_values_are_told_by_channel_at_a_limited_rate(caplog: pytest.LogCaptureFixture) -> None:
+    """At once, then once a minute with what has come since; in a message without a number, too."""
+    decoder = Decoder(["p", "q"])
+    for now_s in (0.0, 1.0, 59.0, 61.0, 300.0):
+        for payload in (b'{"p": 35, "q": "off"}', b'{"p": "off", "q": "off"}') if now_s < 300 else ():
+            decoder.decode([Delivery(Topic(b"t", "a1"), payload, 1, False)], NOW_S)
+        decoder.unreadable.tell("s", now_s)
+    assert caplog.messages == [
+        "values are no numbers, taken as missing stream=s channels='q in 2, p in 1' sample='off'",
+        "values are no numbers, taken as missing stream=s channels='q in 6, p in 3' sample='off'",
+    ]
+    assert decoder.unreadable.describe() == {"q": 8, "p": 4}
+
+
 def test_a_wrong_type_is_told_whatever_the_channel_is_called() -> None:
     """A name is a sender's, or an engineer's, and says nothing about what is wrong."""
     decoder = Decoder(["flow >= 5", "out of range"])
     for name in ("flow >= 5", "out of range"):
-        payload = json.dumps({name: "high"}).encode()
+        payload = json.dumps({name: ["high"]}).encode()
         _, rejections = decoder.decode([Delivery(Topic(b"t", "a1"), payload, 1, False)], 0.0)
         assert [rejection.reason for rejection in rejections] == [RejectReason.WRONG_TYPE]
 

@@ -6,6 +6,7 @@ import math
 
 import msgspec
 import numpy as np
+import pytest
 from fakes import FakeEngine, make_manifest, readings
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import LEFT_RECORD, STREAM_RECORD, open_alert, scores_key
 from edge_agent.stream.settings import StreamSettings
+from edge_agent.stream.window import WindowSettings
 
 
 def make_pipeline(
@@ -48,6 +50,45 @@ def test_one_episode_gives_one_raise_and_one_clear() -> None:
     assert outcome.events[0].id == outcome.events[1].id
     assert {event.since for event in outcome.events} == {"1970-01-01T00:16:41.000Z"}
     assert outcome.scored == 5
+
+
+def at(times: list[float], values: list[float]) -> Readings:
+    """Readings of asset `a`, with these values of the first of two channels."""
+    return Readings(["a"] * len(times), times, np.array([[value, 0] for value in values], np.float32))
+
+
+@pytest.mark.parametrize("window", [1, 2])
+@pytest.mark.parametrize("times", [[10, 11, 7211, 7212], [9000, 9001, 10, 11]], ids=["pause", "set_back"])
+@pytest.mark.parametrize("alarm", [AlarmSettings(min_duration_s=60), AlarmSettings(confirm=3, of=3)])
+def test_what_begins_a_window_anew_begins_the_confirmation_anew(
+    window: int, times: list[float], alarm: AlarmSettings
+) -> None:
+    """High before and behind a pause, or a clock set back, each for a second; also where the two come in one batch."""
+    settings = StreamSettings(window=WindowSettings(gap_s=60, late_s=5), alarm=alarm)
+    apart, at_once = make_pipeline(settings=settings, window=window), make_pipeline(settings=settings, window=window)
+    for time_s in times:
+        assert apart.process(at([time_s], [5])).events == []
+    assert at_once.process(at(times, [5.0] * 4)).events == []
+    later = [times[-1] + 1, times[-1] + 61]
+    assert [event.event for event in apart.process(at(later, [5, 5])).events] == ["raise"]
+
+
+def test_a_pause_and_a_clock_set_back_within_an_alert() -> None:
+    """Two hours of pause belong to the alert's duration; an hour by which the clock is set back does not."""
+    settings = StreamSettings(window=WindowSettings(gap_s=60, late_s=5))
+    told = make_pipeline(settings=settings).process(at([1000, 8200, 4600, 4610], [5, 5, 5, 1])).events
+    assert [(event.event, event.duration_s, event.clock_step_s) for event in told] == [
+        ("raise", msgspec.UNSET, msgspec.UNSET),
+        ("clear", 7210, -3600),
+    ]
+
+
+def test_a_clock_that_was_never_set_begins_a_window_anew_without_gap_s() -> None:
+    """Health counts it, where times of readings matter at all."""
+    pipeline = make_pipeline(settings=StreamSettings(window=WindowSettings(late_s=5)), window=2)
+    outcome = pipeline.process(at([31, 32, 1_763_700_000, 1_763_700_001], [1, 1, 5, 5]))
+    assert outcome.scored == 2
+    assert pipeline.describe()["restarted"] == 1
 
 
 def test_an_alert_outlives_a_change_of_model_and_its_scores_do_not() -> None:

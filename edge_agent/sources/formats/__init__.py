@@ -85,13 +85,18 @@ def not_valid(exc: msgspec.ValidationError) -> FormatError:
     return FormatError(RejectReason.NOT_FINITE if too_large else RejectReason.WRONG_TYPE, str(exc))
 
 
-def payload_type(channels: Sequence[str]) -> Any:
+def payload_type(channels: Sequence[str], *, any_value: bool = False) -> Any:
     """The type, for msgspec, of one reading with these channels or a list of readings.
 
     The decoder skips other keys of a payload without making objects of them.
+
+    Args:
+        channels: their names, in order.
+        any_value: a value may be any number, a text or a boolean too.
     """
     # The limits also exclude NaN, which only MessagePack and CBOR can carry.
-    value = Annotated[float, msgspec.Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)] | None
+    number = Annotated[float, msgspec.Meta(ge=-FLOAT32_MAX, le=FLOAT32_MAX)]
+    value: Any = float | bool | str | None if any_value else number | None
     fields: list[Any] = [("time", float | str | None, None), ("values", list[value] | None, None)]
     fields += [(f"channel_{number}", value, None) for number in range(len(channels))]
     keys = {f"channel_{number}": name for number, name in enumerate(channels)}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from edge_agent.sources.formats import Fields, FormatError, Parser, make_parser
+from edge_agent.sources.formats.tolerant import Tolerated
 
 __all__ = ["make"]
 
@@ -49,7 +50,7 @@ def _either(senml: Parser, json: Parser, payload: bytes) -> list[Fields]:
     except FormatError:
         with suppress(FormatError):
             readings = json(payload)
-            if any(value is not None for fields in readings for value in fields[1:]):
+            if type(readings) is Tolerated or any(value is not None for fields in readings for value in fields[1:]):
                 return readings
         raise
-    return found or json(payload)
+    return found if found or type(found) is Tolerated else json(payload)

@@ -15,11 +15,12 @@ The time that a payload takes grows with its length alone, and nothing is made o
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from edge_agent.messages.reading import RejectReason
 from edge_agent.messages.values import FLOAT32_MAX
 from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, Parser
+from edge_agent.sources.formats.tolerant import tolerate
 
 __all__ = ["make"]
 
@@ -44,13 +45,25 @@ _CONSTANTS = {20: False, 21: True, 22: None}
 _SHORT_TEXT = range(0x60, 0x78)
 
 
+_Check = Callable[[object, int], object]
+"""Gives what becomes of a value at a place of a reading; raises FormatError, or `_NoNumberError`."""
+
+
+class _NoNumberError(Exception):
+    """A text or a boolean stands in the place of a number, or one that is not finite."""
+
+
 def make(channels: Sequence[str]) -> Parser:
     """See `make_parser`."""
     places = {name.encode(): place for place, name in enumerate(("time", "values", *channels))}
 
     def parse(payload: bytes) -> list[Fields]:
         try:
-            readings, end = _readings(payload, places)
+            try:
+                readings, end = _readings(payload, places, _checked)
+            except _NoNumberError:
+                found, end = _readings(payload, places, _any)
+                readings = tolerate(found)
         except (IndexError, struct.error):
             raise FormatError(RejectReason.NOT_CBOR, "it ends too early" if payload else "it is empty") from None
         if end != len(payload):
@@ -61,21 +74,21 @@ def make(channels: Sequence[str]) -> Parser:
     return parse
 
 
-def _readings(data: bytes, places: dict[bytes, int]) -> tuple[list[Fields], int]:
+def _readings(data: bytes, places: dict[bytes, int], check: _Check) -> tuple[list[Fields], int]:
     kind, size, at = _head(data, 0)
     if kind != _ARRAY:
-        fields, at = _reading(data, kind, size, at, places)
+        fields, at = _reading(data, kind, size, at, places, check)
         return [fields], at
     if size > READINGS_LIMIT:
         raise FormatError(RejectReason.TOO_LARGE, f"{size} readings, at most {READINGS_LIMIT} are read")
     readings: list[Fields] = []
     for _ in range(size):
-        fields, at = _reading(data, *_head(data, at), places)
+        fields, at = _reading(data, *_head(data, at), places, check)
         readings.append(fields)
     return readings, at
 
 
-def _reading(data: bytes, kind: int, size: int, at: int, places: dict[bytes, int]) -> tuple[Fields, int]:
+def _reading(data: bytes, kind: int, size: int, at: int, places: dict[bytes, int], check: _Check) -> tuple[Fields, int]:
     """The map behind a head, and where it ends."""
     if kind != _MAP:
         raise FormatError(RejectReason.WRONG_TYPE, "expected a map with channels as keys")
@@ -99,22 +112,32 @@ def _reading(data: bytes, kind: int, size: int, at: int, places: dict[bytes, int
                 continue
         else:
             value, at = _value(data, at)
-        fields[place] = _checked(value, place)
+        fields[place] = check(value, place)
     return tuple(fields), at
 
 
 def _checked(value: object, place: int) -> object:
-    """The value of a channel, the list of all values, or the time; raises FormatError if it is something else."""
+    """The value of a channel, the list of all values, or the time."""
+    if value is None or (place > _VALUES and _is_number(value)):
+        return value
+    value = _any(value, place)
+    if place != _TIME and not (isinstance(value, list) and all(each is None or _is_number(each) for each in value)):
+        raise _NoNumberError
+    return value
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is float and abs(value) <= FLOAT32_MAX  # NaN is not
+
+
+def _any(value: object, place: int) -> object:
+    """The same with any values of channels; raises FormatError if it is a list or a map."""
     if place == _TIME:
         if value is None or type(value) in (float, str):
             return value
         raise FormatError(RejectReason.WRONG_TYPE, "expected a number or a text as the time")
-    if place == _VALUES and type(value) is list:
-        return [_checked(each, place + 1) for each in value]
-    if value is not None and (type(value) is not float or place == _VALUES):
+    if value is not None and (place == _VALUES) is not isinstance(value, list):
         raise FormatError(RejectReason.WRONG_TYPE, "expected a number or null as the value of a channel")
-    if value is not None and not abs(value) <= FLOAT32_MAX:  # nor is NaN
-        raise FormatError(RejectReason.NOT_FINITE, "a value is not finite, or too large for float32")
     return value
 
 

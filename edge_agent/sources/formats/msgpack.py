@@ -15,4 +15,6 @@ __all__ = ["make"]
 
 def make(channels: Sequence[str]) -> Parser:
     """See `make_parser`."""
-    return parse_with(msgspec.msgpack.Decoder(payload_type(channels)).decode, RejectReason.NOT_MSGPACK)
+    exact = msgspec.msgpack.Decoder(payload_type(channels))
+    tolerant = msgspec.msgpack.Decoder(payload_type(channels, any_value=True))
+    return parse_with(exact.decode, tolerant.decode, RejectReason.NOT_MSGPACK)

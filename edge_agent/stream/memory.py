@@ -1,0 +1,144 @@
+"""All that one stream remembers of its assets, and the records in the journal that keep it over a restart."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from edge_agent.stream.alarm_state import AlarmState, for_another_model
+from edge_agent.stream.commission import Commission
+from edge_agent.stream.drift_watch import DriftWatch
+from edge_agent.stream.join import Join
+from edge_agent.stream.records import (
+    LEFT_RECORD,
+    STREAM_RECORD,
+    AssetRecord,
+    LeftRecord,
+    ScoresRecord,
+    asset_of_scores,
+    asset_of_silence,
+    asset_of_stuck,
+    decode_record,
+    encode_record,
+    in_restore_order,
+    scores_key,
+)
+from edge_agent.stream.silence import Silence
+from edge_agent.stream.stuck import Stuck
+from edge_agent.stream.window import Windows
+
+__all__ = ["Memory"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """The parts of a stream that remember something of an asset."""
+
+    stream: str
+    """The stream's name, for the log."""
+    scorer: str
+    """`Manifest.scorer` of the bundle; of a record of another scorer only alerts are restored."""
+    windows: Windows
+    join: Join | None
+    """None where readings arrive whole."""
+    commission: Commission | None
+    """None where all assets have the bundle's limits."""
+    drift: DriftWatch
+    silence: Silence
+    stuck: Stuck
+    states: dict[str, AlarmState] = field(default_factory=dict)
+    """The alarm's state of each asset that has one."""
+
+    def record(self, asset: str) -> bytes:
+        """The record of one asset."""
+        return encode_record(
+            AssetRecord(
+                scorer=self.scorer,
+                alarm=self.states.get(asset),
+                window=self.windows.dump(asset),
+                join=b"" if self.join is None else self.join.dump(asset),
+                commission=None if self.commission is None else self.commission.ready(asset),
+            )
+        )
+
+    def scores_records(self, assets: Iterable[str]) -> list[tuple[str, bytes]]:
+        """(key, record) pairs of the scores that some assets are commissioned from; empty without commissioning."""
+        if self.commission is None:
+            return []
+        dump = self.commission.dump_scores
+        return [
+            (scores_key(name), encode_record(ScoresRecord(scorer=self.scorer, scores=dump(name)))) for name in assets
+        ]
+
+    def left_record(self) -> list[tuple[str, bytes]]:
+        """The (key, record) pair of the last rows, for a planned stop; empty if the journal keeps all rows."""
+        left = self.windows.leave()
+        return [(LEFT_RECORD, encode_record(LeftRecord(scorer=self.scorer, windows=left)))] if left else []
+
+    def drop(self, asset: str) -> None:
+        """Delete the state, window, open reading and commissioning of one asset."""
+        self.states.pop(asset, None)
+        self.windows.forget(asset)
+        self.stuck.drop(asset)
+        if self.join is not None:
+            self.join.forget(asset)
+        if self.commission is not None:
+            self.commission.restart(asset)
+
+    def restore(self, records: Iterable[tuple[str, bytes]]) -> Iterator[str]:
+        """Put back (key, record) pairs of an earlier run; one that cannot be read is logged and left out.
+
+        Returns:
+            The assets of the records, some of them more than once. Those of unreadable records are among them: the
+            roster forgets such an asset some day, and deletes the record.
+        """
+        for key, record in in_restore_order(records):
+            try:
+                yield from self._restore(key, record)
+            # The record is damaged, or of another layout; for the latter, struct raises an error of its own.
+            except (ValueError, struct.error) as exc:
+                what = (self.stream, key, exc)
+                log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", *what)
+            has_own_record = asset_of_silence(key) is None and asset_of_stuck(key) is None
+            if key not in (STREAM_RECORD, LEFT_RECORD) and has_own_record:
+                yield asset_of_scores(key) or key
+
+    def _restore(self, key: str, record: bytes) -> Iterator[str]:
+        scored = asset_of_scores(key)
+        if key == STREAM_RECORD:
+            self.drift.restore(record)
+        elif key == LEFT_RECORD:
+            left = decode_record(record, LeftRecord)
+            known = {*self.windows.assets()} if left.scorer == self.scorer else {*left.windows}
+            for name in left.windows.keys() - known:
+                self.windows.restore(name, left.windows[name], kept=False)
+                yield name
+        elif asset_of_silence(key) is not None:
+            yield from self.silence.restore(key, record)
+        elif asset_of_stuck(key) is not None:
+            yield self.stuck.restore(key, record)
+        elif scored is not None:
+            scores = decode_record(record, ScoresRecord)
+            if self.commission is not None and scores.scorer == self.scorer:
+                self.commission.restore_scores(scored, scores.scores)
+        else:
+            self._restore_asset(key, decode_record(record, AssetRecord))
+
+    def _restore_asset(self, asset: str, kept: AssetRecord) -> None:
+        is_ours = kept.scorer == self.scorer
+        if kept.alarm is not None:
+            # An alert outlives a change of model: it was raised, so it has to be cleared.
+            alarm = kept.alarm if is_ours else for_another_model(kept.alarm)
+            if alarm is not None:
+                self.states[asset] = alarm
+        if not is_ours:
+            return
+        self.windows.restore(asset, kept.window)
+        if self.join is not None:
+            self.join.restore(asset, kept.join)
+        if self.commission is not None and kept.commission is not None:
+            self.commission.restore(asset, kept.commission)

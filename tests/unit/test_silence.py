@@ -1,0 +1,231 @@
+"""Silence is told once, of an asset or of a whole stream, and only of time in which somebody listened."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fakes import FakeEngine, make_manifest
+
+from edge_agent.messages.event import AlertEvent
+from edge_agent.messages.reading import Readings
+from edge_agent.stream.alarm import AlarmSettings
+from edge_agent.stream.outcome import Outcome
+from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.records import open_alert, silence_key
+from edge_agent.stream.settings import StreamSettings
+
+LIMIT_S = 60.0
+
+
+class Plant:
+    """A stream with its journal, and a clock that each look moves on."""
+
+    def __init__(self, *, silent_s: float = LIMIT_S, reminder_s: float = 0.0, max_assets: int = 20_000) -> None:
+        self.settings = StreamSettings(
+            silent_s=silent_s, alarm=AlarmSettings(reminder_s=reminder_s), max_assets=max_assets
+        )
+        self.journal: dict[str, bytes] = {}
+        self.now_s = 1_763_700_000.0
+        self.events: list[AlertEvent] = []
+        self.start()
+
+    def start(self) -> None:
+        """As after a crash: with what the journal has."""
+        self.pipeline = Pipeline(
+            agent="g1",
+            stream="pump",
+            manifest=make_manifest(),
+            engine=FakeEngine(),
+            provider="fake",
+            records=list(self.journal.items()),
+            settings=self.settings,
+        )
+
+    def hear(self, *assets: str, value: float = 0.0) -> None:
+        """One reading of each."""
+        rows = np.full((len(assets), 2), value, np.float32)
+        for part in self.pipeline.parts(Readings(list(assets), [self.now_s] * len(assets), rows)):
+            self._keep(self.pipeline.process(part))
+
+    def look(self, *, after_s: float, listened_s: float | None = None) -> list[tuple[str, str]]:
+        """The (event, asset) pairs of one look."""
+        self.now_s += after_s
+        before = len(self.events)
+        self._keep(self.pipeline.listen(after_s if listened_s is None else listened_s, self.now_s))
+        return [(event.event, event.asset) for event in self.events[before:]]
+
+    def _keep(self, outcome: Outcome) -> None:
+        self.events += outcome.events
+        for key, record in outcome.records:
+            self.journal[key] = record
+            if not record:
+                del self.journal[key]
+
+
+def test_a_silent_asset_is_told_once_and_cleared_when_it_is_heard() -> None:
+    """The others go on; by name in health, and in the journal while it lasts."""
+    plant = Plant()
+    plant.hear("a", "b")
+    for _ in range(6):
+        plant.hear("b")
+        assert plant.look(after_s=10) == []
+    plant.hear("b")
+    assert plant.look(after_s=10) == [("raise", "a")]
+    plant.hear("b")
+    assert plant.look(after_s=10) == []
+    assert plant.pipeline.describe()["silent"] == {"stream": False, "count": 1, "assets": ["a"]}
+    assert plant.pipeline.describe()["active_alerts"] == 1
+    raised = plant.events[0]
+    assert open_alert(silence_key("a"), plant.journal[silence_key("a")]) == raised.id
+    plant.hear("a", "b")
+    assert plant.look(after_s=10) == [("clear", "a")]
+    assert plant.pipeline.describe()["silent"] == {"stream": False, "count": 0, "assets": []}
+    assert silence_key("a") not in plant.journal
+    cleared = plant.events[1]
+    assert (raised.level, raised.score, raised.threshold) == ("silent", 60, 60)
+    assert (cleared.id, cleared.since, cleared.duration_s) == (raised.id, raised.time, 20)
+    assert raised.describe() == "silent for 60 s (limit 60 s)"
+    assert cleared.describe() == "heard again (limit 60 s)"
+
+
+def test_silence_counts_only_while_somebody_listens() -> None:
+    """A day without the broker says nothing about any asset."""
+    plant = Plant()
+    plant.hear("a", "b")
+    plant.look(after_s=10)
+    assert plant.look(after_s=86_400, listened_s=0) == []
+    plant.hear("b")
+    assert plant.look(after_s=40) == []
+    plant.hear("b")
+    assert plant.look(after_s=20) == [("raise", "a")]
+
+
+def test_a_silence_survives_a_restart_with_one_raise_and_one_clear() -> None:
+    """Of an asset, and of the stream; also where a crash left no rows of windows."""
+    plant = Plant()
+    plant.hear("a", "b")
+    plant.look(after_s=0)
+    plant.hear("b")
+    plant.look(after_s=50)
+    plant.hear("b")
+    assert plant.look(after_s=20) == [("raise", "a")]
+    plant.start()
+    plant.hear("b")
+    assert plant.look(after_s=10) == []
+    plant.hear("a", "b")
+    assert plant.look(after_s=10) == [("clear", "a")]
+    assert plant.look(after_s=100) == [("raise", "stream")]
+    plant.start()
+    assert plant.look(after_s=100) == []
+    plant.hear("b")
+    assert plant.look(after_s=10) == [("clear", "stream")]
+    plant.hear("b")
+    assert plant.look(after_s=50) == []
+    plant.hear("b")
+    assert plant.look(after_s=20) == [("raise", "a")], "who did not follow is named"
+
+
+def test_an_asset_that_never_comes_after_a_crash_is_missed() -> None:
+    """Though nothing else is kept of an asset with a window of one reading."""
+    plant = Plant()
+    plant.hear("a", "b")
+    plant.start()
+    plant.hear("b")
+    assert plant.look(after_s=0) == []
+    plant.hear("b")
+    assert plant.look(after_s=50) == []
+    plant.hear("b")
+    assert plant.look(after_s=20) == [("raise", "a")]
+
+
+def test_ten_thousand_that_fall_silent_at_once_are_one_alert() -> None:
+    """All, or those of one gateway of two: one raise about the stream, one clear, and those who follow tell nothing."""
+    names = [f"n{number}" for number in range(10_000)]
+    plant = Plant()
+    plant.hear(*names)
+    assert plant.look(after_s=0) == []
+    assert plant.look(after_s=61) == [("raise", "stream")]
+    assert plant.pipeline.describe()["silent"]["count"] == 10_000
+    assert len(plant.pipeline.describe()["silent"]["assets"]) == 20
+    assert plant.look(after_s=10) == []
+    plant.hear(*names[:500])
+    assert plant.look(after_s=10) == [("clear", "stream")]
+    plant.hear(*names[500:])
+    assert plant.look(after_s=50) == []
+    plant.hear(*names[:5000])
+    assert plant.look(after_s=50) == []
+    plant.hear(*names[:5000])
+    assert plant.look(after_s=20) == [("raise", "stream")]
+    plant.hear(*names[:5000])
+    assert plant.look(after_s=20) == [], "those that still talk do not end it"
+
+
+def test_a_stream_that_stops_is_one_alert_though_its_assets_send_in_turn() -> None:
+    """The first is due while the others are not: that nobody at all is heard shows."""
+    plant = Plant()
+    for number in range(6):
+        plant.hear(f"n{number}")
+        assert plant.look(after_s=5) == []
+    told = [pair for _ in range(20) for pair in plant.look(after_s=5)]
+    assert told == [("raise", "stream")]
+
+
+def test_an_asset_that_is_forgotten_ends_its_silence() -> None:
+    """For being idle, or to make room."""
+    plant = Plant(max_assets=2)
+    plant.hear("a", "b")
+    plant.look(after_s=0)
+    for after_s in (50, 20):
+        plant.hear("b")
+        plant.look(after_s=after_s)
+    plant.hear("c")
+    assert plant.look(after_s=10) == [("clear", "a")]
+    assert plant.events[-1].reason == "forgotten"
+    assert silence_key("a") not in plant.journal
+
+
+def test_an_alarm_and_a_silence_are_two_alerts() -> None:
+    """Whose cable is pulled in the alarm, is told as silent, and its alarm stays open."""
+    plant = Plant()
+    plant.hear("a", value=9)
+    assert plant.look(after_s=0) == []
+    assert plant.look(after_s=60) == [("raise", "a")]
+    assert [event.level for event in plant.events] == ["alarm", "silent"]
+    assert len({event.id for event in plant.events}) == 2
+    assert plant.pipeline.describe()["active_alerts"] == 2
+
+
+def test_a_silence_is_reminded_of() -> None:
+    """With its length as the score."""
+    plant = Plant(reminder_s=100)
+    plant.hear("a")
+    plant.look(after_s=0)
+    assert plant.look(after_s=60) == [("raise", "a")]
+    assert plant.look(after_s=90) == []
+    assert plant.look(after_s=20) == [("update", "a")]
+    assert plant.events[-1].score == 170
+
+
+@pytest.mark.parametrize("restored", [False, True])
+def test_no_silence_is_told_unless_it_is_asked_for(restored: bool) -> None:
+    """One that is open when it is switched off ends."""
+    plant = Plant(silent_s=60 if restored else 0)
+    plant.hear("a")
+    plant.look(after_s=0)
+    plant.look(after_s=86_400)
+    assert len(plant.events) == restored
+    plant.settings = StreamSettings()
+    plant.start()
+    assert plant.look(after_s=10) == [("clear", "a")] * restored
+    assert plant.look(after_s=86_400) == []
+
+
+@pytest.mark.parametrize("record", [b"", b"\x00" * 40])
+def test_a_damaged_silence_costs_no_more_than_itself(record: bytes) -> None:
+    """The asset is heard, and missed, as any other."""
+    plant = Plant()
+    plant.hear("a")
+    plant.journal[silence_key("a")] = record
+    plant.start()
+    plant.look(after_s=0)
+    assert plant.look(after_s=60) == [("raise", "a")]

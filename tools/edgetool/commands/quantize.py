@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -92,7 +91,7 @@ def quantize(
         precision=precision,
         target=as_member(Target, target, named="target"),
         data=as_path(data),
-        limits=_limits(precision, max_drift, is_measured=data is not None),
+        limits=_limits(precision, max_drift),
         keep=(keep,) if isinstance(keep, str) else tuple(keep),
         io=as_member(Io, io, named="io"),
         input_range=input_range,
@@ -109,13 +108,12 @@ def quantize(
         return _write(work, tried, chosen, choices, started)
 
 
-def _limits(precision: Precision, max_drift: float | None, *, is_measured: bool) -> Limits:
+def _limits(precision: Precision, max_drift: float | None) -> Limits:
     usual = INT8_MAX_DRIFT if precision is Precision.INT8 else DEFAULT_MAX_DRIFT
-    # Made-up inputs say nothing about scores; and who allows more than usual has to be given it.
-    score = max(MAX_SCORE_DEVIATION, max_drift or 0.0) if is_measured else math.inf
+    # Who allows more drift than usual does not get a detector that `pack` refuses.
     if max_drift is not None:
-        return Limits(max_drift, max_drift, score, demanded=max_drift < usual)
-    return Limits(usual, DEFAULT_MAX_DRIFT, score)
+        return Limits(max_drift, max_drift, MAX_SCORE_DEVIATION, demanded=max_drift < usual)
+    return Limits(usual, DEFAULT_MAX_DRIFT, MAX_SCORE_DEVIATION)
 
 
 def _prune(work: Work, share: float) -> Work:
@@ -217,6 +215,7 @@ def _write(
         arithmetic=chosen.arithmetic,
         latency_ratio=chosen.latency_ratio,
         latency_s=chosen.latency_s,
+        calibrated_on=chosen.calibrated_on,
     )
 
 
@@ -250,6 +249,7 @@ def _report(
         max_drift=work.asked.limits.drift,
         outputs=verification.drifts,
         scores=verification.scores,
+        ventured=verification.ventured,
         providers=verification.providers,
         pruned=work.pruned,
     )

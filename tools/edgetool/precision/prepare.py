@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from edge_agent.errors import ConversionError
@@ -15,12 +16,12 @@ from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.randomness import draws_numbers, pin_seeds
 from edgetool.graph.repairs import repair
 from edgetool.graph.weights import WeightStore, read_light, size_of
-from edgetool.precision.context import Context, match_nodes
+from edgetool.precision.context import Calibration, Context, match_nodes
 from edgetool.precision.facts import gather_facts
 from edgetool.precision.report import Pruned
-from edgetool.verify.arrays import Sample
 from edgetool.verify.fitting import is_about_inputs, samples_for
-from edgetool.verify.ranges import TensorRange, note_range
+from edgetool.verify.layout import held_in
+from edgetool.verify.odd import FARTHEST, moved_windows
 from edgetool.verify.samples import SampleSet
 from edgetool.verify.verifier import Limits, Verifier, state_pairs
 from edgetool.verify.workbench import Workbench
@@ -29,6 +30,7 @@ __all__ = ["Asked", "Work", "prepare"]
 
 _LARGE_BYTES = 48 << 20
 """Above this other providers get a model in pieces."""
+_CALIBRATION_SAMPLES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,22 +92,31 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     repaired, done = repair(repaired, store, fed={name for sample in samples.samples for name in sample})
     repairs += done
     cut_in = store if size_before > _LARGE_BYTES else None
-    make = partial(Verifier, bench, limits=asked.limits, threshold=asked.threshold, cut_in=cut_in)
+    make = partial(
+        Verifier,
+        bench,
+        limits=asked.limits,
+        threshold=asked.threshold,
+        cut_in=cut_in,
+        layout=samples.layout,
+        measured=not samples.synthetic,
+    )
     start, verifier = _baseline(
         asked, partial(make, states=state_pairs(original)), start, store.save(repaired, "repaired.onnx"), repairs
     )
+    may_calibrate = not samples.synthetic or asked.synthetic
     context = Context(
         model=repaired,
         path=start,
         size_bytes=size_of(stripped, store),
-        gather=partial(gather_facts, repaired, store, bench, _sampled_ranges(samples.samples)),
+        gather=partial(gather_facts, repaired, store, bench, samples.samples),
         store=store,
         bench=bench,
         verifier=verifier,
         target=asked.target,
         io=asked.io,
         keep=match_nodes(repaired, asked.keep),
-        calibrated=not samples.synthetic or asked.synthetic,
+        calibration=partial(_calibrate, repaired, store, bench, verifier, samples) if may_calibrate else None,
     )
     return Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs)
 
@@ -137,9 +148,21 @@ def _baseline(
         return repaired, verifier
 
 
-def _sampled_ranges(samples: Sequence[Sample]) -> dict[str, TensorRange]:
-    found: dict[str, TensorRange] = {}
-    for number, sample in enumerate(samples):
-        for name, array in sample.items():
-            note_range(found, name, array, number)
-    return found
+def _calibrate(
+    model: onnx.ModelProto, store: WeightStore, bench: Workbench, verifier: Verifier, shown: SampleSet
+) -> Calibration:
+    """Ranges on half of the readings, so that the other half can tell whether the scales are right.
+
+    What can be a detector has room for readings far from normal: a scale as wide as normal ones would clip the rest.
+    """
+    half = held_in(shown.samples, shown.layout)
+    picks = np.unique(np.linspace(0, len(half) - 1, min(len(half), _CALIBRATION_SAMPLES)).astype(int))
+    samples = [half[number] for number in picks]
+    origin = (
+        "half of the samples" if len(half) < len(shown.samples) or half[0] is not shown.samples[0] else "all samples"
+    )
+    if shown.layout is not None and verifier.probes is not None:
+        moved = moved_windows(shown.layout.windows_of(samples))
+        samples += shown.layout.batches(moved, len(moved))
+        origin += f", and {len(moved)} windows moved by {FARTHEST:g} times a channel's spread"
+    return Calibration(gather_facts(model, store, bench, samples, bench.keep_samples(samples)), origin)

@@ -364,3 +364,30 @@ def test_doctor_names_what_will_break(tmp_path: Path, capsys: pytest.CaptureFixt
     model, _ = put(tmp_path, "raw_units")
     findings = run_json(capsys, "doctor", model)["findings"]
     assert any("float16 ends at 65504" in finding["text"] and finding["fix"] for finding in findings)
+
+
+def test_a_file_of_a_newer_format_is_lowered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The product's own onnx writes one that no runtime reads; nothing in the model needs it."""
+    made = build("mlp").model
+    made.ir_version = 14
+    model, written = tmp_path / "new.onnx", tmp_path / "small.onnx"
+    onnx.save(made, model)
+    report = run_json(capsys, "quantize", model, "-o", written)
+    assert report["verdict"] == "stored"
+    assert report["repairs"][0] == "IR 14 was lowered to 10: nothing in the model needs more"
+    assert onnx.load(written).ir_version == 10
+    kept = run_json(capsys, "quantize", model, "-o", written, "--keep", "Gemm")
+    assert kept["verdict"] == "kept"
+    assert onnx.load(written).ir_version == 10
+    run_json(capsys, "compare", model, written)
+    findings = {finding["subject"]: finding for finding in run_json(capsys, "doctor", model)["findings"]}
+    assert findings["new.onnx on cpu"]["fix"] == "edgetool quantize and edgetool pack lower that"
+
+
+def test_no_data_are_asked_for_where_a_model_does_not_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is put into it."""
+    made = build("mlp").model
+    made.graph.node[1].op_type = "Unheard"
+    onnx.save(made, tmp_path / "m.onnx")
+    findings = {finding["subject"]: finding for finding in run_json(capsys, "doctor", tmp_path / "m.onnx")["findings"]}
+    assert findings["m.onnx on cpu"]["fix"].startswith("export it again, with an older opset or other operators")

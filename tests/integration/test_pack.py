@@ -353,3 +353,14 @@ def test_a_model_far_from_its_reference_is_refused(tmp_path: Path, normal: Path)
     other = save(autoencoder(values=CHANNELS, hidden=2, seed=1), tmp_path / "other.onnx")
     with pytest.raises(AccuracyError, match=r"off by .* of its reference's"):
         pack(other, data=normal, reference=reference)
+
+
+def test_a_file_of_a_newer_format_is_lowered(tmp_path: Path, normal: Path) -> None:
+    """So that a device reads it; a canonical model too, and the report says so."""
+    for name, made in (("plain", autoencoder(values=CHANNELS, hidden=2)), ("canonical", canonical_model(channels=4))):
+        model = onnx.load_from_string(made) if isinstance(made, bytes) else made
+        model.ir_version = 14
+        report = pack(save(model, tmp_path / f"{name}.onnx"), data=normal)
+        assert report.repairs == ["IR 14 was lowered to 10: nothing in the model needs more"]
+        assert onnx.load_from_string(open_bundle(report.bundle).model).ir_version == 10
+        assert report.manifest.model.ir_version == 10

@@ -133,6 +133,8 @@ def _show_packed(report: PackReport) -> None:
     )
     say(f"  channels   {units}; window {manifest.window}, stride {manifest.stride}")
     say(f"  score      {report.score_from}")
+    for repair in report.repairs:
+        say(f"  repaired   {repair}")
     _show_sign(report)
     say(f"  threshold  alarm {manifest.threshold.alarm:.4g}, clear {manifest.threshold.clear:.4g}")
     if calibration is not None:

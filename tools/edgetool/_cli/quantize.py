@@ -113,6 +113,8 @@ def _show(report: QuantizeReport) -> None:
     share = report.size_after / max(report.size_before, 1)
     say(f"{report.output}: {report.verdict.value}, {report.reason}")
     say(f"  size       {report.size_before} -> {report.size_after} bytes ({share:.2f})")
+    for repair in report.repairs:
+        say(f"  repaired   {repair}")
     if report.latency_ratio is not None:
         say(f"  latency    {report.latency_ratio:.2f} of the original's, one row of samples, one thread")
     if report.converter is not None:

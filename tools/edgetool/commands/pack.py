@@ -61,6 +61,8 @@ class PackReport:
     None without a reference."""
     deviation: float | None
     """Of the packed model from its float32 reference on the golden vectors (`golden_deviation`); None without one."""
+    repairs: list[str]
+    """What was put right in the model, in words."""
     replaced: bool
     """True if the bundle took the place of a file of the same name."""
     seconds: float
@@ -77,6 +79,7 @@ class PackReport:
             "rows_labelled": self.rows_labelled,
             "verdicts_changed": self.verdicts_changed,
             "deviation": self.deviation,
+            "repairs": self.repairs,
             "replaced": self.replaced,
             "seconds": round(self.seconds, 3),
             "manifest": msgspec.to_builtins(self.manifest),
@@ -208,6 +211,7 @@ def pack(
         rows_labelled=len(rows) - len(normal),
         verdicts_changed=None if reference is None else count_flips(expected, scores, threshold.alarm),
         deviation=None if reference is None else deviation,
+        repairs=detector.repairs,
         replaced=replaced,
         seconds=time.monotonic() - started,
     )

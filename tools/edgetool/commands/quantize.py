@@ -278,8 +278,8 @@ def _kept(work: Work, tried: dict[Precision, Climb], choices: list[Choice]) -> t
         )
     if work.pruned is None and not work.metadata_bytes:
         same = Verification("", compare_answers(work.context.verifier.expected, work.context.verifier.expected))
-        # The very bytes that came in, unless they are in several files.
-        alone = work.size_before == work.asked.model.stat().st_size
+        # The very bytes that came in, unless they are in several files, or ask for newer versions than they need.
+        alone = work.size_before == work.asked.model.stat().st_size and not work.lowered
         return work.asked.model.read_bytes() if alone else _whole(work.original, store), same, reason
     model = work.context.model if work.pruned is not None else work.stripped
     verification = work.context.verifier.check(store.save(model, "kept.onnx"), everywhere=work.pruned is not None)

@@ -15,6 +15,7 @@ from edgetool.choices import Io, Precision, Target
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.randomness import draws_numbers, pin_seeds
 from edgetool.graph.repairs import repair
+from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import WeightStore, read_light, size_of
 from edgetool.precision.context import Calibration, Context, match_nodes
 from edgetool.precision.facts import gather_facts
@@ -63,6 +64,8 @@ class Work:
     samples: SampleSet
     context: Context
     repairs: list[str]
+    lowered: bool = False
+    """The file asked for newer versions than it needs, so that its own bytes are not what is kept."""
     pruned: Pruned | None = None
 
 
@@ -81,7 +84,8 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     """
     store = WeightStore(folder)
     original, size_before = read_light(asked.model, store)
-    repairs = _pin(original, bench)
+    lowered = lower_versions(original)
+    repairs = [*lowered, *_pin(original, bench)]
     start = store.save(original, "original.onnx")
     samples = samples_for(original, start, bench, asked.data, asked.input_range)
     stripped = onnx.ModelProto()
@@ -118,7 +122,7 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
         keep=match_nodes(repaired, asked.keep),
         calibration=partial(_calibrate, repaired, store, bench, verifier, samples) if may_calibrate else None,
     )
-    return Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs)
+    return Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs, bool(lowered))
 
 
 def _pin(model: onnx.ModelProto, bench: Workbench) -> list[str]:

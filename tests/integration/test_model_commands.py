@@ -391,3 +391,36 @@ def test_no_data_are_asked_for_where_a_model_does_not_load(tmp_path: Path, capsy
     onnx.save(made, tmp_path / "m.onnx")
     findings = {finding["subject"]: finding for finding in run_json(capsys, "doctor", tmp_path / "m.onnx")["findings"]}
     assert findings["m.onnx on cpu"]["fix"].startswith("export it again, with an older opset or other operators")
+
+
+@pytest.mark.parametrize("first", [["--target", "cpu"], ["--target", "gpu"], ["--target", "gpu", "--io", "float16"]])
+def test_a_float16_file_takes_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str], first: list[str]) -> None:
+    """As its float32 original does; also what quantize has written itself, in any way."""
+    model, _ = put(tmp_path, "wide_mlp")
+    half = tmp_path / "half.onnx"
+    assert run_json(capsys, "quantize", model, "-o", half, *first)["weights"] == "float16"
+    direct = run_json(capsys, "quantize", model, "-o", tmp_path / "a.onnx", "--precision", "int8", "--target", "npu")
+    report = run_json(capsys, "quantize", half, "-o", tmp_path / "b.onnx", "--precision", "int8", "--target", "npu")
+    assert (report["verdict"], report["weights"]) == ("stored", "int8")
+    assert report["size_after_bytes"] == pytest.approx(direct["size_after_bytes"], rel=0.01)
+    assert "3 float16 constants were made float32, to be tried in every form" in report["repairs"]
+    kinds = [
+        [value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)]
+        for graph in (onnx.load(path).graph for path in (half, tmp_path / "b.onnx"))
+    ]
+    assert kinds[0] == kinds[1]
+
+
+def test_float16_that_is_only_stored_can_be_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a GPU; what gains nothing more is kept, byte by byte, and the report says why."""
+    model, _ = put(tmp_path, "wide_mlp")
+    half, again = tmp_path / "half.onnx", tmp_path / "again.onnx"
+    run_json(capsys, "quantize", model, "-o", half)
+    assert run_json(capsys, "quantize", half, "-o", again, "--target", "gpu")["verdict"] == "converted"
+    kept = run_json(capsys, "quantize", half, "-o", again)
+    assert (kept["verdict"], kept["reason"]) == ("kept", "the weights are float16 already")
+    assert again.read_bytes() == half.read_bytes()
+    auto = run_json(capsys, "quantize", half, "-o", again, "--precision", "auto")
+    assert auto["choices"][0]["precision"] == "float16"
+    pruned = run_json(capsys, "quantize", half, "-o", again, "--prune", "0.01", "--max-drift", "0.5")
+    assert pruned["size_after_bytes"] <= 1.01 * kept["size_after_bytes"]

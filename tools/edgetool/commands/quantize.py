@@ -121,6 +121,9 @@ def _prune(work: Work, share: float) -> Work:
     before = compressed_size(work.context.model, store)
     report = prune_weights(work.context.model, store, share)
     after = compressed_size(work.context.model, store)
+    if work.context.widened:
+        # What is small already would be no smaller, and what is zero now would not be written.
+        work.context = replace(work.context, size_bytes=size_of(work.context.model, store))
     work.pruned = Pruned(share, report.zeroed, report.of, before, after)
     found = work.context.verifier.check(store.save(work.context.model, "pruned.onnx"))
     if not found.is_right:
@@ -164,7 +167,17 @@ def _choose(work: Work, tried: dict[Precision, Climb], precision: Precision) -> 
     # Half the size counts as much as half the time; a form that is both a little smaller and slower is not worth it.
     weights = [own, *((candidate.latency_ratio or 1.0) * candidate.size_bytes for candidate in found)]
     best = min(range(len(weights)), key=weights.__getitem__)
-    choices = [Choice("float32", Verdict.KEPT.value, own, latency_s, 1.0 if latency_s else None, 0.0, best == 0)]
+    choices = [
+        Choice(
+            stored_precision(work.original),
+            Verdict.KEPT.value,
+            own,
+            latency_s,
+            1.0 if latency_s else None,
+            0.0,
+            best == 0,
+        )
+    ]
     for number, candidate in enumerate(found, start=1):
         choices.append(
             Choice(
@@ -265,7 +278,7 @@ def _kept(work: Work, tried: dict[Precision, Climb], choices: list[Choice]) -> t
     store = work.context.store
     if len(choices) > 1 and choices[0].chosen:
         others = " and ".join(choice.precision for choice in choices[1:])
-        reason = f"float32 is better here than {others}, by size times latency"
+        reason = f"{choices[0].precision} is better here than {others}, by size times latency"
     else:
         reason = next((climbed.reason for climbed in tried.values() if climbed.reason), "nothing would become smaller")
     if work.asked.limits.demanded and DRIFTS in reason:

@@ -46,6 +46,8 @@ class Context:
     io: Io
     keep: dict[str, str]
     """Nodes that the user wants in float32, with the reason."""
+    widened: bool
+    """Constants of the original are float16."""
     calibration: Callable[[], Calibration] | None
     """What fixed scales are made from; None where there are no readings, and nobody has allowed made-up ones."""
 

@@ -17,6 +17,7 @@ from edgetool.graph.randomness import draws_numbers, pin_seeds
 from edgetool.graph.repairs import repair
 from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import WeightStore, read_light, size_of
+from edgetool.graph.widen import widen
 from edgetool.precision.context import Calibration, Context, match_nodes
 from edgetool.precision.facts import gather_facts
 from edgetool.precision.report import Pruned
@@ -108,6 +109,10 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     start, verifier = _baseline(
         asked, partial(make, states=state_pairs(original)), start, store.save(repaired, "repaired.onnx"), repairs
     )
+    # Behind the baseline: the model as it was read, in float16, stays the judge.
+    widened = widen(repaired, store)
+    if widened:
+        repairs.append(f"{widened} float16 constants were made float32, to be tried in every form")
     may_calibrate = not samples.synthetic or asked.synthetic
     context = Context(
         model=repaired,
@@ -120,6 +125,7 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
         target=asked.target,
         io=asked.io,
         keep=match_nodes(repaired, asked.keep),
+        widened=widened > 0,
         calibration=partial(_calibrate, repaired, store, bench, verifier, samples) if may_calibrate else None,
     )
     return Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs, bool(lowered))

@@ -109,6 +109,13 @@ def _show_scores(report: QuantizeReport) -> None:
         say(f"  far out    {far.output}: off by {far.deviation:.1e} on {far.windows} windows near and far{alone}")
 
 
+def _show_data(report: QuantizeReport) -> None:
+    if report.synthetic:
+        say(f"  WARNING    without --data: checked on inputs that are {report.data}")
+    else:
+        say(f"  checked on {report.data}")
+
+
 def _show(report: QuantizeReport) -> None:
     share = report.size_after / max(report.size_before, 1)
     say(f"{report.output}: {report.verdict.value}, {report.reason}")
@@ -141,4 +148,4 @@ def _show(report: QuantizeReport) -> None:
             f"  pruned     {report.pruned.zeroed} of {report.pruned.of} weights are zero: compressed "
             f"{before} -> {after} bytes; the plain file and the speed stay as they are"
         )
-    say(f"  checked on {report.data}")
+    _show_data(report)

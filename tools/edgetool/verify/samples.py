@@ -17,6 +17,7 @@ from edge_agent.errors import DataError
 from edgetool.data import open_arrays, read_sensor_data
 from edgetool.verify.arrays import Sample, by_sample
 from edgetool.verify.layout import Layout, layout_of
+from edgetool.verify.reference_points import reference_points
 
 __all__ = [
     "ModelInput",
@@ -33,6 +34,11 @@ _MADE_UP = 8
 _MADE_UP_LIMIT = 1 << 28
 """Values of all samples together, 2 GB where they are made. A few large ones are made up in less than eight samples."""
 _MADE_UP_ROWS = 16
+_MADE_UP_FAR = 4
+"""One in so many samples is standard normal, whatever points the model has."""
+_NEAR = 0.3
+"""How far from its point a made-up row is, in spreads of the points."""
+_NEAR_ROWS = 256
 _UNKNOWN_SIZE = 8
 _ROWS_PER_SAMPLE = 256
 _DATA_WINDOWS_LIMIT = 8192
@@ -114,7 +120,11 @@ def model_inputs(model: onnx.ModelProto) -> list[ModelInput]:
 
 
 def generate_samples(
-    model: onnx.ModelProto, value_range: tuple[float, float] | None, sizes: Sizes | None = None
+    model: onnx.ModelProto,
+    value_range: tuple[float, float] | None,
+    sizes: Sizes | None = None,
+    *,
+    folder: Path | None = None,
 ) -> SampleSet:
     """Make up samples: they show that a model runs, and little about its accuracy on real readings.
 
@@ -123,6 +133,7 @@ def generate_samples(
         value_range: lowest and highest value of the model's inputs; None takes a standard normal distribution,
             as if the model had standardised inputs.
         sizes: of the axes that the model leaves free.
+        folder: where the model keeps large constants, of which some may be points that its data lie around.
 
     Raises:
         DataError: nothing can be made up for an input of its type, or of its size.
@@ -133,6 +144,13 @@ def generate_samples(
     count = min(_MADE_UP, _MADE_UP_LIMIT // max(1, _values_of(inputs, sizes)))
     samples = [{item.name: _make_up(item, sizes, rng, value_range) for item in inputs} for _ in range(count)]
     shown = "standard normal values" if value_range is None else f"values from {value_range[0]:g} to {value_range[1]:g}"
+    points = None if value_range is not None or len(inputs) != 1 else _points_of(model, inputs[0], sizes, folder)
+    if points is not None:
+        shown += f", and values around {len(points)} points that the model holds them against"
+        for number, sample in enumerate(samples):
+            # Most of them: what is far from the model's own data scores so high that the rest would not count.
+            if number % _MADE_UP_FAR:
+                sample[inputs[0].name] = _make_up_near(points, inputs[0], sizes, rng)
     origin = f"made up: {shown}; give --data for a check on real readings"
     return SampleSet(samples, origin, synthetic=True, layout=_layout_of(samples, inputs))
 
@@ -224,6 +242,22 @@ def _make_up(
     if item.dtype.kind == "V":
         raise DataError(f"input {item.name!r} has type {item.dtype}, which the runtime cannot be given from Python")
     raise DataError(f"input {item.name!r} is text, which cannot be made up; give --data")
+
+
+def _points_of(model: onnx.ModelProto, item: ModelInput, sizes: Sizes, folder: Path | None) -> NDArray[Any] | None:
+    shape = sizes.shape_of(item)
+    return reference_points(model, shape[-1], folder) if item.dtype.kind == "f" and len(shape) > 1 else None
+
+
+def _make_up_near(points: NDArray[Any], item: ModelInput, sizes: Sizes, rng: np.random.Generator) -> NDArray[Any]:
+    """Values of an input, each row of it beside one of the points."""
+    shape = sizes.shape_of(item)
+    if shape[0] == _MADE_UP_ROWS and not (item.shape and item.shape[0]):
+        shape[0] = _NEAR_ROWS
+    rows = math.prod(shape[:-1])
+    noise = _NEAR * points.std(axis=0) * rng.standard_normal((rows, points.shape[1]))
+    near: NDArray[Any] = (points[rng.integers(0, len(points), rows)] + noise).reshape(shape).astype(item.dtype)
+    return near
 
 
 def _read_npz(path: Path, names: Sequence[str]) -> list[Sample] | None:

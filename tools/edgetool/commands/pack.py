@@ -33,7 +33,7 @@ from edgetool.graph.integers import batch_scales, integer_operators
 from edgetool.graph.onnx_file import load_model
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.odd import golden_readings
-from edgetool.verify.scores import count_flips
+from edgetool.verify.scores import count_flips, still_channels
 
 __all__ = ["PackReport", "pack", "parse_channels"]
 
@@ -54,6 +54,8 @@ class PackReport:
     sign: Sign
     """Which way the model's own score points, and how that was found."""
     rows_used: int
+    still_channels: tuple[str, ...]
+    """Channels that never moved in the normal rows, so that nobody knows what a movement of theirs means."""
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
     verdicts_changed: int | None
@@ -76,6 +78,7 @@ class PackReport:
             "sign_evidence": None if self.sign_evidence is None else self.sign_evidence.describe(),
             "sign_from": self.sign.found.value,
             "rows_used": self.rows_used,
+            "still_channels": list(self.still_channels),
             "rows_labelled": self.rows_labelled,
             "verdicts_changed": self.verdicts_changed,
             "deviation": self.deviation,
@@ -208,6 +211,9 @@ def pack(
         sign_evidence=evidence,
         sign=detector.sign,
         rows_used=len(normal),
+        still_channels=tuple(
+            name for name, still in zip(normal.channels, still_channels(detector.windows), strict=True) if still
+        ),
         rows_labelled=len(rows) - len(normal),
         verdicts_changed=None if reference is None else count_flips(expected, scores, threshold.alarm),
         deviation=None if reference is None else deviation,

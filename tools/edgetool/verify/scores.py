@@ -23,6 +23,7 @@ __all__ = [
     "find_judged",
     "is_like",
     "smallest_error",
+    "still_channels",
     "unlike_channels",
     "usual_error",
 ]
@@ -37,6 +38,7 @@ _LIKE_SPREADS = 2.0
 _SMALLEST_SHARE_OF_SPREAD = 1e-3
 _SMALLEST_SHARE_OF_VALUE = 1e-6
 _SMALLEST_ERROR = 1e-9
+_STILL_SHARE_OF_VALUE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ def usual_error(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float
 def smallest_error(values: NDArray[Any]) -> NDArray[np.float64]:
     """The least that counts as a usual error in each channel, so that the last digit of a value is no anomaly.
 
+    Of a channel that stands still, nobody knows how far it may move: a hundredth of its value is taken, or 0.01 of 0.
+
     Args:
         values: normal readings, channels on the last axis.
     """
@@ -194,7 +198,20 @@ def smallest_error(values: NDArray[Any]) -> NDArray[np.float64]:
     floor: NDArray[np.float64] = np.maximum(
         _SMALLEST_SHARE_OF_SPREAD * given.std(axis=0), np.maximum(_SMALLEST_SHARE_OF_VALUE * size, _SMALLEST_ERROR)
     )
-    return floor
+    unknown: NDArray[np.float64] = _STILL_SHARE_OF_VALUE * np.where(size > 0, size, 1.0)
+    return np.where(still_channels(values), unknown, floor)
+
+
+def still_channels(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Channels that never moved, but for the last digit of float32.
+
+    Args:
+        values: normal readings, channels on the last axis.
+    """
+    given = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    moved = np.ptp(given, axis=0) if len(given) else np.zeros(values.shape[-1])
+    still: NDArray[np.bool_] = moved <= _SMALLEST_SHARE_OF_VALUE * np.abs(given).max(axis=0, initial=0.0)
+    return still
 
 
 def is_like(usual: NDArray[np.float64], values: NDArray[Any]) -> bool:

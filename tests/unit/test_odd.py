@@ -63,6 +63,13 @@ def test_a_layout_gives_back_what_it_was_fed(layout: Layout) -> None:
     assert [len(part["x"]) for part in layout.batches(WINDOWS, 200)] == [200, 200, 100]
 
 
+def test_a_fixed_batch_is_filled_up() -> None:
+    """By the first windows again, so that none is left out."""
+    parts = Layout("x", FLOAT, (8, 3), 3, batch=4).batches(WINDOWS[:6], 100)
+    assert [len(part["x"]) for part in parts] == [4, 4]
+    np.testing.assert_array_equal(parts[1]["x"], WINDOWS[[4, 5, 0, 1]])
+
+
 def test_half_of_the_readings_make_scales() -> None:
     """Every second sample, or the first rows of one; the rest is what they are judged on, too."""
     rows = {"x": WINDOWS[:, 0]}

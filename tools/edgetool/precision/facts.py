@@ -37,7 +37,7 @@ class Facts:
 
 
 def gather_facts(
-    model: onnx.ModelProto, store: WeightStore, bench: Workbench, samples: Sequence[Sample], on: Path | None = None
+    model: onnx.ModelProto, store: WeightStore, bench: Workbench, *, samples: Sequence[Sample], on: Path | None = None
 ) -> Facts:
     """Run a model once with everything visible.
 

@@ -96,29 +96,24 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     repaired.CopyFrom(stripped)
     repaired, done = repair(repaired, store, fed={name for sample in samples.samples for name in sample})
     repairs += done
-    cut_in = store if size_before > _LARGE_BYTES else None
     make = partial(
-        Verifier,
-        bench,
-        limits=asked.limits,
-        threshold=asked.threshold,
-        cut_in=cut_in,
-        layout=samples.layout,
-        measured=not samples.synthetic,
+        _judge(asked, bench, samples),
+        states=state_pairs(original),
+        cut_in=store if size_before > _LARGE_BYTES else None,
     )
-    start, verifier = _baseline(
-        asked, partial(make, states=state_pairs(original)), start, store.save(repaired, "repaired.onnx"), repairs
-    )
+    start, verifier = _baseline(asked, make, start, store.save(repaired, "repaired.onnx"), repairs)
     # Behind the baseline: the model as it was read, in float16, stays the judge.
     widened = widen(repaired, store)
     if widened:
         repairs.append(f"{widened} float16 constants were made float32, to be tried in every form")
     may_calibrate = not samples.synthetic or asked.synthetic
+    has_room = verifier.probes is not None
+    calibrate = partial(_calibrate, repaired, store, bench, shown=samples, has_room=has_room)
     context = Context(
         model=repaired,
         path=start,
         size_bytes=size_of(stripped, store),
-        gather=partial(gather_facts, repaired, store, bench, samples.samples),
+        gather=partial(gather_facts, repaired, store, bench, samples=samples.samples),
         store=store,
         bench=bench,
         verifier=verifier,
@@ -126,9 +121,20 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
         io=asked.io,
         keep=match_nodes(repaired, asked.keep),
         widened=widened > 0,
-        calibration=partial(_calibrate, repaired, store, bench, verifier, samples) if may_calibrate else None,
+        calibration=calibrate if may_calibrate else None,
     )
     return Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs, bool(lowered))
+
+
+def _judge(asked: Asked, bench: Workbench, shown: SampleSet) -> Callable[..., Verifier]:
+    return partial(
+        Verifier,
+        bench,
+        limits=asked.limits,
+        threshold=asked.threshold,
+        layout=shown.layout,
+        measured=not shown.synthetic,
+    )
 
 
 def _pin(model: onnx.ModelProto, bench: Workbench) -> list[str]:
@@ -159,7 +165,7 @@ def _baseline(
 
 
 def _calibrate(
-    model: onnx.ModelProto, store: WeightStore, bench: Workbench, verifier: Verifier, shown: SampleSet
+    model: onnx.ModelProto, store: WeightStore, bench: Workbench, *, shown: SampleSet, has_room: bool
 ) -> Calibration:
     """Ranges on half of the readings, so that the other half can tell whether the scales are right.
 
@@ -171,8 +177,8 @@ def _calibrate(
     origin = (
         "half of the samples" if len(half) < len(shown.samples) or half[0] is not shown.samples[0] else "all samples"
     )
-    if shown.layout is not None and verifier.probes is not None:
+    if shown.layout is not None and has_room:
         moved = moved_windows(shown.layout.windows_of(samples))
         samples += shown.layout.batches(moved, len(moved))
         origin += f", and {len(moved)} windows moved by {FARTHEST:g} times a channel's spread"
-    return Calibration(gather_facts(model, store, bench, samples, bench.keep_samples(samples)), origin)
+    return Calibration(gather_facts(model, store, bench, samples=samples, on=bench.keep_samples(samples)), origin)

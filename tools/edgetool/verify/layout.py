@@ -41,10 +41,11 @@ class Layout:
         return count - count % (self.batch or 1)
 
     def batches(self, windows: FloatArray, size: int) -> list[Sample]:
-        """Windows as samples of a size, or of the one that the model fixes; what fills no fixed batch is left out."""
+        """Windows as samples of a size, or of the one that the model fixes, which the first ones fill up."""
         step = self.batch or size
-        ends = range(step, len(windows) + 1, step) if self.batch else range(step, len(windows) + step, step)
-        return [self.feed(windows[end - step : end]) for end in ends]
+        if self.batch:
+            windows = np.concatenate([windows, windows[np.arange(-len(windows) % step) % len(windows)]])
+        return [self.feed(windows[start : start + step]) for start in range(0, len(windows), step)]
 
     def windows_of(self, samples: Sequence[Sample]) -> FloatArray:
         """The windows of samples, shape (n, window, channels)."""

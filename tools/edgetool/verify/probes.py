@@ -83,7 +83,13 @@ class Probes:
     """
 
     def __init__(
-        self, bench: Workbench, original: Path, layout: Layout, judged: Sequence[Judged], scores: NDArray[np.float64]
+        self,
+        bench: Workbench,
+        original: Path,
+        *,
+        layout: Layout,
+        judged: Sequence[Judged],
+        scores: NDArray[np.float64],
     ) -> None:
         self._bench, self._judged = bench, judged
         normal = layout.windows_of(bench.samples)

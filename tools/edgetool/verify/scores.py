@@ -124,13 +124,14 @@ def agree_on_scores(
         threshold: a score at or above it is an alarm; None when there is none.
         inputs: of those samples; without them, there is no reconstruction.
     """
-    return agree(find_judged(original, inputs), original, converted, threshold, inputs)
+    return agree(find_judged(original, inputs), original, converted, threshold=threshold, inputs=inputs)
 
 
 def agree(
     judged: Sequence[Judged],
     original: Sequence[Sample],
     converted: Sequence[Sample],
+    *,
     threshold: float | None,
     inputs: Sequence[Sample],
 ) -> list[ScoreAgreement]:

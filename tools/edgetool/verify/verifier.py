@@ -177,7 +177,7 @@ class Verifier:
         if layout is None or scores is None:
             return None
         try:
-            return Probes(self._bench, self._original, layout, self.judged, scores)
+            return Probes(self._bench, self._original, layout=layout, judged=self.judged, scores=scores)
         # Windows that are cut and put together otherwise are not what this model takes.
         except ConversionError:
             return None
@@ -211,7 +211,9 @@ class Verifier:
 
     def _compare(self, answers: Sequence[Sample]) -> tuple[list[OutputDrift], list[ScoreAgreement]]:
         expected, inputs = self.expected[: len(answers)], self._inputs[: len(answers)]
-        return compare_answers(expected, answers), agree(self.judged, expected, answers, self._threshold, inputs)
+        return compare_answers(expected, answers), agree(
+            self.judged, expected, answers, threshold=self._threshold, inputs=inputs
+        )
 
     def _check_on(self, provider: str, candidate: Path) -> ProviderCheck:
         if provider not in self._usable:

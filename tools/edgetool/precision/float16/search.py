@@ -79,7 +79,7 @@ def _with_small_masks(context: Context) -> Context:
     model.CopyFrom(context.model)
     if not shrink_masks(model, context.store):
         return context
-    gather = partial(gather_facts, model, context.store, context.bench, context.bench.samples)
+    gather = partial(gather_facts, model, context.store, context.bench, samples=context.bench.samples)
     return replace(context, model=model, gather=gather)
 
 

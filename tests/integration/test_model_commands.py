@@ -364,3 +364,63 @@ def test_doctor_names_what_will_break(tmp_path: Path, capsys: pytest.CaptureFixt
     model, _ = put(tmp_path, "raw_units")
     findings = run_json(capsys, "doctor", model)["findings"]
     assert any("float16 ends at 65504" in finding["text"] and finding["fix"] for finding in findings)
+
+
+def test_a_file_of_a_newer_format_is_lowered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The product's own onnx writes one that no runtime reads; nothing in the model needs it."""
+    made = build("mlp").model
+    made.ir_version = 14
+    model, written = tmp_path / "new.onnx", tmp_path / "small.onnx"
+    onnx.save(made, model)
+    report = run_json(capsys, "quantize", model, "-o", written)
+    assert report["verdict"] == "stored"
+    assert report["repairs"][0] == "IR 14 was lowered to 10: nothing in the model needs more"
+    assert onnx.load(written).ir_version == 10
+    kept = run_json(capsys, "quantize", model, "-o", written, "--keep", "Gemm")
+    assert kept["verdict"] == "kept"
+    assert onnx.load(written).ir_version == 10
+    run_json(capsys, "compare", model, written)
+    findings = {finding["subject"]: finding for finding in run_json(capsys, "doctor", model)["findings"]}
+    assert findings["new.onnx on cpu"]["fix"] == "edgetool quantize and edgetool pack lower that"
+
+
+def test_no_data_are_asked_for_where_a_model_does_not_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever is put into it."""
+    made = build("mlp").model
+    made.graph.node[1].op_type = "Unheard"
+    onnx.save(made, tmp_path / "m.onnx")
+    findings = {finding["subject"]: finding for finding in run_json(capsys, "doctor", tmp_path / "m.onnx")["findings"]}
+    assert findings["m.onnx on cpu"]["fix"].startswith("export it again, with an older opset or other operators")
+
+
+@pytest.mark.parametrize("first", [["--target", "cpu"], ["--target", "gpu"], ["--target", "gpu", "--io", "float16"]])
+def test_a_float16_file_takes_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str], first: list[str]) -> None:
+    """As its float32 original does; also what quantize has written itself, in any way."""
+    model, _ = put(tmp_path, "wide_mlp")
+    half = tmp_path / "half.onnx"
+    assert run_json(capsys, "quantize", model, "-o", half, *first)["weights"] == "float16"
+    direct = run_json(capsys, "quantize", model, "-o", tmp_path / "a.onnx", "--precision", "int8", "--target", "npu")
+    report = run_json(capsys, "quantize", half, "-o", tmp_path / "b.onnx", "--precision", "int8", "--target", "npu")
+    assert (report["verdict"], report["weights"]) == ("stored", "int8")
+    assert report["size_after_bytes"] == pytest.approx(direct["size_after_bytes"], rel=0.01)
+    assert "3 float16 constants were made float32, to be tried in every form" in report["repairs"]
+    kinds = [
+        [value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)]
+        for graph in (onnx.load(path).graph for path in (half, tmp_path / "b.onnx"))
+    ]
+    assert kinds[0] == kinds[1]
+
+
+def test_float16_that_is_only_stored_can_be_computed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a GPU; what gains nothing more is kept, byte by byte, and the report says why."""
+    model, _ = put(tmp_path, "wide_mlp")
+    half, again = tmp_path / "half.onnx", tmp_path / "again.onnx"
+    run_json(capsys, "quantize", model, "-o", half)
+    assert run_json(capsys, "quantize", half, "-o", again, "--target", "gpu")["verdict"] == "converted"
+    kept = run_json(capsys, "quantize", half, "-o", again)
+    assert (kept["verdict"], kept["reason"]) == ("kept", "the weights are float16 already")
+    assert again.read_bytes() == half.read_bytes()
+    auto = run_json(capsys, "quantize", half, "-o", again, "--precision", "auto")
+    assert auto["choices"][0]["precision"] == "float16"
+    pruned = run_json(capsys, "quantize", half, "-o", again, "--prune", "0.01", "--max-drift", "0.5")
+    assert pruned["size_after_bytes"] <= 1.01 * kept["size_after_bytes"]

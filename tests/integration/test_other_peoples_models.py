@@ -160,10 +160,10 @@ def write_mixed_reconstruction(folder: Path) -> tuple[Path, Path]:
 
 
 def test_with_readings_the_error_of_a_reconstruction_decides(tmp_path: Path) -> None:
-    """In float16 the values hardly move and small sensors are gone; who allows a large drift gets it all the same."""
+    """In float16 the values hardly move and small sensors are gone; allowing a large drift does not change that."""
     path, rows = write_mixed_reconstruction(tmp_path)
     seeing = quantize(path, target=Target.NPU, data=rows)
     assert seeing.verdict is Verdict.STORED
     assert seeing.scores[-1].deviation < 0.05
     assert "as the score of a detector, the error of y drifts by" in seeing.rungs[0].reason
-    assert quantize(path, target=Target.NPU, data=rows, max_drift=1e6).verdict is Verdict.CONVERTED
+    assert quantize(path, target=Target.NPU, data=rows, max_drift=1e6).verdict is Verdict.STORED

@@ -16,6 +16,7 @@ from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeError, UsageError
 from edge_agent.messages.scores import Scores
 from edgetool.choices import HigherIs, OutputIs
+from edgetool.cli import main
 from edgetool.commands.pack import pack
 from edgetool.detector.outliers import SignVerdict
 
@@ -353,3 +354,72 @@ def test_a_model_far_from_its_reference_is_refused(tmp_path: Path, normal: Path)
     other = save(autoencoder(values=CHANNELS, hidden=2, seed=1), tmp_path / "other.onnx")
     with pytest.raises(AccuracyError, match=r"off by .* of its reference's"):
         pack(other, data=normal, reference=reference)
+
+
+def test_a_file_of_a_newer_format_is_lowered(tmp_path: Path, normal: Path) -> None:
+    """So that a device reads it; a canonical model too, and the report says so."""
+    for name, made in (("plain", autoencoder(values=CHANNELS, hidden=2)), ("canonical", canonical_model(channels=4))):
+        model = onnx.load_from_string(made) if isinstance(made, bytes) else made
+        model.ir_version = 14
+        report = pack(save(model, tmp_path / f"{name}.onnx"), data=normal)
+        assert report.repairs == ["IR 14 was lowered to 10: nothing in the model needs more"]
+        assert onnx.load_from_string(open_bundle(report.bundle).model).ir_version == 10
+        assert report.manifest.model.ir_version == 10
+
+
+def valve(*, own_score: bool) -> onnx.ModelProto:
+    """Two sensors halfway to 20, and a valve that stands at 4.7 exactly; its error as a score of its own on demand."""
+    nodes = [
+        helper.make_node("Sub", ["x", "b"], ["a"]),
+        helper.make_node("Mul", ["a", "w"], ["t"]),
+        helper.make_node("Add", ["t", "b"], ["y"]),
+    ]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])]
+    if own_score:
+        nodes += [
+            helper.make_node("Mul", ["a", "a"], ["aa"]),
+            helper.make_node("ReduceSum", ["aa", "axes"], ["score"], keepdims=0),
+        ]
+        outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])]
+    constants = {
+        "b": np.array([20, 20, 4.7], np.float32),
+        "w": np.array([0.5, 0.5, 0], np.float32),
+        "axes": np.array([1]),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "valve",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        outputs,
+        [numpy_helper.from_array(np.asarray(values), name) for name, values in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("own_score", [False, True])
+def test_a_channel_that_never_moved_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], own_score: bool
+) -> None:
+    """Its last digit is no alarm where the score is made here; in a score of the model's own, nothing is changed."""
+    rows = np.random.default_rng(3).normal(20, 1, (1000, 3))
+    rows[:, 2] = 4.7
+    lines = ["a,b,valve", *(",".join(f"{value:.5f}" for value in row) for row in rows)]
+    (tmp_path / "n.csv").write_text("\n".join(lines), encoding="utf-8")
+    model, made = save(valve(own_score=own_score), tmp_path / "m.onnx"), tmp_path / "m-1.0.0.edge"
+    assert main(["pack", str(model), "--data", str(tmp_path / "n.csv"), "-o", str(made)]) == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if "never moved" in line]
+    assert len(warned) == 1
+    assert "WARNING    channel valve never moved in the data" in warned[0]
+    assert ("nobody has seen" if own_score else "hundredths of its value") in warned[0]
+    if own_score:
+        return
+    bundle = open_bundle(made)
+    found = score(bundle, [[20, 20, 4.7], [20, 20, 4.7001], [20, 20, 4.71], [20, 20, 5.2]]).score
+    np.testing.assert_allclose(found[1:3], [0, 0.0151], atol=0.001)  # (0.01 / 0.047) ** 2 / 3
+    assert found[1] < 0.001
+    assert found[3] > 5 * bundle.manifest.threshold.alarm
+
+
+def test_a_channel_that_moves_is_not_warned_of(tmp_path: Path, normal: Path) -> None:
+    """However little it does, next to the others."""
+    assert pack(save(autoencoder(values=CHANNELS, hidden=2), tmp_path / "m.onnx"), data=normal).still_channels == ()

@@ -143,3 +143,18 @@ def test_labelled_rows_are_the_evidence_where_there_are_some(tmp_path: Path) -> 
     evidence = report["sign_evidence"]
     assert (evidence["verdict"], evidence["labelled"], evidence["windows"]) == ("confirmed", True, 60)
     assert evidence["rising"] == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(("centre", "spread"), [(20, 2), (1000, 5)])
+def test_without_data_neighbours_tell_where_they_were(tmp_path: Path, centre: float, spread: float) -> None:
+    """Stored as float16, neighbours that are close move by more than a detector may; real rows are the judge here."""
+    trained, unseen = np.random.default_rng(0).normal(centre, spread, (2, 300, 4)).astype(np.float32)
+    model, small = tmp_path / "lof.onnx", tmp_path / "small.onnx"
+    detector = LocalOutlierFactor(novelty=True).fit(trained)
+    model.write_bytes(to_onnx(detector, trained[:1], target_opset={"": 18, "ai.onnx.ml": 3}).SerializeToString())
+    done = run_tool("edgetool", "quantize", model, "-o", small)
+    assert done.returncode == 0, done.stderr
+    assert "without --data" in done.stdout.splitlines()[-1]
+    np.savez(tmp_path / "rows.npz", readings=unseen)
+    report = run_tool("edgetool", "compare", model, small, "--data", tmp_path / "rows.npz", "--json")
+    assert json.loads(report.stdout)["scores"][0]["deviation"] < 0.05

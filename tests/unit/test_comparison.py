@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgetool.verify.drift import compare_answers
-from edgetool.verify.scores import agree_on_scores
+from edgetool.verify.scores import agree_on_scores, find_judged, is_like, still_channels, usual_error
 
 RNG = np.random.default_rng(0)
 
@@ -21,7 +21,7 @@ def test_a_reconstruction_is_judged_by_its_error_in_each_channels_own_units() ->
     (found,) = agree_on_scores(before, after, None, inputs)
     assert found.output == "the error of y"
     assert found.deviation > 1
-    assert "--data" in found.warning
+    assert found.warning.endswith("allows 0.05, and `edgetool quantize` keeps to that")
     (same,) = agree_on_scores(before, before, None, inputs)
     assert (same.deviation, same.rank_correlation, same.warning) == (0.0, 1.0, "")
     # As skl2onnx exports it.
@@ -34,3 +34,24 @@ def test_an_output_of_another_shape_is_no_reconstruction() -> None:
     inputs = [{"x": np.ones((20, 3), np.float32)}]
     answers = [{"wide": np.ones((20, 4), np.float32), "score": np.arange(20, dtype=np.float32)}]
     assert [score.output for score in agree_on_scores(answers, answers, None, inputs)] == ["score"]
+
+
+def test_the_last_digit_of_a_channel_that_stands_still_is_no_error() -> None:
+    """Its unit is a hundredth of its value, or 0.01 of nothing; that of a channel that moves is its own error."""
+    moving = RNG.normal(20, 1, 500)
+    values = np.stack([moving, np.full(500, 4.7), np.zeros(500), np.full(500, -1e5)], axis=1).astype(np.float32)
+    jitter = values.copy()
+    jitter[::2, 3] = np.nextafter(np.float32(-1e5), np.float32(0))
+    assert still_channels(jitter).tolist() == [False, True, True, True]
+    answers = values + np.array([0.5, 0, 0, 0], np.float32)
+    np.testing.assert_allclose(usual_error(answers, jitter), [0.5, 0.047, 0.01, 1000], rtol=1e-6)
+    assert is_like(usual_error(answers, jitter), jitter)
+    np.testing.assert_allclose(usual_error(values + np.float32(3), values)[1:3], [3, 3], rtol=1e-6)
+
+
+def test_what_has_the_shape_of_real_readings_and_not_their_values_is_no_reconstruction() -> None:
+    """Of made-up inputs nobody can tell."""
+    inputs = [{"x": RNG.normal(20, 1, (100, 4)).astype(np.float32)}]
+    answers = [{"y": np.zeros((100, 4), np.float32)}]
+    assert find_judged(answers, inputs, measured=True) == []
+    assert [judged.name for judged in find_judged(answers, inputs)] == ["the error of y"]

@@ -19,6 +19,7 @@ from edgetool.commands.compare import match_tensors
 from edgetool.graph.repairs import repair
 from edgetool.graph.walks import graphs_of
 from edgetool.graph.weights import WeightStore, size_of, whole_model
+from edgetool.graph.widen import widen
 from edgetool.precision.context import match_nodes
 from edgetool.precision.facts import Facts
 from edgetool.precision.float16.convert import Mode, convert_to_half
@@ -229,3 +230,31 @@ def test_layers_match_through_the_names_of_converters(tmp_path: Path) -> None:
     )
     theirs = helper.make_graph([helper.make_node("Relu", ["x"], ["v_2"])], "g", [], [])
     assert match_tensors(helper.make_model(ours), helper.make_model(theirs)) == [("v_2", "v_2")]
+
+
+@pytest.mark.parametrize("name", list(ZOO))
+@pytest.mark.parametrize("stored", [True, False], ids=["stored", "computed"])
+def test_what_is_float16_becomes_float32_again(name: str, stored: bool, tmp_path: Path) -> None:
+    """Every model of the zoo, stored or computed in float16; inputs and outputs keep their type."""
+    model, store = repaired(name, tmp_path)
+    facts = facts_of(model)
+    if stored:
+        store_weights(model, store)
+    else:
+        keep = {problem.node: problem.reason for problem in guard_ranges(model, facts, store)}
+        model = convert_to_half(model, facts, store, keep).model
+        retype_io(model, facts)
+    borders = [value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)]
+    halves = {t.name for g in graphs_of(model.graph) for t in g.initializer if t.data_type == TensorProto.FLOAT16}
+    assert widen(model, store) == len(halves)
+    if not halves:
+        return
+    assert [value.type.tensor_type.elem_type for value in (*model.graph.input, *model.graph.output)] == borders
+    whole = onnx.load_from_string(whole_model(model, store))
+    del whole.graph.value_info[:]
+    inferred = onnx.shape_inference.infer_shapes(whole, check_type=True, strict_mode=True)
+    inside = [value for graph in graphs_of(inferred.graph) for value in graph.value_info]
+    assert not [value.name for value in inside if value.type.tensor_type.elem_type == TensorProto.FLOAT16]
+    assert not [t for g in graphs_of(whole.graph) for t in g.initializer if t.data_type == TensorProto.FLOAT16]
+    if stored:
+        assert not [node for node in whole.graph.node if node.op_type == "Cast" and node.input[0] in halves]

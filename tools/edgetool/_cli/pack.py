@@ -120,6 +120,18 @@ def _show_sign(report: PackReport) -> None:
             assert_never(other)
 
 
+def _show_still(report: PackReport) -> None:
+    from edgetool.detector.direction import SignFrom
+
+    for name in report.still_channels:
+        if report.sign.found is SignFrom.ERROR:
+            means = "its error counts in hundredths of its value, so a small movement is no alarm and a large one is"
+        else:
+            means = "how the model scores a movement of it, nobody has seen, and the smallest may raise an alarm"
+        step = "Give data in which it moves, or leave it out of the model"
+        say(f"  WARNING    channel {name} never moved in the data: {means}. {step}")
+
+
 def _show_packed(report: PackReport) -> None:
     from edge_agent.stream.threshold import is_extrapolated
 
@@ -133,7 +145,10 @@ def _show_packed(report: PackReport) -> None:
     )
     say(f"  channels   {units}; window {manifest.window}, stride {manifest.stride}")
     say(f"  score      {report.score_from}")
+    for repair in report.repairs:
+        say(f"  repaired   {repair}")
     _show_sign(report)
+    _show_still(report)
     say(f"  threshold  alarm {manifest.threshold.alarm:.4g}, clear {manifest.threshold.clear:.4g}")
     if calibration is not None:
         say(

@@ -100,21 +100,37 @@ def quantize(
     print_json(done.describe()) if as_json else _show(done)
 
 
+def _show_scores(report: QuantizeReport) -> None:
+    for score in report.scores:
+        flips = "" if score.verdicts_flipped is None else f", {score.verdicts_flipped} of {score.rows} verdicts flip"
+        say(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
+    for far in report.ventured:
+        alone = "" if far.batch_deviation is None else f", by {far.batch_deviation:.1e} alone from in a batch"
+        say(f"  far out    {far.output}: off by {far.deviation:.1e} on {far.windows} windows near and far{alone}")
+
+
+def _show_data(report: QuantizeReport) -> None:
+    if report.synthetic:
+        say(f"  WARNING    without --data: checked on inputs that are {report.data}")
+    else:
+        say(f"  checked on {report.data}")
+
+
 def _show(report: QuantizeReport) -> None:
     share = report.size_after / max(report.size_before, 1)
     say(f"{report.output}: {report.verdict.value}, {report.reason}")
     say(f"  size       {report.size_before} -> {report.size_after} bytes ({share:.2f})")
+    for repair in report.repairs:
+        say(f"  repaired   {repair}")
     if report.latency_ratio is not None:
         say(f"  latency    {report.latency_ratio:.2f} of the original's, one row of samples, one thread")
     if report.converter is not None:
         say(f"  converted  to float16 by {report.converter.value}")
     for drift in report.outputs:
         say(f"  drift      {drift.output}: {drift.drift:.2e} (allowed {report.max_drift:g})")
-    for score in report.scores:
-        flips = "" if score.verdicts_flipped is None else f", {score.verdicts_flipped} of {score.rows} verdicts flip"
-        say(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
-        if score.warning:
-            say(f"  WARNING    {score.warning}")
+    _show_scores(report)
+    if report.calibrated_on:
+        say(f"  calibrated on {report.calibrated_on}")
     for provider in report.providers[1:]:
         say(f"  provider   {provider.provider}: {provider.note or 'right'}")
     for rung in report.rungs:
@@ -132,4 +148,4 @@ def _show(report: QuantizeReport) -> None:
             f"  pruned     {report.pruned.zeroed} of {report.pruned.of} weights are zero: compressed "
             f"{before} -> {after} bytes; the plain file and the speed stay as they are"
         )
-    say(f"  checked on {report.data}")
+    _show_data(report)

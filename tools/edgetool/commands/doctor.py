@@ -19,11 +19,12 @@ from edge_agent.engine.wheels import runtimes_for, this_platform
 from edge_agent.errors import ConversionError, EdgeError
 from edgetool.deadline import DEFAULT_S, Deadline, OutOfTimeError
 from edgetool.graph.onnx_file import load_model
-from edgetool.graph.traps import find_traps
+from edgetool.graph.traps import VERSIONS_FIX, find_traps
+from edgetool.graph.versions import newer_versions
 from edgetool.graph.weights import WeightStore, read_light
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.drift import compare_answers
-from edgetool.verify.fitting import samples_for
+from edgetool.verify.fitting import is_about_inputs, samples_for
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["DoctorReport", "Finding", "doctor"]
@@ -186,7 +187,7 @@ def _of_model(path: Path, data: Path | None, deadline: Deadline) -> list[Finding
             fix = "give it more time with --timeout, unless it never ends"
             return [*found, Finding(f"{path.name} on cpu", good=False, text=str(exc), fix=fix)]
         except ConversionError as exc:
-            fix = "export it again; it does not run anywhere" if data else "give --data; made-up inputs may not suit it"
+            fix = _fix_for(str(exc), model, made_up=data is None)
             return [*found, Finding(f"{path.name} on cpu", good=False, text=str(exc), fix=fix)]
         found.append(Finding(f"{path.name} on cpu", good=True, text=f"runs on {samples.origin}"))
         for provider in available_providers():
@@ -203,6 +204,15 @@ def _of_model(path: Path, data: Path | None, deadline: Deadline) -> list[Finding
             text = f"{'right' if right else 'WRONG'}, off by {worst:.2g}"
             found.append(Finding(subject, good=right, text=text, fix="" if right else "the agent takes another one"))
     return found
+
+
+def _fix_for(problem: str, model: onnx.ModelProto, *, made_up: bool) -> str:
+    """What helps a model that does not run: other inputs only if it was loaded, and failed on those that it got."""
+    if is_about_inputs(problem):
+        return "give --data; made-up inputs may not suit it" if made_up else "export it again; it does not run anywhere"
+    if newer_versions(model):
+        return VERSIONS_FIX
+    return "export it again, with an older opset or other operators; no data will help a model that does not load"
 
 
 def _versions() -> dict[str, str]:

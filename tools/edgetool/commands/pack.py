@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import onnx
 
 from edge_agent.bundle import (
     CHANNEL_NAME,
@@ -26,10 +27,13 @@ from edgetool.detector.bundling import describe_channels, name_and_version, writ
 from edgetool.detector.calibration import calibrate
 from edgetool.detector.detector import Detector
 from edgetool.detector.direction import Sign, SignFrom
-from edgetool.detector.golden import check_scores, golden_readings
+from edgetool.detector.golden import check_scores
 from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
+from edgetool.graph.integers import batch_scales, integer_operators
+from edgetool.graph.onnx_file import load_model
 from edgetool.paths import StrPath, as_path
-from edgetool.verify.scores import count_flips
+from edgetool.verify.odd import golden_readings
+from edgetool.verify.scores import count_flips, still_channels
 
 __all__ = ["PackReport", "pack", "parse_channels"]
 
@@ -50,6 +54,8 @@ class PackReport:
     sign: Sign
     """Which way the model's own score points, and how that was found."""
     rows_used: int
+    still_channels: tuple[str, ...]
+    """Channels that never moved in the normal rows, so that nobody knows what a movement of theirs means."""
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
     verdicts_changed: int | None
@@ -57,6 +63,8 @@ class PackReport:
     None without a reference."""
     deviation: float | None
     """Of the packed model from its float32 reference on the golden vectors (`golden_deviation`); None without one."""
+    repairs: list[str]
+    """What was put right in the model, in words."""
     replaced: bool
     """True if the bundle took the place of a file of the same name."""
     seconds: float
@@ -70,9 +78,11 @@ class PackReport:
             "sign_evidence": None if self.sign_evidence is None else self.sign_evidence.describe(),
             "sign_from": self.sign.found.value,
             "rows_used": self.rows_used,
+            "still_channels": list(self.still_channels),
             "rows_labelled": self.rows_labelled,
             "verdicts_changed": self.verdicts_changed,
             "deviation": self.deviation,
+            "repairs": self.repairs,
             "replaced": self.replaced,
             "seconds": round(self.seconds, 3),
             "manifest": msgspec.to_builtins(self.manifest),
@@ -156,6 +166,8 @@ def pack(
     if not len(normal):
         raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
     deadline = Deadline(model, timeout_s)
+    loaded = load_model(model)
+    _check_reference(model, loaded, reference)
     detector = Detector(
         reference or model, normal, window, stride, score_output, output_is, higher_is, deadline=deadline
     )
@@ -169,7 +181,11 @@ def pack(
     together = detector.scores(packed, readings)
     alone = np.concatenate([detector.scores(packed, readings[i : i + 1]) for i in range(_TRIED_ALONE)])
     deviation = golden_deviation(together, golden)
-    check_scores(deviation, batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]))
+    check_scores(
+        deviation,
+        batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]),
+        batch_scales=batch_scales(loaded),
+    )
     # A provider has to meet the float32 scores with the packed model, whose own distance from them is part of that.
     tolerance = max(tolerance, 2 * deviation)
     replaced = output.exists()
@@ -195,12 +211,26 @@ def pack(
         sign_evidence=evidence,
         sign=detector.sign,
         rows_used=len(normal),
+        still_channels=tuple(
+            name for name, still in zip(normal.channels, still_channels(detector.windows), strict=True) if still
+        ),
         rows_labelled=len(rows) - len(normal),
         verdicts_changed=None if reference is None else count_flips(expected, scores, threshold.alarm),
         deviation=None if reference is None else deviation,
+        repairs=detector.repairs,
         replaced=replaced,
         seconds=time.monotonic() - started,
     )
+
+
+def _check_reference(path: Path, model: onnx.ModelProto, reference: Path | None) -> None:
+    """Refuse what computes in int8 and is compared with nothing: its own scores would prove it, whatever they are."""
+    operators = integer_operators(model)
+    if operators and reference is None:
+        raise ConversionError(
+            f"{path}: computes in int8 ({', '.join(operators[:3])}), and nobody has compared its scores with those of "
+            "the float32 model that it was made from; give that one with --reference"
+        )
 
 
 def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData, stride: int) -> SignEvidence:

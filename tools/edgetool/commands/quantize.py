@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 import time
 from collections.abc import Sequence
@@ -92,7 +91,7 @@ def quantize(
         precision=precision,
         target=as_member(Target, target, named="target"),
         data=as_path(data),
-        limits=_limits(precision, max_drift, is_measured=data is not None),
+        limits=_limits(precision, max_drift),
         keep=(keep,) if isinstance(keep, str) else tuple(keep),
         io=as_member(Io, io, named="io"),
         input_range=input_range,
@@ -109,13 +108,12 @@ def quantize(
         return _write(work, tried, chosen, choices, started)
 
 
-def _limits(precision: Precision, max_drift: float | None, *, is_measured: bool) -> Limits:
+def _limits(precision: Precision, max_drift: float | None) -> Limits:
     usual = INT8_MAX_DRIFT if precision is Precision.INT8 else DEFAULT_MAX_DRIFT
-    # Made-up inputs say nothing about scores; and who allows more than usual has to be given it.
-    score = max(MAX_SCORE_DEVIATION, max_drift or 0.0) if is_measured else math.inf
+    # Who allows more drift than usual does not get a detector that `pack` refuses.
     if max_drift is not None:
-        return Limits(max_drift, max_drift, score, demanded=max_drift < usual)
-    return Limits(usual, DEFAULT_MAX_DRIFT, score)
+        return Limits(max_drift, max_drift, MAX_SCORE_DEVIATION, demanded=max_drift < usual)
+    return Limits(usual, DEFAULT_MAX_DRIFT, MAX_SCORE_DEVIATION)
 
 
 def _prune(work: Work, share: float) -> Work:
@@ -123,6 +121,9 @@ def _prune(work: Work, share: float) -> Work:
     before = compressed_size(work.context.model, store)
     report = prune_weights(work.context.model, store, share)
     after = compressed_size(work.context.model, store)
+    if work.context.widened:
+        # What is small already would be no smaller, and what is zero now would not be written.
+        work.context = replace(work.context, size_bytes=size_of(work.context.model, store))
     work.pruned = Pruned(share, report.zeroed, report.of, before, after)
     found = work.context.verifier.check(store.save(work.context.model, "pruned.onnx"))
     if not found.is_right:
@@ -166,7 +167,17 @@ def _choose(work: Work, tried: dict[Precision, Climb], precision: Precision) -> 
     # Half the size counts as much as half the time; a form that is both a little smaller and slower is not worth it.
     weights = [own, *((candidate.latency_ratio or 1.0) * candidate.size_bytes for candidate in found)]
     best = min(range(len(weights)), key=weights.__getitem__)
-    choices = [Choice("float32", Verdict.KEPT.value, own, latency_s, 1.0 if latency_s else None, 0.0, best == 0)]
+    choices = [
+        Choice(
+            stored_precision(work.original),
+            Verdict.KEPT.value,
+            own,
+            latency_s,
+            1.0 if latency_s else None,
+            0.0,
+            best == 0,
+        )
+    ]
     for number, candidate in enumerate(found, start=1):
         choices.append(
             Choice(
@@ -217,6 +228,7 @@ def _write(
         arithmetic=chosen.arithmetic,
         latency_ratio=chosen.latency_ratio,
         latency_s=chosen.latency_s,
+        calibrated_on=chosen.calibrated_on,
     )
 
 
@@ -250,6 +262,7 @@ def _report(
         max_drift=work.asked.limits.drift,
         outputs=verification.drifts,
         scores=verification.scores,
+        ventured=verification.ventured,
         providers=verification.providers,
         pruned=work.pruned,
     )
@@ -265,7 +278,7 @@ def _kept(work: Work, tried: dict[Precision, Climb], choices: list[Choice]) -> t
     store = work.context.store
     if len(choices) > 1 and choices[0].chosen:
         others = " and ".join(choice.precision for choice in choices[1:])
-        reason = f"float32 is better here than {others}, by size times latency"
+        reason = f"{choices[0].precision} is better here than {others}, by size times latency"
     else:
         reason = next((climbed.reason for climbed in tried.values() if climbed.reason), "nothing would become smaller")
     if work.asked.limits.demanded and DRIFTS in reason:
@@ -278,8 +291,8 @@ def _kept(work: Work, tried: dict[Precision, Climb], choices: list[Choice]) -> t
         )
     if work.pruned is None and not work.metadata_bytes:
         same = Verification("", compare_answers(work.context.verifier.expected, work.context.verifier.expected))
-        # The very bytes that came in, unless they are in several files.
-        alone = work.size_before == work.asked.model.stat().st_size
+        # The very bytes that came in, unless they are in several files, or ask for newer versions than they need.
+        alone = work.size_before == work.asked.model.stat().st_size and not work.lowered
         return work.asked.model.read_bytes() if alone else _whole(work.original, store), same, reason
     model = work.context.model if work.pruned is not None else work.stripped
     verification = work.context.verifier.check(store.save(model, "kept.onnx"), everywhere=work.pruned is not None)

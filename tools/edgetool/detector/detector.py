@@ -17,6 +17,7 @@ from edgetool.detector.direction import sign_of_score, sklearn_scores
 from edgetool.detector.head import Head, choose_head
 from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.onnx_file import load_model
+from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import to_bytes
 from edgetool.verify.arrays import Sample
 from edgetool.verify.workbench import run_model
@@ -46,7 +47,9 @@ class Detector:
         self._asked_window = window
         self._channels = len(normal.channels)
         self._head: Head | None = None
-        model = load_model(path)
+        self.repairs: list[str] = []
+        """What was put right in the model that is packed, in words."""
+        model = self._load(path)
         labels = sklearn_scores(model)
         if is_canonical(model):
             if higher_is is HigherIs.NORMAL:
@@ -77,12 +80,17 @@ class Detector:
 
     def same_for(self, path: Path) -> bytes:
         """Another form of the same model made canonical in the same way."""
-        model = load_model(path)
+        model = self._load(path)
         if self._head is not None:
             feed_readings(model, channels=self._channels, window=self._asked_window)
             finish(model, self._head, window=self.window, channels=self._channels)
         self._note_types(model)
         return to_bytes(model, path)
+
+    def _load(self, path: Path) -> onnx.ModelProto:
+        model = load_model(path)
+        self.repairs = lower_versions(model)
+        return model
 
     def _note_types(self, model: onnx.ModelProto) -> None:
         note_types(model, self._run(with_all_outputs(model), self.windows[:2]))

@@ -15,6 +15,7 @@ from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.detector.direction import Sign, sign_of_error, sign_of_score
 from edgetool.verify.arrays import Sample
+from edgetool.verify.scores import is_like, unlike_channels, usual_error
 
 __all__ = ["PREFIX", "Head", "Meaning", "choose_head"]
 
@@ -100,20 +101,14 @@ def _meanings(values: NDArray[Any], windows: FloatArray, output_is: OutputIs) ->
 
 
 def _usual_error(name: str, values: NDArray[Any], windows: FloatArray) -> FloatArray:
-    error = windows.astype(np.float64) - values.reshape(windows.shape)
-    spread = windows.reshape(-1, windows.shape[2]).std(axis=0, dtype=np.float64)
-    rms = np.sqrt((error**2).mean(axis=(0, 1)))
-    if not np.isfinite(rms).all():
+    usual = usual_error(values.reshape(windows.shape), windows)
+    if not np.isfinite(usual).all():
         raise ConversionError(f"output {name!r} holds values that are not finite on normal rows")
-    unlike = rms > np.maximum(spread, 1e-9) * 2
-    if unlike.mean() > 0.5:
+    if not is_like(usual, windows):
+        unlike = unlike_channels(usual, windows)
         raise ConversionError(
             f"output {name!r} has the input's shape and not its values (off by more than twice the spread in "
             f"{int(unlike.sum())} of {len(unlike)} channels): if the model works on scaled readings, put the scaling "
             "into it and let it answer in sensor units"
         )
-    # A channel that never moved in the data would make any movement infinitely anomalous.
-    size = np.abs(windows).max(axis=(0, 1)).astype(np.float64)
-    floor = np.maximum(1e-3 * spread, np.maximum(1e-6 * size, 1e-9))
-    scale: FloatArray = np.maximum(rms, floor).astype(np.float32)
-    return scale
+    return usual.astype(np.float32)

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import onnx
 
+from edgetool.graph.versions import newer_versions
 from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
 
-__all__ = ["Trap", "find_traps"]
+__all__ = ["VERSIONS_FIX", "Trap", "find_traps"]
+
+VERSIONS_FIX = "edgetool quantize and edgetool pack lower that"
 
 _FLOAT16_MAX = 65504.0
 _MANY_NODES = 1000
@@ -39,6 +42,11 @@ def find_traps(model: onnx.ModelProto) -> list[Trap]:
         model: as it was read.
     """
     return [trap for check in _CHECKS for trap in check(model)]
+
+
+def _versions(model: onnx.ModelProto) -> list[Trap]:
+    found = newer_versions(model)
+    return [Trap("versions", f"asks for {found}, so older runtimes refuse it", VERSIONS_FIX)] if found else []
 
 
 def _names(model: onnx.ModelProto) -> list[Trap]:
@@ -166,6 +174,7 @@ def _metadata(model: onnx.ModelProto) -> list[Trap]:
 
 
 _CHECKS: tuple[Callable[[onnx.ModelProto], list[Trap]], ...] = (
+    _versions,
     _names,
     _listed_constants,
     _described_constants,

@@ -19,7 +19,7 @@ from edgetool.precision.facts import Facts
 from edgetool.verify.verifier import Verification, Verifier
 from edgetool.verify.workbench import Workbench
 
-__all__ = ["Candidate", "Context", "Converter", "Rung", "match_nodes"]
+__all__ = ["Calibration", "Candidate", "Context", "Converter", "Rung", "match_nodes"]
 
 
 class Converter(StrEnum):
@@ -46,13 +46,29 @@ class Context:
     io: Io
     keep: dict[str, str]
     """Nodes that the user wants in float32, with the reason."""
-    calibrated: bool
-    """The samples are the user's data, or the user allowed made-up ones for calibration."""
+    widened: bool
+    """Constants of the original are float16."""
+    calibration: Callable[[], Calibration] | None
+    """What fixed scales are made from; None where there are no readings, and nobody has allowed made-up ones."""
 
     @cached_property
     def facts(self) -> Facts:
         """What a run shows of the model's tensors; gathered on first use, because a large graph loads for seconds."""
         return self.gather()
+
+    @cached_property
+    def calibrated(self) -> Calibration | None:
+        """The calibration, gathered on first use; None where there is none."""
+        return None if self.calibration is None else self.calibration()
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Ranges of tensors for fixed scales, and where they are from."""
+
+    facts: Facts
+    origin: str
+    """In words, for the report."""
 
 
 @dataclass(slots=True)
@@ -69,6 +85,8 @@ class Candidate:
     precision: str
     converter: Converter | None = None
     """What made it compute in float16; None where it does not."""
+    calibrated_on: str = ""
+    """Where fixed scales are from; empty where it has none."""
     kept_nodes: dict[str, str] = field(default_factory=dict)
     """Nodes that stay float32 and would not have to, with the reason."""
     kept_tensors: dict[str, str] = field(default_factory=dict)

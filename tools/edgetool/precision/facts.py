@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,7 +13,8 @@ from edge_agent.errors import ConversionError
 from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.walks import graphs_of
 from edgetool.graph.weights import WeightStore
-from edgetool.verify.ranges import TensorRange
+from edgetool.verify.arrays import Sample
+from edgetool.verify.ranges import TensorRange, note_range
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["Facts", "drop_known_types", "gather_facts", "note_ranks"]
@@ -35,26 +37,31 @@ class Facts:
 
 
 def gather_facts(
-    model: onnx.ModelProto, store: WeightStore, bench: Workbench, sampled: Mapping[str, TensorRange]
+    model: onnx.ModelProto, store: WeightStore, bench: Workbench, *, samples: Sequence[Sample], on: Path | None = None
 ) -> Facts:
     """Run a model once with everything visible.
 
     Args:
         model: after `repair`.
         store: has its large constants.
-        bench: has the samples.
-        sampled: ranges of the model's inputs.
+        bench: runs it on samples of its own, of which the first 16 count.
+        samples: what it runs on, of which ranges of inputs are taken.
+        on: where these are, if they are not the bench's own; all of them count.
     """
     types = _inferred_types(model)
     path = store.save(with_all_outputs(model), "probe.onnx")
     try:
-        ranges = bench.ranges(path, count=_SAMPLES)
+        ranges = bench.ranges(path, count=_SAMPLES if on is None else len(samples), on=on)
     except ConversionError:
         ranges = {}
     for name, found in ranges.items():
         dtype = np.dtype(found["dtype"])
         if dtype.kind in "fiub":
             types[name] = onnx.helper.np_dtype_to_tensor_dtype(dtype)
+    sampled: dict[str, TensorRange] = {}
+    for number, sample in enumerate(samples):
+        for name, array in sample.items():
+            note_range(sampled, name, array, number)
     return Facts(types, {**sampled, **ranges})
 
 

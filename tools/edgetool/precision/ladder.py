@@ -137,6 +137,9 @@ def _stored(context: Context, result: Climb, *, int8: bool) -> Candidate | None:
         return None
     share = size_of(candidate.model, context.store) / context.size_bytes
     if share > _WORTH_STORING:
+        if context.widened and candidate.precision == "float16":
+            result.reason = "the weights are float16 already"
+            return None
         saved = f"only {1 - share:.1%} smaller" if share < 1 else "no smaller"
         result.reason = f"fewer bits for the weights would make the file {saved}"
         return None

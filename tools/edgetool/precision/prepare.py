@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from edge_agent.errors import ConversionError
@@ -14,13 +15,15 @@ from edgetool.choices import Io, Precision, Target
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.randomness import draws_numbers, pin_seeds
 from edgetool.graph.repairs import repair
+from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import WeightStore, read_light, size_of
-from edgetool.precision.context import Context, match_nodes
+from edgetool.graph.widen import widen
+from edgetool.precision.context import Calibration, Context, match_nodes
 from edgetool.precision.facts import gather_facts
 from edgetool.precision.report import Pruned
-from edgetool.verify.arrays import Sample
 from edgetool.verify.fitting import is_about_inputs, samples_for
-from edgetool.verify.ranges import TensorRange, note_range
+from edgetool.verify.layout import held_in
+from edgetool.verify.odd import FARTHEST, moved_windows
 from edgetool.verify.samples import SampleSet
 from edgetool.verify.verifier import Limits, Verifier, state_pairs
 from edgetool.verify.workbench import Workbench
@@ -29,6 +32,7 @@ __all__ = ["Asked", "Work", "prepare"]
 
 _LARGE_BYTES = 48 << 20
 """Above this other providers get a model in pieces."""
+_CALIBRATION_SAMPLES = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +65,8 @@ class Work:
     samples: SampleSet
     context: Context
     repairs: list[str]
+    lowered: bool = False
+    """The file asked for newer versions than it needs, so that its own bytes are not what is kept."""
     pruned: Pruned | None = None
 
 
@@ -79,7 +85,8 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     """
     store = WeightStore(folder)
     original, size_before = read_light(asked.model, store)
-    repairs = _pin(original, bench)
+    lowered = lower_versions(original)
+    repairs = [*lowered, *_pin(original, bench)]
     start = store.save(original, "original.onnx")
     samples = samples_for(original, start, bench, asked.data, asked.input_range)
     stripped = onnx.ModelProto()
@@ -89,25 +96,45 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     repaired.CopyFrom(stripped)
     repaired, done = repair(repaired, store, fed={name for sample in samples.samples for name in sample})
     repairs += done
-    cut_in = store if size_before > _LARGE_BYTES else None
-    make = partial(Verifier, bench, limits=asked.limits, threshold=asked.threshold, cut_in=cut_in)
-    start, verifier = _baseline(
-        asked, partial(make, states=state_pairs(original)), start, store.save(repaired, "repaired.onnx"), repairs
+    make = partial(
+        _judge(asked, bench, samples),
+        states=state_pairs(original),
+        cut_in=store if size_before > _LARGE_BYTES else None,
     )
+    start, verifier = _baseline(asked, make, start, store.save(repaired, "repaired.onnx"), repairs)
+    # Behind the baseline: the model as it was read, in float16, stays the judge.
+    widened = widen(repaired, store)
+    if widened:
+        repairs.append(f"{widened} float16 constants were made float32, to be tried in every form")
+    may_calibrate = not samples.synthetic or asked.synthetic
+    has_room = verifier.probes is not None
+    calibrate = partial(_calibrate, repaired, store, bench, shown=samples, has_room=has_room)
     context = Context(
         model=repaired,
         path=start,
         size_bytes=size_of(stripped, store),
-        gather=partial(gather_facts, repaired, store, bench, _sampled_ranges(samples.samples)),
+        gather=partial(gather_facts, repaired, store, bench, samples=samples.samples),
         store=store,
         bench=bench,
         verifier=verifier,
         target=asked.target,
         io=asked.io,
         keep=match_nodes(repaired, asked.keep),
-        calibrated=not samples.synthetic or asked.synthetic,
+        widened=widened > 0,
+        calibration=calibrate if may_calibrate else None,
     )
-    return Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs)
+    return Work(asked, original, stripped, metadata_bytes, size_before, samples, context, repairs, bool(lowered))
+
+
+def _judge(asked: Asked, bench: Workbench, shown: SampleSet) -> Callable[..., Verifier]:
+    return partial(
+        Verifier,
+        bench,
+        limits=asked.limits,
+        threshold=asked.threshold,
+        layout=shown.layout,
+        measured=not shown.synthetic,
+    )
 
 
 def _pin(model: onnx.ModelProto, bench: Workbench) -> list[str]:
@@ -137,9 +164,21 @@ def _baseline(
         return repaired, verifier
 
 
-def _sampled_ranges(samples: Sequence[Sample]) -> dict[str, TensorRange]:
-    found: dict[str, TensorRange] = {}
-    for number, sample in enumerate(samples):
-        for name, array in sample.items():
-            note_range(found, name, array, number)
-    return found
+def _calibrate(
+    model: onnx.ModelProto, store: WeightStore, bench: Workbench, *, shown: SampleSet, has_room: bool
+) -> Calibration:
+    """Ranges on half of the readings, so that the other half can tell whether the scales are right.
+
+    What can be a detector has room for readings far from normal: a scale as wide as normal ones would clip the rest.
+    """
+    half = held_in(shown.samples, shown.layout)
+    picks = np.unique(np.linspace(0, len(half) - 1, min(len(half), _CALIBRATION_SAMPLES)).astype(int))
+    samples = [half[number] for number in picks]
+    origin = (
+        "half of the samples" if len(half) < len(shown.samples) or half[0] is not shown.samples[0] else "all samples"
+    )
+    if shown.layout is not None and has_room:
+        moved = moved_windows(shown.layout.windows_of(samples))
+        samples += shown.layout.batches(moved, len(moved))
+        origin += f", and {len(moved)} windows moved by {FARTHEST:g} times a channel's spread"
+    return Calibration(gather_facts(model, store, bench, samples=samples, on=bench.keep_samples(samples)), origin)

@@ -11,6 +11,7 @@ from edgetool.choices import Io, Precision, Target
 from edgetool.precision.context import Converter, Rung
 from edgetool.precision.float16.ranges import RangeProblem
 from edgetool.verify.drift import OutputDrift
+from edgetool.verify.probes import Ventured
 from edgetool.verify.scores import ScoreAgreement
 from edgetool.verify.verifier import ProviderCheck
 
@@ -106,6 +107,10 @@ class QuantizeReport:
     outputs: list[OutputDrift]
     scores: list[ScoreAgreement]
     providers: list[ProviderCheck]
+    ventured: list[Ventured] = field(default_factory=list)
+    """Of what can be a detector's score: how far it moved far from normal, and for the rows beside one."""
+    calibrated_on: str = ""
+    """Where the fixed scales of int8 are from; empty where there are none."""
     pruned: Pruned | None = None
     stored_tensors: int = 0
     kept_tensors: dict[str, str] = field(default_factory=dict)
@@ -155,6 +160,8 @@ class QuantizeReport:
             "outputs": [output.describe() for output in self.outputs],
             "scores": [score.describe() for score in self.scores],
             "providers": [provider.describe() for provider in self.providers],
+            "far_from_normal": [each.describe() for each in self.ventured],
+            "calibrated_on": self.calibrated_on,
             "choices": [choice.describe() for choice in self.choices],
             "pruned": None if self.pruned is None else self.pruned.describe(),
             "seconds": round(self.seconds, 3),

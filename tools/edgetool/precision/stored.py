@@ -112,8 +112,6 @@ def _why_nothing(model: onnx.ModelProto, report: StorageReport) -> str:
         return f"{inside[0].op_type} ({inside[0].domain}) keeps its weights in attributes, which have no smaller form"
     if any(t.data_type == onnx.TensorProto.INT8 for graph in graphs_of(model.graph) for t in graph.initializer):
         return "the weights are int8 already"
-    if any(t.data_type == onnx.TensorProto.FLOAT16 for graph in graphs_of(model.graph) for t in graph.initializer):
-        return "the weights are float16 already"
     return "the model has no float32 weights large enough to gain from fewer bits"
 
 

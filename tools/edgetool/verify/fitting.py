@@ -64,13 +64,13 @@ def samples_for(
         given = read_samples(model, data)
         bench.use_samples(given.samples)
         return given
-    first = generate_samples(model, value_range)
+    first = generate_samples(model, value_range, folder=path.parent)
     inputs = model_inputs(model)
     problem = _problem(path, bench, first)
     if is_about_inputs(problem) and _is_free(inputs):
         for sizes in itertools.islice(_tries(model, inputs), _MAX_TRIES):
             try:
-                found = generate_samples(model, value_range, sizes)
+                found = generate_samples(model, value_range, sizes, folder=path.parent)
             except TooLargeError:
                 continue
             if not _problem(path, bench, found):

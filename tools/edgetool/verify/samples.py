@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from edge_agent.errors import DataError
 from edgetool.data import open_arrays, read_sensor_data
 from edgetool.verify.arrays import Sample, by_sample
+from edgetool.verify.layout import Layout, layout_of
+from edgetool.verify.reference_points import reference_points
 
 __all__ = [
     "ModelInput",
@@ -32,9 +34,14 @@ _MADE_UP = 8
 _MADE_UP_LIMIT = 1 << 28
 """Values of all samples together, 2 GB where they are made. A few large ones are made up in less than eight samples."""
 _MADE_UP_ROWS = 16
+_MADE_UP_FAR = 4
+"""One in so many samples is standard normal, whatever points the model has."""
+_NEAR = 0.3
+"""How far from its point a made-up row is, in spreads of the points."""
+_NEAR_ROWS = 256
 _UNKNOWN_SIZE = 8
 _ROWS_PER_SAMPLE = 256
-_DATA_ROWS_LIMIT = 8192
+_DATA_WINDOWS_LIMIT = 8192
 _SHOWN_NAMES = 20
 
 
@@ -86,6 +93,8 @@ class SampleSet:
     samples: list[Sample]
     origin: str
     synthetic: bool
+    layout: Layout | None = None
+    """How windows of readings lie in the model's input; None where it has several, or they are no windows."""
 
 
 def model_inputs(model: onnx.ModelProto) -> list[ModelInput]:
@@ -111,7 +120,11 @@ def model_inputs(model: onnx.ModelProto) -> list[ModelInput]:
 
 
 def generate_samples(
-    model: onnx.ModelProto, value_range: tuple[float, float] | None, sizes: Sizes | None = None
+    model: onnx.ModelProto,
+    value_range: tuple[float, float] | None,
+    sizes: Sizes | None = None,
+    *,
+    folder: Path | None = None,
 ) -> SampleSet:
     """Make up samples: they show that a model runs, and little about its accuracy on real readings.
 
@@ -120,6 +133,7 @@ def generate_samples(
         value_range: lowest and highest value of the model's inputs; None takes a standard normal distribution,
             as if the model had standardised inputs.
         sizes: of the axes that the model leaves free.
+        folder: where the model keeps large constants, of which some may be points that its data lie around.
 
     Raises:
         DataError: nothing can be made up for an input of its type, or of its size.
@@ -130,7 +144,15 @@ def generate_samples(
     count = min(_MADE_UP, _MADE_UP_LIMIT // max(1, _values_of(inputs, sizes)))
     samples = [{item.name: _make_up(item, sizes, rng, value_range) for item in inputs} for _ in range(count)]
     shown = "standard normal values" if value_range is None else f"values from {value_range[0]:g} to {value_range[1]:g}"
-    return SampleSet(samples, f"made up: {shown}; give --data for a check on real readings", synthetic=True)
+    points = None if value_range is not None or len(inputs) != 1 else _points_of(model, inputs[0], sizes, folder)
+    if points is not None:
+        shown += f", and values around {len(points)} points that the model holds them against"
+        for number, sample in enumerate(samples):
+            # Most of them: what is far from the model's own data scores so high that the rest would not count.
+            if number % _MADE_UP_FAR:
+                sample[inputs[0].name] = _make_up_near(points, inputs[0], sizes, rng)
+    origin = f"made up: {shown}; give --data for a check on real readings"
+    return SampleSet(samples, origin, synthetic=True, layout=_layout_of(samples, inputs))
 
 
 def make_batch(model: onnx.ModelProto, rows: int) -> Sample | None:
@@ -167,14 +189,21 @@ def read_samples(model: onnx.ModelProto, path: Path) -> SampleSet:
     if path.suffix == ".npz":
         samples = _read_npz(path, [item.name for item in inputs])
         if samples is not None:
-            return SampleSet(samples, f"{path} ({len(samples)} samples)", synthetic=False)
+            layout = _layout_of(samples, inputs)
+            return SampleSet(samples, f"{path} ({len(samples)} samples)", synthetic=False, layout=layout)
     data = read_sensor_data(path)
-    rows = data.values[~np.isnan(data.values).any(axis=1)][:_DATA_ROWS_LIMIT]
+    complete = ~np.isnan(data.values).any(axis=1)
+    # As `pack` does: what is known to be an anomaly is no measure of what is normal.
+    rows = data.values[complete if data.labels is None else complete & (data.labels != 1)]
+    if not len(rows) and complete.any():
+        raise DataError(f"{path}: every complete row is labelled as an anomaly; normal rows are needed")
     if len(inputs) != 1 or inputs[0].dtype.kind != "f":
         names = ", ".join(item.name for item in inputs)
         raise DataError(f"{path}: a table feeds one float input, the model has: {names}; give an .npz with these names")
-    samples = _feed_rows(path, rows, data.channels, inputs[0])
-    return SampleSet(samples, f"{path} ({len(rows)} rows)", synthetic=False)
+    samples, layout = _feed_rows(path, rows, data.channels, inputs[0])
+    used = sum(len(sample[layout.name]) for sample in samples)
+    of = "" if layout.windows_in(len(rows)) == used else f", {used} windows from all over them"
+    return SampleSet(samples, f"{path} ({len(rows)} rows{of})", synthetic=False, layout=layout)
 
 
 def _has(item: ModelInput, sizes: Sizes) -> bool:
@@ -215,6 +244,22 @@ def _make_up(
     raise DataError(f"input {item.name!r} is text, which cannot be made up; give --data")
 
 
+def _points_of(model: onnx.ModelProto, item: ModelInput, sizes: Sizes, folder: Path | None) -> NDArray[Any] | None:
+    shape = sizes.shape_of(item)
+    return reference_points(model, shape[-1], folder) if item.dtype.kind == "f" and len(shape) > 1 else None
+
+
+def _make_up_near(points: NDArray[Any], item: ModelInput, sizes: Sizes, rng: np.random.Generator) -> NDArray[Any]:
+    """Values of an input, each row of it beside one of the points."""
+    shape = sizes.shape_of(item)
+    if shape[0] == _MADE_UP_ROWS and not (item.shape and item.shape[0]):
+        shape[0] = _NEAR_ROWS
+    rows = math.prod(shape[:-1])
+    noise = _NEAR * points.std(axis=0) * rng.standard_normal((rows, points.shape[1]))
+    near: NDArray[Any] = (points[rng.integers(0, len(points), rows)] + noise).reshape(shape).astype(item.dtype)
+    return near
+
+
 def _read_npz(path: Path, names: Sequence[str]) -> list[Sample] | None:
     """The samples of an `.npz` for these inputs; None when it is a sensor data file."""
     with open_arrays(path) as arrays:
@@ -234,7 +279,15 @@ def _read_npz(path: Path, names: Sequence[str]) -> list[Sample] | None:
     return samples
 
 
-def _feed_rows(path: Path, rows: NDArray[np.float64], channels: tuple[str, ...], item: ModelInput) -> list[Sample]:
+def _layout_of(samples: Sequence[Sample], inputs: Sequence[ModelInput]) -> Layout | None:
+    if not inputs or not samples:
+        return None
+    return layout_of(samples, inputs[0].dtype, inputs[0].shape[0] if inputs[0].shape else None)
+
+
+def _feed_rows(
+    path: Path, rows: NDArray[np.float64], channels: tuple[str, ...], item: ModelInput
+) -> tuple[list[Sample], Layout]:
     """Sensor rows in the shape of a model's only input: rows, or windows of them."""
     shape = item.shape or (None, len(channels))
     inner = shape[1:]
@@ -246,14 +299,18 @@ def _feed_rows(path: Path, rows: NDArray[np.float64], channels: tuple[str, ...],
         raise DataError(f"{path}: has {len(channels)} channels, which do not fit input {item.name!r} of shape {shape}")
     if len(rows) < window:
         raise DataError(f"{path}: has {len(rows)} complete rows, fewer than one window of {window}")
+    first = len(inner) == 2 and inner[0] == len(channels) and inner[1] != len(channels)
+    placed = (
+        (window * len(channels),) if len(inner) == 1 else (len(channels), window) if first else (window, len(channels))
+    )
+    layout = Layout(item.name, item.dtype, placed, len(channels), channels_first=first, batch=shape[0])
     stacked = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0).transpose(0, 2, 1)
-    if len(inner) == 1:
-        stacked = stacked.reshape(len(stacked), -1)
-    elif inner[0] == len(channels) and inner[1] != len(channels):
-        stacked = stacked.transpose(0, 2, 1)
     size = shape[0] or _ROWS_PER_SAMPLE
-    ends = range(size, len(stacked) + 1, size) if shape[0] else range(size, len(stacked) + size, size)
-    samples = [{item.name: np.ascontiguousarray(stacked[end - size : end], dtype=item.dtype)} for end in ends]
+    starts = np.arange(0, len(stacked) - (shape[0] or 1) + 1, size)
+    if len(starts) * size > _DATA_WINDOWS_LIMIT:
+        # All over the file: its beginning may be a start-up, a night or a season.
+        starts = starts[np.unique(np.linspace(0, len(starts) - 1, max(_DATA_WINDOWS_LIMIT // size, 1)).astype(int))]
+    samples = [layout.feed(stacked[start : start + size]) for start in starts]
     if not samples:
         raise DataError(f"{path}: has fewer rows than the model's fixed batch of {size}")
-    return samples
+    return samples, layout

@@ -12,12 +12,33 @@ from numpy.typing import NDArray
 from edge_agent.bundle import golden_deviation
 from edgetool.verify.arrays import Sample
 
-__all__ = ["MAX_SCORE_DEVIATION", "ScoreAgreement", "agree_on_scores", "count_flips"]
+__all__ = [
+    "MAX_BATCH_DEVIATION",
+    "MAX_SCORE_DEVIATION",
+    "Judged",
+    "ScoreAgreement",
+    "agree",
+    "agree_on_scores",
+    "count_flips",
+    "find_judged",
+    "is_like",
+    "smallest_error",
+    "still_channels",
+    "unlike_channels",
+    "usual_error",
+]
 
 MAX_SCORE_DEVIATION = 0.05
 """A detector whose scores move by more, as a share, is another one: `edgetool pack --reference` refuses it."""
+MAX_BATCH_DEVIATION = 1e-3
+"""Largest share by which the score of a window may depend on the windows beside it."""
 
 _MIN_RANKED = 8
+_LIKE_SPREADS = 2.0
+_SMALLEST_SHARE_OF_SPREAD = 1e-3
+_SMALLEST_SHARE_OF_VALUE = 1e-6
+_SMALLEST_ERROR = 1e-9
+_STILL_SHARE_OF_VALUE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +71,52 @@ class ScoreAgreement:
             return ""
         return (
             f"as the score of a detector, {self.output} moved by {self.deviation:.2g}: `edgetool pack --reference` "
-            f"allows {MAX_SCORE_DEVIATION:g}. `edgetool quantize --data` keeps to that, unless --max-drift allows more"
+            f"allows {MAX_SCORE_DEVIATION:g}, and `edgetool quantize` keeps to that"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """An output that `pack` can make a detector's score from."""
+
+    output: str
+    source: str = ""
+    """The input that it reconstructs; empty for one number for each row."""
+    usual: NDArray[np.float64] | None = None
+    """Usual error of the reconstruction, one for each value of the input's last axis, in its units."""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"the error of {self.output}" if self.source else self.output
+
+    def scores(self, answers: Sequence[Sample], inputs: Sequence[Sample]) -> NDArray[np.float64] | None:
+        """One number for each row; None where the answers are of another form.
+
+        Args:
+            answers: with this output.
+            inputs: of these answers; of a reconstruction only.
+        """
+        values = [found[self.output] for found in answers if self.output in found]
+        if not values or any(each.dtype.kind != "f" or each.ndim == 0 for each in values):
+            return None
+        if self.usual is None:
+            if any(each.size != len(each) for each in values):
+                return None
+            return np.concatenate([each.ravel() for each in values]).astype(np.float64)
+        given = [sample[self.source] for sample in inputs]
+        if len(given) != len(values) or any(x.size != each.size for x, each in zip(given, values, strict=True)):
+            return None
+        errors = [
+            (each.astype(np.float64).reshape(x.shape) - x) / self.usual for x, each in zip(given, values, strict=True)
+        ]
+        return np.concatenate([np.square(error).reshape(len(error), -1).mean(axis=1) for error in errors])
 
 
 def agree_on_scores(
     original: Sequence[Sample], converted: Sequence[Sample], threshold: float | None, inputs: Sequence[Sample] = ()
 ) -> list[ScoreAgreement]:
-    """Compare order, size and verdicts of every float output that has one number for each row.
-
-    An output that has the values of an input is a reconstruction of it: in its shape, or one below the other, as
-    skl2onnx exports a regressor of several targets. Its error is what a detector scores, and that may be gone where the
-    values have hardly moved: between channels of thousands, one of hundredths.
+    """Compare order, size and verdicts of every output that can be a detector's, as `find_judged` finds them.
 
     Args:
         original: outputs of the original model.
@@ -69,27 +124,112 @@ def agree_on_scores(
         threshold: a score at or above it is an alarm; None when there is none.
         inputs: of those samples; without them, there is no reconstruction.
     """
+    return agree(find_judged(original, inputs), original, converted, threshold=threshold, inputs=inputs)
+
+
+def agree(
+    judged: Sequence[Judged],
+    original: Sequence[Sample],
+    converted: Sequence[Sample],
+    *,
+    threshold: float | None,
+    inputs: Sequence[Sample],
+) -> list[ScoreAgreement]:
+    """As `agree_on_scores`, of outputs that are known already."""
     found: list[ScoreAgreement] = []
-    reconstructions = _reconstructions(original, inputs)
-    for name in sorted({name for answers in original for name in answers}.difference(reconstructions)):
-        pairs = [(a[name], b[name]) for a, b in zip(original, converted, strict=True) if name in a and name in b]
-        if not all(a.dtype.kind == "f" and a.ndim > 0 and a.size == len(a) and b.shape == a.shape for a, b in pairs):
+    for each in judged:
+        left, right = each.scores(original, inputs), each.scores(converted, inputs)
+        if left is None or right is None or left.shape != right.shape or not _can_be_ranked(left, right):
             continue
-        left = np.concatenate([a.ravel() for a, _ in pairs]).astype(np.float64)
-        right = np.concatenate([b.ravel() for _, b in pairs]).astype(np.float64)
-        if _can_be_ranked(left, right):
-            flips = None if threshold is None else count_flips(left, right, threshold)
-            found.append(ScoreAgreement(name, _spearman(left, right), len(left), golden_deviation(right, left), flips))
-    for name, source in reconstructions.items():
-        triples = [(x[source], a[name], b[name]) for x, a, b in zip(inputs, original, converted, strict=True)]
-        if all(b.shape == a.shape for _, a, b in triples):
-            left, right = _errors(triples)
-            if _can_be_ranked(left, right):
-                what = f"the error of {name}"
-                found.append(
-                    ScoreAgreement(what, _spearman(left, right), len(left), golden_deviation(right, left), None)
-                )
+        flips = None if threshold is None or each.source else count_flips(left, right, threshold)
+        deviation = golden_deviation(right, left)
+        found.append(ScoreAgreement(each.name, _spearman(left, right), len(left), deviation, flips))
     return found
+
+
+def find_judged(original: Sequence[Sample], inputs: Sequence[Sample], *, measured: bool = False) -> list[Judged]:
+    """Outputs of which `pack` can make a score: those with one number for each row, and reconstructions.
+
+    An output that has the values of an input is a reconstruction of it: in its shape, or one below the other, as
+    skl2onnx exports a regressor of several targets. Its error is what a detector scores, and that may be gone where the
+    values have hardly moved: between channels of thousands, one of hundredths.
+
+    Args:
+        original: outputs of the original model.
+        inputs: of those samples; without them, there is no reconstruction.
+        measured: the inputs are real readings, so what does not resemble them is no reconstruction.
+    """
+    found: list[Judged] = []
+    reconstructions = _reconstructions(original, inputs)
+    others = sorted({name for answers in original for name in answers}.difference(reconstructions))
+    found += [Judged(name) for name in others if Judged(name).scores(original, inputs) is not None]
+    for name, source in reconstructions.items():
+        values = np.concatenate([x[source] for x in inputs])
+        answers = np.concatenate([a[name].reshape(x[source].shape) for x, a in zip(inputs, original, strict=True)])
+        usual = usual_error(answers, values)
+        if np.isfinite(usual).all() and (not measured or is_like(usual, values)):
+            found.append(Judged(name, source, usual))
+    return found
+
+
+def usual_error(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
+    """Root mean square of a reconstruction's error for each value of the last axis, with a smallest one.
+
+    Args:
+        answers: of the shape of `values`.
+        values: what is reconstructed, normal readings.
+    """
+    channels = values.shape[-1]
+    given = values.reshape(-1, channels).astype(np.float64)
+    rms = np.sqrt(np.square(given - answers.reshape(-1, channels)).mean(axis=0))
+    usual: NDArray[np.float64] = np.maximum(rms, smallest_error(values))
+    return usual
+
+
+def smallest_error(values: NDArray[Any]) -> NDArray[np.float64]:
+    """The least that counts as a usual error in each channel, so that the last digit of a value is no anomaly.
+
+    Of a channel that stands still, nobody knows how far it may move: a hundredth of its value is taken, or 0.01 of 0.
+
+    Args:
+        values: normal readings, channels on the last axis.
+    """
+    given = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    size = np.abs(given).max(axis=0, initial=0.0)
+    floor: NDArray[np.float64] = np.maximum(
+        _SMALLEST_SHARE_OF_SPREAD * given.std(axis=0), np.maximum(_SMALLEST_SHARE_OF_VALUE * size, _SMALLEST_ERROR)
+    )
+    unknown: NDArray[np.float64] = _STILL_SHARE_OF_VALUE * np.where(size > 0, size, 1.0)
+    return np.where(still_channels(values), unknown, floor)
+
+
+def still_channels(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Channels that never moved, but for the last digit of float32.
+
+    Args:
+        values: normal readings, channels on the last axis.
+    """
+    given = values.reshape(-1, values.shape[-1]).astype(np.float64)
+    moved = np.ptp(given, axis=0) if len(given) else np.zeros(values.shape[-1])
+    still: NDArray[np.bool_] = moved <= _SMALLEST_SHARE_OF_VALUE * np.abs(given).max(axis=0, initial=0.0)
+    return still
+
+
+def is_like(usual: NDArray[np.float64], values: NDArray[Any]) -> bool:
+    """True if at least half of the channels are reconstructed better than within twice their spread."""
+    return bool(unlike_channels(usual, values).mean() <= 0.5)
+
+
+def unlike_channels(usual: NDArray[np.float64], values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Channels whose usual error is above twice their spread.
+
+    Args:
+        usual: from `usual_error`.
+        values: normal readings, channels on the last axis.
+    """
+    spread = values.reshape(-1, values.shape[-1]).std(axis=0, dtype=np.float64)
+    unlike: NDArray[np.bool_] = usual > np.maximum(spread, smallest_error(values)) * _LIKE_SPREADS
+    return unlike
 
 
 def count_flips(before: NDArray[Any], after: NDArray[Any], threshold: float) -> int:
@@ -117,20 +257,6 @@ def _reconstructs(answer: NDArray[Any], given: NDArray[Any]) -> bool:
     if not answer.dtype.kind == given.dtype.kind == "f" or given.ndim < 2 or given.size == len(given):
         return False
     return answer.shape == given.shape or (answer.ndim > 0 and answer.size == len(answer) == given.size)
-
-
-def _errors(triples: Sequence[tuple[Any, Any, Any]]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """For each row its mean squared error before and after, each channel in units of its usual error before."""
-    before = [(a.astype(np.float64).reshape(x.shape) - x) ** 2 for x, a, _ in triples]
-    after = [(b.astype(np.float64).reshape(x.shape) - x) ** 2 for x, _, b in triples]
-    channels = before[0].shape[-1]
-    usual = np.concatenate([error.reshape(-1, channels) for error in before]).mean(axis=0)
-    usual[~(usual > 0)] = 1.0
-    left, right = (
-        np.concatenate([(error / usual).reshape(len(error), -1).mean(axis=1) for error in errors])
-        for errors in (before, after)
-    )
-    return left, right
 
 
 def _spearman(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:

@@ -18,8 +18,10 @@ from edgetool.graph.pieces import cut
 from edgetool.graph.weights import WeightStore
 from edgetool.verify.arrays import Sample
 from edgetool.verify.drift import OutputDrift, compare_answers
+from edgetool.verify.layout import Layout
+from edgetool.verify.probes import Probes, Ventured, ventured_problem, ventured_share
 from edgetool.verify.samples import model_inputs
-from edgetool.verify.scores import ScoreAgreement, agree_on_scores
+from edgetool.verify.scores import Judged, ScoreAgreement, agree, find_judged
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["DRIFTS", "Limits", "ProviderCheck", "Verification", "Verifier", "state_pairs"]
@@ -41,8 +43,7 @@ class Limits:
     changed: float
     """Largest share of the values of any other output that may change."""
     score: float = math.inf
-    """How far what a detector scores may move, as a share (`golden_deviation`); infinite where the samples are made up,
-    which say nothing about it."""
+    """How far what a detector scores may move, as a share (`golden_deviation`)."""
     demanded: bool = False
     """The user asked for less drift than usual: a model that cannot keep to it is refused, and not kept as it is."""
 
@@ -106,6 +107,8 @@ class Verification:
     drifts: list[OutputDrift] = field(default_factory=list)
     providers: list[ProviderCheck] = field(default_factory=list)
     scores: list[ScoreAgreement] = field(default_factory=list)
+    ventured: list[Ventured] = field(default_factory=list)
+    """Of a detector: far from normal, and alone beside in a batch."""
     used: float = math.inf
     """See `Limits.used`; infinite where nothing was compared."""
     crashed: bool = False
@@ -131,6 +134,8 @@ class Verifier:
         threshold: of the model's score, for counting verdicts; None when there is none.
         states: state inputs and the outputs that belong to them; such a model runs as a sequence too.
         cut_in: of a large model, has its weights: providers other than the CPU's get it in pieces, for the memory.
+        layout: of the samples; with it, what can be a detector's score is compared far from normal and alone, too.
+        measured: the samples are real readings.
 
     Raises:
         ConversionError: the original does not run on the CPU provider.
@@ -145,6 +150,8 @@ class Verifier:
         threshold: float | None = None,
         states: Sequence[tuple[str, str]] = (),
         cut_in: WeightStore | None = None,
+        layout: Layout | None = None,
+        measured: bool = False,
     ) -> None:
         self._bench, self._original, self.limits = bench, original, limits
         self._threshold, self._states, self._cut_in = threshold, list(states), cut_in
@@ -152,6 +159,9 @@ class Verifier:
         # A state that comes back has the shape of one that was given, and reconstructs nothing.
         given = {name for name, _ in states}
         self._inputs = [{name: x for name, x in sample.items() if name not in given} for sample in bench.samples]
+        self.judged: list[Judged] = find_judged(self.expected, self._inputs, measured=measured)
+        """Outputs that can be a detector's score."""
+        self.probes = self._make_probes(layout)
         self._sequence = self._run_sequence(original, "cpu") if states else []
         self._others = [provider.name for provider in available_providers() if provider.name != "cpu"]
         self._usable: dict[str, str] = {}
@@ -161,6 +171,16 @@ class Verifier:
     def states(self) -> list[tuple[str, str]]:
         """State inputs and outputs."""
         return self._states
+
+    def _make_probes(self, layout: Layout | None) -> Probes | None:
+        scores = self.judged[0].scores(self.expected, self._inputs) if self.judged else None
+        if layout is None or scores is None:
+            return None
+        try:
+            return Probes(self._bench, self._original, layout=layout, judged=self.judged, scores=scores)
+        # Windows that are cut and put together otherwise are not what this model takes.
+        except ConversionError:
+            return None
 
     def check(self, candidate: Path, *, everywhere: bool = True) -> Verification:
         """Compare a candidate with the original.
@@ -172,7 +192,9 @@ class Verifier:
         try:
             found = self._bench.run(candidate)
             drifts, scores = self._compare(found)
-            problem = self.limits.problem(drifts, scores) or self._sequence_problem(candidate, "cpu")
+            ventured = self.probes.check(candidate) if self.probes is not None else []
+            problem = self.limits.problem(drifts, scores) or ventured_problem(ventured)
+            problem = problem or self._sequence_problem(candidate, "cpu")
         except ConversionError as exc:
             return Verification(f"provider cpu: {exc}", crashed="crashed" in str(exc))
         cpu = ProviderCheck("cpu", checked=True, drift=max((d.drift for d in drifts), default=0.0), note=problem)
@@ -180,7 +202,8 @@ class Verifier:
         if not problem and everywhere:
             providers += [self._check_on(provider, candidate) for provider in self._others]
             problem = next((f"provider {p.provider}: {p.note}" for p in providers if p.checked and p.note), "")
-        return Verification(problem, drifts, providers, scores, used=self.limits.used(drifts, scores))
+        used = max(self.limits.used(drifts, scores), ventured_share(ventured))
+        return Verification(problem, drifts, providers, scores, ventured, used=used)
 
     def problem_of(self, answers: Sequence[Sample]) -> str:
         """What is beyond the limits in answers to the first samples; empty when nothing is."""
@@ -188,7 +211,9 @@ class Verifier:
 
     def _compare(self, answers: Sequence[Sample]) -> tuple[list[OutputDrift], list[ScoreAgreement]]:
         expected, inputs = self.expected[: len(answers)], self._inputs[: len(answers)]
-        return compare_answers(expected, answers), agree_on_scores(expected, answers, self._threshold, inputs)
+        return compare_answers(expected, answers), agree(
+            self.judged, expected, answers, threshold=self._threshold, inputs=inputs
+        )
 
     def _check_on(self, provider: str, candidate: Path) -> ProviderCheck:
         if provider not in self._usable:

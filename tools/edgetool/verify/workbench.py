@@ -104,11 +104,16 @@ class Workbench:
 
     def use_samples(self, samples: Sequence[Sample]) -> None:
         """Replace the samples."""
-        self._count += 1
         self.samples = samples
-        """Inputs of every run."""
-        self._samples = self._folder / f"samples{self._count}.npz"
-        save_samples(self._samples, samples)
+        """Inputs of every run that names no others."""
+        self._samples = self.keep_samples(samples)
+
+    def keep_samples(self, samples: Sequence[Sample]) -> Path:
+        """Have other samples at hand for a run."""
+        self._count += 1
+        path = self._folder / f"samples{self._count}.npz"
+        save_samples(path, samples)
+        return path
 
     def __enter__(self) -> Self:
         return self
@@ -122,9 +127,18 @@ class Workbench:
             self._child.close()
             self._child = None
 
-    def run(self, model: Path, provider: str = "cpu", *, optimized: bool = True) -> list[Sample]:
-        """The outputs of each sample; sequences and maps as several arrays."""
-        return self._answers("run", model=str(model), provider=provider, optimized=optimized)
+    def run(
+        self, model: Path, provider: str = "cpu", *, optimized: bool = True, on: Path | None = None
+    ) -> list[Sample]:
+        """The outputs of each sample; sequences and maps as several arrays.
+
+        Args:
+            model: its file.
+            provider: that runs it.
+            optimized: let the runtime change the graph.
+            on: other samples, as `keep_samples` gave them.
+        """
+        return self._answers("run", model=str(model), provider=provider, optimized=optimized, **_other(on))
 
     def run_pieces(self, pieces: Sequence[Path], outputs: Sequence[str], provider: str) -> list[Sample]:
         """The outputs of a model that was cut into pieces, of which each takes what those before it made."""
@@ -139,9 +153,10 @@ class Workbench:
         """The outputs of `onnx.reference`, slow and exact in the types of the graph, for the first samples."""
         return self._answers("reference", model=str(model), count=count, timeout_s=timeout_s)
 
-    def ranges(self, model: Path, *, count: int) -> dict[str, TensorRange]:
-        """Type, rank and range of every output over the first samples."""
-        found: dict[str, TensorRange] = self._ask("stats", model=str(model), count=count)
+    def ranges(self, model: Path, *, count: int, on: Path | None = None) -> dict[str, TensorRange]:
+        """Type, rank and range of every output over the first samples, or over the first of others."""
+        request: dict[str, Any] = {"model": str(model), "count": count, **_other(on)}
+        found: dict[str, TensorRange] = self._ask("stats", **request)
         return found
 
     def drifts(self, model: Path, other: Path, pairs: list[tuple[str, str]], *, count: int) -> dict[str, float]:
@@ -228,6 +243,10 @@ class Workbench:
         if "error" in document:
             raise ConversionError(document["error"])
         return document["ok"]
+
+
+def _other(samples: Path | None) -> dict[str, str]:
+    return {} if samples is None else {"samples": str(samples)}
 
 
 def run_model(

@@ -29,6 +29,8 @@ __all__ = ["run_session"]
 _CACHED_BYTES = 8 << 20
 """Sessions of models below this stay open."""
 _MAX_SESSIONS = 6
+_MAX_SAMPLE_FILES = 2
+"""The samples of a command, and the windows made from them."""
 _ALONE_BYTES = 48 << 20
 _ALONE_ROUNDS = 4
 _ALONE_REPEATS = 12
@@ -57,7 +59,9 @@ class _Child:
 
     def samples(self, path: str) -> list[Sample]:
         if path not in self._samples:
-            self._samples = {path: load_samples(Path(path))}
+            while len(self._samples) >= _MAX_SAMPLE_FILES:
+                self._samples.pop(next(iter(self._samples)))
+            self._samples[path] = load_samples(Path(path))
         return self._samples[path]
 
     def session(self, model: str, provider_name: str = "cpu", *, optimized: bool = True, threads: int = 1) -> Any:

@@ -79,9 +79,8 @@ def _with_small_masks(context: Context) -> Context:
     model.CopyFrom(context.model)
     if not shrink_masks(model, context.store):
         return context
-    known = context.facts.ranges
-    given = {value.name: known[value.name] for value in model.graph.input if value.name in known}
-    return replace(context, model=model, gather=partial(gather_facts, model, context.store, context.bench, given))
+    gather = partial(gather_facts, model, context.store, context.bench, samples=context.bench.samples)
+    return replace(context, model=model, gather=gather)
 
 
 def float_weight_bytes(model: onnx.ModelProto, store: WeightStore) -> int:

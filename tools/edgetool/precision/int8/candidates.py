@@ -14,7 +14,7 @@ from edgetool.graph.repairs import repair
 from edgetool.graph.walks import opset_of
 from edgetool.precision.budget import BUDGETS, max_probes, within
 from edgetool.precision.context import Candidate, Context
-from edgetool.precision.facts import note_ranks
+from edgetool.precision.facts import Facts, note_ranks
 from edgetool.precision.int8.convert import (
     MIN_OPSET,
     Activations,
@@ -75,7 +75,7 @@ def _with_recent_opset(context: Context, reasons: list[str]) -> Context:
 
 def _schemes(context: Context, reasons: list[str]) -> Sequence[Scheme]:
     schemes = [Scheme.DYNAMIC] if context.target is Target.CPU else []
-    if context.calibrated:
+    if context.calibration is not None:
         schemes.append(Scheme.STATIC)
     else:
         reasons.append("static: needs readings to calibrate on; give --data (or --synthetic)")
@@ -93,9 +93,14 @@ def _finite_constants(context: Context) -> set[str]:
 def _is_possible(node: onnx.NodeProto, scheme: Scheme, context: Context) -> bool:
     if scheme is Scheme.DYNAMIC:
         return node.op_type != "Conv"
-    seen = context.facts.ranges.get(node.input[0])
-    made = context.facts.ranges.get(node.output[0])
+    ranges = _facts_for(scheme, context).ranges
+    seen, made = ranges.get(node.input[0]), ranges.get(node.output[0])
     return seen is not None and made is not None and seen["finite"] and made["finite"]
+
+
+def _facts_for(scheme: Scheme, context: Context) -> Facts:
+    fixed = context.calibrated if scheme is Scheme.STATIC else None
+    return context.facts if fixed is None else fixed.facts
 
 
 def _settle_int8(
@@ -129,11 +134,13 @@ def _compute(
     *,
     everywhere: bool = True,
 ) -> Candidate:
-    made = convert_to_int8(context.model, context.facts, context.store, scheme, activations, names)
+    facts = _facts_for(scheme, context)
+    made = convert_to_int8(context.model, facts, context.store, scheme, activations, names)
     stored = store_weights(made.model, context.store)
     note_ranks(made.model, context.facts)
     path = context.store.save(made.model, f"int8-{scheme.value}.onnx")
     found = context.verifier.check(path, everywhere=everywhere)
+    fixed = context.calibrated if scheme is Scheme.STATIC else None
     reason = f"{len(made.converted)} operators compute in int8 ({scheme.value} scales, {activations.reason})"
     if left_out:
         reason += f", {len(left_out)} stay float32"
@@ -147,6 +154,7 @@ def _compute(
         kept_nodes=left_out,
         stored_tensors=len(stored.stored),
         half_bytes=made.weight_bytes,
+        calibrated_on=fixed.origin if fixed is not None else "",
     )
 
 

@@ -1,0 +1,132 @@
+"""The versions that a file asks for, and those that what is in it needs.
+
+An exporter writes the newest ones that its `onnx` knows, and a runtime refuses the file for that number alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import onnx
+from onnx.defs import OpSchema, SchemaError, get_schema
+
+from edgetool.graph.walks import graphs_of, is_onnx, nodes_of, opset_of, tensors_of
+
+__all__ = ["PLAIN_IR", "PLAIN_OPSET", "lower_versions", "newer_versions"]
+
+PLAIN_IR, PLAIN_OPSET = 10, 21
+"""What every ONNX Runtime since 1.20 reads. Nothing is lowered below that, because nothing gains from it."""
+_FIRST_IR = {
+    23: 11,  # FLOAT4E2M1
+    24: 12,  # FLOAT8E8M0
+    **dict.fromkeys((25, 26), 13),  # UINT2, INT2
+}
+"""The file format that brought a type of values; by number, because an older `onnx` has no names for the later ones."""
+_LAST_PLAIN_IR_TYPE = 22  # INT4
+_BFLOAT16 = 16
+_MULTI_DEVICE_IR = 11
+_MORE_TYPES_ONLY = frozenset({"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"})
+"""Newer versions of these took more types, and attributes that only those types have."""
+
+
+def newer_versions(model: onnx.ModelProto) -> str:
+    """What a model asks for and does not need, in words; empty where there is nothing.
+
+    Args:
+        model: as it was read.
+    """
+    parts = [f"{what} {found} where {enough} is enough" for what, found, enough in _excess(model)]
+    return " and ".join(parts)
+
+
+def lower_versions(model: onnx.ModelProto) -> list[str]:
+    """Let a model ask for no newer file format and operators than it needs; nothing that it computes changes.
+
+    Args:
+        model: changed in place.
+
+    Returns:
+        What was done, in words; empty where nothing was.
+    """
+    notes: list[str] = []
+    for what, found, enough in _excess(model):
+        if what == "IR":
+            model.ir_version = enough
+        else:
+            for entry in model.opset_import:
+                if is_onnx(entry.domain):
+                    entry.version = enough
+        notes.append(f"{what} {found} was lowered to {enough}: nothing in the model needs more")
+    return notes
+
+
+def _excess(model: onnx.ModelProto) -> Iterator[tuple[str, int, int]]:
+    """Each version that is higher than needed: its name, its number, and one that is enough."""
+    enough = max(PLAIN_IR, _ir_needed(model))
+    if model.ir_version > enough:
+        yield "IR", int(model.ir_version), enough
+    found = opset_of(model)
+    # A function has operator sets of its own, and may be of an exporter's domain.
+    if found > PLAIN_OPSET and not model.functions and _is_unchanged(model, found):
+        yield "opset", found, PLAIN_OPSET
+
+
+def _ir_needed(model: onnx.ModelProto) -> int:
+    """The file format that what a model holds needs; that of `onnx` itself where it cannot be told."""
+    devices = any(
+        field.name == "device_configurations" for node in nodes_of(model.graph) for field, _ in node.ListFields()
+    )
+    needed = [_MULTI_DEVICE_IR] if devices else []
+    beyond = [kind for kind in _types_in(model) if kind > _LAST_PLAIN_IR_TYPE]
+    return max([*needed, *(_FIRST_IR.get(kind, int(onnx.IR_VERSION)) for kind in beyond)], default=PLAIN_IR)
+
+
+def _types_in(model: onnx.ModelProto) -> set[int]:
+    """Every type of values that a model names."""
+    found = {tensor.data_type for tensor in tensors_of(model)}
+    for graph in graphs_of(model.graph):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            found |= set(_types_of(value.type))
+    for node in nodes_of(model.graph):
+        found |= {attribute.i for attribute in node.attribute if attribute.name in ("to", "dtype", "output_dtype")}
+    return found
+
+
+def _types_of(kind: onnx.TypeProto) -> Iterable[int]:
+    which = kind.WhichOneof("value")
+    if which in ("tensor_type", "sparse_tensor_type"):
+        yield getattr(kind, which).elem_type
+    elif which in ("sequence_type", "optional_type"):
+        yield from _types_of(getattr(kind, which).elem_type)
+    elif which == "map_type":
+        yield from _types_of(kind.map_type.value_type)
+    elif which is not None:
+        yield int(onnx.TensorProto.DataType.values()[-1])
+
+
+def _is_unchanged(model: onnx.ModelProto, opset: int) -> bool:
+    """True if every standard operator of a model is the same one in an older opset."""
+    plain = max(_types_in(model), default=0) < _BFLOAT16
+    return all(_is_same(node, opset, plain=plain) for node in nodes_of(model.graph) if is_onnx(node.domain))
+
+
+def _is_same(node: onnx.NodeProto, opset: int, *, plain: bool) -> bool:
+    try:
+        newer = get_schema(node.op_type, opset, "")
+        if newer.since_version <= PLAIN_OPSET:
+            return True
+        older = get_schema(node.op_type, PLAIN_OPSET, "")
+    except SchemaError:
+        return False
+    # The same words, inputs, outputs and attributes: what is new are types, and the model has none of those.
+    if not plain:
+        return False
+    if node.op_type in _MORE_TYPES_ONLY:
+        return {attribute.name for attribute in node.attribute} <= set(older.attributes)
+    return (newer.doc or "").strip() == (older.doc or "").strip() and _signature(newer) == _signature(older)
+
+
+def _signature(schema: OpSchema) -> object:
+    attributes = {name: (each.type, each.required, str(each.default_value)) for name, each in schema.attributes.items()}
+    ports = [[(port.name, port.option) for port in side] for side in (schema.inputs, schema.outputs)]
+    return attributes, ports

@@ -33,9 +33,11 @@ class UnreadableValues:
         """Count the values of one message.
 
         Args:
-            counts: by the channel's place.
+            counts: by the channel's place; empty if they all were numbers in another form.
             sample: one of the values, as it was sent.
         """
+        if not counts:
+            return
         named = {self._channels[place]: count for place, count in counts.items()}
         self._counts.update(named)
         self._untold.update(named)

@@ -147,7 +147,8 @@ def test_unreadable_values_are_told_by_channel_at_a_limited_rate(caplog: pytest.
     """At once, then once a minute with what has come since; in a message without a number, too."""
     decoder = Decoder(["p", "q"])
     for now_s in (0.0, 1.0, 59.0, 61.0, 300.0):
-        for payload in (b'{"p": 35, "q": "off"}', b'{"p": "off", "q": "off"}') if now_s < 300 else ():
+        payloads = b'{"p": 35, "q": "off"}', b'{"p": "off", "q": "off"}', b'{"p": true, "q": "1"}'
+        for payload in payloads if now_s < 300 else ():
             decoder.decode([Delivery(Topic(b"t", "a1"), payload, 1, False)], NOW_S)
         decoder.unreadable.tell("s", now_s)
     assert caplog.messages == [

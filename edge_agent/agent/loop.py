@@ -27,6 +27,7 @@ from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_strea
 from edge_agent.agent.systemd import Notifier
 from edge_agent.child_process import Stopped
 from edge_agent.config.settings import Config
+from edge_agent.engine.pace import Pace
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.topic_names import AgentTopics
@@ -45,6 +46,7 @@ __all__ = ["Agent"]
 log = logging.getLogger(__name__)
 
 _BATCH_LIMIT = 512
+"""Messages taken at once where the device is quick."""
 _STUCK_WAIT_S = 0.1
 _HELD_LIMIT = 4096
 """Readings in memory while the journal cannot be written; a broker sends no more than it may have in flight anyway."""
@@ -69,6 +71,7 @@ class Agent:
         self._started_mono_s = time.monotonic()
         self._clock = DeviceClock()
         self._health_due_mono_s = 0.0
+        self._pace = Pace(_BATCH_LIMIT)
         self._watchdog_due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
 
     def run(self) -> None:
@@ -169,6 +172,7 @@ class Agent:
             is_connected=lambda: alerts.state is ClientState.CONNECTED,
             clock=time.time,
             clock_is_right=lambda: self._clock.is_synchronised is True,
+            alive=self._feed_watchdog,
         )
         self._batches = Batches(self._journal, self._publisher, scoring, clock=time.monotonic)
         self._health = Health(
@@ -237,6 +241,11 @@ class Agent:
             except JournalError as exc:
                 self._batches.journal_failed(exc)
             self._report(now)
+        self._feed_watchdog()
+
+    def _feed_watchdog(self) -> None:
+        """After a turn, and after each part of a batch."""
+        now = time.monotonic()
         if now >= self._watchdog_due_mono_s:
             self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
             self._notifier.watchdog()
@@ -248,11 +257,13 @@ class Agent:
             self._batches.retry()
             return
         for source in self._sources:
-            deliveries = source.take(_BATCH_LIMIT)
+            deliveries = source.take(self._pace.limit)
             if deliveries:
                 started = time.monotonic()
                 self._batches.process(deliveries, source.ack, may_repeat=source.may_repeat)
-                self._health.latency.add(time.monotonic() - started)
+                spent_s = time.monotonic() - started
+                self._health.latency.add(spent_s)
+                self._pace.took(len(deliveries), spent_s)
 
     def _look_after(self, now_mono_s: float) -> None:
         """What is due now and then."""

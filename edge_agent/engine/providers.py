@@ -44,8 +44,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     mem_pattern: bool = True
     """The session's option `enable_mem_pattern`."""
     load_limit_s: float = 60.0
-    """A provider that takes longer to load and give the golden scores counts as hung. Some compile for minutes at the
-    first load."""
+    """A provider that takes longer for a step (to load, or for one batch of golden scores) counts as hung. Some compile
+    for minutes at the first load."""
     library: str | None = None
     """File of a plug-in's library, which is to be registered; None for a provider of the runtime itself."""
     device: str | None = None

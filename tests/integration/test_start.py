@@ -66,7 +66,7 @@ def test_what_hung_is_known_to_the_next_start(
     """The choice settles beside the loop, and is remembered."""
     with agent_with(tmp_path, broker, bundle, "hang=2", 'prefer = ["hanger"]') as agent:
         wait_until(lambda: subscriber.stream("pump").get("engine", {}).get("settled"), 60, "a settled choice")
-        assert "hanger refused (hung: no answer in 2 s)" in subscriber.stream("pump")["provider_reason"]
+        assert "hanger refused (hung: no sign of life in 2 s)" in subscriber.stream("pump")["provider_reason"]
         agent.stop()
         subscriber.health.clear()
         agent.start()

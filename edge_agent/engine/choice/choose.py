@@ -20,7 +20,7 @@ from edge_agent.engine.choice.measuring import Measure, Observer, measure
 from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.choice.timing import EQUAL_WITHIN, compare
 from edge_agent.engine.golden import Verdict
-from edge_agent.engine.providers import PROVIDERS, SAFEST, import_runtime
+from edge_agent.engine.providers import PROVIDERS, SAFEST, Provider, import_runtime
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import BundleError, EdgeError, ProviderError
 
@@ -168,6 +168,10 @@ class Notes(Observer):
     def look(self) -> None:
         """See `child_process.Look`."""
         self._look()
+
+    def on_try(self, provider: Provider, threads: int) -> None:
+        """Log it at once: whoever looks at a slow device wants to know what it is doing."""
+        log.info("provider being tried model=%s name=%s threads=%d", self._model, provider.name, threads)
 
     def on_verdict(self, candidate: Candidate) -> None:
         """Log the verdict, and keep the candidate in place of an earlier one of the same name."""

@@ -29,7 +29,7 @@ __all__ = ["Memory"]
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "3"
+_FORMAT = "4"
 """Must change when the measurement, or the file's content, changes."""
 _UNUSED_S = 90 * 86400.0
 """Evidence that is not read for this long is removed."""

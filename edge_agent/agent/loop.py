@@ -28,6 +28,7 @@ from edge_agent.agent.systemd import Notifier
 from edge_agent.child_process import Stopped
 from edge_agent.config.settings import Config
 from edge_agent.engine.pace import Pace
+from edge_agent.engine.upkeep import clear_compiled
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.topic_names import AgentTopics
@@ -94,6 +95,8 @@ class Agent:
             self._requests = Requests(state_dir)
             self._in_hand = InHand(runtime_file(self._config.agent.runtime_dir, state_dir))
             stack.callback(self._in_hand.close)
+            # The disk is the journal's first.
+            clear_compiled([stream.bundle for stream in self._loaded], self._config.engine, state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
             try:

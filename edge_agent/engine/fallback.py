@@ -243,7 +243,7 @@ class FallbackEngine:
         if self._is_closed:  # `close` may be called meanwhile, on the scoring thread
             self._unmark(mark)
         try:
-            engine = mark.inside(self._opener)(self._bundle, candidate, self._memory.cache_dir)
+            engine = mark.inside(self._opener)(self._bundle, candidate, self._memory.cache_dir())
         except BaseException:
             # A failure that raises needs no mark: the mark is for a load that ends the process.
             self._unmark(mark)

@@ -50,7 +50,8 @@ class OrtEngine:
         model: the ONNX file's bytes.
         provider: the provider that runs the model.
         threads: threads of one inference.
-        cache_dir: folder for compiled models, made if need be; None, or a folder that cannot be written, compiles anew.
+        cache_dir: folder for compiled models, made if need be, in which the provider has one of its name; None, or one
+            that cannot be written, compiles anew.
 
     Raises:
         BundleError: the model is not canonical (input `readings`, output `score` and maybe `contributions`).
@@ -64,7 +65,9 @@ class OrtEngine:
         ort = import_runtime()
         try:
             options = session_options(ort, provider, threads)
-            self._session = open_session(ort, model, provider, options, threads=threads, cache_dir=_usable(cache_dir))
+            self._session = open_session(
+                ort, model, provider, options, threads=threads, cache_dir=_usable(cache_dir, provider)
+            )
         # The runtime's errors are classes of its C++ module; their only common base is Exception.
         except Exception as exc:
             raise EngineError(f"provider {provider.name}: cannot load the model: {runtime_reason(exc)}") from exc
@@ -177,10 +180,11 @@ def _open(ort: Any, model: bytes | str, provider: Provider, options: Any, settin
     return make_session(ort, model, options)
 
 
-def _usable(cache_dir: Path | None) -> str | None:
-    """The folder as text, None if it cannot be made or written: without a cache, scoring still works."""
-    if cache_dir is None:
+def _usable(cache_dir: Path | None, provider: Provider) -> str | None:
+    """The provider's folder as text, None if it cannot be made or written: without a cache, scoring still works."""
+    if cache_dir is None or provider.cache_option is None:
         return None
+    cache_dir /= provider.name
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -93,6 +93,22 @@ def test_a_start_that_has_to_wait_says_so_and_can_be_ended(tmp_path: Path, broke
     assert not probes(tmp_path)
 
 
+def test_what_was_compiled_for_a_former_bundle_is_gone_with_the_next_start(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """Its evidence stays, for who goes back to it."""
+    state = tmp_path / "state"
+    former = state / "compiled" / "former" / "openvino"
+    former.mkdir(parents=True)
+    (former / "1.blob").write_bytes(b"compiled")
+    evidence = state / "provider-former.json"
+    evidence.write_bytes(b"{}")
+    with agent_with(tmp_path, broker, bundle, "hang=0", 'provider = "cpu"'):
+        subscriber.wait_online()
+        assert not former.exists()
+        assert evidence.exists()
+
+
 @pytest.mark.parametrize(("is_scoring", "provider"), [(True, "cpu"), (False, "crasher")])
 def test_a_watchdog_that_ends_the_agent_speaks_against_who_was_at_work(
     tmp_path: Path,

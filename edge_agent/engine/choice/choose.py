@@ -137,13 +137,14 @@ def choose_provider(
         found = narrow(discover_with() if discover_with else discover(look), only)
         # With `anew`, nothing is written before the end: the known evidence stays if this is ended early.
         notes = Notes(bundle, None if anew else memory, evidence, look)
-        evidence = _gather(bundle, found, notes, wanted.threads, mix or DEFAULT_MIX, memory.cache_dir, measure_with)
+        evidence = _gather(bundle, found, notes, wanted.threads, mix or DEFAULT_MIX, memory.cache_dir(), measure_with)
     if anew and not evidence.complete:
         choice = decide(bundle, evidence, wanted, mix)
     else:
         choice = decide_or_forget(bundle, evidence, wanted, mix, memory)
         if not remembered:
             memory.keep(evidence)
+        memory.keep_compiled(choice.provider)
     chosen = (bundle.manifest.name, choice.ranking[0].name, remembered, choice.reason)
     log.info("provider chosen model=%s name=%s remembered=%s reason=%r", *chosen)
     return msgspec.structs.replace(choice, remembered=remembered)

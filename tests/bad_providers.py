@@ -93,6 +93,14 @@ class Hanger(Honest):
         return scores
 
 
+class Sluggish(Honest):
+    """Right, and needs 40 ms for a window, as a convolution does on a twentieth of a small core."""
+
+    def change(self, scores: Scores) -> Scores:
+        time.sleep(0.04 * len(scores.score))
+        return scores
+
+
 class Aborter(Honest):
     """Ends the process, as an assertion in a driver does."""
 

@@ -10,6 +10,7 @@
                      tells, `abort` ends the process, `sleep` does not come back
     harm=HOW         a payload with the text `harmful` ends the process that decodes it: `abort`, `kill`, `hang`,
                      `memory` (it is used up), `error` (one that nobody expects)
+    sluggish=yes     a provider `sluggish` is there, which is right and needs 40 ms for each window
     hang=SECONDS     a provider `hanger` is known, whose process is given up after so long; with 0 it is not here
 """
 
@@ -128,6 +129,12 @@ def _add_hanger(text: str) -> None:
     _add(hanger, is_here=float(text) > 0)
 
 
+def _add_sluggish(_text: str) -> None:
+    import bad_providers
+
+    _add(bad_providers.bad("Sluggish"))
+
+
 def _harm(how: str) -> None:
     from edge_agent.sources.decode import Decoder
 
@@ -166,14 +173,15 @@ def _add(provider: Provider, *, is_here: bool = True) -> None:
     """Make a provider known, and let it be found beside the processor's."""
     import bad_providers
 
-    from edge_agent.engine.choice import choose as selection
+    from edge_agent.engine.choice.choose import choose_provider
+    from edge_agent.engine.choice.starting import choose_to_start
     from edge_agent.engine.providers import PROVIDERS
 
     PROVIDERS[provider.name] = provider
-    defaults = selection.choose_provider.__kwdefaults__
-    assert defaults is not None
     found = [provider, PROVIDERS["cpu"]] if is_here else [PROVIDERS["cpu"]]
-    defaults["discover_with"] = lambda: bad_providers.found(*found)
+    for defaults in (choose_provider.__kwdefaults__, choose_to_start.__kwdefaults__):
+        assert defaults is not None
+        defaults["discover_with"] = lambda: bad_providers.found(*found)
 
 
 _FAULTS: dict[str, Callable[[str], None]] = {
@@ -184,6 +192,7 @@ _FAULTS: dict[str, Callable[[str], None]] = {
     "crash": _add_crasher,
     "hang": _add_hanger,
     "harm": _harm,
+    "sluggish": _add_sluggish,
 }
 
 

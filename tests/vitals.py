@@ -1,13 +1,16 @@
-"""Memory, file descriptors and threads of a process over time."""
+"""Memory, file descriptors and threads of a process over time, and its signs of life."""
 
 from __future__ import annotations
 
+import socket
 import statistics
 import threading
+import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
-__all__ = ["Vitals"]
+__all__ = ["Manager", "Vitals"]
 
 
 @dataclass
@@ -45,3 +48,34 @@ class Vitals:
         samples = self.own_kib[len(self.own_kib) // 4 :]
         middle = statistics.median(samples)
         return 1.4826 * statistics.median([abs(sample - middle) for sample in samples])
+
+
+class Manager:
+    """The service manager's end of the watchdog."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "notify"
+        self.fed: list[float] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(str(self.path))
+        self._thread = threading.Thread(target=self._hear, daemon=True)
+
+    def _hear(self) -> None:
+        while message := self._socket.recv(1000):
+            if message == b"WATCHDOG=1":
+                self.fed.append(time.monotonic())
+
+    def longest_pause_s(self) -> float:
+        """Between two signs of life, up to now."""
+        fed = [*self.fed, time.monotonic()]
+        return max(after - before for before, after in pairwise(fed))
+
+    def __enter__(self) -> Manager:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
+            last.sendto(b"", str(self.path))
+        self._thread.join(10)
+        self._socket.close()

@@ -26,6 +26,8 @@ from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_strea
 from edge_agent.agent.systemd import Notifier
 from edge_agent.child_process import Stopped
 from edge_agent.config.settings import Config
+from edge_agent.engine.pace import Pace
+from edge_agent.engine.upkeep import clear_compiled
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Journal
 from edge_agent.messages.topic_names import AgentTopics
@@ -44,6 +46,7 @@ __all__ = ["Agent"]
 log = logging.getLogger(__name__)
 
 _BATCH_LIMIT = 512
+"""Messages taken at once where the device is quick."""
 _STUCK_WAIT_S = 0.1
 _HELD_LIMIT = 4096
 """Readings in memory while the journal cannot be written; a broker sends no more than it may have in flight anyway."""
@@ -70,6 +73,7 @@ class Agent:
         self._health_due_mono_s = 0.0
         self._heard_on: int | None = None
         """Which connection readings could come over at the last look; None if there was none."""
+        self._pace = Pace(_BATCH_LIMIT)
         self._watchdog_due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
 
     def run(self) -> None:
@@ -92,6 +96,8 @@ class Agent:
             self._requests = Requests(state_dir)
             self._in_hand = InHand(runtime_file(self._config.agent.runtime_dir, state_dir))
             stack.callback(self._in_hand.close)
+            # The disk is the journal's first.
+            clear_compiled([stream.bundle for stream in self._loaded], self._config.engine, state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
             try:
@@ -171,6 +177,7 @@ class Agent:
             is_connected=lambda: alerts.state is ClientState.CONNECTED,
             clock=time.time,
             clock_is_right=lambda: self._clock.is_synchronised is True,
+            alive=self._feed_watchdog,
         )
         commit_s = self._config.journal.commit_s
         self._batches = Batches(self._journal, self._publisher, scoring, clock=time.monotonic, commit_s=commit_s)
@@ -244,6 +251,11 @@ class Agent:
             except JournalError as exc:
                 self._batches.journal_failed(exc)
             self._report(now)
+        self._feed_watchdog()
+
+    def _feed_watchdog(self) -> None:
+        """After a turn, and after each part of a batch."""
+        now = time.monotonic()
         if now >= self._watchdog_due_mono_s:
             self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
             self._notifier.watchdog()
@@ -256,11 +268,13 @@ class Agent:
             return
         self._batches.connected_as(self._brokers.readings.session)
         for source in self._sources:
-            deliveries = source.take(_BATCH_LIMIT)
+            deliveries = source.take(self._pace.limit)
             if deliveries:
                 started = time.monotonic()
                 self._batches.process(deliveries, source.ack, may_repeat=source.may_repeat)
-                self._health.latency.add(time.monotonic() - started)
+                spent_s = time.monotonic() - started
+                self._health.latency.add(spent_s)
+                self._pace.took(len(deliveries), spent_s)
         self._batches.finish_due()
 
     def _look_after(self, now_mono_s: float) -> None:

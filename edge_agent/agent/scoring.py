@@ -36,6 +36,7 @@ class Scoring:
         is_connected: tells if events can leave at once.
         clock: epoch seconds.
         clock_is_right: tells if the clock is known to be.
+        alive: called after each part of a batch, which on a slow device is a long way from the next.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Scoring:
         is_connected: Callable[[], bool],
         clock: Callable[[], float],
         clock_is_right: Callable[[], bool],
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._streams = streams
         self._routes = routes
@@ -60,6 +62,7 @@ class Scoring:
         self._is_connected = is_connected
         self._clock = clock
         self._clock_is_right = clock_is_right
+        self._alive = alive
         self.unrouted = Counters()
         """Of messages that belong to no stream."""
 
@@ -87,11 +90,12 @@ class Scoring:
         latest_s = now_s + stream.ahead_s if self._clock_is_right() else math.inf
         readings, rejections = stream.decoder.decode(deliveries, now_s, latest_s)
         refused: list[str] = []
-        for part in stream.pipeline.parts(readings):
+        for part in stream.pipeline.parts(readings, stream.engine.most):
             delayed = not self._is_connected()
             outcome = stream.pipeline.process(part)
             stream.conclude(len(part), outcome, commit, delayed=delayed)
             refused += outcome.refused
+            self._alive()
         if refused:
             rejections += stream.refusals(deliveries, refused)
         for rejection in rejections:

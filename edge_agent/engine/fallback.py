@@ -17,6 +17,7 @@ from edge_agent.engine.choice.mark import Mark
 from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.footprint import give_back_load_memory
 from edge_agent.engine.golden import check_golden_quickly
+from edge_agent.engine.pace import LARGEST_BATCH, Pace
 from edge_agent.engine.providers import Provider
 from edge_agent.engine.session import open_engine
 from edge_agent.errors import EdgeError, EngineError
@@ -101,6 +102,7 @@ class FallbackEngine:
         self._is_closed = False
         self.choice = choice
         self.record = LiveRecord()
+        self._pace = Pace(LARGEST_BATCH)
         self.failed: dict[str, str] = {}
         """Providers of the ranking that failed since the start, with the reason."""
         self._loaded = self._load_next(None)
@@ -115,6 +117,11 @@ class FallbackEngine:
         """The candidate that scores now, with its measurements."""
         return self._loaded.candidate
 
+    @property
+    def most(self) -> int:
+        """Windows that are best given to `score` at once, so that it is back in about a second."""
+        return self._pace.limit
+
     def score(self, windows: FloatArray) -> Scores:
         """Score a batch, as `Engine.score`; if the current provider fails, with the next one that works.
 
@@ -128,7 +135,9 @@ class FallbackEngine:
             scores = self._loaded.score(windows)
         except EngineError as exc:
             return self._fall_back(windows, exc)
-        self.record.add(len(windows), time.perf_counter_ns() - before_ns)
+        spent_ns = time.perf_counter_ns() - before_ns
+        self.record.add(len(windows), spent_ns)
+        self._pace.took(len(windows), spent_ns / 1e9)
         return scores
 
     def offer(self, choice: Choice, candidate: Candidate) -> None:
@@ -234,7 +243,7 @@ class FallbackEngine:
         if self._is_closed:  # `close` may be called meanwhile, on the scoring thread
             self._unmark(mark)
         try:
-            engine = mark.inside(self._opener)(self._bundle, candidate, self._memory.cache_dir)
+            engine = mark.inside(self._opener)(self._bundle, candidate, self._memory.cache_dir())
         except BaseException:
             # A failure that raises needs no mark: the mark is for a load that ends the process.
             self._unmark(mark)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import msgspec
 
-from edge_agent.engine.runtime import import_runtime, installed_runtimes
+from edge_agent.engine.runtime import PREPARED_KEPT, import_runtime, installed_runtimes
 
 __all__ = [
     "PROVIDERS",
@@ -29,6 +31,9 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     """ONNX Runtime's name of the provider."""
     options: dict[str, str] = {}
     """Provider options that are always set."""
+    properties: dict[str, str] = {}
+    """OpenVINO's own properties of its device. They are no promise of OpenVINO's, so a runtime that does not know them
+    goes without."""
     threads_option: str | None = None
     """The option that takes the number of threads; None if the session's own setting counts."""
     cache_option: str | None = None
@@ -44,8 +49,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     mem_pattern: bool = True
     """The session's option `enable_mem_pattern`."""
     load_limit_s: float = 60.0
-    """A provider that takes longer to load and give the golden scores counts as hung. Some compile for minutes at the
-    first load."""
+    """A provider that takes longer for a step (to load, or for one batch of golden scores) counts as hung. Some compile
+    for minutes at the first load."""
     library: str | None = None
     """File of a plug-in's library, which is to be registered; None for a provider of the runtime itself."""
     device: str | None = None
@@ -53,14 +58,19 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     engine: str = "edge_agent.engine.session:OrtEngine"
     """The class that opens the provider, as `module:attribute`."""
 
-    def options_for(self, threads: int, cache_dir: str | None = None) -> dict[str, str]:
+    def options_for(
+        self, threads: int, cache_dir: str | None = None, *, with_properties: bool = True
+    ) -> dict[str, str]:
         """The provider's options for a session.
 
         Args:
             threads: threads of one inference.
             cache_dir: an existing folder for compiled models; None compiles at every load.
+            with_properties: False leaves `properties` out.
         """
         options = dict(self.options)
+        if self.properties and with_properties:
+            options["load_config"] = json.dumps({self.openvino_device: self.properties})
         if self.threads_option:
             options[self.threads_option] = str(threads)
         if self.cache_option and cache_dir:
@@ -80,6 +90,8 @@ _KNOWN = (
         ort_name="OpenVINOExecutionProvider",
         writes_into_inputs=True,  # 1.24.1, findings/openvino_writes_into_earlier_inputs.sh
         options={"device_type": "CPU", "num_streams": "1"},
+        # Of the 5,000 that it would keep, each size of a batch takes several.
+        properties={"CPU_RUNTIME_CACHE_CAPACITY": PREPARED_KEPT},
         threads_option="num_of_threads",
         cache_option="cache_dir",
         openvino_device="CPU",

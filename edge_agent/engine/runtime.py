@@ -15,6 +15,9 @@ from edge_agent.errors import MissingExtraError, ProviderError
 __all__ = ["import_runtime", "installed_runtimes", "make_session", "runtime_problem", "runtime_reason"]
 
 # Each of these packages writes into the same folder, `onnxruntime`.
+PREPARED_KEPT = "48"
+"""Kernels that OpenVINO keeps ready for sizes of batches that it has met. With none, each change of size costs a
+millisecond; with all, memory triples (docs/benchmarks.md). This many are enough for some small sizes in turns."""
 _RUNTIME_PACKAGES = (
     "onnxruntime",
     "onnxruntime-openvino",
@@ -84,6 +87,8 @@ def runtime_problem(*, thorough: bool = False) -> str | None:
 def import_runtime() -> Any:
     """Import ONNX Runtime with its telemetry off, because a device in a plant reports only to its broker.
 
+    Also bounds what OpenVINO's library of kernels keeps for each size of a batch.
+
     Returns:
         The module `onnxruntime`.
 
@@ -98,6 +103,8 @@ def import_runtime() -> Any:
     # From 1.29 on, the official Linux builds report model names, hashes and devices to their maker, unless this
     # variable is set before the first session. Child processes inherit the variable.
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+    # oneDNN, read when its library is loaded: it keeps 1,024 kernels for good, beside OpenVINO's own cache.
+    os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] = PREPARED_KEPT
     try:
         import onnxruntime
     except ImportError as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import os
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,9 @@ from edge_agent.errors import BundleError, EngineError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine, Scores
 
-__all__ = ["OrtEngine", "open_engine", "session_options"]
+__all__ = ["OrtEngine", "open_engine", "open_session", "session_options"]
+
+log = logging.getLogger(__name__)
 
 
 def open_engine(model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> Engine:
@@ -47,7 +50,8 @@ class OrtEngine:
         model: the ONNX file's bytes.
         provider: the provider that runs the model.
         threads: threads of one inference.
-        cache_dir: folder for compiled models, made if need be; None, or a folder that cannot be written, compiles anew.
+        cache_dir: folder for compiled models, made if need be, in which the provider has one of its name; None, or one
+            that cannot be written, compiles anew.
 
     Raises:
         BundleError: the model is not canonical (input `readings`, output `score` and maybe `contributions`).
@@ -60,7 +64,10 @@ class OrtEngine:
         self.provider = provider
         ort = import_runtime()
         try:
-            self._session = _open_session(ort, model, provider, threads, _usable(cache_dir))
+            options = session_options(ort, provider, threads)
+            self._session = open_session(
+                ort, model, provider, options, threads=threads, cache_dir=_usable(cache_dir, provider)
+            )
         # The runtime's errors are classes of its C++ module; their only common base is Exception.
         except Exception as exc:
             raise EngineError(f"provider {provider.name}: cannot load the model: {runtime_reason(exc)}") from exc
@@ -130,9 +137,40 @@ def session_options(ort: Any, provider: Provider, threads: int) -> Any:
     return options
 
 
-def _open_session(ort: Any, model: bytes, provider: Provider, threads: int, cache_dir: str | None) -> Any:
-    options = session_options(ort, provider, threads)
+def open_session(
+    ort: Any, model: bytes | str, provider: Provider, options: Any, *, threads: int, cache_dir: str | None = None
+) -> Any:
+    """Open a session with all of a provider's options, but for the `properties` that the runtime does not know.
+
+    Every session whose memory or time counts is opened here, on the device and on the host.
+
+    Args:
+        ort: from `import_runtime`.
+        model: the ONNX file's bytes, or its path.
+        provider: the provider that runs the model.
+        options: from `session_options`.
+        threads: threads of one inference.
+        cache_dir: an existing folder for compiled models; None compiles anew.
+
+    Returns:
+        An `InferenceSession`.
+
+    Raises:
+        Exception: of the runtime's own classes, which have no other base: the provider or the model does not load.
+    """
     settings = provider.options_for(threads, cache_dir)
+    try:
+        return _open(ort, model, provider, options, settings)
+    except Exception as exc:
+        reason = str(exc)
+        unknown = [name for name in provider.properties if name in reason]
+        if not unknown:
+            raise
+        log.warning("runtime does not know a property, it may take more memory name=%s error=%s", unknown[0], exc)
+    return _open(ort, model, provider, options, provider.options_for(threads, cache_dir, with_properties=False))
+
+
+def _open(ort: Any, model: bytes | str, provider: Provider, options: Any, settings: dict[str, str]) -> Any:
     if provider.library is None:
         return make_session(ort, model, options, [(provider.ort_name, settings)])
     devices = register_plugin(ort, provider.library, provider.ort_name, provider.device)
@@ -142,10 +180,11 @@ def _open_session(ort: Any, model: bytes, provider: Provider, threads: int, cach
     return make_session(ort, model, options)
 
 
-def _usable(cache_dir: Path | None) -> str | None:
-    """The folder as text, None if it cannot be made or written: without a cache, scoring still works."""
-    if cache_dir is None:
+def _usable(cache_dir: Path | None, provider: Provider) -> str | None:
+    """The provider's folder as text, None if it cannot be made or written: without a cache, scoring still works."""
+    if cache_dir is None or provider.cache_option is None:
         return None
+    cache_dir /= provider.name
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
     except OSError:

@@ -5,20 +5,21 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from edge_agent.bundle import Bundle
 from edge_agent.child_process import LOOK_S, Look, Stopped, never_stop
 from edge_agent.engine.choice.batch_mix import BatchMix, load_mix, save_mix
 from edge_agent.engine.choice.choose import Choice, choose_provider, provider_memory
+from edge_agent.engine.choice.compiled import drop_compiled
 from edge_agent.engine.choice.starting import choose_to_start
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.golden import GoldenError
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import EdgeError, EngineError
 
-__all__ = ["Upkeep", "choose_for_stream", "mix_file", "open_stream_engine"]
+__all__ = ["Upkeep", "choose_for_stream", "clear_compiled", "mix_file", "open_stream_engine"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,20 @@ _measuring = threading.Lock()
 def mix_file(state_dir: Path, stream: str) -> Path:
     """The file of a stream's batch sizes."""
     return state_dir / f"batches-{stream}.json"
+
+
+def clear_compiled(bundles: Iterable[Bundle], wanted: EngineSettings, state_dir: Path) -> None:
+    """Remove compiled models of bundles that are not in use, and those in use where the disk is short.
+
+    Args:
+        bundles: in use.
+        wanted: the `[engine]` settings.
+        state_dir: folder of the compiled models.
+    """
+    memories = [provider_memory(bundle, wanted, state_dir) for bundle in bundles]
+    drop_compiled(state_dir, {memory.key for memory in memories})
+    for memory in memories:
+        memory.cache_dir()
 
 
 def choose_for_stream(

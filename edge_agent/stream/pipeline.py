@@ -108,14 +108,14 @@ class Pipeline:
         self._make_room()
         self._silence.begin(self.roster.assets())
 
-    def parts(self, readings: Readings) -> Iterator[Readings]:
-        """Cut readings, in order, into parts that are scored at once.
+    def parts(self, readings: Readings, most: int = _MOST_ROWS) -> Iterator[Readings]:
+        """Cut readings, in order, into parts of at most `most`, that are scored at once.
 
         One message may hold thousands of readings, and each may complete a window. A part has at most as many assets as
         may be remembered, because no asset of a batch makes room for another asset of the same batch.
         """
         fits = len(readings.latest()) <= self.room.limit
-        return readings.parts(self._most_rows if fits else min(self._most_rows, int(self.room.limit)))
+        return readings.parts(min(most, self._most_rows, most if fits else int(self.room.limit)))
 
     def process(self, readings: Readings) -> Outcome:
         """Score a batch of readings.

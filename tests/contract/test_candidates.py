@@ -51,10 +51,10 @@ def tried(bundle: Bundle, provider: Provider, limits: Limits | None = None) -> C
 @pytest.mark.parametrize(
     ("kind", "verdict", "reason"),
     [
-        ("Liar", Verdict.WRONG, "wrong scores in a batch of 24: off by 0.03"),
+        ("Liar", Verdict.WRONG, "wrong scores in a batch of 1: off by 0.0151"),
         ("LiarInBatches", Verdict.WRONG, "wrong scores in a batch of 512"),
-        ("NotANumber", Verdict.NOT_A_NUMBER, "score in a batch of 24: 1 of 24 no number"),
-        ("FixedBatch", Verdict.SHAPE, "score has shape (24,) for a batch of 1, expected (1,)"),
+        ("NotANumber", Verdict.NOT_A_NUMBER, "score in a batch of 1: 1 of 1 no number"),
+        ("FixedBatch", Verdict.SHAPE, "score has shape (1,) for a batch of 3, expected (3,)"),
         ("Aborter", Verdict.CRASHED, "crashed with signal SIGABRT driver: assertion failed"),
         ("Segfaulter", Verdict.CRASHED, "crashed with signal SIGSEGV"),
         ("Idler", Verdict.ELSEWHERE, "all 3 nodes run on SomeOtherExecutionProvider: idler would do nothing"),
@@ -74,8 +74,19 @@ def test_a_candidate_that_hangs_is_ended_at_its_limit(bundle: Bundle) -> None:
     started = time.monotonic()
     candidate = tried(bundle, bad("Hanger"), Limits(load_s=2.0))
     assert candidate.verdict is Verdict.HUNG
-    assert candidate.reason == "hung: no answer in 2 s"
+    assert candidate.reason == "hung: no sign of life in 2 s"
     assert time.monotonic() - started < 10
+
+
+def test_a_candidate_that_is_slow_does_not_hang(bundle: Bundle) -> None:
+    """It takes longer than the limit and gives a sign of life after each batch; what would take too long is not run."""
+    started = time.monotonic()
+    candidate = tried(bundle, bad("Sluggish"), Limits(load_s=4.5))
+    assert time.monotonic() - started > 4.5
+    assert candidate.verdict is Verdict.QUALIFIED
+    most = re.search(r"more than (\d+) windows at once would take over 3 s here: not tried", candidate.reason)
+    assert most is not None
+    assert 60 <= int(most[1]) <= 75
 
 
 class Listener(Observer):

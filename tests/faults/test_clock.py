@@ -2,51 +2,18 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from plan import Plan, judge, seconds
 from rig import Report, Rig, hooked, rig
+from vitals import Manager
 
 ENDLESS = 10_000_000
 WATCHDOG_S = 4
 STREAM = "[stream.window]\nlate_s = 5\n[stream.alarm]\ncooldown_s = 1"
 """Late readings and cool-downs are what a clock could disturb; the plan's readings come in order and further apart."""
-
-
-class Manager:
-    """The service manager's end of the watchdog."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "notify"
-        self.fed: list[float] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(self.path))
-        self._thread = threading.Thread(target=self._hear, daemon=True)
-
-    def _hear(self) -> None:
-        while message := self._socket.recv(1000):
-            if message == b"WATCHDOG=1":
-                self.fed.append(time.monotonic())
-
-    def longest_pause_s(self) -> float:
-        """Between two signs of life, up to now."""
-        fed = [*self.fed, time.monotonic()]
-        return max(after - before for before, after in pairwise(fed))
-
-    def __enter__(self) -> Manager:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as last:
-            last.sendto(b"", str(self.path))
-        self._thread.join(10)
-        self._socket.close()
 
 
 def live_episode(at: Rig, number: int) -> None:

@@ -7,14 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
+from bad_providers import TESTS_DIR
 from plan import Plan, judge
 from processes import wait_until
 from rig import Report, hooked, rig
-from vitals import Vitals
+from vitals import Manager, Vitals
 
 WINDOW_S = 0.004
 SUSTAINABLE_HZ = 250
 TIMES = 10
+WATCHDOG_S = 4
 QUEUED = 1000
 """mosquitto's default for a client that does not take its messages; beyond it, the broker drops."""
 
@@ -66,3 +68,30 @@ def test_ten_times_the_sustainable_rate(tmp_path: Path, full: bool, report: Repo
         assert sent_per_s > SUSTAINABLE_HZ * TIMES / 2, "the sender was too slow for this row"
         assert lane["readings"] == lane["received"]
         assert growth_mib < 16
+
+
+@pytest.mark.timeout(600)
+def test_slow_device(tmp_path: Path, full: bool, report: Report) -> None:
+    """40 ms for a window, 20 s for a batch of 512: it starts, scores a backlog, and the watchdog is fed throughout.
+
+    The backlog is in messages of fifty, all of which come at once.
+    """
+    plan = Plan(readings=3000 if full else 300)
+    with Manager(tmp_path) as manager:
+        env = {
+            "NOTIFY_SOCKET": str(manager.path),
+            "WATCHDOG_USEC": str(WATCHDOG_S * 1_000_000),
+            "PYTHONPATH": TESTS_DIR,
+        }
+        engine = 'require = "sluggish"'
+        with rig(tmp_path, plan, command=hooked("sluggish=yes"), env=env, engine=engine) as at:
+            sending = at.sending(10_000, in_a_message=50)
+            sending.join()
+            verdict = at.verdict(timeout_s=300)
+            pause_s = manager.longest_pause_s()
+            if full:
+                wait_until(lambda: at.subscriber.stream("pump")["engine"]["settled"], 300, "a settled choice")
+                assert at.subscriber.stream("pump")["engine"]["candidates"][0]["estimated"] == [512]
+            report(longest_watchdog_pause_s=round(pause_s, 1), **at.facts(verdict))
+            assert verdict.problems == []
+            assert pause_s < WATCHDOG_S

@@ -66,7 +66,7 @@ def test_what_hung_is_known_to_the_next_start(
     """The choice settles beside the loop, and is remembered."""
     with agent_with(tmp_path, broker, bundle, "hang=2", 'prefer = ["hanger"]') as agent:
         wait_until(lambda: subscriber.stream("pump").get("engine", {}).get("settled"), 60, "a settled choice")
-        assert "hanger refused (hung: no answer in 2 s)" in subscriber.stream("pump")["provider_reason"]
+        assert "hanger refused (hung: no sign of life in 2 s)" in subscriber.stream("pump")["provider_reason"]
         agent.stop()
         subscriber.health.clear()
         agent.start()
@@ -91,6 +91,22 @@ def test_a_start_that_has_to_wait_says_so_and_can_be_ended(tmp_path: Path, broke
             assert time.monotonic() - asked_mono_s < 2
             assert "it had not started yet reason='SIGTERM'" in agent.log.read_text()
     assert not probes(tmp_path)
+
+
+def test_what_was_compiled_for_a_former_bundle_is_gone_with_the_next_start(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """Its evidence stays, for who goes back to it."""
+    state = tmp_path / "state"
+    former = state / "compiled" / "former" / "openvino"
+    former.mkdir(parents=True)
+    (former / "1.blob").write_bytes(b"compiled")
+    evidence = state / "provider-former.json"
+    evidence.write_bytes(b"{}")
+    with agent_with(tmp_path, broker, bundle, "hang=0", 'provider = "cpu"'):
+        subscriber.wait_online()
+        assert not former.exists()
+        assert evidence.exists()
 
 
 @pytest.mark.parametrize(("is_scoring", "provider"), [(True, "cpu"), (False, "crasher")])

@@ -20,7 +20,7 @@ from edge_agent.engine.choice.measuring import Measure, Observer, measure
 from edge_agent.engine.choice.remembered import Memory
 from edge_agent.engine.choice.timing import EQUAL_WITHIN, compare
 from edge_agent.engine.golden import Verdict
-from edge_agent.engine.providers import PROVIDERS, SAFEST, import_runtime
+from edge_agent.engine.providers import PROVIDERS, SAFEST, Provider, import_runtime
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import BundleError, EdgeError, ProviderError
 
@@ -137,13 +137,14 @@ def choose_provider(
         found = narrow(discover_with() if discover_with else discover(look), only)
         # With `anew`, nothing is written before the end: the known evidence stays if this is ended early.
         notes = Notes(bundle, None if anew else memory, evidence, look)
-        evidence = _gather(bundle, found, notes, wanted.threads, mix or DEFAULT_MIX, memory.cache_dir, measure_with)
+        evidence = _gather(bundle, found, notes, wanted.threads, mix or DEFAULT_MIX, memory.cache_dir(), measure_with)
     if anew and not evidence.complete:
         choice = decide(bundle, evidence, wanted, mix)
     else:
         choice = decide_or_forget(bundle, evidence, wanted, mix, memory)
         if not remembered:
             memory.keep(evidence)
+        memory.keep_compiled(choice.provider)
     chosen = (bundle.manifest.name, choice.ranking[0].name, remembered, choice.reason)
     log.info("provider chosen model=%s name=%s remembered=%s reason=%r", *chosen)
     return msgspec.structs.replace(choice, remembered=remembered)
@@ -168,6 +169,10 @@ class Notes(Observer):
     def look(self) -> None:
         """See `child_process.Look`."""
         self._look()
+
+    def on_try(self, provider: Provider, threads: int) -> None:
+        """Log it at once: whoever looks at a slow device wants to know what it is doing."""
+        log.info("provider being tried model=%s name=%s threads=%d", self._model, provider.name, threads)
 
     def on_verdict(self, candidate: Candidate) -> None:
         """Log the verdict, and keep the candidate in place of an earlier one of the same name."""

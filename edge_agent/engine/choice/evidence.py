@@ -35,6 +35,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     """Number of the model's nodes by ONNX Runtime's name of their provider; None if the runtime does not report it."""
     samples_us: dict[int, list[float]] = {}
     """Time of one inference by batch size (`CHANGING` too), one for each round of the measurement, microseconds."""
+    estimated: tuple[int, ...] = ()
+    """Batch sizes (`CHANGING` too) that take too long on this device, so that their times follow from smaller ones."""
 
     @property
     def name(self) -> str:
@@ -93,6 +95,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
             "memory_bytes": self.memory_bytes or None,
             "placement": self.placement,
             "batch_us": {str(size): us for size, us in self.batch_us().items()},
+            "estimated": [size for size in self.estimated if size in BATCH_SIZES],
             "change_us": self.change_us() if self.rounds else None,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,8 @@ from edge_agent.engine.providers import SAFEST, Provider
 __all__ = ["Measure", "Observer", "measure", "prove_each"]
 
 _PATIENCE_S = 5.0
-"""If a provider has not answered by then, the next one is proven beside it. The safest one has all of its time."""
+"""If a provider has not answered by then, the next one is proven beside it. The safest one has all of its time, because
+the next one may mean a search for devices, which a start need not wait for."""
 
 
 class Observer:
@@ -29,6 +31,9 @@ class Observer:
 
     def look(self) -> None:
         """See `child_process.Look`."""
+
+    def on_try(self, provider: Provider, threads: int) -> None:
+        """Called before a provider is tried, which may take minutes."""
 
     def on_verdict(self, candidate: Candidate) -> None:
         """Called with each verdict; for a qualified candidate, before it is timed."""
@@ -146,6 +151,7 @@ def prove_each(
     """
 
     def start(provider: Provider, counts: list[int]) -> _Trial:
+        observer.on_try(provider, counts[0])
         child = ProbeChild(
             bundle,
             provider,
@@ -155,9 +161,7 @@ def prove_each(
             look=observer.look,
         )
         stack.enter_context(child)
-        # Taking the next provider may search for devices. A start need not wait for that search while the safest
-        # provider is about to answer.
-        patience_s = child.load_s if provider.name == SAFEST else _PATIENCE_S
+        patience_s = math.inf if provider.name == SAFEST else _PATIENCE_S
         return _Trial(provider, counts[0], counts[1:], child, time.monotonic() + patience_s)
 
     coming = iter(providers)

@@ -27,9 +27,10 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """The time and memory that a child may use."""
 
     load_s: float | None = None
-    """Seconds to load the model and to give the golden scores; None for the provider's `load_limit_s`."""
+    """Seconds without a sign of life, while the model is loaded and gives the golden scores; None for the provider's
+    `load_limit_s`."""
     turn_s: float = 30.0
-    """Seconds for one turn of timing."""
+    """Seconds without a sign of life in a turn of timing."""
     memory_bytes: int | None = None
     """None for half of the machine's memory, at most 2 GiB."""
 
@@ -79,7 +80,7 @@ class ProbeChild:
     ) -> None:
         self._look = look
         self.load_s = limits.load_s or provider.load_limit_s
-        """The child's time limit to load the model and to give the golden scores, seconds."""
+        """How long the child may give no sign of life before it has given the golden scores, seconds."""
         self._turn_s = limits.turn_s
         self._memory_bytes = limits.memory_bytes or _default_memory_bytes()
         self._errors = _scratch_file()
@@ -91,7 +92,8 @@ class ProbeChild:
             cache_dir=str(cache_dir) if cache_dir else None,
             memory_limit_bytes=self._memory_bytes,
         )
-        self._began_mono_s = time.monotonic()
+        self._alive_mono_s = 0.0
+        """When the child was asked, or gave its last sign of life."""
         self._ask(task)
 
     def __enter__(self) -> Self:
@@ -115,13 +117,8 @@ class ProbeChild:
             ChildError: the child hung, crashed or used too much memory.
             Stopped: the agent is to stop.
         """
-        limit_mono_s = self._began_mono_s + self.load_s
-        answer = self._answer_until(min(limit_mono_s, time.monotonic() + wait_s))
-        if answer is not None:
-            return msgspec.json.decode(answer, type=Proof)
-        if time.monotonic() >= limit_mono_s:
-            raise ChildError(Verdict.HUNG, f"hung: no answer in {self.load_s:g} s")
-        return None
+        answer = self._answer_within(wait_s, self.load_s)
+        return None if answer is None else msgspec.json.decode(answer, type=Proof)
 
     def take_turn(self, size: int, turn_s: float) -> TimingResult:
         """Let the child time one batch size, and wait for the result.
@@ -135,10 +132,10 @@ class ProbeChild:
             Stopped: the agent is to stop.
         """
         self._ask(TimingRequest(size=size, turn_s=turn_s))
-        answer = self._answer_until(time.monotonic() + self._turn_s)
-        if answer is None:
-            raise ChildError(Verdict.HUNG, f"hung: no answer in {self._turn_s:g} s")
-        return msgspec.json.decode(answer, type=TimingResult)
+        while True:
+            answer = self._answer_within(self._turn_s, self._turn_s)
+            if answer is not None:
+                return msgspec.json.decode(answer, type=TimingResult)
 
     def close(self) -> None:
         """Kill the process, in any state."""
@@ -155,22 +152,33 @@ class ProbeChild:
             return ChildError(Verdict.OUT_OF_MEMORY, reason)
 
     def _ask(self, request: msgspec.Struct) -> None:
+        self._alive_mono_s = time.monotonic()
         if isinstance(self._child, ChildProcess):
             self._child.ask(msgspec.json.encode(request))
 
-    def _answer_until(self, end_mono_s: float) -> bytes | None:
-        """Wait for the next answer; None if there is none at this time of the monotonic clock."""
+    def _answer_within(self, wait_s: float, silent_s: float) -> bytes | None:
+        """Wait for the next answer, at most so many seconds; None if there is none yet.
+
+        The child hangs if it gives no sign of life for `silent_s`.
+        """
         if isinstance(self._child, ChildError):
             raise self._child
+        end_mono_s = time.monotonic() + wait_s
         while True:
             self._look()
-            left_s = end_mono_s - time.monotonic()
+            now = time.monotonic()
+            left_s = min(end_mono_s, self._alive_mono_s + silent_s) - now
             try:
                 answer = self._child.answer(min(left_s, LOOK_S))
             except ChildEndedError as exc:
                 raise self._ended(exc) from exc
-            if answer is not None:
+            if answer is not None and answer.strip():
                 return answer
+            if answer is not None:
+                self._alive_mono_s = now
+                continue
+            if now >= self._alive_mono_s + silent_s:
+                raise ChildError(Verdict.HUNG, f"hung: no sign of life in {silent_s:g} s")
             if _resident_bytes(self._child.pid) > self._memory_bytes:
                 raise ChildError(Verdict.OUT_OF_MEMORY, f"used more than {self._memory_bytes >> 20} MiB of memory")
             if left_s <= 0:

@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import platform
-import shutil
 import time
 from contextlib import suppress
 from importlib import util
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from edge_agent.bundle import Bundle
+from edge_agent.engine.choice.compiled import Compiled
 from edge_agent.engine.choice.evidence import Candidate, Evidence
 from edge_agent.engine.choice.mark import Mark, Marks, drop_old_marks
 from edge_agent.engine.crash import Run
@@ -29,7 +29,7 @@ __all__ = ["Memory"]
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "3"
+_FORMAT = "4"
 """Must change when the measurement, or the file's content, changes."""
 _UNUSED_S = 90 * 86400.0
 """Evidence that is not read for this long is removed."""
@@ -51,16 +51,26 @@ class Memory:
         self, bundle: Bundle, state_dir: Path | None, question: tuple[str, ...], *, run: Run | None = None
     ) -> None:
         self._file: Path | None = None
-        self.cache_dir: Path | None = None
-        """Folder where providers keep this bundle's compiled models; None without a state folder."""
+        self.key = ""
+        """Part of the names of this bundle's files; empty without a state folder."""
+        self._compiled: Compiled | None = None
         self._marks = Marks(None, "")
         if state_dir is None:
             return
         facts = (_FORMAT, bundle.manifest.model.sha256, bundle.manifest.golden.sha256, *question, *_device_facts())
-        key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
-        self._file = state_dir / f"provider-{key}.json"
-        self._marks = Marks(state_dir, key, run=run)
-        self.cache_dir = state_dir / "compiled" / key
+        self.key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
+        self._file = state_dir / f"provider-{self.key}.json"
+        self._marks = Marks(state_dir, self.key, run=run)
+        self._compiled = Compiled(state_dir, self.key, len(bundle.model))
+
+    def cache_dir(self) -> Path | None:
+        """Folder where providers keep this bundle's compiled models; None without a state folder, or room there."""
+        return None if self._compiled is None else self._compiled.folder()
+
+    def keep_compiled(self, provider: str) -> None:
+        """Remove what was compiled for other providers than this one."""
+        if self._compiled is not None:
+            self._compiled.keep_only(provider)
 
     def recall(self) -> Evidence | None:
         """Read the evidence of earlier starts, and add the providers that took the agent down since.
@@ -130,17 +140,13 @@ def _with_blame(evidence: Evidence, new: dict[str, str]) -> Evidence:
 
 
 def _drop_unused(state_dir: Path) -> None:
-    """Remove evidence and marks that are not used for 90 days, half-written files, and their compiled models."""
+    """Remove evidence and marks that are not used for 90 days, and half-written files."""
     oldest_s = time.time() - _UNUSED_S
     for file in (*state_dir.glob("provider-*.json"), *state_dir.glob(".*.tmp")):
         with suppress(FileNotFoundError):  # another process has removed the file
             if file.stat().st_mtime < oldest_s:
                 file.unlink(missing_ok=True)
     drop_old_marks(state_dir, oldest_s)
-    kept = {file.stem.removeprefix("provider-") for file in state_dir.glob("provider-*.json")}
-    for folder in (state_dir / "compiled").glob("*"):
-        if folder.name not in kept:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _device_facts() -> list[str]:

@@ -10,6 +10,7 @@ from edge_agent.engine.choice.evidence import Candidate
 __all__ = ["choice_lines", "discovery_lines"]
 
 _GAP = 2
+_NO_DIGITS_US = 1e5
 
 
 def choice_lines(choice: Choice) -> list[str]:
@@ -45,7 +46,11 @@ def _width(names: list[str]) -> int:
 
 def _candidate_line(candidate: Candidate, width: int, *, chosen: bool) -> str:
     times = candidate.batch_us()
-    cells = "".join(f"{times[size]:>10.1f}" if times else f"{'-':>10}" for size in BATCH_SIZES)
+    shown = {
+        size: f"{'~' if size in candidate.estimated else ''}{us:.{0 if us >= _NO_DIGITS_US else 1}f}"
+        for size, us in times.items()
+    }
+    cells = "".join(f"{shown.get(size, '-'):>10}" for size in BATCH_SIZES)
     change = f"{candidate.change_us():>11.1f}" if times else f"{'-':>11}"
     memory = f"{candidate.memory_bytes >> 20:>6} MiB" if candidate.memory_bytes else f"{'-':>10}"
     mark = "*" if chosen else " "

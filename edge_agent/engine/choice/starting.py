@@ -60,7 +60,7 @@ def choose_to_start(
         providers = _in_order(only, notes, discover_with or (lambda: discover(look)))
         with ExitStack() as stack:
             # One thread is enough to begin with.
-            for candidate, _ in prove_each(stack, bundle, providers, 1, memory.cache_dir, notes):
+            for candidate, _ in prove_each(stack, bundle, providers, 1, memory.cache_dir(), notes):
                 notes.on_verdict(candidate)
                 if candidate.qualified:
                     break

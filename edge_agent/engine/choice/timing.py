@@ -58,7 +58,10 @@ class Contender:
             )
             return
         self.candidate.samples_us.setdefault(size, []).append(turned.us)
-        self.candidate = msgspec.structs.replace(self.candidate, memory_bytes=turned.memory_bytes)
+        estimated = {*self.candidate.estimated, *([size] if turned.is_estimated else ())}
+        self.candidate = msgspec.structs.replace(
+            self.candidate, memory_bytes=turned.memory_bytes, estimated=tuple(sorted(estimated))
+        )
 
 
 @dataclass(frozen=True, slots=True)

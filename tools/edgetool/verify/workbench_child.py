@@ -16,8 +16,8 @@ import numpy as np
 
 from edge_agent.child_process import child_side
 from edge_agent.engine.providers import PROVIDERS, import_runtime
-from edge_agent.engine.runtime import make_session, runtime_reason
-from edge_agent.engine.session import session_options
+from edge_agent.engine.runtime import runtime_reason
+from edge_agent.engine.session import open_session, session_options
 from edgetool.choices import Io
 from edgetool.extras import require
 from edgetool.verify.arrays import Sample, flatten, load_samples, save_samples
@@ -76,7 +76,7 @@ class _Child:
         # Every node by itself: a fused one has no results in between, and hides the rounding that is looked for.
         if not optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = make_session(ort, model, options, [(provider.ort_name, provider.options_for(threads))])
+        session = open_session(ort, model, provider, options, threads=threads)
         if provider.ort_name not in session.get_providers():
             raise RuntimeError(f"the runtime fell back to {session.get_providers()}")
         while len(self._sessions) >= _MAX_SESSIONS:
@@ -208,7 +208,7 @@ class _Child:
         options = session_options(ort, provider, 1)
         options.enable_profiling = True
         options.profile_file_prefix = request["profile"]
-        session = make_session(ort, request["model"], options, [(provider.ort_name, provider.options_for(1))])
+        session = open_session(ort, request["model"], provider, options, threads=1)
         run_session(session, self.samples(request["samples"])[0])
         path = Path(session.end_profiling())
         # The runtime (1.24) writes names as they are, so control characters may be in there.

@@ -38,6 +38,7 @@ _RETRY_INTERVAL_S = 1.0
 _HELD_BYTES = 1_000_000
 """Payloads and records that are held, at most, about."""
 _KEY_BYTES = 8
+_DELIVERY_BYTES = 100
 
 Acknowledge = Callable[[list[Delivery]], None]
 """Tells whoever gave these messages that they are safe."""
@@ -77,7 +78,7 @@ class _Batch(msgspec.Struct):
     is_committed: bool = False
     """The journal has it; the disk, perhaps not yet."""
     leaves_first: bool = False
-    """It has events, and the disk had all that was committed before them."""
+    """It has events that would come again after a power cut, and the disk had all that was committed before them."""
 
     @property
     def messages(self) -> int:
@@ -90,6 +91,7 @@ class _Batch(msgspec.Struct):
         commit.events += scored.events
         commit.since.update(scored.since)
         commit.delivered += scored.delivered
+        commit.comes_again &= scored.comes_again
         self.keep(scored.records)
 
     def keep(self, records: list[Record]) -> None:
@@ -174,7 +176,7 @@ class Batches:
         if batch.commit.events or not batch.records or not may_repeat or not self._commit_s:
             self._finish(batch)
             return
-        batch.size += sum([len(delivery.payload) for delivery in deliveries])
+        batch.size += sum([len(delivery.payload) + _DELIVERY_BYTES for delivery in deliveries])
         self._in_flight.came(len(deliveries), batch.messages, self._clock())
         if batch.size > _HELD_BYTES or self._in_flight.is_full(batch.messages):
             self._finish(batch)
@@ -269,7 +271,8 @@ class Batches:
         batch.is_open = False
         if not batch.is_committed:
             batch.commit.records = [(*of, record) for of, record in batch.records.items()]
-            batch.leaves_first = bool(batch.commit.events) and self._journal.is_synchronised()
+            comes_again = batch.commit.comes_again and batch.may_be_asked_again
+            batch.leaves_first = bool(batch.commit.events) and comes_again and self._journal.is_synchronised()
             self._journal.commit(batch.commit)
             batch.is_committed = True
         if batch.commit.events:

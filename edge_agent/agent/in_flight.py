@@ -6,11 +6,16 @@ brokers have limits of their own. So each commit that no message led to is a que
 
     quiet        for five usual gaps between two messages, none came
     question     acknowledge all that is held
-    answer       three come in less than half a gap: the broker had stopped, and what was held is its limit
-    no answer    none for a second, or they come one by one: the senders had paused, and the limit is higher
+    answer       three come in less than half a gap, or at once soon after: the broker had stopped, and what was held is
+                 its limit
+    no answer    they come one by one, or later: the senders had paused, and the limit is higher
 
 While no limit is known, a question is asked as soon as more is held than ever before, and it is quiet. Where less than
 three are held, three cannot come at once. There, the next one must come soon after the question, three times.
+
+Nothing of this is sure. A broker with Nagle's algorithm sends one message, and the others a delayed acknowledgement
+later; mosquitto has been seen to send more than its limit for a moment. So whatever is believed, what is held is
+acknowledged after eight gaps in which none came, and after twice the time where that brought nothing, up to a second.
 """
 
 from __future__ import annotations
@@ -23,6 +28,9 @@ _MOST = 1000
 """What the agent asks brokers for (`mqtt.opening`)."""
 _QUIET_GAPS = 5
 _QUIET_LEAST_S = 0.002
+_STILL_GAPS = 8
+"""Of readings of many senders that know nothing of each other, one gap in 3,000 is so long."""
+_STILL_LEAST_S, _STILL_MOST_S = 0.02, 1.0
 _LONGEST_GAP_S = 5.0
 """A longer pause counts as so long, because it says little of the gaps to come."""
 _WEIGHT = 1 / 8
@@ -31,8 +39,11 @@ _ANSWER = 3
 _ANSWER_S = 1.0
 _AT_ONCE_LEAST_S = 0.001
 _SOON_LEAST_S = 0.005
-_BELIEVED_S = 600.0
-"""Then a limit is found out anew: senders that send in groups may have looked like a broker that waits."""
+_LATER_S = 0.25
+"""Within this after the first message of an answer, the others come at once: 40 ms are usual."""
+_BELIEVED_S, _BELIEVED_MOST_S = 5.0, 600.0
+"""Then a limit is found out anew, each time that it was the same after twice the time: a pause, or a machine that was
+busy for a moment, may have looked like a broker that waits."""
 
 
 class InFlight:
@@ -40,7 +51,9 @@ class InFlight:
 
     def __init__(self) -> None:
         self._limit: int | None = None
-        self._limit_since_s = 0.0
+        self._limit_until_s = 0.0
+        self._believed = (0, _BELIEVED_S)
+        """The last limit that was found, and for how long it was believed, seconds."""
         self._more_than = 0
         """The broker is known to send more than so many."""
         self._gap_s = 0.0
@@ -51,6 +64,7 @@ class InFlight:
         self._answer = 0
         self._answer_s = 0.0
         self._few_times = 0
+        self._still_s = _STILL_LEAST_S
 
     def came(self, count: int, unacknowledged: int, now_s: float) -> None:
         """Messages have come together.
@@ -68,10 +82,9 @@ class InFlight:
             self._gap_s += (gap_s - self._gap_s) * (_WEIGHT if self._gap_s else 1.0)
         self._last_s = now_s
         self._more_than = max(self._more_than, unacknowledged - 1)
-        limit = self._limit
-        if limit is not None and (unacknowledged > limit or now_s - self._limit_since_s > _BELIEVED_S):
+        if self._limit is not None and now_s > self._limit_until_s:
+            self._more_than = self._limit - 1
             self._limit = None
-            self._more_than = max(unacknowledged, limit) - 1
 
     def acknowledged(self, count: int, now_s: float) -> None:
         """All messages were acknowledged, while no other had come.
@@ -80,22 +93,17 @@ class InFlight:
             count: of them.
             now_s: when.
         """
-        if self._limit is None:
-            self._asked, self._answer = (count, now_s), 0
+        self._asked, self._answer = (count, now_s), 0
 
     def is_full(self, unacknowledged: int) -> bool:
         """True if it is time to acknowledge, at half the limit: the broker sends the other half meanwhile."""
         return 2 * unacknowledged >= (self._limit or _MOST)
 
     def due_s(self, unacknowledged: int) -> float:
-        """When the broker has probably stopped, if nothing comes until then; infinite if it would send more."""
+        """When the broker may have stopped, if nothing comes until then."""
         if self._limit is not None or unacknowledged <= self._more_than:
-            return math.inf
-        return self._last_s + self._quiet_s
-
-    @property
-    def _quiet_s(self) -> float:
-        return max(_QUIET_LEAST_S, _QUIET_GAPS * self._gap_s)
+            return self._last_s + max(self._still_s, _STILL_GAPS * self._gap_s)
+        return self._last_s + max(_QUIET_LEAST_S, _QUIET_GAPS * self._gap_s)
 
     def _hear(self, asked_at: int, asked_s: float, count: int, now_s: float) -> None:
         """Messages have come after a question."""
@@ -108,14 +116,22 @@ class InFlight:
         if not self._answer:
             self._answer_s = now_s
         at_once_s = max(_AT_ONCE_LEAST_S, self._gap_s / 2)
-        if self._answer_s - asked_s > _ANSWER_S or now_s - self._answer_s > at_once_s:
+        is_late = now_s - self._answer_s > at_once_s and count < _ANSWER
+        if self._answer_s - asked_s > _ANSWER_S or now_s - self._answer_s > _LATER_S:
             self._asked = None
+            self._still_s = min(2 * self._still_s, _STILL_MOST_S)
             self._more_than = max(self._more_than, asked_at)
             return
-        self._answer += count
+        self._answer += 0 if is_late else count
         if self._answer >= _ANSWER:
             self._asked = None
             self._believe(asked_at, now_s)
 
     def _believe(self, limit: int, now_s: float) -> None:
-        self._limit, self._limit_since_s, self._few_times = limit, now_s, 0
+        self._few_times, self._still_s = 0, _STILL_LEAST_S
+        if self._limit is None:
+            former, believed_s = self._believed
+            believed_s = min(2 * believed_s, _BELIEVED_MOST_S) if limit == former else _BELIEVED_S
+            if limit < _ANSWER:  # found three times
+                believed_s = _BELIEVED_MOST_S
+            self._limit, self._limit_until_s, self._believed = limit, now_s + believed_s, (limit, believed_s)

@@ -26,7 +26,6 @@ from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_strea
 from edge_agent.agent.systemd import Notifier
 from edge_agent.child_process import Stopped
 from edge_agent.config.settings import Config
-from edge_agent.engine.pace import Pace
 from edge_agent.engine.upkeep import clear_compiled
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Journal
@@ -45,7 +44,6 @@ __all__ = ["Agent"]
 
 log = logging.getLogger(__name__)
 
-_BATCH_LIMIT = 512
 """Messages taken at once where the device is quick."""
 _STUCK_WAIT_S = 0.1
 _HELD_LIMIT = 4096
@@ -73,7 +71,6 @@ class Agent:
         self._health_due_mono_s = 0.0
         self._heard_on: int | None = None
         """Which connection readings could come over at the last look; None if there was none."""
-        self._pace = Pace(_BATCH_LIMIT)
         self._watchdog_due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
 
     def run(self) -> None:
@@ -167,7 +164,7 @@ class Agent:
         alerts = self._brokers.alerts
         routes = Routes(self._streams)
         self._publisher = Publisher(alerts, self._journal)
-        scoring = Scoring(
+        self._scoring = Scoring(
             self._streams,
             routes,
             Repeats(self._delivered, has_time=routes.has_time),
@@ -180,14 +177,14 @@ class Agent:
             alive=self._feed_watchdog,
         )
         commit_s = self._config.journal.commit_s
-        self._batches = Batches(self._journal, self._publisher, scoring, clock=time.monotonic, commit_s=commit_s)
+        self._batches = Batches(self._journal, self._publisher, self._scoring, clock=time.monotonic, commit_s=commit_s)
         self._health = Health(
             self._streams,
             brokers=self._brokers,
             journal=self._journal,
             publisher=self._publisher,
             batches=self._batches,
-            scoring=scoring,
+            scoring=self._scoring,
             clock=self._clock,
             started_mono_s=self._started_mono_s,
         )
@@ -268,13 +265,13 @@ class Agent:
             return
         self._batches.connected_as(self._brokers.readings.session)
         for source in self._sources:
-            deliveries = source.take(self._pace.limit)
+            deliveries = source.take(self._scoring.pace.limit)
             if deliveries:
                 started = time.monotonic()
                 self._batches.process(deliveries, source.ack, may_repeat=source.may_repeat)
-                spent_s = time.monotonic() - started
-                self._health.latency.add(spent_s)
-                self._pace.took(len(deliveries), spent_s)
+                self._health.latency.add(time.monotonic() - started)
+        if all(source.ended for source in self._sources):
+            self._batches.finish()  # nothing will join what is held
         self._batches.finish_due()
 
     def _look_after(self, now_mono_s: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 
 from edge_agent.agent.batch import Record
@@ -12,6 +13,7 @@ from edge_agent.agent.rejects import Rejects
 from edge_agent.agent.routing import Routes
 from edge_agent.agent.set_aside import SetAside
 from edge_agent.agent.stream import Stream
+from edge_agent.engine.pace import Pace
 from edge_agent.journal.journal import Commit
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import Rejection, RejectReason
@@ -19,6 +21,7 @@ from edge_agent.sources.repeats import Repeats
 
 __all__ = ["Scoring"]
 
+_MOST_MESSAGES = 512
 _NO_STREAM_NAME = "-"
 """Stands for the stream in reports on messages that belong to none."""
 
@@ -65,14 +68,18 @@ class Scoring:
         self._alive = alive
         self.unrouted = Counters()
         """Of messages that belong to no stream."""
+        self.pace = Pace(_MOST_MESSAGES)
+        """How many messages are best scored at once."""
 
     def score(self, deliveries: list[Delivery], commit: Commit, *, may_repeat: bool) -> None:
         """See `Scorer.score`."""
+        started_s = time.perf_counter()
         commit.delivered = self._repeats.packed(deliveries)
         harmless, harmful = self._in_hand.sift(deliveries)
         self._reject(harmful, commit)
         for part in self._in_hand.parts(harmless, b"" if harmful else commit.delivered):
             self._score(part, self._repeats.unscored(part) if may_repeat else part, commit)
+        self.pace.took(len(deliveries), time.perf_counter() - started_s)
 
     def _score(self, deliveries: list[Delivery], fresh: list[Delivery], commit: Commit) -> None:
         by_stream, strangers = self._routes.sort(deliveries, fresh)
@@ -90,9 +97,12 @@ class Scoring:
         latest_s = now_s + stream.ahead_s if self._clock_is_right() else math.inf
         readings, rejections = stream.decoder.decode(deliveries, now_s, latest_s)
         refused: list[str] = []
-        for part in stream.pipeline.parts(readings, stream.engine.most):
+        for part in stream.pipeline.parts(readings, stream.engine.pace.limit):
             delayed = not self._is_connected()
+            started_s = time.perf_counter()
             outcome = stream.pipeline.process(part)
+            # By readings, not windows: with a stride, few of them complete one.
+            stream.engine.pace.took(len(part), time.perf_counter() - started_s)
             stream.conclude(len(part), outcome, commit, delayed=delayed)
             refused += outcome.refused
             self._alive()

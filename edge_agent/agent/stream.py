@@ -89,6 +89,9 @@ class Stream:
         self.counters.readings += readings - len(outcome.refused)
         self.counters.scored += outcome.scored
         self.counters.not_finite += outcome.not_finite
+        if outcome.released:
+            # They stand on what is not in the journal: the agent's clock, counts, or which assets were remembered.
+            commit.comes_again = False
         for asset, record in outcome.records:
             commit.records.append((self.name, asset, record))
         for event in outcome.events:

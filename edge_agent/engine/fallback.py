@@ -102,7 +102,9 @@ class FallbackEngine:
         self._is_closed = False
         self.choice = choice
         self.record = LiveRecord()
-        self._pace = Pace(LARGEST_BATCH)
+        self.pace = Pace(LARGEST_BATCH)
+        """How many readings are best scored at once with the present provider, so that an answer takes about a second.
+        Whoever cuts them tells it how long they took."""
         self.failed: dict[str, str] = {}
         """Providers of the ranking that failed since the start, with the reason."""
         self._loaded = self._load_next(None)
@@ -116,11 +118,6 @@ class FallbackEngine:
     def current(self) -> Candidate:
         """The candidate that scores now, with its measurements."""
         return self._loaded.candidate
-
-    @property
-    def most(self) -> int:
-        """Windows that are best given to `score` at once, so that it is back in about a second."""
-        return self._pace.limit
 
     def score(self, windows: FloatArray) -> Scores:
         """Score a batch, as `Engine.score`; if the current provider fails, with the next one that works.
@@ -137,7 +134,6 @@ class FallbackEngine:
             return self._fall_back(windows, exc)
         spent_ns = time.perf_counter_ns() - before_ns
         self.record.add(len(windows), spent_ns)
-        self._pace.took(len(windows), spent_ns / 1e9)
         return scores
 
     def offer(self, choice: Choice, candidate: Candidate) -> None:
@@ -172,7 +168,7 @@ class FallbackEngine:
             self._unmark(self._loaded.mark)
             self._loaded = offer.loaded
             self.failed.clear()
-            self.record.start_over()
+            self._start_over()
             log.info("provider changed name=%s reason=%r", self.current.name, offer.choice.reason)
         elif offer.candidate.name == self.current.name:
             self._loaded = self._loaded._replace(candidate=offer.candidate)
@@ -200,6 +196,11 @@ class FallbackEngine:
         if former is not None and former.loaded is not None:
             self._unmark(former.loaded.mark)
 
+    def _start_over(self) -> None:
+        """Another provider: what was learnt of the former one says nothing of it."""
+        self.record.start_over()
+        self.pace = Pace(LARGEST_BATCH)
+
     def _fall_back(self, windows: FloatArray, exc: EngineError) -> Scores:
         error = exc
         while True:
@@ -207,7 +208,7 @@ class FallbackEngine:
             self.failed[self.current.name] = str(error)
             self._unmark(self._loaded.mark)
             self._loaded = self._load_next(error)
-            self.record.start_over()
+            self._start_over()
             try:
                 scores = self._loaded.score(windows)
             except EngineError as again:

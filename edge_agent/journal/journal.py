@@ -55,6 +55,8 @@ class Commit(msgspec.Struct):
     """(stream, asset, record) triples; each replaces the asset's earlier record, and an empty record deletes it."""
     delivered: bytes = b""
     """Keys of the batch's messages, from `Repeats.packed`."""
+    comes_again: bool = True
+    """False if the same readings, sent again after a power cut, would not give the same events."""
 
 
 class Journal:

@@ -120,6 +120,9 @@ class Silence:
                 self._alerts[asset] = msgspec.structs.replace(self._alerts[asset], told_s=self._limit_s)
             elif _STREAM in self._alerts:
                 self._waited_for.add(asset)
+                self._heard.set_silent(asset, self._limit_s)
+        if _STREAM in self._alerts:
+            self._alerts[_STREAM] = msgspec.structs.replace(self._alerts[_STREAM], told_s=self._limit_s)
 
     def records(self) -> list[tuple[str, bytes]]:
         """(key, record) pairs of all open alerts, to begin a journal with."""

@@ -83,6 +83,7 @@ class Work:
         self._may_fail(EngineError("the provider failed"))
         planned = self._plan[deliveries[0].mid]
         commit.events, commit.records, commit.delivered = [*planned.events], [*planned.records], planned.delivered
+        commit.comes_again = planned.comes_again
         self._known.update({asset: (stream, asset, record) for stream, asset, record in planned.records})
         self.done.append("score")
 
@@ -239,6 +240,19 @@ def test_a_new_session_takes_the_keys_of_a_held_batch_with_it(tmp_path: Path) ->
     work.batches.new_session()
     work.batches.finish()
     assert work.journal.delivered() == []
+    work.journal.close()
+
+
+@pytest.mark.parametrize("of_readings", [True, False])
+def test_an_event_that_would_not_come_again_waits_for_the_disk(tmp_path: Path, of_readings: bool) -> None:
+    """A silence, or a frozen value: after a power cut nothing would give it again under the same id."""
+    work = Work(tmp_path)
+    alert = Commit(events=[*ALERT.events], records=[*ALERT.records], comes_again=False)
+    if of_readings:
+        work.process(1, alert)
+    else:
+        work.batches.add(alert)
+    assert [call for call in work.done if call != "score"][:2] == ["commit", "sync"]
     work.journal.close()
 
 

@@ -143,6 +143,23 @@ def test_a_value_that_is_no_number_is_missing_and_counted(
     assert decoder.unreadable.describe() == unreadable, "a look at the time counts nothing"
 
 
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"values":[1,"x"]}',
+        b'{"value":"x","values":[]}',
+        b'[{"value":"x"},{"values":[1,2]}]',
+        b'{"values":["x","x"]}',
+    ],
+)
+def test_values_of_the_wrong_number_are_rejected_also_where_the_topic_names_the_channel(payload: bytes) -> None:
+    """And where one of them is no number. Found by a reviewer: the decoder took a value that was not there."""
+    decoder = Decoder(["p", "q"], one_channel=True)
+    readings, rejections = decoder.decode([Delivery(Topic(b"t", "a1", "p"), payload, 1, False)], 0.0)
+    assert len(readings) == 0
+    assert len(rejections) == 1
+
+
 def test_unreadable_values_are_told_by_channel_at_a_limited_rate(caplog: pytest.LogCaptureFixture) -> None:
     """At once, then once a minute with what has come since; in a message without a number, too."""
     decoder = Decoder(["p", "q"])

@@ -50,7 +50,7 @@ def checked(tmp_path: Path, slow: Slow) -> TimedEngine:
         # Under a quota of processor time, small batches are quick.
         (Slow(0.04, free_s=0.04), [3, 3, 24, 24, 78, 24]),
         # A provider that compiles for 20 s at each new size is not slow.
-        (Slow(0.0001, compile_s=20.0), [3, 3, 24, 24, 512, 24]),
+        (Slow(0.0001, compile_s=20.0), [3, 3, 24, 24, 512, 512, 24]),
         # 15 windows take 3 s, which is less than there are golden scores.
         (Slow(0.19), [3, 3, 15, 15, 9]),
         (Slow(5.0), [3, 3, *[1] * 24]),
@@ -76,6 +76,13 @@ def test_what_would_take_too_long_is_estimated(tmp_path: Path) -> None:
     assert (middle.is_estimated, round(middle.us), slow.sizes) == (False, 64 * 40_000, [64])
     changing = take_turn(checked(tmp_path, Slow(1.0)), bundle, TimingRequest(size=CHANGING, turn_s=0.01))
     assert (changing.is_estimated, round(changing.us)) == (True, 8_500_000)
+
+
+def test_a_provider_that_compiles_at_each_size_is_timed(tmp_path: Path) -> None:
+    """Its first run of a size says nothing of the next ones."""
+    engine = checked(tmp_path, Slow(0.0001, compile_s=8.0))
+    largest = take_turn(engine, open_bundle(tmp_path / "square-1.0.0.edge"), TimingRequest(size=512, turn_s=0.01))
+    assert (largest.is_estimated, round(largest.us)) == (False, 51_200)
 
 
 def test_a_batch_grows_while_it_takes_half_a_second_at_most() -> None:

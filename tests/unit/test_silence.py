@@ -100,6 +100,19 @@ def test_silence_counts_only_while_somebody_listens() -> None:
     assert plant.look(after_s=20) == [("raise", "a")]
 
 
+def test_the_silence_of_a_stream_is_reminded_of_after_a_restart_as_before() -> None:
+    """It counts from the limit again, and so does what was told of it."""
+    plant = Plant(reminder_s=300)
+    plant.hear("a", "b")
+    plant.look(after_s=0)
+    assert plant.look(after_s=100) == [("raise", "stream")]
+    for _ in range(20):
+        assert plant.look(after_s=300) == [("update", "stream")]
+    plant.start()
+    assert plant.look(after_s=200) == []
+    assert plant.look(after_s=110) == [("update", "stream")]
+
+
 def test_a_silence_survives_a_restart_with_one_raise_and_one_clear() -> None:
     """Of an asset, and of the stream; also where a crash left no rows of windows."""
     plant = Plant()

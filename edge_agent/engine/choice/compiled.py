@@ -46,9 +46,9 @@ class Compiled:
 
     def folder(self) -> Path | None:
         """The folder, if there is room for what it holds or will hold; None if not, and then it is removed."""
-        exists = self._folder.exists()
-        needed = _RESERVE_BYTES + (0 if exists else self._wanted_bytes)
         try:
+            exists = self._folder.exists()
+            needed = _RESERVE_BYTES + (0 if exists else self._wanted_bytes)
             free = self._free_bytes(self._folder)
         except OSError:
             return None

@@ -68,7 +68,8 @@ def tolerate(readings: Iterable[Any]) -> Tolerated:
     found = Tolerated()
     for time, values, *channels in readings:
         if values is not None and len(values) != len(channels):
-            found.append((time, values))  # rejected by the decoder, for its length
+            # Rejected by the decoder: for its length, or, where the topic names the channel, because it has no value.
+            found.append((time, values, *[None] * len(channels)))
             continue
         sent = channels if values is None else values
         row = [found.read(place, value) for place, value in enumerate(sent)]

@@ -98,7 +98,7 @@ def independent(gap_s: float, seed: int) -> Callable[[float], float]:
     seed=st.none() | st.integers(0, 1000),
 )
 def test_no_reading_waits_for_long(limit: int, gap_s: float, trip_s: float, seed: int | None) -> None:
-    """While the limit is not known, some do; then none, but for the way to the broker and back."""
+    """While the limit is not known, some do; then where it is found out anew, by three questions."""
     arrivals = steady(gap_s) if seed is None else independent(gap_s, seed)
     plant = Plant(limit, arrivals, trip_s=trip_s)
     plant.run(90.0)
@@ -108,7 +108,7 @@ def test_no_reading_waits_for_long(limit: int, gap_s: float, trip_s: float, seed
         plant.run(150.0)
         # Chance may keep independent senders from showing the limit for some commits.
         learning_s = 0.0 if seed is None else COMMIT_S
-        assert plant.longest_s <= 5 * gap_s + 4 * trip_s + learning_s + 0.002
+        assert plant.longest_s <= 3 * 8 * gap_s + 4 * trip_s + learning_s + 1.0
 
 
 @pytest.mark.parametrize("gap_s", [0.02, 1.0])
@@ -118,7 +118,7 @@ def test_with_a_high_limit_commits_are_few(gap_s: float, seed: int | None) -> No
     plant = Plant(1000, steady(gap_s) if seed is None else independent(gap_s, seed), trip_s=0.001)
     plant.run(600.0)
     expected = max(600 / COMMIT_S, plant.readings / 500)
-    assert plant.commits <= 1.3 * expected + 10
+    assert plant.commits <= 1.6 * expected + 10
 
 
 def test_a_low_limit_is_found_and_half_of_it_held() -> None:
@@ -167,12 +167,19 @@ def test_a_broker_that_sends_one_message_and_the_others_later_is_understood() ->
     assert waiting < 20_000
 
 
-def test_a_busy_moment_of_the_machine_is_forgotten_soon() -> None:
-    """Five readings that come together after a question look like a limit of five, for some seconds."""
-    plant = Plant(1000, steady(0.02), trip_s=0.001)
-    plant.run(1.0)
-    plant._in_flight._believe(5, plant.now_s)
-    plant.run(10.0)
-    before = plant.commits
-    plant.run(130.0)
-    assert plant.commits - before <= 120 / 10 + 5
+@pytest.mark.parametrize("pause_s", [0.2, 0.5, 0.9])
+def test_senders_on_a_busy_machine_that_catch_up_are_no_broker_that_waits(pause_s: float) -> None:
+    """Each second or so nothing comes for a moment, and then all that was due at once."""
+    chance = random.Random(1)
+    due_s, free_s = 0.0, 0.0
+
+    def arrivals(last_s: float) -> float:
+        nonlocal due_s, free_s
+        due_s += 0.02
+        if due_s > free_s and chance.random() < 0.02:
+            free_s = due_s + chance.uniform(0.0, pause_s)
+        return max(last_s, due_s, free_s if due_s < free_s else 0.0)
+
+    plant = Plant(1000, arrivals, trip_s=0.001)
+    plant.run(600.0)
+    assert plant.commits <= plant.readings / 20

@@ -17,7 +17,9 @@ from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeErr
 from edge_agent.messages.scores import Scores
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.cli import main
+from edgetool.commands.compare import compare
 from edgetool.commands.pack import pack
+from edgetool.commands.quantize import quantize
 from edgetool.detector.outliers import SignVerdict
 
 CHANNELS = 4
@@ -365,6 +367,21 @@ def test_a_file_of_a_newer_format_is_lowered(tmp_path: Path, normal: Path) -> No
         assert report.repairs == ["IR 14 was lowered to 10: nothing in the model needs more"]
         assert onnx.load_from_string(open_bundle(report.bundle).model).ir_version == 10
         assert report.manifest.model.ir_version == 10
+
+
+def test_an_opset_to_come_is_not_lowered(tmp_path: Path, normal: Path) -> None:
+    """Its operators may compute something else; the error of whoever runs it says so."""
+    model = autoencoder(values=CHANNELS, hidden=2)
+    model.opset_import[0].version = 99
+    path = save(model, tmp_path / "m.onnx")
+    told = r"opset 99 is later than the installed onnx \S+ knows \(\d+\), so it is not lowered: update onnx, or export"
+    for run in (
+        lambda: pack(path, data=normal),
+        lambda: quantize(path, tmp_path / "small.onnx", data=normal),
+        lambda: compare(path, path, data=normal),
+    ):
+        with pytest.raises(ConversionError, match=rf"m\.onnx: .*{told}"):
+            run()
 
 
 def valve(*, own_score: bool) -> onnx.ModelProto:

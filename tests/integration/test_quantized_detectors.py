@@ -90,12 +90,27 @@ def test_scales_that_depend_on_the_batch_are_not_for_a_detector(tmp_path: Path) 
 
 def dynamic() -> onnx.ModelProto:
     """The energy with int8 scales of the whole batch, as ONNX Runtime's quantize_dynamic writes it."""
+    return rotated(
+        [
+            helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+            helper.make_node("MatMulInteger", ["q", "w", "zero"], ["product"]),
+            helper.make_node("Cast", ["product"], ["wide"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["wide", "scale"], ["h"]),
+        ]
+    )
+
+
+def in_float32() -> onnx.ModelProto:
+    """The same in float32."""
+    wide = helper.make_node("Cast", ["w"], ["wide"], to=TensorProto.FLOAT)
+    return rotated([wide, helper.make_node("MatMul", ["x", "wide"], ["h"])])
+
+
+def rotated(product: list[onnx.NodeProto]) -> onnx.ModelProto:
+    """The mean square `score` of `h`, which a product of `x` with the int8 constant `w` makes."""
     weights = np.random.default_rng(0).integers(-60, 60, (16, 16)).astype(np.int8)
     nodes = [
-        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
-        helper.make_node("MatMulInteger", ["q", "w", "zero"], ["product"]),
-        helper.make_node("Cast", ["product"], ["wide"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["wide", "scale"], ["h"]),
+        *product,
         helper.make_node("Mul", ["h", "h"], ["hh"]),
         helper.make_node("ReduceMean", ["hh"], ["score"], axes=[1], keepdims=0),
     ]
@@ -126,8 +141,21 @@ def test_pack_names_scales_of_the_whole_batch(tmp_path: Path) -> None:
     """The batch is free; what makes rows depend on each other are the scales."""
     model, data = tmp_path / "d.onnx", write_readings(tmp_path / "d.npz", readings_of("energy"))
     onnx.save(dynamic(), model)
+    onnx.save(in_float32(), tmp_path / "f.onnx")
     with pytest.raises(ConversionError, match=r"int8 scales are those of the whole batch \(DynamicQuantizeLinear\)"):
-        pack(model, tmp_path / "m-1.0.0.edge", data=data, reference=model)
+        pack(model, tmp_path / "m-1.0.0.edge", data=data, reference=tmp_path / "f.onnx")
+
+
+@pytest.mark.parametrize("name", ["d.onnx", "f.onnx"])
+def test_a_reference_that_computes_in_int8_proves_nothing(tmp_path: Path, name: str) -> None:
+    """Neither the int8 model as its own reference, nor one for a float32 model."""
+    data, bundle = write_readings(tmp_path / "d.npz", readings_of("energy")), tmp_path / "m-1.0.0.edge"
+    onnx.save(dynamic(), tmp_path / "d.onnx")
+    onnx.save(in_float32(), tmp_path / "f.onnx")
+    told = r"d\.onnx: is given as the reference and computes in int8 itself \(DynamicQuantizeLinear, MatMulInteger\)"
+    with pytest.raises(ConversionError, match=told):
+        pack(tmp_path / name, bundle, data=data, reference=tmp_path / "d.onnx")
+    assert not bundle.exists()
 
 
 def test_anomalies_in_the_data_are_no_measure(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper
 from edge_agent.errors import ConversionError, DataError
 from edgetool.commands.compare import match_tensors
 from edgetool.graph.edits import Names
+from edgetool.graph.integers import integer_operators
 from edgetool.graph.onnx_file import load_model
 from edgetool.verify import samples
 from edgetool.verify.samples import TooLargeError, generate_samples, make_batch
@@ -140,3 +141,48 @@ def test_types_that_onnx_has_not_are_told(tmp_path: Path) -> None:
         (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
         with pytest.raises(ConversionError, match=r"'[wxy]' (of type 119 cannot be read|has type 88, which onnx)"):
             load_model(tmp_path / "m.onnx")
+
+
+_SHORT = {
+    "rounds nothing": (
+        helper.make_node("QuantizeLinear", [], ["q"], name="n"),
+        "QuantizeLinear 'n' has 0 inputs, .* 2",
+    ),
+    "makes no constant": (helper.make_node("Constant", [], [], value_float=1.0), "Constant '' has 0 outputs, .* 1"),
+    "turns nothing": (helper.make_node("Transpose", ["x"], [], perm=[1, 0]), "Transpose '' has 0 outputs, .* 1"),
+    "one factor": (helper.make_node("MatMul", ["x"], ["q"], domain="ai.onnx"), "MatMul '' has 1 inputs, .* 2"),
+    "holds nothing": (helper.make_node("SVMRegressor", [], ["q"], domain="ai.onnx.ml"), "SVMRegressor '' has 0 inputs"),
+}
+
+
+@pytest.mark.parametrize("where", ["graph", "branch", "function"])
+@pytest.mark.parametrize("name", list(_SHORT))
+def test_an_operator_without_its_inputs_or_outputs_is_damage(tmp_path: Path, where: str, name: str) -> None:
+    """Wherever it stands: whoever looked at the graph before a runtime did, ended in a traceback."""
+    node, told = _SHORT[name]
+    model = model_of([helper.make_node("Abs", ["x"], ["y"])], [value("x")], [value("y")])
+    if where == "graph":
+        model.graph.node.append(node)
+    elif where == "branch":
+        branch = helper.make_graph([node], "branch", [], [value("z")])
+        model.graph.node.append(helper.make_node("If", ["b"], ["z"], then_branch=branch, else_branch=branch))
+    else:
+        model.functions.append(helper.make_function("local", "f", [], [], [node], [helper.make_opsetid("", 17)]))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ConversionError, match=f"is damaged: {told}.*; export it again"):
+        load_model(tmp_path / "m.onnx", external=False)
+
+
+@pytest.mark.parametrize("opset", [-(1 << 40), 0, 17, 1 << 40])
+def test_operators_that_onnx_does_not_know_may_have_any_number(tmp_path: Path, opset: int) -> None:
+    """A runtime's own ones, and what an optional input was left out of."""
+    nodes = [
+        helper.make_node("QuantizeLinear", [], [], domain="com.microsoft"),
+        helper.make_node("Unheard", [], []),
+        helper.make_node("Clip", ["x"], ["y"]),
+    ]
+    model = model_of(nodes, [value("x")], [value("y")])
+    model.opset_import[0].version = opset
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    assert len(load_model(tmp_path / "m.onnx").graph.node) == 3
+    assert integer_operators(model) == []

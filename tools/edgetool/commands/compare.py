@@ -18,7 +18,7 @@ from edgetool.graph.weights import WeightStore, read_light
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.arrays import Sample
 from edgetool.verify.drift import OutputDrift, compare_answers
-from edgetool.verify.fitting import samples_for
+from edgetool.verify.fitting import explain, samples_for
 from edgetool.verify.scores import ScoreAgreement, agree_on_scores
 from edgetool.verify.workbench import Workbench
 
@@ -142,11 +142,11 @@ def compare(
         copies = [store.save(model, "model.onnx") for model in models]
         samples = samples_for(models[0], copies[0], bench, as_path(data))
         answers: list[list[Sample]] = []
-        for path, copy in zip((first, second), copies, strict=True):
+        for path, model, copy in zip((first, second), models, copies, strict=True):
             try:
                 answers.append(bench.run(copy, provider))
             except ConversionError as exc:
-                raise ConversionError(f"{path}: does not run: {exc}") from exc
+                raise ConversionError(f"{path}: does not run: {explain(str(exc), model)}") from exc
         inputs = bench.samples
         found, unmatched = _layers(bench, store, models, tolerance) if layers else ([], 0)
     return CompareReport(

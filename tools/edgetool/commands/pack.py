@@ -135,7 +135,8 @@ def pack(
         window: rows in a window; what the model's input says, or 1, when not given.
         stride: readings from one window to the next.
         false_alarm_rate: share of normal windows that may reach the alarm limit.
-        reference: the float32 model that golden scores are made with; `model` when not given.
+        reference: the float32 model that golden scores are made with; `model` when not given, unless that computes in
+            int8.
         score_output: the output to take.
         output_is: whether it is a score or a reconstruction, where its shape does not tell.
         higher_is: which way that output points when it is a score; a guess is refused where outliers contradict it.
@@ -144,7 +145,8 @@ def pack(
         timeout_s: seconds for all runs of models together.
 
     Raises:
-        ConversionError: the model cannot be made canonical, does not run, or outliers score lower than normal rows.
+        ConversionError: the model cannot be made canonical, does not run, or outliers score lower than normal rows;
+            it computes in int8 without a reference, or the reference does.
         AccuracyError: the model's scores are further from its reference's than 5 %.
         DataError: the data cannot be read or are too few.
         OutOfTimeError: the model takes longer than that, or never ends.
@@ -224,9 +226,17 @@ def pack(
 
 
 def _check_reference(path: Path, model: onnx.ModelProto, reference: Path | None) -> None:
-    """Refuse what computes in int8 and is compared with nothing: its own scores would prove it, whatever they are."""
+    """Refuse int8 arithmetic that only int8 is compared with: its own scores would prove it, whatever they are."""
+    if reference is not None:
+        operators = integer_operators(load_model(reference, external=False))
+        if operators:
+            raise ConversionError(
+                f"{reference}: is given as the reference and computes in int8 itself ({', '.join(operators[:3])}), so "
+                "its scores prove nothing; give the float32 model that it was made from with --reference"
+            )
+        return
     operators = integer_operators(model)
-    if operators and reference is None:
+    if operators:
         raise ConversionError(
             f"{path}: computes in int8 ({', '.join(operators[:3])}), and nobody has compared its scores with those of "
             "the float32 model that it was made from; give that one with --reference"

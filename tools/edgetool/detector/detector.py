@@ -20,6 +20,7 @@ from edgetool.graph.onnx_file import load_model
 from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import to_bytes
 from edgetool.verify.arrays import Sample
+from edgetool.verify.fitting import explain
 from edgetool.verify.workbench import run_model
 
 __all__ = ["Detector"]
@@ -113,7 +114,8 @@ class Detector:
         try:
             parts = run_model(model, samples, deadline=self._deadline)
         except ConversionError as exc:
-            raise ConversionError(f"{self._path}: does not run on windows of {windows.shape[1:]}: {exc}") from exc
+            problem = explain(str(exc), onnx.load_from_string(model))
+            raise ConversionError(f"{self._path}: does not run on windows of {windows.shape[1:]}: {problem}") from exc
         return {
             name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 and values.ndim else values
             for name, values in parts[0].items()

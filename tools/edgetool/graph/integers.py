@@ -34,7 +34,7 @@ def integer_operators(model: onnx.ModelProto) -> list[str]:
             node.op_type
             for node, constants in _nodes(model)
             if node.op_type.startswith(_INTEGER)
-            and not (node.op_type == "QuantizeLinear" and node.input[0] in constants)
+            and not (node.op_type == "QuantizeLinear" and constants.issuperset(node.input[:1]))
         }
     )
 
@@ -58,4 +58,4 @@ def _nodes(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, set[str]]]:
 
 
 def _made_constant(nodes: Iterable[onnx.NodeProto]) -> set[str]:
-    return {node.output[0] for node in nodes if node.op_type == "Constant"}
+    return {name for node in nodes if node.op_type == "Constant" for name in node.output}

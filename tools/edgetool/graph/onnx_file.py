@@ -7,11 +7,12 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import Message
+from onnx.defs import SchemaError, get_schema, onnx_opset_version
 
 from edge_agent.errors import ConversionError
 from edge_agent.files.plain import write_file
 from edgetool.graph.model_file import check_file
-from edgetool.graph.walks import bytes_of, graphs_of, nodes_of, tensors_of
+from edgetool.graph.walks import bytes_of, graphs_of, is_onnx, nodes_of, tensors_of
 
 __all__ = ["external_error", "load_model", "size_on_disk", "stored_precision", "write_result"]
 
@@ -36,7 +37,7 @@ def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
         external: read its external data too.
 
     Raises:
-        ConversionError: it is missing, or no ONNX model.
+        ConversionError: it is missing, damaged, or no ONNX model.
     """
     try:
         check_file(path)
@@ -55,6 +56,7 @@ def load_model(path: Path, *, external: bool = True) -> onnx.ModelProto:
         _load_external(path, model)
     _check_sizes(path, model)
     _check_types(path, model)
+    _check_nodes(path, model)
     return model
 
 
@@ -126,6 +128,26 @@ def _check_types(path: Path, model: onnx.ModelProto) -> None:
             found = value.type.tensor_type.elem_type
             if found not in known:
                 raise ConversionError(f"{path}: {value.name!r} has type {found}, which onnx {onnx.__version__} has not")
+
+
+def _check_nodes(path: Path, model: onnx.ModelProto) -> None:
+    """Refuse operators that lack inputs or outputs: no runtime takes them, and who walks a graph counts on these."""
+    for part in (model, *model.functions):
+        versions = {"" if is_onnx(entry.domain) else entry.domain: entry.version for entry in part.opset_import}
+        for node in nodes_of(part.graph if isinstance(part, onnx.ModelProto) else part):
+            domain = "" if is_onnx(node.domain) else node.domain
+            try:
+                # Within bounds, because a file may claim a version that is no int of C.
+                schema = get_schema(node.op_type, min(max(versions.get(domain, 1), 1), onnx_opset_version()), domain)
+            except SchemaError:  # an operator of a runtime's own, or of a later onnx
+                continue
+            for what, found, least in (
+                ("inputs", len(node.input), schema.min_input),
+                ("outputs", len(node.output), schema.min_output),
+            ):
+                if found < least:
+                    named = f"{node.op_type} {node.name!r} has {found} {what}, expected at least {least}"
+                    raise ConversionError(f"{path}: is damaged: {named}; export it again")
 
 
 def _check_readable(path: Path, tensor: onnx.TensorProto) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from edgetool.graph.versions import newer_versions
+from edgetool.graph.versions import UNKNOWN_FIX, newer_versions, unknown_opset
 from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
 
 __all__ = ["VERSIONS_FIX", "Trap", "find_traps"]
@@ -45,6 +45,9 @@ def find_traps(model: onnx.ModelProto) -> list[Trap]:
 
 
 def _versions(model: onnx.ModelProto) -> list[Trap]:
+    unknown = unknown_opset(model)
+    if unknown:
+        return [Trap("versions", unknown, UNKNOWN_FIX)]
     found = newer_versions(model)
     return [Trap("versions", f"asks for {found}, so older runtimes refuse it", VERSIONS_FIX)] if found else []
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import onnx
-from onnx.defs import OpSchema, SchemaError, get_schema
+from onnx.defs import OpSchema, SchemaError, get_schema, onnx_opset_version
 
 from edgetool.graph.walks import graphs_of, is_onnx, nodes_of, opset_of, tensors_of
 
-__all__ = ["PLAIN_IR", "PLAIN_OPSET", "lower_versions", "newer_versions"]
+__all__ = ["PLAIN_IR", "PLAIN_OPSET", "UNKNOWN_FIX", "lower_versions", "newer_versions", "unknown_opset"]
 
 PLAIN_IR, PLAIN_OPSET = 10, 21
 """What every ONNX Runtime since 1.20 reads. Nothing is lowered below that, because nothing gains from it."""
+UNKNOWN_FIX = f"update onnx, or export the model with opset {PLAIN_OPSET}"
+"""What to do where `unknown_opset` says something."""
 _FIRST_IR = {
     23: 11,  # FLOAT4E2M1
     24: 12,  # FLOAT8E8M0
@@ -39,6 +41,18 @@ def newer_versions(model: onnx.ModelProto) -> str:
     return " and ".join(parts)
 
 
+def unknown_opset(model: onnx.ModelProto) -> str:
+    """Why nothing is lowered in a model of a later opset than `onnx` knows, in words; empty for all others.
+
+    Args:
+        model: as it was read.
+    """
+    found, known = opset_of(model), onnx_opset_version()
+    if found <= known:
+        return ""
+    return f"opset {found} is later than the installed onnx {onnx.__version__} knows ({known}), so it is not lowered"
+
+
 def lower_versions(model: onnx.ModelProto) -> list[str]:
     """Let a model ask for no newer file format and operators than it needs; nothing that it computes changes.
 
@@ -46,7 +60,7 @@ def lower_versions(model: onnx.ModelProto) -> list[str]:
         model: changed in place.
 
     Returns:
-        What was done, in words; empty where nothing was.
+        What was done, in words; empty where nothing was, as in a model with an `unknown_opset`.
     """
     notes: list[str] = []
     for what, found, enough in _excess(model):
@@ -62,6 +76,9 @@ def lower_versions(model: onnx.ModelProto) -> list[str]:
 
 def _excess(model: onnx.ModelProto) -> Iterator[tuple[str, int, int]]:
     """Each version that is higher than needed: its name, its number, and one that is enough."""
+    # For an opset to come, `onnx` gives the operators of its own last one, whatever has become of them since.
+    if unknown_opset(model):
+        return
     enough = max(PLAIN_IR, _ir_needed(model))
     if model.ir_version > enough:
         yield "IR", int(model.ir_version), enough

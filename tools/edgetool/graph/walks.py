@@ -26,10 +26,12 @@ def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from attribute.graphs
 
 
-def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes of a graph and of the graphs inside it."""
-    for inner in graphs_of(graph):
-        yield from inner.node
+def nodes_of(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.NodeProto]:
+    """All nodes of a graph or function and of the graphs inside it."""
+    yield from graph.node
+    for node in graph.node:
+        for inner in inner_graphs(node):
+            yield from nodes_of(inner)
 
 
 def captured_by(node: onnx.NodeProto) -> set[str]:

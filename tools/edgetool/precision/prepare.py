@@ -21,7 +21,7 @@ from edgetool.graph.widen import widen
 from edgetool.precision.context import Calibration, Context, match_nodes
 from edgetool.precision.facts import gather_facts
 from edgetool.precision.report import Pruned
-from edgetool.verify.fitting import is_about_inputs, samples_for
+from edgetool.verify.fitting import explain, is_about_inputs, samples_for
 from edgetool.verify.layout import held_in
 from edgetool.verify.odd import FARTHEST, moved_windows
 from edgetool.verify.samples import SampleSet
@@ -158,8 +158,9 @@ def _baseline(
             verifier = make(repaired)
         except ConversionError:
             made_up = asked.data is None and is_about_inputs(str(exc))
+            explained = explain(str(exc), onnx.load(start, load_external_data=False))
             hint = "; made-up inputs may not suit it: give --data" if made_up else ""
-            raise ConversionError(f"{asked.model}: the model itself does not run: {exc}{hint}") from exc
+            raise ConversionError(f"{asked.model}: the model itself does not run: {explained}{hint}") from exc
         repairs.append(f"only the repaired model runs: {str(exc)[:200]}")
         return repaired, verifier
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import onnx
 
 from edge_agent.errors import ConversionError
+from edgetool.graph.versions import UNKNOWN_FIX, unknown_opset
 from edgetool.graph.walks import graphs_of
 from edgetool.verify.samples import (
     ModelInput,
@@ -27,7 +28,7 @@ from edgetool.verify.samples import (
 )
 from edgetool.verify.workbench import NoAnswerError, Workbench
 
-__all__ = ["is_about_inputs", "samples_for"]
+__all__ = ["explain", "is_about_inputs", "samples_for"]
 
 _MAX_TRIES = 120
 _MAX_SIZES = 16
@@ -78,6 +79,17 @@ def samples_for(
                 return found
     bench.use_samples(first.samples)
     return first
+
+
+def explain(problem: str, model: onnx.ModelProto) -> str:
+    """What a runtime says of a model, with the reason where it may be an opset that could not be lowered.
+
+    Args:
+        problem: in the runtime's words.
+        model: that it did not run.
+    """
+    unknown = "" if is_about_inputs(problem) else unknown_opset(model)
+    return f"{problem}; {unknown}: {UNKNOWN_FIX}" if unknown else problem
 
 
 def is_about_inputs(problem: str) -> bool:

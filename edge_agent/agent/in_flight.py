@@ -8,7 +8,7 @@ brokers have limits of their own. So each commit that no message led to is a que
     question     acknowledge all that is held
     answer       three come in less than half a gap, or at once soon after: the broker had stopped. Or a sender that was
                  busy for a moment catches up; but a broker stops at about the same number each time. The third time in
-                 a short time it is believed to be the limit, or the sixth where it is less than eight
+                 a short time it is believed to be the limit
     no answer    they come one by one, or later: the senders had paused, and the limit is higher
 
 While no limit is known, a question is asked as soon as more is held than ever before, and it is quiet. Where less than
@@ -37,11 +37,13 @@ _LONGEST_GAP_S = 5.0
 """A longer pause counts as so long, because it says little of the gaps to come."""
 _WEIGHT = 1 / 8
 _ANSWER = 3
+"""Messages of an answer."""
 _STOPS = 3
-_FEW = 8
+"""Stops at about the same number that make a limit."""
 _ANSWER_S = 1.0
-_AT_ONCE_LEAST_S = 0.001
-_SOON_LEAST_S = 0.005
+"""An answer begins within this time after the question, or is none: the longest way to the broker and back."""
+_AT_ONCE_LEAST_S, _SOON_LEAST_S = 0.001, 0.005
+"""No shorter times are told apart, for what comes at once, and soon after a question."""
 _LATER_S = 0.25
 """Within this after the first message of an answer, the others come at once: 40 ms are usual."""
 _BELIEVED_S, _BELIEVED_MOST_S = 30.0, 600.0
@@ -130,10 +132,10 @@ class InFlight:
     def _note_stop(self, count: int, now_s: float) -> None:
         """The broker has stopped at so many, as it seems; believe it if it did so several times in a short time."""
         # mosquitto with a limit of 20 has been seen to stop at 20, 26, 28 and 36.
-        alike = count if count < _FEW else -count.bit_length()
+        alike = -count.bit_length() if count >= 8 else count
         times, least, since_s = self._stops.get(alike, (0, count, now_s))
         least = min(least, count)
-        wanted = _STOPS if count >= _FEW else 2 * _STOPS
+        wanted = _STOPS
         former, believed_s = self._believed
         if former <= count < 2 * former:
             wanted, least = 1, former

@@ -173,76 +173,34 @@ class EventMaker:
             worst=alert.worst if cleared else msgspec.UNSET,
         )
 
-    def silence_id(self, asset: str, since_s: float) -> str:
-        """The id of a silence that was raised at this time, in epoch seconds."""
-        return self._name(asset, since_s, b"silent")
+    def level_id(self, level: Level, asset: str, since_s: float) -> str:
+        """The id of an alert of silence or of frozen values that was raised at this time, in epoch seconds."""
+        return self._name(asset, since_s, level.encode())
 
-    def silence(
+    def of_level(
         self,
-        transition: Transition,
-        asset: str,
-        *,
-        name: str,
-        since_s: float,
-        now_s: float,
-        length_s: float,
-        limit_s: float,
-    ) -> AlertEvent:
-        """Make an event of a silence.
-
-        Args:
-            transition: `RAISE`, `UPDATE` or `CLEAR`.
-            asset: the asset, or `STREAM_ASSET`.
-            name: the alert's id.
-            since_s: when it was raised, epoch seconds.
-            now_s: the time of the event, epoch seconds.
-            length_s: of the silence so far; of one that has ended, 0. Seconds.
-            limit_s: the length of silence that is told, seconds.
-        """
-        cleared = transition is Transition.CLEAR
-        return AlertEvent(
-            id=name,
-            event=transition,
-            agent=self._agent,
-            stream=self._stream,
-            asset=asset,
-            level=Level.SILENT,
-            score=round(length_s, 3),
-            threshold=limit_s,
-            time=iso_time(now_s),
-            since=iso_time(since_s),
-            channels=[],
-            model=self._model,
-            provider=self._provider,
-            duration_s=round(max(0.0, now_s - since_s), 3) if cleared else msgspec.UNSET,
-        )
-
-    def stuck_id(self, asset: str, since_s: float) -> str:
-        """The id of an alert of frozen values that a reading of this time raised, in epoch seconds."""
-        return self._name(asset, since_s, b"stuck")
-
-    def stuck(
-        self,
+        level: Level,
         transition: Transition,
         asset: str,
         *,
         name: str,
         since_s: float,
         time_s: float,
-        count: int,
-        limit: int,
+        score: float,
+        threshold: float,
         channels: list[ChannelShare],
     ) -> AlertEvent:
-        """Make an event of frozen values.
+        """Make an event of a silence or of frozen values.
 
         Args:
+            level: `SILENT` or `STUCK`.
             transition: `RAISE`, `UPDATE` or `CLEAR`.
-            asset: its name.
+            asset: the asset, or `STREAM_ASSET`.
             name: the alert's id.
-            since_s: time of the reading that raised it, epoch seconds.
-            time_s: time of the reading that caused the event, epoch seconds.
-            count: for how many readings the value is the same.
-            limit: how many are told.
+            since_s: when it was raised, epoch seconds.
+            time_s: the time of the event, epoch seconds.
+            score: seconds of silence so far, 0 in a clear; or for how many readings the value is the same.
+            threshold: from which score on it is told.
             channels: those that are frozen; in a clear, those that were.
         """
         cleared = transition is Transition.CLEAR
@@ -252,9 +210,9 @@ class EventMaker:
             agent=self._agent,
             stream=self._stream,
             asset=asset,
-            level=Level.STUCK,
-            score=float(count),
-            threshold=float(limit),
+            level=level,
+            score=score,
+            threshold=threshold,
             time=iso_time(time_s),
             since=iso_time(since_s),
             channels=channels,

@@ -14,7 +14,7 @@ import msgspec
 from edge_agent.messages.event import FORGOTTEN, STREAM_ASSET, AlertEvent
 from edge_agent.messages.text import printable
 from edge_agent.messages.values import is_epoch_time
-from edge_agent.stream.alarm_state import Transition
+from edge_agent.stream.alarm_state import Level, Transition
 from edge_agent.stream.events import EventMaker
 from edge_agent.stream.heard import Heard
 from edge_agent.stream.records import asset_of_silence, decode_record, encode_record, silence_key
@@ -140,7 +140,7 @@ class Silence:
         return len(self._alerts)
 
     def _raise(self, asset: str, now_s: float) -> tuple[AlertEvent, tuple[str, bytes]]:
-        name = self._events.silence_id(asset or STREAM_ASSET, now_s)
+        name = self._events.level_id(Level.SILENT, asset or STREAM_ASSET, now_s)
         self._alerts[asset] = SilenceAlert(id=name, since_s=now_s, told_s=self._length_s(asset))
         return self._event(Transition.RAISE, asset, now_s), self._record(asset)
 
@@ -170,14 +170,16 @@ class Silence:
 
     def _event(self, transition: Transition, asset: str, now_s: float) -> AlertEvent:
         alert = self._alerts[asset]
-        return self._events.silence(
+        return self._events.of_level(
+            Level.SILENT,
             transition,
             asset or STREAM_ASSET,
             name=alert.id,
             since_s=alert.since_s,
-            now_s=now_s,
-            length_s=0.0 if transition is Transition.CLEAR else self._length_s(asset),
-            limit_s=self._limit_s,
+            time_s=now_s,
+            score=0.0 if transition is Transition.CLEAR else round(self._length_s(asset), 3),
+            threshold=self._limit_s,
+            channels=[],
         )
 
     def _record(self, asset: str) -> tuple[str, bytes]:

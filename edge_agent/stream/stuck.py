@@ -12,7 +12,7 @@ from edge_agent.messages.event import FORGOTTEN, AlertEvent, ChannelShare
 from edge_agent.messages.reading import Readings
 from edge_agent.messages.text import printable
 from edge_agent.messages.values import is_epoch_time
-from edge_agent.stream.alarm_state import Transition
+from edge_agent.stream.alarm_state import Level, Transition
 from edge_agent.stream.events import EventMaker
 from edge_agent.stream.records import asset_of_stuck, decode_record, encode_record, stuck_key
 
@@ -138,7 +138,7 @@ class Stuck:
         if alert is not None and not found:
             self._clear(asset, time_s, None)
         elif alert is None:
-            name = self._events.stuck_id(asset, time_s)
+            name = self._events.level_id(Level.STUCK, asset, time_s)
             self._keep(Transition.RAISE, asset, StuckAlert(id=name, since_s=time_s, values=found), max(counts), time_s)
         elif alert.values.keys() != found.keys():
             changed = msgspec.structs.replace(alert, values=found)
@@ -158,13 +158,14 @@ class Stuck:
     def _event(self, transition: Transition, asset: str, alert: StuckAlert, count: int, time_s: float) -> AlertEvent:
         share = round(1 / max(1, len(alert.values)), 4)
         channels = [ChannelShare(name, share, value) for name, value in alert.values.items()]
-        return self._events.stuck(
+        return self._events.of_level(
+            Level.STUCK,
             transition,
             asset,
             name=alert.id,
             since_s=alert.since_s,
             time_s=time_s,
-            count=count,
-            limit=self._limit,
+            score=float(count),
+            threshold=float(self._limit),
             channels=channels,
         )

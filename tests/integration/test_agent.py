@@ -244,6 +244,20 @@ def test_a_broker_that_does_not_speak_mqtt_5_is_spoken_to_in_the_older_one(tmp_p
         agent.stop()
 
 
+@pytest.mark.parametrize("kind", ["mosquitto", "nats"])
+def test_readings_that_are_held_keep_no_broker_from_sending_more(tmp_path: Path, kind: str) -> None:
+    """With a window they are held for more. Whatever the broker's limit is, they are scored long before `commit_s`."""
+    bundle = write_bundle(tmp_path / "window-1.0.0.edge", window=12)
+    with demo_broker(tmp_path, kind) as broker, Subscriber(broker.port) as subscriber, Sender(broker.port) as sender:
+        config = write_config(tmp_path, broker.port, {"pump": bundle}, mqtt='protocol = "3.1.1"')
+        with Agent(config):
+            subscriber.wait_online()
+            for number in range(600):
+                sender.send("sensors/a1/pump", {"time": 1_763_700_000 + number, "c1": 0.1, "c2": 0.1})
+            wait_until(lambda: subscriber.stream("pump").get("scored") == 600 - 11, 15, what="all windows")
+            assert subscriber.alerts == []
+
+
 def test_bad_readings_are_counted_and_sampled_and_the_stream_goes_on(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
 ) -> None:

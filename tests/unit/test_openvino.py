@@ -17,6 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edge_agent.engine.providers import PROVIDERS, available_providers
 from edge_agent.engine.session import OrtEngine
 
+# The lowest versions are installed with the extra `cpu`, and OpenVINO has no wheels for Python 3.14.
 pytestmark = pytest.mark.skipif(
     "openvino" not in [provider.name for provider in available_providers()], reason="this runtime has no OpenVINO"
 )

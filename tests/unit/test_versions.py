@@ -61,6 +61,7 @@ def test_what_uses_nothing_new_is_lowered(nodes: list[onnx.NodeProto]) -> None:
         (model(helper.make_node("Tan", ["x"], ["y"]), kind=TensorProto.BFLOAT16), (10, 24)),  # since opset 22
         (model(kind=23), (11, 21)),  # FLOAT4E2M1
         (model(kind=99), (14, 21)),
+        (model(kind=99, ir=15), (15, 21)),  # later than any `onnx` here
     ],
 )
 def test_what_needs_more_keeps_it(made: onnx.ModelProto, expected: tuple[int, int]) -> None:

@@ -25,6 +25,7 @@ _FIRST_IR = {
 }
 """The file format that brought a type of values; by number, because an older `onnx` has no names for the later ones."""
 _LAST_PLAIN_IR_TYPE = 22  # INT4
+_UNKNOWN = 1 << 20  # No type of values has this number.
 _BFLOAT16 = 16
 _MULTI_DEVICE_IR = 11
 _MORE_TYPES_ONLY = frozenset({"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"})
@@ -89,13 +90,13 @@ def _excess(model: onnx.ModelProto) -> Iterator[tuple[str, int, int]]:
 
 
 def _ir_needed(model: onnx.ModelProto) -> int:
-    """The file format that what a model holds needs; that of `onnx` itself where it cannot be told."""
+    """The file format that what a model holds needs; its own where it cannot be told."""
     devices = any(
         field.name == "device_configurations" for node in nodes_of(model.graph) for field, _ in node.ListFields()
     )
     needed = [_MULTI_DEVICE_IR] if devices else []
     beyond = [kind for kind in _types_in(model) if kind > _LAST_PLAIN_IR_TYPE]
-    return max([*needed, *(_FIRST_IR.get(kind, int(onnx.IR_VERSION)) for kind in beyond)], default=PLAIN_IR)
+    return max([*needed, *(_FIRST_IR.get(kind, int(model.ir_version)) for kind in beyond)], default=PLAIN_IR)
 
 
 def _types_in(model: onnx.ModelProto) -> set[int]:
@@ -118,7 +119,7 @@ def _types_of(kind: onnx.TypeProto) -> Iterable[int]:
     elif which == "map_type":
         yield from _types_of(kind.map_type.value_type)
     elif which is not None:
-        yield int(onnx.TensorProto.DataType.values()[-1])
+        yield _UNKNOWN
 
 
 def _is_unchanged(model: onnx.ModelProto, opset: int) -> bool:

@@ -30,11 +30,23 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import Readings
 from edge_agent.messages.text import encode
 from edge_agent.messages.topic import Topic
+from edge_agent.messages.topic_names import can_be_asset
 from edge_agent.mqtt.wire import WireSocket
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.records import LEFT_RECORD, STREAM_RECORD, scores_key
+from edge_agent.stream.records import (
+    LEFT_RECORD,
+    MUTES_RECORD,
+    STREAM_RECORD,
+    scores_key,
+    silence_key,
+    storm_key,
+    stuck_key,
+    suppressed_key,
+)
+from edge_agent.stream.storm import StormSettings
+from edge_agent.stream.suppression import Suppression
 from edgetool.commands.inspect import inspect
 
 __all__ = ["TARGETS"]
@@ -183,6 +195,19 @@ def _good_journal() -> bytes:
     return path.read_bytes()
 
 
+_KEYS = (
+    "a1",
+    STREAM_RECORD,
+    LEFT_RECORD,
+    scores_key("a1"),
+    silence_key("a1"),
+    stuck_key("a1"),
+    suppressed_key("864a7ae91c64eed8e988d78d"),
+    storm_key("storm"),
+    MUTES_RECORD,
+)
+
+
 def journal(data: bytes) -> None:
     """The first byte chooses what the rest is: the file, a piece of it, or a record of an asset with its checksum.
 
@@ -201,13 +226,20 @@ def journal(data: bytes) -> None:
     with closing(Journal(path)) as opened, suppress(JournalError):
         records = opened.records("pump")
         if kind == 2:
-            records = [(key, seal(content)) for key in ("a1", STREAM_RECORD, LEFT_RECORD, scores_key("a1"))]
-        pipeline = _pipeline(records)
+            records = [(key, seal(content)) for key in _KEYS]
+        suppression = Suppression(StormSettings(raises=1), agent="g1", stream="pump")
+        pipeline = _pipeline(suppression.restore(records))
         readings = Readings(["a1"], [_NOW_S + 9], np.full((1, 2), 99, dtype=np.float32))
         outcome = pipeline.process(readings)
+        for event in outcome.events:
+            suppression.sift(event, known_since=1)
+        suppression.look(0.0, _NOW_S)
+        told, changed = suppression.take()
+        assert all(event.agent == "g1" and can_be_asset(event.asset) for event in told)
         former_topics(opened, ["sensors/+/pump"])
         opened.delivered()
-        opened.commit(Commit(records=[("pump", *record) for record in outcome.records], delivered=bytes(8)))
+        records = [*outcome.records, *changed]
+        opened.commit(Commit(records=[("pump", *record) for record in records], delivered=bytes(8)))
     with closing(Journal(path)) as again:
         assert again.problem is None
 

@@ -262,6 +262,8 @@ class Subscriber:
         self.raw_alerts: list[bytes] = []
         self.dropped: list[dict[str, Any]] = []
         self.set_aside: list[dict[str, Any]] = []
+        self.storms: list[dict[str, Any]] = []
+        self.muted: list[dict[str, Any]] = []
         self.different: set[tuple[str, str, str]] = set()
         """The key of every event so far."""
         self.newest: dict[str, str] = {}
@@ -286,10 +288,9 @@ class Subscriber:
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         kind = message.topic.split("/")[2]
         document = msgspec.json.decode(message.payload)
-        if kind == "alerts" and document["event"] == "dropped":
-            self.dropped.append(document)
-        elif kind == "alerts" and document["event"] == "set_aside":
-            self.set_aside.append(document)
+        reports = {"dropped": self.dropped, "set_aside": self.set_aside, "storm": self.storms, "muted": self.muted}
+        if kind == "alerts" and document["event"] in reports:
+            reports[document["event"]].append(document)
         elif kind == "alerts":
             self.raw_alerts.append(bytes(message.payload))
             self.alerts.append(msgspec.convert(document, AlertEvent))

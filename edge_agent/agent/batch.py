@@ -195,18 +195,18 @@ class Batches:
         if not self._commit_s:
             self._finish(batch)
 
-    def change(self, records: list[Record], acknowledge: Callable[[], None]) -> None:
-        """Write records that no reading has changed.
+    def change(self, commit: Commit, acknowledge: Callable[[], None]) -> None:
+        """Write events and records that no reading has made, but somebody who asked for them.
 
         Args:
-            records: to be written.
+            commit: to be written.
             acknowledge: is called once the disk has them.
 
         Raises:
             JournalError: the disk is full or broken; they are held for `retry`.
         """
         self._batch = batch = self._batch or _Batch(self._clock())
-        batch.keep(records)
+        batch.add(commit)
         batch.deliveries.append((lambda _: acknowledge(), []))
         batch.may_be_asked_again = False
         self._finish(batch)

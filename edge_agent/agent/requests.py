@@ -10,15 +10,17 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol, TypeAlias, cast
 
 import msgspec
 
 from edge_agent.errors import ConfigError
 from edge_agent.files.plain import read_file, write_file
+from edge_agent.journal.journal import Commit
 from edge_agent.messages.text import decode
+from edge_agent.messages.values import LATEST_TIME_S
 
-__all__ = ["Recommission", "Requests", "carry_out", "leave_request"]
+__all__ = ["Mute", "Recommission", "Request", "Requests", "carry_out", "leave_request"]
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +28,7 @@ _PATTERN = "request-*.json"
 _LIMIT_BYTES = 1 << 16
 
 
-class Recommission(msgspec.Struct, frozen=True, kw_only=True):
+class Recommission(msgspec.Struct, frozen=True, kw_only=True, tag="recommission"):
     """Set thresholds anew from the readings that come now."""
 
     stream: str
@@ -34,7 +36,20 @@ class Recommission(msgspec.Struct, frozen=True, kw_only=True):
     """None for all assets."""
 
 
-def leave_request(state_dir: Path, request: Recommission) -> None:
+class Mute(msgspec.Struct, frozen=True, kw_only=True, tag="mute"):
+    """Tell nothing of alerts until a time."""
+
+    stream: str
+    asset: str | None = None
+    """None for the whole stream."""
+    until_s: Annotated[float, msgspec.Meta(ge=0, le=LATEST_TIME_S)]
+    """Epoch seconds; a time that has come ends a mute."""
+
+
+Request: TypeAlias = Recommission | Mute
+
+
+def leave_request(state_dir: Path, request: Request) -> None:
     """Ask the agent that uses this state folder.
 
     Raises:
@@ -61,18 +76,18 @@ class Requests:
         self._seen: set[Path] = set()
         """Given to the caller, or of no use. What cannot be taken away must not be obeyed again and again."""
 
-    def take(self) -> list[Recommission]:
+    def take(self) -> list[Request]:
         """Those that nobody has seen yet; `ack` takes them away."""
         files = sorted(self._state_dir.glob(_PATTERN))
         for known in (self._seen, self._told):
             known.intersection_update(files)
-        requests: list[Recommission] = []
+        requests: list[Request] = []
         for file in files:
             if file in self._seen:
                 continue
             self._seen.add(file)
             try:
-                requests.append(decode(read_file(file, _LIMIT_BYTES), Recommission))
+                requests.append(decode(read_file(file, _LIMIT_BYTES), cast("type[Request]", Request)))
             except (OSError, ValueError) as exc:
                 log.warning("request not readable file=%s error=%s", file, exc)
                 with suppress(OSError):
@@ -90,40 +105,51 @@ class Requests:
                 self._told.add(file)
 
 
-class Commissioned(Protocol):
-    """A stream whose limits can be set anew."""
+class Obedient(Protocol):
+    """A stream, of which something may be asked."""
 
     @property
     def name(self) -> str:
         """As in the configuration."""
 
-    def recommission(self, asset: str | None) -> list[tuple[str, str, bytes]]:
-        """Begin; gives the (stream, asset, record) triples that have changed."""
+    def recommission(self, asset: str | None) -> Commit:
+        """Set limits anew; gives what is to be kept."""
+
+    def mute(self, asset: str | None, until_s: float) -> Commit:
+        """Tell nothing until a time; gives what is to be kept, and the event that says so."""
 
 
 def carry_out(
     requests: Requests,
-    streams: Sequence[Commissioned],
-    change: Callable[[list[tuple[str, str, bytes]], Callable[[], None]], None],
+    streams: Sequence[Obedient],
+    change: Callable[[Commit, Callable[[], None]], None],
 ) -> None:
     """Do what was asked for, and take it away once the disk has it.
 
     Args:
         requests: of the agent's state folder.
         streams: that run.
-        change: writes records, and calls back once the disk has them (`Batches.change`).
+        change: writes what came of it, and calls back once the disk has them (`Batches.change`).
 
     Raises:
         JournalError: the disk is full or broken; what was done is held there.
     """
     named = {stream.name: stream for stream in streams}
-    records: list[tuple[str, str, bytes]] = []
+    commit = Commit()
     for request in requests.take():
-        if request.stream in named:
-            records += named[request.stream].recommission(request.asset)
-        else:
-            log.warning("nothing commissioned anew, this agent runs no such stream stream=%.80s", request.stream)
-    if records:
-        change(records, requests.ack)
+        stream = named.get(request.stream)
+        if stream is None:
+            log.warning("request not carried out, this agent runs no such stream stream=%.80s", request.stream)
+            continue
+        match request:
+            case Recommission():
+                done = stream.recommission(request.asset)
+            case Mute():
+                done = stream.mute(request.asset, request.until_s)
+        commit.events += done.events
+        commit.since.update(done.since)
+        commit.records += done.records
+    if commit.records or commit.events:
+        change(commit, requests.ack)
     else:
         requests.ack()

@@ -125,4 +125,4 @@ class Scoring:
 
     def records(self) -> list[Record]:
         """See `Scorer.records`."""
-        return [(stream.name, asset, record) for stream in self._streams for asset, record in stream.pipeline.records()]
+        return [(stream.name, asset, record) for stream in self._streams for asset, record in stream.records()]

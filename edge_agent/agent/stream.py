@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,13 +20,14 @@ from edge_agent.engine.upkeep import Upkeep, open_stream_engine
 from edge_agent.errors import DataError
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.delivery import Delivery
-from edge_agent.messages.event import STREAM_ASSET
+from edge_agent.messages.event import STREAM_ASSET, AlertEvent, PublishedEvent
 from edge_agent.messages.reading import Rejection, RejectReason
 from edge_agent.messages.text import encode, printable
-from edge_agent.messages.topic_names import AgentTopics, TopicFilter
+from edge_agent.messages.topic_names import AgentTopics, TopicFilter, can_be_asset
 from edge_agent.sources.decode import Decoder
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.suppression import Suppression
 
 __all__ = ["LoadedStream", "Stream", "end_upkeep", "open_streams"]
 
@@ -53,6 +55,7 @@ class Stream:
     filter: TopicFilter
     decoder: Decoder
     pipeline: Pipeline
+    suppression: Suppression
     engine: FallbackEngine
     upkeep: Upkeep
     most_listened_s: float
@@ -95,13 +98,35 @@ class Stream:
         for asset, record in outcome.records:
             commit.records.append((self.name, asset, record))
         for event in outcome.events:
-            topic = self.topics.alert(self.name, event.asset)
-            commit.events.append((topic, encode(event.as_delayed(delayed))))
-            known = self.pipeline.roster.known_since(event.asset)
-            commit.since[topic] = 0 if event.asset == STREAM_ASSET else known
+            untold = self.suppression.sift(event, self._known_since(event.asset))
+            if untold is None:
+                self._publish(event, commit, delayed=delayed)
             self.counters.count_event(event.event)
             values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
-            log.info("alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s", *values)
+            log.info(
+                "alert %s stream=%s asset=%s level=%s score=%.4g threshold=%.4g id=%s%s",
+                *values,
+                "" if untold is None else f" untold={untold}",
+            )
+        self._take_told(commit, delayed=delayed)
+
+    def _take_told(self, commit: Commit, *, delayed: bool) -> None:
+        """What is told of alerts that were kept back, of storms and of mutes."""
+        events, records = self.suppression.take()
+        for event in events:
+            self._publish(event, commit, delayed=delayed)
+            log.info("told %s stream=%s asset=%s: %s", event.event, self.name, event.asset, event.describe())
+        if records:
+            commit.comes_again = False  # it stands on alerts and clocks that the journal does not know
+            commit.records += [(self.name, *record) for record in records]
+
+    def _publish(self, event: PublishedEvent, commit: Commit, *, delayed: bool) -> None:
+        topic = self.topics.alert(self.name, event.asset)
+        commit.since[topic] = self._known_since(event.asset)
+        commit.events.append((topic, encode(event.as_delayed(delayed) if isinstance(event, AlertEvent) else event)))
+
+    def _known_since(self, asset: str) -> int:
+        return 0 if asset == STREAM_ASSET else self.pipeline.roster.known_since(asset)
 
     def refusals(self, deliveries: Sequence[Delivery], assets: Sequence[str]) -> list[Rejection]:
         """What is to be told of readings that there was no room for.
@@ -165,8 +190,8 @@ class Stream:
         self._keep_mono_s, self._kept_scored = now_mono_s + _KEEP_INTERVAL_S, self.counters.scored
         return self.pipeline.drift.records()
 
-    def recommission(self, asset: str | None) -> list[tuple[str, str, bytes]]:
-        """Set limits anew from the readings that come now; gives the (stream, asset, record) triples to be kept.
+    def recommission(self, asset: str | None) -> Commit:
+        """Set limits anew from the readings that come now; gives what is to be kept.
 
         Args:
             asset: one; None for all.
@@ -175,10 +200,31 @@ class Stream:
         text = "commissioning begins anew" if assets else "there is nothing to commission anew"
         what = (text, self.name, asset or "all", len(assets))
         log.log(logging.INFO if assets else logging.WARNING, "%s stream=%s asset=%s assets=%d", *what)
-        return [(self.name, *record) for record in self.pipeline.records_of(assets)]
+        return Commit(records=[(self.name, *record) for record in self.pipeline.records_of(assets)])
+
+    def mute(self, asset: str | None, until_s: float) -> Commit:
+        """Tell nothing of what happens until a time; gives the event that says so, and what is to be kept.
+
+        Args:
+            asset: one; None for the whole stream.
+            until_s: epoch seconds; a time that has come ends it.
+        """
+        if asset is not None and not can_be_asset(asset):
+            log.warning("not muted, no asset can be called so stream=%s asset=%r", self.name, printable(asset))
+            return Commit()
+        if asset is not None and asset not in self.pipeline.assets():
+            log.warning("nothing was heard of the asset yet: mute stream=%s asset=%s", self.name, asset)
+        self.suppression.mute(asset, until_s, time.time())
+        commit = Commit()
+        self._take_told(commit, delayed=False)
+        return commit
+
+    def records(self) -> list[tuple[str, bytes]]:
+        """(key, record) pairs of all that is known, to begin a journal with."""
+        return [*self.pipeline.records(), *self.suppression.records()]
 
     def listen(self, now_mono_s: float, now_s: float, *, is_listening: bool, delayed: bool) -> Commit:
-        """Find out who has fallen silent and who was heard again; to be called while no batch is held.
+        """Find out who has fallen silent and who was heard again, and what is no longer to be kept back.
 
         Args:
             now_mono_s: monotonic.
@@ -194,6 +240,7 @@ class Stream:
         # An agent that was stopped or held up for long has not listened all that time.
         listened_s = min(now_mono_s - before_mono_s, self.most_listened_s) if is_listening else 0.0
         commit = Commit()
+        self.suppression.look(now_mono_s, now_s, self.pipeline.roster.newest)
         self.conclude(0, self.pipeline.listen(listened_s, now_s), commit, delayed=delayed)
         return commit
 
@@ -216,6 +263,7 @@ class Stream:
             "ignored": {printable(name): count for name, count in self.decoder.ignored.items()},
             "unreadable": self.decoder.unreadable.describe(),
             **self.pipeline.describe(),
+            **self.suppression.describe(),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": self.engine.provider.name,
             "provider_reason": self.engine.choice.reason,
@@ -270,7 +318,8 @@ def _open_stream(loaded: LoadedStream, config: Config, journal: Journal, *, stac
     )
     # At once: an error below is an end that says nothing about the provider.
     stack.callback(engine.close)
-    records = journal.records(loaded.section.name)
+    suppression = Suppression(loaded.section.storm, agent=config.agent.id, stream=loaded.section.name)
+    records = suppression.restore(journal.records(loaded.section.name))
     pipeline = Pipeline(
         agent=config.agent.id,
         stream=loaded.section.name,
@@ -288,4 +337,4 @@ def _open_stream(loaded: LoadedStream, config: Config, journal: Journal, *, stac
         one_channel=topic.names_channel,
     )
     most_s = 2 * config.agent.health_interval_s
-    return Stream(loaded, AgentTopics(config.agent.id), topic, decoder, pipeline, engine, upkeep, most_s)
+    return Stream(loaded, AgentTopics(config.agent.id), topic, decoder, pipeline, suppression, engine, upkeep, most_s)

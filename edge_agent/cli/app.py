@@ -7,7 +7,7 @@ import signal
 from types import ModuleType
 from typing import NoReturn
 
-from edge_agent.cli import check, providers, recommission, run, score, show_config, version
+from edge_agent.cli import check, mute, providers, recommission, run, score, show_config, version
 from edge_agent.cli.log import configure_logging
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "show-config": (show_config, "print the effective settings, without secrets"),
     "score": (score, "score a file of readings with the code that scores a stream"),
     "recommission": (recommission, "set the limits of a stream's assets anew, in the running agent"),
+    "mute": (mute, "tell nothing of an asset or a stream until a time, for a planned stop, in the running agent"),
     "version": (version, "print the versions of the agent and of what it runs on"),
 }
 

@@ -13,6 +13,7 @@ from edge_agent.mqtt.settings import MqttSettings
 from edge_agent.setting_types import Assets, Duration, Megabytes, Name, Qos, Scores, Seconds, Text
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
+from edge_agent.stream.storm import StormSettings
 from edge_agent.stream.window import WindowSettings
 
 __all__ = ["IDLE_S", "SECTIONS", "AgentSettings", "Config", "StreamSection"]
@@ -75,6 +76,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()
     drift: DriftSettings = DriftSettings()
+    storm: StormSettings = StormSettings()
 
     @property
     def filter(self) -> TopicFilter:
@@ -93,6 +95,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             alarm=self.alarm,
             commission=self.commission,
             drift=self.drift,
+            storm=self.storm,
             silent_s=self.silent_s,
             stuck_readings=self.stuck_readings,
             max_assets=self.max_assets,

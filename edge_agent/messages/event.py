@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from typing import Annotated, Any, TypeAlias
 
@@ -16,9 +17,12 @@ __all__ = [
     "AlertModel",
     "ChannelShare",
     "DroppedEvent",
+    "MutedEvent",
     "PublishedEvent",
     "SetAsideEvent",
+    "StormEvent",
     "count_told",
+    "event_id",
     "shortened",
 ]
 
@@ -161,8 +165,75 @@ class SetAsideEvent(msgspec.Struct, frozen=True, kw_only=True):
         return f"two runs ended over a message of {self.payload_bytes} bytes on {self.topic}; it is not read any more"
 
 
-PublishedEvent: TypeAlias = AlertEvent | DroppedEvent | SetAsideEvent
+class StormEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Reports raises of one stream that are too many to be told one by one, on the stream's topic of alerts."""
+
+    id: str
+    """The same for all events of one storm."""
+    event: str = "storm"
+    agent: str
+    stream: str
+    asset: str = STREAM_ASSET
+    phase: str
+    """`begins`, `grows` or `ends`."""
+    new_assets: bool
+    """True if these assets were heard for the first time shortly before: perhaps somebody makes them up."""
+    count: int
+    """How many raises were told by this storm only, so far."""
+    open: int
+    """How many of these alerts are open; some may be left of an earlier storm."""
+    assets: list[str]
+    """The first of them, 20 at most."""
+    time: str
+    """Time of the last such raise, ISO 8601 in UTC."""
+    since: str
+    """Time of the first one, ISO 8601 in UTC."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(id, event with phase and count, time), which no other event has."""
+        return self.id, f"{self.event} {self.phase} {self.count}", self.time
+
+    def describe(self) -> str:
+        """What happened, as text for a person."""
+        more = self.count - len(self.assets)
+        names = ", ".join(self.assets) + (f" and {more} more" if more > 0 else "")
+        what = f"{self.count} alerts{' of new assets' if self.new_assets else ''} since {self.since}"
+        return f"{self.phase}: {what} are not told one by one, {self.open} open: {names}"
+
+
+class MutedEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """Reports that nothing is told of an asset until a time, on its topic of alerts; of a stream, on the stream's."""
+
+    id: str
+    event: str = "muted"
+    agent: str
+    stream: str
+    asset: str
+    """`STREAM_ASSET` for the whole stream."""
+    until: str
+    """ISO 8601 in UTC; `time` where it was ended before its time."""
+    time: str
+    """Time when this event was made, ISO 8601 in UTC."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """(id, event, time), which no other event has."""
+        return self.id, self.event, self.time
+
+    def describe(self) -> str:
+        """What happened, as text for a person."""
+        what = "the whole stream" if self.asset == STREAM_ASSET else self.asset
+        return f"{what}: " + ("no longer muted" if self.until == self.time else f"no alert is told until {self.until}")
+
+
+PublishedEvent: TypeAlias = AlertEvent | DroppedEvent | SetAsideEvent | StormEvent | MutedEvent
 """What comes on the topics of alerts."""
+
+
+def event_id(*parts: str) -> str:
+    """An id of 24 hexadecimal digits for an event that no reading has made by itself, from what makes it one."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
 
 
 class _Given(msgspec.Struct):

@@ -17,6 +17,7 @@ from edge_agent.stream.drift import DriftAlert, DriftReport
 
 __all__ = [
     "LEFT_RECORD",
+    "MUTES_RECORD",
     "STREAM_RECORD",
     "AssetRecord",
     "DriftRecord",
@@ -27,12 +28,16 @@ __all__ = [
     "asset_of_stuck",
     "decode_record",
     "encode_record",
+    "id_of_suppressed",
     "in_restore_order",
     "keys_of",
     "open_alert",
+    "reason_of_storm",
     "scores_key",
     "silence_key",
+    "storm_key",
     "stuck_key",
+    "suppressed_key",
 ]
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -45,9 +50,14 @@ _SCORES = "#scores/"
 """Prefix of an asset's name in the key of its `ScoresRecord`."""
 _SILENCE = "#silent/"
 """Prefix of an asset's name in the key of its open silence, a `silence.SilenceAlert`; alone, of the whole stream's."""
-
 _STUCK = "#stuck/"
 """Prefix of an asset's name in the key of its open `stuck.StuckAlert`."""
+_SUPPRESSED = "#suppressed/"
+"""Prefix of an alert's id in the key of its `suppression.Suppressed`."""
+MUTES_RECORD = "#mutes"
+"""Key, in place of an asset, of the stream's `suppression.Mutes`."""
+_STORM = "#storm/"
+"""Prefix of a reason in the key of a stream's `storm.StormRecord`."""
 
 
 def encode_record(record: msgspec.Struct) -> bytes:
@@ -95,6 +105,26 @@ def stuck_key(asset: str) -> str:
 def asset_of_stuck(key: str) -> str | None:
     """The asset of a key from `stuck_key`; None for the key of another record."""
     return key.removeprefix(_STUCK) if key.startswith(_STUCK) else None
+
+
+def suppressed_key(name: str) -> str:
+    """The key of the record of an alert that is not told, by the alert's id."""
+    return _SUPPRESSED + name
+
+
+def id_of_suppressed(key: str) -> str | None:
+    """The id in a key from `suppressed_key`; None for the key of another record."""
+    return key.removeprefix(_SUPPRESSED) if key.startswith(_SUPPRESSED) else None
+
+
+def storm_key(reason: str) -> str:
+    """The key of the record of a storm, by the reason for which its alerts are not told."""
+    return _STORM + reason
+
+
+def reason_of_storm(key: str) -> str | None:
+    """The reason in a key from `storm_key`; None for the key of another record."""
+    return key.removeprefix(_STORM) if key.startswith(_STORM) else None
 
 
 class _Named(msgspec.Struct):

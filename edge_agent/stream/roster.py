@@ -120,6 +120,11 @@ class Roster:
         """When an asset came, as a number that grows with time: 0 in an earlier run, now if it is not remembered."""
         return self._met.get(asset, 0 if asset in self._heard else self._batch)
 
+    @property
+    def newest(self) -> int:
+        """What `known_since` gives for an asset that comes now."""
+        return self._batch
+
     def take_heard(self) -> list[str]:
         """The assets that were heard since the last call."""
         told, self._told = self._told, self._batch

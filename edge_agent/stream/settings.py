@@ -7,6 +7,7 @@ import msgspec
 from edge_agent.bundle import Manifest
 from edge_agent.setting_types import Assets, Count, Limit, Megabytes, Scores
 from edge_agent.stream.alarm import AlarmSettings
+from edge_agent.stream.storm import StormSettings
 from edge_agent.stream.threshold import is_extrapolated
 from edge_agent.stream.window import WindowSettings
 
@@ -42,6 +43,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()
     drift: DriftSettings = DriftSettings()
+    storm: StormSettings = StormSettings()
     max_assets: Assets = 10_000
     """Most assets that are remembered at once; 0 sets no limit."""
     max_state_mb: Megabytes = MAX_STATE_MB

@@ -16,6 +16,8 @@ from rig import Report, Rig, hooked, rig
 
 ENDLESS = 10_000_000
 QUIET, HIGH = {"c1": 0.0, "c2": 0.0}, {"c1": 9.0, "c2": 0.0}
+ALL = "[stream.storm]\nraises = 0"
+"""Tells every alert by itself."""
 MOST_WAITING = 2000
 """Messages that a flooder has on its way to the broker."""
 ROOM = 2998
@@ -76,7 +78,7 @@ def test_false_alarms_beside_a_true_one(tmp_path: Path, full: bool, report: Repo
     """Thousands of false alarms, of new names or of one asset, then a true one of a known asset: it does not wait."""
     pairs = 30_000 if full else 3000
     bundle = write_bundle(tmp_path / "square-1.0.0.edge")
-    with rig(tmp_path, Plan(readings=0), bundle=bundle, inflight=1000) as at, flooding(at) as flood:
+    with rig(tmp_path, Plan(readings=0), bundle=bundle, inflight=1000, stream=ALL) as at, flooding(at) as flood:
         stopped = threading.Event()
 
         def live() -> None:
@@ -104,11 +106,35 @@ def test_false_alarms_beside_a_true_one(tmp_path: Path, full: bool, report: Repo
 
 
 @pytest.mark.timeout(600)
+def test_a_storm_of_made_up_names(tmp_path: Path, full: bool, report: Report) -> None:
+    """It is told as one, and hides no alarm of an asset that was there before."""
+    names = 9000 if full else 900
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
+    storm = "[stream.storm]\nraises = 20\nwindow_s = 2"
+    with rig(tmp_path, Plan(readings=0), bundle=bundle, inflight=1000, stream=storm) as at, flooding(at) as flood:
+        at.sender.send("sensors/true/pump", QUIET)
+        wait_until(lambda: at.subscriber.stream("pump")["readings"] > 0)
+        time.sleep(4.0)
+        for number in range(names):
+            flood.send(f"sensors/x{number}/pump", HIGH)
+        began = time.monotonic()
+        at.sender.send("sensors/true/pump", HIGH)
+        wait_until(lambda: "true" in at.subscriber.newest, 120, "the true alarm")
+        true_s = time.monotonic() - began
+        wait_until(lambda: at.subscriber.storms and at.subscriber.storms[-1]["phase"] == "ends", 120, "its end")
+        alerts, storm_events = len(at.subscriber.alerts), len(at.subscriber.storms)
+        report(names=names, true_out_after_s=round(true_s, 2), alerts=alerts, storm_events=storm_events)
+        assert at.subscriber.storms[-1]["new_assets"]
+        assert at.subscriber.storms[-1]["count"] == names - (alerts - 1)
+        assert alerts <= 41  # an asset that has been here for two seconds is no new one
+
+
+@pytest.mark.timeout(600)
 def test_made_up_alerts_without_end(tmp_path: Path, full: bool, report: Report) -> None:
     """A false alert of a new name with every reading, more than there is room for: known and new assets still raise."""
     room = 10_000 if full else 1000
     bundle = write_bundle(tmp_path / "square-1.0.0.edge")
-    stream = f"max_assets = {room}"
+    stream = f"max_assets = {room}\n{ALL}"
     with rig(tmp_path, Plan(readings=0), bundle=bundle, inflight=1000, stream=stream) as at, flooding(at) as flood:
         at.sender.send("sensors/known/pump", QUIET)
         wait_until(lambda: at.subscriber.stream("pump")["readings"] > 0)

@@ -82,6 +82,12 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("recommission {stream} --config {config}", 2),
         Case("recommission {stream} {name} --config {commissioned}"),
     ],
+    ("edge-agent", "mute"): [
+        Case("mute {name} --config {config} --for 1h", 2),
+        Case("mute {stream} {name} --config {config} --until {name}", 2),
+        Case("mute {stream} {name} --config {config} --for 1h", 2),
+        Case("mute {stream} --config {config} --for 1h"),
+    ],
     ("edge-agent", "version"): [Case("version", shows=""), Case("version --json", shows="")],
     ("edgetool", "quantize"): [
         Case("quantize {model} --report {page} -o {out}", pages=("{page}",)),

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from edge_agent.agent.batch import Batches
-from edge_agent.agent.requests import Recommission, Requests, carry_out, leave_request
+from edge_agent.agent.requests import Mute, Recommission, Requests, carry_out, leave_request
 from edge_agent.errors import JournalError
-from edge_agent.journal.journal import Journal
+from edge_agent.journal.journal import Commit, Journal
 
 
 def test_a_request_is_there_until_it_is_carried_out(tmp_path: Path) -> None:
@@ -52,11 +52,12 @@ def test_what_is_no_request_is_taken_away(tmp_path: Path) -> None:
     (tmp_path / "request-2.json").write_bytes(b"\xff" * 200_000)
     os.mkfifo(tmp_path / "request-3.json")
     (tmp_path / "request-4.json").write_bytes(b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}")
+    (tmp_path / "request-5.json").write_bytes(b'{"type": "mute", "stream": "pump", "until_s": 1e300}')
     assert Requests(tmp_path).take() == []
     assert [*tmp_path.iterdir()] == []
 
 
-class Obedient:
+class Pump:
     """One commissioned stream, with a journal behind its batches."""
 
     name = "pump"
@@ -64,14 +65,19 @@ class Obedient:
     def __init__(self, path: Path) -> None:
         self.asked: list[str | None] = []
         self.journal = Journal(path / "journal.db")
-        unused: Any = SimpleNamespace(committed=lambda: None)
+        unused: Any = SimpleNamespace(events_added=lambda: None)
         self.batches = Batches(self.journal, unused, unused, clock=lambda: 0.0)
         self._requests = Requests(path)
 
-    def recommission(self, asset: str | None) -> list[tuple[str, str, bytes]]:
-        """See `Commissioned.recommission`."""
+    def recommission(self, asset: str | None) -> Commit:
+        """See `Obedient.recommission`."""
         self.asked.append(asset)
-        return [("pump", "a1", b"new")] if asset == "a1" else []
+        return Commit(records=[("pump", "a1", b"new")] if asset == "a1" else [])
+
+    def mute(self, asset: str | None, until_s: float) -> Commit:
+        """See `Obedient.mute`."""
+        self.asked.append(f"{asset} until {until_s:g}")
+        return Commit(events=[("edge/x/alerts/pump/a1", b"{}")])
 
     def obey(self) -> None:
         """As the loop does now and then."""
@@ -81,7 +87,7 @@ class Obedient:
 def test_a_request_outlives_a_commit_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a full journal nothing is done yet; it is done once, and synchronised, when the journal takes it."""
     leave_request(tmp_path, Recommission(stream="pump", asset="a1"))
-    agent = Obedient(tmp_path)
+    agent = Pump(tmp_path)
     synced: list[bool] = []
     monkeypatch.setattr(agent.journal, "sync", lambda: synced.append(bool([*tmp_path.glob("request-*")])))
 
@@ -102,7 +108,7 @@ def test_a_request_outlives_a_commit_that_fails(tmp_path: Path, monkeypatch: pyt
 def test_a_request_that_concerns_nothing_is_taken_away(tmp_path: Path) -> None:
     """There is nothing to commit."""
     leave_request(tmp_path, Recommission(stream="pump", asset="never"))
-    agent = Obedient(tmp_path)
+    agent = Pump(tmp_path)
     agent.obey()
     assert agent.asked == ["never"]
     assert not [*tmp_path.glob("request-*")]
@@ -112,8 +118,18 @@ def test_a_request_that_concerns_nothing_is_taken_away(tmp_path: Path) -> None:
 def test_a_request_for_a_stream_that_is_not_there_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The configuration may have it, and this agent has not been started again since."""
     leave_request(tmp_path, Recommission(stream="fan"))
-    agent = Obedient(tmp_path)
+    agent = Pump(tmp_path)
     agent.obey()
-    assert "nothing commissioned anew, this agent runs no such stream stream=fan" in caplog.text
+    assert "request not carried out, this agent runs no such stream stream=fan" in caplog.text
+    assert not [*tmp_path.glob("request-*")]
+    agent.journal.close()
+
+
+def test_a_mute_is_written_with_its_event(tmp_path: Path) -> None:
+    """The event waits for the broker in the journal before the request is taken away."""
+    leave_request(tmp_path, Mute(stream="pump", until_s=50.0))
+    agent = Pump(tmp_path)
+    agent.obey()
+    assert (agent.asked, agent.journal.waiting()) == (["None until 50"], 1)
     assert not [*tmp_path.glob("request-*")]
     agent.journal.close()

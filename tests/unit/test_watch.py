@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from fakes import make_alert
 
-from edge_agent.messages.event import DroppedEvent, SetAsideEvent
+from edge_agent.messages.event import DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
 from edgetool._cli.watch import render
 from edgetool.commands.watch import Doubt, WatchedEvent, _Arrived, _Judge, _Message, _Told
 
@@ -105,6 +105,29 @@ def test_what_was_set_aside_is_shown() -> None:
     assert found.is_ordinary
     line = "two runs ended over a message of 57 bytes on sensors/a1/pump; it is not read any more"
     assert render(found).plain == f"SET_ASIDE press-7/pump/a1  t  {line}"
+
+
+def test_storms_and_mutes_are_shown() -> None:
+    """In words, with the first names and how many more there are."""
+    storm = StormEvent(
+        id="s", agent="press-7", stream="pump", phase="begins", new_assets=False, count=380, open=379,
+        assets=["a20", "a21"], time="t", since="s",
+    )  # fmt: skip
+    muted = MutedEvent(id="m", agent="press-7", stream="pump", asset="a1", until="u", time="t")
+    whole = MutedEvent(id="m", agent="press-7", stream="pump", asset="stream", until="t", time="t")
+    line = "begins: 380 alerts since s are not told one by one, 379 open: a20, a21 and 378 more"
+    lines = []
+    for event in (storm, muted, whole):
+        topic = f"edge/press-7/alerts/pump/{event.asset}"
+        found = _Judge().look_at(_Message(topic, msgspec.json.encode(event), is_retained=False))
+        assert found is not None
+        assert found.is_ordinary
+        lines.append(render(found).plain)
+    assert lines == [
+        f"STORM  press-7/pump/stream  t  {line}",
+        "MUTED  press-7/pump/a1  t  a1: no alert is told until u",
+        "MUTED  press-7/pump/stream  t  the whole stream: no longer muted",
+    ]
 
 
 def test_an_id_of_two_agents_is_told_of_both() -> None:

@@ -23,7 +23,7 @@ from edge_agent.errors import (
 from edgetool.choices import HigherIs, Io, Level, OutputIs, Precision, Target
 
 if TYPE_CHECKING:
-    from edge_agent.messages.event import AlertEvent, DroppedEvent, SetAsideEvent
+    from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
     from edgetool.broker import BrokerAddress
     from edgetool.commands.bench import BenchReport, bench
     from edgetool.commands.compare import CompareReport, compare
@@ -57,6 +57,7 @@ __all__ = [
     "Io",
     "Level",
     "MissingExtraError",
+    "MutedEvent",
     "OptimizeReport",
     "OutputIs",
     "PackReport",
@@ -65,6 +66,7 @@ __all__ = [
     "QuantizeReport",
     "ReplayReport",
     "SetAsideEvent",
+    "StormEvent",
     "Target",
     "UsageError",
     "Verdict",
@@ -89,7 +91,9 @@ _HOMES = {
     "DoctorReport": "edgetool.commands.doctor",
     "Doubt": "edgetool.commands.watch",
     "DroppedEvent": "edge_agent.messages.event",
+    "MutedEvent": "edge_agent.messages.event",
     "SetAsideEvent": "edge_agent.messages.event",
+    "StormEvent": "edge_agent.messages.event",
     "InspectReport": "edgetool.commands.inspect",
     "OptimizeReport": "edgetool.commands.optimize",
     "PackReport": "edgetool.commands.pack",

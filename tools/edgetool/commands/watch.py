@@ -19,7 +19,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.errors import BrokerError, UsageError
-from edge_agent.messages.event import AlertEvent, DroppedEvent, PublishedEvent, SetAsideEvent
+from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, PublishedEvent, SetAsideEvent, StormEvent
 from edge_agent.messages.text import decode
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.broker import BrokerAddress, connected
@@ -237,10 +237,21 @@ class _Arrived:
         self._is_over.set()
 
 
+class _Named(msgspec.Struct):
+    event: str
+
+
+_KINDS: dict[str, type[PublishedEvent]] = {
+    "dropped": DroppedEvent,
+    "set_aside": SetAsideEvent,
+    "storm": StormEvent,
+    "muted": MutedEvent,
+}
+"""By `event`; all others are of alerts."""
+
+
 def _event(payload: bytes) -> PublishedEvent | None:
     """The event in a message; None for some other program's message on our topics."""
-    kinds: tuple[type[PublishedEvent], ...] = (AlertEvent, DroppedEvent, SetAsideEvent)
-    for kind in kinds:
-        with suppress(ValueError):
-            return decode(payload, kind)
+    with suppress(ValueError):
+        return decode(payload, _KINDS.get(decode(payload, _Named).event, AlertEvent))
     return None

@@ -15,7 +15,7 @@ from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeError, UsageError
 from edge_agent.messages.scores import Scores
-from edgetool.choices import HigherIs, OutputIs
+from edgetool.choices import HigherIs, LayoutIsName, OutputIs
 from edgetool.cli import main
 from edgetool.commands.compare import compare
 from edgetool.commands.pack import pack
@@ -286,6 +286,113 @@ def test_a_bundle_that_works_is_not_replaced_by_one_that_does_not(tmp_path: Path
     with pytest.raises(UsageError, match="--tolerance"):
         pack(tmp_path / "m.onnx", good, data=normal, tolerance=float("inf"))
     assert good.read_bytes() == before
+
+
+def smoother(shape: list[int | str], answer: list[int | str], *, channels: int, window: int) -> onnx.ModelProto:
+    """A crude autoencoder, channels first: the mean of three rows beside each other. Flat where the shapes are."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "inner"], ["apart"]),
+        helper.make_node("AveragePool", ["apart"], ["smooth"], kernel_shape=[3], pads=[1, 1]),
+        helper.make_node("Reshape", ["smooth", "outer"], ["y"]),
+    ]
+    outer = [-1, *(size for size in answer if isinstance(size, int))]
+    constants = {"inner": [-1, channels, window], "outer": outer}
+    graph = helper.make_graph(
+        nodes,
+        "smoother",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, answer)],
+        [numpy_helper.from_array(np.array(values, np.int64), name) for name, values in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+WAVES = np.array([40.0, 57.0, 73.0])
+UNITS = np.array([1.0, 100.0, 0.01])
+
+
+def waves(rows: int) -> np.ndarray:
+    """Three sensors of very different units."""
+    noise = np.random.default_rng(0).normal(size=(rows, 3))
+    found: np.ndarray = (np.sin(2 * np.pi * np.arange(rows)[:, None] / WAVES) + 0.02 * noise) * UNITS
+    return found
+
+
+@pytest.mark.parametrize(
+    ("window", "shape", "answer", "layout"),
+    [
+        (16, ["b", 3, 16], ["b", 3, 16], "auto"),
+        (16, ["b", 3, 16], ["b", 48], "auto"),
+        (16, ["b", 48], ["b", 48], "channels-first"),
+        (3, ["b", 3, 3], ["b", 3, 3], "channels-first"),
+        (16, ["b", "c", "w"], ["b", 3, 16], "channels-first"),
+    ],
+)
+def test_a_reconstruction_of_channels_first_is_held_against_the_right_values(
+    tmp_path: Path, window: int, shape: list[int | str], answer: list[int | str], layout: LayoutIsName
+) -> None:
+    """The score is the one that numpy gives; a rattle of one sensor stands far out."""
+    model = save(smoother(shape, answer, channels=3, window=window), tmp_path / "m.onnx")
+    normal = waves(3000)
+    np.savetxt(tmp_path / "n.csv", normal, delimiter=",", header="ax,ay,az", comments="")
+    dynamic = window if "w" in shape else None
+    report = pack(model, tmp_path / "m-1.0.0.edge", data=tmp_path / "n.csv", layout=layout, window=dynamic)
+    assert report.score_from.endswith("windows channels first")
+    test = waves(400)
+    test[200:210, 1] += 0.5 * UNITS[1] * np.where(np.arange(10) % 2, 1, -1)
+
+    def errors(rows: np.ndarray) -> np.ndarray:
+        lined_up = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0)
+        padded = np.pad(lined_up, ((0, 0), (0, 0), (1, 1)))
+        counts = np.where(np.isin(np.arange(window), (0, window - 1)), 2, 3)
+        smooth = (padded[..., :-2] + padded[..., 1:-1] + padded[..., 2:]) / counts
+        found: np.ndarray = np.mean((lined_up - smooth) ** 2, axis=2)
+        return found
+
+    expected = (errors(test) / errors(normal).mean(axis=0)).mean(axis=1)
+    windows = np.lib.stride_tricks.sliding_window_view(test, window, axis=0).transpose(0, 2, 1)
+    found = score(open_bundle(report.bundle), windows).score
+    np.testing.assert_allclose(found, expected, rtol=2e-3)
+    assert found.max() > 20 * np.quantile(found, 0.9)
+
+
+@pytest.mark.parametrize(("shape", "window"), [(["b", 3, 3], None), (["b", "w", "c"], 5), (["b", "c", 3], 3)])
+def test_a_window_that_may_lie_in_two_ways_has_to_be_explained(
+    tmp_path: Path, shape: list[int | str], window: int | None
+) -> None:
+    """Rows first and channels first are different scores, and neither is an error that anybody would see."""
+    rows = window or 3
+    model = save(smoother(shape, ["b", 3, rows], channels=3, window=rows), tmp_path / "m.onnx")
+    np.savetxt(tmp_path / "n.csv", waves(300), delimiter=",", header="ax,ay,az", comments="")
+    with pytest.raises(UsageError, match=f"a window of {rows} rows of 3 channels .* say it with --layout"):
+        pack(model, tmp_path / "m-1.0.0.edge", data=tmp_path / "n.csv", window=window)
+
+
+def test_no_window_runs_across_rows_that_were_left_out(tmp_path: Path) -> None:
+    """Rows on both sides of a labelled fault never followed each other; a slow ramp would seem to jump there."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["high"], axes=[1], keepdims=0),
+        helper.make_node("ReduceMin", ["x"], ["low"], axes=[1], keepdims=0),
+        helper.make_node("Sub", ["high", "low"], ["range"]),
+        helper.make_node("ReduceMean", ["range"], ["score"], axes=[1], keepdims=0),
+    ]
+    shapes: dict[str, list[int | str | None]] = {"x": ["n", 16, 2], "score": ["n"]}
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()}
+    graph = helper.make_graph(nodes, "range", [values["x"]], [values["score"]])
+    model = save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx"
+    )
+    ramp = 20 + 10 * np.sin(2 * np.pi * np.arange(4000)[:, None] / np.array([900.0, 1300.0]))
+    labels = np.zeros(4000)
+    for start in range(500, 4000, 700):
+        labels[start : start + 200] = 1
+    limits = []
+    for name, rows in (("all", ramp), ("some", np.column_stack([ramp, labels]))):
+        head = "a,b,label" if name == "some" else "a,b"
+        np.savetxt(tmp_path / f"{name}.csv", rows, delimiter=",", header=head, comments="")
+        report = pack(model, tmp_path / f"{name}-1.0.0.edge", data=tmp_path / f"{name}.csv")
+        limits.append(report.manifest.threshold.alarm)
+    assert limits[1] == pytest.approx(limits[0], rel=0.02)
 
 
 def test_labelled_rows_are_left_out(tmp_path: Path, normal: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from edgetool.verify.drift import compare_answers
-from edgetool.verify.scores import agree_on_scores, find_judged, is_like, still_channels, usual_error
+from edgetool.verify.scores import agree, agree_on_scores, find_judged, is_like, still_channels, usual_error
 
 RNG = np.random.default_rng(0)
 
@@ -27,6 +27,22 @@ def test_a_reconstruction_is_judged_by_its_error_in_each_channels_own_units() ->
     # As skl2onnx exports it.
     left, right = ([{"y": answers["y"].reshape(-1, 1)} for answers in each] for each in (before, after))
     assert agree_on_scores(left, right, None, inputs) == [found]
+
+
+def test_channels_that_come_first_are_judged_in_their_own_units_too() -> None:
+    """Not the rows of a window, which have them all."""
+    readings = np.stack([RNG.normal(4500, 10, (200, 16)), RNG.normal(0.02, 0.005, (200, 16))], axis=1).astype(
+        np.float32
+    )
+    original = readings + RNG.normal(0, [[1.0], [0.0005]], readings.shape).astype(np.float32)
+    blind = original.copy()
+    blind[:, 1] = 0.0
+    before, after, inputs = [{"y": original}], [{"y": blind}], [{"x": readings}]
+    judged = find_judged(before, inputs, channels_first=True)
+    (found,) = agree(judged, before, after, threshold=None, inputs=inputs)
+    assert found.deviation > 1
+    (unseen,) = agree_on_scores(before, after, None, inputs)
+    assert unseen.deviation < 0.01
 
 
 def test_an_output_of_another_shape_is_no_reconstruction() -> None:

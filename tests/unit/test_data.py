@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import DataError
-from edgetool.data import SensorData, complete_windows, read_sensor_data, write_csv
+from edgetool.data import SensorData, complete_windows, labelled_windows, normal_windows, read_sensor_data, write_csv
 
 
 def write(path: Path, text: str) -> Path:
@@ -121,6 +121,31 @@ def test_a_missing_column_is_told_with_those_that_are_there(tmp_path: Path) -> N
     """A typing mistake shows at once."""
     with pytest.raises(DataError, match="has no column 'presure'; its channels are: pressure"):
         read_sensor_data(write(tmp_path / "d.csv", "pressure\n1\n"), ("presure",))
+
+
+def test_normal_windows_have_no_labelled_row_and_join_none_across_it() -> None:
+    """Of each asset by itself; a row without any value is none, whatever its label."""
+    values = np.arange(20.0)[:, None].copy()
+    values[4] = np.nan
+    labels = np.zeros(20, np.int64)
+    labels[[8, 15]] = 1
+    assets = tuple("ab"[row % 2] for row in range(20))
+    data = SensorData(Path("x"), ("v",), values, None, assets, labels)
+    found = sorted(window[:, 0].tolist() for window in normal_windows(data, window=3))
+    assert found == [
+        [0, 2, 6],
+        [1, 3, 5],
+        [3, 5, 7],
+        [5, 7, 9],
+        [7, 9, 11],
+        [9, 11, 13],
+        [10, 12, 14],
+        [12, 14, 16],
+        [14, 16, 18],
+    ]
+    assert [window[-1, 0] for window in labelled_windows(data, window=3)] == [8, 15]
+    unlabelled = SensorData(Path("x"), ("v",), values, None, assets, None)
+    assert len(normal_windows(unlabelled, window=3)) == len(complete_windows(unlabelled, window=3)) == 15
 
 
 def test_windows_do_not_cross_assets(tmp_path: Path) -> None:

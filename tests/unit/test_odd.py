@@ -117,3 +117,18 @@ def test_integer_arithmetic_is_told_from_storage() -> None:
     assert batch_scales(plain) == ""
     plain.graph.node.append(helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "t", "u"]))
     assert batch_scales(plain) == "DynamicQuantizeLinear"
+
+
+def test_windows_of_a_table_join_no_rows_that_never_followed_each_other(tmp_path: Path) -> None:
+    """Neither across a labelled or an incomplete row, nor of two assets; `quantize` calibrates on them."""
+    lines = ["asset,a,b,label"]
+    for number in range(24):
+        cell = "" if number == 9 else str(number)
+        lines.append(f"{'pq'[number % 2]},{number},{cell},{int(number == 16)}")
+    (tmp_path / "rows.csv").write_text("\n".join(lines), encoding="utf-8")
+    found = read_samples(model(["n", 3, 2]), tmp_path / "rows.csv")
+    windows = np.concatenate([sample["x"] for sample in found.samples])
+    expected = [[0, 2, 4], [2, 4, 6], [4, 6, 8], [6, 8, 10], [8, 10, 12], [10, 12, 14], [18, 20, 22]]
+    expected += [[1, 3, 5], [3, 5, 7], [11, 13, 15], [13, 15, 17], [15, 17, 19], [17, 19, 21], [19, 21, 23]]
+    assert windows[:, :, 0].tolist() == expected
+    assert found.origin == f"{tmp_path / 'rows.csv'} (22 rows)"

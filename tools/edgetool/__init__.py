@@ -20,7 +20,7 @@ from edge_agent.errors import (
     ProviderError,
     UsageError,
 )
-from edgetool.choices import HigherIs, Io, Level, OutputIs, Precision, Target
+from edgetool.choices import HigherIs, Io, LayoutIs, Level, OutputIs, Precision, Target
 
 if TYPE_CHECKING:
     from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
@@ -55,6 +55,7 @@ __all__ = [
     "HigherIs",
     "InspectReport",
     "Io",
+    "LayoutIs",
     "Level",
     "MissingExtraError",
     "MutedEvent",

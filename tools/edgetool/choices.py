@@ -12,6 +12,8 @@ __all__ = [
     "HigherIsName",
     "Io",
     "IoName",
+    "LayoutIs",
+    "LayoutIsName",
     "Level",
     "LevelName",
     "OutputIs",
@@ -82,6 +84,15 @@ class HigherIs(StrEnum):
     NORMAL = "normal"
 
 
+class LayoutIs(StrEnum):
+    """How a window of readings lies in a model's input, and a reconstruction of it in the output."""
+
+    AUTO = "auto"
+    """What the shapes say; refused where both fit."""
+    ROWS_FIRST = "rows-first"
+    CHANNELS_FIRST = "channels-first"
+
+
 class OutputIs(StrEnum):
     """What a model answers."""
 
@@ -94,6 +105,7 @@ class OutputIs(StrEnum):
 # The text of each member, for whoever does not import the enum; a test compares them.
 HigherIsName: TypeAlias = Literal["auto", "anomalous", "normal"]
 IoName: TypeAlias = Literal["float32", "float16"]
+LayoutIsName: TypeAlias = Literal["auto", "rows-first", "channels-first"]
 LevelName: TypeAlias = Literal["basic", "extended", "all"]
 OutputIsName: TypeAlias = Literal["auto", "score", "reconstruction"]
 PrecisionName: TypeAlias = Literal["float16", "int8", "auto"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "SensorData",
     "complete_windows",
     "labelled_windows",
+    "normal_windows",
     "open_arrays",
     "read_sensor_data",
     "write_csv",
@@ -30,6 +32,20 @@ def complete_windows(data: SensorData, *, window: int, stride: int = 1) -> Float
     return np.concatenate([windows.push(batch)[0] for batch in data.batches(_BATCH_ROWS)])
 
 
+def normal_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:
+    """The windows that the agent would score and in which no row is labelled as an anomaly: (n, window, channels).
+
+    Args:
+        data: normal rows and anomalies in the order in which they came. A window across anomalies that were cut out
+            would join rows that never followed each other.
+        window: rows in a window.
+        stride: readings from one window to the next.
+    """
+    windows, labels = _windows_with_labels(data, window=window, stride=stride)
+    normal: FloatArray = windows[~(labels != 0).any(axis=1)]
+    return normal
+
+
 def labelled_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:
     """The windows of all rows that a row labelled as an anomaly completes: shape (n, window, channels).
 
@@ -38,16 +54,23 @@ def labelled_windows(data: SensorData, *, window: int, stride: int = 1) -> Float
         window: rows in a window.
         stride: readings from one window to the next.
     """
-    # A row without any value is no reading, so the windows' indices would not be those of the labels.
-    heard = data.where(np.asarray(~np.isnan(data.values).all(axis=1)))
-    windows = Windows(window=window, stride=stride, channels=len(heard.channels))
-    found = [np.empty((0, window, len(heard.channels)), dtype=np.float32)]
-    if heard.labels is not None:
-        for number, batch in enumerate(heard.batches(_BATCH_ROWS)):
-            made, ends = windows.push(batch)
-            labels = heard.labels[number * _BATCH_ROWS :]
-            found.append(made[labels[list(ends)] == 1])
-    return np.concatenate(found)
+    windows, labels = _windows_with_labels(data, window=window, stride=stride)
+    found: FloatArray = windows[labels[:, -1] == 1]
+    return found
+
+
+def _windows_with_labels(data: SensorData, *, window: int, stride: int) -> tuple[FloatArray, FloatArray]:
+    """All windows, and the label of each row in them: shape (n, window)."""
+    labels = np.zeros(len(data)) if data.labels is None else data.labels
+    # A row without any value is no reading; with a label as a channel it would be one.
+    heard = np.asarray(~np.isnan(data.values).all(axis=1))
+    both = replace(
+        data.where(heard),
+        channels=(*data.channels, "label"),
+        values=np.column_stack([data.values, labels])[heard].astype(np.float64),
+    )
+    windows = complete_windows(both, window=window, stride=stride)
+    return windows[:, :, :-1], windows[:, :, -1]
 
 
 def write_csv(path: Path, data: SensorData) -> None:

@@ -9,7 +9,7 @@ import typer
 
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
-from edgetool.choices import HigherIs, OutputIs
+from edgetool.choices import HigherIs, LayoutIs, OutputIs
 from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ def pack(
     higher_is: Annotated[
         HigherIs, typer.Option(help="What a high score of the model means. A guess is checked on outliers.")
     ] = HigherIs.AUTO,
+    layout: Annotated[
+        LayoutIs, typer.Option(help="How the model takes a window, where its shape fits both, or is flat.")
+    ] = LayoutIs.AUTO,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -86,6 +89,7 @@ def pack(
             score_output=score_output,
             output_is=output_is,
             higher_is=higher_is,
+            layout=layout,
             tolerance=tolerance,
             timeout_s=timeout,
         )

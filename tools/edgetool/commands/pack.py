@@ -20,7 +20,7 @@ from edge_agent.bundle import (
 )
 from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
-from edgetool.choices import HigherIs, HigherIsName, OutputIs, OutputIsName, as_member
+from edgetool.choices import HigherIs, HigherIsName, LayoutIs, LayoutIsName, OutputIs, OutputIsName, as_member
 from edgetool.data import SensorData, labelled_windows, read_sensor_data
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.detector.bundling import describe_channels, name_and_version, write_bundle
@@ -122,6 +122,7 @@ def pack(
     score_output: str | None = None,
     output_is: OutputIs | OutputIsName = OutputIs.AUTO,
     higher_is: HigherIs | HigherIsName = HigherIs.AUTO,
+    layout: LayoutIs | LayoutIsName = LayoutIs.AUTO,
     tolerance: float = 0.01,
     timeout_s: float = DEFAULT_S,
 ) -> PackReport:
@@ -140,6 +141,7 @@ def pack(
         score_output: the output to take.
         output_is: whether it is a score or a reconstruction, where its shape does not tell.
         higher_is: which way that output points when it is a score; a guess is refused where outliers contradict it.
+        layout: how the model takes a window, where its shape leaves it open, or takes it flat.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
         timeout_s: seconds for all runs of models together.
@@ -159,6 +161,7 @@ def pack(
         raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
     output_is = as_member(OutputIs, output_is, named="output_is")
     higher_is = as_member(HigherIs, higher_is, named="higher_is")
+    layout = as_member(LayoutIs, layout, named="layout")
     model, data, reference = Path(model), Path(data), as_path(reference)
     output = as_path(output) or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
     name, version = name_and_version(output)
@@ -171,7 +174,7 @@ def pack(
     loaded = load_model(model)
     _check_reference(model, loaded, reference)
     detector = Detector(
-        reference or model, normal, window, stride, score_output, output_is, higher_is, deadline=deadline
+        reference or model, rows, window, stride, score_output, output_is, higher_is, layout=layout, deadline=deadline
     )
     packed = detector.model if reference is None else detector.same_for(model)
     scores = detector.scores(packed, detector.windows)

@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from edge_agent.errors import ConversionError
+from edge_agent.errors import ConversionError, UsageError
+from edgetool.choices import LayoutIs
 from edgetool.detector.head import PREFIX, Head, Meaning
 from edgetool.graph.edits import replace_all
 from edgetool.graph.walks import captured_by, graphs_of, opset_of
@@ -40,19 +41,23 @@ def is_canonical(model: onnx.ModelProto) -> bool:
     )
 
 
-def feed_readings(model: onnx.ModelProto, *, channels: int, window: int | None) -> int:
+def feed_readings(
+    model: onnx.ModelProto, *, channels: int, window: int | None, layout: LayoutIs = LayoutIs.AUTO
+) -> tuple[int, bool]:
     """Put `readings` (batch, window, channels) in front of a model's own input.
 
     Args:
         model: changed in place; its outputs stay.
         channels: number of channels of the data.
         window: rows in a window; None takes it from the model's input, or 1.
+        layout: how the model wants a window.
 
     Returns:
-        The window.
+        The window, and True if the model takes the channels first.
 
     Raises:
         ConversionError: the model has several inputs, or its input does not fit channels and window.
+        UsageError: the input fits both layouts, and none is given.
     """
     inputs = model_inputs(model)
     if len(inputs) != 1:
@@ -60,7 +65,7 @@ def feed_readings(model: onnx.ModelProto, *, channels: int, window: int | None) 
     item = inputs[0]
     if item.dtype.kind != "f":
         raise ConversionError(f"input {item.name!r} is of {item.dtype}, expected floats")
-    window, shape, channels_first = _layout(item, channels, window)
+    window, shape, channels_first = _layout(item, channels, window, layout)
     _require_opset(model)
     _unlist_constants(model)
     _set_apart(model)
@@ -70,7 +75,7 @@ def feed_readings(model: onnx.ModelProto, *, channels: int, window: int | None) 
     if channels_first:
         nodes.append(helper.make_node("Transpose", [at], ["readings_transposed"], "readings_transpose", perm=[0, 2, 1]))
         at = "readings_transposed"
-    elif shape is not None:
+    if shape is not None:
         model.graph.initializer.append(numpy_helper.from_array(np.array(shape, dtype=np.int64), "readings_shape"))
         nodes.append(helper.make_node("Reshape", [at, "readings_shape"], ["readings_flat"], "readings_reshape"))
         at = "readings_flat"
@@ -81,7 +86,7 @@ def feed_readings(model: onnx.ModelProto, *, channels: int, window: int | None) 
     replace_all(model.graph.input, kept)
     model.graph.input.append(helper.make_tensor_value_info("readings", TensorProto.FLOAT, ["batch", window, channels]))
     _free_batch(model)
-    return window
+    return window, channels_first
 
 
 def finish(model: onnx.ModelProto, head: Head, *, window: int, channels: int) -> None:
@@ -124,11 +129,13 @@ def note_types(model: onnx.ModelProto, answers: Sample) -> None:
                 model.graph.value_info.append(helper.make_tensor_value_info(name, kind, shape))
 
 
-def _layout(item: ModelInput, channels: int, window: int | None) -> tuple[int, list[int] | None, bool]:
+def _layout(
+    item: ModelInput, channels: int, window: int | None, layout: LayoutIs
+) -> tuple[int, list[int] | None, bool]:
     """How a model wants its input.
 
     Returns:
-        The window; the shape that the model wants, None for (batch, window, channels); and True if channels come first.
+        The window; the shape of a flat input, None for one of windows; and True if channels come first.
     """
     inner = (None,) if item.shape is None else item.shape[1:]
     size = math.prod(n for n in inner if n)
@@ -137,17 +144,35 @@ def _layout(item: ModelInput, channels: int, window: int | None) -> tuple[int, l
         rows = window or (max(size // channels, 1) if inner[0] else 1)
         if inner[0] and rows * channels != size:
             raise ConversionError(f"{problem} and a window of {rows}")
-        return rows, [-1, rows * channels], False
+        # Flat windows are taken as numpy flattens them, row by row.
+        return rows, [-1, rows * channels], layout is LayoutIs.CHANNELS_FIRST and rows > 1
     if len(inner) == 2:
-        first = inner[0] == channels and inner[1] != channels and inner[1] != window
-        rows_in_model, channels_in_model = (inner[1], inner[0]) if first else (inner[0], inner[1])
-        rows = window or rows_in_model or 0
-        if not rows:
-            raise ConversionError(f"input {item.name!r} leaves the window open; give it with --window")
-        if channels_in_model not in (None, channels) or rows_in_model not in (None, rows):
-            raise ConversionError(f"{problem} and a window of {rows}")
-        return rows, None, first
+        return _rows_of(item, (inner[0], inner[1]), channels, window, layout)
     raise ConversionError(f"{problem}: expected (batch, channels) or (batch, window, channels)")
+
+
+def _rows_of(
+    item: ModelInput, inner: tuple[int | None, int | None], channels: int, window: int | None, layout: LayoutIs
+) -> tuple[int, None, bool]:
+    """`_layout` of an input of windows, each of the shape `inner`."""
+    found: dict[bool, int] = {}
+    for first in {LayoutIs.ROWS_FIRST: [False], LayoutIs.CHANNELS_FIRST: [True]}.get(layout, [False, True]):
+        rows, width = inner[::-1] if first else inner
+        if width in (None, channels) and (window is None or rows in (None, window)):
+            found[first] = window or rows or 0
+    what = f"input {item.name!r} of shape {item.shape}"
+    if not found:
+        rows_asked = "any window" if window is None else f"a window of {window}"
+        raise ConversionError(f"{what} does not fit {channels} channels and {rows_asked}")
+    if 0 in found.values():
+        raise ConversionError(f"{what} leaves the window open; give it with --window")
+    if len(found) > 1 and inner != (1, 1):
+        raise UsageError(
+            f"{what} may take a window of {found[False]} rows of {channels} channels rows first or channels first; say "
+            "it with --layout rows-first, or --layout channels-first"
+        )
+    first = False not in found
+    return found[first], None, first
 
 
 def _set_apart(model: onnx.ModelProto) -> None:
@@ -218,13 +243,19 @@ def _append_reconstruction_error(model: onnx.ModelProto, head: Head, window: int
     graph = model.graph
     scale = np.sqrt(channels, dtype=np.float32) * (head.scale if head.scale is not None else np.float32(1))
     graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), "error_scale"))
-    shape = np.array([-1, window, channels], dtype=np.int64)
+    shape = np.array([-1, channels, window] if head.channels_first else [-1, window, channels], dtype=np.int64)
+    reshaped = "error_first" if head.channels_first else "error_model"
     graph.initializer.append(numpy_helper.from_array(shape, "error_shape"))
     opset = opset_of(model)
     graph.node.extend(
         [
             helper.make_node("Cast", [head.output], ["error_answer"], "error_cast", to=TensorProto.FLOAT),
-            helper.make_node("Reshape", ["error_answer", "error_shape"], ["error_model"], "error_reshape"),
+            helper.make_node("Reshape", ["error_answer", "error_shape"], [reshaped], "error_reshape"),
+            *(
+                [helper.make_node("Transpose", [reshaped], ["error_model"], "error_transpose", perm=[0, 2, 1])]
+                if head.channels_first
+                else []
+            ),
             helper.make_node("Sub", ["readings", "error_model"], ["error_raw"], "error_sub"),
             helper.make_node("Div", ["error_raw", "error_scale"], ["error_scaled"], "error_div"),
             helper.make_node("Mul", ["error_scaled", "error_scaled"], ["error_squared"], "error_square"),

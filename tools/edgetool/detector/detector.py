@@ -9,8 +9,8 @@ import onnx
 
 from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
-from edgetool.choices import HigherIs, OutputIs
-from edgetool.data import SensorData, complete_windows
+from edgetool.choices import HigherIs, LayoutIs, OutputIs
+from edgetool.data import SensorData, normal_windows
 from edgetool.deadline import Deadline
 from edgetool.detector.canonical import feed_readings, finish, is_canonical, note_types
 from edgetool.detector.direction import sign_of_score, sklearn_scores
@@ -34,19 +34,22 @@ class Detector:
     def __init__(
         self,
         path: Path,
-        normal: SensorData,
+        rows: SensorData,
         window: int | None,
         stride: int,
         score_output: str | None,
         output_is: OutputIs,
         higher_is: HigherIs,
         *,
+        layout: LayoutIs = LayoutIs.AUTO,
         deadline: Deadline | None = None,
     ) -> None:
         self._path = path
         self._deadline = deadline or Deadline(path)
         self._asked_window = window
-        self._channels = len(normal.channels)
+        self._layout = layout
+        channels_first = False
+        self._channels = len(rows.channels)
         self._head: Head | None = None
         self.repairs: list[str] = []
         """What was put right in the model that is packed, in words."""
@@ -55,14 +58,18 @@ class Detector:
         if is_canonical(model):
             if higher_is is HigherIs.NORMAL:
                 raise UsageError(f"--higher-is normal: {path} is canonical already; turn its score in the model")
+            if layout is LayoutIs.CHANNELS_FIRST:
+                raise UsageError(f"--layout channels-first: {path} is canonical already, which is rows first")
             self.score_from = "the model is canonical already"
             self.sign = sign_of_score(np.empty(0), None, higher_is)
             self.window = _canonical_window(path, model, self._channels, window)
         else:
-            self.window = feed_readings(model, channels=self._channels, window=window)
-        self.windows = complete_windows(normal, window=self.window, stride=stride)
+            self.window, channels_first = feed_readings(model, channels=self._channels, window=window, layout=layout)
+        self.windows = normal_windows(rows, window=self.window, stride=stride)
         if not len(self.windows):
-            raise DataError(f"{normal.path}: {len(normal)} normal rows complete no window of {self.window}")
+            normal = len(rows) if rows.labels is None else int(np.count_nonzero(rows.labels == 0))
+            cut = "" if normal == len(rows) else " without a labelled row in it"
+            raise DataError(f"{rows.path}: {normal} normal rows complete no window of {self.window}{cut}")
         if not is_canonical(model):
             answers = self._run(model, self.windows)
             self._head = choose_head(
@@ -72,8 +79,9 @@ class Detector:
                 output_is=output_is,
                 higher_is=higher_is,
                 labels=labels,
+                channels_first=channels_first,
             )
-            self.score_from = _in_words(self._head)
+            self.score_from = _in_words(self._head) + (", windows channels first" if channels_first else "")
             self.sign = self._head.sign
             finish(model, self._head, window=self.window, channels=self._channels)
         self._note_types(model)
@@ -83,7 +91,7 @@ class Detector:
         """Another form of the same model made canonical in the same way."""
         model = self._load(path)
         if self._head is not None:
-            feed_readings(model, channels=self._channels, window=self._asked_window)
+            feed_readings(model, channels=self._channels, window=self._asked_window, layout=self._layout)
             finish(model, self._head, window=self.window, channels=self._channels)
         self._note_types(model)
         return to_bytes(model, path)

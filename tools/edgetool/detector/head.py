@@ -17,7 +17,7 @@ from edgetool.detector.direction import Sign, sign_of_error, sign_of_score
 from edgetool.verify.arrays import Sample
 from edgetool.verify.scores import is_like, unlike_channels, usual_error
 
-__all__ = ["PREFIX", "Head", "Meaning", "choose_head"]
+__all__ = ["PREFIX", "Head", "Meaning", "as_windows", "choose_head"]
 
 PREFIX = "model/"
 """Stands before every name of the model, so that no name that we add is taken."""
@@ -39,6 +39,8 @@ class Head:
     sign: Sign
     scale: FloatArray | None
     """Usual error of a reconstruction (root mean square) on normal rows: shape (channels,), in channel units."""
+    channels_first: bool = False
+    """True if a reconstruction has the channels of a window before its rows."""
 
     @property
     def name(self) -> str:
@@ -54,6 +56,7 @@ def choose_head(
     output_is: OutputIs,
     higher_is: HigherIs,
     labels: Mapping[str, str],
+    channels_first: bool,
 ) -> Head:
     """Find out which output is the score, and what has to be done to it.
 
@@ -64,6 +67,7 @@ def choose_head(
         output_is: what it is, where its shape leaves it open.
         higher_is: which way a score points.
         labels: from `sklearn_scores`.
+        channels_first: the model takes a window so.
 
     Raises:
         ConversionError: no output, or more than one, can be the score; or a reconstruction is not one of the input.
@@ -85,8 +89,32 @@ def choose_head(
     if Meaning.SCORE in meanings[name]:
         label = answers.get(labels.get(name, ""))
         return Head(PREFIX + name, Meaning.SCORE, sign_of_score(answers[name], label, higher_is), scale=None)
-    scale = _usual_error(name, answers[name], windows)
-    return Head(PREFIX + name, Meaning.RECONSTRUCTION, sign_of_error(name, higher_is), scale)
+    first = _is_channels_first(answers[name], windows, channels_first)
+    scale = _usual_error(name, as_windows(answers[name], windows.shape, channels_first=first), windows)
+    return Head(PREFIX + name, Meaning.RECONSTRUCTION, sign_of_error(name, higher_is), scale, first)
+
+
+def as_windows(answer: NDArray[Any], shape: tuple[int, ...], *, channels_first: bool) -> NDArray[Any]:
+    """A reconstruction in the shape of windows.
+
+    Args:
+        answer: with as many values.
+        shape: of the windows, (n, window, channels).
+        channels_first: it has the channels of a window before its rows.
+    """
+    count, window, channels = shape
+    return answer.reshape(count, channels, window).transpose(0, 2, 1) if channels_first else answer.reshape(shape)
+
+
+def _is_channels_first(values: NDArray[Any], windows: FloatArray, channels_first: bool) -> bool:
+    """How a reconstruction lies: as its shape says or, where that leaves it open, as the input does."""
+    _, window, channels = windows.shape
+    inner = tuple(n for n in values.shape[1:] if n != 1)
+    if window == 1 or channels == 1:
+        return False
+    if window != channels and len(inner) == 2:
+        return inner == (channels, window)
+    return channels_first
 
 
 def _meanings(values: NDArray[Any], windows: FloatArray, output_is: OutputIs) -> set[Meaning]:
@@ -101,7 +129,7 @@ def _meanings(values: NDArray[Any], windows: FloatArray, output_is: OutputIs) ->
 
 
 def _usual_error(name: str, values: NDArray[Any], windows: FloatArray) -> FloatArray:
-    usual = usual_error(values.reshape(windows.shape), windows)
+    usual = usual_error(values, windows)
     if not np.isfinite(usual).all():
         raise ConversionError(f"output {name!r} holds values that are not finite on normal rows")
     if not is_like(usual, windows):

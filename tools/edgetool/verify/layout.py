@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -34,11 +33,6 @@ class Layout:
         """Windows as one sample."""
         placed = windows.transpose(0, 2, 1) if self.channels_first else windows
         return {self.name: np.ascontiguousarray(placed.reshape(len(windows), *self.inner), dtype=self.dtype)}
-
-    def windows_in(self, rows: int) -> int:
-        """How many windows so many rows in a series make, in whole batches where the model fixes these."""
-        count = rows - math.prod(self.inner) // self.channels + 1
-        return count - count % (self.batch or 1)
 
     def batches(self, windows: FloatArray, size: int) -> list[Sample]:
         """Windows as samples of a size, or of the one that the model fixes, which the first ones fill up."""

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
-from edgetool.data import open_arrays, read_sensor_data
+from edgetool.data import SensorData, open_arrays, read_sensor_data
 from edgetool.verify.arrays import Sample, by_sample
 from edgetool.verify.layout import Layout, layout_of
 from edgetool.verify.reference_points import reference_points
@@ -192,18 +192,33 @@ def read_samples(model: onnx.ModelProto, path: Path) -> SampleSet:
             layout = _layout_of(samples, inputs)
             return SampleSet(samples, f"{path} ({len(samples)} samples)", synthetic=False, layout=layout)
     data = read_sensor_data(path)
-    complete = ~np.isnan(data.values).any(axis=1)
+    complete = np.asarray(~np.isnan(data.values).any(axis=1))
     # As `pack` does: what is known to be an anomaly is no measure of what is normal.
-    rows = data.values[complete if data.labels is None else complete & (data.labels != 1)]
-    if not len(rows) and complete.any():
+    kept: NDArray[np.bool_] = complete if data.labels is None else np.logical_and(complete, data.labels == 0)
+    if not kept.any() and complete.any():
         raise DataError(f"{path}: every complete row is labelled as an anomaly; normal rows are needed")
     if len(inputs) != 1 or inputs[0].dtype.kind != "f":
         names = ", ".join(item.name for item in inputs)
         raise DataError(f"{path}: a table feeds one float input, the model has: {names}; give an .npz with these names")
-    samples, layout = _feed_rows(path, rows, data.channels, inputs[0])
+    samples, layout, left = _feed_rows(path, *_in_runs(data, kept), data.channels, inputs[0])
     used = sum(len(sample[layout.name]) for sample in samples)
-    of = "" if layout.windows_in(len(rows)) == used else f", {used} windows from all over them"
-    return SampleSet(samples, f"{path} ({len(rows)} rows{of})", synthetic=False, layout=layout)
+    of = f", {used} windows from all over them" if left else ""
+    return SampleSet(samples, f"{path} ({np.count_nonzero(kept)} rows{of})", synthetic=False, layout=layout)
+
+
+def _in_runs(data: SensorData, kept: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rows asset by asset, and the number of the run that each is in.
+
+    A run ends where rows are left out, so that no window joins rows that never followed each other.
+    """
+    order = np.arange(len(data))
+    changes = np.zeros(len(data), dtype=bool)
+    if data.assets is not None:
+        _, asset = np.unique(np.array(data.assets), return_inverse=True)
+        order = np.argsort(asset, kind="stable")
+        changes[1:] = np.diff(asset[order]) != 0
+    runs: NDArray[np.int64] = np.cumsum(np.logical_or(changes, ~kept[order]), dtype=np.int64)
+    return data.values[order][kept[order]], runs[kept[order]]
 
 
 def _has(item: ModelInput, sizes: Sizes) -> bool:
@@ -286,9 +301,13 @@ def _layout_of(samples: Sequence[Sample], inputs: Sequence[ModelInput]) -> Layou
 
 
 def _feed_rows(
-    path: Path, rows: NDArray[np.float64], channels: tuple[str, ...], item: ModelInput
-) -> tuple[list[Sample], Layout]:
-    """Sensor rows in the shape of a model's only input: rows, or windows of them."""
+    path: Path, rows: NDArray[np.float64], runs: NDArray[np.int64], channels: tuple[str, ...], item: ModelInput
+) -> tuple[list[Sample], Layout, bool]:
+    """Sensor rows in the shape of a model's only input, as `_in_runs` gives them: rows, or windows within a run.
+
+    Returns:
+        The samples, their layout, and True if there are more windows than those.
+    """
     shape = item.shape or (None, len(channels))
     inner = shape[1:]
     known = math.prod(size for size in inner if size)
@@ -297,8 +316,9 @@ def _feed_rows(
     )
     if len(inner) not in (1, 2) or (None not in inner and window * len(channels) != known):
         raise DataError(f"{path}: has {len(channels)} channels, which do not fit input {item.name!r} of shape {shape}")
-    if len(rows) < window:
-        raise DataError(f"{path}: has {len(rows)} complete rows, fewer than one window of {window}")
+    whole = np.flatnonzero(runs[: len(runs) - window + 1] == runs[window - 1 :]) if len(runs) >= window else runs[:0]
+    if not len(whole):
+        raise DataError(f"{path}: has {len(rows)} complete rows, and no {window} in a row that make a window")
     first = len(inner) == 2 and inner[0] == len(channels) and inner[1] != len(channels)
     placed = (
         (window * len(channels),) if len(inner) == 1 else (len(channels), window) if first else (window, len(channels))
@@ -306,11 +326,12 @@ def _feed_rows(
     layout = Layout(item.name, item.dtype, placed, len(channels), channels_first=first, batch=shape[0])
     stacked = np.lib.stride_tricks.sliding_window_view(rows, window, axis=0).transpose(0, 2, 1)
     size = shape[0] or _ROWS_PER_SAMPLE
-    starts = np.arange(0, len(stacked) - (shape[0] or 1) + 1, size)
-    if len(starts) * size > _DATA_WINDOWS_LIMIT:
+    starts = np.arange(0, len(whole) - (shape[0] or 1) + 1, size)
+    left = len(starts) * size > _DATA_WINDOWS_LIMIT
+    if left:
         # All over the file: its beginning may be a start-up, a night or a season.
         starts = starts[np.unique(np.linspace(0, len(starts) - 1, max(_DATA_WINDOWS_LIMIT // size, 1)).astype(int))]
-    samples = [layout.feed(stacked[start : start + size]) for start in starts]
+    samples = [layout.feed(stacked[whole[start : start + size]]) for start in starts]
     if not samples:
-        raise DataError(f"{path}: has fewer rows than the model's fixed batch of {size}")
-    return samples, layout
+        raise DataError(f"{path}: has fewer windows than the model's fixed batch of {size}")
+    return samples, layout, left

@@ -83,7 +83,9 @@ class Judged:
     source: str = ""
     """The input that it reconstructs; empty for one number for each row."""
     usual: NDArray[np.float64] | None = None
-    """Usual error of the reconstruction, one for each value of the input's last axis, in its units."""
+    """Usual error of the reconstruction, one for each channel, in its units."""
+    channels_first: bool = False
+    """True if the channels stand on the axis behind the batch's, and not on the last one."""
 
     @property
     def name(self) -> str:
@@ -108,9 +110,13 @@ class Judged:
         if len(given) != len(values) or any(x.size != each.size for x, each in zip(given, values, strict=True)):
             return None
         errors = [
-            (each.astype(np.float64).reshape(x.shape) - x) / self.usual for x, each in zip(given, values, strict=True)
+            self._rows_first(each.astype(np.float64).reshape(x.shape) - x) / self.usual
+            for x, each in zip(given, values, strict=True)
         ]
         return np.concatenate([np.square(error).reshape(len(error), -1).mean(axis=1) for error in errors])
+
+    def _rows_first(self, values: NDArray[Any]) -> NDArray[Any]:
+        return _channels_last(values, self.channels_first)
 
 
 def agree_on_scores(
@@ -147,7 +153,9 @@ def agree(
     return found
 
 
-def find_judged(original: Sequence[Sample], inputs: Sequence[Sample], *, measured: bool = False) -> list[Judged]:
+def find_judged(
+    original: Sequence[Sample], inputs: Sequence[Sample], *, measured: bool = False, channels_first: bool = False
+) -> list[Judged]:
     """Outputs of which `pack` can make a score: those with one number for each row, and reconstructions.
 
     An output that has the values of an input is a reconstruction of it: in its shape, or one below the other, as
@@ -158,18 +166,24 @@ def find_judged(original: Sequence[Sample], inputs: Sequence[Sample], *, measure
         original: outputs of the original model.
         inputs: of those samples; without them, there is no reconstruction.
         measured: the inputs are real readings, so what does not resemble them is no reconstruction.
+        channels_first: windows have their channels before their rows, in inputs and reconstructions.
     """
     found: list[Judged] = []
     reconstructions = _reconstructions(original, inputs)
     others = sorted({name for answers in original for name in answers}.difference(reconstructions))
     found += [Judged(name) for name in others if Judged(name).scores(original, inputs) is not None]
     for name, source in reconstructions.items():
-        values = np.concatenate([x[source] for x in inputs])
-        answers = np.concatenate([a[name].reshape(x[source].shape) for x, a in zip(inputs, original, strict=True)])
+        pairs = [(x[source], a[name].reshape(x[source].shape)) for x, a in zip(inputs, original, strict=True)]
+        values = _channels_last(np.concatenate([given for given, _ in pairs]), channels_first)
+        answers = _channels_last(np.concatenate([answer for _, answer in pairs]), channels_first)
         usual = usual_error(answers, values)
         if np.isfinite(usual).all() and (not measured or is_like(usual, values)):
-            found.append(Judged(name, source, usual))
+            found.append(Judged(name, source, usual, channels_first))
     return found
+
+
+def _channels_last(values: NDArray[Any], channels_first: bool) -> NDArray[Any]:
+    return values.transpose(0, 2, 1) if channels_first and values.ndim == 3 else values
 
 
 def usual_error(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:

@@ -159,7 +159,12 @@ class Verifier:
         # A state that comes back has the shape of one that was given, and reconstructs nothing.
         given = {name for name, _ in states}
         self._inputs = [{name: x for name, x in sample.items() if name not in given} for sample in bench.samples]
-        self.judged: list[Judged] = find_judged(self.expected, self._inputs, measured=measured)
+        self.judged: list[Judged] = find_judged(
+            self.expected,
+            self._inputs,
+            measured=measured,
+            channels_first=layout is not None and layout.channels_first,
+        )
         """Outputs that can be a detector's score."""
         self.probes = self._make_probes(layout)
         self._sequence = self._run_sequence(original, "cpu") if states else []

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 __all__ = [
     "NAME_CHARACTER",
+    "Addresses",
     "Assets",
     "Count",
     "Duration",
@@ -59,6 +60,9 @@ Duration = Annotated[float, Meta(ge=0, le=31_536_000, description="a number of s
 Keepalive = Annotated[int, Meta(ge=5, le=3600, description="an integer number of seconds from 5 to 3600")]
 UrlPath = Annotated[
     str, Meta(pattern=r"^/[\x21-\x7e]{0,2000}\Z", description="a path that begins with '/', without spaces")
+]
+Addresses = Annotated[
+    tuple[Text, ...], Meta(max_length=15, description="a list of up to 15 addresses, each HOST or HOST:PORT")
 ]
 Providers = Annotated[tuple[Text, ...], Meta(description="a list of provider names")]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from fakes import FakeSocket
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.enums import MQTTProtocolVersion as Version
 
+from edge_agent.mqtt.address import Address
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
 from edge_agent.mqtt.trouble import Reason, Trouble
@@ -19,6 +20,7 @@ from edge_agent.mqtt.wire import WireSocket
 __all__ = ["ConnectedPaho", "FakeBroker", "FakeOpener", "Published", "Rule", "connected_paho"]
 
 _CONNECT, _PUBLISH, _SUBSCRIBE, _PINGREQ, _DISCONNECT = 1, 3, 8, 12, 14
+_MQTT_5 = 5
 
 
 class ConnectedPaho(PahoClient):
@@ -136,6 +138,10 @@ class FakeBroker:
         self.rules: defaultdict[str, Rule] = defaultdict(lambda: Rule.TAKES)
         """By topic; of a topic filter, TAKES or REFUSES."""
         self.is_away = False
+        self.refusal = 0
+        """Code with which it refuses every connection; 0 for none."""
+        self.has_session = False
+        """It says that it has kept our session."""
         self.is_paused = False
         """It takes bytes and looks at none."""
         self.lines: list[_Line] = []
@@ -174,7 +180,7 @@ class FakeBroker:
     def _answer(self, line: _Line, first: int, body: bytes) -> None:
         kind = first >> 4
         if kind == _CONNECT:
-            line.to_client.append((b"\x20\x03\0\0\0" if self.speaks_5 else b"\x20\x02\0\0", None))
+            self._accept(line, body[6])
         elif kind == _SUBSCRIBE:
             at = 3 if self.speaks_5 else 2
             size = int.from_bytes(body[at : at + 2])
@@ -189,6 +195,13 @@ class FakeBroker:
             line.end()
         elif kind == _PUBLISH:
             self._take(line, first, body)
+
+    def _accept(self, line: _Line, level: int) -> None:
+        code = 1 if level == _MQTT_5 and not self.speaks_5 else self.refusal
+        flags = bytes([self.has_session and not code, code])
+        line.to_client.append((b"\x20\x03" + flags + b"\0" if self.speaks_5 else b"\x20\x02" + flags, None))
+        if code:
+            line.is_ended = True
 
     def _take(self, line: _Line, first: int, body: bytes) -> None:
         end = 2 + int.from_bytes(body[:2])
@@ -225,20 +238,28 @@ class FakeOpener:
 
     Args:
         broker: the broker.
+        others: by host, those that are there besides.
     """
 
-    def __init__(self, broker: FakeBroker) -> None:
+    def __init__(self, broker: FakeBroker, others: Mapping[str, FakeBroker] | None = None) -> None:
         self._broker = broker
+        self._others = others or {}
         self._result: PahoClient | Trouble | None = None
         self.is_busy = False
+        self.files_are_new = False
+        self.attempts: list[tuple[float, str]] = []
+        """When each began, and at which host."""
 
-    def begin(self, now_mono_s: float, *, speaks_5: bool, will: Message | None) -> None:
+    def begin(self, now_mono_s: float, address: Address, *, speaks_5: bool, will: Message | None) -> None:
         """See `Opener.begin`."""
-        del now_mono_s, will
-        if self._broker.is_away:
+        del will
+        self.attempts.append((now_mono_s, address.host))
+        self.files_are_new = False
+        broker = self._others.get(address.host, self._broker)
+        if broker.is_away:
             self._result = Trouble(Reason.UNREACHABLE, "connection refused")
         else:
-            self._result = connected_paho(self._broker.open(), speaks_5=speaks_5)
+            self._result = connected_paho(broker.open(), speaks_5=speaks_5)
 
     def result(self) -> PahoClient | Trouble | None:
         """See `Opener.result`."""
@@ -250,7 +271,7 @@ class FakeOpener:
 
     def has_new_files(self, _now_mono_s: float) -> bool:
         """See `Opener.has_new_files`."""
-        return False
+        return self.files_are_new
 
     def has_new_certificates(self, _now_mono_s: float) -> bool:
         """See `Opener.has_new_certificates`."""

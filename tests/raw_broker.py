@@ -38,11 +38,20 @@ class RawBroker:
 
     Args:
         answer: makes the answer to a message at QoS 1 of its topic and identifier.
+        port: where it listens; 0 for a free one.
+        has_session: it says that it has kept the client's session.
     """
 
-    def __init__(self, answer: Callable[[bytes, bytes], bytes] = acknowledge) -> None:
+    def __init__(
+        self,
+        answer: Callable[[bytes, bytes], bytes] = acknowledge,
+        *,
+        port: int = 0,
+        has_session: bool = False,
+    ) -> None:
         self._answer_of = answer
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._has_session = has_session
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
         self.published: list[tuple[bytes, bytes]] = []
         """(topic, payload) of what came."""
@@ -110,7 +119,8 @@ class RawBroker:
     def _answer(self, first: int, body: bytes) -> None:
         kind = first >> 4
         if kind == _CONNECT:
-            self.send(b"\x20\x03\0\0\0" if body[6] == _MQTT_5 else b"\x20\x02\0\0")
+            kept = bytes([self._has_session])
+            self.send(b"\x20\x03" + kept + b"\0\0" if body[6] == _MQTT_5 else b"\x20\x02" + kept + b"\0")
         elif kind == _SUBSCRIBE:
             self.send(b"\x90\x04" + body[:2] + b"\0\x01")
             self.subscribed.set()

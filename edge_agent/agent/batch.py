@@ -315,9 +315,3 @@ class Batches:
             batch.began_mono_s, records = -math.inf, []
         if self._journal.mend(records):
             log.warning("journal is on the disk again, with all that was known")
-
-    def new_session(self) -> None:
-        """The broker has nothing of before to send again, and its packet identifiers begin anew."""
-        if self._batch is not None:
-            self._batch.commit.delivered = b""
-        self._journal.forget_delivered()

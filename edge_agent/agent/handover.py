@@ -1,4 +1,6 @@
-"""What one run leaves to the next in the journal: the last rows of windows, and alerts of streams that are gone."""
+"""What one run leaves to the next in the journal: last rows of windows, alerts of streams that are gone, and what is
+known of sessions at the broker.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +13,10 @@ from edge_agent.errors import JournalError
 from edge_agent.files.checksum import seal, unseal
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.event import STREAM_ASSET
+from edge_agent.sources.sessions import Sessions
 from edge_agent.stream.records import LEFT_RECORD, open_alert
 
-__all__ = ["leave_rows", "take_over_rows", "warn_of_gone"]
+__all__ = ["former_sessions", "former_topics", "leave_rows", "sessions_record", "take_over_rows", "warn_of_gone"]
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +64,21 @@ def warn_of_gone(journal: Journal, config: Config) -> None:
 _NO_STREAM = ""
 """Stands for the stream in a record of the agent itself; no stream is named so."""
 _TOPICS_RECORD = "topics"
+_SESSIONS_RECORD = "sessions"
+
+
+def former_sessions(journal: Journal) -> Sessions:
+    """What earlier runs knew of our sessions."""
+    try:
+        return Sessions(dict(journal.records(_NO_STREAM)).get(_SESSIONS_RECORD))
+    except (JournalError, ValueError) as exc:
+        log.warning("sessions are not known any more, messages that come again may be scored twice error=%s", exc)
+        return Sessions()
+
+
+def sessions_record(sessions: Sessions) -> tuple[str, str, bytes]:
+    """The record of what is known of our sessions, as the journal keeps it."""
+    return _NO_STREAM, _SESSIONS_RECORD, sessions.record()
 
 
 def former_topics(journal: Journal, topics: list[str]) -> list[str]:
@@ -75,8 +93,8 @@ def former_topics(journal: Journal, topics: list[str]) -> list[str]:
     """
     known: list[str] = []
     try:
-        for _, record in journal.records(_NO_STREAM):
-            known = _read_topics(record)
+        record = dict(journal.records(_NO_STREAM)).get(_TOPICS_RECORD)
+        known = [] if record is None else _read_topics(record)
         if new := [topic for topic in topics if topic not in known]:
             # No topic has a line break in it.
             lines = "\n".join([*known, *new]).encode()

@@ -12,7 +12,14 @@ from pathlib import Path
 from edge_agent import __version__
 from edge_agent.agent.batch import Batches
 from edge_agent.agent.clock import DeviceClock
-from edge_agent.agent.handover import former_topics, leave_rows, take_over_rows, warn_of_gone
+from edge_agent.agent.handover import (
+    former_sessions,
+    former_topics,
+    leave_rows,
+    sessions_record,
+    take_over_rows,
+    warn_of_gone,
+)
 from edge_agent.agent.health import Health, status_payload
 from edge_agent.agent.in_hand import InHand, runtime_file
 from edge_agent.agent.publisher import Publisher
@@ -144,7 +151,7 @@ class Agent:
             will=lambda session: self._status("connection lost", session),
             birth=lambda session: self._status("connected", session),
             wake=self._wake,
-            new_session=self._new_session,
+            connected=self._connected,
         )
 
     def _open_sources(self, stack: ExitStack) -> list[Source]:
@@ -164,10 +171,12 @@ class Agent:
         alerts = self._brokers.alerts
         routes = Routes(self._streams)
         self._publisher = Publisher(alerts, self._journal)
+        sessions = former_sessions(self._journal)
+        self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=sessions)
         self._scoring = Scoring(
             self._streams,
             routes,
-            Repeats(self._delivered, has_time=routes.has_time),
+            self._repeats,
             Rejects(self._topics.rejected, alerts.publish),
             in_hand=self._in_hand,
             set_aside=SetAside(self._config.agent.id, Path(self._config.agent.state_dir)),
@@ -189,8 +198,8 @@ class Agent:
             started_mono_s=self._started_mono_s,
         )
 
-    def _new_session(self) -> None:
-        self._batches.new_session()
+    def _connected(self, address: str, session_present: bool) -> None:
+        self._repeats.connected(address, session_present)
 
     def _delivered(self) -> list[bytes]:
         return self._batches.delivered()
@@ -264,6 +273,11 @@ class Agent:
             self._batches.retry()
             return
         self._batches.connected_as(self._brokers.readings.session)
+        if self._repeats.sessions.has_news:
+            # Before any message of the session, or a crash would take those for messages of another one.
+            self._repeats.sessions.has_news = False
+            self._batches.keep([sessions_record(self._repeats.sessions)])
+            self._batches.finish()
         for source in self._sources:
             deliveries = source.take(self._scoring.pace.limit)
             if deliveries:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from edge_agent.agent.batch import Record
 from edge_agent.agent.counters import Counters
+from edge_agent.agent.handover import sessions_record
 from edge_agent.agent.in_hand import InHand
 from edge_agent.agent.rejects import Rejects
 from edge_agent.agent.routing import Routes
@@ -125,4 +126,5 @@ class Scoring:
 
     def records(self) -> list[Record]:
         """See `Scorer.records`."""
-        return [(stream.name, asset, record) for stream in self._streams for asset, record in stream.records()]
+        records = [(stream.name, *record) for stream in self._streams for record in stream.records()]
+        return [*records, sessions_record(self._repeats.sessions)]

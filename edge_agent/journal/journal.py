@@ -41,7 +41,6 @@ DELETE FROM delivered WHERE seq <= ? OR seq <= (
     WHERE newer >= ?
 )
 """
-_DELETE_ALL_DELIVERED = "DELETE FROM delivered"
 
 
 class Commit(msgspec.Struct):
@@ -76,8 +75,6 @@ class Journal:
         self._limit_bytes = self._policy.limit_mb * 1e6 or float("inf")
         self._log_file: int | None = None
         self._unwritten: deque[bytes] = deque(maxlen=_DELIVERED_BATCHES_KEPT)
-        self._delivered_before = False
-        """True if the table still has keys of an earlier session at the broker."""
         self.dropped = 0
         """Number of events given up since the agent started."""
         self._use(database_file.open_database(path))
@@ -177,23 +174,12 @@ class Journal:
 
     def delivered(self) -> list[bytes]:
         """The keys of the last batches, from `Commit.delivered`, oldest first; fewer if the file cannot be read."""
-        if self._delivered_before:
-            return [*self._unwritten]
         try:
             written = [row[0] for row in self._read("SELECT keys FROM delivered ORDER BY seq")]
         except JournalError as exc:
             log.warning("repeated messages may be scored twice, under the same ids: %s", exc)
             written = []
         return [*written, *self._unwritten]
-
-    def forget_delivered(self) -> None:
-        """Forget all keys, because the broker begins a new session, in which the same keys mean other messages."""
-        self._unwritten.clear()
-        self._delivered_before = True
-        with suppress(JournalError):  # then the next commit deletes the keys
-            with self._transaction():
-                self._db.execute(_DELETE_ALL_DELIVERED)
-            self._delivered_before = False
 
     def in_turn(self, lane: str, after: Place, limit: int) -> list[Outgoing]:
         """The events of one lane that wait for the broker, in their turns; see `Outbox`.
@@ -250,15 +236,13 @@ class Journal:
                 self.outbox.add(commit.events, commit.since)
             if commit.records:
                 write_records(self._db, commit.records)
-            if self._delivered_before:
-                self._db.execute(_DELETE_ALL_DELIVERED)
             delivered = b"".join((*self._unwritten, commit.delivered))[-_DELIVERED_BYTES_KEPT:]
             if delivered:
                 seq = self._db.execute("INSERT INTO delivered (keys) VALUES (?)", (delivered,)).lastrowid or 0
                 if seq % _DELETED_AT_ONCE == 0:
                     self._db.execute(_DELETE_DELIVERED, (seq - _DELIVERED_BATCHES_KEPT, _DELIVERED_BYTES_KEPT))
         self._unwritten.clear()
-        self._synchronised = self._failed = self._delivered_before = False
+        self._synchronised = self._failed = False
         self.dropped += given_up
 
     def sync(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-__all__ = ["Backoff"]
+__all__ = ["STABLE_S", "Backoff"]
 
 _FIRST_S = 1.0
 _CAP_S = 30.0
 _DOUBLINGS = 10
-_STABLE_S = 5.0
+STABLE_S = 5.0
 """A connection that was up for less counts as one more failure: some brokers accept a connection and end it at once."""
 _SLOW_S = (45.0, 75.0)
 
@@ -40,5 +40,5 @@ class Backoff:
 
     def was_up(self, seconds: float) -> None:
         """Note how long a connection was up, in seconds."""
-        if seconds >= _STABLE_S:
+        if seconds >= STABLE_S:
             self._failures = 0

@@ -26,7 +26,7 @@ class Brokers:
         will: makes the message the alerts' broker sends when we are lost; gets the session's name.
         birth: makes the message we send there when connected; gets the session's name.
         wake: see `MqttClient`.
-        new_session: see `MqttClient`; of the broker that readings come from.
+        connected: see `MqttClient`; of the broker that readings come from.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Brokers:
         will: Callable[[str], Message],
         birth: Callable[[str], Message],
         wake: Callable[[], None],
-        new_session: Callable[[], None],
+        connected: Callable[[str, bool], None],
     ) -> None:
         one = settings.alerts is None or _same(settings, settings.alerts)
         self.readings = MqttClient(
@@ -50,7 +50,7 @@ class Brokers:
             will=will if one else None,
             birth=birth if one else None,
             wake=wake,
-            new_session=new_session,
+            connected=connected,
         )
         """The connection that readings come by."""
         self.alerts = self.readings

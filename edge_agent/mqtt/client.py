@@ -52,7 +52,8 @@ class MqttClient:
         will: makes the message the broker sends when we are lost; gets the session's name. None for no will.
         birth: makes the message we send when connected; gets the session's name. None for no birth.
         wake: wakes the agent's loop; called on the connecting thread, must return at once.
-        new_session: called when the broker has begun a new session, before anything of it is given by `take`.
+        connected: called when the broker has accepted us, before anything of this connection is given by `take`; gets
+            the broker's address, and whether the broker had kept our session.
         opener: makes the attempts to connect; by default those of these settings.
         clock: gives now, on the monotonic clock, in seconds.
     """
@@ -67,12 +68,12 @@ class MqttClient:
         will: Callable[[str], Message] | None,
         birth: Callable[[str], Message] | None,
         wake: Callable[[], None],
-        new_session: Callable[[], None] = lambda: None,
+        connected: Callable[[str, bool], None] = lambda _address, _session_present: None,
         opener: Opener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings = settings
-        self._new_session = new_session
+        self._connected = connected
         self._subscriptions = subscriptions
         self._former = former
         self._will = will
@@ -83,7 +84,6 @@ class MqttClient:
         self._opener = opener or Opener(settings, client_id=client_id, wake=wake)
         self._next_session = ""
         self._reconnect = Reconnect(settings, clock)
-        self._access = TopicAccess(clock)
         self._renew_due_mono_s: float | None = None
         self._was_up = False
         self._answers: list[tuple[int, Answer]] = []
@@ -98,7 +98,7 @@ class MqttClient:
         """Name of the present or last connection."""
         self.connects = 0
         for option in settings.insecure:
-            log.warning("%s weakens security broker=%s", option, settings.address)
+            log.warning("%s weakens security broker=%s", option, self._reconnect.place.url)
 
     @property
     def state(self) -> ClientState:
@@ -127,8 +127,11 @@ class MqttClient:
 
     def _status(self) -> ConnectionStatus:
         link = self._link if self._link is not None and self._link.is_up else None
+        shown = self._reconnect.shown_place
         return ConnectionStatus(
-            settings=self._settings,
+            address=shown.url,
+            others={place.url: place.trouble for place in self._reconnect.places if place is not shown},
+            insecure=self._settings.insecure,
             state=self.state,
             protocol=None if link is None else "5" if link.speaks_5 else "3.1.1",
             session_present=None if link is None else link.session_present,
@@ -136,6 +139,11 @@ class MqttClient:
             trouble=self.trouble,
             refused=self._access.refused,
         )
+
+    @property
+    def _access(self) -> TopicAccess:
+        """What the broker that has its turn refuses."""
+        return self._reconnect.place.access
 
     # What the loop waits for ------------------------------------------------------------------------------------
 
@@ -168,7 +176,10 @@ class MqttClient:
             self._check()
             self._renew(now)
         elif not self._opener.is_busy:
-            if now >= self._reconnect.due_mono_s or self._opener.has_new_files(now):
+            if self._opener.has_new_files(now):
+                self._reconnect.files_changed()
+                self._begin(now)
+            elif now >= self._reconnect.due_mono_s:
                 self._begin(now)
             else:
                 self._due_mono_s = min(self._due_mono_s, self._reconnect.due_mono_s)
@@ -252,7 +263,9 @@ class MqttClient:
 
     def forget_refused(self, topics: Iterable[str]) -> None:
         """Forget that topics are refused, because there is nothing to publish on them any more."""
-        self._access.forget(topics)
+        topics = [*topics]
+        for place in self._reconnect.places:
+            place.access.forget(topics)
 
     def flush(self) -> None:
         """Write as much as the socket takes now."""
@@ -289,20 +302,19 @@ class MqttClient:
             self._reconnect.came_up()
             log.info(
                 "broker connected host=%s port=%d session=%s session_present=%s",
-                self._settings.host,
-                self._settings.port,
+                *self._reconnect.place.address,
                 self.session,
                 str(link.session_present).lower(),
             )
-            if not link.session_present:
-                self._new_session()
+            self._connected(str(self._reconnect.place.address), link.session_present)
         return True
 
     def _begin(self, now_mono_s: float) -> None:
         """Begin an attempt to connect, beside the present connection if there is one."""
         self._next_session = secrets.token_hex(6)
         will = None if self._will is None else self._will(self._next_session)
-        self._opener.begin(now_mono_s, speaks_5=self._reconnect.speaks_5, will=will)
+        where = self._reconnect.place.address
+        self._opener.begin(now_mono_s, where, speaks_5=self._reconnect.speaks_5, will=will)
 
     def _adopt(self, result: PahoClient | Trouble, now_mono_s: float) -> None:
         """Go on with a connection that was opened, in place of the present one if there is one."""
@@ -310,7 +322,7 @@ class MqttClient:
             self._not_opened(result, now_mono_s)
             return
         if self._link is not None:
-            log.info("broker connected anew with changed files host=%s", self._settings.host)
+            log.info("broker connected anew with changed files host=%s", self._reconnect.place.address.host)
             self._link.say_goodbye(None)
             self._drop()
         assert result.wire is not None
@@ -341,7 +353,7 @@ class MqttClient:
         self._renew_due_mono_s = now_mono_s + _RENEW_AGAIN_S
         log.warning(
             "changed files cannot be used yet, keeping the present connection host=%s error=%r retry_s=%.0f",
-            self._settings.host,
+            self._reconnect.place.address.host,
             trouble.detail,
             _RENEW_AGAIN_S,
         )
@@ -366,7 +378,7 @@ class MqttClient:
     def _begin_anew(self) -> None:
         """End a good connection, so that the broker sends again what it has no acknowledgement of."""
         assert self._link is not None
-        log.info("connecting anew, for readings that could not be held host=%s", self._settings.host)
+        log.info("connecting anew, for readings that could not be held host=%s", self._reconnect.place.address.host)
         self._link.say_goodbye(None)
         self._drop()
         self._reconnect.at_once()

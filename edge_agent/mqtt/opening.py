@@ -20,6 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_agent.errors import BrokerError
+from edge_agent.mqtt.address import Address
 from edge_agent.mqtt.credentials import read_credentials
 from edge_agent.mqtt.file_watch import FileWatch
 from edge_agent.mqtt.message import Message
@@ -90,10 +91,15 @@ class Opener:
         settings: the broker.
         client_id: names our session at the broker.
         wake: makes the loop run; called on the thread when an attempt is over, must return at once.
+        keeps_session: whether the broker keeps our session; if not, it ends with the connection, and what the broker
+            has kept of earlier ones is gone with our CONNECT.
     """
 
-    def __init__(self, settings: BrokerSettings, *, client_id: str, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, settings: BrokerSettings, *, client_id: str, wake: Callable[[], None], keeps_session: bool = True
+    ) -> None:
         self._settings = settings
+        self._keeps_session = keeps_session
         self._client_id = client_id
         self._wake = wake
         self._files = FileWatch(files_of(settings))
@@ -106,13 +112,19 @@ class Opener:
         """Whether an attempt goes on."""
         return self._attempt is not None
 
-    def begin(self, now_mono_s: float, *, speaks_5: bool, will: Message | None) -> None:
-        """Begin an attempt, with the files as they are now."""
+    def begin(self, now_mono_s: float, address: Address, *, speaks_5: bool, will: Message | None) -> None:
+        """Begin an attempt at one of the broker's addresses, with the files as they are now."""
         self._files.used()
         self._tls_files.used()
         self._limit_mono_s = now_mono_s + _ATTEMPT_LIMIT_S
         self._attempt = _Attempt(
-            self._settings, speaks_5=speaks_5, client_id=self._client_id, will=will, wake=self._wake
+            self._settings,
+            address,
+            speaks_5=speaks_5,
+            client_id=self._client_id,
+            keeps_session=self._keeps_session,
+            will=will,
+            wake=self._wake,
         )
 
     def result(self) -> PahoClient | Trouble | None:
@@ -146,8 +158,10 @@ class _Attempt:
 
     Args:
         settings: the broker.
+        address: which of its addresses; a certificate has to be made for this one's host.
         speaks_5: MQTT 5, or else 3.1.1.
         client_id: names our session at the broker.
+        keeps_session: see `Opener`.
         will: the message that the broker sends when we are lost.
         wake: makes the loop run; called on the thread when the attempt is over, must return at once.
     """
@@ -155,15 +169,19 @@ class _Attempt:
     def __init__(
         self,
         settings: BrokerSettings,
+        address: Address,
         *,
         speaks_5: bool,
         client_id: str,
+        keeps_session: bool,
         will: Message | None,
         wake: Callable[[], None],
     ) -> None:
         self._settings = settings
+        self._address = address
         self._speaks_5 = speaks_5
         self._client_id = client_id
+        self._keeps_session = keeps_session
         self._will = will
         self._wake = wake
         self._client: PahoClient | None = None
@@ -208,14 +226,14 @@ class _Attempt:
         who = read_credentials(settings.username, settings.username_file, settings.password_file)
         if who.username is not None:
             client.username_pw_set(who.username, who.password.value if who.password else None)
-        client.connect(settings.host, settings.port, settings.keepalive_s, **self._session_wishes())
+        client.connect(*self._address, settings.keepalive_s, **self._session_wishes())
         return client
 
     def _make_client(self) -> PahoClient:
         client = PahoClient(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
-            clean_session=None if self._speaks_5 else False,
+            clean_session=None if self._speaks_5 else not self._keeps_session,
             protocol=paho.MQTTv5 if self._speaks_5 else paho.MQTTv311,
             transport="websockets" if self._settings.transport is Transport.WEBSOCKETS else "tcp",
             reconnect_on_failure=False,
@@ -234,8 +252,8 @@ class _Attempt:
         if not self._speaks_5:
             return {}
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = _SESSION_KEPT_S
+        properties.SessionExpiryInterval = _SESSION_KEPT_S if self._keeps_session else 0
         properties.ReceiveMaximum = _RECEIVE_MAXIMUM
         if self._settings.transport is Transport.WEBSOCKETS:
             properties.MaximumPacketSize = _WEBSOCKET_PACKET_LIMIT
-        return {"clean_start": False, "properties": properties}
+        return {"clean_start": not self._keeps_session, "properties": properties}

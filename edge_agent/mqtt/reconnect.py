@@ -1,4 +1,6 @@
-"""What follows when a connection ended or did not come up: when to try again, in which protocol, and what is told."""
+"""What follows when a connection ended or did not come up: where and when to try again, in which protocol, and what is
+told.
+"""
 
 from __future__ import annotations
 
@@ -7,22 +9,23 @@ import math
 import time
 from collections.abc import Callable
 
-from edge_agent.mqtt.backoff import Backoff
+from edge_agent.mqtt.backoff import STABLE_S, Backoff
 from edge_agent.mqtt.protocol import ProtocolChoice
+from edge_agent.mqtt.rounds import Place, Rounds
 from edge_agent.mqtt.settings import BrokerSettings
-from edge_agent.mqtt.trouble import Reason, Trouble
+from edge_agent.mqtt.topic_access import TopicAccess
+from edge_agent.mqtt.trouble import MAY_BE_THE_PROTOCOL, Reason, Trouble
 
 __all__ = ["Reconnect"]
 
 log = logging.getLogger(__name__)
 
-_MAY_BE_THE_PROTOCOL = (Reason.CLOSED, Reason.NO_ANSWER, Reason.PROTOCOL)
 _SHORT_LIFE_S, _SHORT_LIVES = 15.0, 3
 """After that many connections in a row that lasted for less, another client may have our identifier."""
 
 
 class Reconnect:
-    """Knows why there is no connection, and when the next attempt is due.
+    """Knows why there is no connection, and where and when the next attempt is due.
 
     Args:
         settings: the broker.
@@ -30,34 +33,58 @@ class Reconnect:
     """
 
     def __init__(self, settings: BrokerSettings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
         self._clock = clock
-        self._protocol = ProtocolChoice(settings.protocol)
         self._backoff = Backoff(settings.keepalive_s)
+        places = [
+            Place(address, settings.url_of(address), ProtocolChoice(settings.protocol), TopicAccess(clock))
+            for address in settings.addresses
+        ]
+        self._rounds = Rounds(places, self._backoff)
         self._short_lives = 0
         self.due_mono_s = 0.0
         """When the next attempt is due."""
         self.trouble: Trouble | None = None
         """Why there is no connection; None while there is one, and before the first attempt."""
+        self._troubled = self.place
+        """Where that was."""
+
+    @property
+    def place(self) -> Place:
+        """Where the connection is, or where the next attempt goes."""
+        return self._rounds.place
+
+    @property
+    def shown_place(self) -> Place:
+        """What `trouble` is of, or where the connection is."""
+        return self.place if self.trouble is None else self._troubled
+
+    @property
+    def places(self) -> list[Place]:
+        """Every address of the broker, in the order of the settings."""
+        return self._rounds.places
 
     @property
     def speaks_5(self) -> bool:
         """Whether the next attempt is with MQTT 5, or else with 3.1.1."""
-        return self._protocol.speaks_5
+        return self.place.protocol.speaks_5
 
     @property
     def is_trial(self) -> bool:
         """Whether the broker may not know the next attempt's protocol: then its answer is not waited for long."""
-        return self._protocol.is_trial
+        return self.place.protocol.is_trial
 
     def came_up(self) -> None:
         """Note that the broker has accepted a connection."""
-        self.trouble = None
-        self._protocol.answered()
+        self.trouble = self.place.trouble = None
+        self.place.protocol.answered()
 
     def at_once(self) -> None:
         """Make the next attempt due now."""
         self.due_mono_s = self._clock()
+
+    def files_changed(self) -> None:
+        """Note that what the broker refused us for may have been put right."""
+        self._rounds.unblock()
 
     def lost(self, trouble: Trouble, *, up_s: float | None, was_answered: bool, is_refusal: bool) -> None:
         """Note that a connection ended.
@@ -74,15 +101,15 @@ class Reconnect:
         if self._short_lives >= _SHORT_LIVES:
             trouble = trouble.again_and_again()
         if was_answered:
-            self._protocol.answered()
+            self.place.protocol.answered()
             # The next connection finds out more, so it need not wait.
             self._backoff.was_up(math.inf if is_refusal else up_s or 0.0)
-        elif trouble.reason in _MAY_BE_THE_PROTOCOL and self._protocol.unanswered(
+        elif trouble.reason in MAY_BE_THE_PROTOCOL and self.place.protocol.unanswered(
             silent=trouble.reason is Reason.NO_ANSWER
         ):
             # An older broker ends a connection that it does not understand, or says nothing.
             log.log(
-                logging.DEBUG if self.trouble is not None else logging.INFO,
+                logging.DEBUG if self.place.trouble is not None else logging.INFO,
                 "broker does not answer MQTT 5, trying 3.1.1 error=%r",
                 trouble.detail,
             )
@@ -90,27 +117,41 @@ class Reconnect:
             return
         else:
             trouble = trouble.before_an_answer()
-        self._pause(trouble, was_up=up_s is not None, is_refusal=is_refusal)
+        self._go_on(trouble, up_s=up_s, is_refusal=is_refusal)
 
     def not_opened(self, trouble: Trouble) -> None:
         """Note that an attempt failed before our CONNECT was sent."""
-        self._pause(trouble.before_an_answer(), was_up=False, is_refusal=False)
+        self._go_on(trouble.before_an_answer(), up_s=None, is_refusal=False)
 
-    def _pause(self, trouble: Trouble, *, was_up: bool, is_refusal: bool) -> None:
-        pause_s = self._backoff.pause_s(permanent=trouble.is_permanent and not is_refusal)
-        self.due_mono_s = self._clock() + pause_s
-        if trouble != self.trouble:
+    def _go_on(self, trouble: Trouble, *, up_s: float | None, is_refusal: bool) -> None:
+        place, now = self.place, self._clock()
+        pause_s = self._pause_s(trouble, now, held=(up_s or 0.0) >= STABLE_S, is_refusal=is_refusal)
+        self.due_mono_s = now + pause_s
+        if trouble != place.trouble:
             log.log(
                 logging.ERROR if trouble.is_permanent else logging.WARNING,
-                "broker %s host=%s port=%d reason=%s error=%r retry_s=%.1f%s",
-                "connection lost" if was_up else "not connected",
-                self._settings.host,
-                self._settings.port,
+                "broker %s host=%s port=%d reason=%s error=%r%s retry_s=%.1f%s",
+                "not connected" if up_s is None else "connection lost",
+                *place.address,
                 trouble.reason,
                 trouble.detail,
+                "" if len(self.places) == 1 else f" next={self.place.address}",
                 pause_s,
                 f"; {trouble.advice}" if trouble.advice else "",
             )
         else:
-            log.debug("broker still not connected error=%r retry_s=%.1f", trouble.detail, pause_s)
-        self.trouble = trouble
+            log.debug(
+                "broker still not connected host=%s error=%r retry_s=%.1f", place.address, trouble.detail, pause_s
+            )
+        self.trouble = place.trouble = trouble
+        self._troubled = place
+
+    def _pause_s(self, trouble: Trouble, now_mono_s: float, *, held: bool, is_refusal: bool) -> float:
+        if held:
+            self._rounds.served()
+        if is_refusal and not held:
+            # What was learnt is of this broker, so it is the one that has to be asked; but not in a fast loop.
+            return self._backoff.pause_s(permanent=False)
+        if is_refusal or (held and not trouble.is_permanent and trouble.reason is not Reason.SILENT):
+            return self._rounds.stay()
+        return self._rounds.move_on(now_mono_s, permanent=trouble.is_permanent)

@@ -14,8 +14,9 @@ from typing import Any
 import msgspec
 
 from edge_agent.errors import BrokerError
+from edge_agent.mqtt.address import Address, read_address
 from edge_agent.mqtt.credentials import read_credentials
-from edge_agent.setting_types import Keepalive, Port, Text, UrlPath
+from edge_agent.setting_types import Addresses, Keepalive, Port, Text, UrlPath
 
 __all__ = [
     "BrokerSettings",
@@ -53,6 +54,8 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: Text = "127.0.0.1"
     port: Port = 1883
+    standby: Addresses = ()
+    """Further addresses of the same cluster, `HOST` or `HOST:PORT`, tried in turn when `host` does not serve."""
     protocol: MqttProtocol = MqttProtocol.AUTO
     transport: Transport = Transport.TCP
     path: UrlPath = "/mqtt"
@@ -88,12 +91,19 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return [name for name in names if getattr(self, name)]
 
     @property
-    def address(self) -> str:
-        """The broker as a URL, for a person to read."""
+    def addresses(self) -> tuple[Address, ...]:
+        """`host` and the standby addresses, in the order in which they are tried.
+
+        Raises:
+            ValueError: `broker_problems` has not been asked before.
+        """
+        return (Address(self.host, self.port), *(read_address(text, self.port) for text in self.standby))
+
+    def url_of(self, address: Address) -> str:
+        """One of the addresses as a URL, for a person to read."""
         websockets = self.transport is Transport.WEBSOCKETS
         scheme = ("ws" if websockets else "mqtt") + ("s" if self.uses_tls else "")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{scheme}://{host}:{self.port}{self.path if websockets else ''}"
+        return f"{scheme}://{address}{self.path if websockets else ''}"
 
 
 class MqttSettings(BrokerSettings, frozen=True, kw_only=True):
@@ -130,7 +140,7 @@ def files_of(settings: BrokerSettings, *, tls_only: bool = False) -> list[Path]:
 
 def broker_problems(settings: BrokerSettings) -> list[str]:
     """Problems between keys that are each right, and with the files that they name."""
-    problems: list[str] = []
+    problems = _standby_problems(settings)
     if (settings.cert_file is None) != (settings.key_file is None):
         problems.append("cert_file and key_file: give both or none")
     if settings.tls is False and any(getattr(settings, key) for key in _TLS_FILES):
@@ -152,12 +162,29 @@ def broker_problems(settings: BrokerSettings) -> list[str]:
     return problems
 
 
+def _standby_problems(settings: BrokerSettings) -> list[str]:
+    problems: list[str] = []
+    known = {"host": Address(settings.host, settings.port)}
+    for text in settings.standby:
+        try:
+            address = read_address(text, settings.port)
+        except ValueError as exc:
+            problems.append(f"standby = {text!r}: {exc}")
+            continue
+        named = next((name for name, other in known.items() if other.leads_to(address)), None)
+        if named is not None:
+            problems.append(f"standby = {text!r}: is {address}, which {named} names already; leave one out")
+        known.setdefault(repr(text), address)
+    return problems
+
+
 def broker_remarks(settings: BrokerSettings) -> list[str]:
     """Ways in which a password may become known to others."""
     remarks: list[str] = []
     if settings.password_file is not None:
-        if not settings.uses_tls and not is_this_machine(settings.host):
-            remarks.append(f"password_file: the password goes to {settings.host} unencrypted; set tls = true")
+        others = [host for host, _ in settings.addresses if not is_this_machine(host)]
+        if not settings.uses_tls and others:
+            remarks.append(f"password_file: the password goes to {', '.join(others)} unencrypted; set tls = true")
         with suppress(OSError):  # an error of its own, where it is read
             if Path(settings.password_file).stat().st_mode & stat.S_IROTH:
                 problem = "every user of this machine may read it; chmod o-r, and give it to a service as a credential"

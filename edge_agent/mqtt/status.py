@@ -8,7 +8,6 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
-from edge_agent.mqtt.settings import BrokerSettings
 from edge_agent.mqtt.trouble import Trouble
 
 __all__ = ["ClientState", "ConnectionStatus"]
@@ -31,7 +30,12 @@ class ClientState(StrEnum):
 class ConnectionStatus:
     """Where a connection stands at one moment."""
 
-    settings: BrokerSettings
+    address: str
+    """That of the connection, or of the last attempt that failed, as a URL."""
+    others: Mapping[str, Trouble | None]
+    """The broker's other addresses, each with what was wrong there at the last attempt."""
+    insecure: list[str]
+    """Options in force that weaken security."""
     state: ClientState
     protocol: str | None
     """The version of MQTT; None while there is no connection."""
@@ -47,14 +51,15 @@ class ConnectionStatus:
     def describe(self) -> dict[str, Any]:
         """For the health message."""
         return {
-            "address": self.settings.address,
+            "address": self.address,
             "state": self.state,
             "protocol": self.protocol,
             "session_present": self.session_present,
             "connects": self.connects,
             "problem": None if self.trouble is None else self.trouble.describe(),
             "refused": dict(islice(self.refused.items(), _SHOWN)),
-            "insecure": self.settings.insecure,
+            "insecure": self.insecure,
+            "other_addresses": {url: None if found is None else found.detail for url, found in self.others.items()},
         }
 
     def last_error(self) -> str:
@@ -66,8 +71,8 @@ class ConnectionStatus:
     def summary(self) -> str:
         """One line for a person."""
         if self.state is ClientState.CONNECTED:
-            return f"connected to {self.settings.address}"
+            return f"connected to {self.address}"
         if self.trouble is None:
-            return f"connecting to {self.settings.address}"
-        advice = f" ({self.trouble.advice})" if self.trouble.advice else ""
-        return f"not connected to {self.settings.address}: {self.trouble.detail}{advice}"
+            return f"connecting to {self.address}"
+        troubles = {self.address: self.trouble, **self.others}
+        return "not connected to " + "; ".join(f"{url}: {found.words}" for url, found in troubles.items() if found)

@@ -9,7 +9,7 @@ from enum import StrEnum
 
 from edge_agent.errors import BrokerError
 
-__all__ = ["Reason", "Trouble", "trouble_of_code", "trouble_of_error"]
+__all__ = ["MAY_BE_THE_PROTOCOL", "Reason", "Trouble", "trouble_of_code", "trouble_of_error"]
 
 
 class Reason(StrEnum):
@@ -47,6 +47,8 @@ class Reason(StrEnum):
     """A file that the settings name cannot be used."""
 
 
+MAY_BE_THE_PROTOCOL = (Reason.CLOSED, Reason.NO_ANSWER, Reason.PROTOCOL)
+"""Ends before an answer to CONNECT that a broker may mean which does not know our version of MQTT."""
 CLOSED_SILENTLY = "the broker closed the connection"
 """The detail of an end for which the broker gave no reason."""
 _ADVICE = {
@@ -106,6 +108,11 @@ class Trouble:
     def is_permanent(self) -> bool:
         """Whether a person has to change something first; attempts are about a minute apart then."""
         return self.reason in _ADVICE and self.reason not in _HEALS
+
+    @property
+    def words(self) -> str:
+        """What it is and what to do, for a person."""
+        return f"{self.detail} ({self.advice})" if self.advice else self.detail
 
     def before_an_answer(self) -> Trouble:
         """The same trouble before the broker has answered: a port that just closes may be a port for something else."""

@@ -1,22 +1,22 @@
 """Recognises messages that were already scored, so that no message is scored twice.
 
 A message can be repeated in two ways. After a lost connection or a crash, the broker sends messages again that we did
-not acknowledge: flagged as redelivered, with the same packet identifier. And a sender repeats messages that the broker
-did not acknowledge to the sender: these are new to the broker, so only equal content, time included, shows them.
+not acknowledge: flagged as redelivered, with the same packet identifier in the same session (sessions.py). And a sender
+repeats messages that the broker did not acknowledge to the sender: these are new to the broker, so only equal content,
+time included, shows them.
 """
 
 from __future__ import annotations
 
-import struct
 import zlib
 from collections.abc import Callable, Sequence
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import RETAINED
+from edge_agent.sources.sessions import KEY, Sessions, keys_in
 
 __all__ = ["Repeats", "content_keys"]
 
-_KEY = struct.Struct("<Q")
 _KNOWN_DELIVERIES = 8192
 """Last messages by which a redelivery is recognised. A broker has at most its in-flight limit unacknowledged:
 mosquitto 20 with MQTT 3.1.1, and with MQTT 5 the 1,000 that `mqtt.opening` asks for."""
@@ -40,16 +40,27 @@ class Repeats:
         scored: gives the results of `packed` for the last batches that are scored and not undone, oldest first.
         has_time: True if all readings of a message have a time; without a time, an equal message is a new reading of an
             unchanged value.
+        sessions: at the broker; None for one that nothing is known of.
     """
 
     def __init__(
-        self, scored: Callable[[], list[bytes]] = list, *, has_time: Callable[[Delivery], bool] = lambda _: True
+        self,
+        scored: Callable[[], list[bytes]] = list,
+        *,
+        has_time: Callable[[Delivery], bool] = lambda _: True,
+        sessions: Sessions | None = None,
     ) -> None:
         self._scored = scored
+        self.sessions = sessions or Sessions()
+        """Whose packet identifiers the keys have."""
         self._has_time = has_time
         # Two generations, because dropping a whole set leaves no holes in the memory of a long-running process.
         self._sent: set[int] = set()
         self._sent_before: set[int] = set()
+
+    def connected(self, address: str, session_present: bool) -> None:
+        """Note a connection to the broker, before messages of it are given; see `Sessions.connected`."""
+        self.sessions.connected(address, session_present, self._scored)
 
     def unscored(self, deliveries: list[Delivery]) -> list[Delivery]:
         """The messages that were not scored before, each once. They count as scored from now on.
@@ -63,7 +74,7 @@ class Repeats:
         for delivery in deliveries:
             if delivery.redelivered:
                 delivered = self._delivered() if delivered is None else delivered
-                if _delivery_key(delivery) in delivered:
+                if self._key(delivery) in delivered:
                     continue
             # A payload without the key `time`, or SenML's `t` or `bt`, has no time. Only a known payload is decoded, to
             # see if each reading has a time.
@@ -80,20 +91,18 @@ class Repeats:
     def packed(self, deliveries: list[Delivery]) -> bytes:
         """The keys of a batch's messages, as bytes for the journal, by which they are recognised after a crash."""
         # A retained copy is not scored, so it need not be recognised.
-        return b"".join(
-            [_KEY.pack(_delivery_key(each)) for each in deliveries if each.mid and each.topic is not RETAINED]
-        )
+        return b"".join([KEY.pack(self._key(each)) for each in deliveries if each.mid and each.topic is not RETAINED])
 
     def _delivered(self) -> set[int]:
         """The keys of the last messages that were scored."""
         keys: set[int] = set()
         for blob in reversed(self._scored()):
-            # A damaged journal may have half a key at the end, which is left out.
-            keys.update(key for (key,) in _KEY.iter_unpack(blob[: len(blob) // _KEY.size * _KEY.size]))
+            keys.update(keys_in(blob))
             if len(keys) >= _KNOWN_DELIVERIES:
                 break
-        return keys
+        # What was scored of this session before one at another address may be long ago.
+        return keys.union(keys_in(self.sessions.kept))
 
-
-def _delivery_key(delivery: Delivery) -> int:
-    return delivery.mid << 32 | zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.raw))
+    def _key(self, delivery: Delivery) -> int:
+        content = zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.raw))
+        return self.sessions.base | delivery.mid << 32 | content

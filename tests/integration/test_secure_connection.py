@@ -229,7 +229,7 @@ def test_a_server_that_drips_is_given_up() -> None:
         settings = BrokerSettings(port=server.getsockname()[1], transport=Transport.WEBSOCKETS)
         opener = Opener(settings, client_id="g1", wake=lambda: None)
         began = time.monotonic()
-        opener.begin(began, speaks_5=True, will=None)
+        opener.begin(began, settings.addresses[0], speaks_5=True, will=None)
         connection, _ = server.accept()
         with connection:
             connection.sendall(b"HTTP/1.1 101 Switching Protocols\r\nX: ")
@@ -252,7 +252,7 @@ def test_attempts_that_fail_leave_no_file_open(authority: Authority, tmp_path: P
         settings = BrokerSettings(port=server.getsockname()[1], ca_file=str(other.file))
         opener = Opener(settings, client_id="g1", wake=lambda: None)
         for _ in range(40):
-            opener.begin(time.monotonic(), speaks_5=True, will=None)
+            opener.begin(time.monotonic(), settings.addresses[0], speaks_5=True, will=None)
             connection, _ = server.accept()
             with pytest.raises(OSError), context.wrap_socket(connection, server_side=True) as wrapped:  # noqa: PT011
                 wrapped.recv(1)

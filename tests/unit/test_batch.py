@@ -231,18 +231,6 @@ def test_a_batch_whose_readings_changed_nothing_does_not_wait_for_the_disk(tmp_p
     work.journal.close()
 
 
-def test_a_new_session_takes_the_keys_of_a_held_batch_with_it(tmp_path: Path) -> None:
-    """Under its packet identifiers the broker will send other messages."""
-    work = Work(tmp_path, fails=1)
-    work._plan[1] = Commit(records=[("s", "a", b"x")], delivered=b"12345678")
-    with pytest.raises(JournalError):
-        work.batches.process([Delivery(Topic(b"t"), b"{}", 1, redelivered=False)], work.acknowledge, may_repeat=True)
-    work.batches.new_session()
-    work.batches.finish()
-    assert work.journal.delivered() == []
-    work.journal.close()
-
-
 @pytest.mark.parametrize("of_readings", [True, False])
 def test_an_event_that_would_not_come_again_waits_for_the_disk(tmp_path: Path, of_readings: bool) -> None:
     """A silence, or a frozen value: after a power cut nothing would give it again under the same id."""
@@ -407,18 +395,6 @@ def test_what_is_held_of_a_lost_connection_is_recognised_on_the_next(tmp_path: P
     work.batches.connected_as("c2")
     assert work.done == ["score", "commit", "acknowledge 1"]
     assert b"".join(work.journal.delivered()) == b"%08d" % 1
-    work.journal.close()
-
-
-def test_a_new_session_takes_the_keys_of_what_is_held_with_it(tmp_path: Path) -> None:
-    """Its identifiers mean other messages; its records are kept."""
-    work = Held(tmp_path)
-    work.batches.connected_as("c1")
-    work.take(1, record("a", b"1"))
-    work.batches.new_session()
-    work.batches.connected_as("c2")
-    assert work.kept() == [("a", b"1")]
-    assert work.journal.delivered() == []
     work.journal.close()
 
 

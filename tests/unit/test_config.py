@@ -47,6 +47,21 @@ def _write(tmp_path: Path, text: str) -> Path:
         ("[mqtt]\nport = 1883.0", "[mqtt] port = 1883.0: expected an integer from 1 to 65535; write port = 1883"),
         ("[mqtt]\nport = 1883.5", "[mqtt] port = 1883.5: expected an integer from 1 to 65535"),
         ("[mqtt]\nport = true", "[mqtt] port = True: expected an integer from 1 to 65535"),
+        (
+            '[mqtt]\nstandby = "10.0.0.2"',
+            (
+                "[mqtt] standby = '10.0.0.2': expected a list of up to 15 addresses, each HOST or HOST:PORT; "
+                'write standby = ["10.0.0.2"]'
+            ),
+        ),
+        (
+            '[mqtt]\nstandby = ["fd00::2"]',
+            "[mqtt] standby = 'fd00::2': expected HOST or HOST:PORT, with an IPv6 address in brackets",
+        ),
+        (
+            '[mqtt.alerts]\nhost = "b"\nstandby = ["b:1883"]',
+            "[mqtt] [alerts] standby = 'b:1883': is b:1883, which host names already; leave one out",
+        ),
         ("[mqtt]\nprotocol = 4", '[mqtt] protocol = 4: expected one of "auto", "5", "3.1.1"'),
         ('[mqtt]\nprotocol = "311"', '[mqtt] protocol = \'311\': expected one of "auto", "5", "3.1.1"'),
         (f"[mqtt]\nprotocol = {10**400}", f'[mqtt] protocol = {10**400}: expected one of "auto", "5", "3.1.1"'),

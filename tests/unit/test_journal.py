@@ -189,30 +189,3 @@ def test_it_knows_whether_the_disk_has_all_that_an_event_may_follow_from(tmp_pat
     quick = Journal(tmp_path / "quick.db", _policy(synchronous=Synchronous.NORMAL))
     assert quick.is_synchronised()
     quick.close()
-
-
-def test_keys_of_an_earlier_session_are_forgotten(tmp_path: Path) -> None:
-    """Those that are written, and those that wait for the next commit."""
-    journal = Journal(tmp_path / "journal.db")
-    journal.commit(Commit(records=[("s", "a", b"1")], delivered=b"12345678"))
-    journal.commit(Commit(delivered=b"abcdefgh"))
-    assert journal.delivered() == [b"12345678", b"abcdefgh"]
-    journal.forget_delivered()
-    assert journal.delivered() == []
-    journal.close()
-
-
-def test_keys_that_cannot_be_deleted_are_forgotten_all_the_same(tmp_path: Path) -> None:
-    """And deleted with the next commit."""
-    journal = Journal(tmp_path / "journal.db")
-    journal.commit(Commit(records=[("s", "a", b"1")], delivered=b"12345678"))
-    journal._db.execute("PRAGMA query_only = 1")
-    journal.forget_delivered()
-    assert journal.delivered() == []
-    journal._db.execute("PRAGMA query_only = 0")
-    journal.commit(Commit(records=[("s", "a", b"2")], delivered=b"abcdefgh"))
-    assert journal.delivered() == [b"abcdefgh"]
-    journal.close()
-    again = Journal(tmp_path / "journal.db")
-    assert again.delivered() == [b"abcdefgh"]
-    again.close()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
+from edge_agent.files.checksum import seal
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import RETAINED, Topic
 from edge_agent.sources.repeats import Repeats
+from edge_agent.sources.sessions import Sessions
 
 TOPIC = Topic(b"sensors/a1/x")
 
@@ -118,3 +121,86 @@ def test_a_repeated_message_in_senml_is_seen_through() -> None:
     for payload in (b'[{"n":"p","t":1.7e9,"v":1}]', b'[{"bn":"x/","bt":1.7e9,"n":"p","v":1}]'):
         repeats = scored(delivery(payload, 7))
         assert repeats.unscored([delivery(payload, 8)]) == []
+
+
+class Visits:
+    """An agent's memory over connections to two brokers, and over its own restarts."""
+
+    def __init__(self) -> None:
+        self.committed: list[bytes] = []
+        self._record: bytes | None = None
+        self.start()
+
+    def start(self) -> None:
+        """A new process has what the journal has."""
+        self.repeats = Repeats(lambda: self.committed, sessions=Sessions(self._record))
+
+    def connect(self, address: str, *, kept: bool) -> None:
+        self.repeats.connected(address, kept)
+        if self.repeats.sessions.has_news:
+            self._record = self.repeats.sessions.record()
+
+    def score(self, *messages: Delivery) -> int:
+        """How many of them are new; all of them are acknowledged as scored."""
+        fresh = self.repeats.unscored([*messages])
+        self.committed.append(self.repeats.packed([*messages]))
+        return len(fresh)
+
+
+VALUE = b'{"p": 1}'
+"""A reading without a time: an equal one is a new one."""
+
+
+def test_a_new_session_begins_with_the_same_identifiers() -> None:
+    """So what is sent again there was never scored, however equal it is; also where the agent crashed between."""
+    for crashes in (False, True):
+        visits = Visits()
+        visits.connect("a", kept=False)
+        assert visits.score(delivery(VALUE, 1)) == 1
+        visits.connect("a", kept=False)
+        if crashes:
+            visits.start()
+            visits.connect("a", kept=True)
+        assert visits.score(delivery(VALUE, 1, again=True)) == 1
+
+
+def test_what_was_scored_at_one_broker_is_known_when_it_is_back() -> None:
+    """After ten thousand readings of another one, and a restart; nothing of that other one is taken for it."""
+    visits = Visits()
+    visits.connect("a", kept=True)
+    assert visits.score(*(delivery(VALUE, mid) for mid in range(1, 900))) == 899
+    visits.connect("b", kept=False)
+    assert visits.score(delivery(VALUE, 1, again=True)) == 1
+    for start in range(1, 10_001, 1000):
+        visits.score(*(delivery(VALUE, mid) for mid in range(start, start + 1000)))
+    del visits.committed[:-8]
+    visits.start()
+    visits.connect("a", kept=True)
+    assert visits.score(*(delivery(VALUE, mid, again=True) for mid in range(1, 900))) == 0
+    assert visits.score(delivery(VALUE, 5000, again=True)) == 1
+    visits.connect("b", kept=True)
+    assert visits.score(delivery(VALUE, 10_000, again=True)) == 0
+
+
+def test_nodes_of_a_cluster_have_one_session() -> None:
+    """What one node has sent, another sends again; when the cluster has lost the session, all of them have."""
+    visits = Visits()
+    visits.connect("a", kept=False)
+    assert visits.score(delivery(VALUE, 1)) == 1
+    visits.connect("b", kept=True)
+    assert visits.score(delivery(VALUE, 1, again=True), delivery(VALUE, 2)) == 1
+    visits.connect("b", kept=False)
+    assert visits.score(delivery(VALUE, 2, again=True)) == 1
+    visits.connect("a", kept=True)
+    assert visits.score(delivery(VALUE, 2, again=True)) == 0
+
+
+def test_a_damaged_record_of_sessions_is_told() -> None:
+    """It is no reason not to start."""
+    record = Sessions().record()
+    assert Sessions(record).record() == record
+    for damaged in (record[:-1], record.replace(b"{", b"[")):
+        with pytest.raises(ValueError, match="checksum"):
+            Sessions(damaged)
+    with pytest.raises(ValueError, match="Expected"):
+        Sessions(seal(b"[]"))

@@ -145,7 +145,7 @@ class Agent:
         subscribed = [stream for stream in self._streams if stream.loaded.section.input is None]
         return Brokers(
             self._config.mqtt,
-            client_id=f"edge-agent-{self._config.agent.id}",
+            agent=self._config.agent.id,
             subscriptions=[(stream.filter.subscription, stream.loaded.section.qos) for stream in subscribed],
             former=former_topics(self._journal, [stream.filter.subscription for stream in subscribed]),
             will=lambda session: self._status("connection lost", session),

@@ -105,7 +105,8 @@ def locked_state_dir(state_dir: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as exc:
         os.close(descriptor)
-        raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: another edge-agent is using it") from exc
+        advice = "stop it, or give each agent a folder of its own"
+        raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: another edge-agent is using it; {advice}") from exc
     try:
         yield
     finally:

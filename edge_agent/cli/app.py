@@ -7,7 +7,7 @@ import signal
 from types import ModuleType
 from typing import NoReturn
 
-from edge_agent.cli import check, mute, providers, recommission, run, score, show_config, version
+from edge_agent.cli import check, mute, providers, recommission, retire, run, score, show_config, version
 from edge_agent.cli.log import configure_logging
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[ModuleType, str]] = {
     "score": (score, "score a file of readings with the code that scores a stream"),
     "recommission": (recommission, "set the limits of a stream's assets anew, in the running agent"),
     "mute": (mute, "tell nothing of an asset or a stream until a time, for a planned stop, in the running agent"),
+    "retire": (retire, "end the agent's sessions at its brokers and clear what it retained there, for good"),
     "version": (version, "print the versions of the agent and of what it runs on"),
 }
 
@@ -61,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="edge-agent",
         description="Scores sensor readings on this device and publishes anomalies over MQTT.",
-        epilog="Exit codes: 0 done, 2 wrong usage, 65 bad bundle, 69 a provider or package is missing, "
+        epilog="Exit codes: 0 done, 2 wrong usage, 65 bad bundle, 69 a provider, package or broker is missing, "
         "70 the runtime failed, 78 the configuration is wrong.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -21,6 +21,7 @@ __all__ = [
     "UNUSABLE",
     "Database",
     "copy_tables",
+    "count_waiting",
     "empty_tables",
     "inode_of",
     "open_database",
@@ -113,6 +114,22 @@ def open_database(path: Path) -> Database:
             raise
     except (*UNUSABLE, OSError) as exc:
         return _copy_in_memory(path, f"{path}: {exc}")
+
+
+def count_waiting(path: Path) -> int:
+    """Number of events in the file that wait for the broker; 0 where there is no file. The rows stay as they are.
+
+    Raises:
+        JournalError: it cannot be read.
+    """
+    if not path.exists():
+        return 0
+    try:
+        # Not read-only, with which SQLite would leave its log and index behind.
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as db:
+            return int(db.execute("SELECT count(*) FROM outbox").fetchone()[0])
+    except UNUSABLE as exc:
+        raise JournalError(f"{path}: cannot be read ({exc}), so nobody knows what waits in it") from exc
 
 
 def open_in_memory(problem: str) -> Database:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,15 +12,36 @@ from edge_agent.mqtt.client import MqttClient
 from edge_agent.mqtt.message import Message
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings
 
-__all__ = ["Brokers"]
+__all__ = ["Brokers", "Connection", "connections"]
+
+
+class Connection(NamedTuple):
+    """One connection of an agent."""
+
+    settings: BrokerSettings
+    client_id: str
+    """Names its session at the broker."""
+
+
+def connections(settings: MqttSettings, agent: str) -> list[Connection]:
+    """The connections of an agent. Readings come by the first, and what the agent publishes goes by the last.
+
+    Args:
+        settings: `[mqtt]`; there is a second connection where its `alerts` name another broker.
+        agent: its id.
+    """
+    found = [Connection(settings, f"edge-agent-{agent}")]
+    if settings.alerts is not None and not _same(settings, settings.alerts):
+        found.append(Connection(settings.alerts, f"edge-agent-{agent}-alerts"))
+    return found
 
 
 class Brokers:
     """The connections of one agent.
 
     Args:
-        settings: `[mqtt]`; there is a second connection where its `alerts` name another broker.
-        client_id: identifier of the connection for readings; that of the second connection ends in `-alerts`.
+        settings: `[mqtt]`.
+        agent: its id.
         subscriptions: (topic filter, QoS) pairs.
         former: topic filters that the broker's session may have from earlier runs.
         will: makes the message the alerts' broker sends when we are lost; gets the session's name.
@@ -33,7 +54,7 @@ class Brokers:
         self,
         settings: MqttSettings,
         *,
-        client_id: str,
+        agent: str,
         subscriptions: list[tuple[str, int]],
         former: list[str],
         will: Callable[[str], Message],
@@ -41,10 +62,11 @@ class Brokers:
         wake: Callable[[], None],
         connected: Callable[[str, bool], None],
     ) -> None:
-        one = settings.alerts is None or _same(settings, settings.alerts)
+        first, *second = connections(settings, agent)
+        one = not second
         self.readings = MqttClient(
-            settings,
-            client_id=client_id,
+            first.settings,
+            client_id=first.client_id,
             subscriptions=subscriptions,
             former=former,
             will=will if one else None,
@@ -55,10 +77,10 @@ class Brokers:
         """The connection that readings come by."""
         self.alerts = self.readings
         """The connection that alerts, status, health and rejected samples go by."""
-        if settings.alerts is not None and not one:
+        for other in second:
             self.alerts = MqttClient(
-                settings.alerts,
-                client_id=f"{client_id}-alerts",
+                other.settings,
+                client_id=other.client_id,
                 subscriptions=[],
                 former=[],
                 will=will,

@@ -88,6 +88,13 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("mute {stream} {name} --config {config} --for 1h", 2),
         Case("mute {stream} --config {config} --for 1h"),
     ],
+    ("edge-agent", "retire"): [
+        Case("retire --config {retire} --set mqtt.port={port}"),
+        Case("retire --config {retire} --set mqtt.port={port} --json", shows=JSON),
+        Case("retire --config {retire} --set mqtt.host={name}", 78),
+        Case("retire --config {retire} --set mqtt.port=1", 69, shows=""),
+        Case("retire --config {wrong}", 78),
+    ],
     ("edge-agent", "version"): [Case("version", shows=""), Case("version --json", shows="")],
     ("edgetool", "quantize"): [
         Case("quantize {model} --report {page} -o {out}", pages=("{page}",)),
@@ -188,7 +195,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     below = folder / NAME
     below.mkdir()
     ends = "model.onnx broken.onnx out.onnx page.html report.json plot.svg data.csv assets.csv other.csv cell.csv"
-    ends += f" pump.csv names.npz new-1.0.0.edge config.toml run.toml commissioned.toml wrong.toml bad.toml {LONE}.gone"
+    ends += " pump.csv names.npz new-1.0.0.edge config.toml run.toml commissioned.toml wrong.toml bad.toml"
+    ends += f" retire.toml {LONE}.gone"
     split = [end.partition(mark) for end in ends.split() for mark in ("-" if "-" in end else ".")]
     found = {stem: str(below / f"{stem}{LEVEL}{mark}{end}") for stem, mark, end in split}
     found |= {"gone": found.pop(LONE), "name": NAME, "stream": LEVEL, "folder": str(folder)}
@@ -219,6 +227,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     write_toml(Path(found["commissioned"]), {**own, "stream.commission": {"readings": 100}})
     write_toml(Path(found["wrong"]), {**here, NAME: {NAME: 1}, "mqtt": {"host": NAME}, "stream": lane | {NAME: NAME}})
     write_toml(Path(found["bad"]), {**here, "stream": lane | {"bundle": str(bad)}})
+    retired = {**here, "agent": {"id": "g1", "state_dir": str(folder / f"state{CHANNEL}")}, "stream": lane}
+    write_toml(Path(found["retire"]), retired)
     lane = {"name": "pump", "bundle": str(named), "input": str(lines)}
     write_toml(Path(found["run"]), {**here, "stream": lane})
     return found

@@ -14,6 +14,7 @@ import pytest
 from fakes import outgoing
 
 from edge_agent.errors import JournalError
+from edge_agent.journal.database import count_waiting
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.journal.settings import JournalSettings, WhenFull
 
@@ -334,3 +335,19 @@ def test_a_folder_that_cannot_be_searched_leaves_the_journal_in_memory(
     journal.commit(Commit(events=[("t", b"x")]))
     assert journal.waiting() == 1
     journal.close()
+
+
+def test_what_waits_is_counted_without_a_change(tmp_path: Path) -> None:
+    """By whoever only asks: a damaged file is neither set aside nor taken for an empty one."""
+    path = tmp_path / "journal.db"
+    assert count_waiting(path) == 0
+    assert not path.exists()
+    journal = Journal(path)
+    journal.commit(Commit(events=[("t", b"1"), ("t", b"2")]))
+    assert count_waiting(path) == 2  # not yet in the file, but in its log
+    journal.close()
+    assert count_waiting(path) == 2
+    path.write_bytes(b"no database" * 500)
+    with pytest.raises(JournalError, match=r"journal\.db: cannot be read .* nobody knows what waits in it"):
+        count_waiting(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["journal.db"]

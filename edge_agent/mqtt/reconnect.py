@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 _SHORT_LIFE_S, _SHORT_LIVES = 15.0, 3
 """After that many connections in a row that lasted for less, another client may have our identifier."""
 
+_GONE = (Reason.SILENT, Reason.UNAVAILABLE)
+"""Ends of a connection after which another attempt there would take its time to fail."""
+
 
 class Reconnect:
     """Knows why there is no connection, and where and when the next attempt is due.
@@ -149,9 +152,9 @@ class Reconnect:
     def _pause_s(self, trouble: Trouble, now_mono_s: float, *, held: bool, is_refusal: bool) -> float:
         if held:
             self._rounds.served()
-        if is_refusal and not held:
+            if is_refusal or not (trouble.is_permanent or trouble.reason in _GONE):
+                return self._rounds.stay()
+        elif is_refusal and self._rounds.may_ask():
             # What was learnt is of this broker, so it is the one that has to be asked; but not in a fast loop.
             return self._backoff.pause_s(permanent=False)
-        if is_refusal or (held and not trouble.is_permanent and trouble.reason is not Reason.SILENT):
-            return self._rounds.stay()
-        return self._rounds.move_on(now_mono_s, permanent=trouble.is_permanent)
+        return self._rounds.move_on(now_mono_s, permanent=trouble.is_permanent and not is_refusal)

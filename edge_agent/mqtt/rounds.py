@@ -19,6 +19,9 @@ from edge_agent.mqtt.trouble import Trouble
 
 __all__ = ["Place", "Rounds"]
 
+_QUESTIONS = 3
+"""Connections in a row that may end soon to find out which message the broker ends them for: two show it of one."""
+
 
 @dataclass(slots=True, eq=False)
 class Place:
@@ -50,10 +53,12 @@ class Rounds:
         self._backoff = backoff
         self._tried = 0
         """Addresses that had their turn in this round."""
+        self._asked = 0
+        """Questions to the present one, in a row."""
 
     def served(self) -> None:
         """Note that a connection at the present address has lasted: whatever comes next begins a round."""
-        self._tried = 0
+        self._tried = self._asked = 0
 
     def unblock(self) -> None:
         """Let every address be tried again, because something was changed."""
@@ -68,6 +73,11 @@ class Rounds:
         """
         return 0.0 if len(self.places) > 1 else self._backoff.pause_s(permanent=False)
 
+    def may_ask(self) -> bool:
+        """Whether the present address may be asked once more which message it ends connections for."""
+        self._asked += 1
+        return self._asked <= _QUESTIONS
+
     def move_on(self, now_mono_s: float, *, permanent: bool) -> float:
         """Give the turn to the next address; gives how long to wait before it is tried, in seconds.
 
@@ -77,6 +87,7 @@ class Rounds:
         """
         if permanent:
             self.place.blocked_until_mono_s = now_mono_s + self._backoff.pause_s(permanent=True)
+        self._asked = 0
         at = self.places.index(self.place) + 1
         behind = self.places[at:] + self.places[:at]
         self._tried += 1

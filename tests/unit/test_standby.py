@@ -298,6 +298,31 @@ def test_a_broker_that_ends_connections_for_a_message_is_found_out_at_its_addres
     assert plant.asked("b") == 0
 
 
+def test_a_broker_that_ends_connections_for_every_message_gives_the_turn_to_the_next(
+    plants: Callable[[], Plant],
+) -> None:
+    """Its disk is full, say. To find that out topic by topic would take minutes, while another one takes them all."""
+    plant = plants()
+    topics = [f"{ALERT}{number}" for number in range(60)]
+    plant.a.rules |= dict.fromkeys(topics, Rule.ENDS)
+    plant.let_pass(10)
+    plant.journal.commit(Commit(events=[(topic, topic.encode()) for topic in topics]))
+    plant.publisher.events_added()
+    plant.let_pass(10)
+    assert plant.at == "mqtt://b:1883"
+    assert {message.topic for message in plant.b.taken} >= {*topics}
+
+
+def test_a_broker_that_says_it_is_about_to_stop_has_its_turn_last(plants: Callable[[], Plant]) -> None:
+    """MQTT 5 lets it say so; nothing is to be had there."""
+    plant = plants()
+    plant.let_pass(10)
+    plant.a.lines[-1].to_client.append((b"\xe0\x02\x8b\0", None))
+    plant.settle()
+    assert plant.at == "mqtt://b:1883"
+    assert plant.asked("a") == 1
+
+
 def test_an_older_broker_does_not_make_the_next_one_older(plants: Callable[[], Plant]) -> None:
     """MQTT 3.1.1 is spoken with the one that knows no other."""
     plant = plants()

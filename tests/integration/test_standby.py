@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import time
+from collections import Counter
 from pathlib import Path
 
 from certificates import Authority
 from connecting import log_of, tls
 from processes import Agent, Broker, Sender, Subscriber, free_port, wait_until, write_config
+from proxy import Proxy
 from raw_broker import RawBroker, publish_packet
 
 QUIET, HIGH = {"c1": 0, "c2": 0}, {"c1": 9, "c2": 0}
@@ -77,6 +80,53 @@ def test_what_one_broker_has_no_acknowledgement_of_is_not_scored_again(tmp_path:
             wait_until(lambda: back.acks == [1, 2, 3])
             assert [topic for topic, _ in back.published if b"/alerts/" in topic] == []
     assert len(ids) == 1
+
+
+def test_connections_that_are_reset_now_here_and_now_there_lose_and_double_nothing(
+    tmp_path: Path, bundle: Path
+) -> None:
+    """Each broker has readings of its own, whose session is left and taken up again; each reading is one event."""
+    with (
+        Broker(tmp_path / "one") as one,
+        Broker(tmp_path / "two") as two,
+        Proxy(one.port) as to_one,
+        Proxy(two.port) as to_two,
+        Subscriber(one.port) as at_one,
+        Subscriber(two.port) as at_two,
+        Sender(one.port) as sender_one,
+        Sender(two.port) as sender_two,
+    ):
+
+        def missing(asset: str) -> int:
+            return 600 - len({event.key for event in (*at_one.alerts, *at_two.alerts) if event.asset == asset})
+
+        mqtt = f'standby = ["127.0.0.1:{to_two.port}"]\nkeepalive_s = 5'
+        agent = Agent(write_config(tmp_path, to_one.port, {"pump": bundle}, mqtt=mqtt))
+        to_one.weather.resets = 1.0
+        with agent:
+            # No broker keeps readings before the first visit.
+            two.wait_subscribed()
+            to_one.weather.resets, to_two.weather.resets = 0.0, 1.0
+            one.wait_subscribed()
+            for part in range(6):
+                here, there = (to_one, to_two) if part % 2 else (to_two, to_one)
+                subscriber = at_one if part % 2 else at_two
+                births = len(subscriber.statuses)
+                for number in range(100):
+                    if number == 50:
+                        here.weather.resets, there.weather.resets = 0.0, 1.0
+                    sender_one.send("sensors/a1/pump", QUIET if number % 2 else HIGH)
+                    sender_two.send("sensors/a2/pump", QUIET if number % 2 else HIGH)
+                    time.sleep(0.005)
+                wait_until(lambda: len(subscriber.statuses) > births, 30, what="a birth")  # noqa: B023
+            # What two connections ended behind is sent again in a minute.
+            wait_until(lambda: not missing("a1"), 90, what="every event of what came from one")
+            to_two.weather.resets, to_one.weather.resets = 0.0, 1.0
+            wait_until(lambda: not missing("a2"), 90, what="every event of what came from two")
+            assert agent.stop() == 0
+        came = at_one.different | at_two.different
+        assert Counter(event for _, event, _ in came) == {"raise": 600, "clear": 600}
+        assert len({id_ for id_, _, _ in came}) == 600
 
 
 def test_a_certificate_is_held_against_the_address_in_use(tmp_path: Path, bundle: Path) -> None:

@@ -80,8 +80,12 @@ def _is_private(group: int, user: int) -> bool:
 
 
 @contextmanager
-def locked_state_dir(state_dir: Path) -> Iterator[None]:
+def locked_state_dir(state_dir: Path, *, warns: bool = True) -> Iterator[None]:
     """Make the state folder if need be, and keep a second agent out of it inside the block.
+
+    Args:
+        state_dir: need not exist.
+        warns: whether a folder of another user is told; not where nothing is believed of what is in it.
 
     Raises:
         ConfigError: it cannot be written, or another agent uses it. A disk that is full, broken or read-only is
@@ -98,7 +102,7 @@ def locked_state_dir(state_dir: Path) -> Iterator[None]:
             return
         raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: cannot be written ({exc.strerror})") from exc
     owner = state_dir.stat().st_uid
-    if owner not in (os.geteuid(), 0):
+    if warns and owner not in (os.geteuid(), 0):
         # An operator who tries the agent as root does this, so it is no reason not to start.
         log.warning("state folder belongs to another user, who can change limits and alerts user=%d", owner)
     try:

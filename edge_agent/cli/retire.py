@@ -35,7 +35,7 @@ def run(options: argparse.Namespace) -> None:
     config = load(options)
     state_dir = Path(config.agent.state_dir)
     # A running agent would be thrown out, and would come back.
-    with locked_state_dir(state_dir):
+    with locked_state_dir(state_dir, warns=False):
         waiting = _count(state_dir / "journal.db", discard=options.discard_waiting)
         if waiting and not options.discard_waiting:
             raise UsageError(
@@ -60,7 +60,8 @@ def run(options: argparse.Namespace) -> None:
         say(
             f"events that were not published, and are still in the journal: {'unknown' if waiting is None else waiting}"
         )
-    say(f"the state folder stays; when nobody needs it any more: rm -r {quote(str(state_dir))}")
+    real = state_dir.resolve()  # of the service it is a link, which alone would be removed
+    say(f"the state folder stays; when nobody needs it any more: rm -r {quote(str(real))}")
 
 
 def _count(journal: Path, *, discard: bool) -> int | None:

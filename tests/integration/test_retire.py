@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 from contextlib import closing
@@ -250,3 +251,14 @@ def test_a_journal_that_cannot_be_read_is_told(tmp_path: Path, broker: Broker, b
     assert "journal.db: cannot be read (file is not a database)" in err[0]
     out, _ = retire(config, "--discard-waiting")
     assert "events that were not published, and are still in the journal: unknown" in out
+
+
+def test_the_folder_of_a_service_is_named_as_it_is(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """systemd makes it a link, and gives it to a user of its own; of what is in it, nothing is believed."""
+    (tmp_path / "private").mkdir(mode=0o700)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "private", 61_234, 61_234)
+    (tmp_path / "state").symlink_to(tmp_path / "private")
+    out, err = retire(write_config(tmp_path, broker.port, {"pump": bundle}))
+    assert err == []
+    assert out.splitlines()[-1].endswith(f": rm -r {tmp_path / 'private'}")

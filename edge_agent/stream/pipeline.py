@@ -14,6 +14,7 @@ from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
 from edge_agent.stream.alarm import Alarm, look_at
+from edge_agent.stream.alarm_state import Transition
 from edge_agent.stream.commission import make_commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AssetChange, EventMaker
@@ -139,6 +140,7 @@ class Pipeline:
         outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
         self._gone.clear()
         for event, record in self._stuck.take():
+            self.roster.alert_ended()
             outcome.released.append(event)
             outcome.records.append(record)
         if self._tells_silence:
@@ -346,6 +348,8 @@ class Pipeline:
             else:
                 states[asset] = state
             if change is not None:
+                if change.transition is Transition.CLEAR:
+                    self.roster.alert_ended()
                 limit = threshold.alarm if one_level else self._alarm.limit_of(change.alert.level, threshold)
                 told.append(AssetChange(row, asset, limit, change))
         return told

@@ -53,6 +53,8 @@ class Roster:
         self._next: list[tuple[int, str]] = []
         """Candidates to forget, (batch, asset), the next one last. The list is only made anew when it is used up, so
         that a thousand new names cost one search through all assets."""
+        self._next_has_alerts = False
+        """True if those candidates go because too many assets have an open alert."""
         self.forgotten = 0
         """Number of assets that were forgotten to make room."""
 
@@ -112,6 +114,11 @@ class Roster:
         self._heard.pop(asset, None)
         self._met.pop(asset, None)
 
+    def alert_ended(self) -> None:
+        """Note that an alert was cleared, so that there may be too many of them no longer."""
+        if self._next_has_alerts:
+            self._next, self._next_has_alerts = [], False
+
     def newcomers(self) -> list[str]:
         """The assets that the last batch has added."""
         return list(islice(reversed(self._heard), self._new))
@@ -136,10 +143,13 @@ class Roster:
         heard = ((batch, asset) for asset, batch in self._heard.items() if batch < self._batch)
         candidates = [pair for pair in heard if pair[1] not in limited]
         free = [pair for pair in candidates if pair[1] not in alerting]
-        excess = len(alerting) - max(1, int(self._room.limit // 2))
+        # Some that have gone a moment ago are still among them.
+        here = sum([asset in self._heard for asset in alerting])
+        excess = here - max(1, int(self._room.limit // 2))
         # A look at all assets must serve for many new ones, so alerts hold a tenth more before they make room.
         too_many: list[tuple[int, str]] = []
         if excess > 0 and not (free and excess <= self._room.limit // 10):
             mine = [pair for pair in candidates if pair[1] in alerting and pair[1] in self._met]
             too_many = sorted(mine, key=lambda pair: (self._met[pair[1]], pair[1]))[-excess:]
+        self._next_has_alerts = bool(too_many)
         return too_many or sorted(free, reverse=True)

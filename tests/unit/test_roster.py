@@ -295,6 +295,25 @@ def test_without_a_limit_none_is_forgotten(limit: int) -> None:
     assert (len(pipeline.assets()), pipeline.roster.forgotten) == (3, 0)
 
 
+def test_no_alert_makes_room_when_there_are_no_longer_too_many() -> None:
+    """Two were to go, and one has gone, when another alert was cleared."""
+    pipeline = make_pipeline(3)
+    for batch in ([("a", ALERTING), ("d", ALERTING), ("e", ALERTING)], [("a", QUIET), ("b", QUIET)], [("c", QUIET)]):
+        values = np.array([[value, 0] for _, value in batch], dtype=np.float32)
+        outcome = pipeline.process(Readings([asset for asset, _ in batch], [1000.0] * len(batch), values))
+    assert (outcome.released, sorted(pipeline.assets())) == ([], ["b", "c", "d"])
+
+
+def test_alerts_make_room_down_to_half_and_no_further() -> None:
+    """Three new assets came at once: two alerts go for two of them, and the third is refused."""
+    pipeline = make_pipeline(4)
+    for batch in ([(name, ALERTING) for name in "bcdg"], [(name, QUIET) for name in "aef"]):
+        values = np.array([[value, 0] for _, value in batch], dtype=np.float32)
+        outcome = pipeline.process(Readings([asset for asset, _ in batch], [1000.0] * len(batch), values))
+    assert sorted(event.asset for event in outcome.released) == ["d", "g"]
+    assert (outcome.refused, sorted(pipeline.assets())) == (["f"], ["a", "b", "c", "e"])
+
+
 @given(
     max_assets=st.integers(1, 4),
     window=st.sampled_from([1, 3]),

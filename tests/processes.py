@@ -24,6 +24,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from edge_agent.messages.event import AlertEvent
 
 __all__ = [
+    "EVERY_ALERT",
     "IN_CI",
     "Agent",
     "Broker",
@@ -55,6 +56,8 @@ log_type subscribe
 """
 
 
+EVERY_ALERT = "[stream.alarm]\nflap_raises = 0"
+"""For a `[[stream]]` of which one asset is raised more than ten times on purpose."""
 PORTS = range(20_000, 32_768)
 """Below those that Linux gives to outgoing connections: one of these, even one that tries to reach a broker that is
 stopped, would take the port before the broker starts again.

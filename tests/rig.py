@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from plan import FIRST_TIME_S, Plan, Verdict, judge
-from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, wait_until, write_config
 from proxy import Proxy
 
 from edge_agent.messages.text import iso_time
@@ -151,6 +151,7 @@ def rig(
     bundle: Path | None = None,
     engine: str = 'provider = "cpu"',
     stream: str = "",
+    alarm: str = "",
     health_s: float = 0.2,
     online: bool = True,
 ) -> Iterator[Rig]:
@@ -171,6 +172,7 @@ def rig(
         bundle: the plan's when not given.
         engine: lines of `[engine]`.
         stream: more lines of the `[[stream]]`.
+        alarm: more lines of its `[stream.alarm]`; a plan's assets are raised far more than ten times an hour.
         health_s: time between two health messages.
         online: start the agent and wait for it.
     """
@@ -187,7 +189,7 @@ def rig(
             "state": state,
             "host": address,
             "engine": engine,
-            "stream": stream,
+            "stream": f"{stream}\n{EVERY_ALERT}\n{alarm}",
             "health_s": health_s,
         }
         config = write_config(folder, port, {plan.stream: detector}, **options)

@@ -21,6 +21,7 @@ from edge_agent.setting_types import Count, Duration, Score, Whole
 from edge_agent.stream.alarm_state import AlarmState, Alert, Level, Transition, begin_anew, shift
 
 __all__ = [
+    "FLAP_RAISES",
     "Alarm",
     "AlarmSettings",
     "Change",
@@ -28,15 +29,18 @@ __all__ = [
     "look_at",
 ]
 
+FLAP_RAISES = 10
+"""Default of `flap_raises`: nobody reads an eleventh alert of one asset in an hour."""
 _FEW = 16
 """Up to this many scores, a loop in Python is faster than a call of numpy."""
 
 
 class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How many scores, and how much time, an alarm takes to change. The defaults raise on the first score at the limit.
+    """How many scores, and how much time, an alarm takes to change.
 
-    A score is at a limit when it is equal or higher. In `min_duration_s`, `cooldown_s` and `reminder_s`, 0 switches the
-    rule off.
+    The defaults raise on the first score at the limit, clear on the first below the clear limit, and send one event in
+    place of more than ten alerts in an hour. A score is at a limit when it is equal or higher. In `min_duration_s`,
+    `cooldown_s` and `reminder_s`, 0 switches the rule off.
     """
 
     confirm: Count = 1
@@ -51,7 +55,7 @@ class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True):
     """While an alert lasts, an `update` is sent when its last event is this long ago. A flapping alert sends none."""
     warn: Score | None = None
     """Limit of the level `warn`, a score below the alarm limit; None: there is no level `warn`."""
-    flap_raises: Whole = 0
+    flap_raises: Whole = FLAP_RAISES
     """One more raise than this within `flap_window_s` is sent as `flapping`; 0 switches flapping off."""
     flap_window_s: Duration = 3600.0
     """Period in which raises are counted, and the time that scores must stay below the clear limit for flapping to
@@ -107,6 +111,7 @@ class Alarm:
     def __init__(self, policy: AlarmSettings, *, agent: str, stream: str, model_sha256: str) -> None:
         self._policy = policy
         self._mask = (1 << policy.of) - 1
+        self._clears_at_once = not policy.cooldown_s
         self._name = alert_namer(agent=agent, stream=stream, model_sha256=model_sha256)
 
     def lowest_limit(self, threshold: Threshold) -> float:
@@ -156,35 +161,35 @@ class Alarm:
             return state, None
         lowest = threshold.alarm if self._policy.warn is None else self.lowest_limit(threshold)
         over = score >= lowest
-        if state is None:
+        if state is None or state.is_calm:
             if not over:
-                return None, None
-            state = AlarmState(newest_s=time_s, history=1, over_since_s=time_s)
+                return state, None
+            raises = () if state is None else self._raises_before(state, time_s)
+            state = AlarmState(newest_s=time_s, history=1, over_since_s=time_s, raises_s=raises)
         else:
             passed_s = time_s - state.newest_s
             if begins or passed_s > CLOCK_STEP_S:
                 state = begin_anew(state, time_s)
             elif passed_s < 0:
                 state = shift(state, passed_s)
-            if self._ends_for_good(state, score, threshold):
-                assert state.alert is not None
-                return None, self._cleared(state.alert, score, time_s)
-            state = replace(
-                state,
+            alert = state.alert
+            if alert is not None and self._ends_at_once(alert, score, threshold):
+                return self._calm(state.raises_s, time_s), self._cleared(alert, score, time_s)
+            # Each reading of an asset with an alert comes here, and `replace` takes twice the time of this.
+            state = AlarmState(
                 newest_s=time_s,
                 history=(state.history << 1 | over) & self._mask,
                 over_since_s=(time_s if state.over_since_s is None else state.over_since_s) if over else None,
+                alert=alert,
+                cleared_s=state.cleared_s,
+                raises_s=state.raises_s,
             )
         alert = state.alert
         if alert is None:
             after, change = self._when_quiet(state, asset, score, time_s, readings, row, threshold)
-        elif alert.flapping:
-            after, change = self._when_flapping(state, alert, score, time_s, lowest, threshold)
         else:
             after, change = self._when_raised(state, alert, score, time_s, threshold)
-        if after.alert is None and self._is_forgettable(after):
-            return None, change
-        return after, change
+        return (after if after.alert is not None else self._settled(after)), change
 
     def _when_quiet(
         self,
@@ -203,8 +208,9 @@ class Alarm:
             return state, None
         if state.cleared_s is not None and time_s - state.cleared_s < policy.cooldown_s:
             return state, None
-        recent = tuple(t for t in state.raises_s if time_s - t <= policy.flap_window_s) if policy.flap_raises else ()
-        flapping = policy.flap_raises > 0 and len(recent) >= policy.flap_raises
+        # The times are in order, so where the oldest of that many is recent, all are.
+        recent = state.raises_s[-policy.flap_raises :] if policy.flap_raises else ()
+        flapping = 0 < policy.flap_raises == len(recent) and time_s - recent[0] <= policy.flap_window_s
         alert = Alert(
             id=self._name(asset, time_s, readings[row].tobytes()),
             since_s=time_s,
@@ -213,46 +219,35 @@ class Alarm:
             told_s=time_s,
             flapping=flapping,
         )
-        raises = () if flapping or not policy.flap_raises else (*recent, time_s)
+        raises = () if flapping or not policy.flap_raises else (*recent, time_s)[-policy.flap_raises :]
         transition = Transition.FLAPPING if flapping else Transition.RAISE
         return replace(state, alert=alert, raises_s=raises), Change(transition, alert)
 
     def _when_raised(
         self, state: AlarmState, alert: Alert, score: float, time_s: float, threshold: Threshold
     ) -> tuple[AlarmState, Change | None]:
-        if score < self._clear_limit(threshold):
-            return self._after_clear(state, time_s), self._cleared(alert, score, time_s)
+        policy, quiet_since_s, level = self._policy, None, alert.level
         if score > alert.worst:
             alert = replace(alert, worst=score)
-        level = alert.level
-        if score >= threshold.alarm:
+        if score < self._clear_limit(threshold):
+            quiet_since_s = time_s if alert.quiet_since_s is None else alert.quiet_since_s
+            if not alert.flapping or time_s - quiet_since_s >= policy.flap_window_s:
+                return self._after_clear(state, time_s), self._cleared(alert, score, time_s)
+        elif score >= threshold.alarm:
             level = Level.ALARM
-        elif score < threshold.clear:
+        elif score < threshold.clear and not alert.flapping:
             level = Level.WARN
-        reminder = self._policy.reminder_s
-        if level is alert.level and not (reminder and time_s - alert.told_s >= reminder):
-            return replace(state, alert=alert), None
-        alert = replace(alert, level=level, told_s=time_s)
+        is_due = 0 < policy.reminder_s <= time_s - alert.told_s and not alert.flapping
+        if level is alert.level and not is_due:
+            if quiet_since_s != alert.quiet_since_s:
+                alert = replace(alert, quiet_since_s=quiet_since_s)
+            return (state if alert is state.alert else replace(state, alert=alert)), None
+        alert = replace(alert, level=level, told_s=time_s, quiet_since_s=quiet_since_s)
         return replace(state, alert=alert), Change(Transition.UPDATE, alert)
 
-    def _when_flapping(
-        self, state: AlarmState, alert: Alert, score: float, time_s: float, lowest: float, threshold: Threshold
-    ) -> tuple[AlarmState, Change | None]:
-        quiet = alert.quiet_since_s
-        if score < self._clear_limit(threshold):
-            quiet = time_s if quiet is None else quiet
-        elif score >= lowest:
-            quiet = None
-        if quiet is not None and time_s - quiet >= self._policy.flap_window_s:
-            return self._after_clear(state, time_s), self._cleared(alert, score, time_s)
-        alert = replace(alert, worst=max(alert.worst, score), quiet_since_s=quiet)
-        return replace(state, alert=alert), None
-
-    def _ends_for_good(self, state: AlarmState, score: float, threshold: Threshold) -> bool:
-        """True if a score clears the alert and leaves no state: the usual end of an alert, so it has a fast path."""
-        if state.alert is None or state.alert.flapping or state.raises_s or self._policy.cooldown_s:
-            return False
-        return score < self._clear_limit(threshold)
+    def _ends_at_once(self, alert: Alert, score: float, threshold: Threshold) -> bool:
+        """True if a score clears an alert and leaves at most its raises: the usual end, so it has a fast path."""
+        return self._clears_at_once and not alert.flapping and score < self._clear_limit(threshold)
 
     def _after_clear(self, state: AlarmState, time_s: float) -> AlarmState:
         return replace(state, alert=None, history=0, cleared_s=time_s if self._policy.cooldown_s else None)
@@ -276,14 +271,28 @@ class Alarm:
             return min(threshold.clear, warn * threshold.clear / threshold.alarm)
         return min(threshold.clear, warn - (threshold.alarm - threshold.clear))
 
-    def _is_forgettable(self, state: AlarmState) -> bool:
-        """True if a state without an alert no longer affects any decision."""
-        if state.history:
-            return False
-        policy = self._policy
-        if state.cleared_s is not None and state.newest_s - state.cleared_s < policy.cooldown_s:
-            return False
-        return not state.raises_s or state.newest_s - state.raises_s[-1] > policy.flap_window_s
+    def _settled(self, state: AlarmState) -> AlarmState | None:
+        """What must be remembered of a state without an alert; None if nothing of it affects any decision."""
+        if state.cleared_s is not None and state.newest_s - state.cleared_s >= self._policy.cooldown_s:
+            state = replace(state, cleared_s=None)
+        return self._calm(state.raises_s, state.newest_s) if state.is_calm else state
+
+    def _calm(self, raises_s: tuple[float, ...], time_s: float) -> AlarmState | None:
+        """The state of an asset of which nothing but raises must be remembered; None if they are too long ago."""
+        if not raises_s or time_s - raises_s[-1] > self._policy.flap_window_s:
+            return None
+        return AlarmState(newest_s=time_s, raises_s=raises_s)
+
+    def _raises_before(self, calm: AlarmState, time_s: float) -> tuple[float, ...]:
+        """The raises that are remembered as a calm asset's score is at the limit again.
+
+        Between the two, nothing was noted. So if the clock was set back, by less than `flap_window_s`, how long it was
+        calm is not known, and counts as nothing. Behind a larger step nothing is known.
+        """
+        passed_s = time_s - calm.newest_s
+        if abs(passed_s) > self._policy.flap_window_s:
+            return ()
+        return calm.raises_s if passed_s >= 0 else shift(calm, passed_s).raises_s
 
 
 def look_at(scores: FloatArray, limit: float) -> tuple[int, list[int]]:

@@ -10,7 +10,17 @@ from msgspec.structs import replace
 
 from edge_agent.messages.values import CLOCK_STEP_S
 
-__all__ = ["AlarmState", "Alert", "Level", "Transition", "begin_anew", "for_another_model", "shift"]
+__all__ = [
+    "AlarmState",
+    "AlarmStates",
+    "Alert",
+    "Level",
+    "Transition",
+    "begin_anew",
+    "for_another_model",
+    "for_other_limits",
+    "shift",
+]
 
 
 class Transition(StrEnum):
@@ -51,8 +61,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     flapping: bool = False
     """True if the alert was raised as `flapping`."""
     quiet_since_s: float | None = None
-    """While flapping: time of the reading since which scores are below the clear limit, epoch seconds; None if the last
-    ones were not."""
+    """Time of the reading since which all scores are below the clear limit, epoch seconds; None if the last was not."""
     stepped_s: float = 0.0
     """Sum of the steps of the sender's clock since the raise, seconds; negative where the clock was set back."""
 
@@ -75,7 +84,56 @@ class AlarmState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     cleared_s: float | None = None
     """Time of the last clear, kept for the cooldown; None if no clear matters."""
     raises_s: tuple[float, ...] = ()
-    """Times of the last raises, oldest first; only kept to detect flapping."""
+    """Times of the last raises, oldest first, at most `flap_raises`; only kept to detect flapping."""
+
+    @property
+    def is_calm(self) -> bool:
+        """True if nothing is running, so that a score below the limits changes nothing: only raises are remembered."""
+        return self.alert is None and not self.history and self.cleared_s is None
+
+
+class AlarmStates:
+    """The state of each asset of a stream that has one.
+
+    The calm ones are kept apart. Scores below the limits neither look for them nor change them, so an asset that was
+    raised once does not cost anything with each reading that follows.
+    """
+
+    def __init__(self) -> None:
+        self.running: dict[str, AlarmState] = {}
+        """Those that any score of their asset may change."""
+        self._calm: dict[str, AlarmState] = {}
+
+    def get(self, asset: str) -> AlarmState | None:
+        """The state of one asset; None if it has none."""
+        return self.running.get(asset) or self._calm.get(asset)
+
+    def put(self, asset: str, state: AlarmState | None) -> None:
+        """Keep the new state of an asset, None for none."""
+        if state is not None and not state.is_calm:
+            self.running[asset] = state
+            self._calm.pop(asset, None)
+            return
+        self.running.pop(asset, None)
+        if state is None:
+            self._calm.pop(asset, None)
+        else:
+            self._calm[asset] = state
+
+    def alerting(self) -> set[str]:
+        """The assets with an open alert."""
+        return {asset for asset, state in self.running.items() if state.alert is not None}
+
+
+def for_other_limits(state: AlarmState) -> AlarmState | None:
+    """Keep the part of a state that stays true when the asset's limits change: all but what is half confirmed.
+
+    Returns:
+        The state to continue with; None when nothing of it is left.
+    """
+    if state.alert is None and state.cleared_s is None and not state.raises_s:
+        return None
+    return _without_half_confirmed(state)
 
 
 def for_another_model(state: AlarmState) -> AlarmState | None:
@@ -84,10 +142,10 @@ def for_another_model(state: AlarmState) -> AlarmState | None:
     Returns:
         The state to continue with; None when nothing of it is left.
     """
-    if state.alert is None and state.cleared_s is None and not state.raises_s:
-        return None
-    alert = state.alert and replace(state.alert, worst=-math.inf)
-    return replace(state, history=0, over_since_s=None, alert=alert)
+    kept = for_other_limits(state)
+    if kept is None or kept.alert is None:
+        return kept
+    return replace(kept, alert=replace(kept.alert, worst=-math.inf))
 
 
 def begin_anew(state: AlarmState, time_s: float) -> AlarmState:
@@ -100,8 +158,14 @@ def begin_anew(state: AlarmState, time_s: float) -> AlarmState:
     by_s = time_s - state.newest_s
     if 0 <= by_s <= CLOCK_STEP_S:
         by_s = 0.0  # a pause, in which an alert and a cool-down go on
-    state = shift(state, by_s)
-    alert = state.alert and replace(state.alert, quiet_since_s=None, stepped_s=state.alert.stepped_s + by_s)
+    state = _without_half_confirmed(shift(state, by_s))
+    alert = state.alert and replace(state.alert, stepped_s=state.alert.stepped_s + by_s)
+    return replace(state, alert=alert)
+
+
+def _without_half_confirmed(state: AlarmState) -> AlarmState:
+    """A state as if no score had come since the last change: neither high ones nor low ones."""
+    alert = state.alert and replace(state.alert, quiet_since_s=None)
     return replace(state, history=0, over_since_s=None, alert=alert)
 
 

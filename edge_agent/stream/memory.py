@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from edge_agent.stream.alarm_state import AlarmState, for_another_model
+from edge_agent.stream.alarm_state import AlarmStates, for_another_model
 from edge_agent.stream.commission import Commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.join import Join
@@ -50,8 +50,8 @@ class Memory:
     drift: DriftWatch
     silence: Silence
     stuck: Stuck
-    states: dict[str, AlarmState] = field(default_factory=dict)
-    """The alarm's state of each asset that has one."""
+    states: AlarmStates = field(default_factory=AlarmStates)
+    """Of the alarm."""
 
     def record(self, asset: str) -> bytes:
         """The record of one asset."""
@@ -81,7 +81,7 @@ class Memory:
 
     def drop(self, asset: str) -> None:
         """Delete the state, window, open reading and commissioning of one asset."""
-        self.states.pop(asset, None)
+        self.states.put(asset, None)
         self.windows.forget(asset)
         self.stuck.drop(asset)
         if self.join is not None:
@@ -132,9 +132,7 @@ class Memory:
         is_ours = kept.scorer == self.scorer
         if kept.alarm is not None:
             # An alert outlives a change of model: it was raised, so it has to be cleared.
-            alarm = kept.alarm if is_ours else for_another_model(kept.alarm)
-            if alarm is not None:
-                self.states[asset] = alarm
+            self.states.put(asset, kept.alarm if is_ours else for_another_model(kept.alarm))
         if not is_ours:
             return
         self.windows.restore(asset, kept.window)

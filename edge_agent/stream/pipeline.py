@@ -14,8 +14,8 @@ from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
 from edge_agent.stream.alarm import Alarm, look_at
-from edge_agent.stream.alarm_state import Transition
-from edge_agent.stream.commission import make_commission
+from edge_agent.stream.alarm_state import Transition, for_other_limits
+from edge_agent.stream.commission import Commission, make_commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AssetChange, EventMaker
 from edge_agent.stream.heard import Heard
@@ -291,7 +291,7 @@ class Pipeline:
         """For the health message: numbers of assets and of readings that were left out, commissioning, drift."""
         windows = self._windows
         report = self.drift.report
-        alerts = sum(state.alert is not None for state in self._states.values())
+        alerts = len(self._states.alerting())
         return {
             "assets": len(windows),
             "most_assets": None if self.room.limit == math.inf else int(self.room.limit),
@@ -314,17 +314,15 @@ class Pipeline:
         told: list[AssetChange] = []
         states, threshold, update = self._states, self._threshold, self._alarm.update
         one_level, begun = not self._alarm.has_levels, windows.begun
-        rows = range(len(windows)) if self._commission is not None else windows.rows_that_matter(at_limit, states)
+        matter = windows.rows_that_matter(at_limit, states.running)
+        rows = matter if self._commission is None else range(len(windows))
         for row in rows:
             score = scores.item(row)
             asset = windows.assets[row]
             if self._commission is not None:
                 own = self._commission.threshold(asset)
                 if own is None:
-                    ready = self._commission.collect(asset, score)
-                    if ready is not None:
-                        self._fit_room()
-                        ready.tell(self._stream, asset, bundle=self._threshold, alarm=self._alarm)
+                    if self._collect(self._commission, asset, score):
                         changed.add(asset)
                     continue
                 threshold = own
@@ -343,10 +341,7 @@ class Pipeline:
             if state is before:
                 continue
             changed.add(asset)
-            if state is None:
-                states.pop(asset, None)
-            else:
-                states[asset] = state
+            states.put(asset, state)
             if change is not None:
                 if change.transition is Transition.CLEAR:
                     self.roster.alert_ended()
@@ -354,11 +349,23 @@ class Pipeline:
                 told.append(AssetChange(row, asset, limit, change))
         return told
 
+    def _collect(self, commission: Commission, asset: str, score: float) -> bool:
+        """Add a score to those that an asset gets its limits from; True if it has them now."""
+        ready = commission.collect(asset, score)
+        if ready is None:
+            return False
+        self._fit_room()
+        ready.tell(self._stream, asset, bundle=self._threshold, alarm=self._alarm)
+        state = self._states.get(asset)
+        if state is not None:
+            # What earlier scores confirmed by half, they did by other limits, before all that was collected since.
+            self._states.put(asset, for_other_limits(state))
+        return True
+
     def _pinned(self) -> Pinned:
         """An open alert needs its clear, and a new limit takes days to collect."""
         limited = () if self._commission is None else self._commission.assets()
-        alerting = {asset for asset, state in self._states.items() if state.alert is not None}
-        return Pinned(limited, alerting | self._stuck.assets)
+        return Pinned(limited, self._states.alerting() | self._stuck.assets)
 
     def _fit_room(self) -> None:
         """Have the room follow the number of assets that are commissioned."""

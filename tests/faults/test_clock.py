@@ -12,7 +12,7 @@ from vitals import Manager
 
 ENDLESS = 10_000_000
 WATCHDOG_S = 4
-STREAM = "[stream.window]\nlate_s = 5\n[stream.alarm]\ncooldown_s = 1"
+WINDOW, ALARM = "[stream.window]\nlate_s = 5", "cooldown_s = 1"
 """Late readings and cool-downs are what a clock could disturb; the plan's readings come in order and further apart."""
 
 
@@ -40,7 +40,8 @@ def test_clock_steps(tmp_path: Path, full: bool, report: Report) -> None:
     steps = [0, -3600, 82800, 0] if full else [0, -3600, 82800]
     with Manager(tmp_path) as manager:
         env = {"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": str(WATCHDOG_S * 1_000_000)}
-        with rig(tmp_path, Plan(readings=ENDLESS), command=hooked(f"clock={ahead}"), env=env, stream=STREAM) as at:
+        options = {"command": hooked(f"clock={ahead}"), "env": env, "stream": WINDOW, "alarm": ALARM}
+        with rig(tmp_path, Plan(readings=ENDLESS), **options) as at:  # type: ignore[arg-type]
             sending = at.sending(200)
             for number, step in enumerate(steps):
                 (tmp_path / "new").write_text(str(step))

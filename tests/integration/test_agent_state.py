@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes import write_bundle
-from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
+from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
 
 
 def test_what_waits_for_the_journal_takes_little_memory(tmp_path: Path, bundle: Path) -> None:
@@ -39,7 +39,7 @@ def test_what_waits_for_the_journal_takes_little_memory(tmp_path: Path, bundle: 
 
 def test_a_full_journal_is_emptied_though_more_readings_wait_than_are_held(tmp_path: Path, bundle: Path) -> None:
     """What makes room, the broker's acknowledgements, stands behind the readings on the same connection."""
-    config = write_config(tmp_path, 0, {"pump": bundle}, extra="[journal]\nlimit_mb = 0.05")
+    config = write_config(tmp_path, 0, {"pump": bundle}, extra="[journal]\nlimit_mb = 0.05", stream=EVERY_ALERT)
     with Broker(tmp_path / "broker", inflight=1000) as broker, Sender(broker.port) as sender:
         config.write_text(config.read_text().replace("port = 0", f"port = {broker.port}"))
         with Subscriber(broker.port) as subscriber:

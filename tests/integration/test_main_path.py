@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import autoencoder, write_bundle
-from processes import Agent, Broker, Subscriber, free_port, run_tool, tool, wait_until, write_config
+from processes import EVERY_ALERT, Agent, Broker, Subscriber, free_port, run_tool, tool, wait_until, write_config
 
 from edge_agent.stream.alarm import alert_namer
 
@@ -45,7 +45,7 @@ def test_from_a_model_to_alerts(tmp_path: Path, broker: Broker, subscriber: Subs
         done = run_tool("edgetool", *map(str, command))
         assert done.returncode == 0, done.stderr
     port = str(broker.port)
-    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, stream=EVERY_ALERT)):
         subscriber.wait_online()
         watch = [tool("edgetool"), "watch", "--port", port, "--count", str(2 * anomalies)]
         watcher = subprocess.Popen([*watch], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from certificates import Authority
 from connecting import log_of, password_file, raises_an_alert, tls
-from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
+from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
 
 from edge_agent.mqtt.opening import Opener, PahoClient
 from edge_agent.mqtt.settings import BrokerSettings, Transport
@@ -42,7 +42,7 @@ def test_readings_and_alerts_get_through(tmp_path: Path, authority: Authority, b
         listener = tls(authority, authority.issue("broker"), listener)
         mqtt += f'\nca_file = "{authority.file}"'
     with Broker(tmp_path / "broker", second=listener) as broker, Subscriber(broker.port) as subscriber:
-        config = write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt)
+        config = write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt, stream=EVERY_ALERT)
         with Agent(config), Sender(broker.port) as sender:
             subscriber.wait_online()
             # Mosquitto 2.0 writes a large message to a websocket at 40 kB/s.
@@ -160,7 +160,7 @@ def test_a_replaced_certificate_is_used_without_a_restart(tmp_path: Path, author
     listener = tls(authority, authority.issue("broker"), "require_certificate true", "use_identity_as_username true")
     mqtt = f'ca_file = "{authority.file}"\ncert_file = "{cert}"\nkey_file = "{key}"'
     with Broker(tmp_path / "broker", second=listener) as broker, Subscriber(broker.port) as subscriber:
-        config = write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt)
+        config = write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt, stream=EVERY_ALERT)
         with Agent(config) as agent, Sender(broker.port) as sender:
             subscriber.wait_online()
             assert "u'first'" in broker.log.read_text()

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from connecting import log_of, raises_an_alert
-from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, wait_until, write_config
 
 
 def test_alerts_go_to_a_broker_of_their_own_and_wait_for_it(tmp_path: Path, bundle: Path) -> None:
@@ -80,7 +80,7 @@ def test_what_does_not_fit_while_the_broker_is_away_is_kept_by_the_other_one(tmp
     """With `block`: nothing is lost, and the log says what the matter is and when it is over."""
     plant, room = Broker(tmp_path / "plant"), Broker(tmp_path / "room")
     extra = f'[journal]\nlimit_mb = 0.004\n[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}\nkeepalive_s = 5\n'
-    config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=extra)
+    config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=extra, stream=EVERY_ALERT)
     with plant, Agent(config) as agent, Sender(plant.port) as sender:
         plant.wait_subscribed()
         for number in range(40):
@@ -104,7 +104,7 @@ def test_what_does_not_fit_while_the_broker_is_away_is_dropped_counted_and_told(
         f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {room.port}\nkeepalive_s = 5\n'
         '[journal]\nlimit_mb = 0.004\nwhen_full = "drop-oldest"'
     )
-    config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=extra)
+    config = write_config(tmp_path, plant.port, {"pump": bundle}, extra=extra, stream=EVERY_ALERT)
     with plant, Agent(config) as agent, Sender(plant.port) as sender:
         with room, Subscriber(room.port) as subscriber:
             subscriber.wait_online()

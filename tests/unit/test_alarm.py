@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_agent.bundle import Threshold
 from edge_agent.stream.alarm import Alarm, AlarmSettings, Change, alert_namer
-from edge_agent.stream.alarm_state import AlarmState, Transition
+from edge_agent.stream.alarm_state import AlarmState, AlarmStates, Transition
 
 LIMITS = Threshold(alarm=3.0, clear=2.0)
 
@@ -107,6 +107,57 @@ def test_a_storm_becomes_one_flapping_event() -> None:
     assert told.endswith("c..")
 
 
+def test_an_eleventh_raise_in_an_hour_is_flapping_by_default() -> None:
+    """Nobody reads it, and a hundred of them hide another asset's; who wants them all says so."""
+    scores = [5.0, 1.0] * 13
+    assert kinds(AlarmSettings(), scores) == "rc" * 10 + "f....."
+    assert kinds(AlarmSettings(flap_raises=0), scores) == "rc" * 13
+
+
+def test_raises_count_for_their_window() -> None:
+    """Two in ten seconds are allowed: a third after twelve is told, a fourth ten seconds after the second is not."""
+    policy = AlarmSettings(flap_raises=2, flap_window_s=10)
+    assert kinds(policy, [5, 1, 5, 1, 5, 1, 5], times=[0, 1, 6, 7, 12, 13, 16]) == "rcrcrcf"
+
+
+def test_flapping_ends_when_all_scores_have_stayed_below_the_clear_limit() -> None:
+    """One in the band is at that limit, and begins the time anew."""
+    policy = AlarmSettings(flap_raises=1, flap_window_s=3)
+    assert kinds(policy, [5, 1, 5, 1, 1, 2.5, 1, 1, 1, 1]) == "rcf......c"
+
+
+def test_a_flapping_warning_that_becomes_an_alarm_is_told() -> None:
+    """It is another thing than one more warning; a warning again is not."""
+    changes = run(AlarmSettings(warn=2.5, flap_raises=1), [2.6, 1, 2.6, 2.7, 3.5, 2.7, 3.5])
+    assert [(c.transition.value, c.alert.level.value) for c in changes if c][2:] == [
+        ("flapping", "warn"),
+        ("update", "alarm"),
+    ]
+
+
+@pytest.mark.parametrize(("behind_s", "expected"), [(7, "f"), (-3, "f"), (11, "r"), (-11, "r")])
+def test_raises_are_remembered_over_a_step_of_the_clock_as_long_as_the_window(behind_s: int, expected: str) -> None:
+    """Between two alerts no time is noted; behind a larger step, nobody knows how long ago the raises were."""
+    policy = AlarmSettings(flap_raises=2, flap_window_s=10)
+    times = [100, 101, 102, 103, 103 + behind_s]
+    assert kinds(policy, [5, 1, 5, 1, 5], times=times) == "rcrc" + expected
+
+
+def test_a_quiet_score_changes_nothing_of_an_asset_that_was_raised() -> None:
+    """Otherwise each reading in the hour after an alert would be written to the journal."""
+    alarm = Alarm(AlarmSettings(), agent="g", stream="s", model_sha256="m")
+    state: AlarmState | None = None
+    states = []
+    for time_s, score in enumerate([5.0, 1.0, 2.9, 0.0]):
+        values = np.array([[score]], np.float32)
+        state, _ = alarm.update(
+            state, asset="a", score=score, time_s=float(time_s), readings=values, row=0, threshold=LIMITS
+        )
+        states.append(state)
+    assert states[1] == AlarmState(newest_s=1.0, raises_s=(0.0,))
+    assert states[1] is states[2] is states[3]
+
+
 def test_a_clock_set_back_does_not_stop_the_alarm() -> None:
     """A cool-down of 60 s, and a sender's clock that goes back an hour in it: it ends 60 s of readings later."""
     policy = AlarmSettings(cooldown_s=60)
@@ -172,15 +223,19 @@ def test_nothing_happens_inside_the_band(scores: list[float], raised: bool) -> N
 
 @given(policies, scores_lists)
 def test_a_quiet_asset_costs_nothing(policy: AlarmSettings, scores: list[float]) -> None:
-    """After enough calm readings there is no state left."""
+    """After enough calm readings there is nothing left but the last raises, which no further reading looks at."""
     alarm = Alarm(policy, agent="g", stream="s", model_sha256="m")
     state: AlarmState | None = None
+    states = AlarmStates()
     for time_s, score in enumerate([*scores, *[0.0] * 40]):
         values = np.array([[score]], np.float32)
         state, _ = alarm.update(
             state, asset="a", score=score, time_s=float(time_s), readings=values, row=0, threshold=LIMITS
         )
-    assert state is None
+        states.put("a", state)
+        assert states.get("a") is state
+        assert state is None or len(state.raises_s) <= policy.flap_raises
+    assert states.running == {}
 
 
 def test_an_alerts_name_is_made_from_its_cause() -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from edge_agent.bundle import Calibration
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import Readings
+from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.drift import DriftReport, ScoreDrift
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import CommissionSettings, DriftSettings, StreamSettings
@@ -188,6 +189,20 @@ def test_commissioning_anew_begins_with_new_readings() -> None:
         for channel in (0, 1):
             send(channel, number / 10, 40 + number)
     assert pipeline.describe()["commission"]["alarm_max"] < 10
+
+
+def test_new_limits_begin_anew_what_the_old_ones_have_half_confirmed() -> None:
+    """High for a second before an hour of commissioning, high after it: that is no hour in which it stayed high."""
+    settings = StreamSettings(
+        commission=CommissionSettings(readings=30), alarm=AlarmSettings(min_duration_s=60), max_assets=10
+    )
+    pipeline = make(settings)
+    feed(pipeline, "a", np.linspace(0, 1, 30))
+    feed(pipeline, "a", np.array([50.0, 50.0]), 30)
+    assert pipeline.recommission("a") == ["a"]
+    feed(pipeline, "a", np.linspace(0, 1, 30), 3600)
+    events, _ = feed(pipeline, "a", np.full(61, 50.0), 3630)
+    assert [(event.event, event.time[11:19]) for event in events] == [("raise", "01:01:30")]
 
 
 def test_health_tells_the_highest_limits_only() -> None:

@@ -91,6 +91,21 @@ def test_a_clock_that_was_never_set_begins_a_window_anew_without_gap_s() -> None
     assert pipeline.describe()["restarted"] == 1
 
 
+def test_a_storm_is_known_over_restarts_and_costs_its_asset_nothing_later() -> None:
+    """Killed after each reading, the eleventh raise is flapping. After an alert, quiet readings are not written."""
+    kept: dict[str, bytes] = {}
+    told = []
+    for number in range(22):
+        outcome = make_pipeline(list(kept.items())).process(at([1000.0 + number], [5.0 if number % 2 == 0 else 1.0]))
+        told += [event.event for event in outcome.events]
+        kept.update(outcome.records)
+    assert told == ["raise", "clear"] * 10 + ["flapping"]
+    pipeline = make_pipeline()
+    assert [event.event for event in pipeline.process(at([1, 2], [5, 1])).events] == ["raise", "clear"]
+    quiet = pipeline.process(at([3, 4], [1, 2.5]))
+    assert (quiet.changed, quiet.records, pipeline.describe()["active_alerts"]) == (set(), [], 0)
+
+
 def test_an_alert_outlives_a_change_of_model_and_its_scores_do_not() -> None:
     """It is cleared with the new model's scores and limits, and the worst of those; a half confirmed one is not."""
     kept: dict[str, bytes] = {}

@@ -255,14 +255,16 @@ def test_the_memory_of_assets_has_a_bound_too() -> None:
 
 
 def test_an_asset_takes_no_more_than_it_is_counted_with() -> None:
-    """With a full window, an open alert, the longest name, and all scores but one of its commissioning."""
+    """With a full window, ten raises, an open alert and the longest name; with all scores but one for a limit."""
     for readings_to_commission in (0, 400):
         commission = CommissionSettings(readings=readings_to_commission)
         pipeline = wide_pipeline([], max_assets=0, max_state_mb=0, commission=commission)
         tracemalloc.start()
         names = [f"{number:03}\N{GRINNING FACE}" + "x" * 249 for number in range(100)]
-        for number in range(526 if readings_to_commission else 128):
-            pipeline.process(Readings(names, [1000.0 + number] * 100, np.full((100, 9), ALERTING, dtype=np.float32)))
+        for number in range(526 if readings_to_commission else 147):
+            value = ALERTING if number % 2 == 0 else QUIET
+            pipeline.process(Readings(names, [1000.0 + number] * 100, np.full((100, 9), value, dtype=np.float32)))
+        assert readings_to_commission or pipeline.describe()["active_alerts"] == 100
         taken, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert 0.7 < taken / 100 / (pipeline.room.asset_bytes + pipeline.room.scores_bytes) < 1.0

@@ -38,7 +38,10 @@ name = "bench"
 bundle = "{bundle}"
 topic = "sensors/+/bench"
 qos = {qos}
+[stream.alarm]
+flap_raises = 0
 """
+"""Without the end of a flood, so that every anomaly costs its alert."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ from edge_agent.messages.topic import Topic
 from edge_agent.messages.topic_names import TopicFilter
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.repeats import Repeats
+from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.settings import StreamSettings
 
 STAGES = ("delivery", "in hand", "repeats", "route", "decode", "windows", "inference", "alarms and events", "encode")
 
@@ -54,7 +56,12 @@ class Stages:
         self._in_hand = InHand(in_hand)
         self._decoder = Decoder([channel.name for channel in bundle.manifest.channels])
         self._pipeline = Pipeline(
-            agent="bench", stream="bench", manifest=bundle.manifest, engine=engine, provider="cpu"
+            agent="bench",
+            stream="bench",
+            manifest=bundle.manifest,
+            engine=engine,
+            provider="cpu",
+            settings=StreamSettings(alarm=AlarmSettings(flap_raises=0)),  # every anomaly costs its alert
         )
 
     def run(self, batch: list[tuple[bytes, bytes]]) -> None:

@@ -69,7 +69,10 @@ name = "{name}"
 bundle = "{bundle}"
 topic = "sensors/+/{name}"
 qos = 1
+[stream.alarm]
+flap_raises = 0
 """
+"""Every alert is sent, however many there are in an hour, because each is held against the data."""
 
 
 class Listener:

@@ -40,7 +40,7 @@ class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     The defaults raise on the first score at the limit, clear on the first below the clear limit, and send one event in
     place of more than ten alerts in an hour. A score is at a limit when it is equal or higher. In `min_duration_s`,
-    `cooldown_s` and `reminder_s`, 0 switches the rule off.
+    `clear_delay_s`, `cooldown_s` and `reminder_s`, 0 switches the rule off.
     """
 
     confirm: Count = 1
@@ -49,6 +49,8 @@ class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Number of last scores, 1 to 64."""
     min_duration_s: Duration = 0.0
     """Scores must have stayed at the limit, without one below, for this long."""
+    clear_delay_s: Duration = 0.0
+    """An alert is cleared once scores have stayed below the clear limit, without one at it, for this long."""
     cooldown_s: Duration = 0.0
     """No alert is raised within this time after a clear."""
     reminder_s: Duration = 0.0
@@ -111,7 +113,7 @@ class Alarm:
     def __init__(self, policy: AlarmSettings, *, agent: str, stream: str, model_sha256: str) -> None:
         self._policy = policy
         self._mask = (1 << policy.of) - 1
-        self._clears_at_once = not policy.cooldown_s
+        self._clears_at_once = not policy.clear_delay_s and not policy.cooldown_s
         self._name = alert_namer(agent=agent, stream=stream, model_sha256=model_sha256)
 
     def lowest_limit(self, threshold: Threshold) -> float:
@@ -231,7 +233,8 @@ class Alarm:
             alert = replace(alert, worst=score)
         if score < self._clear_limit(threshold):
             quiet_since_s = time_s if alert.quiet_since_s is None else alert.quiet_since_s
-            if not alert.flapping or time_s - quiet_since_s >= policy.flap_window_s:
+            # Flapping needs several raises within its window, each behind a delay: the window is the longer of the two.
+            if time_s - quiet_since_s >= (policy.flap_window_s if alert.flapping else policy.clear_delay_s):
                 return self._after_clear(state, time_s), self._cleared(alert, score, time_s)
         elif score >= threshold.alarm:
             level = Level.ALARM

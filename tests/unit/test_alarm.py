@@ -58,6 +58,11 @@ def test_limits_are_exact(scores: list[float], expected: str) -> None:
         (AlarmSettings(confirm=2, of=2), [5, 5, 1, 5, 5], ".rc.r"),
         (AlarmSettings(min_duration_s=2), [5, 5, 1, 5, 5, 5], ".....r"),
         (AlarmSettings(cooldown_s=3), [5, 1, 5, 5, 5, 5], "rc..r."),
+        (AlarmSettings(clear_delay_s=2), [5, 1, 1, 1, 1], "r..c."),
+        (AlarmSettings(clear_delay_s=2), [5, 1, 1, 2.0, 1, 5, 1, 1, 1], "r.......c"),
+        (AlarmSettings(clear_delay_s=2, cooldown_s=2), [5, 1, 1, 1, 5, 5, 5], "r..c.r."),
+        (AlarmSettings(clear_delay_s=4, reminder_s=2), [5, 1, 1, 1, 1, 1], "r.u.uc"),
+        (AlarmSettings(clear_delay_s=2, warn=2.5), [5, 1, 1.8, 1, 1, 1], "r.u..c"),
         (AlarmSettings(reminder_s=2), [5, 5, 5, 5, 5, 1], "r.u.uc"),
         (AlarmSettings(warn=2.5), [2.4, 2.5, 3.0, 2.2, 1.7, 1.6], ".ru.uc"),
     ],
@@ -95,6 +100,20 @@ def test_a_clear_tells_how_long_and_how_bad_it_was() -> None:
     change = run(AlarmSettings(), [5, 9, 4, 1], times=[10, 20, 30, 45])[-1]
     assert change is not None
     assert (change.duration_s, change.alert.worst, change.alert.since_s) == (35, 9, 10)
+
+
+def test_the_delay_is_part_of_the_duration() -> None:
+    """The alert is open until the reading that clears it; the worst score may be one between."""
+    change = run(AlarmSettings(clear_delay_s=60), [5, 1, 2.5, 9, 1, 1], times=[0, 10, 30, 40, 50, 110])[-1]
+    assert change is not None
+    assert (change.transition, change.duration_s, change.alert.worst) == (Transition.CLEAR, 110, 9)
+
+
+def test_flapping_ends_with_its_window_not_with_the_delay() -> None:
+    """Which is the shorter of the two: an alert whose delay is longer than the window cannot flap."""
+    scores = [5, 1, 1, 1, 1, 5, *[1.0] * 8]
+    assert kinds(AlarmSettings(clear_delay_s=3, flap_raises=1, flap_window_s=6), scores) == "r...cf......c."
+    assert kinds(AlarmSettings(clear_delay_s=3, flap_raises=1, flap_window_s=2), scores) == "r...cr...c...."
 
 
 def test_a_storm_becomes_one_flapping_event() -> None:
@@ -187,6 +206,7 @@ policies = st.builds(
     of=st.integers(1, 3),
     min_duration_s=st.sampled_from([0.0, 2.0]),
     cooldown_s=st.sampled_from([0.0, 3.0]),
+    clear_delay_s=st.sampled_from([0.0, 2.0, 7.0]),
     reminder_s=st.sampled_from([0.0, 2.0]),
     warn=st.sampled_from([None, 2.5]),
     flap_raises=st.sampled_from([0, 1, 2]),
@@ -212,6 +232,31 @@ def test_raises_and_clears_alternate_under_any_policy(
             assert active == change.alert.id
             if change.transition is Transition.CLEAR:
                 active = ""
+
+
+@given(
+    scores_lists,
+    st.lists(st.sampled_from([0.5, 1.0, 3.0]), min_size=60, max_size=60),
+    st.sampled_from([0.0, 1.0, 2.5, 6.0]),
+)
+def test_an_alert_is_cleared_by_the_first_score_after_all_have_stayed_low_for_the_delay(
+    scores: list[float], pauses: list[float], delay_s: float
+) -> None:
+    """Neither earlier nor later, whatever scores came and however far apart; no number is no score."""
+    times = np.cumsum(pauses)[: len(scores)].tolist()
+    told = kinds(AlarmSettings(clear_delay_s=delay_s, flap_raises=0), scores, times=times)
+    raised, low_since_s, expected = False, math.inf, ""
+    for score, time_s in zip(scores, times, strict=True):
+        if not math.isnan(score):
+            low_since_s = min(low_since_s, time_s) if raised and score < 2 else math.inf
+        if not raised and score >= 3:
+            raised, letter = True, "r"
+        elif time_s - low_since_s >= delay_s and score < 2:
+            raised, letter = False, "c"
+        else:
+            letter = "."
+        expected += letter
+    assert told == expected
 
 
 @given(st.lists(st.floats(2.0, 2.999), max_size=30), st.booleans())

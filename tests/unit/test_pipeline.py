@@ -83,6 +83,43 @@ def test_a_pause_and_a_clock_set_back_within_an_alert() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("times", "cleared"),
+    [
+        ([1000, 1010, 8200, 8210, 8260], "1970-01-01T02:17:40"),
+        ([9000, 9010, 100, 110, 160], "1970-01-01T00:02:40"),
+        ([30, 40, 1_763_700_000, 1_763_700_010, 1_763_700_060], "2025-11-21T04:41:00"),
+    ],
+    ids=["pause", "set_back", "set_from_1970"],
+)
+def test_a_pause_or_a_step_of_the_clock_is_no_time_that_scores_stayed_low(times: list[float], cleared: str) -> None:
+    """Low before and behind it: what confirms the clear begins anew."""
+    settings = StreamSettings(window=WindowSettings(gap_s=60, late_s=5), alarm=AlarmSettings(clear_delay_s=60))
+    told = make_pipeline(settings=settings).process(at(times, [5, 1, 1, 1, 1])).events
+    assert [(event.event, event.time[:19]) for event in told][1:] == [("clear", cleared)]
+
+
+def test_a_restart_and_another_model_in_the_middle_of_a_clear() -> None:
+    """The first goes on with the delay; with the second it begins anew, because the low scores were of the old one."""
+    settings = StreamSettings(alarm=AlarmSettings(clear_delay_s=60))
+    kept = make_pipeline(settings=settings).process(at([1000, 1010], [5, 1])).records
+    (cleared,) = make_pipeline(kept, settings=settings).process(at([1069, 1070], [1, 1])).events
+    assert (cleared.event, cleared.time, cleared.duration_s) == ("clear", "1970-01-01T00:17:50.000Z", 70)
+    manifest = make_manifest()
+    other = msgspec.structs.replace(manifest, model=msgspec.structs.replace(manifest.model, sha256="9" * 64))
+    swapped = Pipeline(
+        agent="g1",
+        stream="pump",
+        manifest=other,
+        engine=FakeEngine(),
+        provider="fake",
+        records=kept,
+        settings=settings,
+    )
+    (cleared,) = swapped.process(at([1069, 1070, 1128, 1129], [1, 1, 1, 1])).events
+    assert (cleared.event, cleared.time, cleared.duration_s) == ("clear", "1970-01-01T00:18:49.000Z", 129)
+
+
 def test_a_clock_that_was_never_set_begins_a_window_anew_without_gap_s() -> None:
     """Health counts it, where times of readings matter at all."""
     pipeline = make_pipeline(settings=StreamSettings(window=WindowSettings(late_s=5)), window=2)

@@ -60,8 +60,8 @@ class AlarmSettings(msgspec.Struct, frozen=True, kw_only=True):
     flap_raises: Whole = FLAP_RAISES
     """One more raise than this within `flap_window_s` is sent as `flapping`; 0 switches flapping off."""
     flap_window_s: Duration = 3600.0
-    """Period in which raises are counted, and the time that scores must stay below the clear limit for flapping to
-    end."""
+    """Period in which raises are counted, and the time that scores must stay below the clear limit, or at the limit,
+    for flapping to end."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -241,6 +241,9 @@ class Alarm:
         elif score < threshold.clear and not alert.flapping:
             level = Level.WARN
         is_due = 0 < policy.reminder_s <= time_s - alert.told_s and not alert.flapping
+        since_s = state.over_since_s
+        if alert.flapping and since_s is not None and time_s - since_s >= policy.flap_window_s:
+            alert, is_due = replace(alert, flapping=False), True  # a fault that stays must not be taken for the noise
         if level is alert.level and not is_due:
             if quiet_since_s != alert.quiet_since_s:
                 alert = replace(alert, quiet_since_s=quiet_since_s)

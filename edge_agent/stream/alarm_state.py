@@ -59,7 +59,7 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     told_s: float
     """Time of the reading of its last event, epoch seconds."""
     flapping: bool = False
-    """True if the alert was raised as `flapping`."""
+    """True if the alert was raised as `flapping`, and its scores have not stayed at the limit since."""
     quiet_since_s: float | None = None
     """Time of the reading since which all scores are below the clear limit, epoch seconds; None if the last was not."""
     stepped_s: float = 0.0

@@ -154,6 +154,11 @@ def test_a_flapping_warning_that_becomes_an_alarm_is_told() -> None:
     ]
 
 
+def test_scores_that_stay_high_end_flapping_with_an_update() -> None:
+    """A fault that lasts is told, where the noise before it was not; from then on it is cleared like any other."""
+    assert kinds(AlarmSettings(flap_raises=1, flap_window_s=3), [5, 1, 5, 5, 1, 5, 5, 5, 5, 5, 1]) == "rcf.....u.c"
+
+
 @pytest.mark.parametrize(("behind_s", "expected"), [(7, "f"), (-3, "f"), (11, "r"), (-11, "r")])
 def test_raises_are_remembered_over_a_step_of_the_clock_as_long_as_the_window(behind_s: int, expected: str) -> None:
     """Between two alerts no time is noted; behind a larger step, nobody knows how long ago the raises were."""

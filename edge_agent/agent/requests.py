@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -56,7 +57,9 @@ def leave_request(state_dir: Path, request: Request) -> None:
         ConfigError: the folder is not there or cannot be written.
     """
     try:
-        write_file(state_dir / f"request-{secrets.token_hex(8)}.json", msgspec.json.encode(request))
+        # By their names in the order in which they were asked; readable for the agent's user, whatever root's umask is.
+        file = state_dir / f"request-{time.time_ns():020d}-{secrets.token_hex(4)}.json"
+        write_file(file, msgspec.json.encode(request), mode=0o644)
     except OSError as exc:
         raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: cannot be written ({exc.strerror})") from exc
 

@@ -16,10 +16,11 @@ from shlex import quote
 
 from edge_agent.errors import ConfigError
 
-__all__ = ["check_state_dir", "locked_state_dir"]
+__all__ = ["check_state_dir", "is_in_use", "locked_state_dir"]
 
 log = logging.getLogger(__name__)
 
+_LOCK = "agent.lock"
 _DISK_TROUBLE = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
@@ -79,6 +80,21 @@ def _is_private(group: int, user: int) -> bool:
         return False
 
 
+def is_in_use(state_dir: Path) -> bool | None:
+    """Whether an agent runs with this state folder; None if that cannot be told.
+
+    The kernel's list of locks is read. To try the lock would keep an agent out that starts at this moment.
+    """
+    try:
+        inode = (state_dir / _LOCK).stat().st_ino
+        locks = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    except FileNotFoundError:
+        return False if Path("/proc/locks").exists() else None
+    except OSError:
+        return None
+    return any("FLOCK" in line and line.split()[5].rpartition(":")[2] == str(inode) for line in locks)
+
+
 @contextmanager
 def locked_state_dir(state_dir: Path, *, warns: bool = True) -> Iterator[None]:
     """Make the state folder if need be, and keep a second agent out of it inside the block.
@@ -94,7 +110,7 @@ def locked_state_dir(state_dir: Path, *, warns: bool = True) -> Iterator[None]:
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Whoever may read it could hold the lock, and so keep the agent from starting.
-        descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(state_dir / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as exc:
         if exc.errno in _DISK_TROUBLE:
             log.error("state folder not locked, nothing can be written state_dir=%s error=%s", state_dir, exc.strerror)  # noqa: TRY400

@@ -20,7 +20,7 @@ from edge_agent.engine.upkeep import Upkeep, open_stream_engine
 from edge_agent.errors import DataError
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.delivery import Delivery
-from edge_agent.messages.event import STREAM_ASSET, AlertEvent, PublishedEvent
+from edge_agent.messages.event import STREAM_ASSET, AlertEvent
 from edge_agent.messages.reading import Rejection, RejectReason
 from edge_agent.messages.text import encode, printable
 from edge_agent.messages.topic_names import AgentTopics, TopicFilter, can_be_asset
@@ -99,8 +99,6 @@ class Stream:
             commit.records.append((self.name, asset, record))
         for event in outcome.events:
             untold = self.suppression.sift(event, self._known_since(event.asset))
-            if untold is None:
-                self._publish(event, commit, delayed=delayed)
             self.counters.count_event(event.event)
             values = (event.event, self.name, event.asset, event.level, event.score, event.threshold, event.id)
             log.info(
@@ -111,19 +109,17 @@ class Stream:
         self._take_told(commit, delayed=delayed)
 
     def _take_told(self, commit: Commit, *, delayed: bool) -> None:
-        """What is told of alerts that were kept back, of storms and of mutes."""
+        """What is told now: of alerts that come or were kept back, of storms and of mutes."""
         events, records = self.suppression.take()
         for event in events:
-            self._publish(event, commit, delayed=delayed)
-            log.info("told %s stream=%s asset=%s: %s", event.event, self.name, event.asset, event.describe())
+            topic = self.topics.alert(self.name, event.asset)
+            commit.since[topic] = self._known_since(event.asset)
+            if not isinstance(event, AlertEvent):
+                log.warning("alerts %s stream=%s asset=%s: %s", event.event, self.name, event.asset, event.describe())
+            commit.events.append((topic, encode(event.as_delayed(delayed) if isinstance(event, AlertEvent) else event)))
         if records:
             commit.comes_again = False  # it stands on alerts and clocks that the journal does not know
             commit.records += [(self.name, *record) for record in records]
-
-    def _publish(self, event: PublishedEvent, commit: Commit, *, delayed: bool) -> None:
-        topic = self.topics.alert(self.name, event.asset)
-        commit.since[topic] = self._known_since(event.asset)
-        commit.events.append((topic, encode(event.as_delayed(delayed) if isinstance(event, AlertEvent) else event)))
 
     def _known_since(self, asset: str) -> int:
         return 0 if asset == STREAM_ASSET else self.pipeline.roster.known_since(asset)
@@ -212,9 +208,8 @@ class Stream:
         if asset is not None and not can_be_asset(asset):
             log.warning("not muted, no asset can be called so stream=%s asset=%r", self.name, printable(asset))
             return Commit()
-        if asset is not None and asset not in self.pipeline.assets():
-            log.warning("nothing was heard of the asset yet: mute stream=%s asset=%s", self.name, asset)
-        self.suppression.mute(asset, until_s, time.time())
+        is_known = asset is None or asset in self.pipeline.assets()
+        self.suppression.mute(asset, until_s, time.time(), is_known=is_known)
         commit = Commit()
         self._take_told(commit, delayed=False)
         return commit

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge_agent.cli.options import add_config, load
 from edge_agent.errors import UsageError
+from edge_agent.messages.event import LONGEST_MUTE_S
 from edge_agent.messages.text import iso_time
 from edge_agent.messages.topic_names import can_be_asset
 from edge_agent.terminal import say
@@ -17,8 +18,6 @@ from edge_agent.terminal import say
 __all__ = ["add_options", "run", "until_of"]
 
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_LONGEST_S = 31 * 86_400
-"""What is muted for longer is forgotten, and then missed."""
 _EXAMPLE = """\
 example, for a stop of press a1 until the night shift begins:
   edge-agent mute pump a1 --until 22:00
@@ -44,6 +43,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Ask the running agent, or the next one that starts."""
     from edge_agent.agent.requests import Mute, leave_request
+    from edge_agent.agent.state_dir import is_in_use
 
     config = load(options)
     if options.stream not in (stream.name for stream in config.streams):
@@ -53,12 +53,23 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError(f"{options.asset!r} cannot be the name of an asset")
     now_s = time.time()
     until_s = until_of(options.length, options.until, now_s)
-    request = Mute(stream=options.stream, asset=options.asset, until_s=until_s)
-    leave_request(Path(config.agent.state_dir), request)
+    state_dir, interval_s = Path(config.agent.state_dir), config.agent.health_interval_s
+    if 0 < until_s - now_s < interval_s:
+        raise UsageError(
+            f"that is less than [agent] health_interval_s = {interval_s:g}, in which the agent looks for it"
+        )
+    leave_request(state_dir, Mute(stream=options.stream, asset=options.asset, until_s=until_s))
     what = f"{options.asset or 'all assets'} of {options.stream}"
     until = datetime.fromtimestamp(until_s).astimezone()
-    how = f"muted until {until:%Y-%m-%d %H:%M:%S %Z} ({iso_time(until_s)})" if until_s > now_s else "no longer muted"
-    say(f"asked: {what} {how}; it begins within one health interval, and an event tells it")
+    how = (
+        f"mute {what} until {until:%Y-%m-%d %H:%M:%S %Z} ({iso_time(until_s)})"
+        if until_s
+        else f"end the mute of {what}"
+    )
+    if is_in_use(state_dir) is False:
+        say(f"asked to {how}; no agent runs with {state_dir} now, so the next one that starts does it")
+    else:
+        say(f"asked to {how}; the agent does so within {interval_s:g} s, and tells it by an event on {what}")
 
 
 def until_of(length: str | None, until: str | None, now_s: float) -> float:
@@ -84,7 +95,7 @@ def until_of(length: str | None, until: str | None, now_s: float) -> float:
     given = f"--for {length}" if length is not None else f"--until {until}"
     if wanted_s <= now_s:
         raise UsageError(f"{given}: has passed; to end a mute, give --end")
-    if wanted_s - now_s > _LONGEST_S:
+    if wanted_s - now_s > LONGEST_MUTE_S:
         raise UsageError(f"{given}: is more than 31 days away; mute again then, or take the stream out of the settings")
     return wanted_s
 

@@ -12,6 +12,7 @@ from edge_agent.messages.text import decode, encode
 
 __all__ = [
     "FORGOTTEN",
+    "LONGEST_MUTE_S",
     "STREAM_ASSET",
     "AlertEvent",
     "AlertModel",
@@ -28,6 +29,10 @@ __all__ = [
 
 FORGOTTEN = "forgotten"
 """Reason of a clear: the asset made room for others, and what became of it is not known."""
+LONGEST_MUTE_S = 31 * 86_400.0
+"""What is muted for longer is forgotten, and then missed."""
+_NAMED = 5
+"""Most names in the text of a storm."""
 STREAM_ASSET = "stream"
 """The asset in events about a stream as a whole."""
 
@@ -84,6 +89,8 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """In a `clear` only: the highest score since the raise, by the model in `model`."""
     reason: str | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` only: `FORGOTTEN` where the asset's scores were not what ended the alert."""
+    kept_back: str | msgspec.UnsetType = msgspec.UNSET
+    """`muted` or `storm` where the event is told later than it was made, for that reason, with three channels then."""
     clock_step_s: float | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` only: by how many seconds the sender's clock was set during the alert, negative where it was set
     back; left out where it was not set."""
@@ -104,7 +111,8 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             return f"{names}: {state} (limit {self.threshold:.0f}){f', {self.reason}' if self.reason else ''}"
         level = "" if self.level == "alarm" else f"{self.level} "
         reason = f", {self.reason}" if self.reason else ""
-        return f"score {self.score:.4g} ({level}limit {self.threshold:.4g}){reason}"
+        late = {"muted": ", untold while muted", "storm": ", untold in a storm"}.get(self.kept_back or "", "")
+        return f"score {self.score:.4g} ({level}limit {self.threshold:.4g}){reason}{late}"
 
     def as_delayed(self, delayed: bool) -> AlertEvent:
         """The same event with `delayed` set to this value."""
@@ -175,17 +183,17 @@ class StormEvent(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
     asset: str = STREAM_ASSET
     phase: str
-    """`begins`, `grows` or `ends`."""
+    """`begins`, `grows`, `stays` or `ends`."""
     new_assets: bool
     """True if these assets were heard for the first time shortly before: perhaps somebody makes them up."""
     count: int
     """How many raises were told by this storm only, so far."""
     open: int
-    """How many of these alerts are open; some may be left of an earlier storm."""
+    """How many of these alerts are open."""
     assets: list[str]
-    """The first of them, 20 at most."""
+    """Those of the open ones that no event of this storm has named before, 50 at most, known longest first."""
     time: str
-    """Time of the last such raise, ISO 8601 in UTC."""
+    """In `begins`, of the last such raise; later, when this event was made. ISO 8601 in UTC."""
     since: str
     """Time of the first one, ISO 8601 in UTC."""
 
@@ -196,10 +204,9 @@ class StormEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         """What happened, as text for a person."""
-        more = self.count - len(self.assets)
-        names = ", ".join(self.assets) + (f" and {more} more" if more > 0 else "")
+        names = ", ".join(self.assets[:_NAMED]) + (", …" if len(self.assets) > _NAMED else "")
         what = f"{self.count} alerts{' of new assets' if self.new_assets else ''} since {self.since}"
-        return f"{self.phase}: {what} are not told one by one, {self.open} open: {names}"
+        return f"{self.phase}: {what} were not told one by one, {self.open} open{names and f', such as {names}'}"
 
 
 class MutedEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,8 +218,12 @@ class MutedEvent(msgspec.Struct, frozen=True, kw_only=True):
     stream: str
     asset: str
     """`STREAM_ASSET` for the whole stream."""
+    scope: str
+    """`asset` or `stream`, as an asset may be called so."""
     until: str
-    """ISO 8601 in UTC; `time` where it was ended before its time."""
+    """Until when nothing is told of it, ISO 8601 in UTC; `time` where it is told of from now on."""
+    known: bool
+    """False if nothing was heard of the asset yet: perhaps the name is another one."""
     time: str
     """Time when this event was made, ISO 8601 in UTC."""
 
@@ -223,8 +234,9 @@ class MutedEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     def describe(self) -> str:
         """What happened, as text for a person."""
-        what = "the whole stream" if self.asset == STREAM_ASSET else self.asset
-        return f"{what}: " + ("no longer muted" if self.until == self.time else f"no alert is told until {self.until}")
+        what = "the stream as a whole" if self.scope == "stream" else self.asset
+        text = "no longer muted" if self.until == self.time else f"no alert is told until {self.until}"
+        return f"{what}: {text}{'' if self.known else ', though nothing was heard of it yet'}"
 
 
 PublishedEvent: TypeAlias = AlertEvent | DroppedEvent | SetAsideEvent | StormEvent | MutedEvent

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections.abc import Iterable
+from enum import StrEnum
 from typing import Any
 
 import msgspec
 from msgspec.structs import replace
 
 from edge_agent.messages.event import StormEvent, event_id
-from edge_agent.messages.text import iso_time, printable
+from edge_agent.messages.text import iso_time
 from edge_agent.messages.values import is_epoch_time
 from edge_agent.setting_types import Seconds, Whole
 
-__all__ = ["Storm", "StormSettings"]
+__all__ = ["Phase", "Storm", "StormSettings"]
 
-_SHOWN = 20
-"""Assets that are named."""
+_NAMED_AT_ONCE = 50
 
 
 class StormSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +29,18 @@ class StormSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Period in which assets are counted, by the times of their events."""
 
 
+class Phase(StrEnum):
+    """What an event tells of a storm."""
+
+    BEGINS = "begins"
+    GROWS = "grows"
+    """There are more of its alerts, or names that were not told yet."""
+    STAYS = "stays"
+    """No more assets raise alerts, and many of its alerts are open."""
+    ENDS = "ends"
+    """Its last open alerts are told one by one now, or there are none."""
+
+
 class StormRecord(msgspec.Struct, frozen=True, kw_only=True):
     """A storm that has not ended; the journal keeps it."""
 
@@ -39,10 +51,12 @@ class StormRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Time of the last one."""
     count: int = 0
     """How many there were."""
-    first: tuple[str, ...] = ()
-    """Assets of the first of them."""
     told: int = 0
     """`count` in the last event; 0 before the first."""
+    stays: bool = False
+    """True if the last event was `STAYS`."""
+    recent: dict[str, float] = {}
+    """Assets that count for the rate, with the time of their last raise."""
 
 
 class Storm:
@@ -60,16 +74,18 @@ class Storm:
         self._agent = agent
         self._stream = stream
         self._of_new = of_new
-        self._recent: OrderedDict[str, float] = OrderedDict()
+        self._recent: dict[str, float] = {}
         """Time of the last raise of some assets, those that came last at the end. Of assets, because one that raises
         again and again is no storm, and must not make the alerts of others part of one."""
         self._now: StormRecord | None = None
-        self._grew = False
+        self._named: set[str] = set()
+        self._grew = self._was_begun = False
+        """A raise came, or the storm was told of, since the last look, which knows the time."""
         self._grew_mono_s = self._told_mono_s = 0.0
 
     @property
     def is_on(self) -> bool:
-        """True from the first raise too many until none has come for `window_s`."""
+        """True from the first raise too many until the event that ends the storm."""
         return self._now is not None
 
     def takes(self, asset: str, time_s: float) -> bool:
@@ -77,6 +93,20 @@ class Storm:
 
         Args:
             asset: that is raised.
+            time_s: of the event, epoch seconds.
+        """
+        if not self.is_full(asset, time_s):
+            return False
+        storm = self._now or StormRecord(id=self._name(asset, time_s), since_s=time_s, last_s=time_s)
+        self._now = replace(storm, last_s=time_s, count=storm.count + 1, stays=False)
+        self._grew = True
+        return True
+
+    def is_full(self, asset: str, time_s: float) -> bool:
+        """Note that an asset is told of, and say whether that is one too many for its period; a storm does not grow.
+
+        Args:
+            asset: any.
             time_s: of the event, epoch seconds.
         """
         limit, window_s = self._settings.raises, self._settings.window_s
@@ -87,47 +117,54 @@ class Storm:
         self._recent[asset] = time_s
         # Twice as many: a few of a sender with another clock must not make room for the others.
         if len(self._recent) > 2 * limit:
-            self._recent.popitem(last=False)
-        if near < limit:
-            return False
-        storm = self._now or StormRecord(id=self._name(asset, time_s), since_s=time_s, last_s=time_s)
-        first = (*storm.first, asset) if len(storm.first) < _SHOWN and asset not in storm.first else storm.first
-        self._now = replace(storm, last_s=time_s, count=storm.count + 1, first=first)
-        self._grew = True
-        return True
+            del self._recent[next(iter(self._recent))]
+        return near >= limit
 
-    def begun(self, still_open: int) -> StormEvent | None:
+    def begun(self, open_assets: Iterable[str]) -> StormEvent | None:
         """The event of a storm that nobody was told of yet; None if there is none.
 
         Args:
-            still_open: how many of its alerts are open.
+            open_assets: those of its alerts that are open, the first to be named first.
         """
-        return self._tell("begins", still_open) if self._now is not None and not self._now.told else None
+        storm = self._now
+        if storm is None or storm.told:
+            return None
+        self._was_begun = True
+        return self._tell(Phase.BEGINS, [*open_assets], storm.last_s)
 
-    def look(self, now_mono_s: float, still_open: int) -> StormEvent | None:
-        """Tell, once in `window_s`, that the storm has grown, or that it is over; to be called now and then.
+    def look(self, now_mono_s: float, now_s: float, open_assets: list[str]) -> StormEvent | None:
+        """Tell, once in `window_s`, that the storm has grown, and once each that it stays, or that it is over.
 
         Args:
             now_mono_s: monotonic.
-            still_open: how many of its alerts are open.
+            now_s: the time, epoch seconds.
+            open_assets: those of its alerts that are open, the first to be named first.
         """
         storm, window_s = self._now, self._settings.window_s
-        if storm is None:
-            return None
+        if storm is None or not storm.told:
+            return None  # the beginning is told by `begun`
+        if self._was_begun:
+            self._was_begun, self._told_mono_s = False, now_mono_s
         if self._grew:
             self._grew, self._grew_mono_s = False, now_mono_s
         if now_mono_s - self._grew_mono_s >= window_s:
-            event = self._tell("ends", still_open)
-            self._now = None
-            return event
-        if storm.told in (0, storm.count) or now_mono_s - self._told_mono_s < window_s:
-            return None  # the beginning is told by `begun`
+            if len(open_assets) <= self._settings.raises:
+                event = self._tell(Phase.ENDS, open_assets, now_s)
+                self._now = None
+                self._named.clear()
+                return event
+            if not storm.stays:
+                self._told_mono_s = now_mono_s
+                return self._tell(Phase.STAYS, open_assets, now_s)
+        is_news = storm.count > storm.told or not self._named.issuperset(open_assets)
+        if not is_news or now_mono_s - self._told_mono_s < window_s:
+            return None
         self._told_mono_s = now_mono_s
-        return self._tell("grows", still_open)
+        return self._tell(Phase.STAYS if storm.stays else Phase.GROWS, open_assets, now_s)
 
     def record(self) -> StormRecord | None:
         """To be kept in the journal; None without a storm."""
-        return self._now
+        return None if self._now is None else replace(self._now, recent=dict(self._recent))
 
     def restore(self, record: StormRecord) -> None:
         """Go on with the storm of an earlier run.
@@ -135,26 +172,26 @@ class Storm:
         Raises:
             ValueError: no such storm can have been.
         """
-        if not (is_epoch_time(record.since_s) and is_epoch_time(record.last_s)):
-            raise ValueError(f"{record.since_s:g} or {record.last_s:g} is no time")
-        self._now, self._grew = record, True
+        times = (record.since_s, record.last_s, *record.recent.values())
+        if not all(map(is_epoch_time, times)):
+            raise ValueError(f"one of {times} is no time")
+        self._now, self._recent = record, dict(record.recent)
+        self._grew = self._was_begun = True
 
     def describe(self) -> dict[str, Any] | None:
         """For the health message; None without a storm."""
         storm = self._now
         if storm is None:
             return None
-        return {
-            "since": iso_time(storm.since_s),
-            "count": storm.count,
-            "new_assets": self._of_new,
-            "assets": [printable(asset) for asset in storm.first],
-        }
+        return {"since": iso_time(storm.since_s), "count": storm.count, "new_assets": self._of_new}
 
-    def _tell(self, phase: str, still_open: int) -> StormEvent:
+    def _tell(self, phase: Phase, open_assets: list[str], time_s: float) -> StormEvent:
         storm = self._now
         assert storm is not None
-        self._now = replace(storm, told=storm.count)
+        self._now = replace(storm, told=storm.count, stays=phase is Phase.STAYS)
+        # Each once: in a storm without an end, nobody stays without a name.
+        named = [asset for asset in dict.fromkeys(open_assets) if asset not in self._named][:_NAMED_AT_ONCE]
+        self._named.update(named)
         return StormEvent(
             id=storm.id,
             agent=self._agent,
@@ -162,9 +199,9 @@ class Storm:
             phase=phase,
             new_assets=self._of_new,
             count=storm.count,
-            open=still_open,
-            assets=[*storm.first],
-            time=iso_time(storm.last_s),
+            open=len(open_assets),
+            assets=named,
+            time=iso_time(time_s),
             since=iso_time(storm.since_s),
         )
 

@@ -49,7 +49,7 @@ def test_storm_and_mute(tmp_path: Path, full: bool, report: Report) -> None:
             broker.stop()
             time.sleep(1.0)
             broker.start()
-            wait_until(lambda: has_ended(subscriber), 60, "the end of the storm")
+            wait_until(lambda: is_over(subscriber), 60, "the end of the raises")
             time.sleep(1.0)
             singly = raised(subscriber)
             counts = {each["id"]: each["count"] for each in subscriber.storms}
@@ -75,14 +75,15 @@ def test_storm_and_mute(tmp_path: Path, full: bool, report: Report) -> None:
             assert kinds == sorted((name, kind) for name in singly | {MUTED, *STAY} for kind in ("raise", "clear"))
             assert subscriber.stream("pump")["untold"]["count"] == 0
             reports = len({(each["id"], each["phase"], each["count"]) for each in subscriber.storms})
-            assert reports <= 4 * len(counts)
+            # Every name is told once, 50 at a time.
+            assert reports <= 4 * len(counts) + len(names) / 50 + 4
             report(assets=len(names), told_singly=len(singly), storm_events=reports, in_the_storm=sum(counts.values()))
 
 
-def has_ended(subscriber: Subscriber) -> bool:
-    """Each storm has; there are two where some assets were new, as most are after a restart."""
+def is_over(subscriber: Subscriber) -> bool:
+    """No storm grows any more; there may be two, one of them of assets that were new."""
     phases = {each["id"]: each["phase"] for each in subscriber.storms}
-    return bool(phases) and {*phases.values()} == {"ends"}
+    return bool(phases) and {*phases.values()} <= {"stays", "ends"}
 
 
 def raised(subscriber: Subscriber) -> set[str]:

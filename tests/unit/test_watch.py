@@ -113,9 +113,13 @@ def test_storms_and_mutes_are_shown() -> None:
         id="s", agent="press-7", stream="pump", phase="begins", new_assets=False, count=380, open=379,
         assets=["a20", "a21"], time="t", since="s",
     )  # fmt: skip
-    muted = MutedEvent(id="m", agent="press-7", stream="pump", asset="a1", until="u", time="t")
-    whole = MutedEvent(id="m", agent="press-7", stream="pump", asset="stream", until="t", time="t")
-    line = "begins: 380 alerts since s are not told one by one, 379 open: a20, a21 and 378 more"
+    muted = MutedEvent(
+        id="m", agent="press-7", stream="pump", asset="a1", scope="asset", until="u", known=False, time="t"
+    )
+    whole = MutedEvent(
+        id="m", agent="press-7", stream="pump", asset="stream", scope="stream", until="t", known=True, time="t"
+    )
+    line = "begins: 380 alerts since s were not told one by one, 379 open, such as a20, a21"
     lines = []
     for event in (storm, muted, whole):
         topic = f"edge/press-7/alerts/pump/{event.asset}"
@@ -125,8 +129,8 @@ def test_storms_and_mutes_are_shown() -> None:
         lines.append(render(found).plain)
     assert lines == [
         f"STORM  press-7/pump/stream  t  {line}",
-        "MUTED  press-7/pump/a1  t  a1: no alert is told until u",
-        "MUTED  press-7/pump/stream  t  the whole stream: no longer muted",
+        "MUTED  press-7/pump/a1  t  a1: no alert is told until u, though nothing was heard of it yet",
+        "MUTED  press-7/pump/stream  t  the stream as a whole: no longer muted",
     ]
 
 

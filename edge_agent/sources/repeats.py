@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import RETAINED
-from edge_agent.sources.sessions import KEY, Sessions, keys_in
+from edge_agent.sources.sessions import Sessions, keys_in, pack_keys
 
 __all__ = ["Repeats", "content_keys"]
 
@@ -74,7 +74,7 @@ class Repeats:
         for delivery in deliveries:
             if delivery.redelivered:
                 delivered = self._delivered() if delivered is None else delivered
-                if self._key(delivery) in delivered:
+                if not delivered.isdisjoint(keys_in(self.packed([delivery]))):
                     continue
             # A payload without the key `time`, or SenML's `t` or `bt`, has no time. Only a known payload is decoded, to
             # see if each reading has a time.
@@ -90,8 +90,13 @@ class Repeats:
 
     def packed(self, deliveries: list[Delivery]) -> bytes:
         """The keys of a batch's messages, as bytes for the journal, by which they are recognised after a crash."""
-        # A retained copy is not scored, so it need not be recognised.
-        return b"".join([KEY.pack(self._key(each)) for each in deliveries if each.mid and each.topic is not RETAINED])
+        base, crc32 = self.sessions.base, zlib.crc32  # looked up once: this is made for every message
+        keys = [
+            base | each.mid << 32 | crc32(each.payload, crc32(each.topic.raw))
+            for each in deliveries
+            if each.mid and each.topic is not RETAINED  # a copy that is not scored need not be recognised
+        ]
+        return pack_keys(keys)
 
     def _delivered(self) -> set[int]:
         """The keys of the last messages that were scored."""
@@ -102,7 +107,3 @@ class Repeats:
                 break
         # What was scored of this session before one at another address may be long ago.
         return keys.union(keys_in(self.sessions.kept))
-
-    def _key(self, delivery: Delivery) -> int:
-        content = zlib.crc32(delivery.payload, zlib.crc32(delivery.topic.raw))
-        return self.sessions.base | delivery.mid << 32 | content

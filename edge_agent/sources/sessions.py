@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
 from edge_agent.files.checksum import seal, unseal
 
-__all__ = ["KEY", "Sessions", "keys_in"]
+__all__ = ["Sessions", "keys_in", "pack_keys"]
 
-KEY = struct.Struct("<Q")
+_KEY = struct.Struct("<Q")
 """A message that was scored: number of the session, packet identifier, checksum of the content (16, 16 and 32 bits)."""
 _SESSION_SHIFT = 48
 _KEPT = 1024
@@ -101,9 +101,14 @@ class Sessions:
         return seal(msgspec.json.encode(self._note))
 
 
+def pack_keys(keys: Sequence[int]) -> bytes:
+    """The keys of one batch as bytes, for the journal."""
+    return struct.pack(f"<{len(keys)}Q", *keys)
+
+
 def keys_in(blob: bytes) -> Iterable[int]:
     """The keys of one batch. A damaged journal may have half a key at the end, which is left out."""
-    return (key for (key,) in KEY.iter_unpack(blob[: len(blob) // KEY.size * KEY.size]))
+    return (key for (key,) in _KEY.iter_unpack(blob[: len(blob) // _KEY.size * _KEY.size]))
 
 
 def _last_of(numbers: set[int], blobs: Iterable[bytes]) -> bytes:
@@ -111,4 +116,4 @@ def _last_of(numbers: set[int], blobs: Iterable[bytes]) -> bytes:
     found: dict[int, list[int]] = {number: [] for number in numbers}
     for key in itertools.chain.from_iterable(map(keys_in, blobs)):
         found.get(key >> _SESSION_SHIFT, []).append(key)
-    return b"".join(KEY.pack(key) for keys in found.values() for key in dict.fromkeys(keys[-_KEPT:]))
+    return pack_keys([key for keys in found.values() for key in dict.fromkeys(keys[-_KEPT:])])

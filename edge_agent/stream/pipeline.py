@@ -171,8 +171,9 @@ class Pipeline:
         """
         if self._join is not None:
             readings = self._join.push(readings)
-        self._stuck.add(readings)
+        sent = self._stuck.sent(readings)
         values, completed_by = self._windows.push(readings)
+        self._stuck.add(readings, sent, self._windows.late_rows)
         if len(completed_by) == len(readings):
             return WindowBatch(values, readings.assets, readings.times, self._windows.begun)
         assets = [readings.assets[index] for index in completed_by]

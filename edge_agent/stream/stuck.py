@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -62,14 +62,26 @@ class Stuck:
         """Those with an open alert."""
         return {*self._alerts}
 
-    def add(self, readings: Readings) -> None:
-        """Count the values of a batch, before missing ones are held; nothing where nothing is told."""
-        if not self._limit:
-            return
+    def sent(self, readings: Readings) -> list[list[float]]:
+        """The values of a batch as they are now, for `add`; none where nothing is told."""
+        return readings.values.tolist() if self._limit else []
+
+    def add(self, readings: Readings, sent: list[list[float]], late: Collection[int]) -> None:
+        """Count the values of a batch.
+
+        Args:
+            readings: in order of arrival.
+            sent: from `sent`, before missing values were held.
+            late: indices of the readings that came late. They count for nothing: what was measured before the last
+                reading is no change of it.
+        """
         # In Python, not in arrays: most batches have few readings, of different assets.
-        for row, (asset, sent) in enumerate(zip(readings.assets, readings.values.tolist(), strict=True)):
+        for row, fields in enumerate(sent):
+            if row in late:
+                continue
+            asset = readings.assets[row]
             values, counts = self._of(asset)
-            for place, value in enumerate(sent):
+            for place, value in enumerate(fields):
                 if value == values[place]:
                     counts[place] += 1
                 elif not math.isnan(value):  # it is missing

@@ -99,6 +99,8 @@ class Windows:
         """Number of windows that began anew after a gap or a step of the sender's clock."""
         self.begun: Collection[int] = ()
         """Of the windows that the last `push` gave, those that are the first since they began, or began anew."""
+        self.late_rows: set[int] = set()
+        """Of the readings of the last `push`, those that were left out because they came late."""
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -116,6 +118,7 @@ class Windows:
         values = readings.values
         begins: set[int] = set()
         self.begun = ()
+        self.late_rows = set()
         complete: Sequence[int]
         if self._plain:
             complete = self._hold_missing(readings)
@@ -300,6 +303,7 @@ class Windows:
         behind_s = self._newest_s[slot] - time_s
         if policy.late_s and 0 < behind_s <= policy.late_s:
             self.late += 1
+            self.late_rows.add(index)
             return False
         set_back = policy.late_s > 0 and behind_s > policy.late_s
         if set_back or self._gap_s < -behind_s < math.inf:

@@ -16,6 +16,7 @@ from edge_agent.messages.reading import Readings
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import open_alert, stuck_key
 from edge_agent.stream.settings import StreamSettings
+from edge_agent.stream.window import WindowSettings
 
 NAN = math.nan
 
@@ -23,8 +24,10 @@ NAN = math.nan
 class Plant:
     """A stream with its journal; a second between two readings."""
 
-    def __init__(self, stuck_readings: int = 4, max_assets: int = 100) -> None:
-        self.settings = StreamSettings(stuck_readings=stuck_readings, max_assets=max_assets)
+    def __init__(self, stuck_readings: int = 4, max_assets: int = 100, late_s: float = 0.0) -> None:
+        self.settings = StreamSettings(
+            stuck_readings=stuck_readings, max_assets=max_assets, window=WindowSettings(late_s=late_s)
+        )
         self.journal: dict[str, bytes] = {}
         self.time_s = 1000.0
         self.start()
@@ -41,10 +44,11 @@ class Plant:
             settings=self.settings,
         )
 
-    def hear(self, rows: list[list[float]], *assets: str) -> list[AlertEvent]:
-        """One batch; of asset a where no assets are given."""
-        times = [self.time_s + number for number in range(len(rows))]
-        self.time_s += len(rows)
+    def hear(self, rows: list[list[float]], *assets: str, at_s: float | None = None) -> list[AlertEvent]:
+        """One batch; of asset a where no assets are given, and now where no time is."""
+        times = [(self.time_s if at_s is None else at_s) + number for number in range(len(rows))]
+        if at_s is None:
+            self.time_s += len(rows)
         values = np.array(rows, np.float32)
         outcome = self.pipeline.process(Readings([*assets] or ["a"] * len(rows), times, values))
         for key, record in outcome.records:
@@ -92,6 +96,25 @@ def test_a_missing_value_is_no_reading_of_its_channel() -> None:
     plant = Plant()
     assert plant.hear([[1, 0], [1, 1], [NAN, 0], [NAN, 1], [1, 0]]) == []
     assert shown(plant.hear([[NAN, 1], [1, 0]])) == [("raise", "46.000", ["c1"], 4)]
+
+
+def test_a_reading_that_comes_late_is_no_change_of_a_frozen_value() -> None:
+    """With `late_s`: it ended the alert, which the next readings raised again with another id."""
+    plant = Plant(late_s=60)
+    (raised,) = plant.hear([[1, 0], [1, 1], [1, 0], [1, 1]])
+    assert plant.hear([[2, 0]], at_s=990) == []
+    assert plant.hear([[1, 0], [1, 1], [1, 0], [1, 1]]) == []
+    assert plant.pipeline.describe()["late"] == 1
+    (cleared,) = plant.hear([[2, 0]])
+    assert (cleared.event, cleared.id) == ("clear", raised.id)
+
+
+def test_late_readings_in_a_batch_count_for_nothing() -> None:
+    """Neither as the same: three readings of one value are not four; nor as a change among four."""
+    plant = Plant(late_s=60)
+    assert plant.hear([[1, 0], [1, 1], [1, 0]]) == []
+    assert plant.hear([[1, 1], [5, 5]], at_s=990) == []
+    assert [event.event for event in plant.hear([[1, 1]])] == ["raise"]
 
 
 @pytest.mark.parametrize("changed", [False, True])

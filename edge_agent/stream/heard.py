@@ -34,6 +34,11 @@ class Heard:
         now_s, seen = self._listened_s, self._seen_s
         self._seen_s = {asset: now_s if asset in heard else seen.get(asset, now_s) for asset in assets}
 
+    @property
+    def listened_s(self) -> float:
+        """Seconds of listening since the start."""
+        return self._listened_s
+
     def silent_s(self, asset: str) -> float:
         """For how long an asset was silent, seconds of listening; 0 for one that is not remembered."""
         return self._listened_s - self._seen_s.get(asset, self._listened_s)

@@ -83,10 +83,11 @@ class Pipeline:
         self.drift = DriftWatch(settings, manifest, self._events)
         self.heard = Heard()
         self._tells_silence = settings.silent_s > 0
-        self._silence = Silence(settings.silent_s, settings.alarm.reminder_s, self.heard, self._events)
         self._stuck = Stuck(settings.stuck_readings, names, self._events)
         self.room = Room(settings, self._windows, self._stuck.asset_bytes)
         self.roster = Roster(self.room, self._pinned)
+        known_since = self.roster.known_since
+        self._silence = Silence(settings, heard=self.heard, events=self._events, known_since=known_since)
         self._gone: list[str] = []
         """Assets that are forgotten and whose records are still in the journal."""
         self._released: list[AlertEvent] = []

@@ -1,15 +1,18 @@
-"""Silence as an alert: an asset that sends nothing any more, or a whole stream of them.
+"""Silence as an alert: an asset that sends nothing any more, or many of them together.
 
-Many that fall silent together have one cause, a gateway or a cable: they are one alert about the stream. It ends when
-one of them is heard, and the others then have `silent_s` to follow.
+Many that fall silent together have one cause, a gateway or a cable: they are one alert about the stream. It stands for
+these assets only. An asset that falls silent later is told by itself, and one that it does not stand for never ends it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Callable, Iterable
+from heapq import nsmallest
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from edge_agent.messages.event import FORGOTTEN, STREAM_ASSET, AlertEvent
 from edge_agent.messages.text import printable
@@ -18,6 +21,7 @@ from edge_agent.stream.alarm_state import Level, Transition
 from edge_agent.stream.events import EventMaker
 from edge_agent.stream.heard import Heard
 from edge_agent.stream.records import asset_of_silence, decode_record, encode_record, silence_key
+from edge_agent.stream.settings import StreamSettings
 
 __all__ = ["Silence", "SilenceAlert"]
 
@@ -27,6 +31,11 @@ _AT_ONCE = 20
 """More assets than this that fall silent between two looks are one alert."""
 _SHOWN = 20
 """Most assets in a description."""
+_KEPT = 1000
+"""Most names in the record of the stream's alert."""
+
+_Told = tuple[AlertEvent, tuple[str, bytes]]
+"""An event, and the (key, record) pair to keep; an empty record deletes one."""
 
 
 class SilenceAlert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -37,29 +46,43 @@ class SilenceAlert(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """When it was raised, by the agent's clock, epoch seconds."""
     told_s: float = 0.0
     """Length of the silence at its last event, seconds of listening."""
+    assets: tuple[str, ...] = ()
+    """Of the stream's: the assets that it stands for, or the first of them."""
 
 
 class Silence:
     """Raises and clears the alerts of one stream's silences.
 
     Args:
-        silent_s: length of a silence that is told, seconds of listening; 0 tells none, and ends those that are open.
-        reminder_s: an `update` is sent in this interval while a silence lasts, seconds of listening; 0 sends none.
+        settings: `silent_s` is the length of a silence that is told, and `alarm.reminder_s` the interval of the updates
+            while it lasts, both in seconds of listening. With a `silent_s` of 0 none is told, and those open end.
         heard: knows how long each asset was silent.
         events: makes the stream's events.
+        known_since: gives a number that is the higher the later an asset came, as `Roster.known_since`.
     """
 
-    def __init__(self, silent_s: float, reminder_s: float, heard: Heard, events: EventMaker) -> None:
-        self._limit_s = silent_s
-        self._reminder_s = reminder_s
+    def __init__(
+        self, settings: StreamSettings, *, heard: Heard, events: EventMaker, known_since: Callable[[str], int]
+    ) -> None:
+        self._limit_s = settings.silent_s
+        self._reminder_s = settings.alarm.reminder_s
         self._heard = heard
         self._events = events
+        self._known_since = known_since
         self._alerts: dict[str, SilenceAlert] = {}
         """By asset; of the whole stream under "", which no asset can be called."""
-        self._waited_for: set[str] = set()
-        """Assets whose silence is told by the alert of the stream."""
+        self._together: set[str] = set()
+        """The assets that the alert of the stream stands for."""
+        self._began_s = 0.0
+        """When the first of them was heard last, in seconds of listening since the start; so are the times below."""
+        self._left_s = 0.0
+        """When one of them was found heard last."""
+        self._told_count = 0
+        """How many they were in the last event."""
+        self._follow_s: dict[str, float] = {}
+        """Those for which an alert of the stream stood that has ended: at which length of silence they are told."""
 
-    def look(self, heard: Collection[str], now_s: float) -> tuple[list[AlertEvent], list[tuple[str, bytes]]]:
+    def look(self, heard: set[str], now_s: float) -> tuple[list[AlertEvent], list[tuple[str, bytes]]]:
         """Raise what has become silent, clear what was heard; to be called after each `Heard.note`.
 
         Args:
@@ -69,31 +92,11 @@ class Silence:
         Returns:
             The events, and the (key, record) pairs to keep; an empty record deletes one.
         """
-        told = [self._clear(asset, now_s) for asset in [*self._alerts] if self._has_ended(asset, heard)]
-        silent = self._heard.silent_for(self._limit_s) if self._limit_s else []
-        new = [asset for asset in silent if asset not in self._alerts and asset not in self._waited_for]
-        if _STREAM in self._alerts:
-            self._waited_for.intersection_update(self._heard.assets())
-            self._waited_for.update(new)
-        elif new:
-            others = {*self._heard.assets()} - self._alerts.keys()
-            # Nobody is heard any more, though not all of them are due yet.
-            is_common = len(others) > 1 and self._heard.quiet_s > self._limit_s / 2
-            if is_common or len(new) > _AT_ONCE:
-                self._waited_for = others if is_common else {*new}
-                told.append(self._raise(_STREAM, now_s))
-            else:
-                told += [self._raise(asset, now_s) for asset in new]
-        told += self._reminders(now_s)
+        told = [*self._ended(heard, now_s), *self._ended_together(heard, now_s)]
+        if self._limit_s:
+            told += self._begun(now_s)
+            told += self._updates(now_s)
         return [event for event, _ in told], [record for _, record in told]
-
-    def _has_ended(self, asset: str, heard: Collection[str]) -> bool:
-        if not self._limit_s:
-            return True
-        if asset:
-            return asset in heard or asset not in self._heard
-        # Nobody is known to wait for if a crash took the names, or those that were silent are forgotten.
-        return bool(heard) and (not self._waited_for or not self._waited_for.isdisjoint(heard))
 
     def restore(self, key: str, record: bytes) -> Iterable[str]:
         """Put back a record, and give its asset, if it is of one.
@@ -103,70 +106,145 @@ class Silence:
         """
         asset = asset_of_silence(key) or _STREAM
         alert = decode_record(record, SilenceAlert)
-        if not is_epoch_time(alert.since_s):
-            raise ValueError(f"{alert.since_s:g} is no time")
+        if not is_epoch_time(alert.since_s) or not 0 <= alert.told_s < math.inf:
+            raise ValueError(f"{alert.since_s:g} is no time, or {alert.told_s:g} no length")
         self._alerts[asset] = alert
         return [asset] if asset else []
 
     def begin(self, assets: Iterable[str]) -> None:
-        """Go on with what was restored: who was silent still is.
+        """Go on with what was restored: who was silent still is, for as long as was told last.
 
         Args:
             assets: all that are remembered.
         """
+        stream = self._alerts.get(_STREAM)
+        waited = frozenset(stream.assets if stream else ())
         for asset in assets:
             if asset in self._alerts:
-                self._heard.set_silent(asset, self._limit_s)
-                self._alerts[asset] = msgspec.structs.replace(self._alerts[asset], told_s=self._limit_s)
-            elif _STREAM in self._alerts:
-                self._waited_for.add(asset)
-                self._heard.set_silent(asset, self._limit_s)
-        if _STREAM in self._alerts:
-            self._alerts[_STREAM] = msgspec.structs.replace(self._alerts[_STREAM], told_s=self._limit_s)
+                self._heard.set_silent(asset, self._alerts[asset].told_s)
+            elif stream is not None and asset in waited:
+                self._together.add(asset)
+                self._heard.set_silent(asset, stream.told_s)
+        if stream is not None:
+            self._began_s = self._heard.listened_s - stream.told_s
+            self._told_count = len(self._together)
 
     def records(self) -> list[tuple[str, bytes]]:
         """(key, record) pairs of all open alerts, to begin a journal with."""
         return [self._record(asset) for asset in self._alerts]
 
     def describe(self) -> dict[str, Any]:
-        """For the health message: whether the whole stream is silent, and how many assets, and 20 of their names."""
-        names = sorted({*self._alerts, *self._waited_for} - {_STREAM})
-        shown = [printable(name) for name in names[:_SHOWN]]
-        return {"stream": _STREAM in self._alerts, "count": len(names), "assets": shown}
+        """For the health message: whether there is an alert of the stream, how many assets are silent, and 20 names."""
+        silent = {*self._alerts, *self._together} - {_STREAM}
+        shown = [printable(name) for name in self._first(silent, _SHOWN)]
+        return {"stream": _STREAM in self._alerts, "count": len(silent), "assets": shown}
 
     @property
     def open_alerts(self) -> int:
         """Number of alerts that are open, that of the stream counted as one."""
         return len(self._alerts)
 
-    def _raise(self, asset: str, now_s: float) -> tuple[AlertEvent, tuple[str, bytes]]:
+    # What ends --------------------------------------------------------------------------------------------------
+
+    def _ended(self, heard: set[str], now_s: float) -> list[_Told]:
+        """Clear the silences of single assets that were heard, or are forgotten."""
+
+        def lasts(asset: str) -> bool:
+            return asset in self._heard and asset not in heard
+
+        self._follow_s = {asset: due_s for asset, due_s in self._follow_s.items() if lasts(asset)}
+        over = [asset for asset in self._alerts if asset and not (self._limit_s and lasts(asset))]
+        return [self._clear(asset, now_s, is_known=asset in self._heard) for asset in over]
+
+    def _ended_together(self, heard: set[str], now_s: float) -> list[_Told]:
+        """Clear the silence of the stream when few of those that it stands for are left."""
+        if _STREAM not in self._alerts:
+            return []
+        back = self._together & heard
+        self._together = {asset for asset in self._together - back if asset in self._heard}
+        if back:
+            self._left_s = self._heard.listened_s
+        is_over = not self._together or (bool(back) and len(self._together) <= _AT_ONCE)
+        if self._limit_s and not is_over:
+            return []
+        for asset in self._together:
+            self._follow_s[asset] = self._heard.silent_s(asset) + self._limit_s
+        told = self._clear(_STREAM, now_s, is_known=bool(back) or not self._limit_s)
+        self._together = set()
+        return [told]
+
+    # What begins ------------------------------------------------------------------------------------------------
+
+    def _begun(self, now_s: float) -> list[_Told]:
+        """Raise the silence of assets that are due now, or of all of them at once."""
+        due = [asset for asset in self._heard.silent_for(self._limit_s) if self._is_due(asset)]
+        if not due:
+            return []
+        # Nobody is heard any more, though not all of them are due yet.
+        others = {*self._heard.assets()} - self._alerts.keys() - self._together
+        is_common = len(others) > 1 and self._heard.quiet_s > self._limit_s / 2
+        if is_common or len(due) > _AT_ONCE:
+            return [self._join(others if is_common else {*due}, now_s)]
+        return [self._raise(asset, now_s) for asset in due]
+
+    def _is_due(self, asset: str) -> bool:
+        """Whether the silence of an asset is to be told that has lasted for the limit."""
+        if asset in self._alerts or asset in self._together:
+            return False
+        return self._heard.silent_s(asset) >= self._follow_s.get(asset, 0.0)
+
+    def _join(self, assets: set[str], now_s: float) -> _Told:
+        """Have the alert of the stream stand for these assets, too."""
+        self._together |= assets
+        if _STREAM in self._alerts:
+            return self._update(_STREAM, now_s)
+        self._began_s = self._heard.listened_s - max(self._heard.silent_s(asset) for asset in assets)
+        return self._raise(_STREAM, now_s)
+
+    def _updates(self, now_s: float) -> list[_Told]:
+        """Remind of silences, and tell that the stream's is of fewer assets once no more of them come back."""
+        is_due = []
+        for asset, alert in self._alerts.items():
+            reminds = 0 < self._reminder_s <= self._length_s(asset) - alert.told_s
+            fewer = asset == _STREAM and len(self._together) < self._told_count
+            if reminds or (fewer and self._heard.listened_s - self._left_s >= self._limit_s):
+                is_due.append(asset)
+        return [self._update(asset, now_s) for asset in is_due]
+
+    # Events -----------------------------------------------------------------------------------------------------
+
+    def _raise(self, asset: str, now_s: float) -> _Told:
         name = self._events.level_id(Level.SILENT, asset or STREAM_ASSET, now_s)
-        self._alerts[asset] = SilenceAlert(id=name, since_s=now_s, told_s=self._length_s(asset))
+        self._alerts[asset] = SilenceAlert(id=name, since_s=now_s)
+        self._note(asset)
         return self._event(Transition.RAISE, asset, now_s), self._record(asset)
 
-    def _clear(self, asset: str, now_s: float) -> tuple[AlertEvent, tuple[str, bytes]]:
+    def _update(self, asset: str, now_s: float) -> _Told:
+        self._note(asset)
+        return self._event(Transition.UPDATE, asset, now_s), self._record(asset)
+
+    def _clear(self, asset: str, now_s: float, *, is_known: bool) -> _Told:
         event = self._event(Transition.CLEAR, asset, now_s)
-        if asset and asset not in self._heard:
-            event = msgspec.structs.replace(event, reason=FORGOTTEN)
+        if not is_known:
+            event = replace(event, reason=FORGOTTEN)
         del self._alerts[asset]
-        if not asset:
-            for waited in self._waited_for:
-                self._heard.set_silent(waited, 0.0)
-            self._waited_for.clear()
         return event, (silence_key(asset), b"")
 
-    def _reminders(self, now_s: float) -> list[tuple[AlertEvent, tuple[str, bytes]]]:
-        told = []
-        for asset, alert in self._alerts.items() if self._reminder_s else ():
-            length_s = self._length_s(asset)
-            if length_s - alert.told_s >= self._reminder_s:
-                self._alerts[asset] = msgspec.structs.replace(alert, told_s=length_s)
-                told.append((self._event(Transition.UPDATE, asset, now_s), self._record(asset)))
-        return told
+    def _note(self, asset: str) -> None:
+        """Note what an event tells now."""
+        kept = () if asset else tuple(self._first(self._together, _KEPT))
+        self._alerts[asset] = replace(self._alerts[asset], told_s=self._length_s(asset), assets=kept)
+        if not asset:
+            self._told_count = len(self._together)
 
     def _length_s(self, asset: str) -> float:
-        """For how long an asset is silent; for the stream, how long the first of those that it waits for."""
-        return max((self._heard.silent_s(each) for each in ([asset] if asset else self._waited_for)), default=0.0)
+        """For how long an asset is silent; for the stream, the first of those that it was raised for."""
+        return self._heard.silent_s(asset) if asset else self._heard.listened_s - self._began_s
+
+    def _first(self, assets: Iterable[str], count: int) -> list[str]:
+        """Those known longest, because names that somebody makes up are new; then those that fell silent last."""
+        silent_s = self._heard.silent_s
+        return nsmallest(count, assets, key=lambda name: (self._known_since(name), silent_s(name), name))
 
     def _event(self, transition: Transition, asset: str, now_s: float) -> AlertEvent:
         alert = self._alerts[asset]

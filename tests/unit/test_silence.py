@@ -54,6 +54,14 @@ class Plant:
         self._keep(self.pipeline.listen(after_s if listened_s is None else listened_s, self.now_s))
         return [(event.event, event.asset) for event in self.events[before:]]
 
+    def beat(self, *assets: str, for_s: float) -> list[tuple[str, str]]:
+        """The (event, asset) pairs of looks every 10 s, before each of which these assets send."""
+        told = []
+        for _ in range(round(for_s / 10)):
+            self.hear(*assets)
+            told += self.look(after_s=10)
+        return told
+
     def _keep(self, outcome: Outcome) -> None:
         self.events += outcome.events
         for key, record in outcome.records:
@@ -162,9 +170,9 @@ def test_ten_thousand_that_fall_silent_at_once_are_one_alert() -> None:
     assert len(plant.pipeline.describe()["silent"]["assets"]) == 20
     assert plant.look(after_s=10) == []
     plant.hear(*names[:500])
-    assert plant.look(after_s=10) == [("clear", "stream")]
+    assert plant.look(after_s=10) == []
     plant.hear(*names[500:])
-    assert plant.look(after_s=50) == []
+    assert plant.look(after_s=50) == [("clear", "stream")]
     plant.hear(*names[:5000])
     assert plant.look(after_s=50) == []
     plant.hear(*names[:5000])
@@ -181,6 +189,98 @@ def test_a_stream_that_stops_is_one_alert_though_its_assets_send_in_turn() -> No
         assert plant.look(after_s=5) == []
     told = [pair for _ in range(20) for pair in plant.look(after_s=5)]
     assert told == [("raise", "stream")]
+
+
+MADE_UP = [f"f{number}" for number in range(21)]
+
+
+def with_a_silent_line(*others: str) -> Plant:
+    """21 assets that were heard once have fallen silent together, and others go on."""
+    plant = Plant()
+    plant.hear(*others)
+    plant.hear(*MADE_UP)
+    assert plant.look(after_s=0) == []
+    assert plant.beat(*others, for_s=60) == [("raise", "stream")]
+    return plant
+
+
+def test_an_asset_that_falls_silent_later_has_an_alert_of_its_own() -> None:
+    """It was never told while that of the stream was open, and ended that when it came back."""
+    plant = with_a_silent_line("p1", "p2", "p3")
+    assert plant.beat("p2", "p3", for_s=3600) == [("raise", "p1")]
+    assert plant.pipeline.describe()["silent"]["count"] == 22
+    assert plant.beat("p1", "p2", "p3", for_s=3600) == [("clear", "p1")]
+    assert plant.pipeline.describe()["silent"]["count"] == 21
+    assert plant.pipeline.describe()["active_alerts"] == 1
+
+
+@pytest.mark.parametrize("stopped", [3, 30])
+def test_more_that_fall_silent_together_later_are_an_update(stopped: int) -> None:
+    """All that were still heard, or more than 20 at once: of the same alert, which stands for them from then on."""
+    late = [f"p{number}" for number in range(stopped)]
+    others = [f"x{number}" for number in range(3 * (stopped > 20))]
+    plant = with_a_silent_line(*late, *others)
+    assert plant.beat(*others, for_s=600) == [("update", "stream")]
+    assert plant.events[0].id == plant.events[1].id
+    assert plant.pipeline.describe()["silent"]["count"] == 21 + stopped
+    assert plant.beat(*late, *others, for_s=50) == []
+    assert plant.beat(*late, *others, for_s=3600) == [("update", "stream")], "told once that they are back"
+    assert plant.beat(*late, *others, *MADE_UP, for_s=10) == [("clear", "stream")]
+
+
+def test_those_that_do_not_follow_are_told_one_by_one() -> None:
+    """The alert of the stream ends when 20 of those that it stands for are left; these have 60 s to follow."""
+    plant = with_a_silent_line("p1")
+    assert plant.beat("p1", *MADE_UP[:1], for_s=60) == [("clear", "stream")]
+    told = plant.beat("p1", *MADE_UP[:15], for_s=20)
+    assert sorted(told) == sorted(("raise", name) for name in MADE_UP[15:])
+    assert {event.score for event in plant.events[2:]} == {120 + 10}, "all of the time, not what was given to follow"
+    assert plant.beat("p1", *MADE_UP, for_s=10) == [("clear", name) for name in MADE_UP[15:]]
+
+
+def test_a_restart_keeps_for_whom_the_alert_of_the_stream_stands() -> None:
+    """One that goes on does not end it; one that falls silent later is told."""
+    plant = with_a_silent_line("p1", "p2")
+    plant.start()
+    assert plant.beat("p1", "p2", for_s=600) == []
+    assert plant.pipeline.describe()["silent"]["count"] == 21
+    assert plant.beat("p2", for_s=600) == [("raise", "p1")]
+    assert plant.beat("p2", *MADE_UP[1:], for_s=10) == [("clear", "stream")]
+    assert plant.events[0].id == plant.events[-1].id
+
+
+def test_the_record_of_a_silence_of_many_is_bounded() -> None:
+    """Of 10,000 it has 1,000 names; after a restart the others join the same alert."""
+    names = [f"n{number}" for number in range(10_000)]
+    plant = Plant()
+    plant.hear(*names, "p1")
+    plant.look(after_s=0)
+    assert plant.beat("p1", for_s=100) == [("raise", "stream")]
+    assert len(plant.journal[silence_key("")]) < 20_000
+    plant.start()
+    assert plant.beat("p1", for_s=50) == []
+    assert plant.pipeline.describe()["silent"]["count"] == 1000
+    assert plant.beat("p1", for_s=600) == [("update", "stream")]
+    assert plant.pipeline.describe()["silent"]["count"] == 10_000
+    assert plant.beat("p1", *names, for_s=10) == [("clear", "stream")]
+
+
+def test_health_names_first_what_was_known_longest() -> None:
+    """So that names which somebody makes up hide no real one; then what fell silent last."""
+    plant = with_a_silent_line("p1", "p2", "p3")
+    plant.beat("p2", "p3", for_s=60)
+    plant.beat("p3", for_s=60)
+    shown = plant.pipeline.describe()["silent"]
+    assert shown == {"stream": True, "count": 23, "assets": ["p2", "p1", *sorted(MADE_UP)[:18]]}
+
+
+def test_a_silence_of_assets_that_are_all_forgotten_ends() -> None:
+    """With the reason, as nobody was heard again."""
+    plant = with_a_silent_line("p1")
+    assert all(map(plant.pipeline.forget, MADE_UP))
+    assert plant.beat("p1", for_s=10) == [("clear", "stream")]
+    assert plant.events[-1].reason == "forgotten"
+    assert plant.beat("p1", for_s=600) == []
 
 
 def test_an_asset_that_is_forgotten_ends_its_silence() -> None:

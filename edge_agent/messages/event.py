@@ -94,6 +94,8 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     clock_step_s: float | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` only: by how many seconds the sender's clock was set during the alert, negative where it was set
     back; left out where it was not set."""
+    silent_s: float | msgspec.UnsetType = msgspec.UNSET
+    """In a `clear` of level `silent` only: length of the whole silence, seconds in which the agent listened."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -103,8 +105,7 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def describe(self) -> str:
         """Score and limit, as text for a person."""
         if self.level == "silent":
-            lasts = "heard again" if self.event == "clear" and not self.reason else f"silent for {self.score:.4g} s"
-            return f"{lasts} (limit {self.threshold:.4g} s){f', {self.reason}' if self.reason else ''}"
+            return self._describe_silence()
         if self.level == "stuck":
             names = ", ".join(channel.name for channel in self.channels)
             state = "changes again" if self.event == "clear" else f"the same in {self.score:.0f} readings"
@@ -113,6 +114,15 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         reason = f", {self.reason}" if self.reason else ""
         late = {"muted": ", untold while muted", "storm": ", untold in a storm"}.get(self.kept_back or "", "")
         return f"score {self.score:.4g} ({level}limit {self.threshold:.4g}){reason}{late}"
+
+    def _describe_silence(self) -> str:
+        # An agent of an earlier build leaves `silent_s` out.
+        length_s = self.silent_s if isinstance(self.silent_s, float) else self.score
+        if self.event == "clear" and not self.reason:
+            what = f"heard again after {length_s:.4g} s" if length_s else "heard again"
+        else:
+            what = f"silent for {length_s:.4g} s"
+        return f"{what} (limit {self.threshold:.4g} s){f', {self.reason}' if self.reason else ''}"
 
     def as_delayed(self, delayed: bool) -> AlertEvent:
         """The same event with `delayed` set to this value."""

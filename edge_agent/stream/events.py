@@ -199,7 +199,7 @@ class EventMaker:
             name: the alert's id.
             since_s: when it was raised, epoch seconds.
             time_s: the time of the event, epoch seconds.
-            score: seconds of silence so far, 0 in a clear; or for how many readings the value is the same.
+            score: seconds of silence so far; or for how many readings the value is the same.
             threshold: from which score on it is told.
             channels: those that are frozen; in a clear, those that were.
         """

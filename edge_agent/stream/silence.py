@@ -71,12 +71,12 @@ class Silence:
         self._known_since = known_since
         self._alerts: dict[str, SilenceAlert] = {}
         """By asset; of the whole stream under "", which no asset can be called."""
+        self._began_s: dict[str, float] = {}
+        """For each alert, when its silence began, in seconds of listening since the start."""
         self._together: set[str] = set()
         """The assets that the alert of the stream stands for."""
-        self._began_s = 0.0
-        """When the first of them was heard last, in seconds of listening since the start; so are the times below."""
         self._left_s = 0.0
-        """When one of them was found heard last."""
+        """When one of them was found heard last, in seconds of listening since the start."""
         self._told_count = 0
         """How many they were in the last event."""
         self._follow_s: dict[str, float] = {}
@@ -125,9 +125,9 @@ class Silence:
             elif stream is not None and asset in waited:
                 self._together.add(asset)
                 self._heard.set_silent(asset, stream.told_s)
-        if stream is not None:
-            self._began_s = self._heard.listened_s - stream.told_s
-            self._told_count = len(self._together)
+        self._told_count = len(self._together)
+        listened_s = self._heard.listened_s
+        self._began_s = {asset: listened_s - alert.told_s for asset, alert in self._alerts.items()}
 
     def records(self) -> list[tuple[str, bytes]]:
         """(key, record) pairs of all open alerts, to begin a journal with."""
@@ -185,7 +185,7 @@ class Silence:
         is_common = len(others) > 1 and self._heard.quiet_s > self._limit_s / 2
         if is_common or len(due) > _AT_ONCE:
             return [self._join(others if is_common else {*due}, now_s)]
-        return [self._raise(asset, now_s) for asset in due]
+        return [self._raise(asset, self._heard.silent_s(asset), now_s) for asset in due]
 
     def _is_due(self, asset: str) -> bool:
         """Whether the silence of an asset is to be told that has lasted for the limit."""
@@ -198,8 +198,7 @@ class Silence:
         self._together |= assets
         if _STREAM in self._alerts:
             return self._update(_STREAM, now_s)
-        self._began_s = self._heard.listened_s - max(self._heard.silent_s(asset) for asset in assets)
-        return self._raise(_STREAM, now_s)
+        return self._raise(_STREAM, max(self._heard.silent_s(asset) for asset in assets), now_s)
 
     def _updates(self, now_s: float) -> list[_Told]:
         """Remind of silences, and tell that the stream's is of fewer assets once no more of them come back."""
@@ -213,7 +212,8 @@ class Silence:
 
     # Events -----------------------------------------------------------------------------------------------------
 
-    def _raise(self, asset: str, now_s: float) -> _Told:
+    def _raise(self, asset: str, silent_s: float, now_s: float) -> _Told:
+        self._began_s[asset] = self._heard.listened_s - silent_s
         name = self._events.level_id(Level.SILENT, asset or STREAM_ASSET, now_s)
         self._alerts[asset] = SilenceAlert(id=name, since_s=now_s)
         self._note(asset)
@@ -224,10 +224,10 @@ class Silence:
         return self._event(Transition.UPDATE, asset, now_s), self._record(asset)
 
     def _clear(self, asset: str, now_s: float, *, is_known: bool) -> _Told:
-        event = self._event(Transition.CLEAR, asset, now_s)
+        event = replace(self._event(Transition.CLEAR, asset, now_s), score=0.0, silent_s=self._length_s(asset))
         if not is_known:
             event = replace(event, reason=FORGOTTEN)
-        del self._alerts[asset]
+        del self._alerts[asset], self._began_s[asset]
         return event, (silence_key(asset), b"")
 
     def _note(self, asset: str) -> None:
@@ -238,8 +238,8 @@ class Silence:
             self._told_count = len(self._together)
 
     def _length_s(self, asset: str) -> float:
-        """For how long an asset is silent; for the stream, the first of those that it was raised for."""
-        return self._heard.silent_s(asset) if asset else self._heard.listened_s - self._began_s
+        """For how long an asset is silent, or was; for the stream, the first of those that it was raised for."""
+        return round(self._heard.listened_s - self._began_s[asset], 3)
 
     def _first(self, assets: Iterable[str], count: int) -> list[str]:
         """Those known longest, because names that somebody makes up are new; then those that fell silent last."""
@@ -255,7 +255,7 @@ class Silence:
             name=alert.id,
             since_s=alert.since_s,
             time_s=now_s,
-            score=0.0 if transition is Transition.CLEAR else round(self._length_s(asset), 3),
+            score=self._length_s(asset),
             threshold=self._limit_s,
             channels=[],
         )

@@ -93,7 +93,37 @@ def test_a_silent_asset_is_told_once_and_cleared_when_it_is_heard() -> None:
     assert (raised.level, raised.score, raised.threshold) == ("silent", 60, 60)
     assert (cleared.id, cleared.since, cleared.duration_s) == (raised.id, raised.time, 20)
     assert raised.describe() == "silent for 60 s (limit 60 s)"
-    assert cleared.describe() == "heard again (limit 60 s)"
+    assert cleared.describe() == "heard again after 80 s (limit 60 s)"
+
+
+def test_the_clear_of_a_silence_has_all_of_its_length() -> None:
+    """Of an asset and of the stream, from the last reading on, without time that nobody listened; `score` is below."""
+    plant = Plant()
+    plant.hear("a", "b")
+    plant.look(after_s=0)
+    plant.beat("b", for_s=100)
+    plant.look(after_s=86_400, listened_s=0)
+    plant.beat("b", for_s=500)
+    assert plant.beat("a", "b", for_s=10) == [("clear", "a")]
+    assert (plant.events[-1].silent_s, plant.events[-1].duration_s, plant.events[-1].score) == (610, 86_950, 0)
+    assert plant.look(after_s=60) == [("raise", "stream")]
+    assert plant.look(after_s=240) == []
+    assert plant.beat("b", for_s=10) == [("clear", "stream")]
+    assert (plant.events[-1].silent_s, plant.events[-1].duration_s, plant.events[-1].score) == (310, 250, 0)
+    assert not any(event.silent_s for event in plant.events if event.event == "raise")
+
+
+def test_the_length_of_a_silence_goes_on_after_a_restart() -> None:
+    """From its last event, here a reminder."""
+    plant = Plant(reminder_s=100)
+    plant.hear("a", "b")
+    plant.look(after_s=0)
+    plant.beat("b", for_s=500)
+    plant.start()
+    plant.beat("b", for_s=90)
+    assert plant.beat("a", "b", for_s=10) == [("clear", "a")]
+    assert [event.score for event in plant.events[-2:]] == [460, 0]
+    assert plant.events[-1].silent_s == 560
 
 
 def test_silence_counts_only_while_somebody_listens() -> None:
@@ -294,6 +324,7 @@ def test_an_asset_that_is_forgotten_ends_its_silence() -> None:
     plant.hear("c")
     assert plant.look(after_s=10) == [("clear", "a")]
     assert plant.events[-1].reason == "forgotten"
+    assert plant.events[-1].describe() == "silent for 80 s (limit 60 s), forgotten"
     assert silence_key("a") not in plant.journal
 
 

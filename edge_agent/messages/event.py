@@ -96,6 +96,10 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     back; left out where it was not set."""
     silent_s: float | msgspec.UnsetType = msgspec.UNSET
     """In a `clear` of level `silent` only: length of the whole silence, seconds in which the agent listened."""
+    count: int | msgspec.UnsetType = msgspec.UNSET
+    """With level `silent`, of the stream only: how many of the assets that the alert stands for are silent."""
+    assets: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """With `count`: the first of them, 20 at most."""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -118,10 +122,16 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def _describe_silence(self) -> str:
         # An agent of an earlier build leaves `silent_s` out.
         length_s = self.silent_s if isinstance(self.silent_s, float) else self.score
+        names = ""
+        if self.count and self.assets:
+            more = self.count - len(self.assets)
+            names = f": {', '.join(self.assets)}" + (f" and {more} more" if more > 0 else "")
         if self.event == "clear" and not self.reason:
             what = f"heard again after {length_s:.4g} s" if length_s else "heard again"
+            what += f", {self.count} still silent{names}" if self.count else ""
         else:
-            what = f"silent for {length_s:.4g} s"
+            who = f"{self.count} assets " if self.count else ""
+            what = f"{who}silent for {length_s:.4g} s{names}"
         return f"{what} (limit {self.threshold:.4g} s){f', {self.reason}' if self.reason else ''}"
 
     def as_delayed(self, delayed: bool) -> AlertEvent:
@@ -274,21 +284,24 @@ def count_told(event: bytes) -> int:
 
 
 def shortened(event: bytes, limit: float) -> bytes:
-    """Shorten an event for a broker that takes no larger ones, by removing the channels of the smallest shares.
+    """Shorten an event for a broker that takes no larger ones.
+
+    The channels of the smallest shares are left out, and then the last names of assets.
 
     Args:
         event: JSON of an event.
         limit: most bytes.
 
     Raises:
-        ValueError: the event is too large even without channels, or is not the JSON of an event.
+        ValueError: the event is too large even without these, or is not the JSON of an event.
     """
     # Perhaps no agent wrote it: it may come from a journal that somebody changed.
     fields = decode(event, dict[str, Any])
-    channels = fields.get("channels")
-    while len(event) > limit:
-        if not channels or not isinstance(channels, list):
-            raise ValueError(f"{len(event)} bytes, and the broker takes no more than {limit:.0f}")
-        channels = channels[: len(channels) // 2]
-        event = encode({**fields, "channels": channels})
+    for key in ("channels", "assets"):
+        listed = fields.get(key)
+        while len(event) > limit and isinstance(listed, list) and listed:
+            listed = fields[key] = listed[: len(listed) // 2]
+            event = encode(fields)
+    if len(event) > limit:
+        raise ValueError(f"{len(event)} bytes, and the broker takes no more than {limit:.0f}")
     return event

@@ -248,7 +248,7 @@ class Silence:
 
     def _event(self, transition: Transition, asset: str, now_s: float) -> AlertEvent:
         alert = self._alerts[asset]
-        return self._events.of_level(
+        event = self._events.of_level(
             Level.SILENT,
             transition,
             asset or STREAM_ASSET,
@@ -259,6 +259,9 @@ class Silence:
             threshold=self._limit_s,
             channels=[],
         )
+        if asset:
+            return event
+        return replace(event, count=len(self._together), assets=self._first(self._together, _SHOWN))
 
     def _record(self, asset: str) -> tuple[str, bytes]:
         return silence_key(asset), encode_record(self._alerts[asset])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from fakes import FakeEngine, make_manifest
 
-from edge_agent.messages.event import AlertEvent
+from edge_agent.messages.event import AlertEvent, shortened
 from edge_agent.messages.reading import Readings
+from edge_agent.messages.text import decode, encode
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
@@ -266,6 +267,51 @@ def test_those_that_do_not_follow_are_told_one_by_one() -> None:
     assert sorted(told) == sorted(("raise", name) for name in MADE_UP[15:])
     assert {event.score for event in plant.events[2:]} == {120 + 10}, "all of the time, not what was given to follow"
     assert plant.beat("p1", *MADE_UP, for_s=10) == [("clear", name) for name in MADE_UP[15:]]
+
+
+def test_the_events_about_a_stream_have_number_and_names() -> None:
+    """All silences of 21 of 400 looked alike, and `heard again` meant one of them."""
+    plant = with_a_silent_line("p1", "p2")
+    plant.look(after_s=60)
+    plant.beat(*MADE_UP[:-2], for_s=10)
+    raised, updated, cleared = plant.events
+    names = sorted(MADE_UP)
+    assert (raised.count, raised.assets) == (21, names[:20])
+    assert raised.describe() == f"21 assets silent for 60 s: {', '.join(names[:20])} and 1 more (limit 60 s)"
+    assert (updated.count, updated.assets) == (23, ["p1", "p2", *names[:18]])
+    assert (cleared.count, cleared.assets) == (4, ["p1", "p2", "f19", "f20"])
+    assert cleared.describe() == "heard again after 130 s, 4 still silent: p1, p2, f19, f20 (limit 60 s)"
+    plant = Plant()
+    plant.hear("a", "b")
+    plant.look(after_s=0)
+    plant.look(after_s=60)
+    plant.beat("a", "b", for_s=10)
+    assert [event.describe() for event in plant.events] == [
+        "2 assets silent for 60 s: a, b (limit 60 s)",
+        "heard again after 70 s (limit 60 s)",
+    ]
+    assert (plant.events[1].count, plant.events[1].assets) == (0, [])
+
+
+def test_only_the_silence_of_a_stream_has_number_and_names() -> None:
+    """An event about one asset is as it was."""
+    plant = Plant()
+    plant.hear("a", value=9)
+    plant.look(after_s=0)
+    plant.look(after_s=60)
+    assert [event.level for event in plant.events] == ["alarm", "silent"]
+    assert not any({"count", "assets", "silent_s"} & decode(encode(event), dict).keys() for event in plant.events)
+
+
+def test_a_broker_that_takes_small_packets_gets_fewer_names() -> None:
+    """The number stays; it was given up instead."""
+    raised = with_a_silent_line("p1").events[0]
+    full = encode(raised)
+    short = decode(shortened(full, len(full) - 50), AlertEvent)
+    assert (short.count, short.assets) == (21, sorted(MADE_UP)[:10])
+    assert short.describe().endswith(" and 11 more (limit 60 s)")
+    with pytest.raises(ValueError, match="the broker takes no more than 100"):
+        shortened(full, 100)
 
 
 def test_a_restart_keeps_for_whom_the_alert_of_the_stream_stands() -> None:

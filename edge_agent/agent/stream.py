@@ -236,7 +236,8 @@ class Stream:
         listened_s = min(now_mono_s - before_mono_s, self.most_listened_s) if is_listening else 0.0
         commit = Commit()
         self.suppression.look(now_mono_s, now_s, self.pipeline.roster.newest)
-        self.conclude(0, self.pipeline.listen(listened_s, now_s), commit, delayed=delayed)
+        outcome = self.pipeline.listen(listened_s, now_s, self.suppression.is_muted)
+        self.conclude(0, outcome, commit, delayed=delayed)
         return commit
 
     def forget_idle(self) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -201,19 +201,20 @@ class Pipeline:
             outcome.records += self.drift.records()
         return outcome
 
-    def listen(self, listened_s: float, now_s: float) -> Outcome:
+    def listen(self, listened_s: float, now_s: float, is_muted: Callable[[str], bool] = lambda _: False) -> Outcome:
         """Note who was heard, and who was not; to be called now and then.
 
         Args:
             listened_s: for how long readings could come since the last call, seconds.
             now_s: the time, epoch seconds.
+            is_muted: as `Suppression.is_muted`.
 
         Returns:
             The events of silences, with their records; both must be written as those of a batch.
         """
         heard = {*self.roster.take_heard()}
         self.heard.note(self.roster.assets(), heard, listened_s)
-        events, records = self._silence.look(heard, now_s)
+        events, records = self._silence.look(heard, now_s, is_muted)
         return Outcome(released=events, records=records)
 
     def recommission(self, asset: str | None) -> list[str]:

@@ -82,20 +82,23 @@ class Silence:
         self._follow_s: dict[str, float] = {}
         """Those for which an alert of the stream stood that has ended: at which length of silence they are told."""
 
-    def look(self, heard: set[str], now_s: float) -> tuple[list[AlertEvent], list[tuple[str, bytes]]]:
+    def look(
+        self, heard: set[str], now_s: float, is_muted: Callable[[str], bool]
+    ) -> tuple[list[AlertEvent], list[tuple[str, bytes]]]:
         """Raise what has become silent, clear what was heard; to be called after each `Heard.note`.
 
         Args:
             heard: the assets that were heard since the last call.
             now_s: the time, epoch seconds.
+            is_muted: whether nothing is told of an asset, or with "" of the whole stream.
 
         Returns:
             The events, and the (key, record) pairs to keep; an empty record deletes one.
         """
         told = [*self._ended(heard, now_s), *self._ended_together(heard, now_s)]
         if self._limit_s:
-            told += self._begun(now_s)
-            told += self._updates(now_s)
+            told += self._begun(now_s, is_muted)
+            told += self._updates(now_s, is_muted)
         return [event for event, _ in told], [record for _, record in told]
 
     def restore(self, key: str, record: bytes) -> Iterable[str]:
@@ -175,17 +178,22 @@ class Silence:
 
     # What begins ------------------------------------------------------------------------------------------------
 
-    def _begun(self, now_s: float) -> list[_Told]:
+    def _begun(self, now_s: float, is_muted: Callable[[str], bool]) -> list[_Told]:
         """Raise the silence of assets that are due now, or of all of them at once."""
-        due = [asset for asset in self._heard.silent_for(self._limit_s) if self._is_due(asset)]
+        due = {asset for asset in self._heard.silent_for(self._limit_s) if self._is_due(asset)}
         if not due:
             return []
+        # Where the whole stream is muted, its alert is kept back as well.
+        apart: set[str] = set() if is_muted(_STREAM) else {asset for asset in self._heard.assets() if is_muted(asset)}
+        others = {*self._heard.assets()} - self._alerts.keys() - self._together - apart
         # Nobody is heard any more, though not all of them are due yet.
-        others = {*self._heard.assets()} - self._alerts.keys() - self._together
         is_common = len(others) > 1 and self._heard.quiet_s > self._limit_s / 2
-        if is_common or len(due) > _AT_ONCE:
-            return [self._join(others if is_common else {*due}, now_s)]
-        return [self._raise(asset, self._heard.silent_s(asset), now_s) for asset in due]
+        joined = others if is_common else due - apart
+        told = []
+        if joined & due and (is_common or len(joined) > _AT_ONCE):
+            told.append(self._join(joined, now_s))
+            due -= joined
+        return told + [self._raise(asset, self._heard.silent_s(asset), now_s) for asset in sorted(due)]
 
     def _is_due(self, asset: str) -> bool:
         """Whether the silence of an asset is to be told that has lasted for the limit."""
@@ -200,10 +208,13 @@ class Silence:
             return self._update(_STREAM, now_s)
         return self._raise(_STREAM, max(self._heard.silent_s(asset) for asset in assets), now_s)
 
-    def _updates(self, now_s: float) -> list[_Told]:
+    def _updates(self, now_s: float, is_muted: Callable[[str], bool]) -> list[_Told]:
         """Remind of silences, and tell that the stream's is of fewer assets once no more of them come back."""
         is_due = []
         for asset, alert in self._alerts.items():
+            # With the whole stream it is muted itself: then what is kept back of it must be as it is.
+            if asset == _STREAM and not is_muted(_STREAM) and all(map(is_muted, self._together)):
+                continue
             reminds = 0 < self._reminder_s <= self._length_s(asset) - alert.told_s
             fewer = asset == _STREAM and len(self._together) < self._told_count
             if reminds or (fewer and self._heard.listened_s - self._left_s >= self._limit_s):

@@ -230,7 +230,7 @@ class Suppression:
             self._unmuted(name, now_s)
 
     def is_muted(self, asset: str) -> bool:
-        """Whether nothing is told of an asset now, by its own mute or the stream's."""
+        """Whether nothing is told of an asset now, by its own mute or the stream's; of "", by the stream's."""
         return bool(self._mutes) and (asset in self._mutes or _STREAM in self._mutes)
 
     def _unmute(self, asset: str, now_s: float) -> None:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from fakes import FakeEngine, make_manifest
 
+from edge_agent.agent.stream import Stream
+from edge_agent.journal.journal import Commit
 from edge_agent.messages.event import AlertEvent, shortened
 from edge_agent.messages.reading import Readings
 from edge_agent.messages.text import decode, encode
+from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import open_alert, silence_key
 from edge_agent.stream.settings import StreamSettings
+from edge_agent.stream.storm import StormSettings
+from edge_agent.stream.suppression import Suppression
 
 LIMIT_S = 60.0
 
@@ -312,6 +320,97 @@ def test_a_broker_that_takes_small_packets_gets_fewer_names() -> None:
     assert short.describe().endswith(" and 11 more (limit 60 s)")
     with pytest.raises(ValueError, match="the broker takes no more than 100"):
         shortened(full, 100)
+
+
+class Muted:
+    """The stream of an agent, with what it tells."""
+
+    def __init__(self, *assets: str | None, for_s: float, plant: Plant) -> None:
+        self.plant = plant
+        unused: Any = SimpleNamespace(section=SimpleNamespace(name="pump"))
+        suppression = Suppression(StormSettings(), agent="g1", stream="pump")
+        self.stream = Stream(
+            unused, AgentTopics("g1"), unused, unused, plant.pipeline, suppression, unused, unused, most_listened_s=600
+        )
+        for asset in assets:
+            suppression.mute(asset, plant.now_s + for_s, plant.now_s)
+        suppression.take()
+        self.look(after_s=0)
+
+    def look(self, *, after_s: float) -> list[tuple[str, str]]:
+        """The (event, asset) pairs that are told by one look."""
+        self.plant.now_s += after_s
+        commit = self.stream.listen(self.plant.now_s, self.plant.now_s, is_listening=True, delayed=False)
+        return told(commit)
+
+    def beat(self, *assets: str, for_s: float) -> list[tuple[str, str]]:
+        """The same of looks every 10 s, before each of which these assets send."""
+        pairs = []
+        for _ in range(round(for_s / 10)):
+            self.plant.hear(*assets)
+            pairs += self.look(after_s=10)
+        return pairs
+
+
+def told(commit: Commit) -> list[tuple[str, str]]:
+    events = [decode(payload, dict) for _, payload in commit.events]
+    return [(event["event"], event["asset"]) for event in events]
+
+
+def test_assets_that_are_muted_one_by_one_make_no_alert_of_the_stream() -> None:
+    """All of two, that stop at a planned end: nothing while it lasts, and the one that stays away by its name then."""
+    plant = Plant()
+    plant.hear("a1", "a2")
+    device = Muted("a1", "a2", for_s=3600, plant=plant)
+    assert device.beat(for_s=3000) == []
+    assert plant.pipeline.describe()["silent"] == {"stream": False, "count": 2, "assets": ["a1", "a2"]}
+    assert device.beat("a2", for_s=590) == []
+    assert device.beat("a2", for_s=10) == [("raise", "a1")]
+    assert device.beat("a1", "a2", for_s=60) == [("clear", "a1")]
+
+
+def test_a_line_that_is_muted_machine_by_machine_makes_no_alert_of_the_stream() -> None:
+    """25 that stop while another goes on; and those that are not muted count as ever."""
+    line = [f"m{number:02}" for number in range(25)]
+    plant = Plant()
+    plant.hear(*line, "x", "y", "z")
+    device = Muted(*line, for_s=3600, plant=plant)
+    assert device.beat("x", "y", "z", for_s=600) == []
+    assert device.beat("y", "z", for_s=600) == [("raise", "x")]
+    assert device.beat(for_s=600) == [("raise", "stream")], "of y and z, for which nobody is muted"
+    assert plant.pipeline.describe()["silent"]["count"] == 28
+
+
+def test_muted_assets_do_not_join_the_alert_of_the_stream() -> None:
+    """21 have stopped; of the others one is muted, and stops with them."""
+    device = Muted("p1", for_s=3600, plant=with_a_silent_line("p1", "p2", "p3"))
+    assert device.beat(for_s=600) == [("update", "stream")]
+    assert device.look(after_s=0) == []
+    assert device.plant.pipeline.describe()["silent"]["count"] == 24
+    assert device.beat("p1", *MADE_UP, "p2", "p3", for_s=10) == [("clear", "stream")]
+
+
+def test_an_alert_of_the_stream_whose_assets_are_all_muted_is_not_reminded_of() -> None:
+    """Nobody can mute it but with the whole stream; it gets its clear, as any that was open before."""
+    plant = Plant(reminder_s=100)
+    plant.hear("p1", *MADE_UP)
+    plant.look(after_s=0)
+    assert plant.beat("p1", for_s=160) == [("raise", "stream"), ("update", "stream")]
+    device = Muted(*MADE_UP, for_s=3600, plant=plant)
+    assert device.beat("p1", for_s=3000) == []
+    assert device.beat("p1", MADE_UP[0], for_s=10) == [("clear", "stream")]
+
+
+def test_the_silence_of_a_stream_that_is_muted_is_one_alert() -> None:
+    """Kept back as one, and told as one when the mute ends."""
+    names = [f"n{number}" for number in range(500)]
+    plant = Plant()
+    plant.hear(*names)
+    device = Muted(None, for_s=3600, plant=plant)
+    assert device.beat(for_s=3590) == []
+    assert plant.pipeline.describe()["active_alerts"] == 1
+    assert device.beat(for_s=10) == [("raise", "stream")]
+    assert device.beat(*names, for_s=10) == [("clear", "stream")]
 
 
 def test_a_restart_keeps_for_whom_the_alert_of_the_stream_stands() -> None:

@@ -76,7 +76,7 @@ class Silence:
         self._together: set[str] = set()
         """The assets that the alert of the stream stands for."""
         self._left_s = 0.0
-        """When one of them was found heard last, in seconds of listening since the start."""
+        """When the last of them was found heard, or forgotten, in seconds of listening since the start."""
         self._told_count = 0
         """How many they were in the last event."""
         self._follow_s: dict[str, float] = {}
@@ -138,7 +138,7 @@ class Silence:
 
     def describe(self) -> dict[str, Any]:
         """For the health message: whether there is an alert of the stream, how many assets are silent, and 20 names."""
-        silent = {*self._alerts, *self._together} - {_STREAM}
+        silent = {*self._alerts, *self._together, *self._follow_s} - {_STREAM}
         shown = [printable(name) for name in self._first(silent, _SHOWN)]
         return {"stream": _STREAM in self._alerts, "count": len(silent), "assets": shown}
 
@@ -164,9 +164,9 @@ class Silence:
         if _STREAM not in self._alerts:
             return []
         back = self._together & heard
-        self._together = {asset for asset in self._together - back if asset in self._heard}
-        if back:
-            self._left_s = self._heard.listened_s
+        left = {asset for asset in self._together - back if asset in self._heard}
+        if left != self._together:
+            self._together, self._left_s = left, self._heard.listened_s
         is_over = not self._together or (bool(back) and len(self._together) <= _AT_ONCE)
         if self._limit_s and not is_over:
             return []

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import FakeEngine, make_manifest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edge_agent.agent.stream import Stream
 from edge_agent.journal.journal import Commit
@@ -452,7 +454,10 @@ def test_health_names_first_what_was_known_longest() -> None:
 def test_a_silence_of_assets_that_are_all_forgotten_ends() -> None:
     """With the reason, as nobody was heard again."""
     plant = with_a_silent_line("p1")
-    assert all(map(plant.pipeline.forget, MADE_UP))
+    for name in MADE_UP[1:]:
+        assert plant.pipeline.forget(name)
+        assert plant.beat("p1", for_s=50) == [], "no update for each"
+    assert plant.pipeline.forget(MADE_UP[0])
     assert plant.beat("p1", for_s=10) == [("clear", "stream")]
     assert plant.events[-1].reason == "forgotten"
     assert plant.beat("p1", for_s=600) == []
@@ -518,3 +523,48 @@ def test_a_damaged_silence_costs_no_more_than_itself(record: bytes) -> None:
     plant.start()
     plant.look(after_s=0)
     assert plant.look(after_s=60) == [("raise", "a")]
+
+
+LINE = [f"m{number:02}" for number in range(30)]
+steps = st.lists(
+    st.tuples(
+        st.sets(st.sampled_from([range(30), range(15), range(15, 30), range(3), range(3, 30), range(1)]), max_size=2),
+        st.integers(1, 15),
+        st.sampled_from(["", "", "", "restart", "forget"]),
+    ),
+    max_size=12,
+)
+
+
+@given(steps)
+def test_whoever_sends_whenever_each_alert_has_one_raise_and_one_clear_and_nobody_is_missed(
+    given_steps: list[tuple[set[range], int, str]],
+) -> None:
+    """Each asset that was silent for twice the limit has an alert, or that of the stream stands for it."""
+    plant = Plant(reminder_s=200)
+    plant.hear(*LINE)
+    plant.look(after_s=0)
+    silent_s = dict.fromkeys(LINE, 0)
+    for ranges, looks, happens in given_steps:
+        if happens == "restart":
+            plant.start()
+            # Of the silent ones, those with no alert count anew.
+            silent_s = dict.fromkeys(LINE, 0)
+        elif happens == "forget" and plant.pipeline.forget(LINE[-1]):
+            silent_s[LINE[-1]] = 0
+        sending = {LINE[number] for numbers in ranges for number in numbers}
+        plant.beat(*sorted(sending), for_s=10 * looks)
+        silent_s = {name: 0 if name in sending else silent_s[name] + 10 * looks for name in LINE}
+        known = plant.pipeline.assets()
+        missed = [name for name in LINE if silent_s[name] >= 2 * LIMIT_S and name in known]
+        shown = plant.pipeline.describe()["silent"]
+        assert shown["count"] >= len(missed)
+        assert shown["count"] <= len(known - sending)
+    open_ids: set[str] = set()
+    for event in plant.events:
+        assert (event.id in open_ids) == (event.event != "raise")
+        open_ids.symmetric_difference_update({event.id} if event.event != "update" else ())
+    assert len(open_ids) == plant.pipeline.describe()["active_alerts"]
+    assert len({event.key for event in plant.events}) == len(plant.events)
+    assert [event for event, _ in plant.beat(*LINE, for_s=10)] == ["clear"] * len(open_ids)
+    assert plant.pipeline.describe()["silent"] == {"stream": False, "count": 0, "assets": []}

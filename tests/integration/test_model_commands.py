@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from zoo import build
 
 import edgetool
+from edge_agent.errors import DataError
 from edgetool.cli import main
 from edgetool.commands.quantize import quantize
 from edgetool.graph import weights
@@ -424,3 +425,48 @@ def test_float16_that_is_only_stored_can_be_computed(tmp_path: Path, capsys: pyt
     assert auto["choices"][0]["precision"] == "float16"
     pruned = run_json(capsys, "quantize", half, "-o", again, "--prune", "0.01", "--max-drift", "0.5")
     assert pruned["size_after_bytes"] <= 1.01 * kept["size_after_bytes"]
+
+
+def nearest_centre(path: Path) -> Path:
+    """A KMeans as skl2onnx writes it, in float32 and around the pressure of the air: squares cancel, a root is NaN."""
+    centres = np.array([[101325.0, 20.0], [101320.0, 25.0]])
+    constants = {"twice": -2 * centres, "squares": (centres**2).sum(axis=1)}
+    nodes = [
+        helper.make_node("ReduceSumSquare", ["x"], ["xx"], axes=[1], keepdims=1),
+        helper.make_node("Gemm", ["x", "twice", "squares"], ["crossed"], transB=1),
+        helper.make_node("Add", ["xx", "crossed"], ["squared"]),
+        helper.make_node("Sqrt", ["squared"], ["distances"]),
+        helper.make_node("ReduceMin", ["distances"], ["score"], axes=[1], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "kmeans",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
+        [numpy_helper.from_array(values.astype(np.float32), name) for name, values in constants.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+def test_answers_that_are_no_number_are_told_by_every_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """How many rows, which first, and why; `pack` refuses them, and what is never a number agrees with nothing."""
+    model, data = nearest_centre(tmp_path / "m.onnx"), tmp_path / "n.csv"
+    rng = np.random.default_rng(0)
+    rows = np.column_stack([rng.normal(101325, 5, 2000), rng.normal(20, 1, 2000)])
+    np.savetxt(data, rows, delimiter=",", header="p,t", comments="")
+    for command in (["quantize", model], ["compare", model, model]):
+        (found,) = run_json(capsys, *command, "--data", data)["not_finite"]
+        assert (found["output"], found["of"]) == ("score", 2000)
+        assert 1 <= found["rows"] < 1000
+        assert "scale the readings first" in found["cause"]
+    assert main(["compare", str(model), str(model), "--data", str(data)]) == 0
+    assert "WARNING    score is not finite for" in capsys.readouterr().out
+    findings = {each.subject: each for each in edgetool.doctor(model, data=data).findings}
+    assert not findings["m.onnx: output score"].good
+    with pytest.raises(DataError, match=r"m\.onnx: score is not finite for .* scale the readings first"):
+        edgetool.pack(model, tmp_path / "m-1.0.0.edge", data=data)
+    np.savez(tmp_path / "nan.npz", x=np.full((50, 2), np.nan, np.float32))
+    assert not edgetool.compare(model, model, data=tmp_path / "nan.npz").agree

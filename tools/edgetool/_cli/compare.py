@@ -52,6 +52,8 @@ def compare(
 
 def _show_compared(report: CompareReport) -> None:
     say(f"{report.first.name} and {report.second.name} {'agree' if report.agree else 'differ'} on {report.data}")
+    for each in report.unanswered:
+        say(f"  WARNING    {each.in_words()}")
     for drift in report.outputs:
         say(f"  output     {drift.output}: {drift.drift:.2e} (tolerance {report.tolerance:g}) {drift.note}")
     for score in report.scores:

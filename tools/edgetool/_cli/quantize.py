@@ -101,6 +101,10 @@ def quantize(
 
 
 def _show_scores(report: QuantizeReport) -> None:
+    for each in report.unanswered:
+        say(f"  WARNING    {each.in_words()}")
+    for drift in report.outputs:
+        say(f"  drift      {drift.output}: {drift.drift:.2e} (allowed {report.max_drift:g})")
     for score in report.scores:
         flips = "" if score.verdicts_flipped is None else f", {score.verdicts_flipped} of {score.rows} verdicts flip"
         say(f"  order      {score.output}: rank correlation {score.rank_correlation:.4f}{flips}")
@@ -126,8 +130,6 @@ def _show(report: QuantizeReport) -> None:
         say(f"  latency    {report.latency_ratio:.2f} of the original's, one row of samples, one thread")
     if report.converter is not None:
         say(f"  converted  to float16 by {report.converter.value}")
-    for drift in report.outputs:
-        say(f"  drift      {drift.output}: {drift.drift:.2e} (allowed {report.max_drift:g})")
     _show_scores(report)
     if report.calibrated_on:
         say(f"  calibrated on {report.calibrated_on}")

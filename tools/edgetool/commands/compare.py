@@ -18,6 +18,7 @@ from edgetool.graph.weights import WeightStore, read_light
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.arrays import Sample
 from edgetool.verify.drift import OutputDrift, compare_answers
+from edgetool.verify.finite import Unanswered, unanswered
 from edgetool.verify.fitting import explain, samples_for
 from edgetool.verify.scores import ScoreAgreement, agree_on_scores
 from edgetool.verify.workbench import Workbench
@@ -70,6 +71,8 @@ class CompareReport:
     tolerance: float
     outputs: list[OutputDrift]
     scores: list[ScoreAgreement]
+    unanswered: list[Unanswered] = field(default_factory=list)
+    """Outputs of the first model that are not finite for some rows."""
     layers: list[LayerDrift] = field(default_factory=list)
     """Tensors in the graph order of the first model."""
     unmatched: int = 0
@@ -82,8 +85,9 @@ class CompareReport:
 
     @property
     def agree(self) -> bool:
-        """True if every output is within the tolerance."""
-        return all(output.drift <= self.tolerance for output in self.outputs)
+        """True if every output is within the tolerance, and there was something to compare in it."""
+        empty = any(each.rows == each.of for each in self.unanswered)
+        return not empty and all(output.drift <= self.tolerance for output in self.outputs)
 
     def describe(self) -> dict[str, Any]:
         """As one JSON document."""
@@ -96,6 +100,7 @@ class CompareReport:
             "data": self.data,
             "synthetic": self.synthetic,
             "outputs": [output.describe() for output in self.outputs],
+            "not_finite": [each.describe() for each in self.unanswered],
             "scores": [score.describe() for score in self.scores],
             "first_beyond": None if first is None else first.describe(),
             "layers": [layer.describe() for layer in self.layers],
@@ -157,6 +162,7 @@ def compare(
         tolerance=tolerance,
         outputs=compare_answers(answers[0], answers[1]),
         scores=agree_on_scores(answers[0], answers[1], threshold, inputs),
+        unanswered=unanswered(answers[0], inputs),
         layers=found,
         unmatched=unmatched,
     )

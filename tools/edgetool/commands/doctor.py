@@ -24,6 +24,7 @@ from edgetool.graph.versions import newer_versions
 from edgetool.graph.weights import WeightStore, read_light
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.drift import compare_answers
+from edgetool.verify.finite import unanswered
 from edgetool.verify.fitting import is_about_inputs, samples_for
 from edgetool.verify.workbench import Workbench
 
@@ -190,6 +191,9 @@ def _of_model(path: Path, data: Path | None, deadline: Deadline) -> list[Finding
             fix = _fix_for(str(exc), model, made_up=data is None)
             return [*found, Finding(f"{path.name} on cpu", good=False, text=str(exc), fix=fix)]
         found.append(Finding(f"{path.name} on cpu", good=True, text=f"runs on {samples.origin}"))
+        for each in unanswered(expected, bench.samples):
+            fix = "give --data; made-up inputs may not suit it" if data is None and not each.cause else ""
+            found.append(Finding(f"{path.name}: output {each.output}", good=False, text=each.in_words(), fix=fix))
         for provider in available_providers():
             if provider.name == "cpu":
                 continue

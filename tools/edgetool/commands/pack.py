@@ -32,6 +32,7 @@ from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
 from edgetool.graph.integers import batch_scales, integer_operators
 from edgetool.graph.onnx_file import load_model
 from edgetool.paths import StrPath, as_path
+from edgetool.verify.finite import unanswered
 from edgetool.verify.odd import golden_readings
 from edgetool.verify.scores import count_flips, still_channels
 
@@ -178,6 +179,7 @@ def pack(
     )
     packed = detector.model if reference is None else detector.same_for(model)
     scores = detector.scores(packed, detector.windows)
+    _check_finite(model, scores, detector.windows)
     threshold, calibration = calibrate(scores, false_alarm_rate)
     expected = scores if reference is None else detector.scores(detector.model, detector.windows)
     evidence = None if detector.sign.found is SignFrom.ERROR else _weigh_sign(detector, expected, rows, stride)
@@ -244,6 +246,11 @@ def _check_reference(path: Path, model: onnx.ModelProto, reference: Path | None)
             f"{path}: computes in int8 ({', '.join(operators[:3])}), and nobody has compared its scores with those of "
             "the float32 model that it was made from; give that one with --reference"
         )
+
+
+def _check_finite(path: Path, scores: FloatArray, windows: FloatArray) -> None:
+    for each in unanswered([{"score": scores}], [{"readings": windows}]):
+        raise DataError(f"{path}: {each.in_words()}")
 
 
 def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData, stride: int) -> SignEvidence:

@@ -261,6 +261,7 @@ def _report(
         synthetic=work.samples.synthetic,
         max_drift=work.asked.limits.drift,
         outputs=verification.drifts,
+        unanswered=work.context.verifier.unanswered,
         scores=verification.scores,
         ventured=verification.ventured,
         providers=verification.providers,

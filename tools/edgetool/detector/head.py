@@ -15,6 +15,7 @@ from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HigherIs, OutputIs
 from edgetool.detector.direction import Sign, sign_of_error, sign_of_score
 from edgetool.verify.arrays import Sample
+from edgetool.verify.finite import unanswered
 from edgetool.verify.scores import is_like, unlike_channels, usual_error
 
 __all__ = ["PREFIX", "Head", "Meaning", "as_windows", "choose_head"]
@@ -130,8 +131,8 @@ def _meanings(values: NDArray[Any], windows: FloatArray, output_is: OutputIs) ->
 
 def _usual_error(name: str, values: NDArray[Any], windows: FloatArray) -> FloatArray:
     usual = usual_error(values, windows)
-    if not np.isfinite(usual).all():
-        raise ConversionError(f"output {name!r} holds values that are not finite on normal rows")
+    for each in unanswered([{name: values}], [{"readings": windows}]):
+        raise ConversionError(f"output {each.in_words()}")
     if not is_like(usual, windows):
         unlike = unlike_channels(usual, windows)
         raise ConversionError(

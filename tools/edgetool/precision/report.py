@@ -11,6 +11,7 @@ from edgetool.choices import Io, Precision, Target
 from edgetool.precision.context import Converter, Rung
 from edgetool.precision.float16.ranges import RangeProblem
 from edgetool.verify.drift import OutputDrift
+from edgetool.verify.finite import Unanswered
 from edgetool.verify.probes import Ventured
 from edgetool.verify.scores import ScoreAgreement
 from edgetool.verify.verifier import ProviderCheck
@@ -107,6 +108,8 @@ class QuantizeReport:
     outputs: list[OutputDrift]
     scores: list[ScoreAgreement]
     providers: list[ProviderCheck]
+    unanswered: list[Unanswered] = field(default_factory=list)
+    """Outputs of the original that are not finite for some rows."""
     ventured: list[Ventured] = field(default_factory=list)
     """Of what can be a detector's score: how far it moved far from normal, and for the rows beside one."""
     calibrated_on: str = ""
@@ -158,6 +161,7 @@ class QuantizeReport:
             "synthetic": self.synthetic,
             "max_drift": self.max_drift,
             "outputs": [output.describe() for output in self.outputs],
+            "not_finite": [each.describe() for each in self.unanswered],
             "scores": [score.describe() for score in self.scores],
             "providers": [provider.describe() for provider in self.providers],
             "far_from_normal": [each.describe() for each in self.ventured],

@@ -18,6 +18,7 @@ from edgetool.graph.pieces import cut
 from edgetool.graph.weights import WeightStore
 from edgetool.verify.arrays import Sample
 from edgetool.verify.drift import OutputDrift, compare_answers
+from edgetool.verify.finite import unanswered
 from edgetool.verify.layout import Layout
 from edgetool.verify.probes import Probes, Ventured, ventured_problem, ventured_share
 from edgetool.verify.samples import model_inputs
@@ -159,6 +160,8 @@ class Verifier:
         # A state that comes back has the shape of one that was given, and reconstructs nothing.
         given = {name for name, _ in states}
         self._inputs = [{name: x for name, x in sample.items() if name not in given} for sample in bench.samples]
+        self.unanswered = unanswered(self.expected, bench.samples)
+        """Outputs of the original that are not finite for some rows."""
         self.judged: list[Judged] = find_judged(
             self.expected,
             self._inputs,

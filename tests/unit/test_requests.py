@@ -26,6 +26,25 @@ def test_a_request_is_there_until_it_is_carried_out(tmp_path: Path) -> None:
     assert [*tmp_path.iterdir()] == []
 
 
+def test_requests_are_carried_out_in_the_order_in_which_they_were_asked(tmp_path: Path) -> None:
+    """Who corrects a mute, or ends it, within one look of the agent must not get the first one."""
+    asked = [Mute(stream="pump", until_s=float(number)) for number in range(20)]
+    for each in asked:
+        leave_request(tmp_path, each)
+    assert Requests(tmp_path).take() == asked
+
+
+def test_the_agents_user_can_read_what_root_asks_for(tmp_path: Path) -> None:
+    """Whatever root's umask is: the service has a user of its own, and nobody else gets into its folder."""
+    before = os.umask(0o077)
+    try:
+        leave_request(tmp_path, Mute(stream="pump", until_s=1.0))
+    finally:
+        os.umask(before)
+    (file,) = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o644
+
+
 def test_a_request_that_cannot_be_taken_away_is_not_obeyed_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from edge_agent.agent.state_dir import check_state_dir, locked_state_dir
+from edge_agent.agent.state_dir import check_state_dir, is_in_use, locked_state_dir
 from edge_agent.errors import ConfigError
 
 
@@ -104,3 +104,12 @@ def test_a_folder_that_the_agent_makes_is_its_own(tmp_path: Path) -> None:
             assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700
     finally:
         os.umask(before)
+
+
+def test_whether_an_agent_runs_is_seen_without_trying_its_lock(tmp_path: Path) -> None:
+    """Who tried it could keep an agent out that starts at this moment."""
+    state_dir = tmp_path / "state"
+    assert is_in_use(state_dir) is False
+    with locked_state_dir(state_dir):
+        assert is_in_use(state_dir) is True
+    assert is_in_use(state_dir) is False

@@ -466,6 +466,13 @@ def test_answers_that_are_no_number_are_told_by_every_command(
     assert "WARNING    score is not finite for" in capsys.readouterr().out
     findings = {each.subject: each for each in edgetool.doctor(model, data=data).findings}
     assert not findings["m.onnx: output score"].good
+    nodes = [helper.make_node("Sqrt", ["x"], ["y"])]
+    values = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in "xy"}
+    graph = helper.make_graph(nodes, "root", [values["x"]], [values["y"]])
+    root = tmp_path / "root.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), root)
+    (told,) = edgetool.bench([root], batches=(8,), providers="cpu").not_finite
+    assert told.startswith("root.onnx: on made-up rows, y is not finite for ")
     with pytest.raises(DataError, match=r"m\.onnx: score is not finite for .* scale the readings first"):
         edgetool.pack(model, tmp_path / "m-1.0.0.edge", data=data)
     np.savez(tmp_path / "nan.npz", x=np.full((50, 2), np.nan, np.float32))

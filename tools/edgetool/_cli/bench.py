@@ -96,3 +96,5 @@ def _show_timed(report: BenchReport) -> None:
     console(width=160).print(table)
     for reason in report.left_out:
         say(f"left out: {reason}")
+    for text in report.not_finite:
+        say(f"WARNING: {text}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from edgetool.graph.onnx_file import load_model
 from edgetool.graph.weights import to_bytes
 from edgetool.paths import StrPath, as_paths
 from edgetool.verify.arrays import Sample
+from edgetool.verify.finite import unanswered
 from edgetool.verify.samples import TooLargeError, make_batch
 from edgetool.verify.workbench import Workbench
 
@@ -63,10 +64,16 @@ class BenchReport:
     rows: list[BenchRow]
     left_out: list[str]
     """Combinations that did not run, with the reason."""
+    not_finite: list[str] = field(default_factory=list)
+    """Outputs that are NaN or infinite for some of the made-up rows, in words."""
 
     def describe(self) -> dict[str, Any]:
         """As one JSON document."""
-        return {"rows": [row.describe() for row in self.rows], "left_out": self.left_out}
+        return {
+            "rows": [row.describe() for row in self.rows],
+            "left_out": self.left_out,
+            "not_finite": self.not_finite,
+        }
 
 
 @dataclass(slots=True)
@@ -114,6 +121,7 @@ def bench(
     wanted = wanted or [provider.name for provider in available_providers()]
     _check_providers(wanted)
     left_out: list[str] = []
+    not_finite: list[str] = []
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, ExitStack() as stack:
         lanes: list[_Lane] = []
         for number, model in enumerate(as_paths(models)):
@@ -123,16 +131,21 @@ def bench(
             number_nodes(loaded)
             path.write_bytes(to_bytes(loaded, model))
             samples, usable = _samples(loaded, model, batches, left_out)
+            opened = len(lanes)
             for provider in wanted:
                 for count in threads:
                     child = stack.enter_context(Workbench(path.parent, samples, deadline=deadline))
                     lane = _Lane(model.name, path, provider, count, child, usable)
                     if usable and _open(lane, left_out):
                         lanes.append(lane)
+            for lane in lanes[opened : opened + 1]:
+                with suppress(ConversionError):  # what it cannot give as a whole, it can be timed with
+                    found = unanswered(lane.bench.run(lane.path, lane.provider), samples)
+                    not_finite += [f"{model.name}: on made-up rows, {each.in_words()}" for each in found]
         _take_turns(lanes)
         for lane in lanes:
             lane.memory_bytes = lane.bench.memory()
-    return BenchReport([_row(lane, batch) for lane in lanes for batch in lane.batches], left_out)
+    return BenchReport([_row(lane, batch) for lane in lanes for batch in lane.batches], left_out, not_finite)
 
 
 def _check_providers(wanted: Sequence[str]) -> None:

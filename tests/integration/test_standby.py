@@ -10,7 +10,7 @@ from pathlib import Path
 
 from certificates import Authority
 from connecting import log_of, tls
-from processes import Agent, Broker, Sender, Subscriber, free_port, wait_until, write_config
+from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, free_port, wait_until, write_config
 from proxy import Proxy
 from raw_broker import RawBroker, publish_packet
 
@@ -101,7 +101,7 @@ def test_connections_that_are_reset_now_here_and_now_there_lose_and_double_nothi
             return 600 - len({event.key for event in (*at_one.alerts, *at_two.alerts) if event.asset == asset})
 
         mqtt = f'standby = ["127.0.0.1:{to_two.port}"]\nkeepalive_s = 5'
-        agent = Agent(write_config(tmp_path, to_one.port, {"pump": bundle}, mqtt=mqtt))
+        agent = Agent(write_config(tmp_path, to_one.port, {"pump": bundle}, mqtt=mqtt, stream=EVERY_ALERT))
         to_one.weather.resets = 1.0
         with agent:
             # No broker keeps readings before the first visit.

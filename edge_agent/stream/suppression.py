@@ -39,6 +39,9 @@ _STREAM = ""
 """Stands for the stream as a whole; no asset can be called so."""
 _SHOWN = 20
 """Most assets in a description."""
+_STAYS = 10
+"""An alert that is open for so many times `window_s` is told also while its storm goes on, if few are. Sooner, the
+first ones of a storm that grows would be told, which are few at first."""
 _KEPT_CHANNELS = 3
 """Channels of an event that is kept, those with the largest shares: there may be thousands of events."""
 
@@ -184,7 +187,7 @@ class Suppression:
             mine = [
                 (name, kept)
                 for name, kept in mine
-                if now_mono_s - self._kept_mono_s.setdefault(name, now_mono_s) >= self._window_s
+                if now_mono_s - self._kept_mono_s.setdefault(name, now_mono_s) >= _STAYS * self._window_s
             ]
         if not storm.is_on or len(mine) <= self._limit:
             for name, kept in mine:

@@ -38,12 +38,12 @@ from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import (
     LEFT_RECORD,
     MUTES_RECORD,
+    SCORES,
+    SILENCES,
+    STORMS,
     STREAM_RECORD,
-    scores_key,
-    silence_key,
-    storm_key,
-    stuck_key,
-    suppressed_key,
+    STUCK,
+    SUPPRESSED,
 )
 from edge_agent.stream.storm import StormSettings
 from edge_agent.stream.suppression import Suppression
@@ -199,11 +199,11 @@ _KEYS = (
     "a1",
     STREAM_RECORD,
     LEFT_RECORD,
-    scores_key("a1"),
-    silence_key("a1"),
-    stuck_key("a1"),
-    suppressed_key("864a7ae91c64eed8e988d78d"),
-    storm_key("storm"),
+    SCORES.of("a1"),
+    SILENCES.of("a1"),
+    STUCK.of("a1"),
+    SUPPRESSED.of("864a7ae91c64eed8e988d78d"),
+    STORMS.of("storm"),
     MUTES_RECORD,
 )
 

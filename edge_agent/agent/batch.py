@@ -195,8 +195,8 @@ class Batches:
         if not self._commit_s:
             self._finish(batch)
 
-    def change(self, commit: Commit, acknowledge: Callable[[], None]) -> None:
-        """Write events and records that no reading has made, but somebody who asked for them.
+    def add(self, commit: Commit, acknowledge: Callable[[], None] = lambda: None) -> None:
+        """Write events and records that no reading has made.
 
         Args:
             commit: to be written.
@@ -208,17 +208,6 @@ class Batches:
         self._batch = batch = self._batch or _Batch(self._clock())
         batch.add(commit)
         batch.deliveries.append((lambda _: acknowledge(), []))
-        batch.may_be_asked_again = False
-        self._finish(batch)
-
-    def add(self, commit: Commit) -> None:
-        """Write events and records that no reading has made.
-
-        Raises:
-            JournalError: the disk is full or broken; they are held for `retry`.
-        """
-        self._batch = batch = self._batch or _Batch(self._clock())
-        batch.add(commit)
         batch.may_be_asked_again = False
         self._finish(batch)
 

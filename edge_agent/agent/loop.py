@@ -51,7 +51,6 @@ __all__ = ["Agent"]
 
 log = logging.getLogger(__name__)
 
-"""Messages taken at once where the device is quick."""
 _STUCK_WAIT_S = 0.1
 _HELD_LIMIT = 4096
 """Readings in memory while the journal cannot be written; a broker sends no more than it may have in flight anyway."""
@@ -295,7 +294,7 @@ class Agent:
         self._batches.mend_journal()
         self._publisher.tend()
         if self._batches.takes_more:
-            carry_out(self._requests, self._streams, self._batches.change)
+            carry_out(self._requests, self._streams, self._batches.add)
         for stream in self._streams if self._batches.takes_more else ():
             records = stream.records_due(now_mono_s)
             # Names of assets come from topics, and anybody may write to a new one.

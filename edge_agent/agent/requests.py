@@ -132,7 +132,7 @@ def carry_out(
     Args:
         requests: of the agent's state folder.
         streams: that run.
-        change: writes what came of it, and calls back once the disk has them (`Batches.change`).
+        change: writes what came of it, and calls back once the disk has them (`Batches.add`).
 
     Raises:
         JournalError: the disk is full or broken; what was done is held there.

@@ -76,7 +76,7 @@ def _open(opener: Opener, address: Address, *, speaks_5: bool) -> PahoClient | T
     opener.begin(time.monotonic(), address, speaks_5=speaks_5, will=None)
     while (result := opener.result()) is None:
         opener.tick(time.monotonic())
-        time.sleep(_STEP_S / 10)
+        time.sleep(_STEP_S / 10)  # the attempt is on a thread of its own, and this command has nothing else to do
     return result
 
 

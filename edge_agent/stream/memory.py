@@ -13,17 +13,16 @@ from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.join import Join
 from edge_agent.stream.records import (
     LEFT_RECORD,
+    SCORES,
+    SILENCES,
     STREAM_RECORD,
+    STUCK,
     AssetRecord,
     LeftRecord,
     ScoresRecord,
-    asset_of_scores,
-    asset_of_silence,
-    asset_of_stuck,
     decode_record,
     encode_record,
     in_restore_order,
-    scores_key,
 )
 from edge_agent.stream.silence import Silence
 from edge_agent.stream.stuck import Stuck
@@ -71,7 +70,7 @@ class Memory:
             return []
         dump = self.commission.dump_scores
         return [
-            (scores_key(name), encode_record(ScoresRecord(scorer=self.scorer, scores=dump(name)))) for name in assets
+            (SCORES.of(name), encode_record(ScoresRecord(scorer=self.scorer, scores=dump(name)))) for name in assets
         ]
 
     def left_record(self) -> list[tuple[str, bytes]]:
@@ -103,12 +102,12 @@ class Memory:
             except (ValueError, struct.error) as exc:
                 what = (self.stream, key, exc)
                 log.warning("record cannot be read, asset begins anew stream=%s asset=%r error=%s", *what)
-            has_own_record = asset_of_silence(key) is None and asset_of_stuck(key) is None
+            has_own_record = SILENCES.name_in(key) is None and STUCK.name_in(key) is None
             if key not in (STREAM_RECORD, LEFT_RECORD) and has_own_record:
-                yield asset_of_scores(key) or key
+                yield SCORES.name_in(key) or key
 
     def _restore(self, key: str, record: bytes) -> Iterator[str]:
-        scored = asset_of_scores(key)
+        scored = SCORES.name_in(key)
         if key == STREAM_RECORD:
             self.drift.restore(record)
         elif key == LEFT_RECORD:
@@ -117,9 +116,9 @@ class Memory:
             for name in left.windows.keys() - known:
                 self.windows.restore(name, left.windows[name], kept=False)
                 yield name
-        elif asset_of_silence(key) is not None:
+        elif SILENCES.name_in(key) is not None:
             yield from self.silence.restore(key, record)
-        elif asset_of_stuck(key) is not None:
+        elif STUCK.name_in(key) is not None:
             yield self.stuck.restore(key, record)
         elif scored is not None:
             scores = decode_record(record, ScoresRecord)

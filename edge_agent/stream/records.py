@@ -18,26 +18,21 @@ from edge_agent.stream.drift import DriftAlert, DriftReport
 __all__ = [
     "LEFT_RECORD",
     "MUTES_RECORD",
+    "SCORES",
+    "SILENCES",
+    "STORMS",
     "STREAM_RECORD",
+    "STUCK",
+    "SUPPRESSED",
     "AssetRecord",
     "DriftRecord",
     "LeftRecord",
     "ScoresRecord",
-    "asset_of_scores",
-    "asset_of_silence",
-    "asset_of_stuck",
     "decode_record",
     "encode_record",
-    "id_of_suppressed",
     "in_restore_order",
     "keys_of",
     "open_alert",
-    "reason_of_storm",
-    "scores_key",
-    "silence_key",
-    "storm_key",
-    "stuck_key",
-    "suppressed_key",
 ]
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -46,18 +41,39 @@ STREAM_RECORD = ""
 """Key, in place of an asset, of the stream's `DriftRecord`; no topic can name an asset like this."""
 LEFT_RECORD = "#left"
 """Key, in place of an asset, of the `LeftRecord` of a planned stop; no topic can name an asset like this."""
-_SCORES = "#scores/"
-"""Prefix of an asset's name in the key of its `ScoresRecord`."""
-_SILENCE = "#silent/"
-"""Prefix of an asset's name in the key of its open silence, a `silence.SilenceAlert`; alone, of the whole stream's."""
-_STUCK = "#stuck/"
-"""Prefix of an asset's name in the key of its open `stuck.StuckAlert`."""
-_SUPPRESSED = "#suppressed/"
-"""Prefix of an alert's id in the key of its `suppression.Suppressed`."""
+
+
+class Keys:
+    """The keys of records of one kind, each with a name behind what marks the kind; no topic can name an asset so.
+
+    Args:
+        mark: what all of them begin with.
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._mark = mark
+
+    def of(self, name: str) -> str:
+        """The key of the record with this name."""
+        return self._mark + name
+
+    def name_in(self, key: str) -> str | None:
+        """The name in a key of this kind; None for the key of another record."""
+        return key.removeprefix(self._mark) if key.startswith(self._mark) else None
+
+
+SCORES = Keys("#scores/")
+"""By asset: its `ScoresRecord`."""
+SILENCES = Keys("#silent/")
+"""By asset, "" for the whole stream: an open `silence.SilenceAlert`."""
+STUCK = Keys("#stuck/")
+"""By asset: its open `stuck.StuckAlert`."""
+SUPPRESSED = Keys("#suppressed/")
+"""By an alert's id: its `suppression.Suppressed`."""
+STORMS = Keys("#storm/")
+"""By the reason for which its alerts are not told: a `storm.StormRecord`."""
 MUTES_RECORD = "#mutes"
 """Key, in place of an asset, of the stream's `suppression.Mutes`."""
-_STORM = "#storm/"
-"""Prefix of a reason in the key of a stream's `storm.StormRecord`."""
 
 
 def encode_record(record: msgspec.Struct) -> bytes:
@@ -77,56 +93,6 @@ def decode_record(encoded: bytes, kind: type[T]) -> T:
         raise ValueError("it is nested too deeply") from exc
 
 
-def scores_key(asset: str) -> str:
-    """The key of the record of an asset's scores."""
-    return _SCORES + asset
-
-
-def asset_of_scores(key: str) -> str | None:
-    """The asset of a key from `scores_key`; None for the key of another record."""
-    return key.removeprefix(_SCORES) if key.startswith(_SCORES) else None
-
-
-def silence_key(asset: str) -> str:
-    """The key of the record of an asset's silence; of "", the stream's."""
-    return _SILENCE + asset
-
-
-def asset_of_silence(key: str) -> str | None:
-    """The asset of a key from `silence_key`, "" for the stream; None for the key of another record."""
-    return key.removeprefix(_SILENCE) if key.startswith(_SILENCE) else None
-
-
-def stuck_key(asset: str) -> str:
-    """The key of the record of an asset's frozen values."""
-    return _STUCK + asset
-
-
-def asset_of_stuck(key: str) -> str | None:
-    """The asset of a key from `stuck_key`; None for the key of another record."""
-    return key.removeprefix(_STUCK) if key.startswith(_STUCK) else None
-
-
-def suppressed_key(name: str) -> str:
-    """The key of the record of an alert that is not told, by the alert's id."""
-    return _SUPPRESSED + name
-
-
-def id_of_suppressed(key: str) -> str | None:
-    """The id in a key from `suppressed_key`; None for the key of another record."""
-    return key.removeprefix(_SUPPRESSED) if key.startswith(_SUPPRESSED) else None
-
-
-def storm_key(reason: str) -> str:
-    """The key of the record of a storm, by the reason for which its alerts are not told."""
-    return _STORM + reason
-
-
-def reason_of_storm(key: str) -> str | None:
-    """The reason in a key from `storm_key`; None for the key of another record."""
-    return key.removeprefix(_STORM) if key.startswith(_STORM) else None
-
-
 class _Named(msgspec.Struct):
     id: str
 
@@ -137,7 +103,7 @@ def in_restore_order(records: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str
     Collected scores come first, because the limits in an asset's own record replace them. The rows of a planned stop
     come last, because rows in an asset's own record have priority.
     """
-    ordered = sorted(records, key=lambda pair: (pair[0] == LEFT_RECORD, asset_of_scores(pair[0]) is None), reverse=True)
+    ordered = sorted(records, key=lambda pair: (pair[0] == LEFT_RECORD, SCORES.name_in(pair[0]) is None), reverse=True)
     # Together they may take half the memory of what is made of them, so none is kept for longer than it is needed.
     while ordered:
         yield ordered.pop()
@@ -145,7 +111,7 @@ def in_restore_order(records: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str
 
 def keys_of(asset: str) -> tuple[str, str]:
     """The keys of all records of one asset."""
-    return asset, scores_key(asset)
+    return asset, SCORES.of(asset)
 
 
 class AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,7 +156,7 @@ def open_alert(key: str, record: bytes) -> str | None:
         if key == STREAM_RECORD:
             drift = decode_record(record, DriftRecord).alert
             return None if drift is None else drift.id
-        if key.startswith((_SILENCE, _STUCK)):
+        if SILENCES.name_in(key) is not None or STUCK.name_in(key) is not None:
             return decode_record(record, _Named).id
         if key.startswith("#"):
             return None

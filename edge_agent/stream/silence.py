@@ -20,7 +20,7 @@ from edge_agent.messages.values import is_epoch_time
 from edge_agent.stream.alarm_state import Level, Transition
 from edge_agent.stream.events import EventMaker
 from edge_agent.stream.heard import Heard
-from edge_agent.stream.records import asset_of_silence, decode_record, encode_record, silence_key
+from edge_agent.stream.records import SILENCES, decode_record, encode_record
 from edge_agent.stream.settings import StreamSettings
 
 __all__ = ["Silence", "SilenceAlert"]
@@ -107,7 +107,7 @@ class Silence:
         Raises:
             ValueError: the record is damaged, or of another kind.
         """
-        asset = asset_of_silence(key) or _STREAM
+        asset = SILENCES.name_in(key) or _STREAM
         alert = decode_record(record, SilenceAlert)
         if not is_epoch_time(alert.since_s) or not 0 <= alert.told_s < math.inf:
             raise ValueError(f"{alert.since_s:g} is no time, or {alert.told_s:g} no length")
@@ -239,7 +239,7 @@ class Silence:
         if not is_known:
             event = replace(event, reason=FORGOTTEN)
         del self._alerts[asset], self._began_s[asset]
-        return event, (silence_key(asset), b"")
+        return event, (SILENCES.of(asset), b"")
 
     def _note(self, asset: str) -> None:
         """Note what an event tells now."""
@@ -275,4 +275,4 @@ class Silence:
         return replace(event, count=len(self._together), assets=self._first(self._together, _SHOWN))
 
     def _record(self, asset: str) -> tuple[str, bytes]:
-        return silence_key(asset), encode_record(self._alerts[asset])
+        return SILENCES.of(asset), encode_record(self._alerts[asset])

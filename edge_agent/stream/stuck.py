@@ -14,7 +14,7 @@ from edge_agent.messages.text import printable
 from edge_agent.messages.values import is_epoch_time
 from edge_agent.stream.alarm_state import Level, Transition
 from edge_agent.stream.events import EventMaker
-from edge_agent.stream.records import asset_of_stuck, decode_record, encode_record, stuck_key
+from edge_agent.stream.records import STUCK, decode_record, encode_record
 
 __all__ = ["Stuck", "StuckAlert"]
 
@@ -106,7 +106,7 @@ class Stuck:
         Raises:
             ValueError: the record is damaged, or of another kind.
         """
-        asset = asset_of_stuck(key) or ""
+        asset = STUCK.name_in(key) or ""
         alert = decode_record(record, StuckAlert)
         if not asset or not is_epoch_time(alert.since_s):
             raise ValueError("it has no asset, or no time")
@@ -122,7 +122,7 @@ class Stuck:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(key, record) pairs of all open alerts, to begin a journal with."""
-        return [(stuck_key(asset), encode_record(alert)) for asset, alert in self._alerts.items()]
+        return [(STUCK.of(asset), encode_record(alert)) for asset, alert in self._alerts.items()]
 
     def describe(self) -> dict[str, Any]:
         """For the health message: how many assets have frozen values, and which channels of 20 of them."""
@@ -159,13 +159,13 @@ class Stuck:
     def _keep(self, transition: Transition, asset: str, alert: StuckAlert, count: int, time_s: float) -> None:
         self._alerts[asset] = alert
         event = self._event(transition, asset, alert, count, time_s)
-        self._news.append((event, (stuck_key(asset), encode_record(alert))))
+        self._news.append((event, (STUCK.of(asset), encode_record(alert))))
 
     def _clear(self, asset: str, time_s: float, reason: str | None) -> None:
         event = self._event(Transition.CLEAR, asset, self._alerts.pop(asset), 1, time_s)
         if reason is not None:
             event = msgspec.structs.replace(event, reason=reason)
-        self._news.append((event, (stuck_key(asset), b"")))
+        self._news.append((event, (STUCK.of(asset), b"")))
 
     def _event(self, transition: Transition, asset: str, alert: StuckAlert, count: int, time_s: float) -> AlertEvent:
         share = round(1 / max(1, len(alert.values)), 4)

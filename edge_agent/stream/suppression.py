@@ -20,15 +20,7 @@ from edge_agent.messages.text import decode, encode, iso_time, printable
 from edge_agent.messages.topic_names import can_be_asset
 from edge_agent.messages.values import is_epoch_time, read_iso_time
 from edge_agent.stream.alarm_state import Level, Transition
-from edge_agent.stream.records import (
-    MUTES_RECORD,
-    decode_record,
-    encode_record,
-    id_of_suppressed,
-    reason_of_storm,
-    storm_key,
-    suppressed_key,
-)
+from edge_agent.stream.records import MUTES_RECORD, STORMS, SUPPRESSED, decode_record, encode_record
 from edge_agent.stream.storm import Storm, StormRecord, StormSettings
 
 __all__ = ["Reason", "Suppression"]
@@ -294,7 +286,7 @@ class Suppression:
 
     def _put(self, name: str, kept: Suppressed) -> None:
         self._kept[name] = kept
-        self._changed[suppressed_key(name)] = encode_record(replace(kept, known_since=0))
+        self._changed[SUPPRESSED.of(name)] = encode_record(replace(kept, known_since=0))
 
     def _tell(self, name: str, kept: Suppressed) -> None:
         """Tell of an alert that was kept back, unless there is another reason by now."""
@@ -307,7 +299,7 @@ class Suppression:
     def _forget(self, name: str) -> None:
         del self._kept[name]
         self._kept_mono_s.pop(name, None)
-        self._changed[suppressed_key(name)] = b""
+        self._changed[SUPPRESSED.of(name)] = b""
 
     def _open_of(self, reason: Reason) -> list[str]:
         """The assets whose open alerts only a storm's event tells, known longest first."""
@@ -318,7 +310,7 @@ class Suppression:
 
     def _note_storm(self, reason: Reason) -> None:
         record = self._storms[reason].record()
-        self._changed[storm_key(reason)] = b"" if record is None else encode_record(record)
+        self._changed[STORMS.of(reason)] = b"" if record is None else encode_record(record)
 
     def _note_mutes(self) -> None:
         self._changed[MUTES_RECORD] = encode_record(Mutes(self._mutes)) if self._mutes else b""
@@ -327,9 +319,9 @@ class Suppression:
         """(key, record) pairs of all that is kept, to begin a journal with."""
         storms = {reason: storm.record() for reason, storm in self._storms.items()}
         return [
-            *((suppressed_key(name), encode_record(kept)) for name, kept in self._kept.items()),
+            *((SUPPRESSED.of(name), encode_record(kept)) for name, kept in self._kept.items()),
             *([(MUTES_RECORD, encode_record(Mutes(self._mutes)))] if self._mutes else []),
-            *((storm_key(reason), encode_record(record)) for reason, record in storms.items() if record is not None),
+            *((STORMS.of(reason), encode_record(record)) for reason, record in storms.items() if record is not None),
         ]
 
     def restore(self, records: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
@@ -344,7 +336,7 @@ class Suppression:
         return others
 
     def _restore(self, key: str, record: bytes) -> bool:
-        name, storm = id_of_suppressed(key), reason_of_storm(key)
+        name, storm = SUPPRESSED.name_in(key), STORMS.name_in(key)
         if name is not None:
             kept = decode_record(record, Suppressed)
             event = decode(kept.event, AlertEvent)

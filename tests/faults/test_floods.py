@@ -114,7 +114,7 @@ def test_a_storm_of_made_up_names(tmp_path: Path, full: bool, report: Report) ->
     with rig(tmp_path, Plan(readings=0), bundle=bundle, inflight=1000, stream=storm) as at, flooding(at) as flood:
         at.sender.send("sensors/true/pump", QUIET)
         wait_until(lambda: at.subscriber.stream("pump")["readings"] > 0)
-        time.sleep(4.0)
+        time.sleep(4.0)  # two windows: from now on it is no new asset
         for number in range(names):
             flood.send(f"sensors/x{number}/pump", HIGH)
         began = time.monotonic()

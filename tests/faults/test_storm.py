@@ -47,10 +47,10 @@ def test_storm_and_mute(tmp_path: Path, full: bool, report: Report) -> None:
             agent.start()
             wait_until(lambda: subscriber.stream("pump").get("active_alerts") == len(names), 60)
             broker.stop()
-            time.sleep(1.0)
+            time.sleep(1.0)  # the outage
             broker.start()
             wait_until(lambda: is_over(subscriber), 60, "the end of the raises")
-            time.sleep(1.0)
+            time.sleep(1.0)  # whatever is told behind the event comes now
             singly = raised(subscriber)
             counts = {each["id"]: each["count"] for each in subscriber.storms}
             assert MUTED not in singly
@@ -69,7 +69,7 @@ def test_storm_and_mute(tmp_path: Path, full: bool, report: Report) -> None:
             wait_until(lambda: raised(subscriber) == singly | {MUTED, *STAY}, 60, "the one that was muted")
             all_send(0.0, 300.0)
             wait_until(lambda: subscriber.stream("pump").get("active_alerts") == 0, 60)
-            time.sleep(1.0)
+            time.sleep(1.0)  # whatever comes now is one too many
             told = {event.key: event for event in subscriber.alerts}.values()
             kinds = sorted((event.asset, event.event) for event in told)
             assert kinds == sorted((name, kind) for name in singly | {MUTED, *STAY} for kind in ("raise", "clear"))

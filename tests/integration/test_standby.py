@@ -117,7 +117,7 @@ def test_connections_that_are_reset_now_here_and_now_there_lose_and_double_nothi
                         here.weather.resets, there.weather.resets = 0.0, 1.0
                     sender_one.send("sensors/a1/pump", QUIET if number % 2 else HIGH)
                     sender_two.send("sensors/a2/pump", QUIET if number % 2 else HIGH)
-                    time.sleep(0.005)
+                    time.sleep(0.005)  # so that the connections end among the readings
                 wait_until(lambda: len(subscriber.statuses) > births, 30, what="a birth")  # noqa: B023
             # What two connections ended behind is sent again in a minute.
             wait_until(lambda: not missing("a1"), 90, what="every event of what came from one")

@@ -17,7 +17,7 @@ from edge_agent.messages.reading import Readings
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.records import LEFT_RECORD, STREAM_RECORD, open_alert, scores_key
+from edge_agent.stream.records import LEFT_RECORD, SCORES, STREAM_RECORD, open_alert
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import WindowSettings
 
@@ -357,7 +357,7 @@ def test_a_damaged_record_costs_no_more_than_its_asset() -> None:
 def test_a_record_that_is_nested_deeply_is_a_damaged_one() -> None:
     """No agent writes one; whoever may write in the state folder can."""
     deep = seal(b"\x81\xa1x" + b"\x91" * 5000)
-    pipeline = make_pipeline([(key, deep) for key in ("a1", scores_key("a1"), STREAM_RECORD, LEFT_RECORD)], window=2)
+    pipeline = make_pipeline([(key, deep) for key in ("a1", SCORES.of("a1"), STREAM_RECORD, LEFT_RECORD)], window=2)
     assert pipeline.assets() == {"a1"}
     assert open_alert("a1", deep) is None
 

@@ -100,7 +100,7 @@ class Pump:
 
     def obey(self) -> None:
         """As the loop does now and then."""
-        carry_out(self._requests, [self], self.batches.change)
+        carry_out(self._requests, [self], self.batches.add)
 
 
 def test_a_request_outlives_a_commit_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

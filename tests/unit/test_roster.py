@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import Readings
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.records import AssetRecord, decode_record, scores_key
+from edge_agent.stream.records import SCORES, AssetRecord, decode_record
 from edge_agent.stream.room import Room
 from edge_agent.stream.roster import Pinned, Roster
 from edge_agent.stream.settings import CommissionSettings, StreamSettings
@@ -143,7 +143,7 @@ def test_no_more_are_restored_than_there_is_room_for() -> None:
     journal: dict[str, bytes] = {}
     for asset in ("a", "b", "c", "d"):
         keep(journal, before.process(readings([[QUIET, 0]] * (3 if asset == "d" else 1), asset=asset)).records)
-    assert scores_key("d") in journal
+    assert SCORES.of("d") in journal
     after = make_pipeline(2, sorted(journal.items()), window=3, commission=30)
     assert (len(after.assets()), "d" in after.assets()) == (2, True)
     keep(journal, after.process(readings([[QUIET, 0]], asset="d")).records)

@@ -20,7 +20,7 @@ from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.records import open_alert, silence_key
+from edge_agent.stream.records import SILENCES, open_alert
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.storm import StormSettings
 from edge_agent.stream.suppression import Suppression
@@ -95,11 +95,11 @@ def test_a_silent_asset_is_told_once_and_cleared_when_it_is_heard() -> None:
     assert plant.pipeline.describe()["silent"] == {"stream": False, "count": 1, "assets": ["a"]}
     assert plant.pipeline.describe()["active_alerts"] == 1
     raised = plant.events[0]
-    assert open_alert(silence_key("a"), plant.journal[silence_key("a")]) == raised.id
+    assert open_alert(SILENCES.of("a"), plant.journal[SILENCES.of("a")]) == raised.id
     plant.hear("a", "b")
     assert plant.look(after_s=10) == [("clear", "a")]
     assert plant.pipeline.describe()["silent"] == {"stream": False, "count": 0, "assets": []}
-    assert silence_key("a") not in plant.journal
+    assert SILENCES.of("a") not in plant.journal
     cleared = plant.events[1]
     assert (raised.level, raised.score, raised.threshold) == ("silent", 60, 60)
     assert (cleared.id, cleared.since, cleared.duration_s) == (raised.id, raised.time, 20)
@@ -433,7 +433,7 @@ def test_the_record_of_a_silence_of_many_is_bounded() -> None:
     plant.hear(*names, "p1")
     plant.look(after_s=0)
     assert plant.beat("p1", for_s=100) == [("raise", "stream")]
-    assert len(plant.journal[silence_key("")]) < 20_000
+    assert len(plant.journal[SILENCES.of("")]) < 20_000
     plant.start()
     assert plant.beat("p1", for_s=50) == []
     assert plant.pipeline.describe()["silent"]["count"] == 1000
@@ -475,7 +475,7 @@ def test_an_asset_that_is_forgotten_ends_its_silence() -> None:
     assert plant.look(after_s=10) == [("clear", "a")]
     assert plant.events[-1].reason == "forgotten"
     assert plant.events[-1].describe() == "silent for 80 s (limit 60 s), forgotten"
-    assert silence_key("a") not in plant.journal
+    assert SILENCES.of("a") not in plant.journal
 
 
 def test_an_alarm_and_a_silence_are_two_alerts() -> None:
@@ -519,7 +519,7 @@ def test_a_damaged_silence_costs_no_more_than_itself(record: bytes) -> None:
     """The asset is heard, and missed, as any other."""
     plant = Plant()
     plant.hear("a")
-    plant.journal[silence_key("a")] = record
+    plant.journal[SILENCES.of("a")] = record
     plant.start()
     plant.look(after_s=0)
     assert plant.look(after_s=60) == [("raise", "a")]

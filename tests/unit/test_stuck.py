@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import Readings
 from edge_agent.stream.pipeline import Pipeline
-from edge_agent.stream.records import open_alert, stuck_key
+from edge_agent.stream.records import STUCK, open_alert
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window import WindowSettings
 
@@ -79,7 +79,7 @@ def test_a_frozen_channel_is_told_by_name_and_cleared_by_its_first_change() -> N
         "c1: the same in 4 readings (limit 4)",
         "c1: changes again (limit 4)",
     ]
-    assert stuck_key("a") not in plant.journal
+    assert STUCK.of("a") not in plant.journal
 
 
 def test_health_names_asset_and_channel() -> None:
@@ -122,14 +122,14 @@ def test_frozen_values_survive_a_restart_with_one_raise_and_one_clear(changed: b
     """Also where the value has changed meanwhile."""
     plant = Plant()
     (raised,) = plant.hear([[1, 0], [1, 1], [1, 0], [1, 1]])
-    assert open_alert(stuck_key("a"), plant.journal[stuck_key("a")]) == raised.id
+    assert open_alert(STUCK.of("a"), plant.journal[STUCK.of("a")]) == raised.id
     plant.start()
     assert plant.pipeline.describe()["stuck"]["count"] == 1
     if not changed:
         assert plant.hear([[1, 0], [1, 1]]) == []
     (cleared,) = plant.hear([[2, 0]])
     assert (cleared.event, cleared.id) == ("clear", raised.id)
-    assert stuck_key("a") not in plant.journal
+    assert STUCK.of("a") not in plant.journal
 
 
 def test_an_asset_that_makes_room_ends_its_alert() -> None:
@@ -139,7 +139,7 @@ def test_an_asset_that_makes_room_ends_its_alert() -> None:
         plant.hear([[1, 0], [1, 1], [1, 0], [1, 1]], *[asset] * 4)
     (cleared,) = plant.hear([[1, 0]], "c")
     assert (cleared.asset, cleared.level, cleared.event, cleared.reason) == ("b", "stuck", "clear", "forgotten")
-    assert stuck_key("b") not in plant.journal
+    assert STUCK.of("b") not in plant.journal
 
 
 def test_nothing_is_told_unless_it_is_asked_for() -> None:
@@ -151,14 +151,14 @@ def test_nothing_is_told_unless_it_is_asked_for() -> None:
     plant.settings = StreamSettings()
     plant.start()
     assert [event.event for event in plant.hear([[1, 1]])] == ["clear"]
-    assert stuck_key("a") not in plant.journal
+    assert STUCK.of("a") not in plant.journal
 
 
 @pytest.mark.parametrize("record", [b"", b"\x00" * 40])
 def test_a_damaged_record_costs_no_more_than_itself(record: bytes) -> None:
     """The value is counted anew."""
     plant = Plant()
-    plant.journal[stuck_key("a")] = record
+    plant.journal[STUCK.of("a")] = record
     plant.start()
     assert [event.event for event in plant.hear([[1, 0], [1, 1], [1, 0], [1, 1]])] == ["raise"]
 

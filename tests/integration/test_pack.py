@@ -15,7 +15,7 @@ from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, DataError, EdgeError, UsageError
 from edge_agent.messages.scores import Scores
-from edgetool.choices import HigherIs, LayoutIsName, OutputIs
+from edgetool.choices import HigherIs, LayoutIsName
 from edgetool.cli import main
 from edgetool.commands.compare import compare
 from edgetool.commands.pack import pack
@@ -141,7 +141,10 @@ def test_a_score_is_turned_the_right_way_up(
 ) -> None:
     """scikit-learn's convention is known by its labels; everything else by what the user says."""
     model = save(detector(labels=labels), tmp_path / "m.onnx")
-    bundle = open_bundle(pack(model, data=normal, higher_is=higher_is).bundle)
+    if not flipped:
+        with pytest.raises(ConversionError, match="the bundle would stay silent"):
+            pack(model, data=normal, higher_is=higher_is)
+    bundle = open_bundle(pack(model, data=normal, higher_is=higher_is, accept_weak=not flipped).bundle)
     found = score(bundle, [[0, 0, 0, 0], [5, 5, 5, 5]])
     assert (found.score[1] > found.score[0]) == flipped
     assert found.contributions is None
@@ -188,7 +191,7 @@ def test_a_score_upside_down_is_refused_until_somebody_says_what_it_means(tmp_pa
     with pytest.raises(ConversionError, match=r"which way does the score point .* --higher-is normal, or"):
         pack(model, data=normal)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["m.onnx", "normal.csv"]
-    meant = pack(model, data=normal, higher_is=HigherIs.ANOMALOUS).describe()
+    meant = pack(model, data=normal, higher_is=HigherIs.ANOMALOUS, accept_weak=True).describe()
     assert (meant["sign_from"], meant["sign_evidence"]["verdict"]) == ("given", "contradicted")
     turned = pack(model, data=normal, higher_is=HigherIs.NORMAL).describe()
     assert (turned["sign_from"], turned["sign_evidence"]["verdict"]) == ("given", "confirmed")
@@ -272,9 +275,9 @@ def test_one_value_for_one_value_has_to_be_explained(tmp_path: Path) -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     path = save(model, tmp_path / "m.onnx")
-    with pytest.raises(ConversionError, match="say it with --output-is"):
+    with pytest.raises(UsageError, match=r"--head score \(normal rows give 5.*; --head reconstruction \(off the rows"):
         pack(path, data=data)
-    bundle = open_bundle(pack(path, data=data, output_is=OutputIs.RECONSTRUCTION).bundle)
+    bundle = open_bundle(pack(path, data=data, head="reconstruction").bundle)
     found = score(bundle, [[5], [20]]).score
     assert found[0] == 0 < bundle.manifest.threshold.alarm < found[1]
 
@@ -428,7 +431,7 @@ def two_inputs() -> onnx.ModelProto:
         (autoencoder(values=8, hidden=2), {"window": 3}, ConversionError, "does not fit 4 channels and a window of 3"),
         (scaled_answer(), {}, ConversionError, "put the scaling into it"),
         (two_inputs(), {}, ConversionError, r"the model has 2 inputs \(x, mask\), a detector takes one"),
-        (detector(), {"score_output": "nothing"}, ConversionError, "neither a score nor a reconstruction"),
+        (detector(), {"score_output": "nothing"}, ConversionError, "has no output 'nothing'; it has: scores"),
         (detector(), {"false_alarm_rate": 0.7}, UsageError, "above 0 and below 0.5"),
         (detector(), {"output": Path("model.zip")}, UsageError, "expected a name like shuttle-1.0.0.edge"),
         (detector(), {"channels": "c1,c9"}, DataError, "has no column 'c9'"),

@@ -93,7 +93,7 @@ def test_a_pair_that_is_renamed_is_asked_about(tmp_path: Path) -> None:
     assert "--higher-is normal" in refused.stderr
     assert "--higher-is anomalous" in refused.stderr
     assert not (tmp_path / "d-1.0.0.edge").exists()
-    meant = run_tool(*command, "--higher-is", "anomalous")
+    meant = run_tool(*command, "--higher-is", "anomalous", "--accept-weak")
     assert meant.returncode == 0
     assert "WARNING" in meant.stdout
     assert "so such readings raise no alarm" in meant.stdout

@@ -80,7 +80,7 @@ def make_bundle(folder: Path, window: int) -> Path:
     data = folder / "normal.npz"
     np.savez(data, readings=np.random.default_rng(0).normal(20, 1, (4000, len(CHANNELS))))
     bundle = folder / f"window{window}-1.0.0.edge"
-    return pack(source, bundle, data=data, channels=",".join(CHANNELS), output_is="score").bundle
+    return pack(source, bundle, data=data, channels=",".join(CHANNELS), head="score").bundle
 
 
 @contextmanager

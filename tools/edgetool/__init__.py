@@ -20,7 +20,7 @@ from edge_agent.errors import (
     ProviderError,
     UsageError,
 )
-from edgetool.choices import HigherIs, Io, LayoutIs, Level, OutputIs, Precision, Target
+from edgetool.choices import HigherIs, Io, LayoutIs, Level, Precision, ScoreIs, SmoothIs, Target
 
 if TYPE_CHECKING:
     from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
@@ -30,10 +30,11 @@ if TYPE_CHECKING:
     from edgetool.commands.doctor import DoctorReport, doctor
     from edgetool.commands.inspect import InspectReport, inspect
     from edgetool.commands.optimize import OptimizeReport, optimize
-    from edgetool.commands.pack import PackReport, pack
+    from edgetool.commands.pack import pack
     from edgetool.commands.quantize import quantize
     from edgetool.commands.replay import ReplayReport, replay
     from edgetool.commands.watch import Doubt, WatchedEvent, watch
+    from edgetool.detector.report import PackReport
     from edgetool.precision.context import Converter
     from edgetool.precision.report import QuantizeReport, Verdict
 
@@ -60,13 +61,14 @@ __all__ = [
     "MissingExtraError",
     "MutedEvent",
     "OptimizeReport",
-    "OutputIs",
     "PackReport",
     "Precision",
     "ProviderError",
     "QuantizeReport",
     "ReplayReport",
+    "ScoreIs",
     "SetAsideEvent",
+    "SmoothIs",
     "StormEvent",
     "Target",
     "UsageError",
@@ -97,7 +99,7 @@ _HOMES = {
     "StormEvent": "edge_agent.messages.event",
     "InspectReport": "edgetool.commands.inspect",
     "OptimizeReport": "edgetool.commands.optimize",
-    "PackReport": "edgetool.commands.pack",
+    "PackReport": "edgetool.detector.report",
     "QuantizeReport": "edgetool.precision.report",
     "ReplayReport": "edgetool.commands.replay",
     "Verdict": "edgetool.precision.report",

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypeAlias, TypeVar
 
 from edge_agent.errors import UsageError
 
 __all__ = [
+    "ANY_HEAD",
+    "HeadIs",
+    "HeadKind",
     "HigherIs",
     "HigherIsName",
     "Io",
@@ -16,13 +20,16 @@ __all__ = [
     "LayoutIsName",
     "Level",
     "LevelName",
-    "OutputIs",
-    "OutputIsName",
     "Precision",
     "PrecisionName",
+    "ScoreIs",
+    "ScoreIsName",
+    "SmoothIs",
+    "SmoothIsName",
     "Target",
     "TargetName",
     "as_member",
+    "parse_head",
 ]
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -93,13 +100,64 @@ class LayoutIs(StrEnum):
     CHANNELS_FIRST = "channels-first"
 
 
-class OutputIs(StrEnum):
-    """What a model answers."""
+class HeadKind(StrEnum):
+    """What a model answers, as the first part of `--head` says it."""
 
     AUTO = "auto"
-    """What its shape says; of one channel and a window of one it says nothing."""
+    """What shapes, names and a trial on the data say; refused where more than one fits."""
     SCORE = "score"
+    """One number for each window."""
     RECONSTRUCTION = "reconstruction"
+    """The readings that it was given; their error is the score."""
+    FORECAST = "forecast"
+    """The readings that follow; their error is the score."""
+    CLASS = "class"
+    """A column for each class: `class:1` takes one."""
+    RESIDUAL = "residual"
+    """One channel, told from the others or from rows before: `residual:flow`; its error is the score."""
+    DISTANCE = "distance"
+    """A point, such as an encoder's latent or the components of a PCA; how far it lies from normal points."""
+    PROJECTION = "projection"
+    """Such a point; the score is what of the readings it does not hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadIs:
+    """What an output is, and of what it is that."""
+
+    kind: HeadKind = HeadKind.AUTO
+    which: str = ""
+    """The class of `class:`, the channel of `residual:`, how a `distance:` is made; empty where not given."""
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}:{self.which}" if self.which else self.kind.value
+
+
+ANY_HEAD = HeadIs()
+"""Nothing is said."""
+
+
+class ScoreIs(StrEnum):
+    """How an error becomes one number; the formulas are in docs/scores.md."""
+
+    SCALED = "scaled"
+    """Mean square, each channel in units of its usual error on normal readings."""
+    MSE = "mse"
+    """Mean square, in the channels' own units."""
+    MAE = "mae"
+    """Mean absolute value, in the channels' own units."""
+    MAX = "max"
+    """The largest value, each channel in units of its usual error."""
+    MAHALANOBIS = "mahalanobis"
+    """Squared Mahalanobis distance from the errors of normal readings."""
+
+
+class SmoothIs(StrEnum):
+    """How the scores of moments that follow each other become one."""
+
+    MEAN = "mean"
+    EXPONENTIAL = "exponential"
+    """A moving average that forgets the older ones."""
 
 
 # The text of each member, for whoever does not import the enum; a test compares them.
@@ -107,8 +165,9 @@ HigherIsName: TypeAlias = Literal["auto", "anomalous", "normal"]
 IoName: TypeAlias = Literal["float32", "float16"]
 LayoutIsName: TypeAlias = Literal["auto", "rows-first", "channels-first"]
 LevelName: TypeAlias = Literal["basic", "extended", "all"]
-OutputIsName: TypeAlias = Literal["auto", "score", "reconstruction"]
 PrecisionName: TypeAlias = Literal["float16", "int8", "auto"]
+ScoreIsName: TypeAlias = Literal["scaled", "mse", "mae", "max", "mahalanobis"]
+SmoothIsName: TypeAlias = Literal["mean", "exponential"]
 TargetName: TypeAlias = Literal["cpu", "openvino", "gpu", "npu"]
 
 
@@ -127,3 +186,28 @@ def as_member(kind: type[_Choice], value: str, *, named: str) -> _Choice:
         return kind(value)
     except ValueError:
         raise UsageError(f"{named} = {value!r}: expected one of {', '.join(kind)}") from None
+
+
+_NEEDS_WHICH = {HeadKind.CLASS: "class:1", HeadKind.RESIDUAL: "residual:flow"}
+_MAY_HAVE_WHICH = {
+    HeadKind.DISTANCE: ("centre", "nearest"),
+    HeadKind.SCORE: ("last", "mean", "max"),
+}
+
+
+def parse_head(text: str) -> HeadIs:
+    """What `--head` says: a kind, and behind a colon of what.
+
+    Raises:
+        UsageError: there is no such kind, or something is missing or too much behind it.
+    """
+    word, _, which = text.strip().partition(":")
+    kind = as_member(HeadKind, word, named="head")
+    which = which.strip()
+    if kind in _NEEDS_WHICH:
+        if not which:
+            raise UsageError(f"head = {text!r}: expected a word behind it, such as {_NEEDS_WHICH[kind]}")
+    elif which and which not in _MAY_HAVE_WHICH.get(kind, ()):
+        known = ", ".join(f"{kind.value}:{each}" for each in _MAY_HAVE_WHICH.get(kind, ())) or "nothing behind it"
+        raise UsageError(f"head = {text!r}: expected {kind.value}, or {known}")
+    return HeadIs(kind, which)

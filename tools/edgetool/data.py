@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.data_files import SensorData, open_arrays, read_sensor_data
 from edge_agent.messages.reading import DEFAULT_ASSET, FloatArray
@@ -15,6 +16,7 @@ from edge_agent.stream.window import Windows
 __all__ = [
     "DEFAULT_ASSET",
     "SensorData",
+    "column_at_windows",
     "complete_windows",
     "labelled_windows",
     "normal_windows",
@@ -24,6 +26,7 @@ __all__ = [
 ]
 
 _BATCH_ROWS = 4096
+_PLACES = 1 << 20
 
 
 def complete_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:
@@ -56,6 +59,33 @@ def labelled_windows(data: SensorData, *, window: int, stride: int = 1) -> Float
     """
     windows, labels = _windows_with_labels(data, window=window, stride=stride)
     found: FloatArray = windows[labels[:, -1] == 1]
+    return found
+
+
+def column_at_windows(
+    data: SensorData, column: NDArray[np.float64], *, window: int, stride: int = 1
+) -> NDArray[np.float64]:
+    """The value that another column has in the last row of each of the `normal_windows`: shape (n,), NaN where none.
+
+    Args:
+        data: as for `normal_windows`.
+        column: shape (rows,), NaN where there is no value.
+        window: rows in a window.
+        stride: readings from one window to the next.
+    """
+    # The number of the row goes through the windows, and leads to the value; float32 holds it in two parts.
+    place = np.arange(len(data))
+    high, low = np.divmod(place, _PLACES)
+    heard = np.asarray(~np.isnan(data.values).all(axis=1))
+    labels = np.zeros(len(data)) if data.labels is None else data.labels
+    both = replace(
+        data.where(heard),
+        channels=(*data.channels, "label", "high", "low"),
+        values=np.column_stack([data.values, labels, high, low])[heard].astype(np.float64),
+    )
+    windows = complete_windows(both, window=window, stride=stride)
+    ends = windows[~(windows[:, :, -3] != 0).any(axis=1)][:, -1, -2:].astype(np.int64)
+    found: NDArray[np.float64] = column[ends[:, 0] * _PLACES + ends[:, 1]]
     return found
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, assert_never
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
-from edgetool.choices import HigherIs, LayoutIs, OutputIs
+from edgetool.choices import HigherIs, LayoutIs, ScoreIs, SmoothIs
 from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
-    from edgetool.commands.pack import PackReport
+    from edgetool.detector.report import PackReport
 
 __all__ = ["pack"]
 
@@ -50,15 +50,65 @@ def pack(
     score_output: Annotated[
         str | None, typer.Option("--output-name", help="The model's output to use.", show_default=False)
     ] = None,
-    output_is: Annotated[
-        OutputIs, typer.Option(help="What that output is, where its shape leaves it open.")
-    ] = OutputIs.AUTO,
+    head: Annotated[
+        str,
+        typer.Option(
+            metavar="WORD",
+            help="What that output is: score, reconstruction, forecast, class:1, residual:CHANNEL, distance or "
+            "projection. "
+            "Default: what fits; where more than one does, they are shown.",
+            show_default=False,
+        ),
+    ] = "auto",
+    horizon: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Rows from the last one that the model sees to the end of a forecast.", show_default=False
+        ),
+    ] = None,
     higher_is: Annotated[
         HigherIs, typer.Option(help="What a high score of the model means. A guess is checked on outliers.")
     ] = HigherIs.AUTO,
     layout: Annotated[
         LayoutIs, typer.Option(help="How the model takes a window, where its shape fits both, or is flat.")
     ] = LayoutIs.AUTO,
+    score: Annotated[
+        ScoreIs, typer.Option(help="How the error of a reconstruction or forecast becomes one number (docs/scores.md).")
+    ] = ScoreIs.SCALED,
+    smooth: Annotated[int, typer.Option(min=1, help="Scores in a row that one score is the mean of.")] = 1,
+    smooth_by: Annotated[SmoothIs, typer.Option(help="The kind of mean.")] = SmoothIs.MEAN,
+    scale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="data|FILE",
+            help="Scale the readings for a model that was trained on scaled ones, and its answer back: by mean and "
+            "spread "
+            "of the data, or by `mean` and `scale` of an .npz or .json.",
+            show_default=False,
+        ),
+    ] = None,
+    unscale: Annotated[
+        str | None,
+        typer.Option(
+            metavar="model|data|FILE",
+            help="Scale the answer back alone, for a model that scales its input itself.",
+            show_default=False,
+        ),
+    ] = None,
+    alarm: Annotated[
+        float | None,
+        typer.Option(help="A limit that you have validated, in the output's own values.", show_default=False),
+    ] = None,
+    expect: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN|FILE.npz",
+            help="Scores of your own code for the same rows, to compare with: a column of the data, or `score` of an "
+            ".npz.",
+            show_default=False,
+        ),
+    ] = None,
+    accept_weak: Annotated[bool, typer.Option(help="Pack a detector that hardly reacts to made-up faults.")] = False,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -87,9 +137,18 @@ def pack(
             false_alarm_rate=false_alarm_rate,
             reference=reference,
             score_output=score_output,
-            output_is=output_is,
+            head=head,
+            horizon=horizon,
             higher_is=higher_is,
             layout=layout,
+            score=score,
+            smooth=smooth,
+            smooth_by=smooth_by,
+            scale=scale,
+            unscale=unscale,
+            alarm=alarm,
+            expect=expect,
+            accept_weak=accept_weak,
             tolerance=tolerance,
             timeout_s=timeout,
         )
@@ -104,75 +163,54 @@ def _show_sign(report: PackReport) -> None:
     if evidence is None:
         return
     found = evidence.in_words(report.sign)
-    match evidence.verdict:
-        case SignVerdict.CONFIRMED:
-            say(f"  sign       {found}")
-        case SignVerdict.CONTRADICTED:
-            say(f"  WARNING    {found}; --higher-is says otherwise, so such readings raise no alarm")
-        case SignVerdict.UNCLEAR if report.sign.found is SignFrom.GIVEN:
-            say(f"  sign       {found}; it is taken as --higher-is says")
-        case SignVerdict.UNCLEAR if report.sign.found is SignFrom.EXPORTER:
-            say(f"  sign       {found}; it is taken as the model's label has it, as scikit-learn's do")
-        case SignVerdict.UNCLEAR:
-            is_named = report.sign.found is SignFrom.NAMES
-            grounds = "that high is normal, only its name says" if is_named else "that high is anomalous, is assumed"
-            say(
-                f"  WARNING    {found}; {grounds}. Say what a high value of the model's own output means, --higher-is "
-                "anomalous or --higher-is normal, or label five anomalies in the data"
-            )
-        case _ as other:
-            assert_never(other)
-
-
-def _show_still(report: PackReport) -> None:
-    from edgetool.detector.direction import SignFrom
-
-    for name in report.still_channels:
-        if report.sign.found is SignFrom.ERROR:
-            means = "its error counts in hundredths of its value, so a small movement is no alarm and a large one is"
-        else:
-            means = "how the model scores a movement of it, nobody has seen, and the smallest may raise an alarm"
-        step = "Give data in which it moves, or leave it out of the model"
-        say(f"  WARNING    channel {name} never moved in the data: {means}. {step}")
+    if evidence.verdict is SignVerdict.CONFIRMED:
+        say(f"  sign       {found}")
+    elif evidence.verdict is SignVerdict.UNCLEAR and report.sign.found is SignFrom.GIVEN:
+        say(f"  sign       {found}; it is taken as --higher-is says")
+    elif evidence.verdict is SignVerdict.UNCLEAR and report.sign.found is SignFrom.EXPORTER:
+        say(f"  sign       {found}; it is taken as the model's label has it, as scikit-learn's do")
 
 
 def _show_packed(report: PackReport) -> None:
-    from edge_agent.stream.threshold import is_extrapolated
-
     manifest = report.manifest
     units = ", ".join(f"{c.name} [{c.unit}]" if c.unit else c.name for c in manifest.channels)
-    left_out = f", {report.rows_labelled} labelled as anomalies left out" if report.rows_labelled else ""
-    calibration = manifest.calibration
     say(
         f"{report.bundle}: {manifest.name} {manifest.version}, {report.size_bytes} bytes, {manifest.model.precision}"
         + (" (replaces the one that was there)" if report.replaced else "")
     )
     say(f"  channels   {units}; window {manifest.window}, stride {manifest.stride}")
     say(f"  score      {report.score_from}")
+    say(f"  formula    {report.formula}")
     for repair in report.repairs:
         say(f"  repaired   {repair}")
     _show_sign(report)
-    _show_still(report)
-    say(f"  threshold  alarm {manifest.threshold.alarm:.4g}, clear {manifest.threshold.clear:.4g}")
+    _show_limit(report)
+    say(f"  trial      faults of one channel that reach the limit: {report.trial.in_words()}")
+    if report.expected is not None:
+        found = report.expected
+        say(
+            f"  expected   {found.windows} scores of the author's own code, off by {found.deviation:.1e}, near "
+            "the limit "
+            f"by {found.deviation_near_limit:.1e}; {found.verdicts_changed} verdicts differ"
+        )
+    if report.deviation is not None:
+        say(f"  golden     met within {report.deviation:.1e} (tolerance {manifest.golden.tolerance:.2g})")
+    elif manifest.model.precision == "float32":
+        say("  compared   with no other model; --reference compares it with the one that it was made from")
+    for warning in report.warnings():
+        say(f"  WARNING    {warning}")
+
+
+def _show_limit(report: PackReport) -> None:
+    manifest = report.manifest
+    calibration, threshold = manifest.calibration, manifest.threshold
+    left_out = f", {report.rows_labelled} labelled as anomalies left out" if report.rows_labelled else ""
+    given = " (given with --alarm)" if report.limit_is_given else ""
+    say(f"  threshold  alarm {threshold.alarm:.4g}, clear {threshold.clear:.4g}{given}")
     if calibration is not None:
         say(
             f"  calibrated on {calibration.rows} windows of {report.rows_used} normal rows{left_out}, "
             f"false alarms {calibration.false_alarm_rate:g}"
         )
-        rate = calibration.false_alarm_rate
-        if is_extrapolated(calibration.rows, rate):
-            say(
-                f"  WARNING    a rate of {rate:g} is extrapolated from {calibration.rows} windows; expect more false "
-                f"alarms, or give {1 / rate:.0f}, from all that is normal"
-            )
         if report.verdicts_changed is not None:
             say(f"  verdicts   {report.verdicts_changed} of {calibration.rows} differ from the reference model's")
-    if report.deviation is not None:
-        say(f"  golden     met within {report.deviation:.1e} (tolerance {manifest.golden.tolerance:.2g})")
-    elif manifest.model.precision != "float32":
-        say(
-            "  WARNING    its weights are float16 or int8, and nobody has compared its scores with those of the model "
-            "that it was made from; give that one with --reference"
-        )
-    else:
-        say("  compared   with no other model; --reference compares it with the one that it was made from")

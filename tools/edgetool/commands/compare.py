@@ -13,6 +13,7 @@ import onnx
 from edge_agent.errors import ConversionError
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.graph.edits import with_all_outputs
+from edgetool.graph.maps import unzip_maps
 from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import WeightStore, read_light
 from edgetool.paths import StrPath, as_path
@@ -144,6 +145,8 @@ def compare(
         for model in models:
             # A version number says nothing of what a model computes, and keeps a runtime from loading it.
             lower_versions(model)
+            # A map for each row would be compared one by one; its values are all in the array that it is made of.
+            unzip_maps(model)
         copies = [store.save(model, "model.onnx") for model in models]
         samples = samples_for(models[0], copies[0], bench, as_path(data))
         answers: list[list[Sample]] = []

@@ -6,29 +6,45 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edge_agent.bundle import (
     CHANNEL_NAME,
     RESERVED_CHANNELS,
-    Manifest,
+    Calibration,
+    Threshold,
     golden_deviation,
 )
 from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
-from edgetool.choices import HigherIs, HigherIsName, LayoutIs, LayoutIsName, OutputIs, OutputIsName, as_member
-from edgetool.data import SensorData, labelled_windows, read_sensor_data
+from edgetool.choices import (
+    HigherIs,
+    HigherIsName,
+    LayoutIs,
+    LayoutIsName,
+    ScoreIs,
+    ScoreIsName,
+    SmoothIs,
+    SmoothIsName,
+    as_member,
+    parse_head,
+)
+from edgetool.data import SensorData, column_at_windows, labelled_windows, read_sensor_data
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.detector.bundling import describe_channels, name_and_version, write_bundle
-from edgetool.detector.calibration import calibrate
+from edgetool.detector.calibration import calibrate, given_limit
 from edgetool.detector.detector import Detector
-from edgetool.detector.direction import Sign, SignFrom
+from edgetool.detector.direction import SignFrom
+from edgetool.detector.expected import Agreement, check_expected, read_expected
 from edgetool.detector.golden import check_scores
+from edgetool.detector.options import DetectorOptions
 from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
+from edgetool.detector.report import PackReport
+from edgetool.detector.runs import ModelRuns
+from edgetool.detector.trial import Trial, try_detector
 from edgetool.graph.integers import batch_scales, integer_operators
 from edgetool.graph.onnx_file import load_model
 from edgetool.paths import StrPath, as_path
@@ -39,55 +55,6 @@ from edgetool.verify.scores import count_flips, still_channels
 __all__ = ["PackReport", "pack", "parse_channels"]
 
 _TRIED_ALONE = 4
-
-
-@dataclass(frozen=True, slots=True)
-class PackReport:
-    """What `pack` made."""
-
-    bundle: Path
-    manifest: Manifest
-    size_bytes: int
-    score_from: str
-    """How the score is made, in words."""
-    sign_evidence: SignEvidence | None
-    """How outliers score beside normal rows; None for the error of a reconstruction, which can only point up."""
-    sign: Sign
-    """Which way the model's own score points, and how that was found."""
-    rows_used: int
-    still_channels: tuple[str, ...]
-    """Channels that never moved in the normal rows, so that nobody knows what a movement of theirs means."""
-    rows_labelled: int
-    """Rows left out because the data call them anomalies."""
-    verdicts_changed: int | None
-    """Calibration windows that reach the alarm limit with the packed model and not with its reference, or reversed;
-    None without a reference."""
-    deviation: float | None
-    """Of the packed model from its float32 reference on the golden vectors (`golden_deviation`); None without one."""
-    repairs: list[str]
-    """What was put right in the model, in words."""
-    replaced: bool
-    """True if the bundle took the place of a file of the same name."""
-    seconds: float
-
-    def describe(self) -> dict[str, Any]:
-        """As one JSON document."""
-        return {
-            "bundle": str(self.bundle),
-            "size_bytes": self.size_bytes,
-            "score_from": self.score_from,
-            "sign_evidence": None if self.sign_evidence is None else self.sign_evidence.describe(),
-            "sign_from": self.sign.found.value,
-            "rows_used": self.rows_used,
-            "still_channels": list(self.still_channels),
-            "rows_labelled": self.rows_labelled,
-            "verdicts_changed": self.verdicts_changed,
-            "deviation": self.deviation,
-            "repairs": self.repairs,
-            "replaced": self.replaced,
-            "seconds": round(self.seconds, 3),
-            "manifest": msgspec.to_builtins(self.manifest),
-        }
 
 
 def parse_channels(text: str) -> tuple[tuple[str, str], ...]:
@@ -121,9 +88,18 @@ def pack(
     false_alarm_rate: float = 0.001,
     reference: StrPath | None = None,
     score_output: str | None = None,
-    output_is: OutputIs | OutputIsName = OutputIs.AUTO,
+    head: str = "auto",
+    horizon: int | None = None,
     higher_is: HigherIs | HigherIsName = HigherIs.AUTO,
     layout: LayoutIs | LayoutIsName = LayoutIs.AUTO,
+    score: ScoreIs | ScoreIsName = ScoreIs.SCALED,
+    smooth: int = 1,
+    smooth_by: SmoothIs | SmoothIsName = SmoothIs.MEAN,
+    scale: str | None = None,
+    unscale: str | None = None,
+    alarm: float | None = None,
+    expect: str | None = None,
+    accept_weak: bool = False,
     tolerance: float = 0.01,
     timeout_s: float = DEFAULT_S,
 ) -> PackReport:
@@ -134,74 +110,88 @@ def pack(
         output: `NAME-VERSION.edge`; after the model's name, version 1.0.0, when not given.
         data: normal rows that the model was not trained on; rows with label 1 are left out.
         channels: names and units, as `parse_channels` reads them; the data's columns when not given.
-        window: rows in a window; what the model's input says, or 1, when not given.
+        window: rows that the model sees; what its input says, or 1, when not given.
         stride: readings from one window to the next.
         false_alarm_rate: share of normal windows that may reach the alarm limit.
         reference: the float32 model that golden scores are made with; `model` when not given, unless that computes in
             int8.
         score_output: the output to take.
-        output_is: whether it is a score or a reconstruction, where its shape does not tell.
+        head: what that output is: `score`, `reconstruction`, `forecast`, `class:1`, `residual:CHANNEL`, `distance`,
+            `projection`; refused where it is left open and more than one of them fits.
+        horizon: rows from the last one that the model sees to the one that a forecast ends with.
         higher_is: which way that output points when it is a score; a guess is refused where outliers contradict it.
         layout: how the model takes a window, where its shape leaves it open, or takes it flat.
+        score: how an error becomes one number (docs/scores.md).
+        smooth: scores of moments that follow each other, in one; the bundle's window grows by this less one.
+        smooth_by: how these become one.
+        scale: what the readings are scaled by before the model takes them, and a reconstruction back again: `data`,
+            `model`, or a file with `mean` and `scale`.
+        unscale: the same, of the answer alone, for a model that scales its input itself.
+        alarm: a limit that the author has validated, in the output's own values; in place of one from the data.
+        expect: scores of the author's own code for the same rows: a column of the data, or an `.npz` with `score`.
+        accept_weak: pack a detector that hardly reacts to made-up faults.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
         timeout_s: seconds for all runs of models together.
 
     Raises:
         ConversionError: the model cannot be made canonical, does not run, or outliers score lower than normal rows;
-            it computes in int8 without a reference, or the reference does.
-        AccuracyError: the model's scores are further from its reference's than 5 %.
+            it computes in int8 without a reference, or the reference does; it hardly reacts to made-up faults.
+        AccuracyError: the model's scores are further from its reference's than 5 %, or from the expected ones.
         DataError: the data cannot be read or are too few.
         OutOfTimeError: the model takes longer than that, or never ends.
-        UsageError: the file name, the channels or an option cannot be meant.
+        UsageError: the file name, the channels or an option cannot be meant, or more than one reading of the model
+            fits.
     """
     started = time.monotonic()
     if not tolerance <= 1:
         raise UsageError(f"--tolerance {tolerance:g}: expected a share above 0, at most 1")
     if not 0 < false_alarm_rate < 0.5:
         raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
-    output_is = as_member(OutputIs, output_is, named="output_is")
-    higher_is = as_member(HigherIs, higher_is, named="higher_is")
-    layout = as_member(LayoutIs, layout, named="layout")
+    options = DetectorOptions(
+        output=score_output,
+        head=parse_head(head),
+        horizon=horizon,
+        higher_is=as_member(HigherIs, higher_is, named="higher_is"),
+        layout=as_member(LayoutIs, layout, named="layout"),
+        window=window,
+        stride=stride,
+        score=as_member(ScoreIs, score, named="score"),
+        smooth=smooth,
+        smooth_by=as_member(SmoothIs, smooth_by, named="smooth_by"),
+        scale=scale,
+        unscale=unscale,
+    )
     model, data, reference = Path(model), Path(data), as_path(reference)
     output = as_path(output) or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
     name, version = name_and_version(output)
     pairs = parse_channels(channels) if channels else ()
-    rows = read_sensor_data(data, tuple(channel for channel, _ in pairs))
+    rows, wanted = _read(data, tuple(channel for channel, _ in pairs), expect)
     normal = rows if rows.labels is None else rows.where(rows.labels == 0)
     if not len(normal):
         raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
-    deadline = Deadline(model, timeout_s)
     loaded = load_model(model)
     _check_reference(model, loaded, reference)
-    detector = Detector(
-        reference or model, rows, window, stride, score_output, output_is, higher_is, layout=layout, deadline=deadline
-    )
-    packed = detector.model if reference is None else detector.same_for(model)
-    scores = detector.scores(packed, detector.windows)
-    _check_finite(model, scores, detector.windows)
-    threshold, calibration = calibrate(scores, false_alarm_rate)
-    expected = scores if reference is None else detector.scores(detector.model, detector.windows)
-    evidence = None if detector.sign.found is SignFrom.ERROR else _weigh_sign(detector, expected, rows, stride)
-    readings = golden_readings(detector.windows, expected)
-    golden = detector.scores(detector.model, readings)
-    together = detector.scores(packed, readings)
-    alone = np.concatenate([detector.scores(packed, readings[i : i + 1]) for i in range(_TRIED_ALONE)])
-    deviation = golden_deviation(together, golden)
-    check_scores(
-        deviation,
-        batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]),
-        batch_scales=batch_scales(loaded),
-    )
-    # A provider has to meet the float32 scores with the packed model, whose own distance from them is part of that.
-    tolerance = max(tolerance, 2 * deviation)
+    with ModelRuns(model, Deadline(model, timeout_s)) as runs:
+        detector = Detector(reference or model, rows, options, runs=runs)
+        packed = detector.model if reference is None else detector.same_for(model)
+        scores = detector.scores(packed, detector.windows)
+        _check_finite(model, scores, detector.windows)
+        made_by = scores if reference is None else detector.scores(detector.model, detector.windows)
+        unseen = detector.unseen_scores(model, scores)
+        threshold, calibration = _limits(unseen, false_alarm_rate, alarm, flipped=detector.sign.flipped)
+        evidence = _weigh_sign(detector, made_by, rows)
+        agreement = _agree(detector, rows, wanted, scores=scores, alarm=threshold.alarm, tolerance=tolerance)
+        trial = _try(model, detector, packed, scores=scores, alarm=threshold.alarm, accept_weak=accept_weak)
+        golden = _prove(detector, packed, made_by, batch_scales=batch_scales(loaded))
     replaced = output.exists()
     manifest = write_bundle(
         output,
         packed,
-        readings,
-        golden,
-        tolerance,
+        golden.readings,
+        golden.scores,
+        # A provider has to meet the float32 scores with the packed model, whose own distance from them is part of that.
+        max(tolerance, 2 * golden.deviation),
         name=name,
         version=version,
         channels=describe_channels(normal, dict(pairs)),
@@ -210,6 +200,7 @@ def pack(
         threshold=threshold,
         calibration=calibration,
     )
+    still = still_channels(detector.windows)
     return PackReport(
         bundle=output,
         manifest=manifest,
@@ -218,16 +209,45 @@ def pack(
         sign_evidence=evidence,
         sign=detector.sign,
         rows_used=len(normal),
-        still_channels=tuple(
-            name for name, still in zip(normal.channels, still_channels(detector.windows), strict=True) if still
-        ),
+        still_channels=tuple(name for name, is_still in zip(normal.channels, still, strict=True) if is_still),
         rows_labelled=len(rows) - len(normal),
-        verdicts_changed=None if reference is None else count_flips(expected, scores, threshold.alarm),
-        deviation=None if reference is None else deviation,
+        verdicts_changed=None if reference is None else count_flips(made_by, scores, threshold.alarm),
+        deviation=None if reference is None else golden.deviation,
         repairs=detector.repairs,
         replaced=replaced,
+        trial=trial,
+        expected=agreement,
+        formula=detector.formula,
+        poor_channels=detector.poor,
+        limit_is_given=alarm is not None,
         seconds=time.monotonic() - started,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Golden:
+    """What a provider has to reproduce."""
+
+    readings: FloatArray
+    scores: FloatArray
+    deviation: float
+    """Of the packed model from these scores."""
+
+
+def _read(data: Path, channels: tuple[str, ...], expect: str | None) -> tuple[SensorData, NDArray[np.float64] | None]:
+    """The rows, and the scores that are expected for them."""
+    if expect is None:
+        return read_sensor_data(data, channels), None
+    is_column = channels and not expect.endswith(".npz")
+    rows = read_sensor_data(data, (*channels, expect) if is_column else channels)
+    return read_expected(expect, rows)
+
+
+def _limits(scores: FloatArray, rate: float, alarm: float | None, *, flipped: bool) -> tuple[Threshold, Calibration]:
+    """The limits from the data, or the one that the author has validated."""
+    if alarm is None:
+        return calibrate(scores, rate)
+    return given_limit(scores, -alarm if flipped else alarm)
 
 
 def _check_reference(path: Path, model: onnx.ModelProto, reference: Path | None) -> None:
@@ -253,9 +273,11 @@ def _check_finite(path: Path, scores: FloatArray, windows: FloatArray) -> None:
         raise DataError(f"{path}: {each.in_words()}")
 
 
-def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData, stride: int) -> SignEvidence:
-    """What outliers say of the sign; refused where they contradict one that nobody has given."""
-    labelled = labelled_windows(rows, window=detector.window, stride=stride)
+def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData) -> SignEvidence | None:
+    """What outliers say of the sign; refused where they contradict one that nobody has given. None of an error."""
+    if detector.sign.found is SignFrom.ERROR:
+        return None
+    labelled = labelled_windows(rows, window=detector.window, stride=detector.stride)
     evidence = weigh_sign(lambda more: detector.scores(detector.model, more), detector.windows, scores, labelled)
     if evidence.verdict is SignVerdict.CONTRADICTED and detector.sign.found is not SignFrom.GIVEN:
         raise ConversionError(
@@ -263,3 +285,49 @@ def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData, stride
             "high value of the model's own output means: --higher-is normal, or --higher-is anomalous"
         )
     return evidence
+
+
+def _agree(
+    detector: Detector,
+    rows: SensorData,
+    wanted: NDArray[np.float64] | None,
+    *,
+    scores: FloatArray,
+    alarm: float,
+    tolerance: float,
+) -> Agreement | None:
+    """How the scores agree with those of the author's own code."""
+    if wanted is None:
+        return None
+    expected = column_at_windows(rows, wanted, window=detector.window, stride=detector.stride)
+    turned = -expected if detector.sign.flipped else expected
+    return check_expected(turned, scores, alarm=alarm, tolerance=tolerance)
+
+
+def _try(
+    path: Path, detector: Detector, packed: bytes, *, scores: FloatArray, alarm: float, accept_weak: bool
+) -> Trial:
+    """How made-up faults score; refused where few of them reach the limit."""
+    trial = try_detector(lambda more: detector.scores(packed, more), detector.windows, scores, alarm=alarm)
+    if trial.is_weak and not accept_weak:
+        raise ConversionError(
+            f"{path}: made-up faults of one channel hardly reach the alarm limit, or score as more normal than normal "
+            f"windows ({trial.in_words()}), so the bundle would stay silent. Its score is {detector.score_from}; "
+            f"{trial.advice}. --accept-weak packs it all the same"
+        )
+    return trial
+
+
+def _prove(detector: Detector, packed: bytes, scores: FloatArray, *, batch_scales: str) -> _Golden:
+    """The golden vectors, which the packed model meets, in a batch as alone."""
+    readings = golden_readings(detector.windows, scores)
+    golden = detector.scores(detector.model, readings)
+    together = detector.scores(packed, readings)
+    alone = np.concatenate([detector.scores(packed, readings[i : i + 1]) for i in range(_TRIED_ALONE)])
+    deviation = golden_deviation(together, golden)
+    check_scores(
+        deviation,
+        batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]),
+        batch_scales=batch_scales,
+    )
+    return _Golden(readings, golden, deviation)

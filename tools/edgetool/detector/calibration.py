@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import Calibration, Threshold
 from edge_agent.errors import DataError
-from edge_agent.stream.threshold import threshold_from
+from edge_agent.stream.threshold import CLEAR_BAND, threshold_from
 
-__all__ = ["calibrate"]
+__all__ = ["calibrate", "given_limit"]
 
 _MIN_WINDOWS = 30
 _TIED_FACTOR = 5
@@ -56,3 +56,28 @@ def calibrate(scores: NDArray[np.float32], false_alarm_rate: float) -> tuple[Thr
             f"of {false_alarm_rate:g} does not exist; the score takes too few different values"
         )
     return threshold, calibration
+
+
+def given_limit(scores: NDArray[np.float32], alarm: float) -> tuple[Threshold, Calibration]:
+    """The limits where an author has validated one, and how normal scores are distributed below it.
+
+    Args:
+        scores: shape (n,), of normal windows; higher is more anomalous.
+        alarm: the limit, in the direction of `scores`.
+
+    Raises:
+        DataError: as of `calibrate`, or half of the normal windows reach the limit.
+    """
+    exact = scores.astype(np.float64)
+    reached = float(np.mean(exact >= alarm))
+    median = float(np.median(exact))
+    if not alarm > median:
+        raise DataError(
+            f"--alarm: {reached:.1%} of the normal windows reach it, whose median is {median:.4g}; is it in the "
+            "values of "
+            "this output, and does --higher-is say the right direction?"
+        )
+    # Where none reaches it, the file shows no more than that it is rarer than one in so many.
+    rate = min(max(reached, 1 / (len(exact) + 1)), 0.49)
+    _, calibration = calibrate(scores, rate)
+    return Threshold(alarm=alarm, clear=alarm - CLEAR_BAND * (alarm - median)), calibration

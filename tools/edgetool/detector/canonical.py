@@ -7,22 +7,27 @@ of a reconstruction. So training and device compute the same, and the device has
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.choices import LayoutIs
-from edgetool.detector.head import PREFIX, Head, Meaning
+from edgetool.detector.frame import Frame
+from edgetool.detector.head import PREFIX
+from edgetool.detector.nodes import Nodes
+from edgetool.detector.scaling import Scaling
 from edgetool.graph.edits import replace_all
-from edgetool.graph.walks import captured_by, graphs_of, opset_of
+from edgetool.graph.walks import graphs_of
 from edgetool.verify.arrays import Sample
 from edgetool.verify.samples import ModelInput, model_inputs
 
-__all__ = ["feed_readings", "finish", "is_canonical", "note_types"]
+__all__ = ["feed_readings", "frame_of", "is_canonical", "note_types"]
 
-_REDUCE_AXES_ARE_INPUT = 18  # from this opset on
+_FLAT = 2
+"""Rank of an input that takes a window as one row."""
 _MIN_OPSET = 13
 _MIN_IR = 8
 
@@ -41,72 +46,73 @@ def is_canonical(model: onnx.ModelProto) -> bool:
     )
 
 
-def feed_readings(
-    model: onnx.ModelProto, *, channels: int, window: int | None, layout: LayoutIs = LayoutIs.AUTO
-) -> tuple[int, bool]:
-    """Put `readings` (batch, window, channels) in front of a model's own input.
+def frame_of(
+    model: onnx.ModelProto, *, channels: int, window: int | None, layout: LayoutIs, left_out: int | None = None
+) -> Frame:
+    """The rows that a model sees, and how it wants them, from its only input.
 
     Args:
-        model: changed in place; its outputs stay.
+        model: as it was exported.
         channels: number of channels of the data.
-        window: rows in a window; None takes it from the model's input, or 1.
-        layout: how the model wants a window.
-
-    Returns:
-        The window, and True if the model takes the channels first.
+        window: rows that the model sees; None takes them from its input, or 1.
+        layout: how it wants a window.
+        left_out: a channel that the model may not take, since it tells that channel from the others.
 
     Raises:
         ConversionError: the model has several inputs, or its input does not fit channels and window.
         UsageError: the input fits both layouts, and none is given.
     """
-    inputs = model_inputs(model)
-    if len(inputs) != 1:
-        raise ConversionError(f"the model has {len(inputs)} inputs ({_names(inputs)}), a detector takes one")
-    item = inputs[0]
-    if item.dtype.kind != "f":
-        raise ConversionError(f"input {item.name!r} is of {item.dtype}, expected floats")
-    window, shape, channels_first = _layout(item, channels, window, layout)
+    item = _only_input(model)
+    if left_out is not None:
+        try:
+            return _layout(item, channels, window, layout)
+        except ConversionError:
+            return replace(_layout(item, channels - 1, window, layout), left_out=left_out)
+    return _layout(item, channels, window, layout)
+
+
+def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scaling: Scaling | None = None) -> str:
+    """Put `readings` (batch, window, channels) in front of a model's own input.
+
+    Args:
+        model: changed in place; its outputs stay.
+        frame: which of the readings it sees, from `frame_of`.
+        channels: number of channels of the data.
+        scaling: of the readings, before the model takes them.
+
+    Returns:
+        The tensor of the readings of one moment, (batch * frame.smoothed, frame.moment, channels).
+    """
+    item = _only_input(model)
     _require_opset(model)
     _unlist_constants(model)
     _set_apart(model)
+    nodes = Nodes(model)
+    moment = at = "readings"
+    if frame.smoothed > 1:
+        nodes.gather("readings", "readings_unfolded", frame.starts(), axis=1)
+        moment = at = nodes.reshape("readings_unfolded", "readings_moment", [-1, frame.moment, channels])
+    if frame.ahead:
+        at = nodes.rows(at, "readings_seen", 0, frame.seen)
+    if scaling is not None:
+        at = nodes.add("Sub", [at, nodes.constant("readings_offset", scaling.offset)], "readings_centred")
+        at = nodes.add("Div", [at, nodes.constant("readings_scale", scaling.scale)], "readings_scaled")
+    width = channels
+    if frame.left_out is not None:
+        others = [channel for channel in range(channels) if channel != frame.left_out]
+        at, width = nodes.gather(at, "readings_others", others, axis=2), channels - 1
+    if frame.channels_first:
+        at = nodes.add("Transpose", [at], "readings_transposed", perm=[0, 2, 1])
+    if item.shape is None or len(item.shape) == _FLAT:
+        at = nodes.reshape(at, "readings_flat", [-1, frame.seen * width])
     name = PREFIX + item.name
-    nodes: list[onnx.NodeProto] = []
-    at = "readings"
-    if channels_first:
-        nodes.append(helper.make_node("Transpose", [at], ["readings_transposed"], "readings_transpose", perm=[0, 2, 1]))
-        at = "readings_transposed"
-    if shape is not None:
-        model.graph.initializer.append(numpy_helper.from_array(np.array(shape, dtype=np.int64), "readings_shape"))
-        nodes.append(helper.make_node("Reshape", [at, "readings_shape"], ["readings_flat"], "readings_reshape"))
-        at = "readings_flat"
-    kind = helper.np_dtype_to_tensor_dtype(item.dtype)
-    nodes.append(helper.make_node("Cast", [at], [name], "readings_cast", to=kind))
-    replace_all(model.graph.node, [*nodes, *model.graph.node])
-    kept = [value for value in model.graph.input if value.name != name]
-    replace_all(model.graph.input, kept)
-    model.graph.input.append(helper.make_tensor_value_info("readings", TensorProto.FLOAT, ["batch", window, channels]))
+    nodes.add("Cast", [at], name, to=helper.np_dtype_to_tensor_dtype(item.dtype))
+    replace_all(model.graph.node, [*nodes.made, *model.graph.node])
+    replace_all(model.graph.input, [value for value in model.graph.input if value.name != name])
+    shape: list[str | int | None] = ["batch", frame.window, channels]
+    model.graph.input.append(helper.make_tensor_value_info("readings", TensorProto.FLOAT, shape))
     _free_batch(model)
-    return window, channels_first
-
-
-def finish(model: onnx.ModelProto, head: Head, *, window: int, channels: int) -> None:
-    """Make `score`, and `contributions` for a reconstruction, from a fed model's output; everything else goes.
-
-    Args:
-        model: changed in place, as `feed_readings` left it.
-        head: from `choose_head`.
-        window: rows in a window.
-        channels: number of channels.
-    """
-    graph = model.graph
-    outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])]
-    if head.meaning is Meaning.SCORE:
-        _append_score(graph, head)
-    else:
-        _append_reconstruction_error(model, head, window, channels)
-        outputs.append(helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", channels]))
-    replace_all(graph.output, outputs)
-    _drop_unused(graph)
+    return moment
 
 
 def note_types(model: onnx.ModelProto, answers: Sample) -> None:
@@ -129,23 +135,29 @@ def note_types(model: onnx.ModelProto, answers: Sample) -> None:
                 model.graph.value_info.append(helper.make_tensor_value_info(name, kind, shape))
 
 
-def _layout(
-    item: ModelInput, channels: int, window: int | None, layout: LayoutIs
-) -> tuple[int, list[int] | None, bool]:
-    """How a model wants its input.
+def _only_input(model: onnx.ModelProto) -> ModelInput:
+    inputs = model_inputs(model)
+    if len(inputs) != 1:
+        names = ", ".join(item.name for item in inputs)
+        raise ConversionError(f"the model has {len(inputs)} inputs ({names}), a detector takes one")
+    if inputs[0].dtype.kind != "f":
+        raise ConversionError(f"input {inputs[0].name!r} is of {inputs[0].dtype}, expected floats")
+    return inputs[0]
 
-    Returns:
-        The window; the shape of a flat input, None for one of windows; and True if channels come first.
-    """
+
+def _layout(item: ModelInput, channels: int, window: int | None, layout: LayoutIs) -> Frame:
+    """How a model wants its input."""
     inner = (None,) if item.shape is None else item.shape[1:]
     size = math.prod(n for n in inner if n)
     problem = f"input {item.name!r} of shape {item.shape} does not fit {channels} channels"
     if len(inner) == 1:
         rows = window or (max(size // channels, 1) if inner[0] else 1)
         if inner[0] and rows * channels != size:
-            raise ConversionError(f"{problem} and a window of {rows}")
+            is_row = size == channels
+            step = "; it takes one row, and --smooth takes the mean of its last scores" if is_row else ""
+            raise ConversionError(f"{problem} and a window of {rows}{step}")
         # Flat windows are taken as numpy flattens them, row by row.
-        return rows, [-1, rows * channels], layout is LayoutIs.CHANNELS_FIRST and rows > 1
+        return Frame(rows, channels_first=layout is LayoutIs.CHANNELS_FIRST and rows > 1)
     if len(inner) == 2:
         return _rows_of(item, (inner[0], inner[1]), channels, window, layout)
     raise ConversionError(f"{problem}: expected (batch, channels) or (batch, window, channels)")
@@ -153,7 +165,7 @@ def _layout(
 
 def _rows_of(
     item: ModelInput, inner: tuple[int | None, int | None], channels: int, window: int | None, layout: LayoutIs
-) -> tuple[int, None, bool]:
+) -> Frame:
     """`_layout` of an input of windows, each of the shape `inner`."""
     found: dict[bool, int] = {}
     for first in {LayoutIs.ROWS_FIRST: [False], LayoutIs.CHANNELS_FIRST: [True]}.get(layout, [False, True]):
@@ -172,7 +184,7 @@ def _rows_of(
             "it with --layout rows-first, or --layout channels-first"
         )
     first = False not in found
-    return found[first], None, first
+    return Frame(found[first], channels_first=first)
 
 
 def _set_apart(model: onnx.ModelProto) -> None:
@@ -224,69 +236,3 @@ def _convert_opset(model: onnx.ModelProto) -> None:
             f"opset below {_MIN_OPSET} cannot be raised ({reason}); export it with a newer opset"
         ) from exc
     model.CopyFrom(converted)
-
-
-def _append_score(graph: onnx.GraphProto, head: Head) -> None:
-    graph.initializer.append(numpy_helper.from_array(np.array([-1], dtype=np.int64), "score_shape"))
-    graph.node.append(helper.make_node("Cast", [head.output], ["score_float"], "score_cast", to=TensorProto.FLOAT))
-    flat = "score_flat" if head.sign.flipped else "score"
-    graph.node.append(helper.make_node("Reshape", ["score_float", "score_shape"], [flat], "score_reshape"))
-    if head.sign.flipped:
-        graph.node.append(helper.make_node("Neg", ["score_flat"], ["score"], "score_flip"))
-
-
-def _append_reconstruction_error(model: onnx.ModelProto, head: Head, window: int, channels: int) -> None:
-    """Contribution of a channel: its squared error over the window's mean square on normal rows; score: their sum.
-
-    Both are divided by the number of channels, so that a normal window scores about 1.
-    """
-    graph = model.graph
-    scale = np.sqrt(channels, dtype=np.float32) * (head.scale if head.scale is not None else np.float32(1))
-    graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), "error_scale"))
-    shape = np.array([-1, channels, window] if head.channels_first else [-1, window, channels], dtype=np.int64)
-    reshaped = "error_first" if head.channels_first else "error_model"
-    graph.initializer.append(numpy_helper.from_array(shape, "error_shape"))
-    opset = opset_of(model)
-    graph.node.extend(
-        [
-            helper.make_node("Cast", [head.output], ["error_answer"], "error_cast", to=TensorProto.FLOAT),
-            helper.make_node("Reshape", ["error_answer", "error_shape"], [reshaped], "error_reshape"),
-            *(
-                [helper.make_node("Transpose", [reshaped], ["error_model"], "error_transpose", perm=[0, 2, 1])]
-                if head.channels_first
-                else []
-            ),
-            helper.make_node("Sub", ["readings", "error_model"], ["error_raw"], "error_sub"),
-            helper.make_node("Div", ["error_raw", "error_scale"], ["error_scaled"], "error_div"),
-            helper.make_node("Mul", ["error_scaled", "error_scaled"], ["error_squared"], "error_square"),
-        ]
-    )
-    _append_reduce(graph, opset, "ReduceMean", "error_squared", "contributions", axis=1)
-    _append_reduce(graph, opset, "ReduceSum", "contributions", "score", axis=1)
-
-
-def _append_reduce(graph: onnx.GraphProto, opset: int, operator: str, source: str, target: str, *, axis: int) -> None:
-    # ReduceSum takes its axes as an input since opset 13, the other reductions since 18.
-    if opset >= _REDUCE_AXES_ARE_INPUT or operator == "ReduceSum":
-        axes = f"{target}_axes"
-        graph.initializer.append(numpy_helper.from_array(np.array([axis], dtype=np.int64), axes))
-        node = helper.make_node(operator, [source, axes], [target], f"{target}_reduce", keepdims=0)
-    else:
-        node = helper.make_node(operator, [source], [target], f"{target}_reduce", axes=[axis], keepdims=0)
-    graph.node.append(node)
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Take out nodes and constants that no output needs any more, such as a detector's labels."""
-    needed = {value.name for value in graph.output}
-    kept: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input, captured_by(node))
-    replace_all(graph.node, kept[::-1])
-    replace_all(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
-
-
-def _names(inputs: list[ModelInput]) -> str:
-    return ", ".join(item.name for item in inputs)

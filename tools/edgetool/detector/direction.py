@@ -12,7 +12,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import UsageError
-from edgetool.choices import HigherIs
+from edgetool.choices import HeadKind, HigherIs
 
 __all__ = ["Sign", "SignFrom", "sign_of_error", "sign_of_score", "sklearn_scores"]
 
@@ -86,14 +86,15 @@ def sign_of_score(scores: NDArray[Any], label: NDArray[Any] | None, higher_is: H
     return Sign(flipped=False, found=SignFrom.ASSUMED)
 
 
-def sign_of_error(name: str, higher_is: HigherIs) -> Sign:
-    """The direction of a reconstruction's error.
+def sign_of_error(name: str, kind: HeadKind, higher_is: HigherIs) -> Sign:
+    """The direction of an error or a distance, which are computed here.
 
     Raises:
         UsageError: it is said to be high for normal readings.
     """
     if higher_is is HigherIs.NORMAL:
-        raise UsageError(f"--higher-is normal: output {name!r} is a reconstruction, whose error is high for anomalies")
+        what = "distance" if kind is HeadKind.DISTANCE else f"{kind.value}, whose error"
+        raise UsageError(f"--higher-is normal: output {name!r} is a {what} is high for anomalies")
     return Sign(flipped=False, found=SignFrom.ERROR)
 
 

@@ -1,10 +1,8 @@
-"""Which output of a model is the score, and what has to be done to it."""
+"""What is done to a model's output to make the score of it, and the constants that takes, from normal readings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,23 +10,19 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
 from edge_agent.messages.reading import FloatArray
-from edgetool.choices import HigherIs, OutputIs
-from edgetool.detector.direction import Sign, sign_of_error, sign_of_score
-from edgetool.verify.arrays import Sample
-from edgetool.verify.finite import unanswered
-from edgetool.verify.scores import is_like, unlike_channels, usual_error
+from edgetool.choices import HeadKind, ScoreIs
+from edgetool.detector.direction import Sign, SignFrom
+from edgetool.detector.frame import Frame
+from edgetool.detector.scaling import Scaling
+from edgetool.verify.scores import usual_error
 
-__all__ = ["PREFIX", "Head", "Meaning", "as_windows", "choose_head"]
+__all__ = ["PREFIX", "Fitted", "Head", "as_windows", "fit_head", "reconstruct", "target_of"]
 
 PREFIX = "model/"
 """Stands before every name of the model, so that no name that we add is taken."""
-
-
-class Meaning(StrEnum):
-    """What an output is."""
-
-    SCORE = "score"
-    RECONSTRUCTION = "reconstruction"
+_SMALLEST_EIGENVALUE = 1e-3
+"""Of a correlation matrix. Directions in which normal readings hardly vary would otherwise decide alone."""
+_ERRORS = (HeadKind.RECONSTRUCTION, HeadKind.FORECAST, HeadKind.RESIDUAL, HeadKind.PROJECTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,63 +30,68 @@ class Head:
     """How an output becomes the score."""
 
     output: str
-    meaning: Meaning
-    sign: Sign
-    scale: FloatArray | None
-    """Usual error of a reconstruction (root mean square) on normal rows: shape (channels,), in channel units."""
+    kind: HeadKind
+    which: str = ""
+    """Of `HeadIs`."""
+    rows: int = 1
+    """Rows of readings that the output is held against."""
     channels_first: bool = False
-    """True if a reconstruction has the channels of a window before its rows."""
+    """True if the output has the channels of a window before its rows."""
+    column: int | None = None
+    """Of a class."""
+    channel: int | None = None
+    """Of a residual."""
+    sign: Sign = field(default_factory=lambda: Sign(flipped=False, found=SignFrom.ERROR))
+    score: ScoreIs = ScoreIs.SCALED
+    unscale: Scaling | None = None
+    """What the model's answer is scaled back by."""
+    usual: FloatArray | None = None
+    """Usual error (root mean square) on normal rows: shape (channels,), or (1,) of a residual, in channel units."""
+    centre: FloatArray | None = None
+    """Mean of a point on normal rows, shape (values,); of an error, 0."""
+    precision: FloatArray | None = None
+    """Inverse covariance of a point, or of an error, on normal rows: shape (values, values)."""
+    decoder: tuple[FloatArray, FloatArray] | None = None
+    """Of a projection: matrix (values, rows * channels) and offset (rows * channels,), least squares on normal rows."""
 
     @property
     def name(self) -> str:
         """The output as the model's author knows it."""
         return self.output.removeprefix(PREFIX)
 
+    @property
+    def has_matrix(self) -> bool:
+        """True if its constants are so many that they fit the windows they are from better than others."""
+        is_centre = self.kind is HeadKind.DISTANCE and self.which != "nearest"
+        is_whitened = self.is_error and self.score is ScoreIs.MAHALANOBIS
+        return self.kind is HeadKind.PROJECTION or is_centre or is_whitened
 
-def choose_head(
-    answers: Sample,
-    windows: FloatArray,
-    *,
-    output: str | None,
-    output_is: OutputIs,
-    higher_is: HigherIs,
-    labels: Mapping[str, str],
-    channels_first: bool,
-) -> Head:
-    """Find out which output is the score, and what has to be done to it.
+    @property
+    def is_error(self) -> bool:
+        """True if the score is made of a difference from readings."""
+        return self.kind in _ERRORS
 
-    Args:
-        answers: the model's outputs for `windows`.
-        windows: shape (n, window, channels), normal readings.
-        output: the output to take; None finds it.
-        output_is: what it is, where its shape leaves it open.
-        higher_is: which way a score points.
-        labels: from `sklearn_scores`.
-        channels_first: the model takes a window so.
 
-    Raises:
-        ConversionError: no output, or more than one, can be the score; or a reconstruction is not one of the input.
-        UsageError: the output is a reconstruction, which points nowhere, and `higher_is` says normal.
-    """
-    answers = {name.removeprefix(PREFIX): values for name, values in answers.items()}
-    meanings = {name: _meanings(values, windows, output_is) for name, values in answers.items()}
-    shown = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in answers.items())
-    if output is not None and not meanings.get(output):
-        raise ConversionError(f"output {output!r} is neither a score nor a reconstruction; the model has: {shown}")
-    scores = [name for name, found in meanings.items() if Meaning.SCORE in found]
-    reconstructions = [name for name, found in meanings.items() if Meaning.RECONSTRUCTION in found]
-    candidates = [output] if output else scores or reconstructions
-    if len(candidates) != 1:
-        raise ConversionError(f"which output is the score? name it with --output-name; the model has: {shown}")
-    name = candidates[0]
-    if len(meanings[name]) > 1:
-        raise ConversionError(f"output {name!r} may be a score or a reconstruction; say it with --output-is")
-    if Meaning.SCORE in meanings[name]:
-        label = answers.get(labels.get(name, ""))
-        return Head(PREFIX + name, Meaning.SCORE, sign_of_score(answers[name], label, higher_is), scale=None)
-    first = _is_channels_first(answers[name], windows, channels_first)
-    scale = _usual_error(name, as_windows(answers[name], windows.shape, channels_first=first), windows)
-    return Head(PREFIX + name, Meaning.RECONSTRUCTION, sign_of_error(name, higher_is), scale, first)
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A head, and what its constants are fitted on."""
+
+    head: Head
+    answer: NDArray[Any]
+    """The output's values for `windows`."""
+    windows: FloatArray
+    """Normal readings, shape (n, frame.moment, channels)."""
+    frame: Frame
+
+    def on_all(self) -> Head:
+        """The head with constants from all windows."""
+        return fit_head(self.head, self.answer, self.windows, self.frame)
+
+    def without(self, start: float, end: float) -> Head:
+        """The head with constants from all windows but those between two shares of them, in the order of the data."""
+        kept = np.ones(len(self.windows), dtype=bool)
+        kept[int(start * len(kept)) : int(np.ceil(end * len(kept)))] = False
+        return fit_head(self.head, self.answer[kept], self.windows[kept], self.frame)
 
 
 def as_windows(answer: NDArray[Any], shape: tuple[int, ...], *, channels_first: bool) -> NDArray[Any]:
@@ -107,37 +106,102 @@ def as_windows(answer: NDArray[Any], shape: tuple[int, ...], *, channels_first: 
     return answer.reshape(count, channels, window).transpose(0, 2, 1) if channels_first else answer.reshape(shape)
 
 
-def _is_channels_first(values: NDArray[Any], windows: FloatArray, channels_first: bool) -> bool:
-    """How a reconstruction lies: as its shape says or, where that leaves it open, as the input does."""
-    _, window, channels = windows.shape
-    inner = tuple(n for n in values.shape[1:] if n != 1)
-    if window == 1 or channels == 1:
-        return False
-    if window != channels and len(inner) == 2:
-        return inner == (channels, window)
-    return channels_first
+def target_of(head: Head, windows: FloatArray, frame: Frame) -> FloatArray:
+    """The readings that an output is held against: shape (n, head.rows, channels), or (n, 1, 1) of a residual.
+
+    Args:
+        head: of an error.
+        windows: shape (n, frame.moment, channels).
+        frame: of these.
+    """
+    if head.kind is HeadKind.RESIDUAL:
+        assert head.channel is not None
+        return windows[:, -1:, head.channel : head.channel + 1]
+    if head.kind is HeadKind.FORECAST:
+        return windows[:, frame.moment - head.rows :]
+    return windows[:, : frame.seen]
 
 
-def _meanings(values: NDArray[Any], windows: FloatArray, output_is: OutputIs) -> set[Meaning]:
-    """What an output can be, by its type and shape and by what the user says."""
-    found: set[Meaning] = set()
-    if values.dtype.kind == "f" and values.size == len(windows):
-        found.add(Meaning.SCORE)
-    # Some exporters flatten a reconstruction; its values are all there, in order.
-    if values.dtype.kind == "f" and values.size == windows.size:
-        found.add(Meaning.RECONSTRUCTION)
-    return found if output_is is OutputIs.AUTO else found & {Meaning(output_is.value)}
+def reconstruct(head: Head, answer: NDArray[Any], target: FloatArray) -> NDArray[np.float64]:
+    """What an output says that the readings should be: shape and units of `target`."""
+    if head.kind is HeadKind.PROJECTION:
+        assert head.decoder is not None
+        matrix, offset = head.decoder
+        point = answer.reshape(len(target), -1).astype(np.float64)
+        return np.asarray(point @ matrix + offset).reshape(target.shape)
+    found = as_windows(answer, target.shape, channels_first=head.channels_first).astype(np.float64)
+    return found if head.unscale is None else _of_channel(head.unscale, head.channel).undo(found)
 
 
-def _usual_error(name: str, values: NDArray[Any], windows: FloatArray) -> FloatArray:
-    usual = usual_error(values, windows)
-    for each in unanswered([{name: values}], [{"readings": windows}]):
-        raise ConversionError(f"output {each.in_words()}")
-    if not is_like(usual, windows):
-        unlike = unlike_channels(usual, windows)
+def _of_channel(scaling: Scaling, channel: int | None) -> Scaling:
+    if channel is None:
+        return scaling
+    at = slice(channel, channel + 1)
+    return Scaling(scaling.offset[at], scaling.scale[at], scaling.origin)
+
+
+def fit_head(head: Head, answer: NDArray[Any], windows: FloatArray, frame: Frame) -> Head:
+    """A head with its constants.
+
+    Args:
+        head: without them.
+        answer: the output's values for `windows`.
+        windows: normal readings, shape (n, frame.moment, channels).
+        frame: of these.
+
+    Raises:
+        ConversionError: there are too few windows for them.
+    """
+    if head.kind is HeadKind.DISTANCE and head.which != "nearest":
+        point = answer.reshape(len(windows), -1).astype(np.float64)
+        _check_enough(head, len(point), point.shape[1])
+        centre = point.mean(axis=0)
+        return replace(head, centre=centre.astype(np.float32), precision=_precision(point - centre))
+    if not head.is_error:
+        return head
+    target = target_of(head, windows, frame)
+    if head.kind is HeadKind.PROJECTION:
+        head = replace(head, decoder=_decoder(head, answer, target))
+    error = target - reconstruct(head, answer, target)
+    usual = usual_error(target - error, target).astype(np.float32)
+    if head.score is not ScoreIs.MAHALANOBIS:
+        return replace(head, usual=usual)
+    flat = error.reshape(-1, error.shape[-1])
+    _check_enough(head, len(flat), flat.shape[1])
+    return replace(head, usual=usual, precision=_precision(flat / usual))
+
+
+def _decoder(head: Head, answer: NDArray[Any], target: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """The linear map that gives readings back from points with the least square error.
+
+    Of the components of a PCA on its own training data this is the PCA's inverse, whatever each channel was scaled by:
+    components are uncorrelated there with all that they leave out, and each channel is a regression of its own.
+    """
+    point = answer.reshape(len(target), -1).astype(np.float64)
+    _check_enough(head, len(point), point.shape[1])
+    flat = target.reshape(len(target), -1).astype(np.float64)
+    centre, offset = point.mean(axis=0), flat.mean(axis=0)
+    matrix, *_ = np.linalg.lstsq(point - centre, flat - offset, rcond=None)
+    return matrix.astype(np.float32), (offset - centre @ matrix).astype(np.float32)
+
+
+def _precision(values: NDArray[np.float64]) -> FloatArray:
+    """Inverse covariance, over the number of values, of rows whose mean is 0: shape (values, values).
+
+    So the squared distance of a normal row is about 1, as that of a scaled error is.
+    """
+    spread = values.std(axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    scaled = values / spread
+    lengths, directions = np.linalg.eigh(scaled.T @ scaled / len(values))
+    lengths = np.maximum(lengths, _SMALLEST_EIGENVALUE)
+    inverse = (directions / lengths) @ directions.T
+    return np.asarray(inverse / np.outer(spread, spread) / values.shape[1]).astype(np.float32)
+
+
+def _check_enough(head: Head, rows: int, values: int) -> None:
+    if rows < 2 * values:
         raise ConversionError(
-            f"output {name!r} has the input's shape and not its values (off by more than twice the spread in "
-            f"{int(unlike.sum())} of {len(unlike)} channels): if the model works on scaled readings, put the scaling "
-            "into it and let it answer in sensor units"
+            f"output {head.name!r}: {rows} normal rows are too few for a covariance of {values} values, at least "
+            f"{2 * values} are needed"
         )
-    return usual.astype(np.float32)

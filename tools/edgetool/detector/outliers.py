@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError
 from edge_agent.messages.reading import FloatArray
 from edgetool.detector.direction import Sign
+from edgetool.verify.scores import is_status
 
 __all__ = ["SignEvidence", "SignVerdict", "weigh_sign"]
 
@@ -29,8 +30,6 @@ _MAX_CHANNELS = 16
 _PATTERNS = 8
 _MAX_LABELLED = 1024
 _MIN_LABELLED = 5
-_STATUS_VALUES = 16
-"""A channel of at most so many different whole numbers is a code, and far beside a code is nothing."""
 _RANGE = (0.05, 0.95)
 _MARGIN = 0.5
 """Share of the normal scores' range. A score that is nearer to the range says nothing: the floor of a classifier lies
@@ -152,7 +151,7 @@ def _movements(windows: FloatArray) -> Iterator[tuple[str, NDArray[np.float64]]]
     """What is added to a window, and of which kind it is: one channel, all of them, one to and fro."""
     rows, channels = windows.shape[1:]
     spread = windows.reshape(-1, channels).std(axis=0, dtype=np.float64)
-    step = np.where([_is_status(windows[:, :, channel]) for channel in range(channels)], 0, _MOVED_BY * spread)
+    step = np.where([is_status(windows[:, :, channel]) for channel in range(channels)], 0, _MOVED_BY * spread)
     moved = np.flatnonzero(step)
     if not len(moved):
         return
@@ -166,12 +165,6 @@ def _movements(windows: FloatArray) -> Iterator[tuple[str, NDArray[np.float64]]]
         to_and_fro = np.where(np.arange(rows) % 2, 1.0, -1.0)[:, np.newaxis]
         for channel in picked:
             yield "to and fro", np.where(np.arange(channels) == channel, step, 0) * to_and_fro
-
-
-def _is_status(values: FloatArray) -> bool:
-    """True if a channel holds codes, such as the state of a valve, and not measured values."""
-    distinct = np.unique(values[:4096])
-    return len(distinct) <= _STATUS_VALUES and bool((distinct == np.round(distinct)).all())
 
 
 def _share(kinds: NDArray[Any], hits: NDArray[np.bool_]) -> float:

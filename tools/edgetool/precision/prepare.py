@@ -12,6 +12,7 @@ import onnx
 
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io, Precision, Target
+from edgetool.graph.maps import unzip_maps
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.randomness import draws_numbers, pin_seeds
 from edgetool.graph.repairs import repair
@@ -85,7 +86,7 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     """
     store = WeightStore(folder)
     original, size_before = read_light(asked.model, store)
-    lowered = lower_versions(original)
+    lowered = [*lower_versions(original), *unzip_maps(original)]
     repairs = [*lowered, *_pin(original, bench)]
     start = store.save(original, "original.onnx")
     samples = samples_for(original, start, bench, asked.data, asked.input_range)

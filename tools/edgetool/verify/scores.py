@@ -21,7 +21,11 @@ __all__ = [
     "agree_on_scores",
     "count_flips",
     "find_judged",
+    "fixed_channels",
     "is_like",
+    "is_status",
+    "poor_channels",
+    "rank_correlation",
     "smallest_error",
     "still_channels",
     "unlike_channels",
@@ -35,6 +39,9 @@ MAX_BATCH_DEVIATION = 1e-3
 
 _MIN_RANKED = 8
 _LIKE_SPREADS = 2.0
+_FIXED_SHARE_OF_SPREAD = 1e-6
+_STATUS_VALUES = 16
+"""A channel of at most so many different whole numbers is a code, and far beside a code is nothing."""
 _SMALLEST_SHARE_OF_SPREAD = 1e-3
 _SMALLEST_SHARE_OF_VALUE = 1e-6
 _SMALLEST_ERROR = 1e-9
@@ -149,7 +156,7 @@ def agree(
             continue
         flips = None if threshold is None or each.source else count_flips(left, right, threshold)
         deviation = golden_deviation(right, left)
-        found.append(ScoreAgreement(each.name, _spearman(left, right), len(left), deviation, flips))
+        found.append(ScoreAgreement(each.name, rank_correlation(left, right), len(left), deviation, flips))
     return found
 
 
@@ -177,7 +184,7 @@ def find_judged(
         values = _channels_last(np.concatenate([given for given, _ in pairs]), channels_first)
         answers = _channels_last(np.concatenate([answer for _, answer in pairs]), channels_first)
         usual = usual_error(answers, values)
-        if np.isfinite(usual).all() and (not measured or is_like(usual, values)):
+        if np.isfinite(usual).all() and (not measured or is_like(answers, values)):
             found.append(Judged(name, source, usual, channels_first))
     return found
 
@@ -229,21 +236,55 @@ def still_channels(values: NDArray[Any]) -> NDArray[np.bool_]:
     return still
 
 
-def is_like(usual: NDArray[np.float64], values: NDArray[Any]) -> bool:
-    """True if at least half of the channels are reconstructed better than within twice their spread."""
-    return bool(unlike_channels(usual, values).mean() <= 0.5)
+def is_like(answers: NDArray[Any], values: NDArray[Any]) -> bool:
+    """True if at least half of the channels are those of a reconstruction, as `unlike_channels` has it."""
+    return bool(unlike_channels(answers, values).mean() <= 0.5)
 
 
-def unlike_channels(usual: NDArray[np.float64], values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Channels whose usual error is above twice their spread.
+def unlike_channels(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Channels that are no reconstruction: off by more than twice their spread, or standing still while they move.
 
     Args:
-        usual: from `usual_error`.
+        answers: of the shape of `values`.
         values: normal readings, channels on the last axis.
     """
-    spread = values.reshape(-1, values.shape[-1]).std(axis=0, dtype=np.float64)
-    unlike: NDArray[np.bool_] = usual > np.maximum(spread, smallest_error(values)) * _LIKE_SPREADS
-    return unlike
+    least = np.maximum(_spread(values), smallest_error(values))
+    far: NDArray[np.bool_] = usual_error(answers, values) > _LIKE_SPREADS * least
+    return far | fixed_channels(answers, values)
+
+
+def fixed_channels(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Channels that move, and whose reconstruction does not.
+
+    Args:
+        answers: of the shape of `values`.
+        values: normal readings, channels on the last axis.
+    """
+    given = answers.reshape(-1, values.shape[-1]).astype(np.float64)
+    fixed: NDArray[np.bool_] = np.ptp(given, axis=0) <= _FIXED_SHARE_OF_SPREAD * _spread(values)
+    return fixed & ~still_channels(values)
+
+
+def poor_channels(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Channels that move, and whose mean would be as good an answer as the reconstruction.
+
+    Args:
+        answers: of the shape of `values`.
+        values: normal readings, channels on the last axis.
+    """
+    poor: NDArray[np.bool_] = usual_error(answers, values) >= _spread(values)
+    return poor & ~still_channels(values)
+
+
+def _spread(values: NDArray[Any]) -> NDArray[np.float64]:
+    spread: NDArray[np.float64] = values.reshape(-1, values.shape[-1]).std(axis=0, dtype=np.float64)
+    return spread
+
+
+def is_status(values: NDArray[Any]) -> bool:
+    """True if a channel holds codes, such as the state of a valve, and not measured values."""
+    distinct = np.unique(values[:4096])
+    return len(distinct) <= _STATUS_VALUES and bool((distinct == np.round(distinct)).all())
 
 
 def count_flips(before: NDArray[Any], after: NDArray[Any], threshold: float) -> int:
@@ -273,7 +314,8 @@ def _reconstructs(answer: NDArray[Any], given: NDArray[Any]) -> bool:
     return answer.shape == given.shape or (answer.ndim > 0 and answer.size == len(answer) == given.size)
 
 
-def _spearman(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+def rank_correlation(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """Spearman's; of equal values everywhere 1, or 0 where only one side has these."""
     ranks = [_ranks(values) for values in (left, right)]
     if any(np.ptp(rank) == 0 for rank in ranks):
         return 1.0 if np.ptp(left) == np.ptp(right) == 0 else 0.0

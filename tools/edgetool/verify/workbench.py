@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -23,7 +22,7 @@ from edgetool.deadline import Deadline, in_seconds
 from edgetool.verify.arrays import Sample, load_samples, save_samples
 from edgetool.verify.ranges import TensorRange
 
-__all__ = ["ModelCrashError", "NoAnswerError", "Timing", "Workbench", "run_model"]
+__all__ = ["ModelCrashError", "NoAnswerError", "Timing", "Workbench"]
 
 _CONVERSION_TIMEOUT_S = 30.0
 _DOING = {
@@ -99,6 +98,8 @@ class Workbench:
         self._count = 0
         self.fresh = False
         """Open a model anew for every request, because its answers depend on the runs before."""
+        self.keeps_large = False
+        """Leave a large model open between requests; the memory that it takes is the caller's to answer for."""
         self.use_samples(samples)
         self._start()
 
@@ -226,7 +227,7 @@ class Workbench:
         if self._child is not None and self._child.has_ended():
             self.close()
         child = self._child or self._start()
-        asked = {"do": what, "samples": str(self._samples), "fresh": self.fresh, **request}
+        asked = {"do": what, "samples": str(self._samples), "fresh": self.fresh, "keep": self.keeps_large, **request}
         child.ask(json.dumps(asked).encode())
         try:
             answer = child.answer(wait_s)
@@ -247,33 +248,3 @@ class Workbench:
 
 def _other(samples: Path | None) -> dict[str, str]:
     return {} if samples is None else {"samples": str(samples)}
-
-
-def run_model(
-    model: bytes, samples: Sequence[Sample], *, provider: str = "cpu", deadline: Deadline | None = None
-) -> list[Sample]:
-    """Run a model once for each sample, in a child process of its own.
-
-    Args:
-        model: the ONNX file's bytes.
-        samples: input arrays by name.
-        provider: a name of `edge_agent.engine.providers.PROVIDERS`.
-        deadline: as for `Workbench`.
-
-    Returns:
-        The outputs of each sample. A sequence or map output becomes several arrays, `name|0`, `name|1`, ….
-
-    Raises:
-        ConversionError: the runtime refuses the model, fails, crashes or hangs; the text has its reason.
-        OutOfTimeError: the deadline has passed.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix="edgetool-") as name,
-        Workbench(Path(name), samples, deadline=deadline) as bench,
-    ):
-        path = Path(name) / "model.onnx"
-        path.write_bytes(model)
-        try:
-            return bench.run(path, provider)
-        except ConversionError as exc:
-            raise ConversionError(f"provider {provider}: {exc}") from exc

@@ -315,7 +315,8 @@ def _main() -> None:
             child.forget()
         try:
             answer = {"ok": getattr(child, request["do"])(request)}
-            child.forget_large()
+            if not request["keep"]:
+                child.forget_large()
         # The outer edge of the child: the runtime's errors have no common base, and the parent decides.
         except Exception as exc:  # noqa: BLE001
             answer = {"error": runtime_reason(exc)}

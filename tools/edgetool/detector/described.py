@@ -1,0 +1,101 @@
+"""How the score of a bundle is made, in words and as a line of numpy."""
+
+from __future__ import annotations
+
+from edgetool.choices import HeadKind, ScoreIs, SmoothIs
+from edgetool.detector.frame import Frame
+from edgetool.detector.head import Head
+from edgetool.detector.options import DetectorOptions
+
+__all__ = ["formula", "in_words"]
+
+_ERRORS = {
+    ScoreIs.SCALED: "squared error of {what}, each channel in units of its usual error",
+    ScoreIs.MSE: "mean squared error of {what}",
+    ScoreIs.MAE: "mean absolute error of {what}",
+    ScoreIs.MAX: "largest error of {what}, each channel in units of its usual error",
+    ScoreIs.MAHALANOBIS: "squared Mahalanobis distance of the error of {what}",
+}
+_FORMULAS = {
+    ScoreIs.SCALED: "((error / usual) ** 2).mean(axis=(1, 2))",
+    ScoreIs.MSE: "(error ** 2).mean(axis=(1, 2))",
+    ScoreIs.MAE: "np.abs(error).mean(axis=(1, 2))",
+    ScoreIs.MAX: "np.abs(error / usual).max(axis=(1, 2))",
+    ScoreIs.MAHALANOBIS: "np.einsum('nri,ij,nrj->nr', error / usual, precision, error / usual).mean(axis=1)",
+}
+
+
+def in_words(head: Head, frame: Frame, options: DetectorOptions) -> str:
+    """How the score is made, for a person.
+
+    Args:
+        head: what it is made of.
+        frame: of the readings.
+        options: what the user has said.
+    """
+    parts = [_what(head)]
+    if head.sign.flipped:
+        parts.append("sign changed so that higher is more anomalous")
+    if frame.channels_first:
+        parts.append("windows channels first")
+    if options.scale is not None:
+        parts.append(f"readings scaled by {options.scale}")
+    elif head.unscale is not None:
+        parts.append(f"answers scaled back by {head.unscale.origin}")
+    if frame.smoothed > 1:
+        how = "mean" if options.smooth_by is SmoothIs.MEAN else "exponential mean"
+        parts.append(f"{how} of the last {frame.smoothed}")
+    return ", ".join(parts)
+
+
+def _what(head: Head) -> str:
+    name = repr(head.name)
+    match head.kind:
+        case HeadKind.CLASS:
+            return f"class {head.which} of output {name}"
+        case HeadKind.DISTANCE if head.which == "nearest":
+            return f"smallest of the distances {name}"
+        case HeadKind.DISTANCE:
+            return f"squared Mahalanobis distance of {name} from its normal mean"
+        case HeadKind.SCORE:
+            return f"output {name}" + (f", {head.which} of its {head.rows} rows" if head.rows > 1 else "")
+        case HeadKind.FORECAST:
+            what = f"the forecast {name}"
+        case HeadKind.RESIDUAL:
+            what = f"{name}, which tells channel {head.which}"
+        case HeadKind.PROJECTION:
+            what = f"the reconstruction from {name}"
+        case _:
+            what = f"the reconstruction {name}"
+    return _ERRORS[head.score].format(what=what)
+
+
+def formula(head: Head, frame: Frame) -> str:
+    """The score of one moment as a line of numpy, for whoever computes it beside.
+
+    `x` are the readings (n, rows, channels), `y` the model's output; docs/scores.md names the constants.
+    """
+    sign = "-" if head.sign.flipped else ""
+    answer = "y.transpose(0, 2, 1)" if head.channels_first else "y"
+    if head.unscale is not None:
+        answer = f"({answer} * scale + offset)"
+    match head.kind:
+        case HeadKind.CLASS:
+            return f"{sign}y[:, {head.column}]"
+        case HeadKind.DISTANCE if head.which == "nearest":
+            return "y.min(axis=1)"
+        case HeadKind.DISTANCE:
+            return "np.einsum('ni,ij,nj->n', y - centre, precision, y - centre)"
+        case HeadKind.SCORE if head.rows > 1:
+            return f"{sign}y[:, -1]" if head.which == "last" else f"{sign}y.{head.which}(axis=1)"
+        case HeadKind.SCORE:
+            return f"{sign}y.ravel()"
+        case HeadKind.RESIDUAL:
+            error = f"x[:, -1:, [{head.channel}]] - {answer}"
+        case HeadKind.FORECAST:
+            error = f"x[:, {frame.moment - head.rows}:] - {answer}"
+        case HeadKind.PROJECTION:
+            error = "x - (y @ decoder + offset).reshape(x.shape)"
+        case _:
+            error = f"x - {answer}"
+    return f"error = {error}; " + _FORMULAS[head.score]

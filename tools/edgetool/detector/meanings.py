@@ -1,0 +1,346 @@
+"""What the outputs of a model can be: by shape, type and name, by what the user says, and by trying them on the data.
+
+Where more than one reading fits, none is taken: the user is shown what each would do, and says which it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ConversionError, UsageError
+from edge_agent.messages.reading import FloatArray
+from edgetool.choices import ANY_HEAD, HeadIs, HeadKind
+from edgetool.detector.frame import Frame
+from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
+from edgetool.detector.scaling import Scaling
+from edgetool.verify.arrays import Sample
+from edgetool.verify.finite import unanswered
+from edgetool.verify.scores import unlike_channels, usual_error
+
+__all__ = ["Asked", "Candidate", "choose", "rows_ahead"]
+
+_SCORE_NAME = re.compile(
+    r"(^|[_./])(anomaly|outlier)?_?scores?([_.]|$)|score_samples|decision_function|anomaly|log_?lik|nll|distance"
+)
+"""An output of such a name is a score, if it can be one."""
+_SUM = 1e-3
+_FOLLOWS = 0.3
+"""Spreads of its channel within which a number that is said to be a score is rather a value of that channel."""
+_CLEARLY = 1.5
+"""A reconstruction whose error is smaller by this factor than as a forecast is no forecast, and reversed."""
+_SHOWN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the user says of the outputs."""
+
+    output: str | None = None
+    """The output to take; None for any."""
+    head: HeadIs = ANY_HEAD
+    horizon: int | None = None
+    """Rows from the last one that the model sees to the one that its answer ends with."""
+    unscale: Scaling | None = None
+    """What a reconstruction or forecast is scaled back by."""
+    scalings: tuple[tuple[str, Scaling], ...] = ()
+    """Others that it may need, each behind the word that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to read one output."""
+
+    head: Head
+    error: float = 0.0
+    """Of an error: its median over the channels, in spreads of each."""
+    does: str = ""
+    """What it does on the data, in words."""
+
+    @property
+    def option(self) -> str:
+        """How the user says it."""
+        return f"--head {HeadIs(self.head.kind, self.head.which)}"
+
+
+def rows_ahead(answers: Sample, count: int, channels: int, asked: Asked) -> int:
+    """How many rows behind those that a model sees are needed to try every forecast that its outputs can be.
+
+    Args:
+        answers: the outputs for some windows.
+        count: of these windows.
+        channels: number of channels.
+        asked: what the user says.
+    """
+    if asked.horizon is not None:
+        return asked.horizon
+    if asked.head.kind not in (HeadKind.AUTO, HeadKind.FORECAST):
+        return 0
+    sizes = [values.size // count for values in answers.values() if values.dtype.kind == "f" and values.size]
+    return max((size // channels for size in sizes if size % channels == 0), default=0)
+
+
+def choose(
+    answers: Sample, windows: FloatArray, frame: Frame, *, channels: Sequence[str], classes: Sequence[str], asked: Asked
+) -> Candidate:
+    """The one reading of the one output that fits.
+
+    Args:
+        answers: the model's outputs for the rows of `windows` that it sees.
+        windows: normal readings, shape (n, frame.moment, channels); `frame.ahead` rows are only for forecasts.
+        frame: of these.
+        channels: their names.
+        classes: labels of a classifier's classes, in the order of its columns; empty where the model names none.
+        asked: what the user says.
+
+    Raises:
+        ConversionError: nothing fits.
+        UsageError: more than one reading fits.
+    """
+    answers = {name.removeprefix(PREFIX): values for name, values in answers.items()}
+    shown = ", ".join(f"{name} {values.dtype}{list(values.shape)}" for name, values in answers.items())
+    if asked.output is not None and asked.output not in answers:
+        raise ConversionError(f"the model has no output {asked.output!r}; it has: {shown}")
+    at = _Trial(windows, frame, channels, classes, asked)
+    fit = [
+        candidate
+        for name, values in answers.items()
+        if asked.output in (None, name) and values.dtype.kind == "f" and values.size and values.size % len(windows) == 0
+        for candidate in at.candidates(name, values)
+    ]
+    if not fit:
+        raise ConversionError(_nothing_fits(at, shown))
+    fit = _by_name(fit) if asked.output is None else fit
+    # A point has no direction of its own, so nothing but the user's word makes it a score.
+    is_point = fit[0].head.kind in (HeadKind.DISTANCE, HeadKind.PROJECTION)
+    if len(fit) > 1 or (is_point and asked.head.kind is HeadKind.AUTO):
+        raise UsageError(_in_words(fit))
+    return fit[0]
+
+
+class _Trial:
+    """Tries what outputs can be on normal windows."""
+
+    def __init__(
+        self, windows: FloatArray, frame: Frame, channels: Sequence[str], classes: Sequence[str], asked: Asked
+    ) -> None:
+        self.asked = asked
+        self.refused: list[str] = []
+        """Why errors that fit by their shape are none, in words."""
+        self._windows = windows
+        self._frame = frame
+        self._channels = channels
+        self._classes = classes
+
+    def candidates(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
+        """What an output can be."""
+        wanted = self.asked.head.kind
+        kinds = [HeadKind.FORECAST, HeadKind.RESIDUAL] if self.asked.horizon is not None else list(HeadKind)
+        found = [head for head in self._by_shape(name, values) if head.kind in kinds and wanted in ("auto", head.kind)]
+        tried = [candidate for head in found for candidate in self._try(head, values)]
+        size = values.size // len(self._windows)
+        if not tried and self.asked.horizon is None and size not in (1, self._frame.seen * len(self._channels)):
+            tried = [candidate for head in self._points(name, values) for candidate in self._try(head, values)]
+        return tried if wanted is not HeadKind.AUTO or len(tried) < 2 else self._weigh(name, tried)
+
+    def _by_shape(self, name: str, values: NDArray[np.floating]) -> Iterator[Head]:
+        """The heads that an output's size allows, and those that only the user can name."""
+        count, _, width = self._windows.shape
+        seen, size = self._frame.seen, values.size // count
+        asked_for_it = self.asked.head.kind is HeadKind.FORECAST
+        output = PREFIX + name
+        if size == 1:
+            yield Head(output, HeadKind.SCORE)
+            yield from self._residuals(output)
+        elif size == seen and width > 1:
+            ways = [self.asked.head.which] if self.asked.head.which else ["last", "mean", "max"]
+            yield from (Head(output, HeadKind.SCORE, which=way, rows=seen) for way in ways)
+        if size == seen * width:
+            yield self._lies(Head(output, HeadKind.RECONSTRUCTION, rows=seen), values)
+        if size % width == 0 and size // width <= self._frame.ahead and (max(seen, width) > 1 or asked_for_it):
+            yield self._lies(Head(output, HeadKind.FORECAST, rows=size // width), values)
+        if size > 1:
+            yield from self._classes_of(output, values.reshape(count, size))
+
+    def _residuals(self, output: str) -> Iterator[Head]:
+        names = list(self._channels)
+        if self.asked.head.kind is HeadKind.RESIDUAL:
+            names = [self.asked.head.which]
+        elif len(names) < 2:
+            return
+        for name in names:
+            yield Head(output, HeadKind.RESIDUAL, which=name, channel=list(self._channels).index(name))
+
+    def _classes_of(self, output: str, values: NDArray[np.floating]) -> Iterator[Head]:
+        asked, size = self.asked.head, values.shape[1]
+        labels = list(self._classes) if len(self._classes) == size else [str(column) for column in range(size)]
+        wanted = labels if asked.kind is HeadKind.AUTO and _are_probabilities(values) else []
+        if asked.kind is HeadKind.CLASS:
+            if asked.which not in labels:
+                raise UsageError(f"--head {asked}: output {output.removeprefix(PREFIX)!r} has {', '.join(labels[:20])}")
+            wanted = [asked.which]
+        yield from (Head(output, HeadKind.CLASS, which=each, column=labels.index(each)) for each in wanted)
+
+    def _points(self, name: str, values: NDArray[np.floating]) -> Iterator[Head]:
+        """An output as a point, whose distance from normal points counts."""
+        asked, size = self.asked.head, values.size // len(self._windows)
+        whole = self._frame.seen * len(self._channels)
+        if asked.kind in (HeadKind.AUTO, HeadKind.DISTANCE):
+            # What is below 0 is no distance from a centre of a cluster.
+            ways = ["centre"] if values.min() < 0 else ["centre", "nearest"]
+            yield from (Head(PREFIX + name, HeadKind.DISTANCE, which=way) for way in [asked.which] if way)
+            if not asked.which:
+                yield from (Head(PREFIX + name, HeadKind.DISTANCE, which=way) for way in ways)
+        if asked.kind in (HeadKind.AUTO, HeadKind.PROJECTION) and size < whole:
+            yield Head(PREFIX + name, HeadKind.PROJECTION, rows=self._frame.seen)
+
+    def _lies(self, head: Head, values: NDArray[np.floating]) -> Head:
+        """A head that knows how its windows lie: as its shape says or, where that leaves it open, as the input does."""
+        width = len(self._channels)
+        inner = tuple(n for n in values.shape[1:] if n != 1)
+        if head.rows == 1 or width == 1:
+            first = False
+        elif head.rows != width and len(inner) == 2:
+            first = inner == (width, head.rows)
+        else:
+            first = self._frame.channels_first
+        return Head(head.output, head.kind, rows=head.rows, channels_first=first, unscale=self.asked.unscale)
+
+    def _try(self, head: Head, values: NDArray[np.floating]) -> Iterator[Candidate]:
+        """What a head does on the data, if it is one that can be."""
+        if not head.is_error or head.kind is HeadKind.PROJECTION:
+            yield Candidate(head, does=_range_of(head, values, len(self._windows)))
+            return
+        if head.kind is HeadKind.RESIDUAL:
+            head = replace(head, unscale=self.asked.unscale)
+        target = self._target(head)
+        is_guess = self.asked.head.kind is HeadKind.AUTO and head.kind is not HeadKind.RECONSTRUCTION
+        if is_guess and not np.isfinite(values).all():
+            return
+        for each in unanswered([{head.name: values}], [{"readings": self._windows}]):
+            raise ConversionError(f"output {each.in_words()}")
+        answer = reconstruct(head, values, target)
+        unlike = unlike_channels(answer, target)
+        usual = usual_error(answer, target)
+        spread = target.reshape(-1, target.shape[-1]).std(axis=0, dtype=np.float64)
+        error = float(np.median(usual / np.where(spread > 0, spread, usual)))
+        asked = self.asked.head.kind
+        if head.kind is HeadKind.RESIDUAL and asked is HeadKind.AUTO:
+            if error <= _FOLLOWS:
+                yield Candidate(head, error, _error_in_words(head, error))
+            return
+        if unlike.mean() > 0.5:
+            self.refused.append(
+                f"output {head.name!r} has the size of a {head.kind.value} and not its values: in {int(unlike.sum())} "
+                "of "
+                f"{len(unlike)} channels it is off by more than twice the spread, or does not move. "
+                + self._scaling_that_fits(head, values, target)
+            )
+            return
+        yield Candidate(head, error, _error_in_words(head, error))
+
+    def _scaling_that_fits(self, head: Head, values: NDArray[np.floating], target: FloatArray) -> str:
+        """What to do about an answer that is not in sensor units."""
+        for word, scaling in self.asked.scalings:
+            if not unlike_channels(reconstruct(replace(head, unscale=scaling), values, target), target).mean() > 0.5:
+                return f"It fits once it is scaled back by {scaling.origin}: --unscale {word}"
+        return (
+            "If the model was trained on scaled readings, let pack put the scaling into it: --scale data, or "
+            "--scale FILE "
+            "with `mean` and `scale`"
+        )
+
+    def _target(self, head: Head) -> FloatArray:
+        """What an answer is held against; without an option, a residual is of the newest row that the model sees."""
+        if head.kind is HeadKind.FORECAST and self.asked.horizon is None:
+            return self._windows[:, self._frame.seen : self._frame.seen + head.rows]
+        if head.kind is HeadKind.RESIDUAL and self.asked.horizon is None:
+            return target_of(head, self._windows[:, : self._frame.seen], self._frame)
+        return target_of(head, self._windows, self._frame)
+
+    def _weigh(self, name: str, tried: list[Candidate]) -> list[Candidate]:
+        """Leave out what another reading of the same output makes unlikely."""
+        kinds = {each.head.kind: each for each in tried}
+        if HeadKind.SCORE in kinds and _SCORE_NAME.search(name.lower()):
+            return [each for each in tried if each.head.kind is HeadKind.SCORE]
+        if HeadKind.CLASS in kinds and not _are_probabilities(self._windows[:, -1]):
+            return [each for each in tried if each.head.kind is HeadKind.CLASS]
+        given, ahead = kinds.get(HeadKind.RECONSTRUCTION), kinds.get(HeadKind.FORECAST)
+        if given is not None and ahead is not None:
+            # Of one row, what is nearer to that row than to the next is a reconstruction of it.
+            clearly = _CLEARLY if self._frame.seen > 1 else 1.0
+            if given.error * clearly <= ahead.error:
+                return [each for each in tried if each is not ahead]
+            if ahead.error * clearly < given.error and self._frame.seen > 1:
+                return [each for each in tried if each is not given]
+        if HeadKind.SCORE in kinds and ahead is not None and ahead.error > _FOLLOWS:
+            return [each for each in tried if each is not ahead]
+        return tried
+
+
+def _are_probabilities(values: NDArray[np.floating]) -> bool:
+    """True if each row is shares of one: none below 0, together 1."""
+    if values.shape[1] < 2 or not np.isfinite(values).all():
+        return False
+    return bool(values.min() >= -_SUM and np.abs(values.sum(axis=1) - 1).max() <= _SUM)
+
+
+def _range_of(head: Head, values: NDArray[np.floating], count: int) -> str:
+    rows = values.reshape(count, -1).astype(np.float64)
+    if head.kind is HeadKind.PROJECTION:
+        return f"what of the readings its {rows.shape[1]} values do not hold"
+    if head.kind is HeadKind.DISTANCE and head.which == "centre":
+        return f"how far its {rows.shape[1]} values are from their mean"
+    if head.column is not None:
+        rows = rows[:, head.column]
+    elif head.which == "nearest":
+        rows = rows.min(axis=1)
+    elif head.rows > 1:
+        rows = {"last": rows[:, -1], "mean": rows.mean(axis=1), "max": rows.max(axis=1)}[head.which]
+    finite = rows[np.isfinite(rows)]
+    low, middle, high = np.quantile(finite, (0.01, 0.5, 0.99)) if finite.size else (np.nan,) * 3
+    return f"normal rows give {middle:.3g}, 98 % of them {low:.3g} to {high:.3g}"
+
+
+def _error_in_words(head: Head, error: float) -> str:
+    of = {
+        HeadKind.RECONSTRUCTION: "the rows that it was given",
+        HeadKind.FORECAST: f"the next {head.rows} rows" if head.rows > 1 else "the next row",
+        HeadKind.RESIDUAL: f"channel {head.which}",
+    }[head.kind]
+    return f"off {of} by {error:.2g} of the spread"
+
+
+def _by_name(fit: list[Candidate]) -> list[Candidate]:
+    """Where several outputs fit, those that can be a score and are called so."""
+    if len({each.head.output for each in fit}) < 2:
+        return fit
+    named = [each for each in fit if each.head.kind is HeadKind.SCORE and _SCORE_NAME.search(each.head.name.lower())]
+    return named or fit
+
+
+def _in_words(fit: Sequence[Candidate]) -> str:
+    several = len({each.head.output for each in fit}) > 1
+    ways = [
+        f"{each.option}{f' --output-name {each.head.name}' if several else ''} ({each.does})" for each in fit[:_SHOWN]
+    ]
+    more = f"; and {len(fit) - _SHOWN} more" if len(fit) > _SHOWN else ""
+    what = "which output is the score, and what is it" if several else f"what is output {fit[0].head.name!r}"
+    return f"{what}? The data leave it open; say it with one of: {'; '.join(ways)}{more}"
+
+
+def _nothing_fits(trial: _Trial, shown: str) -> str:
+    if trial.refused:
+        return trial.refused[0]
+    asked = trial.asked
+    name = f"output {asked.output!r}" if asked.output else "no output"
+    if asked.head.kind is not HeadKind.AUTO:
+        return f"{name} {'cannot be' if asked.output else 'can be'} a {asked.head.kind.value}; the model has: {shown}"
+    return (
+        f"{name} {'is neither' if asked.output else 'is'} a score or a reconstruction of the readings; the model has: "
+        f"{shown}. Say what it is with --head (edgetool pack --help lists the words)"
+    )

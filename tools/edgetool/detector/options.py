@@ -1,0 +1,55 @@
+"""What a user may say about a model and its data, all that `pack` leaves open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edge_agent.errors import UsageError
+from edgetool.choices import ANY_HEAD, HeadIs, HeadKind, HigherIs, LayoutIs, ScoreIs, SmoothIs
+
+__all__ = ["DetectorOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorOptions:
+    """The words of the user; each default finds out, or does nothing."""
+
+    output: str | None = None
+    """The output to take."""
+    head: HeadIs = ANY_HEAD
+    """What it is."""
+    horizon: int | None = None
+    """Rows behind those that the model sees, to the last one that its answer is about."""
+    higher_is: HigherIs = HigherIs.AUTO
+    """Which way a score of the model's own points."""
+    layout: LayoutIs = LayoutIs.AUTO
+    """How the model takes a window."""
+    window: int | None = None
+    """Rows that the model sees."""
+    stride: int = 1
+    """Readings from one window to the next."""
+    score: ScoreIs = ScoreIs.SCALED
+    """How an error becomes one number."""
+    smooth: int = 1
+    """Scores of moments that follow each other, in one."""
+    smooth_by: SmoothIs = SmoothIs.MEAN
+    """How these become one."""
+    scale: str | None = None
+    """Of the readings, before the model takes them, and of a reconstruction back again (`read_scaling`)."""
+    unscale: str | None = None
+    """Of a reconstruction alone."""
+
+    def check(self) -> None:
+        """Refuse words that contradict each other.
+
+        Raises:
+            UsageError: they do.
+        """
+        if self.smooth < 1:
+            raise UsageError(f"--smooth {self.smooth}: expected a number of scores, at least 1")
+        if self.horizon is not None and self.horizon < 1:
+            raise UsageError(f"--horizon {self.horizon}: expected a number of rows, at least 1")
+        if self.scale is not None and self.unscale is not None:
+            raise UsageError("--scale puts both sides into the model, --unscale only the way back; give one of them")
+        if self.horizon is not None and self.head.kind not in (HeadKind.AUTO, HeadKind.FORECAST, HeadKind.RESIDUAL):
+            raise UsageError(f"--horizon {self.horizon}: is of a forecast, --head says {self.head}")

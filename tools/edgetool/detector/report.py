@@ -1,0 +1,143 @@
+"""What `edgetool pack` made, and what a user has to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_agent.bundle import Manifest
+from edge_agent.stream.threshold import is_extrapolated
+from edgetool.detector.direction import Sign, SignFrom
+from edgetool.detector.expected import Agreement
+from edgetool.detector.outliers import SignEvidence, SignVerdict
+from edgetool.detector.trial import Trial
+
+__all__ = ["PackReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class PackReport:
+    """What `pack` made."""
+
+    bundle: Path
+    manifest: Manifest
+    size_bytes: int
+    score_from: str
+    """How the score is made, in words."""
+    sign_evidence: SignEvidence | None
+    """How outliers score beside normal rows; None for the error of a reconstruction, which can only point up."""
+    sign: Sign
+    """Which way the model's own score points, and how that was found."""
+    rows_used: int
+    still_channels: tuple[str, ...]
+    """Channels that never moved in the normal rows, so that nobody knows what a movement of theirs means."""
+    rows_labelled: int
+    """Rows left out because the data call them anomalies."""
+    verdicts_changed: int | None
+    """Calibration windows that reach the alarm limit with the packed model and not with its reference, or reversed;
+    None without a reference."""
+    deviation: float | None
+    """Of the packed model from its float32 reference on the golden vectors (`golden_deviation`); None without one."""
+    repairs: list[str]
+    """What was put right in the model, in words."""
+    replaced: bool
+    """True if the bundle took the place of a file of the same name."""
+    trial: Trial
+    """How made-up faults score."""
+    expected: Agreement | None
+    """How the scores agree with those that the author's own code gave; None where none were given."""
+    formula: str
+    """The score of one moment as a line of numpy; docs/scores.md names what stands in it."""
+    poor_channels: tuple[str, ...]
+    """Channels whose mean would be as good an answer as their reconstruction."""
+    limit_is_given: bool
+    """The alarm limit is the author's, not one from the data."""
+    seconds: float
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        return {
+            "bundle": str(self.bundle),
+            "size_bytes": self.size_bytes,
+            "score_from": self.score_from,
+            "sign_evidence": None if self.sign_evidence is None else self.sign_evidence.describe(),
+            "sign_from": self.sign.found.value,
+            "rows_used": self.rows_used,
+            "still_channels": list(self.still_channels),
+            "rows_labelled": self.rows_labelled,
+            "verdicts_changed": self.verdicts_changed,
+            "deviation": self.deviation,
+            "repairs": self.repairs,
+            "replaced": self.replaced,
+            "trial": self.trial.describe(),
+            "expected": None if self.expected is None else self.expected.describe(),
+            "formula": self.formula,
+            "poor_channels": list(self.poor_channels),
+            "warnings": self.warnings(),
+            "seconds": round(self.seconds, 3),
+            "manifest": msgspec.to_builtins(self.manifest),
+        }
+
+    def warnings(self) -> list[str]:
+        """What a user has to know before they trust the bundle, each with a next step."""
+        return [*self._of_sign(), *self._of_channels(), *self._of_limit(), *self._of_precision()]
+
+    def _of_sign(self) -> Iterator[str]:
+        evidence = self.sign_evidence
+        if evidence is None or evidence.verdict is SignVerdict.CONFIRMED:
+            return
+        found = evidence.in_words(self.sign)
+        if evidence.verdict is SignVerdict.CONTRADICTED:
+            yield f"{found}; --higher-is says otherwise, so such readings raise no alarm"
+        elif self.sign.found not in (SignFrom.GIVEN, SignFrom.EXPORTER):
+            is_named = self.sign.found is SignFrom.NAMES
+            grounds = "that high is normal, only its name says" if is_named else "that high is anomalous, is assumed"
+            yield (
+                f"{found}; {grounds}. Say what a high value of the model's own output means, --higher-is anomalous or "
+                "--higher-is normal, or label five anomalies in the data"
+            )
+
+    def _of_channels(self) -> Iterator[str]:
+        for name in self.still_channels:
+            if self.sign.found is SignFrom.ERROR:
+                means = (
+                    "its error counts in hundredths of its value, so a small movement is no alarm and a large one is"
+                )
+            else:
+                means = "how the model scores a movement of it, nobody has seen, and the smallest may raise an alarm"
+            step = "Give data in which it moves, or leave it out of the model"
+            yield f"channel {name} never moved in the data: {means}. {step}"
+        if self.poor_channels:
+            names = ", ".join(self.poor_channels[:10]) + (", …" if len(self.poor_channels) > 10 else "")
+            yield (
+                f"of {len(self.poor_channels)} channels the mean would be as good an answer as the model's ({names}), "
+                "so "
+                "only a movement far out of their range shows; train it longer, or leave them out"
+            )
+        if self.trial.advice:
+            how = "hardly any" if self.trial.is_weak else "few"
+            yield f"{how} of the made-up faults reach the limit ({self.trial.in_words()}); {self.trial.advice}"
+
+    def _of_limit(self) -> Iterator[str]:
+        calibration = self.manifest.calibration
+        if calibration is None or self.limit_is_given:
+            return
+        rate = calibration.false_alarm_rate
+        if is_extrapolated(calibration.rows, rate):
+            yield (
+                f"a rate of {rate:g} is extrapolated from {calibration.rows} windows; expect more false alarms, or "
+                "give "
+                f"{1 / rate:.0f}, from all that is normal"
+            )
+
+    def _of_precision(self) -> Iterator[str]:
+        if self.deviation is None and self.manifest.model.precision != "float32":
+            yield (
+                "its weights are float16 or int8, and nobody has compared its scores with those of the model that it "
+                "was "
+                "made from; give that one with --reference"
+            )

@@ -1,0 +1,73 @@
+"""Runs the models of one command on windows, each loaded once, in one child process."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import onnx
+
+from edge_agent.errors import ConversionError
+from edge_agent.messages.reading import FloatArray
+from edgetool.deadline import Deadline
+from edgetool.verify.arrays import Sample
+from edgetool.verify.fitting import explain
+from edgetool.verify.workbench import Workbench
+
+__all__ = ["ModelRuns"]
+
+_BATCH = 1024
+
+
+class ModelRuns:
+    """A child process that runs models; a context manager that ends it.
+
+    Args:
+        path: the model of the command, for the texts of errors.
+        deadline: of the command.
+    """
+
+    def __init__(self, path: Path, deadline: Deadline) -> None:
+        self._path = path
+        self._folder = tempfile.TemporaryDirectory(prefix="edgetool-")
+        self._bench = Workbench(Path(self._folder.name), deadline=deadline)
+        self._bench.keeps_large = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._bench.close()
+        self._folder.cleanup()
+
+    def outputs(self, model: bytes, windows: FloatArray) -> Sample:
+        """All outputs of a model for windows, run in batches and put together.
+
+        Args:
+            model: an ONNX file's bytes, whose input is `readings`.
+            windows: shape (n, window, channels).
+
+        Raises:
+            ConversionError: the runtime refuses the model, fails, crashes or hangs; the text has its reason.
+            OutOfTimeError: the deadline has passed.
+        """
+        file = Path(self._folder.name) / f"{hashlib.sha256(model).hexdigest()[:32]}.onnx"
+        if not file.exists():
+            file.write_bytes(model)
+        samples: list[Sample] = [{"readings": windows[i : i + _BATCH]} for i in range(0, len(windows), _BATCH)]
+        given = self._bench.keep_samples(samples)
+        try:
+            parts = self._bench.run(file, on=given)
+        except ConversionError as exc:
+            problem = explain(f"provider cpu: {exc}", onnx.load_from_string(model))
+            raise ConversionError(f"{self._path}: does not run on windows of {windows.shape[1:]}: {problem}") from exc
+        finally:
+            given.unlink()
+        return {
+            name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 and values.ndim else values
+            for name, values in parts[0].items()
+        }

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.bundle import Bundle, open_bundle
-from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
 from edge_agent.messages.scores import Scores
@@ -518,3 +518,76 @@ def test_a_word_that_is_none_is_told(tmp_path: Path, word: str) -> None:
     """With what is expected."""
     with pytest.raises(UsageError, match="expected"):
         pack(square_sum(tmp_path / "m.onnx"), data=tmp_path / "n.csv", head=word)
+
+
+def recurrent(path: Path, *, state: float) -> Path:
+    """An LSTM autoencoder of windows of 8 rows, as it is exported with one example: states and shape say one window."""
+    rng = np.random.default_rng(2)
+    weights = {
+        "w": rng.normal(size=(1, 8, 2)) * 0.4,
+        "r": rng.normal(size=(1, 8, 2)) * 0.4,
+        "h": np.full((1, 1, 2), state),
+        "c": np.full((1, 1, 2), state),
+        "gain": np.array([5.0, 5.0]),
+        "offset": np.array([20.0, 20.0]),
+    }
+    nodes = [
+        helper.make_node("Sub", ["x", "offset"], ["z0"]),
+        helper.make_node("Div", ["z0", "gain"], ["z"]),
+        helper.make_node("Transpose", ["z"], ["rows"], perm=[1, 0, 2]),
+        helper.make_node("LSTM", ["rows", "w", "r", "", "", "h", "c"], ["each"], "lstm", hidden_size=2),
+        helper.make_node("Squeeze", ["each", "one"], ["flat"]),
+        helper.make_node("Transpose", ["flat"], ["back"], perm=[1, 0, 2]),
+        helper.make_node("Reshape", ["back", "shape"], ["kept"]),
+        helper.make_node("Add", ["kept", "z"], ["sum"]),
+        helper.make_node("Mul", ["sum", "gain"], ["wide"]),
+        helper.make_node("Add", ["wide", "offset"], ["y"]),
+    ]
+    constants: dict[str, Any] = {name: value.astype(np.float32) for name, value in weights.items()}
+    constants |= {"one": np.array([1], np.int64), "shape": np.array([1, 8, 2], np.int64)}
+    made = onnx.load(model(path, nodes, (8, 2), {"y": ["n", 8, 2]}, constants))
+    made.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    made.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 1
+    onnx.save(made, path)
+    return path
+
+
+@pytest.mark.parametrize("state", [0.0, 0.3])
+def test_a_batch_of_one_in_states_and_shapes_is_freed(tmp_path: Path, state: float) -> None:
+    """And each window scores as the model alone says."""
+    rows = rows_of(400, 2)
+    path = recurrent(tmp_path / "m.onnx", state=state)
+    report = pack(path, data=write(tmp_path / "n.csv", rows), score="mse", head="reconstruction")
+    assert any("written for a batch of one" in repair for repair in report.repairs)
+    windows = windows_of(rows, 8)[:20]
+    session = import_runtime().InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    want = [((window - session.run(None, {"x": window[None]})[0][0]) ** 2).mean() for window in windows]
+    np.testing.assert_allclose(score(open_bundle(report.bundle), windows).score, want, rtol=1e-3)
+
+
+def test_a_batch_that_cannot_be_freed_is_told_with_what_to_export(tmp_path: Path) -> None:
+    """Not in the runtime's own words alone."""
+    nodes = [
+        helper.make_node("Unsqueeze", ["x", "zero"], ["u"]),
+        helper.make_node("Squeeze", ["u", "both"], ["s"]),
+        helper.make_node("Unsqueeze", ["s", "zero"], ["y"]),
+    ]
+    constants = {"zero": np.array([0], np.int64), "both": np.array([0, 1], np.int64)}
+    path = model(tmp_path / "m.onnx", nodes, (3,), {"y": ["n", 3]}, constants)
+    with pytest.raises(ConversionError, match=r"exported for a batch of one\. Export it with a free first axis"):
+        pack(path, data=write(tmp_path / "n.csv", rows_of(300, 3)))
+
+
+def test_a_graph_of_needlessly_many_nodes_is_named(tmp_path: Path) -> None:
+    """As a forest with a node for each tree."""
+    chain = [helper.make_node("Identity", [f"h{i}" if i else "q"], [f"h{i + 1}"]) for i in range(1200)]
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["q"]),
+        *chain,
+        helper.make_node("ReduceMean", ["h1200"], ["score"], axes=[1], keepdims=0),
+    ]
+    data = write(tmp_path / "n.csv", np.random.default_rng(0).normal(size=(500, 2)))
+    warnings = pack(
+        model(tmp_path / "m.onnx", nodes, (2,), {"score": ["n"]}), data=data, false_alarm_rate=0.01
+    ).warnings()
+    assert any(each.startswith("1202 nodes take seconds to load") for each in warnings)

@@ -47,6 +47,7 @@ from edgetool.detector.runs import ModelRuns
 from edgetool.detector.trial import Trial, try_detector
 from edgetool.graph.integers import batch_scales, integer_operators
 from edgetool.graph.onnx_file import load_model
+from edgetool.graph.traps import many_nodes
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.finite import unanswered
 from edgetool.verify.odd import golden_readings
@@ -219,6 +220,7 @@ def pack(
         expected=agreement,
         formula=detector.formula,
         poor_channels=detector.poor,
+        slow=tuple(f"{trap.problem}: {trap.fix}" for trap in many_nodes(loaded)),
         limit_is_given=alarm is not None,
         seconds=time.monotonic() - started,
     )

@@ -23,6 +23,7 @@ from edgetool.detector.meanings import Asked, choose, rows_ahead
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.runs import ModelRuns
 from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
+from edgetool.graph.batch import free_batch
 from edgetool.graph.edits import copy_of, with_all_outputs
 from edgetool.graph.maps import class_labels, unzip_maps
 from edgetool.graph.onnx_file import load_model
@@ -34,6 +35,8 @@ from edgetool.verify.scores import poor_channels
 __all__ = ["Detector"]
 
 _FOLDS = 4
+_SAME = 1e-3
+"""Share of an output's peak by which the answers of a window alone and in a batch may differ, from rounding."""
 _NONE = DetectorOptions()
 
 
@@ -97,6 +100,7 @@ class Detector:
 
     _poor: tuple[str, ...] = ()
     _fitted: Fitted | None = None
+    _has_fixed_batch = False
 
     def same_for(self, path: Path) -> bytes:
         """Another form of the same model made canonical in the same way."""
@@ -145,9 +149,8 @@ class Detector:
         known = tuple((word, scaling) for word, scaling in others.items() if scaling is not None)
         asked = Asked(options.output, options.head, options.horizon, unscale, known)
         labels, classes = sklearn_scores(model), class_labels(model)
-        probe = copy_of(model)
-        feed_readings(probe, frame, channels=width, scaling=self._scaling)
-        ahead = rows_ahead(self._run(probe, seen[:2]), min(len(seen), 2), width, asked)
+        probe, first = self._probe(model, frame, seen[:2])
+        ahead = rows_ahead(first, min(len(seen), 2), width, asked)
         windows = seen
         if ahead:
             longer = normal_windows(rows, window=frame.seen + ahead, stride=options.stride)
@@ -158,6 +161,34 @@ class Detector:
         answers = self._run(probe, np.ascontiguousarray(windows[:, : frame.seen]))
         found = choose(answers, windows, frame, channels=self._channels, classes=classes, asked=asked).head
         return self._settle(model, rows, found, frame=frame, windows=windows, answers=answers, labels=labels)
+
+    def _probe(self, model: onnx.ModelProto, frame: Frame, windows: FloatArray) -> tuple[onnx.ModelProto, Sample]:
+        """The model fed with readings and nothing behind it, and its answers for two windows; the batch is free."""
+        probe = self._fed(model, frame)
+        alone = [self._run(probe, windows[i : i + 1]) for i in range(len(windows))]
+        problem = ""
+        try:
+            together = self._run(probe, windows)
+            if _are_equal(together, alone):
+                return probe, together
+        except ConversionError as exc:
+            problem = str(exc)
+        notes = free_batch(model)
+        freed = self._fed(model, frame)
+        if notes and _are_equal(self._run(freed, windows), alone):
+            self._has_fixed_batch = True
+            self.repairs += notes
+            return freed, self._run(freed, windows)
+        raise ConversionError(
+            f"{self._path}: runs on one window and not on two ({problem or 'whose answers are others'}): it was "
+            "exported for a batch of one. Export it with a free first axis: in PyTorch torch.onnx.export(model, (x,), path, "
+            "dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},)), with x of two rows"
+        )
+
+    def _fed(self, model: onnx.ModelProto, frame: Frame) -> onnx.ModelProto:
+        fed = copy_of(model)
+        feed_readings(fed, frame, channels=len(self._channels), scaling=self._scaling)
+        return fed
 
     def _settle(
         self,
@@ -226,7 +257,11 @@ class Detector:
 
     def _load(self, path: Path) -> onnx.ModelProto:
         model = load_model(path)
-        self.repairs = [*lower_versions(model), *unzip_maps(model)]
+        self.repairs = [
+            *lower_versions(model),
+            *unzip_maps(model),
+            *(free_batch(model) if self._has_fixed_batch else []),
+        ]
         return model
 
     def _note_types(self, model: onnx.ModelProto) -> None:
@@ -243,6 +278,22 @@ class Detector:
 
     def _run(self, model: onnx.ModelProto, windows: FloatArray) -> Sample:
         return self._runs.outputs(to_bytes(model, self._path), windows)
+
+
+def _are_equal(together: Sample, alone: list[Sample]) -> bool:
+    """True if each window's answers in a batch are those that it has alone, within float32's rounding of sums."""
+    for name, values in together.items():
+        parts = [each[name] for each in alone]
+        if values.dtype.kind != "f" or not all(part.size for part in parts):
+            continue
+        apart = np.concatenate([part.ravel() for part in parts])
+        if values.size != apart.size:
+            return False
+        finite = apart[np.isfinite(apart)]
+        peak = float(np.abs(finite).max(initial=0.0))
+        if not np.allclose(values.ravel(), apart, rtol=_SAME, atol=_SAME * peak, equal_nan=True):
+            return False
+    return True
 
 
 def _canonical_frame(path: Path, model: onnx.ModelProto, channels: int, options: DetectorOptions) -> Frame:

@@ -54,6 +54,8 @@ class PackReport:
     """The score of one moment as a line of numpy; docs/scores.md names what stands in it."""
     poor_channels: tuple[str, ...]
     """Channels whose mean would be as good an answer as their reconstruction."""
+    slow: tuple[str, ...]
+    """What makes the graph needlessly slow, each with the remedy."""
     limit_is_given: bool
     """The alarm limit is the author's, not one from the data."""
     seconds: float
@@ -84,7 +86,7 @@ class PackReport:
 
     def warnings(self) -> list[str]:
         """What a user has to know before they trust the bundle, each with a next step."""
-        return [*self._of_sign(), *self._of_channels(), *self._of_limit(), *self._of_precision()]
+        return [*self._of_sign(), *self._of_channels(), *self._of_limit(), *self._of_precision(), *self.slow]
 
     def _of_sign(self) -> Iterator[str]:
         evidence = self.sign_evidence

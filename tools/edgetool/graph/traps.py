@@ -13,7 +13,7 @@ import onnx
 from edgetool.graph.versions import UNKNOWN_FIX, newer_versions, unknown_opset
 from edgetool.graph.walks import bytes_of, graphs_of, nodes_of
 
-__all__ = ["VERSIONS_FIX", "Trap", "find_traps"]
+__all__ = ["VERSIONS_FIX", "Trap", "find_traps", "many_nodes"]
 
 VERSIONS_FIX = "edgetool quantize and edgetool pack lower that"
 
@@ -155,12 +155,13 @@ def _doubles(model: onnx.ModelProto) -> list[Trap]:
     return []
 
 
-def _many_nodes(model: onnx.ModelProto) -> list[Trap]:
+def many_nodes(model: onnx.ModelProto) -> list[Trap]:
+    """A graph of so many nodes that loading and running them takes longer than what they compute."""
     count = sum(1 for _ in nodes_of(model.graph))
     trees = sum(1 for node in nodes_of(model.graph) if node.op_type.startswith("TreeEnsemble"))
     if count < _MANY_NODES:
         return []
-    problem = f"{count} nodes take seconds to load"
+    problem = f"{count} nodes take seconds to load, and each reading longer than it needs"
     fix = "export the forest as one TreeEnsembleRegressor" if trees > 10 else "edgetool optimize"
     return [Trap("graph", problem, fix)]
 
@@ -189,6 +190,6 @@ _CHECKS: tuple[Callable[[onnx.ModelProto], list[Trap]], ...] = (
     _out_of_range,
     _fixed_batch,
     _doubles,
-    _many_nodes,
+    many_nodes,
     _metadata,
 )

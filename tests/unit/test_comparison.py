@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from edgetool.verify.drift import compare_answers
 from edgetool.verify.scores import agree, agree_on_scores, find_judged, is_like, still_channels, usual_error
@@ -71,3 +72,19 @@ def test_what_has_the_shape_of_real_readings_and_not_their_values_is_no_reconstr
     answers = [{"y": np.zeros((100, 4), np.float32)}]
     assert find_judged(answers, inputs, measured=True) == []
     assert [judged.name for judged in find_judged(answers, inputs)] == ["the error of y"]
+
+
+def test_a_reconstruction_in_scaled_units_is_judged_by_its_error() -> None:
+    """A pipeline with its scaler inside answers what it was trained on; its error is what `pack --unscale` scores."""
+    values = RNG.normal([2000, 0.03], [40, 0.008], (400, 2)).astype(np.float32)
+    inputs = [{"x": values}]
+    scaled = (values - values.mean(axis=0)) / values.std(axis=0)
+    answers = [{"y": np.clip(scaled, -1.5, 1.5).astype(np.float32)}]
+    (judged,) = find_judged(answers, inputs, measured=True)
+    assert judged.name == "the error of y"
+    found = judged.scores(answers, inputs)
+    assert found is not None
+    assert np.mean(found) == pytest.approx(1, rel=1e-3)
+    moved = judged.scores([{"y": answers[0]["y"] + np.float32(0.1)}], inputs)
+    assert moved is not None
+    assert np.abs(moved - found).max() > 0.05

@@ -181,8 +181,8 @@ class Detector:
             return freed, self._run(freed, windows)
         raise ConversionError(
             f"{self._path}: runs on one window and not on two ({problem or 'whose answers are others'}): it was "
-            "exported for a batch of one. Export it with a free first axis: in PyTorch torch.onnx.export(model, (x,), path, "
-            "dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},)), with x of two rows"
+            "exported for a batch of one. Export it with a free first axis: in PyTorch torch.onnx.export(model, (x,), "
+            "path, dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},)), with x of two rows"
         )
 
     def _fed(self, model: onnx.ModelProto, frame: Frame) -> onnx.ModelProto:

@@ -31,6 +31,6 @@ def check_scores(deviation: float, *, batch_deviation: float, batch_scales: str)
     if not deviation <= MAX_SCORE_DEVIATION:
         raise AccuracyError(
             f"the model's scores are off by {deviation:.3g} of its reference's, at most {MAX_SCORE_DEVIATION:g} is "
-            "allowed; is the reference the model that it was made from? If so, quantize it with a smaller --max-drift, "
-            "or pack the float32 model"
+            "allowed; is the reference the model that it was made from? If so, quantize it to float16, or with a "
+            "smaller --max-drift, or pack the float32 model"
         )

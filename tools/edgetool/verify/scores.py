@@ -93,6 +93,10 @@ class Judged:
     """Usual error of the reconstruction, one for each channel, in its units."""
     channels_first: bool = False
     """True if the channels stand on the axis behind the batch's, and not on the last one."""
+    scale: NDArray[np.float64] | None = None
+    """Spread of each channel, where the answer is the scaled reading: `pack --unscale` makes a score of its error."""
+    offset: NDArray[np.float64] | None = None
+    """Mean of each channel, as `scale`."""
 
     @property
     def name(self) -> str:
@@ -117,13 +121,17 @@ class Judged:
         if len(given) != len(values) or any(x.size != each.size for x, each in zip(given, values, strict=True)):
             return None
         errors = [
-            self._rows_first(each.astype(np.float64).reshape(x.shape) - x) / self.usual
-            for x, each in zip(given, values, strict=True)
+            self._error(each.astype(np.float64).reshape(x.shape), x) for x, each in zip(given, values, strict=True)
         ]
         return np.concatenate([np.square(error).reshape(len(error), -1).mean(axis=1) for error in errors])
 
-    def _rows_first(self, values: NDArray[Any]) -> NDArray[Any]:
-        return _channels_last(values, self.channels_first)
+    def _error(self, answers: NDArray[Any], given: NDArray[Any]) -> NDArray[np.float64]:
+        """In units of the usual error, channels on the last axis."""
+        have, want = (_channels_last(values, self.channels_first) for values in (answers, given))
+        if self.scale is not None and self.offset is not None:
+            have = have * self.scale + self.offset
+        error: NDArray[np.float64] = (have - want) / self.usual
+        return error
 
 
 def agree_on_scores(
@@ -184,8 +192,16 @@ def find_judged(
         values = _channels_last(np.concatenate([given for given, _ in pairs]), channels_first)
         answers = _channels_last(np.concatenate([answer for _, answer in pairs]), channels_first)
         usual = usual_error(answers, values)
-        if np.isfinite(usual).all() and (not measured or is_like(answers, values)):
+        if not np.isfinite(usual).all():
+            continue
+        if not measured or is_like(answers, values):
             found.append(Judged(name, source, usual, channels_first))
+            continue
+        spread = np.maximum(_spread(values), smallest_error(values))
+        mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
+        scaled = answers * spread + mean
+        if is_like(scaled, values):
+            found.append(Judged(name, source, usual_error(scaled, values), channels_first, spread, mean))
     return found
 
 

@@ -475,6 +475,14 @@ def test_a_limit_that_the_author_has_validated_is_taken(tmp_path: Path) -> None:
     report = pack(square_sum(tmp_path / "m.onnx"), data=data, alarm=9.5)
     assert report.manifest.threshold.alarm == 9.5
     assert report.manifest.threshold.clear < 9.5
+    (tmp_path / "limit.json").write_text('{"threshold_": 9.5, "contamination": 0.1}')
+    read = pack(tmp_path / "m.onnx", data=data, alarm_from=tmp_path / "limit.json")
+    assert read.manifest.threshold.alarm == 9.5
+    with pytest.raises(UsageError, match="both give the limit"):
+        pack(tmp_path / "m.onnx", data=data, alarm=1, alarm_from=tmp_path / "limit.json")
+    (tmp_path / "limit.json").write_text('{"threshold_": 9.5, "offset_": 0.1}')
+    with pytest.raises(DataError, match="expected one number named"):
+        pack(tmp_path / "m.onnx", data=data, alarm_from=tmp_path / "limit.json")
     nodes = [
         helper.make_node("Mul", ["x", "x"], ["q"]),
         helper.make_node("ReduceMean", ["q"], ["m"], axes=[1], keepdims=0),

@@ -99,6 +99,10 @@ def pack(
         float | None,
         typer.Option(help="A limit that you have validated, in the output's own values.", show_default=False),
     ] = None,
+    alarm_from: Annotated[
+        Path | None,
+        typer.Option(help="A .json or .npz with that limit: `alarm`, `threshold_` or `offset_`.", show_default=False),
+    ] = None,
     expect: Annotated[
         str | None,
         typer.Option(
@@ -147,6 +151,7 @@ def pack(
             scale=scale,
             unscale=unscale,
             alarm=alarm,
+            alarm_from=alarm_from,
             expect=expect,
             accept_weak=accept_weak,
             tolerance=tolerance,

@@ -40,6 +40,7 @@ from edgetool.detector.detector import Detector
 from edgetool.detector.direction import SignFrom
 from edgetool.detector.expected import Agreement, check_expected, read_expected
 from edgetool.detector.golden import check_scores
+from edgetool.detector.numbers import read_limit
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
 from edgetool.detector.report import PackReport
@@ -99,6 +100,7 @@ def pack(
     scale: str | None = None,
     unscale: str | None = None,
     alarm: float | None = None,
+    alarm_from: StrPath | None = None,
     expect: str | None = None,
     accept_weak: bool = False,
     tolerance: float = 0.01,
@@ -129,6 +131,7 @@ def pack(
             `model`, or a file with `mean` and `scale`.
         unscale: the same, of the answer alone, for a model that scales its input itself.
         alarm: a limit that the author has validated, in the output's own values; in place of one from the data.
+        alarm_from: a `.json` or `.npz` that holds it, as `alarm`, `threshold_` or `offset_`.
         expect: scores of the author's own code for the same rows: a column of the data, or an `.npz` with `score`.
         accept_weak: pack a detector that hardly reacts to made-up faults.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
@@ -163,6 +166,9 @@ def pack(
         scale=scale,
         unscale=unscale,
     )
+    if alarm is not None and alarm_from is not None:
+        raise UsageError("--alarm and --alarm-from both give the limit")
+    alarm = alarm if alarm_from is None else read_limit(Path(alarm_from))
     model, data, reference = Path(model), Path(data), as_path(reference)
     output = as_path(output) or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
     name, version = name_and_version(output)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from onnx import numpy_helper
 
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.reading import FloatArray
-from edgetool.data import open_arrays
+from edgetool.detector.numbers import read_numbers_by_name
 
 __all__ = ["FROM_DATA", "FROM_MODEL", "Scaling", "own_scaling", "read_scaling", "scaling_of"]
 
@@ -73,7 +72,7 @@ def read_scaling(text: str, option: str, windows: FloatArray, model: Scaling | N
             )
         return model
     path = Path(text)
-    found = _read(path)
+    found = read_numbers_by_name(path)
     for center, scale in _PAIRS:
         if center in found and scale in found:
             return _checked(path, found[center], found[scale], windows.shape[-1])
@@ -82,19 +81,6 @@ def read_scaling(text: str, option: str, windows: FloatArray, model: Scaling | N
             return _checked(path, found[low], found[high] - found[low], windows.shape[-1])
     held = ", ".join(sorted(found)) or "nothing"
     raise DataError(f"{path}: expected `mean` and `scale`, or `min` and `max`; found: {held}")
-
-
-def _read(path: Path) -> Mapping[str, NDArray[np.float64]]:
-    if path.suffix == ".npz":
-        with open_arrays(path) as arrays:
-            return {name: np.asarray(arrays.read(name), dtype=np.float64).ravel() for name in arrays.names}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {name: np.asarray(values, dtype=np.float64).ravel() for name, values in found.items()}
-    except OSError as exc:
-        raise DataError(f"{path}: cannot be read ({exc.strerror}); expected data, model, or an .npz or .json") from exc
-    except (ValueError, TypeError, AttributeError) as exc:
-        raise DataError(f"{path}: is no .npz and no JSON of lists of numbers ({exc})") from exc
 
 
 def _checked(path: Path, offset: NDArray[np.float64], scale: NDArray[np.float64], channels: int) -> Scaling:

@@ -52,6 +52,7 @@ _SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}\Z"
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
 FileName = Annotated[str, msgspec.Meta(pattern=_SAFE_FILE)]
 Version = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
+Release = Annotated[str, msgspec.Meta(pattern=r"^\d{1,4}\.\d{1,4}\Z")]
 Sha256 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -71,6 +72,9 @@ class ModelPart(msgspec.Struct, frozen=True, kw_only=True):
     """Domain, "ai.onnx" for ONNX's own, to the version of its operators that the model uses; empty if unknown."""
     runtime: Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Za-z.+-]{0,40}\Z")] = ""
     """Version of ONNX Runtime that the model was packed with; empty if unknown."""
+    runtimes: Annotated[dict[FileName, Release], msgspec.Meta(max_length=50)] = {}
+    """Extra of this package, such as "cpu", to the oldest release of its runtime that is known to run the model. One
+    that is not there runs it in no release; empty if unknown."""
 
 
 class GoldenPart(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.bundle import Manifest
 from edge_agent.cli.options import add_config, add_json, by_stream, load, open_bundles, remarks
 from edge_agent.errors import ConfigError, ProviderError
 from edge_agent.stream.settings import StreamSettings
@@ -59,14 +60,25 @@ def run(options: argparse.Namespace) -> None:
                 "threshold": bundle.manifest.threshold.alarm,
             }
         )
+    found = [*remarks(config, bundles), *by_stream(config, bundles, _remark_on_runtimes)]
     if options.json:
-        found = remarks(config, bundles)
         say(json_text({"ok": True, "config": str(options.config), "streams": report, "remarks": found}))
         return
     for stream in report:
         say(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
         say(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
-    for remark in remarks(config, bundles):
+    for remark in found:
         say(f"remark: {remark}")
     count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
     say(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried")
+
+
+def _remark_on_runtimes(_settings: StreamSettings, manifest: Manifest) -> str | None:
+    """That the bundle will not run on devices that have another runtime than this one; None if it will."""
+    from edge_agent.engine.releases import OLDEST, in_words, runtimes_from
+
+    runtimes = manifest.model.runtimes
+    if not runtimes or runtimes == runtimes_from(min(OLDEST.values())):
+        return None
+    name, only = f"{manifest.name} {manifest.version}", in_words(runtimes)
+    return f"{name} runs with {only} only; a device with another runtime ends with exit code 69"

@@ -7,7 +7,8 @@ from typing import Any
 
 from edge_agent.bundle import Bundle, ModelPart
 from edge_agent.engine.providers import PROVIDERS, SAFEST, import_runtime
-from edge_agent.engine.runtime import make_session, runtime_reason
+from edge_agent.engine.releases import in_words
+from edge_agent.engine.runtime import installed_runtimes, make_session, runtime_reason
 from edge_agent.engine.session import session_options
 from edge_agent.errors import BundleError, ProviderError
 
@@ -46,11 +47,16 @@ def check_readable(bundle: Bundle) -> None:
     # The runtime's errors are classes of its C++ module; their only common base is Exception.
     except Exception as exc:
         reason = runtime_reason(exc)
-        if type(exc).__name__ not in _ABOUT_THE_MODEL or is_about_memory(reason):
+        part = bundle.manifest.model
+        is_missing_kernel = type(exc).__name__ == "NotImplemented" and not _is_for(ort, part)
+        is_about_the_model = type(exc).__name__ in _ABOUT_THE_MODEL or is_missing_kernel
+        if not is_about_the_model or is_about_memory(reason):
             return
-        needs = _newer_than(ort, bundle.manifest.model)
+        needs = _newer_than(ort, part)
         if needs:
             step = "update the runtime here, or pack a model of an older opset"
+            if part.runtimes:
+                step = f"install {in_words(part.runtimes)}, or pack it for this device too: edgetool pack"
             raise ProviderError(f"{bundle.path}: the model {needs}; {step} ({reason})") from exc
         problem = f"{bundle.manifest.model.file} cannot be loaded by onnxruntime {ort.__version__}"
         raise BundleError(f"{bundle.path}: {problem} ({reason}); export the model and pack it again") from exc
@@ -73,9 +79,18 @@ def _newer_than(ort: Any, part: ModelPart) -> str:
         if not _takes(ort, _PLAIN_IR, domain, opset):
             most = _most(opset, lambda version, domain=domain: _takes(ort, _PLAIN_IR, domain, version))
             return f"needs opset {opset} of {domain}, and {here} has opsets up to {most}"
+    if not _is_for(ort, part):
+        return f"has operators that {here} does not compute"
     if _release(part.runtime) > _release(ort.__version__):
         return f"was packed with onnxruntime {part.runtime}, and here is {here}"
     return ""
+
+
+def _is_for(ort: Any, part: ModelPart) -> bool:
+    """False if the manifest says that the installed runtime does not run the model."""
+    extra = "openvino" if "onnxruntime-openvino" in installed_runtimes() else "cpu"
+    needed = part.runtimes.get(extra, "")
+    return not part.runtimes or (bool(needed) and _release(ort.__version__) >= _release(needed))
 
 
 def _release(version: str) -> tuple[int, ...]:

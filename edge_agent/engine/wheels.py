@@ -10,7 +10,7 @@ import platform
 import sys
 from dataclasses import dataclass
 
-__all__ = ["Platform", "Support", "runtimes_for", "this_platform"]
+__all__ = ["PACKAGES", "Platform", "Support", "runtimes_for", "this_platform"]
 
 # The wheels in the registry, looked up in 2026-11: onnxruntime 1.32.0, onnxruntime-openvino 1.24.1.
 _OLDEST = (3, 11)
@@ -26,7 +26,8 @@ _NEWEST: dict[str, dict[str, tuple[int, int]]] = {
     },
 }
 """The newest Python with wheels, by extra and kind of machine."""
-_PACKAGES = {"openvino": "onnxruntime-openvino", "cpu": "onnxruntime"}
+PACKAGES = {"openvino": "onnxruntime-openvino", "cpu": "onnxruntime"}
+"""What each extra installs."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def runtimes_for(where: Platform) -> Support:
         return Support((), f"{where}: onnxruntime has no wheels for musl; use a distribution with glibc, or its image")
     missing: list[str] = []
     extras: list[str] = []
-    for extra, package in _PACKAGES.items():
+    for extra, package in PACKAGES.items():
         newest = _NEWEST[extra].get(f"{where.system} {where.machine}")
         if newest is None:
             missing.append(f"no {package} for this kind of machine")
@@ -88,7 +89,7 @@ def runtimes_for(where: Platform) -> Support:
             missing.append(f"no {package}: its wheels are for Python {_dotted(_OLDEST)} to {_dotted(newest)}")
         else:
             extras.append(extra)
-    there = " or ".join(f"{_PACKAGES[extra]} (extra {extra})" for extra in extras)
+    there = " or ".join(f"{PACKAGES[extra]} (extra {extra})" for extra in extras)
     return Support(tuple(extras), f"{where}: {'; '.join([*([there] if there else []), *missing])}")
 
 

@@ -129,6 +129,29 @@ def test_a_runtime_that_is_too_old_is_no_fault_of_the_bundle(
     assert "update the runtime here, or pack a model of an older opset" in str(error)
 
 
+def test_the_runtime_that_a_bundle_needs_is_named(tmp_path: Path) -> None:
+    """As its manifest has it; also where the model is read, and the runtime lacks one of its operators."""
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("RoiAlign", ["readings", "rois", "places"], ["score"])],
+        "g",
+        [onnx.helper.make_tensor_value_info("readings", onnx.TensorProto.FLOAT, ["N", 1, 2, 2])],
+        [onnx.helper.make_tensor_value_info("score", onnx.TensorProto.FLOAT, None)],
+        [
+            onnx.helper.make_tensor("rois", onnx.TensorProto.FLOAT, [1, 4], [0, 0, 1, 1]),
+            onnx.helper.make_tensor("places", onnx.TensorProto.INT64, [1], [0]),
+        ],
+    )
+    lacking = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 22)], ir_version=10)
+    noted = {"runtimes": {"cpu": "999.1"}}
+    for model, more in ((changed(set_opset), {"opsets": {"ai.onnx": 999}}), (lacking.SerializeToString(), {})):
+        path = with_model(tmp_path / "x-1.0.0.edge", model, **noted, **more)
+        error = error_of(open_bundle(path), EngineSettings(), tmp_path)
+        assert isinstance(error, ProviderError)
+        assert "install onnxruntime 999.1 or later (extra cpu), or pack it for this device too" in str(error)
+    open_kernel = with_model(tmp_path / "x-1.0.0.edge", lacking.SerializeToString(), **noted)
+    assert "has operators that onnxruntime " in str(error_of(open_bundle(open_kernel), EngineSettings(), tmp_path))
+
+
 @pytest.mark.parametrize("noted", [{"ir_version": 8}, {"opsets": {"ai.onnx": 17, "mine": 3}}, {"runtime": "1.0"}, {}])
 def test_what_this_runtime_has_is_no_excuse(tmp_path: Path, noted: dict[str, Any]) -> None:
     """The manifest names versions that are here, so the model is bad."""

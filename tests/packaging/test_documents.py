@@ -21,6 +21,7 @@ import edgetool
 from edge_agent.config.load import load_config
 from edge_agent.config.settings import AgentSettings, StreamSection
 from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.releases import READS
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.engine.wheels import Platform, runtimes_for
 from edge_agent.errors import EdgeError
@@ -259,6 +260,14 @@ def test_the_project_is_described_for_pip() -> None:
     assert {"cpu", "openvino", "host"} <= set(extras)
     assert not [
         name for name, packages in extras.items() if name not in ("cpu", "openvino") and "onnxruntime" in str(packages)
+    ]
+
+
+def test_the_table_of_releases_is_the_one_that_pack_uses() -> None:
+    """The same numbers, release by release."""
+    rows = re.findall(r"^\| 1\.(\d+)[^|]*\| (\d+) \| (\d+) \| (\d+) \|$", read("docs/platforms.md"), re.MULTILINE)
+    assert [tuple(int(number) for number in row) for row in rows] == [
+        (release[1], reads.ir, reads.opsets["ai.onnx"], reads.opsets["ai.onnx.ml"]) for release, reads in READS.items()
     ]
 
 

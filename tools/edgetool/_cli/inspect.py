@@ -64,5 +64,7 @@ def _show_inspected(report: InspectReport) -> None:
     for place in report.placements:
         left = f", leaves to the CPU's: {', '.join(place.left)}" if place.left else ""
         say(f"  provider   {place.provider}: {place.problem or f'{place.taken} nodes{left}'}")
+    for reach in report.runtimes:
+        say(f"  runtime    {reach.in_words()}")
     for trap in report.traps:
         say(f"  trap       {trap.where}: {trap.problem}; {trap.fix}")

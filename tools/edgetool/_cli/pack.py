@@ -82,8 +82,7 @@ def pack(
         typer.Option(
             metavar="data|FILE",
             help="Scale the readings for a model that was trained on scaled ones, and its answer back: by mean and "
-            "spread "
-            "of the data, or by `mean` and `scale` of an .npz or .json.",
+            "spread of the data, or by `mean` and `scale` of an .npz or .json.",
             show_default=False,
         ),
     ] = None,
@@ -107,12 +106,20 @@ def pack(
         str | None,
         typer.Option(
             metavar="COLUMN|FILE.npz",
-            help="Scores of your own code for the same rows, to compare with: a column of the data, or `score` of an "
-            ".npz.",
+            help="Scores of your own code for the same rows, to compare with: a column of the data, or `score` of "
+            "an .npz.",
             show_default=False,
         ),
     ] = None,
     accept_weak: Annotated[bool, typer.Option(help="Pack a detector that hardly reacts to made-up faults.")] = False,
+    runtimes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="EXTRA,…",
+            help="Extras whose newest runtime has to run it, such as cpu. Default: all releases of all of them.",
+            show_default=False,
+        ),
+    ] = None,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -154,6 +161,7 @@ def pack(
             alarm_from=alarm_from,
             expect=expect,
             accept_weak=accept_weak,
+            runtimes=runtimes,
             tolerance=tolerance,
             timeout_s=timeout,
         )
@@ -195,8 +203,7 @@ def _show_packed(report: PackReport) -> None:
         found = report.expected
         say(
             f"  expected   {found.windows} scores of the author's own code, off by {found.deviation:.1e}, near "
-            "the limit "
-            f"by {found.deviation_near_limit:.1e}; {found.verdicts_changed} verdicts differ"
+            f"the limit by {found.deviation_near_limit:.1e}; {found.verdicts_changed} verdicts differ"
         )
     if report.deviation is not None:
         say(f"  golden     met within {report.deviation:.1e} (tolerance {manifest.golden.tolerance:.2g})")

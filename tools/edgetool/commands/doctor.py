@@ -19,13 +19,14 @@ from edge_agent.engine.wheels import runtimes_for, this_platform
 from edge_agent.errors import ConversionError, EdgeError
 from edgetool.deadline import DEFAULT_S, Deadline, OutOfTimeError
 from edgetool.graph.onnx_file import load_model
-from edgetool.graph.traps import VERSIONS_FIX, find_traps
-from edgetool.graph.versions import newer_versions
+from edgetool.graph.runtimes import Reach, reach_of
+from edgetool.graph.traps import find_traps
+from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import WeightStore, read_light
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.drift import compare_answers
 from edgetool.verify.finite import unanswered
-from edgetool.verify.fitting import is_about_inputs, samples_for
+from edgetool.verify.fitting import explain, is_about_inputs, samples_for
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["DoctorReport", "Finding", "doctor"]
@@ -70,6 +71,8 @@ class DoctorReport:
     versions: dict[str, str]
     machine: dict[str, str]
     findings: list[Finding]
+    runtimes: list[Reach]
+    """What the runtime of each extra makes of the model; empty without one."""
 
     @property
     def healthy(self) -> bool:
@@ -83,6 +86,7 @@ class DoctorReport:
             "versions": self.versions,
             "machine": self.machine,
             "findings": [finding.describe() for finding in self.findings],
+            "runtimes": [reach.describe() for reach in self.runtimes],
         }
 
 
@@ -102,11 +106,16 @@ def doctor(model: StrPath | None = None, *, data: StrPath | None = None, timeout
     deadline = Deadline(model or "this installation", timeout_s)
     runtime = _runtimes()
     findings = [runtime, _platform(), *_extras()]
+    runtimes: list[Reach] = []
     if runtime.good:
         findings += _providers(deadline)
-        if model is not None:
-            findings += _of_model(Path(model), as_path(data), deadline)
-    return DoctorReport(_versions(), _machine(), findings)
+    if model is not None:
+        read = load_model(Path(model))
+        runtimes = reach_of(read)
+        findings += [_of_runtime(Path(model), reach, runtimes) for reach in runtimes]
+        if runtime.good:
+            findings += _of_model(Path(model), read, as_path(data), deadline)
+    return DoctorReport(_versions(), _machine(), findings, runtimes)
 
 
 def _runtimes() -> Finding:
@@ -173,14 +182,25 @@ def _providers(deadline: Deadline) -> list[Finding]:
     return found
 
 
-def _of_model(path: Path, data: Path | None, deadline: Deadline) -> list[Finding]:
-    model = load_model(path)
+def _of_runtime(path: Path, reach: Reach, all_of_them: list[Reach]) -> Finding:
+    """Whether a runtime runs the model, be it installed here or not."""
+    good = not reach.reason
+    able = ",".join(each.extra for each in all_of_them if each.packed is not None)
+    others = f", or pack it for devices that run it: edgetool pack --runtimes {able}" if able else ""
+    fix = "" if good else f"export it with an older opset or other operators{others}"
+    return Finding(f"{path.name} with the extra {reach.extra}", good=good, text=reach.in_words(), fix=fix)
+
+
+def _of_model(path: Path, model: onnx.ModelProto, data: Path | None, deadline: Deadline) -> list[Finding]:
     found = [
         Finding(f"{path.name}: {trap.where}", good=False, text=trap.problem, fix=trap.fix) for trap in find_traps(model)
     ]
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
         store = WeightStore(Path(name))
-        copy = store.save(read_light(path, store)[0], "model.onnx")
+        light = read_light(path, store)[0]
+        # As `pack` does before it runs a model.
+        lowered = ", ".join(lower_versions(light))
+        copy = store.save(light, "model.onnx")
         try:
             samples = samples_for(model, copy, bench, data)
             expected = bench.run(copy)
@@ -188,9 +208,10 @@ def _of_model(path: Path, data: Path | None, deadline: Deadline) -> list[Finding
             fix = "give it more time with --timeout, unless it never ends"
             return [*found, Finding(f"{path.name} on cpu", good=False, text=str(exc), fix=fix)]
         except ConversionError as exc:
-            fix = _fix_for(str(exc), model, made_up=data is None)
-            return [*found, Finding(f"{path.name} on cpu", good=False, text=str(exc), fix=fix)]
-        found.append(Finding(f"{path.name} on cpu", good=True, text=f"runs on {samples.origin}"))
+            fix = _fix_for(str(exc), made_up=data is None)
+            return [*found, Finding(f"{path.name} on cpu", good=False, text=explain(str(exc), light), fix=fix)]
+        text = f"runs on {samples.origin}" + (f", once lowered ({lowered})" if lowered else "")
+        found.append(Finding(f"{path.name} on cpu", good=True, text=text))
         for each in unanswered(expected, bench.samples):
             fix = "give --data; made-up inputs may not suit it" if data is None and not each.cause else ""
             found.append(Finding(f"{path.name}: output {each.output}", good=False, text=each.in_words(), fix=fix))
@@ -210,12 +231,11 @@ def _of_model(path: Path, data: Path | None, deadline: Deadline) -> list[Finding
     return found
 
 
-def _fix_for(problem: str, model: onnx.ModelProto, *, made_up: bool) -> str:
+def _fix_for(problem: str, *, made_up: bool) -> str:
     """What helps a model that does not run: other inputs only if it was loaded, and failed on those that it got."""
     if is_about_inputs(problem):
-        return "give --data; made-up inputs may not suit it" if made_up else "export it again; it does not run anywhere"
-    if newer_versions(model):
-        return VERSIONS_FIX
+        step = "give it data that suit its inputs, or export it again"
+        return "give --data; made-up inputs may not suit it" if made_up else step
     return "export it again, with an older opset or other operators; no data will help a model that does not load"
 
 

@@ -17,12 +17,14 @@ from edgetool.graph.edits import copy_of, number_nodes
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.onnx_file import load_model, stored_precision
 from edgetool.graph.repairs import repair
+from edgetool.graph.runtimes import Reach, reach_of
 from edgetool.graph.traps import Trap, find_traps
+from edgetool.graph.versions import lower_versions
 from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import WeightStore, read_light, size_of, tensors_of
 from edgetool.paths import StrPath
 from edgetool.precision.storage import store_weights
-from edgetool.verify.fitting import samples_for
+from edgetool.verify.fitting import explain, samples_for
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["InspectReport", "NodeWeight", "Placement", "Port", "inspect"]
@@ -83,6 +85,8 @@ class InspectReport:
     would_be: dict[str, int]
     """Size of the file in each precision, with weights stored in it."""
     placements: list[Placement]
+    runtimes: list[Reach]
+    """What the runtime of each extra makes of it."""
     traps: list[Trap]
     custom_metadata: dict[str, str]
 
@@ -91,7 +95,7 @@ class InspectReport:
         plain = {
             name: getattr(self, name)
             for name in self.__slots__
-            if name not in ("model", "inputs", "outputs", "nodes", "placements", "traps")
+            if name not in ("model", "inputs", "outputs", "nodes", "placements", "runtimes", "traps")
         }
         return {
             "model": str(self.model),
@@ -100,6 +104,7 @@ class InspectReport:
             "outputs": [{"name": port.name, "kind": port.kind} for port in self.outputs],
             "nodes": [{name: getattr(node, name) for name in node.__slots__} for node in self.nodes],
             "placements": [{name: getattr(p, name) for name in p.__slots__} for p in self.placements],
+            "runtimes": [reach.describe() for reach in self.runtimes],
             "traps": [trap.describe() for trap in self.traps],
         }
 
@@ -139,6 +144,7 @@ def inspect(model: StrPath, *, providers: bool = True, timeout_s: float = LOOK_S
             nodes=nodes[:_SHOWN_NODES],
             would_be={"float32": size_bytes - metadata_bytes, **_would_be(stripped, store)},
             placements=_placements(original, store, Deadline(model, timeout_s)) if providers else [],
+            runtimes=reach_of(whole),
             traps=find_traps(whole),
             custom_metadata={entry.key: entry.value for entry in stripped.metadata_props},
         )
@@ -178,6 +184,8 @@ def _would_be(model: onnx.ModelProto, store: WeightStore) -> dict[str, int]:
 def _placements(model: onnx.ModelProto, store: WeightStore, deadline: Deadline) -> list[Placement]:
     found: list[Placement] = []
     copy = copy_of(model)
+    # As `pack` does before it runs a model.
+    lower_versions(copy)
     number_nodes(copy)
     path = store.save(copy, "model.onnx")
     with Workbench(store.folder, deadline=deadline) as bench:
@@ -189,7 +197,7 @@ def _placements(model: onnx.ModelProto, store: WeightStore, deadline: Deadline) 
             try:
                 ran = bench.placement(path, provider.name)
             except (ConversionError, OutOfTimeError) as exc:
-                found.append(Placement(provider.name, 0, [], str(exc)))
+                found.append(Placement(provider.name, 0, [], explain(str(exc), copy)))
                 continue
             left = sorted({kind for _, kind, where in ran if where != provider.ort_name})
             taken = sum(1 for *_, where in ran if where == provider.ort_name)

@@ -48,7 +48,9 @@ from edgetool.detector.runs import ModelRuns
 from edgetool.detector.trial import Trial, try_detector
 from edgetool.graph.integers import batch_scales, integer_operators
 from edgetool.graph.onnx_file import load_model
+from edgetool.graph.runtimes import check_runtimes, parse_runtimes
 from edgetool.graph.traps import many_nodes
+from edgetool.graph.versions import lower_versions
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.finite import unanswered
 from edgetool.verify.odd import golden_readings
@@ -103,6 +105,7 @@ def pack(
     alarm_from: StrPath | None = None,
     expect: str | None = None,
     accept_weak: bool = False,
+    runtimes: str | None = None,
     tolerance: float = 0.01,
     timeout_s: float = DEFAULT_S,
 ) -> PackReport:
@@ -134,13 +137,16 @@ def pack(
         alarm_from: a `.json` or `.npz` that holds it, as `alarm`, `threshold_` or `offset_`.
         expect: scores of the author's own code for the same rows: a column of the data, or an `.npz` with `score`.
         accept_weak: pack a detector that hardly reacts to made-up faults.
+        runtimes: extras whose newest runtime has to run the bundle, such as "cpu,openvino"; all releases of all of
+            them when not given.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
         timeout_s: seconds for all runs of models together.
 
     Raises:
         ConversionError: the model cannot be made canonical, does not run, or outliers score lower than normal rows;
-            it computes in int8 without a reference, or the reference does; it hardly reacts to made-up faults.
+            it computes in int8 without a reference, or the reference does; it hardly reacts to made-up faults; or a
+            runtime that it is for does not run it.
         AccuracyError: the model's scores are further from its reference's than 5 %, or from the expected ones.
         DataError: the data cannot be read or are too few.
         OutOfTimeError: the model takes longer than that, or never ends.
@@ -178,6 +184,8 @@ def pack(
     if not len(normal):
         raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
     loaded = load_model(model)
+    lower_versions(loaded)
+    check_runtimes(model, loaded, parse_runtimes(runtimes))
     _check_reference(model, loaded, reference)
     with ModelRuns(model, Deadline(model, timeout_s)) as runs:
         detector = Detector(reference or model, rows, options, runs=runs)

@@ -21,6 +21,7 @@ from edge_agent.messages.reading import FloatArray
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.data import SensorData
 from edgetool.graph.onnx_file import stored_precision, write_result
+from edgetool.graph.runtimes import runtimes_of
 
 __all__ = ["describe_channels", "name_and_version", "write_bundle"]
 
@@ -130,4 +131,5 @@ def _describe_model(model: bytes) -> ModelPart:
         ir_version=parsed.ir_version,
         opsets={entry.domain or "ai.onnx": entry.version for entry in parsed.opset_import if entry.domain in _DOMAINS},
         runtime=import_runtime().__version__,
+        runtimes=runtimes_of(parsed),
     )

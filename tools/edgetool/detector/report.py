@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.bundle import Manifest
+from edge_agent.engine.releases import OLDEST, in_words, runtimes_from
 from edge_agent.stream.threshold import is_extrapolated
 from edgetool.detector.direction import Sign, SignFrom
 from edgetool.detector.expected import Agreement
@@ -86,7 +87,14 @@ class PackReport:
 
     def warnings(self) -> list[str]:
         """What a user has to know before they trust the bundle, each with a next step."""
-        return [*self._of_sign(), *self._of_channels(), *self._of_limit(), *self._of_precision(), *self.slow]
+        return [
+            *self._of_sign(),
+            *self._of_channels(),
+            *self._of_limit(),
+            *self._of_precision(),
+            *self.slow,
+            *self._of_runtimes(),
+        ]
 
     def _of_sign(self) -> Iterator[str]:
         evidence = self.sign_evidence
@@ -135,6 +143,12 @@ class PackReport:
                 "give "
                 f"{1 / rate:.0f}, from all that is normal"
             )
+
+    def _of_runtimes(self) -> Iterator[str]:
+        runtimes = self.manifest.model.runtimes
+        # What every runtime runs needs no word.
+        if runtimes != runtimes_from(min(OLDEST.values())):
+            yield f"it runs with {in_words(runtimes)} only; other devices end with exit code 69"
 
     def _of_precision(self) -> Iterator[str]:
         if self.deviation is None and self.manifest.model.precision != "float32":

@@ -8,11 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import onnx
+from onnx import inliner
 from onnx.defs import OpSchema, SchemaError, get_schema, onnx_opset_version
 
 from edgetool.graph.walks import graphs_of, is_onnx, nodes_of, opset_of, tensors_of
 
-__all__ = ["PLAIN_IR", "PLAIN_OPSET", "UNKNOWN_FIX", "lower_versions", "newer_versions", "unknown_opset"]
+__all__ = [
+    "PLAIN_IR",
+    "PLAIN_OPSET",
+    "UNKNOWN_FIX",
+    "ir_needed",
+    "lower_versions",
+    "newer_versions",
+    "since",
+    "unknown_opset",
+]
 
 PLAIN_IR, PLAIN_OPSET = 10, 21
 """What every ONNX Runtime since 1.20 reads. Nothing is lowered below that, because nothing gains from it."""
@@ -30,6 +40,15 @@ _BFLOAT16 = 16
 _MULTI_DEVICE_IR = 11
 _MORE_TYPES_ONLY = frozenset({"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"})
 """Newer versions of these took more types, and attributes that only those types have."""
+_SAME_WHILE: dict[str, tuple[str, tuple[object, ...]]] = {
+    "AveragePool": ("ceil_mode", (None, 0)),
+    "MaxPool": ("ceil_mode", (None, 0)),
+    "Mod": ("fmod", (1,)),
+    "SpaceToDepth": ("mode", (None,)),
+    "BitShift": ("mode", (None,)),
+}
+"""Operators whose text changed, read by hand: an attribute, and its values (None: not given) for which all is the same.
+BitShift has no such attribute, and was only described better."""
 
 
 def newer_versions(model: onnx.ModelProto) -> str:
@@ -58,12 +77,18 @@ def lower_versions(model: onnx.ModelProto) -> list[str]:
     """Let a model ask for no newer file format and operators than it needs; nothing that it computes changes.
 
     Args:
-        model: changed in place.
+        model: changed in place. Local functions are inlined where they stand in the way.
 
     Returns:
         What was done, in words; empty where nothing was, as in a model with an `unknown_opset`.
     """
     notes: list[str] = []
+    if model.functions and opset_of(model) > PLAIN_OPSET and not unknown_opset(model):
+        # A function has operator sets of its own, and may be of an exporter's domain.
+        inlined = inliner.inline_local_functions(model)
+        if not inlined.functions:
+            notes.append(f"{len(model.functions)} local functions were inlined")
+            model.CopyFrom(inlined)
     for what, found, enough in _excess(model):
         if what == "IR":
             model.ir_version = enough
@@ -75,21 +100,30 @@ def lower_versions(model: onnx.ModelProto) -> list[str]:
     return notes
 
 
+def since(node: onnx.NodeProto, opset: int) -> int:
+    """The opset that brought a standard operator as a model of an opset means it; that opset if nobody knows it."""
+    try:
+        return int(get_schema(node.op_type, opset, "").since_version)
+    except SchemaError:
+        return opset
+
+
 def _excess(model: onnx.ModelProto) -> Iterator[tuple[str, int, int]]:
     """Each version that is higher than needed: its name, its number, and one that is enough."""
     # For an opset to come, `onnx` gives the operators of its own last one, whatever has become of them since.
     if unknown_opset(model):
         return
-    enough = max(PLAIN_IR, _ir_needed(model))
+    enough = max(PLAIN_IR, ir_needed(model))
     if model.ir_version > enough:
         yield "IR", int(model.ir_version), enough
     found = opset_of(model)
-    # A function has operator sets of its own, and may be of an exporter's domain.
-    if found > PLAIN_OPSET and not model.functions and _is_unchanged(model, found):
-        yield "opset", found, PLAIN_OPSET
+    if found > PLAIN_OPSET and not model.functions:
+        lowest = next((opset for opset in range(PLAIN_OPSET, found) if _is_unchanged(model, found, opset)), found)
+        if lowest < found:
+            yield "opset", found, lowest
 
 
-def _ir_needed(model: onnx.ModelProto) -> int:
+def ir_needed(model: onnx.ModelProto) -> int:
     """The file format that what a model holds needs; its own where it cannot be told."""
     devices = any(
         field.name == "device_configurations" for node in nodes_of(model.graph) for field, _ in node.ListFields()
@@ -122,18 +156,18 @@ def _types_of(kind: onnx.TypeProto) -> Iterable[int]:
         yield _UNKNOWN
 
 
-def _is_unchanged(model: onnx.ModelProto, opset: int) -> bool:
-    """True if every standard operator of a model is the same one in an older opset."""
+def _is_unchanged(model: onnx.ModelProto, opset: int, lower: int) -> bool:
+    """True if every standard operator of a model is the same one in a lower opset."""
     plain = max(_types_in(model), default=0) < _BFLOAT16
-    return all(_is_same(node, opset, plain=plain) for node in nodes_of(model.graph) if is_onnx(node.domain))
+    return all(_is_same(node, opset, lower, plain=plain) for node in nodes_of(model.graph) if is_onnx(node.domain))
 
 
-def _is_same(node: onnx.NodeProto, opset: int, *, plain: bool) -> bool:
+def _is_same(node: onnx.NodeProto, opset: int, lower: int, *, plain: bool) -> bool:
     try:
         newer = get_schema(node.op_type, opset, "")
-        if newer.since_version <= PLAIN_OPSET:
+        if newer.since_version <= lower:
             return True
-        older = get_schema(node.op_type, PLAIN_OPSET, "")
+        older = get_schema(node.op_type, lower, "")
     except SchemaError:
         return False
     # The same words, inputs, outputs and attributes: what is new are types, and the model has none of those.
@@ -141,6 +175,9 @@ def _is_same(node: onnx.NodeProto, opset: int, *, plain: bool) -> bool:
         return False
     if node.op_type in _MORE_TYPES_ONLY:
         return {attribute.name for attribute in node.attribute} <= set(older.attributes)
+    if node.op_type in _SAME_WHILE:
+        name, values = _SAME_WHILE[node.op_type]
+        return next((attribute.i for attribute in node.attribute if attribute.name == name), None) in values
     return (newer.doc or "").strip() == (older.doc or "").strip() and _signature(newer) == _signature(older)
 
 

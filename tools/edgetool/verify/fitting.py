@@ -14,7 +14,9 @@ from pathlib import Path
 
 import onnx
 
+from edge_agent.engine.runtime import installed_runtimes
 from edge_agent.errors import ConversionError
+from edgetool.graph.runtimes import too_new_for
 from edgetool.graph.versions import UNKNOWN_FIX, unknown_opset
 from edgetool.graph.walks import graphs_of
 from edgetool.verify.samples import (
@@ -82,14 +84,20 @@ def samples_for(
 
 
 def explain(problem: str, model: onnx.ModelProto) -> str:
-    """What a runtime says of a model, with the reason where it may be an opset that could not be lowered.
+    """What a runtime says of a model, with the reason where that may be the versions that it asks for.
 
     Args:
         problem: in the runtime's words.
         model: that it did not run.
     """
-    unknown = "" if is_about_inputs(problem) else unknown_opset(model)
-    return f"{problem}; {unknown}: {UNKNOWN_FIX}" if unknown else problem
+    if is_about_inputs(problem):
+        return problem
+    unknown = unknown_opset(model)
+    if unknown:
+        return f"{problem}; {unknown}: {UNKNOWN_FIX}"
+    name, version = next(iter(installed_runtimes().items()), ("onnxruntime", ""))
+    why = too_new_for(model, version)
+    return f"{name} {version} is too old for it: {why}" if why else problem
 
 
 def is_about_inputs(problem: str) -> bool:

@@ -97,6 +97,8 @@ class Scoring:
         now_s = self._clock()
         latest_s = now_s + stream.ahead_s if self._clock_is_right() else math.inf
         readings, rejections = stream.decoder.decode(deliveries, now_s, latest_s)
+        # Before missing values are held.
+        stream.ranges.add(readings)
         refused: list[str] = []
         for part in stream.pipeline.parts(readings, stream.engine.pace.limit):
             delayed = not self._is_connected()

@@ -27,6 +27,7 @@ from edge_agent.messages.topic_names import AgentTopics, TopicFilter, can_be_ass
 from edge_agent.sources.decode import Decoder
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.ranges import Ranges
 from edge_agent.stream.suppression import Suppression
 
 __all__ = ["LoadedStream", "Stream", "end_upkeep", "open_streams"]
@@ -55,6 +56,7 @@ class Stream:
     filter: TopicFilter
     decoder: Decoder
     pipeline: Pipeline
+    ranges: Ranges
     suppression: Suppression
     engine: FallbackEngine
     upkeep: Upkeep
@@ -142,6 +144,7 @@ class Stream:
     def tell(self, now_mono_s: float) -> None:
         """Log what nobody would see otherwise; to be called now and then."""
         self.pipeline.missing.tell()
+        self.ranges.tell(now_mono_s)
         self.decoder.unreadable.tell(self.name, now_mono_s)
         count = self.pipeline.roster.forgotten - self._told_forgotten
         if count and now_mono_s >= self._tell_mono_s:
@@ -259,6 +262,7 @@ class Stream:
             "ignored": {printable(name): count for name, count in self.decoder.ignored.items()},
             "unreadable": self.decoder.unreadable.describe(),
             **self.pipeline.describe(),
+            "out_of_range": self.ranges.describe(),
             **self.suppression.describe(),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": self.engine.provider.name,
@@ -333,4 +337,15 @@ def _open_stream(loaded: LoadedStream, config: Config, journal: Journal, *, stac
         one_channel=topic.names_channel,
     )
     most_s = 2 * config.agent.health_interval_s
-    return Stream(loaded, AgentTopics(config.agent.id), topic, decoder, pipeline, suppression, engine, upkeep, most_s)
+    return Stream(
+        loaded,
+        AgentTopics(config.agent.id),
+        topic,
+        decoder,
+        pipeline,
+        Ranges(loaded.section.name, manifest.channels),
+        suppression,
+        engine,
+        upkeep,
+        most_s,
+    )

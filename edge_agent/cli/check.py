@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_agent.bundle import Manifest
+from edge_agent.bundle import Bundle, Manifest
 from edge_agent.cli.options import add_config, add_json, by_stream, load, open_bundles, remarks
+from edge_agent.config.settings import Config, StreamSection
 from edge_agent.errors import ConfigError, ProviderError
+from edge_agent.messages.scores import Engine
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.terminal import json_text, say
+
+if TYPE_CHECKING:
+    from edge_agent.cli.check_data import DataFit
 
 __all__ = ["add_options", "run"]
 
@@ -20,57 +26,84 @@ __all__ = ["add_options", "run"]
 def add_options(command: argparse.ArgumentParser) -> None:
     """Of this command."""
     add_config(command)
+    command.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="compare readings (.csv, .csv.gz, .npz) with what the bundle knows; ends with 65 if they are others",
+    )
+    command.add_argument("--stream", help="the stream that the data are for; the only one when not given")
     add_json(command)
 
 
 def run(options: argparse.Namespace) -> None:
     """Report whether the agent could start, without starting anything."""
     from edge_agent.agent.state_dir import check_state_dir
-    from edge_agent.engine.choice.choose import choose_provider
-    from edge_agent.engine.fallback import FallbackEngine
+    from edge_agent.cli.check_data import check_data, place_of
     from edge_agent.engine.runtime import runtime_problem
-    from edge_agent.sources.decode import Decoder
-    from edge_agent.sources.text_input import TextInput
 
     config = load(options)
+    asked = None if options.data is None else place_of(config, options.stream)
     problem = runtime_problem(thorough=True)
     if problem is not None:
         raise ProviderError(problem)
     check_state_dir(Path(config.agent.state_dir), allow_unsafe=config.agent.allow_unsafe_state_dir)
-    report: list[dict[str, Any]] = []
     bundles = open_bundles(config)
     misfits = by_stream(config, bundles, StreamSettings.problem_with)
     if misfits:
         raise ConfigError(*(f"{options.config}: {misfit}" for misfit in misfits))
-    for settings, bundle in zip(config.streams, bundles, strict=True):
-        choice = choose_provider(bundle, config.engine, state_dir=None)
-        engine = FallbackEngine(bundle, choice)
-        Decoder([channel.name for channel in bundle.manifest.channels], payload_format=settings.format)
-        if settings.input is not None:
-            TextInput(settings.name, settings.input).close()
-        zeros = np.zeros((1, bundle.manifest.window, len(bundle.manifest.channels)), dtype=np.float32)
-        report.append(
-            {
-                "stream": settings.name,
-                "bundle": settings.bundle,
-                "model": f"{bundle.manifest.name} {bundle.manifest.version}",
-                "provider": choice.provider,
-                "provider_reason": choice.reason,
-                "score_of_zeros": float(engine.score(zeros).score[0]),
-                "threshold": bundle.manifest.threshold.alarm,
-            }
-        )
+    report: list[dict[str, Any]] = []
+    fits: dict[str, DataFit] = {}
+    for place, (section, bundle) in enumerate(zip(config.streams, bundles, strict=True)):
+        engine, facts = _try_stream(section, bundle, config)
+        if place == asked:
+            fits[section.name] = check_data(options.data, section, bundle, engine, agent=config.agent.id)
+            facts["data"] = fits[section.name].describe()
+        report.append(facts)
     found = [*remarks(config, bundles), *by_stream(config, bundles, _remark_on_runtimes)]
+    if not options.json:
+        _show(report, fits, found)
+    for fit in fits.values():
+        fit.refuse()
     if options.json:
         say(json_text({"ok": True, "config": str(options.config), "streams": report, "remarks": found}))
         return
+    count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
+    say(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried")
+
+
+def _try_stream(section: StreamSection, bundle: Bundle, config: Config) -> tuple[Engine, dict[str, Any]]:
+    """Open all that a stream needs; gives its engine, and its part of the report."""
+    from edge_agent.engine.choice.choose import choose_provider
+    from edge_agent.engine.fallback import FallbackEngine
+    from edge_agent.sources.decode import Decoder
+    from edge_agent.sources.text_input import TextInput
+
+    choice = choose_provider(bundle, config.engine, state_dir=None)
+    engine = FallbackEngine(bundle, choice)
+    Decoder([channel.name for channel in bundle.manifest.channels], payload_format=section.format)
+    if section.input is not None:
+        TextInput(section.name, section.input).close()
+    zeros = np.zeros((1, bundle.manifest.window, len(bundle.manifest.channels)), dtype=np.float32)
+    return engine, {
+        "stream": section.name,
+        "bundle": section.bundle,
+        "model": f"{bundle.manifest.name} {bundle.manifest.version}",
+        "provider": choice.provider,
+        "provider_reason": choice.reason,
+        "score_of_zeros": float(engine.score(zeros).score[0]),
+        "threshold": bundle.manifest.threshold.alarm,
+    }
+
+
+def _show(report: list[dict[str, Any]], fits: Mapping[str, DataFit], found: list[str]) -> None:
     for stream in report:
         say(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
         say(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
+        if stream["stream"] in fits:
+            fits[stream["stream"]].show()
     for remark in found:
         say(f"remark: {remark}")
-    count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
-    say(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried")
 
 
 def _remark_on_runtimes(_settings: StreamSettings, manifest: Manifest) -> str | None:

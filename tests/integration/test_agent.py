@@ -290,6 +290,25 @@ def test_bad_readings_are_counted_and_sampled_and_the_stream_goes_on(
         assert sample["sample"].isprintable()
 
 
+def test_readings_far_outside_of_what_the_model_has_seen_are_told(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender
+) -> None:
+    """In health by channel, and in one line of the log, whatever the alerts say."""
+    channels = [{"name": "c1", "min": 0.0, "max": 1.0}, {"name": "c2", "min": 0.0, "max": 1.0}]
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", changes={"channels": channels})
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
+        subscriber.wait_online()
+        for number in range(120):
+            sender.send(f"sensors/a{number % 4}/pump", {"c1": 0.5, "c2": 2.5})
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 120)
+        expected = {"c2": {"count": 120, "last": 2.5, "min": 0.0, "max": 1.0, "most": True}}
+        wait_until(lambda: subscriber.stream("pump")["out_of_range"] == expected)
+    told = [line for line in agent.log.read_text().splitlines() if "far outside of what the model has seen" in line]
+    assert 1 <= len(told) <= 2
+    assert "most readings, likely of another unit or scaling, are far outside" in told[-1]
+    assert "stream=pump channel='c2' value=2.5 seen=0..1 asset=" in told[-1]
+
+
 def test_a_storm_of_bad_readings_makes_no_storm_of_reports(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
 ) -> None:

@@ -55,6 +55,10 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("edge-agent", "check"): [
         Case("check --config {config}"),
         Case("check --config {config} --json", shows=JSON),
+        Case("check --config {config} --data {pump}"),
+        Case("check --config {config} --data {pump} --json", shows=JSON),
+        Case("check --config {config} --data {data}", 65),
+        Case("check --config {config} --data {data} --stream {name}", 2),
         Case("check --config {wrong}", 78),
         Case("check --config {gone}", 78, shows="\\udcff"),
         Case("check --config {bad}", 65),

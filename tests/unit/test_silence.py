@@ -332,7 +332,16 @@ class Muted:
         unused: Any = SimpleNamespace(section=SimpleNamespace(name="pump"))
         suppression = Suppression(StormSettings(), agent="g1", stream="pump")
         self.stream = Stream(
-            unused, AgentTopics("g1"), unused, unused, plant.pipeline, suppression, unused, unused, most_listened_s=600
+            unused,
+            AgentTopics("g1"),
+            unused,
+            unused,
+            plant.pipeline,
+            unused,
+            suppression,
+            unused,
+            unused,
+            most_listened_s=600,
         )
         for asset in assets:
             suppression.mute(asset, plant.now_s + for_s, plant.now_s)

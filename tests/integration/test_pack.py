@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from edge_agent.messages.scores import Scores
 from edgetool.choices import HigherIs, LayoutIsName
 from edgetool.cli import main
 from edgetool.commands.compare import compare
+from edgetool.commands.doctor import doctor
 from edgetool.commands.pack import pack
 from edgetool.commands.quantize import quantize
 from edgetool.detector.outliers import SignVerdict
@@ -550,3 +552,36 @@ def test_a_channel_that_never_moved_is_named(
 def test_a_channel_that_moves_is_not_warned_of(tmp_path: Path, normal: Path) -> None:
     """However little it does, next to the others."""
     assert pack(save(autoencoder(values=CHANNELS, hidden=2), tmp_path / "m.onnx"), data=normal).still_channels == ()
+
+
+def tanh_autoencoder() -> onnx.ModelProto:
+    """Of three channels that were scaled to a spread of 1 in training."""
+    first, last = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 3]) for name in ("x", "y"))
+    nodes = [
+        helper.make_node("Mul", ["x", "k"], ["a"]),
+        helper.make_node("Tanh", ["a"], ["b"]),
+        helper.make_node("Div", ["b", "k"], ["y"]),
+    ]
+    constants = [numpy_helper.from_array(np.full(3, 0.2, np.float32), "k")]
+    graph = helper.make_graph(nodes, "g", [first], [last], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_model_that_is_saturated_on_the_data_is_told_and_not_packed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It was trained on scaled readings, and gets raw ones; the scaled ones themselves are right."""
+    path, raw, scaled = save(tanh_autoencoder(), tmp_path / "m.onnx"), tmp_path / "raw.csv", tmp_path / "scaled.csv"
+    rows = np.random.default_rng(0).standard_normal((400, 3))
+    for file, values in ((scaled, rows), (raw, rows * [40, 0.2, 0.008] + [2950, 7.5, 0.031])):
+        file.write_text("\n".join(["speed,pressure,flow", *(",".join(f"{v:.5f}" for v in row) for row in values)]))
+    told = r"y has 1 of 3 values that are the same, or nearly so, in all 400 rows.*trained on scaled readings expects"
+    (flat,) = quantize(path, tmp_path / "small.onnx", data=raw).saturated
+    assert re.match(told, flat.in_words())
+    assert main(["quantize", str(path), "--data", str(raw), "-o", str(tmp_path / "small.onnx")]) == 0
+    assert re.search(f"WARNING    {told}", capsys.readouterr().out)
+    assert any(re.match(told, finding.text) and not finding.good for finding in doctor(path, data=raw).findings)
+    with pytest.raises(ConversionError, match=r"the same, or nearly so, .* put the scaling that it was"):
+        pack(path, data=raw)
+    assert quantize(path, tmp_path / "small.onnx", data=scaled).saturated == []
+    assert pack(path, data=scaled).manifest.threshold.alarm > 0

@@ -103,6 +103,8 @@ def quantize(
 def _show_scores(report: QuantizeReport) -> None:
     for each in report.unanswered:
         say(f"  WARNING    {each.in_words()}")
+    for flat in report.saturated:
+        say(f"  WARNING    {flat.in_words()}")
     for drift in report.outputs:
         say(f"  drift      {drift.output}: {drift.drift:.2e} (allowed {report.max_drift:g})")
     for score in report.scores:

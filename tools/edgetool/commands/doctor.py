@@ -27,6 +27,7 @@ from edgetool.paths import StrPath, as_path
 from edgetool.verify.drift import compare_answers
 from edgetool.verify.finite import unanswered
 from edgetool.verify.fitting import explain, is_about_inputs, samples_for
+from edgetool.verify.saturated import saturated
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["DoctorReport", "Finding", "doctor"]
@@ -215,6 +216,9 @@ def _of_model(path: Path, model: onnx.ModelProto, data: Path | None, deadline: D
         for each in unanswered(expected, bench.samples):
             fix = "give --data; made-up inputs may not suit it" if data is None and not each.cause else ""
             found.append(Finding(f"{path.name}: output {each.output}", good=False, text=each.in_words(), fix=fix))
+        for flat in saturated(expected, bench.samples) if data is not None else ():
+            fix = "" if flat.cause else "look at what that output is, and at the rows"
+            found.append(Finding(f"{path.name}: output {flat.output}", good=False, text=flat.in_words(), fix=fix))
         for provider in available_providers():
             if provider.name == "cpu":
                 continue

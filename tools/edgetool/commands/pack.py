@@ -54,6 +54,7 @@ from edgetool.graph.versions import lower_versions
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.finite import unanswered
 from edgetool.verify.odd import golden_readings
+from edgetool.verify.saturated import saturated
 from edgetool.verify.scores import count_flips, still_channels
 
 __all__ = ["PackReport", "pack", "parse_channels"]
@@ -287,6 +288,9 @@ def _check_reference(path: Path, model: onnx.ModelProto, reference: Path | None)
 def _check_finite(path: Path, scores: FloatArray, windows: FloatArray) -> None:
     for each in unanswered([{"score": scores}], [{"readings": windows}]):
         raise DataError(f"{path}: {each.in_words()}")
+    for flat in saturated([{"score": scores}], [{"readings": windows}]):
+        step = "" if flat.cause else "; is this the right output? name it with --output-name"
+        raise DataError(f"{path}: {flat.in_words()}{step}")
 
 
 def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData) -> SignEvidence | None:

@@ -262,6 +262,7 @@ def _report(
         max_drift=work.asked.limits.drift,
         outputs=verification.drifts,
         unanswered=work.context.verifier.unanswered,
+        saturated=work.context.verifier.saturated,
         scores=verification.scores,
         ventured=verification.ventured,
         providers=verification.providers,

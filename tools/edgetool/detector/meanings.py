@@ -20,6 +20,7 @@ from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
 from edgetool.detector.scaling import Scaling
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
+from edgetool.verify.saturated import saturated
 from edgetool.verify.scores import unlike_channels, usual_error
 
 __all__ = ["Asked", "Candidate", "choose", "rows_ahead"]
@@ -224,6 +225,10 @@ class _Trial:
         for each in unanswered([{head.name: values}], [{"readings": self._windows}]):
             raise ConversionError(f"output {each.in_words()}")
         answer = reconstruct(head, values, target)
+        flat = saturated([{head.name: answer}], [{"readings": target}], is_reconstruction=True)
+        if flat and head.kind is not HeadKind.RESIDUAL:
+            self.refused.append(f"output {flat[0].in_words()}")
+            return
         unlike = unlike_channels(answer, target)
         usual = usual_error(answer, target)
         spread = target.reshape(-1, target.shape[-1]).std(axis=0, dtype=np.float64)
@@ -237,7 +242,7 @@ class _Trial:
             self.refused.append(
                 f"output {head.name!r} has the size of a {head.kind.value} and not its values: in {int(unlike.sum())} "
                 "of "
-                f"{len(unlike)} channels it is off by more than twice the spread, or does not move. "
+                f"{len(unlike)} channels it is off by more than twice the spread. "
                 + self._scaling_that_fits(head, values, target)
             )
             return

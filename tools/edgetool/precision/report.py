@@ -13,6 +13,7 @@ from edgetool.precision.float16.ranges import RangeProblem
 from edgetool.verify.drift import OutputDrift
 from edgetool.verify.finite import Unanswered
 from edgetool.verify.probes import Ventured
+from edgetool.verify.saturated import Saturated
 from edgetool.verify.scores import ScoreAgreement
 from edgetool.verify.verifier import ProviderCheck
 
@@ -110,6 +111,8 @@ class QuantizeReport:
     providers: list[ProviderCheck]
     unanswered: list[Unanswered] = field(default_factory=list)
     """Outputs of the original that are not finite for some rows."""
+    saturated: list[Saturated] = field(default_factory=list)
+    """Outputs of the original that are the same for all rows of the data."""
     ventured: list[Ventured] = field(default_factory=list)
     """Of what can be a detector's score: how far it moved far from normal, and for the rows beside one."""
     calibrated_on: str = ""
@@ -162,6 +165,7 @@ class QuantizeReport:
             "max_drift": self.max_drift,
             "outputs": [output.describe() for output in self.outputs],
             "not_finite": [each.describe() for each in self.unanswered],
+            "saturated": [each.describe() for each in self.saturated],
             "scores": [score.describe() for score in self.scores],
             "providers": [provider.describe() for provider in self.providers],
             "far_from_normal": [each.describe() for each in self.ventured],

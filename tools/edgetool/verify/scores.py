@@ -21,7 +21,6 @@ __all__ = [
     "agree_on_scores",
     "count_flips",
     "find_judged",
-    "fixed_channels",
     "is_like",
     "is_status",
     "poor_channels",
@@ -39,7 +38,6 @@ MAX_BATCH_DEVIATION = 1e-3
 
 _MIN_RANKED = 8
 _LIKE_SPREADS = 2.0
-_FIXED_SHARE_OF_SPREAD = 1e-6
 _STATUS_VALUES = 16
 """A channel of at most so many different whole numbers is a code, and far beside a code is nothing."""
 _SMALLEST_SHARE_OF_SPREAD = 1e-3
@@ -258,7 +256,7 @@ def is_like(answers: NDArray[Any], values: NDArray[Any]) -> bool:
 
 
 def unlike_channels(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Channels that are no reconstruction: off by more than twice their spread, or standing still while they move.
+    """Channels that are no reconstruction: off by more than twice their spread.
 
     Args:
         answers: of the shape of `values`.
@@ -266,19 +264,7 @@ def unlike_channels(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.b
     """
     least = np.maximum(_spread(values), smallest_error(values))
     far: NDArray[np.bool_] = usual_error(answers, values) > _LIKE_SPREADS * least
-    return far | fixed_channels(answers, values)
-
-
-def fixed_channels(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Channels that move, and whose reconstruction does not.
-
-    Args:
-        answers: of the shape of `values`.
-        values: normal readings, channels on the last axis.
-    """
-    given = answers.reshape(-1, values.shape[-1]).astype(np.float64)
-    fixed: NDArray[np.bool_] = np.ptp(given, axis=0) <= _FIXED_SHARE_OF_SPREAD * _spread(values)
-    return fixed & ~still_channels(values)
+    return far
 
 
 def poor_channels(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:

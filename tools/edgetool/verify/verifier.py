@@ -22,6 +22,7 @@ from edgetool.verify.finite import unanswered
 from edgetool.verify.layout import Layout
 from edgetool.verify.probes import Probes, Ventured, ventured_problem, ventured_share
 from edgetool.verify.samples import model_inputs
+from edgetool.verify.saturated import saturated
 from edgetool.verify.scores import Judged, ScoreAgreement, agree, find_judged
 from edgetool.verify.workbench import Workbench
 
@@ -162,6 +163,8 @@ class Verifier:
         self._inputs = [{name: x for name, x in sample.items() if name not in given} for sample in bench.samples]
         self.unanswered = unanswered(self.expected, bench.samples)
         """Outputs of the original that are not finite for some rows."""
+        self.saturated = saturated(self.expected, bench.samples) if measured else []
+        """Outputs of the original that are the same for all rows; none are looked for on made-up inputs."""
         self.judged: list[Judged] = find_judged(
             self.expected,
             self._inputs,

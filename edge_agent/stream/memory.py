@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from edge_agent.stream.alarm_state import AlarmStates, for_another_model
 from edge_agent.stream.commission import Commission
 from edge_agent.stream.drift_watch import DriftWatch
-from edge_agent.stream.join import Join
+from edge_agent.stream.intake import Intake
 from edge_agent.stream.records import (
     LEFT_RECORD,
     SCORES,
@@ -26,7 +26,6 @@ from edge_agent.stream.records import (
 )
 from edge_agent.stream.silence import Silence
 from edge_agent.stream.stuck import Stuck
-from edge_agent.stream.window import Windows
 
 __all__ = ["Memory"]
 
@@ -41,9 +40,7 @@ class Memory:
     """The stream's name, for the log."""
     scorer: str
     """`Manifest.scorer` of the bundle; of a record of another scorer only alerts are restored."""
-    windows: Windows
-    join: Join | None
-    """None where readings arrive whole."""
+    intake: Intake
     commission: Commission | None
     """None where all assets have the bundle's limits."""
     drift: DriftWatch
@@ -58,8 +55,8 @@ class Memory:
             AssetRecord(
                 scorer=self.scorer,
                 alarm=self.states.get(asset),
-                window=self.windows.dump(asset),
-                join=b"" if self.join is None else self.join.dump(asset),
+                window=self.intake.windows.dump(asset),
+                join=self.intake.dump_open(asset),
                 commission=None if self.commission is None else self.commission.ready(asset),
             )
         )
@@ -75,16 +72,14 @@ class Memory:
 
     def left_record(self) -> list[tuple[str, bytes]]:
         """The (key, record) pair of the last rows, for a planned stop; empty if the journal keeps all rows."""
-        left = self.windows.leave()
+        left = self.intake.windows.leave()
         return [(LEFT_RECORD, encode_record(LeftRecord(scorer=self.scorer, windows=left)))] if left else []
 
     def drop(self, asset: str) -> None:
         """Delete the state, window, open reading and commissioning of one asset."""
         self.states.put(asset, None)
-        self.windows.forget(asset)
+        self.intake.forget(asset)
         self.stuck.drop(asset)
-        if self.join is not None:
-            self.join.forget(asset)
         if self.commission is not None:
             self.commission.restart(asset)
 
@@ -112,9 +107,9 @@ class Memory:
             self.drift.restore(record)
         elif key == LEFT_RECORD:
             left = decode_record(record, LeftRecord)
-            known = {*self.windows.assets()} if left.scorer == self.scorer else {*left.windows}
+            known = {*self.intake.windows.assets()} if left.scorer == self.scorer else {*left.windows}
             for name in left.windows.keys() - known:
-                self.windows.restore(name, left.windows[name], kept=False)
+                self.intake.windows.restore(name, left.windows[name], kept=False)
                 yield name
         elif SILENCES.name_in(key) is not None:
             yield from self.silence.restore(key, record)
@@ -134,8 +129,6 @@ class Memory:
             self.states.put(asset, kept.alarm if is_ours else for_another_model(kept.alarm))
         if not is_ours:
             return
-        self.windows.restore(asset, kept.window)
-        if self.join is not None:
-            self.join.restore(asset, kept.join)
+        self.intake.restore(asset, rows=kept.window, opened=kept.join)
         if self.commission is not None and kept.commission is not None:
             self.commission.restore(asset, kept.commission)

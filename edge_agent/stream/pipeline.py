@@ -19,7 +19,7 @@ from edge_agent.stream.commission import Commission, make_commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.events import AssetChange, EventMaker
 from edge_agent.stream.heard import Heard
-from edge_agent.stream.join import Join
+from edge_agent.stream.intake import Intake
 from edge_agent.stream.memory import Memory
 from edge_agent.stream.missing import MissingValues
 from edge_agent.stream.outcome import Outcome, WindowBatch
@@ -29,7 +29,7 @@ from edge_agent.stream.roster import Pinned, Roster
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.silence import Silence
 from edge_agent.stream.stuck import Stuck
-from edge_agent.stream.window import Missing, Windows
+from edge_agent.stream.window import Missing
 
 __all__ = ["Pipeline"]
 
@@ -73,18 +73,17 @@ class Pipeline:
         self._lowest_limit = self._alarm.lowest_limit(self._threshold)
         self._events = EventMaker(agent=agent, stream=stream, manifest=manifest, provider=provider)
         width = len(manifest.channels)
-        self._windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=settings.window)
         self._most_rows = min(_MOST_ROWS, max(1, _MOST_VALUES // (manifest.window * width)))
         names = [channel.name for channel in manifest.channels]
         skips = settings.window.missing is Missing.SKIP
-        self.missing = MissingValues(stream, names, self._windows, skips=skips)
-        self._join = None if settings.join_s is None else Join(width, settings.join_s)
+        self._stuck = Stuck(settings.stuck_readings, names, self._events)
+        self._intake = Intake(manifest, settings, self._stuck)
+        self.missing = MissingValues(stream, names, self._intake.windows, skips=skips)
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
         self.heard = Heard()
         self._tells_silence = settings.silent_s > 0
-        self._stuck = Stuck(settings.stuck_readings, names, self._events)
-        self.room = Room(settings, self._windows, self._stuck.asset_bytes)
+        self.room = Room(settings, self._intake.windows, self._intake.asset_bytes)
         self.roster = Roster(self.room, self._pinned)
         known_since = self.roster.known_since
         self._silence = Silence(settings, heard=self.heard, events=self._events, known_since=known_since)
@@ -95,8 +94,7 @@ class Pipeline:
         self._memory = Memory(
             stream=stream,
             scorer=manifest.scorer,
-            windows=self._windows,
-            join=self._join,
+            intake=self._intake,
             commission=self._commission,
             drift=self.drift,
             silence=self._silence,
@@ -147,8 +145,7 @@ class Pipeline:
         if self._tells_silence:
             # Otherwise an asset that never comes again after a crash would not be missed.
             outcome.changed.update(self.roster.newcomers())
-        kept = touched if self._join is not None else self._windows.to_keep(touched)
-        for asset in sorted(outcome.changed.union(kept)):
+        for asset in sorted(outcome.changed.union(self._intake.to_keep(touched))):
             outcome.records.append((asset, self._memory.record(asset)))
         if self._commission is not None:
             outcome.records += self._memory.scores_records(filter(self._commission.is_due, touched))
@@ -170,15 +167,7 @@ class Pipeline:
 
         Missing values that are held are filled in `readings` in place.
         """
-        if self._join is not None:
-            readings = self._join.push(readings)
-        sent = self._stuck.sent(readings)
-        values, completed_by = self._windows.push(readings)
-        self._stuck.add(readings, sent, self._windows.late_rows)
-        if len(completed_by) == len(readings):
-            return WindowBatch(values, readings.assets, readings.times, self._windows.begun)
-        assets = [readings.assets[index] for index in completed_by]
-        return WindowBatch(values, assets, [readings.times[index] for index in completed_by], self._windows.begun)
+        return self._intake.push(readings)
 
     def apply_scores(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The part of `process` after the engine: apply the scores of windows to alarms, commissioning and drift.
@@ -233,9 +222,7 @@ class Pipeline:
         self._commission.restart(asset)
         for name in assets:
             # Rows and values from before must not be part of the first scores of the new commissioning.
-            self._windows.forget(name)
-            if self._join is not None:
-                self._join.forget(name)
+            self._intake.forget(name)
         self._fit_room()
         return assets
 
@@ -292,7 +279,7 @@ class Pipeline:
 
     def describe(self) -> dict[str, Any]:
         """For the health message: numbers of assets and of readings that were left out, commissioning, drift."""
-        windows = self._windows
+        windows = self._intake.windows
         report = self.drift.report
         alerts = len(self._states.alerting())
         return {

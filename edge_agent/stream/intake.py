@@ -1,0 +1,83 @@
+"""What becomes of readings before they are scored: joined, held against each other, and made to windows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edge_agent.bundle import Manifest
+from edge_agent.messages.reading import Readings
+from edge_agent.stream.join import Join
+from edge_agent.stream.outcome import WindowBatch
+from edge_agent.stream.settings import StreamSettings
+from edge_agent.stream.stuck import Stuck
+from edge_agent.stream.window import Windows
+
+__all__ = ["Intake"]
+
+
+class Intake:
+    """The way of a stream's readings to its windows.
+
+    Args:
+        manifest: of the bundle.
+        settings: of the stream.
+        stuck: counts the values on the way.
+    """
+
+    def __init__(self, manifest: Manifest, settings: StreamSettings, stuck: Stuck) -> None:
+        width = len(manifest.channels)
+        self.windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=settings.window)
+        """The last rows of each asset."""
+        self._join = None if settings.join_s is None else Join(width, settings.join_s)
+        self._stuck = stuck
+
+    @property
+    def asset_bytes(self) -> int:
+        """Bytes that one asset takes beside its rows and its open reading, about."""
+        return self._stuck.asset_bytes
+
+    def push(self, readings: Readings) -> WindowBatch:
+        """Add readings, and give the windows that they complete.
+
+        Args:
+            readings: in order of arrival; missing values that are held are filled in place.
+        """
+        if self._join is not None:
+            readings = self._join.push(readings)
+        sent = self._stuck.sent(readings)
+        values, completed_by = self.windows.push(readings)
+        self._stuck.add(readings, sent, self.windows.late_rows)
+        begun = self.windows.begun
+        if len(completed_by) == len(readings):
+            return WindowBatch(values, readings.assets, readings.times, begun)
+        assets = [readings.assets[index] for index in completed_by]
+        return WindowBatch(values, assets, [readings.times[index] for index in completed_by], begun)
+
+    def to_keep(self, touched: Iterable[str]) -> Iterable[str]:
+        """Of the assets that a batch touched, those whose records must be in the journal."""
+        return touched if self._join is not None else self.windows.to_keep(touched)
+
+    def dump_open(self, asset: str) -> bytes:
+        """An asset's open reading, for the journal; empty bytes when there is none."""
+        return b"" if self._join is None else self._join.dump(asset)
+
+    def restore(self, asset: str, *, rows: bytes, opened: bytes) -> None:
+        """Put back what the journal has of an asset.
+
+        Args:
+            asset: its name.
+            rows: from `Windows.dump`.
+            opened: from `dump_open`.
+
+        Raises:
+            struct.error: the rows are too short for their header.
+        """
+        self.windows.restore(asset, rows)
+        if self._join is not None:
+            self._join.restore(asset, opened)
+
+    def forget(self, asset: str) -> None:
+        """Drop an asset's rows and open reading, if there are any."""
+        self.windows.forget(asset)
+        if self._join is not None:
+            self._join.forget(asset)

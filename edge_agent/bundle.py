@@ -136,6 +136,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """Number of readings in a window."""
     stride: Count = 1
     """Number of readings from one window to the next."""
+    interval_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    """How far the rows of the calibration data are apart, seconds: part of what a window of several rows means. None if
+    unknown, or if they are not apart evenly."""
     threshold: Threshold
     calibration: Calibration | None = None
     """None if the limits were not made from data."""

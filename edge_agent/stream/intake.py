@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from edge_agent.bundle import Manifest
 from edge_agent.messages.reading import Readings
+from edge_agent.stream.intervals import Intervals
 from edge_agent.stream.join import Join
 from edge_agent.stream.outcome import WindowBatch
 from edge_agent.stream.settings import StreamSettings
@@ -19,22 +20,25 @@ class Intake:
     """The way of a stream's readings to its windows.
 
     Args:
+        stream: the stream's name, for the log.
         manifest: of the bundle.
         settings: of the stream.
         stuck: counts the values on the way.
     """
 
-    def __init__(self, manifest: Manifest, settings: StreamSettings, stuck: Stuck) -> None:
+    def __init__(self, stream: str, manifest: Manifest, settings: StreamSettings, stuck: Stuck) -> None:
         width = len(manifest.channels)
         self.windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=settings.window)
         """The last rows of each asset."""
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._stuck = stuck
+        self.intervals = Intervals(stream, manifest)
+        """How far the readings of each asset are apart."""
 
     @property
     def asset_bytes(self) -> int:
         """Bytes that one asset takes beside its rows and its open reading, about."""
-        return self._stuck.asset_bytes
+        return self._stuck.asset_bytes + self.intervals.asset_bytes
 
     def push(self, readings: Readings) -> WindowBatch:
         """Add readings, and give the windows that they complete.
@@ -44,6 +48,7 @@ class Intake:
         """
         if self._join is not None:
             readings = self._join.push(readings)
+        self.intervals.add(readings)
         sent = self._stuck.sent(readings)
         values, completed_by = self.windows.push(readings)
         self._stuck.add(readings, sent, self.windows.late_rows)
@@ -79,5 +84,6 @@ class Intake:
     def forget(self, asset: str) -> None:
         """Drop an asset's rows and open reading, if there are any."""
         self.windows.forget(asset)
+        self.intervals.forget(asset)
         if self._join is not None:
             self._join.forget(asset)

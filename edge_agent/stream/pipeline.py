@@ -77,7 +77,7 @@ class Pipeline:
         names = [channel.name for channel in manifest.channels]
         skips = settings.window.missing is Missing.SKIP
         self._stuck = Stuck(settings.stuck_readings, names, self._events)
-        self._intake = Intake(manifest, settings, self._stuck)
+        self._intake = Intake(stream, manifest, settings, self._stuck)
         self.missing = MissingValues(stream, names, self._intake.windows, skips=skips)
         self._commission = make_commission(settings.commission, manifest)
         self.drift = DriftWatch(settings, manifest, self._events)
@@ -291,6 +291,7 @@ class Pipeline:
             "incomplete": windows.incomplete,
             **self.missing.describe(),
             "restarted": windows.restarted,
+            "intervals": self._intake.intervals.describe(),
             "silent": self._silence.describe(),
             "stuck": self._stuck.describe(),
             "commission": None if self._commission is None else self._commission.describe(),

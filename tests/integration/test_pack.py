@@ -585,3 +585,19 @@ def test_a_model_that_is_saturated_on_the_data_is_told_and_not_packed(
         pack(path, data=raw)
     assert quantize(path, tmp_path / "small.onnx", data=scaled).saturated == []
     assert pack(path, data=scaled).manifest.threshold.alarm > 0
+
+
+def test_the_manifest_has_the_interval_of_the_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Which is part of what a window means; without times it is unknown, and that is said where it matters."""
+    rng = np.random.default_rng(0)
+    rows = [",".join(f"{value:.5f}" for value in row) for row in rng.standard_normal((200, 2))]
+    timed, plain = tmp_path / "timed.csv", tmp_path / "plain.csv"
+    timed.write_text("\n".join(["time,c1,c2", *(f"{1e9 + 5 * place:.0f},{row}" for place, row in enumerate(rows))]))
+    plain.write_text("\n".join(["c1,c2", *rows]))
+    model = save(canonical_model(channels=2, window=3), tmp_path / "m.onnx")
+    assert pack(model, data=timed).manifest.interval_s == 5.0
+    assert main(["pack", str(model), "--data", str(timed)]) == 0
+    assert "window 3, stride 1, rows 5 s apart\n" in capsys.readouterr().out
+    assert main(["pack", str(model), "--data", str(plain)]) == 0
+    assert "  interval   unknown: the data have no times" in capsys.readouterr().out
+    assert open_bundle(tmp_path / "m-1.0.0.edge").manifest.interval_s is None

@@ -191,7 +191,13 @@ def _show_packed(report: PackReport) -> None:
         f"{report.bundle}: {manifest.name} {manifest.version}, {report.size_bytes} bytes, {manifest.model.precision}"
         + (" (replaces the one that was there)" if report.replaced else "")
     )
-    say(f"  channels   {units}; window {manifest.window}, stride {manifest.stride}")
+    apart = "" if manifest.interval_s is None else f", rows {manifest.interval_s:g} s apart"
+    say(f"  channels   {units}; window {manifest.window}, stride {manifest.stride}{apart}")
+    if manifest.window > 1 and manifest.interval_s is None:
+        say(
+            "  interval   unknown: the data have no times, or none that are apart evenly; nobody is told of readings "
+            "that come at another pace"
+        )
     say(f"  score      {report.score_from}")
     say(f"  formula    {report.formula}")
     for repair in report.repairs:

@@ -40,6 +40,7 @@ from edgetool.detector.detector import Detector
 from edgetool.detector.direction import SignFrom
 from edgetool.detector.expected import Agreement, check_expected, read_expected
 from edgetool.detector.golden import check_scores
+from edgetool.detector.interval import interval_of
 from edgetool.detector.numbers import read_limit
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
@@ -213,6 +214,7 @@ def pack(
         channels=describe_channels(normal, dict(pairs)),
         window=detector.window,
         stride=stride,
+        interval_s=interval_of(rows),
         threshold=threshold,
         calibration=calibration,
     )

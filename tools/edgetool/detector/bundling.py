@@ -71,6 +71,7 @@ def write_bundle(
     channels: tuple[Channel, ...],
     window: int,
     stride: int,
+    interval_s: float | None,
     threshold: Threshold,
     calibration: Calibration,
 ) -> Manifest:
@@ -87,6 +88,7 @@ def write_bundle(
         channels: from `describe_channels`.
         window: rows in a window.
         stride: readings from one window to the next.
+        interval_s: from `interval_of`.
         threshold: limits of the score.
         calibration: what the limits were made from.
     """
@@ -103,6 +105,7 @@ def write_bundle(
         channels=channels,
         window=window,
         stride=stride,
+        interval_s=interval_s,
         threshold=threshold,
         calibration=calibration,
     )

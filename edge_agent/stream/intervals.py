@@ -1,0 +1,130 @@
+"""Assets whose readings come at another pace than those that the model's windows were made of."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+
+from edge_agent.bundle import Manifest
+from edge_agent.messages.reading import Readings
+from edge_agent.messages.text import printable
+
+__all__ = ["Intervals"]
+
+log = logging.getLogger(__name__)
+
+_BLOCK = 30
+"""Differences of times that are judged together."""
+_FACTOR = 2.0
+_ASSET_BYTES = 350
+_SHOWN = 20
+"""Most assets in a description."""
+
+
+class _Block(msgspec.Struct, gc=False):
+    """What is counted of an asset: the times of its first and last reading, and how many differences lie where."""
+
+    first_s: float
+    last_s: float
+    count: int = 0
+    short: int = 0
+    long: int = 0
+    long_s: float = 0.0
+    """Sum of the long ones."""
+    longest_s: float = 0.0
+    """Which may be a pause."""
+
+
+class Intervals:
+    """Watches how far the readings of each asset are apart, by their own times. A window of one reading has no pace.
+
+    The median of a block of differences decides, which a pause or a missing reading does not move. It is found by
+    counting: it is at most half of what is expected if more than half of the differences are. The mean must agree,
+    because readings of one message that have no time all have that of its arrival.
+
+    Nothing is kept over a restart: what goes on is told again.
+
+    Args:
+        stream: the stream's name, for the log.
+        manifest: of the bundle.
+    """
+
+    def __init__(self, stream: str, manifest: Manifest) -> None:
+        self._stream = stream
+        self._expected_s = manifest.interval_s if manifest.window > 1 else None
+        self._blocks: dict[str, _Block] = {}
+        self._wrong: dict[str, float] = {}
+
+    @property
+    def asset_bytes(self) -> int:
+        """Bytes that one asset takes, about."""
+        return 0 if self._expected_s is None else _ASSET_BYTES
+
+    def add(self, readings: Readings) -> None:
+        """Count the differences of a batch's times. A reading that is older than its asset's last one counts for none.
+
+        Args:
+            readings: in order of arrival.
+        """
+        expected_s = self._expected_s
+        if expected_s is None:
+            return
+        short_s, long_s = expected_s / _FACTOR, expected_s * _FACTOR
+        blocks = self._blocks
+        for asset, time_s in zip(readings.assets, readings.times, strict=True):
+            block = blocks.get(asset)
+            if block is None:
+                blocks[asset] = _Block(time_s, time_s)
+                continue
+            apart_s = time_s - block.last_s
+            if apart_s < 0:
+                if apart_s < -_BLOCK * expected_s:  # the sender's clock was set back
+                    blocks[asset] = _Block(time_s, time_s)
+                continue
+            block.last_s = time_s
+            block.count += 1
+            if apart_s <= short_s:
+                block.short += 1
+            elif apart_s >= long_s:
+                block.long += 1
+                block.long_s += apart_s
+                block.longest_s = max(block.longest_s, apart_s)
+            if block.count == _BLOCK:
+                self._judge(asset, block, expected_s)
+                blocks[asset] = _Block(time_s, time_s)
+
+    def forget(self, asset: str) -> None:
+        """Drop an asset."""
+        self._blocks.pop(asset, None)
+        self._wrong.pop(asset, None)
+
+    def describe(self) -> dict[str, Any] | None:
+        """For the health message: what is expected, and what 20 assets have; None if nothing is expected."""
+        if self._expected_s is None:
+            return None
+        shown = {printable(asset): self._wrong[asset] for asset in sorted(self._wrong)[:_SHOWN]}
+        return {"expected_s": self._expected_s, "count": len(self._wrong), "assets": shown}
+
+    def _judge(self, asset: str, block: _Block, expected_s: float) -> None:
+        mean_s = (block.last_s - block.first_s) / block.count
+        found_s: float | None = None
+        if 2 * block.short > block.count and mean_s <= expected_s / _FACTOR:
+            found_s = mean_s
+        elif 2 * block.long > block.count and mean_s >= expected_s * _FACTOR:
+            found_s = (block.long_s - block.longest_s) / (block.long - 1)
+        if found_s is None:
+            if self._wrong.pop(asset, None) is not None:
+                log.info("readings come at the model's pace again stream=%s asset=%r", self._stream, asset)
+            return
+        if asset not in self._wrong:
+            log.warning(
+                "readings come at another pace than the model's windows have stream=%s asset=%r interval_s=%.4g "
+                "expected_s=%.4g",
+                self._stream,
+                asset,
+                found_s,
+                expected_s,
+            )
+        self._wrong[asset] = round(found_s, 6)

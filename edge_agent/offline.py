@@ -115,7 +115,7 @@ def score_data(
         settings: how readings, scores and alarms are treated, None for the defaults; `join_s` has no effect.
 
     Raises:
-        DataError: the data lack a channel of the bundle.
+        DataError: the data lack a channel of the bundle, or times that the settings need.
         EngineError: the runtime failed.
     """
     data = data.select(tuple(channel.name for channel in bundle.manifest.channels))
@@ -126,6 +126,8 @@ def score_data(
     pipeline = Pipeline(
         agent=agent, stream=stream, manifest=bundle.manifest, engine=engine, provider=provider, settings=settings
     )
+    if settings.window.every_s and data.times is None:
+        raise DataError(f"{data.path}: has no column 'time', and [stream.window] every_s makes readings by their times")
     report = OfflineReport(rows=len(data))
     scores: list[FloatArray] = []
     started = time.perf_counter()

@@ -87,4 +87,6 @@ def remarks(config: Config, bundles: list[Bundle]) -> list[str]:
     if runtime_dir is not None and not is_writable_folder(runtime_dir):
         what = f"[agent] runtime_dir = {runtime_dir!r}: is no folder that we may write to"
         found.append(f"{what}, so a default one is used; make it, or correct the setting")
-    return found + by_stream(config, bundles, StreamSettings.remark_on)
+    for ask in (StreamSettings.remark_on, StreamSettings.remark_on_interval):
+        found += by_stream(config, bundles, ask)
+    return found

@@ -49,11 +49,12 @@ class Intervals:
     Args:
         stream: the stream's name, for the log.
         manifest: of the bundle.
+        is_resampled: the windows are made of readings at an interval that the settings give.
     """
 
-    def __init__(self, stream: str, manifest: Manifest) -> None:
+    def __init__(self, stream: str, manifest: Manifest, *, is_resampled: bool = False) -> None:
         self._stream = stream
-        self._expected_s = manifest.interval_s if manifest.window > 1 else None
+        self._expected_s = manifest.interval_s if manifest.window > 1 and not is_resampled else None
         self._blocks: dict[str, _Block] = {}
         self._wrong: dict[str, float] = {}
 

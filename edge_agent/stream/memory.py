@@ -57,6 +57,7 @@ class Memory:
                 alarm=self.states.get(asset),
                 window=self.intake.windows.dump(asset),
                 join=self.intake.dump_open(asset),
+                interval=self.intake.dump_interval(asset),
                 commission=None if self.commission is None else self.commission.ready(asset),
             )
         )
@@ -129,6 +130,6 @@ class Memory:
             self.states.put(asset, kept.alarm if is_ours else for_another_model(kept.alarm))
         if not is_ours:
             return
-        self.intake.restore(asset, rows=kept.window, opened=kept.join)
+        self.intake.restore(asset, rows=kept.window, opened=kept.join, interval=kept.interval)
         if self.commission is not None and kept.commission is not None:
             self.commission.restore(asset, kept.commission)

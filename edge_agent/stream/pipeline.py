@@ -287,7 +287,7 @@ class Pipeline:
             "most_assets": None if self.room.limit == math.inf else int(self.room.limit),
             "forgotten": self.roster.forgotten,
             "active_alerts": self.drift.has_alert + self._silence.open_alerts + len(self._stuck.assets) + alerts,
-            "late": windows.late,
+            "late": self._intake.late,
             "incomplete": windows.incomplete,
             **self.missing.describe(),
             "restarted": windows.restarted,

@@ -124,6 +124,8 @@ class AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
     """From `Windows.dump`; empty when the journal keeps no rows of the asset."""
     join: bytes = b""
     """From `Join.dump`; empty when there is no open reading."""
+    interval: bytes = b""
+    """From `Resampler.dump`; empty where readings are not resampled."""
     commission: Commissioned | None = None
     """None until the asset is commissioned."""
 

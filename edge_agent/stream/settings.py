@@ -66,6 +66,16 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             f"few; expect more false alarms, or take {1 / rate:.0f}, from all that is normal"
         )
 
+    def remark_on_interval(self, manifest: Manifest) -> str | None:
+        """That readings are resampled to another interval than the model's rows have; None where they are not."""
+        every_s, interval_s = self.window.every_s, manifest.interval_s
+        if not every_s or manifest.window == 1 or interval_s is None or abs(every_s - interval_s) <= 0.01 * interval_s:
+            return None
+        return (
+            f"[window] every_s = {every_s:g}: the rows that the model knows are {interval_s:g} s apart, so a window of "
+            f"{manifest.window} means another time; take every_s = {interval_s:g}"
+        )
+
     def problem_with(self, manifest: Manifest) -> str | None:
         """The setting that contradicts a bundle's limits, as a message; None if all fit.
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 
 import msgspec
 import numpy as np
@@ -14,7 +15,12 @@ from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.values import CLOCK_STEP_S
 from edge_agent.setting_types import Duration
 
-__all__ = ["Missing", "WindowSettings", "Windows"]
+__all__ = ["BEGIN", "LEAST_EVERY_S", "Missing", "Resample", "WindowSettings", "Windows"]
+
+BEGIN = -1
+"""In place of a number of rows to repeat: the window begins anew."""
+LEAST_EVERY_S = 0.001
+"""Of shorter intervals there are more until the year 9999 than the journal's record can count."""
 
 # Number of rows that follow; readings since the last scored window; time of the newest reading, epoch seconds.
 _HEADER = struct.Struct("<IId")
@@ -31,6 +37,15 @@ class Missing(StrEnum):
     """The reading is left out."""
 
 
+class Resample(StrEnum):
+    """What becomes of the readings of one interval."""
+
+    LAST = "last"
+    """The last value of each channel."""
+    MEAN = "mean"
+    """The mean of each channel's values."""
+
+
 class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The treatment of readings that are incomplete or out of order. 0 switches a limit off."""
 
@@ -45,11 +60,15 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
     asset's real readings look late. Only while the clock is known to be right, and not for an `input`."""
     gap_s: Duration = 0.0
     """After a longer pause between two readings, the window begins anew, and so does what is half confirmed."""
+    every_s: Duration = 0.0
+    """Windows are made of one reading for each interval of this length, by the times of readings."""
+    resample: Resample = Resample.LAST
+    """How that reading is made of those in its interval."""
 
     @property
     def is_plain(self) -> bool:
         """True if times of readings do not matter and every reading counts."""
-        return self.missing is Missing.HOLD and not (self.hold_s or self.late_s or self.gap_s)
+        return self.missing is Missing.HOLD and not (self.hold_s or self.late_s or self.gap_s or self.every_s)
 
 
 class Windows:
@@ -101,15 +120,20 @@ class Windows:
         """Of the windows that the last `push` gave, those that are the first since they began, or began anew."""
         self.late_rows: set[int] = set()
         """Of the readings of the last `push`, those that were left out because they came late."""
+        self._repeats: Mapping[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._slots)
 
-    def push(self, readings: Readings) -> tuple[FloatArray, Sequence[int]]:
+    def push(
+        self, readings: Readings, repeats: Mapping[int, int] = MappingProxyType({})
+    ) -> tuple[FloatArray, Sequence[int]]:
         """Add a batch of readings.
 
         Args:
             readings: in order of arrival; missing values that are held are filled in `readings.values` in place.
+            repeats: by the index of a reading, how often the last row of its asset stands again before it, without a
+                window of its own; or `BEGIN`. Only where readings come at a steady interval (`WindowSettings.every_s`).
 
         Returns:
             The windows that these readings completed, shape (n, window, channels), float32, oldest row first; and for
@@ -119,6 +143,7 @@ class Windows:
         begins: set[int] = set()
         self.begun = ()
         self.late_rows = set()
+        self._repeats = repeats
         complete: Sequence[int]
         if self._plain:
             complete = self._hold_missing(readings)
@@ -138,6 +163,8 @@ class Windows:
             slot = self._slots[readings.assets[index]]
             if index in begins:
                 self._begin(slot)
+            elif index in repeats:
+                self._repeat(slot, repeats[index])
             end = self._append(slot, values[index])
             if self._filled[slot] == self._window and self._since[slot] >= self._stride:
                 if self._since[slot] > self._stride:  # only where it began: `_begin` sets it to the stride
@@ -306,7 +333,7 @@ class Windows:
             self.late_rows.add(index)
             return False
         set_back = policy.late_s > 0 and behind_s > policy.late_s
-        if set_back or self._gap_s < -behind_s < math.inf:
+        if set_back or self._gap_s < -behind_s < math.inf or self._repeats.get(index) == BEGIN:
             self._to_begin.add(slot)
             self.restarted += 1
             self._last[slot] = np.nan
@@ -333,6 +360,24 @@ class Windows:
             self._to_begin.discard(slot)
             begins.add(index)
         return True
+
+    def _repeat(self, slot: int, times: int) -> None:
+        """Add the last row of a slot again, if it has one."""
+        end, filled = self._end[slot], self._filled[slot]
+        count = min(times, self._window) if filled else 0
+        if count <= 0:
+            return
+        rows = self._rows[slot]
+        last = rows[end - 1].copy()
+        if end + count > 2 * self._window:
+            rows[:filled] = rows[end - filled : end].copy()
+            end = filled
+        rows[end : end + count] = last
+        self._end[slot] = end + count
+        self._filled[slot] = min(filled + count, self._window)
+        # The next reading completes a window, but is not the first since the window began.
+        if self._since[slot] < self._stride:
+            self._since[slot] = min(self._since[slot] + count, self._stride - 1)
 
     def _append(self, slot: int, row: FloatArray) -> int:
         """Add a row to a slot, and return the end of the slot's rows."""

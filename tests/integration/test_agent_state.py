@@ -175,3 +175,34 @@ def test_a_full_disk_with_drop_oldest_goes_on_in_memory(
         agent.start()
         sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
         subscriber.wait_events("raise", "clear")
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_an_open_interval_survives_the_agent(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, *, is_killed: bool
+) -> None:
+    """Half of its readings come before, half behind; the mean is that of all, and so is the alert."""
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", window=2)
+    stream = '[stream.window]\nevery_s = 10\nresample = "mean"'
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, stream=stream)
+    start_s = 1_763_700_000
+
+    def send(*pairs: tuple[float, float]) -> None:
+        for after_s, value in pairs:
+            sender.send("sensors/a1/pump", {"time": start_s + after_s, "c1": value, "c2": 0.0})
+
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        send((0, 0.0), (11, 8.0), (12, 8.0))
+        wait_until(lambda: subscriber.stream("pump").get("readings") == 3)
+        time.sleep(0.5)  # held for commit_s at most
+        assert subscriber.alerts == []
+        if is_killed:
+            agent.kill()
+    with Agent(config):
+        send((18, 2.0), (19, 2.0), (21, 0.0))
+        wait_until(lambda: len(subscriber.alerts) == 1)
+    (alert,) = subscriber.alerts
+    assert alert.time == "2025-11-21T04:40:19.000Z"
+    # c1 is 0, then 5 on the mean; a window's score is the mean of its squares.
+    assert (alert.score, alert.channels[0].value) == (12.5, 5.0)

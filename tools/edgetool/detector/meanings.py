@@ -227,7 +227,8 @@ class _Trial:
         answer = reconstruct(head, values, target)
         flat = saturated([{head.name: answer}], [{"readings": target}], is_reconstruction=True)
         if flat and head.kind is not HeadKind.RESIDUAL:
-            self.refused.append(f"output {flat[0].in_words()}")
+            step = f". {self._scaling_that_fits(head, values, target)}" if flat[0].cause else ""
+            self.refused.append(f"output {flat[0].in_words()}{step}")
             return
         unlike = unlike_channels(answer, target)
         usual = usual_error(answer, target)

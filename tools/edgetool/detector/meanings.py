@@ -35,6 +35,7 @@ _FOLLOWS = 0.3
 _CLEARLY = 1.5
 """A reconstruction whose error is smaller by this factor than as a forecast is no forecast, and reversed."""
 _SHOWN = 8
+_SCALE = "--scale data, or --scale FILE with `mean` and `scale`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,8 +228,7 @@ class _Trial:
         answer = reconstruct(head, values, target)
         flat = saturated([{head.name: answer}], [{"readings": target}], is_reconstruction=True)
         if flat and head.kind is not HeadKind.RESIDUAL:
-            step = f". {self._scaling_that_fits(head, values, target)}" if flat[0].cause else ""
-            self.refused.append(f"output {flat[0].in_words()}{step}")
+            self.refused.append(f"output {flat[0].in_words()}{f': {_SCALE}' if flat[0].cause else ''}")
             return
         unlike = unlike_channels(answer, target)
         usual = usual_error(answer, target)
@@ -254,11 +254,7 @@ class _Trial:
         for word, scaling in self.asked.scalings:
             if not unlike_channels(reconstruct(replace(head, unscale=scaling), values, target), target).mean() > 0.5:
                 return f"It fits once it is scaled back by {scaling.origin}: --unscale {word}"
-        return (
-            "If the model was trained on scaled readings, let pack put the scaling into it: --scale data, or "
-            "--scale FILE "
-            "with `mean` and `scale`"
-        )
+        return f"If the model was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
 
     def _target(self, head: Head) -> FloatArray:
         """What an answer is held against; without an option, a residual is of the newest row that the model sees."""

@@ -34,15 +34,23 @@ class ModelRuns:
     def __init__(self, path: Path, deadline: Deadline) -> None:
         self._path = path
         self._folder = tempfile.TemporaryDirectory(prefix="edgetool-")
-        self._bench = Workbench(Path(self._folder.name), deadline=deadline)
-        self._bench.keeps_large = True
+        self._deadline = deadline
+        self._bench: Workbench | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
-        self._bench.close()
+        if self._bench is not None:
+            self._bench.close()
         self._folder.cleanup()
+
+    def _started(self) -> Workbench:
+        """The child, from the first run on: many models are refused before one."""
+        if self._bench is None:
+            self._bench = Workbench(Path(self._folder.name), deadline=self._deadline)
+            self._bench.keeps_large = True
+        return self._bench
 
     def outputs(self, model: bytes, windows: FloatArray) -> Sample:
         """All outputs of a model for windows, run in batches and put together.
@@ -59,9 +67,10 @@ class ModelRuns:
         if not file.exists():
             file.write_bytes(model)
         samples: list[Sample] = [{"readings": windows[i : i + _BATCH]} for i in range(0, len(windows), _BATCH)]
-        given = self._bench.keep_samples(samples)
+        bench = self._started()
+        given = bench.keep_samples(samples)
         try:
-            parts = self._bench.run(file, on=given)
+            parts = bench.run(file, on=given)
         except ConversionError as exc:
             problem = explain(f"provider cpu: {exc}", onnx.load_from_string(model))
             raise ConversionError(f"{self._path}: does not run on windows of {windows.shape[1:]}: {problem}") from exc

@@ -157,7 +157,7 @@ class _Trial:
         output = PREFIX + name
         if size == 1:
             yield Head(output, HeadKind.SCORE)
-            yield from self._residuals(output)
+            yield from self._residuals(output, values)
         elif size == seen and width > 1:
             ways = [self.asked.head.which] if self.asked.head.which else ["last", "mean", "max"]
             yield from (Head(output, HeadKind.SCORE, which=way, rows=seen) for way in ways)
@@ -168,14 +168,21 @@ class _Trial:
         if size > 1:
             yield from self._classes_of(output, values.reshape(count, size))
 
-    def _residuals(self, output: str) -> Iterator[Head]:
+    def _residuals(self, output: str, values: NDArray[np.floating]) -> Iterator[Head]:
+        """The channel that the user names; without a name, those that the output follows closely."""
         names = list(self._channels)
         if self.asked.head.kind is HeadKind.RESIDUAL:
-            names = [self.asked.head.which]
-        elif len(names) < 2:
+            places = [names.index(self.asked.head.which)]
+        elif self.asked.head.kind is HeadKind.AUTO and len(names) > 1:
+            row = self._windows[:, -1 if self.asked.horizon else self._frame.seen - 1].astype(np.float64)
+            answer = (
+                values.reshape(-1, 1) if self.asked.unscale is None else self.asked.unscale.undo(values.reshape(-1, 1))
+            )
+            off = np.sqrt(np.square(row - answer).mean(axis=0))
+            places = np.flatnonzero(off <= _FOLLOWS * row.std(axis=0)).tolist()
+        else:
             return
-        for name in names:
-            yield Head(output, HeadKind.RESIDUAL, which=name, channel=list(self._channels).index(name))
+        yield from (Head(output, HeadKind.RESIDUAL, which=names[place], channel=place) for place in places)
 
     def _classes_of(self, output: str, values: NDArray[np.floating]) -> Iterator[Head]:
         asked, size = self.asked.head, values.shape[1]
@@ -234,11 +241,6 @@ class _Trial:
         usual = usual_error(answer, target)
         spread = target.reshape(-1, target.shape[-1]).std(axis=0, dtype=np.float64)
         error = float(np.median(usual / np.where(spread > 0, spread, usual)))
-        asked = self.asked.head.kind
-        if head.kind is HeadKind.RESIDUAL and asked is HeadKind.AUTO:
-            if error <= _FOLLOWS:
-                yield Candidate(head, error, _error_in_words(head, error))
-            return
         if unlike.mean() > 0.5:
             self.refused.append(
                 f"output {head.name!r} has the size of a {head.kind.value} and not its values: in {int(unlike.sum())} "

@@ -25,9 +25,11 @@ __all__ = [
     "Bundle",
     "Calibration",
     "Channel",
+    "ExpectedPart",
     "GoldenPart",
     "Manifest",
     "ModelPart",
+    "ScorePart",
     "Threshold",
     "golden_deviation",
     "open_bundle",
@@ -119,6 +121,25 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """Probability, as text, to the score that this share of the calibration's scores does not exceed."""
 
 
+class ScorePart(msgspec.Struct, frozen=True, kw_only=True):
+    """How the score is made; for a person, not checked."""
+
+    in_words: str
+    formula: str
+    """Of one moment, as a line of numpy; docs/scores.md names what stands in it."""
+
+
+class ExpectedPart(msgspec.Struct, frozen=True, kw_only=True):
+    """How the scores agreed with those of the author's own code when the bundle was packed; for a person, not checked."""
+
+    windows: int
+    """Number of scores that were compared."""
+    deviation: float
+    """Largest difference, as a share of the expected score or of their median size where that is more."""
+    verdicts_changed: int
+    """Windows that reach the alarm limit by one score and not by the other."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `manifest.json`. Unknown keys are ignored, because a later version may add some."""
 
@@ -142,6 +163,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     threshold: Threshold
     calibration: Calibration | None = None
     """None if the limits were not made from data."""
+    score: ScorePart | None = None
+    """None if unknown."""
+    expected: ExpectedPart | None = None
+    """None if nobody has compared the scores with those of the author's own code."""
 
     @property
     def false_alarm_rate(self) -> float:

@@ -434,6 +434,12 @@ def test_scores_of_the_authors_own_code_are_compared(tmp_path: Path) -> None:
     assert report.expected is not None
     assert (report.expected.windows, report.expected.verdicts_changed) == (1999, 0)
     assert report.expected.deviation < 1e-5
+    manifest = open_bundle(report.bundle).manifest
+    assert manifest.expected is not None
+    assert (manifest.expected.windows, manifest.expected.verdicts_changed) == (1999, 0)
+    assert manifest.score is not None
+    assert (manifest.score.in_words, manifest.score.formula) == ("output 'score'", "y.ravel()")
+    assert open_bundle(pack(path, data=data, channels="s0,s1").bundle).manifest.expected is None
     assert [channel.name for channel in report.manifest.channels] == ["s0", "s1"]
     np.savez(tmp_path / "mine.npz", score=np.abs(rows).mean(axis=1))
     with pytest.raises(AccuracyError, match="the bundle's scores are not the expected ones: off by"):

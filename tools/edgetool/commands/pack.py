@@ -15,6 +15,7 @@ from edge_agent.bundle import (
     CHANNEL_NAME,
     RESERVED_CHANNELS,
     Calibration,
+    ScorePart,
     Threshold,
     golden_deviation,
 )
@@ -217,6 +218,8 @@ def pack(
         interval_s=interval_of(rows),
         threshold=threshold,
         calibration=calibration,
+        score=ScorePart(in_words=detector.score_from, formula=detector.formula),
+        expected=None if agreement is None else agreement.part(),
     )
     still = still_channels(detector.windows)
     return PackReport(

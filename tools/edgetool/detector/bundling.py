@@ -14,7 +14,18 @@ import msgspec
 import numpy as np
 import onnx
 
-from edge_agent.bundle import FORMAT, Calibration, Channel, GoldenPart, Manifest, ModelPart, Threshold, open_bundle
+from edge_agent.bundle import (
+    FORMAT,
+    Calibration,
+    Channel,
+    ExpectedPart,
+    GoldenPart,
+    Manifest,
+    ModelPart,
+    ScorePart,
+    Threshold,
+    open_bundle,
+)
 from edge_agent.engine.providers import import_runtime
 from edge_agent.errors import UsageError
 from edge_agent.messages.reading import FloatArray
@@ -74,6 +85,8 @@ def write_bundle(
     interval_s: float | None,
     threshold: Threshold,
     calibration: Calibration,
+    score: ScorePart,
+    expected: ExpectedPart | None,
 ) -> Manifest:
     """Write a bundle, whole or not at all, and only if it can be read back.
 
@@ -91,6 +104,8 @@ def write_bundle(
         interval_s: from `interval_of`.
         threshold: limits of the score.
         calibration: what the limits were made from.
+        score: how the score is made.
+        expected: how it agreed with the author's own.
     """
     arrays = io.BytesIO()
     np.savez(arrays, allow_pickle=False, readings=readings, score=golden)
@@ -108,6 +123,8 @@ def write_bundle(
         interval_s=interval_s,
         threshold=threshold,
         calibration=calibration,
+        score=score,
+        expected=expected,
     )
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.bundle import ExpectedPart
 from edge_agent.errors import AccuracyError, DataError
 from edge_agent.messages.reading import FloatArray
 from edgetool.data import SensorData, open_arrays
@@ -40,8 +41,12 @@ class Agreement:
     """Spearman's."""
 
     def describe(self) -> dict[str, Any]:
-        """For a report, and for the manifest."""
+        """For a report."""
         return {name: getattr(self, name) for name in self.__slots__}
+
+    def part(self) -> ExpectedPart:
+        """For the manifest."""
+        return ExpectedPart(windows=self.windows, deviation=self.deviation, verdicts_changed=self.verdicts_changed)
 
 
 def read_expected(text: str, rows: SensorData) -> tuple[SensorData, NDArray[np.float64]]:

@@ -130,7 +130,7 @@ class ScorePart(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExpectedPart(msgspec.Struct, frozen=True, kw_only=True):
-    """How the scores agreed with those of the author's own code when the bundle was packed; for a person, not checked."""
+    """How the scores agreed with those of the author's own code as the bundle was packed; for a person, not checked."""
 
     windows: int
     """Number of scores that were compared."""

@@ -603,3 +603,26 @@ def test_a_graph_of_needlessly_many_nodes_is_named(tmp_path: Path) -> None:
         model(tmp_path / "m.onnx", nodes, (2,), {"score": ["n"]}), data=data, false_alarm_rate=0.01
     ).warnings()
     assert any(each.startswith("1202 nodes take seconds to load") for each in warnings)
+
+
+def test_a_latent_of_many_beside_a_reconstruction_is_no_rival(tmp_path: Path) -> None:
+    """A variational autoencoder answers three things, and one of them is what it was given."""
+    nodes = [
+        helper.make_node("Clip", ["x", "low", "high"], ["recon"]),
+        helper.make_node("MatMul", ["x", "w"], ["mu"]),
+        helper.make_node("Neg", ["mu"], ["logvar"]),
+    ]
+    constants = {"low": np.float32(16), "high": np.float32(24), "w": np.ones((3, 2), np.float32)}
+    dims: dict[str, list[int | str]] = {"recon": ["n", 3], "mu": ["n", 2], "logvar": ["n", 2]}
+    path = model(tmp_path / "m.onnx", nodes, (3,), dims, constants)
+    report = pack(path, data=write(tmp_path / "n.csv", rows_of(2000, 3)))
+    assert report.score_from.startswith("squared error of the reconstruction 'recon'")
+
+
+def test_what_the_mean_would_answer_as_well_is_no_reconstruction(tmp_path: Path) -> None:
+    """Two decision values beside two channels have their size, and nothing else of them."""
+    rows = np.random.default_rng(0).normal(size=(2000, 2))
+    w = np.array([[1, -1], [-1, 1]], np.float32) / 2
+    path = model(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], (2,), {"y": ["n", 2]}, {"w": -w})
+    with pytest.raises(ConversionError, match="in 2 of 2 channels the mean would be as good an answer, so it is none"):
+        pack(path, data=write(tmp_path / "n.csv", rows))

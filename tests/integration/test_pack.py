@@ -431,7 +431,7 @@ def two_inputs() -> onnx.ModelProto:
     [
         (autoencoder(values=5, hidden=2), {}, ConversionError, "does not fit 4 channels"),
         (autoencoder(values=8, hidden=2), {"window": 3}, ConversionError, "does not fit 4 channels and a window of 3"),
-        (scaled_answer(), {}, ConversionError, "put the scaling into it"),
+        (scaled_answer(), {}, ConversionError, "puts the scaling into it"),
         (two_inputs(), {}, ConversionError, r"the model has 2 inputs \(x, mask\), a detector takes one"),
         (detector(), {"score_output": "nothing"}, ConversionError, "has no output 'nothing'; it has: scores"),
         (detector(), {"false_alarm_rate": 0.7}, UsageError, "above 0 and below 0.5"),

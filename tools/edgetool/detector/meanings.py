@@ -21,7 +21,7 @@ from edgetool.detector.scaling import Scaling
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
 from edgetool.verify.saturated import saturated
-from edgetool.verify.scores import unlike_channels, usual_error
+from edgetool.verify.scores import poor_channels, unlike_channels, usual_error
 
 __all__ = ["Asked", "Candidate", "choose", "rows_ahead"]
 
@@ -108,12 +108,14 @@ def choose(
     if asked.output is not None and asked.output not in answers:
         raise ConversionError(f"the model has no output {asked.output!r}; it has: {shown}")
     at = _Trial(windows, frame, channels, classes, asked)
-    fit = [
-        candidate
+    usable = {
+        name: values
         for name, values in answers.items()
         if asked.output in (None, name) and values.dtype.kind == "f" and values.size and values.size % len(windows) == 0
-        for candidate in at.candidates(name, values)
-    ]
+    }
+    fit = [candidate for name, values in usable.items() for candidate in at.candidates(name, values)]
+    # A latent beside a reconstruction is no rival of it, so points come last.
+    fit = fit or [candidate for name, values in usable.items() for candidate in at.points(name, values)]
     if not fit:
         raise ConversionError(_nothing_fits(at, shown))
     fit = _by_name(fit) if asked.output is None else fit
@@ -144,10 +146,14 @@ class _Trial:
         kinds = [HeadKind.FORECAST, HeadKind.RESIDUAL] if self.asked.horizon is not None else list(HeadKind)
         found = [head for head in self._by_shape(name, values) if head.kind in kinds and wanted in ("auto", head.kind)]
         tried = [candidate for head in found for candidate in self._try(head, values)]
-        size = values.size // len(self._windows)
-        if not tried and self.asked.horizon is None and size not in (1, self._frame.seen * len(self._channels)):
-            tried = [candidate for head in self._points(name, values) for candidate in self._try(head, values)]
         return tried if wanted is not HeadKind.AUTO or len(tried) < 2 else self._weigh(name, tried)
+
+    def points(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
+        """What an output can be as a point."""
+        size = values.size // len(self._windows)
+        if self.asked.horizon is not None or size in (1, self._frame.seen * len(self._channels)):
+            return []
+        return [candidate for head in self._points(name, values) for candidate in self._try(head, values)]
 
     def _by_shape(self, name: str, values: NDArray[np.floating]) -> Iterator[Head]:
         """The heads that an output's size allows, and those that only the user can name."""
@@ -247,6 +253,13 @@ class _Trial:
                 "of "
                 f"{len(unlike)} channels it is off by more than twice the spread. "
                 + self._scaling_that_fits(head, values, target)
+            )
+            return
+        poor = poor_channels(answer, target)
+        if self.asked.head.kind is HeadKind.AUTO and poor.mean() > 0.5:
+            self.refused.append(
+                f"output {head.name!r} has the size of a {head.kind.value}, and in {int(poor.sum())} of {len(poor)} "
+                f"channels the mean would be as good an answer, so it is none; --head {head.kind.value} takes it all the same"
             )
             return
         yield Candidate(head, error, _error_in_words(head, error))

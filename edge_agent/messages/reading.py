@@ -55,12 +55,14 @@ class Readings(msgspec.Struct):
         times: the time of each reading, epoch seconds.
         values: shape (n, channels), float32, in the units of the manifest's channels; NaN where a value is missing.
         whole: True if no value is missing, False if one is, None if not known yet; see `is_whole`.
+        anew: True if these readings do not follow those before them, so that every window begins anew.
     """
 
     assets: list[str]
     times: Sequence[float]
     values: FloatArray
     whole: bool | None = None
+    anew: bool = False
     _latest: dict[str, int] | None = None
 
     def __len__(self) -> int:
@@ -73,14 +75,14 @@ class Readings(msgspec.Struct):
             return
         for start in range(0, len(self), rows):
             part = slice(start, start + rows)
-            yield Readings(self.assets[part], self.times[part], self.values[part], self.whole or None)
+            anew = self.anew and not start
+            yield Readings(self.assets[part], self.times[part], self.values[part], self.whole or None, anew)
 
     def without(self, assets: Collection[str]) -> Readings:
         """A copy without the readings of some assets."""
         rows = [row for row, asset in enumerate(self.assets) if asset not in assets]
-        return Readings(
-            [self.assets[row] for row in rows], [self.times[row] for row in rows], self.values[rows], self.whole or None
-        )
+        assets, times = [self.assets[row] for row in rows], [self.times[row] for row in rows]
+        return Readings(assets, times, self.values[rows], self.whole or None, self.anew)
 
     def is_whole(self) -> bool:
         """True if no value is missing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -67,7 +67,9 @@ class WindowBatch(msgspec.Struct, frozen=True):
     def __len__(self) -> int:
         return len(self.values)
 
-    def rows_that_matter(self, at_limit: list[int], states: Mapping[str, object]) -> Iterator[int]:
+    def rows_that_matter(
+        self, at_limit: list[int], states: Mapping[str, object], pass_from: Callable[[int, int], int]
+    ) -> Iterator[int]:
         """Rows whose score can change the state of an alarm, in order.
 
         The states are read when the next row is asked for, so they include the changes by the rows before it.
@@ -75,16 +77,20 @@ class WindowBatch(msgspec.Struct, frozen=True):
         Args:
             at_limit: rows whose score reaches the lowest limit, in order.
             states: of the assets that have one; the score of another asset only matters at the limit.
+            pass_from: as `Quiet.pass_from`.
         """
         assets = self.assets
         row = 0
         for raising in [*at_limit, len(assets)]:
-            if states:
-                for quiet in range(row, raising):
-                    if assets[quiet] in states:
-                        yield quiet
-                        if not states:
-                            break
+            quiet = row
+            while states and quiet < raising:
+                if assets[quiet] in states:
+                    passed = pass_from(quiet, raising)
+                    if passed > quiet:
+                        quiet = passed
+                        continue
+                    yield quiet
+                quiet += 1
             row = raising + 1
             if raising < len(assets):
                 yield raising

@@ -23,6 +23,7 @@ from edge_agent.stream.intake import Intake
 from edge_agent.stream.memory import Memory
 from edge_agent.stream.missing import MissingValues
 from edge_agent.stream.outcome import Outcome, WindowBatch
+from edge_agent.stream.quiet import Quiet
 from edge_agent.stream.records import keys_of
 from edge_agent.stream.room import Room
 from edge_agent.stream.roster import Pinned, Roster
@@ -305,7 +306,8 @@ class Pipeline:
         told: list[AssetChange] = []
         states, threshold, update = self._states, self._threshold, self._alarm.update
         one_level, begun = not self._alarm.has_levels, windows.begun
-        matter = windows.rows_that_matter(at_limit, states.running)
+        quiet = Quiet(self._alarm, threshold, states, windows=windows, scores=scores, on_change=changed.add)
+        matter = windows.rows_that_matter(at_limit, states.running, quiet.pass_from)
         rows = matter if self._commission is None else range(len(windows))
         for row in rows:
             score = scores.item(row)

@@ -131,7 +131,8 @@ class Windows:
         """Add a batch of readings.
 
         Args:
-            readings: in order of arrival; missing values that are held are filled in `readings.values` in place.
+            readings: in order of arrival; missing values that are held are filled in `readings.values` in place. With
+                `readings.anew`, every asset's window begins anew with its next reading that counts.
             repeats: by the index of a reading, how often the last row of its asset stands again before it, without a
                 window of its own; or `BEGIN`. Only where readings come at a steady interval (`WindowSettings.every_s`).
 
@@ -140,16 +141,10 @@ class Windows:
             each window the index of the reading that completed it. The windows may share memory with `readings`.
         """
         values = readings.values
-        begins: set[int] = set()
         self.begun = ()
         self.late_rows = set()
         self._repeats = repeats
-        complete: Sequence[int]
-        if self._plain:
-            complete = self._hold_missing(readings)
-        else:
-            slots = [self._slot(asset) for asset in readings.assets]
-            complete = [index for index in range(len(slots)) if self._admit(readings, index, slots[index], begins)]
+        complete, begins = self._complete(readings)
         if self._single:
             if begins:
                 self.begun = {row for row, index in enumerate(complete) if index in begins}
@@ -174,6 +169,19 @@ class Windows:
                 due.append(index)
         self.begun = begun
         return windows[: len(due)], due
+
+    def _complete(self, readings: Readings) -> tuple[Sequence[int], set[int]]:
+        """The indices of the readings that count, and those of them with which a window begins anew."""
+        if readings.anew:
+            self._begin_all()
+        begins: set[int] = set()
+        if not self._plain:
+            slots = [self._slot(asset) for asset in readings.assets]
+            return [index for index, slot in enumerate(slots) if self._admit(readings, index, slot, begins)], begins
+        complete = self._hold_missing(readings)
+        if self._to_begin:
+            begins = {index for index in complete if self._begins(self._slots[readings.assets[index]])}
+        return complete, begins
 
     @property
     def asset_bytes(self) -> int:
@@ -285,6 +293,13 @@ class Windows:
         self._end[slot] = self._filled[slot] = 0
         self._since[slot] = self._stride
 
+    def _begin_all(self) -> None:
+        """Have every window begin anew, as behind a gap of which nobody knows the length."""
+        self._to_begin.update(self._slots.values())
+        self._last[:] = np.nan
+        self._seen_s[:] = -np.inf
+        self._newest_s = [-math.inf] * len(self._newest_s)
+
     def _grow(self, capacity: int) -> None:
         last = np.empty((capacity, self.channels), dtype=np.float32)
         last[: len(self._last)] = self._last
@@ -356,8 +371,7 @@ class Windows:
             self.missing += without
             return False
         # A window begins with a reading that counts; the first reading after the gap may have been left out.
-        if slot in self._to_begin:
-            self._to_begin.discard(slot)
+        if self._begins(slot):
             begins.add(index)
         return True
 
@@ -378,6 +392,13 @@ class Windows:
         # The next reading completes a window, but is not the first since the window began.
         if self._since[slot] < self._stride:
             self._since[slot] = min(self._since[slot] + count, self._stride - 1)
+
+    def _begins(self, slot: int) -> bool:
+        """True if a reading that counts is the first since the window was to begin anew."""
+        if slot not in self._to_begin:
+            return False
+        self._to_begin.discard(slot)
+        return True
 
     def _append(self, slot: int, row: FloatArray) -> int:
         """Add a row to a slot, and return the end of the slot's rows."""

@@ -82,9 +82,9 @@ def test_a_warning_ends_however_wide_the_band_is() -> None:
     """Scores that cannot be negative come below its clear limit; where they can, its band is as wide as the alarm's."""
     wide, negative = Threshold(alarm=9, clear=4), Threshold(alarm=-1, clear=-2)
     alarm = Alarm(AlarmSettings(warn=4.5), agent="g", stream="s", model_sha256="m")
-    assert [alarm._clear_limit(limits) for limits in (wide, LIMITS)] == [2.0, 2.0]
+    assert [alarm.clear_limit(limits) for limits in (wide, LIMITS)] == [2.0, 2.0]
     alarm = Alarm(AlarmSettings(warn=-1.5), agent="g", stream="s", model_sha256="m")
-    assert alarm._clear_limit(negative) == -2.5
+    assert alarm.clear_limit(negative) == -2.5
 
 
 def test_two_alerts_of_one_moment_have_two_names() -> None:

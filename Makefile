@@ -99,7 +99,7 @@ bench: $(STAMP)
 
 # For every Python and platform at once, and without an index, so that the files hold only names, versions and hashes.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-EXTRAS := --extra host --extra reports --extra sklearn
+EXTRAS := --extra host --extra files --extra reports --extra sklearn
 lock:
 	@$(BIN)/$(LOCK) $(EXTRAS) --extra demo --group dev -o requirements/development.txt pyproject.toml
 	@for extra in cpu openvino; do \

@@ -1,24 +1,25 @@
-"""Scores a file with the code that scores a stream, so that an evaluation shows what the device will do."""
+"""Scores files with the code that scores a stream, so that an evaluation shows what the device will do."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Self
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.bundle import Bundle
-from edge_agent.data_files import SensorData
+from edge_agent.data_files import SensorData, in_batches
 from edge_agent.errors import DataError
 from edge_agent.files.plain import replacing
 from edge_agent.messages.event import AlertEvent
@@ -30,7 +31,17 @@ from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import StreamSettings
 
-__all__ = ["OfflineReport", "has_several_batches", "score_data", "write_alerts", "write_scores"]
+__all__ = [
+    "AlertsFile",
+    "OfflineReport",
+    "Scored",
+    "ScoresFile",
+    "Summary",
+    "score_blocks",
+    "score_data",
+    "write_alerts",
+    "write_scores",
+]
 
 _BATCH_VALUES = 200_000
 """Values in all windows of a batch: under a megabyte. Handing a batch from core to core takes 0.1 to 0.2 ms, and a
@@ -38,17 +49,80 @@ batch that the processor's cache cannot hold is slower; docs/benchmarks.md has t
 _LEAST_ROWS, _MOST_ROWS = 512, 1 << 15
 _AHEAD = 3
 """Batches that are scored or wait, beside the one whose events are made; more do not make it faster."""
+_EXACT_SCORES = 1 << 20
+"""So many scores are kept for their median."""
+_BINS = 1 << 20
 
 _Ahead = tuple[WindowBatch, Future[Scores]]
 """A batch and its future scores."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A batch of windows, in the order of the readings that completed them, with all that their scores changed."""
+
+    assets: Sequence[str]
+    """The asset of each window."""
+    times: Sequence[float]
+    """Time of each window's last reading, epoch seconds; the row's number if the files have no times."""
+    scores: FloatArray
+    """Shape (windows,), float32; higher is more anomalous."""
+    outcome: Outcome
+
+    @property
+    def has_events(self) -> bool:
+        """True if `outcome` has an event."""
+        return self.outcome.alerts is not None or bool(self.outcome.drift) or bool(self.outcome.released)
+
+
+class Summary:
+    """Counts what was scored, in memory that does not grow with it."""
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self._kinds: Counter[str] = Counter()
+        self._median = _Median()
+        self._max = -math.inf
+        self.rows = 0
+        self.scored = 0
+
+    def count_rows(self, blocks: Iterable[SensorData]) -> Iterator[SensorData]:
+        """The same blocks, counted as they are taken."""
+        for block in blocks:
+            self.rows += len(block)
+            yield block
+
+    def add(self, batch: Scored) -> None:
+        """Count a batch."""
+        self.scored += len(batch.scores)
+        self._kinds.update(batch.outcome.kinds())
+        finite = batch.scores if not batch.outcome.not_finite else batch.scores[np.isfinite(batch.scores)]
+        if finite.size:
+            self._max = max(self._max, float(finite.max()))
+            self._median.add(finite)
+
+    def describe(self) -> dict[str, Any]:
+        """One JSON document, without scores and events."""
+        seconds = time.perf_counter() - self._started
+        kinds = self._kinds
+        return {
+            "rows": self.rows,
+            "scored": self.scored,
+            "raised": kinds[Transition.RAISE] + kinds[Transition.FLAPPING],
+            "cleared": kinds[Transition.CLEAR],
+            "score_median": self._median.value(),
+            "score_max": self._max if math.isfinite(self._max) else None,
+            "seconds": round(seconds, 3),
+            "rows_per_s": round(self.rows / max(seconds, 1e-9)),
+        }
+
+
 @dataclass(slots=True)
 class OfflineReport:
-    """The result of scoring a file.
+    """The result of scoring data as a whole.
 
     Attributes:
-        rows: number of rows of the file.
+        rows: number of rows.
         scored: number of windows that were scored.
         outcomes: of the batches with alerts or drift, in order.
         scores: shape (scored,), float32, in order; higher is more anomalous.
@@ -63,6 +137,7 @@ class OfflineReport:
     scores: FloatArray = field(default_factory=lambda: np.empty(0, dtype=np.float32))
     scored_of: list[tuple[Sequence[str], Sequence[float]]] = field(default_factory=list)
     seconds: float = 0.0
+    summary: dict[str, Any] = field(default_factory=dict)
 
     def events(self) -> Iterator[AlertEvent]:
         """The events of all batches, in order, each made when it is asked for."""
@@ -71,23 +146,7 @@ class OfflineReport:
 
     def describe(self) -> dict[str, Any]:
         """A summary for one JSON document, without the scores."""
-        finite = self.scores[np.isfinite(self.scores)]
-        kinds = Counter(kind for outcome in self.outcomes for kind in outcome.kinds())
-        return {
-            "rows": self.rows,
-            "scored": self.scored,
-            "raised": kinds[Transition.RAISE] + kinds[Transition.FLAPPING],
-            "cleared": kinds[Transition.CLEAR],
-            "score_median": float(np.median(finite)) if finite.size else None,
-            "score_max": float(finite.max()) if finite.size else None,
-            "seconds": round(self.seconds, 3),
-            "rows_per_s": round(self.rows / max(self.seconds, 1e-9)),
-        }
-
-
-def has_several_batches(data: SensorData, bundle: Bundle) -> bool:
-    """True if the data are scored in more than one batch, so that a helper has work."""
-    return len(data) > _batch_rows(bundle.manifest.window * len(bundle.manifest.channels))
+        return self.summary
 
 
 def score_data(
@@ -101,10 +160,45 @@ def score_data(
     provider: str,
     settings: StreamSettings | None = None,
 ) -> OfflineReport:
-    """Score rows as if they came one after the other.
+    """Score rows as if they came one after the other, and keep all scores. The arguments are those of `score_blocks`.
+
+    Raises:
+        DataError: the data lack a channel of the bundle.
+        EngineError: the runtime failed.
+    """
+    names = {"agent": agent, "stream": stream, "provider": provider}
+    summary = Summary()
+    report = OfflineReport()
+    batches = score_blocks(summary.count_rows([data]), bundle, engine, helper=helper, settings=settings, **names)
+    scores: list[FloatArray] = []
+    for batch in batches:
+        summary.add(batch)
+        scores.append(batch.scores)
+        report.scored_of.append((batch.assets, batch.times))
+        if batch.has_events:
+            report.outcomes.append(batch.outcome)
+    report.rows, report.scored, report.summary = summary.rows, summary.scored, summary.describe()
+    report.seconds = report.summary["seconds"]
+    if scores:
+        report.scores = np.concatenate(scores)
+    return report
+
+
+def score_blocks(
+    blocks: Iterable[SensorData],
+    bundle: Bundle,
+    engine: Engine,
+    *,
+    helper: Engine | None = None,
+    agent: str,
+    stream: str,
+    provider: str,
+    settings: StreamSettings | None = None,
+) -> Iterator[Scored]:
+    """Score rows as if they came one after the other, a batch at a time.
 
     Args:
-        data: must have the channels of the bundle, in any order.
+        blocks: rows that follow each other, with the channels of the bundle, in any order.
         bundle: an open bundle.
         engine: scores windows with the bundle's model; called on a thread of its own.
         helper: a second engine with the same model and provider; called on the caller's thread, when that thread would
@@ -114,35 +208,35 @@ def score_data(
         provider: the engine's provider, for the events.
         settings: how readings, scores and alarms are treated, None for the defaults; `join_s` has no effect.
 
+    Yields:
+        The batches in order. Their sizes, and so the scores to the last digit, do not depend on those of the blocks.
+
     Raises:
-        DataError: the data lack a channel of the bundle, or times that the settings need.
+        DataError: the data lack a channel of the bundle or times that the settings need, or cannot be read.
         EngineError: the runtime failed.
     """
-    data = data.select(tuple(channel.name for channel in bundle.manifest.channels))
+    manifest = bundle.manifest
+    channels = tuple(channel.name for channel in manifest.channels)
     # A row is a whole reading, also if the stream's readings arrive one channel at a time.
     settings = None if settings is None else msgspec.structs.replace(settings, join_s=None)
     # Frozen values are told by a running agent only.
     settings = msgspec.structs.replace(settings or StreamSettings(), stuck_readings=0)
     pipeline = Pipeline(
-        agent=agent, stream=stream, manifest=bundle.manifest, engine=engine, provider=provider, settings=settings
+        agent=agent, stream=stream, manifest=manifest, engine=engine, provider=provider, settings=settings
     )
-    if settings.window.every_s and data.times is None:
-        raise DataError(f"{data.path}: has no column 'time', and [stream.window] every_s makes readings by their times")
-    report = OfflineReport(rows=len(data))
-    scores: list[FloatArray] = []
-    started = time.perf_counter()
-    batches = data.batches(_batch_rows(bundle.manifest.window * len(data.channels)))
+    rows = _batch_rows(manifest.window * len(channels))
+    batches = in_batches(_selected(blocks, channels, needs_times=settings.window.every_s > 0), rows)
     for windows, answer in _scored(pipeline, engine, helper, batches):
-        outcome = pipeline.apply_scores(windows, answer)
-        report.scored += outcome.scored
-        if outcome.alerts is not None or outcome.drift or outcome.released:
-            report.outcomes.append(outcome)
-        scores.append(answer.score)
-        report.scored_of.append((windows.assets, windows.times))
-    report.seconds = time.perf_counter() - started
-    if scores:
-        report.scores = np.concatenate(scores)
-    return report
+        yield Scored(windows.assets, windows.times, answer.score, pipeline.apply_scores(windows, answer))
+
+
+def _selected(blocks: Iterable[SensorData], channels: tuple[str, ...], *, needs_times: bool) -> Iterator[SensorData]:
+    for block in blocks:
+        if needs_times and block.times is None:
+            raise DataError(
+                f"{block.path}: has no column 'time', and [stream.window] every_s makes readings by their times"
+            )
+        yield block.select(channels)
 
 
 def _batch_rows(values: int) -> int:
@@ -184,38 +278,135 @@ def _first(ahead: deque[_Ahead], helper: Engine | None) -> tuple[WindowBatch, Sc
     return done, answer.result()
 
 
+class _Median:
+    """The median of numbers that need not be kept: exact for the first million, within 0.1 % beyond."""
+
+    def __init__(self) -> None:
+        self._kept: list[FloatArray] = []
+        self._count = 0
+        self._bins: NDArray[np.int64] | None = None
+
+    def add(self, numbers: FloatArray) -> None:
+        """Count finite numbers."""
+        self._kept.append(numbers)
+        self._count += len(numbers)
+        if self._count > _EXACT_SCORES:
+            self._fold()
+
+    def value(self) -> float | None:
+        """The median; None if nothing was counted."""
+        if not self._count:
+            return None
+        if self._bins is None:
+            middle = [(self._count - 1) // 2, self._count // 2]
+            # Not numpy's median, for which it imports 20 ms of code that nothing else here needs.
+            return float(np.partition(np.concatenate(self._kept), middle)[middle].mean())
+        self._fold()
+        bin_number = np.searchsorted(np.cumsum(self._bins), (self._count + 1) // 2)
+        return float(_numbers_of(np.array([bin_number]))[0])
+
+    def _fold(self) -> None:
+        if self._bins is None:
+            self._bins = np.zeros(_BINS, np.int64)
+        for numbers in self._kept:
+            bins, counts = np.unique(_bins_of(numbers), return_counts=True)
+            self._bins[bins] += counts
+        self._kept.clear()
+
+
+def _bins_of(numbers: FloatArray) -> NDArray[np.int64]:
+    """The first 20 bits of numbers, so that a larger number has a bin that is not smaller."""
+    bits = np.ascontiguousarray(numbers).view(np.uint32)
+    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
+    return (ordered >> np.uint32(12)).astype(np.int64)
+
+
+def _numbers_of(bins: NDArray[np.int64]) -> FloatArray:
+    """The number in the middle of each bin."""
+    ordered = ((bins << 12) + (1 << 11)).astype(np.uint32)
+    numbers: FloatArray = np.where(ordered >> 31, ordered ^ np.uint32(1 << 31), ~ordered).view(np.float32)
+    return numbers
+
+
+class _Written:
+    """A text that takes the place of a file at the end of a block, if no error ends that.
+
+    Args:
+        path: of the file.
+
+    Raises:
+        DataError: the file cannot be written; from the block's methods and ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        with self._telling():
+            file = self._stack.enter_context(replacing(self._path))
+            self._text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            self._begin()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._telling():
+            if error[0] is None:
+                # Detached, because the wrapper would otherwise close the file before `replacing` synchronises it.
+                self._text.detach()
+            self._stack.__exit__(*error)  # type: ignore[arg-type]  # as they came
+
+    def _begin(self) -> None:
+        """Write what stands above all."""
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise DataError(f"{self._path}: cannot be written ({exc.strerror})") from exc
+
+
+class ScoresFile(_Written):
+    """Writes each score with its asset and time as a line of CSV, after a header."""
+
+    def _begin(self) -> None:
+        self._rows = csv.writer(self._text, lineterminator="\n")
+        self._rows.writerow(("time", "asset", "score"))
+
+    def add(self, assets: Sequence[str], times: Sequence[float], scores: FloatArray) -> None:
+        """Write the scores of a batch."""
+        with self._telling():
+            self._rows.writerows(zip(times, assets, map("{:.9g}".format, scores.tolist()), strict=True))
+
+
+class AlertsFile(_Written):
+    """Writes each event as a line of JSON, as it would be published."""
+
+    def add(self, events: Iterable[AlertEvent]) -> None:
+        """Write the events of a batch."""
+        with self._telling():
+            self._text.writelines(encode(event).decode() + "\n" for event in events)
+
+
 def write_scores(path: Path, report: OfflineReport) -> None:
-    """Write each score with its asset and time as a line of CSV, after a header.
+    """Write each score with its asset and time, as `ScoresFile` does.
 
     Raises:
         DataError: the file cannot be written.
     """
-    times = chain.from_iterable(times for _, times in report.scored_of)
-    assets = chain.from_iterable(assets for assets, _ in report.scored_of)
-    with _written(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("time", "asset", "score"))
-        writer.writerows(zip(times, assets, map("{:.9g}".format, report.scores.tolist()), strict=True))
+    done = 0
+    with ScoresFile(path) as file:
+        for assets, times in report.scored_of:
+            file.add(assets, times, report.scores[done : done + len(assets)])
+            done += len(assets)
 
 
 def write_alerts(path: Path, report: OfflineReport) -> None:
-    """Write each event as a line of JSON, as it would be published.
+    """Write each event, as `AlertsFile` does.
 
     Raises:
         DataError: the file cannot be written.
     """
-    with _written(path) as file:
-        for event in report.events():
-            file.write(encode(event).decode() + "\n")
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[TextIO]:
-    try:
-        with replacing(path) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            yield text
-            # Detached, because the wrapper would otherwise close the file before `replacing` synchronises it.
-            text.detach()
-    except OSError as exc:
-        raise DataError(f"{path}: cannot be written ({exc.strerror})") from exc
+    with AlertsFile(path) as file:
+        file.add(report.events())

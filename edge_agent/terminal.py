@@ -7,12 +7,14 @@ import json
 import sys
 import threading
 import traceback
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TextIO
 
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
 
-__all__ = ["begin", "complain", "json_text", "say", "traceback_text"]
+__all__ = ["begin", "complain", "json_text", "say", "say_list", "traceback_text"]
 
 
 def say(line: str = "", *, to: TextIO | None = None) -> None:
@@ -40,6 +42,24 @@ def json_text(document: object, *, indent: int | None = None) -> str:
     """
     # json.dumps escapes all that is not printable, but for this last character of ASCII.
     return json.dumps(document, indent=indent).replace("\x7f", "\\u007f")
+
+
+def say_list(document: dict[str, object], key: str, items: Iterable[str]) -> None:
+    """Write a JSON document whose last entry is a list, which need not be in memory.
+
+    Args:
+        document: what stands before the list, not empty.
+        key: of the list.
+        items: JSON in ASCII, each of one entry.
+    """
+    pieces = chain([json_text(document)[:-1], f", {json_text(key)}: ["], _separated(items), ["]}\n"])
+    sys.stdout.writelines(pieces)
+    sys.stdout.flush()
+
+
+def _separated(items: Iterable[str]) -> Iterator[str]:
+    for number, item in enumerate(items):
+        yield f", {item}" if number else item
 
 
 def traceback_text(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,15 +14,17 @@ import numpy as np
 import pytest
 from fakes import FakeEngine, make_manifest, write_bundle
 
+from edge_agent import offline
 from edge_agent.bundle import Calibration, open_bundle
 from edge_agent.data_files import SensorData
 from edge_agent.errors import DataError, EngineError
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Scores
-from edge_agent.offline import has_several_batches, score_data, write_alerts, write_scores
+from edge_agent.offline import score_blocks, score_data, write_alerts, write_scores
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import DriftSettings, StreamSettings
+from edge_agent.stream.window import WindowSettings
 
 
 def data(rows: int = 10_000) -> SensorData:
@@ -144,10 +147,66 @@ def test_a_helper_scores_where_the_other_engine_is_awaited(tmp_path: Path) -> No
     assert list(report.events()) == list(alone.events())
 
 
-def test_a_helper_is_for_several_batches(tmp_path: Path) -> None:
-    """A second model in memory, for a file that one batch holds, would be loaded for nothing."""
+def test_rows_are_scored_as_they_are_read(tmp_path: Path) -> None:
+    """Of a long file only some batches are in memory, and how it was cut into blocks changes no score."""
     bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
-    assert [has_several_batches(data(rows), bundle) for rows in (3, 1 << 15, (1 << 15) + 1)] == [False, False, True]
+    whole = score_data(data(400_000), bundle, FakeEngine(), agent="a", stream="s", provider="fake")
+    read = 0
+
+    def blocks() -> Iterator[SensorData]:
+        nonlocal read
+        for start in range(0, 400_000, 10_000):
+            read += 1
+            rows = range(start, start + 10_000)
+            keep = np.zeros(400_000, dtype=bool)
+            keep[rows] = True
+            yield replace(data(400_000).where(keep), first_row=start)
+
+    engine = FakeEngine()
+    scored = score_blocks(blocks(), bundle, engine, agent="a", stream="s", provider="fake")
+    first = next(scored)
+    assert read < 20
+    batches = [first, *scored]
+    assert set(engine.batches[:-1]) == {1 << 15}
+    np.testing.assert_array_equal(np.concatenate([batch.scores for batch in batches]), whole.scores)
+    assert [event for batch in batches for event in batch.outcome.events] == list(whole.events())
+
+
+def test_windows_do_not_run_from_one_file_into_the_next(tmp_path: Path) -> None:
+    """Unless its times go on; an alert that is open stays open, as behind a gap of a stream."""
+    manifest = msgspec.structs.replace(make_manifest(channels=1), window=3)
+    bundle = replace(open_bundle(write_bundle(tmp_path / "square-1.0.0.edge")), manifest=manifest)
+    values = np.array([[1.0], [1], [9], [9], [9], [1], [1], [1]])
+    rows = SensorData(Path("d.csv"), ("c1",), values, np.arange(8.0), None, None)
+    for starts, scored in (((), [2, 3, 4, 5, 6, 7]), ((5,), [2, 3, 4, 7])):
+        report = score_data(replace(rows, starts=starts), bundle, FakeEngine(), agent="a", stream="s", provider="fake")
+        assert [time for _, times in report.scored_of for time in times] == scored
+        assert next(report.events()).time[17:19] == "02"
+        assert [event.event for event in report.events()] == ["raise", "clear"]
+
+
+def test_a_value_is_not_held_from_one_file_into_the_next(tmp_path: Path) -> None:
+    """Nobody knows what it was meanwhile; and a time that goes back is not late."""
+    bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
+    values = np.array([[1.0, 2], [np.nan, 2], [np.nan, 2], [3, 2], [np.nan, 2]])
+    rows = SensorData(Path("d.csv"), ("c1", "c2"), values, np.array([5.0, 6, 1, 2, 3]), None, None, starts=(2,))
+    for settings in (StreamSettings(), StreamSettings(window=WindowSettings(late_s=30.0))):
+        report = score_data(rows, bundle, FakeEngine(), agent="a", stream="s", provider="fake", settings=settings)
+        assert [time for _, times in report.scored_of for time in times] == [5, 6, 2, 3]
+
+
+@pytest.mark.parametrize("count", [1, 2, 1000, 1001, 5000])
+def test_a_median_is_exact_as_long_as_scores_are_few(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """And within a thousandth beyond; negative scores and zeros are scores too."""
+    monkeypatch.setattr(offline, "_EXACT_SCORES", 1000)
+    numbers = np.random.default_rng(count).normal(0.3, 1.0, count).astype(np.float32)
+    numbers[: count // 10] = 0.0
+    median = offline._Median()
+    for start in range(0, count, 300):
+        median.add(numbers[start : start + 300])
+    expected = float(np.median(numbers))
+    assert median.value() == pytest.approx(expected, rel=0 if count <= 1000 else 2e-3)
+    assert offline._Median().value() is None
 
 
 def test_a_helper_that_fails_is_told_as_the_other_engine_would_be(tmp_path: Path) -> None:

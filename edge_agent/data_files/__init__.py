@@ -1,0 +1,17 @@
+"""Sensor data files: CSV (`.csv`, `.csv.gz`), `.npz` and Parquet; docs/data.md describes the columns."""
+
+from edge_agent.data_files.arrays import open_arrays
+from edge_agent.data_files.columns import Columns
+from edge_agent.data_files.reading import DataFiles, DataStream, open_data, read_sensor_data
+from edge_agent.data_files.sensor_data import SensorData, in_batches
+
+__all__ = [
+    "Columns",
+    "DataFiles",
+    "DataStream",
+    "SensorData",
+    "in_batches",
+    "open_arrays",
+    "open_data",
+    "read_sensor_data",
+]

@@ -48,6 +48,8 @@ class DataFiles:
     paths: tuple[Path, ...]
     """At least one, in the order in which they are read."""
     columns: Columns = field(default_factory=Columns)
+    ignored: list[str] = field(default_factory=list, compare=False)
+    """Columns that hold text and are no channels; known when the files were opened."""
 
     @classmethod
     def named(cls, names: Sequence[str | Path], columns: Columns | None = None) -> DataFiles:
@@ -130,6 +132,7 @@ def open_data(files: DataFiles) -> Iterator[DataStream]:
             with _told(path), _open(path, files.columns) as other:
                 _check_same(path, other.plan, first, table.plan)
                 ignored |= dict.fromkeys(other.plan.ignored)
+        files.ignored[:] = ignored
         yield DataStream(files, table, tuple(ignored))
 
 

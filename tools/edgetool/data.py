@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.data_files import SensorData, open_arrays, read_sensor_data
+from edge_agent.data_files import Columns, DataFiles, SensorData, open_arrays, read_sensor_data
 from edge_agent.messages.reading import DEFAULT_ASSET, FloatArray
 from edge_agent.stream.window import Windows
+from edgetool.paths import StrPath, as_paths
 
 __all__ = [
     "DEFAULT_ASSET",
+    "Columns",
+    "DataFiles",
+    "DataSource",
     "SensorData",
+    "as_files",
     "column_at_windows",
     "complete_windows",
     "labelled_windows",
@@ -27,6 +34,23 @@ __all__ = [
 
 _BATCH_ROWS = 4096
 _PLACES = 1 << 20
+
+DataSource: TypeAlias = StrPath | Sequence[StrPath] | DataFiles
+"""A data file, several, or files with what their columns are."""
+
+
+@overload
+def as_files(data: DataSource) -> DataFiles: ...
+@overload
+def as_files(data: DataSource | None) -> DataFiles | None: ...
+def as_files(data: DataSource | None) -> DataFiles | None:
+    """Data files as they are given to the functions of `edgetool`; None where none are.
+
+    Raises:
+        DataError: a pattern finds nothing.
+        UsageError: no file is named, or one twice.
+    """
+    return data if data is None or isinstance(data, DataFiles) else DataFiles.named(as_paths(data))
 
 
 def complete_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:

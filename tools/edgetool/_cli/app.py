@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from edge_agent.errors import UsageError
 from edge_agent.terminal import json_text, say
 
+if TYPE_CHECKING:
+    from edge_agent.data_files import DataFiles
+
 __all__ = [
-    "DataOption",
     "HtmlOption",
     "JsonOption",
     "ModelArgument",
@@ -34,10 +36,6 @@ app = typer.Typer(
 
 ModelArgument = Annotated[Path, typer.Argument(help="The ONNX model.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-DataOption = Annotated[
-    Path | None,
-    typer.Option(help="Readings to run on (.csv, .csv.gz, .npz). Made up when not given.", show_default=False),
-]
 HtmlOption = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at.", show_default=False)
 ]
@@ -50,9 +48,9 @@ TimeoutOption = Annotated[
 ]
 
 
-def print_json(document: dict[str, Any]) -> None:
-    """One JSON document on stdout."""
-    say(json_text(document))
+def print_json(document: dict[str, Any], data: DataFiles | None = None) -> None:
+    """One JSON document on stdout, with the columns of the data that were left out."""
+    say(json_text(document if data is None else {**document, "ignored_columns": list(data.ignored)}))
 
 
 def parse_range(text: str | None) -> tuple[float, float] | None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import DataOption, HtmlOption, JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import HtmlOption, JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.data_options import DataOption, takes_data
 from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _SHOWN_LAYERS = 40
 
 
 @app.command()
+@takes_data
 def compare(
     first: Annotated[Path, typer.Argument(metavar="A", help="The model that is right.", show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="B", help="The other one.", show_default=False)],
@@ -47,7 +49,7 @@ def compare(
             from edgetool.reports.looked_at import write_compare_page
 
             write_compare_page(html, report)
-    print_json(report.describe()) if as_json else _show_compared(report)
+    print_json(report.describe(), data) if as_json else _show_compared(report)
 
 
 def _show_compared(report: CompareReport) -> None:

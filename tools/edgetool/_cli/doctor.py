@@ -8,13 +8,15 @@ from typing import Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import DataOption, JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.data_options import DataOption, takes_data
 from edgetool.deadline import DEFAULT_S
 
 __all__ = ["doctor"]
 
 
 @app.command()
+@takes_data
 def doctor(
     model: Annotated[
         Path | None, typer.Argument(metavar="[MODEL]", help="An ONNX model to look at too.", show_default=False)
@@ -30,7 +32,7 @@ def doctor(
     with working("looking", timeout):
         report = work(model, data=data, timeout_s=timeout)
     if as_json:
-        print_json(report.describe())
+        print_json(report.describe(), data)
         return
     say(", ".join(f"{name} {version}" for name, version in report.versions.items()))
     say(", ".join(f"{name}: {value}" for name, value in report.machine.items()))

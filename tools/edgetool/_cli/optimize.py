@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import DataOption, JsonOption, ModelArgument, TimeoutOption, app, print_json
+from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
+from edgetool._cli.data_options import DataOption, takes_data
 from edgetool.choices import Level
 from edgetool.deadline import DEFAULT_S
 
@@ -16,6 +17,7 @@ __all__ = ["optimize"]
 
 
 @app.command()
+@takes_data
 def optimize(
     model: ModelArgument,
     output: Annotated[
@@ -35,7 +37,7 @@ def optimize(
     with working(f"optimizing {model.name}", timeout):
         report = work(model, output, level=level, data=data, timeout_s=timeout)
     if as_json:
-        print_json(report.describe())
+        print_json(report.describe(), data)
         return
     before, after = report.before, report.after
     say(f"{report.output}: optimized at level {report.level.value}")

@@ -9,6 +9,7 @@ import typer
 
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
+from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 from edgetool.choices import HigherIs, LayoutIs, ScoreIs, SmoothIs
 from edgetool.deadline import DEFAULT_S
 
@@ -19,10 +20,14 @@ __all__ = ["pack"]
 
 
 @app.command()
+@takes_data
 def pack(
     model: ModelArgument,
     data: Annotated[
-        Path, typer.Option(help="Normal readings that the model was not trained on (.csv, .csv.gz, .npz).")
+        Data,
+        typer.Option(
+            "--data", metavar="FILE", help=f"Normal readings that the model was not trained on ({DATA_FORMS})."
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -165,7 +170,7 @@ def pack(
             tolerance=tolerance,
             timeout_s=timeout,
         )
-    print_json(report.describe()) if as_json else _show_packed(report)
+    print_json(report.describe(), data) if as_json else _show_packed(report)
 
 
 def _show_sign(report: PackReport) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, parse_range, print_json
+from edgetool._cli.data_options import DataOption, takes_data
 from edgetool.choices import Io, Precision, Target
 from edgetool.deadline import DEFAULT_S
 
@@ -19,6 +20,7 @@ __all__ = ["quantize"]
 
 
 @app.command()
+@takes_data
 def quantize(
     model: ModelArgument,
     output: Annotated[
@@ -30,13 +32,7 @@ def quantize(
     target: Annotated[
         Target, typer.Option(help="What the model is for: CPUs gain from small weights, not from float16 arithmetic.")
     ] = Target.CPU,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            help="Readings to compare on (.csv, .csv.gz, .npz), scores included. Made up when not given.",
-            show_default=False,
-        ),
-    ] = None,
+    data: DataOption = None,
     max_drift: Annotated[
         float | None,
         typer.Option(
@@ -97,7 +93,7 @@ def quantize(
         )
     if report is not None:
         write_report(report, done)
-    print_json(done.describe()) if as_json else _show(done)
+    print_json(done.describe(), data) if as_json else _show(done)
 
 
 def _show_scores(report: QuantizeReport) -> None:

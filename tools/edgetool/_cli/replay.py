@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,13 +18,15 @@ from edgetool._cli.broker_options import (
     UserOption,
     tell_of_password,
 )
+from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 
 __all__ = ["replay"]
 
 
 @app.command()
+@takes_data
 def replay(
-    file: Annotated[Path, typer.Argument(help="Readings (.csv, .csv.gz, .npz).", show_default=False)],
+    data: Annotated[Data, typer.Argument(metavar="FILE...", help=f"Readings ({DATA_FORMS}).", show_default=False)],
     topic: Annotated[
         str, typer.Option(help="Where to; {asset} becomes the row's asset. With {channel}, each value is a message.")
     ],
@@ -40,15 +41,15 @@ def replay(
     ca_file: CaOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Publish a file's rows as readings, and wait until the broker has all of them."""
+    """Publish the rows of files as readings, and wait until the broker has all of them."""
     from edgetool.broker import BrokerAddress
     from edgetool.commands.replay import replay as work
 
     broker = BrokerAddress(host, port, username, password_file, ca_file, tls)
     tell_of_password(broker)
-    report = work(file, topic, broker=broker, rate_hz=_parse_rate(rate), qos=qos, asset=asset)
+    report = work(data, topic, broker=broker, rate_hz=_parse_rate(rate), qos=qos, asset=asset)
     if as_json:
-        print_json(report.describe())
+        print_json(report.describe(), data)
     else:
         speed = report.readings / max(report.seconds, 1e-9)
         messages = "" if report.messages == report.readings else f" as {report.messages} messages"

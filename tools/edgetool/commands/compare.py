@@ -11,12 +11,13 @@ from typing import Any
 import onnx
 
 from edge_agent.errors import ConversionError
+from edgetool.data import DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.maps import unzip_maps
 from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import WeightStore, read_light
-from edgetool.paths import StrPath, as_path
+from edgetool.paths import StrPath
 from edgetool.verify.arrays import Sample
 from edgetool.verify.drift import OutputDrift, compare_answers
 from edgetool.verify.finite import Unanswered, unanswered
@@ -113,7 +114,7 @@ def compare(
     first: StrPath,
     second: StrPath,
     *,
-    data: StrPath | None = None,
+    data: DataSource | None = None,
     layers: bool = False,
     tolerance: float = _DEFAULT_TOLERANCE,
     threshold: float | None = None,
@@ -148,7 +149,7 @@ def compare(
             # A map for each row would be compared one by one; its values are all in the array that it is made of.
             unzip_maps(model)
         copies = [store.save(model, "model.onnx") for model in models]
-        samples = samples_for(models[0], copies[0], bench, as_path(data))
+        samples = samples_for(models[0], copies[0], bench, as_files(data))
         answers: list[list[Sample]] = []
         for path, model, copy in zip((first, second), models, copies, strict=True):
             try:

@@ -17,13 +17,14 @@ from onnx import TensorProto, helper
 from edge_agent.engine.providers import available_providers, installed_runtimes
 from edge_agent.engine.wheels import runtimes_for, this_platform
 from edge_agent.errors import ConversionError, EdgeError
+from edgetool.data import DataFiles, DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline, OutOfTimeError
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.runtimes import Reach, reach_of
 from edgetool.graph.traps import find_traps
 from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import WeightStore, read_light
-from edgetool.paths import StrPath, as_path
+from edgetool.paths import StrPath
 from edgetool.verify.drift import compare_answers
 from edgetool.verify.finite import unanswered
 from edgetool.verify.fitting import explain, is_about_inputs, samples_for
@@ -91,7 +92,9 @@ class DoctorReport:
         }
 
 
-def doctor(model: StrPath | None = None, *, data: StrPath | None = None, timeout_s: float = DEFAULT_S) -> DoctorReport:
+def doctor(
+    model: StrPath | None = None, *, data: DataSource | None = None, timeout_s: float = DEFAULT_S
+) -> DoctorReport:
     """Look at the installation and, when it is given, at a model.
 
     Args:
@@ -115,7 +118,7 @@ def doctor(model: StrPath | None = None, *, data: StrPath | None = None, timeout
         runtimes = reach_of(read)
         findings += [_of_runtime(Path(model), reach, runtimes) for reach in runtimes]
         if runtime.good:
-            findings += _of_model(Path(model), read, as_path(data), deadline)
+            findings += _of_model(Path(model), read, as_files(data), deadline)
     return DoctorReport(_versions(), _machine(), findings, runtimes)
 
 
@@ -192,7 +195,7 @@ def _of_runtime(path: Path, reach: Reach, all_of_them: list[Reach]) -> Finding:
     return Finding(f"{path.name} with the extra {reach.extra}", good=good, text=reach.in_words(), fix=fix)
 
 
-def _of_model(path: Path, model: onnx.ModelProto, data: Path | None, deadline: Deadline) -> list[Finding]:
+def _of_model(path: Path, model: onnx.ModelProto, data: DataFiles | None, deadline: Deadline) -> list[Finding]:
     found = [
         Finding(f"{path.name}: {trap.where}", good=False, text=trap.problem, fix=trap.fix) for trap in find_traps(model)
     ]

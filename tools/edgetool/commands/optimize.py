@@ -12,6 +12,7 @@ import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Level, LevelName, as_member
+from edgetool.data import DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.onnx_file import load_model, write_result
@@ -83,7 +84,7 @@ def optimize(
     output: StrPath | None = None,
     *,
     level: Level | LevelName = Level.BASIC,
-    data: StrPath | None = None,
+    data: DataSource | None = None,
     timeout_s: float = DEFAULT_S,
 ) -> OptimizeReport:
     """Write the graph that the runtime would make of a model when it loads it.
@@ -113,7 +114,7 @@ def optimize(
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
         before, after = Path(name) / "before.onnx", Path(name) / "after.onnx"
         before.write_bytes(to_bytes(original, model))
-        samples = samples_for(original, before, bench, as_path(data))
+        samples = samples_for(original, before, bench, as_files(data))
         try:
             verifier = Verifier(bench, before, Limits(_MAX_DRIFT, 0.0))
         except ConversionError as exc:

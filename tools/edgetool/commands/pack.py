@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,15 @@ from edgetool.choices import (
     as_member,
     parse_head,
 )
-from edgetool.data import SensorData, column_at_windows, labelled_windows, read_sensor_data
+from edgetool.data import (
+    DataFiles,
+    DataSource,
+    SensorData,
+    as_files,
+    column_at_windows,
+    labelled_windows,
+    read_sensor_data,
+)
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.detector.bundling import describe_channels, name_and_version, write_bundle
 from edgetool.detector.calibration import calibrate, given_limit
@@ -88,7 +96,7 @@ def pack(
     model: StrPath,
     output: StrPath | None = None,
     *,
-    data: StrPath,
+    data: DataSource,
     channels: str | None = None,
     window: int | None = None,
     stride: int = 1,
@@ -178,11 +186,11 @@ def pack(
     if alarm is not None and alarm_from is not None:
         raise UsageError("--alarm and --alarm-from both give the limit")
     alarm = alarm if alarm_from is None else read_limit(Path(alarm_from))
-    model, data, reference = Path(model), Path(data), as_path(reference)
+    model, data, reference = Path(model), as_files(data), as_path(reference)
     output = as_path(output) or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
     name, version = name_and_version(output)
     pairs = parse_channels(channels) if channels else ()
-    rows, wanted = _read(data, tuple(channel for channel, _ in pairs), expect)
+    rows, wanted = _read(data, tuple(channel for channel, _ in pairs) or data.columns.channels, expect)
     normal = rows if rows.labels is None else rows.where(rows.labels == 0)
     if not len(normal):
         raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
@@ -256,13 +264,14 @@ class _Golden:
     """Of the packed model from these scores."""
 
 
-def _read(data: Path, channels: tuple[str, ...], expect: str | None) -> tuple[SensorData, NDArray[np.float64] | None]:
+def _read(
+    data: DataFiles, channels: tuple[str, ...], expect: str | None
+) -> tuple[SensorData, NDArray[np.float64] | None]:
     """The rows, and the scores that are expected for them."""
-    if expect is None:
-        return read_sensor_data(data, channels), None
-    is_column = channels and not expect.endswith(".npz")
-    rows = read_sensor_data(data, (*channels, expect) if is_column else channels)
-    return read_expected(expect, rows)
+    is_column = expect is not None and not expect.endswith(".npz")
+    wanted = (*channels, expect) if channels and is_column and expect is not None else channels
+    rows = read_sensor_data(replace(data, columns=replace(data.columns, channels=wanted)))
+    return (rows, None) if expect is None else read_expected(expect, rows)
 
 
 def _limits(scores: FloatArray, rate: float, alarm: float | None, *, flipped: bool) -> tuple[Threshold, Calibration]:

@@ -12,6 +12,7 @@ import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Io, IoName, Precision, PrecisionName, Target, TargetName, as_member
+from edgetool.data import DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.graph.onnx_file import stored_precision, write_result
 from edgetool.graph.prune import compressed_size, prune_weights
@@ -42,7 +43,7 @@ def quantize(
     *,
     precision: Precision | PrecisionName = Precision.FLOAT16,
     target: Target | TargetName = Target.CPU,
-    data: StrPath | None = None,
+    data: DataSource | None = None,
     max_drift: float | None = None,
     keep: str | Sequence[str] = (),
     io: Io | IoName = Io.FLOAT32,
@@ -90,7 +91,7 @@ def quantize(
         output=output,
         precision=precision,
         target=as_member(Target, target, named="target"),
-        data=as_path(data),
+        data=as_files(data),
         limits=_limits(precision, max_drift),
         keep=(keep,) if isinstance(keep, str) else tuple(keep),
         io=as_member(Io, io, named="io"),

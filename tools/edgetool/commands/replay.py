@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -17,8 +16,7 @@ import paho.mqtt.client as paho
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.messages.topic_names import can_be_asset
 from edgetool.broker import BrokerAddress, connected
-from edgetool.data import DEFAULT_ASSET, SensorData, read_sensor_data
-from edgetool.paths import StrPath
+from edgetool.data import DEFAULT_ASSET, DataSource, SensorData, as_files, read_sensor_data
 from edgetool.progress import counted
 
 __all__ = ["ReplayReport", "replay"]
@@ -34,7 +32,8 @@ _CHANNEL = "{channel}"
 class ReplayReport:
     """What was sent."""
 
-    file: Path
+    file: str
+    """The file, or the first of several and how many more."""
     readings: int
     messages: int
     """As many as readings, or with a `{channel}` in the topic as many as values."""
@@ -45,7 +44,7 @@ class ReplayReport:
     def describe(self) -> dict[str, Any]:
         """As one JSON document."""
         return {
-            "file": str(self.file),
+            "file": self.file,
             "readings": self.readings,
             "messages": self.messages,
             "acknowledged": self.acknowledged,
@@ -55,7 +54,7 @@ class ReplayReport:
 
 
 def replay(
-    file: StrPath,
+    file: DataSource,
     topic: str,
     *,
     broker: BrokerAddress | None = None,
@@ -66,7 +65,7 @@ def replay(
     """Publish a file's rows in order, and wait until the broker has them.
 
     Args:
-        file: a sensor data file.
+        file: a sensor data file, or several.
         topic: `{asset}` in it becomes the row's asset. With a `{channel}` each value is a message, an object with
             `value` and the row's `time`; else each row is, an object with `time` and the channels.
         broker: where to; the local one when not given.
@@ -79,8 +78,8 @@ def replay(
         BrokerError: the broker cannot be reached, or takes nothing for a minute.
         UsageError: the topic has a wildcard, or no place for the assets in the file, or a name cannot be its level.
     """
-    file = Path(file)
-    data = read_sensor_data(file)
+    files = as_files(file)
+    data = read_sensor_data(files)
     topics = _topics(data, topic, asset)
     window = _Window()
     messages = 0
@@ -91,7 +90,7 @@ def replay(
 
     # In 3.1.1, because paho (2.2) does not keep to how many unacknowledged messages a broker allows in MQTT 5.
     opened = connected(broker or BrokerAddress(), prepare)
-    with opened as client, counted(f"replaying {file.name}", len(data)) as advance:
+    with opened as client, counted(f"replaying {files.paths[0].name}", len(data)) as advance:
         started = time.monotonic()
         for row in range(len(data)):
             if rate_hz is not None:
@@ -103,7 +102,7 @@ def replay(
             advance()
         window.drain()
         seconds = time.monotonic() - started
-    return ReplayReport(file, len(data), messages, window.acknowledged, seconds)
+    return ReplayReport(str(files), len(data), messages, window.acknowledged, seconds)
 
 
 class _Window:

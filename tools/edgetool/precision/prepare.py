@@ -12,6 +12,7 @@ import onnx
 
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io, Precision, Target
+from edgetool.data import DataFiles
 from edgetool.graph.maps import unzip_maps
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.randomness import draws_numbers, pin_seeds
@@ -44,7 +45,7 @@ class Asked:
     output: Path
     precision: Precision
     target: Target
-    data: Path | None
+    data: DataFiles | None
     limits: Limits
     keep: tuple[str, ...]
     io: Io

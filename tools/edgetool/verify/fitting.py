@@ -16,6 +16,7 @@ import onnx
 
 from edge_agent.engine.runtime import installed_runtimes
 from edge_agent.errors import ConversionError
+from edgetool.data import DataFiles
 from edgetool.graph.runtimes import too_new_for
 from edgetool.graph.versions import UNKNOWN_FIX, unknown_opset
 from edgetool.graph.walks import graphs_of
@@ -47,7 +48,7 @@ def samples_for(
     model: onnx.ModelProto,
     path: Path,
     bench: Workbench,
-    data: Path | None = None,
+    data: Path | DataFiles | None = None,
     value_range: tuple[float, float] | None = None,
 ) -> SampleSet:
     """Samples for a model, given to a workbench: the user's, or made up in shapes that the model runs on.

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
-from edgetool.data import SensorData, open_arrays, read_sensor_data
+from edgetool.data import DataFiles, SensorData, as_files, open_arrays, read_sensor_data
 from edgetool.verify.arrays import Sample, by_sample
 from edgetool.verify.layout import Layout, layout_of
 from edgetool.verify.reference_points import reference_points
@@ -174,49 +174,56 @@ def make_batch(model: onnx.ModelProto, rows: int) -> Sample | None:
     return {item.name: _make_up(item, sizes, rng, None) for item in inputs}
 
 
-def read_samples(model: onnx.ModelProto, path: Path) -> SampleSet:
-    """Samples from a file.
+def read_samples(model: onnx.ModelProto, source: Path | DataFiles) -> SampleSet:
+    """Samples from data files.
 
     Args:
         model: the model that takes them.
-        path: an `.npz` with one array per input name or with keys `<i>|<input name>`, or a sensor data file for a
+        source: an `.npz` with one array per input name or with keys `<i>|<input name>`, or sensor data files for a
             model with one float input.
 
     Raises:
         DataError: the file cannot be read or does not fit the model's inputs.
     """
     inputs = model_inputs(model)
-    if path.suffix == ".npz":
-        samples = _read_npz(path, [item.name for item in inputs])
+    files = as_files(source)
+    if files.paths[0].suffix == ".npz" and len(files.paths) == 1:
+        samples = _read_npz(files.paths[0], [item.name for item in inputs])
         if samples is not None:
             layout = _layout_of(samples, inputs)
-            return SampleSet(samples, f"{path} ({len(samples)} samples)", synthetic=False, layout=layout)
-    data = read_sensor_data(path)
+            return SampleSet(samples, f"{files} ({len(samples)} samples)", synthetic=False, layout=layout)
+    data = read_sensor_data(files)
     complete = np.asarray(~np.isnan(data.values).any(axis=1))
     # As `pack` does: what is known to be an anomaly is no measure of what is normal.
     kept: NDArray[np.bool_] = complete if data.labels is None else np.logical_and(complete, data.labels == 0)
     if not kept.any() and complete.any():
-        raise DataError(f"{path}: every complete row is labelled as an anomaly; normal rows are needed")
+        raise DataError(f"{files}: every complete row is labelled as an anomaly; normal rows are needed")
     if len(inputs) != 1 or inputs[0].dtype.kind != "f":
         names = ", ".join(item.name for item in inputs)
-        raise DataError(f"{path}: a table feeds one float input, the model has: {names}; give an .npz with these names")
-    samples, layout, left = _feed_rows(path, *_in_runs(data, kept), data.channels, inputs[0])
+        raise DataError(
+            f"{files}: a table feeds one float input, the model has: {names}; give an .npz with these names"
+        )
+    samples, layout, left = _feed_rows(files, *_in_runs(data, kept), data.channels, inputs[0])
     used = sum(len(sample[layout.name]) for sample in samples)
     of = f", {used} windows from all over them" if left else ""
-    return SampleSet(samples, f"{path} ({np.count_nonzero(kept)} rows{of})", synthetic=False, layout=layout)
+    return SampleSet(samples, f"{files} ({np.count_nonzero(kept)} rows{of})", synthetic=False, layout=layout)
 
 
 def _in_runs(data: SensorData, kept: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Rows asset by asset, and the number of the run that each is in.
 
-    A run ends where rows are left out, so that no window joins rows that never followed each other.
+    A run ends where rows are left out and where a file does not go on from the one before, so that no window joins rows
+    that never followed each other.
     """
     order = np.arange(len(data))
+    series = np.zeros(len(data), dtype=np.int64)
+    series[list(data.starts)] = 1
     changes = np.zeros(len(data), dtype=bool)
     if data.assets is not None:
         _, asset = np.unique(np.array(data.assets), return_inverse=True)
         order = np.argsort(asset, kind="stable")
         changes[1:] = np.diff(asset[order]) != 0
+    changes[1:] |= np.diff(np.cumsum(series)[order]) != 0
     runs: NDArray[np.int64] = np.cumsum(np.logical_or(changes, ~kept[order]), dtype=np.int64)
     return data.values[order][kept[order]], runs[kept[order]]
 
@@ -301,7 +308,7 @@ def _layout_of(samples: Sequence[Sample], inputs: Sequence[ModelInput]) -> Layou
 
 
 def _feed_rows(
-    path: Path, rows: NDArray[np.float64], runs: NDArray[np.int64], channels: tuple[str, ...], item: ModelInput
+    files: DataFiles, rows: NDArray[np.float64], runs: NDArray[np.int64], channels: tuple[str, ...], item: ModelInput
 ) -> tuple[list[Sample], Layout, bool]:
     """Sensor rows in the shape of a model's only input, as `_in_runs` gives them: rows, or windows within a run.
 
@@ -315,10 +322,10 @@ def _feed_rows(
         max(known // len(channels), 1) if len(inner) == 1 else next((s for s in inner if s != len(channels)), 1) or 1
     )
     if len(inner) not in (1, 2) or (None not in inner and window * len(channels) != known):
-        raise DataError(f"{path}: has {len(channels)} channels, which do not fit input {item.name!r} of shape {shape}")
+        raise DataError(f"{files}: has {len(channels)} channels, which do not fit input {item.name!r} of shape {shape}")
     whole = np.flatnonzero(runs[: len(runs) - window + 1] == runs[window - 1 :]) if len(runs) >= window else runs[:0]
     if not len(whole):
-        raise DataError(f"{path}: has {len(rows)} complete rows, and no {window} in a row that make a window")
+        raise DataError(f"{files}: has {len(rows)} complete rows, and no {window} in a row that make a window")
     first = len(inner) == 2 and inner[0] == len(channels) and inner[1] != len(channels)
     placed = (
         (window * len(channels),) if len(inner) == 1 else (len(channels), window) if first else (window, len(channels))
@@ -333,5 +340,5 @@ def _feed_rows(
         starts = starts[np.unique(np.linspace(0, len(starts) - 1, max(_DATA_WINDOWS_LIMIT // size, 1)).astype(int))]
     samples = [layout.feed(stacked[whole[start : start + size]]) for start in starts]
     if not samples:
-        raise DataError(f"{path}: has fewer windows than the model's fixed batch of {size}")
+        raise DataError(f"{files}: has fewer windows than the model's fixed batch of {size}")
     return samples, layout, left

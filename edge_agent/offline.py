@@ -25,7 +25,6 @@ from edge_agent.files.plain import replacing
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
-from edge_agent.messages.text import encode
 from edge_agent.stream.alarm_state import Transition
 from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.pipeline import Pipeline
@@ -52,6 +51,7 @@ _AHEAD = 3
 _EXACT_SCORES = 1 << 20
 """So many scores are kept for their median."""
 _BINS = 1 << 20
+_ENCODER = msgspec.json.Encoder()
 
 _Ahead = tuple[WindowBatch, Future[Scores]]
 """A batch and its future scores."""
@@ -329,7 +329,7 @@ def _numbers_of(bins: NDArray[np.int64]) -> FloatArray:
 
 
 class _Written:
-    """A text that takes the place of a file at the end of a block, if no error ends that.
+    """What takes the place of a file at the end of a block, if no error ends that.
 
     Args:
         path: of the file.
@@ -344,20 +344,22 @@ class _Written:
 
     def __enter__(self) -> Self:
         with self._telling():
-            file = self._stack.enter_context(replacing(self._path))
-            self._text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+            # Not synchronised: behind a power cut it can be made again.
+            self._file = self._stack.enter_context(replacing(self._path, durable=False))
             self._begin()
         return self
 
     def __exit__(self, *error: object) -> None:
         with self._telling():
             if error[0] is None:
-                # Detached, because the wrapper would otherwise close the file before `replacing` synchronises it.
-                self._text.detach()
+                self._end()
             self._stack.__exit__(*error)  # type: ignore[arg-type]  # as they came
 
     def _begin(self) -> None:
         """Write what stands above all."""
+
+    def _end(self) -> None:
+        """Write what is still held back."""
 
     @contextmanager
     def _telling(self) -> Iterator[None]:
@@ -371,8 +373,13 @@ class ScoresFile(_Written):
     """Writes each score with its asset and time as a line of CSV, after a header."""
 
     def _begin(self) -> None:
+        self._text = io.TextIOWrapper(self._file, encoding="utf-8", newline="")
         self._rows = csv.writer(self._text, lineterminator="\n")
         self._rows.writerow(("time", "asset", "score"))
+
+    def _end(self) -> None:
+        # Detached, because the wrapper would otherwise close the file, which is not its own.
+        self._text.detach()
 
     def add(self, assets: Sequence[str], times: Sequence[float], scores: FloatArray) -> None:
         """Write the scores of a batch."""
@@ -383,10 +390,10 @@ class ScoresFile(_Written):
 class AlertsFile(_Written):
     """Writes each event as a line of JSON, as it would be published."""
 
-    def add(self, events: Iterable[AlertEvent]) -> None:
+    def add(self, events: Sequence[AlertEvent]) -> None:
         """Write the events of a batch."""
         with self._telling():
-            self._text.writelines(encode(event).decode() + "\n" for event in events)
+            self._file.write(_ENCODER.encode_lines(events))
 
 
 def write_scores(path: Path, report: OfflineReport) -> None:
@@ -409,4 +416,5 @@ def write_alerts(path: Path, report: OfflineReport) -> None:
         DataError: the file cannot be written.
     """
     with AlertsFile(path) as file:
-        file.add(report.events())
+        for outcome in report.outcomes:
+            file.add(outcome.events)

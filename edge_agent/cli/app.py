@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import signal
-from types import ModuleType
+import sys
+from importlib import import_module
 from typing import NoReturn
 
-from edge_agent.cli import check, mute, providers, recommission, retire, run, score, show_config, version
 from edge_agent.cli.log import configure_logging
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
@@ -15,17 +15,17 @@ from edge_agent.terminal import begin, complain
 
 __all__ = ["COMMANDS", "main"]
 
-# Each module has the options of its command and what it does. What is slow to import, they import where it is used.
-COMMANDS: dict[str, tuple[ModuleType, str]] = {
-    "run": (run, "score readings until stopped (what the service runs)"),
-    "check": (check, "open the bundles, try the providers and score one window; starts nothing"),
-    "providers": (providers, "show what each provider of this device did with the bundles, and the choice"),
-    "show-config": (show_config, "print the effective settings, without secrets"),
-    "score": (score, "score a file of readings with the code that scores a stream"),
-    "recommission": (recommission, "set the limits of a stream's assets anew, in the running agent"),
-    "mute": (mute, "tell nothing of an asset or a stream until a time, for a planned stop, in the running agent"),
-    "retire": (retire, "end the agent's sessions at its brokers and clear what it retained there, for good"),
-    "version": (version, "print the versions of the agent and of what it runs on"),
+# A module of its name has the options of each command and what it does. Only that of the command in hand is imported.
+COMMANDS = {
+    "run": "score readings until stopped (what the service runs)",
+    "check": "open the bundles, try the providers and score one window; starts nothing",
+    "providers": "show what each provider of this device did with the bundles, and the choice",
+    "show-config": "print the effective settings, without secrets",
+    "score": "score files of readings with the code that scores a stream",
+    "recommission": "set the limits of a stream's assets anew, in the running agent",
+    "mute": "tell nothing of an asset or a stream until a time, for a planned stop, in the running agent",
+    "retire": "end the agent's sessions at its brokers and clear what it retained there, for good",
+    "version": "print the versions of the agent and of what it runs on",
 }
 
 
@@ -36,7 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0, or that of the EdgeError that ended it. A bug leaves with its traceback and exit code 1.
     """
     begin()
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(arguments[:1]).parse_args(arguments)
     configure_logging(options.log_level)
     try:
         options.command(options)
@@ -58,7 +59,8 @@ class _Parser(argparse.ArgumentParser):
         super().error(shown(message))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(named: list[str]) -> argparse.ArgumentParser:
+    """The parser of all commands, with the options of those that are named."""
     parser = _Parser(
         prog="edge-agent",
         description="Scores sensor readings on this device and publishes anomalies over MQTT.",
@@ -66,8 +68,11 @@ def _parser() -> argparse.ArgumentParser:
         "70 the runtime failed, 78 the configuration is wrong.",
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, (module, text) in COMMANDS.items():
+    for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name not in named:
+            continue
+        module = import_module(f"edge_agent.cli.{name.replace('-', '_')}")
         command.set_defaults(command=module.run)
         command.add_argument(
             "--log-level", default="info" if name == "run" else "warning", choices=["debug", "info", "warning", "error"]

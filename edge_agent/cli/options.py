@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edge_agent.bundle import Bundle, Manifest, open_bundle
-from edge_agent.config.load import load_config
-from edge_agent.config.settings import Config
 from edge_agent.errors import BundleError
-from edge_agent.mqtt.settings import broker_remarks
-from edge_agent.stream.settings import StreamSettings
+
+if TYPE_CHECKING:
+    from edge_agent.bundle import Bundle, Manifest
+    from edge_agent.config.settings import Config
+    from edge_agent.stream.settings import StreamSettings
 
 __all__ = ["DEFAULT_CONFIG", "add_config", "add_json", "add_set", "by_stream", "load", "open_bundles", "remarks"]
 
@@ -47,6 +48,8 @@ def load(options: argparse.Namespace) -> Config:
     Raises:
         ConfigError: it has problems.
     """
+    from edge_agent.config.load import load_config
+
     return load_config(options.config, tuple(options.set))
 
 
@@ -56,6 +59,8 @@ def open_bundles(config: Config) -> list[Bundle]:
     Raises:
         BundleError: some cannot be used; the text has a line for each.
     """
+    from edge_agent.bundle import open_bundle
+
     bundles: list[Bundle] = []
     problems: list[str] = []
     for stream in config.streams:
@@ -79,7 +84,9 @@ def by_stream(
 
 def remarks(config: Config, bundles: list[Bundle]) -> list[str]:
     """What is worth a thought, and no reason not to start; a line each."""
-    from edge_agent.agent.in_hand import is_writable_folder  # brings numpy, which --help does without
+    from edge_agent.agent.in_hand import is_writable_folder
+    from edge_agent.mqtt.settings import broker_remarks
+    from edge_agent.stream.settings import StreamSettings
 
     brokers = {"[mqtt]": config.mqtt, "[mqtt.alerts]": config.mqtt.alerts}
     found = [f"{name} {text}" for name, broker in brokers.items() if broker for text in broker_remarks(broker)]

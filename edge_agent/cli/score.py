@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,17 +16,15 @@ import msgspec
 
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.cli.options import add_json, add_set
-from edge_agent.config.load import load_config
-from edge_agent.config.settings import Config, StreamSection
 from edge_agent.engine.settings import EngineSettings
-from edge_agent.errors import UsageError
+from edge_agent.errors import EdgeError, UsageError
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.text import encode
 from edge_agent.terminal import json_text, say, say_list
 
 if TYPE_CHECKING:
-    from edge_agent.data_files import Columns, DataStream, SensorData
-    from edge_agent.engine.choice.choose import Choice
+    from edge_agent.config.settings import Config, StreamSection
+    from edge_agent.data_files import Columns, DataStream
     from edge_agent.messages.reading import FloatArray
     from edge_agent.messages.scores import Engine, Scores
     from edge_agent.offline import Scored, Summary
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["add_options", "run"]
 
 _PROVIDER = "cpu"
+"""It is everywhere, and needs no measuring; with a configuration, what that says."""
 _EXAMPLE = """example:
   edge-agent score day-1.csv day-2.csv --bundle pump-1.0.0.edge --time-column timestamp --alerts alerts.jsonl"""
 
@@ -83,8 +82,10 @@ def run(options: argparse.Namespace) -> None:
     summary = Summary()
     with open_data(DataFiles.named(options.files, _columns(options, bundle))) as data:
         _tell_ignored(data)
-        blocks, choice = _begin(summary.count_rows(data.blocks()), bundle, config)
-        engine, helper = _engines(bundle, choice)
+        blocks = summary.count_rows(data.blocks())
+        # Reading goes on beside the loading of the model.
+        blocks = chain(list(islice(blocks, 1)), blocks)
+        engine, helper, provider = _engines(bundle, config)
         scored = score_blocks(
             blocks,
             bundle,
@@ -92,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
             helper=helper,
             agent="offline" if config is None else config.agent.id,
             stream=bundle.manifest.name if section is None else section.name,
-            provider=choice.provider,
+            provider=provider,
             settings=None if section is None else section.settings,
         )
         _report(scored, summary, data, options)
@@ -110,32 +111,33 @@ def _tell_ignored(data: DataStream) -> None:
         say(f"WARNING  column {name!r} holds text and is no channel of the bundle: it is ignored", to=sys.stderr)
 
 
-def _begin(blocks: Iterator[SensorData], bundle: Bundle, config: Config | None) -> tuple[Iterable[SensorData], Choice]:
-    """Read the first rows while the provider is proven in a process of its own."""
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        asked = beside.submit(_choose, bundle, config)
-        first = list(islice(blocks, 1))
-        return chain(first, blocks), asked.result()
-
-
-def _choose(bundle: Bundle, config: Config | None) -> Choice:
-    from edge_agent.child_process import never_stop
-    from edge_agent.engine.choice.choose import choose_provider, provider_memory
-    from edge_agent.engine.choice.starting import choose_to_start
-
-    if config is not None:
-        return choose_provider(bundle, config.engine, state_dir=None)
-    # The CPU provider is everywhere. It is proven, and not timed, since there is nothing to choose.
-    wanted = EngineSettings(provider=_PROVIDER)
-    return choose_to_start(bundle, wanted, provider_memory(bundle, wanted, None), mix=None, look=never_stop)
-
-
-def _engines(bundle: Bundle, choice: Choice) -> tuple[Engine, Engine | None]:
-    """The engine, and a second one for the core that is free beside it; elsewhere two would want one device."""
+def _engines(bundle: Bundle, config: Config | None) -> tuple[Engine, Engine | None, str]:
+    """The engine, a second one for the core that is free beside it, and the name of their provider."""
+    from edge_agent.engine.choice.choose import choose_provider
     from edge_agent.engine.fallback import FallbackEngine
 
+    wanted = EngineSettings(provider=_PROVIDER) if config is None else config.engine
+    if (wanted.require or wanted.provider, wanted.threads) == (_PROVIDER, 1):
+        if sys.stderr is sys.__stderr__:
+            faulthandler.enable()  # a model that ends the runtime ends this process, and says where
+        # There is nothing to choose. Where it fails, the choice below says why.
+        with suppress(EdgeError):
+            return _proven(bundle), _Later(lambda: _proven(bundle)), _PROVIDER
+    choice = choose_provider(bundle, wanted, state_dir=None)
     engine = FallbackEngine(bundle, choice)
-    return engine, _Later(lambda: FallbackEngine(bundle, choice)) if engine.current.name == _PROVIDER else None
+    # Elsewhere than on the processor, two would want one device.
+    helper = _Later(lambda: FallbackEngine(bundle, choice)) if engine.current.name == _PROVIDER else None
+    return engine, helper, choice.provider
+
+
+def _proven(bundle: Bundle) -> Engine:
+    from edge_agent.engine.golden import check_golden_quickly
+    from edge_agent.engine.providers import PROVIDERS
+    from edge_agent.engine.session import open_engine
+
+    engine = open_engine(bundle.model, PROVIDERS[_PROVIDER])
+    check_golden_quickly(engine, bundle)
+    return engine
 
 
 class _Later:
@@ -186,6 +188,8 @@ def _as_json(event: AlertEvent) -> bytes:
 
 
 def _offline_config(options: argparse.Namespace) -> Config:
+    from edge_agent.config.load import load_config
+
     # A file is scored where no agent runs, so a state folder need not be there.
     return load_config(options.config, ("agent.state_dir=/nonexistent", *options.set))
 

@@ -37,13 +37,15 @@ def decode(encoded: bytes, kind: type[T]) -> T:
 def iso_time(epoch_s: float) -> str:
     """Format epoch seconds, at most `values.LATEST_TIME_S`, as ISO 8601 in UTC, rounded to milliseconds."""
     minute, millisecond = divmod(round(epoch_s * 1000), 60_000)
-    return f"{_iso_minute(minute)}{millisecond / 1000:06.3f}Z"
+    hour, minute = divmod(minute, 60)
+    day, hour = divmod(hour, 24)
+    return f"{_iso_day(day)}T{hour:02}:{minute:02}:{millisecond / 1000:06.3f}Z"
 
 
 @lru_cache(maxsize=64)
-def _iso_minute(minute: int) -> str:
-    """The text up to the colon before the seconds; cached, because one minute usually has many readings."""
-    return datetime.fromtimestamp(minute * 60, UTC).isoformat()[:17]
+def _iso_day(day: int) -> str:
+    """The date of a day since 1970; cached, because it takes longer than the rest, and a day has many readings."""
+    return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
 
 
 def shown(text: str) -> str:

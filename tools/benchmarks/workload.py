@@ -45,23 +45,24 @@ _SENT_AHEAD = 20_000
 TOPIC = "sensors/a1/bench"
 
 
-def make_bundle(folder: Path, *, hidden: int = HIDDEN, window: int = 1) -> Path:
-    """An autoencoder of eight sensors as a bundle; its canonical model lies beside it as `model.onnx`.
+def make_bundle(folder: Path, *, hidden: int = HIDDEN, window: int = 1, channels: int = CHANNELS) -> Path:
+    """An autoencoder as a bundle; its canonical model lies beside it as `model.onnx`.
 
     Args:
         folder: for the bundle, the model and what `payloads` needs.
         hidden: width of its hidden layer; with the default it is tiny.
         window: rows of a window, each of which is reconstructed.
+        channels: sensors.
     """
     rng = np.random.default_rng(0)
-    basis = np.linalg.qr(rng.standard_normal((CHANNELS, CHANNELS)))[0][:, :HIDDEN].astype(np.float32)
+    basis = np.linalg.qr(rng.standard_normal((channels, channels)))[0][:, :HIDDEN].astype(np.float32)
     encode, decode = basis, np.ascontiguousarray(basis.T)
     if hidden > HIDDEN:
         # A wide layer that reconstructs the same three directions.
         encode = (basis @ rng.standard_normal((HIDDEN, hidden))).astype(np.float32)
         clean = np.abs(rng.standard_normal((4000, HIDDEN))) @ basis.T
         decode = np.linalg.lstsq(np.maximum(clean @ encode, 0), clean)[0].astype(np.float32)
-    shape: list[str | int] = ["n", window, CHANNELS] if window > 1 else ["n", CHANNELS]
+    shape: list[str | int] = ["n", window, channels] if window > 1 else ["n", channels]
     graph = helper.make_graph(
         [
             helper.make_node("MatMul", ["x", "encode"], ["latent"]),
@@ -76,10 +77,10 @@ def make_bundle(folder: Path, *, hidden: int = HIDDEN, window: int = 1) -> Path:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     source = folder / "autoencoder.onnx"
     source.write_bytes(model.SerializeToString())
-    rows = np.abs(rng.standard_normal((4000, HIDDEN))) @ basis.T + 0.05 * rng.standard_normal((4000, CHANNELS))
+    rows = np.abs(rng.standard_normal((4000, HIDDEN))) @ basis.T + 0.05 * rng.standard_normal((4000, channels))
     data = folder / "normal.npz"
     np.savez(data, readings=rows)
-    names = ",".join(f"s{number}" for number in range(CHANNELS))
+    names = ",".join(f"s{number}" for number in range(channels))
     bundle = pack(source, folder / "bench-1.0.0.edge", data=data, channels=names, false_alarm_rate=1e-4).bundle
     from edge_agent.bundle import open_bundle
 

@@ -118,8 +118,7 @@ class FastText:
             column = table.column(name)
             missing += column.null_count
             values[:, place] = column.to_numpy()
-        # A cell "nan" is a number for both, but Arrow takes some for one that we do not, such as "nan(1)".
-        if np.count_nonzero(np.isnan(values)) != missing or (np.abs(values) > FLOAT32_MAX).any():
+        if not _are_numbers(values, missing):
             return None
         times = None if plan.time is None else self._times(table.column(plan.time))
         labels = None if plan.label is None else _labels(table.column(plan.label))
@@ -171,6 +170,17 @@ class FastText:
             named = [name.strip() or DEFAULT_ASSET for name in chunk.dictionary.to_pylist()]
             names = np.array([self.known.setdefault(name, name) for name in named], dtype=object)
             yield from names[chunk.indices.to_numpy()].tolist()
+
+
+def _are_numbers(values: NDArray[np.float64], missing: int) -> bool:
+    """True if so many values are NaN and float32 holds all others.
+
+    A cell "nan" is a missing value for us too, but Arrow takes some for one that we do not, such as "nan(1)".
+    """
+    sizes = np.abs(values)
+    if not missing:
+        return bool(sizes.size == 0 or sizes.max() <= FLOAT32_MAX)
+    return np.count_nonzero(np.isnan(sizes)) == missing and not (sizes > FLOAT32_MAX).any()
 
 
 def _labels(column: Any) -> NDArray[np.int64] | None:

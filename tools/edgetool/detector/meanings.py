@@ -259,8 +259,8 @@ class _Trial:
         if self.asked.head.kind is HeadKind.AUTO and poor.mean() > 0.5:
             self.refused.append(
                 f"output {head.name!r} has the size of a {head.kind.value}, and in {int(poor.sum())} of {len(poor)} "
-                f"channels the mean would be as good an answer, so it is none; --head {head.kind.value} takes it all the "
-                "same"
+                "channels the mean would be as good an answer, so it is none; "
+                f"--head {head.kind.value} takes it all the same"
             )
             return
         yield Candidate(head, error, _error_in_words(head, error))

@@ -198,7 +198,7 @@ def find_judged(
         spread = np.maximum(_spread(values), smallest_error(values))
         mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
         scaled = answers * spread + mean
-        if is_like(scaled, values):
+        if poor_channels(scaled, values).mean() <= 0.5:
             found.append(Judged(name, source, usual_error(scaled, values), channels_first, spread, mean))
     return found
 

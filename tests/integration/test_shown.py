@@ -113,6 +113,14 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("pack {model} --data {pump} -o {new} --output-name {name}", 65),
         Case("pack {model} --data {cell} -o {new}", 65),
     ],
+    ("edgetool", "evaluate"): [
+        Case("evaluate {bundle} --data {labelled}"),
+        Case("evaluate {bundle} --data {labelled} --json", shows=JSON),
+        Case("evaluate {bundle} {bundle} --data {labelled} --html {page}", pages=("{page}",)),
+        Case("evaluate {bundle} --data {assets}", 65),
+        Case("evaluate {bundle} --data {cell}", 65),
+        Case("evaluate {named} --data {labelled}", 65),
+    ],
     ("edgetool", "replay"): [
         Case("replay {assets} --topic x/{name} --port {port}", 2),
         Case("replay {assets} --topic x/{braces}", 2, shows="\\x9b"),
@@ -199,7 +207,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     below = folder / NAME
     below.mkdir()
     ends = "model.onnx broken.onnx out.onnx page.html report.json plot.svg data.csv assets.csv other.csv cell.csv"
-    ends += " pump.csv names.npz new-1.0.0.edge config.toml run.toml commissioned.toml wrong.toml bad.toml"
+    ends += " pump.csv labelled.csv names.npz new-1.0.0.edge config.toml run.toml commissioned.toml wrong.toml bad.toml"
     ends += f" retire.toml {LONE}.gone"
     split = [end.partition(mark) for end in ends.split() for mark in ("-" if "-" in end else ".")]
     found = {stem: str(below / f"{stem}{LEVEL}{mark}{end}") for stem, mark, end in split}
@@ -211,6 +219,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name, head in {"data": "c1,c2", "other": f'"{CHANNEL}",d', "pump": f'"{CHANNEL}1","{CHANNEL}2"'}.items():
         Path(found[name]).write_text(f"{head}\n{rows}", newline="")
     Path(found["assets"]).write_text(f'asset,c1,c2\n"{NAME}",9,9\n', newline="")
+    labelled = "".join(f'"{NAME}",{n % 5},{n % 3},{int(n > 30)}\n' for n in range(40))
+    Path(found["labelled"]).write_text(f"asset,c1,c2,label\n{labelled}", newline="")
     Path(found["cell"]).write_text(f'c1,c2\n1,"{NAME}"\n', newline="")
     np.savez(found["names"], allow_pickle=False, **{NAME: np.zeros(3)})
     channels = [{"name": f"{CHANNEL}{number}", "unit": NAME} for number in (1, 2)]
@@ -219,7 +229,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     good = write_bundle(folder / f"good{CHANNEL}.edge", changes=changes)
     named = write_bundle(folder / f"named{CHANNEL}.edge", changes={**changes, "channels": channels})
     bad = write_bundle(folder / f"bad{CHANNEL}.edge", changes={"format": NAME})
-    found["bundle"] = str(good)
+    found |= {"bundle": str(good), "named": str(named)}
     lines = folder / f"lines{CHANNEL}"
     lines.write_text(
         f'asset,"{CHANNEL}1","{CHANNEL}2","{CHANNEL}3"\n"{NAME}",9,9,1\na1,"{NAME}",9,1\na1,9,9,1\n', newline=""

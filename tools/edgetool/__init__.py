@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgetool.commands.bench import BenchReport, bench
     from edgetool.commands.compare import CompareReport, compare
     from edgetool.commands.doctor import DoctorReport, doctor
+    from edgetool.commands.evaluate import EvaluateReport, evaluate
     from edgetool.commands.inspect import InspectReport, inspect
     from edgetool.commands.optimize import OptimizeReport, optimize
     from edgetool.commands.pack import pack
@@ -53,6 +54,7 @@ __all__ = [
     "Doubt",
     "DroppedEvent",
     "EdgeError",
+    "EvaluateReport",
     "HigherIs",
     "InspectReport",
     "Io",
@@ -77,6 +79,7 @@ __all__ = [
     "bench",
     "compare",
     "doctor",
+    "evaluate",
     "inspect",
     "optimize",
     "pack",
@@ -97,6 +100,7 @@ _HOMES = {
     "MutedEvent": "edge_agent.messages.event",
     "SetAsideEvent": "edge_agent.messages.event",
     "StormEvent": "edge_agent.messages.event",
+    "EvaluateReport": "edgetool.commands.evaluate",
     "InspectReport": "edgetool.commands.inspect",
     "OptimizeReport": "edgetool.commands.optimize",
     "PackReport": "edgetool.detector.report",
@@ -107,6 +111,7 @@ _HOMES = {
     "bench": "edgetool.commands.bench",
     "compare": "edgetool.commands.compare",
     "doctor": "edgetool.commands.doctor",
+    "evaluate": "edgetool.commands.evaluate",
     "inspect": "edgetool.commands.inspect",
     "optimize": "edgetool.commands.optimize",
     "pack": "edgetool.commands.pack",

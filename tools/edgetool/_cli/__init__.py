@@ -7,7 +7,7 @@ from typer.exceptions import Exit, TyperException
 from edge_agent.errors import UsageError
 
 # In the order of --help, which is that of an engineer's work.
-from edgetool._cli import quantize, pack, replay, watch, inspect, compare, bench, optimize, doctor, version  # isort: skip
+from edgetool._cli import quantize, pack, evaluate, replay, watch, inspect, compare, bench, optimize, doctor, version  # isort: skip
 from edgetool._cli.app import app
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "bench",
     "compare",
     "doctor",
+    "evaluate",
     "inspect",
     "optimize",
     "pack",

@@ -7,7 +7,7 @@ from pathlib import Path
 from edge_agent.errors import UsageError
 from edgetool.extras import require
 
-__all__ = ["check_page", "check_plot", "check_report"]
+__all__ = ["check_charts", "check_page", "check_plot", "check_report"]
 
 
 def check_report(path: Path | None) -> None:
@@ -39,6 +39,16 @@ def check_page(path: Path | None, *, with_graph: bool) -> None:
         find_program()
 
 
+def check_charts(path: Path | None) -> None:
+    """Check `--html` of a page with charts.
+
+    Raises:
+        UsageError: its folder is not there.
+        MissingExtraError: leather is not installed.
+    """
+    _check_drawn("--html", path)
+
+
 def check_plot(path: Path | None) -> None:
     """Check `--plot`: a chart.
 
@@ -46,10 +56,13 @@ def check_plot(path: Path | None) -> None:
         UsageError: its folder is not there.
         MissingExtraError: leather is not installed.
     """
-    if path is None:
-        return
-    _check_folder("--plot", path)
-    require("leather", extra="reports")
+    _check_drawn("--plot", path)
+
+
+def _check_drawn(option: str, path: Path | None) -> None:
+    if path is not None:
+        _check_folder(option, path)
+        require("leather", extra="reports")
 
 
 def _check_folder(option: str, path: Path) -> None:

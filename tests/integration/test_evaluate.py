@@ -1,0 +1,175 @@
+"""`edgetool evaluate` on bundles whose scores are known by heart: c1² + c2², an alert from 9 on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import write_bundle
+
+import edgetool
+from edge_agent.bundle import open_bundle
+from edge_agent.engine.providers import PROVIDERS
+from edge_agent.engine.session import OrtEngine
+from edge_agent.offline import score_data
+from edge_agent.stream.alarm import AlarmSettings
+from edge_agent.stream.settings import StreamSettings
+from edgetool.cli import main
+from edgetool.data import SensorData, read_sensor_data
+
+CALIBRATED = {"calibration": {"rows": 1000, "false_alarm_rate": 0.01, "quantiles": {"0.5": 1.0, "0.9": 4.0}}}
+Rows = Callable[[str], Path]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Rows:
+    """Writes the rows below a header: two assets in turns, a minute apart."""
+
+    def write(name: str) -> Path:
+        """An event of `a` that c2 makes, found in its second row; one of `b` that is missed; a false alert of `b`."""
+        lines = []
+        for minute in range(60):
+            for asset in ("a", "b"):
+                c1, c2, label = 1.0, 0.5, 0
+                if asset == "a" and 20 <= minute < 24:
+                    c2, label = (4.0 if minute > 20 else 2.0), 1
+                if asset == "b" and minute in (40, 42):
+                    label = 1
+                if asset == "b" and minute == 50:
+                    c1 = 5.0
+                lines.append(f"{1_700_000_000 + 60 * minute},{asset},{c1},{c2},{label}\n")
+        (tmp_path / name).write_text("time,asset,c1,c2,label\n" + "".join(lines), encoding="utf-8")
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def square(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "square-1.0.0.edge", changes=CALIBRATED)
+
+
+def test_what_is_found_and_what_is_false(square: Path, rows: Rows) -> None:
+    """Every figure of it worked out by hand."""
+    report = edgetool.evaluate(square, data=rows("labelled.csv"))
+    mine, own = report.bundles[0], report.bundles[0].own
+    assert [(span["asset"], span["first_row"], span["last_row"]) for span in report.spans()] == [
+        ("a", 40, 46),
+        ("b", 81, 85),
+    ]
+    assert (own.false_alarm_rate, own.alarm, own.events_found, own.false_alerts) == (0.01, 9.0, 1, 1)
+    assert [own.delay_rows_median, own.delay_s_median] == [1.0, 60.0]
+    # 114 normal minutes in all; three labelled rows of four in alarm.
+    assert own.false_alerts_per_day == pytest.approx(1440 / 114)
+    assert [own.precision, own.recall] == pytest.approx([3 / 4, 3 / 6])
+    # At ten times the rate the limit is 4.0, which the event's first row reaches.
+    assert [mine.limits[0].false_alarm_rate, mine.limits[0].alarm] == pytest.approx([0.1, 4.0])
+    assert mine.limits[0].delay_rows_median == 0.0
+    first, second = mine.events
+    assert (first.found, first.raised_row, first.peak, first.peak_row) == (True, 42, 17.0, 42)
+    assert [(name, round(share, 3)) for name, share in first.shares] == [("c2", 0.941), ("c1", 0.059)]
+    assert (second.found, second.was_open, second.raised_row, second.peak) == (False, False, None, 1.25)
+    assert [baseline.name for baseline in report.baselines] == ["always", "random", "rolling z-score"]
+    assert report.baselines[0].own.events_found == 0
+
+
+def test_scores_and_alerts_are_those_that_edge_agent_score_gives(tmp_path: Path) -> None:
+    """Windows of three rows with a stride of two, over two assets and missing values, in several batches."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 1.5, (9000, 2))
+    values[rng.random(values.shape) < 0.05] = np.nan
+    path = tmp_path / "d.npz"
+    assets = np.where(rng.random(9000) < 0.3, "a", "b")
+    np.savez(path, readings=values, asset=assets, label=(rng.random(9000) < 0.01).astype(int))
+    changes = {**CALIBRATED, "stride": 2}
+    bundle = open_bundle(write_bundle(tmp_path / "s-1.0.0.edge", window=3, alarm=7, changes=changes))
+    report = edgetool.evaluate(bundle.path, data=path)
+    data = read_sensor_data(path, ("c1", "c2"))
+    told = score_data(
+        SensorData(path, data.channels, data.values, None, data.assets, None),
+        bundle,
+        OrtEngine(bundle.model, PROVIDERS["cpu"]),
+        agent="a",
+        stream="s",
+        provider="cpu",
+        settings=StreamSettings(alarm=AlarmSettings(flap_raises=0)),
+    )
+    mine, rows = report.bundles[0], report.labelled.rows
+    by_row = dict(zip(rows.order[mine.scored.place].tolist(), mine.scored.score.tolist(), strict=True))
+    numbers = [int(row) for _, batch in told.scored_of for row in batch]
+    assert by_row == dict(zip(numbers, told.scores.tolist(), strict=True))
+    raised = sum(event.event == "raise" for event in told.events())
+    in_events = sum(int(event.found) for event in mine.events)
+    assert raised > 100
+    assert raised - in_events - 5 <= mine.own.false_alerts <= raised - in_events
+
+
+def test_several_bundles_stand_in_one_table(
+    square: Path, tmp_path: Path, rows: Rows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the same rows, in the order in which they were named; one JSON document with all of it."""
+    other = write_bundle(tmp_path / "other-2.0.0.edge", alarm=4.0, clear=3.0)
+    data = rows("labelled.csv")
+    assert main(["evaluate", str(square), str(other), "--data", str(data), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [quality["name"] for quality in document["bundles"]] == ["square-1.0.0.edge", "other-2.0.0.edge"]
+    # Without a calibration a bundle has its own limit only.
+    assert [len(quality["limits"]) for quality in document["bundles"]] == [3, 1]
+    assert document["bundles"][1]["own_limit"]["delay_rows_median"] == 0.0
+    assert document["bundles"][0]["roc_auc"] == document["bundles"][1]["roc_auc"]
+    assert main(["evaluate", str(square), str(other), "--data", str(data)]) == 0
+    text = capsys.readouterr().out
+    assert "MISSED     square-1.0.0.edge: b, rows 81 to 85, 2023-11-14 22:53:20Z; highest score 1.25: c1 80%" in text
+    assert "12.6 a day" in text
+
+
+def test_the_page_needs_no_network_and_hides_nothing(square: Path, tmp_path: Path, rows: Rows) -> None:
+    """Curves, histogram, timelines and events of one bundle, in one file."""
+    page = tmp_path / "page.html"
+    assert main(["evaluate", str(square), "--data", str(rows("labelled.csv")), "--html", str(page)]) == 0
+    text = page.read_text(encoding="utf-8")
+    # The two curves, the histogram, and a timeline for each asset with an event.
+    assert text.count("<svg") == 5
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
+    assert "<script" not in text
+    assert "1 of 2 events" in text
+    assert "c2 94%, c1 6%" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "message"),
+    [
+        (
+            "c1,c2\n1,1\n",
+            65,
+            "has no column 'label'; mark the rows of known anomalies with 1 and the normal ones with 0",
+        ),
+        ("c1,label\n1,1\n", 65, "has no column 'c2'; its channels are: c1"),
+        ("c1,c2,label\n,1,1\n,1,0\n", 65, "completes no window of 1 rows that square-1.0.0.edge could score"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_told(
+    square: Path, capsys: pytest.CaptureFixture[str], content: str, code: int, message: str
+) -> None:
+    """In one line, with the next step."""
+    data = square.parent / "bad.csv"
+    data.write_text(content, encoding="utf-8")
+    assert main(["evaluate", str(square), "--data", str(data)]) == code
+    assert message in capsys.readouterr().err.replace(f"{square.parent}/", "")
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_rows_of_one_label_still_say_something(square: Path, capsys: pytest.CaptureFixture[str], label: int) -> None:
+    """How many false alerts there are among normal rows, or what is found among anomalies."""
+    data = square.parent / "one.csv"
+    data.write_text(
+        "c1,c2,label\n" + "".join(f"{n % 9 == 8 and 5},0,{label}\n" for n in range(90)).replace("False", "0")
+    )
+    assert main(["evaluate", str(square), "--data", str(data), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["bundles"][0]
+    assert (found["roc_auc"], found["vus_pr"]) == (None, None)
+    assert found["own_limit"]["false_alerts"] == (0 if label else 10)
+    assert found["own_limit"]["false_alerts_per_1000_rows"] == (None if label else pytest.approx(111.11, abs=0.01))

@@ -1,0 +1,86 @@
+"""`edgetool evaluate`: arguments and report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge_agent.terminal import say
+from edgetool._cli.app import HtmlOption, JsonOption, app, print_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from edgetool.commands.evaluate import EvaluateReport
+
+__all__ = ["evaluate"]
+
+_SHOWN_EVENTS = 20
+
+
+@app.command(epilog="Example: edgetool evaluate pump-1.0.0.edge pump-1.1.0.edge --data labelled.csv --html pump.html")
+def evaluate(
+    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE…", help="Bundles.", show_default=False)],
+    data: Annotated[Path, typer.Option(help="Readings with a column label, 1 for an anomaly (.csv, .csv.gz, .npz).")],
+    event_gap: Annotated[
+        int,
+        typer.Option(min=0, metavar="ROWS", help="So many normal rows between labelled ones do not split an event."),
+    ] = 3,
+    vus_width: Annotated[int, typer.Option(min=0, metavar="ROWS", help="Largest width of VUS-PR.")] = 100,
+    html: HtmlOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what bundles find of labelled events, and how often they cry wolf.
+
+    Rows are scored as the agent would. Three baselines stand beside the bundles: always, random, a rolling z-score.
+    """
+    from edgetool.commands.evaluate import evaluate as work
+    from edgetool.progress import working
+    from edgetool.reports.asked import check_charts
+
+    check_charts(html)
+    with working(f"evaluating on {data.name}"):
+        report = work(bundles, data=data, event_gap=event_gap, vus_width=vus_width)
+        if html is not None:
+            from edgetool.reports.evaluated import write_evaluate_page
+
+            write_evaluate_page(html, report)
+    print_json(report.describe()) if as_json else _show_evaluated(report)
+
+
+def _show_evaluated(report: EvaluateReport) -> None:
+    from edgetool.reports.evaluated import LIMIT_HEAD, QUALITY_HEAD, event_name, limit_cells, quality_cells
+
+    labelled, events = report.labelled, report.spans()
+    count = f"{len(labelled.labels)} rows of {len(labelled.rows.names)} assets"
+    days = "" if labelled.normal_days is None else f", {labelled.normal_days:.3g} normal days"
+    say(f"{report.data}: {count}, {int(labelled.labels.sum())} labelled in {len(events)} events{days}")
+    everyone = (*report.bundles, *report.baselines)
+    _table(QUALITY_HEAD, [quality_cells(quality) for quality in everyone])
+    _table(LIMIT_HEAD, [limit_cells(q.name, at, len(events)) for q in everyone for at in q.limits])
+    for quality in report.bundles:
+        if quality.not_finite:
+            say(f"  WARNING    {quality.not_finite} scores of {quality.name} are no number, and are left out")
+        for span, event in list(zip(events, quality.events, strict=True))[:_SHOWN_EVENTS]:
+            verdict = "found" if event.found else "open before" if event.was_open else "MISSED"
+            late = "" if event.delay_rows is None else f" after {event.delay_rows} rows"
+            shares = ", ".join(f"{name} {share:.0%}" for name, share in event.shares[:3])
+            peak = "no score" if event.peak is None else f"highest score {event.peak:.4g}"
+            say(f"  {verdict:<11}{quality.name}: {event_name(span)}{late}; {peak}{f': {shares}' if shares else ''}")
+        if len(events) > _SHOWN_EVENTS:
+            say(f"  and {len(events) - _SHOWN_EVENTS} more events, which --json has")
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.table import Table
+
+    from edgetool.progress import console, foreign
+
+    table = Table(box=None, header_style="bold")
+    for column in head:
+        table.add_column(column, justify="left" if column == "detector" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(foreign(cell) for cell in row))
+    console(width=160).print(table)

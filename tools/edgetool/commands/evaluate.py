@@ -1,0 +1,306 @@
+"""`edgetool evaluate`: what bundles find of labelled events, and how often they cry wolf."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.bundle import Bundle, Manifest, Threshold, open_bundle
+from edge_agent.engine.choice.choose import choose_provider
+from edge_agent.engine.fallback import FallbackEngine
+from edge_agent.engine.settings import EngineSettings
+from edge_agent.errors import DataError, UsageError
+from edge_agent.messages.scores import Engine
+from edge_agent.offline import has_several_batches, score_data
+from edge_agent.stream.alarm import AlarmSettings
+from edge_agent.stream.settings import StreamSettings
+from edge_agent.stream.threshold import threshold_from
+from edgetool.data import SensorData, read_sensor_data
+from edgetool.paths import StrPath, as_paths
+from edgetool.quality.alerts import Scored
+from edgetool.quality.baselines import BASELINES, baseline_scores
+from edgetool.quality.judge import AtLimit, Labelled, judge
+from edgetool.quality.limits import limit_at, rates_beside
+from edgetool.quality.metrics import VUS_WIDTH, Curves, Surface, rank
+from edgetool.quality.rows import EVENT_GAP, AssetRows, find_events
+from edgetool.quality.seen import EventSeen, events_seen
+
+__all__ = ["DetectorQuality", "EvaluateReport", "evaluate"]
+
+_EXPLAINED = 200
+"""Most events whose peaks are scored once more for the channels' shares."""
+_EACH_ALERT = StreamSettings(alarm=AlarmSettings(flap_raises=0))
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorQuality:
+    """How good one bundle, or one baseline, is."""
+
+    name: str
+    """File name of the bundle, or name of the baseline."""
+    manifest: Manifest | None
+    """None for a baseline."""
+    scored: Scored
+    not_finite: int
+    """Scores that are no number; an agent passes over them, and so do all figures."""
+    curves: Curves
+    roc_auc: float | None
+    average_precision: float | None
+    vus_pr: float | None
+    """None, like the two above, where all rows have one label."""
+    limits: tuple[AtLimit, ...]
+    """At ten times the own false-alarm rate, at the own one, and at a tenth; the own one alone where a bundle does not
+    say what normal scores are."""
+    own: AtLimit
+    """The one of `limits` that the bundle has."""
+    events: tuple[EventSeen, ...]
+    """In the order of the report's events."""
+
+    def describe(self) -> dict[str, Any]:
+        """As a part of a JSON document."""
+        manifest = self.manifest
+        return {
+            "name": self.name,
+            "kind": "baseline" if manifest is None else "bundle",
+            "version": None if manifest is None else manifest.version,
+            "precision_form": None if manifest is None else manifest.model.precision,
+            "window": self.scored.window,
+            "scored": len(self.scored.score),
+            "not_finite": self.not_finite,
+            "roc_auc": self.roc_auc,
+            "average_precision": self.average_precision,
+            "vus_pr": self.vus_pr,
+            "limits": [limit.describe() for limit in self.limits],
+            "own_limit": self.own.describe(),
+            "events": [event.describe() for event in self.events],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateReport:
+    """What bundles, and baselines beside them, make of labelled data."""
+
+    data: Path
+    labelled: Labelled
+    event_gap: int
+    vus_width: int
+    bundles: tuple[DetectorQuality, ...]
+    baselines: tuple[DetectorQuality, ...]
+    seconds: float
+
+    def spans(self) -> list[dict[str, Any]]:
+        """Each event: asset, first and last row (counted from 0), and their times where the file has any."""
+        rows, events, times = self.labelled.rows, self.labelled.events, self.labelled.times
+        assets = rows.asset_of(events.first).tolist()
+        return [
+            {
+                "asset": rows.names[asset],
+                "first_row": int(rows.order[first]),
+                "last_row": int(rows.order[last]),
+                "first_s": None if times is None else float(times[first]),
+                "last_s": None if times is None else float(times[last]),
+            }
+            for asset, first, last in zip(assets, events.first.tolist(), events.last.tolist(), strict=True)
+        ]
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        labelled = self.labelled
+        return {
+            "data": str(self.data),
+            "rows": len(labelled.labels),
+            "labelled_rows": int(labelled.labels.sum()),
+            "assets": len(labelled.rows.names),
+            "normal_days": labelled.normal_days,
+            "event_gap": self.event_gap,
+            "vus_width": self.vus_width,
+            "events": self.spans(),
+            "bundles": [quality.describe() for quality in self.bundles],
+            "baselines": [quality.describe() for quality in self.baselines],
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def evaluate(
+    bundles: StrPath | Sequence[StrPath],
+    *,
+    data: StrPath,
+    event_gap: int = EVENT_GAP,
+    vus_width: int = VUS_WIDTH,
+) -> EvaluateReport:
+    """Score labelled rows as the agent would, and hold scores and alerts against the labels.
+
+    Args:
+        bundles: one bundle or several, all for this file.
+        data: rows with the column `label`, 1 for an anomaly.
+        event_gap: so many normal rows between two labelled ones of an asset do not split an event.
+        vus_width: largest width of VUS-PR, rows.
+
+    Raises:
+        BundleError: a bundle cannot be read.
+        DataError: the data cannot be read, have no labels, lack a channel, or complete no window.
+        EngineError: the runtime failed.
+        UsageError: no bundle is given, or a number cannot be meant.
+    """
+    started = time.monotonic()
+    paths = as_paths(bundles)
+    if not paths:
+        raise UsageError("evaluate: expected at least one bundle")
+    if event_gap < 0 or vus_width < 0:
+        raise UsageError(f"event_gap = {event_gap}, vus_width = {vus_width}: expected 0 or more")
+    opened = [open_bundle(path) for path in paths]
+    data = Path(data)
+    # An .npz does not name its columns.
+    names = tuple(channel.name for channel in opened[0].manifest.channels) if data.suffix == ".npz" else ()
+    rows = read_sensor_data(data, names)
+    labelled = _labelled(rows, event_gap)
+    own_rate = opened[0].manifest.false_alarm_rate
+    used = {channel.name: None for bundle in opened for channel in bundle.manifest.channels}
+    values = rows.select(tuple(used)).values
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        # Beside the scoring, in which one core waits for child processes and for the runtime.
+        beside = aside.submit(_judge_baselines, values, own_rate, _Labels(labelled, vus_width))
+        labels = _Labels(labelled, vus_width)
+        judged = tuple(_judge_bundle(bundle, rows, labels) for bundle in opened)
+        baselines = beside.result()
+    return EvaluateReport(data, labelled, event_gap, vus_width, judged, baselines, time.monotonic() - started)
+
+
+class _Labels:
+    """The labels, with what was computed from them for the last detector: most of the next ones score the same rows."""
+
+    def __init__(self, labelled: Labelled, width: int) -> None:
+        self.labelled = labelled
+        self._width = width
+        self._surface: Surface | None = None
+
+    def surface(self, scored: Scored) -> Surface:
+        if self._surface is None or not self._surface.fits(scored.label, scored.starts):
+            self._surface = Surface(scored.label, scored.starts, width=self._width)
+        return self._surface
+
+
+def _labelled(rows: SensorData, gap: int) -> Labelled:
+    if rows.labels is None:
+        raise DataError(
+            f"{rows.path}: has no column 'label'; mark the rows of known anomalies with 1 and the normal ones with 0"
+        )
+    order = AssetRows.of(rows.assets, len(rows))
+    labels = rows.labels[order.order]
+    times = None if rows.times is None else rows.times[order.order]
+    return Labelled(order, labels, times, find_events(labels, order, gap=gap))
+
+
+def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels) -> DetectorQuality:
+    manifest, labelled = bundle.manifest, labels.labelled
+    engine, places, scores = _score(bundle, rows, labelled)
+    scored = labelled.scored(places, scores, manifest.window)
+    if not scored.score.size:
+        raise DataError(f"{rows.path}: completes no window of {manifest.window} rows that {bundle.path} could score")
+    rated = manifest.calibration
+    limits = [(manifest.threshold, None if rated is None else rated.false_alarm_rate)]
+    if rated is not None:
+        beside = rates_beside(rated.false_alarm_rate)
+        limits = [(limit_at(rate, manifest.threshold, rated), rate) for rate in beside]
+    whole = _quality(bundle.path.name, scored, limits, labels)
+    values = rows.select(tuple(channel.name for channel in manifest.channels)).values
+    events = _explain(whole.events, manifest, values, labelled, engine)
+    return replace(whole, manifest=manifest, not_finite=len(scores) - len(scored.score), events=events)
+
+
+def _score(
+    bundle: Bundle, rows: SensorData, labelled: Labelled
+) -> tuple[Engine, NDArray[np.int64], NDArray[np.float32]]:
+    """An engine, and the place and the score of each window that the agent completes."""
+    choice = choose_provider(bundle, EngineSettings(provider="cpu"), state_dir=None)
+    engine = FallbackEngine(bundle, choice)
+    report = score_data(
+        # Without times each score comes with its row's number. The default settings ask for no duration, so the alerts
+        # are the same.
+        replace(rows, times=None, labels=None),
+        bundle,
+        engine,
+        helper=FallbackEngine(bundle, choice) if has_several_batches(rows, bundle) else None,
+        agent="offline",
+        stream=bundle.manifest.name,
+        provider=choice.provider,
+        settings=_EACH_ALERT,
+    )
+    numbers = chain.from_iterable(numbers for _, numbers in report.scored_of)
+    row = np.fromiter(numbers, dtype=np.int64, count=len(report.scores))
+    return engine, labelled.rows.places[row], report.scores
+
+
+def _judge_baselines(values: NDArray[np.float64], own: float, labels: _Labels) -> tuple[DetectorQuality, ...]:
+    """Baselines at the same rates as the first bundle, their limits from the normal rows of the very same file."""
+    rows, rates, judged = labels.labelled.rows, rates_beside(own), []
+    values = values[rows.order]
+    for name in BASELINES:
+        scores = baseline_scores(name, values, rows.starts)
+        scored = labels.labelled.scored(np.arange(len(scores)), scores, 1)
+        normal = scored.score[scored.label == 0].astype(np.float64)
+        if not normal.size:
+            normal = np.ones(1)
+        judged.append(_quality(name, scored, [(threshold_from(normal, rate), rate) for rate in rates], labels))
+    return tuple(judged)
+
+
+def _quality(
+    name: str, scored: Scored, limits: Sequence[tuple[Threshold, float | None]], labels: _Labels
+) -> DetectorQuality:
+    """All that needs nothing but scores and limits; the own limit is the one in the middle."""
+    curves = rank(scored.score, scored.label)
+    judged = [judge(scored, limit, rate, labels.labelled) for limit, rate in limits]
+    own, found = judged[len(judged) // 2]
+    return DetectorQuality(
+        name=name,
+        manifest=None,
+        scored=scored,
+        not_finite=0,
+        curves=curves,
+        roc_auc=curves.roc_auc,
+        average_precision=curves.average_precision,
+        vus_pr=labels.surface(scored).vus_pr(scored.score),
+        limits=tuple(at for at, _ in judged),
+        own=own,
+        events=events_seen(scored, found, labels.labelled),
+    )
+
+
+def _explain(
+    events: tuple[EventSeen, ...],
+    manifest: Manifest,
+    values: NDArray[np.float64],
+    labelled: Labelled,
+    engine: Engine,
+) -> tuple[EventSeen, ...]:
+    """Add the channels' shares of each event's peak, where no value of its window is missing."""
+    order, places, starts = labelled.rows.order, labelled.rows.places, labelled.rows.starts
+    windows, which = [], []
+    for number, event in enumerate(events[:_EXPLAINED]):
+        if event.peak_row is None:
+            continue
+        place = int(places[event.peak_row])
+        begin = place - manifest.window + 1
+        window = values[order[max(begin, 0) : place + 1]].astype(np.float32)
+        if begin >= starts[labelled.rows.asset_of(np.array([place]))[0]] and not np.isnan(window).any():
+            windows.append(window)
+            which.append(number)
+    shares = engine.score(np.stack(windows)).contributions if windows else None
+    if shares is None:
+        return events
+    explained = list(events)
+    for number, parts in zip(which, shares, strict=True):
+        total = float(parts.sum()) or 1.0
+        pairs = zip((channel.name for channel in manifest.channels), (parts / total).tolist(), strict=True)
+        ranked = tuple(sorted(pairs, key=lambda pair: -pair[1]))
+        explained[number] = replace(explained[number], shares=ranked)
+    return tuple(explained)

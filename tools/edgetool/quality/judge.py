@@ -1,0 +1,129 @@
+"""What a detector finds at a limit, and how often it cries wolf."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.bundle import Threshold
+from edgetool.quality.alerts import Found, Scored, alerts_at, hold_against
+from edgetool.quality.rows import AssetRows, Events, watched_s
+
+__all__ = ["AtLimit", "Labelled", "judge"]
+
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """The rows of a file by place, with what they were labelled."""
+
+    rows: AssetRows
+    labels: NDArray[np.int64]
+    """Shape (rows,), 1 for an anomaly."""
+    times: NDArray[np.float64] | None
+    """Shape (rows,), epoch seconds; None where the file has none."""
+    events: Events
+
+    @property
+    def normal_days(self) -> float | None:
+        """For how long normal rows lasted, all assets together; None where the times do not say."""
+        if self.times is None:
+            return None
+        return watched_s(self.times, self.labels == 0, self.rows) / DAY_S or None
+
+    @property
+    def normal_rows(self) -> int:
+        """How many rows are not labelled."""
+        return int(np.count_nonzero(self.labels == 0))
+
+    def scored(self, places: NDArray[np.int64], scores: NDArray[np.float32], window: int) -> Scored:
+        """The finite scores in order of place, with their labels.
+
+        Args:
+            places: shape (scores,), of the rows that the scores are of, each once.
+            scores: shape (scores,).
+            window: rows that each looks at.
+        """
+        kept = np.isfinite(scores)
+        order = np.argsort(places[kept], kind="stable")
+        place, score = places[kept][order], scores[kept][order]
+        asset = self.rows.asset_of(place)
+        begins = np.concatenate([[True], asset[1:] != asset[:-1]])[: len(place)]
+        before = np.where(begins, self.rows.starts[asset], np.concatenate([[0], place[:-1] + 1])[: len(place)])
+        seen = np.concatenate([[0], np.cumsum(self.labels)])
+        return Scored(place, score, (seen[place + 1] > seen[before]).astype(np.int64), np.flatnonzero(begins), window)
+
+
+@dataclass(frozen=True, slots=True)
+class AtLimit:
+    """What alerts find at one limit."""
+
+    false_alarm_rate: float | None
+    """The rate that the limit was made for, share of normal windows; None where nobody says."""
+    alarm: float
+    clear: float
+    events_found: int
+    events_open: int
+    """Events in which no alert was raised, because one from before was still open; they do not count as found."""
+    false_alerts: int
+    """Alerts that were raised outside of all events."""
+    false_alerts_per_day: float | None
+    """For one asset that is normal all day; None where the file does not say how long it lasts."""
+    false_alerts_per_1000_rows: float | None
+    """Of normal rows; None without any."""
+    delay_rows_median: float | None
+    """From the first row of an event to the row that raises its alert, of the events that are found."""
+    delay_rows_max: float | None
+    delay_s_median: float | None
+    """The same in seconds; None where the file has no times."""
+    delay_s_max: float | None
+    precision: float | None
+    """Share of labelled rows among the rows in alarm; None without one in alarm."""
+    recall: float | None
+    """Share of the labelled rows that are in alarm; None without a labelled row."""
+
+    def describe(self) -> dict[str, Any]:
+        """As a part of a JSON document."""
+        return asdict(self)
+
+
+def judge(scored: Scored, limit: Threshold, rate: float | None, data: Labelled) -> tuple[AtLimit, Found]:
+    """Hold the alerts that scores raise at a limit against the labels.
+
+    Args:
+        scored: the scores.
+        limit: alarm and clear limit.
+        rate: what the limit was made for, share of normal windows; None if unknown.
+        data: the labels.
+    """
+    found = hold_against(scored, alerts_at(scored, limit), data.events)
+    hit = found.raised >= 0
+    first, at = data.events.first[hit], scored.place[found.raised[hit]]
+    late_rows = at - first
+    late_s = None if data.times is None else data.times[at] - data.times[first]
+    false = len(found.false)
+    days = data.normal_days
+    return AtLimit(
+        false_alarm_rate=rate,
+        alarm=limit.alarm,
+        clear=limit.clear,
+        events_found=int(hit.sum()),
+        events_open=int(found.was_open.sum()),
+        false_alerts=false,
+        false_alerts_per_day=None if days is None else false / days,
+        false_alerts_per_1000_rows=1000 * false / data.normal_rows if data.normal_rows else None,
+        delay_rows_median=_median(late_rows),
+        delay_rows_max=float(late_rows.max()) if late_rows.size else None,
+        delay_s_median=None if late_s is None else _median(late_s),
+        delay_s_max=None if late_s is None or not late_s.size else float(late_s.max()),
+        precision=found.precision,
+        recall=found.recall,
+    ), found
+
+
+def _median(values: NDArray[Any]) -> float | None:
+    return float(np.median(values)) if values.size else None

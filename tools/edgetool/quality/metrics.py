@@ -1,0 +1,209 @@
+"""How well scores rank anomalies above normal rows, whatever the limit: ROC-AUC, average precision, VUS-PR."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["VUS_WIDTH", "Curves", "Surface", "rank"]
+
+VUS_WIDTH = 100
+"""Default width of VUS-PR, rows: that of the reference implementation."""
+_LEVELS = 250
+"""Limits that VUS-PR tries, evenly spaced over the ranks of the scores, as the reference does."""
+_FAR = np.iinfo(np.int64).max // 2
+
+Floats = NDArray[np.floating]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Curves:
+    """What each possible limit finds, from the highest to the lowest; equal scores are one limit."""
+
+    hits: Ints
+    """Shape (limits,): labelled rows that score at the limit or above."""
+    reached: Ints
+    """Shape (limits,): all rows that do."""
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """Shape (limits,), share of the labelled rows."""
+        return self.hits / max(int(self.hits[-1]), 1)
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """Shape (limits,), share of labelled rows among those that reach the limit."""
+        return self.hits / self.reached
+
+    @property
+    def false_positives(self) -> NDArray[np.float64]:
+        """Shape (limits,), share of the normal rows that reach the limit."""
+        false = self.reached - self.hits
+        return false / max(int(false[-1]), 1)
+
+    @property
+    def has_both(self) -> bool:
+        """True if there are labelled and normal rows."""
+        return 0 < int(self.hits[-1]) < int(self.reached[-1])
+
+    @property
+    def roc_auc(self) -> float | None:
+        """Share of pairs of a labelled and a normal row in which the labelled one scores higher; None without both."""
+        if not self.has_both:
+            return None
+        x, y = (np.concatenate([[0.0], part]) for part in (self.false_positives, self.recall))
+        return float(np.trapezoid(y, x))
+
+    @property
+    def average_precision(self) -> float | None:
+        """Precision at each limit, weighted by the recall that the limit adds; None without both."""
+        if not self.has_both:
+            return None
+        return float(np.sum(np.diff(self.recall, prepend=0.0) * self.precision))
+
+
+def rank(scores: Floats, labels: Ints) -> Curves:
+    """Order rows by score.
+
+    Args:
+        scores: shape (n,) with n at least 1, finite; higher is more anomalous.
+        labels: shape (n,), 1 for an anomaly and 0 for a normal row.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ordered = scores[order]
+    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(scores) - 1)
+    return Curves(hits=np.cumsum(labels[order])[ends], reached=ends + 1)
+
+
+class Surface:
+    """The volume under the surface of precision and recall: average precision that forgives a label's edges.
+
+    Each event is widened by up to half a width of rows on both sides. A row at distance d of it counts as
+    sqrt(1 - d / width) of an anomaly, and recall is multiplied by the share of widened events in which any row reaches
+    the limit. The result is the mean over all widths from 0 to `width` (Paparrizos, Boniol, Palpanas, Tsay, Elmore,
+    Franklin: Volume Under the Surface, PVLDB 15, 2022). Details are those of TSB-AD 1.5, whose figures it reproduces.
+
+    What depends on the labels alone is computed once, for all detectors that are compared.
+
+    Args:
+        labels: shape (n,), in the order of time, 1 for an anomaly and 0 for a normal row.
+        starts: shape (assets,), ascending from 0: where the rows of each asset begin; None for one asset.
+        width: rows, at least 0.
+    """
+
+    def __init__(self, labels: Ints, starts: Ints | None = None, *, width: int = VUS_WIDTH) -> None:
+        self.labels = labels
+        self.starts = np.zeros(1, dtype=np.int64) if starts is None else starts
+        self._width = width
+        self._labelled = np.flatnonzero(labels == 1)
+        self._events = _Events.of(labels, self.starts)
+        self._rows, self._nearest, second = self._events.near(labels, width // 2)
+        second = np.minimum(second, width // 2 + 1)
+        self._by_second = np.argsort(second, kind="stable")
+        self._seconds = np.searchsorted(second[self._by_second], np.arange(width // 2 + 2))
+
+    def fits(self, labels: Ints, starts: Ints) -> bool:
+        """True if it was made for these labels and assets."""
+        return np.array_equal(labels, self.labels) and np.array_equal(starts, self.starts)
+
+    def vus_pr(self, scores: Floats) -> float | None:
+        """VUS-PR of a detector.
+
+        Args:
+            scores: shape (n,), finite; higher is more anomalous.
+
+        Returns:
+            0.0 to 1.0; None where all rows have one label.
+        """
+        found = len(self._labelled)
+        if not 0 < found < len(self.labels):
+            return None
+        limits = np.sort(scores)[::-1][np.linspace(0, len(scores) - 1, _LEVELS).astype(int)]
+        # The first level whose limit a row reaches.
+        level = np.searchsorted(-limits, -scores, side="left").astype(np.int32)
+        reached = np.cumsum(np.bincount(level, minlength=_LEVELS))
+        core = np.cumsum(np.bincount(level[self._labelled], minlength=_LEVELS))
+        near = np.cumsum(self._near_hits(level[self._rows]), axis=1)
+        halves = np.arange(self._width + 1) // 2
+        met = np.stack([self._events.share_met(level, half) for half in range(self._width // 2 + 1)])[halves]
+        true = core + near
+        recall = np.minimum(true / (found + near / 2), 1) * met
+        return float(np.mean(np.sum(np.diff(recall, axis=1, prepend=0.0) * (true / reached), axis=1)))
+
+    def _near_hits(self, level: NDArray[np.int32]) -> NDArray[np.float64]:
+        """For each width and level, how much of an anomaly the rows beside events are that reach this level first.
+
+        Shape (width + 1, levels). Near two events, a row counts as sqrt(1/2) twice at least, so it is a whole anomaly.
+        """
+        half = self._width // 2
+        place = self._nearest * _LEVELS + level
+        once = np.bincount(place, minlength=(half + 1) * _LEVELS).reshape(half + 1, _LEVELS)
+        twice = np.zeros(_LEVELS)
+        hits = np.zeros((self._width + 1, _LEVELS))
+        distance = np.arange(half + 1)
+        for within in range(half + 1):
+            joined = place[self._by_second[self._seconds[within] : self._seconds[within + 1]]]
+            if joined.size:
+                once = once - np.bincount(joined, minlength=once.size).reshape(once.shape)
+                twice = twice + np.bincount(joined % _LEVELS, minlength=_LEVELS)
+            for at in range(max(2 * within, 1), min(2 * within + 1, self._width) + 1):
+                hits[at] = np.sqrt(1 - distance[1 : within + 1] / at) @ once[1 : within + 1] + twice
+        return hits
+
+
+@dataclass(frozen=True, slots=True)
+class _Events:
+    """Runs of labelled rows, and the bounds of the assets that they belong to; each array has shape (events,)."""
+
+    first: Ints
+    last: Ints
+    begin: Ints
+    """First row of the event's asset."""
+    end: Ints
+    """One more than the last row of the event's asset."""
+
+    @classmethod
+    def of(cls, labels: Ints, starts: Ints) -> _Events:
+        bounded = np.append(labels, 0)
+        before = np.concatenate([[0], labels])
+        begins = (bounded == 1) & (before == 0)
+        ends = (before == 1) & (bounded == 0)
+        inner = starts[1:][(labels[starts[1:]] == 1) & (labels[starts[1:] - 1] == 1)]
+        begins[inner] = ends[inner] = True
+        first, last = np.flatnonzero(begins), np.flatnonzero(ends) - 1
+        asset = np.searchsorted(starts, first, side="right") - 1
+        return cls(first, last, starts[asset], np.append(starts, len(labels))[asset + 1])
+
+    def share_met(self, level: NDArray[np.int32], half: int) -> NDArray[np.float64]:
+        """Share of the events, widened by `half` rows and joined where they meet, with a row at each level's limit."""
+        apart = (self.last[:-1] + half < self.first[1:] - half) | (self.begin[:-1] != self.begin[1:])
+        first = np.maximum(self.first - half, self.begin)[np.concatenate([[True], apart])]
+        last = np.minimum(self.last + half, self.end - 1)[np.append(apart, True)]
+        bounds = np.stack([first, last + 1], axis=1).ravel()
+        best = np.minimum.reduceat(np.append(level, np.int32(_LEVELS)), bounds)[::2]
+        met: NDArray[np.float64] = np.cumsum(np.bincount(best, minlength=_LEVELS)) / len(best)
+        return met
+
+    def near(self, labels: Ints, half: int) -> tuple[Ints, Ints, Ints]:
+        """Normal rows within `half` rows of an event, with the distances to the nearest and to the second event."""
+        edges = np.zeros(len(labels) + 1, dtype=np.int64)
+        np.add.at(edges, np.maximum(self.first - half, self.begin), 1)
+        np.add.at(edges, np.minimum(self.last + half + 1, self.end), -1)
+        rows = np.flatnonzero((np.cumsum(edges[:-1]) > 0) & (labels == 0))
+        before = np.searchsorted(self.first, rows, side="right") - 1
+        left, further_left = (self._distance(rows, before - step, sign=1) for step in (0, 1))
+        right, further_right = (self._distance(rows, before + step, sign=-1) for step in (1, 2))
+        second = np.minimum(np.maximum(left, right), np.minimum(further_left, further_right))
+        return rows, np.minimum(left, right), second
+
+    def _distance(self, rows: Ints, event: Ints, *, sign: int) -> Ints:
+        """From rows back to the end of an event (sign 1), or on to its start (-1); far, where there is none."""
+        there = (event >= 0) & (event < len(self.first))
+        event = np.where(there, event, 0)
+        # The rows of one asset lie together, so an event is of the row's asset if the row lies within its bounds.
+        there &= (rows >= self.begin[event]) & (rows < self.end[event])
+        away = rows - self.last[event] if sign > 0 else self.first[event] - rows
+        return np.where(there, away, _FAR)

@@ -110,7 +110,7 @@ class Threshold(msgspec.Struct, frozen=True, kw_only=True):
     """A score below this limit, which is at most `alarm`, ends the alert."""
 
 
-class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The data that the thresholds were made from: normal rows that the model was not trained on."""
 
     rows: int
@@ -119,6 +119,12 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True):
     """Share of normal windows that may reach the alarm limit."""
     quantiles: dict[Annotated[str, msgspec.Meta(pattern=r"^\d(\.\d+)?(e-\d+)?$")], float]
     """Probability, as text, to the score that this share of the calibration's scores does not exceed."""
+    effective_rows: float | None = None
+    """As many independent rows would say as much; None if unknown."""
+    interval: tuple[float, float] | None = None
+    """Nine times in ten, the share of normal windows in alarm lies between these in a next period; None if unknown."""
+    method: str = ""
+    """How the alarm limit was made, for a person; empty if unknown."""
 
 
 class ScorePart(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import Threshold
 
-__all__ = ["CLEAR_BAND", "is_extrapolated", "tail_quantile", "threshold_from"]
+__all__ = ["is_extrapolated", "limits_at", "method_of", "tail_quantile", "threshold_from"]
 
 _ENOUGH_BEYOND = 20
 """If at least this many scores are expected beyond a quantile, the quantile is read off."""
 _TAIL_SHARE = 0.1
 """Share of the scores, the largest ones, that a tail is fitted to."""
-CLEAR_BAND = 0.1
+_BAND = 0.1
 """Distance of the clear limit from the alarm limit, as a share of the alarm limit's distance from the median."""
 
 
@@ -37,12 +37,22 @@ def threshold_from(scores: NDArray[np.float64], false_alarm_rate: float, *, abov
     alarm = tail_quantile(scores, 1 - false_alarm_rate)
     if above_ties and np.count_nonzero(scores >= alarm) > len(scores) * false_alarm_rate:
         alarm = float(np.nextafter(np.float32(alarm), np.float32(np.inf)))
-    return Threshold(alarm=alarm, clear=alarm - CLEAR_BAND * (alarm - float(np.median(scores))))
+    return limits_at(alarm, float(np.median(scores)))
+
+
+def limits_at(alarm: float, median: float) -> Threshold:
+    """The limits for an alarm limit: `clear` lies a tenth of the way from it to the median of the scores."""
+    return Threshold(alarm=alarm, clear=alarm - _BAND * (alarm - median))
 
 
 def is_extrapolated(count: int, false_alarm_rate: float) -> bool:
     """True if less than one of `count` scores is expected beyond the limit, so the scores cannot show where it lies."""
     return count * false_alarm_rate < 1
+
+
+def method_of(count: int, false_alarm_rate: float) -> str:
+    """How `tail_quantile` finds the limit of a rate from so many scores, for a person."""
+    return "quantile" if count * false_alarm_rate >= _ENOUGH_BEYOND else "generalised Pareto tail"
 
 
 def tail_quantile(scores: NDArray[np.float64], q: float) -> float:

@@ -113,6 +113,14 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("pack {model} --data {pump} -o {new} --output-name {name}", 65),
         Case("pack {model} --data {cell} -o {new}", 65),
     ],
+    ("edgetool", "calibrate"): [
+        Case("calibrate {bundle} --data {labelled} --per-asset"),
+        Case("calibrate {bundle} --data {labelled} --per-asset --json", shows=JSON),
+        Case("calibrate {bundle} --data {labelled} -o {new}"),
+        Case("calibrate {bundle} --data {cell}", 65),
+        Case("calibrate {named} --data {labelled}", 65),
+        Case("calibrate {bundle} --data {labelled} -o {name}", 2),
+    ],
     ("edgetool", "evaluate"): [
         Case("evaluate {bundle} --data {labelled}"),
         Case("evaluate {bundle} --data {labelled} --json", shows=JSON),
@@ -219,7 +227,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     for name, head in {"data": "c1,c2", "other": f'"{CHANNEL}",d', "pump": f'"{CHANNEL}1","{CHANNEL}2"'}.items():
         Path(found[name]).write_text(f"{head}\n{rows}", newline="")
     Path(found["assets"]).write_text(f'asset,c1,c2\n"{NAME}",9,9\n', newline="")
-    labelled = "".join(f'"{NAME}",{n % 5},{n % 3},{int(n > 30)}\n' for n in range(40))
+    labelled = "".join(f'"{NAME}",{n % 5},{n % 3},{int(n > 35)}\n' for n in range(40))
     Path(found["labelled"]).write_text(f"asset,c1,c2,label\n{labelled}", newline="")
     Path(found["cell"]).write_text(f'c1,c2\n1,"{NAME}"\n', newline="")
     np.savez(found["names"], allow_pickle=False, **{NAME: np.zeros(3)})

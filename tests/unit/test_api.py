@@ -15,7 +15,19 @@ from edgetool import choices
 from edgetool.choices import as_member
 from edgetool.paths import as_path, as_paths
 
-COMMANDS = ("bench", "compare", "doctor", "evaluate", "inspect", "optimize", "pack", "quantize", "replay", "watch")
+COMMANDS = (
+    "bench",
+    "calibrate",
+    "compare",
+    "doctor",
+    "evaluate",
+    "inspect",
+    "optimize",
+    "pack",
+    "quantize",
+    "replay",
+    "watch",
+)
 
 
 def test_every_public_name_is_there() -> None:

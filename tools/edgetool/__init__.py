@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
     from edgetool.broker import BrokerAddress
     from edgetool.commands.bench import BenchReport, bench
+    from edgetool.commands.calibrate import CalibrateReport, calibrate
     from edgetool.commands.compare import CompareReport, compare
     from edgetool.commands.doctor import DoctorReport, doctor
     from edgetool.commands.evaluate import EvaluateReport, evaluate
@@ -46,6 +47,7 @@ __all__ = [
     "BrokerAddress",
     "BrokerError",
     "BundleError",
+    "CalibrateReport",
     "CompareReport",
     "ConversionError",
     "Converter",
@@ -77,6 +79,7 @@ __all__ = [
     "Verdict",
     "WatchedEvent",
     "bench",
+    "calibrate",
     "compare",
     "doctor",
     "evaluate",
@@ -92,6 +95,7 @@ _HOMES = {
     "AlertEvent": "edge_agent.messages.event",
     "BenchReport": "edgetool.commands.bench",
     "BrokerAddress": "edgetool.broker",
+    "CalibrateReport": "edgetool.commands.calibrate",
     "CompareReport": "edgetool.commands.compare",
     "Converter": "edgetool.precision.context",
     "DoctorReport": "edgetool.commands.doctor",
@@ -109,6 +113,7 @@ _HOMES = {
     "Verdict": "edgetool.precision.report",
     "WatchedEvent": "edgetool.commands.watch",
     "bench": "edgetool.commands.bench",
+    "calibrate": "edgetool.commands.calibrate",
     "compare": "edgetool.commands.compare",
     "doctor": "edgetool.commands.doctor",
     "evaluate": "edgetool.commands.evaluate",

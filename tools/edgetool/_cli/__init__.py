@@ -7,12 +7,26 @@ from typer.exceptions import Exit, TyperException
 from edge_agent.errors import UsageError
 
 # In the order of --help, which is that of an engineer's work.
-from edgetool._cli import quantize, pack, evaluate, replay, watch, inspect, compare, bench, optimize, doctor, version  # isort: skip
+from edgetool._cli import (
+    bench,
+    calibrate,
+    compare,
+    doctor,
+    evaluate,
+    inspect,
+    optimize,
+    pack,
+    quantize,
+    replay,
+    version,
+    watch,
+)  # isort: skip
 from edgetool._cli.app import app
 
 __all__ = [
     "app",
     "bench",
+    "calibrate",
     "compare",
     "doctor",
     "evaluate",

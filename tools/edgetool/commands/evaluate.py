@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Bundle, Manifest, Threshold, open_bundle
-from edge_agent.engine.choice.choose import choose_provider
-from edge_agent.engine.fallback import FallbackEngine
-from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
-from edge_agent.offline import has_several_batches, score_data
-from edge_agent.stream.alarm import AlarmSettings
-from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.threshold import threshold_from
 from edgetool.data import SensorData, read_sensor_data
+from edgetool.detector.rescored import rescore
 from edgetool.paths import StrPath, as_paths
 from edgetool.quality.alerts import Scored
 from edgetool.quality.baselines import BASELINES, baseline_scores
@@ -37,7 +31,6 @@ __all__ = ["DetectorQuality", "EvaluateReport", "evaluate"]
 
 _EXPLAINED = 200
 """Most events whose peaks are scored once more for the channels' shares."""
-_EACH_ALERT = StreamSettings(alarm=AlarmSettings(flap_raises=0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,10 +194,8 @@ def _labelled(rows: SensorData, gap: int) -> Labelled:
 
 def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels) -> DetectorQuality:
     manifest, labelled = bundle.manifest, labels.labelled
-    engine, places, scores = _score(bundle, rows, labelled)
-    scored = labelled.scored(places, scores, manifest.window)
-    if not scored.score.size:
-        raise DataError(f"{rows.path}: completes no window of {manifest.window} rows that {bundle.path} could score")
+    made = rescore(bundle, rows)
+    scored = labelled.scored(labelled.rows.places[made.rows], made.scores, manifest.window)
     rated = manifest.calibration
     limits = [(manifest.threshold, None if rated is None else rated.false_alarm_rate)]
     if rated is not None:
@@ -212,31 +203,8 @@ def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels) -> Detector
         limits = [(limit_at(rate, manifest.threshold, rated), rate) for rate in beside]
     whole = _quality(bundle.path.name, scored, limits, labels)
     values = rows.select(tuple(channel.name for channel in manifest.channels)).values
-    events = _explain(whole.events, manifest, values, labelled, engine)
-    return replace(whole, manifest=manifest, not_finite=len(scores) - len(scored.score), events=events)
-
-
-def _score(
-    bundle: Bundle, rows: SensorData, labelled: Labelled
-) -> tuple[Engine, NDArray[np.int64], NDArray[np.float32]]:
-    """An engine, and the place and the score of each window that the agent completes."""
-    choice = choose_provider(bundle, EngineSettings(provider="cpu"), state_dir=None)
-    engine = FallbackEngine(bundle, choice)
-    report = score_data(
-        # Without times each score comes with its row's number. The default settings ask for no duration, so the alerts
-        # are the same.
-        replace(rows, times=None, labels=None),
-        bundle,
-        engine,
-        helper=FallbackEngine(bundle, choice) if has_several_batches(rows, bundle) else None,
-        agent="offline",
-        stream=bundle.manifest.name,
-        provider=choice.provider,
-        settings=_EACH_ALERT,
-    )
-    numbers = chain.from_iterable(numbers for _, numbers in report.scored_of)
-    row = np.fromiter(numbers, dtype=np.int64, count=len(report.scores))
-    return engine, labelled.rows.places[row], report.scores
+    events = _explain(whole.events, manifest, values, labelled, made.engine)
+    return replace(whole, manifest=manifest, not_finite=len(made.scores) - len(scored.score), events=events)
 
 
 def _judge_baselines(values: NDArray[np.float64], own: float, labels: _Labels) -> tuple[DetectorQuality, ...]:

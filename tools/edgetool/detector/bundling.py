@@ -16,6 +16,7 @@ import onnx
 
 from edge_agent.bundle import (
     FORMAT,
+    Bundle,
     Calibration,
     Channel,
     ExpectedPart,
@@ -34,7 +35,7 @@ from edgetool.data import SensorData
 from edgetool.graph.onnx_file import stored_precision, write_result
 from edgetool.graph.runtimes import runtimes_of
 
-__all__ = ["describe_channels", "name_and_version", "write_bundle"]
+__all__ = ["describe_channels", "name_and_version", "rewrite_bundle", "write_bundle"]
 
 _VERSION_CHARACTER = f"(?!-){NAME_CHARACTER}"
 _NAME_VERSION = re.compile(
@@ -114,7 +115,7 @@ def write_bundle(
         format=FORMAT,
         name=name,
         version=version,
-        created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        created=_now(),
         model=_describe_model(model),
         golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(vectors).hexdigest(), tolerance=tolerance),
         channels=channels,
@@ -126,10 +127,47 @@ def write_bundle(
         score=score,
         expected=expected,
     )
+    _write(output, manifest, [("model.onnx", model), ("golden.npz", vectors)])
+    return manifest
+
+
+def rewrite_bundle(
+    output: Path, bundle: Bundle, *, name: str, version: str, threshold: Threshold, calibration: Calibration
+) -> Manifest:
+    """Write a bundle with the model and the golden scores of another one, byte for byte, and with other limits.
+
+    Args:
+        output: the file.
+        bundle: the other one.
+        name: of the new bundle.
+        version: of the new bundle.
+        threshold: its limits.
+        calibration: what the limits were made from.
+
+    Raises:
+        BundleError: the other one has changed since it was opened.
+    """
+    with zipfile.ZipFile(bundle.path) as archive:
+        vectors = archive.read(bundle.manifest.golden.file)
+        # Whatever a later version has put there stays.
+        known = msgspec.json.decode(archive.read("manifest.json"))
+    changed = {"name": name, "version": version, "created": _now(), "threshold": threshold, "calibration": calibration}
+    document = {**known, **msgspec.to_builtins(changed)}
+    manifest = msgspec.convert(document, Manifest)
+    _write(output, document, [(manifest.model.file, bundle.model), (manifest.golden.file, vectors)])
+    return manifest
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _write(output: Path, manifest: object, members: list[tuple[str, bytes]]) -> None:
+    """Write the file, once it was read back as a device will."""
     archive = io.BytesIO()
+    text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
-        text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-        for member, content in (("manifest.json", text), ("model.onnx", model), ("golden.npz", vectors)):
+        for member, content in [("manifest.json", text), *members]:
             bundle.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED)
     # Read as the device will read it, before it takes the place of a bundle that works.
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
@@ -137,7 +175,6 @@ def write_bundle(
         draft.write_bytes(archive.getvalue())
         open_bundle(draft)
     write_result(output, archive.getvalue())
-    return manifest
 
 
 def _describe_model(model: bytes) -> ModelPart:

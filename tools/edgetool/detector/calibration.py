@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import Calibration, Threshold
 from edge_agent.errors import DataError
-from edge_agent.stream.threshold import CLEAR_BAND, threshold_from
+from edge_agent.stream.threshold import limits_at, method_of, threshold_from
+from edgetool.quality.dependence import RateInterval, effective_rows, interval_of
 
 __all__ = ["calibrate", "given_limit"]
 
@@ -18,12 +19,15 @@ _TIED_SHARE = 0.005
 _QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 
-def calibrate(scores: NDArray[np.float32], false_alarm_rate: float) -> tuple[Threshold, Calibration]:
+def calibrate(
+    scores: NDArray[np.float32], false_alarm_rate: float, *, told: RateInterval | None = None
+) -> tuple[Threshold, Calibration]:
     """Choose alarm and clear limits, and note how normal scores are distributed.
 
     Args:
-        scores: shape (n,), of normal windows; higher is more anomalous.
+        scores: shape (n,), of normal windows, as they came; higher is more anomalous.
         false_alarm_rate: share of normal windows that may reach the alarm limit, above 0 and below 0.5.
+        told: what is known of the rate, whose `limit_rate` the limit is made for; None makes it for the rate itself.
 
     Returns:
         The limits (`edge_agent.stream.threshold`), and what they were made from.
@@ -31,6 +35,34 @@ def calibrate(scores: NDArray[np.float32], false_alarm_rate: float) -> tuple[Thr
     Raises:
         DataError: there are too few windows, a score is not finite, or too many are equal.
     """
+    exact = _checked(scores)
+    quantiles = {str(q): float(np.quantile(exact, q)) for q in _QUANTILES}
+    for q, value in list(quantiles.items()):
+        # Of many equal scores the quantile is one and the same; how many there are, only their own share tells.
+        share = float(np.mean(exact <= value))
+        if share > float(q) + _TIED_SHARE:
+            quantiles[f"{share:.6g}"] = value
+    limit_rate = false_alarm_rate if told is None else told.limit_rate
+    known = told or interval_of(false_alarm_rate, len(exact), effective_rows(exact, false_alarm_rate))
+    threshold = threshold_from(exact, limit_rate)
+    reached = float(np.mean(exact >= threshold.alarm))
+    if reached > max(_TIED_FACTOR * false_alarm_rate, _TIED_FACTOR / len(exact)):
+        raise DataError(
+            f"{reached:.1%} of the normal windows share the score {threshold.alarm:.4g}, so a limit for false alarms "
+            f"of {false_alarm_rate:g} does not exist; the score takes too few different values"
+        )
+    calibration = Calibration(
+        rows=len(exact),
+        false_alarm_rate=false_alarm_rate,
+        quantiles=quantiles,
+        effective_rows=known.effective_rows,
+        interval=(known.low, known.high),
+        method=f"{method_of(len(exact), limit_rate)}{'' if limit_rate == false_alarm_rate else ', as a bound'}",
+    )
+    return threshold, calibration
+
+
+def _checked(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     if len(scores) < _MIN_WINDOWS:
         raise DataError(f"{len(scores)} normal windows are too few to calibrate on, at least {_MIN_WINDOWS} are needed")
     if not np.isfinite(scores).all():
@@ -41,21 +73,8 @@ def calibrate(scores: NDArray[np.float32], false_alarm_rate: float) -> tuple[Thr
             f"all {len(scores)} normal windows score the same ({exact[0]:.4g}), so no score can tell an anomaly; "
             "is this the right output? name it with --output-name"
         )
-    quantiles = {str(q): float(np.quantile(exact, q)) for q in _QUANTILES}
-    for q, value in list(quantiles.items()):
-        # Of many equal scores the quantile is one and the same; how many there are, only their own share tells.
-        share = float(np.mean(exact <= value))
-        if share > float(q) + _TIED_SHARE:
-            quantiles[f"{share:.6g}"] = value
-    calibration = Calibration(rows=len(scores), false_alarm_rate=false_alarm_rate, quantiles=quantiles)
-    threshold = threshold_from(exact, false_alarm_rate)
-    reached = float(np.mean(exact >= threshold.alarm))
-    if reached > max(_TIED_FACTOR * false_alarm_rate, _TIED_FACTOR / len(exact)):
-        raise DataError(
-            f"{reached:.1%} of the normal windows share the score {threshold.alarm:.4g}, so a limit for false alarms "
-            f"of {false_alarm_rate:g} does not exist; the score takes too few different values"
-        )
-    return threshold, calibration
+    return exact
+
 
 
 def given_limit(scores: NDArray[np.float32], alarm: float) -> tuple[Threshold, Calibration]:
@@ -74,10 +93,9 @@ def given_limit(scores: NDArray[np.float32], alarm: float) -> tuple[Threshold, C
     if not alarm > median:
         raise DataError(
             f"--alarm: {reached:.1%} of the normal windows reach it, whose median is {median:.4g}; is it in the "
-            "values of "
-            "this output, and does --higher-is say the right direction?"
+            "values of this output, and does --higher-is say the right direction?"
         )
     # Where none reaches it, the file shows no more than that it is rarer than one in so many.
     rate = min(max(reached, 1 / (len(exact) + 1)), 0.49)
     _, calibration = calibrate(scores, rate)
-    return Threshold(alarm=alarm, clear=alarm - CLEAR_BAND * (alarm - median)), calibration
+    return limits_at(alarm, median), calibration

@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from edge_agent.bundle import Calibration, Threshold
+from edge_agent.stream.threshold import limits_at
 
 __all__ = ["RATES", "limit_at", "rates_beside"]
 
 RATES = (10.0, 1.0, 0.1)
 """Rates that are shown side by side, as multiples of the bundle's own."""
-_BAND = 0.1
 _MOST = 0.4
 
 
@@ -46,4 +46,4 @@ def limit_at(rate: float, threshold: Threshold, calibration: Calibration) -> Thr
     else:
         alarm = float(np.interp(at, depth, score))
     median = calibration.quantiles.get("0.5", threshold.clear)
-    return Threshold(alarm=alarm, clear=alarm - _BAND * max(alarm - median, 0.0))
+    return limits_at(alarm, min(median, alarm))

@@ -1,0 +1,146 @@
+"""`edgetool calibrate`: a limit that says how sure it is, and a bundle that differs in its limits only."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import write_bundle
+
+import edgetool
+from edge_agent.bundle import open_bundle
+from edgetool.cli import main
+
+ROWS = 6000
+
+
+@pytest.fixture
+def square(tmp_path: Path) -> Path:
+    """Scores c1² + c2², an alert from 9 on."""
+    calibration = {"rows": 1000, "false_alarm_rate": 0.01, "quantiles": {"0.5": 1.0}}
+    return write_bundle(tmp_path / "square-1.0.0.edge", changes={"calibration": calibration, "from_later": [1, 2]})
+
+
+@pytest.fixture
+def normal(tmp_path: Path) -> Path:
+    """6,000 independent rows of two assets in turns, a minute apart; c2 is 0, and the first 30 are a fault."""
+    path = tmp_path / "normal.csv"
+    values = np.random.default_rng(0).standard_normal(ROWS)
+    with path.open("w", encoding="utf-8") as file:
+        file.write("time,asset,c1,c2,label\n")
+        for row, value in enumerate(values):
+            file.write(
+                f"{1_700_000_000 + 60 * (row // 2)},{'ab'[row % 2]},{value:.6f},{9 * (row < 30)},{row // 30 == 0:d}\n"
+            )
+    return path
+
+
+def test_a_limit_says_how_sure_it_is(square: Path, normal: Path) -> None:
+    """The 1 % limit of a squared normal is 6.63; the fault at the beginning is no part of it."""
+    report = edgetool.calibrate(square, data=normal)
+    assert report.rows == ROWS - 30
+    assert report.threshold.alarm == pytest.approx(6.63, abs=0.5)
+    assert report.told.effective_rows > 3000
+    assert report.told.is_supported
+    assert report.told.low < 0.01 < report.told.high
+    assert report.share == pytest.approx(0.01, abs=0.001)
+    assert report.before.alarm == 9.0
+    assert report.share_before == pytest.approx(0.0027, abs=0.002)
+    assert report.days == pytest.approx(5970 / 1440)
+    assert (report.method, report.warnings()) == ("quantile", [])
+
+
+def test_a_rate_that_the_file_cannot_know_becomes_a_bound(
+    square: Path, normal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says how many hours it would take, in text and in JSON alike."""
+    arguments = ["calibrate", str(square), "--data", str(normal), "--false-alarm-rate", "0.0002"]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert not found["is_supported"]
+    assert found["interval"][0] == 0
+    assert found["limit_rate"] < 0.0002
+    assert found["needed_hours"] == pytest.approx(found["hours"] * found["needed_rows"] / found["rows"])
+    assert found["needed_rows"] > 20_000
+    assert found["method"] == "generalised Pareto tail, as a bound"
+    assert "a rate of 0.0002 cannot be known from this file" in found["warnings"][0]
+    assert main(arguments) == 0
+    assert f"WARNING    {found['warnings'][0]}" in capsys.readouterr().out
+
+
+def test_the_new_bundle_differs_in_its_limits_only(square: Path, normal: Path) -> None:
+    """Model and golden scores byte for byte; what a later version wrote into the manifest stays."""
+    new = square.with_name("square-1.0.1.edge")
+    report = edgetool.calibrate(square, new, data=normal, false_alarm_rate=0.02)
+    with zipfile.ZipFile(square) as old, zipfile.ZipFile(new) as made:
+        assert all(old.read(name) == made.read(name) for name in ("model.onnx", "golden.npz"))
+        before, after = (json.loads(archive.read("manifest.json")) for archive in (old, made))
+    assert {key for key in before if before[key] != after[key]} == {"version", "created", "threshold", "calibration"}
+    manifest = open_bundle(new).manifest
+    assert (manifest.version, manifest.false_alarm_rate, manifest.threshold) == ("1.0.1", 0.02, report.threshold)
+    assert manifest.calibration is not None
+    assert manifest.calibration.interval == (report.told.low, report.told.high)
+    assert manifest.calibration.effective_rows == report.told.effective_rows
+    assert manifest.scorer == open_bundle(square).manifest.scorer
+
+
+def test_alarms_per_day_are_alerts_of_one_asset(square: Path, normal: Path) -> None:
+    """4.1 days of readings: so many alerts a day were wanted, and so many there are, each asset's day counted."""
+    report = edgetool.calibrate(square, data=normal, alarms_per_day=5.0)
+    assert report.days is not None
+    assert 4.0 <= report.alerts / report.days <= 5.0
+    assert report.alarms_between is not None
+    assert report.alarms_between[0] < 5 < report.alarms_between[1]
+
+
+def test_each_asset_has_its_own_limit_on_request(
+    square: Path, normal: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And hears where limits of each asset's own are made."""
+    report = edgetool.calibrate(square, data=normal, per_asset=True)
+    assert [(asset.asset, asset.rows) for asset in report.assets] == [("a", 2985), ("b", 2985)]
+    assert all(asset.alarm is not None and 5 < asset.alarm < 9 for asset in report.assets)
+    assert main(["calibrate", str(square), "--data", str(normal), "--per-asset"]) == 0
+    assert "made on the device: [stream.commission]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        ("--false-alarm-rate 0.01 --alarms-per-day 1", 2, "expected one of them, not both"),
+        ("--false-alarm-rate 0.7", 2, "--false-alarm-rate 0.7: expected a share above 0 and below 0.5"),
+        ("--alarms-per-day -1", 2, "--alarms-per-day -1: expected a number above 0"),
+        ("-o square-1.0.0.edge", 2, "is square 1.0.0 already, and devices tell bundles apart by their version"),
+        ("-o new.edge", 2, "new.edge: expected a name like shuttle-1.0.0.edge"),
+    ],
+)
+def test_what_cannot_be_meant_is_told(
+    square: Path, normal: Path, capsys: pytest.CaptureFixture[str], options: str, code: int, message: str
+) -> None:
+    """Before anything is scored, and the bundle stays as it was."""
+    before = square.read_bytes()
+    assert main(["calibrate", str(square), "--data", str(normal), *options.split()]) == code
+    assert message in capsys.readouterr().err
+    assert square.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        ("c1,c2\n" + "1,2\n3,1\n" * 50, "--alarms-per-day 1", "has no times, so nobody knows how long a day is"),
+        ("c1,c2\n" + "1,2\n" * 10, "", "10 normal windows are too few to calibrate on, at least 30 are needed"),
+        ("c1,c2\n" + "1,2\n" * 50, "", "all 50 normal windows score the same (5), so no score can tell an anomaly"),
+        ("c1,c2,label\n" + "1,2,1\n" * 50, "", "0 normal windows are too few to calibrate on"),
+    ],
+)
+def test_data_that_say_nothing_are_told(
+    square: Path, capsys: pytest.CaptureFixture[str], content: str, options: str, message: str
+) -> None:
+    """In one line."""
+    data = square.with_name("bad.csv")
+    data.write_text(content, encoding="utf-8")
+    assert main(["calibrate", str(square), "--data", str(data), *options.split()]) == 65
+    assert message in capsys.readouterr().err

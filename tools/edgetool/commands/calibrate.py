@@ -1,0 +1,274 @@
+"""`edgetool calibrate`: a bundle's limit from normal readings, and how sure it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from edge_agent.bundle import Bundle, Threshold, open_bundle
+from edge_agent.errors import DataError, UsageError
+from edge_agent.stream.threshold import threshold_from
+from edgetool.data import SensorData, read_sensor_data
+from edgetool.detector.bundling import name_and_version, rewrite_bundle
+from edgetool.detector.calibration import calibrate as limits_from
+from edgetool.detector.rescored import rescore
+from edgetool.paths import StrPath, as_path
+from edgetool.quality.alarm_rate import rate_for
+from edgetool.quality.alerts import Scored, alerts_at
+from edgetool.quality.dependence import RateInterval, effective_rows, interval_of
+from edgetool.quality.judge import DAY_S, Labelled
+from edgetool.quality.rows import AssetRows, find_events, watched_s
+
+__all__ = ["AssetLimit", "CalibrateReport", "calibrate"]
+
+_FEWEST = 30
+"""As `edgetool pack` and commissioning want them."""
+
+
+@dataclass(frozen=True, slots=True)
+class AssetLimit:
+    """The limit that one asset would have by itself."""
+
+    asset: str
+    rows: int
+    """Its normal windows."""
+    alarm: float | None
+    """None where it has fewer than 30 windows."""
+    effective_rows: float
+    interval: tuple[float, float] | None
+    share_at_bundle_limit: float
+    """Of its windows, the share that reaches the limit of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrateReport:
+    """A limit, and what is known of it."""
+
+    bundle: Path
+    data: Path
+    output: Path | None
+    """The bundle that was written, if one was."""
+    rows: int
+    """Normal windows that were scored."""
+    not_finite: int
+    """Windows left out because their score is no number."""
+    before: Threshold
+    """The bundle's limits so far."""
+    threshold: Threshold
+    told: RateInterval
+    method: str
+    alarms_per_day: float | None
+    """What was asked for; None if a rate was."""
+    days: float | None
+    """For how long the readings last, all assets together; None without times."""
+    alerts: int
+    """What the new limit raises on these readings."""
+    alerts_before: int
+    """What the limit so far raises on them."""
+    share: float
+    """Of the windows, the share that reaches the new limit."""
+    share_before: float
+    """The share that reaches the limit so far."""
+    assets: tuple[AssetLimit, ...]
+    """Empty unless asked for."""
+
+    @property
+    def needed_days(self) -> float | None:
+        """For how long such readings would have to last; None without times."""
+        return None if self.days is None else self.days * self.told.needed_rows / self.rows
+
+    @property
+    def alarms_between(self) -> tuple[float, float] | None:
+        """The interval in alerts a day; None if a rate was asked for."""
+        if self.alarms_per_day is None:
+            return None
+        low, high = self.told.low / self.told.rate, self.told.high / self.told.rate
+        return self.alarms_per_day * low, self.alarms_per_day * high
+
+    def warnings(self) -> list[str]:
+        """What a user has to know before the limit is used."""
+        found = []
+        told, needed = self.told, self.needed_days
+        if self.not_finite:
+            found.append(f"{self.not_finite} windows have a score that is no number, and are left out")
+        if not told.is_supported:
+            hours = "" if needed is None else f", about {needed * 24:.3g} hours"
+            here = "" if self.days is None else f" where these are {self.days * 24:.3g}"
+            found.append(
+                f"a rate of {told.rate:.3g} cannot be known from this file: its {self.rows} windows say as much as "
+                f"{told.effective_rows:.0f} independent ones. "
+                f"It takes {told.needed_rows:.3g} such windows{hours}{here}. "
+                f"The limit is that of a rate of {told.limit_rate:.2g}, so that {told.rate:.3g} is a bound"
+            )
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        told, days = self.told, self.days
+        return {
+            "bundle": str(self.bundle),
+            "data": str(self.data),
+            "output": None if self.output is None else str(self.output),
+            "rows": self.rows,
+            "not_finite": self.not_finite,
+            "hours": None if days is None else days * 24,
+            "effective_rows": told.effective_rows,
+            "false_alarm_rate": told.rate,
+            "alarms_per_day": self.alarms_per_day,
+            "interval": [told.low, told.high],
+            "alarms_per_day_interval": None if self.alarms_between is None else list(self.alarms_between),
+            "is_supported": told.is_supported,
+            "limit_rate": told.limit_rate,
+            "needed_rows": told.needed_rows,
+            "needed_hours": None if self.needed_days is None else self.needed_days * 24,
+            "method": self.method,
+            "threshold": msgspec.to_builtins(self.threshold),
+            "threshold_before": msgspec.to_builtins(self.before),
+            "share": self.share,
+            "share_before": self.share_before,
+            "alerts": self.alerts,
+            "alerts_before": self.alerts_before,
+            "assets": [asdict(asset) for asset in self.assets],
+            "warnings": self.warnings(),
+        }
+
+
+def calibrate(
+    bundle: StrPath,
+    output: StrPath | None = None,
+    *,
+    data: StrPath,
+    false_alarm_rate: float | None = None,
+    alarms_per_day: float | None = None,
+    per_asset: bool = False,
+) -> CalibrateReport:
+    """Make the limit of a bundle from normal readings, and tell how sure it is.
+
+    Args:
+        bundle: what scores.
+        output: a bundle `NAME-VERSION.edge` with the new limits; its version must differ. None writes nothing.
+        data: normal rows that the model has not seen, as they came; rows with label 1 are left out.
+        false_alarm_rate: share of normal windows that may reach the limit; the bundle's own when neither is given.
+        alarms_per_day: or the alerts of an asset that is normal all day; needs times.
+        per_asset: tell the limit that each asset would have by itself, too.
+
+    Raises:
+        BundleError: the bundle cannot be read.
+        DataError: the data cannot be read, are too few, or have no times where these are needed.
+        EngineError: the runtime failed.
+        UsageError: an option cannot be meant, or the new bundle has the old one's version.
+    """
+    _check(false_alarm_rate, alarms_per_day)
+    opened, output = open_bundle(Path(bundle)), as_path(output)
+    manifest = opened.manifest
+    identity = None if output is None else _new_identity(opened, output)
+    names = tuple(channel.name for channel in manifest.channels)
+    rows = read_sensor_data(Path(data), names)
+    scored, order, days, not_finite = _normal_scores(opened, rows)
+    as_they_came = np.argsort(order.order[scored.place])
+    scores = scored.score.astype(np.float64)
+    rate = false_alarm_rate or manifest.false_alarm_rate
+    if alarms_per_day is not None:
+        if days is None:
+            raise DataError(f"{data}: has no times, so nobody knows how long a day is; give --false-alarm-rate")
+        rate = rate_for(scored, alarms_per_day * days)
+    effective = effective_rows(scores, rate, (np.arange(len(scores)), as_they_came))
+    if alarms_per_day is not None and days is not None:
+        # Alerts are fewer than rows in alarm, also where these are independent.
+        effective = min(effective, alarms_per_day * days / rate)
+    told = interval_of(rate, len(scores), effective)
+    threshold, calibration = limits_from(scored.score, rate, told=told)
+    if output is not None and identity is not None:
+        rewrite_bundle(
+            output, opened, name=identity[0], version=identity[1], threshold=threshold, calibration=calibration
+        )
+    return CalibrateReport(
+        bundle=Path(bundle),
+        data=Path(data),
+        output=output,
+        rows=len(scores),
+        not_finite=not_finite,
+        before=manifest.threshold,
+        threshold=threshold,
+        told=told,
+        method=calibration.method,
+        alarms_per_day=alarms_per_day,
+        days=days,
+        alerts=len(alerts_at(scored, threshold).raised),
+        alerts_before=len(alerts_at(scored, manifest.threshold).raised),
+        share=float(np.mean(scores >= threshold.alarm)),
+        share_before=float(np.mean(scores >= manifest.threshold.alarm)),
+        assets=_by_asset(scored, order, rate, threshold.alarm) if per_asset else (),
+    )
+
+
+def _check(false_alarm_rate: float | None, alarms_per_day: float | None) -> None:
+    if false_alarm_rate is not None and alarms_per_day is not None:
+        raise UsageError("--false-alarm-rate and --alarms-per-day: expected one of them, not both")
+    if false_alarm_rate is not None and not 0 < false_alarm_rate < 0.5:
+        raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
+    if alarms_per_day is not None and not 0 < alarms_per_day < math.inf:
+        raise UsageError(f"--alarms-per-day {alarms_per_day:g}: expected a number above 0")
+
+
+def _new_identity(bundle: Bundle, output: Path) -> tuple[str, str]:
+    """Name and version of the bundle to write: devices tell one bundle from another by these."""
+    name, version = name_and_version(output)
+    if (name, version) == (bundle.manifest.name, bundle.manifest.version):
+        raise UsageError(
+            f"{output}: {bundle.path} is {name} {version} already, and devices tell bundles apart by their version; "
+            "give the new one a version of its own, such as 1.0.1"
+        )
+    return name, version
+
+
+def _normal_scores(bundle: Bundle, rows: SensorData) -> tuple[Scored, AssetRows, float | None, int]:
+    """Finite scores of windows without a labelled row, the order of rows, days that normal rows last, and how many
+    scores are no number.
+    """
+    order = AssetRows.of(rows.assets, len(rows))
+    labels = (np.zeros(len(rows), dtype=np.int64) if rows.labels is None else rows.labels)[order.order]
+    made = rescore(bundle, rows)
+    places = order.places[made.rows]
+    first = np.maximum(places - bundle.manifest.window + 1, order.starts[order.asset_of(places)])
+    seen = np.concatenate([[0], np.cumsum(labels)])
+    is_normal = seen[places + 1] == seen[first]
+    finite = np.isfinite(made.scores)
+    kept = is_normal & finite
+    if kept.sum() < _FEWEST:
+        raise DataError(
+            f"{rows.path}: {kept.sum()} normal windows are too few to calibrate on, at least {_FEWEST} are needed"
+        )
+    days = None
+    if rows.times is not None:
+        days = watched_s(rows.times[order.order], labels == 0, order) / DAY_S or None
+    labelled = Labelled(order, labels, None, find_events(labels, order))
+    scored = labelled.scored(places[kept], made.scores[kept], bundle.manifest.window)
+    return scored, order, days, int((is_normal & ~finite).sum())
+
+
+def _by_asset(scored: Scored, order: AssetRows, rate: float, alarm: float) -> tuple[AssetLimit, ...]:
+    """What each asset would have by itself, in the order of the file."""
+    limits = []
+    for start, end in zip(scored.starts, np.append(scored.starts[1:], len(scored.score)), strict=True):
+        scores = scored.score[start:end].astype(np.float64)
+        name = order.names[int(order.asset_of(scored.place[start : start + 1])[0])]
+        effective = effective_rows(scores, rate)
+        told = interval_of(rate, len(scores), effective)
+        is_enough = len(scores) >= _FEWEST
+        limits.append(
+            AssetLimit(
+                asset=name,
+                rows=len(scores),
+                alarm=threshold_from(scores, told.limit_rate).alarm if is_enough else None,
+                effective_rows=effective,
+                interval=(told.low, told.high) if is_enough else None,
+                share_at_bundle_limit=float(np.mean(scores >= alarm)),
+            )
+        )
+    return tuple(limits)

@@ -1,0 +1,69 @@
+"""The scores that an agent would give the rows of a file, each with the row that it is of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.bundle import Bundle
+from edge_agent.engine.choice.choose import choose_provider
+from edge_agent.engine.fallback import FallbackEngine
+from edge_agent.engine.settings import EngineSettings
+from edge_agent.errors import DataError
+from edge_agent.messages.scores import Engine
+from edge_agent.offline import has_several_batches, score_data
+from edge_agent.stream.alarm import AlarmSettings
+from edge_agent.stream.settings import StreamSettings
+from edgetool.data import SensorData
+
+__all__ = ["Rescored", "rescore"]
+
+_EACH_ALERT = StreamSettings(alarm=AlarmSettings(flap_raises=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Rescored:
+    """What a bundle makes of a file."""
+
+    rows: NDArray[np.int64]
+    """Shape (scores,): the row that completes each window, counted from 0."""
+    scores: NDArray[np.float32]
+    """Shape (scores,), higher is more anomalous."""
+    engine: Engine
+    """What has scored, for single windows more."""
+
+
+def rescore(bundle: Bundle, data: SensorData) -> Rescored:
+    """Score a file with the agent's own windows, on the CPU.
+
+    Args:
+        bundle: what scores.
+        data: must have the channels of the bundle, in any order.
+
+    Raises:
+        DataError: the data lack a channel, or complete no window.
+        EngineError: the runtime failed.
+    """
+    choice = choose_provider(bundle, EngineSettings(provider="cpu"), state_dir=None)
+    engine = FallbackEngine(bundle, choice)
+    report = score_data(
+        # Without times each score comes with its row's number. The default settings ask for no duration, so the windows
+        # and the alerts are the same.
+        replace(data, times=None, labels=None),
+        bundle,
+        engine,
+        helper=FallbackEngine(bundle, choice) if has_several_batches(data, bundle) else None,
+        agent="offline",
+        stream=bundle.manifest.name,
+        provider=choice.provider,
+        settings=_EACH_ALERT,
+    )
+    if not np.isfinite(report.scores).any():
+        raise DataError(
+            f"{data.path}: completes no window of {bundle.manifest.window} rows that {bundle.path} could score"
+        )
+    numbers = chain.from_iterable(numbers for _, numbers in report.scored_of)
+    return Rescored(np.fromiter(numbers, dtype=np.int64, count=len(report.scores)), report.scores, engine)

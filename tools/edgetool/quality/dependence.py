@@ -1,0 +1,117 @@
+"""How sure a false-alarm rate is: scores resemble their neighbours, and the next month is not the last one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["NEEDED_ALARMS", "RateInterval", "effective_rows", "interval_of"]
+
+_SHARES = (0.5, 0.2, 0.1, 0.05)
+"""Of rows above the levels at which dependence is looked for, beside the rate itself."""
+_BLOCKS = {8: 1.717, 16: 1.487, 32: 1.335, 64: 1.231, 128: 1.161}
+"""Numbers of blocks that a file is cut into, and what the variance of so many independent numbers stays below
+nine times in ten, as a multiple of what is expected: a chi-squared quantile over its degrees of freedom."""
+_FEWEST_ROWS = 2
+_DRIFT = 0.32
+"""How much, as a standard deviation of its logarithm, the rate of the next period differs from that of this one though
+the file shows no dependence at all. Fitted once, on the series of docs/calibrate.md."""
+_Z = 1.645
+"""Of a normal distribution, nine tenths lie within so many standard deviations."""
+_WIDEST = 10.0
+_MOST_CAUTION = 10.0
+"""Where a file cannot support a rate, the limit is that of a rate lower by the interval's factor, and by 10 at most,
+because further out the tail is guessed."""
+NEEDED_ALARMS = 2 / ((math.log(_WIDEST) / 2 / _Z) ** 2 - _DRIFT**2)
+"""So many independent false alarms must be expected in a file for the ends of the interval to be a factor of ten apart:
+5.2."""
+
+
+def effective_rows(scores: NDArray[np.floating], rate: float, orders: Sequence[NDArray[np.int64]] = ()) -> float:
+    """The number of independent rows that would say as much about a rate as these rows do.
+
+    A file is cut into 8 to 128 blocks, and the share of rows above a level is taken in each. Of independent rows, these
+    shares would vary as p (1 - p) / length. The factor by which they vary more is the number of rows that count as one
+    (the design effect of a sample taken in clusters; Kish, Survey Sampling, 1965). The largest factor counts, of all
+    numbers of blocks and five levels, each first divided by what chance alone stays below nine times in ten.
+
+    Args:
+        scores: shape (n,), finite, of normal rows.
+        rate: share of normal rows that may be in alarm, above 0 and below 0.5; the highest level.
+        orders: for each order in which the rows may depend on each other (asset by asset; as they came), their numbers;
+            the order of `scores` when there is none.
+
+    Returns:
+        At least 1.0 and at most n.
+    """
+    count = len(scores)
+    ordered = np.sort(scores)
+    worst = 1.0
+    for share in {*_SHARES, rate}:
+        level = ordered[min(int(np.ceil(count * (1 - share))), count - 1)]
+        above = (scores >= level).astype(np.float64)
+        for order in orders or (np.arange(count),):
+            worst = max(worst, _rows_as_one(above[order]))
+    return max(count / worst, 1.0)
+
+
+def _rows_as_one(above: NDArray[np.float64]) -> float:
+    """The largest factor by which the shares of blocks vary more than those of independent rows."""
+    share, worst = float(above.mean()), 1.0
+    if not 0 < share < 1:
+        return worst
+    for blocks, by_chance in _BLOCKS.items():
+        length = len(above) // blocks
+        if length >= _FEWEST_ROWS:
+            shares = above[-blocks * length :].reshape(blocks, length).mean(axis=1)
+            worst = max(worst, length * float(shares.var(ddof=1)) / (share * (1 - share)) / by_chance)
+    return worst
+
+
+@dataclass(frozen=True, slots=True)
+class RateInterval:
+    """Where the share of normal rows in alarm will lie, in a period as long as the file, nine times in ten."""
+
+    rate: float
+    """What was asked for."""
+    effective_rows: float
+    """As many independent rows would say as much as the file's."""
+    low: float
+    """0.0 where the file cannot support the rate."""
+    high: float
+    is_supported: bool
+    """True if the ends are at most a factor of ten apart: `NEEDED_ALARMS` independent false alarms are expected."""
+    limit_rate: float
+    """The rate that the limit is made for: lower than `rate` where that cannot be known, so that it is a bound."""
+    needed_rows: float
+    """Rows like these that would support the rate; the number of rows where they do."""
+
+
+def interval_of(rate: float, rows: int, effective: float) -> RateInterval:
+    """The interval of a rate whose limit was read off, or extrapolated from, so many rows.
+
+    The logarithm of the rate that a next period shows is taken as normal around that of the rate asked for. Its
+    variance is 2 / (rate * effective), one share from this file's false alarms and one from the next period's as counts
+    of a Poisson process, plus 0.32 squared for what no file shows of the period after it.
+
+    Args:
+        rate: share of normal rows in alarm.
+        rows: of the file.
+        effective: of these, from `effective_rows`.
+    """
+    alarms = rate * effective
+    factor = math.exp(min(_Z * math.sqrt(2 / alarms + _DRIFT**2), 100.0))
+    is_supported = alarms >= NEEDED_ALARMS
+    return RateInterval(
+        rate=rate,
+        effective_rows=effective,
+        low=rate / factor if is_supported else 0.0,
+        high=min(rate * factor, 1.0),
+        is_supported=is_supported,
+        limit_rate=rate if is_supported else rate / min(factor, _MOST_CAUTION),
+        needed_rows=rows * max(NEEDED_ALARMS / alarms, 1.0),
+    )

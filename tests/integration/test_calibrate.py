@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fakes import write_bundle
+from fakes import canonical_model, write_bundle
 
 import edgetool
 from edge_agent.bundle import open_bundle
@@ -144,3 +144,19 @@ def test_data_that_say_nothing_are_told(
     data.write_text(content, encoding="utf-8")
     assert main(["calibrate", str(square), "--data", str(data), *options.split()]) == 65
     assert message in capsys.readouterr().err
+
+
+def test_pack_takes_no_rate_for_known_because_windows_overlap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """951 windows of 50 rows over 1,000 rows."""
+    model, data = tmp_path / "square.onnx", tmp_path / "normal.npz"
+    model.write_bytes(canonical_model(channels=1, window=50))
+    np.savez(data, readings=np.random.default_rng(0).standard_normal((1000, 1)))
+    packed = ["pack", str(model), "--data", str(data), "--false-alarm-rate", "0.01"]
+    assert main([*packed, "-o", str(tmp_path / "square-1.0.0.edge")]) == 0
+    assert "WARNING    a rate of 0.01 cannot be known from 951 windows that say as much as" in capsys.readouterr().out
+    manifest = open_bundle(tmp_path / "square-1.0.0.edge").manifest
+    assert manifest.calibration is not None
+    assert manifest.calibration.effective_rows is not None
+    assert manifest.calibration.effective_rows < 100

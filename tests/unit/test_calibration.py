@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from edge_agent.bundle import Calibration
 from edge_agent.errors import DataError
 from edge_agent.stream.drift import ScoreDrift
 from edge_agent.stream.threshold import tail_quantile
-from edgetool.detector.calibration import calibrate
+from edgetool.detector.calibration import calibrate, rate_doubt
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.01, 0.001])
@@ -43,6 +44,25 @@ def test_normal_scores_of_which_many_are_equal_have_not_drifted() -> None:
     assert list(drift.add(scores(5100)))
     assert drift.report is not None
     assert drift.report.psi < 0.02
+
+
+def test_overlapping_windows_are_no_proof_of_a_rate() -> None:
+    """951 windows of 50 rows over 1,000: as many scores as a rate of 0.01 seems to need, and no more than 44 say."""
+    rows = np.random.default_rng(0).standard_normal(1000)
+    windows = np.array([np.mean(rows[start : start + 50]) ** 2 for start in range(951)], dtype=np.float32)
+    _, calibration = calibrate(windows, 0.01)
+    assert calibration.effective_rows == pytest.approx(44, abs=1)
+    doubt = rate_doubt(calibration)
+    assert doubt is not None
+    assert doubt.startswith("a rate of 0.01 cannot be known from 951 windows that say as much as 44 independent ones")
+    assert "It takes 11100 such windows" in doubt
+
+
+def test_a_rate_is_known_from_enough_independent_rows() -> None:
+    """And from those without a note, of a bundle that was packed before, nothing is known."""
+    _, calibration = calibrate(np.random.default_rng(0).exponential(size=20_000).astype(np.float32), 0.001)
+    assert rate_doubt(calibration) is None
+    assert rate_doubt(Calibration(rows=10, false_alarm_rate=0.001, quantiles={})) is None
 
 
 def test_the_clear_limit_lies_below_the_alarm_limit() -> None:

@@ -20,7 +20,7 @@ from edgetool.detector.rescored import rescore
 from edgetool.paths import StrPath, as_path
 from edgetool.quality.alarm_rate import rate_for
 from edgetool.quality.alerts import Scored, alerts_at
-from edgetool.quality.dependence import RateInterval, effective_rows, interval_of
+from edgetool.quality.dependence import RateInterval, about, effective_rows, interval_of
 from edgetool.quality.judge import DAY_S, Labelled
 from edgetool.quality.rows import AssetRows, find_events, watched_s
 
@@ -97,12 +97,12 @@ class CalibrateReport:
         if self.not_finite:
             found.append(f"{self.not_finite} windows have a score that is no number, and are left out")
         if not told.is_supported:
-            hours = "" if needed is None else f", about {needed * 24:.3g} hours"
-            here = "" if self.days is None else f" where these are {self.days * 24:.3g}"
+            hours = "" if needed is None else f", about {about(needed * 24)} hours"
+            here = "" if self.days is None else f" where these are {about(self.days * 24)}"
             found.append(
                 f"a rate of {told.rate:.3g} cannot be known from this file: its {self.rows} windows say as much as "
                 f"{told.effective_rows:.0f} independent ones. "
-                f"It takes {told.needed_rows:.3g} such windows{hours}{here}. "
+                f"It takes {about(told.needed_rows)} such windows{hours}{here}. "
                 f"The limit is that of a rate of {told.limit_rate:.2g}, so that {told.rate:.3g} is a bound"
             )
         return found

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from edge_agent.bundle import Calibration, Threshold
 from edge_agent.errors import DataError
 from edge_agent.stream.threshold import limits_at, method_of, threshold_from
-from edgetool.quality.dependence import RateInterval, effective_rows, interval_of
+from edgetool.quality.dependence import RateInterval, about, effective_rows, interval_of
 
-__all__ = ["calibrate", "given_limit"]
+__all__ = ["calibrate", "given_limit", "rate_doubt"]
 
 _MIN_WINDOWS = 30
 _TIED_FACTOR = 5
@@ -60,6 +60,21 @@ def calibrate(
         method=f"{method_of(len(exact), limit_rate)}{'' if limit_rate == false_alarm_rate else ', as a bound'}",
     )
     return threshold, calibration
+
+
+def rate_doubt(calibration: Calibration) -> str | None:
+    """Why the false-alarm rate of a bundle is not known, with the next step; None if it is, or nobody noted it."""
+    if calibration.effective_rows is None:
+        return None
+    rate, effective = calibration.false_alarm_rate, calibration.effective_rows
+    told = interval_of(rate, calibration.rows, effective)
+    if told.is_supported:
+        return None
+    return (
+        f"a rate of {rate:g} cannot be known from {calibration.rows} windows that say as much as {effective:.0f} "
+        f"independent ones; in a next period it may be up to {told.high:.2g}. It takes {about(told.needed_rows)} such "
+        "windows, from all that is normal; edgetool calibrate makes the limit a bound"
+    )
 
 
 def _checked(scores: NDArray[np.float32]) -> NDArray[np.float64]:

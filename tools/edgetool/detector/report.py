@@ -11,7 +11,7 @@ import msgspec
 
 from edge_agent.bundle import Manifest
 from edge_agent.engine.releases import OLDEST, in_words, runtimes_from
-from edge_agent.stream.threshold import is_extrapolated
+from edgetool.detector.calibration import rate_doubt
 from edgetool.detector.direction import Sign, SignFrom
 from edgetool.detector.expected import Agreement
 from edgetool.detector.outliers import SignEvidence, SignVerdict
@@ -136,13 +136,9 @@ class PackReport:
         calibration = self.manifest.calibration
         if calibration is None or self.limit_is_given:
             return
-        rate = calibration.false_alarm_rate
-        if is_extrapolated(calibration.rows, rate):
-            yield (
-                f"a rate of {rate:g} is extrapolated from {calibration.rows} windows; expect more false alarms, or "
-                "give "
-                f"{1 / rate:.0f}, from all that is normal"
-            )
+        doubt = rate_doubt(calibration)
+        if doubt is not None:
+            yield doubt
 
     def _of_runtimes(self) -> Iterator[str]:
         runtimes = self.manifest.model.runtimes

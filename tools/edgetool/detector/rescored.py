@@ -14,13 +14,15 @@ from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import DataError
 from edge_agent.messages.scores import Engine
-from edge_agent.offline import has_several_batches, score_data
+from edge_agent.offline import score_data
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import StreamSettings
 from edgetool.data import SensorData
 
 __all__ = ["Rescored", "rescore"]
 
+_MANY_ROWS = 32_768
+"""Of more, a second engine has enough to do to be worth its load."""
 _EACH_ALERT = StreamSettings(alarm=AlarmSettings(flap_raises=0))
 
 
@@ -55,7 +57,7 @@ def rescore(bundle: Bundle, data: SensorData) -> Rescored:
         replace(data, times=None, labels=None),
         bundle,
         engine,
-        helper=FallbackEngine(bundle, choice) if has_several_batches(data, bundle) else None,
+        helper=FallbackEngine(bundle, choice) if len(data) > _MANY_ROWS else None,
         agent="offline",
         stream=bundle.manifest.name,
         provider=choice.provider,

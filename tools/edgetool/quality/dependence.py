@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NEEDED_ALARMS", "RateInterval", "effective_rows", "interval_of"]
+__all__ = ["NEEDED_ALARMS", "RateInterval", "about", "effective_rows", "interval_of"]
 
 _SHARES = (0.5, 0.2, 0.1, 0.05)
 """Of rows above the levels at which dependence is looked for, beside the rate itself."""
@@ -115,3 +115,8 @@ def interval_of(rate: float, rows: int, effective: float) -> RateInterval:
         limit_rate=rate if is_supported else rate / min(factor, _MOST_CAUTION),
         needed_rows=rows * max(NEEDED_ALARMS / alarms, 1.0),
     )
+
+
+def about(number: float) -> str:
+    """A number of rows or hours for a person: three digits, and no exponent."""
+    return f"{float(f'{number:.3g}'):g}" if number < 1000 else f"{float(f'{number:.3g}'):.0f}"

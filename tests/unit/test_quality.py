@@ -19,7 +19,7 @@ from edgetool.quality.baselines import baseline_scores
 from edgetool.quality.judge import Labelled, judge
 from edgetool.quality.limits import limit_at, rates_beside
 from edgetool.quality.metrics import Surface, rank
-from edgetool.quality.rows import AssetRows, find_events, interval_s
+from edgetool.quality.rows import AssetRows, interval_s
 
 LIMIT = Threshold(alarm=3.0, clear=2.0)
 
@@ -36,7 +36,7 @@ def labelled(labels: list[int], assets: list[str] | None = None, *, gap: int = 0
     """Rows in the order of their assets, a minute apart."""
     rows = AssetRows.of(assets, len(labels))
     ordered = np.array(labels)[rows.order]
-    return Labelled(rows, ordered, (rows.order * step_s).astype(np.float64), find_events(ordered, rows, gap=gap))
+    return Labelled.of(rows, ordered, (rows.order * step_s).astype(np.float64), gap=gap)
 
 
 def scored(data: Labelled, scores: list[float], window: int = 1) -> Scored:
@@ -183,7 +183,7 @@ def test_alerts_are_held_against_events(
 ) -> None:
     """What is found must have been raised while there was something to see."""
     data = labelled(labels)
-    at, _ = judge(scored(data, scores, window), LIMIT, 0.01, data)
+    at = judge(scored(data, scores, window), LIMIT, 0.01, data)
     assert {
         "found": at.events_found,
         "open": at.events_open,
@@ -201,12 +201,11 @@ def test_an_alert_of_another_asset_finds_nothing() -> None:
 
 def test_rates_are_of_the_time_that_was_normal() -> None:
     """Two assets, a row a minute each: 7 normal rows of 8 are 7 minutes; a night between two rows is not watched."""
-    labels, assets = [0, 0, 0, 0, 1, 0, 0, 0], ["a", "b"] * 4
-    data = labelled(labels, assets, step_s=30.0)
-    times = data.times
-    assert times is not None
+    rows = AssetRows.of(["a", "b"] * 4, 8)
+    times = (rows.order * 30.0).astype(np.float64)
     times[-1] += 40_000
-    at, _ = judge(scored(data, [9, 0, 0, 0, 0, 0, 0, 0]), LIMIT, 0.01, data)
+    data = Labelled.of(rows, np.array([0, 0, 0, 0, 1, 0, 0, 0])[rows.order], times, gap=0)
+    at = judge(scored(data, [9, 0, 0, 0, 0, 0, 0, 0]), LIMIT, 0.01, data)
     assert data.normal_days == pytest.approx(7 / 1440)
     assert at.false_alerts_per_day == pytest.approx(1440 / 7)
     assert at.false_alerts_per_1000_rows == pytest.approx(1000 / 7)

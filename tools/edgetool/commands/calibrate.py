@@ -21,8 +21,8 @@ from edgetool.paths import StrPath, as_path
 from edgetool.quality.alarm_rate import rate_for
 from edgetool.quality.alerts import Scored, alerts_at
 from edgetool.quality.dependence import RateInterval, about, effective_rows, interval_of
-from edgetool.quality.judge import DAY_S, Labelled
-from edgetool.quality.rows import AssetRows, find_events, watched_s
+from edgetool.quality.judge import Labelled
+from edgetool.quality.rows import AssetRows
 
 __all__ = ["AssetLimit", "CalibrateReport", "calibrate"]
 
@@ -244,12 +244,9 @@ def _normal_scores(bundle: Bundle, rows: SensorData) -> tuple[Scored, AssetRows,
         raise DataError(
             f"{rows.path}: {kept.sum()} normal windows are too few to calibrate on, at least {_FEWEST} are needed"
         )
-    days = None
-    if rows.times is not None:
-        days = watched_s(rows.times[order.order], labels == 0, order) / DAY_S or None
-    labelled = Labelled(order, labels, None, find_events(labels, order))
+    labelled = Labelled.of(order, labels, None if rows.times is None else rows.times[order.order])
     scored = labelled.scored(places[kept], made.scores[kept], bundle.manifest.window)
-    return scored, order, days, int((is_normal & ~finite).sum())
+    return scored, order, labelled.normal_days, int((is_normal & ~finite).sum())
 
 
 def _by_asset(scored: Scored, order: AssetRows, rate: float, alarm: float) -> tuple[AssetLimit, ...]:

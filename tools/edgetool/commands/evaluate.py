@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,12 @@ from edge_agent.stream.threshold import threshold_from
 from edgetool.data import SensorData, read_sensor_data
 from edgetool.detector.rescored import rescore
 from edgetool.paths import StrPath, as_paths
-from edgetool.quality.alerts import Scored
+from edgetool.quality.alerts import Scored, alerts_at, hold_against
 from edgetool.quality.baselines import BASELINES, baseline_scores
 from edgetool.quality.judge import AtLimit, Labelled, judge
 from edgetool.quality.limits import limit_at, rates_beside
 from edgetool.quality.metrics import VUS_WIDTH, Curves, Surface, rank
-from edgetool.quality.rows import EVENT_GAP, AssetRows, find_events
+from edgetool.quality.rows import EVENT_GAP, AssetRows
 from edgetool.quality.seen import EventSeen, events_seen
 
 __all__ = ["DetectorQuality", "EvaluateReport", "evaluate"]
@@ -55,7 +56,7 @@ class DetectorQuality:
     own: AtLimit
     """The one of `limits` that the bundle has."""
     events: tuple[EventSeen, ...]
-    """In the order of the report's events."""
+    """In the order of the report's events; empty for a baseline."""
 
     def describe(self) -> dict[str, Any]:
         """As a part of a JSON document."""
@@ -160,8 +161,8 @@ def evaluate(
     values = rows.select(tuple(used)).values
     with ThreadPoolExecutor(max_workers=1) as aside:
         # Beside the scoring, in which one core waits for child processes and for the runtime.
-        beside = aside.submit(_judge_baselines, values, own_rate, _Labels(labelled, vus_width))
         labels = _Labels(labelled, vus_width)
+        beside = aside.submit(_judge_baselines, values, own_rate, labels)
         judged = tuple(_judge_bundle(bundle, rows, labels) for bundle in opened)
         baselines = beside.result()
     return EvaluateReport(data, labelled, event_gap, vus_width, judged, baselines, time.monotonic() - started)
@@ -174,11 +175,13 @@ class _Labels:
         self.labelled = labelled
         self._width = width
         self._surface: Surface | None = None
+        self._lock = Lock()
 
     def surface(self, scored: Scored) -> Surface:
-        if self._surface is None or not self._surface.fits(scored.label, scored.starts):
-            self._surface = Surface(scored.label, scored.starts, width=self._width)
-        return self._surface
+        with self._lock:
+            if self._surface is None or not self._surface.fits(scored.label, scored.starts):
+                self._surface = Surface(scored.label, scored.starts, width=self._width)
+            return self._surface
 
 
 def _labelled(rows: SensorData, gap: int) -> Labelled:
@@ -189,7 +192,7 @@ def _labelled(rows: SensorData, gap: int) -> Labelled:
     order = AssetRows.of(rows.assets, len(rows))
     labels = rows.labels[order.order]
     times = None if rows.times is None else rows.times[order.order]
-    return Labelled(order, labels, times, find_events(labels, order, gap=gap))
+    return Labelled.of(order, labels, times, gap=gap)
 
 
 def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels) -> DetectorQuality:
@@ -203,7 +206,8 @@ def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels) -> Detector
         limits = [(limit_at(rate, manifest.threshold, rated), rate) for rate in beside]
     whole = _quality(bundle.path.name, scored, limits, labels)
     values = rows.select(tuple(channel.name for channel in manifest.channels)).values
-    events = _explain(whole.events, manifest, values, labelled, made.engine)
+    events = events_seen(scored, hold_against(scored, alerts_at(scored, manifest.threshold), labelled.events), labelled)
+    events = _explain(events, manifest, values, labelled, made.engine)
     return replace(whole, manifest=manifest, not_finite=len(made.scores) - len(scored.score), events=events)
 
 
@@ -227,7 +231,6 @@ def _quality(
     """All that needs nothing but scores and limits; the own limit is the one in the middle."""
     curves = rank(scored.score, scored.label)
     judged = [judge(scored, limit, rate, labels.labelled) for limit, rate in limits]
-    own, found = judged[len(judged) // 2]
     return DetectorQuality(
         name=name,
         manifest=None,
@@ -237,9 +240,9 @@ def _quality(
         roc_auc=curves.roc_auc,
         average_precision=curves.average_precision,
         vus_pr=labels.surface(scored).vus_pr(scored.score),
-        limits=tuple(at for at, _ in judged),
-        own=own,
-        events=events_seen(scored, found, labels.labelled),
+        limits=tuple(judged),
+        own=judged[len(judged) // 2],
+        events=(),
     )
 
 

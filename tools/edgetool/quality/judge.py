@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Threshold
-from edgetool.quality.alerts import Found, Scored, alerts_at, hold_against
-from edgetool.quality.rows import AssetRows, Events, watched_s
+from edgetool.quality.alerts import Scored, alerts_at, hold_against
+from edgetool.quality.rows import EVENT_GAP, AssetRows, Events, find_events, watched_s
 
 __all__ = ["AtLimit", "Labelled", "judge"]
 
@@ -27,18 +27,19 @@ class Labelled:
     times: NDArray[np.float64] | None
     """Shape (rows,), epoch seconds; None where the file has none."""
     events: Events
+    normal_rows: int
+    """How many rows are not labelled."""
+    normal_days: float | None
+    """For how long these lasted, all assets together; None where the times do not say."""
 
-    @property
-    def normal_days(self) -> float | None:
-        """For how long normal rows lasted, all assets together; None where the times do not say."""
-        if self.times is None:
-            return None
-        return watched_s(self.times, self.labels == 0, self.rows) / DAY_S or None
-
-    @property
-    def normal_rows(self) -> int:
-        """How many rows are not labelled."""
-        return int(np.count_nonzero(self.labels == 0))
+    @classmethod
+    def of(
+        cls, rows: AssetRows, labels: NDArray[np.int64], times: NDArray[np.float64] | None, *, gap: int = EVENT_GAP
+    ) -> Labelled:
+        """Put together what follows from labels and times, both by place; `gap` as of `find_events`."""
+        normal = labels == 0
+        days = None if times is None else watched_s(times, normal, rows) / DAY_S
+        return cls(rows, labels, times, find_events(labels, rows, gap=gap), int(np.count_nonzero(normal)), days or None)
 
     def scored(self, places: NDArray[np.int64], scores: NDArray[np.float32], window: int) -> Scored:
         """The finite scores in order of place, with their labels.
@@ -91,7 +92,7 @@ class AtLimit:
         return asdict(self)
 
 
-def judge(scored: Scored, limit: Threshold, rate: float | None, data: Labelled) -> tuple[AtLimit, Found]:
+def judge(scored: Scored, limit: Threshold, rate: float | None, data: Labelled) -> AtLimit:
     """Hold the alerts that scores raise at a limit against the labels.
 
     Args:
@@ -122,7 +123,7 @@ def judge(scored: Scored, limit: Threshold, rate: float | None, data: Labelled) 
         delay_s_max=None if late_s is None or not late_s.size else float(late_s.max()),
         precision=found.precision,
         recall=found.recall,
-    ), found
+    )
 
 
 def _median(values: NDArray[Any]) -> float | None:

@@ -72,10 +72,10 @@ def rank(scores: Floats, labels: Ints) -> Curves:
         scores: shape (n,) with n at least 1, finite; higher is more anomalous.
         labels: shape (n,), 1 for an anomaly and 0 for a normal row.
     """
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
+    ordered, labelled = np.sort(scores)[::-1], np.sort(scores[labels == 1])
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(scores) - 1)
-    return Curves(hits=np.cumsum(labels[order])[ends], reached=ends + 1)
+    # Two plain sorts and a look-up are faster than one sort of pairs.
+    return Curves(hits=len(labelled) - np.searchsorted(labelled, ordered[ends]), reached=ends + 1)
 
 
 class Surface:

@@ -101,7 +101,9 @@ def test_nine_intervals_of_ten_hold_the_rate_of_the_next_period(stay: float) -> 
 def scored(scores: list[float]) -> Scored:
     count = len(scores)
     zeros = np.zeros(count, dtype=np.int64)
-    return Scored(np.arange(count), np.array(scores, dtype=np.float32), zeros, np.zeros(1, dtype=np.int64), 1)
+    return Scored(
+        np.arange(count), np.array(scores, dtype=np.float32), zeros, zeros[:1], 1, np.zeros(count + 1, dtype=np.int64)
+    )
 
 
 @pytest.mark.parametrize("wanted", [3, 10, 40])

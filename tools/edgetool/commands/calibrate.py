@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,13 @@ import msgspec
 import numpy as np
 
 from edge_agent.bundle import Bundle, Threshold, open_bundle
+from edge_agent.engine.choice.choose import Choice
 from edge_agent.errors import DataError, UsageError
 from edge_agent.stream.threshold import threshold_from
 from edgetool.data import SensorData, read_sensor_data
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
-from edgetool.detector.rescored import rescore
+from edgetool.detector.rescored import prove, rescore
 from edgetool.paths import StrPath, as_path
 from edgetool.quality.alarm_rate import rate_for
 from edgetool.quality.alerts import Scored, alerts_at
@@ -168,8 +170,10 @@ def calibrate(
     manifest = opened.manifest
     identity = None if output is None else _new_identity(opened, output)
     names = tuple(channel.name for channel in manifest.channels)
-    rows = read_sensor_data(Path(data), names)
-    scored, order, days, not_finite = _normal_scores(opened, rows)
+    with ThreadPoolExecutor(max_workers=1) as aside:
+        proof = aside.submit(prove, opened)
+        rows = read_sensor_data(Path(data), names)
+    scored, order, days, not_finite = _normal_scores(opened, rows, proof.result())
     as_they_came = np.argsort(order.order[scored.place])
     scores = scored.score.astype(np.float64)
     rate = false_alarm_rate or manifest.false_alarm_rate
@@ -227,13 +231,13 @@ def _new_identity(bundle: Bundle, output: Path) -> tuple[str, str]:
     return name, version
 
 
-def _normal_scores(bundle: Bundle, rows: SensorData) -> tuple[Scored, AssetRows, float | None, int]:
+def _normal_scores(bundle: Bundle, rows: SensorData, choice: Choice) -> tuple[Scored, AssetRows, float | None, int]:
     """Finite scores of windows without a labelled row, the order of rows, days that normal rows last, and how many
     scores are no number.
     """
     order = AssetRows.of(rows.assets, len(rows))
     labels = (np.zeros(len(rows), dtype=np.int64) if rows.labels is None else rows.labels)[order.order]
-    made = rescore(bundle, rows)
+    made = rescore(bundle, rows, choice)
     places = order.places[made.rows]
     first = np.maximum(places - bundle.manifest.window + 1, order.starts[order.asset_of(places)])
     seen = np.concatenate([[0], np.cumsum(labels)])

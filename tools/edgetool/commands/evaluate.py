@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Bundle, Manifest, Threshold, open_bundle
+from edge_agent.engine.choice.choose import Choice
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
 from edge_agent.stream.threshold import threshold_from
 from edgetool.data import SensorData, read_sensor_data
-from edgetool.detector.rescored import rescore
+from edgetool.detector.rescored import prove, rescore
 from edgetool.paths import StrPath, as_paths
 from edgetool.quality.alerts import Scored, alerts_at, hold_against
 from edgetool.quality.baselines import BASELINES, baseline_scores
@@ -154,16 +155,17 @@ def evaluate(
     data = Path(data)
     # An .npz does not name its columns.
     names = tuple(channel.name for channel in opened[0].manifest.channels) if data.suffix == ".npz" else ()
-    rows = read_sensor_data(data, names)
-    labelled = _labelled(rows, event_gap)
-    own_rate = opened[0].manifest.false_alarm_rate
-    used = {channel.name: None for bundle in opened for channel in bundle.manifest.channels}
-    values = rows.select(tuple(used)).values
     with ThreadPoolExecutor(max_workers=1) as aside:
-        # Beside the scoring, in which one core waits for child processes and for the runtime.
+        # Beside the reading, and then beside the scoring: one core would wait for a child process and for the runtime.
+        proofs = [aside.submit(prove, bundle) for bundle in opened]
+        rows = read_sensor_data(data, names)
+        labelled = _labelled(rows, event_gap)
         labels = _Labels(labelled, vus_width)
-        beside = aside.submit(_judge_baselines, values, own_rate, labels)
-        judged = tuple(_judge_bundle(bundle, rows, labels) for bundle in opened)
+        used = {channel.name: None for bundle in opened for channel in bundle.manifest.channels}
+        values = rows.select(tuple(used)).values
+        beside = aside.submit(_judge_baselines, values, opened[0].manifest.false_alarm_rate, labels)
+        pairs = zip(opened, proofs, strict=True)
+        judged = tuple(_judge_bundle(bundle, rows, labels, proof.result()) for bundle, proof in pairs)
         baselines = beside.result()
     return EvaluateReport(data, labelled, event_gap, vus_width, judged, baselines, time.monotonic() - started)
 
@@ -195,9 +197,9 @@ def _labelled(rows: SensorData, gap: int) -> Labelled:
     return Labelled.of(order, labels, times, gap=gap)
 
 
-def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels) -> DetectorQuality:
+def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels, choice: Choice) -> DetectorQuality:
     manifest, labelled = bundle.manifest, labels.labelled
-    made = rescore(bundle, rows)
+    made = rescore(bundle, rows, choice)
     scored = labelled.scored(labelled.rows.places[made.rows], made.scores, manifest.window)
     rated = manifest.calibration
     limits = [(manifest.threshold, None if rated is None else rated.false_alarm_rate)]
@@ -218,7 +220,7 @@ def _judge_baselines(values: NDArray[np.float64], own: float, labels: _Labels) -
     for name in BASELINES:
         scores = baseline_scores(name, values, rows.starts)
         scored = labels.labelled.scored(np.arange(len(scores)), scores, 1)
-        normal = scored.score[scored.label == 0].astype(np.float64)
+        normal = np.sort(scored.score[scored.label == 0]).astype(np.float64)
         if not normal.size:
             normal = np.ones(1)
         judged.append(_quality(name, scored, [(threshold_from(normal, rate), rate) for rate in rates], labels))

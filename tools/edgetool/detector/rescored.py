@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Bundle
-from edge_agent.engine.choice.choose import choose_provider
+from edge_agent.child_process import never_stop
+from edge_agent.engine.choice.choose import Choice, provider_memory
+from edge_agent.engine.choice.starting import choose_to_start
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import DataError
@@ -19,7 +21,7 @@ from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import StreamSettings
 from edgetool.data import SensorData
 
-__all__ = ["Rescored", "rescore"]
+__all__ = ["Rescored", "prove", "rescore"]
 
 _MANY_ROWS = 32_768
 """Of more, a second engine has enough to do to be worth its load."""
@@ -38,18 +40,29 @@ class Rescored:
     """What has scored, for single windows more."""
 
 
-def rescore(bundle: Bundle, data: SensorData) -> Rescored:
-    """Score a file with the agent's own windows, on the CPU.
+def prove(bundle: Bundle) -> Choice:
+    """Prove the golden scores on the CPU, in a process of its own; nothing is timed, since there is nothing to choose.
+
+    Raises:
+        BundleError: nothing here can load the model.
+        ProviderError: the CPU does not give the golden scores.
+    """
+    wanted = EngineSettings(provider="cpu")
+    return choose_to_start(bundle, wanted, provider_memory(bundle, wanted, None), mix=None, look=never_stop)
+
+
+def rescore(bundle: Bundle, data: SensorData, choice: Choice) -> Rescored:
+    """Score a file with the agent's own windows.
 
     Args:
         bundle: what scores.
         data: must have the channels of the bundle, in any order.
+        choice: from `prove`, which may run while the data are read.
 
     Raises:
         DataError: the data lack a channel, or complete no window.
         EngineError: the runtime failed.
     """
-    choice = choose_provider(bundle, EngineSettings(provider="cpu"), state_dir=None)
     engine = FallbackEngine(bundle, choice)
     report = score_data(
         # Without times each score comes with its row's number. The default settings ask for no duration, so the windows

@@ -29,6 +29,8 @@ class Scored:
     """Shape (assets,), ascending from 0: the number of the score with which each asset begins."""
     window: int
     """Rows that a score looks at."""
+    labelled: Ints
+    """Shape (scores + 1,): how many of the scores before each are labelled, and of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +41,6 @@ class Alerts:
     """Number of the score that raised it."""
     ended: Ints
     """Number of the score that cleared it, or one more than the asset's last."""
-
-    def mask(self, scores: int) -> NDArray[np.bool_]:
-        """True for each score at which an alert is open: shape (scores,)."""
-        edges = np.zeros(scores + 1, dtype=np.int64)
-        np.add.at(edges, self.raised, 1)
-        np.add.at(edges, self.ended, -1)
-        return np.cumsum(edges[:-1]) > 0
 
 
 def alerts_at(scored: Scored, limit: Threshold) -> Alerts:
@@ -90,9 +85,9 @@ def hold_against(scored: Scored, alerts: Alerts, events: Events) -> Found:
     An alert is an event's if it is raised from the event's first row on until no window holds a row of the event any
     more. An alert that was open before says nothing of it: one that never ends would find all.
     """
-    in_alarm = alerts.mask(len(scored.score))
-    labelled = scored.label == 1
-    true = int(np.count_nonzero(in_alarm & labelled))
+    in_alarm = int(np.sum(alerts.ended - alerts.raised))
+    true = int(np.sum(scored.labelled[alerts.ended] - scored.labelled[alerts.raised]))
+    all_labelled = int(scored.labelled[-1])
     place = scored.place[alerts.raised]
     event = np.searchsorted(events.first, place, side="right") - 1
     until = np.minimum(events.last + scored.window - 1, events.bound)
@@ -101,13 +96,15 @@ def hold_against(scored: Scored, alerts: Alerts, events: Events) -> Found:
     raised = np.full(len(events), -1, dtype=np.int64)
     # Backwards, so that the first one stays.
     raised[event[its][::-1]] = alerts.raised[its][::-1]
-    seen = np.concatenate([[0], np.cumsum(in_alarm)])
     first = np.searchsorted(scored.place, events.first)
     past = np.searchsorted(scored.place, events.last, side="right")
+    # The last alert that was raised before an event is over is open in it unless it was cleared before it began.
+    last = np.searchsorted(alerts.raised, past) - 1
+    open_until = np.append(alerts.ended, 0)[last]
     return Found(
         raised=raised,
-        was_open=(raised < 0) & (seen[past] > seen[first]),
+        was_open=(raised < 0) & (last >= 0) & (open_until > first) & (past > first),
         false=alerts.raised[~its],
-        precision=true / int(in_alarm.sum()) if in_alarm.any() else None,
-        recall=true / int(labelled.sum()) if labelled.any() else None,
+        precision=true / in_alarm if in_alarm else None,
+        recall=true / all_labelled if all_labelled else None,
     )

@@ -50,13 +50,20 @@ class Labelled:
             window: rows that each looks at.
         """
         kept = np.isfinite(scores)
-        order = np.argsort(places[kept], kind="stable")
-        place, score = places[kept][order], scores[kept][order]
+        if not kept.all():
+            places, scores = places[kept], scores[kept]
+        order = np.argsort(places, kind="stable")
+        place, score = places[order], scores[order]
         asset = self.rows.asset_of(place)
         begins = np.concatenate([[True], asset[1:] != asset[:-1]])[: len(place)]
-        before = np.where(begins, self.rows.starts[asset], np.concatenate([[0], place[:-1] + 1])[: len(place)])
-        seen = np.concatenate([[0], np.cumsum(self.labels)])
-        return Scored(place, score, (seen[place + 1] > seen[before]).astype(np.int64), np.flatnonzero(begins), window)
+        if len(place) == len(self.labels):
+            labels = self.labels
+        else:
+            before = np.where(begins, self.rows.starts[asset], np.concatenate([[0], place[:-1] + 1])[: len(place)])
+            seen = np.concatenate([[0], np.cumsum(self.labels)])
+            labels = (seen[place + 1] > seen[before]).astype(np.int64)
+        labelled = np.concatenate([[0], np.cumsum(labels)])
+        return Scored(place, score, labels, np.flatnonzero(begins), window, labelled)
 
 
 @dataclass(frozen=True, slots=True)

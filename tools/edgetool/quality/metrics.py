@@ -128,7 +128,7 @@ class Surface:
         core = np.cumsum(np.bincount(level[self._labelled], minlength=_LEVELS))
         near = np.cumsum(self._near_hits(level[self._rows]), axis=1)
         halves = np.arange(self._width + 1) // 2
-        met = np.stack([self._events.share_met(level, half) for half in range(self._width // 2 + 1)])[halves]
+        met = self._events.shares_met(level, self._width // 2)[halves]
         true = core + near
         recall = np.minimum(true / (found + near / 2), 1) * met
         return float(np.mean(np.sum(np.diff(recall, axis=1, prepend=0.0) * (true / reached), axis=1)))
@@ -177,15 +177,20 @@ class _Events:
         asset = np.searchsorted(starts, first, side="right") - 1
         return cls(first, last, starts[asset], np.append(starts, len(labels))[asset + 1])
 
-    def share_met(self, level: NDArray[np.int32], half: int) -> NDArray[np.float64]:
-        """Share of the events, widened by `half` rows and joined where they meet, with a row at each level's limit."""
-        apart = (self.last[:-1] + half < self.first[1:] - half) | (self.begin[:-1] != self.begin[1:])
-        first = np.maximum(self.first - half, self.begin)[np.concatenate([[True], apart])]
-        last = np.minimum(self.last + half, self.end - 1)[np.append(apart, True)]
-        bounds = np.stack([first, last + 1], axis=1).ravel()
+    def shares_met(self, level: NDArray[np.int32], half: int) -> NDArray[np.float64]:
+        """For 0 to `half` rows by which events are widened, and joined where they meet, the share of them that have a
+        row at each level's limit: shape (half + 1, levels).
+        """
+        bounds = np.stack([self.first, self.last + 1], axis=1).ravel()
         best = np.minimum.reduceat(np.append(level, np.int32(_LEVELS)), bounds)[::2]
-        met: NDArray[np.float64] = np.cumsum(np.bincount(best, minlength=_LEVELS)) / len(best)
-        return met
+        shares = np.empty((half + 1, _LEVELS))
+        for by in range(half + 1):
+            for edge in (np.maximum(self.first - by, self.begin), np.minimum(self.last + by, self.end - 1)):
+                best = np.minimum(best, level[edge])
+            apart = (self.last[:-1] + by < self.first[1:] - by) | (self.begin[:-1] != self.begin[1:])
+            joined = np.minimum.reduceat(best, np.flatnonzero(np.concatenate([[True], apart])))
+            shares[by] = np.cumsum(np.bincount(joined, minlength=_LEVELS)) / len(joined)
+        return shares
 
     def near(self, labels: Ints, half: int) -> tuple[Ints, Ints, Ints]:
         """Normal rows within `half` rows of an event, with the distances to the nearest and to the second event."""

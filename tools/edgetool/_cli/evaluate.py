@@ -51,7 +51,7 @@ def evaluate(
 
 
 def _show_evaluated(report: EvaluateReport) -> None:
-    from edgetool.reports.evaluated import LIMIT_HEAD, QUALITY_HEAD, event_name, limit_cells, quality_cells
+    from edgetool.reports.figures import LIMIT_HEAD, QUALITY_HEAD, event_name, limit_cells, quality_cells
 
     labelled, events = report.labelled, report.spans()
     count = f"{len(labelled.labels)} rows of {len(labelled.rows.names)} assets"

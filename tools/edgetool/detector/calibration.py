@@ -91,7 +91,6 @@ def _checked(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     return exact
 
 
-
 def given_limit(scores: NDArray[np.float32], alarm: float) -> tuple[Threshold, Calibration]:
     """The limits where an author has validated one, and how normal scores are distributed below it.
 

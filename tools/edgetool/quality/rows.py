@@ -53,6 +53,8 @@ class AssetRows:
 
     def asset_of(self, places: Ints) -> Ints:
         """The number of the asset at each place."""
+        if len(self.starts) == 1:
+            return np.zeros(len(places), dtype=np.int64)
         return np.searchsorted(self.starts, places, side="right") - 1
 
 

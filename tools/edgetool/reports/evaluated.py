@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.messages.text import shown
 from edgetool.extras import require
 from edgetool.quality.alerts import Scored, alerts_at
+from edgetool.reports.figures import LIMIT_HEAD, QUALITY_HEAD, event_name, limit_cells, number, quality_cells
 from edgetool.reports.page import Page
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgetool.commands.evaluate import DetectorQuality, EvaluateReport
     from edgetool.quality.judge import AtLimit
 
-__all__ = ["event_name", "limit_cells", "quality_cells", "write_evaluate_page"]
+__all__ = ["write_evaluate_page"]
 
 _COLORS = ("#377eb8", "#e41a1c", "#4daf4a", "#984ea3", "#ff7f00", "#8c564b", "#17becf", "#7f7f7f")
 _SIZE = {"width": 900, "height": 380}
@@ -32,53 +32,6 @@ _EVENTS = 200
 _SHARES = 5
 
 Floats = NDArray[np.float64]
-QUALITY_HEAD = ("detector", "ROC-AUC", "average precision", "VUS-PR", "scored")
-LIMIT_HEAD = (
-    "detector",
-    "rate",
-    "limit",
-    "events found",
-    "open before",
-    "false alerts",
-    "delay",
-    "precision",
-    "recall",
-)
-
-
-def quality_cells(quality: DetectorQuality) -> tuple[str, ...]:
-    """A row below `QUALITY_HEAD`."""
-    figures = (quality.roc_auc, quality.average_precision, quality.vus_pr)
-    return (quality.name, *(_number(figure, ".3f") for figure in figures), str(len(quality.scored.score)))
-
-
-def limit_cells(name: str, at: AtLimit, events: int) -> tuple[str, ...]:
-    """A row below `LIMIT_HEAD`."""
-    if at.false_alerts_per_day is not None:
-        false = f"{at.false_alerts_per_day:.3g} a day"
-    else:
-        false = f"{_number(at.false_alerts_per_1000_rows, '.3g')} in 1000 rows"
-    delay = f"{at.delay_rows_median:.4g} rows" if at.delay_rows_median is not None else "-"
-    if at.delay_s_median is not None:
-        delay = f"{at.delay_s_median:.4g} s"
-    return (
-        name,
-        _number(at.false_alarm_rate, "g"),
-        f"{at.alarm:.4g}",
-        f"{at.events_found} of {events}",
-        str(at.events_open),
-        false,
-        delay,
-        _number(at.precision, ".3f"),
-        _number(at.recall, ".3f"),
-    )
-
-
-def event_name(span: dict[str, Any]) -> str:
-    """An event in words: asset, rows, and time where there is one."""
-    rows = f"rows {span['first_row']} to {span['last_row']}"
-    when = "" if span["first_s"] is None else f", {datetime.fromtimestamp(span['first_s'], UTC):%Y-%m-%d %H:%M:%S}Z"
-    return f"{span['asset']}, {rows}{when}"
 
 
 def write_evaluate_page(path: Path, report: EvaluateReport) -> None:
@@ -117,13 +70,13 @@ def write_evaluate_page(path: Path, report: EvaluateReport) -> None:
 
 def _events_table(page: Page, quality: DetectorQuality, report: EvaluateReport) -> None:
     rows, missed = [], []
-    for number, (span, event) in enumerate(zip(report.spans()[:_EVENTS], quality.events, strict=False)):
+    for place, (span, event) in enumerate(zip(report.spans()[:_EVENTS], quality.events, strict=False)):
         if not event.found:
-            missed.append(number)
+            missed.append(place)
         late = "" if event.delay_rows is None else f" after {event.delay_rows} rows"
         verdict = f"found{late}" if event.found else "an alert was open before" if event.was_open else "missed"
         shares = ", ".join(f"{name} {share:.0%}" for name, share in event.shares[:_SHARES])
-        rows.append((event_name(span), verdict, _number(event.peak, ".4g"), shares or "-"))
+        rows.append((event_name(span), verdict, number(event.peak, ".4g"), shares or "-"))
     page.table(("event", "at the own limit", "highest score", "channels' shares of it"), rows, marked=missed)
     if len(quality.events) > _EVENTS:
         page.text(f"{len(quality.events) - _EVENTS} more events are in --json.", kind="note")
@@ -146,14 +99,14 @@ def _curves(
     chart = leather.Chart(title)
     chart.add_x_scale(0, 1)
     chart.add_y_scale(0, 1)
-    for number, quality in enumerate(everyone):
+    for place, quality in enumerate(everyone):
         x, y = curve(quality)
         # Close together where few rows reach the limit, which is where limits are.
         spread = [shape(1, len(x), _POINTS) for shape in (np.geomspace, np.linspace)]
         at = np.unique(np.concatenate(spread).astype(int)) - 1
         first = 0.0 if curve is _roc else float(y[0])
         points = [(0.0, first), *zip(x[at].tolist(), y[at].tolist(), strict=True), (1.0, float(y[-1]))]
-        chart.add_line(points, name=shown(quality.name), stroke_color=_COLORS[number % len(_COLORS)])
+        chart.add_line(points, name=shown(quality.name), stroke_color=_COLORS[place % len(_COLORS)])
     return _svg(chart)
 
 
@@ -258,7 +211,3 @@ def _threshold(at: AtLimit) -> Threshold:
 
 def _svg(chart: Any) -> str:
     return str(chart.to_svg(**_SIZE))
-
-
-def _number(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)

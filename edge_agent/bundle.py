@@ -30,6 +30,7 @@ __all__ = [
     "Manifest",
     "ModelPart",
     "ScorePart",
+    "Quality",
     "Threshold",
     "golden_deviation",
     "open_bundle",
@@ -146,6 +147,24 @@ class ExpectedPart(msgspec.Struct, frozen=True, kw_only=True):
     """Windows that reach the alarm limit by one score and not by the other."""
 
 
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """What the bundle finds of the rows that its author has labelled; for a person, not used by the agent."""
+
+    rows: int
+    """Number of windows that were scored."""
+    events: int
+    """Number of labelled events among them."""
+    events_found: int
+    """In these an alert was raised."""
+    false_alerts: int
+    """Alerts that were raised outside of every event."""
+    false_alerts_per_day: float | None = None
+    """For one asset that is normal all day; None if nobody knows how long the rows lasted."""
+    roc_auc: float | None = None
+    """None, as below, without labelled or without normal rows."""
+    average_precision: float | None = None
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `manifest.json`. Unknown keys are ignored, because a later version may add some."""
 
@@ -173,6 +192,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """None if unknown."""
     expected: ExpectedPart | None = None
     """None if nobody has compared the scores with those of the author's own code."""
+    quality: Quality | None = None
+    """None if the data had no labelled rows, or the limits were changed since."""
 
     @property
     def false_alarm_rate(self) -> float:

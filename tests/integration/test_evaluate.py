@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fakes import write_bundle
+from onnx import TensorProto, helper, numpy_helper
 
 import edgetool
 from edge_agent.bundle import open_bundle
@@ -56,7 +57,7 @@ def test_what_is_found_and_what_is_false(square: Path, rows: Rows) -> None:
     """Every figure of it worked out by hand."""
     report = edgetool.evaluate(square, data=rows("labelled.csv"))
     mine, own = report.bundles[0], report.bundles[0].own
-    assert [(span["asset"], span["first_row"], span["last_row"]) for span in report.spans()] == [
+    assert [(span.asset, span.first_row, span.last_row) for span in report.spans()] == [
         ("a", 40, 46),
         ("b", 81, 85),
     ]
@@ -122,7 +123,9 @@ def test_several_bundles_stand_in_one_table(
     assert document["bundles"][0]["roc_auc"] == document["bundles"][1]["roc_auc"]
     assert main(["evaluate", str(square), str(other), "--data", str(data)]) == 0
     text = capsys.readouterr().out
-    assert "MISSED     square-1.0.0.edge: b, rows 81 to 85, 2023-11-14 22:53:20Z; highest score 1.25: c1 80%" in text
+    assert (
+        "square-1.0.0.edge: b, rows 81 to 85, 2023-11-14 22:53:20Z: MISSED; highest score 1.25: c1 80%, c2 20%" in text
+    )
     assert "12.6 a day" in text
 
 
@@ -173,3 +176,81 @@ def test_rows_of_one_label_still_say_something(square: Path, capsys: pytest.Capt
     assert (found["roc_auc"], found["vus_pr"]) == (None, None)
     assert found["own_limit"]["false_alerts"] == (0 if label else 10)
     assert found["own_limit"]["false_alerts_per_1000_rows"] == (None if label else pytest.approx(111.11, abs=0.01))
+
+
+def weighted(path: Path, *weights: float) -> Path:
+    """A canonical detector: the sum of weighted squares of one row."""
+    width = len(weights)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["readings", "readings"], ["squares"]),
+            helper.make_node("Mul", ["squares", "weights"], ["parts"]),
+            helper.make_node("ReduceSum", ["parts", "axes"], ["score"], keepdims=0),
+        ],
+        "weighted",
+        [helper.make_tensor_value_info("readings", TensorProto.FLOAT, ["n", 1, width])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
+        [
+            numpy_helper.from_array(np.array(weights, np.float32), "weights"),
+            numpy_helper.from_array(np.array([1, 2], np.int64), "axes"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture
+def close(tmp_path: Path) -> Path:
+    """Normal rows that score 1.00 by c1, and one event of 20 rows that scores 1.02 by c2."""
+    rng = np.random.default_rng(0)
+    values = np.zeros((2000, 2))
+    values[:, 0] = np.sqrt(1 + 0.001 * rng.standard_normal(2000))
+    values[1000:1020] = np.column_stack([np.zeros(20), np.sqrt(1.02 + 0.001 * rng.standard_normal(20))])
+    values[:, 1] += np.where(values[:, 1] == 0, 1e-3 * rng.standard_normal(2000), 0)
+    label = (np.arange(2000) // 20 == 50).astype(int)
+    np.savez(tmp_path / "close.npz", readings=values, label=label, time=1.7e9 + 60 * np.arange(2000))
+    return tmp_path / "close.npz"
+
+
+def test_pack_tells_what_is_found_of_labelled_rows(close: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the text, in JSON and in the manifest; event by event."""
+    model, bundle = weighted(close.with_name("w.onnx"), 1.0, 1.0), close.with_name("w-1.0.0.edge")
+    arguments = ["pack", str(model), "--data", str(close), "-o", str(bundle), "--false-alarm-rate", "0.01"]
+    assert main([*arguments, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    quality = open_bundle(bundle).manifest.quality
+    assert quality is not None
+    assert (quality.rows, quality.events, quality.events_found, quality.roc_auc) == (2000, 1, 1, 1.0)
+    assert quality.false_alerts_per_day == pytest.approx(quality.false_alerts * 1440 / 1980)
+    assert 5 < quality.false_alerts < 25
+    assert found["manifest"]["quality"]["events_found"] == 1
+    assert [event["found"] for event in found["labelled"]["events"]] == [True]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "labelled   1 of 1 events found, " in text
+    assert "event      a1, rows 1000 to 1019, " in text
+
+
+def test_a_form_that_ranks_worse_is_refused(close: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """3 % less of one channel is within every tolerance of scores, and no event is found any more."""
+    reference, model = (
+        weighted(close.with_name(f"{name}.onnx"), 1.0, w) for name, w in (("ref", 1.0), ("small", 0.97))
+    )
+    arguments = ["pack", str(model), "--reference", str(reference), "--data", str(close), "--accept-weak"]
+    arguments += ["-o", str(close.with_name("w-1.0.0.edge"))]
+    assert main(arguments) == 65
+    told = capsys.readouterr().err
+    assert "small.onnx: ranks the labelled rows worse than its reference does: ROC-AUC 0.0000, expected 0.9950" in told
+    assert not close.with_name("w-1.0.0.edge").exists()
+    assert main([*arguments, "--max-auc-drop", "1"]) == 0
+    assert "ROC-AUC 0.000, the reference 1.000" in capsys.readouterr().out
+
+
+def test_other_limits_end_what_was_said_of_the_old_ones(close: Path) -> None:
+    """Events found and false alerts are of a limit."""
+    bundle = close.with_name("w-1.0.0.edge")
+    edgetool.pack(weighted(close.with_name("w.onnx"), 1.0, 1.0), bundle, data=close)
+    assert open_bundle(bundle).manifest.quality is not None
+    edgetool.calibrate(bundle, close.with_name("w-1.0.1.edge"), data=close, false_alarm_rate=0.02)
+    assert open_bundle(close.with_name("w-1.0.1.edge")).manifest.quality is None

@@ -29,6 +29,7 @@ __all__ = [
     "normal_windows",
     "open_arrays",
     "read_sensor_data",
+    "windows_with_rows",
     "write_csv",
 ]
 
@@ -57,6 +58,27 @@ def complete_windows(data: SensorData, *, window: int, stride: int = 1) -> Float
     """The windows that the agent would score, made by the agent's own code: shape (n, window, channels)."""
     windows = Windows(window=window, stride=stride, channels=len(data.channels))
     return np.concatenate([windows.push(batch)[0] for batch in data.batches(_BATCH_ROWS)])
+
+
+def windows_with_rows(data: SensorData, *, window: int, stride: int = 1) -> tuple[FloatArray, NDArray[np.int64]]:
+    """The windows that the agent would score, and the number of the row that completes each.
+
+    Args:
+        data: all rows, in the order in which they came.
+        window: rows in a window.
+        stride: readings from one window to the next.
+
+    Returns:
+        Shapes (n, window, channels) and (n,); rows are counted from 0.
+    """
+    windows = Windows(window=window, stride=stride, channels=len(data.channels))
+    values, rows = [], []
+    # Without times, each reading has the number of its row.
+    for batch in replace(data, times=None).batches(_BATCH_ROWS):
+        made, completed_by = windows.push(batch)
+        values.append(made)
+        rows.append(np.array(batch.times, dtype=np.int64)[np.array(completed_by, dtype=np.int64)])
+    return np.concatenate(values), np.concatenate(rows)
 
 
 def normal_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:

@@ -51,7 +51,7 @@ def evaluate(
 
 
 def _show_evaluated(report: EvaluateReport) -> None:
-    from edgetool.reports.figures import LIMIT_HEAD, QUALITY_HEAD, event_name, limit_cells, quality_cells
+    from edgetool.reports.figures import LIMIT_HEAD, QUALITY_HEAD, limit_cells, quality_cells
 
     labelled, events = report.labelled, report.spans()
     count = f"{len(labelled.labels)} rows of {len(labelled.rows.names)} assets"
@@ -64,11 +64,7 @@ def _show_evaluated(report: EvaluateReport) -> None:
         if quality.not_finite:
             say(f"  WARNING    {quality.not_finite} scores of {quality.name} are no number, and are left out")
         for span, event in list(zip(events, quality.events, strict=True))[:_SHOWN_EVENTS]:
-            verdict = "found" if event.found else "open before" if event.was_open else "MISSED"
-            late = "" if event.delay_rows is None else f" after {event.delay_rows} rows"
-            shares = ", ".join(f"{name} {share:.0%}" for name, share in event.shares[:3])
-            peak = "no score" if event.peak is None else f"highest score {event.peak:.4g}"
-            say(f"  {verdict:<11}{quality.name}: {event_name(span)}{late}; {peak}{f': {shares}' if shares else ''}")
+            say(f"  {quality.name}: {span.in_words()}: {event.in_words()}")
         if len(events) > _SHOWN_EVENTS:
             say(f"  and {len(events) - _SHOWN_EVENTS} more events, which --json has")
 

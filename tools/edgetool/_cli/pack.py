@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["pack"]
 
+_SHOWN_EVENTS = 20
+
 
 @app.command()
 @takes_data
@@ -125,6 +127,10 @@ def pack(
             show_default=False,
         ),
     ] = None,
+    max_auc_drop: Annotated[
+        float,
+        typer.Option(help="With --reference and labelled rows: so much may the ROC-AUC be below the reference's."),
+    ] = 0.005,
     tolerance: Annotated[
         float,
         typer.Option(
@@ -167,6 +173,7 @@ def pack(
             expect=expect,
             accept_weak=accept_weak,
             runtimes=runtimes,
+            max_auc_drop=max_auc_drop,
             tolerance=tolerance,
             timeout_s=timeout,
         )
@@ -210,6 +217,7 @@ def _show_packed(report: PackReport) -> None:
     _show_sign(report)
     _show_limit(report)
     say(f"  trial      faults of one channel that reach the limit: {report.trial.in_words()}")
+    _show_labelled(report)
     if report.expected is not None:
         found = report.expected
         say(
@@ -222,6 +230,22 @@ def _show_packed(report: PackReport) -> None:
         say("  compared   with no other model; --reference compares it with the one that it was made from")
     for warning in report.warnings():
         say(f"  WARNING    {warning}")
+
+
+def _show_labelled(report: PackReport) -> None:
+    labelled = report.labelled
+    if labelled is None:
+        return
+    quality = labelled.quality
+    days = quality.false_alerts_per_day
+    often = f"{quality.false_alerts} false alerts" if days is None else f"{days:.3g} false alerts a day"
+    auc = "" if quality.roc_auc is None else f"; ROC-AUC {quality.roc_auc:.3f}"
+    beside = "" if labelled.reference_auc is None else f", the reference {labelled.reference_auc:.3f}"
+    say(f"  labelled   {quality.events_found} of {quality.events} events found, {often}{auc}{beside}")
+    for span, seen in labelled.events[:_SHOWN_EVENTS]:
+        say(f"  event      {span.in_words()}: {seen.in_words()}")
+    if len(labelled.events) > _SHOWN_EVENTS:
+        say(f"  event      {len(labelled.events) - _SHOWN_EVENTS} more, which --json has")
 
 
 def _show_limit(report: PackReport) -> None:

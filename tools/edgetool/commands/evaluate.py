@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -27,7 +27,7 @@ from edgetool.quality.judge import AtLimit, Labelled, judge
 from edgetool.quality.limits import limit_at, rates_beside
 from edgetool.quality.metrics import VUS_WIDTH, Curves, Surface, rank
 from edgetool.quality.rows import EVENT_GAP, AssetRows
-from edgetool.quality.seen import EventSeen, events_seen
+from edgetool.quality.seen import EventSeen, EventSpan, events_seen, spans_of
 
 __all__ = ["DetectorQuality", "EvaluateReport", "evaluate"]
 
@@ -91,20 +91,9 @@ class EvaluateReport:
     baselines: tuple[DetectorQuality, ...]
     seconds: float
 
-    def spans(self) -> list[dict[str, Any]]:
-        """Each event: asset, first and last row (counted from 0), and their times where the file has any."""
-        rows, events, times = self.labelled.rows, self.labelled.events, self.labelled.times
-        assets = rows.asset_of(events.first).tolist()
-        return [
-            {
-                "asset": rows.names[asset],
-                "first_row": int(rows.order[first]),
-                "last_row": int(rows.order[last]),
-                "first_s": None if times is None else float(times[first]),
-                "last_s": None if times is None else float(times[last]),
-            }
-            for asset, first, last in zip(assets, events.first.tolist(), events.last.tolist(), strict=True)
-        ]
+    def spans(self) -> list[EventSpan]:
+        """Where each event is."""
+        return spans_of(self.labelled)
 
     def describe(self) -> dict[str, Any]:
         """As one JSON document."""
@@ -117,7 +106,7 @@ class EvaluateReport:
             "normal_days": labelled.normal_days,
             "event_gap": self.event_gap,
             "vus_width": self.vus_width,
-            "events": self.spans(),
+            "events": [asdict(span) for span in self.spans()],
             "bundles": [quality.describe() for quality in self.bundles],
             "baselines": [quality.describe() for quality in self.baselines],
             "seconds": round(self.seconds, 3),

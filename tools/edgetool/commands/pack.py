@@ -50,6 +50,7 @@ from edgetool.detector.direction import SignFrom
 from edgetool.detector.expected import Agreement, check_expected, read_expected
 from edgetool.detector.golden import check_scores
 from edgetool.detector.interval import interval_of
+from edgetool.detector.labelled import MAX_AUC_DROP, quality_of
 from edgetool.detector.numbers import read_limit
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
@@ -117,6 +118,7 @@ def pack(
     expect: str | None = None,
     accept_weak: bool = False,
     runtimes: str | None = None,
+    max_auc_drop: float = MAX_AUC_DROP,
     tolerance: float = 0.01,
     timeout_s: float = DEFAULT_S,
 ) -> PackReport:
@@ -150,6 +152,7 @@ def pack(
         accept_weak: pack a detector that hardly reacts to made-up faults.
         runtimes: extras whose newest runtime has to run the bundle, such as "cpu,openvino"; all releases of all of
             them when not given.
+        max_auc_drop: with labelled rows and a reference, so much may the ROC-AUC be below the reference's.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
         timeout_s: seconds for all runs of models together.
@@ -158,7 +161,8 @@ def pack(
         ConversionError: the model cannot be made canonical, does not run, or outliers score lower than normal rows;
             it computes in int8 without a reference, or the reference does; it hardly reacts to made-up faults; or a
             runtime that it is for does not run it.
-        AccuracyError: the model's scores are further from its reference's than 5 %, or from the expected ones.
+        AccuracyError: the model's scores are further from its reference's than 5 %, or from the expected ones; or it
+            ranks labelled rows worse.
         DataError: the data cannot be read or are too few.
         OutOfTimeError: the model takes longer than that, or never ends.
         UsageError: the file name, the channels or an option cannot be meant, or more than one reading of the model
@@ -210,6 +214,16 @@ def pack(
         agreement = _agree(detector, rows, wanted, scores=scores, alarm=threshold.alarm, tolerance=tolerance)
         trial = _try(model, detector, packed, scores=scores, alarm=threshold.alarm, accept_weak=accept_weak)
         golden = _prove(detector, packed, made_by, batch_scales=batch_scales(loaded))
+        found = quality_of(
+            rows,
+            threshold,
+            lambda windows: detector.scores(packed, windows),
+            None if reference is None else lambda windows: detector.scores(detector.model, windows),
+            window=detector.window,
+            stride=stride,
+            path=model,
+            max_auc_drop=max_auc_drop,
+        )
     replaced = output.exists()
     manifest = write_bundle(
         output,
@@ -228,6 +242,7 @@ def pack(
         calibration=calibration,
         score=ScorePart(in_words=detector.score_from, formula=detector.formula),
         expected=None if agreement is None else agreement.part(),
+        quality=None if found is None else found.quality,
     )
     still = still_channels(detector.windows)
     return PackReport(
@@ -250,6 +265,7 @@ def pack(
         poor_channels=detector.poor,
         slow=tuple(f"{trap.problem}: {trap.fix}" for trap in many_nodes(loaded)),
         limit_is_given=alarm is not None,
+        labelled=found,
         seconds=time.monotonic() - started,
     )
 

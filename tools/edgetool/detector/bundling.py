@@ -24,6 +24,7 @@ from edge_agent.bundle import (
     Manifest,
     ModelPart,
     ScorePart,
+    Quality,
     Threshold,
     open_bundle,
 )
@@ -88,6 +89,7 @@ def write_bundle(
     calibration: Calibration,
     score: ScorePart,
     expected: ExpectedPart | None,
+    quality: Quality | None,
 ) -> Manifest:
     """Write a bundle, whole or not at all, and only if it can be read back.
 
@@ -107,6 +109,7 @@ def write_bundle(
         calibration: what the limits were made from.
         score: how the score is made.
         expected: how it agreed with the author's own.
+        quality: what it finds of labelled rows; None without any.
     """
     arrays = io.BytesIO()
     np.savez(arrays, allow_pickle=False, readings=readings, score=golden)
@@ -126,6 +129,7 @@ def write_bundle(
         calibration=calibration,
         score=score,
         expected=expected,
+        quality=quality,
     )
     _write(output, manifest, [("model.onnx", model), ("golden.npz", vectors)])
     return manifest
@@ -152,6 +156,9 @@ def rewrite_bundle(
         # Whatever a later version has put there stays.
         known = msgspec.json.decode(archive.read("manifest.json"))
     changed = {"name": name, "version": version, "created": _now(), "threshold": threshold, "calibration": calibration}
+    if "quality" in known:
+        # It was of the other limits.
+        changed["quality"] = None
     document = {**known, **msgspec.to_builtins(changed)}
     manifest = msgspec.convert(document, Manifest)
     _write(output, document, [(manifest.model.file, bundle.model), (manifest.golden.file, vectors)])

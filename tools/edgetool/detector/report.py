@@ -14,6 +14,7 @@ from edge_agent.engine.releases import OLDEST, in_words, runtimes_from
 from edgetool.detector.calibration import rate_doubt
 from edgetool.detector.direction import Sign, SignFrom
 from edgetool.detector.expected import Agreement
+from edgetool.detector.labelled import LabelledQuality
 from edgetool.detector.outliers import SignEvidence, SignVerdict
 from edgetool.detector.trial import Trial
 
@@ -59,6 +60,8 @@ class PackReport:
     """What makes the graph needlessly slow, each with the remedy."""
     limit_is_given: bool
     """The alarm limit is the author's, not one from the data."""
+    labelled: LabelledQuality | None
+    """What is found of the rows that the data call anomalies; None without any."""
     seconds: float
 
     def describe(self) -> dict[str, Any]:
@@ -80,6 +83,7 @@ class PackReport:
             "expected": None if self.expected is None else self.expected.describe(),
             "formula": self.formula,
             "poor_channels": list(self.poor_channels),
+            "labelled": None if self.labelled is None else self.labelled.describe(),
             "warnings": self.warnings(),
             "seconds": round(self.seconds, 3),
             "manifest": msgspec.to_builtins(self.manifest),

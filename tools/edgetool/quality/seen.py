@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from edgetool.quality.alerts import Found, Scored
 from edgetool.quality.judge import Labelled
 
-__all__ = ["EventSeen", "events_seen"]
+__all__ = ["EventSeen", "EventSpan", "events_seen", "spans_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,52 @@ class EventSeen:
     """Each channel's share of the peak, the largest first; empty where the model does not tell, or beyond the first 200
     events."""
 
+    def in_words(self) -> str:
+        """What became of it, with the channels that its highest score came from."""
+        verdict = "found" if self.found else "open before" if self.was_open else "MISSED"
+        late = "" if self.delay_rows is None else f" after {self.delay_rows} rows"
+        shares = ", ".join(f"{name} {share:.0%}" for name, share in self.shares[:3])
+        peak = "no score" if self.peak is None else f"highest score {self.peak:.4g}"
+        return f"{verdict}{late}; {peak}{f': {shares}' if shares else ''}"
+
     def describe(self) -> dict[str, Any]:
         """As a part of a JSON document."""
         plain = {name: getattr(self, name) for name in self.__slots__ if name != "shares"}
         return {**plain, "channels": [{"name": name, "share": round(share, 4)} for name, share in self.shares]}
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpan:
+    """Where a labelled event is."""
+
+    asset: str
+    first_row: int
+    """Counted from 0."""
+    last_row: int
+    first_s: float | None
+    """Time of the first row, epoch seconds; None where the file has no times."""
+    last_s: float | None
+
+    def in_words(self) -> str:
+        """Asset, rows, and time where there is one."""
+        when = "" if self.first_s is None else f", {datetime.fromtimestamp(self.first_s, UTC):%Y-%m-%d %H:%M:%S}Z"
+        return f"{self.asset}, rows {self.first_row} to {self.last_row}{when}"
+
+
+def spans_of(labelled: Labelled) -> list[EventSpan]:
+    """Where each event is, in the order of the events."""
+    rows, events, times = labelled.rows, labelled.events, labelled.times
+    assets = rows.asset_of(events.first).tolist()
+    return [
+        EventSpan(
+            asset=rows.names[asset],
+            first_row=int(rows.order[first]),
+            last_row=int(rows.order[last]),
+            first_s=None if times is None else float(times[first]),
+            last_s=None if times is None else float(times[last]),
+        )
+        for asset, first, last in zip(assets, events.first.tolist(), events.last.tolist(), strict=True)
+    ]
 
 
 def events_seen(scored: Scored, found: Found, labelled: Labelled) -> tuple[EventSeen, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.messages.text import shown
 from edgetool.extras import require
 from edgetool.quality.alerts import Scored, alerts_at
-from edgetool.reports.figures import LIMIT_HEAD, QUALITY_HEAD, event_name, limit_cells, number, quality_cells
+from edgetool.reports.figures import LIMIT_HEAD, QUALITY_HEAD, limit_cells, number, quality_cells
 from edgetool.reports.page import Page
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _events_table(page: Page, quality: DetectorQuality, report: EvaluateReport) 
         late = "" if event.delay_rows is None else f" after {event.delay_rows} rows"
         verdict = f"found{late}" if event.found else "an alert was open before" if event.was_open else "missed"
         shares = ", ".join(f"{name} {share:.0%}" for name, share in event.shares[:_SHARES])
-        rows.append((event_name(span), verdict, number(event.peak, ".4g"), shares or "-"))
+        rows.append((span.in_words(), verdict, number(event.peak, ".4g"), shares or "-"))
     page.table(("event", "at the own limit", "highest score", "channels' shares of it"), rows, marked=missed)
     if len(quality.events) > _EVENTS:
         page.text(f"{len(quality.events) - _EVENTS} more events are in --json.", kind="note")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from edgetool.commands.evaluate import DetectorQuality
     from edgetool.quality.judge import AtLimit
 
-__all__ = ["LIMIT_HEAD", "QUALITY_HEAD", "event_name", "limit_cells", "number", "quality_cells"]
+__all__ = ["LIMIT_HEAD", "QUALITY_HEAD", "limit_cells", "number", "quality_cells"]
 
 QUALITY_HEAD = ("detector", "ROC-AUC", "average precision", "VUS-PR", "scored")
 LIMIT_HEAD = (
@@ -51,13 +50,6 @@ def limit_cells(name: str, at: AtLimit, events: int) -> tuple[str, ...]:
         number(at.precision, ".3f"),
         number(at.recall, ".3f"),
     )
-
-
-def event_name(span: dict[str, Any]) -> str:
-    """An event in words: asset, rows, and time where there is one."""
-    rows = f"rows {span['first_row']} to {span['last_row']}"
-    when = "" if span["first_s"] is None else f", {datetime.fromtimestamp(span['first_s'], UTC):%Y-%m-%d %H:%M:%S}Z"
-    return f"{span['asset']}, {rows}{when}"
 
 
 def number(value: float | None, form: str) -> str:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.messages.reading import Readings
+from edge_agent.stream import window as window_module
 from edge_agent.stream.window import Missing, Windows, WindowSettings
 
 
@@ -75,6 +76,28 @@ def test_windows_hold_the_newest_readings_in_order(
                 indices.append(index)
         assert completed_by == indices
         np.testing.assert_array_equal(found[:, :, 0], np.array(expected).reshape(-1, window))
+
+
+@given(batches, st.integers(2, 5), st.integers(1, 3), st.sets(st.integers(0, 7)), st.booleans())
+def test_many_readings_at_once_give_the_windows_of_single_ones(
+    given_batches: list[list[tuple[str, int]]], window: int, stride: int, breaks: set[int], gaps: bool
+) -> None:
+    """In the same order, and the same are told to have begun anew; also in turns with single ones."""
+    found = []
+    for many in (1, 1000, 3):
+        windows = Windows(window=window, stride=stride, channels=1, policy=WindowSettings(gap_s=50.0 if gaps else 0.0))
+        told = []
+        now_s = 1e9
+        for number, batch in enumerate(given_batches):
+            assets = [asset for asset, _ in batch]
+            times = [now_s := now_s + abs(value) % 60 for _, value in batch]
+            values = np.array([[np.nan if value % 7 == 0 else value] for _, value in batch], dtype=np.float32)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(window_module, "_MANY", many)
+                made, due = windows.push(Readings(assets, times, values, anew=number in breaks))
+            told.append((made.tolist(), list(due), sorted(windows.begun)))
+        found.append((told, {asset: windows.dump(asset) for asset in windows.assets()}))
+    assert found[0] == found[1] == found[2]
 
 
 @given(batches, st.integers(1, 4))

@@ -72,9 +72,11 @@ class FastText:
 
     def can_begin_with(self, chunk: bytes, rows: int) -> bool:
         """True if the first chunk of a file has a header and so many rows, or all, that may be read here."""
-        return _lines_of(chunk[:-1]) >= (1 if len(chunk) < _CHUNK_BYTES else rows) and _is_plain(
-            chunk.removeprefix(_MARK)
-        )
+        head, end, body = chunk.partition(b"\n")
+        is_enough = len(chunk) < _CHUNK_BYTES or _lines_of(body) >= rows
+        # Names may be quoted, if no line ends in them.
+        names = head.removeprefix(_MARK).replace(b'"', b"") + end
+        return bool(body) and is_enough and head.count(b'"') % 2 == 0 and _is_plain(names) and _is_plain(body)
 
     def blocks(self, first: bytes, content: BinaryIO, plan: Plan) -> Iterator[SensorData | list[bytes]]:
         """The rows, chunk by chunk, read ahead by a thread.

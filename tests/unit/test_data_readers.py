@@ -81,8 +81,10 @@ GAPS = "time,p,q\n" + "".join(f"{n},{'' if n % 3 else n},{'' if n % 5 else n}\n"
         ISO.replace("T", " "),
         GAPS,
         PLAIN.replace("\n", "\r\n"),
+        PLAIN.replace("time,asset,p", '"time","asset","p, x"'),
+        "\ufeff" + PLAIN,
     ],
-    ids=["plain", "utc", "zone", "no zone", "blank", "gaps", "crlf"],
+    ids=["plain", "utc", "zone", "no zone", "blank", "gaps", "crlf", "quoted names", "marked"],
 )
 def test_a_tidy_file_is_read_by_arrow_alone_and_the_same_to_the_last_bit(tmp_path: Path, text: str) -> None:
     """Numbers of all digits, times in both forms, assets, missing values."""

@@ -105,7 +105,7 @@ def check_header(path: Path, header: Sequence[str], columns: Columns, where: str
         raise DataError(f"{path}: {where} is separated by {found[0]!r}, expected ','{also}")
     if "" in header:
         raise DataError(
-            f"{path}: {where} has a column without a name; from pandas, write it with to_csv(…, index=False)"
+            f"{path}: {where} has a column without a name; from pandas, write it with index=False or index_label='time'"
         )
     numbers = [name for name in header if is_number(name)]
     if numbers:

@@ -142,7 +142,10 @@ def test_a_column_beside_the_named_time_is_no_channel(tmp_path: Path) -> None:
         ("time;p;q\n1;2,5;3\n", "line 1 is separated by ';', expected ',' and decimals with '.', not ','"),
         ("time\tp\n1\t2\n", "line 1 is separated by '\\t', expected ','"),
         ('p,q\n"1,5","2,5"\n', "line 2, column 'p': '1,5' is not a number; write decimals with '.'"),
-        (",p,q\n0,1,2\n", "line 1 has a column without a name; from pandas, write it with to_csv(…, index=False)"),
+        (
+            ",p,q\n0,1,2\n",
+            "line 1 has a column without a name; from pandas, write it with index=False or index_label='time'",
+        ),
         ("time,asset\n1,a\n", "line 1 names no channel"),
     ],
 )

@@ -23,7 +23,7 @@ from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.commission import MIN_READINGS
 from edge_agent.stream.settings import CommissionSettings
-from edge_agent.stream.window import LEAST_EVERY_S, WindowSettings
+from edge_agent.stream.window import LEAST_EVERY_S, Resample, WindowSettings
 
 __all__ = ["load_config"]
 
@@ -189,9 +189,11 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
         problems.append(f"format = {payload_format!r}: expected one of {', '.join(FORMATS)}")
     if alarm.confirm > alarm.of:
         problems.append(f"[alarm] confirm = {alarm.confirm}: must not be above of = {alarm.of}")
-    every_s = good.get("window", WindowSettings()).every_s
-    if 0 < every_s < LEAST_EVERY_S:
-        problems.append(f"[window] every_s = {every_s:g}: expected 0, or at least {LEAST_EVERY_S:g}")
+    window = good.get("window", WindowSettings())
+    if 0 < window.every_s < LEAST_EVERY_S:
+        problems.append(f"[window] every_s = {window.every_s:g}: expected 0, or at least {LEAST_EVERY_S:g}")
+    if window.resample is not Resample.LAST and not window.every_s:
+        problems.append(f"[window] resample = {window.resample.value!r}: has no effect without every_s")
     silent_s, idle_s = good.get("silent_s", 0.0), good.get("idle_s", IDLE_S)
     if silent_s and 0 < idle_s <= silent_s:
         problems.append(f"silent_s = {silent_s:g}: must be below idle_s = {idle_s:g}, or a silence is never told")

@@ -120,6 +120,14 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, problem: str)
         ('name = "p"\n[stream.alarm]\nwarn = nan', "[[stream]] 1 [alarm] warn = nan: expected a number"),
         ("name = 7", "[[stream]] 1 name = 7: expected a name of 1 to 64 characters"),
         (
+            'name = "p"\ntopic = "a/+"\n[stream.window]\nevery_s = 0.0001',
+            "[[stream]] 1 [window] every_s = 0.0001: expected 0, or at least 0.001",
+        ),
+        (
+            'name = "p"\ntopic = "a/+"\n[stream.window]\nresample = "mean"',
+            "[[stream]] 1 [window] resample = 'mean': has no effect without every_s",
+        ),
+        (
             'name = "p"\ntopic = "a/+"\nsilent_s = 700_000',
             "[[stream]] 1 silent_s = 700000: must be below idle_s = 604800, or a silence is never told",
         ),

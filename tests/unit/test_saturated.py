@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from edgetool.verify.arrays import Sample
-from edgetool.verify.saturated import Saturated, saturated
+from edgetool.verify.saturated import Saturated, looks_scaled, saturated
 
 RNG = np.random.default_rng(0)
 SCALED = RNG.standard_normal((400, 3)).astype(np.float32)
@@ -81,3 +81,11 @@ def test_what_stands_still_may_have_an_answer_that_does() -> None:
     assert saturated([{"y": np.zeros((4, 3), np.float32)}], [{"x": RAW[:4]}]) == []
     assert found(np.full_like(RAW, np.nan), RAW) == []
     assert saturated([{"y": np.zeros((400, 3), np.float32)}], [{"x": RAW, "z": RAW}]) == []
+
+
+def test_scaled_readings_are_recognised() -> None:
+    """By the mean and the spread of every channel; one channel alone may be so by itself."""
+    assert looks_scaled(SCALED.astype(np.float64))
+    assert not looks_scaled(RAW.astype(np.float64))
+    assert not looks_scaled(SCALED[:, :1].astype(np.float64))
+    assert not looks_scaled((SCALED + np.array([0, 0, 0.5])).astype(np.float64))

@@ -65,7 +65,7 @@ from edgetool.graph.versions import lower_versions
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.finite import unanswered
 from edgetool.verify.odd import golden_readings
-from edgetool.verify.saturated import saturated
+from edgetool.verify.saturated import looks_scaled, saturated
 from edgetool.verify.scores import count_flips, still_channels
 
 __all__ = ["PackReport", "pack", "parse_channels"]
@@ -254,6 +254,7 @@ def pack(
         sign=detector.sign,
         rows_used=len(normal),
         still_channels=tuple(name for name, is_still in zip(normal.channels, still, strict=True) if is_still),
+        looks_scaled=looks_scaled(normal.values),
         rows_labelled=len(rows) - len(normal),
         verdicts_changed=None if reference is None else count_flips(made_by, scores, threshold.alarm),
         deviation=None if reference is None else golden.deviation,

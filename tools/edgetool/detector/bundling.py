@@ -23,8 +23,8 @@ from edge_agent.bundle import (
     GoldenPart,
     Manifest,
     ModelPart,
-    ScorePart,
     Quality,
+    ScorePart,
     Threshold,
     open_bundle,
 )

@@ -37,6 +37,8 @@ class PackReport:
     rows_used: int
     still_channels: tuple[str, ...]
     """Channels that never moved in the normal rows, so that nobody knows what a movement of theirs means."""
+    looks_scaled: bool
+    """True if every channel has a mean of 0 and a spread of 1, as readings have that were scaled for the training."""
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
     verdicts_changed: int | None
@@ -74,6 +76,7 @@ class PackReport:
             "sign_from": self.sign.found.value,
             "rows_used": self.rows_used,
             "still_channels": list(self.still_channels),
+            "looks_scaled": self.looks_scaled,
             "rows_labelled": self.rows_labelled,
             "verdicts_changed": self.verdicts_changed,
             "deviation": self.deviation,
@@ -116,6 +119,12 @@ class PackReport:
             )
 
     def _of_channels(self) -> Iterator[str]:
+        if self.looks_scaled:
+            yield (
+                "every channel of the data has a mean of about 0 and a spread of about 1, as scaled readings have; the "
+                "device must get them scaled, too. Else pack with raw readings, and put the scaling into the model: "
+                "--scale FILE"
+            )
         for name in self.still_channels:
             if self.sign.found is SignFrom.ERROR:
                 means = (

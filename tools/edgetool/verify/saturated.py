@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from edgetool.verify.arrays import Sample
 from edgetool.verify.scores import still_channels
 
-__all__ = ["Saturated", "saturated"]
+__all__ = ["Saturated", "looks_scaled", "saturated"]
 
 _SAME = 3e-7
 """What varies by less than this share of its size varies in the last digits of a float32."""
 _HARDLY, _AWAY = 0.02, 2.0
 """A reconstruction with less of its channel's spread than the first, and further away than so many spreads, is none."""
 _LEAST_ROWS = 8
+_ABOUT = 0.25
 _UNSCALED = 10.0
 """A usual value of this size is not one of readings that were scaled to a mean of 0 and a spread of 1."""
 
@@ -82,6 +83,18 @@ def saturated(
         if is_told:
             found.append(Saturated(name, int(same.sum()), len(same), len(values), _cause(about)))
     return found
+
+
+def looks_scaled(values: NDArray[np.float64]) -> bool:
+    """True if every channel has a mean of 0 and a spread of 1, about, as readings have that were scaled.
+
+    Args:
+        values: shape (rows, channels), NaN where a value is missing; of one channel nothing can be said.
+    """
+    if values.shape[1] < 2 or len(values) < _LEAST_ROWS:
+        return False
+    means, spreads = np.nanmean(values, axis=0), np.nanstd(values, axis=0)
+    return bool((np.abs(means) <= _ABOUT).all() and (np.abs(spreads - 1) <= _ABOUT).all())
 
 
 def _table(parts: Sequence[NDArray[Any]], counts: Sequence[int]) -> NDArray[np.float64] | None:

@@ -108,6 +108,23 @@ def test_an_operator_that_came_later_is_refused_by_name(
             check_runtimes(PATH, made, ("openvino",))
 
 
+@pytest.mark.parametrize(
+    ("operator", "runs"),
+    [
+        ("CDist", {"cpu": "1.23", "openvino": "1.24"}),
+        ("MoE", {"cpu": "1.24", "openvino": "1.24"}),
+        ("GatedAdd", {"cpu": "1.30"}),
+    ],
+)
+def test_an_operator_of_the_runtime_s_own_domain_came_with_a_release(operator: str, runs: dict[str, str]) -> None:
+    """Its version is 1 for ever, so only the name tells."""
+    made = model(operator, opset=21, domain="com.microsoft")
+    assert runtimes_of(made) == runs
+    if "openvino" not in runs:
+        with pytest.raises(ConversionError, match=r"operator GatedAdd of com\.microsoft is of version 1"):
+            check_runtimes(PATH, made, ())
+
+
 def test_names_of_runtimes() -> None:
     """As the extras are called."""
     assert parse_runtimes(None) == ()

@@ -18,19 +18,31 @@ from edgetool.graph.walks import is_onnx, nodes_of, opset_of
 
 __all__ = ["Reach", "check_runtimes", "parse_runtimes", "reach_of", "runtimes_of", "too_new_for"]
 
-# Loaded with the processor's provider from ONNX's own test models; what is not here came with its opset.
-_LATER: dict[tuple[str, int], Release | None] = {
-    ("DeformConv", 22): (1, 25),
-    ("LpNormalization", 22): (1, 25),
-    ("TensorScatter", 24): (1, 25),
-    ("Attention", 25): (1, 32),
-    ("Bernoulli", 22): None,
-    ("RoiAlign", 22): None,
-    ("OptionalGetElement", 28): None,
-    ("OptionalHasElement", 28): None,
-    ("SwiGLU", 28): None,
+_CONTRIB = "com.microsoft"
+# By loading ONNX's own test models with the processor's provider; what is not here came with its opset.
+_LATER: dict[tuple[str, str, int], Release | None] = {
+    ("ai.onnx", "DeformConv", 22): (1, 25),
+    ("ai.onnx", "LpNormalization", 22): (1, 25),
+    ("ai.onnx", "TensorScatter", 24): (1, 25),
+    ("ai.onnx", "Attention", 25): (1, 32),
+    ("ai.onnx", "Bernoulli", 22): None,
+    ("ai.onnx", "RoiAlign", 22): None,
+    ("ai.onnx", "OptionalGetElement", 28): None,
+    ("ai.onnx", "OptionalHasElement", 28): None,
+    ("ai.onnx", "SwiGLU", 28): None,
 }
-"""Operator and the opset that brought it, to the first release that computes it; None if no release is known to."""
+"""Domain, operator and the opset that brought it, to the first release that computes it; None if none is known to."""
+# As `get_all_opkernel_def` of each release lists them for the processor's provider. None of 1.23's has gone since.
+_LATER_CONTRIB: dict[Release, str] = {
+    (1, 24): "MoE",
+    (1, 25): "CausalConvWithState LinearAttention",
+    (1, 29): "MRotaryEmbedding",
+    (1, 30): "EngramGate GatedAdd GatedRMSNorm LinearAttentionGate NGramHashMapping",
+    (1, 31): "BranchwiseRMSNorm HyperConnectionPostMix HyperConnectionPreMix ScaledSiLU VarlenNGramHashMapping",
+    (1, 32): "GatedDeltaNet GatherPacked MoEGroupRouter VarlenCausalConvWithState",
+}
+"""The operators that came to ONNX Runtime's own domain with a release; that domain is of version 1 for ever."""
+_LATER.update({(_CONTRIB, name, 1): release for release, names in _LATER_CONTRIB.items() for name in names.split()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +156,7 @@ def _why(model: onnx.ModelProto, release: Release) -> str:
     """What a release does not run of a model, in words; empty if nothing."""
     reads = READS[max((known for known in READS if known <= release), default=min(READS))]
     newest = reads.opsets["ai.onnx"]
-    found = [f"operator {name} of ai.onnx is of version {version}" for name, version in _beyond(model, release, newest)]
+    found = [_said(*operator) for operator in _beyond(model, release, newest)]
     if not found and opset_of(model) > newest:
         unknown = unknown_opset(model)
         found.append(f"{unknown}: {UNKNOWN_FIX}" if unknown else f"its opset of ai.onnx is {opset_of(model)}")
@@ -158,16 +170,25 @@ def _why(model: onnx.ModelProto, release: Release) -> str:
     return ", ".join(found)
 
 
-def _beyond(model: onnx.ModelProto, release: Release, newest: int) -> list[tuple[str, int]]:
-    """Operators that a release lacks, with the opset that brought each; none for an opset that `onnx` does not know."""
+def _said(domain: str, name: str, version: int) -> str:
+    return f"operator {name} of {domain} is of version {version}"
+
+
+def _beyond(model: onnx.ModelProto, release: Release, newest: int) -> list[tuple[str, str, int]]:
+    """Operators that a release lacks: domain, name and version; none for an opset that `onnx` does not know."""
     if unknown_opset(model):
         return []
     later = {key for key, first in _LATER.items() if first is None or first > release}
-    return [(name, version) for name, version in _operators(model) if version > newest or (name, version) in later]
+    return [each for each in _operators(model) if (each[0] == "ai.onnx" and each[2] > newest) or each in later]
 
 
-def _operators(model: onnx.ModelProto) -> list[tuple[str, int]]:
-    """Standard operators that are newer than every runtime's, with the opset that brought each."""
+def _operators(model: onnx.ModelProto) -> list[tuple[str, str, int]]:
+    """Operators that not every runtime may have: domain, name, and the opset that brought each."""
     opset = opset_of(model)
-    found = {(node.op_type, since(node, opset)) for node in nodes_of(model.graph) if is_onnx(node.domain)}
-    return sorted(pair for pair in found if pair[1] > PLAIN_OPSET)
+    found: set[tuple[str, str, int]] = set()
+    for node in nodes_of(model.graph):
+        if is_onnx(node.domain):
+            found.add(("ai.onnx", node.op_type, since(node, opset)))
+        elif node.domain == _CONTRIB:
+            found.add((_CONTRIB, node.op_type, 1))
+    return sorted(each for each in found if each[2] > PLAIN_OPSET or each in _LATER)

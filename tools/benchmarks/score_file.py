@@ -158,7 +158,8 @@ def main() -> None:
     compileall.compile_dir(Path(edge_agent.__file__).parent, quiet=1)
     print(f"{machine()}; {options.rows} rows of {CHANNELS} channels and a time, median of {options.turns} turns")
     print(
-        "| file | alerts | script s | score s | ratio (lowest to highest) | bar | of processor time | score MB | script MB |"
+        "| file | alerts | script s | score s | ratio (lowest to highest) | bar | of processor time | score "
+        "MB | script MB |"
     )
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
@@ -173,6 +174,7 @@ def main() -> None:
                 memory, other = (max(turn[side].memory_mb for turn in turns) for side in (1, 0))
                 print(
                     f"| {ending} | {kind} | {script:.2f} | {score:.2f} | {spread(ratios)} | at most {bar} | {spread(cpu)} "
+                    ""
                     f"| {memory:.0f} | {other:.0f} |",
                     flush=True,
                 )

@@ -74,6 +74,8 @@ class Resampler:
         late: set[int] = set()
         every_s, late_s = self._policy.every_s, self._policy.late_s
         values, is_whole = readings.values, readings.is_whole()
+        if readings.anew:
+            self._open.clear()  # what was open has no end
         for row, (asset, time_s) in enumerate(zip(readings.assets, readings.times, strict=True)):
             number = math.floor(time_s / every_s)
             found = self._open.get(asset)
@@ -90,7 +92,7 @@ class Resampler:
         self.late += len(late)
         self.late_rows = late
         rows = np.array([self._values(each) for each in ended], dtype=np.float32).reshape(-1, self._channels)
-        made = Readings(assets, [each.time_s for each in ended], rows)
+        made = Readings(assets, [each.time_s for each in ended], rows, anew=readings.anew)
         return made, {index: each.held for index, each in enumerate(ended) if each.held}
 
     def dump(self, asset: str) -> bytes:

@@ -154,7 +154,8 @@ class Windows:
             if len(complete) == len(values):
                 return values[:, np.newaxis, :], complete
             return values[complete][:, np.newaxis, :], complete
-        if len(complete) >= _MANY * len(readings.latest()):
+        # Rows that stand again are put in one by one.
+        if complete and not repeats and len(complete) >= _MANY * len(readings.latest()):
             windows, due, self.begun = slide_each(
                 readings, complete, begins, window=self._window, stride=self._stride, take=self._take, keep=self._keep
             )

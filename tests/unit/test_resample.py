@@ -194,3 +194,13 @@ def test_another_interval_than_the_model_s_is_remarked_on() -> None:
     assert StreamSettings(window=WindowSettings(every_s=60)).remark_on_interval(manifest) is None
     single = msgspec.structs.replace(manifest, window=1)
     assert StreamSettings(window=WindowSettings(every_s=10)).remark_on_interval(single) is None
+
+
+def test_no_interval_goes_from_one_file_into_the_next() -> None:
+    """What was open has no end, and the window begins anew."""
+    pipeline = make(window=2)
+    assert push(pipeline, (0, 1), (10, 2), (21, 3)) == [[1, 2]]
+    values = np.array([[7], [8], [9], [0]], dtype=np.float32)
+    next_file = Readings(["a1"] * 4, [500.0, 510.0, 520.0, 530.0], values, anew=True)
+    found = pipeline.complete_windows(next_file)
+    assert found.values[:, :, 0].tolist() == [[7, 8], [8, 9]]

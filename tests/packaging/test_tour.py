@@ -15,6 +15,7 @@ from processes import run_tool
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TOUR = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
 
@@ -79,3 +80,20 @@ def test_the_example_of_the_python_api_runs(tour: Path) -> None:
     (tour / "pump-1.0.0.edge").unlink(missing_ok=True)
     assert "pump-1.0.0.edge: alarm at " in run_python(first_block(API, "python"), tour)
     assert (tour / "pump-1.0.0.edge").exists()
+
+
+def test_the_tour_of_a_bundle_is_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command ends as the page says, and the bundles find what was put into the readings."""
+    monkeypatch.chdir(tmp_path)
+    run_python(first_block(TOUR, "python"), tmp_path)
+    commands = re.findall(r"^    (edgetool|edge-agent) (.*?)(?: +# exit code (\d+))?$", TOUR, re.MULTILINE)
+    assert len(commands) == 10
+    shown = ""
+    for program, rest, code in commands:
+        done = run_tool(program, *shlex.split(rest))
+        assert done.returncode == int(code or 0), f"{rest}: {done.stderr}"
+        shown += done.stdout + done.stderr
+    assert "scaled back by the model's own scaling: --unscale model" in shown
+    assert "labelled   5 of 5 events found" in shown
+    assert "nine times in ten from" in shown
+    assert (tmp_path / "pump.html").stat().st_size > 10_000

@@ -309,8 +309,7 @@ class _Median:
         if self._bins is None:
             self._bins = np.zeros(_BINS, np.int64)
         for numbers in self._kept:
-            bins, counts = np.unique(_bins_of(numbers), return_counts=True)
-            self._bins[bins] += counts
+            np.add.at(self._bins, _bins_of(numbers), 1)
         self._kept.clear()
 
 

@@ -36,10 +36,11 @@ def decode(encoded: bytes, kind: type[T]) -> T:
 @lru_cache(maxsize=64)  # an event has two times, and the next event of its alert has one of these two again
 def iso_time(epoch_s: float) -> str:
     """Format epoch seconds, at most `values.LATEST_TIME_S`, as ISO 8601 in UTC, rounded to milliseconds."""
-    minute, millisecond = divmod(round(epoch_s * 1000), 60_000)
+    second, millisecond = divmod(round(epoch_s * 1000), 1000)
+    minute, second = divmod(second, 60)
     hour, minute = divmod(minute, 60)
     day, hour = divmod(hour, 24)
-    return f"{_iso_day(day)}T{hour:02}:{minute:02}:{millisecond / 1000:06.3f}Z"
+    return f"{_iso_day(day)}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z"
 
 
 @lru_cache(maxsize=64)

@@ -144,7 +144,7 @@ def _proven(bundle: Bundle) -> Engine:
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """A block in which Python does not look for cycles: none are made here, and looking takes a twentieth of the time."""
+    """A block in which Python does not look for cycles: it makes none, and looking takes a twentieth of the time."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:

@@ -157,10 +157,8 @@ def main() -> None:
     # As an installed wheel is, whatever the environment says: else each start compiles the package anew.
     compileall.compile_dir(Path(edge_agent.__file__).parent, quiet=1)
     print(f"{machine()}; {options.rows} rows of {CHANNELS} channels and a time, median of {options.turns} turns")
-    print(
-        "| file | alerts | script s | score s | ratio (lowest to highest) | bar | of processor time | score "
-        "MB | script MB |"
-    )
+    heads = "file | alerts | script s | score s | ratio (lowest to highest) | bar | of processor time"
+    print(f"| {heads} | score MB | script MB |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
         bench = Bench(Path(name), options.rows)
@@ -173,9 +171,8 @@ def main() -> None:
                 cpu = [score.cpu_s / script.cpu_s for script, score in turns]
                 memory, other = (max(turn[side].memory_mb for turn in turns) for side in (1, 0))
                 print(
-                    f"| {ending} | {kind} | {script:.2f} | {score:.2f} | {spread(ratios)} | at most {bar} | {spread(cpu)} "
-                    ""
-                    f"| {memory:.0f} | {other:.0f} |",
+                    f"| {ending} | {kind} | {script:.2f} | {score:.2f} | {spread(ratios)} | at most {bar} "
+                    f"| {spread(cpu)} | {memory:.0f} | {other:.0f} |",
                     flush=True,
                 )
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:

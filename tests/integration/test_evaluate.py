@@ -164,6 +164,23 @@ def test_what_cannot_be_evaluated_is_told(
     assert message in capsys.readouterr().err.replace(f"{square.parent}/", "")
 
 
+def test_columns_may_have_other_names_and_files_be_several(
+    square: Path, rows: Rows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As for every command that takes data; a column that no bundle has may hold text."""
+    whole = rows("labelled.csv").read_text(encoding="utf-8").splitlines()
+    head = whole[0].replace("time", "when").replace("asset", "machine").replace("label", "fault") + ",remark"
+    for number, part in enumerate((whole[1:71], whole[71:])):
+        lines = [head, *(f"{line},fine" for line in part)]
+        square.with_name(f"part-{number}.csv").write_text("\n".join(lines), encoding="utf-8")
+    names = ["--time-column", "when", "--asset-column", "machine", "--label-column", "fault"]
+    data = str(square.with_name("part-*.csv"))
+    assert main(["evaluate", str(square), "--data", data, *names, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["bundles"][0]["own_limit"]
+    expected = edgetool.evaluate(square, data=square.with_name("labelled.csv")).bundles[0].own
+    assert found == expected.describe()
+
+
 @pytest.mark.parametrize("label", [0, 1])
 def test_rows_of_one_label_still_say_something(square: Path, capsys: pytest.CaptureFixture[str], label: int) -> None:
     """How many false alerts there are among normal rows, or what is found among anomalies."""

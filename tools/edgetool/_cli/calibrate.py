@@ -9,6 +9,7 @@ import typer
 
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
+from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 
 if TYPE_CHECKING:
     from edgetool.commands.calibrate import CalibrateReport
@@ -19,10 +20,14 @@ __all__ = ["calibrate"]
 @app.command(
     epilog="Example: edgetool calibrate pump-1.0.0.edge --data normal.csv --alarms-per-day 0.5 -o pump-1.0.1.edge"
 )
+@takes_data
 def calibrate(
     bundle: Annotated[Path, typer.Argument(help="The bundle.", show_default=False)],
     data: Annotated[
-        Path, typer.Option(help="Normal readings that the model has not seen, as they came (.csv, .csv.gz, .npz).")
+        Data,
+        typer.Option(
+            "--data", metavar="FILE", help=f"Normal readings that the model has not seen, as they came ({DATA_FORMS})."
+        ),
     ],
     false_alarm_rate: Annotated[
         float | None,
@@ -56,7 +61,7 @@ def calibrate(
     from edgetool.commands.calibrate import calibrate as work
     from edgetool.progress import working
 
-    with working(f"calibrating on {data.name}"):
+    with working(f"calibrating on {data}"):
         report = work(
             bundle,
             output,
@@ -65,7 +70,7 @@ def calibrate(
             alarms_per_day=alarms_per_day,
             per_asset=per_asset,
         )
-    print_json(report.describe()) if as_json else _show_calibrated(report)
+    print_json(report.describe(), data) if as_json else _show_calibrated(report)
 
 
 def _show_calibrated(report: CalibrateReport) -> None:

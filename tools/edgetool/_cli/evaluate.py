@@ -9,6 +9,7 @@ import typer
 
 from edge_agent.terminal import say
 from edgetool._cli.app import HtmlOption, JsonOption, app, print_json
+from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +22,13 @@ _SHOWN_EVENTS = 20
 
 
 @app.command(epilog="Example: edgetool evaluate pump-1.0.0.edge pump-1.1.0.edge --data labelled.csv --html pump.html")
+@takes_data
 def evaluate(
     bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE…", help="Bundles.", show_default=False)],
-    data: Annotated[Path, typer.Option(help="Readings with a column label, 1 for an anomaly (.csv, .csv.gz, .npz).")],
+    data: Annotated[
+        Data,
+        typer.Option("--data", metavar="FILE", help=f"Readings with a column label, 1 for an anomaly ({DATA_FORMS})."),
+    ],
     event_gap: Annotated[
         int,
         typer.Option(min=0, metavar="ROWS", help="So many normal rows between labelled ones do not split an event."),
@@ -41,13 +46,13 @@ def evaluate(
     from edgetool.reports.asked import check_charts
 
     check_charts(html)
-    with working(f"evaluating on {data.name}"):
+    with working(f"evaluating on {data}"):
         report = work(bundles, data=data, event_gap=event_gap, vus_width=vus_width)
         if html is not None:
             from edgetool.reports.evaluated import write_evaluate_page
 
             write_evaluate_page(html, report)
-    print_json(report.describe()) if as_json else _show_evaluated(report)
+    print_json(report.describe(), data) if as_json else _show_evaluated(report)
 
 
 def _show_evaluated(report: EvaluateReport) -> None:

@@ -15,10 +15,10 @@ from edge_agent.bundle import Bundle, Threshold, open_bundle
 from edge_agent.engine.choice.choose import Choice
 from edge_agent.errors import DataError, UsageError
 from edge_agent.stream.threshold import threshold_from
-from edgetool.data import SensorData, read_sensor_data
+from edgetool.data import DataSource, SensorData, read_sensor_data
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
-from edgetool.detector.rescored import prove, rescore
+from edgetool.detector.rescored import files_for, prove, rescore
 from edgetool.paths import StrPath, as_path
 from edgetool.quality.alarm_rate import rate_for
 from edgetool.quality.alerts import Scored, alerts_at
@@ -52,7 +52,8 @@ class CalibrateReport:
     """A limit, and what is known of it."""
 
     bundle: Path
-    data: Path
+    data: str
+    """The file that was read, the first of several."""
     output: Path | None
     """The bundle that was written, if one was."""
     rows: int
@@ -114,7 +115,7 @@ class CalibrateReport:
         told, days = self.told, self.days
         return {
             "bundle": str(self.bundle),
-            "data": str(self.data),
+            "data": self.data,
             "output": None if self.output is None else str(self.output),
             "rows": self.rows,
             "not_finite": self.not_finite,
@@ -144,7 +145,7 @@ def calibrate(
     bundle: StrPath,
     output: StrPath | None = None,
     *,
-    data: StrPath,
+    data: DataSource,
     false_alarm_rate: float | None = None,
     alarms_per_day: float | None = None,
     per_asset: bool = False,
@@ -169,17 +170,17 @@ def calibrate(
     opened, output = open_bundle(Path(bundle)), as_path(output)
     manifest = opened.manifest
     identity = None if output is None else _new_identity(opened, output)
-    names = tuple(channel.name for channel in manifest.channels)
+    files = files_for(data, [opened])
     with ThreadPoolExecutor(max_workers=1) as aside:
         proof = aside.submit(prove, opened)
-        rows = read_sensor_data(Path(data), names)
+        rows = read_sensor_data(files)
     scored, order, days, not_finite = _normal_scores(opened, rows, proof.result())
     as_they_came = np.argsort(order.order[scored.place])
     scores = scored.score.astype(np.float64)
     rate = false_alarm_rate or manifest.false_alarm_rate
     if alarms_per_day is not None:
         if days is None:
-            raise DataError(f"{data}: has no times, so nobody knows how long a day is; give --false-alarm-rate")
+            raise DataError(f"{files}: has no times, so nobody knows how long a day is; give --false-alarm-rate")
         rate = rate_for(scored, alarms_per_day * days)
     effective = effective_rows(scores, rate, (np.arange(len(scores)), as_they_came))
     if alarms_per_day is not None and days is not None:
@@ -193,7 +194,7 @@ def calibrate(
         )
     return CalibrateReport(
         bundle=Path(bundle),
-        data=Path(data),
+        data=str(files),
         output=output,
         rows=len(scores),
         not_finite=not_finite,

@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -18,8 +17,8 @@ from edge_agent.engine.choice.choose import Choice
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
 from edge_agent.stream.threshold import threshold_from
-from edgetool.data import SensorData, read_sensor_data
-from edgetool.detector.rescored import prove, rescore
+from edgetool.data import DataSource, SensorData, read_sensor_data
+from edgetool.detector.rescored import files_for, prove, rescore
 from edgetool.paths import StrPath, as_paths
 from edgetool.quality.alerts import Scored, alerts_at, hold_against
 from edgetool.quality.baselines import BASELINES, baseline_scores
@@ -83,7 +82,8 @@ class DetectorQuality:
 class EvaluateReport:
     """What bundles, and baselines beside them, make of labelled data."""
 
-    data: Path
+    data: str
+    """The file that was read, the first of several."""
     labelled: Labelled
     event_gap: int
     vus_width: int
@@ -99,7 +99,7 @@ class EvaluateReport:
         """As one JSON document."""
         labelled = self.labelled
         return {
-            "data": str(self.data),
+            "data": self.data,
             "rows": len(labelled.labels),
             "labelled_rows": int(labelled.labels.sum()),
             "assets": len(labelled.rows.names),
@@ -116,7 +116,7 @@ class EvaluateReport:
 def evaluate(
     bundles: StrPath | Sequence[StrPath],
     *,
-    data: StrPath,
+    data: DataSource,
     event_gap: int = EVENT_GAP,
     vus_width: int = VUS_WIDTH,
 ) -> EvaluateReport:
@@ -141,13 +141,11 @@ def evaluate(
     if event_gap < 0 or vus_width < 0:
         raise UsageError(f"event_gap = {event_gap}, vus_width = {vus_width}: expected 0 or more")
     opened = [open_bundle(path) for path in paths]
-    data = Path(data)
-    # An .npz does not name its columns.
-    names = tuple(channel.name for channel in opened[0].manifest.channels) if data.suffix == ".npz" else ()
+    files = files_for(data, opened)
     with ThreadPoolExecutor(max_workers=1) as aside:
         # Beside the reading, and then beside the scoring: one core would wait for a child process and for the runtime.
         proofs = [aside.submit(prove, bundle) for bundle in opened]
-        rows = read_sensor_data(data, names)
+        rows = read_sensor_data(files)
         labelled = _labelled(rows, event_gap)
         labels = _Labels(labelled, vus_width)
         used = {channel.name: None for bundle in opened for channel in bundle.manifest.channels}
@@ -156,7 +154,7 @@ def evaluate(
         pairs = zip(opened, proofs, strict=True)
         judged = tuple(_judge_bundle(bundle, rows, labels, proof.result()) for bundle, proof in pairs)
         baselines = beside.result()
-    return EvaluateReport(data, labelled, event_gap, vus_width, judged, baselines, time.monotonic() - started)
+    return EvaluateReport(str(files), labelled, event_gap, vus_width, judged, baselines, time.monotonic() - started)
 
 
 class _Labels:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -19,13 +20,27 @@ from edge_agent.messages.scores import Engine
 from edge_agent.offline import score_data
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import StreamSettings
-from edgetool.data import SensorData
+from edgetool.data import DataFiles, DataSource, SensorData, as_files
 
-__all__ = ["Rescored", "prove", "rescore"]
+__all__ = ["Rescored", "files_for", "prove", "rescore"]
 
 _MANY_ROWS = 32_768
 """Of more, a second engine has enough to do to be worth its load."""
 _EACH_ALERT = StreamSettings(alarm=AlarmSettings(flap_raises=0))
+
+
+def files_for(data: DataSource, bundles: Sequence[Bundle]) -> DataFiles:
+    """Data files of which the channels of bundles are read, if nobody has named others.
+
+    Raises:
+        DataError: a pattern finds nothing.
+        UsageError: no file is named, or one twice.
+    """
+    files = as_files(data)
+    if files.columns.channels:
+        return files
+    names = dict.fromkeys(channel.name for bundle in bundles for channel in bundle.manifest.channels)
+    return replace(files, columns=replace(files.columns, channels=tuple(names), channels_from="the bundle"))
 
 
 @dataclass(frozen=True, slots=True)

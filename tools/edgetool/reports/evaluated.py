@@ -45,7 +45,7 @@ def write_evaluate_page(path: Path, report: EvaluateReport) -> None:
     everyone = (*report.bundles, *report.baselines)
     events = len(report.labelled.events)
     best = report.bundles[0].own
-    page = Page(f"evaluate {report.data.name}")
+    page = Page(f"evaluate {report.data}")
     page.verdict(f"{best.events_found} of {events} events", f"found by {report.bundles[0].name} at its own limit")
     page.heading("Whatever the limit")
     page.table(QUALITY_HEAD, [quality_cells(quality) for quality in everyone])

@@ -237,7 +237,7 @@ def _normal_scores(bundle: Bundle, rows: SensorData, choice: Choice) -> tuple[Sc
     scores are no number.
     """
     order = AssetRows.of(rows.assets, len(rows))
-    labels = (np.zeros(len(rows), dtype=np.int64) if rows.labels is None else rows.labels)[order.order]
+    labels = order.by_place(np.zeros(len(rows), dtype=np.int64) if rows.labels is None else rows.labels)
     made = rescore(bundle, rows, choice)
     places = order.places[made.rows]
     first = np.maximum(places - bundle.manifest.window + 1, order.starts[order.asset_of(places)])
@@ -249,7 +249,7 @@ def _normal_scores(bundle: Bundle, rows: SensorData, choice: Choice) -> tuple[Sc
         raise DataError(
             f"{rows.path}: {kept.sum()} normal windows are too few to calibrate on, at least {_FEWEST} are needed"
         )
-    labelled = Labelled.of(order, labels, None if rows.times is None else rows.times[order.order])
+    labelled = Labelled.of(order, labels, None if rows.times is None else order.by_place(rows.times))
     scored = labelled.scored(places[kept], made.scores[kept], bundle.manifest.window)
     return scored, order, labelled.normal_days, int((is_normal & ~finite).sum())
 

@@ -179,8 +179,8 @@ def _labelled(rows: SensorData, gap: int) -> Labelled:
             f"{rows.path}: has no column 'label'; mark the rows of known anomalies with 1 and the normal ones with 0"
         )
     order = AssetRows.of(rows.assets, len(rows))
-    labels = rows.labels[order.order]
-    times = None if rows.times is None else rows.times[order.order]
+    labels = order.by_place(rows.labels)
+    times = None if rows.times is None else order.by_place(rows.times)
     return Labelled.of(order, labels, times, gap=gap)
 
 
@@ -203,7 +203,7 @@ def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels, choice: Cho
 def _judge_baselines(values: NDArray[np.float64], own: float, labels: _Labels) -> tuple[DetectorQuality, ...]:
     """Baselines at the same rates as the first bundle, their limits from the normal rows of the very same file."""
     rows, rates, judged = labels.labelled.rows, rates_beside(own), []
-    values = values[rows.order]
+    values = rows.by_place(values)
     for name in BASELINES:
         scores = baseline_scores(name, values, rows.starts)
         scored = labels.labelled.scored(np.arange(len(scores)), scores, 1)

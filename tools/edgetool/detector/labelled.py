@@ -81,8 +81,8 @@ def quality_of(
     if rows.labels is None or not rows.labels.any():
         return None
     order = AssetRows.of(rows.assets, len(rows))
-    times = None if rows.times is None else rows.times[order.order]
-    labelled = Labelled.of(order, rows.labels[order.order], times)
+    times = None if rows.times is None else order.by_place(rows.times)
+    labelled = Labelled.of(order, order.by_place(rows.labels), times)
     windows, completed_by = windows_with_rows(rows, window=window, stride=stride)
     places = order.places[completed_by]
     scored = labelled.scored(places, score(windows), window)

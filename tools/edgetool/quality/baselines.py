@@ -41,20 +41,20 @@ def baseline_scores(name: str, values: NDArray[np.float64], starts: Ints) -> NDA
 def _rolling_z(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest z-score of the channels in each row of one asset."""
     middle, spread = _middle_and_spread(values)
+    least = (_LEAST_SPREAD * spread) ** 2
     worst = np.empty(len(values), dtype=np.float32)
     for begin in range(0, len(values), _AT_ONCE):
         first, end = max(begin - ROLLING_ROWS, 0), min(begin + _AT_ONCE, len(values))
-        scaled = np.ascontiguousarray(values[first:end].T)
-        scaled -= middle
-        scaled /= spread
-        worst[begin:end] = _z_of(scaled, begin - first).max(axis=0)
-    return worst
+        away = np.ascontiguousarray(values[first:end].T)
+        away -= middle
+        worst[begin:end] = _z_squared(away, least, begin - first).max(axis=0)
+    return np.sqrt(worst)
 
 
 def _middle_and_spread(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean and standard deviation of each channel, both of shape (channels, 1); infinite where it never moves.
 
-    Sums of squares of pressures in Pa would have no digits left, so values are taken in spreads around their mean.
+    Sums of squares of pressures in Pa would have no digits left, so values are taken from their mean.
     """
     there = ~np.isnan(values)
     if there.all():
@@ -66,31 +66,33 @@ def _middle_and_spread(values: NDArray[np.float64]) -> tuple[NDArray[np.float64]
     return middle[:, np.newaxis], np.where(spread > 0, spread, np.inf)[:, np.newaxis]
 
 
-def _z_of(scaled: NDArray[np.float64], skip: int) -> NDArray[np.float64]:
-    """The z-scores of all rows but the first ones, shape (channels, rows - skip); 0 where too few rows are before.
+def _z_squared(away: NDArray[np.float64], least: NDArray[np.float64], skip: int) -> NDArray[np.float64]:
+    """The squared z-scores of all rows but the first ones: (channels, rows - skip); 0 where too few rows are before.
 
     Args:
-        scaled: shape (channels, rows), NaN where a value is missing.
+        away: shape (channels, rows), from the middle of the channel, NaN where a value is missing.
+        least: shape (channels, 1), what a variance is taken for at least.
         skip: rows that are only looked back at.
     """
-    there = ~np.isnan(scaled)
+    there = ~np.isnan(away)
     is_whole = bool(there.all())
     if not is_whole:
-        scaled = np.where(there, scaled, 0.0)
-    rows = np.minimum(np.arange(skip, scaled.shape[1]), ROLLING_ROWS)
+        away = np.where(there, away, 0.0)
+    rows = np.minimum(np.arange(skip, away.shape[1]), ROLLING_ROWS)
     count = rows if is_whole else _sums_before(there, skip)
     known = np.maximum(count, 1)
-    mean = _sums_before(scaled, skip) / known
-    usual = _sums_before(scaled * scaled, skip) / known
-    usual -= mean * mean
-    np.sqrt(np.maximum(usual, _LEAST_SPREAD**2, out=usual), out=usual)
-    away = np.abs(scaled[:, skip:] - mean)
-    away /= usual
+    mean = _sums_before(away, skip) / known
+    usual = _sums_before(away * away, skip) / known
+    found = away[:, skip:] - mean
+    found *= found
+    mean *= mean
+    usual -= mean
+    found /= np.maximum(usual, least, out=usual)
     if is_whole:
-        away[:, rows < _FEWEST] = 0
+        found[:, rows < _FEWEST] = 0
     else:
-        away[(count < _FEWEST) | ~there[:, skip:]] = 0
-    return away
+        found[(count < _FEWEST) | ~there[:, skip:]] = 0
+    return found
 
 
 def _sums_before(values: NDArray[np.float64] | NDArray[np.bool_], skip: int) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ VUS_WIDTH = 100
 """Default width of VUS-PR, rows: that of the reference implementation."""
 _LEVELS = 250
 """Limits that VUS-PR tries, evenly spaced over the ranks of the scores, as the reference does."""
-_FAR = np.iinfo(np.int64).max // 2
+_FAR = np.iinfo(np.int64).max // 4
 
 Floats = NDArray[np.floating]
 Ints = NDArray[np.int64]
@@ -198,17 +198,14 @@ class _Events:
         np.add.at(edges, np.maximum(self.first - half, self.begin), 1)
         np.add.at(edges, np.minimum(self.last + half + 1, self.end), -1)
         rows = np.flatnonzero((np.cumsum(edges[:-1]) > 0) & (labels == 0))
-        before = np.searchsorted(self.first, rows, side="right") - 1
-        left, further_left = (self._distance(rows, before - step, sign=1) for step in (0, 1))
-        right, further_right = (self._distance(rows, before + step, sign=-1) for step in (1, 2))
-        second = np.minimum(np.maximum(left, right), np.minimum(further_left, further_right))
+        # Between two events: the end of the one before and the start of the one behind, with a place for none.
+        gap = np.searchsorted(self.first, rows, side="right")
+        is_left, is_right = rows < np.append(0, self.end)[gap], rows >= np.append(self.begin, len(labels))[gap]
+        left = np.where(is_left, rows - np.append(0, self.last)[gap], _FAR)
+        right = np.where(is_right, np.append(self.first, 0)[gap] - rows, _FAR)
+        # The second event on the same side lies as far behind the first one as these two are apart.
+        same = self.begin[1:] == self.begin[:-1]
+        back = np.concatenate([[_FAR, _FAR], np.where(same, np.diff(self.last), _FAR)])
+        on = np.concatenate([np.where(same, np.diff(self.first), _FAR), [_FAR, _FAR]])
+        second = np.minimum(np.maximum(left, right), np.minimum(left + back[gap], right + on[gap]))
         return rows, np.minimum(left, right), second
-
-    def _distance(self, rows: Ints, event: Ints, *, sign: int) -> Ints:
-        """From rows back to the end of an event (sign 1), or on to its start (-1); far, where there is none."""
-        there = (event >= 0) & (event < len(self.first))
-        event = np.where(there, event, 0)
-        # The rows of one asset lie together, so an event is of the row's asset if the row lies within its bounds.
-        there &= (rows >= self.begin[event]) & (rows < self.end[event])
-        away = rows - self.last[event] if sign > 0 else self.first[event] - rows
-        return np.where(there, away, _FAR)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ EVENT_GAP = 3
 """Default of `--event-gap`: so many normal rows between two labelled ones do not split an event."""
 
 Ints = NDArray[np.int64]
+_Any = TypeVar("_Any", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +41,15 @@ class AssetRows:
         order = np.argsort(codes, kind="stable")
         return cls(order, np.searchsorted(codes[order], np.arange(len(known))), tuple(known))
 
+    def by_place(self, values: NDArray[_Any]) -> NDArray[_Any]:
+        """What is given for each row, first axis, in the order of places; not copied where that is the file's order."""
+        return values if len(self.starts) == 1 else values[self.order]
+
     @property
     def places(self) -> Ints:
         """The place of each row: shape (rows,)."""
+        if len(self.starts) == 1:
+            return self.order
         places = np.empty(len(self.order), dtype=np.int64)
         places[self.order] = np.arange(len(self.order))
         return places

@@ -93,20 +93,22 @@ def events_seen(scored: Scored, found: Found, labelled: Labelled) -> tuple[Event
     events, times, order = labelled.events, labelled.times, labelled.rows.order
     first = np.searchsorted(scored.place, events.first)
     past = np.searchsorted(scored.place, events.last, side="right")
+    hit = found.raised >= 0
+    at = np.where(hit, scored.place[found.raised], events.first)
+    late_s = np.zeros(len(events)) if times is None else times[at] - times[events.first]
+    columns = (found.was_open, hit, order[at], at - events.first, late_s, first, past)
     seen = []
-    for number, raised in enumerate(found.raised.tolist()):
-        begin, at = int(events.first[number]), int(scored.place[raised])
-        scores = scored.score[first[number] : past[number]]
-        peak = int(first[number] + np.argmax(scores)) if scores.size else -1
+    for was_open, is_hit, row, late, late_by, start, end in zip(*(column.tolist() for column in columns), strict=True):
+        peak = start + int(scored.score[start:end].argmax()) if end > start else None
         seen.append(
             EventSeen(
-                found=raised >= 0,
-                was_open=bool(found.was_open[number]),
-                raised_row=int(order[at]) if raised >= 0 else None,
-                delay_rows=at - begin if raised >= 0 else None,
-                delay_s=float(times[at] - times[begin]) if raised >= 0 and times is not None else None,
-                peak=float(scored.score[peak]) if scores.size else None,
-                peak_row=int(order[scored.place[peak]]) if scores.size else None,
+                found=is_hit,
+                was_open=was_open,
+                raised_row=row if is_hit else None,
+                delay_rows=late if is_hit else None,
+                delay_s=late_by if is_hit and times is not None else None,
+                peak=None if peak is None else scored.score.item(peak),
+                peak_row=None if peak is None else order.item(scored.place.item(peak)),
                 shares=(),
             )
         )

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self
 
@@ -221,11 +222,17 @@ def score_blocks(
     settings = None if settings is None else msgspec.structs.replace(settings, join_s=None)
     # Frozen values are told by a running agent only.
     settings = msgspec.structs.replace(settings or StreamSettings(), stuck_readings=0)
+    blocks = iter(blocks)
+    first = next(blocks, None)
+    if first is None:
+        return
+    if first.times is None:
+        manifest = msgspec.structs.replace(manifest, interval_s=None)  # rows without a time have no pace to tell of
     pipeline = Pipeline(
         agent=agent, stream=stream, manifest=manifest, engine=engine, provider=provider, settings=settings
     )
     rows = _batch_rows(manifest.window * len(channels))
-    batches = in_batches(_selected(blocks, channels, needs_times=settings.window.every_s > 0), rows)
+    batches = in_batches(_selected(chain([first], blocks), channels, needs_times=settings.window.every_s > 0), rows)
     for windows, answer in _scored(pipeline, engine, helper, batches):
         yield Scored(windows.assets, windows.times, answer.score, pipeline.apply_scores(windows, answer))
 

@@ -254,3 +254,14 @@ def test_a_channel_that_is_not_in_the_file_is_told(tmp_path: Path) -> None:
     bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge", channels=3))
     with pytest.raises(DataError, match="has no column 'c3'; its channels are: c2, c1"):
         score_data(data(), bundle, FakeEngine(), agent="a", stream="s", provider="fake")
+
+
+def test_rows_without_a_time_have_no_pace(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are a second apart for want of times; a model of minutes is not told of that."""
+    bundle = open_bundle(write_bundle(tmp_path / "square-1.0.0.edge", window=2, changes={"interval_s": 60.0}))
+    rows = SensorData(tmp_path / "d.csv", ("c1", "c2"), np.ones((200, 2)), None, None, None)
+    report = score_data(rows, bundle, FakeEngine(), agent="g1", stream="pump", provider="fake")
+    assert (report.scored, caplog.records) == (199, [])
+    timed = replace(rows, times=np.arange(200.0))
+    score_data(timed, bundle, FakeEngine(), agent="g1", stream="pump", provider="fake")
+    assert [record for record in caplog.records if "another pace" in record.getMessage()]

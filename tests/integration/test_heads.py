@@ -626,3 +626,60 @@ def test_what_the_mean_would_answer_as_well_is_no_reconstruction(tmp_path: Path)
     path = model(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], (2,), {"y": ["n", 2]}, {"w": -w})
     with pytest.raises(ConversionError, match="in 2 of 2 channels the mean would be as good an answer, so it is none"):
         pack(path, data=write(tmp_path / "n.csv", rows))
+
+
+FEATURES = "mean,std,slope,min,max,energy"
+
+
+def features_of(rows: NDArray[Any], window: int, *, by_channel: bool) -> NDArray[np.float64]:
+    """By numpy, one window after the other."""
+    made = []
+    for values in windows_of(rows, window).astype(np.float64):
+        slope = np.polyfit(np.arange(window), values, 1)[0]
+        table = np.stack([values.mean(0), values.std(0), slope, values.min(0), values.max(0), (values**2).mean(0)])
+        made.append((table.T if by_channel else table).ravel())
+    return np.array(made)
+
+
+@pytest.mark.parametrize("by", ["feature", "channel"])
+def test_a_model_of_features_gets_them_in_the_graph(tmp_path: Path, by: str) -> None:
+    """With its scaler, in the order that is said; a channel's share is that of its features."""
+    rows = rows_of(1200, 2)
+    found = features_of(rows, 8, by_channel=by == "channel")
+    mean, spread = found.mean(axis=0), found.std(axis=0)
+    np.savez(tmp_path / "scaler.npz", mean=mean, scale=spread)
+    nodes = [helper.make_node("Clip", ["x", "low", "high"], ["y"])]
+    constants = {"low": np.float32(-0.8), "high": np.float32(0.8)}
+    path = model(tmp_path / "m.onnx", nodes, (12,), {"y": ["n", 12]}, constants)
+    options: dict[str, Any] = {"window": 8, "features": FEATURES, "scale": str(tmp_path / "scaler.npz")}
+    data = write(tmp_path / "n.csv", rows)
+    with pytest.raises(UsageError, match=r"how are they lined up\? --features-by feature \(mean of all channels"):
+        pack(path, data=data, **options)
+    report = pack(path, data=data, features_by=by, **options)  # type: ignore[arg-type]
+    assert f"of {FEATURES} of 8 rows" in report.score_from
+    error = found - (np.clip((found - mean) / spread, -0.8, 0.8) * spread + mean)
+    want = (error / np.sqrt((error**2).mean(axis=0))) ** 2
+    got = score(open_bundle(report.bundle), windows_of(rows, 8))
+    np.testing.assert_allclose(got.score, want.mean(axis=1), rtol=2e-2, atol=2e-2)
+    shares = want.reshape(-1, 2, 6).sum(axis=2) if by == "channel" else want.reshape(-1, 6, 2).sum(axis=1)
+    assert got.contributions is not None
+    np.testing.assert_allclose(got.contributions, shares / 12, rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"features": "mean,mean", "window": 4}, "stands there twice"),
+        ({"features": "mean"}, "say with --window"),
+        ({"features": "mean,mode", "window": 4}, "expected one of mean, std"),
+        ({"features": "mean", "window": 4, "head": "forecast"}, "there is no forecast"),
+        ({"features_by": "channel"}, "needs --features"),
+    ],
+)
+def test_features_that_cannot_be_meant_are_told(tmp_path: Path, options: dict[str, Any], problem: str) -> None:
+    """With the next step."""
+    data = write(tmp_path / "n.csv", rows_of(300, 2))
+    with pytest.raises(UsageError, match=problem):
+        pack(square_sum(tmp_path / "m.onnx"), data=data, **options)
+    with pytest.raises(ConversionError, match="does not take 4 numbers: mean,std of 2 channels"):
+        pack(square_sum(tmp_path / "m.onnx"), data=data, features="mean,std", features_by="channel", window=4)

@@ -39,7 +39,9 @@ def test_every_public_name_is_there() -> None:
         getattr(edgetool, "qantize")  # noqa: B009 -- that is what is tried
 
 
-@pytest.mark.parametrize("name", ["HigherIs", "Io", "Level", "Precision", "ScoreIs", "SmoothIs", "Target"])
+@pytest.mark.parametrize(
+    "name", ["FeaturesBy", "HigherIs", "Io", "Level", "Precision", "ScoreIs", "SmoothIs", "Target"]
+)
 def test_a_choice_is_taken_as_text(name: str) -> None:
     """The texts that the types allow are the members, and another text is told what there is."""
     kind: type[StrEnum] = getattr(choices, name)

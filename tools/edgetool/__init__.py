@@ -20,7 +20,7 @@ from edge_agent.errors import (
     ProviderError,
     UsageError,
 )
-from edgetool.choices import HigherIs, Io, LayoutIs, Level, Precision, ScoreIs, SmoothIs, Target
+from edgetool.choices import FeaturesBy, HigherIs, Io, LayoutIs, Level, Precision, ScoreIs, SmoothIs, Target
 
 if TYPE_CHECKING:
     from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
@@ -57,6 +57,7 @@ __all__ = [
     "DroppedEvent",
     "EdgeError",
     "EvaluateReport",
+    "FeaturesBy",
     "HigherIs",
     "InspectReport",
     "Io",

@@ -10,6 +10,9 @@ from edge_agent.errors import UsageError
 
 __all__ = [
     "ANY_HEAD",
+    "FeatureIs",
+    "FeaturesBy",
+    "FeaturesByName",
     "HeadIs",
     "HeadKind",
     "HigherIs",
@@ -152,6 +155,29 @@ class ScoreIs(StrEnum):
     """Squared Mahalanobis distance from the errors of normal readings."""
 
 
+class FeatureIs(StrEnum):
+    """A number that stands for a window of a channel."""
+
+    MEAN = "mean"
+    STD = "std"
+    """Standard deviation, over n: numpy's, not pandas'."""
+    SLOPE = "slope"
+    """Of the least-squares line, in units a row."""
+    MIN = "min"
+    MAX = "max"
+    ENERGY = "energy"
+    """Mean square, which is the sum of the squared amplitudes of the spectrum (over n squared)."""
+
+
+class FeaturesBy(StrEnum):
+    """How the numbers of a window are lined up."""
+
+    AUTO = "auto"
+    """Refused where there is more than one way."""
+    FEATURE = "feature"
+    CHANNEL = "channel"
+
+
 class SmoothIs(StrEnum):
     """How the scores of moments that follow each other become one."""
 
@@ -161,6 +187,7 @@ class SmoothIs(StrEnum):
 
 
 # The text of each member, for whoever does not import the enum; a test compares them.
+FeaturesByName: TypeAlias = Literal["auto", "feature", "channel"]
 HigherIsName: TypeAlias = Literal["auto", "anomalous", "normal"]
 IoName: TypeAlias = Literal["float32", "float16"]
 LayoutIsName: TypeAlias = Literal["auto", "rows-first", "channels-first"]

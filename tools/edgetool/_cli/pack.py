@@ -10,7 +10,7 @@ import typer
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
-from edgetool.choices import HigherIs, LayoutIs, ScoreIs, SmoothIs
+from edgetool.choices import FeaturesBy, HigherIs, LayoutIs, ScoreIs, SmoothIs
 from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
@@ -101,6 +101,17 @@ def pack(
             show_default=False,
         ),
     ] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,…",
+            help="What the model takes in place of the readings of a window: mean, std, slope, min, max, energy.",
+            show_default=False,
+        ),
+    ] = None,
+    features_by: Annotated[
+        FeaturesBy, typer.Option(help="How these are lined up: each for all channels, or all for each channel.")
+    ] = FeaturesBy.AUTO,
     alarm: Annotated[
         float | None,
         typer.Option(help="A limit that you have validated, in the output's own values.", show_default=False),
@@ -168,6 +179,8 @@ def pack(
             smooth_by=smooth_by,
             scale=scale,
             unscale=unscale,
+            features=features,
+            features_by=features_by,
             alarm=alarm,
             alarm_from=alarm_from,
             expect=expect,

@@ -22,6 +22,8 @@ from edge_agent.bundle import (
 from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import (
+    FeaturesBy,
+    FeaturesByName,
     HigherIs,
     HigherIsName,
     LayoutIs,
@@ -113,6 +115,8 @@ def pack(
     smooth_by: SmoothIs | SmoothIsName = SmoothIs.MEAN,
     scale: str | None = None,
     unscale: str | None = None,
+    features: str | None = None,
+    features_by: FeaturesBy | FeaturesByName = FeaturesBy.AUTO,
     alarm: float | None = None,
     alarm_from: StrPath | None = None,
     expect: str | None = None,
@@ -146,6 +150,8 @@ def pack(
         scale: what the readings are scaled by before the model takes them, and a reconstruction back again: `data`,
             `model`, or a file with `mean` and `scale`.
         unscale: the same, of the answer alone, for a model that scales its input itself.
+        features: what stands for a window in the model's input, such as `mean,std,slope,min,max,energy`.
+        features_by: how these are lined up, `feature` by feature or `channel` by channel.
         alarm: a limit that the author has validated, in the output's own values; in place of one from the data.
         alarm_from: a `.json` or `.npz` that holds it, as `alarm`, `threshold_` or `offset_`.
         expect: scores of the author's own code for the same rows: a column of the data, or an `.npz` with `score`.
@@ -186,6 +192,8 @@ def pack(
         smooth_by=as_member(SmoothIs, smooth_by, named="smooth_by"),
         scale=scale,
         unscale=unscale,
+        features=features,
+        features_by=as_member(FeaturesBy, features_by, named="features_by"),
     )
     if alarm is not None and alarm_from is not None:
         raise UsageError("--alarm and --alarm-from both give the limit")

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.choices import LayoutIs
+from edgetool.detector.features import Features
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX
 from edgetool.detector.nodes import Nodes
@@ -24,7 +25,7 @@ from edgetool.graph.walks import graphs_of
 from edgetool.verify.arrays import Sample
 from edgetool.verify.samples import ModelInput, model_inputs
 
-__all__ = ["feed_readings", "frame_of", "is_canonical", "note_types"]
+__all__ = ["feed_readings", "frame_of", "frame_of_features", "is_canonical", "note_types"]
 
 _FLAT = 2
 """Rank of an input that takes a window as one row."""
@@ -71,6 +72,22 @@ def frame_of(
     return _layout(item, channels, window, layout)
 
 
+def frame_of_features(model: onnx.ModelProto, features: Features, *, channels: int, window: int) -> Frame:
+    """The frame of a model that takes features of a window.
+
+    Raises:
+        ConversionError: its input has another size.
+    """
+    item, count = _only_input(model), features.count(channels)
+    sizes = () if item.shape is None else item.shape[1:]
+    if item.shape is not None and (len(sizes) != 1 or sizes[0] not in (None, count)):
+        kinds = ",".join(features.kinds)
+        raise ConversionError(
+            f"input {item.name!r} of shape {item.shape} does not take {count} numbers: {kinds} of {channels} channels"
+        )
+    return Frame(window, features=features)
+
+
 def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scaling: Scaling | None = None) -> str:
     """Put `readings` (batch, window, channels) in front of a model's own input.
 
@@ -81,7 +98,8 @@ def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scalin
         scaling: of the readings, before the model takes them.
 
     Returns:
-        The tensor of the readings of one moment, (batch * frame.smoothed, frame.moment, channels).
+        The tensor of the readings of one moment, (batch * frame.smoothed, frame.moment, channels), or of their
+        features, (batch * frame.smoothed, 1, count).
     """
     item = _only_input(model)
     _require_opset(model)
@@ -92,19 +110,22 @@ def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scalin
     if frame.smoothed > 1:
         nodes.gather("readings", "readings_unfolded", frame.starts(), axis=1)
         moment = at = nodes.reshape("readings_unfolded", "readings_moment", [-1, frame.moment, channels])
+    width, rows = channels, frame.seen
+    if frame.features is not None:
+        moment = at = frame.features.append(nodes, at, rows=frame.seen, channels=channels)
+        width, rows = frame.features.count(channels), 1
     if frame.ahead:
         at = nodes.rows(at, "readings_seen", 0, frame.seen)
     if scaling is not None:
         at = nodes.add("Sub", [at, nodes.constant("readings_offset", scaling.offset)], "readings_centred")
         at = nodes.add("Div", [at, nodes.constant("readings_scale", scaling.scale)], "readings_scaled")
-    width = channels
     if frame.left_out is not None:
         others = [channel for channel in range(channels) if channel != frame.left_out]
         at, width = nodes.gather(at, "readings_others", others, axis=2), channels - 1
     if frame.channels_first:
         at = nodes.add("Transpose", [at], "readings_transposed", perm=[0, 2, 1])
     if item.shape is None or len(item.shape) == _FLAT:
-        at = nodes.reshape(at, "readings_flat", [-1, frame.seen * width])
+        at = nodes.reshape(at, "readings_flat", [-1, rows * width])
     name = PREFIX + item.name
     nodes.add("Cast", [at], name, to=helper.np_dtype_to_tensor_dtype(item.dtype))
     replace_all(model.graph.node, [*nodes.made, *model.graph.node])

@@ -38,6 +38,9 @@ def in_words(head: Head, frame: Frame, options: DetectorOptions) -> str:
         parts.append("sign changed so that higher is more anomalous")
     if frame.channels_first:
         parts.append("windows channels first")
+    if options.features is not None and frame.features is not None:
+        order = "channel by channel" if frame.features.by_channel else "feature by feature"
+        parts.append(f"of {options.features} of {frame.seen} rows, {order}")
     if options.scale is not None:
         parts.append(f"readings scaled by {options.scale}")
     elif head.unscale is not None:

@@ -13,9 +13,10 @@ from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HeadKind, HigherIs, LayoutIs
 from edgetool.data import SensorData, normal_windows
-from edgetool.detector.canonical import feed_readings, frame_of, is_canonical, note_types
+from edgetool.detector.canonical import feed_readings, frame_of, frame_of_features, is_canonical, note_types
 from edgetool.detector.described import formula, in_words
 from edgetool.detector.direction import sign_of_error, sign_of_score, sklearn_scores
+from edgetool.detector.features import parse_features
 from edgetool.detector.finish import finish
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Fitted, Head, reconstruct, target_of
@@ -136,21 +137,21 @@ class Detector:
 
     def _make_canonical(self, model: onnx.ModelProto, rows: SensorData) -> Head:
         """Find the head of a model, and append it."""
-        options, width = self._options, len(self._channels)
-        left_out = self._told_channel()
-        frame = frame_of(model, channels=width, window=options.window, layout=options.layout, left_out=left_out)
-        own = own_scaling(model, width)
+        options = self._options
+        frame = self._frame_of(model)
         seen = self._windows(rows, frame)
-        self._scaling = None if options.scale is None else read_scaling(options.scale, "--scale", seen, own)
+        given = frame.given(seen)
+        own = own_scaling(model, given.shape[2])
+        self._scaling = None if options.scale is None else read_scaling(options.scale, "--scale", given, own)
         unscale = self._scaling
         if options.unscale is not None:
-            unscale = read_scaling(options.unscale, "--unscale", seen, own)
-        others = {"model": own, "data": scaling_of(seen)}
+            unscale = read_scaling(options.unscale, "--unscale", given, own)
+        others = {"model": own, "data": scaling_of(given)}
         known = tuple((word, scaling) for word, scaling in others.items() if scaling is not None)
         asked = Asked(options.output, options.head, options.horizon, unscale, known)
         labels, classes = sklearn_scores(model), class_labels(model)
         probe, first = self._probe(model, frame, seen[:2])
-        ahead = rows_ahead(first, min(len(seen), 2), width, asked)
+        ahead = 0 if frame.features is not None else rows_ahead(first, min(len(seen), 2), seen.shape[2], asked)
         windows = seen
         if ahead:
             longer = normal_windows(rows, window=frame.seen + ahead, stride=options.stride)
@@ -159,8 +160,19 @@ class Detector:
         if not len(windows):
             self._refuse_windows(rows, frame.moment)
         answers = self._run(probe, np.ascontiguousarray(windows[:, : frame.seen]))
-        found = choose(answers, windows, frame, channels=self._channels, classes=classes, asked=asked).head
-        return self._settle(model, rows, found, frame=frame, windows=windows, answers=answers, labels=labels)
+        names = frame.names(self._channels)
+        given = frame.given(windows)
+        found = choose(answers, given, frame.inner, channels=names, classes=classes, asked=asked).head
+        return self._settle(model, rows, found, frame=frame, given=given, answers=answers, labels=labels)
+
+    def _frame_of(self, model: onnx.ModelProto) -> Frame:
+        """How the model takes readings, or features of them."""
+        options, width = self._options, len(self._channels)
+        features = parse_features(options.features, options.features_by, window=options.window, channels=width)
+        if features is not None and options.window is not None:
+            return frame_of_features(model, features, channels=width, window=options.window)
+        told = self._told_channel()
+        return frame_of(model, channels=width, window=options.window, layout=options.layout, left_out=told)
 
     def _probe(self, model: onnx.ModelProto, frame: Frame, windows: FloatArray) -> tuple[onnx.ModelProto, Sample]:
         """The model fed with readings and nothing behind it, and its answers for two windows; the batch is free."""
@@ -197,7 +209,7 @@ class Detector:
         head: Head,
         *,
         frame: Frame,
-        windows: FloatArray,
+        given: FloatArray,
         answers: Sample,
         labels: dict[str, str],
     ) -> Head:
@@ -214,15 +226,15 @@ class Detector:
         if head.kind in (HeadKind.FORECAST, HeadKind.RESIDUAL):
             ahead = options.horizon or (head.rows if head.kind is HeadKind.FORECAST else 0)
         frame = replace(frame, ahead=ahead)
-        windows = windows[:, : frame.moment]
-        if len(answer) != len(windows):
-            answer = answer.reshape(len(windows), -1)  # skl2onnx puts the targets of a row one below the other
-        self._fitted = Fitted(replace(head, sign=sign, score=options.score), answer, windows, frame)
+        given = given[:, : frame.inner.moment]
+        if len(answer) != len(given):
+            answer = answer.reshape(len(given), -1)  # skl2onnx puts the targets of a row one below the other
+        self._fitted = Fitted(replace(head, sign=sign, score=options.score), answer, given, frame.inner)
         head = self._fitted.on_all()
         if head.is_error:
-            target = target_of(head, windows, frame)
+            target = target_of(head, given, frame.inner)
             poor = poor_channels(reconstruct(head, answer, target), target)
-            names = self._channels if head.channel is None else (head.which,)
+            names = frame.names(self._channels) if head.channel is None else (head.which,)
             self._poor = tuple(name for name, is_poor in zip(names, poor, strict=True) if is_poor)
         self.frame = replace(frame, smoothed=options.smooth)
         self.windows = self._windows(rows, self.frame)
@@ -302,7 +314,7 @@ def _canonical_frame(path: Path, model: onnx.ModelProto, channels: int, options:
         raise UsageError(f"--higher-is normal: {path} is canonical already; turn its score in the model")
     if options.layout is LayoutIs.CHANNELS_FIRST:
         raise UsageError(f"--layout channels-first: {path} is canonical already, which is rows first")
-    for name in ("head", "horizon", "score", "smooth", "scale", "unscale"):
+    for name in ("head", "horizon", "score", "smooth", "scale", "unscale", "features"):
         if getattr(options, name) != getattr(_NONE, name) and str(getattr(options, name)) != "score":
             raise UsageError(f"--{name}: {path} is canonical already, its score is taken as it is")
     dims = next(v for v in model.graph.input if v.name == "readings").type.tensor_type.shape.dim

@@ -30,13 +30,21 @@ def finish(
         smooth: how the scores of `frame.smoothed` moments become one.
     """
     nodes = Nodes(model)
+    # Features are one row of as many channels, until each one's share goes to the channel that it is of.
+    features, own = frame.features, channels
+    if features is not None:
+        channels = features.count(own)
     answer = nodes.add("Cast", [head.output], "answer", to=TensorProto.FLOAT)
     parts = None
     score = "score" if frame.smoothed == 1 else "score_each"
     if head.is_error:
         contributions = "contributions" if frame.smoothed == 1 else "contributions_each"
         error = _error(nodes, head, frame, answer=answer, moment=moment, channels=channels)
-        parts = _formula(nodes, head, error, score=score, contributions=contributions, channels=channels)
+        shares = contributions if features is None else "contributions_of_features"
+        parts = _formula(nodes, head, error, score=score, contributions=shares, channels=channels)
+        if features is not None:
+            groups = nodes.constant("contributions_groups", features.groups(own))
+            parts = nodes.add("MatMul", [parts, groups], contributions)
     elif head.kind is HeadKind.DISTANCE:
         _distance(nodes, head, answer, score)
     else:
@@ -46,13 +54,13 @@ def finish(
         rows = nodes.reshape(score, "score_rows", [-1, frame.smoothed])
         nodes.reduce("ReduceSum", _times(nodes, rows, "score_weighted", weights), "score", axis=1)
         if parts is not None:
-            rows = nodes.reshape(parts, "contributions_rows", [-1, frame.smoothed, channels])
+            rows = nodes.reshape(parts, "contributions_rows", [-1, frame.smoothed, own])
             weighted = _times(nodes, rows, "contributions_weighted", weights[:, np.newaxis])
             nodes.reduce("ReduceSum", weighted, "contributions", axis=1)
     model.graph.node.extend(nodes.made)
     outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])]
     if parts is not None:
-        outputs.append(helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", channels]))
+        outputs.append(helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", own]))
     replace_all(model.graph.output, outputs)
     _drop_unused(model.graph)
 
@@ -114,7 +122,7 @@ def _error(nodes: Nodes, head: Head, frame: Frame, *, answer: str, moment: str, 
         target, width = nodes.rows(moment, "error_row", frame.moment - 1, frame.moment), 1
         assert head.channel is not None
         target = nodes.gather(target, "error_channel", [head.channel], axis=2)
-    elif head.rows != frame.moment:
+    elif head.rows != frame.moment and frame.features is None:
         start = frame.moment - head.rows if head.kind is HeadKind.FORECAST else 0
         target = nodes.rows(moment, "error_rows", start, start + head.rows)
     at = answer

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.messages.reading import FloatArray
+from edgetool.detector.features import Features
+
 __all__ = ["Frame"]
 
 
@@ -26,6 +29,21 @@ class Frame:
     """The model takes the channels of a window before its rows."""
     left_out: int | None = None
     """The channel that the model does not take; None if it takes all."""
+    features: Features | None = None
+    """What the model takes in place of the readings; None if it takes these."""
+
+    @property
+    def inner(self) -> Frame:
+        """Of what the model is given: features are one row of as many channels."""
+        return self if self.features is None else Frame(1)
+
+    def given(self, windows: FloatArray) -> FloatArray:
+        """What the model is given of windows (n, rows, channels): these, or their features (n, 1, count)."""
+        return windows if self.features is None else self.features.of(windows)
+
+    def names(self, channels: tuple[str, ...]) -> tuple[str, ...]:
+        """A name for each value of a row of what it is given."""
+        return channels if self.features is None else self.features.names(channels)
 
     @property
     def moment(self) -> int:

@@ -56,9 +56,9 @@ class Nodes:
         """The values at some places of an axis."""
         return self.add("Gather", [source, self.constant(f"{output}_places", places, np.int64)], output, axis=axis)
 
-    def reduce(self, operator: str, source: str, output: str, *, axis: int) -> str:
-        """One value in place of an axis."""
+    def reduce(self, operator: str, source: str, output: str, *, axis: int, keep: bool = False) -> str:
+        """One value in place of an axis, which stays with a size of one where it is kept."""
         if self._opset >= _REDUCE_AXES_ARE_INPUT or operator == "ReduceSum":
             axes = self.constant(f"{output}_axes", [axis], np.int64)
-            return self.add(operator, [source, axes], output, keepdims=0)
-        return self.add(operator, [source], output, axes=[axis], keepdims=0)
+            return self.add(operator, [source, axes], output, keepdims=int(keep))
+        return self.add(operator, [source], output, axes=[axis], keepdims=int(keep))

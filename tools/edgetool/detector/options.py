@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_agent.errors import UsageError
-from edgetool.choices import ANY_HEAD, HeadIs, HeadKind, HigherIs, LayoutIs, ScoreIs, SmoothIs
+from edgetool.choices import ANY_HEAD, FeaturesBy, HeadIs, HeadKind, HigherIs, LayoutIs, ScoreIs, SmoothIs
 
 __all__ = ["DetectorOptions"]
 
@@ -38,6 +38,10 @@ class DetectorOptions:
     """Of the readings, before the model takes them, and of a reconstruction back again (`read_scaling`)."""
     unscale: str | None = None
     """Of a reconstruction alone."""
+    features: str | None = None
+    """What stands for a window in the model's input, such as `mean,std`; the readings where not given."""
+    features_by: FeaturesBy = FeaturesBy.AUTO
+    """How these are lined up."""
 
     def check(self) -> None:
         """Refuse words that contradict each other.
@@ -51,5 +55,9 @@ class DetectorOptions:
             raise UsageError(f"--horizon {self.horizon}: expected a number of rows, at least 1")
         if self.scale is not None and self.unscale is not None:
             raise UsageError("--scale puts both sides into the model, --unscale only the way back; give one of them")
+        if self.features is not None and (
+            self.horizon is not None or self.head.kind in (HeadKind.FORECAST, HeadKind.RESIDUAL)
+        ):
+            raise UsageError(f"--features {self.features}: of features there is no forecast and no residual")
         if self.horizon is not None and self.head.kind not in (HeadKind.AUTO, HeadKind.FORECAST, HeadKind.RESIDUAL):
             raise UsageError(f"--horizon {self.horizon}: is of a forecast, --head says {self.head}")

@@ -23,7 +23,7 @@ from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.commission import MIN_READINGS
 from edge_agent.stream.settings import CommissionSettings
-from edge_agent.stream.window import LEAST_EVERY_S, Resample, WindowSettings
+from edge_agent.stream.window_settings import LEAST_EVERY_S, Resample, WindowSettings
 
 __all__ = ["load_config"]
 

@@ -14,7 +14,7 @@ from edge_agent.setting_types import Assets, Duration, Megabytes, Name, Qos, Sco
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
 from edge_agent.stream.storm import StormSettings
-from edge_agent.stream.window import WindowSettings
+from edge_agent.stream.window_settings import WindowSettings
 
 __all__ = ["IDLE_S", "SECTIONS", "AgentSettings", "Config", "StreamSection"]
 

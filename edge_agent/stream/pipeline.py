@@ -30,7 +30,7 @@ from edge_agent.stream.roster import Pinned, Roster
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.silence import Silence
 from edge_agent.stream.stuck import Stuck
-from edge_agent.stream.window import Missing
+from edge_agent.stream.window_settings import Missing
 
 __all__ = ["Pipeline"]
 

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.values import CLOCK_STEP_S
-from edge_agent.stream.window import BEGIN, Resample, WindowSettings
+from edge_agent.stream.window import BEGIN
+from edge_agent.stream.window_settings import Resample, WindowSettings
 
 __all__ = ["Resampler"]
 

@@ -9,7 +9,7 @@ from edge_agent.setting_types import Assets, Count, Limit, Megabytes, Scores
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.storm import StormSettings
 from edge_agent.stream.threshold import is_extrapolated
-from edge_agent.stream.window import WindowSettings
+from edge_agent.stream.window_settings import WindowSettings
 
 __all__ = ["MAX_STATE_MB", "CommissionSettings", "DriftSettings", "StreamSettings"]
 

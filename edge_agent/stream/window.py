@@ -5,23 +5,19 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from enum import StrEnum
 from types import MappingProxyType
 
-import msgspec
 import numpy as np
 
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.values import CLOCK_STEP_S
-from edge_agent.setting_types import Duration
 from edge_agent.stream.sliding import slide_each
+from edge_agent.stream.window_settings import Missing, WindowSettings
 
-__all__ = ["BEGIN", "LEAST_EVERY_S", "Missing", "Resample", "WindowSettings", "Windows"]
+__all__ = ["BEGIN", "Windows"]
 
 BEGIN = -1
 """In place of a number of rows to repeat: the window begins anew."""
-LEAST_EVERY_S = 0.001
-"""Of shorter intervals there are more until the year 9999 than the journal's record can count."""
 
 # Number of rows that follow; readings since the last scored window; time of the newest reading, epoch seconds.
 _HEADER = struct.Struct("<IId")
@@ -29,49 +25,6 @@ _ARRAY_BYTES = 112  # of an empty array
 _HAS_LAST = 1 << 31  # flag in the number of rows: after the rows come each channel's last value and that value's time
 _MANY = 16
 """From so many readings of each asset in a batch on, making their windows together is faster than one by one."""
-
-
-class Missing(StrEnum):
-    """The treatment of a value that is missing in a reading."""
-
-    HOLD = "hold"
-    """The asset's last value of the channel takes its place."""
-    SKIP = "skip"
-    """The reading is left out."""
-
-
-class Resample(StrEnum):
-    """What becomes of the readings of one interval."""
-
-    LAST = "last"
-    """The last value of each channel."""
-    MEAN = "mean"
-    """The mean of each channel's values."""
-
-
-class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The treatment of readings that are incomplete or out of order. 0 switches a limit off."""
-
-    missing: Missing = Missing.HOLD
-    hold_s: Duration = 0.0
-    """A value is held for at most this long."""
-    late_s: Duration = 0.0
-    """A reading that is older than the asset's newest by at most this is late, and left out. A reading that is older by
-    more shows that the sender's clock was set back, and the window begins anew."""
-    ahead_s: Duration = 300.0
-    """A message with a reading whose time is further ahead of the device's clock is rejected, so that nobody makes an
-    asset's real readings look late. Only while the clock is known to be right, and not for an `input`."""
-    gap_s: Duration = 0.0
-    """After a longer pause between two readings, the window begins anew, and so does what is half confirmed."""
-    every_s: Duration = 0.0
-    """Windows are made of one reading for each interval of this length, by the times of readings."""
-    resample: Resample = Resample.LAST
-    """How that reading is made of those in its interval."""
-
-    @property
-    def is_plain(self) -> bool:
-        """True if times of readings do not matter and every reading counts."""
-        return self.missing is Missing.HOLD and not (self.hold_s or self.late_s or self.gap_s or self.every_s)
 
 
 class Windows:

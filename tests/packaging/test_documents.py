@@ -30,7 +30,7 @@ from edge_agent.mqtt.settings import MqttSettings
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import CommissionSettings, DriftSettings
-from edge_agent.stream.window import WindowSettings
+from edge_agent.stream.window_settings import WindowSettings
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "edge-agent.service"

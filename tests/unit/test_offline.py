@@ -24,7 +24,7 @@ from edge_agent.messages.scores import Scores
 from edge_agent.offline import score_blocks, score_data, write_alerts, write_scores
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import DriftSettings, StreamSettings
-from edge_agent.stream.window import WindowSettings
+from edge_agent.stream.window_settings import WindowSettings
 
 
 def data(rows: int = 10_000) -> SensorData:

@@ -19,7 +19,7 @@ from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import LEFT_RECORD, SCORES, STREAM_RECORD, open_alert
 from edge_agent.stream.settings import StreamSettings
-from edge_agent.stream.window import WindowSettings
+from edge_agent.stream.window_settings import WindowSettings
 
 
 def make_pipeline(

@@ -12,7 +12,7 @@ from edge_agent.stream import quiet
 from edge_agent.stream.alarm import Alarm, AlarmSettings
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import StreamSettings
-from edge_agent.stream.window import WindowSettings
+from edge_agent.stream.window_settings import WindowSettings
 
 POLICIES = {
     "flapping": AlarmSettings(flap_raises=2, flap_window_s=300.0),

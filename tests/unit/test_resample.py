@@ -20,7 +20,8 @@ from edge_agent.messages.reading import Readings
 from edge_agent.offline import score_data
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import StreamSettings
-from edge_agent.stream.window import Missing, Resample, Windows, WindowSettings
+from edge_agent.stream.window import Windows
+from edge_agent.stream.window_settings import Missing, Resample, WindowSettings
 
 NAN = float("nan")
 

@@ -16,7 +16,7 @@ from edge_agent.messages.reading import Readings
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import STUCK, open_alert
 from edge_agent.stream.settings import StreamSettings
-from edge_agent.stream.window import WindowSettings
+from edge_agent.stream.window_settings import WindowSettings
 
 NAN = math.nan
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from edge_agent.messages.reading import Readings
 from edge_agent.stream import window as window_module
-from edge_agent.stream.window import Missing, Windows, WindowSettings
+from edge_agent.stream.window import Windows
+from edge_agent.stream.window_settings import Missing, WindowSettings
 
 
 def push(windows: Windows, assets: list[str], rows: list[list[float]]) -> tuple[np.ndarray, list[int]]:

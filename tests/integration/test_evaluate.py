@@ -73,8 +73,8 @@ def test_what_is_found_and_what_is_false(square: Path, rows: Rows) -> None:
     assert (first.found, first.raised_row, first.peak, first.peak_row) == (True, 42, 17.0, 42)
     assert [(name, round(share, 3)) for name, share in first.shares] == [("c2", 0.941), ("c1", 0.059)]
     assert (second.found, second.was_open, second.raised_row, second.peak) == (False, False, None, 1.25)
-    assert [baseline.name for baseline in report.baselines] == ["always", "random", "rolling z-score"]
-    assert report.baselines[0].own.events_found == 0
+    assert [baseline.name for baseline in report.baselines] == ["rolling z-score", "random", "always"]
+    assert report.baselines[2].own.events_found == 0
 
 
 def test_scores_and_alerts_are_those_that_edge_agent_score_gives(tmp_path: Path) -> None:

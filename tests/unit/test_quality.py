@@ -24,6 +24,13 @@ from edgetool.quality.rows import AssetRows, interval_s
 LIMIT = Threshold(alarm=3.0, clear=2.0)
 
 
+def vus_pr(labels: NDArray[np.int64], scores: NDArray[Any], starts: list[int] | None = None, width: int = 10) -> float:
+    surface = Surface(labels, None if starts is None else np.array(starts), width=width)
+    found = surface.vus_pr(scores, rank(scores, labels))
+    assert found is not None
+    return found
+
+
 def spans(rows: int, runs: tuple[tuple[int, int], ...]) -> NDArray[np.int64]:
     """Labels with 1 from the first up to before the second of each run."""
     labels = np.zeros(rows, dtype=np.int64)
@@ -66,7 +73,7 @@ def test_vus_pr_is_that_of_the_reference(
     """The figures are of TSB-AD 1.5, `generate_curve` with `opt` and 250 thresholds (2026-11-29)."""
     labels, at = spans(rows, runs), np.arange(rows)
     scores = ((at * 7919 + at * at * 31) % 1009 / 1009 + height * labels).astype(np.float32)
-    assert Surface(labels, width=width).vus_pr(scores) == pytest.approx(expected, abs=1e-9)
+    assert vus_pr(labels, scores, width=width) == pytest.approx(expected, abs=1e-9)
 
 
 def test_vus_pr_of_one_asset_does_not_reach_into_the_next() -> None:
@@ -74,20 +81,15 @@ def test_vus_pr_of_one_asset_does_not_reach_into_the_next() -> None:
     labels = spans(40, ((19, 20),))
     near, far = np.zeros(40), np.zeros(40)
     near[18], far[20] = 1, 1
-    of_one = Surface(labels, width=10)
-    of_two = Surface(labels, np.array([0, 20]), width=10)
-    assert of_one.vus_pr(near) == pytest.approx(of_one.vus_pr(far))
-    got = of_two.vus_pr(near), of_two.vus_pr(far)
-    assert got[0] is not None
-    assert got[1] is not None
-    assert got[0] > got[1]
+    assert vus_pr(labels, near) == pytest.approx(vus_pr(labels, far))
+    assert vus_pr(labels, near, [0, 20]) > vus_pr(labels, far, [0, 20])
 
 
 def test_two_assets_are_two_events_though_their_labels_meet() -> None:
     """Both must be met for a full recall."""
     labels = spans(40, ((15, 25),))
     high = np.where(np.arange(40) < 20, labels, 0).astype(np.float64)
-    whole, parted = Surface(labels, width=0).vus_pr(high), Surface(labels, np.array([0, 20]), width=0).vus_pr(high)
+    whole, parted = vus_pr(labels, high, width=0), vus_pr(labels, high, [0, 20], width=0)
     # Half of the rows at precision 1; the rest with all rows, at precision 10/40.
     assert whole == pytest.approx(0.5 + 0.5 * 0.25)
     assert parted == pytest.approx(0.25 + 0.75 * 0.25)

@@ -142,18 +142,20 @@ def evaluate(
         raise UsageError(f"event_gap = {event_gap}, vus_width = {vus_width}: expected 0 or more")
     opened = [open_bundle(path) for path in paths]
     files = files_for(data, opened)
-    with ThreadPoolExecutor(max_workers=1) as aside:
+    with ThreadPoolExecutor(max_workers=2) as aside:
         # Beside the reading, and then beside the scoring: one core would wait for a child process and for the runtime.
         proofs = [aside.submit(prove, bundle) for bundle in opened]
         rows = read_sensor_data(files)
         labelled = _labelled(rows, event_gap)
         labels = _Labels(labelled, vus_width)
         used = {channel.name: None for bundle in opened for channel in bundle.manifest.channels}
-        values = rows.select(tuple(used)).values
-        beside = aside.submit(_judge_baselines, values, opened[0].manifest.false_alarm_rate, labels)
+        values = labelled.rows.by_place(rows.select(tuple(used)).values)
+        every = labelled.scored(np.arange(len(values)), np.zeros(len(values), dtype=np.float32), 1)
+        own = opened[0].manifest.false_alarm_rate
+        beside = [aside.submit(_judge_baseline, name, values, every, own, labels) for name in BASELINES]
         pairs = zip(opened, proofs, strict=True)
         judged = tuple(_judge_bundle(bundle, rows, labels, proof.result()) for bundle, proof in pairs)
-        baselines = beside.result()
+        baselines = tuple(each.result() for each in beside)
     return EvaluateReport(str(files), labelled, event_gap, vus_width, judged, baselines, time.monotonic() - started)
 
 
@@ -200,18 +202,15 @@ def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels, choice: Cho
     return replace(whole, manifest=manifest, not_finite=len(made.scores) - len(scored.score), events=events)
 
 
-def _judge_baselines(values: NDArray[np.float64], own: float, labels: _Labels) -> tuple[DetectorQuality, ...]:
-    """Baselines at the same rates as the first bundle, their limits from the normal rows of the very same file."""
-    rows, rates, judged = labels.labelled.rows, rates_beside(own), []
-    values = rows.by_place(values)
-    for name in BASELINES:
-        scores = baseline_scores(name, values, rows.starts)
-        scored = labels.labelled.scored(np.arange(len(scores)), scores, 1)
-        normal = np.sort(scored.score[scored.label == 0]).astype(np.float64)
-        if not normal.size:
-            normal = np.ones(1)
-        judged.append(_quality(name, scored, [(threshold_from(normal, rate), rate) for rate in rates], labels))
-    return tuple(judged)
+def _judge_baseline(
+    name: str, values: NDArray[np.float64], every: Scored, own: float, labels: _Labels
+) -> DetectorQuality:
+    """A baseline at the same rates as the first bundle, its limits from the normal rows of the very same file."""
+    scored = replace(every, score=baseline_scores(name, values, labels.labelled.rows.starts))
+    normal = np.sort(scored.score[scored.label == 0]).astype(np.float64)
+    if not normal.size:
+        normal = np.ones(1)
+    return _quality(name, scored, [(threshold_from(normal, rate), rate) for rate in rates_beside(own)], labels)
 
 
 def _quality(
@@ -228,7 +227,7 @@ def _quality(
         curves=curves,
         roc_auc=curves.roc_auc,
         average_precision=curves.average_precision,
-        vus_pr=labels.surface(scored).vus_pr(scored.score),
+        vus_pr=labels.surface(scored).vus_pr(scored.score, curves),
         limits=tuple(judged),
         own=judged[len(judged) // 2],
         events=(),

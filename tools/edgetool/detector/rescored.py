@@ -24,8 +24,6 @@ from edgetool.data import DataFiles, DataSource, SensorData, as_files
 
 __all__ = ["Rescored", "files_for", "prove", "rescore"]
 
-_MANY_ROWS = 32_768
-"""Of more, a second engine has enough to do to be worth its load."""
 _EACH_ALERT = StreamSettings(alarm=AlarmSettings(flap_raises=0))
 
 
@@ -85,7 +83,6 @@ def rescore(bundle: Bundle, data: SensorData, choice: Choice) -> Rescored:
         replace(data, times=None, labels=None),
         bundle,
         engine,
-        helper=FallbackEngine(bundle, choice) if len(data) > _MANY_ROWS else None,
         agent="offline",
         stream=bundle.manifest.name,
         provider=choice.provider,

@@ -49,18 +49,16 @@ def alerts_at(scored: Scored, limit: Threshold) -> Alerts:
     The same as `edge_agent.stream.alarm` says, for all limits that are compared, in one pass over an array; a test
     compares them.
     """
-    starts = scored.starts
-    high = scored.score >= limit.alarm
-    first = np.zeros(len(high), dtype=bool)
-    first[starts] = True
-    told = np.flatnonzero(high | (scored.score < limit.clear) | first)
-    is_high = high[told]
-    was_high = np.concatenate([[False], is_high[:-1]]) & ~first[told]
-    raised = told[is_high & ~was_high]
-    clears = np.append(told[~is_high], len(high))
-    ends = np.append(starts[1:], len(high))
-    asset = np.searchsorted(starts, raised, side="right") - 1
-    return Alerts(raised, np.minimum(clears[np.searchsorted(clears, raised)], ends[asset]))
+    starts, count = scored.starts, len(scored.score)
+    # Between two scores below `clear`, and within an asset, there is one alert at most: from the first high score on.
+    kept = np.flatnonzero(scored.score >= limit.clear)
+    asset = np.searchsorted(starts, kept, side="right")
+    begins = np.flatnonzero(np.concatenate([[True], (np.diff(kept) > 1) | (np.diff(asset) > 0)])[: len(kept)])
+    ends = np.append(begins[1:], len(kept)) - 1
+    high = np.flatnonzero(scored.score[kept] >= limit.alarm)
+    first = np.append(high, len(kept))[np.searchsorted(high, begins)]
+    has_alert = first <= ends
+    return Alerts(kept[first[has_alert]], np.minimum(kept[ends[has_alert]] + 1, count))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 __all__ = ["BASELINES", "ROLLING_ROWS", "baseline_scores"]
 
-BASELINES = ("always", "random", "rolling z-score")
+BASELINES = ("rolling z-score", "random", "always")
 ROLLING_ROWS = 100
 """Rows before a row that its z-score is held against."""
 _FEWEST = 10
@@ -56,10 +56,9 @@ def _middle_and_spread(values: NDArray[np.float64]) -> tuple[NDArray[np.float64]
 
     Sums of squares of pressures in Pa would have no digits left, so values are taken from their mean.
     """
-    there = ~np.isnan(values)
-    if there.all():
-        middle, spread = values.mean(axis=0), values.std(axis=0)
-    else:
+    middle, spread = values.mean(axis=0), values.std(axis=0)
+    if np.isnan(middle).any():
+        there = ~np.isnan(values)
         known = np.maximum(there.sum(axis=0), 1)
         middle = np.sum(values, axis=0, where=there) / known
         spread = np.sqrt(np.sum((values - middle) ** 2, axis=0, where=there) / known)
@@ -74,8 +73,9 @@ def _z_squared(away: NDArray[np.float64], least: NDArray[np.float64], skip: int)
         least: shape (channels, 1), what a variance is taken for at least.
         skip: rows that are only looked back at.
     """
-    there = ~np.isnan(away)
-    is_whole = bool(there.all())
+    # A sum is NaN where any part of it is, and takes a pass less than to look for one.
+    is_whole = not np.isnan(away.sum())
+    there = np.ones((1, 1), dtype=bool) if is_whole else ~np.isnan(away)
     if not is_whole:
         away = np.where(there, away, 0.0)
     rows = np.minimum(np.arange(skip, away.shape[1]), ROLLING_ROWS)

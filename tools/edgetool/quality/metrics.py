@@ -23,6 +23,8 @@ Ints = NDArray[np.int64]
 class Curves:
     """What each possible limit finds, from the highest to the lowest; equal scores are one limit."""
 
+    limits: Floats
+    """Shape (limits,): the scores, each once."""
     hits: Ints
     """Shape (limits,): labelled rows that score at the limit or above."""
     reached: Ints
@@ -54,15 +56,18 @@ class Curves:
         """Share of pairs of a labelled and a normal row in which the labelled one scores higher; None without both."""
         if not self.has_both:
             return None
-        x, y = (np.concatenate([[0.0], part]) for part in (self.false_positives, self.recall))
-        return float(np.trapezoid(y, x))
+        # Twice the area in pairs of rows, in whole numbers.
+        pairs = np.append(self.hits[:1], self.hits[1:] + self.hits[:-1]) @ np.diff(self.reached - self.hits, prepend=0)
+        return float(pairs / (2 * self.hits[-1] * (self.reached[-1] - self.hits[-1])))
 
     @property
     def average_precision(self) -> float | None:
         """Precision at each limit, weighted by the recall that the limit adds; None without both."""
         if not self.has_both:
             return None
-        return float(np.sum(np.diff(self.recall, prepend=0.0) * self.precision))
+        found = np.diff(self.hits, prepend=0)
+        at = np.flatnonzero(found)
+        return float(np.sum(found[at] * (self.hits[at] / self.reached[at])) / self.hits[-1])
 
 
 def rank(scores: Floats, labels: Ints) -> Curves:
@@ -75,7 +80,8 @@ def rank(scores: Floats, labels: Ints) -> Curves:
     ordered, labelled = np.sort(scores)[::-1], np.sort(scores[labels == 1])
     ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(scores) - 1)
     # Two plain sorts and a look-up are faster than one sort of pairs.
-    return Curves(hits=len(labelled) - np.searchsorted(labelled, ordered[ends]), reached=ends + 1)
+    limits = ordered[ends]
+    return Curves(limits=limits, hits=len(labelled) - np.searchsorted(labelled, limits), reached=ends + 1)
 
 
 class Surface:
@@ -98,7 +104,7 @@ class Surface:
         self.labels = labels
         self.starts = np.zeros(1, dtype=np.int64) if starts is None else starts
         self._width = width
-        self._labelled = np.flatnonzero(labels == 1)
+        self._labelled = int(labels.sum())
         self._events = _Events.of(labels, self.starts)
         self._rows, self._nearest, second = self._events.near(labels, width // 2)
         second = np.minimum(second, width // 2 + 1)
@@ -109,23 +115,23 @@ class Surface:
         """True if it was made for these labels and assets."""
         return np.array_equal(labels, self.labels) and np.array_equal(starts, self.starts)
 
-    def vus_pr(self, scores: Floats) -> float | None:
+    def vus_pr(self, scores: Floats, curves: Curves) -> float | None:
         """VUS-PR of a detector.
 
         Args:
             scores: shape (n,), finite; higher is more anomalous.
+            curves: from `rank`, of the same scores and labels.
 
         Returns:
             0.0 to 1.0; None where all rows have one label.
         """
-        found = len(self._labelled)
-        if not 0 < found < len(self.labels):
+        if not curves.has_both:
             return None
-        limits = np.sort(scores)[::-1][np.linspace(0, len(scores) - 1, _LEVELS).astype(int)]
+        found = self._labelled
+        at = np.searchsorted(curves.reached, np.linspace(0, len(scores) - 1, _LEVELS).astype(int), side="right")
+        limits, reached, core = curves.limits[at], curves.reached[at], curves.hits[at]
         # The first level whose limit a row reaches.
-        level = np.searchsorted(-limits, -scores, side="left").astype(np.int32)
-        reached = np.cumsum(np.bincount(level, minlength=_LEVELS))
-        core = np.cumsum(np.bincount(level[self._labelled], minlength=_LEVELS))
+        level = _LEVELS - np.searchsorted(limits[::-1], scores, side="right")
         near = np.cumsum(self._near_hits(level[self._rows]), axis=1)
         halves = np.arange(self._width + 1) // 2
         met = self._events.shares_met(level, self._width // 2)[halves]
@@ -133,7 +139,7 @@ class Surface:
         recall = np.minimum(true / (found + near / 2), 1) * met
         return float(np.mean(np.sum(np.diff(recall, axis=1, prepend=0.0) * (true / reached), axis=1)))
 
-    def _near_hits(self, level: NDArray[np.int32]) -> NDArray[np.float64]:
+    def _near_hits(self, level: Ints) -> NDArray[np.float64]:
         """For each width and level, how much of an anomaly the rows beside events are that reach this level first.
 
         Shape (width + 1, levels). Near two events, a row counts as sqrt(1/2) twice at least, so it is a whole anomaly.
@@ -177,12 +183,13 @@ class _Events:
         asset = np.searchsorted(starts, first, side="right") - 1
         return cls(first, last, starts[asset], np.append(starts, len(labels))[asset + 1])
 
-    def shares_met(self, level: NDArray[np.int32], half: int) -> NDArray[np.float64]:
+    def shares_met(self, level: Ints, half: int) -> NDArray[np.float64]:
         """For 0 to `half` rows by which events are widened, and joined where they meet, the share of them that have a
         row at each level's limit: shape (half + 1, levels).
         """
         bounds = np.stack([self.first, self.last + 1], axis=1).ravel()
-        best = np.minimum.reduceat(np.append(level, np.int32(_LEVELS)), bounds)[::2]
+        # The last bound is none where the last event ends with the rows.
+        best = np.minimum.reduceat(level, bounds[: -1 if bounds[-1] == len(level) else None])[::2]
         shares = np.empty((half + 1, _LEVELS))
         for by in range(half + 1):
             for edge in (np.maximum(self.first - by, self.begin), np.minimum(self.last + by, self.end - 1)):

@@ -271,3 +271,28 @@ def test_other_limits_end_what_was_said_of_the_old_ones(close: Path) -> None:
     assert open_bundle(bundle).manifest.quality is not None
     edgetool.calibrate(bundle, close.with_name("w-1.0.1.edge"), data=close, false_alarm_rate=0.02)
     assert open_bundle(close.with_name("w-1.0.1.edge")).manifest.quality is None
+
+
+def test_inspect_shows_all_of_a_bundle(close: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it says of itself before what is in its model, in the text as in JSON."""
+    bundle = close.with_name("w-1.0.0.edge")
+    edgetool.pack(weighted(close.with_name("w.onnx"), 1.0, 1.0), bundle, data=close, channels="flow:l/s,heat")
+    capsys.readouterr()
+    assert main(["inspect", str(bundle)]) == 0
+    text = capsys.readouterr().out
+    for line in (
+        "  bundle     w 1.0.0, packed 2",
+        "  channel    flow [l/s], 0.99",
+        "  window     1 rows, 60 s apart, every 1",
+        "  calibrated on 1980 windows, as much as ",
+        "  WARNING    a rate of 0.001 cannot be known from 1980 windows",
+        "  labelled   1 of 1 events found, ",
+        "  ranks      ROC-AUC 1.000, average precision 1.000",
+        "  operators  Mul 2, ReduceSum 1",
+    ):
+        assert f"\n{line}" in f"\n{text}", line
+    assert main(["inspect", str(bundle), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"] == str(bundle)
+    assert found["manifest"]["quality"]["events_found"] == 1
+    assert main(["inspect", str(close)]) == 65

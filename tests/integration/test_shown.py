@@ -143,6 +143,8 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("edgetool", "inspect"): [
         Case("inspect {model} --html {page}", pages=("{page}",)),
         Case("inspect {model} --json", shows=JSON),
+        Case("inspect {named} --html {page}", pages=("{page}",)),
+        Case("inspect {named} --json", shows=JSON),
         Case("inspect {broken}"),
         Case("inspect {gone}", 65, shows="\\udcff"),
     ],

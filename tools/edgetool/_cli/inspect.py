@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from importlib import util
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge_agent.errors import UsageError
 from edge_agent.terminal import say
-from edgetool._cli.app import HtmlOption, JsonOption, ModelArgument, TimeoutOption, app, print_json
+from edgetool._cli.app import HtmlOption, JsonOption, TimeoutOption, app, print_json
 from edgetool.deadline import LOOK_S
 
 if TYPE_CHECKING:
@@ -18,15 +19,18 @@ if TYPE_CHECKING:
 __all__ = ["inspect"]
 
 
-@app.command()
+@app.command(epilog="Example: edgetool inspect pump-1.0.0.edge")
 def inspect(
-    model: ModelArgument,
+    model: Annotated[Path, typer.Argument(help="The ONNX model, or a bundle.", show_default=False)],
     html: HtmlOption = None,
     netron: Annotated[bool, typer.Option("--netron", help="Open it in Netron, when that is installed.")] = False,
     timeout: TimeoutOption = LOOK_S,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is in a model, what each precision would bring, and what is known to go wrong with it."""
+    """Show what is in a model, what each precision would bring, and what is known to go wrong with it.
+
+    Of a bundle (.edge), all that it says of itself comes first.
+    """
     from edgetool.commands.inspect import inspect as work
     from edgetool.progress import working
     from edgetool.reports.asked import check_page
@@ -49,6 +53,11 @@ def inspect(
 
 
 def _show_inspected(report: InspectReport) -> None:
+    if report.bundle is not None:
+        from edgetool.detector.card import card_of
+
+        for what, text in card_of(report.bundle):
+            say(f"  {what:<10} {text}")
     say(f"{report.model}: {report.size_bytes} bytes, {report.parameters} parameters in {report.weights}")
     opsets = ", ".join(f"{domain} {version}" for domain, version in report.opsets.items())
     say(f"  made by    {report.producer or 'unknown'}; IR {report.ir_version}; operator sets {opsets}")

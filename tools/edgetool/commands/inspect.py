@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import onnx
 
+from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError, EdgeError
 from edgetool.deadline import LOOK_S, Deadline, OutOfTimeError
@@ -89,13 +91,15 @@ class InspectReport:
     """What the runtime of each extra makes of it."""
     traps: list[Trap]
     custom_metadata: dict[str, str]
+    bundle: Bundle | None
+    """The bundle that the model is in; None for a model by itself."""
 
     def describe(self) -> dict[str, Any]:
         """As one JSON document."""
         plain = {
             name: getattr(self, name)
             for name in self.__slots__
-            if name not in ("model", "inputs", "outputs", "nodes", "placements", "runtimes", "traps")
+            if name not in ("model", "inputs", "outputs", "nodes", "placements", "runtimes", "traps", "bundle")
         }
         return {
             "model": str(self.model),
@@ -106,21 +110,29 @@ class InspectReport:
             "placements": [{name: getattr(p, name) for name in p.__slots__} for p in self.placements],
             "runtimes": [reach.describe() for reach in self.runtimes],
             "traps": [trap.describe() for trap in self.traps],
+            "manifest": None if self.bundle is None else msgspec.to_builtins(self.bundle.manifest),
         }
 
 
 def inspect(model: StrPath, *, providers: bool = True, timeout_s: float = LOOK_S) -> InspectReport:
-    """Look into a model.
+    """Look into a model, or into a bundle and the model in it.
 
     Args:
-        model: the ONNX file.
+        model: the ONNX file, or the `.edge` file.
         providers: run it on every installed provider, to see which nodes each takes.
         timeout_s: seconds for these runs together; a provider that needs more is reported so.
 
     Raises:
+        BundleError: the bundle cannot be read.
         ConversionError: the file is missing, or no ONNX model.
     """
     model = Path(model)
+    if model.suffix == ".edge":
+        bundle = open_bundle(model)
+        with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
+            inner = Path(name) / bundle.manifest.model.file
+            inner.write_bytes(bundle.model)
+            return replace(inspect(inner, providers=providers, timeout_s=timeout_s), model=model, bundle=bundle)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
         store = WeightStore(Path(name))
         original, size_bytes = read_light(model, store)
@@ -147,6 +159,7 @@ def inspect(model: StrPath, *, providers: bool = True, timeout_s: float = LOOK_S
             runtimes=reach_of(whole),
             traps=find_traps(whole),
             custom_metadata={entry.key: entry.value for entry in stripped.metadata_props},
+            bundle=None,
         )
 
 

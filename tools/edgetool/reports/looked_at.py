@@ -6,8 +6,11 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import onnx
+
 from edge_agent.errors import ConversionError
 from edge_agent.messages.text import shown
+from edgetool.detector.card import card_of
 from edgetool.extras import require
 from edgetool.graph.onnx_file import load_model, write_result
 from edgetool.reports.drawing import draw_graph
@@ -29,6 +32,8 @@ def write_inspect_page(path: Path, report: InspectReport) -> None:
         MissingExtraError: nothing that draws graphs is installed.
     """
     page = Page(report.model.name)
+    if report.bundle is not None:
+        page.table(("the bundle", "says"), list(card_of(report.bundle)))
     page.table(
         ("what", "found"),
         [
@@ -53,7 +58,8 @@ def write_inspect_page(path: Path, report: InspectReport) -> None:
     heavy = [(n.node, n.operator, n.parameters, bytes_in_words(n.size_bytes)) for n in report.nodes]
     page.table(("node", "operator", "parameters", "bytes"), heavy)
     page.heading("Graph")
-    svg, reason = draw_graph(load_model(report.model, external=False).graph)
+    inner = report.bundle and onnx.load_from_string(report.bundle.model)
+    svg, reason = draw_graph((inner or load_model(report.model, external=False)).graph)
     page.picture(svg) if svg else page.text(reason, kind="note")
     page.write(path)
 

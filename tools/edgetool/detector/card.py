@@ -1,0 +1,63 @@
+"""What a bundle says of itself, in words: for `edgetool inspect`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edge_agent.bundle import Bundle, Calibration, Quality
+from edgetool.detector.calibration import rate_doubt
+
+__all__ = ["card_of"]
+
+_SHOWN_CHANNELS = 50
+
+
+def card_of(bundle: Bundle) -> Iterator[tuple[str, str]]:
+    """Pairs of what, and what the manifest says of it."""
+    manifest = bundle.manifest
+    yield "bundle", f"{manifest.name} {manifest.version}, packed {manifest.created}"
+    model = manifest.model
+    runtimes = ", ".join(f"{extra} from {release}" for extra, release in model.runtimes.items()) or "unknown"
+    yield "model", f"{model.precision}, {model.size_bytes} bytes, sha256 {model.sha256:.12}; runs with {runtimes}"
+    for channel in manifest.channels[:_SHOWN_CHANNELS]:
+        unit = f" [{channel.unit}]" if channel.unit else ""
+        known = channel.min is not None and channel.max is not None
+        yield "channel", f"{channel.name}{unit}{f', {channel.min:g} to {channel.max:g}' if known else ''}"
+    if len(manifest.channels) > _SHOWN_CHANNELS:
+        yield "channel", f"{len(manifest.channels) - _SHOWN_CHANNELS} more, which --json has"
+    apart = "at an unknown pace" if manifest.interval_s is None else f"{manifest.interval_s:g} s apart"
+    yield "window", f"{manifest.window} rows, {apart}, every {manifest.stride}"
+    if manifest.score is not None:
+        yield "score", manifest.score.in_words
+        yield "formula", manifest.score.formula
+    yield "threshold", f"alarm {manifest.threshold.alarm:.4g}, clear {manifest.threshold.clear:.4g}"
+    if manifest.calibration is not None:
+        yield from _of_calibration(manifest.calibration)
+    yield "golden", f"{len(bundle.golden_scores)} windows, to be met within {manifest.golden.tolerance:.2g}"
+    expected = manifest.expected
+    if expected is not None:
+        yield "expected", f"{expected.windows} scores of the author's own code met within {expected.deviation:.1e}"
+    if manifest.quality is not None:
+        yield from _of_quality(manifest.quality)
+
+
+def _of_calibration(calibration: Calibration) -> Iterator[tuple[str, str]]:
+    effective, interval = calibration.effective_rows, calibration.interval
+    worth = "" if effective is None else f", as much as {effective:.0f} independent ones"
+    between = "" if interval is None else f"; nine times in ten from {interval[0]:.2g} to {interval[1]:.2g}"
+    how = f", by {calibration.method}" if calibration.method else ""
+    yield (
+        "calibrated",
+        f"on {calibration.rows} windows{worth}; false alarms {calibration.false_alarm_rate:g}{between}{how}",
+    )
+    doubt = rate_doubt(calibration)
+    if doubt is not None:
+        yield "WARNING", doubt
+
+
+def _of_quality(quality: Quality) -> Iterator[tuple[str, str]]:
+    days = quality.false_alerts_per_day
+    often = f"{quality.false_alerts} false alerts" + ("" if days is None else f", {days:.3g} a day")
+    yield "labelled", f"{quality.events_found} of {quality.events} events found, {often}, in {quality.rows} windows"
+    if quality.roc_auc is not None and quality.average_precision is not None:
+        yield "ranks", f"ROC-AUC {quality.roc_auc:.3f}, average precision {quality.average_precision:.3f}"

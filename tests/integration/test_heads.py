@@ -683,3 +683,25 @@ def test_features_that_cannot_be_meant_are_told(tmp_path: Path, options: dict[st
         pack(square_sum(tmp_path / "m.onnx"), data=data, **options)
     with pytest.raises(ConversionError, match="does not take 4 numbers: mean,std of 2 channels"):
         pack(square_sum(tmp_path / "m.onnx"), data=data, features="mean,std", features_by="channel", window=4)
+
+
+@pytest.mark.parametrize(("which", "place"), [("last", -1), ("mean", None), ("max", None)])
+def test_a_score_for_each_row_of_a_window(tmp_path: Path, which: str, place: int | None) -> None:
+    """Of several channels it is asked about; of one it looks like a reconstruction that is none, until it is named."""
+    rows = np.random.default_rng(0).normal(size=(1500, 2))
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["q"]),
+        helper.make_node("ReduceMean", ["q"], ["y"], axes=[2], keepdims=0),
+    ]
+    path = model(tmp_path / "m.onnx", nodes, (5, 2), {"y": ["n", 5]})
+    data = write(tmp_path / "n.csv", rows)
+    with pytest.raises(UsageError, match="--head score:last .*--head score:mean .*--head score:max"):
+        pack(path, data=data)
+    report = pack(path, data=data, head=f"score:{which}", higher_is="anomalous")
+    windows = windows_of(rows, 5)
+    each = (windows**2).mean(axis=2)
+    want = each[:, place] if place is not None else getattr(each, which)(axis=1)
+    np.testing.assert_allclose(score(open_bundle(report.bundle), windows).score, want, rtol=1e-5, atol=1e-6)
+    one = model(tmp_path / "o.onnx", nodes, (5, 1), {"y": ["n", 5]})
+    alone = write(tmp_path / "o.csv", rows[:, :1])
+    assert pack(one, data=alone, head=f"score:{which}").manifest.window == 5

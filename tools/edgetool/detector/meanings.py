@@ -164,7 +164,7 @@ class _Trial:
         if size == 1:
             yield Head(output, HeadKind.SCORE)
             yield from self._residuals(output, values)
-        elif size == seen and width > 1:
+        elif size == seen and (width > 1 or self.asked.head.kind is HeadKind.SCORE):
             ways = [self.asked.head.which] if self.asked.head.which else ["last", "mean", "max"]
             yield from (Head(output, HeadKind.SCORE, which=way, rows=seen) for way in ways)
         if size == seen * width:
@@ -249,9 +249,8 @@ class _Trial:
         error = float(np.median(usual / np.where(spread > 0, spread, usual)))
         if unlike.mean() > 0.5:
             self.refused.append(
-                f"output {head.name!r} has the size of a {head.kind.value} and not its values: in {int(unlike.sum())} "
-                "of "
-                f"{len(unlike)} channels it is off by more than twice the spread. "
+                f"output {head.name!r} has the size of a {head.kind.value} and not its values: in "
+                f"{int(unlike.sum())} of {len(unlike)} channels it is off by more than twice the spread. "
                 + self._scaling_that_fits(head, values, target)
             )
             return

@@ -695,7 +695,7 @@ def test_a_score_for_each_row_of_a_window(tmp_path: Path, which: str, place: int
     ]
     path = model(tmp_path / "m.onnx", nodes, (5, 2), {"y": ["n", 5]})
     data = write(tmp_path / "n.csv", rows)
-    with pytest.raises(UsageError, match="--head score:last .*--head score:mean .*--head score:max"):
+    with pytest.raises(UsageError, match=r"--head score:last .*--head score:mean .*--head score:max"):
         pack(path, data=data)
     report = pack(path, data=data, head=f"score:{which}", higher_is="anomalous")
     windows = windows_of(rows, 5)

@@ -193,7 +193,7 @@ def test_a_detector_that_sees_no_fault_is_refused(tmp_path: Path) -> None:
         (2,),
         {"score": ["n"]},
     )
-    with pytest.raises(ConversionError, match=r"moved by 20 spreads \d%.* --accept-weak packs it all the same"):
+    with pytest.raises(ConversionError, match=r"moved by 20 spreads \d%.* \(--accept-weak packs it all the same\)"):
         pack(path, data=data, higher_is="anomalous")
     report = pack(path, data=data, higher_is="anomalous", accept_weak=True)
     assert report.trial.is_weak

@@ -108,8 +108,8 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("quantize {model} --precision {name}", 2),
     ],
     ("edgetool", "pack"): [
-        Case("pack {model} --data {pump} -o {new}"),
-        Case("pack {model} --data {pump} -o {new} --json", shows=JSON),
+        Case("pack {model} --data {pump} -o {new} --accept-weak"),
+        Case("pack {model} --data {pump} -o {new} --accept-weak --json", shows=JSON),
         Case("pack {model} --data {pump} -o {new} --output-name {name}", 65),
         Case("pack {model} --data {cell} -o {new}", 65),
     ],

@@ -372,7 +372,7 @@ def _try(
         raise ConversionError(
             f"{path}: made-up faults of one channel hardly reach the alarm limit, or score as more normal than normal "
             f"windows ({trial.in_words()}), so the bundle would stay silent. Its score is {detector.score_from}; "
-            f"{trial.advice}. --accept-weak packs it all the same"
+            f"{trial.advice} (--accept-weak packs it all the same)"
         )
     return trial
 

@@ -30,6 +30,14 @@ def test_a_window_is_complete_with_its_last_reading() -> None:
     np.testing.assert_array_equal(found[:, :, 0], [[1, 2, 3], [2, 3, 4], [3, 4, 5]])
 
 
+def test_no_readings_give_no_windows() -> None:
+    """A batch may have lost all of its readings, for lack of room or because no row had a value."""
+    for window in (1, 3):
+        none = Readings([], [], np.empty((0, 1), np.float32))
+        found, completed_by = Windows(window=window, stride=1, channels=1).push(none)
+        assert (len(found), list(completed_by)) == (0, [])
+
+
 def test_a_stride_leaves_readings_between_windows() -> None:
     """The first full window is scored, then every second reading makes one."""
     windows = Windows(window=2, stride=2, channels=1)

@@ -256,7 +256,8 @@ def test_the_memory_of_assets_has_a_bound_too() -> None:
 
 def test_an_asset_takes_no_more_than_it_is_counted_with() -> None:
     """With a full window, ten raises, an open alert and the longest name; with all scores but one for a limit."""
-    for readings_to_commission in (0, 400):
+    # The first time is for what Python and numpy keep for later, which is no asset's: 6 % of it.
+    for is_first, readings_to_commission in ((True, 0), (False, 0), (False, 400)):
         commission = CommissionSettings(readings=readings_to_commission)
         pipeline = wide_pipeline([], max_assets=0, max_state_mb=0, commission=commission)
         tracemalloc.start()
@@ -267,7 +268,8 @@ def test_an_asset_takes_no_more_than_it_is_counted_with() -> None:
         assert readings_to_commission or pipeline.describe()["active_alerts"] == 100
         taken, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert 0.7 < taken / 100 / (pipeline.room.asset_bytes + pipeline.room.scores_bytes) < 1.0
+        share = taken / 100 / (pipeline.room.asset_bytes + pipeline.room.scores_bytes)
+        assert is_first or 0.7 < share < 1.0
 
 
 def test_an_asset_with_limits_of_its_own_makes_room_for_those_that_are_still_commissioned() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge_agent.data_files import Columns, DataFiles, SensorData, read_sensor_data
-from edge_agent.errors import DataError, UsageError
+from edge_agent.errors import DataError, MissingExtraError, UsageError
 
 
 def read(path: Path, columns: Columns | None = None) -> SensorData:
@@ -343,3 +344,14 @@ def test_names_of_files_are_checked(tmp_path: Path) -> None:
     empty = write(tmp_path / "b.csv", "p\n")
     with pytest.raises(DataError, match=r"b\.csv: has no rows"):
         read_sensor_data(DataFiles((path, empty)))
+
+
+def test_parquet_without_arrow_names_the_extra_and_csv_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a device nothing more is installed than before."""
+    path = parquet(tmp_path / "d.parquet", p=[1.0])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"needs pyarrow, .* pip install 'edge-agent\[files\]'"):
+        read(path)
+    assert read(write(tmp_path / "d.csv", "p,q\n1,2\n")).values.tolist() == [[1, 2]]

@@ -46,8 +46,9 @@ WATER_FLOW_STRETCHES = ((94, 110), (211, 223), (329, 329), (872, 887))
 MAX_FALSE_ALERTS = 2
 MIN_FOUND = 0.9
 MAX_FALSE_ROWS = 0.01
-STALLED_S = 20.0
-"""When nothing new has arrived at the agent for so long, what is missing does not come any more."""
+STALLED_S = 45.0
+"""When nothing new has arrived at the agent for so long, what is missing does not come any more: nats-server waits for
+30 s before it sends again what was lost on its way."""
 
 CONFIG = """\
 [agent]

@@ -30,7 +30,7 @@ def lane(received: int, readings: int, scored: int, **more: Any) -> dict[str, An
             [
                 (
                     "pump: 60 of the 100 readings that mosquitto version 2.0.11 has acknowledged came to the agent; "
-                    "it has lost the others, or not passed them on in 20 s"
+                    "it has lost the others, or not passed them on in 45 s"
                 )
             ],
         ),

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -22,7 +18,6 @@ from numpy.typing import NDArray
 from edge_agent.bundle import Bundle
 from edge_agent.data_files import SensorData, in_batches
 from edge_agent.errors import DataError
-from edge_agent.files.plain import replacing
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
@@ -31,17 +26,7 @@ from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import StreamSettings
 
-__all__ = [
-    "AlertsFile",
-    "OfflineReport",
-    "Scored",
-    "ScoresFile",
-    "Summary",
-    "score_blocks",
-    "score_data",
-    "write_alerts",
-    "write_scores",
-]
+__all__ = ["OfflineReport", "Scored", "Summary", "score_blocks", "score_data"]
 
 _BATCH_VALUES = 200_000
 """Values in all windows of a batch: under a megabyte. Handing a batch from core to core takes 0.1 to 0.2 ms, and a
@@ -52,7 +37,6 @@ _AHEAD = 3
 _EXACT_SCORES = 1 << 20
 """So many scores are kept for their median."""
 _BINS = 1 << 20
-_ENCODER = msgspec.json.Encoder()
 
 _Ahead = tuple[WindowBatch, Future[Scores]]
 """A batch and its future scores."""
@@ -332,95 +316,3 @@ def _numbers_of(bins: NDArray[np.int64]) -> FloatArray:
     ordered = ((bins << 12) + (1 << 11)).astype(np.uint32)
     numbers: FloatArray = np.where(ordered >> 31, ordered ^ np.uint32(1 << 31), ~ordered).view(np.float32)
     return numbers
-
-
-class _Written:
-    """What takes the place of a file at the end of a block, if no error ends that.
-
-    Args:
-        path: of the file.
-
-    Raises:
-        DataError: the file cannot be written; from the block's methods and ends.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        with self._telling():
-            # Not synchronised: behind a power cut it can be made again.
-            self._file = self._stack.enter_context(replacing(self._path, durable=False))
-            self._begin()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        with self._telling():
-            if error[0] is None:
-                self._end()
-            self._stack.__exit__(*error)  # type: ignore[arg-type]  # as they came
-
-    def _begin(self) -> None:
-        """Write what stands above all."""
-
-    def _end(self) -> None:
-        """Write what is still held back."""
-
-    @contextmanager
-    def _telling(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as exc:
-            raise DataError(f"{self._path}: cannot be written ({exc.strerror})") from exc
-
-
-class ScoresFile(_Written):
-    """Writes each score with its asset and time as a line of CSV, after a header."""
-
-    def _begin(self) -> None:
-        self._text = io.TextIOWrapper(self._file, encoding="utf-8", newline="")
-        self._rows = csv.writer(self._text, lineterminator="\n")
-        self._rows.writerow(("time", "asset", "score"))
-
-    def _end(self) -> None:
-        # Detached, because the wrapper would otherwise close the file, which is not its own.
-        self._text.detach()
-
-    def add(self, assets: Sequence[str], times: Sequence[float], scores: FloatArray) -> None:
-        """Write the scores of a batch."""
-        with self._telling():
-            self._rows.writerows(zip(times, assets, map("{:.9g}".format, scores.tolist()), strict=True))
-
-
-class AlertsFile(_Written):
-    """Writes each event as a line of JSON, as it would be published."""
-
-    def add(self, events: Sequence[AlertEvent]) -> None:
-        """Write the events of a batch."""
-        with self._telling():
-            self._file.write(_ENCODER.encode_lines(events))
-
-
-def write_scores(path: Path, report: OfflineReport) -> None:
-    """Write each score with its asset and time, as `ScoresFile` does.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    done = 0
-    with ScoresFile(path) as file:
-        for assets, times in report.scored_of:
-            file.add(assets, times, report.scores[done : done + len(assets)])
-            done += len(assets)
-
-
-def write_alerts(path: Path, report: OfflineReport) -> None:
-    """Write each event, as `AlertsFile` does.
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    with AlertsFile(path) as file:
-        for outcome in report.outcomes:
-            file.add(outcome.events)

@@ -169,7 +169,7 @@ class _Later:
 
 def _report(scored: Iterator[Scored], summary: Summary, data: DataStream, options: argparse.Namespace) -> None:
     """Write or show what was scored, a batch at a time: a long file has more alerts than there may be memory."""
-    from edge_agent.offline import AlertsFile, ScoresFile
+    from edge_agent.offline_files import AlertsFile, ScoresFile
 
     with ExitStack() as stack:
         scores = None if options.scores is None else stack.enter_context(ScoresFile(options.scores))

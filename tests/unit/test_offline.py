@@ -21,7 +21,8 @@ from edge_agent.errors import DataError, EngineError
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Scores
-from edge_agent.offline import score_blocks, score_data, write_alerts, write_scores
+from edge_agent.offline import score_blocks, score_data
+from edge_agent.offline_files import write_alerts, write_scores
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import DriftSettings, StreamSettings
 from edge_agent.stream.window_settings import WindowSettings

@@ -12,13 +12,13 @@ import msgspec
 import numpy as np
 
 from edge_agent.bundle import Bundle, Threshold, open_bundle
-from edge_agent.engine.choice.choose import Choice
 from edge_agent.errors import DataError, UsageError
+from edge_agent.messages.scores import Engine
 from edge_agent.stream.threshold import threshold_from
 from edgetool.data import DataSource, SensorData, read_sensor_data
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
-from edgetool.detector.rescored import files_for, prove, rescore
+from edgetool.detector.rescored import files_for, open_engine, prove, rescore
 from edgetool.paths import StrPath, as_path
 from edgetool.quality.alarm_rate import rate_for
 from edgetool.quality.alerts import Scored, alerts_at
@@ -174,7 +174,7 @@ def calibrate(
     with ThreadPoolExecutor(max_workers=1) as aside:
         proof = aside.submit(prove, opened)
         rows = read_sensor_data(files)
-    scored, order, days, not_finite = _normal_scores(opened, rows, proof.result())
+    scored, order, days, not_finite = _normal_scores(opened, rows, open_engine(opened, proof.result()))
     as_they_came = np.argsort(order.order[scored.place])
     scores = scored.score.astype(np.float64)
     rate = false_alarm_rate or manifest.false_alarm_rate
@@ -232,13 +232,13 @@ def _new_identity(bundle: Bundle, output: Path) -> tuple[str, str]:
     return name, version
 
 
-def _normal_scores(bundle: Bundle, rows: SensorData, choice: Choice) -> tuple[Scored, AssetRows, float | None, int]:
+def _normal_scores(bundle: Bundle, rows: SensorData, engine: Engine) -> tuple[Scored, AssetRows, float | None, int]:
     """Finite scores of windows without a labelled row, the order of rows, days that normal rows last, and how many
     scores are no number.
     """
     order = AssetRows.of(rows.assets, len(rows))
     labels = order.by_place(np.zeros(len(rows), dtype=np.int64) if rows.labels is None else rows.labels)
-    made = rescore(bundle, rows, choice)
+    made = rescore(bundle, rows, engine)
     places = order.places[made.rows]
     first = np.maximum(places - bundle.manifest.window + 1, order.starts[order.asset_of(places)])
     seen = np.concatenate([[0], np.cumsum(labels)])

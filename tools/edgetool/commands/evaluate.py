@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Bundle, Manifest, Threshold, open_bundle
-from edge_agent.engine.choice.choose import Choice
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
 from edge_agent.stream.threshold import threshold_from
 from edgetool.data import DataSource, SensorData, read_sensor_data
-from edgetool.detector.rescored import files_for, prove, rescore
+from edgetool.detector.rescored import files_for, open_engine, prove, rescore
 from edgetool.paths import StrPath, as_paths
 from edgetool.quality.alerts import Scored, alerts_at, hold_against
 from edgetool.quality.baselines import BASELINES, baseline_scores
@@ -146,6 +145,9 @@ def evaluate(
         # Beside the reading, and then beside the scoring: one core would wait for a child process and for the runtime.
         proofs = [aside.submit(prove, bundle) for bundle in opened]
         rows = read_sensor_data(files)
+        choices = [proof.result() for proof in proofs]
+        # No other thread does anything now, as `open_engine` wants it.
+        engines = [open_engine(bundle, choice) for bundle, choice in zip(opened, choices, strict=True)]
         labelled = _labelled(rows, event_gap)
         labels = _Labels(labelled, vus_width)
         used = {channel.name: None for bundle in opened for channel in bundle.manifest.channels}
@@ -153,8 +155,7 @@ def evaluate(
         every = labelled.scored(np.arange(len(values)), np.zeros(len(values), dtype=np.float32), 1)
         own = opened[0].manifest.false_alarm_rate
         beside = [aside.submit(_judge_baseline, name, values, every, own, labels) for name in BASELINES]
-        pairs = zip(opened, proofs, strict=True)
-        judged = tuple(_judge_bundle(bundle, rows, labels, proof.result()) for bundle, proof in pairs)
+        judged = tuple(_judge_bundle(*pair, rows, labels) for pair in zip(opened, engines, strict=True))
         baselines = tuple(each.result() for each in beside)
     return EvaluateReport(str(files), labelled, event_gap, vus_width, judged, baselines, time.monotonic() - started)
 
@@ -186,9 +187,9 @@ def _labelled(rows: SensorData, gap: int) -> Labelled:
     return Labelled.of(order, labels, times, gap=gap)
 
 
-def _judge_bundle(bundle: Bundle, rows: SensorData, labels: _Labels, choice: Choice) -> DetectorQuality:
+def _judge_bundle(bundle: Bundle, engine: Engine, rows: SensorData, labels: _Labels) -> DetectorQuality:
     manifest, labelled = bundle.manifest, labels.labelled
-    made = rescore(bundle, rows, choice)
+    made = rescore(bundle, rows, engine)
     scored = labelled.scored(labelled.rows.places[made.rows], made.scores, manifest.window)
     rated = manifest.calibration
     limits = [(manifest.threshold, None if rated is None else rated.false_alarm_rate)]

@@ -22,7 +22,7 @@ from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import StreamSettings
 from edgetool.data import DataFiles, DataSource, SensorData, as_files
 
-__all__ = ["Rescored", "files_for", "prove", "rescore"]
+__all__ = ["Rescored", "files_for", "open_engine", "prove", "rescore"]
 
 _EACH_ALERT = StreamSettings(alarm=AlarmSettings(flap_raises=0))
 
@@ -64,19 +64,35 @@ def prove(bundle: Bundle) -> Choice:
     return choose_to_start(bundle, wanted, provider_memory(bundle, wanted, None), mix=None, look=never_stop)
 
 
-def rescore(bundle: Bundle, data: SensorData, choice: Choice) -> Rescored:
+def open_engine(bundle: Bundle, choice: Choice) -> Engine:
+    """The engine that was proven; to be called while no other thread may load a library.
+
+    It goes through all loaded libraries, by a callback that holds the loader's lock. Between two lines of it, another
+    thread that imports an extension may take the interpreter's lock, and wait for that of the loader for ever (seen on
+    a machine with five processes for its two cores).
+
+    Args:
+        bundle: what scores.
+        choice: from `prove`, which may run while the data are read.
+
+    Raises:
+        EngineError: the model does not load any more.
+    """
+    return FallbackEngine(bundle, choice)
+
+
+def rescore(bundle: Bundle, data: SensorData, engine: Engine) -> Rescored:
     """Score a file with the agent's own windows.
 
     Args:
         bundle: what scores.
         data: must have the channels of the bundle, in any order.
-        choice: from `prove`, which may run while the data are read.
+        engine: from `open_engine`.
 
     Raises:
         DataError: the data lack a channel, or complete no window.
         EngineError: the runtime failed.
     """
-    engine = FallbackEngine(bundle, choice)
     report = score_data(
         # Without times each score comes with its row's number. The default settings ask for no duration, so the windows
         # and the alerts are the same.
@@ -85,7 +101,7 @@ def rescore(bundle: Bundle, data: SensorData, choice: Choice) -> Rescored:
         engine,
         agent="offline",
         stream=bundle.manifest.name,
-        provider=choice.provider,
+        provider="cpu",
         settings=_EACH_ALERT,
     )
     if not np.isfinite(report.scores).any():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.random import default_rng
 from numpy.typing import NDArray
 
 __all__ = ["BASELINES", "ROLLING_ROWS", "baseline_scores"]
@@ -33,7 +34,7 @@ def baseline_scores(name: str, values: NDArray[np.float64], starts: Ints) -> NDA
     if name == "always":
         return np.ones(len(values), dtype=np.float32)
     if name == "random":
-        return np.random.default_rng(0).random(len(values), dtype=np.float32)
+        return default_rng(0).random(len(values), dtype=np.float32)
     ends = np.append(starts[1:], len(values))
     return np.concatenate([_rolling_z(values[start:end]) for start, end in zip(starts, ends, strict=True)])
 

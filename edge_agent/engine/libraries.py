@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import mmap
 import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 __all__ = ["kept_code"]
@@ -12,6 +18,9 @@ __all__ = ["kept_code"]
 _PT_LOAD, _PF_W = 1, 2
 _MAIN_PROGRAM = b""
 """The loader's name of the main program, which cannot be unloaded."""
+_LONG_S = 0.1
+"""Many times as long as the block of `_unasked` takes, and short for whoever waits meanwhile."""
+_one_at_a_time = Lock()
 
 
 class _Segment(ctypes.Structure):
@@ -90,8 +99,30 @@ def _loaded() -> list[tuple[bytes, list[tuple[int, int]]]]:
     # The loader's lock is held during the callback. A thread that waits for that lock may hold the interpreter's lock
     # (an import does), so the callback must never release and wait for the latter: PYFUNCTYPE and PyDLL keep it.
     callback = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.POINTER(_Library), ctypes.c_size_t, ctypes.c_void_p)
-    ctypes.PyDLL(None).dl_iterate_phdr(callback(note), None)
+    with _unasked():
+        ctypes.PyDLL(None).dl_iterate_phdr(callback(note), None)
     return found
+
+
+@contextmanager
+def _unasked() -> Iterator[None]:
+    """A block of milliseconds in which no other thread asks for the interpreter's lock.
+
+    CPython gives it up between two lines when another thread has waited for a whole switch interval, with nobody else
+    getting it. So the interval is long for a while, and whoever waits by the short one has asked before the block.
+    """
+    with _one_at_a_time:
+        usual_s = sys.getswitchinterval()
+        is_collecting = gc.isenabled()
+        sys.setswitchinterval(_LONG_S)
+        try:
+            time.sleep(2 * usual_s)
+            gc.disable()  # what it ends may wait for anything
+            yield
+        finally:
+            sys.setswitchinterval(usual_s)
+            if is_collecting:
+                gc.enable()
 
 
 def _pages(start: int, size: int) -> tuple[int, int]:

@@ -180,3 +180,34 @@ after = library_kb()
 same = np.array_equal(score, engine.score(readings).score)
 print("same", same, "before", before, "after", after)
 """
+
+
+LOADING = """
+import ctypes, shutil, sys, threading
+from pathlib import Path
+import _opcode
+from edge_agent.engine.libraries import kept_code
+
+loader = ctypes.PyDLL(None)
+loader.dlopen.argtypes = (ctypes.c_char_p, ctypes.c_int)
+copies = [Path(sys.argv[1]) / f"{number}.so" for number in range(1500)]
+for copy in copies:
+    shutil.copy(_opcode.__file__, copy)
+
+def load():
+    for copy in copies:
+        loader.dlopen(str(copy).encode(), 2)
+        for _ in range(2000):
+            pass
+
+beside = threading.Thread(target=load)
+beside.start()
+while beside.is_alive():
+    kept_code()
+"""
+"""A thread loads libraries with the interpreter's lock held, as an import does."""
+
+
+def test_an_import_on_another_thread_ends(tmp_path: Path) -> None:
+    """It waits for the loader's lock, and who has that one must not wait for the interpreter's."""
+    subprocess.run([sys.executable, "-c", LOADING, str(tmp_path)], timeout=30, check=True)

@@ -142,7 +142,8 @@ class ExpectedPart(msgspec.Struct, frozen=True, kw_only=True):
     windows: int
     """Number of scores that were compared."""
     deviation: float
-    """Largest difference, as a share of the expected score or of their median size where that is more."""
+    """Largest difference, as a share of the expected score's distance from their median, or of the range of the middle
+    half of them where that is more."""
     verdicts_changed: int
     """Windows that reach the alarm limit by one score and not by the other."""
 

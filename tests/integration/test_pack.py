@@ -606,3 +606,32 @@ def test_the_manifest_has_the_interval_of_the_rows(tmp_path: Path, capsys: pytes
     assert main(["pack", str(model), "--data", str(plain)]) == 0
     assert "  interval   unknown: the data have no times" in capsys.readouterr().out
     assert open_bundle(tmp_path / "m-1.0.0.edge").manifest.interval_s is None
+
+
+def test_rows_that_were_cut_out_leave_a_hole_in_time(tmp_path: Path) -> None:
+    """As labelled rows and other files do; without times nobody can tell."""
+    rng = np.random.default_rng(0)
+    at = np.arange(6000)
+    rows = 20 + 10 * np.sin(2 * np.pi * at[:, None] / np.array([900.0, 1300.0])) + 0.05 * rng.normal(size=(6000, 2))
+    kept = (at % 1000) < 850
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMax", ["x"], ["high"], axes=[1], keepdims=0),
+            helper.make_node("ReduceMin", ["x"], ["low"], axes=[1], keepdims=0),
+            helper.make_node("Sub", ["high", "low"], ["range"]),
+            helper.make_node("ReduceMean", ["range"], ["score"], axes=[1], keepdims=0),
+        ],
+        "ranges",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 16, 2])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    path = save(model, tmp_path / "m.onnx")
+    limits = []
+    for name, mask in (("all", at >= 0), ("cut", kept)):
+        lines = [f"{1.76e9 + i:.0f},{a:.5f},{b:.5f}" for i, (a, b) in zip(at[mask], rows[mask], strict=True)]
+        data = tmp_path / f"{name}.csv"
+        data.write_text("\n".join(["time,a,b", *lines]) + "\n", encoding="utf-8")
+        report = pack(path, tmp_path / f"{name}-1.0.0.edge", data=data, false_alarm_rate=0.01)
+        limits.append(report.manifest.threshold.alarm)
+    assert limits[1] == pytest.approx(limits[0], rel=0.02)

@@ -340,3 +340,107 @@ def test_features_that_cannot_be_meant_are_told(tmp_path: Path, options: dict[st
         pack(square_sum(tmp_path / "m.onnx"), data=data, **options)
     with pytest.raises(ConversionError, match="does not take 4 numbers: mean,std of 2 channels"):
         pack(square_sum(tmp_path / "m.onnx"), data=data, features="mean,std", features_by="channel", window=4)
+
+
+def test_units_of_an_error_come_from_all_windows(tmp_path: Path) -> None:
+    """A forecast is tried where there are rows behind a window; the reconstruction that is taken has more windows."""
+    rng = np.random.default_rng(0)
+    assets = [f"b{number}" for number in range(60) for _ in range(30)] + ["long"] * 33
+    rows = rng.normal(20, 1, size=(len(assets), 2))
+    rows[-33:] *= 0.01  # the only windows with rows behind them are quiet ones
+    rows[-33:] += 20
+    lines = [f"{name},{a:.6f},{b:.6f}" for name, (a, b) in zip(assets, rows, strict=True)]
+    data = tmp_path / "n.csv"
+    data.write_text("\n".join(["asset,s0,s1", *lines]) + "\n", encoding="utf-8")
+    constants = {"low": np.float32(19.5), "high": np.float32(20.5)}
+    nodes = [helper.make_node("Clip", ["x", "low", "high"], ["y"])]
+    path = model(tmp_path / "m.onnx", nodes, (16, 2), {"y": ["n", 16, 2]}, constants)
+    found = pack(path, data=data)
+    named = pack(path, data=data, head="reconstruction", output=tmp_path / "r-1.0.0.edge")
+    assert found.manifest.threshold.alarm == pytest.approx(named.manifest.threshold.alarm, rel=1e-5)
+    assert found.manifest.calibration is not None
+    assert found.manifest.calibration.quantiles["0.5"] == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"score": "mae"}, "--score mae: is of an error, and the output is taken as a score"),
+        ({"unscale": "data"}, "--unscale data: is of an error"),
+        ({"smooth_by": "exponential"}, "needs --smooth"),
+        ({"smooth": 3, "stride": 5}, "--stride 5 scores one in so many"),
+        ({"features": "mean", "window": 4, "layout": "rows-first"}, "--features-by says how they are lined up"),
+    ],
+)
+def test_an_option_without_effect_is_told(tmp_path: Path, options: dict[str, Any], problem: str) -> None:
+    """Whoever gives it believes that it was used."""
+    data = write(tmp_path / "n.csv", np.random.default_rng(0).normal(size=(300, 2)))
+    with pytest.raises(UsageError, match=problem):
+        pack(square_sum(tmp_path / "m.onnx"), data=data, **options)
+
+
+def test_the_most_anomalous_row_is_the_least_normal_one(tmp_path: Path) -> None:
+    """The sign is turned before the largest is taken."""
+    rows = np.random.default_rng(0).normal(size=(1500, 2))
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["q"]),
+        helper.make_node("ReduceMean", ["q"], ["m"], axes=[2], keepdims=0),
+        helper.make_node("Neg", ["m"], ["y"]),
+    ]
+    path = model(tmp_path / "m.onnx", nodes, (5, 2), {"y": ["n", 5]})
+    report = pack(path, data=write(tmp_path / "n.csv", rows), head="score:max", higher_is="normal")
+    windows = windows_of(rows, 5)
+    want = (windows**2).mean(axis=2).max(axis=1)
+    np.testing.assert_allclose(score(open_bundle(report.bundle), windows).score, want, rtol=1e-5)
+
+
+def test_expected_scores_are_held_against_their_own_variation(tmp_path: Path) -> None:
+    """A score of 1000 that varies by 1 is not right because 1001 is near."""
+    rows = np.random.default_rng(0).normal(size=(2000, 2)).round(4)
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["q"]),
+        helper.make_node("ReduceMean", ["q"], ["m"], axes=[1], keepdims=0),
+        helper.make_node("Add", ["m", "far"], ["score"]),
+    ]
+    path = model(tmp_path / "m.onnx", nodes, (2,), {"score": ["n"]}, {"far": np.float32(1000)})
+    right = 1000 + (rows**2).mean(axis=1)
+    assert pack(path, data=write(tmp_path / "a.csv", rows, mine=right), expect="mine").expected is not None
+    for other, problem in ((right[::-1], "are not the expected ones"), (np.full(2000, 1001.0), "are the same")):
+        with pytest.raises((AccuracyError, DataError), match=problem):
+            pack(path, data=write(tmp_path / "b.csv", rows, mine=other), expect="mine")
+
+
+@pytest.mark.parametrize(
+    ("word", "size"),
+    [
+        ("distance:centre", 1),
+        ("distance:centre", 3),
+        ("projection", 1),
+        ("distance:nearest", 1),
+        ("distance:nearest", 3),
+    ],
+)
+def test_a_point_may_have_any_size_when_it_is_named(tmp_path: Path, word: str, size: int) -> None:
+    """Also one value, and as many as there are channels."""
+    rows = rows_of(1500, 3)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["t"]), helper.make_node("Abs", ["t"], ["y"])]
+    path = model(tmp_path / "m.onnx", nodes, (3,), {"y": ["n", size]}, {"w": np.eye(3, size, dtype=np.float32)})
+    assert pack(path, data=write(tmp_path / "n.csv", rows), head=word, accept_weak=True).manifest.window == 1
+
+
+@pytest.mark.parametrize("shape", [(3,), (4, 3), (12,)])
+def test_the_formula_is_numpy(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    """The line of the report gives the score of the bundle."""
+    rows = rows_of(1500, 3)
+    window = max(int(np.prod(shape)) // 3, 1)
+    constants = {"low": np.float32(16), "high": np.float32(24)}
+    nodes = [helper.make_node("Clip", ["x", "low", "high"], ["y"])]
+    path = model(tmp_path / "m.onnx", nodes, shape, {"y": ["n", *shape]}, constants)
+    options = {"head": "reconstruction"} if window > 1 else {}
+    report = pack(path, data=write(tmp_path / "n.csv", rows), score="mse", layout="rows-first", **options)  # type: ignore[arg-type]
+    x = windows_of(rows, window)
+    y = np.clip(x.reshape(-1, *shape), 16, 24)
+    first, last = report.formula.removeprefix("error = ").split("; ")
+    error = eval(first, {"x": x, "y": y, "np": np})
+    found = eval(last, {"error": error, "np": np})
+    np.testing.assert_allclose(found, score(open_bundle(report.bundle), x).score, rtol=1e-4, atol=1e-6)

@@ -266,3 +266,12 @@ def test_baselines_know_nothing() -> None:
     assert set(rolling.tolist()) == {0.0}
     pairs = itertools.pairwise([baseline_scores("random", values, np.zeros(1, dtype=np.int64)), random])
     assert all((first == second).all() for first, second in pairs)
+
+
+def test_a_quantile_of_the_own_rate_is_no_second_point() -> None:
+    """1 - 0.999 is not 0.001 to the last digit, and the line beyond both went up to 1e14."""
+    quantiles = {"0.5": 1.0, "0.99": 5.0, "0.999": 7.2}
+    calibration = Calibration(rows=3000, false_alarm_rate=0.001, quantiles=quantiles)
+    own = Threshold(alarm=7.7, clear=7.0)
+    assert limit_at(0.001, own, calibration) == own
+    assert limit_at(0.0001, own, calibration).alarm == pytest.approx(7.7 + (7.7 - 5.0), rel=1e-6)

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ __all__ = [
     "as_files",
     "column_at_windows",
     "complete_windows",
+    "holes",
     "labelled_windows",
     "normal_windows",
     "open_arrays",
@@ -35,6 +36,7 @@ __all__ = [
 
 _BATCH_ROWS = 4096
 _PLACES = 1 << 20
+_HOLE_STEPS = 10.0
 
 DataSource: TypeAlias = StrPath | Sequence[StrPath] | DataFiles
 """A data file, several, or files with what their columns are."""
@@ -90,8 +92,8 @@ def normal_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatAr
         window: rows in a window.
         stride: readings from one window to the next.
     """
-    windows, labels = _windows_with_labels(data, window=window, stride=stride)
-    normal: FloatArray = windows[~(labels != 0).any(axis=1)]
+    windows, labels, whole = _windows_with_labels(data, window=window, stride=stride)
+    normal: FloatArray = windows[whole & ~(labels != 0).any(axis=1)]
     return normal
 
 
@@ -103,7 +105,7 @@ def labelled_windows(data: SensorData, *, window: int, stride: int = 1) -> Float
         window: rows in a window.
         stride: readings from one window to the next.
     """
-    windows, labels = _windows_with_labels(data, window=window, stride=stride)
+    windows, labels, _ = _windows_with_labels(data, window=window, stride=stride)
     found: FloatArray = windows[labels[:, -1] == 1]
     return found
 
@@ -120,33 +122,62 @@ def column_at_windows(
         stride: readings from one window to the next.
     """
     # The number of the row goes through the windows, and leads to the value; float32 holds it in two parts.
-    place = np.arange(len(data))
-    high, low = np.divmod(place, _PLACES)
-    heard = np.asarray(~np.isnan(data.values).all(axis=1))
-    labels = np.zeros(len(data)) if data.labels is None else data.labels
-    both = replace(
-        data.where(heard),
-        channels=(*data.channels, "label", "high", "low"),
-        values=np.column_stack([data.values, labels, high, low])[heard].astype(np.float64),
-    )
-    windows = complete_windows(both, window=window, stride=stride)
-    ends = windows[~(windows[:, :, -3] != 0).any(axis=1)][:, -1, -2:].astype(np.int64)
+    high, low = np.divmod(np.arange(len(data)), _PLACES)
+    columns = {"label": _labels_of(data), "hole": holes(data), "high": high, "low": low}
+    _, more = _windows_with(data, columns, window=window, stride=stride)
+    kept = (more[:, :, 0] == 0).all(axis=1) & ~(more[:, 1:, 1] != 0).any(axis=1)
+    ends = more[kept][:, -1, -2:].astype(np.int64)
     found: NDArray[np.float64] = column[ends[:, 0] * _PLACES + ends[:, 1]]
     return found
 
 
-def _windows_with_labels(data: SensorData, *, window: int, stride: int) -> tuple[FloatArray, FloatArray]:
-    """All windows, and the label of each row in them: shape (n, window)."""
-    labels = np.zeros(len(data)) if data.labels is None else data.labels
-    # A row without any value is no reading; with a label as a channel it would be one.
+def _windows_with_labels(
+    data: SensorData, *, window: int, stride: int
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """All windows; the label of each row in them, shape (n, window); and whether their rows followed each other."""
+    columns = {"label": _labels_of(data), "hole": holes(data)}
+    windows, more = _windows_with(data, columns, window=window, stride=stride)
+    return windows, more[:, :, 0], ~(more[:, 1:, 1] != 0).any(axis=1)
+
+
+def _windows_with(
+    data: SensorData, columns: dict[str, NDArray[Any]], *, window: int, stride: int
+) -> tuple[FloatArray, FloatArray]:
+    """All windows, and what further columns have in their rows: shape (n, window, columns)."""
+    # A row without any value is no reading; with a further column as a channel it would be one.
     heard = np.asarray(~np.isnan(data.values).all(axis=1))
     both = replace(
         data.where(heard),
-        channels=(*data.channels, "label"),
-        values=np.column_stack([data.values, labels])[heard].astype(np.float64),
+        channels=(*data.channels, *columns),
+        values=np.column_stack([data.values, *columns.values()])[heard].astype(np.float64),
     )
     windows = complete_windows(both, window=window, stride=stride)
-    return windows[:, :, :-1], windows[:, :, -1]
+    width = len(data.channels)
+    return windows[:, :, :width], windows[:, :, width:]
+
+
+def _labels_of(data: SensorData) -> NDArray[Any]:
+    return np.zeros(len(data)) if data.labels is None else data.labels
+
+
+def holes(data: SensorData) -> NDArray[np.float64]:
+    """Rows before which rows of their asset are missing, as between files: shape (rows,), 1 or 0.
+
+    That is where more than ten usual steps (the median of all assets) lie between two rows, or where the time goes
+    back. Rows that were cut out of a file leave such holes; without times, nothing tells.
+    """
+    found = np.zeros(len(data))
+    if data.times is None:
+        return found
+    assets = np.zeros(len(data), dtype=np.int64)
+    if data.assets is not None:
+        _, assets = np.unique(np.array(data.assets), return_inverse=True)
+    order = np.argsort(assets, kind="stable")
+    steps, is_same = np.diff(data.times[order]), np.diff(assets[order]) == 0
+    known = steps[is_same & (steps > 0)]
+    if len(known):
+        found[order[1:]] = is_same & ((steps > _HOLE_STEPS * np.median(known)) | (steps < 0))
+    return found
 
 
 def write_csv(path: Path, data: SensorData) -> None:

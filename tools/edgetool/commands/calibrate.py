@@ -15,7 +15,7 @@ from edge_agent.bundle import Bundle, Threshold, open_bundle
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
 from edge_agent.stream.threshold import threshold_from
-from edgetool.data import DataSource, SensorData, read_sensor_data
+from edgetool.data import DataSource, SensorData, holes, read_sensor_data
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
 from edgetool.detector.rescored import files_for, open_engine, prove, rescore
@@ -242,7 +242,8 @@ def _normal_scores(bundle: Bundle, rows: SensorData, engine: Engine) -> tuple[Sc
     places = order.places[made.rows]
     first = np.maximum(places - bundle.manifest.window + 1, order.starts[order.asset_of(places)])
     seen = np.concatenate([[0], np.cumsum(labels)])
-    is_normal = seen[places + 1] == seen[first]
+    jumped = np.concatenate([[0], np.cumsum(order.by_place(holes(rows)))])
+    is_normal = (seen[places + 1] == seen[first]) & (jumped[places + 1] == jumped[first + 1])
     finite = np.isfinite(made.scores)
     kept = is_normal & finite
     if kept.sum() < _FEWEST:

@@ -197,7 +197,9 @@ def pack(
     )
     if alarm is not None and alarm_from is not None:
         raise UsageError("--alarm and --alarm-from both give the limit")
-    alarm = alarm if alarm_from is None else read_limit(Path(alarm_from))
+    limit_name = ""
+    if alarm_from is not None:
+        alarm, limit_name = read_limit(Path(alarm_from))
     model, data, reference = Path(model), as_files(data), as_path(reference)
     output = as_path(output) or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
     name, version = name_and_version(output)
@@ -212,6 +214,11 @@ def pack(
     _check_reference(model, loaded, reference)
     with ModelRuns(model, Deadline(model, timeout_s)) as runs:
         detector = Detector(reference or model, rows, options, runs=runs)
+        if limit_name.startswith("offset") and detector.is_decision_function:
+            raise UsageError(
+                f"--alarm-from {alarm_from}: {limit_name} is the limit of score_samples, and the model answers "
+                "decision_function (score_samples less that offset), whose limit is 0: give --alarm 0"
+            )
         packed = detector.model if reference is None else detector.same_for(model)
         scores = detector.scores(packed, detector.windows)
         _check_finite(model, scores, detector.windows)
@@ -367,7 +374,9 @@ def _try(
     path: Path, detector: Detector, packed: bytes, *, scores: FloatArray, alarm: float, accept_weak: bool
 ) -> Trial:
     """How made-up faults score; refused where few of them reach the limit."""
-    trial = try_detector(lambda more: detector.scores(packed, more), detector.windows, scores, alarm=alarm)
+    trial = try_detector(
+        lambda more: detector.scores(packed, more), detector.windows, scores, alarm=alarm, watched=detector.watched
+    )
     if trial.is_weak and not accept_weak:
         raise ConversionError(
             f"{path}: made-up faults of one channel hardly reach the alarm limit, or score as more normal than normal "

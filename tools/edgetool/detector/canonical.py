@@ -64,12 +64,21 @@ def frame_of(
         UsageError: the input fits both layouts, and none is given.
     """
     item = _only_input(model)
-    if left_out is not None:
-        try:
-            return _layout(item, channels, window, layout)
-        except ConversionError:
-            return replace(_layout(item, channels - 1, window, layout), left_out=left_out)
-    return _layout(item, channels, window, layout)
+    if left_out is None:
+        return _layout_with_hint(item, channels, window, layout)
+    others = _fits(item, channels - 1, window, layout)
+    if others is None:
+        return _layout(item, channels, window, layout)
+    whole = _fits(item, channels, window, layout)
+    if whole is not None:
+        raise UsageError(
+            f"input {item.name!r} of shape {item.shape} may take {whole.seen} rows of all {channels} channels, or "
+            f"{others.seen} of the {channels - 1} others; say it with --window {whole.seen}, or --window {others.seen}"
+            if whole.seen != others.seen
+            else f"input {item.name!r} of shape {item.shape} leaves open whether it takes all {channels} channels or "
+            f"the {channels - 1} others; export it with the number of channels in its shape"
+        )
+    return replace(others, left_out=left_out)
 
 
 def frame_of_features(model: onnx.ModelProto, features: Features, *, channels: int, window: int) -> Frame:
@@ -86,6 +95,26 @@ def frame_of_features(model: onnx.ModelProto, features: Features, *, channels: i
             f"input {item.name!r} of shape {item.shape} does not take {count} numbers: {kinds} of {channels} channels"
         )
     return Frame(window, features=features)
+
+
+def _fits(item: ModelInput, channels: int, window: int | None, layout: LayoutIs) -> Frame | None:
+    """The frame for so many channels; None if the input does not take them."""
+    try:
+        return _layout(item, channels, window, layout) if channels else None
+    except ConversionError:
+        return None
+
+
+def _layout_with_hint(item: ModelInput, channels: int, window: int | None, layout: LayoutIs) -> Frame:
+    try:
+        return _layout(item, channels, window, layout)
+    except ConversionError as exc:
+        if channels < 2 or _fits(item, channels - 1, window, layout) is None:
+            raise
+        raise ConversionError(
+            f"{exc}; it takes one less: if it tells one channel from the others, say which with --head "
+            "residual:CHANNEL, and if a column is none of its channels, name those that are with --channels"
+        ) from exc
 
 
 def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scaling: Scaling | None = None) -> str:

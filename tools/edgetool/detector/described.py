@@ -76,29 +76,35 @@ def _what(head: Head) -> str:
 def formula(head: Head, frame: Frame) -> str:
     """The score of one moment as a line of numpy, for whoever computes it beside.
 
-    `x` are the readings (n, rows, channels), `y` the model's output; docs/scores.md names the constants.
+    `x` are the readings (n, rows, channels), or with `--features` these (n, 1, features); `y` is the model's output for
+    what it takes of them, scaled where `--scale` says so. docs/scores.md names the constants.
     """
-    sign = "-" if head.sign.flipped else ""
-    answer = "y.transpose(0, 2, 1)" if head.channels_first else "y"
+    if not head.is_error:
+        return _own_formula(head)
+    if head.kind is HeadKind.PROJECTION:
+        return "error = x - (y @ decoder + offset).reshape(x.shape); " + _FORMULAS[head.score]
+    width = 1 if head.usual is None else len(head.usual)
+    answer = f"y.reshape(-1, {head.rows}, {width})"
+    if head.channels_first:
+        answer = f"y.reshape(-1, {width}, {head.rows}).transpose(0, 2, 1)"
     if head.unscale is not None:
         answer = f"({answer} * scale + offset)"
-    match head.kind:
-        case HeadKind.CLASS:
-            return f"{sign}y[:, {head.column}]"
-        case HeadKind.DISTANCE if head.which == "nearest":
-            return "y.min(axis=1)"
-        case HeadKind.DISTANCE:
-            return "np.einsum('ni,ij,nj->n', y - centre, precision, y - centre)"
-        case HeadKind.SCORE if head.rows > 1:
-            return f"{sign}y[:, -1]" if head.which == "last" else f"{sign}y.{head.which}(axis=1)"
-        case HeadKind.SCORE:
-            return f"{sign}y.ravel()"
-        case HeadKind.RESIDUAL:
-            error = f"x[:, -1:, [{head.channel}]] - {answer}"
-        case HeadKind.FORECAST:
-            error = f"x[:, {frame.moment - head.rows}:] - {answer}"
-        case HeadKind.PROJECTION:
-            error = "x - (y @ decoder + offset).reshape(x.shape)"
-        case _:
-            error = f"x - {answer}"
-    return f"error = {error}; " + _FORMULAS[head.score]
+    given = "x"
+    if head.kind is HeadKind.RESIDUAL:
+        given = f"x[:, -1:, [{head.channel}]]"
+    elif head.kind is HeadKind.FORECAST:
+        given = f"x[:, {frame.moment - head.rows}:]"
+    return f"error = {given} - {answer}; " + _FORMULAS[head.score]
+
+
+def _own_formula(head: Head) -> str:
+    """Of a score, a class or a distance."""
+    sign = "-" if head.sign.flipped else ""
+    if head.kind is HeadKind.DISTANCE:
+        squared = "np.einsum('ni,ij,nj->n', y - centre, precision, y - centre)"
+        return "y.min(axis=1)" if head.which == "nearest" else squared
+    if head.column is not None:
+        return f"{sign}y[:, {head.column}]"
+    if head.rows == 1:
+        return f"{sign}y.ravel()"
+    return f"{sign}y[:, -1]" if head.which == "last" else f"({sign}y).{head.which}(axis=1)"

@@ -20,7 +20,7 @@ from edgetool.detector.features import parse_features
 from edgetool.detector.finish import finish
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Fitted, Head, reconstruct, target_of
-from edgetool.detector.meanings import Asked, choose, rows_ahead
+from edgetool.detector.meanings import FURTHER, Asked, choose, rows_ahead
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.runs import ModelRuns
 from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
@@ -28,6 +28,7 @@ from edgetool.graph.batch import free_batch
 from edgetool.graph.edits import copy_of, with_all_outputs
 from edgetool.graph.maps import class_labels, unzip_maps
 from edgetool.graph.onnx_file import load_model
+from edgetool.graph.randomness import draws_numbers
 from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import to_bytes
 from edgetool.verify.arrays import Sample
@@ -64,6 +65,7 @@ class Detector:
         self._channels = rows.channels
         self._head: Head | None = None
         self._scaling: Scaling | None = None
+        self._labels: dict[str, str] = {}
         self.repairs: list[str] = []
         """What was put right in the model that is packed, in words."""
         model = self._load(path)
@@ -90,9 +92,19 @@ class Detector:
         return self._options.stride
 
     @property
+    def is_decision_function(self) -> bool:
+        """True if the score is scikit-learn's decision function, as skl2onnx writes it beside the label."""
+        return self._head is not None and self._head.name == "scores" and "scores" in self._labels
+
+    @property
+    def watched(self) -> int | None:
+        """The only channel that the score is about; None if it is about all."""
+        return None if self._head is None else self._head.channel
+
+    @property
     def formula(self) -> str:
         """The score of one moment as a line of numpy."""
-        return "y" if self._head is None else formula(self._head, self.frame)
+        return "y" if self._head is None else formula(self._head, replace(self.frame.inner, smoothed=1))
 
     @property
     def poor(self) -> tuple[str, ...]:
@@ -150,20 +162,28 @@ class Detector:
         known = tuple((word, scaling) for word, scaling in others.items() if scaling is not None)
         asked = Asked(options.output, options.head, options.horizon, unscale, known)
         labels, classes = sklearn_scores(model), class_labels(model)
+        self._labels = labels
         probe, first = self._probe(model, frame, seen[:2])
         ahead = 0 if frame.features is not None else rows_ahead(first, min(len(seen), 2), seen.shape[2], asked)
         windows = seen
-        if ahead:
-            longer = normal_windows(rows, window=frame.seen + ahead, stride=options.stride)
-            if len(longer) or options.horizon is not None:
-                windows, frame = longer, replace(frame, ahead=ahead)
+        for rows_behind in (ahead, ahead - FURTHER) if options.horizon is None else (ahead,):
+            longer = normal_windows(rows, window=frame.seen + max(rows_behind, 0), stride=options.stride)
+            if rows_behind > 0 and (len(longer) or options.horizon is not None):
+                windows, frame = longer, replace(frame, ahead=rows_behind)
+                break
         if not len(windows):
             self._refuse_windows(rows, frame.moment)
         answers = self._run(probe, np.ascontiguousarray(windows[:, : frame.seen]))
         names = frame.names(self._channels)
         given = frame.given(windows)
         found = choose(answers, given, frame.inner, channels=names, classes=classes, asked=asked).head
-        return self._settle(model, rows, found, frame=frame, given=given, answers=answers, labels=labels)
+        # The trial of a forecast needs rows behind those that are seen, and a short series has fewer windows of these.
+        final = replace(frame, ahead=_rows_ahead_of(found, options))
+        if final.moment != frame.moment:
+            windows = self._windows(rows, final)
+            given = final.given(windows)
+            answers = self._run(probe, np.ascontiguousarray(windows[:, : frame.seen]))
+        return self._settle(model, rows, found, frame=final, given=given, answers=answers, labels=labels)
 
     def _frame_of(self, model: onnx.ModelProto) -> Frame:
         """How the model takes readings, or features of them."""
@@ -185,6 +205,11 @@ class Detector:
                 return probe, together
         except ConversionError as exc:
             problem = str(exc)
+        if draws_numbers(model):
+            raise ConversionError(
+                f"{self._path}: draws random numbers, so no score of it comes again; export it in evaluation mode, or "
+                "without its sampling"
+            )
         notes = free_batch(model)
         freed = self._fed(model, frame)
         if notes and _are_equal(self._run(freed, windows), alone):
@@ -215,6 +240,7 @@ class Detector:
     ) -> Head:
         """Give a head its direction and its constants, and append it to the model."""
         options = self._options
+        options.check_head(head.kind, is_error=head.is_error)
         answers = {name.removeprefix(PREFIX): values for name, values in answers.items()}
         answer = answers[head.name]
         if head.is_error or head.kind is HeadKind.DISTANCE:
@@ -222,11 +248,6 @@ class Detector:
         else:
             own = answer if head.column is None else answer.reshape(len(answer), -1)[:, head.column]
             sign = sign_of_score(own, answers.get(labels.get(head.name, "")), options.higher_is)
-        ahead = 0
-        if head.kind in (HeadKind.FORECAST, HeadKind.RESIDUAL):
-            ahead = options.horizon or (head.rows if head.kind is HeadKind.FORECAST else 0)
-        frame = replace(frame, ahead=ahead)
-        given = given[:, : frame.inner.moment]
         if len(answer) != len(given):
             answer = answer.reshape(len(given), -1)  # skl2onnx puts the targets of a row one below the other
         self._fitted = Fitted(replace(head, sign=sign, score=options.score), answer, given, frame.inner)
@@ -290,6 +311,13 @@ class Detector:
 
     def _run(self, model: onnx.ModelProto, windows: FloatArray) -> Sample:
         return self._runs.outputs(to_bytes(model, self._path), windows)
+
+
+def _rows_ahead_of(head: Head, options: DetectorOptions) -> int:
+    """Rows behind those that the model sees, up to the last one that its answer is about."""
+    if head.kind is HeadKind.FORECAST:
+        return options.horizon or head.rows
+    return (options.horizon or 0) if head.kind is HeadKind.RESIDUAL else 0
 
 
 def _are_equal(together: Sample, alone: list[Sample]) -> bool:

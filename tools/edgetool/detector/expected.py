@@ -32,7 +32,8 @@ class Agreement:
 
     windows: int
     deviation: float
-    """Largest difference, as a share of the expected score or of their median size where that is more."""
+    """Largest difference, as a share of the expected score's distance from their median, or of the range of the middle
+    half of them where that is more: a score of 1000 that varies by 1 has to be right in its variation."""
     deviation_near_limit: float
     """The same, of the tenth of the windows whose expected scores are nearest to the limit."""
     verdicts_changed: int
@@ -91,8 +92,13 @@ def check_expected(expected: NDArray[np.float64], scores: FloatArray, *, alarm: 
     if not given.any():
         raise DataError("--expect: no complete window ends with a row that has an expected score")
     want, have = expected[given], scores[given].astype(np.float64)
-    size = np.abs(want)
-    off = np.abs(have - want) / np.maximum(np.maximum(size, np.median(size)), 1e-9)
+    low, median, high = np.quantile(want, (0.25, 0.5, 0.75))
+    if high == low:
+        raise DataError(
+            f"--expect: half of the {len(want)} expected scores are the same ({median:.6g}), so nothing can be held "
+            "against them; is it the right column?"
+        )
+    off = np.abs(have - want) / np.maximum(np.abs(want - median), high - low)
     near = np.argsort(np.abs(want - alarm), kind="stable")[: max(1, int(_NEAR * len(want)))]
     found = Agreement(
         windows=len(want),

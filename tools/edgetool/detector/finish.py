@@ -43,8 +43,7 @@ def finish(
         shares = contributions if features is None else "contributions_of_features"
         parts = _formula(nodes, head, error, score=score, contributions=shares, channels=channels)
         if features is not None:
-            groups = nodes.constant("contributions_groups", features.groups(own))
-            parts = nodes.add("MatMul", [parts, groups], contributions)
+            parts = _of_channels(nodes, head, frame, parts=parts, output=contributions, channels=own)
     elif head.kind is HeadKind.DISTANCE:
         _distance(nodes, head, answer, score)
     else:
@@ -63,6 +62,18 @@ def finish(
         outputs.append(helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", own]))
     replace_all(model.graph.output, outputs)
     _drop_unused(model.graph)
+
+
+def _of_channels(nodes: Nodes, head: Head, frame: Frame, *, parts: str, output: str, channels: int) -> str:
+    """The share of each channel from those of its features: their sum, or of a maximum their maximum."""
+    features = frame.features
+    assert features is not None
+    if head.score is not ScoreIs.MAX:
+        return nodes.add("MatMul", [parts, nodes.constant("contributions_groups", features.groups(channels))], output)
+    count = len(features.kinds)
+    shape = [-1, channels, count] if features.by_channel else [-1, count, channels]
+    apart = nodes.reshape(parts, "contributions_apart", shape)
+    return nodes.reduce("ReduceMax", apart, output, axis=2 if features.by_channel else 1)
 
 
 def smoothing_weights(count: int, smooth: SmoothIs) -> np.ndarray:
@@ -90,7 +101,9 @@ def _own_score(nodes: Nodes, head: Head, answer: str, score: str) -> None:
         if head.which == "last":
             own = nodes.gather(rows, "answer_last", head.rows - 1, axis=1)
         else:
-            own = nodes.reduce({"mean": "ReduceMean", "max": "ReduceMax"}[head.which], rows, "answer_one", axis=1)
+            # The most anomalous row: the smallest value where high is normal.
+            most = "ReduceMin" if head.sign.flipped else "ReduceMax"
+            own = nodes.reduce({"mean": "ReduceMean", "max": most}[head.which], rows, "answer_one", axis=1)
     flat = nodes.reshape(own, "score_flat" if head.sign.flipped else score, [-1])
     if head.sign.flipped:
         nodes.add("Neg", [flat], score)

@@ -23,15 +23,21 @@ from edgetool.verify.finite import unanswered
 from edgetool.verify.saturated import saturated
 from edgetool.verify.scores import poor_channels, unlike_channels, usual_error
 
-__all__ = ["Asked", "Candidate", "choose", "rows_ahead"]
+__all__ = ["FURTHER", "Asked", "Candidate", "choose", "rows_ahead"]
 
 _SCORE_NAME = re.compile(
-    r"(^|[_./])(anomaly|outlier)?_?scores?([_.]|$)|score_samples|decision_function|anomaly|log_?lik|nll|distance"
+    r"(^|[_./])(anomaly|outlier)?_?scores?([_.]|$)|score_samples|decision_function|anomaly|log_?lik|nll"
 )
 """An output of such a name is a score, if it can be one."""
 _SUM = 1e-3
 _FOLLOWS = 0.3
 """Spreads of its channel within which a number that is said to be a score is rather a value of that channel."""
+_FORETELLS = 0.8
+"""The same, of the next value of the only channel: what a good forecast of a noisy one is off by."""
+FURTHER = 24
+"""Rows further ahead at which a forecast is tried, too."""
+_NEARER = 1.2
+"""A forecast whose error is smaller by this factor against rows further ahead is asked about."""
 _CLEARLY = 1.5
 """A reconstruction whose error is smaller by this factor than as a forecast is no forecast, and reversed."""
 _SHOWN = 8
@@ -62,15 +68,19 @@ class Candidate:
     """Of an error: its median over the channels, in spreads of each."""
     does: str = ""
     """What it does on the data, in words."""
+    horizon: int | None = None
+    """Rows ahead of the last one that it ends with, where these are others than an answer of its size suggests."""
 
     @property
     def option(self) -> str:
         """How the user says it."""
-        return f"--head {HeadIs(self.head.kind, self.head.which)}"
+        ahead = "" if self.horizon is None else f" --horizon {self.horizon}"
+        return f"--head {HeadIs(self.head.kind, self.head.which)}{ahead}"
 
 
 def rows_ahead(answers: Sample, count: int, channels: int, asked: Asked) -> int:
-    """How many rows behind those that a model sees are needed to try every forecast that its outputs can be.
+    """How many rows behind those that a model sees are needed to try every forecast that its outputs can be, also of
+    rows further ahead.
 
     Args:
         answers: the outputs for some windows.
@@ -80,10 +90,10 @@ def rows_ahead(answers: Sample, count: int, channels: int, asked: Asked) -> int:
     """
     if asked.horizon is not None:
         return asked.horizon
-    if asked.head.kind not in (HeadKind.AUTO, HeadKind.FORECAST):
+    if asked.head.kind not in (HeadKind.AUTO, HeadKind.FORECAST, HeadKind.RESIDUAL):
         return 0
     sizes = [values.size // count for values in answers.values() if values.dtype.kind == "f" and values.size]
-    return max((size // channels for size in sizes if size % channels == 0), default=0)
+    return max((size // channels for size in sizes if size % channels == 0), default=0) + FURTHER
 
 
 def choose(
@@ -121,7 +131,7 @@ def choose(
     fit = _by_name(fit) if asked.output is None else fit
     # A point has no direction of its own, so nothing but the user's word makes it a score.
     is_point = fit[0].head.kind in (HeadKind.DISTANCE, HeadKind.PROJECTION)
-    if len(fit) > 1 or (is_point and asked.head.kind is HeadKind.AUTO):
+    if len(fit) > 1 or fit[0].horizon is not None or (is_point and asked.head.kind is HeadKind.AUTO):
         raise UsageError(_in_words(fit))
     return fit[0]
 
@@ -146,12 +156,16 @@ class _Trial:
         kinds = [HeadKind.FORECAST, HeadKind.RESIDUAL] if self.asked.horizon is not None else list(HeadKind)
         found = [head for head in self._by_shape(name, values) if head.kind in kinds and wanted in ("auto", head.kind)]
         tried = [candidate for head in found for candidate in self._try(head, values)]
+        if np.isfinite(values).all():
+            tried += [candidate for head in found for candidate in self._further(head, values)]
         return tried if wanted is not HeadKind.AUTO or len(tried) < 2 else self._weigh(name, tried)
 
     def points(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
         """What an output can be as a point."""
         size = values.size // len(self._windows)
-        if self.asked.horizon is not None or size in (1, self._frame.seen * len(self._channels)):
+        is_named = self.asked.head.kind in (HeadKind.DISTANCE, HeadKind.PROJECTION)
+        is_other = size in (1, self._frame.seen * len(self._channels))
+        if self.asked.horizon is not None or (is_other and not is_named):
             return []
         return [candidate for head in self._points(name, values) for candidate in self._try(head, values)]
 
@@ -184,7 +198,8 @@ class _Trial:
             answer = (
                 values.reshape(-1, 1) if self.asked.unscale is None else self.asked.unscale.undo(values.reshape(-1, 1))
             )
-            off = np.sqrt(np.square(row - answer).mean(axis=0))
+            later = self._windows[:, min(self._frame.seen, self._windows.shape[1] - 1)].astype(np.float64)
+            off = np.sqrt(np.minimum(np.square(row - answer).mean(axis=0), np.square(later - answer).mean(axis=0)))
             places = np.flatnonzero(off <= _FOLLOWS * row.std(axis=0)).tolist()
         else:
             return
@@ -264,6 +279,25 @@ class _Trial:
             return
         yield Candidate(head, error, _error_in_words(head, error))
 
+    def _further(self, head: Head, values: NDArray[np.floating]) -> Iterator[Candidate]:
+        """The same answer held against rows further ahead, if it is clearly nearer to these."""
+        if self.asked.horizon is not None or head.kind not in (HeadKind.FORECAST, HeadKind.RESIDUAL):
+            return
+        near = 0 if head.kind is HeadKind.RESIDUAL else head.rows
+        errors = {ahead: self._error_at(head, values, ahead) for ahead in range(near, self._frame.ahead + 1)}
+        best = min(errors, key=errors.__getitem__, default=near)
+        if best != near and errors[best] * _NEARER < errors[near] and errors[best] < _FORETELLS:
+            yield Candidate(head, errors[best], f"off the row {best} ahead by {errors[best]:.2g} of the spread", best)
+
+    def _error_at(self, head: Head, values: NDArray[np.floating], ahead: int) -> float:
+        """The median over the channels of an answer's error, in spreads, if it ends so many rows ahead."""
+        end = self._frame.seen + ahead
+        rows = self._windows[:, end - head.rows : end]
+        target = rows if head.channel is None else rows[:, :, head.channel : head.channel + 1]
+        spread = target.reshape(-1, target.shape[-1]).std(axis=0, dtype=np.float64)
+        usual = usual_error(reconstruct(head, values, target), target)
+        return float(np.median(usual / np.where(spread > 0, spread, usual)))
+
     def _scaling_that_fits(self, head: Head, values: NDArray[np.floating], target: FloatArray) -> str:
         """What to do about an answer that is not in sensor units."""
         for word, scaling in self.asked.scalings:
@@ -281,8 +315,9 @@ class _Trial:
 
     def _weigh(self, name: str, tried: list[Candidate]) -> list[Candidate]:
         """Leave out what another reading of the same output makes unlikely."""
-        kinds = {each.head.kind: each for each in tried}
-        if HeadKind.SCORE in kinds and _SCORE_NAME.search(name.lower()):
+        kinds = {each.head.kind: each for each in reversed(tried)}
+        is_near = any(each.head.is_error and each.error <= _FOLLOWS for each in tried)
+        if HeadKind.SCORE in kinds and _SCORE_NAME.search(name.lower()) and not is_near:
             return [each for each in tried if each.head.kind is HeadKind.SCORE]
         if HeadKind.CLASS in kinds and not _are_probabilities(self._windows[:, -1]):
             return [each for each in tried if each.head.kind is HeadKind.CLASS]
@@ -294,7 +329,7 @@ class _Trial:
                 return [each for each in tried if each is not ahead]
             if ahead.error * clearly < given.error and self._frame.seen > 1:
                 return [each for each in tried if each is not given]
-        if HeadKind.SCORE in kinds and ahead is not None and ahead.error > _FOLLOWS:
+        if HeadKind.SCORE in kinds and ahead is not None and ahead.error > _FORETELLS:
             return [each for each in tried if each is not ahead]
         return tried
 

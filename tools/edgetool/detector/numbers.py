@@ -18,8 +18,8 @@ _LIMITS = ("alarm", "threshold", "threshold_", "offset", "offset_")
 """Names of a limit: ours, PyOD's and scikit-learn's."""
 
 
-def read_limit(path: Path) -> float:
-    """The limit in a file.
+def read_limit(path: Path) -> tuple[float, str]:
+    """The limit in a file, and the name that it has there.
 
     Raises:
         DataError: it cannot be read, or holds not exactly one limit.
@@ -29,7 +29,7 @@ def read_limit(path: Path) -> float:
     if len(names) != 1 or found[names[0]].size != 1:
         held = ", ".join(f"{name} ({values.size})" for name, values in sorted(found.items())) or "nothing"
         raise DataError(f"{path}: expected one number named {', '.join(_LIMITS[:-1])} or {_LIMITS[-1]}; found: {held}")
-    return float(found[names[0]][0])
+    return float(found[names[0]][0]), names[0]
 
 
 def read_numbers_by_name(path: Path) -> Mapping[str, NDArray[np.float64]]:

@@ -43,6 +43,23 @@ class DetectorOptions:
     features_by: FeaturesBy = FeaturesBy.AUTO
     """How these are lined up."""
 
+    def check_head(self, kind: HeadKind, *, is_error: bool) -> None:
+        """Refuse what has no effect on the score that is made.
+
+        Args:
+            kind: of the head.
+            is_error: it is made of a difference from readings.
+
+        Raises:
+            UsageError: an option would be ignored.
+        """
+        if is_error:
+            return
+        for name, given in (("score", self.score is not ScoreIs.SCALED), ("unscale", self.unscale is not None)):
+            if given:
+                value = getattr(self, name)
+                raise UsageError(f"--{name} {value}: is of an error, and the output is taken as a {kind.value}")
+
     def check(self) -> None:
         """Refuse words that contradict each other.
 
@@ -51,6 +68,15 @@ class DetectorOptions:
         """
         if self.smooth < 1:
             raise UsageError(f"--smooth {self.smooth}: expected a number of scores, at least 1")
+        if self.smooth > 1 and self.stride > 1:
+            raise UsageError(
+                f"--smooth {self.smooth}: takes the mean over rows that follow each other, and --stride {self.stride} "
+                "scores one in so many; give one of them"
+            )
+        if self.smooth == 1 and self.smooth_by is not SmoothIs.MEAN:
+            raise UsageError(f"--smooth-by {self.smooth_by.value}: needs --smooth with a number of scores")
+        if self.features is not None and self.layout is not LayoutIs.AUTO:
+            raise UsageError(f"--layout {self.layout.value}: of features, --features-by says how they are lined up")
         if self.horizon is not None and self.horizon < 1:
             raise UsageError(f"--horizon {self.horizon}: expected a number of rows, at least 1")
         if self.scale is not None and self.unscale is not None:

@@ -78,7 +78,9 @@ def read_scaling(text: str, option: str, windows: FloatArray, model: Scaling | N
             return _checked(path, found[center], found[scale], windows.shape[-1])
     for low, high in _RANGES:
         if low in found and high in found:
-            return _checked(path, found[low], found[high] - found[low], windows.shape[-1])
+            span = found[high] - found[low]
+            # scikit-learn leaves a channel that stands still in its unit.
+            return _checked(path, found[low], np.where(span == 0, 1.0, span), windows.shape[-1])
     held = ", ".join(sorted(found)) or "nothing"
     raise DataError(f"{path}: expected `mean` and `scale`, or `min` and `max`; found: {held}")
 

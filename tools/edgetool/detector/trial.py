@@ -22,7 +22,7 @@ _FARTHEST = _MOVED.format(_STEPS[-1])
 _NOISE = 10.0
 _USABLE_RATE = 0.1
 _BASES = 5
-_CHANNELS = 24
+_CHANNELS = 64
 _FEW = 0.05
 _MOST = 0.5
 
@@ -36,6 +36,8 @@ class TrialRow:
     windows: int
     reached: float
     """Share of the windows that reach the alarm limit."""
+    best_channel: float
+    """The same, of the channel of which most do."""
     below_median: float
     """Share of the windows that score below the median of normal ones."""
 
@@ -60,10 +62,14 @@ class Trial:
 
     @property
     def is_weak(self) -> bool:
-        """True if few faults of any kind reach the limit, or most score as more normal than the normal windows do."""
+        """True if few faults of any kind reach the limit, or most score as more normal than the normal windows do; and
+        there is no channel that it watches well, as a detector of one channel does.
+        """
         count = sum(row.windows for row in self.rows)
         below = sum(row.below_median * row.windows for row in self.rows) / max(count, 1)
-        return self.best < _FEW or (below > _MOST and self.best < _MOST)
+        far = [row for row in self.rows if row.fault == _FARTHEST or f"by {_NOISE:g} spreads" in row.fault]
+        one = max((row.best_channel for row in far), default=0.0 if self.rows else 1.0)
+        return one < _MOST and (self.best < _FEW or (below > _MOST and self.best < _MOST))
 
     @property
     def advice(self) -> str:
@@ -86,15 +92,21 @@ class Trial:
 
 
 def try_detector(
-    score: Callable[[FloatArray], FloatArray], windows: FloatArray, scores: FloatArray, *, alarm: float
+    score: Callable[[FloatArray], FloatArray],
+    windows: FloatArray,
+    scores: FloatArray,
+    *,
+    alarm: float,
+    watched: int | None = None,
 ) -> Trial:
-    """Score normal windows with one channel moved by 2 to 20 of its spreads, noisy, stuck, shuffled or dead.
+    """Score normal windows with one channel moved by 2 to 20 of its spreads, noisy, stepping, stuck, shuffled or dead.
 
     Args:
         score: scores windows; higher is more anomalous.
         windows: shape (n, window, channels), normal readings.
         scores: shape (n,), of these.
         alarm: the alarm limit.
+        watched: a channel that is tried in any case; of the others, so many from all over them.
 
     Returns:
         A row for each way; none for a way that cannot be made of these windows, or that the model cannot score.
@@ -102,7 +114,7 @@ def try_detector(
     order = np.argsort(scores, kind="stable")
     middle = np.linspace(len(order) // 4, max(3 * len(order) // 4 - 1, 0), _BASES).astype(int)
     bases = windows[order[middle]].astype(np.float64)
-    faults = list(_faults(windows, bases))
+    faults = list(_faults(windows, bases, watched))
     median = float(np.median(scores))
     rows: list[TrialRow] = []
     rate: float | None = None
@@ -111,10 +123,16 @@ def try_detector(
         finite = values[np.isfinite(values)]
         if len(finite):
             reached, below = float(np.mean(finite >= alarm)), float(np.mean(finite < median))
-            rows.append(TrialRow(name, len(finite), reached, below))
+            best = _best_channel(values >= alarm)
+            rows.append(TrialRow(name, len(finite), reached, best_channel=best, below_median=below))
             if name == _FARTHEST:
                 rate = float(np.mean(scores >= np.median(finite)))
     return Trial(tuple(rows), rate)
+
+
+def _best_channel(hits: NDArray[np.bool_]) -> float:
+    """The largest share among channels; the windows of one follow each other."""
+    return float(hits.reshape(-1, _BASES).mean(axis=1).max()) if hits.size % _BASES == 0 else float(hits.mean())
 
 
 def _score_all(score: Callable[[FloatArray], FloatArray], made: list[FloatArray]) -> list[FloatArray]:
@@ -133,7 +151,7 @@ def _score_all(score: Callable[[FloatArray], FloatArray], made: list[FloatArray]
         return found
 
 
-def _faults(windows: FloatArray, bases: NDArray[np.float64]) -> Iterator[tuple[str, FloatArray]]:
+def _faults(windows: FloatArray, bases: NDArray[np.float64], watched: int | None) -> Iterator[tuple[str, FloatArray]]:
     rows = windows.shape[1]
     spread = windows.reshape(-1, windows.shape[2]).std(axis=0, dtype=np.float64)
     moving = np.flatnonzero(~still_channels(windows))
@@ -143,22 +161,27 @@ def _faults(windows: FloatArray, bases: NDArray[np.float64]) -> Iterator[tuple[s
         for step in _STEPS:
             moves = [
                 _changed(bases, c, bases[:, :, c] + sign * step * spread[c])
-                for c in _some(measured)
+                for c in _some(measured, watched)
                 for sign in (1, -1)
             ]
             yield _MOVED.format(step), np.concatenate(moves)
         if rows > 1:
-            to_and_fro = np.where(np.arange(rows) % 2, _NOISE, -_NOISE)
-            noisy = [_changed(bases, c, bases[:, :, c] + to_and_fro * spread[c]) for c in _some(measured)]
-            yield f"noisy by {_NOISE:g} spreads", np.concatenate(noisy)
+            noise = _NOISE * rng.choice([-1.0, 1.0], rows)
+            end = np.where(np.arange(rows) >= rows - max(rows // 4, 1), _NOISE, 0.0)
+            for name, change in (("noisy", noise), ("a step", end)):
+                made = [_changed(bases, c, bases[:, :, c] + change * spread[c]) for c in _some(measured, watched)]
+                yield f"{name} by {_NOISE:g} spreads", np.concatenate(made)
     if not len(moving):
         return
     if rows > 1:
-        stuck = [_changed(bases, c, np.repeat(bases[:, :1, c], rows, axis=1)) for c in _some(moving)]
+        stuck = [_changed(bases, c, np.repeat(bases[:, :1, c], rows, axis=1)) for c in _some(moving, watched)]
         yield "stuck", np.concatenate(stuck)
     others = windows[rng.integers(0, len(windows), len(bases))]
-    yield "shuffled", np.concatenate([_changed(bases, c, rng.permuted(others[:, :, c], axis=1)) for c in _some(moving)])
-    yield "dead (0)", np.concatenate([_changed(bases, c, np.zeros(bases.shape[:2])) for c in _some(moving)])
+    yield (
+        "shuffled",
+        np.concatenate([_changed(bases, c, rng.permuted(others[:, :, c], axis=1)) for c in _some(moving, watched)]),
+    )
+    yield "dead (0)", np.concatenate([_changed(bases, c, np.zeros(bases.shape[:2])) for c in _some(moving, watched)])
 
 
 def _changed(bases: NDArray[np.float64], channel: int, values: NDArray[np.float64]) -> FloatArray:
@@ -167,7 +190,8 @@ def _changed(bases: NDArray[np.float64], channel: int, values: NDArray[np.float6
     return made.astype(np.float32)
 
 
-def _some(channels: NDArray[np.integer]) -> NDArray[np.integer]:
-    """At most so many, from all over them."""
-    some: NDArray[np.integer] = channels[np.unique(np.linspace(0, len(channels) - 1, _CHANNELS).astype(int))]
+def _some(channels: NDArray[np.integer], watched: int | None) -> NDArray[np.integer]:
+    """At most so many, from all over them, and the one that is watched."""
+    picked = channels[np.unique(np.linspace(0, len(channels) - 1, _CHANNELS).astype(int))]
+    some: NDArray[np.integer] = np.union1d(picked, channels[channels == watched])
     return some

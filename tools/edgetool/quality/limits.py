@@ -34,8 +34,11 @@ def limit_at(rate: float, threshold: Threshold, calibration: Calibration) -> Thr
     """
     if rate == calibration.false_alarm_rate:
         return threshold
-    points = {1 - float(text): score for text, score in calibration.quantiles.items() if float(text) < 1}
-    points[calibration.false_alarm_rate] = threshold.alarm
+    own = calibration.false_alarm_rate
+    shares = [(1 - float(text), score) for text, score in calibration.quantiles.items() if float(text) < 1]
+    # 1 - 0.999 is not 0.001 to the last digit, and two limits for one rate would be a wall between them.
+    points = {share: score for share, score in shares if not math.isclose(share, own, rel_tol=1e-6)}
+    points[own] = threshold.alarm
     ordered = sorted((-math.log(share), score) for share, score in points.items() if share > 0)
     depth, score = (np.array(column) for column in zip(*ordered, strict=True))
     score = np.maximum.accumulate(score)

@@ -14,7 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
-from edgetool.data import DataFiles, SensorData, as_files, open_arrays, read_sensor_data
+from edgetool.data import DataFiles, SensorData, as_files, holes, open_arrays, read_sensor_data
 from edgetool.verify.arrays import Sample, by_sample
 from edgetool.verify.layout import Layout, layout_of
 from edgetool.verify.reference_points import reference_points
@@ -224,6 +224,7 @@ def _in_runs(data: SensorData, kept: NDArray[np.bool_]) -> tuple[NDArray[np.floa
         order = np.argsort(asset, kind="stable")
         changes[1:] = np.diff(asset[order]) != 0
     changes[1:] |= np.diff(np.cumsum(series)[order]) != 0
+    changes |= holes(data)[order] != 0
     runs: NDArray[np.int64] = np.cumsum(np.logical_or(changes, ~kept[order]), dtype=np.int64)
     return data.values[order][kept[order]], runs[kept[order]]
 

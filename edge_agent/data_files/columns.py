@@ -20,6 +20,18 @@ _COLUMN_LIMIT = 100_000
 """Ten times the channels that a bundle may have."""
 _TIME_WORDS = {"timestamp", "timestamps", "ts", "datetime", "date", "time", "epoch", "zeitstempel", "zeit"}
 _ASSET_WORDS = {"asset", "device", "equipment", "machine", "maschine", "anlage"}
+_LABEL_WORDS = {
+    "anomaly",
+    "anomalies",
+    "anomalous",
+    "fault",
+    "faulty",
+    "label",
+    "labels",
+    "outlier",
+    "attack",
+    "target",
+}
 _ID_WORDS = {"id", "name", "no", "nr", "number", "tag"}
 _EARLIEST_EPOCH_S = 1e8
 """March 1973: a column that is called `timestamp` and holds more counts seconds, milliseconds or finer since 1970."""
@@ -144,7 +156,7 @@ def make_plan(path: Path, looks: Mapping[str, Look], columns: Columns) -> Plan:
         if name not in free:
             raise DataError(f"{path}: has no column {name!r}; its channels are: {names_of(free)}{_near(name, free)}")
     spare = [name for name in free if name not in columns.channels]
-    for role, finds in (("time", _means_time), ("asset", _means_asset)):
+    for role, finds in (("time", _means_time), ("asset", _means_asset), ("label", _means_label)):
         found = [name for name in spare if finds(name, looks[name])]
         if found and roles[role] is None and columns.roles[role] is None:
             raise DataError(
@@ -214,6 +226,11 @@ def _means_asset(name: str, look: Look) -> bool:
         return False
     rest = words[1:]
     return set(rest) <= _ID_WORDS if look.text is not None else bool(rest) and set(rest) <= _ID_WORDS
+
+
+def _means_label(name: str, look: Look) -> bool:
+    """`is_anomaly` of 0 and 1: read as a channel, or left out, it would make faults normal."""
+    return bool(_LABEL_WORDS.intersection(_words(name))) and look.first in (0.0, 1.0)
 
 
 def _near(name: str, names: Sequence[str]) -> str:

@@ -635,3 +635,51 @@ def test_rows_that_were_cut_out_leave_a_hole_in_time(tmp_path: Path) -> None:
         report = pack(path, tmp_path / f"{name}-1.0.0.edge", data=data, false_alarm_rate=0.01)
         limits.append(report.manifest.threshold.alarm)
     assert limits[1] == pytest.approx(limits[0], rel=0.02)
+
+
+def test_a_flat_window_is_tried_both_ways(tmp_path: Path) -> None:
+    """Channels of one level: the shape says nothing, and the trial does."""
+    rng = np.random.default_rng(0)
+    at = np.arange(3000)[:, None]
+    rows = 20 + np.sin(2 * np.pi * at / np.array([60.0, 97.0, 41.0])) + 0.02 * rng.normal(size=(3000, 3))
+    data = tmp_path / "n.csv"
+    data.write_text("a,b,c\n" + "\n".join(",".join(f"{v:.5f}" for v in row) for row in rows) + "\n", encoding="utf-8")
+    windows = np.lib.stride_tricks.sliding_window_view(rows, 16, axis=0)  # (n, channels, rows): channels first
+    flat = windows.reshape(len(windows), -1)
+    mean = flat.mean(axis=0)
+    keep = np.linalg.svd(flat - mean, full_matrices=False)[2][:12]
+    nodes = [
+        helper.make_node("Sub", ["x", "mean"], ["c"]),
+        helper.make_node("MatMul", ["c", "encode"], ["t"]),
+        helper.make_node("MatMul", ["t", "decode"], ["d"]),
+        helper.make_node("Add", ["d", "mean"], ["y"]),
+    ]
+    constants = {"mean": mean, "encode": keep.T, "decode": keep}
+    graph = helper.make_graph(
+        nodes,
+        "flat",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 48])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 48])],
+        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in constants.items()],
+    )
+    path = save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "m.onnx"
+    )
+    with pytest.raises(
+        UsageError, match=r"may lie rows first \(.*\) or channels first \(off the rows that it was given"
+    ):
+        pack(path, data=data)
+    report = pack(path, data=data, layout="channels-first", score="mse")
+    found = score(open_bundle(report.bundle), windows[:50].transpose(0, 2, 1))
+    want = ((flat - mean - (flat - mean) @ keep.T @ keep) ** 2).mean(axis=1)[:50]
+    np.testing.assert_allclose(found.score, want, rtol=2e-2, atol=1e-6)
+
+
+def test_rows_newest_first_are_refused(tmp_path: Path, normal: Path) -> None:
+    """Their windows would run backwards."""
+    lines = normal.read_text(encoding="utf-8").splitlines()
+    timed = [f"time,{lines[0]}", *(f"{2000 - number},{line}" for number, line in enumerate(lines[1:]))]
+    data = tmp_path / "d.csv"
+    data.write_text("\n".join(timed), encoding="utf-8")
+    with pytest.raises(DataError, match="the times go backwards; sort the rows, the oldest first"):
+        pack(save(counted(), tmp_path / "m.onnx"), data=data)

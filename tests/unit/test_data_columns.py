@@ -355,3 +355,19 @@ def test_parquet_without_arrow_names_the_extra_and_csv_is_read_all_the_same(
     with pytest.raises(MissingExtraError, match=r"needs pyarrow, .* pip install 'edge-agent\[files\]'"):
         read(path)
     assert read(write(tmp_path / "d.csv", "p,q\n1,2\n")).values.tolist() == [[1, 2]]
+
+
+@pytest.mark.parametrize("name", ["anomaly", "is_anomaly", "Fault", "target"])
+def test_a_label_under_another_name_is_asked_for(tmp_path: Path, name: str) -> None:
+    """Left out, or taken for a channel, it would make faults normal."""
+    path = tmp_path / "d.csv"
+    path.write_text(f"a,b,{name}\n" + "1,2,0\n3,4,1\n" * 20, encoding="utf-8")
+    for channels in ((), ("a", "b")):
+        with pytest.raises(
+            DataError, match=f"column '{name}' looks like the label of the rows.* --label-column {name}"
+        ):
+            read_sensor_data(DataFiles.named([path], Columns(channels=channels)))
+    found = read_sensor_data(DataFiles.named([path], Columns(label=name)))
+    assert found.labels is not None
+    assert (found.channels, int(found.labels.sum())) == (("a", "b"), 20)
+    assert read_sensor_data(DataFiles.named([path], Columns(label=""))).channels == ("a", "b", name)

@@ -30,6 +30,7 @@ __all__ = [
     "normal_windows",
     "open_arrays",
     "read_sensor_data",
+    "time_steps",
     "windows_with_rows",
     "write_csv",
 ]
@@ -169,15 +170,30 @@ def holes(data: SensorData) -> NDArray[np.float64]:
     found = np.zeros(len(data))
     if data.times is None:
         return found
-    assets = np.zeros(len(data), dtype=np.int64)
-    if data.assets is not None:
-        _, assets = np.unique(np.array(data.assets), return_inverse=True)
-    order = np.argsort(assets, kind="stable")
-    steps, is_same = np.diff(data.times[order]), np.diff(assets[order]) == 0
+    order, is_same = _by_asset(data)
+    steps = np.diff(data.times[order])
     known = steps[is_same & (steps > 0)]
     if len(known):
         found[order[1:]] = is_same & ((steps > _HOLE_STEPS * np.median(known)) | (steps < 0))
     return found
+
+
+def time_steps(data: SensorData) -> NDArray[np.float64]:
+    """Seconds from each row to the next of its asset; none without times."""
+    if data.times is None:
+        return np.empty(0)
+    order, is_same = _by_asset(data)
+    steps: NDArray[np.float64] = np.diff(data.times[order])[is_same]
+    return steps
+
+
+def _by_asset(data: SensorData) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """The rows asset by asset, and whether each but the first is of the same asset as the one before."""
+    assets = np.zeros(len(data), dtype=np.int64)
+    if data.assets is not None:
+        _, assets = np.unique(np.array(data.assets), return_inverse=True)
+    order = np.argsort(assets, kind="stable")
+    return order, np.asarray(np.diff(assets[order]) == 0)
 
 
 def write_csv(path: Path, data: SensorData) -> None:

@@ -43,6 +43,7 @@ from edgetool.data import (
     column_at_windows,
     labelled_windows,
     read_sensor_data,
+    time_steps,
 )
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.detector.bundling import describe_channels, name_and_version, write_bundle
@@ -208,6 +209,7 @@ def pack(
     normal = rows if rows.labels is None else rows.where(rows.labels == 0)
     if not len(normal):
         raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
+    _check_order(rows)
     loaded = load_model(model)
     lower_versions(loaded)
     check_runtimes(model, loaded, parse_runtimes(runtimes))
@@ -294,6 +296,13 @@ class _Golden:
     scores: FloatArray
     deviation: float
     """Of the packed model from these scores."""
+
+
+def _check_order(rows: SensorData) -> None:
+    """Refuse rows that come newest first: their windows would run backwards."""
+    steps = time_steps(rows)
+    if len(steps) and float(np.median(steps)) < 0:
+        raise DataError(f"{rows.path}: the times go backwards; sort the rows, the oldest first")
 
 
 def _read(

@@ -25,7 +25,7 @@ from edgetool.graph.walks import graphs_of
 from edgetool.verify.arrays import Sample
 from edgetool.verify.samples import ModelInput, model_inputs
 
-__all__ = ["feed_readings", "frame_of", "frame_of_features", "is_canonical", "note_types"]
+__all__ = ["feed_readings", "frame_of", "frame_of_features", "is_canonical", "is_flat_input", "note_types"]
 
 _FLAT = 2
 """Rank of an input that takes a window as one row."""
@@ -183,6 +183,12 @@ def note_types(model: onnx.ModelProto, answers: Sample) -> None:
                 kind = helper.np_dtype_to_tensor_dtype(answers[name].dtype)
                 shape = [None] * answers[name].ndim
                 model.graph.value_info.append(helper.make_tensor_value_info(name, kind, shape))
+
+
+def is_flat_input(model: onnx.ModelProto) -> bool:
+    """True if a model takes a window as one row."""
+    shape = _only_input(model).shape
+    return shape is None or len(shape) == _FLAT
 
 
 def _only_input(model: onnx.ModelProto) -> ModelInput:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -9,18 +10,25 @@ from typing import NoReturn
 import numpy as np
 import onnx
 
-from edge_agent.errors import ConversionError, DataError, UsageError
+from edge_agent.errors import ConversionError, DataError, EdgeError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import HeadKind, HigherIs, LayoutIs
 from edgetool.data import SensorData, normal_windows
-from edgetool.detector.canonical import feed_readings, frame_of, frame_of_features, is_canonical, note_types
+from edgetool.detector.canonical import (
+    feed_readings,
+    frame_of,
+    frame_of_features,
+    is_canonical,
+    is_flat_input,
+    note_types,
+)
 from edgetool.detector.described import formula, in_words
 from edgetool.detector.direction import sign_of_error, sign_of_score, sklearn_scores
 from edgetool.detector.features import parse_features
 from edgetool.detector.finish import finish
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Fitted, Head, reconstruct, target_of
-from edgetool.detector.meanings import FURTHER, Asked, choose, rows_ahead
+from edgetool.detector.meanings import FURTHER, Asked, Candidate, choose, rows_ahead
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.runs import ModelRuns
 from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
@@ -37,6 +45,8 @@ from edgetool.verify.scores import poor_channels
 __all__ = ["Detector"]
 
 _FOLDS = 4
+_NEARER = 1.2
+"""A layout whose error is smaller by this factor is asked about."""
 _SAME = 1e-3
 """Share of an output's peak by which the answers of a window alone and in a batch may differ, from rounding."""
 _NONE = DetectorOptions()
@@ -176,7 +186,16 @@ class Detector:
         answers = self._run(probe, np.ascontiguousarray(windows[:, : frame.seen]))
         names = frame.names(self._channels)
         given = frame.given(windows)
-        found = choose(answers, given, frame.inner, channels=names, classes=classes, asked=asked).head
+        chosen = _attempt(lambda: choose(answers, given, frame.inner, channels=names, classes=classes, asked=asked))
+        if self._lies_open(model, frame):
+            turned = replace(frame, channels_first=True)
+            other = self._run(
+                self._fed(model, replace(turned, ahead=0)), np.ascontiguousarray(windows[:, : frame.seen])
+            )
+            self._check_layout(
+                chosen, _attempt(lambda: choose(other, given, turned, channels=names, classes=classes, asked=asked))
+            )
+        found = _settled(chosen).head
         # The trial of a forecast needs rows behind those that are seen, and a short series has fewer windows of these.
         final = replace(frame, ahead=_rows_ahead_of(found, options))
         if final.moment != frame.moment:
@@ -184,6 +203,23 @@ class Detector:
             given = final.given(windows)
             answers = self._run(probe, np.ascontiguousarray(windows[:, : frame.seen]))
         return self._settle(model, rows, found, frame=final, given=given, answers=answers, labels=labels)
+
+    def _lies_open(self, model: onnx.ModelProto, frame: Frame) -> bool:
+        """True if nothing but a trial tells how a window lies: a flat input of several rows of several channels."""
+        is_flat = is_flat_input(model) and frame.features is None and frame.left_out is None
+        return is_flat and frame.seen > 1 and len(self._channels) > 1 and self._options.layout is LayoutIs.AUTO
+
+    def _check_layout(self, rows_first: Candidate | EdgeError, channels_first: Candidate | EdgeError) -> None:
+        """Ask where the answer for windows channels first is clearly nearer to the readings, or the only one."""
+        if not isinstance(channels_first, Candidate) or not channels_first.head.is_error:
+            return
+        is_nearer = isinstance(rows_first, Candidate) and channels_first.error * _NEARER < rows_first.error
+        if is_nearer or isinstance(rows_first, ConversionError):
+            found = rows_first.does if isinstance(rows_first, Candidate) else str(rows_first)
+            raise UsageError(
+                f"a flat window may lie rows first ({found}) or channels first ({channels_first.does}); say it with "
+                "--layout channels-first, or --layout rows-first"
+            )
 
     def _frame_of(self, model: onnx.ModelProto) -> Frame:
         """How the model takes readings, or features of them."""
@@ -311,6 +347,20 @@ class Detector:
 
     def _run(self, model: onnx.ModelProto, windows: FloatArray) -> Sample:
         return self._runs.outputs(to_bytes(model, self._path), windows)
+
+
+def _attempt(choosing: Callable[[], Candidate]) -> Candidate | EdgeError:
+    """What was chosen, or why nothing could be."""
+    try:
+        return choosing()
+    except (ConversionError, UsageError) as exc:
+        return exc
+
+
+def _settled(chosen: Candidate | EdgeError) -> Candidate:
+    if isinstance(chosen, Candidate):
+        return chosen
+    raise chosen
 
 
 def _rows_ahead_of(head: Head, options: DetectorOptions) -> int:

@@ -444,3 +444,24 @@ def test_the_formula_is_numpy(tmp_path: Path, shape: tuple[int, ...]) -> None:
     error = eval(first, {"x": x, "y": y, "np": np})
     found = eval(last, {"error": error, "np": np})
     np.testing.assert_allclose(found, score(open_bundle(report.bundle), x).score, rtol=1e-4, atol=1e-6)
+
+
+def test_an_error_in_the_model_s_own_units(tmp_path: Path) -> None:
+    """What most authors' code has: the mean square of scaled values, for their scores and their limit."""
+    rng = np.random.default_rng(0)
+    mean, spread = np.array([2950, 7.5, 0.031]), np.array([40, 0.2, 0.008])
+    rows = rng.normal(size=(3000, 3)) * spread + mean
+    np.savez(tmp_path / "scaler.npz", mean=mean, scale=spread)
+    scaled = (rows.astype(np.float32).astype(np.float64) - mean) / spread
+    own = ((scaled - np.clip(scaled, -1.5, 1.5)) ** 2).mean(axis=1)
+    data = write(tmp_path / "n.csv", rows, mine=own)
+    options: dict[str, Any] = {"data": data, "score": "mse", "error_in": "scaled", "expect": "mine", "alarm": 1.2}
+    bare = squeezed(tmp_path / "bare.onnx", own_scaling=False, mean=mean, spread=spread)
+    inside = squeezed(tmp_path / "inside.onnx", own_scaling=True, mean=mean, spread=spread)
+    for path, words in ((bare, {"scale": str(tmp_path / "scaler.npz")}), (inside, {"unscale": "model"})):
+        report = pack(path, tolerance=0.05, **{**options, **words})
+        assert report.expected is not None
+        assert report.manifest.threshold.alarm == 1.2
+        assert report.formula.endswith("/ scale; (error ** 2).mean(axis=(1, 2))")
+    with pytest.raises(UsageError, match="--error-in scaled: needs --scale or --unscale"):
+        pack(bare, data=data, channels="s0,s1,s2", error_in="scaled")

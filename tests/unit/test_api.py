@@ -40,7 +40,7 @@ def test_every_public_name_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["FeaturesBy", "HigherIs", "Io", "Level", "Precision", "ScoreIs", "SmoothIs", "Target"]
+    "name", ["ErrorIn", "FeaturesBy", "HigherIs", "Io", "Level", "Precision", "ScoreIs", "SmoothIs", "Target"]
 )
 def test_a_choice_is_taken_as_text(name: str) -> None:
     """The texts that the types allow are the members, and another text is told what there is."""

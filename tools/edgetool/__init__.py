@@ -20,7 +20,7 @@ from edge_agent.errors import (
     ProviderError,
     UsageError,
 )
-from edgetool.choices import FeaturesBy, HigherIs, Io, LayoutIs, Level, Precision, ScoreIs, SmoothIs, Target
+from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, Io, LayoutIs, Level, Precision, ScoreIs, SmoothIs, Target
 
 if TYPE_CHECKING:
     from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
@@ -56,6 +56,7 @@ __all__ = [
     "Doubt",
     "DroppedEvent",
     "EdgeError",
+    "ErrorIn",
     "EvaluateReport",
     "FeaturesBy",
     "HigherIs",

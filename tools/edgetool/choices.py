@@ -10,6 +10,8 @@ from edge_agent.errors import UsageError
 
 __all__ = [
     "ANY_HEAD",
+    "ErrorIn",
+    "ErrorInName",
     "FeatureIs",
     "FeaturesBy",
     "FeaturesByName",
@@ -178,6 +180,15 @@ class FeaturesBy(StrEnum):
     CHANNEL = "channel"
 
 
+class ErrorIn(StrEnum):
+    """The units in which an error is taken, where an answer is scaled back."""
+
+    SENSOR = "sensor"
+    """Those of the channels."""
+    SCALED = "scaled"
+    """Those of the model, as an author's own code on scaled rows has it."""
+
+
 class SmoothIs(StrEnum):
     """How the scores of moments that follow each other become one."""
 
@@ -187,6 +198,7 @@ class SmoothIs(StrEnum):
 
 
 # The text of each member, for whoever does not import the enum; a test compares them.
+ErrorInName: TypeAlias = Literal["sensor", "scaled"]
 FeaturesByName: TypeAlias = Literal["auto", "feature", "channel"]
 HigherIsName: TypeAlias = Literal["auto", "anomalous", "normal"]
 IoName: TypeAlias = Literal["float32", "float16"]

@@ -10,7 +10,7 @@ import typer
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
-from edgetool.choices import FeaturesBy, HigherIs, LayoutIs, ScoreIs, SmoothIs
+from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, LayoutIs, ScoreIs, SmoothIs
 from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
@@ -101,6 +101,10 @@ def pack(
             show_default=False,
         ),
     ] = None,
+    error_in: Annotated[
+        ErrorIn,
+        typer.Option(help="Units of the error, where --scale or --unscale is given: the channels' or the model's."),
+    ] = ErrorIn.SENSOR,
     features: Annotated[
         str | None,
         typer.Option(
@@ -179,6 +183,7 @@ def pack(
             smooth_by=smooth_by,
             scale=scale,
             unscale=unscale,
+            error_in=error_in,
             features=features,
             features_by=features_by,
             alarm=alarm,

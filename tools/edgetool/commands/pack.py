@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,12 @@ from edge_agent.bundle import (
     Calibration,
     ScorePart,
     Threshold,
-    golden_deviation,
 )
 from edge_agent.errors import ConversionError, DataError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import (
+    ErrorIn,
+    ErrorInName,
     FeaturesBy,
     FeaturesByName,
     HigherIs,
@@ -51,7 +52,7 @@ from edgetool.detector.calibration import calibrate, given_limit
 from edgetool.detector.detector import Detector
 from edgetool.detector.direction import SignFrom
 from edgetool.detector.expected import Agreement, check_expected, read_expected
-from edgetool.detector.golden import check_scores
+from edgetool.detector.golden import prove
 from edgetool.detector.interval import interval_of
 from edgetool.detector.labelled import MAX_AUC_DROP, quality_of
 from edgetool.detector.numbers import read_limit
@@ -67,13 +68,10 @@ from edgetool.graph.traps import many_nodes
 from edgetool.graph.versions import lower_versions
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.finite import unanswered
-from edgetool.verify.odd import golden_readings
 from edgetool.verify.saturated import looks_scaled, saturated
 from edgetool.verify.scores import count_flips, still_channels
 
 __all__ = ["PackReport", "pack", "parse_channels"]
-
-_TRIED_ALONE = 4
 
 
 def parse_channels(text: str) -> tuple[tuple[str, str], ...]:
@@ -116,6 +114,7 @@ def pack(
     smooth_by: SmoothIs | SmoothIsName = SmoothIs.MEAN,
     scale: str | None = None,
     unscale: str | None = None,
+    error_in: ErrorIn | ErrorInName = ErrorIn.SENSOR,
     features: str | None = None,
     features_by: FeaturesBy | FeaturesByName = FeaturesBy.AUTO,
     alarm: float | None = None,
@@ -151,6 +150,8 @@ def pack(
         scale: what the readings are scaled by before the model takes them, and a reconstruction back again: `data`,
             `model`, or a file with `mean` and `scale`.
         unscale: the same, of the answer alone, for a model that scales its input itself.
+        error_in: units of the error where the answer is scaled back: the channels' (`sensor`) or the model's
+            (`scaled`).
         features: what stands for a window in the model's input, such as `mean,std,slope,min,max,energy`.
         features_by: how these are lined up, `feature` by feature or `channel` by channel.
         alarm: a limit that the author has validated, in the output's own values; in place of one from the data.
@@ -193,6 +194,7 @@ def pack(
         smooth_by=as_member(SmoothIs, smooth_by, named="smooth_by"),
         scale=scale,
         unscale=unscale,
+        error_in=as_member(ErrorIn, error_in, named="error_in"),
         features=features,
         features_by=as_member(FeaturesBy, features_by, named="features_by"),
     )
@@ -230,7 +232,7 @@ def pack(
         evidence = _weigh_sign(detector, made_by, rows)
         agreement = _agree(detector, rows, wanted, scores=scores, alarm=threshold.alarm, tolerance=tolerance)
         trial = _try(model, detector, packed, scores=scores, alarm=threshold.alarm, accept_weak=accept_weak)
-        golden = _prove(detector, packed, made_by, batch_scales=batch_scales(loaded))
+        golden = prove(detector, packed, made_by, batch_scales=batch_scales(loaded))
         found = quality_of(
             rows,
             threshold,
@@ -286,16 +288,6 @@ def pack(
         labelled=found,
         seconds=time.monotonic() - started,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Golden:
-    """What a provider has to reproduce."""
-
-    readings: FloatArray
-    scores: FloatArray
-    deviation: float
-    """Of the packed model from these scores."""
 
 
 def _check_order(rows: SensorData) -> None:
@@ -393,18 +385,3 @@ def _try(
             f"{trial.advice} (--accept-weak packs it all the same)"
         )
     return trial
-
-
-def _prove(detector: Detector, packed: bytes, scores: FloatArray, *, batch_scales: str) -> _Golden:
-    """The golden vectors, which the packed model meets, in a batch as alone."""
-    readings = golden_readings(detector.windows, scores)
-    golden = detector.scores(detector.model, readings)
-    together = detector.scores(packed, readings)
-    alone = np.concatenate([detector.scores(packed, readings[i : i + 1]) for i in range(_TRIED_ALONE)])
-    deviation = golden_deviation(together, golden)
-    check_scores(
-        deviation,
-        batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]),
-        batch_scales=batch_scales,
-    )
-    return _Golden(readings, golden, deviation)

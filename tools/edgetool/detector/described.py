@@ -45,6 +45,8 @@ def in_words(head: Head, frame: Frame, options: DetectorOptions) -> str:
         parts.append(f"readings scaled by {options.scale}")
     elif head.unscale is not None:
         parts.append(f"answers scaled back by {head.unscale.origin}")
+    if head.in_scaled:
+        parts.append("error in the model's scaled units")
     if frame.smoothed > 1:
         how = "mean" if options.smooth_by is SmoothIs.MEAN else "exponential mean"
         parts.append(f"{how} of the last {frame.smoothed}")
@@ -94,7 +96,8 @@ def formula(head: Head, frame: Frame) -> str:
         given = f"x[:, -1:, [{head.channel}]]"
     elif head.kind is HeadKind.FORECAST:
         given = f"x[:, {frame.moment - head.rows}:]"
-    return f"error = {given} - {answer}; " + _FORMULAS[head.score]
+    error = f"({given} - {answer}) / scale" if head.in_scaled else f"{given} - {answer}"
+    return f"error = {error}; " + _FORMULAS[head.score]
 
 
 def _own_formula(head: Head) -> str:

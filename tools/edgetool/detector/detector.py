@@ -12,7 +12,7 @@ import onnx
 
 from edge_agent.errors import ConversionError, DataError, EdgeError, UsageError
 from edge_agent.messages.reading import FloatArray
-from edgetool.choices import HeadKind, HigherIs, LayoutIs
+from edgetool.choices import ErrorIn, HeadKind, HigherIs, LayoutIs
 from edgetool.data import SensorData, normal_windows
 from edgetool.detector.canonical import (
     feed_readings,
@@ -30,7 +30,7 @@ from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Fitted, Head, reconstruct, target_of
 from edgetool.detector.meanings import FURTHER, Asked, Candidate, choose, rows_ahead
 from edgetool.detector.options import DetectorOptions
-from edgetool.detector.runs import ModelRuns
+from edgetool.detector.runs import ModelRuns, are_equal
 from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
 from edgetool.graph.batch import free_batch
 from edgetool.graph.edits import copy_of, with_all_outputs
@@ -47,8 +47,6 @@ __all__ = ["Detector"]
 _FOLDS = 4
 _NEARER = 1.2
 """A layout whose error is smaller by this factor is asked about."""
-_SAME = 1e-3
-"""Share of an output's peak by which the answers of a window alone and in a batch may differ, from rounding."""
 _NONE = DetectorOptions()
 
 
@@ -237,7 +235,7 @@ class Detector:
         problem = ""
         try:
             together = self._run(probe, windows)
-            if _are_equal(together, alone):
+            if are_equal(together, alone):
                 return probe, together
         except ConversionError as exc:
             problem = str(exc)
@@ -248,7 +246,7 @@ class Detector:
             )
         notes = free_batch(model)
         freed = self._fed(model, frame)
-        if notes and _are_equal(self._run(freed, windows), alone):
+        if notes and are_equal(self._run(freed, windows), alone):
             self._has_fixed_batch = True
             self.repairs += notes
             return freed, self._run(freed, windows)
@@ -286,7 +284,12 @@ class Detector:
             sign = sign_of_score(own, answers.get(labels.get(head.name, "")), options.higher_is)
         if len(answer) != len(given):
             answer = answer.reshape(len(given), -1)  # skl2onnx puts the targets of a row one below the other
-        self._fitted = Fitted(replace(head, sign=sign, score=options.score), answer, given, frame.inner)
+        self._fitted = Fitted(
+            replace(head, sign=sign, score=options.score, in_scaled=options.error_in is ErrorIn.SCALED),
+            answer,
+            given,
+            frame.inner,
+        )
         head = self._fitted.on_all()
         if head.is_error:
             target = target_of(head, given, frame.inner)
@@ -368,22 +371,6 @@ def _rows_ahead_of(head: Head, options: DetectorOptions) -> int:
     if head.kind is HeadKind.FORECAST:
         return options.horizon or head.rows
     return (options.horizon or 0) if head.kind is HeadKind.RESIDUAL else 0
-
-
-def _are_equal(together: Sample, alone: list[Sample]) -> bool:
-    """True if each window's answers in a batch are those that it has alone, within float32's rounding of sums."""
-    for name, values in together.items():
-        parts = [each[name] for each in alone]
-        if values.dtype.kind != "f" or not all(part.size for part in parts):
-            continue
-        apart = np.concatenate([part.ravel() for part in parts])
-        if values.size != apart.size:
-            return False
-        finite = apart[np.isfinite(apart)]
-        peak = float(np.abs(finite).max(initial=0.0))
-        if not np.allclose(values.ravel(), apart, rtol=_SAME, atol=_SAME * peak, equal_nan=True):
-            return False
-    return True
 
 
 def _canonical_frame(path: Path, model: onnx.ModelProto, channels: int, options: DetectorOptions) -> Frame:

@@ -153,7 +153,11 @@ def _error(nodes: Nodes, head: Head, frame: Frame, *, answer: str, moment: str, 
         of = slice(None) if head.channel is None else slice(head.channel, head.channel + 1)
         at = nodes.add("Mul", [at, nodes.constant("answer_scale", head.unscale.scale[of])], "answer_wide")
         at = nodes.add("Add", [at, nodes.constant("answer_offset", head.unscale.offset[of])], "answer_units")
-    return nodes.add("Sub", [target, at], "error")
+    if head.unscale is None or not head.in_scaled:
+        return nodes.add("Sub", [target, at], "error")
+    of = slice(None) if head.channel is None else slice(head.channel, head.channel + 1)
+    wide = nodes.add("Sub", [target, at], "error_wide")
+    return nodes.add("Div", [wide, nodes.constant("error_units", head.unscale.scale[of])], "error")
 
 
 def _formula(nodes: Nodes, head: Head, error: str, *, score: str, contributions: str, channels: int) -> str:

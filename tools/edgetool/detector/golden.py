@@ -1,14 +1,24 @@
-"""What the golden scores of a bundle have to show before it is written."""
+"""The golden scores of a bundle, and what they have to show before it is written."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
+
+from edge_agent.bundle import golden_deviation
 from edge_agent.errors import AccuracyError, ConversionError
+from edge_agent.messages.reading import FloatArray
+from edgetool.detector.detector import Detector
+from edgetool.verify.odd import golden_readings
 from edgetool.verify.scores import MAX_BATCH_DEVIATION, MAX_SCORE_DEVIATION
 
-__all__ = ["check_scores"]
+__all__ = ["Golden", "prove"]
+
+_TRIED_ALONE = 4
 
 
-def check_scores(deviation: float, *, batch_deviation: float, batch_scales: str) -> None:
+def _check_scores(deviation: float, *, batch_deviation: float, batch_scales: str) -> None:
     """Refuse a model whose scores depend on the batch, or are not those of its reference.
 
     Args:
@@ -34,3 +44,28 @@ def check_scores(deviation: float, *, batch_deviation: float, batch_scales: str)
             "allowed; is the reference the model that it was made from? If so, quantize it to float16, or with a "
             "smaller --max-drift, or pack the float32 model"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """What a provider has to reproduce."""
+
+    readings: FloatArray
+    scores: FloatArray
+    deviation: float
+    """Of the packed model from these scores."""
+
+
+def prove(detector: Detector, packed: bytes, scores: FloatArray, *, batch_scales: str) -> Golden:
+    """The golden vectors, which the packed model meets, in a batch as alone."""
+    readings = golden_readings(detector.windows, scores)
+    golden = detector.scores(detector.model, readings)
+    together = detector.scores(packed, readings)
+    alone = np.concatenate([detector.scores(packed, readings[i : i + 1]) for i in range(_TRIED_ALONE)])
+    deviation = golden_deviation(together, golden)
+    _check_scores(
+        deviation,
+        batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]),
+        batch_scales=batch_scales,
+    )
+    return Golden(readings, golden, deviation)

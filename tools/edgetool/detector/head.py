@@ -45,6 +45,8 @@ class Head:
     score: ScoreIs = ScoreIs.SCALED
     unscale: Scaling | None = None
     """What the model's answer is scaled back by."""
+    in_scaled: bool = False
+    """The error is taken in the model's units, and not in the channels'."""
     usual: FloatArray | None = None
     """Usual error (root mean square) on normal rows: shape (channels,), or (1,) of a residual, in channel units."""
     centre: FloatArray | None = None
@@ -163,6 +165,9 @@ def fit_head(head: Head, answer: NDArray[Any], windows: FloatArray, frame: Frame
     if head.kind is HeadKind.PROJECTION:
         head = replace(head, decoder=_decoder(head, answer, target))
     error = target - reconstruct(head, answer, target)
+    if head.in_scaled and head.unscale is not None:
+        units = _of_channel(head.unscale, head.channel)
+        error, target = error / units.scale, ((target - units.offset) / units.scale).astype(np.float32)
     usual = usual_error(target - error, target).astype(np.float32)
     if head.score is not ScoreIs.MAHALANOBIS:
         return replace(head, usual=usual)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_agent.errors import UsageError
-from edgetool.choices import ANY_HEAD, FeaturesBy, HeadIs, HeadKind, HigherIs, LayoutIs, ScoreIs, SmoothIs
+from edgetool.choices import ANY_HEAD, ErrorIn, FeaturesBy, HeadIs, HeadKind, HigherIs, LayoutIs, ScoreIs, SmoothIs
 
 __all__ = ["DetectorOptions"]
 
@@ -38,6 +38,8 @@ class DetectorOptions:
     """Of the readings, before the model takes them, and of a reconstruction back again (`read_scaling`)."""
     unscale: str | None = None
     """Of a reconstruction alone."""
+    error_in: ErrorIn = ErrorIn.SENSOR
+    """Units of an error, where the answer is scaled back."""
     features: str | None = None
     """What stands for a window in the model's input, such as `mean,std`; the readings where not given."""
     features_by: FeaturesBy = FeaturesBy.AUTO
@@ -68,6 +70,8 @@ class DetectorOptions:
         """
         if self.smooth < 1:
             raise UsageError(f"--smooth {self.smooth}: expected a number of scores, at least 1")
+        if self.error_in is ErrorIn.SCALED and self.scale is None and self.unscale is None:
+            raise UsageError("--error-in scaled: needs --scale or --unscale, which say the units of the model")
         if self.smooth > 1 and self.stride > 1:
             raise UsageError(
                 f"--smooth {self.smooth}: takes the mean over rows that follow each other, and --stride {self.stride} "

@@ -18,9 +18,11 @@ from edgetool.verify.arrays import Sample
 from edgetool.verify.fitting import explain
 from edgetool.verify.workbench import Workbench
 
-__all__ = ["ModelRuns"]
+__all__ = ["ModelRuns", "are_equal"]
 
 _BATCH = 1024
+_SAME = 1e-3
+"""Share of an output's peak by which the answers of a window alone and in a batch may differ, from rounding."""
 
 
 class ModelRuns:
@@ -80,3 +82,19 @@ class ModelRuns:
             name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 and values.ndim else values
             for name, values in parts[0].items()
         }
+
+
+def are_equal(together: Sample, alone: list[Sample]) -> bool:
+    """True if each window's answers in a batch are those that it has alone, within float32's rounding of sums."""
+    for name, values in together.items():
+        parts = [each[name] for each in alone]
+        if values.dtype.kind != "f" or not all(part.size for part in parts):
+            continue
+        apart = np.concatenate([part.ravel() for part in parts])
+        if values.size != apart.size:
+            return False
+        finite = apart[np.isfinite(apart)]
+        peak = float(np.abs(finite).max(initial=0.0))
+        if not np.allclose(values.ravel(), apart, rtol=_SAME, atol=_SAME * peak, equal_nan=True):
+            return False
+    return True

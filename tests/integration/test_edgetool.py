@@ -98,7 +98,8 @@ def test_quantize_keeps_what_has_nothing_to_gain(tmp_path: Path) -> None:
     [
         (["quantize", "none.onnx"], 65, "none.onnx: no such file"),
         (["quantize", "text.onnx"], 65, "is not an ONNX model"),
-        (["inspect", "pump-1.0.0.edge"], 65, "a bundle has model.onnx in it"),
+        (["inspect", "pump-1.0.0.edge"], 65, "has no manifest.json; pack it again"),
+        (["quantize", "pump-1.0.0.edge"], 65, "a bundle has model.onnx in it"),
         (["quantize", "pump.onnx", "-o", "pump.onnx"], 2, "is the model itself"),
         (["quantize", "pump.onnx", "--data", "none.csv"], 65, "none.csv: no such data file"),
         (["quantize", "pump.onnx", "--input-range", "5,1"], 2, "LOW must be below HIGH"),

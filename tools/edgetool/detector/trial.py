@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,11 @@ _FARTHEST = _MOVED.format(_STEPS[-1])
 _NOISE = 10.0
 _USABLE_RATE = 0.1
 _BASES = 5
-_CHANNELS = 64
+_CHANNELS, _FEWEST_CHANNELS = 64, 4
+_VALUES = 1 << 25
+"""Of all made-up windows together: 128 MB."""
+_WINDOWS_OF_A_BASE = 13
+"""That are made of one of the normal windows for each channel."""
 _FEW = 0.05
 _MOST = 0.5
 
@@ -157,11 +162,12 @@ def _faults(windows: FloatArray, bases: NDArray[np.float64], watched: int | None
     moving = np.flatnonzero(~still_channels(windows))
     measured = np.array([channel for channel in moving if not is_status(windows[:, :, channel])], dtype=int)
     rng = np.random.default_rng(3)
+    picked = partial(_some, watched=watched, values=windows.shape[1] * windows.shape[2])
     if len(measured):
         for step in _STEPS:
             moves = [
                 _changed(bases, c, bases[:, :, c] + sign * step * spread[c])
-                for c in _some(measured, watched)
+                for c in picked(measured)
                 for sign in (1, -1)
             ]
             yield _MOVED.format(step), np.concatenate(moves)
@@ -169,19 +175,19 @@ def _faults(windows: FloatArray, bases: NDArray[np.float64], watched: int | None
             noise = _NOISE * rng.choice([-1.0, 1.0], rows)
             end = np.where(np.arange(rows) >= rows - max(rows // 4, 1), _NOISE, 0.0)
             for name, change in (("noisy", noise), ("a step", end)):
-                made = [_changed(bases, c, bases[:, :, c] + change * spread[c]) for c in _some(measured, watched)]
+                made = [_changed(bases, c, bases[:, :, c] + change * spread[c]) for c in picked(measured)]
                 yield f"{name} by {_NOISE:g} spreads", np.concatenate(made)
     if not len(moving):
         return
     if rows > 1:
-        stuck = [_changed(bases, c, np.repeat(bases[:, :1, c], rows, axis=1)) for c in _some(moving, watched)]
+        stuck = [_changed(bases, c, np.repeat(bases[:, :1, c], rows, axis=1)) for c in picked(moving)]
         yield "stuck", np.concatenate(stuck)
     others = windows[rng.integers(0, len(windows), len(bases))]
     yield (
         "shuffled",
-        np.concatenate([_changed(bases, c, rng.permuted(others[:, :, c], axis=1)) for c in _some(moving, watched)]),
+        np.concatenate([_changed(bases, c, rng.permuted(others[:, :, c], axis=1)) for c in picked(moving)]),
     )
-    yield "dead (0)", np.concatenate([_changed(bases, c, np.zeros(bases.shape[:2])) for c in _some(moving, watched)])
+    yield "dead (0)", np.concatenate([_changed(bases, c, np.zeros(bases.shape[:2])) for c in picked(moving)])
 
 
 def _changed(bases: NDArray[np.float64], channel: int, values: NDArray[np.float64]) -> FloatArray:
@@ -190,8 +196,15 @@ def _changed(bases: NDArray[np.float64], channel: int, values: NDArray[np.float6
     return made.astype(np.float32)
 
 
-def _some(channels: NDArray[np.integer], watched: int | None) -> NDArray[np.integer]:
-    """At most so many, from all over them, and the one that is watched."""
-    picked = channels[np.unique(np.linspace(0, len(channels) - 1, _CHANNELS).astype(int))]
+def _some(channels: NDArray[np.integer], watched: int | None, values: int) -> NDArray[np.integer]:
+    """Some from all over them, and the one that is watched; of large windows, fewer.
+
+    Args:
+        channels: that may be picked.
+        watched: that is picked in any case, if it is one of these.
+        values: in a window.
+    """
+    most = int(np.clip(_VALUES // (values * _BASES * _WINDOWS_OF_A_BASE), _FEWEST_CHANNELS, _CHANNELS))
+    picked = channels[np.unique(np.linspace(0, len(channels) - 1, most).astype(int))]
     some: NDArray[np.integer] = np.union1d(picked, channels[channels == watched])
     return some

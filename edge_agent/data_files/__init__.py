@@ -2,10 +2,11 @@
 
 from edge_agent.data_files.arrays import open_arrays
 from edge_agent.data_files.columns import Columns
-from edge_agent.data_files.reading import DataFiles, DataStream, open_data, read_sensor_data
+from edge_agent.data_files.reading import MOST_STEPS, DataFiles, DataStream, open_data, read_sensor_data
 from edge_agent.data_files.sensor_data import SensorData, in_batches
 
 __all__ = [
+    "MOST_STEPS",
     "Columns",
     "DataFiles",
     "DataStream",

@@ -22,12 +22,12 @@ from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.data_files.text import open_csv
 from edge_agent.errors import DataError, UsageError
 
-__all__ = ["DataFiles", "DataStream", "open_data", "read_sensor_data"]
+__all__ = ["MOST_STEPS", "DataFiles", "DataStream", "open_data", "read_sensor_data"]
 
 _MAGIC = re.compile(r"[*?\[]")
 _PARQUET = {".parquet", ".pq"}
 _STEPS_LOOKED_AT = 1000
-_MOST_STEPS = 10
+MOST_STEPS = 10
 """So many usual steps behind the last row of a file, the next file still goes on from it."""
 
 
@@ -230,4 +230,4 @@ def _goes_on(before: NDArray[np.float64] | None, times: NDArray[np.float64] | No
     if before is None or times is None:
         return False
     steps = np.diff(np.unique(before))
-    return bool(steps.size) and 0 < times[0] - before[-1] <= _MOST_STEPS * np.median(steps)
+    return bool(steps.size) and 0 < times[0] - before[-1] <= MOST_STEPS * np.median(steps)

@@ -116,7 +116,7 @@ def _unasked() -> Iterator[None]:
         is_collecting = gc.isenabled()
         sys.setswitchinterval(_LONG_S)
         try:
-            time.sleep(2 * usual_s)
+            time.sleep(2 * usual_s)  # who waits by the short interval asks within that time
             gc.disable()  # what it ends may wait for anything
             yield
         finally:

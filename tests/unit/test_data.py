@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from edge_agent.errors import DataError
-from edgetool.data import SensorData, complete_windows, labelled_windows, normal_windows, read_sensor_data, write_csv
+from edgetool.data import (
+    SensorData,
+    column_at_windows,
+    complete_windows,
+    labelled_windows,
+    normal_windows,
+    read_sensor_data,
+    write_csv,
+)
 
 
 def write(path: Path, text: str) -> Path:
@@ -153,3 +161,15 @@ def test_windows_do_not_cross_assets(tmp_path: Path) -> None:
     text = "asset,p\na,1\nb,10\na,2\nb,20\na,3\n"
     windows = complete_windows(read_sensor_data(write(tmp_path / "d.csv", text)), window=2)
     np.testing.assert_array_equal(windows[:, :, 0], [[1, 2], [10, 20], [2, 3]])
+
+
+def test_a_hole_is_seen_behind_a_row_without_any_value(tmp_path: Path) -> None:
+    """Such a row is no reading, so the step from the reading before it counts."""
+    times = np.array([*range(20), 1000, 1001, *range(1002, 1020)], dtype=np.float64)
+    values = np.arange(40.0)[:, None].copy()
+    values[20] = np.nan
+    rows = SensorData(tmp_path / "d.csv", ("a",), values, times, None, None)
+    found = normal_windows(rows, window=4)
+    assert len(found) == (20 - 3) + (19 - 3)
+    assert (np.diff(found[:, :, 0], axis=1) == 1).all()
+    assert column_at_windows(rows, values[:, 0], window=4).tolist() == found[:, -1, 0].tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import sys
 from pathlib import Path
 
@@ -168,14 +169,14 @@ def test_arrays_of_other_names_are_read(tmp_path: Path) -> None:
 
 
 def parquet(path: Path, **columns: object) -> Path:
-    arrow = pytest.importorskip("pyarrow")
-    pytest.importorskip("pyarrow.parquet").write_table(arrow.table(columns), path)
+    arrow = importlib.import_module("pyarrow")
+    importlib.import_module("pyarrow.parquet").write_table(arrow.table(columns), path)
     return path
 
 
 def test_a_parquet_file_says_what_its_csv_says(tmp_path: Path) -> None:
     """Whatever the types of its columns."""
-    arrow = pytest.importorskip("pyarrow")
+    arrow = importlib.import_module("pyarrow")
     utc = [dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.datetime(2026, 1, 1, 0, 0, 0, 250000, tzinfo=dt.UTC)]
     for unit in ("ms", "us", "ns"):
         path = parquet(
@@ -250,9 +251,9 @@ def test_a_file_that_is_no_parquet_is_told(tmp_path: Path) -> None:
 
 def test_a_parquet_file_that_claims_too_much_is_refused(tmp_path: Path) -> None:
     """A run of equal values takes a few bytes, whatever its length."""
-    arrow = pytest.importorskip("pyarrow")
+    arrow = importlib.import_module("pyarrow")
     path = tmp_path / "d.parquet"
-    with pytest.importorskip("pyarrow.parquet").ParquetWriter(path, arrow.schema([("p", arrow.int32())])) as file:
+    with importlib.import_module("pyarrow.parquet").ParquetWriter(path, arrow.schema([("p", arrow.int32())])) as file:
         table = arrow.table({"p": arrow.array(np.zeros(1 << 20, np.int32))})
         for _ in range(301):
             file.write_table(table)

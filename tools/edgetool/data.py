@@ -6,12 +6,12 @@ import csv
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.data_files import Columns, DataFiles, SensorData, open_arrays, read_sensor_data
+from edge_agent.data_files import MOST_STEPS, Columns, DataFiles, SensorData, open_arrays, read_sensor_data
 from edge_agent.messages.reading import DEFAULT_ASSET, FloatArray
 from edge_agent.stream.window import Windows
 from edgetool.paths import StrPath, as_paths
@@ -37,7 +37,6 @@ __all__ = [
 
 _BATCH_ROWS = 4096
 _PLACES = 1 << 20
-_HOLE_STEPS = 10.0
 
 DataSource: TypeAlias = StrPath | Sequence[StrPath] | DataFiles
 """A data file, several, or files with what their columns are."""
@@ -85,7 +84,9 @@ def windows_with_rows(data: SensorData, *, window: int, stride: int = 1) -> tupl
 
 
 def normal_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:
-    """The windows that the agent would score and in which no row is labelled as an anomaly: (n, window, channels).
+    """The windows that the agent would score and that are normal: shape (n, window, channels).
+
+    No row in them is labelled as an anomaly, and none is missing between two of them (`holes`).
 
     Args:
         data: normal rows and anomalies in the order in which they came. A window across anomalies that were cut out
@@ -93,8 +94,8 @@ def normal_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatAr
         window: rows in a window.
         stride: readings from one window to the next.
     """
-    windows, labels, whole = _windows_with_labels(data, window=window, stride=stride)
-    normal: FloatArray = windows[whole & ~(labels != 0).any(axis=1)]
+    windows, rows = _windows_and_rows(data, window=window, stride=stride)
+    normal: FloatArray = windows[_are_normal(data, rows)]
     return normal
 
 
@@ -106,8 +107,9 @@ def labelled_windows(data: SensorData, *, window: int, stride: int = 1) -> Float
         window: rows in a window.
         stride: readings from one window to the next.
     """
-    windows, labels, _ = _windows_with_labels(data, window=window, stride=stride)
-    found: FloatArray = windows[labels[:, -1] == 1]
+    windows, rows = _windows_and_rows(data, window=window, stride=stride)
+    labels = np.zeros(len(data)) if data.labels is None else data.labels
+    found: FloatArray = windows[labels[rows[:, -1]] == 1]
     return found
 
 
@@ -122,43 +124,31 @@ def column_at_windows(
         window: rows in a window.
         stride: readings from one window to the next.
     """
-    # The number of the row goes through the windows, and leads to the value; float32 holds it in two parts.
-    high, low = np.divmod(np.arange(len(data)), _PLACES)
-    columns = {"label": _labels_of(data), "hole": holes(data), "high": high, "low": low}
-    _, more = _windows_with(data, columns, window=window, stride=stride)
-    kept = (more[:, :, 0] == 0).all(axis=1) & ~(more[:, 1:, 1] != 0).any(axis=1)
-    ends = more[kept][:, -1, -2:].astype(np.int64)
-    found: NDArray[np.float64] = column[ends[:, 0] * _PLACES + ends[:, 1]]
+    _, rows = _windows_and_rows(data, window=window, stride=stride)
+    found: NDArray[np.float64] = column[rows[_are_normal(data, rows)][:, -1]]
     return found
 
 
-def _windows_with_labels(
-    data: SensorData, *, window: int, stride: int
-) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """All windows; the label of each row in them, shape (n, window); and whether their rows followed each other."""
-    columns = {"label": _labels_of(data), "hole": holes(data)}
-    windows, more = _windows_with(data, columns, window=window, stride=stride)
-    return windows, more[:, :, 0], ~(more[:, 1:, 1] != 0).any(axis=1)
-
-
-def _windows_with(
-    data: SensorData, columns: dict[str, NDArray[Any]], *, window: int, stride: int
-) -> tuple[FloatArray, FloatArray]:
-    """All windows, and what further columns have in their rows: shape (n, window, columns)."""
-    # A row without any value is no reading; with a further column as a channel it would be one.
-    heard = np.asarray(~np.isnan(data.values).all(axis=1))
+def _windows_and_rows(data: SensorData, *, window: int, stride: int) -> tuple[FloatArray, NDArray[np.int64]]:
+    """All windows, and the rows that each is made of: shape (n, window)."""
+    # The number of a row goes through the windows as two channels more, since float32 holds it in two parts. A row
+    # without any value is no reading; with these it would be one.
+    heard = np.flatnonzero(~np.isnan(data.values).all(axis=1))
     both = replace(
-        data.where(heard),
-        channels=(*data.channels, *columns),
-        values=np.column_stack([data.values, *columns.values()])[heard].astype(np.float64),
+        data.where(np.isin(np.arange(len(data)), heard)),
+        channels=(*data.channels, "high", "low"),
+        values=np.column_stack([data.values[heard], *np.divmod(heard, _PLACES)]).astype(np.float64),
     )
     windows = complete_windows(both, window=window, stride=stride)
-    width = len(data.channels)
-    return windows[:, :, :width], windows[:, :, width:]
+    places = windows[:, :, -2:].astype(np.int64)
+    return windows[:, :, :-2], places[:, :, 0] * _PLACES + places[:, :, 1]
 
 
-def _labels_of(data: SensorData) -> NDArray[Any]:
-    return np.zeros(len(data)) if data.labels is None else data.labels
+def _are_normal(data: SensorData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Of windows of these rows, those without a labelled one, and without a hole behind the first."""
+    labels = np.zeros(len(data)) if data.labels is None else data.labels
+    normal: NDArray[np.bool_] = (labels[rows] == 0).all(axis=1) & (holes(data)[rows[:, 1:]] == 0).all(axis=1)
+    return normal
 
 
 def holes(data: SensorData) -> NDArray[np.float64]:
@@ -174,7 +164,7 @@ def holes(data: SensorData) -> NDArray[np.float64]:
     steps = np.diff(data.times[order])
     known = steps[is_same & (steps > 0)]
     if len(known):
-        found[order[1:]] = is_same & ((steps > _HOLE_STEPS * np.median(known)) | (steps < 0))
+        found[order[1:]] = is_same & ((steps > MOST_STEPS * np.median(known)) | (steps < 0))
     return found
 
 
@@ -188,11 +178,16 @@ def time_steps(data: SensorData) -> NDArray[np.float64]:
 
 
 def _by_asset(data: SensorData) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
-    """The rows asset by asset, and whether each but the first is of the same asset as the one before."""
+    """The readings asset by asset, and whether each but the first is of the same asset as the one before.
+
+    A row without any value is no reading.
+    """
     assets = np.zeros(len(data), dtype=np.int64)
     if data.assets is not None:
         _, assets = np.unique(np.array(data.assets), return_inverse=True)
     order = np.argsort(assets, kind="stable")
+    heard = np.asarray(~np.isnan(data.values).all(axis=1))
+    order = order[heard[order]]
     return order, np.asarray(np.diff(assets[order]) == 0)
 
 

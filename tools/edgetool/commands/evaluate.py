@@ -146,7 +146,6 @@ def evaluate(
         proofs = [aside.submit(prove, bundle) for bundle in opened]
         rows = read_sensor_data(files)
         choices = [proof.result() for proof in proofs]
-        # No other thread does anything now, as `open_engine` wants it.
         engines = [open_engine(bundle, choice) for bundle, choice in zip(opened, choices, strict=True)]
         labelled = _labelled(rows, event_gap)
         labels = _Labels(labelled, vus_width)

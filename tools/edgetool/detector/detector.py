@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
@@ -45,6 +44,8 @@ from edgetool.verify.scores import poor_channels
 __all__ = ["Detector"]
 
 _FOLDS = 4
+_TRIED = 2048
+"""Windows that heads are tried on."""
 _NEARER = 1.2
 """A layout whose error is smaller by this factor is asked about."""
 _NONE = DetectorOptions()
@@ -73,10 +74,14 @@ class Detector:
         self._channels = rows.channels
         self._head: Head | None = None
         self._scaling: Scaling | None = None
-        self._labels: dict[str, str] = {}
+        self._fitted: Fitted | None = None
+        self._has_fixed_batch = False
         self.repairs: list[str] = []
         """What was put right in the model that is packed, in words."""
+        self.poor: tuple[str, ...] = ()
+        """Channels whose mean would be as good an answer as the reconstruction."""
         model = self._load(path)
+        self._labels = sklearn_scores(model)
         if is_canonical(model):
             self.frame = _canonical_frame(path, model, len(rows.channels), options)
             self.score_from = "the model is canonical already"
@@ -114,15 +119,6 @@ class Detector:
         """The score of one moment as a line of numpy."""
         return "y" if self._head is None else formula(self._head, replace(self.frame.inner, smoothed=1))
 
-    @property
-    def poor(self) -> tuple[str, ...]:
-        """Channels whose mean would be as good an answer as the reconstruction."""
-        return self._poor
-
-    _poor: tuple[str, ...] = ()
-    _fitted: Fitted | None = None
-    _has_fixed_batch = False
-
     def same_for(self, path: Path) -> bytes:
         """Another form of the same model made canonical in the same way."""
         return self._canonical(path, self._head)
@@ -131,7 +127,7 @@ class Detector:
         """The scores of normal windows by constants that were fitted on other windows, for the limits.
 
         A covariance or a linear map of many values fits the windows that it is from better than any to come: on 960
-        rows of 52 channels, a limit from these very rows had five to thirteen times the false alarms that were asked.
+        rows of 52 channels, a limit from these very rows had up to thirteen times the false alarms that were asked.
 
         Args:
             path: the form that is packed.
@@ -157,10 +153,22 @@ class Detector:
 
     def _make_canonical(self, model: onnx.ModelProto, rows: SensorData) -> Head:
         """Find the head of a model, and append it."""
-        options = self._options
         frame = self._frame_of(model)
         seen = self._windows(rows, frame)
-        given = frame.given(seen)
+        asked = self._asked(model, frame.given(seen))
+        probe, first = self._probe(model, frame, seen[:2])
+        ahead = 0 if frame.features is not None else rows_ahead(first, min(len(seen), 2), seen.shape[2], asked)
+        tried, frame = self._tried_windows(rows, frame, ahead=ahead)
+        found = self._choose(model, probe, tried, frame=frame, asked=asked)
+        # All windows of the head that was found: a trial of forecasts has fewer, with rows behind those that are seen.
+        final = replace(frame, ahead=_rows_ahead_of(found, self._options))
+        windows = self._windows(rows, final)
+        answers = self._run(probe, np.ascontiguousarray(windows[:, : final.seen]))
+        return self._settle(model, rows, found, frame=final, given=final.given(windows), answers=answers)
+
+    def _asked(self, model: onnx.ModelProto, given: FloatArray) -> Asked:
+        """What the user says, with the scalings that it names and those that may be needed."""
+        options = self._options
         own = own_scaling(model, given.shape[2])
         self._scaling = None if options.scale is None else read_scaling(options.scale, "--scale", given, own)
         unscale = self._scaling
@@ -168,39 +176,42 @@ class Detector:
             unscale = read_scaling(options.unscale, "--unscale", given, own)
         others = {"model": own, "data": scaling_of(given)}
         known = tuple((word, scaling) for word, scaling in others.items() if scaling is not None)
-        asked = Asked(options.output, options.head, options.horizon, unscale, known)
-        labels, classes = sklearn_scores(model), class_labels(model)
-        self._labels = labels
-        probe, first = self._probe(model, frame, seen[:2])
-        ahead = 0 if frame.features is not None else rows_ahead(first, min(len(seen), 2), seen.shape[2], asked)
-        windows = seen
-        for rows_behind in (ahead, ahead - FURTHER) if options.horizon is None else (ahead,):
-            longer = normal_windows(rows, window=frame.seen + max(rows_behind, 0), stride=options.stride)
-            if rows_behind > 0 and (len(longer) or options.horizon is not None):
-                windows, frame = longer, replace(frame, ahead=rows_behind)
+        return Asked(options.output, options.head, options.horizon, unscale, known)
+
+    def _tried_windows(self, rows: SensorData, frame: Frame, *, ahead: int) -> tuple[FloatArray, Frame]:
+        """Some windows from all over the data, with rows behind those that are seen: up to `ahead`, if there are."""
+        stride = self._options.stride
+        given = self._options.horizon is not None
+        for rows_behind in (ahead,) if given else (ahead, ahead - FURTHER, 0):
+            windows = normal_windows(rows, window=frame.seen + max(rows_behind, 0), stride=stride)
+            if len(windows):
                 break
-        if not len(windows):
-            self._refuse_windows(rows, frame.moment)
-        answers = self._run(probe, np.ascontiguousarray(windows[:, : frame.seen]))
-        names = frame.names(self._channels)
-        given = frame.given(windows)
-        chosen = _attempt(lambda: choose(answers, given, frame.inner, channels=names, classes=classes, asked=asked))
+        else:
+            self._refuse_windows(rows, frame.seen + ahead)
+        picks = np.unique(np.linspace(0, len(windows) - 1, _TRIED).astype(int))
+        return windows[picks], replace(frame, ahead=max(rows_behind, 0))
+
+    def _choose(
+        self, model: onnx.ModelProto, probe: onnx.ModelProto, windows: FloatArray, *, frame: Frame, asked: Asked
+    ) -> Head:
+        """The head of a model, by its answers for some windows; asked about where the layout is open, too."""
+        seen = np.ascontiguousarray(windows[:, : frame.seen])
+        given, names, classes = frame.given(windows), frame.names(self._channels), class_labels(model)
+
+        def attempt(answers: Sample, taken: Frame) -> Candidate | EdgeError:
+            try:
+                return choose(answers, given, taken.inner, channels=names, classes=classes, asked=asked)
+            except (ConversionError, UsageError) as exc:
+                return exc
+
+        found = attempt(self._run(probe, seen), frame)
         if self._lies_open(model, frame):
             turned = replace(frame, channels_first=True)
-            other = self._run(
-                self._fed(model, replace(turned, ahead=0)), np.ascontiguousarray(windows[:, : frame.seen])
-            )
-            self._check_layout(
-                chosen, _attempt(lambda: choose(other, given, turned, channels=names, classes=classes, asked=asked))
-            )
-        found = _settled(chosen).head
-        # The trial of a forecast needs rows behind those that are seen, and a short series has fewer windows of these.
-        final = replace(frame, ahead=_rows_ahead_of(found, options))
-        if final.moment != frame.moment:
-            windows = self._windows(rows, final)
-            given = final.given(windows)
-            answers = self._run(probe, np.ascontiguousarray(windows[:, : frame.seen]))
-        return self._settle(model, rows, found, frame=final, given=given, answers=answers, labels=labels)
+            other = self._run(self._fed(model, replace(turned, ahead=0)), seen)
+            self._check_layout(found, attempt(other, turned))
+        if isinstance(found, EdgeError):
+            raise found
+        return found.head
 
     def _lies_open(self, model: onnx.ModelProto, frame: Frame) -> bool:
         """True if nothing but a trial tells how a window lies: a flat input of several rows of several channels."""
@@ -246,10 +257,11 @@ class Detector:
             )
         notes = free_batch(model)
         freed = self._fed(model, frame)
-        if notes and are_equal(self._run(freed, windows), alone):
+        together = self._run(freed, windows) if notes else {}
+        if notes and are_equal(together, alone):
             self._has_fixed_batch = True
             self.repairs += notes
-            return freed, self._run(freed, windows)
+            return freed, together
         raise ConversionError(
             f"{self._path}: runs on one window and not on two ({problem or 'whose answers are others'}): it was "
             "exported for a batch of one. Export it with a free first axis: in PyTorch torch.onnx.export(model, (x,), "
@@ -270,7 +282,6 @@ class Detector:
         frame: Frame,
         given: FloatArray,
         answers: Sample,
-        labels: dict[str, str],
     ) -> Head:
         """Give a head its direction and its constants, and append it to the model."""
         options = self._options
@@ -281,7 +292,7 @@ class Detector:
             sign = sign_of_error(head.name, head.kind, options.higher_is)
         else:
             own = answer if head.column is None else answer.reshape(len(answer), -1)[:, head.column]
-            sign = sign_of_score(own, answers.get(labels.get(head.name, "")), options.higher_is)
+            sign = sign_of_score(own, answers.get(self._labels.get(head.name, "")), options.higher_is)
         if len(answer) != len(given):
             answer = answer.reshape(len(given), -1)  # skl2onnx puts the targets of a row one below the other
         self._fitted = Fitted(
@@ -295,7 +306,7 @@ class Detector:
             target = target_of(head, given, frame.inner)
             poor = poor_channels(reconstruct(head, answer, target), target)
             names = frame.names(self._channels) if head.channel is None else (head.which,)
-            self._poor = tuple(name for name, is_poor in zip(names, poor, strict=True) if is_poor)
+            self.poor = tuple(name for name, is_poor in zip(names, poor, strict=True) if is_poor)
         self.frame = replace(frame, smoothed=options.smooth)
         self.windows = self._windows(rows, self.frame)
         self._finish(model, head)
@@ -350,20 +361,6 @@ class Detector:
 
     def _run(self, model: onnx.ModelProto, windows: FloatArray) -> Sample:
         return self._runs.outputs(to_bytes(model, self._path), windows)
-
-
-def _attempt(choosing: Callable[[], Candidate]) -> Candidate | EdgeError:
-    """What was chosen, or why nothing could be."""
-    try:
-        return choosing()
-    except (ConversionError, UsageError) as exc:
-        return exc
-
-
-def _settled(chosen: Candidate | EdgeError) -> Candidate:
-    if isinstance(chosen, Candidate):
-        return chosen
-    raise chosen
 
 
 def _rows_ahead_of(head: Head, options: DetectorOptions) -> int:

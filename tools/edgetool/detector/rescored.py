@@ -65,11 +65,7 @@ def prove(bundle: Bundle) -> Choice:
 
 
 def open_engine(bundle: Bundle, choice: Choice) -> Engine:
-    """The engine that was proven; to be called while no other thread may load a library.
-
-    It goes through all loaded libraries, by a callback that holds the loader's lock. Between two lines of it, another
-    thread that imports an extension may take the interpreter's lock, and wait for that of the loader for ever (seen on
-    a machine with five processes for its two cores).
+    """The engine that was proven.
 
     Args:
         bundle: what scores.

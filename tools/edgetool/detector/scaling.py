@@ -16,9 +16,9 @@ from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.detector.numbers import read_numbers_by_name
 
-__all__ = ["FROM_DATA", "FROM_MODEL", "Scaling", "own_scaling", "read_scaling", "scaling_of"]
+__all__ = ["Scaling", "own_scaling", "read_scaling", "scaling_of"]
 
-FROM_DATA, FROM_MODEL = "data", "model"
+_FROM_DATA, _FROM_MODEL = "data", "model"
 """What an option may say in place of a file: mean and spread of the data, or what the model does to its input."""
 _PAIRS = (("mean", "scale"), ("mean_", "scale_"), ("center_", "scale_"), ("mean", "std"))
 _RANGES = (("min", "max"), ("data_min_", "data_max_"))
@@ -62,9 +62,9 @@ def read_scaling(text: str, option: str, windows: FloatArray, model: Scaling | N
         DataError: the file cannot be read, or does not fit the channels.
         UsageError: the model scales nothing itself.
     """
-    if text == FROM_DATA:
+    if text == _FROM_DATA:
         return scaling_of(windows)
-    if text == FROM_MODEL:
+    if text == _FROM_MODEL:
         if model is None:
             raise UsageError(
                 f"{option} model: the model does not begin with a scaling that can be read off it; give {option} FILE "

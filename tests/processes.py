@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import random
 import resource
 import shutil
@@ -10,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -349,7 +351,12 @@ class Subscriber:
 
 
 class Sender:
-    """Publishes readings at QoS 1 and knows which the broker has acknowledged."""
+    """Publishes readings at QoS 1, in their order, and knows which the broker has acknowledged.
+
+    From the moment that a new connection is open until the broker has accepted it, paho-mqtt sends what is published
+    ahead of what waits from before. So a thread publishes, and it holds readings back until the first of those that
+    waited was acknowledged.
+    """
 
     def __init__(self, port: int, name: str = "sender") -> None:
         self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"{name}-{port}", clean_session=False)
@@ -358,15 +365,33 @@ class Sender:
         self._port = port
         self._acknowledged = 0
         self._sent = 0
+        self._published = 0
+        self._in_order = threading.Event()
+        self._queue: queue.SimpleQueue[tuple[str, bytes, int] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._publish, name="publishing", daemon=True)
+        self._client.on_connect = self._on_connect
+        self._client.on_disconnect = lambda *_: self._in_order.clear()
         self._client.on_publish = self._on_publish
+
+    def _on_connect(self, *_: Any) -> None:
+        if self._published == self._acknowledged:
+            self._in_order.set()
 
     def _on_publish(self, *_: Any) -> None:
         self._acknowledged += 1
+        self._in_order.set()
+
+    def _publish(self) -> None:
+        while (item := self._queue.get()) is not None:
+            topic, payload, qos = item
+            self._in_order.wait()
+            self._published += 1
+            self._client.publish(topic, payload, qos=qos)
 
     def send(self, topic: str, payload: bytes | dict[str, Any], *, qos: int = 1) -> None:
         body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
-        self._client.publish(topic, body, qos=qos)
         self._sent += 1
+        self._queue.put((topic, body, qos))
 
     @property
     def waiting(self) -> int:
@@ -381,8 +406,12 @@ class Sender:
         self._client.connect("127.0.0.1", self._port)
         self._client.loop_start()
         wait_until(self._client.is_connected, what="the sender's connection")
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._queue.put(None)
+        self._in_order.set()
+        self._thread.join()
         self._client.disconnect()
         self._client.loop_stop()

@@ -134,7 +134,8 @@ class Stream:
             assets: of each such reading; each shows the last message of its asset.
         """
         count, bound = len(self.pipeline.assets()), self.pipeline.room.bound
-        detail = f"none of the assets (now {count}) may be forgotten, for their alerts or limits of their own; raise {bound}"
+        why = "for their alerts or limits of their own"
+        detail = f"none of the assets (now {count}) may be forgotten, {why}; raise {bound}"
         last = {delivery.topic.asset: delivery for delivery in deliveries}
         return [
             Rejection(RejectReason.TOO_MANY_ASSETS, detail, last[asset].topic.name, last[asset].payload)

@@ -34,6 +34,7 @@ __all__ = [
     "Threshold",
     "golden_deviation",
     "open_bundle",
+    "state_deviation",
 ]
 
 FORMAT = 1
@@ -78,6 +79,8 @@ class ModelPart(msgspec.Struct, frozen=True, kw_only=True):
     runtimes: Annotated[dict[FileName, Release], msgspec.Meta(max_length=50)] = {}
     """Extra of this package, such as "cpu", to the oldest release of its runtime that is known to run the model. One
     that is not there runs it in no release; empty if unknown."""
+    state_size: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
+    """Values that the model is given back of its last answer for the same asset; 0 for a model without state."""
 
 
 class GoldenPart(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +227,10 @@ class Bundle:
     """Shape (n, window, channels), n at least 1, float32, in the channels' units, oldest reading first."""
     golden_scores: NDArray[np.float32]
     """Shape (n,), float32, the float32 model's scores; higher is more anomalous."""
+    golden_states: NDArray[np.float32] | None = None
+    """Shape (n, state size), float32, what the model is given with the readings; None of a model without state."""
+    golden_next_states: NDArray[np.float32] | None = None
+    """Shape (n, state size), float32, what the float32 model then gives to be given back; None as before."""
 
 
 def golden_deviation(found: NDArray[np.floating[Any]], golden: NDArray[np.floating[Any]]) -> float:
@@ -243,6 +250,29 @@ def golden_deviation(found: NDArray[np.floating[Any]], golden: NDArray[np.floati
         return math.inf
     size = np.abs(golden.astype(np.float64))
     scale = np.maximum(np.maximum(size, np.median(size)), 1e-9)
+    return float(np.max(np.abs(found.astype(np.float64) - golden) / scale))
+
+
+def state_deviation(
+    found: NDArray[np.floating[Any]], golden: NDArray[np.floating[Any]], all_golden: NDArray[np.floating[Any]]
+) -> float:
+    """The largest relative deviation of what a model gives to be given back.
+
+    Each difference is divided by the largest size that its value has in all golden vectors or, if larger, by a
+    hundredth of the largest size of all values.
+
+    Args:
+        found: shape (n, size), of a provider.
+        golden: shape (n, size), of the float32 model.
+        all_golden: shape (m, size), of all golden vectors.
+
+    Returns:
+        0.0 for equal states; infinity if the shapes differ or a value is not finite.
+    """
+    if found.shape != golden.shape or not np.isfinite(found).all():
+        return math.inf
+    size = np.abs(all_golden.astype(np.float64)).max(axis=0)
+    scale = np.maximum(np.maximum(size, size.max() / 100), 1e-9)
     return float(np.max(np.abs(found.astype(np.float64) - golden) / scale))
 
 
@@ -278,11 +308,14 @@ def _read_archive(path: Path, archive: Archive) -> Bundle:
         _refuse(path, f"{part.file} differs from its manifest ({found} bytes, expected {part.size_bytes})")
     model = _read_member(path, archive, part.file, _MODEL_LIMIT_BYTES, part.sha256)
     golden = _read_member(path, archive, manifest.golden.file, _GOLDEN_LIMIT_BYTES, manifest.golden.sha256)
-    readings, scores = _read_golden(path, golden)
+    readings, scores, *states = _read_golden(path, golden, has_state=part.state_size > 0)
     shape = (scores.size, manifest.window, len(manifest.channels))
     if scores.size == 0 or scores.ndim != 1 or readings.shape != shape:
         _refuse(path, f"golden vectors have shapes {readings.shape} and {scores.shape}, expected {shape}")
-    return Bundle(path=path, manifest=manifest, model=model, golden_readings=readings, golden_scores=scores)
+    if any(state.shape != (scores.size, part.state_size) for state in states):
+        found_shapes = " and ".join(str(state.shape) for state in states)
+        _refuse(path, f"golden states have shapes {found_shapes}, expected {(scores.size, part.state_size)}")
+    return Bundle(path, manifest, model, readings, scores, *states)
 
 
 def _read_manifest(path: Path, archive: Archive) -> Manifest:
@@ -331,11 +364,11 @@ def _check_hash(path: Path, name: str, pieces: Iterable[bytes], want: str) -> No
         _refuse(path, f"{name} differs from its manifest (sha256 {found.hexdigest():.12}, expected {want:.12})")
 
 
-def _read_golden(path: Path, data: bytes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The readings and their scores."""
+def _read_golden(path: Path, data: bytes, *, has_state: bool) -> list[NDArray[np.float32]]:
+    """The readings and their scores, and with state the states before and after them."""
     arrays = ArrayArchive(io.BytesIO(data), limit_bytes=_GOLDEN_LIMIT_BYTES)
     found: list[NDArray[np.float32]] = []
-    for name in ("readings", "score"):
+    for name in ("readings", "score", *(("state", "next_state") if has_state else ())):
         header = arrays.header(name)
         if header.dtype != np.dtype("<f4") or header.fortran:
             _refuse(path, f"golden array {name} is {header.dtype}, expected float32 with the last axis innermost")
@@ -343,7 +376,7 @@ def _read_golden(path: Path, data: bytes) -> tuple[NDArray[np.float32], NDArray[
         if not np.isfinite(array).all():
             _refuse(path, f"golden array {name} holds values that are not finite")
         found.append(array)
-    return found[0], found[1]
+    return found
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:

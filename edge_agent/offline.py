@@ -241,8 +241,14 @@ def _scored(
     """Yield each batch's windows with their scores.
 
     The runtime releases the interpreter's lock while it computes, so the next batch is scored while the caller makes
-    alarms and events of this one.
+    alarms and events of this one. With a state, each score needs the one before.
     """
+    if pipeline.has_state:
+        for batch in batches:
+            windows = pipeline.complete_windows(batch)
+            if len(windows):
+                yield windows, pipeline.score(windows)
+        return
     with ThreadPoolExecutor(max_workers=1) as beside:
         ahead: deque[_Ahead] = deque()
         for batch in batches:

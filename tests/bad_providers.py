@@ -39,7 +39,7 @@ class Honest:
         self._right = OrtEngine(model, _CPU, threads=threads, cache_dir=cache_dir)
         self.calls = 0
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, _state: FloatArray | None = None) -> Scores:
         """See `Engine.score`."""
         self.calls += 1
         return self.change(self._right.score(windows))

@@ -87,7 +87,7 @@ class FakeEngine:
     def __init__(self) -> None:
         self.batches: list[int] = []
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, _state: FloatArray | None = None) -> Scores:
         """See `Engine.score`."""
         self.batches.append(len(windows))
         last = np.abs(windows[:, -1, :])

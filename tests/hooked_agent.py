@@ -105,9 +105,9 @@ def _slow_down(text: str) -> None:
 
     score = OrtEngine.score
 
-    def slowly(self: OrtEngine, windows: Any) -> Any:
+    def slowly(self: OrtEngine, windows: Any, state: Any = None) -> Any:
         time.sleep(float(text) * len(windows))
-        return score(self, windows)
+        return score(self, windows, state)
 
     OrtEngine.score = slowly  # type: ignore[method-assign]
 

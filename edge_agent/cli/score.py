@@ -161,10 +161,10 @@ class _Later:
         self._opener = opener
         self._engine: Engine | None = None
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, state: FloatArray | None = None) -> Scores:
         """See `Engine.score`."""
         self._engine = self._engine or self._opener()
-        return self._engine.score(windows)
+        return self._engine.score(windows, state)
 
 
 def _report(scored: Iterator[Scored], summary: Summary, data: DataStream, options: argparse.Namespace) -> None:

@@ -61,7 +61,7 @@ class _Loaded(NamedTuple):
     """A provider that is loaded and ready to score."""
 
     candidate: Candidate
-    score: Callable[[FloatArray], Scores]
+    score: Callable[[FloatArray, FloatArray | None], Scores]
     mark: Mark | None
 
 
@@ -119,7 +119,7 @@ class FallbackEngine:
         """The candidate that scores now, with its measurements."""
         return self._loaded.candidate
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, state: FloatArray | None = None) -> Scores:
         """Score a batch, as `Engine.score`; if the current provider fails, with the next one that works.
 
         Raises:
@@ -129,9 +129,9 @@ class FallbackEngine:
             self.take_offer()
         before_ns = time.perf_counter_ns()
         try:
-            scores = self._loaded.score(windows)
+            scores = self._loaded.score(windows, state)
         except EngineError as exc:
-            return self._fall_back(windows, exc)
+            return self._fall_back(windows, state, exc)
         spent_ns = time.perf_counter_ns() - before_ns
         self.record.add(len(windows), spent_ns)
         return scores
@@ -201,7 +201,7 @@ class FallbackEngine:
         self.record.start_over()
         self.pace = Pace(LARGEST_BATCH)
 
-    def _fall_back(self, windows: FloatArray, exc: EngineError) -> Scores:
+    def _fall_back(self, windows: FloatArray, state: FloatArray | None, exc: EngineError) -> Scores:
         error = exc
         while True:
             log.error("provider failed, trying the next name=%s error=%s", self.current.name, error)
@@ -210,7 +210,7 @@ class FallbackEngine:
             self._loaded = self._load_next(error)
             self._start_over()
             try:
-                scores = self._loaded.score(windows)
+                scores = self._loaded.score(windows, state)
             except EngineError as again:
                 error = again
                 continue

@@ -6,8 +6,9 @@ import statistics
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
-from edge_agent.bundle import Bundle
+from edge_agent.bundle import Bundle, state_deviation
 from edge_agent.engine.pace import LARGEST_BATCH, TimedEngine
 from edge_agent.errors import EdgeError
 from edge_agent.messages.reading import FloatArray
@@ -78,19 +79,18 @@ def check_golden(engine: TimedEngine, bundle: Bundle) -> float:
         GoldenError: a score is wrong, NaN or infinite, or an answer has another shape.
         EngineError: the runtime failed.
     """
-    readings, golden = bundle.golden_readings, bundle.golden_scores
-    rows = len(readings)
-    worst = max(_held(engine, bundle, readings[i : i + 1], golden[i : i + 1]) for i in range(rows)[:_SINGLES])
-    worst = max(worst, _held_twice(engine, bundle, min(3, rows)))
-    if engine.most >= rows:
+    rows = np.arange(len(bundle.golden_readings))
+    worst = max(_held(engine, bundle, rows[i : i + 1]) for i in range(len(rows))[:_SINGLES])
+    worst = max(worst, _held_twice(engine, bundle, rows[:3]))
+    if engine.most >= len(rows):
         worst = max(worst, _held_twice(engine, bundle, rows))
     many = min(LARGEST_BATCH, engine.most)
     if many > engine.largest:
-        repeated = np.resize(readings, (many, *readings.shape[1:]))
-        worst = max(worst, _held(engine, bundle, repeated, np.resize(golden, many)))
+        repeated = np.resize(rows, many)
+        worst = max(worst, _held(engine, bundle, repeated))
         if many == LARGEST_BATCH > engine.most:
-            worst = max(worst, _held(engine, bundle, repeated, np.resize(golden, many)))  # as in `_held_twice`
-    return max(worst, _held_in_parts(engine, bundle))
+            worst = max(worst, _held(engine, bundle, repeated))  # as in `_held_twice`
+    return max(worst, _held_in_parts(engine, bundle, rows))
 
 
 def check_golden_quickly(engine: Engine, bundle: Bundle) -> float:
@@ -107,34 +107,35 @@ def check_golden_quickly(engine: Engine, bundle: Bundle) -> float:
         GoldenError: a score is wrong, NaN or infinite, or an answer has another shape.
         EngineError: the runtime failed.
     """
-    readings, golden = bundle.golden_readings, bundle.golden_scores
-    return max(
-        _held(engine, bundle, readings[:1], golden[:1]),
-        _held(engine, bundle, readings, golden),
-    )
+    rows = np.arange(len(bundle.golden_readings))
+    return max(_held(engine, bundle, rows[:1]), _held(engine, bundle, rows))
 
 
-def _held_twice(engine: TimedEngine, bundle: Bundle, rows: int) -> float:
-    """The deviation of the first golden vectors in one batch; again if it was slow, because it may have compiled."""
-    readings, golden = bundle.golden_readings[:rows], bundle.golden_scores[:rows]
-    deviation = _held(engine, bundle, readings, golden)
-    return deviation if engine.most == LARGEST_BATCH else max(deviation, _held(engine, bundle, readings, golden))
+def _held_twice(engine: TimedEngine, bundle: Bundle, rows: NDArray[np.int64]) -> float:
+    """The deviation of golden vectors in one batch; again if it was slow, because it may have compiled."""
+    deviation = _held(engine, bundle, rows)
+    return deviation if engine.most == LARGEST_BATCH else max(deviation, _held(engine, bundle, rows))
 
 
-def _held_in_parts(engine: TimedEngine, bundle: Bundle) -> float:
-    """The deviation of all golden vectors, in one batch where that takes no longer than it may."""
-    readings, golden, rows = bundle.golden_readings, bundle.golden_scores, engine.most
-    starts = range(0, len(readings), rows)
-    return max(_held(engine, bundle, readings[i : i + rows], golden[i : i + rows]) for i in starts)
+def _held_in_parts(engine: TimedEngine, bundle: Bundle, rows: NDArray[np.int64]) -> float:
+    """The deviation of golden vectors, in one batch where that takes no longer than it may."""
+    most = engine.most
+    return max(_held(engine, bundle, rows[i : i + most]) for i in range(0, len(rows), most))
 
 
-def _held(engine: Engine, bundle: Bundle, readings: FloatArray, golden: FloatArray) -> float:
-    found = engine.score(readings)
-    batch, channels = len(readings), len(bundle.manifest.channels)
+def _held(engine: Engine, bundle: Bundle, rows: NDArray[np.int64]) -> float:
+    """The deviation of some golden vectors, by their numbers, in one batch."""
+    states = bundle.golden_states
+    found = engine.score(bundle.golden_readings[rows], None if states is None else states[rows])
+    batch, channels = len(rows), len(bundle.manifest.channels)
     _check_array("score", found.score, (batch,))
     if found.contributions is not None:
         _check_array("contributions", found.contributions, (batch, channels))
-    deviation = _deviation(bundle, found.score, golden)
+    deviation = _deviation(bundle, found.score, bundle.golden_scores[rows])
+    if bundle.golden_next_states is not None:
+        after = np.empty((0, 0), np.float32) if found.state is None else found.state
+        _check_array("next_state", after, (batch, bundle.manifest.model.state_size))
+        deviation = max(deviation, state_deviation(after, bundle.golden_next_states[rows], bundle.golden_next_states))
     tolerance = bundle.manifest.golden.tolerance
     if not deviation <= tolerance:
         raise GoldenError(

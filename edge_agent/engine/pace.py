@@ -42,14 +42,14 @@ class TimedEngine:
         self.largest = 0
         """Windows in the largest batch that was run."""
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, state: FloatArray | None = None) -> Scores:
         """Score a batch, as `Engine.score`.
 
         Raises:
             EngineError: the runtime failed.
         """
         before = self._clock()
-        scores = self.engine.score(windows)
+        scores = self.engine.score(windows, state)
         self.last_s = self._clock() - before
         if len(windows) > self.largest:
             # Of small batches nothing follows: under a quota of processor time, the first milliseconds are quick.

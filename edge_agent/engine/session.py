@@ -9,6 +9,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from edge_agent.engine.plugins import register_plugin
 from edge_agent.engine.providers import Provider, import_runtime
 from edge_agent.engine.runtime import make_session, runtime_reason
@@ -19,6 +21,8 @@ from edge_agent.messages.scores import Engine, Scores
 __all__ = ["OrtEngine", "open_engine", "open_session", "session_options"]
 
 log = logging.getLogger(__name__)
+
+_FLOATS = "tensor(float)"
 
 
 def open_engine(model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> Engine:
@@ -54,7 +58,8 @@ class OrtEngine:
             that cannot be written, compiles anew.
 
     Raises:
-        BundleError: the model is not canonical (input `readings`, output `score` and maybe `contributions`).
+        BundleError: the model is not canonical (input `readings`, output `score` and maybe `contributions`; with state,
+            `state` and `next_state` beside them).
         EngineError: the provider cannot load the model, or the runtime silently replaced it with another provider.
         MissingExtraError: no runtime is installed.
         ProviderError: the installed runtime is damaged, or two runtimes have overwritten each other.
@@ -75,28 +80,39 @@ class OrtEngine:
         if provider.ort_name not in self._session.get_providers():
             raise EngineError(f"provider {provider.name}: the runtime fell back to {self._session.get_providers()}")
         self._outputs = _canonical_outputs(self._session)
-        self._given: FloatArray | None = None
+        self._has_contributions = "contributions" in self._outputs
+        self._state_size = _state_size(self._session)
+        self._given: dict[str, FloatArray] = {}
         """The batch of the last run, for a provider that may write into it during the next one."""
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, state: FloatArray | None = None) -> Scores:
         """Score a batch, as `Engine.score`.
 
         Raises:
             EngineError: the runtime failed, or answered in another shape.
         """
-        given = windows.copy() if self.provider.writes_into_inputs else windows
+        given = {"readings": windows}
+        if self._state_size:
+            given["state"] = np.zeros((len(windows), self._state_size), np.float32) if state is None else state
+        if self.provider.writes_into_inputs:
+            given = {name: array.copy() for name, array in given.items()}
         try:
-            answers = self._session.run(self._outputs, {"readings": given})
+            answers = self._session.run(self._outputs, given)
         except Exception as exc:
             raise EngineError(f"provider {self.provider.name}: {runtime_reason(exc)}") from exc
-        if given is not windows:
+        if self.provider.writes_into_inputs:
             self._given = given  # only now is the one before freed
         score = answers[0]
-        if score.shape != (len(windows),):
-            raise EngineError(
-                f"provider {self.provider.name}: score has shape {score.shape}, expected {(len(windows),)}"
-            )
-        return Scores(score=score, contributions=answers[1] if len(answers) > 1 else None, provider=self.provider.name)
+        contributions = answers[1] if self._has_contributions else None
+        self._check("score", score, (len(windows),))
+        if not self._state_size:
+            return Scores(score=score, contributions=contributions, provider=self.provider.name)
+        self._check("next_state", answers[-1], (len(windows), self._state_size))
+        return Scores(score=score, contributions=contributions, provider=self.provider.name, state=answers[-1])
+
+    def _check(self, name: str, answer: FloatArray, shape: tuple[int, ...]) -> None:
+        if answer.shape != shape:
+            raise EngineError(f"provider {self.provider.name}: {name} has shape {answer.shape}, expected {shape}")
 
     def placement(self) -> dict[str, int] | None:
         """Number of the model's nodes by ONNX Runtime's name of their provider; None if the runtime does not report it.
@@ -200,8 +216,22 @@ def _canonical_outputs(session: Any) -> list[str]:
         raise BundleError(
             "the model's inputs or outputs have names that are not UTF-8; pack it: edgetool pack"
         ) from exc
-    if inputs != [("readings", "tensor(float)")]:
-        raise BundleError(f"the model's inputs are {inputs}, expected one float32 'readings'; pack it: edgetool pack")
-    if "score" not in names:
-        raise BundleError(f"the model's outputs are {names}, expected 'score'; pack it: edgetool pack")
-    return [name for name in ("score", "contributions") if name in names]
+    if inputs not in ([("readings", _FLOATS)], [("readings", _FLOATS), ("state", _FLOATS)]):
+        raise BundleError(
+            f"the model's inputs are {inputs}, expected float32 'readings', and maybe 'state'; pack it: edgetool pack"
+        )
+    needed = ["score", *(["next_state"] if len(inputs) > 1 else [])]
+    for name in needed:
+        if name not in names:
+            raise BundleError(f"the model's outputs are {names}, expected {name!r}; pack it: edgetool pack")
+    return [name for name in ("score", "contributions", *needed[1:]) if name in names]
+
+
+def _state_size(session: Any) -> int:
+    """Values that a model is given back of its last answer; 0 without state."""
+    for given in session.get_inputs():
+        if given.name == "state":
+            if len(given.shape) != 2 or not isinstance(given.shape[1], int):
+                raise BundleError(f"the model's state has shape {given.shape}, expected (batch, size)")
+            return int(given.shape[1])
+    return 0

@@ -11,6 +11,7 @@ from edge_agent.stream.alarm_state import AlarmStates, for_another_model
 from edge_agent.stream.commission import Commission
 from edge_agent.stream.drift_watch import DriftWatch
 from edge_agent.stream.intake import Intake
+from edge_agent.stream.model_state import ModelStates
 from edge_agent.stream.records import (
     LEFT_RECORD,
     SCORES,
@@ -46,6 +47,8 @@ class Memory:
     drift: DriftWatch
     silence: Silence
     stuck: Stuck
+    model_states: ModelStates | None = None
+    """None of a model without state."""
     states: AlarmStates = field(default_factory=AlarmStates)
     """Of the alarm."""
 
@@ -59,6 +62,7 @@ class Memory:
                 join=self.intake.dump_open(asset),
                 interval=self.intake.dump_interval(asset),
                 commission=None if self.commission is None else self.commission.ready(asset),
+                state=b"" if self.model_states is None else self.model_states.dump(asset),
             )
         )
 
@@ -76,10 +80,16 @@ class Memory:
         left = self.intake.windows.leave()
         return [(LEFT_RECORD, encode_record(LeftRecord(scorer=self.scorer, windows=left)))] if left else []
 
-    def drop(self, asset: str) -> None:
-        """Delete the state, window, open reading and commissioning of one asset."""
-        self.states.put(asset, None)
+    def forget_readings(self, asset: str) -> None:
+        """Delete the window, the open reading and the model's state of one asset, so that scores begin anew."""
         self.intake.forget(asset)
+        if self.model_states is not None:
+            self.model_states.forget(asset)
+
+    def drop(self, asset: str) -> None:
+        """Delete the alarm, window, open reading, model's state and commissioning of one asset."""
+        self.states.put(asset, None)
+        self.forget_readings(asset)
         self.stuck.drop(asset)
         if self.commission is not None:
             self.commission.restart(asset)
@@ -131,5 +141,7 @@ class Memory:
         if not is_ours:
             return
         self.intake.restore(asset, rows=kept.window, opened=kept.join, interval=kept.interval)
+        if self.model_states is not None:
+            self.model_states.restore(asset, kept.state)
         if self.commission is not None and kept.commission is not None:
             self.commission.restore(asset, kept.commission)

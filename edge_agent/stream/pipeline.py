@@ -22,6 +22,7 @@ from edge_agent.stream.heard import Heard
 from edge_agent.stream.intake import Intake
 from edge_agent.stream.memory import Memory
 from edge_agent.stream.missing import MissingValues
+from edge_agent.stream.model_state import ModelStates
 from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.quiet import Quiet
 from edge_agent.stream.records import keys_of
@@ -84,7 +85,10 @@ class Pipeline:
         self.drift = DriftWatch(settings, manifest, self._events)
         self.heard = Heard()
         self._tells_silence = settings.silent_s > 0
-        self.room = Room(settings, self._intake.windows, self._intake.asset_bytes)
+        size = manifest.model.state_size
+        self._model_states = ModelStates(stream, size) if size else None
+        asset_bytes = self._intake.asset_bytes + (self._model_states.asset_bytes if self._model_states else 0)
+        self.room = Room(settings, self._intake.windows, asset_bytes)
         self.roster = Roster(self.room, self._pinned)
         known_since = self.roster.known_since
         self._silence = Silence(settings, heard=self.heard, events=self._events, known_since=known_since)
@@ -100,6 +104,7 @@ class Pipeline:
             drift=self.drift,
             silence=self._silence,
             stuck=self._stuck,
+            model_states=self._model_states,
         )
         self._states = self._memory.states
         for asset in self._memory.restore(records):
@@ -134,7 +139,7 @@ class Pipeline:
         readings, refused = self.admit(readings)
         touched = readings.latest()
         windows = self.complete_windows(readings)
-        outcome = self.apply_scores(windows, self._engine.score(windows.values)) if len(windows) else Outcome()
+        outcome = self.apply_scores(windows, self.score(windows)) if len(windows) else Outcome()
         outcome.refused, outcome.released, self._released = refused, self._released, []
         # Deletions come first, because a forgotten asset may be back already, with a record below.
         outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
@@ -146,7 +151,9 @@ class Pipeline:
         if self._tells_silence:
             # Otherwise an asset that never comes again after a crash would not be missed.
             outcome.changed.update(self.roster.newcomers())
-        for asset in sorted(outcome.changed.union(self._intake.to_keep(touched))):
+        # Every score changes the state of its asset's model.
+        to_keep = self._intake.to_keep(touched) if self._model_states is None else touched
+        for asset in sorted(outcome.changed.union(to_keep)):
             outcome.records.append((asset, self._memory.record(asset)))
         if self._commission is not None:
             outcome.records += self._memory.scores_records(filter(self._commission.is_due, touched))
@@ -169,6 +176,16 @@ class Pipeline:
         Missing values that are held are filled in `readings` in place.
         """
         return self._intake.push(readings)
+
+    @property
+    def has_state(self) -> bool:
+        """True if the score of a window depends on the scores before, so that windows are scored in their order."""
+        return self._model_states is not None
+
+    def score(self, windows: WindowBatch) -> Scores:
+        """The part of `process` that asks the engine, of at least one window; on an EngineError no state changes."""
+        states = self._model_states
+        return self._engine.score(windows.values) if states is None else states.score(self._engine, windows)
 
     def apply_scores(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The part of `process` after the engine: apply the scores of windows to alarms, commissioning and drift.
@@ -223,7 +240,7 @@ class Pipeline:
         self._commission.restart(asset)
         for name in assets:
             # Rows and values from before must not be part of the first scores of the new commissioning.
-            self._intake.forget(name)
+            self._memory.forget_readings(name)
         self._fit_room()
         return assets
 
@@ -295,6 +312,7 @@ class Pipeline:
             "intervals": self._intake.intervals.describe(),
             "silent": self._silence.describe(),
             "stuck": self._stuck.describe(),
+            "state": None if self._model_states is None else self._model_states.describe(),
             "commission": None if self._commission is None else self._commission.describe(),
             "drift": None if report is None else msgspec.to_builtins(report),
         }

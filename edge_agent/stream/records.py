@@ -128,6 +128,8 @@ class AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
     """From `Resampler.dump`; empty where readings are not resampled."""
     commission: Commissioned | None = None
     """None until the asset is commissioned."""
+    state: bytes = b""
+    """From `ModelStates.dump`; empty of a model without state."""
 
 
 class ScoresRecord(msgspec.Struct, frozen=True, kw_only=True):

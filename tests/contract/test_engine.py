@@ -70,7 +70,7 @@ def test_a_model_that_is_not_canonical_is_refused(provider: object) -> None:
     from fakes import autoencoder
 
     model = autoencoder(values=4, hidden=2).SerializeToString()
-    with pytest.raises(BundleError, match="expected one float32 'readings'"):
+    with pytest.raises(BundleError, match="expected float32 'readings'"):
         OrtEngine(model, provider)  # type: ignore[arg-type]
 
 

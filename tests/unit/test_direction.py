@@ -32,7 +32,7 @@ def normal(*, rows: int = 1, channels: int = 3, count: int = 400, seed: int = 0)
 
 def verdict(score: Score, windows: FloatArray, labelled: FloatArray = NO_OUTLIERS) -> SignVerdict:
     return weigh_sign(
-        lambda w: score(w).astype(np.float32), windows, score(windows).astype(np.float32), labelled
+        lambda w, _: score(w).astype(np.float32), windows, score(windows).astype(np.float32), labelled
     ).verdict
 
 
@@ -160,7 +160,7 @@ def test_what_cannot_score_outliers_is_unclear() -> None:
     """It fails, or answers nothing finite."""
     windows = normal()
 
-    def fails(_: FloatArray) -> FloatArray:
+    def fails(_: FloatArray, _states: FloatArray | None) -> FloatArray:
         raise ConversionError("out of range")
 
     found = weigh_sign(fails, windows, squares(windows).astype(np.float32), NO_OUTLIERS)
@@ -172,7 +172,7 @@ def test_still_channels_show_no_direction() -> None:
     """Nothing moved in the data, so nobody knows what far is."""
     still = np.ones((60, 1, 3), np.float32)
     scores = np.arange(60, dtype=np.float32)
-    found = weigh_sign(lambda w: squares(w).astype(np.float32), still, scores, NO_OUTLIERS)
+    found = weigh_sign(lambda w, _: squares(w).astype(np.float32), still, scores, NO_OUTLIERS)
     assert (found.verdict, found.windows) == (UNCLEAR, 0)
 
 
@@ -275,7 +275,7 @@ def test_a_score_that_is_high_where_its_label_says_outlier_is_not_turned() -> No
 def test_what_was_seen_is_told_in_the_values_of_the_output(flipped: bool) -> None:
     """Nobody knows the values that we have turned, and the question is about the model's own."""
     sign = Sign(flipped=flipped, found=SignFrom.ASSUMED)
-    seen = weigh_sign(squares, normal(), squares(normal()), normal()[:0])
+    seen = weigh_sign(lambda w, _: squares(w).astype(np.float32), normal(), squares(normal()), normal()[:0])
     text = replace(
         seen,
         normal_median=-2.0 if flipped else 2.0,
@@ -291,7 +291,7 @@ def test_what_was_seen_is_told_in_the_values_of_the_output(flipped: bool) -> Non
 def test_labelled_windows_that_are_too_few_are_told() -> None:
     """Else nobody knows that they said nothing."""
     windows = normal()
-    found = weigh_sign(squares, windows, squares(windows), windows[:4])
+    found = weigh_sign(lambda w, _: squares(w).astype(np.float32), windows, squares(windows), windows[:4])
     assert (found.labelled, found.labelled_windows) == (False, 4)
     assert found.in_words(Sign(flipped=False, found=SignFrom.ASSUMED)).endswith(
         "; the 4 labelled ones are fewer than 5"

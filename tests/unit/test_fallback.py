@@ -35,7 +35,7 @@ class FailingEngine(FakeEngine):
         self.provider = provider
         self.fail_after = fail_after
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, _state: FloatArray | None = None) -> Scores:
         """See `Engine.score`."""
         if self.fail_after is not None and len(self.batches) >= self.fail_after:
             raise EngineError(f"provider {self.provider}: device lost")

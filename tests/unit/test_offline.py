@@ -115,7 +115,7 @@ class GatedEngine(FakeEngine):
         super().__init__()
         self._gate = gate
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, _state: FloatArray | None = None) -> Scores:
         """See `Engine.score`."""
         assert self._gate.wait(30)
         return super().score(windows)
@@ -128,7 +128,7 @@ class OpeningEngine(FakeEngine):
         super().__init__()
         self._gate = gate
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, _state: FloatArray | None = None) -> Scores:
         """See `Engine.score`."""
         if len(self.batches) == 2:
             self._gate.set()
@@ -214,7 +214,7 @@ def test_a_helper_that_fails_is_told_as_the_other_engine_would_be(tmp_path: Path
     """Nothing hangs, and no score is missing in silence."""
 
     class Failing(FakeEngine):
-        def score(self, windows: FloatArray) -> Scores:
+        def score(self, windows: FloatArray, _state: FloatArray | None = None) -> Scores:
             gate.set()
             raise EngineError(f"broken by {len(windows)} windows")
 

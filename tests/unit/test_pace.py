@@ -25,7 +25,7 @@ class Slow(FakeEngine):
         self.sizes: list[int] = []
         self._window_s, self._compile_s, self._free_s = window_s, compile_s, free_s
 
-    def score(self, windows: FloatArray) -> Scores:
+    def score(self, windows: FloatArray, _state: FloatArray | None = None) -> Scores:
         """See `Engine.score`."""
         if len(windows) not in self.sizes:
             self.now_s += self._compile_s

@@ -29,6 +29,7 @@ __all__ = [
     "labelled_windows",
     "normal_windows",
     "open_arrays",
+    "predecessors",
     "read_sensor_data",
     "time_steps",
     "windows_with_rows",
@@ -127,6 +128,28 @@ def column_at_windows(
     _, rows = _windows_and_rows(data, window=window, stride=stride)
     found: NDArray[np.float64] = column[rows[_are_normal(data, rows)][:, -1]]
     return found
+
+
+def predecessors(data: SensorData, *, window: int, stride: int = 1, normal: bool = True) -> NDArray[np.int64]:
+    """For each window the number of the one before it of the same asset: shape (n,), -1 where none leads to it.
+
+    That is where an asset begins, behind a hole (`holes`), and where windows between are none of these.
+
+    Args:
+        data: as for `normal_windows`.
+        window: rows in a window.
+        stride: readings from one window to the next.
+        normal: of the `normal_windows`; otherwise of all.
+    """
+    _, rows = _windows_and_rows(data, window=window, stride=stride)
+    last = rows[_are_normal(data, rows) if normal else slice(None)][:, -1]
+    order, is_same = _by_asset(data)
+    # Readings are counted on, so that the windows of one asset are a stride apart and none of two assets are.
+    steps = np.where(is_same & (holes(data)[order[1:]] == 0), 1, stride + 1)
+    counted = np.zeros(len(data), dtype=np.int64)
+    counted[order[1:]] = np.cumsum(steps)
+    numbers = {place: number for number, place in enumerate(counted[last].tolist())}
+    return np.array([numbers.get(place - stride, -1) for place in counted[last].tolist()], dtype=np.int64)
 
 
 def _windows_and_rows(data: SensorData, *, window: int, stride: int) -> tuple[FloatArray, NDArray[np.int64]]:

@@ -116,6 +116,15 @@ def pack(
     features_by: Annotated[
         FeaturesBy, typer.Option(help="How these are lined up: each for all channels, or all for each channel.")
     ] = FeaturesBy.AUTO,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="IN:OUT",
+            help="An input that takes what an output gave for the window before of the same asset, such as h:h_out; "
+            "once for each such pair. The device keeps it.",
+            show_default=False,
+        ),
+    ] = None,
     alarm: Annotated[
         float | None,
         typer.Option(help="A limit that you have validated, in the output's own values.", show_default=False),
@@ -186,6 +195,7 @@ def pack(
             error_in=error_in,
             features=features,
             features_by=features_by,
+            state=state or (),
             alarm=alarm,
             alarm_from=alarm_from,
             expect=expect,

@@ -241,7 +241,12 @@ def _explain(
     labelled: Labelled,
     engine: Engine,
 ) -> tuple[EventSeen, ...]:
-    """Add the channels' shares of each event's peak, where no value of its window is missing."""
+    """Add the channels' shares of each event's peak, where no value of its window is missing.
+
+    What a model with state was given back there is not known any more, so it has none.
+    """
+    if manifest.model.state_size:
+        return events
     order, places, starts = labelled.rows.order, labelled.rows.places, labelled.rows.starts
     windows, which = [], []
     for number, event in enumerate(events[:_EXPLAINED]):

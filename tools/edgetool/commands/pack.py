@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -117,6 +118,7 @@ def pack(
     error_in: ErrorIn | ErrorInName = ErrorIn.SENSOR,
     features: str | None = None,
     features_by: FeaturesBy | FeaturesByName = FeaturesBy.AUTO,
+    state: Sequence[str] = (),
     alarm: float | None = None,
     alarm_from: StrPath | None = None,
     expect: str | None = None,
@@ -154,6 +156,8 @@ def pack(
             (`scaled`).
         features: what stands for a window in the model's input, such as `mean,std,slope,min,max,energy`.
         features_by: how these are lined up, `feature` by feature or `channel` by channel.
+        state: inputs that take what an output gave for the window before of the same asset, each as `IN:OUT`, such as
+            `h:h_out`; or `IN:OUT@AXIS`, with the axis of the batch.
         alarm: a limit that the author has validated, in the output's own values; in place of one from the data.
         alarm_from: a `.json` or `.npz` that holds it, as `alarm`, `threshold_` or `offset_`.
         expect: scores of the author's own code for the same rows: a column of the data, or an `.npz` with `score`.
@@ -197,6 +201,7 @@ def pack(
         error_in=as_member(ErrorIn, error_in, named="error_in"),
         features=features,
         features_by=as_member(FeaturesBy, features_by, named="features_by"),
+        state=tuple(state),
     )
     if alarm is not None and alarm_from is not None:
         raise UsageError("--alarm and --alarm-from both give the limit")
@@ -224,9 +229,9 @@ def pack(
                 "decision_function (score_samples less that offset), whose limit is 0: give --alarm 0"
             )
         packed = detector.model if reference is None else detector.same_for(model)
-        scores = detector.scores(packed, detector.windows)
+        scores = detector.normal_scores(packed)
         _check_finite(model, scores, detector.windows)
-        made_by = scores if reference is None else detector.scores(detector.model, detector.windows)
+        made_by = scores if reference is None else detector.normal_scores(detector.model)
         unseen = detector.unseen_scores(model, scores)
         threshold, calibration = _limits(unseen, false_alarm_rate, alarm, flipped=detector.sign.flipped)
         evidence = _weigh_sign(detector, made_by, rows)
@@ -236,8 +241,8 @@ def pack(
         found = quality_of(
             rows,
             threshold,
-            lambda windows: detector.scores(packed, windows),
-            None if reference is None else lambda windows: detector.scores(detector.model, windows),
+            lambda windows: detector.sequence_scores(packed, windows),
+            None if reference is None else lambda windows: detector.sequence_scores(detector.model, windows),
             window=detector.window,
             stride=stride,
             path=model,
@@ -247,8 +252,7 @@ def pack(
     manifest = write_bundle(
         output,
         packed,
-        golden.readings,
-        golden.scores,
+        golden.vectors,
         # A provider has to meet the float32 scores with the packed model, whose own distance from them is part of that.
         max(tolerance, 2 * golden.deviation),
         name=name,
@@ -345,7 +349,13 @@ def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData) -> Sig
     if detector.sign.found is SignFrom.ERROR:
         return None
     labelled = labelled_windows(rows, window=detector.window, stride=detector.stride)
-    evidence = weigh_sign(lambda more: detector.scores(detector.model, more), detector.windows, scores, labelled)
+    evidence = weigh_sign(
+        lambda more, states: detector.scores(detector.model, more, states),
+        detector.windows,
+        scores,
+        labelled,
+        states=detector.states,
+    )
     if evidence.verdict is SignVerdict.CONTRADICTED and detector.sign.found is not SignFrom.GIVEN:
         raise ConversionError(
             f"which way does the score point ({detector.score_from})? {evidence.in_words(detector.sign)}. Say what a "
@@ -376,7 +386,12 @@ def _try(
 ) -> Trial:
     """How made-up faults score; refused where few of them reach the limit."""
     trial = try_detector(
-        lambda more: detector.scores(packed, more), detector.windows, scores, alarm=alarm, watched=detector.watched
+        lambda more, states: detector.scores(packed, more, states),
+        detector.windows,
+        scores,
+        alarm=alarm,
+        watched=detector.watched,
+        states=detector.states,
     )
     if trial.is_weak and not accept_weak:
         raise ConversionError(

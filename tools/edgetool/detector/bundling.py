@@ -7,6 +7,7 @@ import io
 import re
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from edge_agent.errors import UsageError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.data import SensorData
+from edgetool.detector.state import state_size
 from edgetool.graph.onnx_file import stored_precision, write_result
 from edgetool.graph.runtimes import runtimes_of
 
@@ -75,8 +77,7 @@ def describe_channels(data: SensorData, units: dict[str, str]) -> tuple[Channel,
 def write_bundle(
     output: Path,
     model: bytes,
-    readings: FloatArray,
-    golden: FloatArray,
+    vectors: Mapping[str, FloatArray],
     tolerance: float,
     *,
     name: str,
@@ -96,8 +97,7 @@ def write_bundle(
     Args:
         output: the file.
         model: the canonical model.
-        readings: golden windows.
-        golden: their scores by the reference.
+        vectors: golden `readings` and their `score` by the reference, with state `state` and `next_state` too.
         tolerance: largest deviation from these that a provider may have.
         name: of the bundle.
         version: of the bundle.
@@ -112,15 +112,15 @@ def write_bundle(
         quality: what it finds of labelled rows; None without any.
     """
     arrays = io.BytesIO()
-    np.savez(arrays, allow_pickle=False, readings=readings, score=golden)
-    vectors = arrays.getvalue()
+    np.savez(arrays, allow_pickle=False, **vectors)
+    golden = arrays.getvalue()
     manifest = Manifest(
         format=FORMAT,
         name=name,
         version=version,
         created=_now(),
         model=_describe_model(model),
-        golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(vectors).hexdigest(), tolerance=tolerance),
+        golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(golden).hexdigest(), tolerance=tolerance),
         channels=channels,
         window=window,
         stride=stride,
@@ -131,7 +131,7 @@ def write_bundle(
         expected=expected,
         quality=quality,
     )
-    _write(output, manifest, [("model.onnx", model), ("golden.npz", vectors)])
+    _write(output, manifest, [("model.onnx", model), ("golden.npz", golden)])
     return manifest
 
 
@@ -196,4 +196,5 @@ def _describe_model(model: bytes) -> ModelPart:
         opsets={entry.domain or "ai.onnx": entry.version for entry in parsed.opset_import if entry.domain in _DOMAINS},
         runtime=import_runtime().__version__,
         runtimes=runtimes_of(parsed),
+        state_size=state_size(parsed),
     )

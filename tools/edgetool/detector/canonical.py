@@ -8,37 +8,50 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
 from edge_agent.errors import ConversionError, UsageError
-from edgetool.choices import LayoutIs
+from edgetool.choices import HigherIs, LayoutIs
 from edgetool.detector.features import Features
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX
 from edgetool.detector.nodes import Nodes
+from edgetool.detector.options import DetectorOptions
 from edgetool.detector.scaling import Scaling
+from edgetool.detector.state import NEXT_STATE, STATE, Link, append_states, feed_states, own_input, state_size
 from edgetool.graph.edits import replace_all
 from edgetool.graph.walks import graphs_of
 from edgetool.verify.arrays import Sample
 from edgetool.verify.samples import ModelInput, model_inputs
 
-__all__ = ["feed_readings", "frame_of", "frame_of_features", "is_canonical", "is_flat_input", "note_types"]
+__all__ = [
+    "canonical_frame",
+    "feed_readings",
+    "frame_of",
+    "frame_of_features",
+    "is_canonical",
+    "is_flat_input",
+    "note_types",
+]
 
 _FLAT = 2
 """Rank of an input that takes a window as one row."""
 _MIN_OPSET = 13
 _MIN_IR = 8
+_NONE = DetectorOptions()
 
 
 def is_canonical(model: onnx.ModelProto) -> bool:
     """True if a model already has the inputs and outputs of a bundle."""
     inputs = model_inputs(model)
     outputs = {value.name: value.type.tensor_type for value in model.graph.output}
+    names = [item.name for item in inputs]
     return (
-        [item.name for item in inputs] == ["readings"]
+        (names == ["readings"] or (names == ["readings", STATE] and NEXT_STATE in outputs and state_size(model) > 0))
         and inputs[0].dtype == np.float32
         and inputs[0].shape is not None
         and len(inputs[0].shape) == 3
@@ -48,9 +61,15 @@ def is_canonical(model: onnx.ModelProto) -> bool:
 
 
 def frame_of(
-    model: onnx.ModelProto, *, channels: int, window: int | None, layout: LayoutIs, left_out: int | None = None
+    model: onnx.ModelProto,
+    *,
+    channels: int,
+    window: int | None,
+    layout: LayoutIs,
+    left_out: int | None = None,
+    links: tuple[Link, ...] = (),
 ) -> Frame:
-    """The rows that a model sees, and how it wants them, from its only input.
+    """The rows that a model sees, and how it wants them, from its only input that is no state.
 
     Args:
         model: as it was exported.
@@ -58,17 +77,18 @@ def frame_of(
         window: rows that the model sees; None takes them from its input, or 1.
         layout: how it wants a window.
         left_out: a channel that the model may not take, since it tells that channel from the others.
+        links: its states.
 
     Raises:
-        ConversionError: the model has several inputs, or its input does not fit channels and window.
+        ConversionError: the model has several such inputs, or its input does not fit channels and window.
         UsageError: the input fits both layouts, and none is given.
     """
-    item = _only_input(model)
+    item = own_input(model, links)
     if left_out is None:
-        return _layout_with_hint(item, channels, window, layout)
+        return replace(_layout_with_hint(item, channels, window, layout), links=links)
     others = _fits(item, channels - 1, window, layout)
     if others is None:
-        return _layout(item, channels, window, layout)
+        return replace(_layout(item, channels, window, layout), links=links)
     whole = _fits(item, channels, window, layout)
     if whole is not None:
         raise UsageError(
@@ -78,23 +98,25 @@ def frame_of(
             else f"input {item.name!r} of shape {item.shape} leaves open whether it takes all {channels} channels or "
             f"the {channels - 1} others; export it with the number of channels in its shape"
         )
-    return replace(others, left_out=left_out)
+    return replace(others, left_out=left_out, links=links)
 
 
-def frame_of_features(model: onnx.ModelProto, features: Features, *, channels: int, window: int) -> Frame:
+def frame_of_features(
+    model: onnx.ModelProto, features: Features, *, channels: int, window: int, links: tuple[Link, ...] = ()
+) -> Frame:
     """The frame of a model that takes features of a window.
 
     Raises:
         ConversionError: its input has another size.
     """
-    item, count = _only_input(model), features.count(channels)
+    item, count = own_input(model, links), features.count(channels)
     sizes = () if item.shape is None else item.shape[1:]
     if item.shape is not None and (len(sizes) != 1 or sizes[0] not in (None, count)):
         kinds = ",".join(features.kinds)
         raise ConversionError(
             f"input {item.name!r} of shape {item.shape} does not take {count} numbers: {kinds} of {channels} channels"
         )
-    return Frame(window, features=features)
+    return Frame(window, features=features, links=links)
 
 
 def _fits(item: ModelInput, channels: int, window: int | None, layout: LayoutIs) -> Frame | None:
@@ -118,7 +140,7 @@ def _layout_with_hint(item: ModelInput, channels: int, window: int | None, layou
 
 
 def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scaling: Scaling | None = None) -> str:
-    """Put `readings` (batch, window, channels) in front of a model's own input.
+    """Put `readings` (batch, window, channels) in front of a model's own input, and states where it has some.
 
     Args:
         model: changed in place; its outputs stay.
@@ -130,7 +152,7 @@ def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scalin
         The tensor of the readings of one moment, (batch * frame.smoothed, frame.moment, channels), or of their
         features, (batch * frame.smoothed, 1, count).
     """
-    item = _only_input(model)
+    item = own_input(model, frame.links)
     _require_opset(model)
     _unlist_constants(model)
     _set_apart(model)
@@ -157,11 +179,13 @@ def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scalin
         at = nodes.reshape(at, "readings_flat", [-1, rows * width])
     name = PREFIX + item.name
     nodes.add("Cast", [at], name, to=helper.np_dtype_to_tensor_dtype(item.dtype))
-    replace_all(model.graph.node, [*nodes.made, *model.graph.node])
     replace_all(model.graph.input, [value for value in model.graph.input if value.name != name])
     shape: list[str | int | None] = ["batch", frame.window, channels]
-    model.graph.input.append(helper.make_tensor_value_info("readings", TensorProto.FLOAT, shape))
+    model.graph.input.insert(0, helper.make_tensor_value_info("readings", TensorProto.FLOAT, shape))
+    feed_states(model, nodes, frame.links, prefix=PREFIX)
+    replace_all(model.graph.node, [*nodes.made, *model.graph.node])
     _free_batch(model)
+    append_states(model, frame.links, prefix=PREFIX)
     return moment
 
 
@@ -185,20 +209,35 @@ def note_types(model: onnx.ModelProto, answers: Sample) -> None:
                 model.graph.value_info.append(helper.make_tensor_value_info(name, kind, shape))
 
 
-def is_flat_input(model: onnx.ModelProto) -> bool:
+def is_flat_input(model: onnx.ModelProto, links: tuple[Link, ...] = ()) -> bool:
     """True if a model takes a window as one row."""
-    shape = _only_input(model).shape
+    shape = own_input(model, links).shape
     return shape is None or len(shape) == _FLAT
 
 
-def _only_input(model: onnx.ModelProto) -> ModelInput:
-    inputs = model_inputs(model)
-    if len(inputs) != 1:
-        names = ", ".join(item.name for item in inputs)
-        raise ConversionError(f"the model has {len(inputs)} inputs ({names}), a detector takes one")
-    if inputs[0].dtype.kind != "f":
-        raise ConversionError(f"input {inputs[0].name!r} is of {inputs[0].dtype}, expected floats")
-    return inputs[0]
+def canonical_frame(path: Path, model: onnx.ModelProto, channels: int, options: DetectorOptions) -> Frame:
+    """The window of a model that is canonical already, to which nothing can be added.
+
+    Raises:
+        ConversionError: it takes another number of channels, or another window.
+        UsageError: an option asks for more.
+    """
+    if options.higher_is is HigherIs.NORMAL:
+        raise UsageError(f"--higher-is normal: {path} is canonical already; turn its score in the model")
+    if options.layout is LayoutIs.CHANNELS_FIRST:
+        raise UsageError(f"--layout channels-first: {path} is canonical already, which is rows first")
+    for name in ("head", "horizon", "score", "smooth", "scale", "unscale", "features", "state"):
+        if getattr(options, name) != getattr(_NONE, name) and str(getattr(options, name)) != "score":
+            raise UsageError(f"--{name}: {path} is canonical already, its score is taken as it is")
+    dims = next(v for v in model.graph.input if v.name == "readings").type.tensor_type.shape.dim
+    if dims[2].dim_value not in (0, channels):
+        raise ConversionError(f"{path}: readings has {dims[2].dim_value} channels, the data have {channels}")
+    window, asked = int(dims[1].dim_value or options.window or 0), options.window
+    if not window:
+        raise ConversionError(f"{path}: readings leaves the window open; give it with --window")
+    if asked and asked != window:
+        raise ConversionError(f"{path}: readings has a window of {window}, --window says {asked}")
+    return Frame(window)
 
 
 def _layout(item: ModelInput, channels: int, window: int | None, layout: LayoutIs) -> Frame:

@@ -27,6 +27,8 @@ def card_of(bundle: Bundle) -> Iterator[tuple[str, str]]:
         yield "channel", f"{len(manifest.channels) - _SHOWN_CHANNELS} more, which --json has"
     apart = "at an unknown pace" if manifest.interval_s is None else f"{manifest.interval_s:g} s apart"
     yield "window", f"{manifest.window} rows, {apart}, every {manifest.stride}"
+    if model.state_size:
+        yield "state", f"{model.state_size} values of its last answer for the same asset, which the device keeps"
     if manifest.score is not None:
         yield "score", manifest.score.in_words
         yield "formula", manifest.score.formula

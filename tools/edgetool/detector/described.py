@@ -50,6 +50,9 @@ def in_words(head: Head, frame: Frame, options: DetectorOptions) -> str:
     if frame.smoothed > 1:
         how = "mean" if options.smooth_by is SmoothIs.MEAN else "exponential mean"
         parts.append(f"{how} of the last {frame.smoothed}")
+    if frame.links:
+        pairs = ", ".join(f"{link.given!r} from {link.made!r}" for link in frame.links)
+        parts.append(f"given back its answer for the window before: {pairs}")
     return ", ".join(parts)
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
-from edge_agent.errors import ConversionError, DataError, EdgeError, UsageError
+from edge_agent.errors import ConversionError, EdgeError, UsageError
 from edge_agent.messages.reading import FloatArray
-from edgetool.choices import ErrorIn, HeadKind, HigherIs, LayoutIs
-from edgetool.data import SensorData, normal_windows
+from edgetool.choices import ErrorIn, HeadKind, LayoutIs
+from edgetool.data import SensorData
 from edgetool.detector.canonical import (
+    canonical_frame,
     feed_readings,
     frame_of,
     frame_of_features,
@@ -27,10 +29,13 @@ from edgetool.detector.features import parse_features
 from edgetool.detector.finish import finish
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Fitted, Head, reconstruct, target_of
-from edgetool.detector.meanings import FURTHER, Asked, Candidate, choose, rows_ahead
+from edgetool.detector.meanings import Asked, Candidate, choose, rows_ahead
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.runs import ModelRuns, are_equal
 from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
+from edgetool.detector.scorer import Scorer
+from edgetool.detector.state import links_of, state_size
+from edgetool.detector.windows import NormalWindows
 from edgetool.graph.batch import free_batch
 from edgetool.graph.edits import copy_of, with_all_outputs
 from edgetool.graph.maps import class_labels, unzip_maps
@@ -44,11 +49,8 @@ from edgetool.verify.scores import poor_channels
 __all__ = ["Detector"]
 
 _FOLDS = 4
-_TRIED = 2048
-"""Windows that heads are tried on."""
 _NEARER = 1.2
 """A layout whose error is smaller by this factor is asked about."""
-_NONE = DetectorOptions()
 
 
 class Detector:
@@ -69,26 +71,31 @@ class Detector:
     def __init__(self, path: Path, rows: SensorData, options: DetectorOptions, *, runs: ModelRuns) -> None:
         options.check()
         self._path = path
-        self._runs = runs
         self._options = options
         self._channels = rows.channels
         self._head: Head | None = None
         self._scaling: Scaling | None = None
         self._fitted: Fitted | None = None
         self._has_fixed_batch = False
+        self._before: NDArray[np.int64] | None = None
         self.repairs: list[str] = []
         """What was put right in the model that is packed, in words."""
         self.poor: tuple[str, ...] = ()
         """Channels whose mean would be as good an answer as the reconstruction."""
         model = self._load(path)
         self._labels = sklearn_scores(model)
+        self._links = () if is_canonical(model) else links_of(model, options.state)
+        size = state_size(model) if is_canonical(model) else sum(link.size for link in self._links)
+        self._scorer = Scorer(path, runs, self._links, size, options.output)
+        self._normal = NormalWindows(rows, options.stride, has_state=self._scorer.has_state)
         if is_canonical(model):
-            self.frame = _canonical_frame(path, model, len(rows.channels), options)
+            self.frame = canonical_frame(path, model, len(rows.channels), options)
             self.score_from = "the model is canonical already"
             self.sign = sign_of_score(np.empty(0), None, options.higher_is)
-            self.windows = self._windows(rows, self.frame)
+            self.windows = self._normal.of(self.frame)
+            self._before = self._normal.before(self.frame)
         else:
-            self._head = self._make_canonical(model, rows)
+            self._head = self._make_canonical(model)
             self.score_from = in_words(self._head, self.frame, options)
             self.sign = self._head.sign
         self._note_types(model)
@@ -119,6 +126,15 @@ class Detector:
         """The score of one moment as a line of numpy."""
         return "y" if self._head is None else formula(self._head, replace(self.frame.inner, smoothed=1))
 
+    @cached_property
+    def states(self) -> FloatArray | None:
+        """What the model is given back with each of the windows: shape (n, size); None of a model without state."""
+        if self._before is None:
+            return None
+        _, after = self._scorer.answers(self.model, self.windows, before=self._before)
+        assert after is not None
+        return np.where(self._before[:, np.newaxis] < 0, np.float32(0), after[self._before])
+
     def same_for(self, path: Path) -> bytes:
         """Another form of the same model made canonical in the same way."""
         return self._canonical(path, self._head)
@@ -141,8 +157,13 @@ class Detector:
             if len(part):
                 share = part[0] / len(self.windows), (part[-1] + 1) / len(self.windows)
                 model = self._canonical(path, self._fitted.without(*share))
-                found[part] = self.scores(model, self.windows[part])
+                found[part] = self._part_scores(model, part)
         return found
+
+    def _part_scores(self, model: bytes, part: NDArray[np.int64]) -> FloatArray:
+        if self._scorer.has_state:
+            return self.normal_scores(model)[part]
+        return self.scores(model, self.windows[part])
 
     def _canonical(self, path: Path, head: Head | None) -> bytes:
         model = self._load(path)
@@ -151,20 +172,22 @@ class Detector:
         self._note_types(model)
         return to_bytes(model, path)
 
-    def _make_canonical(self, model: onnx.ModelProto, rows: SensorData) -> Head:
+    def _make_canonical(self, model: onnx.ModelProto) -> Head:
         """Find the head of a model, and append it."""
         frame = self._frame_of(model)
-        seen = self._windows(rows, frame)
+        seen = self._normal.of(frame)
         asked = self._asked(model, frame.given(seen))
         probe, first = self._probe(model, frame, seen[:2])
         ahead = 0 if frame.features is not None else rows_ahead(first, min(len(seen), 2), seen.shape[2], asked)
-        tried, frame = self._tried_windows(rows, frame, ahead=ahead)
-        found = self._choose(model, probe, tried, frame=frame, asked=asked)
+        tried, before, frame = self._normal.tried(frame, ahead=ahead, is_given=self._options.horizon is not None)
+        found = self._choose(model, probe, tried, before, frame=frame, asked=asked)
         # All windows of the head that was found: a trial of forecasts has fewer, with rows behind those that are seen.
         final = replace(frame, ahead=_rows_ahead_of(found, self._options))
-        windows = self._windows(rows, final)
-        answers = self._run(probe, np.ascontiguousarray(windows[:, : final.seen]))
-        return self._settle(model, rows, found, frame=final, given=final.given(windows), answers=answers)
+        windows = self._normal.of(final)
+        answers = self._scorer.try_out(
+            probe, np.ascontiguousarray(windows[:, : final.seen]), self._normal.before(final)
+        )
+        return self._settle(model, found, frame=final, given=final.given(windows), answers=answers)
 
     def _asked(self, model: onnx.ModelProto, given: FloatArray) -> Asked:
         """What the user says, with the scalings that it names and those that may be needed."""
@@ -178,21 +201,15 @@ class Detector:
         known = tuple((word, scaling) for word, scaling in others.items() if scaling is not None)
         return Asked(options.output, options.head, options.horizon, unscale, known)
 
-    def _tried_windows(self, rows: SensorData, frame: Frame, *, ahead: int) -> tuple[FloatArray, Frame]:
-        """Some windows from all over the data, with rows behind those that are seen: up to `ahead`, if there are."""
-        stride = self._options.stride
-        given = self._options.horizon is not None
-        for rows_behind in (ahead,) if given else (ahead, ahead - FURTHER, 0):
-            windows = normal_windows(rows, window=frame.seen + max(rows_behind, 0), stride=stride)
-            if len(windows):
-                break
-        else:
-            self._refuse_windows(rows, frame.seen + ahead)
-        picks = np.unique(np.linspace(0, len(windows) - 1, _TRIED).astype(int))
-        return windows[picks], replace(frame, ahead=max(rows_behind, 0))
-
     def _choose(
-        self, model: onnx.ModelProto, probe: onnx.ModelProto, windows: FloatArray, *, frame: Frame, asked: Asked
+        self,
+        model: onnx.ModelProto,
+        probe: onnx.ModelProto,
+        windows: FloatArray,
+        before: NDArray[np.int64] | None,
+        *,
+        frame: Frame,
+        asked: Asked,
     ) -> Head:
         """The head of a model, by its answers for some windows; asked about where the layout is open, too."""
         seen = np.ascontiguousarray(windows[:, : frame.seen])
@@ -204,10 +221,10 @@ class Detector:
             except (ConversionError, UsageError) as exc:
                 return exc
 
-        found = attempt(self._run(probe, seen), frame)
+        found = attempt(self._scorer.try_out(probe, seen, before), frame)
         if self._lies_open(model, frame):
             turned = replace(frame, channels_first=True)
-            other = self._run(self._fed(model, replace(turned, ahead=0)), seen)
+            other = self._scorer.try_out(self._fed(model, replace(turned, ahead=0)), seen, before)
             self._check_layout(found, attempt(other, turned))
         if isinstance(found, EdgeError):
             raise found
@@ -215,7 +232,7 @@ class Detector:
 
     def _lies_open(self, model: onnx.ModelProto, frame: Frame) -> bool:
         """True if nothing but a trial tells how a window lies: a flat input of several rows of several channels."""
-        is_flat = is_flat_input(model) and frame.features is None and frame.left_out is None
+        is_flat = is_flat_input(model, frame.links) and frame.features is None and frame.left_out is None
         return is_flat and frame.seen > 1 and len(self._channels) > 1 and self._options.layout is LayoutIs.AUTO
 
     def _check_layout(self, rows_first: Candidate | EdgeError, channels_first: Candidate | EdgeError) -> None:
@@ -235,17 +252,24 @@ class Detector:
         options, width = self._options, len(self._channels)
         features = parse_features(options.features, options.features_by, window=options.window, channels=width)
         if features is not None and options.window is not None:
-            return frame_of_features(model, features, channels=width, window=options.window)
+            return frame_of_features(model, features, channels=width, window=options.window, links=self._links)
         told = self._told_channel()
-        return frame_of(model, channels=width, window=options.window, layout=options.layout, left_out=told)
+        return frame_of(
+            model,
+            channels=width,
+            window=options.window,
+            layout=options.layout,
+            left_out=told,
+            links=self._links,
+        )
 
     def _probe(self, model: onnx.ModelProto, frame: Frame, windows: FloatArray) -> tuple[onnx.ModelProto, Sample]:
         """The model fed with readings and nothing behind it, and its answers for two windows; the batch is free."""
         probe = self._fed(model, frame)
-        alone = [self._run(probe, windows[i : i + 1]) for i in range(len(windows))]
+        alone = [self._scorer.try_out(probe, windows[i : i + 1]) for i in range(len(windows))]
         problem = ""
         try:
-            together = self._run(probe, windows)
+            together = self._scorer.try_out(probe, windows)
             if are_equal(together, alone):
                 return probe, together
         except ConversionError as exc:
@@ -257,7 +281,7 @@ class Detector:
             )
         notes = free_batch(model)
         freed = self._fed(model, frame)
-        together = self._run(freed, windows) if notes else {}
+        together = self._scorer.try_out(freed, windows) if notes else {}
         if notes and are_equal(together, alone):
             self._has_fixed_batch = True
             self.repairs += notes
@@ -276,7 +300,6 @@ class Detector:
     def _settle(
         self,
         model: onnx.ModelProto,
-        rows: SensorData,
         head: Head,
         *,
         frame: Frame,
@@ -308,7 +331,8 @@ class Detector:
             names = frame.names(self._channels) if head.channel is None else (head.which,)
             self.poor = tuple(name for name, is_poor in zip(names, poor, strict=True) if is_poor)
         self.frame = replace(frame, smoothed=options.smooth)
-        self.windows = self._windows(rows, self.frame)
+        self.windows = self._normal.of(self.frame)
+        self._before = self._normal.before(self.frame)
         self._finish(model, head)
         return head
 
@@ -326,18 +350,6 @@ class Detector:
         moment = feed_readings(model, self.frame, channels=width, scaling=self._scaling)
         finish(model, head, self.frame, moment=moment, channels=width, smooth=self._options.smooth_by)
 
-    def _windows(self, rows: SensorData, frame: Frame) -> FloatArray:
-        """Normal windows; at least one."""
-        windows = normal_windows(rows, window=frame.window, stride=self._options.stride)
-        if not len(windows):
-            self._refuse_windows(rows, frame.window)
-        return windows
-
-    def _refuse_windows(self, rows: SensorData, window: int) -> NoReturn:
-        normal = len(rows) if rows.labels is None else int(np.count_nonzero(rows.labels == 0))
-        cut = "" if normal == len(rows) else " without a labelled row in it"
-        raise DataError(f"{rows.path}: {normal} normal rows complete no window of {window}{cut}")
-
     def _load(self, path: Path) -> onnx.ModelProto:
         model = load_model(path)
         self.repairs = [
@@ -348,19 +360,25 @@ class Detector:
         return model
 
     def _note_types(self, model: onnx.ModelProto) -> None:
-        note_types(model, self._run(with_all_outputs(model), self.windows[:2]))
+        note_types(model, self._scorer.try_out(with_all_outputs(model), self.windows[:2]))
 
-    def scores(self, model: bytes, windows: FloatArray) -> FloatArray:
-        """The scores of a canonical model, shape (n,)."""
-        score = self._runs.outputs(model, windows)["score"]
-        if score.shape != (len(windows),):
-            raise ConversionError(
-                f"{self._path}: score has shape {score.shape} for {len(windows)} windows; the model fixes its batch"
-            )
-        return score.astype(np.float32)
+    def normal_scores(self, model: bytes) -> FloatArray:
+        """The scores that a canonical model gives `windows`, each with what it gave for the one before: shape (n,)."""
+        return self._scorer.answers(model, self.windows, before=self._before)[0]
 
-    def _run(self, model: onnx.ModelProto, windows: FloatArray) -> Sample:
-        return self._runs.outputs(to_bytes(model, self._path), windows)
+    def sequence_scores(self, model: bytes, windows: FloatArray) -> FloatArray:
+        """The same of the windows of all rows, in the order of `windows_with_rows`."""
+        return self._scorer.answers(model, windows, before=self._normal.all_before(self.window))[0]
+
+    def scores(self, model: bytes, windows: FloatArray, states: FloatArray | None = None) -> FloatArray:
+        """The scores of a canonical model for windows by themselves, with states where it takes some: shape (n,)."""
+        return self._scorer.answers(model, windows, states)[0]
+
+    def answers(
+        self, model: bytes, windows: FloatArray, states: FloatArray | None
+    ) -> tuple[FloatArray, FloatArray | None]:
+        """The same, and what it gives to be given back, shape (n, size)."""
+        return self._scorer.answers(model, windows, states)
 
 
 def _rows_ahead_of(head: Head, options: DetectorOptions) -> int:
@@ -368,23 +386,3 @@ def _rows_ahead_of(head: Head, options: DetectorOptions) -> int:
     if head.kind is HeadKind.FORECAST:
         return options.horizon or head.rows
     return (options.horizon or 0) if head.kind is HeadKind.RESIDUAL else 0
-
-
-def _canonical_frame(path: Path, model: onnx.ModelProto, channels: int, options: DetectorOptions) -> Frame:
-    """The window of a model that is canonical already, to which nothing can be added."""
-    if options.higher_is is HigherIs.NORMAL:
-        raise UsageError(f"--higher-is normal: {path} is canonical already; turn its score in the model")
-    if options.layout is LayoutIs.CHANNELS_FIRST:
-        raise UsageError(f"--layout channels-first: {path} is canonical already, which is rows first")
-    for name in ("head", "horizon", "score", "smooth", "scale", "unscale", "features"):
-        if getattr(options, name) != getattr(_NONE, name) and str(getattr(options, name)) != "score":
-            raise UsageError(f"--{name}: {path} is canonical already, its score is taken as it is")
-    dims = next(v for v in model.graph.input if v.name == "readings").type.tensor_type.shape.dim
-    if dims[2].dim_value not in (0, channels):
-        raise ConversionError(f"{path}: readings has {dims[2].dim_value} channels, the data have {channels}")
-    window, asked = int(dims[1].dim_value or options.window or 0), options.window
-    if not window:
-        raise ConversionError(f"{path}: readings leaves the window open; give it with --window")
-    if asked and asked != window:
-        raise ConversionError(f"{path}: readings has a window of {window}, --window says {asked}")
-    return Frame(window)

@@ -10,6 +10,7 @@ from edgetool.choices import HeadKind, ScoreIs, SmoothIs
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import Head
 from edgetool.detector.nodes import Nodes
+from edgetool.detector.state import NEXT_STATE
 from edgetool.graph.edits import replace_all
 from edgetool.graph.walks import captured_by
 
@@ -60,6 +61,7 @@ def finish(
     outputs = [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"])]
     if parts is not None:
         outputs.append(helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", own]))
+    outputs += [value for value in model.graph.output if value.name == NEXT_STATE]
     replace_all(model.graph.output, outputs)
     _drop_unused(model.graph)
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_agent.messages.reading import FloatArray
 from edgetool.detector.features import Features
+from edgetool.detector.state import Link
 
 __all__ = ["Frame"]
 
@@ -31,6 +32,8 @@ class Frame:
     """The channel that the model does not take; None if it takes all."""
     features: Features | None = None
     """What the model takes in place of the readings; None if it takes these."""
+    links: tuple[Link, ...] = ()
+    """What it takes of its own last answer beside them."""
 
     @property
     def inner(self) -> Frame:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.bundle import golden_deviation
+from edge_agent.bundle import golden_deviation, state_deviation
 from edge_agent.errors import AccuracyError, ConversionError
 from edge_agent.messages.reading import FloatArray
 from edgetool.detector.detector import Detector
-from edgetool.verify.odd import golden_readings
+from edgetool.verify.odd import golden_vectors
 from edgetool.verify.scores import MAX_BATCH_DEVIATION, MAX_SCORE_DEVIATION
 
 __all__ = ["Golden", "prove"]
@@ -50,22 +50,32 @@ def _check_scores(deviation: float, *, batch_deviation: float, batch_scales: str
 class Golden:
     """What a provider has to reproduce."""
 
-    readings: FloatArray
-    scores: FloatArray
+    vectors: dict[str, FloatArray]
+    """`readings` and their `score`; with state, `state` before them and `next_state` behind them."""
     deviation: float
-    """Of the packed model from these scores."""
+    """Of the packed model from these scores, and states."""
 
 
 def prove(detector: Detector, packed: bytes, scores: FloatArray, *, batch_scales: str) -> Golden:
     """The golden vectors, which the packed model meets, in a batch as alone."""
-    readings = golden_readings(detector.windows, scores)
-    golden = detector.scores(detector.model, readings)
-    together = detector.scores(packed, readings)
-    alone = np.concatenate([detector.scores(packed, readings[i : i + 1]) for i in range(_TRIED_ALONE)])
+    readings, made_from = golden_vectors(detector.windows, scores)
+    states = None if detector.states is None else detector.states[made_from]
+    golden, after = detector.answers(detector.model, readings, states)
+    together, packed_after = detector.answers(packed, readings, states)
+    alone = np.concatenate(
+        [
+            detector.scores(packed, readings[i : i + 1], None if states is None else states[i : i + 1])
+            for i in range(_TRIED_ALONE)
+        ]
+    )
     deviation = golden_deviation(together, golden)
+    vectors = {"readings": readings, "score": golden}
+    if states is not None and after is not None and packed_after is not None:
+        vectors |= {"state": states, "next_state": after}
+        deviation = max(deviation, state_deviation(packed_after, after, after))
     _check_scores(
         deviation,
         batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]),
         batch_scales=batch_scales,
     )
-    return Golden(readings, golden, deviation)
+    return Golden(vectors, deviation)

@@ -44,6 +44,8 @@ class DetectorOptions:
     """What stands for a window in the model's input, such as `mean,std`; the readings where not given."""
     features_by: FeaturesBy = FeaturesBy.AUTO
     """How these are lined up."""
+    state: tuple[str, ...] = ()
+    """Inputs that take what an output gave for the window before, each as IN:OUT (`state.links_of`)."""
 
     def check_head(self, kind: HeadKind, *, is_error: bool) -> None:
         """Refuse what has no effect on the score that is made.
@@ -68,17 +70,9 @@ class DetectorOptions:
         Raises:
             UsageError: they do.
         """
-        if self.smooth < 1:
-            raise UsageError(f"--smooth {self.smooth}: expected a number of scores, at least 1")
+        self._check_smooth()
         if self.error_in is ErrorIn.SCALED and self.scale is None and self.unscale is None:
             raise UsageError("--error-in scaled: needs --scale or --unscale, which say the units of the model")
-        if self.smooth > 1 and self.stride > 1:
-            raise UsageError(
-                f"--smooth {self.smooth}: takes the mean over rows that follow each other, and --stride {self.stride} "
-                "scores one in so many; give one of them"
-            )
-        if self.smooth == 1 and self.smooth_by is not SmoothIs.MEAN:
-            raise UsageError(f"--smooth-by {self.smooth_by.value}: needs --smooth with a number of scores")
         if self.features is not None and self.layout is not LayoutIs.AUTO:
             raise UsageError(f"--layout {self.layout.value}: of features, --features-by says how they are lined up")
         if self.horizon is not None and self.horizon < 1:
@@ -91,3 +85,19 @@ class DetectorOptions:
             raise UsageError(f"--features {self.features}: of features there is no forecast and no residual")
         if self.horizon is not None and self.head.kind not in (HeadKind.AUTO, HeadKind.FORECAST, HeadKind.RESIDUAL):
             raise UsageError(f"--horizon {self.horizon}: is of a forecast, --head says {self.head}")
+
+    def _check_smooth(self) -> None:
+        if self.smooth < 1:
+            raise UsageError(f"--smooth {self.smooth}: expected a number of scores, at least 1")
+        if self.smooth > 1 and self.stride > 1:
+            raise UsageError(
+                f"--smooth {self.smooth}: takes the mean over rows that follow each other, and --stride {self.stride} "
+                "scores one in so many; give one of them"
+            )
+        if self.smooth > 1 and self.state:
+            raise UsageError(
+                f"--smooth {self.smooth}: takes several windows at once, and with --state each needs the answer for "
+                "the one before; smooth in the model, which may keep its last score in its state"
+            )
+        if self.smooth == 1 and self.smooth_by is not SmoothIs.MEAN:
+            raise UsageError(f"--smooth-by {self.smooth_by.value}: needs --smooth with a number of scores")

@@ -21,7 +21,7 @@ from edgetool.verify.scores import is_status
 
 __all__ = ["SignEvidence", "SignVerdict", "weigh_sign"]
 
-Score = Callable[[FloatArray], FloatArray]
+Score = Callable[[FloatArray, FloatArray | None], FloatArray]
 
 _MOVED_BY = 10.0
 """Spreads of its channel that a made-up outlier is away."""
@@ -94,21 +94,30 @@ class SignEvidence:
         )
 
 
-def weigh_sign(score: Score, windows: FloatArray, scores: FloatArray, labelled: FloatArray) -> SignEvidence:
+def weigh_sign(
+    score: Score,
+    windows: FloatArray,
+    scores: FloatArray,
+    labelled: FloatArray,
+    *,
+    states: FloatArray | None = None,
+) -> SignEvidence:
     """Look how outliers score beside normal windows.
 
     Args:
-        score: scores windows, higher is taken for more anomalous.
+        score: scores windows, with their states where there are some; higher is taken for more anomalous.
         windows: shape (n, window, channels), normal readings.
         scores: shape (n,), of these.
-        labelled: shape (m, window, channels), windows that are known to be anomalous; m may be 0.
+        labelled: shape (m, window, channels), windows that are known to be anomalous; m may be 0. With states they are
+            not looked at: theirs are not known.
+        states: shape (n, size), what the model is given back with each normal window; None of a model without state.
     """
-    if len(labelled) >= _MIN_LABELLED:
+    if len(labelled) >= _MIN_LABELLED and states is None:
         picks = np.unique(np.linspace(0, len(labelled) - 1, _MAX_LABELLED).astype(int))
-        found = _weigh_labelled(score(labelled[picks]), scores)
+        found = _weigh_labelled(score(labelled[picks], None), scores)
         if found.verdict is not SignVerdict.UNCLEAR:
             return replace(found, labelled_windows=len(labelled))
-    return replace(_weigh_made_up(score, windows, scores), labelled_windows=len(labelled))
+    return replace(_weigh_made_up(score, windows, scores, states), labelled_windows=len(labelled))
 
 
 def _weigh_labelled(outliers: FloatArray, scores: FloatArray) -> SignEvidence:
@@ -119,7 +128,7 @@ def _weigh_labelled(outliers: FloatArray, scores: FloatArray) -> SignEvidence:
     return _evidence(_verdict(rising, falling), outliers, scores, rising, falling, labelled=True)
 
 
-def _weigh_made_up(score: Score, windows: FloatArray, scores: FloatArray) -> SignEvidence:
+def _weigh_made_up(score: Score, windows: FloatArray, scores: FloatArray, states: FloatArray | None) -> SignEvidence:
     low, high = np.quantile(scores.astype(np.float64), _RANGE)
     margin = _MARGIN * (high - low)
     order = np.argsort(scores, kind="stable")
@@ -128,8 +137,9 @@ def _weigh_made_up(score: Score, windows: FloatArray, scores: FloatArray) -> Sig
     moves = list(_movements(windows))
     held = np.repeat(bases[:, :1], bases.shape[1], axis=1)
     made = [(bases + sign * move).astype(np.float32) for _, move in moves for sign in (1, -1)]
+    own = None if states is None else np.tile(states[order[middle]], (len(made) + 1, 1))
     try:
-        found = score(np.concatenate([*made, held])).reshape(-1, _BASES).astype(np.float64)
+        found = score(np.concatenate([*made, held]), own).reshape(-1, _BASES).astype(np.float64)
     except ConversionError:
         # A code or a logarithm out of its range: that the model cannot score these says nothing about its sign.
         found = np.full((len(made) + 1, _BASES), np.nan)

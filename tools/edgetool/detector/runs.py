@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
 from edge_agent.messages.reading import FloatArray
@@ -54,12 +55,23 @@ class ModelRuns:
             self._bench.keeps_large = True
         return self._bench
 
-    def outputs(self, model: bytes, windows: FloatArray) -> Sample:
+    def outputs(
+        self,
+        model: bytes,
+        windows: FloatArray,
+        *,
+        states: FloatArray | None = None,
+        before: NDArray[np.int64] | None = None,
+    ) -> Sample:
         """All outputs of a model for windows, run in batches and put together.
 
         Args:
-            model: an ONNX file's bytes, whose input is `readings`.
+            model: an ONNX file's bytes, whose input is `readings`; and `state` where that is given.
             windows: shape (n, window, channels).
+            states: shape (n, size), what the model takes as `state`, zeros where `before` says it; None of a model
+                without state.
+            before: shape (n,), for each window the number of an earlier one whose `next_state` is its state, or -1;
+                None takes `states` as they are, and all windows at once.
 
         Raises:
             ConversionError: the runtime refuses the model, fails, crashes or hangs; the text has its reason.
@@ -68,11 +80,13 @@ class ModelRuns:
         file = Path(self._folder.name) / f"{hashlib.sha256(model).hexdigest()[:32]}.onnx"
         if not file.exists():
             file.write_bytes(model)
-        samples: list[Sample] = [{"readings": windows[i : i + _BATCH]} for i in range(0, len(windows), _BATCH)]
+        whole: Sample = {"readings": windows, **({} if states is None else {"state": states})}
+        starts = range(0, len(windows), _BATCH)
+        samples = [{name: values[i : i + _BATCH] for name, values in whole.items()} for i in starts]
         bench = self._started()
-        given = bench.keep_samples(samples)
+        given = bench.keep_samples(samples if before is None else [{**whole, "before": before}])
         try:
-            parts = bench.run(file, on=given)
+            parts = bench.run(file, on=given) if before is None else bench.run_chain(file, on=given)
         except ConversionError as exc:
             problem = explain(f"provider cpu: {exc}", onnx.load_from_string(model))
             raise ConversionError(f"{self._path}: does not run on windows of {windows.shape[1:]}: {problem}") from exc

@@ -97,21 +97,23 @@ class Trial:
 
 
 def try_detector(
-    score: Callable[[FloatArray], FloatArray],
+    score: Callable[[FloatArray, FloatArray | None], FloatArray],
     windows: FloatArray,
     scores: FloatArray,
     *,
     alarm: float,
     watched: int | None = None,
+    states: FloatArray | None = None,
 ) -> Trial:
     """Score normal windows with one channel moved by 2 to 20 of its spreads, noisy, stepping, stuck, shuffled or dead.
 
     Args:
-        score: scores windows; higher is more anomalous.
+        score: scores windows, with their states where there are some; higher is more anomalous.
         windows: shape (n, window, channels), normal readings.
         scores: shape (n,), of these.
         alarm: the alarm limit.
         watched: a channel that is tried in any case; of the others, so many from all over them.
+        states: shape (n, size), what the model is given back with each; None of a model without state.
 
     Returns:
         A row for each way; none for a way that cannot be made of these windows, or that the model cannot score.
@@ -123,7 +125,13 @@ def try_detector(
     median = float(np.median(scores))
     rows: list[TrialRow] = []
     rate: float | None = None
-    found = _score_all(score, [made for _, made in faults])
+    # Each way is made of these windows in turns.
+    own = None if states is None else states[order[middle]]
+
+    def score_made(made: FloatArray) -> FloatArray:
+        return score(made, None if own is None else np.resize(own, (len(made), own.shape[1])))
+
+    found = _score_all(score_made, [made for _, made in faults])
     for (name, _), values in zip(faults, found, strict=True):
         finite = values[np.isfinite(values)]
         if len(finite):

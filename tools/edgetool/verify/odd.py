@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from edge_agent.messages.reading import FloatArray
 
-__all__ = ["FARTHEST", "golden_readings", "moved_windows", "odd_windows"]
+__all__ = ["FARTHEST", "golden_readings", "golden_vectors", "moved_windows", "odd_windows"]
 
 _NEAREST = 2.0
 FARTHEST = 20.0
@@ -25,16 +25,23 @@ def golden_readings(windows: FloatArray, scores: NDArray[np.floating]) -> FloatA
         windows: shape (n, window, channels), normal readings.
         scores: shape (n,), of these windows.
     """
+    return golden_vectors(windows, scores)[0]
+
+
+def golden_vectors(windows: FloatArray, scores: NDArray[np.floating]) -> tuple[FloatArray, NDArray[np.int64]]:
+    """The windows of `golden_readings`, and the number of the normal window that each is or was made from."""
     order = np.argsort(scores, kind="stable")
     picks = np.unique(np.linspace(0, len(order) - 1, min(_GOLDEN_NORMAL, len(order))).astype(int))
     normal = windows[order[picks]]
     rng = np.random.default_rng(0)
-    odd = windows[rng.integers(0, len(windows), _GOLDEN_ODD)].copy()
+    bases = rng.integers(0, len(windows), _GOLDEN_ODD)
+    odd = windows[bases].copy()
     spread = _spread(windows)
     # One channel of each leaves its range by 2 to 20 times its spread.
     for number, window in enumerate(odd):
         window[:, number % windows.shape[2]] += rng.uniform(_NEAREST, FARTHEST) * spread[number % windows.shape[2]]
-    return np.concatenate([normal, odd]).astype(np.float32)
+    made_from: NDArray[np.int64] = np.concatenate([order[picks], bases])
+    return np.concatenate([normal, odd]).astype(np.float32), made_from
 
 
 def odd_windows(windows: FloatArray) -> FloatArray:

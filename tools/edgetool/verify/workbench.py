@@ -29,6 +29,7 @@ _DOING = {
     "run": "running it",
     "pieces": "running it in pieces",
     "sequence": "running it as a sequence",
+    "chain": "running it window by window",
     "reference": "running it with onnx.reference",
     "stats": "looking at its tensors",
     "drifts": "comparing its tensors",
@@ -149,6 +150,16 @@ class Workbench:
     def run_sequence(self, model: Path, states: list[tuple[str, str]], steps: int, provider: str) -> list[Sample]:
         """The outputs of each step when every state output is the state input of the next."""
         return self._answers("sequence", model=str(model), provider=provider, states=states, steps=steps)
+
+    def run_chain(self, model: Path, *, on: Path) -> list[Sample]:
+        """The outputs for windows that are run one by one, as one sample.
+
+        Args:
+            model: takes `readings` and `state`, and gives `next_state`.
+            on: one sample, with `before` for each window: the number of the window whose `next_state` it is given, or
+                -1 for its own state.
+        """
+        return self._answers("chain", model=str(model), **_other(on))
 
     def run_reference(self, model: Path, *, count: int, timeout_s: float) -> list[Sample]:
         """The outputs of `onnx.reference`, slow and exact in the types of the graph, for the first samples."""

@@ -115,6 +115,19 @@ class _Child:
         save_samples(Path(request["answers"]), answers)
         return None
 
+    def chain(self, request: dict[str, Any]) -> Any:
+        """Answers of a model for windows one by one, each with the state that an earlier one has left, into a file."""
+        session = self.session(request["model"], "cpu")
+        sample = self.samples(request["samples"])[0]
+        windows, states, before = sample["readings"], sample["state"], sample["before"]
+        answers: list[Sample] = []
+        for number, earlier in enumerate(before):
+            state = states[number : number + 1] if earlier < 0 else answers[earlier]["next_state"]
+            answers.append(run_session(session, {"readings": windows[number : number + 1], "state": state}))
+        names = [*answers[0]] if answers else []
+        save_samples(Path(request["answers"]), [{name: _stacked([each[name] for each in answers]) for name in names}])
+        return None
+
     def stats(self, request: dict[str, Any]) -> Any:
         """Type, rank and range of every output over all samples."""
         session = self.session(request["model"], optimized=False)
@@ -261,6 +274,11 @@ class _Child:
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, request["level"])
         ort.InferenceSession(request["model"], options, providers=["CPUExecutionProvider"])
         return None
+
+
+def _stacked(arrays: list[Any]) -> Any:
+    """The answers for one window each as those for all: a number that is of none of them stays one."""
+    return np.concatenate(arrays) if arrays[0].ndim else arrays[-1]
 
 
 _GIVEN: WeakKeyDictionary[Any, Sample] = WeakKeyDictionary()

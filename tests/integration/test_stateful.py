@@ -1,0 +1,240 @@
+"""A detector that must see its own last answer, from the model to alerts of an agent that is killed on the way."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
+from stateful_models import decaying_score, decaying_scores, recurrent_forecaster, waves, write_rows
+
+from edge_agent.bundle import Bundle, open_bundle
+from edge_agent.engine.golden import GoldenError, check_golden_quickly
+from edge_agent.engine.providers import Provider, available_providers, import_runtime
+from edge_agent.engine.session import OrtEngine
+from edge_agent.errors import BundleError, ConversionError, UsageError
+from edgetool.commands.evaluate import evaluate
+from edgetool.commands.pack import pack
+
+STATE = ["h:h_out"]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A forecaster with its bundle."""
+
+    model: Path
+    normal: Path
+    bundle: Path
+
+    @property
+    def opened(self) -> Bundle:
+        """As a device opens it."""
+        return open_bundle(self.bundle)
+
+
+@pytest.fixture(scope="module")
+def forecaster(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    folder = tmp_path_factory.mktemp("forecaster")
+    (folder / "gru.onnx").write_bytes(recurrent_forecaster(waves(3000, seed=9)).SerializeToString())
+    normal = write_rows(folder / "normal.csv", waves(2500))
+    report = pack(folder / "gru.onnx", folder / "gru-1.0.0.edge", data=normal, state=STATE)
+    return Made(folder / "gru.onnx", normal, report.bundle)
+
+
+@pytest.fixture
+def decaying(tmp_path: Path) -> Bundle:
+    rows = np.random.default_rng(1).standard_normal((1500, 2)).astype(np.float32)
+    (tmp_path / "mean.onnx").write_bytes(decaying_score().SerializeToString())
+    normal = write_rows(tmp_path / "normal.csv", rows)
+    made = pack(tmp_path / "mean.onnx", tmp_path / "mean-1.0.0.edge", data=normal, state=["last:score"])
+    assert made.score_from == "output 'score', given back its answer for the window before: 'last' from 'score'"
+    return open_bundle(made.bundle)
+
+
+def scored(bundle: Path, data: Path, folder: Path) -> list[tuple[str, float]]:
+    """Asset and score of each window, by `edge-agent score`."""
+    run = run_tool("edge-agent", "score", data, "--bundle", bundle, "--scores", folder / "scores.csv", "--json")
+    assert run.returncode == 0, run.stderr
+    with (folder / "scores.csv").open(encoding="utf-8") as file:
+        return [(row["asset"], float(row["score"])) for row in csv.DictReader(file)]
+
+
+def forecast_errors(model: Path, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What the model is off each reading, run by hand row by row."""
+    session = import_runtime().InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    h, errors = np.zeros((1, 1, 24), np.float32), []
+    for row in rows:
+        told, h = session.run(["forecast", "h_out"], {"x": row[np.newaxis, np.newaxis], "h": h})
+        errors.append(row - told[0, 0])
+    return np.array(errors, np.float64)
+
+
+def test_the_scores_are_those_of_the_model_run_row_by_row(forecaster: Made, tmp_path: Path) -> None:
+    """Of two machines whose readings come mixed: each has its own state."""
+    first, second = waves(400, seed=3), waves(400, seed=4)
+    second[200:220, 0] += 1.5
+    rows = np.stack([first, second], axis=1).reshape(-1, 2)
+    data = write_rows(tmp_path / "two.csv", rows, assets=["a", "b"] * 400)
+    found = scored(forecaster.bundle, data, tmp_path)
+    normal = np.array([row.split(",")[1:] for row in forecaster.normal.read_text().splitlines()[1:]], np.float32)
+    usual = np.sqrt((forecast_errors(forecaster.model, normal) ** 2).mean(axis=0))
+    for asset, own in (("a", first), ("b", second)):
+        expected = ((forecast_errors(forecaster.model, own) / usual) ** 2).mean(axis=1)
+        scores = [score for name, score in found if name == asset]
+        np.testing.assert_allclose(scores, expected, rtol=2e-3, atol=1e-4)
+
+
+def test_a_score_that_takes_its_last_one(decaying: Bundle, tmp_path: Path) -> None:
+    """It is output and state at once."""
+    rows = np.random.default_rng(2).standard_normal((300, 2)).astype(np.float32)
+    found = scored(decaying.path, write_rows(tmp_path / "rows.csv", rows), tmp_path)
+    np.testing.assert_allclose([score for _, score in found], decaying_scores(rows), rtol=1e-5)
+
+
+def test_limits_come_from_scores_in_their_order(decaying: Bundle) -> None:
+    """With zeros before each row, no score would reach a third of it."""
+    rows = np.random.default_rng(1).standard_normal((1500, 2)).astype(np.float32)
+    assert decaying.manifest.threshold.alarm >= np.quantile(decaying_scores(rows), 0.99)
+    assert decaying.manifest.threshold.alarm <= 1.2 * decaying_scores(rows).max()
+
+
+def test_pack_says_how_a_state_is_named(forecaster: Made, tmp_path: Path) -> None:
+    """And what is wrong with a name."""
+    output = tmp_path / "m-1.0.0.edge"
+    with pytest.raises(ConversionError, match=r"the model has 2 inputs \(x, h\).*say which: --state h:h_out"):
+        pack(forecaster.model, output, data=forecaster.normal)
+    for word, problem in (
+        ("h", "expected INPUT:OUTPUT"),
+        ("g:h_out", "no input 'g'; it has x, h"),
+        ("h:y", "no output 'y'; it has forecast, h_out"),
+        ("h:h_out@7", "has no axis 7"),
+        ("h:h_out@first", "expected INPUT:OUTPUT"),
+    ):
+        with pytest.raises(UsageError, match=problem):
+            pack(forecaster.model, output, data=forecaster.normal, state=[word])
+    with pytest.raises(UsageError, match="named twice"):
+        pack(forecaster.model, output, data=forecaster.normal, state=[*STATE, *STATE])
+    with pytest.raises(UsageError, match="every input"):
+        pack(forecaster.model, output, data=forecaster.normal, state=["x:forecast", *STATE])
+    with pytest.raises(UsageError, match="--smooth 3: takes several windows at once"):
+        pack(forecaster.model, output, data=forecaster.normal, state=STATE, smooth=3)
+    with pytest.raises(ConversionError, match="must have a free batch axis"):
+        pack(forecaster.model, output, data=forecaster.normal, state=["h:h_out@0"])
+    assert not output.exists()
+
+
+def test_a_fixed_batch_is_told(forecaster: Made, tmp_path: Path) -> None:
+    """As exporters write it that were given one row: with the way out."""
+    model = onnx.load(forecaster.model)
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param:
+                dim.dim_value = 1
+    onnx.save(model, tmp_path / "one.onnx")
+    with pytest.raises(ConversionError, match=r"free batch axis.*dynamic_shapes"):
+        pack(tmp_path / "one.onnx", tmp_path / "one-1.0.0.edge", data=forecaster.normal, state=STATE)
+
+
+@pytest.mark.parametrize("provider", available_providers(), ids=lambda provider: provider.name)
+def test_every_provider_is_proven_on_states(forecaster: Made, provider: Provider) -> None:
+    """Also those that the golden readings begin with, none of which is all zeros."""
+    bundle = forecaster.opened
+    assert bundle.golden_states is not None
+    assert np.abs(bundle.golden_states).max() > 0.1
+    engine = OrtEngine(bundle.model, provider)
+    assert check_golden_quickly(engine, bundle) <= 0.01
+    swapped = bundle.golden_states[::-1].copy()
+    found = engine.score(bundle.golden_readings, swapped)
+    assert np.abs(found.score - bundle.golden_scores).max() > 0.1
+
+
+def rewritten(bundle: Path, output: Path, *, factor: float = 1.0, size: int = 24) -> Path:
+    """The bundle with other states behind its golden readings, or another size in its manifest."""
+    import hashlib
+
+    with zipfile.ZipFile(bundle) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    arrays = dict(np.load(io.BytesIO(members["golden.npz"])))
+    arrays["next_state"] *= np.float32(factor)
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **arrays)
+    manifest = json.loads(members["manifest.json"])
+    manifest["golden"]["sha256"] = hashlib.sha256(file.getvalue()).hexdigest()
+    manifest["model"]["state_size"] = size
+    members |= {"golden.npz": file.getvalue(), "manifest.json": json.dumps(manifest).encode()}
+    with zipfile.ZipFile(output, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return output
+
+
+def test_a_state_that_is_not_the_golden_one_is_refused(forecaster: Made, tmp_path: Path) -> None:
+    """A provider that computes the score right and what comes back wrong would drift away."""
+    wrong = open_bundle(rewritten(forecaster.bundle, tmp_path / "wrong-1.0.0.edge", factor=1.1))
+    engine = OrtEngine(wrong.model, available_providers()[0])
+    with pytest.raises(GoldenError, match="off by"):
+        check_golden_quickly(engine, wrong)
+    with pytest.raises(BundleError, match=r"golden states have shapes \(64, 24\) and \(64, 24\), expected \(64, 7\)"):
+        open_bundle(rewritten(forecaster.bundle, tmp_path / "other-1.0.0.edge", size=7))
+
+
+def test_a_packed_model_is_packed_again(forecaster: Made, tmp_path: Path) -> None:
+    """It is canonical, with its state, and scores the same."""
+    (tmp_path / "again.onnx").write_bytes(forecaster.opened.model)
+    report = pack(tmp_path / "again.onnx", tmp_path / "again-1.0.0.edge", data=forecaster.normal)
+    assert report.manifest.threshold == forecaster.opened.manifest.threshold
+    assert report.manifest.model.state_size == 24
+
+
+def test_it_is_evaluated_and_shown(forecaster: Made, tmp_path: Path) -> None:
+    """Faults are found by the scores in their order; `inspect` tells the state."""
+    rows, labels = waves(2000, seed=6), [0] * 2000
+    rows[700:720, 1] += 0.8
+    labels[700:720] = [1] * 20
+    data = write_rows(tmp_path / "labelled.csv", rows, labels=labels)
+    report = evaluate(forecaster.bundle, data=data).describe()
+    (found,) = report["bundles"]
+    assert found["roc_auc"] > 0.9
+    shown = run_tool("edgetool", "inspect", forecaster.bundle)
+    assert shown.returncode == 0, shown.stderr
+    assert "24 values of its last answer for the same asset" in shown.stdout
+
+
+def test_a_kill_changes_no_score(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, decaying: Bundle
+) -> None:
+    """The agent is killed again and again between readings; every alert has the score of a run without a break."""
+    rng = np.random.default_rng(7)
+    rows = (rng.standard_normal((120, 2)) * np.where(np.arange(120) // 20 % 2, 5.0, 0.1)[:, np.newaxis]).astype(
+        np.float32
+    )
+    expected = decaying_scores(rows)
+    config = write_config(tmp_path, broker.port, {"mean": decaying.path}, stream=EVERY_ALERT)
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        for number, row in enumerate(rows):
+            reading = {"time": 1000 + number, "c1": float(row[0]), "c2": float(row[1])}
+            sender.send("sensors/m1/mean", reading)
+            if number % 30 == 25:
+                agent.kill()
+                agent.start()
+        raised = [n for n in range(1, 120) if expected[n] >= decaying.manifest.threshold.alarm > expected[n - 1]]
+        wait_until(lambda: sum(alert.event == "raise" for alert in subscriber.alerts) >= 3, 60)
+        wait_until(lambda: subscriber.stream("mean").get("active_alerts") is not None)
+        assert subscriber.stream("mean")["state"] == {"size": 1, "not_kept": 0}
+    raises = {alert.time: alert.score for alert in subscriber.alerts if alert.event == "raise"}
+    first = min(raised)
+    assert f"1970-01-01T00:{(1000 + first) // 60:02}:{(1000 + first) % 60:02}.000Z" in raises
+    for time_text, score in raises.items():
+        minutes, seconds = time_text.split("T")[1].split(":")[1:]
+        number = int(minutes) * 60 + round(float(seconds.removesuffix("Z"))) - 1000
+        assert score == pytest.approx(expected[number], rel=1e-5)

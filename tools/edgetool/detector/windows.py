@@ -1,0 +1,84 @@
+"""The normal windows of a command's data, that a model is tried on and the limits are made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import DataError
+from edge_agent.messages.reading import FloatArray
+from edgetool.data import SensorData, normal_windows, predecessors
+from edgetool.detector.frame import Frame
+from edgetool.detector.meanings import FURTHER
+
+__all__ = ["NormalWindows"]
+
+_TRIED = 2048
+"""Windows that heads are tried on."""
+
+
+@dataclass(frozen=True, slots=True)
+class NormalWindows:
+    """Makes the windows that a frame asks for."""
+
+    rows: SensorData
+    """All, with those that are labelled."""
+    stride: int
+    """Readings from one window to the next."""
+    has_state: bool
+    """The model's answer for one is part of what it takes with the next."""
+
+    def of(self, frame: Frame) -> FloatArray:
+        """All, at least one: shape (n, window, channels).
+
+        Raises:
+            DataError: there is none.
+        """
+        windows = normal_windows(self.rows, window=frame.window, stride=self.stride)
+        if not len(windows):
+            self._refuse(frame.window)
+        return windows
+
+    def before(self, frame: Frame) -> NDArray[np.int64] | None:
+        """As `predecessors`; None without state, where the order does not matter."""
+        return predecessors(self.rows, window=frame.window, stride=self.stride) if self.has_state else None
+
+    def all_before(self, window: int) -> NDArray[np.int64] | None:
+        """The same of the windows of all rows."""
+        return predecessors(self.rows, window=window, stride=self.stride, normal=False) if self.has_state else None
+
+    def tried(self, frame: Frame, *, ahead: int, is_given: bool) -> tuple[FloatArray, NDArray[np.int64] | None, Frame]:
+        """Some from all over the data, with rows behind those that are seen; with state, which leads on, the first.
+
+        Args:
+            frame: of the rows that are seen.
+            ahead: rows behind them; fewer, where there are not so many and they are not given.
+            is_given: the user has said how many.
+
+        Returns:
+            The windows, what is `before` each, and the frame with the rows that are behind.
+
+        Raises:
+            DataError: there is none.
+        """
+        for rows_behind in (ahead,) if is_given else (ahead, ahead - FURTHER, 0):
+            windows = normal_windows(self.rows, window=frame.seen + max(rows_behind, 0), stride=self.stride)
+            if len(windows):
+                break
+        else:
+            self._refuse(frame.seen + ahead)
+        frame = replace(frame, ahead=max(rows_behind, 0))
+        before = self.before(frame)
+        if before is not None:
+            return windows[:_TRIED], before[:_TRIED], frame
+        picks = np.unique(np.linspace(0, len(windows) - 1, _TRIED).astype(int))
+        return windows[picks], None, frame
+
+    def _refuse(self, window: int) -> NoReturn:
+        labels = self.rows.labels
+        normal = len(self.rows) if labels is None else int(np.count_nonzero(labels == 0))
+        cut = "" if normal == len(self.rows) else " without a labelled row in it"
+        raise DataError(f"{self.rows.path}: {normal} normal rows complete no window of {window}{cut}")

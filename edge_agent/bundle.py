@@ -26,6 +26,7 @@ __all__ = [
     "Calibration",
     "Channel",
     "ExpectedPart",
+    "ExportedPart",
     "GoldenPart",
     "Manifest",
     "ModelPart",
@@ -151,6 +152,21 @@ class ExpectedPart(msgspec.Struct, frozen=True, kw_only=True):
     """Windows that reach the alarm limit by one score and not by the other."""
 
 
+class ExportedPart(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model was made of, and how it agreed with that; for a person, not checked."""
+
+    framework: str
+    """Such as "scikit-learn 1.9.1"."""
+    estimator: str
+    """Such as "Pipeline(StandardScaler, IsolationForest)"."""
+    converter: str
+    """Whose converter it was."""
+    rows: int
+    """Rows on which its answers were compared with the framework's."""
+    deviation: float
+    """Largest difference of them, in units of the spread of the framework's answers."""
+
+
 class Quality(msgspec.Struct, frozen=True, kw_only=True):
     """What the bundle finds of the rows that its author has labelled; for a person, not used by the agent."""
 
@@ -196,6 +212,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """None if unknown."""
     expected: ExpectedPart | None = None
     """None if nobody has compared the scores with those of the author's own code."""
+    exported: ExportedPart | None = None
+    """None if the model came as ONNX from elsewhere."""
     quality: Quality | None = None
     """None if the data had no labelled rows, or the limits were changed since."""
 

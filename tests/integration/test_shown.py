@@ -13,10 +13,12 @@ import numpy as np
 import onnx
 import paho.mqtt.client as paho
 import pytest
+import skops.io
 from fakes import autoencoder, write_bundle
 from onnx import TensorProto, helper
 from paho.mqtt.enums import CallbackAPIVersion
 from processes import Broker, tool
+from sklearn.decomposition import PCA
 
 from edge_agent.cli.app import COMMANDS
 from edge_agent.messages.event import AlertEvent, AlertModel, ChannelShare
@@ -100,6 +102,13 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("retire --config {wrong}", 78),
     ],
     ("edge-agent", "version"): [Case("version", shows=""), Case("version --json", shows="")],
+    ("edgetool", "export"): [
+        Case("export {pca} --data {pump} -o {out}"),
+        Case("export {pca} --data {pump} -o {out} --json", shows=JSON),
+        Case("export {gone} --data {pump}", 65, shows="\\udcff"),
+        Case("export {pca} --data {cell}", 65),
+        Case("export {pca} --data {pump} -o {name}", 2),
+    ],
     ("edgetool", "quantize"): [
         Case("quantize {model} --report {page} -o {out}", pages=("{page}",)),
         Case("quantize {model} --report {report} -o {out} --json", shows=JSON, pages=("{report}",)),
@@ -218,13 +227,14 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     below.mkdir()
     ends = "model.onnx broken.onnx out.onnx page.html report.json plot.svg data.csv assets.csv other.csv cell.csv"
     ends += " pump.csv labelled.csv names.npz new-1.0.0.edge config.toml run.toml commissioned.toml wrong.toml bad.toml"
-    ends += f" retire.toml {LONE}.gone"
+    ends += f" retire.toml pca.skops {LONE}.gone"
     split = [end.partition(mark) for end in ends.split() for mark in ("-" if "-" in end else ".")]
     found = {stem: str(below / f"{stem}{LEVEL}{mark}{end}") for stem, mark, end in split}
     found |= {"gone": found.pop(LONE), "name": NAME, "stream": LEVEL, "folder": str(folder)}
     found["braces"] = "{" + NAME + "}"
     onnx.save(renamed(autoencoder(values=2, hidden=1)), found["model"])
     onnx.save(broken_model(), found["broken"])
+    skops.io.dump(PCA(1).fit(np.random.default_rng(0).normal(size=(50, 2))), found["pca"])
     rows = "".join(f"{n % 7},{n % 5}\n" for n in range(400))
     for name, head in {"data": "c1,c2", "other": f'"{CHANNEL}",d', "pump": f'"{CHANNEL}1","{CHANNEL}2"'}.items():
         Path(found[name]).write_text(f"{head}\n{rows}", newline="")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from processes import run_tool
+from processes import run_tool, tool
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -48,11 +48,16 @@ def write_readings(path: Path, rows: int, seed: int) -> None:
 
 @pytest.fixture(scope="module")
 def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the detector that the readme trains, and the readings for it."""
+    """A folder with the detector that the readme trains and exports, and the readings for it."""
     folder = tmp_path_factory.mktemp("tour")
     write_readings(folder / "history.csv", 2000, 0)
     write_readings(folder / "normal.csv", 4000, 1)
     run_python(first_block(README, "python"), folder)
+    (exported,) = re.findall(r"^    edgetool (export .*)$", README, re.MULTILINE)
+    done = subprocess.run(
+        [tool("edgetool"), *shlex.split(exported)], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     return folder
 
 

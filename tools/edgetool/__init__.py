@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from edgetool.commands.compare import CompareReport, compare
     from edgetool.commands.doctor import DoctorReport, doctor
     from edgetool.commands.evaluate import EvaluateReport, evaluate
+    from edgetool.commands.export import ExportReport, export
     from edgetool.commands.inspect import InspectReport, inspect
     from edgetool.commands.optimize import OptimizeReport, optimize
     from edgetool.commands.pack import pack
@@ -58,6 +59,7 @@ __all__ = [
     "EdgeError",
     "ErrorIn",
     "EvaluateReport",
+    "ExportReport",
     "FeaturesBy",
     "HigherIs",
     "InspectReport",
@@ -85,6 +87,7 @@ __all__ = [
     "compare",
     "doctor",
     "evaluate",
+    "export",
     "inspect",
     "optimize",
     "pack",
@@ -107,6 +110,7 @@ _HOMES = {
     "SetAsideEvent": "edge_agent.messages.event",
     "StormEvent": "edge_agent.messages.event",
     "EvaluateReport": "edgetool.commands.evaluate",
+    "ExportReport": "edgetool.commands.export",
     "InspectReport": "edgetool.commands.inspect",
     "OptimizeReport": "edgetool.commands.optimize",
     "PackReport": "edgetool.detector.report",
@@ -119,6 +123,7 @@ _HOMES = {
     "compare": "edgetool.commands.compare",
     "doctor": "edgetool.commands.doctor",
     "evaluate": "edgetool.commands.evaluate",
+    "export": "edgetool.commands.export",
     "inspect": "edgetool.commands.inspect",
     "optimize": "edgetool.commands.optimize",
     "pack": "edgetool.commands.pack",

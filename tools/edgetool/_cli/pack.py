@@ -10,6 +10,7 @@ import typer
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
+from edgetool._cli.export import TrustPickleOption, TrustTypeOption
 from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, LayoutIs, ScoreIs, SmoothIs
 from edgetool.deadline import DEFAULT_S
 
@@ -162,6 +163,8 @@ def pack(
             help="How far a provider's scores may be off on the device; at least twice the packed model's own error.",
         ),
     ] = 0.01,
+    trust_pickle: TrustPickleOption = False,
+    trust_type: TrustTypeOption = None,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -203,6 +206,8 @@ def pack(
             runtimes=runtimes,
             max_auc_drop=max_auc_drop,
             tolerance=tolerance,
+            trust_pickle=trust_pickle,
+            trust_types=trust_type or (),
             timeout_s=timeout,
         )
     print_json(report.describe(), data) if as_json else _show_packed(report)
@@ -225,6 +230,8 @@ def _show_sign(report: PackReport) -> None:
 
 
 def _show_packed(report: PackReport) -> None:
+    from edgetool.detector.card import in_words
+
     manifest = report.manifest
     units = ", ".join(f"{c.name} [{c.unit}]" if c.unit else c.name for c in manifest.channels)
     say(
@@ -238,6 +245,8 @@ def _show_packed(report: PackReport) -> None:
             "  interval   unknown: the data have no times, or none that are apart evenly; nobody is told of readings "
             "that come at another pace"
         )
+    if manifest.exported is not None:
+        say(f"  exported   {in_words(manifest.exported)}")
     say(f"  score      {report.score_from}")
     say(f"  formula    {report.formula}")
     for repair in report.repairs:

@@ -36,7 +36,7 @@ __all__ = ["DoctorReport", "Finding", "doctor"]
 _EXTRAS = {
     "host": ("typer", "rich", "onnx", "onnxconverter_common"),
     "reports": ("leather",),
-    "sklearn": ("sklearn", "skl2onnx"),
+    "sklearn": ("sklearn", "skl2onnx", "skops"),
     "demo": ("river",),
 }
 _PACKAGES = (

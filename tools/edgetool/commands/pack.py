@@ -16,6 +16,7 @@ from edge_agent.bundle import (
     CHANNEL_NAME,
     RESERVED_CHANNELS,
     Calibration,
+    ExportedPart,
     ScorePart,
     Threshold,
 )
@@ -37,13 +38,12 @@ from edgetool.choices import (
     as_member,
     parse_head,
 )
+from edgetool.commands.export import as_onnx
 from edgetool.data import (
     DataFiles,
     DataSource,
     SensorData,
     as_files,
-    column_at_windows,
-    labelled_windows,
     read_sensor_data,
     time_steps,
 )
@@ -51,25 +51,25 @@ from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.detector.bundling import describe_channels, name_and_version, write_bundle
 from edgetool.detector.calibration import calibrate, given_limit
 from edgetool.detector.detector import Detector
-from edgetool.detector.direction import SignFrom
-from edgetool.detector.expected import Agreement, check_expected, read_expected
+from edgetool.detector.expected import read_expected
 from edgetool.detector.golden import prove
 from edgetool.detector.interval import interval_of
 from edgetool.detector.labelled import MAX_AUC_DROP, quality_of
 from edgetool.detector.numbers import read_limit
 from edgetool.detector.options import DetectorOptions
-from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
+from edgetool.detector.proofs import agree, check_finite, put_to_trial, weigh_direction
 from edgetool.detector.report import PackReport
 from edgetool.detector.runs import ModelRuns
-from edgetool.detector.trial import Trial, try_detector
+from edgetool.export.made import DECISION
+from edgetool.export.sources import Trust
 from edgetool.graph.integers import batch_scales, integer_operators
 from edgetool.graph.onnx_file import load_model
+from edgetool.graph.origin import Origin, origin_of
 from edgetool.graph.runtimes import check_runtimes, parse_runtimes
 from edgetool.graph.traps import many_nodes
 from edgetool.graph.versions import lower_versions
 from edgetool.paths import StrPath, as_path
-from edgetool.verify.finite import unanswered
-from edgetool.verify.saturated import looks_scaled, saturated
+from edgetool.verify.saturated import looks_scaled
 from edgetool.verify.scores import count_flips, still_channels
 
 __all__ = ["PackReport", "pack", "parse_channels"]
@@ -126,12 +126,14 @@ def pack(
     runtimes: str | None = None,
     max_auc_drop: float = MAX_AUC_DROP,
     tolerance: float = 0.01,
+    trust_pickle: bool = False,
+    trust_types: Sequence[str] = (),
     timeout_s: float = DEFAULT_S,
 ) -> PackReport:
     """Make a bundle.
 
     Args:
-        model: the ONNX file.
+        model: the ONNX file; or an estimator that scikit-learn has saved, which is exported first (`export`).
         output: `NAME-VERSION.edge`; after the model's name, version 1.0.0, when not given.
         data: normal rows that the model was not trained on; rows with label 1 are left out.
         channels: names and units, as `parse_channels` reads them; the data's columns when not given.
@@ -167,6 +169,8 @@ def pack(
         max_auc_drop: with labelled rows and a reference, so much may the ROC-AUC be below the reference's.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
+        trust_pickle: as for `export`.
+        trust_types: as for `export`.
         timeout_s: seconds for all runs of models together.
 
     Raises:
@@ -208,89 +212,106 @@ def pack(
     limit_name = ""
     if alarm_from is not None:
         alarm, limit_name = read_limit(Path(alarm_from))
-    model, data, reference = Path(model), as_files(data), as_path(reference)
-    output = as_path(output) or model.with_name(f"{model.name.partition('.')[0]}-1.0.0.edge")
+    source, data, reference = Path(model), as_files(data), as_path(reference)
+    output = as_path(output) or source.with_name(f"{source.name.partition('.')[0]}-1.0.0.edge")
     name, version = name_and_version(output)
     pairs = parse_channels(channels) if channels else ()
-    rows, wanted = _read(data, tuple(channel for channel, _ in pairs) or data.columns.channels, expect)
-    normal = rows if rows.labels is None else rows.where(rows.labels == 0)
-    if not len(normal):
-        raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
-    _check_order(rows)
-    loaded = load_model(model)
-    lower_versions(loaded)
-    check_runtimes(model, loaded, parse_runtimes(runtimes))
-    _check_reference(model, loaded, reference)
-    with ModelRuns(model, Deadline(model, timeout_s)) as runs:
-        detector = Detector(reference or model, rows, options, runs=runs)
-        if limit_name.startswith("offset") and detector.is_decision_function:
-            raise UsageError(
-                f"--alarm-from {alarm_from}: {limit_name} is the limit of score_samples, and the model answers "
-                "decision_function (score_samples less that offset), whose limit is 0: give --alarm 0"
+    if pairs:
+        data = replace(data, columns=replace(data.columns, channels=tuple(channel for channel, _ in pairs)))
+    with as_onnx(source, data, Trust(trust_pickle, tuple(trust_types)), timeout_s) as (path, exported):
+        loaded = load_model(path)
+        origin = origin_of(loaded)
+        options = options.with_origin(origin)
+        rows, wanted = _read(data, data.columns.channels or (origin.features if origin else ()), expect)
+        normal = rows if rows.labels is None else rows.where(rows.labels == 0)
+        if not len(normal):
+            raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
+        _check_order(rows)
+        lower_versions(loaded)
+        check_runtimes(path, loaded, parse_runtimes(runtimes))
+        _check_reference(path, loaded, reference)
+        with ModelRuns(path, Deadline(path, timeout_s)) as runs:
+            detector = Detector(reference or path, rows, options, runs=runs)
+            if limit_name.startswith("offset") and (detector.is_decision_function or options.output == DECISION):
+                raise UsageError(
+                    f"--alarm-from {alarm_from}: {limit_name} is the limit of score_samples, and the model answers "
+                    "decision_function (score_samples less that offset), whose limit is 0: give --alarm 0"
+                )
+            packed = detector.model if reference is None else detector.same_for(path)
+            scores = detector.normal_scores(packed)
+            check_finite(path, scores, detector.windows)
+            made_by = scores if reference is None else detector.normal_scores(detector.model)
+            unseen = detector.unseen_scores(path, scores)
+            threshold, calibration = _limits(unseen, false_alarm_rate, alarm, flipped=detector.sign.flipped)
+            evidence = weigh_direction(detector, made_by, rows)
+            agreement = agree(detector, rows, wanted, scores=scores, alarm=threshold.alarm, tolerance=tolerance)
+            trial = put_to_trial(path, detector, packed, scores=scores, alarm=threshold.alarm, accept_weak=accept_weak)
+            golden = prove(detector, packed, made_by, batch_scales=batch_scales(loaded))
+            found = quality_of(
+                rows,
+                threshold,
+                lambda windows: detector.sequence_scores(packed, windows),
+                None if reference is None else lambda windows: detector.sequence_scores(detector.model, windows),
+                window=detector.window,
+                stride=stride,
+                path=path,
+                max_auc_drop=max_auc_drop,
             )
-        packed = detector.model if reference is None else detector.same_for(model)
-        scores = detector.normal_scores(packed)
-        _check_finite(model, scores, detector.windows)
-        made_by = scores if reference is None else detector.normal_scores(detector.model)
-        unseen = detector.unseen_scores(model, scores)
-        threshold, calibration = _limits(unseen, false_alarm_rate, alarm, flipped=detector.sign.flipped)
-        evidence = _weigh_sign(detector, made_by, rows)
-        agreement = _agree(detector, rows, wanted, scores=scores, alarm=threshold.alarm, tolerance=tolerance)
-        trial = _try(model, detector, packed, scores=scores, alarm=threshold.alarm, accept_weak=accept_weak)
-        golden = prove(detector, packed, made_by, batch_scales=batch_scales(loaded))
-        found = quality_of(
-            rows,
-            threshold,
-            lambda windows: detector.sequence_scores(packed, windows),
-            None if reference is None else lambda windows: detector.sequence_scores(detector.model, windows),
+        replaced = output.exists()
+        manifest = write_bundle(
+            output,
+            packed,
+            golden.vectors,
+            # A provider has to meet the float32 scores with the packed model, whose own distance is part of that.
+            max(tolerance, 2 * golden.deviation),
+            name=name,
+            version=version,
+            channels=describe_channels(normal, dict(pairs)),
             window=detector.window,
             stride=stride,
-            path=model,
-            max_auc_drop=max_auc_drop,
+            interval_s=interval_of(rows),
+            threshold=threshold,
+            calibration=calibration,
+            score=ScorePart(in_words=detector.score_from, formula=detector.formula),
+            expected=None if agreement is None else agreement.part(),
+            quality=None if found is None else found.quality,
+            exported=None if origin is None else _exported(origin),
         )
-    replaced = output.exists()
-    manifest = write_bundle(
-        output,
-        packed,
-        golden.vectors,
-        # A provider has to meet the float32 scores with the packed model, whose own distance from them is part of that.
-        max(tolerance, 2 * golden.deviation),
-        name=name,
-        version=version,
-        channels=describe_channels(normal, dict(pairs)),
-        window=detector.window,
-        stride=stride,
-        interval_s=interval_of(rows),
-        threshold=threshold,
-        calibration=calibration,
-        score=ScorePart(in_words=detector.score_from, formula=detector.formula),
-        expected=None if agreement is None else agreement.part(),
-        quality=None if found is None else found.quality,
-    )
-    still = still_channels(detector.windows)
-    return PackReport(
-        bundle=output,
-        manifest=manifest,
-        size_bytes=output.stat().st_size,
-        score_from=detector.score_from,
-        sign_evidence=evidence,
-        sign=detector.sign,
-        rows_used=len(normal),
-        still_channels=tuple(name for name, is_still in zip(normal.channels, still, strict=True) if is_still),
-        looks_scaled=looks_scaled(normal.values),
-        rows_labelled=len(rows) - len(normal),
-        verdicts_changed=None if reference is None else count_flips(made_by, scores, threshold.alarm),
-        deviation=None if reference is None else golden.deviation,
-        repairs=detector.repairs,
-        replaced=replaced,
-        trial=trial,
-        expected=agreement,
-        formula=detector.formula,
-        poor_channels=detector.poor,
-        slow=tuple(f"{trap.problem}: {trap.fix}" for trap in many_nodes(loaded)),
-        limit_is_given=alarm is not None,
-        labelled=found,
-        seconds=time.monotonic() - started,
+        still = still_channels(detector.windows)
+        return PackReport(
+            bundle=output,
+            manifest=manifest,
+            size_bytes=output.stat().st_size,
+            score_from=detector.score_from,
+            sign_evidence=evidence,
+            sign=detector.sign,
+            rows_used=len(normal),
+            still_channels=tuple(name for name, is_still in zip(normal.channels, still, strict=True) if is_still),
+            looks_scaled=looks_scaled(normal.values),
+            rows_labelled=len(rows) - len(normal),
+            verdicts_changed=None if reference is None else count_flips(made_by, scores, threshold.alarm),
+            deviation=None if reference is None else golden.deviation,
+            repairs=detector.repairs,
+            replaced=replaced,
+            trial=trial,
+            expected=agreement,
+            formula=detector.formula,
+            poor_channels=detector.poor,
+            slow=tuple(f"{trap.problem}: {trap.fix}" for trap in many_nodes(loaded)),
+            limit_is_given=alarm is not None,
+            labelled=found,
+            exporter_notes=() if exported is None else exported.notes,
+            seconds=time.monotonic() - started,
+        )
+
+
+def _exported(origin: Origin) -> ExportedPart:
+    return ExportedPart(
+        framework=origin.framework,
+        estimator=origin.estimator,
+        converter=origin.converter,
+        rows=origin.rows,
+        deviation=origin.deviation,
     )
 
 
@@ -334,69 +355,3 @@ def _check_reference(path: Path, model: onnx.ModelProto, reference: Path | None)
             f"{path}: computes in int8 ({', '.join(operators[:3])}), and nobody has compared its scores with those of "
             "the float32 model that it was made from; give that one with --reference"
         )
-
-
-def _check_finite(path: Path, scores: FloatArray, windows: FloatArray) -> None:
-    for each in unanswered([{"score": scores}], [{"readings": windows}]):
-        raise DataError(f"{path}: {each.in_words()}")
-    for flat in saturated([{"score": scores}], [{"readings": windows}]):
-        step = "" if flat.cause else "; is this the right output? name it with --output-name"
-        raise DataError(f"{path}: {flat.in_words()}{step}")
-
-
-def _weigh_sign(detector: Detector, scores: FloatArray, rows: SensorData) -> SignEvidence | None:
-    """What outliers say of the sign; refused where they contradict one that nobody has given. None of an error."""
-    if detector.sign.found is SignFrom.ERROR:
-        return None
-    labelled = labelled_windows(rows, window=detector.window, stride=detector.stride)
-    evidence = weigh_sign(
-        lambda more, states: detector.scores(detector.model, more, states),
-        detector.windows,
-        scores,
-        labelled,
-        states=detector.states,
-    )
-    if evidence.verdict is SignVerdict.CONTRADICTED and detector.sign.found is not SignFrom.GIVEN:
-        raise ConversionError(
-            f"which way does the score point ({detector.score_from})? {evidence.in_words(detector.sign)}. Say what a "
-            "high value of the model's own output means: --higher-is normal, or --higher-is anomalous"
-        )
-    return evidence
-
-
-def _agree(
-    detector: Detector,
-    rows: SensorData,
-    wanted: NDArray[np.float64] | None,
-    *,
-    scores: FloatArray,
-    alarm: float,
-    tolerance: float,
-) -> Agreement | None:
-    """How the scores agree with those of the author's own code."""
-    if wanted is None:
-        return None
-    expected = column_at_windows(rows, wanted, window=detector.window, stride=detector.stride)
-    turned = -expected if detector.sign.flipped else expected
-    return check_expected(turned, scores, alarm=alarm, tolerance=tolerance)
-
-
-def _try(
-    path: Path, detector: Detector, packed: bytes, *, scores: FloatArray, alarm: float, accept_weak: bool
-) -> Trial:
-    """How made-up faults score; refused where few of them reach the limit."""
-    trial = try_detector(
-        lambda more, states: detector.scores(packed, more, states),
-        detector.windows,
-        scores,
-        alarm=alarm,
-        watched=detector.watched,
-        states=detector.states,
-    )
-    if trial.is_weak and not accept_weak:
-        raise ConversionError(
-            f"{path}: made-up faults of one channel hardly reach the alarm limit, or score as more normal than normal "
-            f"windows ({trial.in_words()}), so the bundle would stay silent. Its score is {detector.score_from}; "
-            f"{trial.advice} (--accept-weak packs it all the same)"
-        )
-    return trial

@@ -21,6 +21,7 @@ from edge_agent.bundle import (
     Calibration,
     Channel,
     ExpectedPart,
+    ExportedPart,
     GoldenPart,
     Manifest,
     ModelPart,
@@ -91,6 +92,7 @@ def write_bundle(
     score: ScorePart,
     expected: ExpectedPart | None,
     quality: Quality | None,
+    exported: ExportedPart | None = None,
 ) -> Manifest:
     """Write a bundle, whole or not at all, and only if it can be read back.
 
@@ -110,6 +112,7 @@ def write_bundle(
         score: how the score is made.
         expected: how it agreed with the author's own.
         quality: what it finds of labelled rows; None without any.
+        exported: what the model was made of; None if nobody knows.
     """
     arrays = io.BytesIO()
     np.savez(arrays, allow_pickle=False, **vectors)
@@ -130,6 +133,7 @@ def write_bundle(
         score=score,
         expected=expected,
         quality=quality,
+        exported=exported,
     )
     _write(output, manifest, [("model.onnx", model), ("golden.npz", golden)])
     return manifest

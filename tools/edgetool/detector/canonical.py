@@ -19,11 +19,11 @@ from edgetool.choices import HigherIs, LayoutIs
 from edgetool.detector.features import Features
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX
-from edgetool.detector.nodes import Nodes
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.scaling import Scaling
 from edgetool.detector.state import NEXT_STATE, STATE, Link, append_states, feed_states, own_input, state_size
 from edgetool.graph.edits import replace_all
+from edgetool.graph.nodes import Nodes
 from edgetool.graph.walks import graphs_of
 from edgetool.verify.arrays import Sample
 from edgetool.verify.samples import ModelInput, model_inputs

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_agent.bundle import Bundle, Calibration, Quality
+from edge_agent.bundle import Bundle, Calibration, ExportedPart, Quality
 from edgetool.detector.calibration import rate_doubt
 
-__all__ = ["card_of"]
+__all__ = ["card_of", "in_words"]
 
 _SHOWN_CHANNELS = 50
 
@@ -19,6 +19,9 @@ def card_of(bundle: Bundle) -> Iterator[tuple[str, str]]:
     model = manifest.model
     runtimes = ", ".join(f"{extra} from {release}" for extra, release in model.runtimes.items()) or "unknown"
     yield "model", f"{model.precision}, {model.size_bytes} bytes, sha256 {model.sha256:.12}; runs with {runtimes}"
+    made_of = manifest.exported
+    if made_of is not None:
+        yield "exported", in_words(made_of)
     for channel in manifest.channels[:_SHOWN_CHANNELS]:
         unit = f" [{channel.unit}]" if channel.unit else ""
         known = channel.min is not None and channel.max is not None
@@ -41,6 +44,15 @@ def card_of(bundle: Bundle) -> Iterator[tuple[str, str]]:
         yield "expected", f"{expected.windows} scores of the author's own code met within {expected.deviation:.1e}"
     if manifest.quality is not None:
         yield from _of_quality(manifest.quality)
+
+
+def in_words(made_of: ExportedPart) -> str:
+    """What a model was made of, and how it agrees with that."""
+    by = "" if made_of.converter == "edgetool" else f", converted by {made_of.converter}"
+    return (
+        f"from {made_of.estimator} of {made_of.framework}{by}, then with answers for {made_of.rows} rows within "
+        f"{made_of.deviation:.1e} of their spread"
+    )
 
 
 def _of_calibration(calibration: Calibration) -> Iterator[tuple[str, str]]:

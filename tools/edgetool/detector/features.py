@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import FeatureIs, FeaturesBy, as_member
-from edgetool.detector.nodes import Nodes
+from edgetool.graph.nodes import Nodes
 
 __all__ = ["Features", "parse_features"]
 

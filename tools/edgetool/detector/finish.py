@@ -9,9 +9,9 @@ from onnx import TensorProto, helper
 from edgetool.choices import HeadKind, ScoreIs, SmoothIs
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import Head
-from edgetool.detector.nodes import Nodes
 from edgetool.detector.state import NEXT_STATE
 from edgetool.graph.edits import replace_all
+from edgetool.graph.nodes import Nodes
 from edgetool.graph.walks import captured_by
 
 __all__ = ["finish", "smoothing_weights"]

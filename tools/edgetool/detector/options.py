@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edge_agent.errors import UsageError
-from edgetool.choices import ANY_HEAD, ErrorIn, FeaturesBy, HeadIs, HeadKind, HigherIs, LayoutIs, ScoreIs, SmoothIs
+from edgetool.choices import (
+    ANY_HEAD,
+    ErrorIn,
+    FeaturesBy,
+    HeadIs,
+    HeadKind,
+    HigherIs,
+    LayoutIs,
+    ScoreIs,
+    SmoothIs,
+    parse_head,
+)
+from edgetool.graph.origin import Origin
 
 __all__ = ["DetectorOptions"]
 
@@ -46,6 +58,17 @@ class DetectorOptions:
     """How these are lined up."""
     state: tuple[str, ...] = ()
     """Inputs that take what an output gave for the window before, each as IN:OUT (`state.links_of`)."""
+
+    def with_origin(self, origin: Origin | None) -> DetectorOptions:
+        """With what the model's exporter knows of its answer, where the user has said nothing."""
+        if origin is None or self.output not in (None, origin.output):
+            return self
+        found = self
+        if self.head == ANY_HEAD and origin.head:
+            found = replace(found, output=origin.output, head=parse_head(origin.head))
+        if self.higher_is is HigherIs.AUTO and origin.higher_is:
+            found = replace(found, higher_is=HigherIs(origin.higher_is))
+        return found
 
     def check_head(self, kind: HeadKind, *, is_error: bool) -> None:
         """Refuse what has no effect on the score that is made.

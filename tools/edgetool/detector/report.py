@@ -64,6 +64,8 @@ class PackReport:
     """The alarm limit is the author's, not one from the data."""
     labelled: LabelledQuality | None
     """What is found of the rows that the data call anomalies; None without any."""
+    exporter_notes: tuple[str, ...]
+    """What the exporter has to say of a model that was made by the way."""
     seconds: float
 
     def describe(self) -> dict[str, Any]:
@@ -100,6 +102,7 @@ class PackReport:
             *self._of_limit(),
             *self._of_precision(),
             *self.slow,
+            *self.exporter_notes,
             *self._of_runtimes(),
         ]
 

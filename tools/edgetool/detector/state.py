@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, helper
 
 from edge_agent.errors import ConversionError, UsageError
-from edgetool.detector.nodes import Nodes
 from edgetool.graph.edits import replace_all
+from edgetool.graph.nodes import Nodes
 from edgetool.verify.samples import ModelInput, model_inputs
 
 __all__ = ["NEXT_STATE", "STATE", "Link", "append_states", "feed_states", "links_of", "own_input", "state_size"]

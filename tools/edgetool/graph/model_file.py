@@ -10,7 +10,7 @@ from onnx import serialization
 
 from edge_agent.errors import ConversionError
 
-__all__ = ["check_file"]
+__all__ = ["SAVED_BY", "check_file"]
 
 _LIMIT_BYTES = 1 << 31
 """Protobuf reads less."""
@@ -19,6 +19,18 @@ _PARTS_LIMIT = 100_000
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
 _GRAPH = 7
+_SKLEARN = "was saved by scikit-learn; make an ONNX model of it: edgetool export, or a bundle at once: edgetool pack"
+_TORCH = (
+    "was saved by PyTorch; export it there: torch.onnx.export(model.eval(), (x,), 'model.onnx', dynamo=True, "
+    "dynamic_shapes=({0: torch.export.Dim('batch')},)), with x of two rows"
+)
+_KERAS = "was saved by Keras; export it there: model.export('model.onnx', format='onnx')"
+SAVED_BY = {
+    **dict.fromkeys((".skops", ".pkl", ".pickle", ".joblib"), _SKLEARN),
+    **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt"), _TORCH),
+    **dict.fromkeys((".keras", ".h5", ".hdf5"), _KERAS),
+}
+"""By its ending, what a file of another framework is, and the way to ONNX."""
 
 
 def check_file(path: Path) -> None:
@@ -42,6 +54,8 @@ def check_file(path: Path) -> None:
             problem = _problem(file, size)
     else:
         problem = ""
+    if problem and path.suffix.lower() in SAVED_BY:
+        raise ConversionError(f"{path}: {SAVED_BY[path.suffix.lower()]}")
     if problem and path.is_file() and zipfile.is_zipfile(path):
         raise ConversionError(f"{path}: is an archive; a bundle has model.onnx in it")
     if problem:

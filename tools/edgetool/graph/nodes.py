@@ -40,6 +40,10 @@ class Nodes:
         self.made.append(helper.make_node(operator, inputs, [output], f"{output}_node", **attributes))
         return output
 
+    def add_node(self, operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> None:
+        """A node with several outputs."""
+        self.made.append(helper.make_node(operator, inputs, outputs, f"{outputs[0]}_node", **attributes))
+
     def reshape(self, source: str, output: str, shape: list[int]) -> str:
         """Other sizes of the same values."""
         return self.add("Reshape", [source, self.constant(f"{output}_shape", shape, np.int64)], output)

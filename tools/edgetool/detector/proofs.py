@@ -1,0 +1,92 @@
+"""What a detector has to show before it becomes a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ConversionError, DataError
+from edge_agent.messages.reading import FloatArray
+from edgetool.data import SensorData, column_at_windows, labelled_windows
+from edgetool.detector.detector import Detector
+from edgetool.detector.direction import SignFrom
+from edgetool.detector.expected import Agreement, check_expected
+from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
+from edgetool.detector.trial import Trial, try_detector
+from edgetool.verify.finite import unanswered
+from edgetool.verify.saturated import saturated
+
+__all__ = ["agree", "check_finite", "put_to_trial", "weigh_direction"]
+
+
+def check_finite(path: Path, scores: FloatArray, windows: FloatArray) -> None:
+    """Refuse scores that are no numbers, or hardly differ.
+
+    Raises:
+        DataError: they are; the text has the likely cause.
+    """
+    for each in unanswered([{"score": scores}], [{"readings": windows}]):
+        raise DataError(f"{path}: {each.in_words()}")
+    for flat in saturated([{"score": scores}], [{"readings": windows}]):
+        step = "" if flat.cause else "; is this the right output? name it with --output-name"
+        raise DataError(f"{path}: {flat.in_words()}{step}")
+
+
+def weigh_direction(detector: Detector, scores: FloatArray, rows: SensorData) -> SignEvidence | None:
+    """What outliers say of the sign; refused where they contradict one that nobody has given. None of an error."""
+    if detector.sign.found is SignFrom.ERROR:
+        return None
+    labelled = labelled_windows(rows, window=detector.window, stride=detector.stride)
+    evidence = weigh_sign(
+        lambda more, states: detector.scores(detector.model, more, states),
+        detector.windows,
+        scores,
+        labelled,
+        states=detector.states,
+    )
+    if evidence.verdict is SignVerdict.CONTRADICTED and detector.sign.found is not SignFrom.GIVEN:
+        raise ConversionError(
+            f"which way does the score point ({detector.score_from})? {evidence.in_words(detector.sign)}. Say what a "
+            "high value of the model's own output means: --higher-is normal, or --higher-is anomalous"
+        )
+    return evidence
+
+
+def agree(
+    detector: Detector,
+    rows: SensorData,
+    wanted: NDArray[np.float64] | None,
+    *,
+    scores: FloatArray,
+    alarm: float,
+    tolerance: float,
+) -> Agreement | None:
+    """How the scores agree with those of the author's own code."""
+    if wanted is None:
+        return None
+    expected = column_at_windows(rows, wanted, window=detector.window, stride=detector.stride)
+    turned = -expected if detector.sign.flipped else expected
+    return check_expected(turned, scores, alarm=alarm, tolerance=tolerance)
+
+
+def put_to_trial(
+    path: Path, detector: Detector, packed: bytes, *, scores: FloatArray, alarm: float, accept_weak: bool
+) -> Trial:
+    """How made-up faults score; refused where few of them reach the limit."""
+    trial = try_detector(
+        lambda more, states: detector.scores(packed, more, states),
+        detector.windows,
+        scores,
+        alarm=alarm,
+        watched=detector.watched,
+        states=detector.states,
+    )
+    if trial.is_weak and not accept_weak:
+        raise ConversionError(
+            f"{path}: made-up faults of one channel hardly reach the alarm limit, or score as more normal than normal "
+            f"windows ({trial.in_words()}), so the bundle would stay silent. Its score is {detector.score_from}; "
+            f"{trial.advice} (--accept-weak packs it all the same)"
+        )
+    return trial

@@ -1,0 +1,82 @@
+"""What a converter hands on: an ONNX model, what it means, and the framework's own answers to hold it against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from edgetool.graph.nodes import Nodes
+
+__all__ = ["DECISION", "INPUT", "Answers", "Made", "NotConvertedError", "empty_model", "finish_model"]
+
+INPUT = "x"
+DECISION = "decision_function"
+"""The output of an outlier detector: higher is more normal, and 0 is its own limit."""
+_OPSETS = {"": 17, "ai.onnx.ml": 3}
+"""Old enough for every runtime that is supported."""
+_IR = 8
+
+Answers = dict[str, NDArray[np.float64]]
+"""By output, the answers for rows, one below the other."""
+
+
+class NotConvertedError(Exception):
+    """No converter of ours takes this; the text says what stands in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A model and its source."""
+
+    model: onnx.ModelProto
+    answer: Callable[[NDArray[np.float64]], Answers]
+    """What the framework answers for rows, shape (n, features)."""
+    estimator: str
+    """The kind of the source, such as `Pipeline(StandardScaler, IsolationForest)`."""
+    framework: str
+    """Such as `scikit-learn 1.9.1`."""
+    head: str = ""
+    """As `--head` of pack takes it; empty if the model leaves it open."""
+    output: str = ""
+    """The output that it is of."""
+    higher_is: str = ""
+    """As `--higher-is` of pack takes it; empty if that is not known."""
+    features: tuple[str, ...] = ()
+    """Names of the columns that it was trained on, in their order; empty if it does not know them."""
+    takes_missing: bool = False
+    """It has an answer for missing values."""
+    is_exact_far_out: bool = True
+    """The framework's own answers are exact for readings that are far from all it was trained on."""
+    converter: str = "edgetool"
+    """Whose converter it was."""
+    notes: list[str] = field(default_factory=list)
+    """What the user has to know, in words."""
+
+
+def empty_model(width: int) -> onnx.ModelProto:
+    """A model with the input `x`, float32, shape (batch, width), and nothing behind it."""
+    shape: list[str | int | None] = ["batch", width]
+    graph = helper.make_graph([], "detector", [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)], [])
+    opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS.items()]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="edgetool")
+
+
+def finish_model(model: onnx.ModelProto, nodes: Nodes, outputs: dict[str, tuple[str, int]]) -> None:
+    """Put the nodes into a model, and give it its outputs.
+
+    Args:
+        model: from `empty_model`; changed in place.
+        nodes: for it.
+        outputs: by the name that an output gets, the tensor and its number of columns; 0 is shape (batch,).
+    """
+    for name, (tensor, width) in outputs.items():
+        nodes.add("Identity", [tensor], name)
+        shape: list[Any] = ["batch", width] if width else ["batch"]
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    model.graph.node.extend(nodes.made)

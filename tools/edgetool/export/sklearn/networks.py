@@ -1,0 +1,40 @@
+"""Multi-layer perceptrons and linear models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from edgetool.export.made import NotConvertedError
+from edgetool.export.sklearn.parts import Graph
+
+__all__ = ["linear", "mlp"]
+
+_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid"}
+
+
+def mlp(model: Any, graph: Graph, source: str, width: int) -> tuple[str, int]:
+    """Predictions, or the probabilities of classes: (n, outputs)."""
+    at = source
+    layers = list(zip(model.coefs_, model.intercepts_, strict=True))
+    for number, (weights, bias) in enumerate(layers):
+        at = graph.plus(graph.add("MatMul", at, graph.constant(weights)), bias)
+        kind = model.out_activation_ if number == len(layers) - 1 else model.activation
+        if kind == "softmax":
+            at = graph.add("Softmax", at, axis=1)
+        elif kind != "identity":
+            at = graph.add(_ACTIVATIONS[kind], at)
+    count = layers[-1][0].shape[1]
+    if hasattr(model, "classes_") and count == 1:
+        return graph.add("Concat", graph.plus(graph.add("Neg", at), np.float32(1)), at, axis=1), 2
+    return at, count
+
+
+def linear(model: Any, graph: Graph, source: str, width: int) -> tuple[str, int]:
+    """Predictions of a linear regression: (n, targets)."""
+    weights = np.asarray(model.coef_, dtype=np.float64).reshape(-1, width)
+    if hasattr(model, "classes_"):
+        raise NotConvertedError("a linear classifier")
+    bias = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), (len(weights),))
+    return graph.plus(graph.add("MatMul", source, graph.constant(np.ascontiguousarray(weights.T))), bias), len(weights)

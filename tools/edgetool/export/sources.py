@@ -1,0 +1,124 @@
+"""What a saved model is, by its name and its first bytes, and opens it only as far as it is trusted."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import ConversionError, UsageError
+from edgetool.extras import require
+from edgetool.graph.model_file import SAVED_BY
+
+__all__ = ["SKLEARN_ENDINGS", "Framework", "Source", "Trust", "open_sklearn", "source_of"]
+
+_PICKLES = (".pkl", ".pickle", ".joblib")
+SKLEARN_ENDINGS = (".skops", *_PICKLES)
+"""Of what scikit-learn's users save."""
+_SKOPS_SCHEMA = "schema.json"
+_HARMLESS = tuple(f"sklearn.neural_network._stochastic_optimizers.{name}" for name in ("AdamOptimizer", "SGDOptimizer"))
+"""Types that skops does not know, and that hold numbers in plain Python: what a training of a network leaves behind."""
+
+
+class Framework(StrEnum):
+    """What has made a model."""
+
+    ONNX = "onnx"
+    SKLEARN = "sklearn"
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What the user allows a file to do."""
+
+    pickle: bool = False
+    """A pickle runs whatever code is in it, as soon as it is read."""
+    types: tuple[str, ...] = ()
+    """Types of a `.skops` file beside those that skops trusts by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A saved model."""
+
+    path: Path
+    framework: Framework
+    is_pickle: bool
+
+
+def source_of(path: Path) -> Source:
+    """What a file is.
+
+    Raises:
+        ConversionError: it is not there, or of no kind that is known.
+    """
+    if not path.is_file():
+        raise ConversionError(f"{path}: no such file")
+    ending = path.suffix.lower()
+    if ending == ".onnx":
+        return Source(path, Framework.ONNX, is_pickle=False)
+    if ending == ".skops":
+        return Source(path, Framework.SKLEARN, is_pickle=False)
+    if ending in _PICKLES:
+        return Source(path, Framework.SKLEARN, is_pickle=True)
+    if ending in SAVED_BY:
+        raise ConversionError(f"{path}: {SAVED_BY[ending]}")
+    raise ConversionError(f"{path}: is of no kind that is known; expected .skops, .joblib or .pkl of scikit-learn")
+
+
+def open_sklearn(source: Source, trust: Trust) -> Any:
+    """The estimator in a file.
+
+    Raises:
+        ConversionError: the file is damaged, or holds no estimator.
+        MissingExtraError: a package is not installed.
+        UsageError: it is a pickle, or holds types, that nobody has said to trust.
+    """
+    if source.is_pickle and not trust.pickle:
+        raise UsageError(
+            f"{source.path}: is a pickle, which runs whatever code is in it when it is read. If you know who made it, "
+            "allow it with --trust-pickle; better, save it with skops.io.dump(model, 'model.skops')"
+        )
+    estimator = _unpickled(source.path) if source.is_pickle else _from_skops(source.path, trust.types)
+    if not hasattr(estimator, "get_params"):
+        raise ConversionError(
+            f"{source.path}: holds a {type(estimator).__module__}.{type(estimator).__name__}, expected an estimator of "
+            "scikit-learn"
+        )
+    return estimator
+
+
+def _unpickled(path: Path) -> Any:
+    joblib = require("joblib", extra="sklearn")
+    try:
+        return joblib.load(path)
+    except ModuleNotFoundError as exc:
+        missing = exc.name or ""
+        raise ConversionError(
+            f"{path}: needs the Python module {missing!r} that it was saved with; install it"
+        ) from exc
+    # A pickle may raise anything.
+    except Exception as exc:
+        raise ConversionError(f"{path}: cannot be read ({type(exc).__name__}: {exc})") from exc
+
+
+def _from_skops(path: Path, trusted: tuple[str, ...]) -> Any:
+    skops = require("skops.io", extra="sklearn")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            archive.getinfo(_SKOPS_SCHEMA)
+        trusted = (*trusted, *_HARMLESS)
+        unknown = sorted(set(skops.get_untrusted_types(file=path)) - set(trusted))
+        if unknown:
+            raise UsageError(
+                f"{path}: holds types that skops does not know as harmless: {', '.join(unknown)}. If you trust them: "
+                + " ".join(f"--trust-type {name}" for name in unknown)
+            )
+        return skops.load(path, trusted=list(trusted))
+    except UsageError:
+        raise
+    # zipfile, json and skops raise classes of their own for a damaged file.
+    except Exception as exc:
+        raise ConversionError(f"{path}: is no file of skops that can be read ({type(exc).__name__}: {exc})") from exc

@@ -117,6 +117,7 @@ def _engines(bundle: Bundle, config: Config | None) -> tuple[Engine, Engine | No
     """The engine, a second one for the core that is free beside it, and the name of their provider."""
     from edge_agent.engine.choice.choose import choose_provider
     from edge_agent.engine.fallback import FallbackEngine
+    from edge_agent.engine.proven import open_proven
 
     wanted = EngineSettings(provider=_PROVIDER) if config is None else config.engine
     if (wanted.require or wanted.provider, wanted.threads) == (_PROVIDER, 1):
@@ -124,22 +125,12 @@ def _engines(bundle: Bundle, config: Config | None) -> tuple[Engine, Engine | No
             faulthandler.enable()  # a model that ends the runtime ends this process, and says where
         # There is nothing to choose. Where it fails, the choice below says why.
         with suppress(EdgeError):
-            return _proven(bundle), _Later(lambda: _proven(bundle)), _PROVIDER
+            return open_proven(bundle), _Later(lambda: open_proven(bundle)), _PROVIDER
     choice = choose_provider(bundle, wanted, state_dir=None)
     engine = FallbackEngine(bundle, choice)
     # Elsewhere than on the processor, two would want one device.
     helper = _Later(lambda: FallbackEngine(bundle, choice)) if engine.current.name == _PROVIDER else None
     return engine, helper, choice.provider
-
-
-def _proven(bundle: Bundle) -> Engine:
-    from edge_agent.engine.golden import check_golden_quickly
-    from edge_agent.engine.providers import PROVIDERS
-    from edge_agent.engine.session import open_engine
-
-    engine = open_engine(bundle.model, PROVIDERS[_PROVIDER])
-    check_golden_quickly(engine, bundle)
-    return engine
 
 
 @contextmanager

@@ -164,6 +164,15 @@ def test_what_cannot_be_evaluated_is_told(
     assert message in capsys.readouterr().err.replace(f"{square.parent}/", "")
 
 
+def test_a_bundle_that_does_not_give_its_golden_scores_is_not_judged(
+    square: Path, rows: Rows, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its figures would be those of another model."""
+    wrong = write_bundle(square.with_name("wrong-1.0.0.edge"), golden_factor=2.0)
+    assert main(["evaluate", str(wrong), "--data", str(rows("labelled.csv"))]) == 69
+    assert "wrong scores" in capsys.readouterr().err
+
+
 def test_columns_may_have_other_names_and_files_be_several(
     square: Path, rows: Rows, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Calibration
 from edge_agent.errors import DataError
 from edge_agent.stream.drift import ScoreDrift
-from edge_agent.stream.threshold import tail_quantile
+from edge_agent.stream.threshold import tail_quantile, threshold_from, thresholds_from
 from edgetool.detector.calibration import calibrate, rate_doubt
 
 
@@ -98,3 +100,13 @@ def test_a_score_that_can_only_cry_wolf_is_refused(scores: np.ndarray, problem: 
     """An alarm at a value that normal windows have would never be silent."""
     with pytest.raises(DataError, match=problem):
         calibrate(scores.astype(np.float32), 0.01)
+
+
+@given(
+    st.lists(st.floats(min_value=-1e6, max_value=1e6, width=32), min_size=1, max_size=400),
+    st.lists(st.sampled_from([0.4, 0.1, 0.05, 0.01, 0.001, 1e-5]), min_size=1, max_size=3),
+)
+def test_scores_in_order_give_the_same_limits(scores: list[float], rates: list[float]) -> None:
+    """Read off, fitted to a tail, or the largest of a few: to the last digit."""
+    exact = np.array(scores, dtype=np.float64)
+    assert thresholds_from(np.sort(exact), rates) == [threshold_from(exact, rate) for rate in rates]

@@ -18,7 +18,7 @@ from edgetool.quality.alerts import Scored, alerts_at, hold_against
 from edgetool.quality.baselines import baseline_scores
 from edgetool.quality.judge import Labelled, judge
 from edgetool.quality.limits import limit_at, rates_beside
-from edgetool.quality.metrics import Surface, rank
+from edgetool.quality.metrics import Surface, rank, reached
 from edgetool.quality.rows import AssetRows, interval_s
 
 LIMIT = Threshold(alarm=3.0, clear=2.0)
@@ -112,6 +112,27 @@ def test_ranking_figures(scores: list[float], labels: list[int], auc: float | No
     curves = rank(np.array(scores, dtype=np.float32), np.array(labels))
     assert curves.roc_auc == (None if auc is None else pytest.approx(auc))
     assert curves.average_precision == (None if precision is None else pytest.approx(precision))
+
+
+@given(
+    st.lists(st.sampled_from([-2.0, 0.0, 0.5, 1.0, 7.0]), min_size=1, max_size=70),
+    st.lists(st.sampled_from([-3.0, -2.0, 0.0, 0.25, 1.0, 9.0]), max_size=40),
+)
+def test_reached_limits_are_those_of_a_search(limits: list[float], scores: list[float]) -> None:
+    """Of any number of limits, also equal ones."""
+    ordered, found = np.sort(np.array(limits, dtype=np.float32)), np.array(scores, dtype=np.float32)
+    assert reached(ordered, found).tolist() == np.searchsorted(ordered, found, side="right").tolist()
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, 2.5, 4.0]), st.booleans()), min_size=1, max_size=30))
+def test_curves_know_the_scores_of_normal_rows(rows: list[tuple[float, bool]]) -> None:
+    """In order, without sorting them again; and what each limit finds, counted one by one."""
+    scores, labels = np.array([score for score, _ in rows]), np.array([int(label) for _, label in rows])
+    curves = rank(scores, labels)
+    assert curves.normal_scores().tolist() == sorted(scores[labels == 0].tolist(), reverse=True)
+    assert curves.limits.tolist() == sorted(set(scores.tolist()), reverse=True)
+    assert curves.hits.tolist() == [int(np.sum(labels[scores >= limit])) for limit in curves.limits]
+    assert curves.reached.tolist() == [int(np.sum(scores >= limit)) for limit in curves.limits]
 
 
 @given(
@@ -223,6 +244,14 @@ def test_a_score_has_the_label_of_all_that_it_is_the_first_to_see() -> None:
     assert (kept.place.tolist(), kept.score.tolist(), kept.label.tolist()) == ([2, 6], [1, 3], [1, 1])
 
 
+def test_an_asset_without_a_score_does_not_begin() -> None:
+    """Also the first and the last; the next asset's first score has seen nothing of their rows."""
+    data = labelled([1, 0, 1, 0, 1], ["a", "b", "c", "d", "e"])
+    found = data.scored(np.array([3, 1]), np.array([1, 2], dtype=np.float32), 1)
+    assert (found.place.tolist(), found.starts.tolist(), found.label.tolist()) == ([1, 3], [0, 1], [0, 0])
+    assert found.labelled.tolist() == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("rate", "alarm"), [(0.01, 2.0), (0.001, 3.0), (0.1, 1.0), (10**-2.5, 2.5), (0.0001, 4.0), (0.00001, 5.0)]
 )
@@ -253,6 +282,18 @@ def test_the_rolling_z_score_is_what_it_says() -> None:
         z = np.abs(values[row] - np.nanmean(before, axis=0)) / np.nanstd(before, axis=0)
         assert found[row] == pytest.approx(np.nanmax(z), rel=1e-3)
     assert found[200:210].tolist() == [0.0] * 10
+
+
+def test_the_rolling_z_score_is_the_same_however_many_rows_there_are() -> None:
+    """Rows are taken piece by piece; a missing value is in one of the pieces only."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(9000, 3))
+    values[5000, 1] = np.nan
+    found = baseline_scores("rolling z-score", values, np.array([0]))
+    for row in (99, 100, 4095, 4096, 4150, 5000, 5001, 8191, 8192, 8999):
+        before = values[max(row - 100, 0) : row]
+        z = np.abs(values[row] - np.nanmean(before, axis=0)) / np.nanstd(before, axis=0)
+        assert found[row] == pytest.approx(np.nanmax(z), rel=1e-6)
 
 
 def test_baselines_know_nothing() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import faulthandler
+import sys
+
 from typer.exceptions import Exit, TyperException
 
 from edge_agent.errors import UsageError
@@ -45,6 +48,8 @@ __all__ = [
 
 def run(arguments: list[str] | None) -> int:
     """Run one command; gives the exit code. EdgeErrors pass through."""
+    if sys.stderr is sys.__stderr__:
+        faulthandler.enable()  # a model that ends the runtime ends this process, and says where
     try:
         result = app(arguments, prog_name="edgetool", standalone_mode=False)
     except TyperException as exc:

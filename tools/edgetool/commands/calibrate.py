@@ -18,7 +18,7 @@ from edge_agent.stream.threshold import threshold_from
 from edgetool.data import DataSource, SensorData, holes, read_sensor_data
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
-from edgetool.detector.rescored import files_for, open_engine, prove, rescore
+from edgetool.detector.rescored import files_for, open_engine, rescore
 from edgetool.paths import StrPath, as_path
 from edgetool.quality.alarm_rate import rate_for
 from edgetool.quality.alerts import Scored, alerts_at
@@ -172,9 +172,9 @@ def calibrate(
     identity = None if output is None else _new_identity(opened, output)
     files = files_for(data, [opened])
     with ThreadPoolExecutor(max_workers=1) as aside:
-        proof = aside.submit(prove, opened)
+        engine = aside.submit(open_engine, opened)
         rows = read_sensor_data(files)
-    scored, order, days, not_finite = _normal_scores(opened, rows, open_engine(opened, proof.result()))
+    scored, order, days, not_finite = _normal_scores(opened, rows, engine.result())
     as_they_came = np.argsort(order.order[scored.place])
     scores = scored.score.astype(np.float64)
     rate = false_alarm_rate or manifest.false_alarm_rate

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from edge_agent.bundle import Bundle, Manifest, Threshold, open_bundle
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
-from edge_agent.stream.threshold import threshold_from
+from edge_agent.stream.threshold import thresholds_from
 from edgetool.data import DataSource, SensorData, read_sensor_data
-from edgetool.detector.rescored import files_for, open_engine, prove, rescore
+from edgetool.detector.rescored import files_for, open_engine, rescore
 from edgetool.paths import StrPath, as_paths
 from edgetool.quality.alerts import Scored, alerts_at, hold_against
 from edgetool.quality.baselines import BASELINES, baseline_scores
@@ -105,7 +105,7 @@ class EvaluateReport:
             "normal_days": labelled.normal_days,
             "event_gap": self.event_gap,
             "vus_width": self.vus_width,
-            "events": [asdict(span) for span in self.spans()],
+            "events": [span.describe() for span in self.spans()],
             "bundles": [quality.describe() for quality in self.bundles],
             "baselines": [quality.describe() for quality in self.baselines],
             "seconds": round(self.seconds, 3),
@@ -142,11 +142,10 @@ def evaluate(
     opened = [open_bundle(path) for path in paths]
     files = files_for(data, opened)
     with ThreadPoolExecutor(max_workers=2) as aside:
-        # Beside the reading, and then beside the scoring: one core would wait for a child process and for the runtime.
-        proofs = [aside.submit(prove, bundle) for bundle in opened]
+        # Beside the reading, and then beside the scoring: one core would wait for the file and for the runtime.
+        proven = [aside.submit(open_engine, bundle) for bundle in opened]
         rows = read_sensor_data(files)
-        choices = [proof.result() for proof in proofs]
-        engines = [open_engine(bundle, choice) for bundle, choice in zip(opened, choices, strict=True)]
+        engines = [engine.result() for engine in proven]
         labelled = _labelled(rows, event_gap)
         labels = _Labels(labelled, vus_width)
         used = {channel.name: None for bundle in opened for channel in bundle.manifest.channels}
@@ -195,7 +194,7 @@ def _judge_bundle(bundle: Bundle, engine: Engine, rows: SensorData, labels: _Lab
     if rated is not None:
         beside = rates_beside(rated.false_alarm_rate)
         limits = [(limit_at(rate, manifest.threshold, rated), rate) for rate in beside]
-    whole = _quality(bundle.path.name, scored, limits, labels)
+    whole = _quality(bundle.path.name, scored, rank(scored.score, scored.label), limits, labels)
     values = rows.select(tuple(channel.name for channel in manifest.channels)).values
     events = events_seen(scored, hold_against(scored, alerts_at(scored, manifest.threshold), labelled.events), labelled)
     events = _explain(events, manifest, values, labelled, made.engine)
@@ -207,17 +206,22 @@ def _judge_baseline(
 ) -> DetectorQuality:
     """A baseline at the same rates as the first bundle, its limits from the normal rows of the very same file."""
     scored = replace(every, score=baseline_scores(name, values, labels.labelled.rows.starts))
-    normal = np.sort(scored.score[scored.label == 0]).astype(np.float64)
+    curves = rank(scored.score, scored.label)
+    normal = curves.normal_scores()[::-1].astype(np.float64)
     if not normal.size:
         normal = np.ones(1)
-    return _quality(name, scored, [(threshold_from(normal, rate), rate) for rate in rates_beside(own)], labels)
+    rates = rates_beside(own)
+    return _quality(name, scored, curves, list(zip(thresholds_from(normal, rates), rates, strict=True)), labels)
 
 
 def _quality(
-    name: str, scored: Scored, limits: Sequence[tuple[Threshold, float | None]], labels: _Labels
+    name: str,
+    scored: Scored,
+    curves: Curves,
+    limits: Sequence[tuple[Threshold, float | None]],
+    labels: _Labels,
 ) -> DetectorQuality:
     """All that needs nothing but scores and limits; the own limit is the one in the middle."""
-    curves = rank(scored.score, scored.label)
     judged = [judge(scored, limit, rate, labels.labelled) for limit, rate in limits]
     return DetectorQuality(
         name=name,

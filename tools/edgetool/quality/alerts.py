@@ -49,16 +49,18 @@ def alerts_at(scored: Scored, limit: Threshold) -> Alerts:
     The same as `edge_agent.stream.alarm` says, for all limits that are compared, in one pass over an array; a test
     compares them.
     """
-    starts, count = scored.starts, len(scored.score)
     # Between two scores below `clear`, and within an asset, there is one alert at most: from the first high score on.
-    kept = np.flatnonzero(scored.score >= limit.clear)
-    asset = np.searchsorted(starts, kept, side="right")
-    begins = np.flatnonzero(np.concatenate([[True], (np.diff(kept) > 1) | (np.diff(asset) > 0)])[: len(kept)])
-    ends = np.append(begins[1:], len(kept)) - 1
-    high = np.flatnonzero(scored.score[kept] >= limit.alarm)
-    first = np.append(high, len(kept))[np.searchsorted(high, begins)]
-    has_alert = first <= ends
-    return Alerts(kept[first[has_alert]], np.minimum(kept[ends[has_alert]] + 1, count))
+    kept = scored.score >= limit.clear
+    begins, ends = kept.copy(), kept.copy()
+    begins[1:] &= ~kept[:-1]
+    ends[:-1] &= ~kept[1:]
+    begins[scored.starts] = kept[scored.starts]
+    ends[scored.starts[1:] - 1] = kept[scored.starts[1:] - 1]
+    first, last = np.flatnonzero(begins), np.flatnonzero(ends)
+    high = np.flatnonzero(scored.score >= limit.alarm)
+    raised = np.append(high, len(kept))[np.searchsorted(high, first)]
+    has_alert = raised <= last
+    return Alerts(raised[has_alert], last[has_alert] + 1)
 
 
 @dataclass(frozen=True, slots=True)

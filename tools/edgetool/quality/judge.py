@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import Threshold
 from edgetool.quality.alerts import Scored, alerts_at, hold_against
-from edgetool.quality.rows import EVENT_GAP, AssetRows, Events, find_events, watched_s
+from edgetool.quality.rows import EVENT_GAP, AssetRows, Events, find_events, median_of, watched_s
 
 __all__ = ["AtLimit", "Labelled", "judge"]
 
@@ -52,18 +52,21 @@ class Labelled:
         kept = np.isfinite(scores)
         if not kept.all():
             places, scores = places[kept], scores[kept]
-        order = np.argsort(places, kind="stable")
-        place, score = places[order], scores[order]
-        asset = self.rows.asset_of(place)
-        begins = np.concatenate([[True], asset[1:] != asset[:-1]])[: len(place)]
-        if len(place) == len(self.labels):
-            labels = self.labels
-        else:
-            before = np.where(begins, self.rows.starts[asset], np.concatenate([[0], place[:-1] + 1])[: len(place)])
-            seen = np.concatenate([[0], np.cumsum(self.labels)])
+        place, score = places, scores
+        if (places[1:] < places[:-1]).any():
+            order = np.argsort(places, kind="stable")
+            place, score = places[order], scores[order]
+        # An asset without a score would begin where the next one does.
+        starts = np.searchsorted(place, self.rows.starts)
+        starts = starts[np.diff(starts, append=len(place)) > 0]
+        labels = self.labels
+        if len(place) < len(labels):
+            before = np.empty_like(place)
+            before[1:] = place[:-1] + 1
+            before[starts] = self.rows.starts[self.rows.asset_of(place[starts])]
+            seen = _counts(labels)
             labels = (seen[place + 1] > seen[before]).astype(np.int64)
-        labelled = np.concatenate([[0], np.cumsum(labels)])
-        return Scored(place, score, labels, np.flatnonzero(begins), window, labelled)
+        return Scored(place, score, labels, starts, window, _counts(labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +127,17 @@ def judge(scored: Scored, limit: Threshold, rate: float | None, data: Labelled) 
         false_alerts=false,
         false_alerts_per_day=None if days is None else false / days,
         false_alerts_per_1000_rows=1000 * false / data.normal_rows if data.normal_rows else None,
-        delay_rows_median=_median(late_rows),
+        delay_rows_median=median_of(late_rows),
         delay_rows_max=float(late_rows.max()) if late_rows.size else None,
-        delay_s_median=None if late_s is None else _median(late_s),
+        delay_s_median=None if late_s is None else median_of(late_s),
         delay_s_max=None if late_s is None or not late_s.size else float(late_s.max()),
         precision=found.precision,
         recall=found.recall,
     )
 
 
-def _median(values: NDArray[Any]) -> float | None:
-    return float(np.median(values)) if values.size else None
+def _counts(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many rows before each are labelled, and of all: shape (rows + 1,)."""
+    counts = np.zeros(len(labels) + 1, dtype=np.int64)
+    np.cumsum(labels, out=counts[1:])
+    return counts

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["VUS_WIDTH", "Curves", "Surface", "rank"]
+__all__ = ["VUS_WIDTH", "Curves", "Surface", "rank", "reached"]
 
 VUS_WIDTH = 100
 """Default width of VUS-PR, rows: that of the reference implementation."""
 _LEVELS = 250
 """Limits that VUS-PR tries, evenly spaced over the ranks of the scores, as the reference does."""
+_AT_ONCE = 1 << 14
+"""Scores, so that a processor's cache holds them."""
 _FAR = np.iinfo(np.int64).max // 4
 
 Floats = NDArray[np.floating]
@@ -29,6 +31,10 @@ class Curves:
     """Shape (limits,): labelled rows that score at the limit or above."""
     reached: Ints
     """Shape (limits,): all rows that do."""
+    at: Ints
+    """Places of the limits that labelled rows have for a score, ascending."""
+    found: Ints
+    """How many labelled rows have each of them."""
 
     @property
     def recall(self) -> NDArray[np.float64]:
@@ -56,18 +62,28 @@ class Curves:
         """Share of pairs of a labelled and a normal row in which the labelled one scores higher; None without both."""
         if not self.has_both:
             return None
+        at, found = self.at, self.found
+        false = self.reached[at] - self.hits[at]
+        # Normal rows that share a limit with a labelled one.
+        equal = false - np.where(at > 0, self.reached[at - 1] - self.hits[at - 1], 0)
+        normal = self.reached[-1] - self.hits[-1]
         # Twice the area in pairs of rows, in whole numbers.
-        pairs = np.append(self.hits[:1], self.hits[1:] + self.hits[:-1]) @ np.diff(self.reached - self.hits, prepend=0)
-        return float(pairs / (2 * self.hits[-1] * (self.reached[-1] - self.hits[-1])))
+        pairs = found @ (2 * (normal - false) + equal)
+        return float(pairs / (2 * self.hits[-1] * normal))
 
     @property
     def average_precision(self) -> float | None:
         """Precision at each limit, weighted by the recall that the limit adds; None without both."""
         if not self.has_both:
             return None
-        found = np.diff(self.hits, prepend=0)
-        at = np.flatnonzero(found)
-        return float(np.sum(found[at] * (self.hits[at] / self.reached[at])) / self.hits[-1])
+        at = self.at
+        return float(np.sum(self.found * (self.hits[at] / self.reached[at])) / self.hits[-1])
+
+    def normal_scores(self) -> Floats:
+        """The scores of the rows that are not labelled, descending."""
+        count = np.diff(self.reached, prepend=0)
+        count[self.at] -= self.found
+        return np.repeat(self.limits, count)
 
 
 def rank(scores: Floats, labels: Ints) -> Curves:
@@ -77,11 +93,34 @@ def rank(scores: Floats, labels: Ints) -> Curves:
         scores: shape (n,) with n at least 1, finite; higher is more anomalous.
         labels: shape (n,), 1 for an anomaly and 0 for a normal row.
     """
-    ordered, labelled = np.sort(scores)[::-1], np.sort(scores[labels == 1])
-    ends = np.append(np.flatnonzero(ordered[1:] != ordered[:-1]), len(scores) - 1)
+    ordered, labelled = np.sort(scores), np.sort(scores[labels == 1])
     # Two plain sorts and a look-up are faster than one sort of pairs.
-    limits = ordered[ends]
-    return Curves(limits=limits, hits=len(labelled) - np.searchsorted(labelled, limits), reached=ends + 1)
+    firsts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    limits = ordered[firsts]
+    at, found = np.unique(len(limits) - 1 - np.searchsorted(limits, labelled), return_counts=True)
+    hits = np.zeros(len(limits), dtype=np.int64)
+    hits[at] = found
+    np.cumsum(hits, out=hits)
+    return Curves(limits=limits[::-1], hits=hits, reached=len(scores) - firsts[::-1], at=at, found=found)
+
+
+def reached(limits: Floats, scores: Floats) -> Ints:
+    """How many limits each score reaches: shape (scores,); `np.searchsorted`, a step for many scores at a time.
+
+    Args:
+        limits: shape (limits,), ascending.
+        scores: in any order, which makes each step of a search one by one a coin toss for the processor.
+    """
+    first = 1 << (len(limits).bit_length() - 1)
+    padded = np.append(limits, np.full(2 * first - len(limits), np.inf, dtype=limits.dtype))
+    counts = np.zeros(len(scores), dtype=np.int64)
+    for begin in range(0, len(scores), _AT_ONCE):
+        piece, count = scores[begin : begin + _AT_ONCE], counts[begin : begin + _AT_ONCE]
+        step = first
+        while step:
+            count += step * (padded.take(count + (step - 1)) <= piece)
+            step //= 2
+    return counts
 
 
 class Surface:
@@ -104,11 +143,11 @@ class Surface:
         self.labels = labels
         self.starts = np.zeros(1, dtype=np.int64) if starts is None else starts
         self._width = width
-        self._labelled = int(labels.sum())
+        self._labelled_rows = np.flatnonzero(labels)
         self._events = _Events.of(labels, self.starts)
         self._rows, self._nearest, second = self._events.near(labels, width // 2)
-        second = np.minimum(second, width // 2 + 1)
-        self._by_second = np.argsort(second, kind="stable")
+        joined = np.flatnonzero(second <= width // 2)
+        self._by_second = joined[np.argsort(second[joined], kind="stable")]
         self._seconds = np.searchsorted(second[self._by_second], np.arange(width // 2 + 2))
 
     def fits(self, labels: Ints, starts: Ints) -> bool:
@@ -127,17 +166,19 @@ class Surface:
         """
         if not curves.has_both:
             return None
-        found = self._labelled
+        found = len(self._labelled_rows)
         at = np.searchsorted(curves.reached, np.linspace(0, len(scores) - 1, _LEVELS).astype(int), side="right")
-        limits, reached, core = curves.limits[at], curves.reached[at], curves.hits[at]
-        # The first level whose limit a row reaches.
-        level = _LEVELS - np.searchsorted(limits[::-1], scores, side="right")
+        limits, every, core = curves.limits[at], curves.reached[at], curves.hits[at]
+        # The first level whose limit a row reaches, of rows that matter to an event.
+        level = np.full(len(scores), _LEVELS)
+        for rows in (self._rows, self._labelled_rows):
+            level[rows] = _LEVELS - reached(limits[::-1], scores[rows])
         near = np.cumsum(self._near_hits(level[self._rows]), axis=1)
         halves = np.arange(self._width + 1) // 2
         met = self._events.shares_met(level, self._width // 2)[halves]
         true = core + near
         recall = np.minimum(true / (found + near / 2), 1) * met
-        return float(np.mean(np.sum(np.diff(recall, axis=1, prepend=0.0) * (true / reached), axis=1)))
+        return float(np.mean(np.sum(np.diff(recall, axis=1, prepend=0.0) * (true / every), axis=1)))
 
     def _near_hits(self, level: Ints) -> NDArray[np.float64]:
         """For each width and level, how much of an anomaly the rows beside events are that reach this level first.

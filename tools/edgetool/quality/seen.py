@@ -60,6 +60,10 @@ class EventSpan:
     """Time of the first row, epoch seconds; None where the file has no times."""
     last_s: float | None
 
+    def describe(self) -> dict[str, Any]:
+        """As a part of a JSON document."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
     def in_words(self) -> str:
         """Asset, rows, and time where there is one."""
         when = "" if self.first_s is None else f", {datetime.fromtimestamp(self.first_s, UTC):%Y-%m-%d %H:%M:%S}Z"

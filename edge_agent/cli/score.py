@@ -24,7 +24,7 @@ from edge_agent.messages.text import encode
 from edge_agent.terminal import json_text, say, say_list
 
 if TYPE_CHECKING:
-    from edge_agent.config.settings import Config, StreamSection
+    from edge_agent.config.settings import Config
     from edge_agent.data_files import Columns, DataStream
     from edge_agent.messages.reading import FloatArray
     from edge_agent.messages.scores import Engine, Scores
@@ -68,11 +68,12 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Score files with the code that scores a stream."""
+    from edge_agent.config.offline import load_offline, stream_of
     from edge_agent.data_files import DataFiles, open_data
     from edge_agent.offline import Summary, score_blocks
 
-    config = None if options.config is None else _offline_config(options)
-    section = None if config is None else _stream_of(config, options.stream)
+    config = None if options.config is None else load_offline(options.config, options.set)
+    section = None if config is None else stream_of(config, options.stream, "score")
     if (section is None) == (options.bundle is None):
         raise UsageError("score: give either --bundle, or --config and --stream")
     if config is None and options.set:
@@ -190,17 +191,3 @@ def _as_json(event: AlertEvent) -> bytes:
     """An event as one line of JSON in ASCII, as `json_text` gives it, in a tenth of the time."""
     encoded = encode(event)
     return encoded if encoded.isascii() and b"\x7f" not in encoded else json_text(msgspec.to_builtins(event)).encode()
-
-
-def _offline_config(options: argparse.Namespace) -> Config:
-    from edge_agent.config.load import load_config
-
-    # A file is scored where no agent runs, so a state folder need not be there.
-    return load_config(options.config, ("agent.state_dir=/nonexistent", *options.set))
-
-
-def _stream_of(config: Config, name: str | None) -> StreamSection:
-    for stream in config.streams:
-        if name in (None, stream.name) and (name or len(config.streams) == 1):
-            return stream
-    raise UsageError(f"score: --stream must be one of: {', '.join(stream.name for stream in config.streams)}")

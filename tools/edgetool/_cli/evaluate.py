@@ -21,14 +21,33 @@ __all__ = ["evaluate"]
 _SHOWN_EVENTS = 20
 
 
-@app.command(epilog="Example: edgetool evaluate pump-1.0.0.edge pump-1.1.0.edge --data labelled.csv --html pump.html")
+@app.command(
+    epilog="Example: edgetool evaluate pump-1.0.0.edge pump-1.1.0.edge --data labelled.csv --html pump.html\n\n"
+    "With the settings of a device: edgetool evaluate --config agent.toml --stream pump --data labelled.csv"
+)
 @takes_data
 def evaluate(
-    bundles: Annotated[list[Path], typer.Argument(metavar="BUNDLE…", help="Bundles.", show_default=False)],
     data: Annotated[
         Data,
         typer.Option("--data", metavar="FILE", help=f"Readings with a column label, 1 for an anomaly ({DATA_FORMS})."),
     ],
+    bundles: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="BUNDLE…", help="Bundles. With --config, none: the stream's own.", show_default=False),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="An agent's configuration: windows and alerts as a stream in it has them. Default: default settings, "
+            "each alert told.",
+            show_default=False,
+        ),
+    ] = None,
+    stream: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The stream in it; the only one when not given.", show_default=False),
+    ] = None,
     event_gap: Annotated[
         int,
         typer.Option(min=0, metavar="ROWS", help="So many normal rows between labelled ones do not split an event."),
@@ -47,7 +66,7 @@ def evaluate(
 
     check_charts(html)
     with working(f"evaluating on {data}"):
-        report = work(bundles, data=data, event_gap=event_gap, vus_width=vus_width)
+        report = work(bundles or (), data=data, config=config, stream=stream, event_gap=event_gap, vus_width=vus_width)
         if html is not None:
             from edgetool.reports.evaluated import write_evaluate_page
 
@@ -62,12 +81,13 @@ def _show_evaluated(report: EvaluateReport) -> None:
     count = f"{len(labelled.labels)} rows of {len(labelled.rows.names)} assets"
     days = "" if labelled.normal_days is None else f", {labelled.normal_days:.3g} normal days"
     say(f"{report.data}: {count}, {int(labelled.labels.sum())} labelled in {len(events)} events{days}")
+    say(f"  alerts     of {report.judged_by.in_words()}")
     everyone = (*report.bundles, *report.baselines)
     _table(QUALITY_HEAD, [quality_cells(quality) for quality in everyone])
     _table(LIMIT_HEAD, [limit_cells(q.name, at, len(events)) for q in everyone for at in q.limits])
+    for text in report.warnings():
+        say(f"  WARNING    {text}")
     for quality in report.bundles:
-        if quality.not_finite:
-            say(f"  WARNING    {quality.not_finite} scores of {quality.name} are no number, and are left out")
         for span, event in list(zip(events, quality.events, strict=True))[:_SHOWN_EVENTS]:
             say(f"  {quality.name}: {span.in_words()}: {event.in_words()}")
         if len(events) > _SHOWN_EVENTS:

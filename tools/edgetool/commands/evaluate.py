@@ -6,29 +6,35 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Bundle, Manifest, Threshold, open_bundle
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
+from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.threshold import thresholds_from
 from edgetool.data import DataSource, SensorData, read_sensor_data
 from edgetool.detector.rescored import files_for, open_engine, rescore
 from edgetool.paths import StrPath, as_paths
-from edgetool.quality.alerts import Scored, alerts_at, hold_against
+from edgetool.quality.alerts import Alerts, Scored, hold_against
 from edgetool.quality.baselines import BASELINES, baseline_scores
 from edgetool.quality.judge import AtLimit, Labelled, judge
 from edgetool.quality.limits import limit_at, rates_beside
 from edgetool.quality.metrics import VUS_WIDTH, Curves, Surface, rank
 from edgetool.quality.rows import EVENT_GAP, AssetRows
 from edgetool.quality.seen import EventSeen, EventSpan, events_seen, spans_of
+from edgetool.quality.told import EACH_ALERT, ToldAlerts, for_baselines, without_doubts
 
-__all__ = ["DetectorQuality", "EvaluateReport", "evaluate"]
+__all__ = ["DetectorQuality", "EvaluateReport", "JudgedBy", "evaluate"]
 
+_TABLES = ("window", "alarm", "commission")
+"""Of a stream's settings, those that make windows and alerts of a file."""
 _EXPLAINED = 200
 """Most events whose peaks are scored once more for the channels' shares."""
 
@@ -54,6 +60,8 @@ class DetectorQuality:
     say what normal scores are."""
     own: AtLimit
     """The one of `limits` that the bundle has."""
+    alerts: Alerts
+    """Those at the own limit."""
     events: tuple[EventSeen, ...]
     """In the order of the report's events; empty for a baseline."""
 
@@ -78,6 +86,34 @@ class DetectorQuality:
 
 
 @dataclass(frozen=True, slots=True)
+class JudgedBy:
+    """The settings by which windows and alerts were made."""
+
+    config: str | None
+    """The configuration that they are of; None for the default settings, with each alert told."""
+    stream: str | None
+    settings: StreamSettings
+
+    def in_words(self) -> str:
+        """Whose settings, and what in them is no default."""
+        if self.config is None:
+            return "an agent with the default settings, each one told (alarm.flap_raises = 0)"
+        mine, usual = self.describe(), replace(self, settings=StreamSettings()).describe()
+        found = [
+            f"{table}.{key} = {value}"
+            for table in _TABLES
+            for key, value in mine[table].items()
+            if value != usual[table][key]
+        ]
+        return f"stream {self.stream!r} of {self.config}: {', '.join(found) or 'the default settings'}"
+
+    def describe(self) -> dict[str, Any]:
+        """As a part of a JSON document: all settings, by the tables of `[[stream]]`."""
+        tables = {table: msgspec.to_builtins(getattr(self.settings, table)) for table in _TABLES}
+        return {"config": self.config, "stream": self.stream, **tables}
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluateReport:
     """What bundles, and baselines beside them, make of labelled data."""
 
@@ -86,6 +122,7 @@ class EvaluateReport:
     labelled: Labelled
     event_gap: int
     vus_width: int
+    judged_by: JudgedBy
     bundles: tuple[DetectorQuality, ...]
     baselines: tuple[DetectorQuality, ...]
     seconds: float
@@ -93,6 +130,18 @@ class EvaluateReport:
     def spans(self) -> list[EventSpan]:
         """Where each event is."""
         return spans_of(self.labelled)
+
+    def warnings(self) -> list[str]:
+        """What to know before trusting the figures, a line each."""
+        found = []
+        for quality in self.bundles:
+            if quality.not_finite:
+                found.append(f"{quality.not_finite} scores of {quality.name} are no number, and are left out")
+            if quality.manifest is not None and self.judged_by.config is not None:
+                settings = self.judged_by.settings
+                asked = (settings.problem_with, settings.remark_on, settings.remark_on_interval)
+                found += [f"{quality.name}: {text}" for ask in asked if (text := ask(quality.manifest))]
+        return found
 
     def describe(self) -> dict[str, Any]:
         """As one JSON document."""
@@ -105,43 +154,54 @@ class EvaluateReport:
             "normal_days": labelled.normal_days,
             "event_gap": self.event_gap,
             "vus_width": self.vus_width,
+            "settings": self.judged_by.describe(),
             "events": [span.describe() for span in self.spans()],
             "bundles": [quality.describe() for quality in self.bundles],
             "baselines": [quality.describe() for quality in self.baselines],
+            "warnings": self.warnings(),
             "seconds": round(self.seconds, 3),
         }
 
 
 def evaluate(
-    bundles: StrPath | Sequence[StrPath],
+    bundles: StrPath | Sequence[StrPath] = (),
     *,
     data: DataSource,
+    config: StrPath | None = None,
+    stream: str | None = None,
     event_gap: int = EVENT_GAP,
     vus_width: int = VUS_WIDTH,
 ) -> EvaluateReport:
     """Score labelled rows as the agent would, and hold scores and alerts against the labels.
 
     Args:
-        bundles: one bundle or several, all for this file.
+        bundles: one bundle or several, all for this file; with `config`, none is the stream's own.
         data: rows with the column `label`, 1 for an anomaly.
+        config: an agent's configuration, for the windows, the alarm and the commissioning of one of its streams; None
+            for the default settings, with each alert told.
+        stream: its name; None is right where the configuration has one only.
         event_gap: so many normal rows between two labelled ones of an asset do not split an event.
         vus_width: largest width of VUS-PR, rows.
 
     Raises:
         BundleError: a bundle cannot be read.
+        ConfigError: the configuration cannot be read, or has problems.
         DataError: the data cannot be read, have no labels, lack a channel, or complete no window.
         EngineError: the runtime failed.
-        UsageError: no bundle is given, or a number cannot be meant.
+        UsageError: no bundle is given, the configuration has several streams and none is named, or a number cannot be
+            meant.
     """
     started = time.monotonic()
     paths = as_paths(bundles)
-    if not paths:
-        raise UsageError("evaluate: expected at least one bundle")
+    judged_by, of_stream = _judged_by(None if config is None else Path(config), stream)
+    if not paths and of_stream is None:
+        raise UsageError("evaluate: expected at least one bundle, or --config for the one of a stream")
+    paths = paths or [Path(str(of_stream))]
     if event_gap < 0 or vus_width < 0:
         raise UsageError(f"event_gap = {event_gap}, vus_width = {vus_width}: expected 0 or more")
     opened = [open_bundle(path) for path in paths]
     files = files_for(data, opened)
-    with ThreadPoolExecutor(max_workers=2) as aside:
+    with ThreadPoolExecutor(max_workers=2) as aside, without_doubts():
         # Beside the reading, and then beside the scoring: one core would wait for the file and for the runtime.
         proven = [aside.submit(open_engine, bundle) for bundle in opened]
         rows = read_sensor_data(files)
@@ -151,11 +211,34 @@ def evaluate(
         used = {channel.name: None for bundle in opened for channel in bundle.manifest.channels}
         values = labelled.rows.by_place(rows.select(tuple(used)).values)
         every = labelled.scored(np.arange(len(values)), np.zeros(len(values), dtype=np.float32), 1)
-        own = opened[0].manifest.false_alarm_rate
-        beside = [aside.submit(_judge_baseline, name, values, every, own, labels) for name in BASELINES]
-        judged = tuple(_judge_bundle(*pair, rows, labels) for pair in zip(opened, engines, strict=True))
+        manifest, settings = opened[0].manifest, judged_by.settings
+        plain = ToldAlerts(for_baselines(settings), manifest, engines[0], labelled, np.empty(0, dtype=np.int64))
+        beside = [aside.submit(_judge_baseline, name, values, every, plain, labels) for name in BASELINES]
+        pairs = zip(opened, engines, strict=True)
+        judged = tuple(_judge_bundle(bundle, engine, rows, settings, labels) for bundle, engine in pairs)
         baselines = tuple(each.result() for each in beside)
-    return EvaluateReport(str(files), labelled, event_gap, vus_width, judged, baselines, time.monotonic() - started)
+    return EvaluateReport(
+        data=str(files),
+        labelled=labelled,
+        event_gap=event_gap,
+        vus_width=vus_width,
+        judged_by=judged_by,
+        bundles=judged,
+        baselines=baselines,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _judged_by(config: Path | None, stream: str | None) -> tuple[JudgedBy, str | None]:
+    """The settings to judge by, and the bundle that they are used with."""
+    if config is None:
+        if stream is not None:
+            raise UsageError("evaluate: --stream names a stream of a configuration, so it needs --config")
+        return JudgedBy(None, None, EACH_ALERT), None
+    from edge_agent.config.offline import load_offline, stream_of
+
+    section = stream_of(load_offline(config), stream, "evaluate")
+    return JudgedBy(str(config), section.name, section.settings), section.bundle
 
 
 class _Labels:
@@ -185,24 +268,27 @@ def _labelled(rows: SensorData, gap: int) -> Labelled:
     return Labelled.of(order, labels, times, gap=gap)
 
 
-def _judge_bundle(bundle: Bundle, engine: Engine, rows: SensorData, labels: _Labels) -> DetectorQuality:
+def _judge_bundle(
+    bundle: Bundle, engine: Engine, rows: SensorData, settings: StreamSettings, labels: _Labels
+) -> DetectorQuality:
     manifest, labelled = bundle.manifest, labels.labelled
-    made = rescore(bundle, rows, engine)
-    scored = labelled.scored(labelled.rows.places[made.rows], made.scores, manifest.window)
+    made = rescore(bundle, rows, engine, settings)
+    scored = labelled.scored(labelled.rows.places[made.rows], made.scores, made.window)
+    told = ToldAlerts(settings, manifest, engine, labelled, made.begun)
     rated = manifest.calibration
     limits = [(manifest.threshold, None if rated is None else rated.false_alarm_rate)]
     if rated is not None:
         beside = rates_beside(rated.false_alarm_rate)
         limits = [(limit_at(rate, manifest.threshold, rated), rate) for rate in beside]
-    whole = _quality(bundle.path.name, scored, rank(scored.score, scored.label), limits, labels)
+    whole = _quality(bundle.path.name, scored, rank(scored.score, scored.label), limits, told, labels)
     values = rows.select(tuple(channel.name for channel in manifest.channels)).values
-    events = events_seen(scored, hold_against(scored, alerts_at(scored, manifest.threshold), labelled.events), labelled)
+    events = events_seen(scored, hold_against(scored, whole.alerts, labelled.events), labelled)
     events = _explain(events, manifest, values, labelled, made.engine)
     return replace(whole, manifest=manifest, not_finite=len(made.scores) - len(scored.score), events=events)
 
 
 def _judge_baseline(
-    name: str, values: NDArray[np.float64], every: Scored, own: float, labels: _Labels
+    name: str, values: NDArray[np.float64], every: Scored, told: ToldAlerts, labels: _Labels
 ) -> DetectorQuality:
     """A baseline at the same rates as the first bundle, its limits from the normal rows of the very same file."""
     scored = replace(every, score=baseline_scores(name, values, labels.labelled.rows.starts))
@@ -210,8 +296,8 @@ def _judge_baseline(
     normal = curves.normal_scores()[::-1].astype(np.float64)
     if not normal.size:
         normal = np.ones(1)
-    rates = rates_beside(own)
-    return _quality(name, scored, curves, list(zip(thresholds_from(normal, rates), rates, strict=True)), labels)
+    rates = rates_beside(told.manifest.false_alarm_rate)
+    return _quality(name, scored, curves, list(zip(thresholds_from(normal, rates), rates, strict=True)), told, labels)
 
 
 def _quality(
@@ -219,10 +305,16 @@ def _quality(
     scored: Scored,
     curves: Curves,
     limits: Sequence[tuple[Threshold, float | None]],
+    told: ToldAlerts,
     labels: _Labels,
 ) -> DetectorQuality:
     """All that needs nothing but scores and limits; the own limit is the one in the middle."""
-    judged = [judge(scored, limit, rate, labels.labelled) for limit, rate in limits]
+    # Without commissioning the rate says nothing, and the limits of `always` are one.
+    keys = [(limit, rate if told.settings.commission.readings else None) for limit, rate in limits]
+    known = {key: told.at(scored, *key) for key in dict.fromkeys(keys)}
+    alerts = [known[key] for key in keys]
+    pairs = zip(limits, alerts, strict=True)
+    judged = [judge(scored, limit, rate, labels.labelled, alerts=found) for (limit, rate), found in pairs]
     return DetectorQuality(
         name=name,
         manifest=None,
@@ -234,6 +326,7 @@ def _quality(
         vus_pr=labels.surface(scored).vus_pr(scored.score, curves),
         limits=tuple(judged),
         own=judged[len(judged) // 2],
+        alerts=alerts[len(alerts) // 2],
         events=(),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,9 +22,11 @@ from edge_agent.engine.providers import SAFEST
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import DataError, EdgeError
 from edge_agent.messages.scores import Engine
-from edge_agent.offline import batch_rows, score_windows
+from edge_agent.offline import batch_rows, check_times, score_windows
 from edge_agent.stream.pipeline import Pipeline
-from edgetool.data import DataFiles, DataSource, SensorData, as_files
+from edge_agent.stream.settings import StreamSettings
+from edge_agent.stream.window_settings import WindowSettings
+from edgetool.data import DEFAULT_ASSET, DataFiles, DataSource, SensorData, as_files
 
 __all__ = ["Rescored", "files_for", "open_engine", "rescore"]
 
@@ -51,6 +55,10 @@ class Rescored:
     """Shape (scores,): the row that completes each window, counted from 0."""
     scores: NDArray[np.float32]
     """Shape (scores,), higher is more anomalous."""
+    begun: Ints
+    """Those of the rows whose window is the first since it began anew."""
+    window: int
+    """Rows that a score looks at; the usual number, where readings are made of several rows."""
     engine: Engine
     """What has scored, for single windows more."""
 
@@ -70,34 +78,94 @@ def open_engine(bundle: Bundle) -> Engine:
     return FallbackEngine(bundle, choice)
 
 
-def rescore(bundle: Bundle, data: SensorData, engine: Engine) -> Rescored:
+def rescore(bundle: Bundle, data: SensorData, engine: Engine, settings: StreamSettings | None = None) -> Rescored:
     """Score a file with the agent's own windows.
 
     Args:
         bundle: what scores.
         data: must have the channels of the bundle, in any order.
         engine: from `open_engine`.
+        settings: of a stream, of which those of its windows count; None for the defaults.
 
     Raises:
-        DataError: the data lack a channel, or complete no window.
+        DataError: the data lack a channel, or times that the settings need, or complete no window.
         EngineError: the runtime failed.
     """
+    settings = StreamSettings(window=WindowSettings() if settings is None else settings.window)
     manifest = msgspec.structs.replace(bundle.manifest, interval_s=None)
     channels = tuple(channel.name for channel in manifest.channels)
-    pipeline = Pipeline(agent="offline", stream=manifest.name, manifest=manifest, engine=engine, provider=SAFEST)
-    # Without times each window comes with the number of its last row. The default settings ask for no duration, so the
-    # windows are the same.
-    numbered = replace(data.select(channels), times=None, labels=None)
+    check_times(data, settings)
+    selected = replace(data.select(channels), labels=None)
+    # Without times each window comes with the number of its last row. Where no setting asks for a duration, the windows
+    # are the same.
+    is_numbered = settings.window.is_plain or selected.times is None
+    if is_numbered:
+        selected = replace(selected, times=None)
+    pipeline = Pipeline(
+        agent="offline", stream=manifest.name, manifest=manifest, engine=engine, provider=SAFEST, settings=settings
+    )
+    finder = None if is_numbered else _RowFinder(selected, is_last=settings.window.every_s > 0)
     rows: list[Ints] = []
     scores: list[NDArray[np.float32]] = []
+    begun: list[Ints] = []
     for windows, found in score_windows(
-        pipeline, engine, numbered.batches(batch_rows(manifest.window * len(channels)))
+        pipeline, engine, selected.batches(batch_rows(manifest.window * len(channels)))
     ):
-        rows.append(_as_array(windows.times))
+        rows.append(_as_array(windows.times) if finder is None else finder.find(windows.assets, windows.times))
         scores.append(found.score)
+        begun.append(rows[-1][np.array(sorted(windows.begun), dtype=np.int64)])
     if not any(np.isfinite(batch).any() for batch in scores):
         raise DataError(f"{data.path}: completes no window of {manifest.window} rows that {bundle.path} could score")
-    return Rescored(np.concatenate(rows), np.concatenate(scores), engine)
+    made_of = 1 if finder is None or not settings.window.every_s else math.ceil(finder.usual_step() / manifest.stride)
+    return Rescored(
+        rows=np.concatenate(rows),
+        scores=np.concatenate(scores),
+        begun=np.concatenate(begun),
+        window=manifest.window * made_of,
+        engine=engine,
+    )
+
+
+class _RowFinder:
+    """Finds the rows of windows by asset and time, where durations count. They come in the order of the rows.
+
+    Of rows with one time, some of which the settings leave out, the first are taken. A row without any value is none.
+
+    Args:
+        data: all rows, with times.
+        is_last: whether a window is of the last row of its time, as where readings are made of several rows.
+    """
+
+    def __init__(self, data: SensorData, *, is_last: bool) -> None:
+        assert data.times is not None
+        self._is_last = is_last
+        self._known: dict[str, tuple[list[int], list[float]]] = {}
+        self._next: Counter[str] = Counter()
+        self._steps: Counter[int] = Counter()
+        heard = np.flatnonzero(~np.isnan(data.values).all(axis=1))
+        assets = [DEFAULT_ASSET] * len(data) if data.assets is None else data.assets
+        for row, time_s in zip(heard.tolist(), data.times[heard].tolist(), strict=True):
+            rows, times = self._known.setdefault(assets[row], ([], []))
+            rows.append(row)
+            times.append(time_s)
+
+    def find(self, assets: Sequence[str], times: Sequence[float]) -> Ints:
+        """The rows of windows that follow those asked for before."""
+        found = np.empty(len(times), dtype=np.int64)
+        for number, (asset, time_s) in enumerate(zip(assets, times, strict=True)):
+            rows, known = self._known[asset]
+            begin = self._next[asset]
+            place = known.index(time_s, begin)
+            while self._is_last and place + 1 < len(known) and known[place + 1] == time_s:
+                place += 1
+            found[number] = rows[place]
+            self._steps[place + 1 - begin] += 1
+            self._next[asset] = place + 1
+        return found
+
+    def usual_step(self) -> int:
+        """So many rows of an asset usually lie from one window to the next."""
+        return self._steps.most_common(1)[0][0]
 
 
 def _as_array(numbers: Sequence[float]) -> Ints:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.bundle import Threshold
-from edgetool.quality.alerts import Scored, alerts_at, hold_against
+from edgetool.quality.alerts import Alerts, Scored, alerts_at, hold_against
 from edgetool.quality.rows import EVENT_GAP, AssetRows, Events, find_events, median_of, watched_s
 
 __all__ = ["AtLimit", "Labelled", "judge"]
@@ -102,7 +102,9 @@ class AtLimit:
         return asdict(self)
 
 
-def judge(scored: Scored, limit: Threshold, rate: float | None, data: Labelled) -> AtLimit:
+def judge(
+    scored: Scored, limit: Threshold, rate: float | None, data: Labelled, *, alerts: Alerts | None = None
+) -> AtLimit:
     """Hold the alerts that scores raise at a limit against the labels.
 
     Args:
@@ -110,8 +112,9 @@ def judge(scored: Scored, limit: Threshold, rate: float | None, data: Labelled) 
         limit: alarm and clear limit.
         rate: what the limit was made for, share of normal windows; None if unknown.
         data: the labels.
+        alerts: that the scores raise; None for those that the default settings would.
     """
-    found = hold_against(scored, alerts_at(scored, limit), data.events)
+    found = hold_against(scored, alerts_at(scored, limit) if alerts is None else alerts, data.events)
     hit = found.raised >= 0
     first, at = data.events.first[hit], scored.place[found.raised[hit]]
     late_rows = at - first

@@ -11,14 +11,12 @@ from numpy.typing import NDArray
 
 from edge_agent.messages.text import shown
 from edgetool.extras import require
-from edgetool.quality.alerts import Scored, alerts_at
+from edgetool.quality.alerts import Scored
 from edgetool.reports.figures import LIMIT_HEAD, QUALITY_HEAD, limit_cells, number, quality_cells
 from edgetool.reports.page import Page
 
 if TYPE_CHECKING:
-    from edge_agent.bundle import Threshold
     from edgetool.commands.evaluate import DetectorQuality, EvaluateReport
-    from edgetool.quality.judge import AtLimit
 
 __all__ = ["write_evaluate_page"]
 
@@ -47,6 +45,7 @@ def write_evaluate_page(path: Path, report: EvaluateReport) -> None:
     best = report.bundles[0].own
     page = Page(f"evaluate {report.data}")
     page.verdict(f"{best.events_found} of {events} events", f"found by {report.bundles[0].name} at its own limit")
+    page.text(f"Alerts are those of {report.judged_by.in_words()}.")
     page.heading("Whatever the limit")
     page.table(QUALITY_HEAD, [quality_cells(quality) for quality in everyone])
     page.heading("At three limits")
@@ -143,7 +142,7 @@ def _timelines(leather: Any, quality: DetectorQuality, report: EvaluateReport) -
     labelled, scored = report.labelled, quality.scored
     assets = labelled.rows.asset_of(scored.place)
     wanted = np.unique(labelled.rows.asset_of(labelled.events.first))[:_TIMELINES]
-    raised = alerts_at(scored, _threshold(quality.own)).raised
+    raised = quality.alerts.raised
     drawings = []
     for asset in wanted.tolist() or [int(assets[0])]:
         mine = np.flatnonzero(assets == asset)
@@ -201,12 +200,6 @@ def _scales(chart: Any, x: tuple[float, float], y: tuple[float, float]) -> None:
     """What is all the same still has a place on an axis."""
     for add, (low, high) in ((chart.add_x_scale, x), (chart.add_y_scale, y)):
         add(low, high if high > low else low + 1)
-
-
-def _threshold(at: AtLimit) -> Threshold:
-    from edge_agent.bundle import Threshold
-
-    return Threshold(alarm=at.alarm, clear=at.clear)
 
 
 def _svg(chart: Any) -> str:

@@ -95,9 +95,14 @@ class Summary:
             self._max = max(self._max, float(finite.max()))
             self._median.add(finite)
 
+    @property
+    def seconds(self) -> float:
+        """Time since counting began."""
+        return time.perf_counter() - self._started
+
     def describe(self) -> dict[str, Any]:
         """One JSON document, without scores and events."""
-        seconds = time.perf_counter() - self._started
+        seconds = self.seconds
         kinds = self._kinds
         return {
             "rows": self.rows,

@@ -21,6 +21,7 @@ from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import EdgeError, UsageError
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.text import encode
+from edge_agent.progress_line import ProgressLine
 from edge_agent.terminal import json_text, say, say_list
 
 if TYPE_CHECKING:
@@ -164,6 +165,7 @@ def _report(scored: Iterator[Scored], summary: Summary, data: DataStream, option
     from edge_agent.offline_files import AlertsFile, ScoresFile
 
     with ExitStack() as stack:
+        line = stack.enter_context(ProgressLine(lambda: _how_far(data, summary)))
         scores = None if options.scores is None else stack.enter_context(ScoresFile(options.scores))
         alerts = None if options.alerts is None else stack.enter_context(AlertsFile(options.alerts))
         told = stack.enter_context(tempfile.TemporaryFile()) if options.json else None
@@ -176,15 +178,22 @@ def _report(scored: Iterator[Scored], summary: Summary, data: DataStream, option
                 alerts.add(events)
             if told is not None:
                 told.writelines(_as_json(event) + b"\n" for event in events)
-            elif alerts is None:
+            elif alerts is None and events:
+                line.erase()
                 for event in events:
                     say(f"{event.event:<8} {event.asset}  {event.time}  {event.describe()}")
+            line.step()
+        line.erase()
         found = summary.describe()
         if told is None:
             say(", ".join(f"{name} {value}" for name, value in found.items()))
             return
         told.seek(0)
         say_list({**found, "ignored_columns": list(data.ignored)}, "alerts", (line.decode().rstrip() for line in told))
+
+
+def _how_far(data: DataStream, summary: Summary) -> str:
+    return f"{data.where()}, {summary.rows:,} rows, {summary.rows / summary.seconds:,.0f} rows/s"
 
 
 def _as_json(event: AlertEvent) -> bytes:

@@ -49,6 +49,10 @@ class ArrayTable:
     path: Path
     plan: Plan
 
+    def share_read(self) -> float | None:
+        """None: it is read at once."""
+        return None
+
     def blocks(self) -> Iterator[SensorData]:
         """The rows in one block.
 

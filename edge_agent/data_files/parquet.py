@@ -67,6 +67,7 @@ class ParquetTable:
         self._path = path
         self._arrow = arrow
         self._file = file
+        self._rows = 0
         schema = file.schema_arrow
         check_header(path, schema.names, columns, "its schema")
         self.plan = make_plan(path, {field.name: self._look(field.type) for field in schema}, columns)
@@ -78,10 +79,15 @@ class ParquetTable:
         Raises:
             DataError: a value is not what it should be; the text names the row, counted from 0.
         """
-        row = 0
         for batch in self._file.iter_batches(batch_size=_BLOCK_ROWS, columns=self.plan.names):
-            yield self._read(batch, row)
-            row += batch.num_rows
+            block = self._read(batch, self._rows)
+            self._rows += batch.num_rows
+            yield block
+
+    def share_read(self) -> float | None:
+        """How many of the file's rows `blocks` gave; None without any."""
+        every: int = self._file.metadata.num_rows
+        return self._rows / every if every else None
 
     def _read(self, batch: Any, row: int) -> SensorData:
         path, plan = self._path, self.plan

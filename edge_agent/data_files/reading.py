@@ -40,6 +40,9 @@ class _Table(Protocol):
     def blocks(self) -> Iterator[SensorData]:
         """The rows in the file's order; to be called once."""
 
+    def share_read(self) -> float | None:
+        """How much of the file was read, from 0 to 1; None if nobody knows."""
+
 
 @dataclass(frozen=True, slots=True)
 class DataFiles:
@@ -86,8 +89,17 @@ class DataStream:
     def __init__(self, files: DataFiles, table: _Table, ignored: tuple[str, ...]) -> None:
         self._files = files
         self._table = table
+        self._number = 0
+        self._is_read = False
         self.channels = table.plan.channels
         self.ignored = ignored
+
+    def where(self) -> str:
+        """The file that is being read, and how much of it was, for a person."""
+        paths = self._files.paths
+        share = 1.0 if self._is_read else self._table.share_read()
+        which = f" ({self._number + 1} of {len(paths)})" if len(paths) > 1 else ""
+        return f"{paths[self._number].name}{which}{'' if share is None else f' {share:.0%}'}"
 
     def blocks(self) -> Iterator[SensorData]:
         """The rows of all files in their order, in blocks that need not be in memory together; to be called once.
@@ -97,8 +109,8 @@ class DataStream:
         """
         tail: NDArray[np.float64] | None = None
         row = 0
-        for path in self._files.paths:
-            begun = row
+        for number, path in enumerate(self._files.paths):
+            self._number, begun = number, row
             for block in self._blocks_of(path):
                 is_start = 0 < row == begun and not _goes_on(tail, block.times)
                 yield replace(block, starts=(0,) if is_start else (), first_row=row, ignored=self.ignored)
@@ -110,8 +122,11 @@ class DataStream:
     def _blocks_of(self, path: Path) -> Iterator[SensorData]:
         first = path == self._files.paths[0]
         columns = replace(self._files.columns, channels=self.channels)  # in one order, whatever that of a file is
-        with _told(path), nullcontext(self._table) if first else _open(path, columns) as table:
-            yield from filter(len, table.blocks())
+        with _told(path), nullcontext(self._table) if first else _open(path, columns) as self._table:
+            self._is_read = False
+            yield from filter(len, self._table.blocks())
+            # Behind this it is closed, while its last rows are still scored.
+            self._is_read = True
 
 
 @contextmanager

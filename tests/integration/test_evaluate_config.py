@@ -25,7 +25,7 @@ topic = "sensors/+/{name}"
 
 def write_config(path: Path, bundle: Path, *settings: str, names: tuple[str, ...] = ("pump",)) -> Path:
     """An `agent.toml` of these streams, each with lines such as `alarm.confirm = 2`."""
-    text = '[agent]\nid = "press-7"\n[mqtt]\nhost = "127.0.0.1"\n'
+    text = '[agent]\nid = "press-7"\n[mqtt]\nhost = "127.0.0.1"\n[engine]\nprovider = "cpu"\n'
     for name in names:
         text += STREAM.format(name=name, bundle=bundle) + "\n".join(settings) + "\n"
     path.write_text(text, encoding="utf-8")

@@ -21,6 +21,7 @@ from edge_agent.setting_types import Name
 __all__ = [
     "CHANNEL_NAME",
     "FORMAT",
+    "MOST_STATE_VALUES",
     "RESERVED_CHANNELS",
     "Bundle",
     "Calibration",
@@ -46,6 +47,9 @@ RESERVED_CHANNELS = frozenset({"time", "asset", "label", "values"})
 CHANNEL_NAME = r'^[^"\\\x00-\x1f\x7f]{1,128}\Z'
 """Pattern of a channel's name. The name is a key of JSON, in which quotes, backslashes and control characters would be
 trouble for every sender."""
+
+MOST_STATE_VALUES = 100_000
+"""Of one asset; each of its readings writes them into the journal."""
 
 _MANIFEST_LIMIT_BYTES = 1 << 20
 _MODEL_LIMIT_BYTES = 1 << 30
@@ -80,8 +84,10 @@ class ModelPart(msgspec.Struct, frozen=True, kw_only=True):
     runtimes: Annotated[dict[FileName, Release], msgspec.Meta(max_length=50)] = {}
     """Extra of this package, such as "cpu", to the oldest release of its runtime that is known to run the model. One
     that is not there runs it in no release; empty if unknown."""
-    state_size: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
+    state_size: Annotated[int, msgspec.Meta(ge=0, le=MOST_STATE_VALUES)] = 0
     """Values that the model is given back of its last answer for the same asset; 0 for a model without state."""
+    warm_up: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0
+    """Windows from zeros on whose scores say nothing yet, of a model with state."""
 
 
 class GoldenPart(msgspec.Struct, frozen=True, kw_only=True):

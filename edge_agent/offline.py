@@ -286,7 +286,7 @@ def _scored(
         for batch in batches:
             windows = pipeline.complete_windows(batch)
             if len(windows):
-                yield windows, pipeline.score(windows)
+                yield pipeline.score(windows)
         return
     with ThreadPoolExecutor(max_workers=1) as beside:
         ahead: deque[_Ahead] = deque()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edge_agent.bundle import Bundle, state_deviation
 from edge_agent.engine.pace import LARGEST_BATCH, TimedEngine
-from edge_agent.errors import EdgeError
+from edge_agent.errors import BundleError, EdgeError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine
 
@@ -76,6 +76,7 @@ def check_golden(engine: TimedEngine, bundle: Bundle) -> float:
         The largest deviation of a score, as `bundle.golden_deviation` measures it; 0 is exact.
 
     Raises:
+        BundleError: the model has a state and the manifest says none, or reversed.
         GoldenError: a score is wrong, NaN or infinite, or an answer has another shape.
         EngineError: the runtime failed.
     """
@@ -131,11 +132,14 @@ def _held(engine: Engine, bundle: Bundle, rows: NDArray[np.int64]) -> float:
     _check_array("score", found.score, (batch,))
     if found.contributions is not None:
         _check_array("contributions", found.contributions, (batch, channels))
+    if (found.state is None) != (bundle.golden_next_states is None):
+        has, says = ("a", "none") if found.state is not None else ("no", "one")
+        raise BundleError(f"the model has {has} state, and the manifest says {says}; pack it again: edgetool pack")
     deviation = _deviation(bundle, found.score, bundle.golden_scores[rows])
-    if bundle.golden_next_states is not None:
-        after = np.empty((0, 0), np.float32) if found.state is None else found.state
-        _check_array("next_state", after, (batch, bundle.manifest.model.state_size))
-        deviation = max(deviation, state_deviation(after, bundle.golden_next_states[rows], bundle.golden_next_states))
+    if found.state is not None and bundle.golden_next_states is not None:
+        _check_array("next_state", found.state, (batch, bundle.manifest.model.state_size))
+        off = state_deviation(found.state, bundle.golden_next_states[rows], bundle.golden_next_states)
+        deviation = max(deviation, off)
     tolerance = bundle.manifest.golden.tolerance
     if not deviation <= tolerance:
         raise GoldenError(

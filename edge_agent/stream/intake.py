@@ -36,7 +36,13 @@ class Intake:
         if self._resampler is not None:
             # Pauses and late readings are seen before readings are made of others.
             policy = msgspec.structs.replace(policy, late_s=0.0, gap_s=0.0)
-        self.windows = Windows(window=manifest.window, stride=manifest.stride, channels=width, policy=policy)
+        self.windows = Windows(
+            window=manifest.window,
+            stride=manifest.stride,
+            channels=width,
+            policy=policy,
+            keeps_each=manifest.model.state_size > 0,
+        )
         """The last rows of each asset."""
         self._join = None if settings.join_s is None else Join(width, settings.join_s)
         self._stuck = stuck

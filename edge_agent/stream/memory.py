@@ -62,9 +62,15 @@ class Memory:
                 join=self.intake.dump_open(asset),
                 interval=self.intake.dump_interval(asset),
                 commission=None if self.commission is None else self.commission.ready(asset),
-                state=b"" if self.model_states is None else self.model_states.dump(asset),
+                state=self._dump_state(asset),
             )
         )
+
+    def _dump_state(self, asset: str) -> bytes:
+        """Empty where the next reading begins anew, which nothing would say after a crash."""
+        if self.model_states is None or self.intake.windows.begins_anew(asset):
+            return b""
+        return self.model_states.dump(asset)
 
     def scores_records(self, assets: Iterable[str]) -> list[tuple[str, bytes]]:
         """(key, record) pairs of the scores that some assets are commissioned from; empty without commissioning."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -16,6 +18,7 @@ __all__ = ["ModelStates"]
 
 log = logging.getLogger(__name__)
 
+_SEEN = struct.Struct("<I")
 _ARRAY_BYTES = 250  # of a small array, and of its place in a dict
 
 
@@ -25,13 +28,21 @@ class ModelStates:
     An asset begins with zeros, and begins anew where its window does. Of a batch, the windows of one asset are scored
     one after the other, and those of different assets together.
 
+    The first windows from zeros on only fill the state. Their scores say nothing yet, and are given to nobody.
+
     Args:
         stream: the stream's name, for the log.
         size: values in a state; at least 1.
+        warm_up: number of such windows.
     """
 
-    def __init__(self, stream: str, size: int) -> None:
+    def __init__(self, stream: str, size: int, warm_up: int = 0) -> None:
         self._stream = stream
+        self._warm_up = warm_up
+        self._cold: dict[str, int] = {}
+        """Of the assets that are not warm yet: how many windows they have had."""
+        self.passed_over = 0
+        """Windows that only filled a state."""
         self.size = size
         """Values in a state."""
         self._zeros = np.zeros(size, dtype=np.float32)
@@ -44,8 +55,11 @@ class ModelStates:
         """Bytes that one asset takes."""
         return _ARRAY_BYTES + 4 * self.size
 
-    def score(self, engine: Engine, windows: WindowBatch) -> Scores:
+    def score(self, engine: Engine, windows: WindowBatch) -> tuple[WindowBatch, Scores]:
         """Score a batch of at least one window, and keep the states that follow.
+
+        Returns:
+            The windows that count, which may be none, and their scores.
 
         Raises:
             EngineError: the runtime failed, or gave no state; no state has changed.
@@ -77,8 +91,39 @@ class ModelStates:
             )
         self.not_kept += not_kept
         # Copies, because each is a part of an array with those of others.
+        new = [asset for asset in after if asset not in self._kept]
         self._kept.update((asset, state.copy()) for asset, state in after.items())
-        return _joined(parts, len(windows))
+        scores = _joined(parts, len(windows))
+        return (windows, scores) if not self._warm_up else self._warm(windows, scores, new)
+
+    def _warm(self, windows: WindowBatch, scores: Scores, new: Iterable[str]) -> tuple[WindowBatch, Scores]:
+        """Those of warm assets."""
+        self._cold.update(dict.fromkeys(new, 0))
+        if not self._cold and not windows.begun:
+            return windows, scores
+        warm: list[int] = []
+        begun: set[int] = set()
+        for row, asset in enumerate(windows.assets):
+            if row in windows.begun:
+                self._cold[asset] = 0
+            seen = self._cold.get(asset)
+            if seen is None:
+                warm.append(row)
+            elif seen < self._warm_up:
+                self._cold[asset] = seen + 1
+            else:
+                del self._cold[asset]
+                begun.add(len(warm))
+                warm.append(row)
+        self.passed_over += len(windows) - len(warm)
+        shares = None if scores.contributions is None else scores.contributions[warm]
+        kept = WindowBatch(
+            windows.values[warm],
+            [windows.assets[row] for row in warm],
+            [windows.times[row] for row in warm],
+            begun,
+        )
+        return kept, Scores(score=scores.score[warm], contributions=shares, provider=scores.provider)
 
     def _before(self, windows: WindowBatch, row: int, after: dict[str, FloatArray]) -> FloatArray:
         """What the model is given with a window."""
@@ -91,20 +136,29 @@ class ModelStates:
     def dump(self, asset: str) -> bytes:
         """The state of one asset for the journal; empty bytes if there is none."""
         state = self._kept.get(asset)
-        return b"" if state is None else state.tobytes()
+        return b"" if state is None else _SEEN.pack(self._cold.get(asset, self._warm_up)) + state.tobytes()
 
     def restore(self, asset: str, dumped: bytes) -> None:
         """Put back the result of `dump`; one of another size is left out."""
-        if len(dumped) == 4 * self.size:
-            self._kept[asset] = np.frombuffer(dumped, dtype=np.float32)
+        if len(dumped) == _SEEN.size + 4 * self.size:
+            (seen,) = _SEEN.unpack_from(dumped)
+            self._kept[asset] = np.frombuffer(dumped[_SEEN.size :], dtype=np.float32)
+            if seen < self._warm_up:
+                self._cold[asset] = seen
 
     def forget(self, asset: str) -> None:
         """Drop an asset's state, if there is one: it begins with zeros again."""
         self._kept.pop(asset, None)
+        self._cold.pop(asset, None)
 
     def describe(self) -> dict[str, int]:
         """For the health message."""
-        return {"size": self.size, "not_kept": self.not_kept}
+        return {
+            "size": self.size,
+            "not_kept": self.not_kept,
+            "warm_up": self._warm_up,
+            "passed_over": self.passed_over,
+        }
 
 
 def _turns(windows: WindowBatch) -> list[list[int]]:

@@ -86,7 +86,7 @@ class Pipeline:
         self.heard = Heard()
         self._tells_silence = settings.silent_s > 0
         size = manifest.model.state_size
-        self._model_states = ModelStates(stream, size) if size else None
+        self._model_states = ModelStates(stream, size, manifest.model.warm_up) if size else None
         asset_bytes = self._intake.asset_bytes + (self._model_states.asset_bytes if self._model_states else 0)
         self.room = Room(settings, self._intake.windows, asset_bytes)
         self.roster = Roster(self.room, self._pinned)
@@ -139,7 +139,7 @@ class Pipeline:
         readings, refused = self.admit(readings)
         touched = readings.latest()
         windows = self.complete_windows(readings)
-        outcome = self.apply_scores(windows, self.score(windows)) if len(windows) else Outcome()
+        outcome = self.apply_scores(*self.score(windows)) if len(windows) else Outcome()
         outcome.refused, outcome.released, self._released = refused, self._released, []
         # Deletions come first, because a forgotten asset may be back already, with a record below.
         outcome.records += [(key, b"") for asset in self._gone for key in keys_of(asset)]
@@ -182,10 +182,11 @@ class Pipeline:
         """True if the score of a window depends on the scores before, so that windows are scored in their order."""
         return self._model_states is not None
 
-    def score(self, windows: WindowBatch) -> Scores:
-        """The part of `process` that asks the engine, of at least one window; on an EngineError no state changes."""
-        states = self._model_states
-        return self._engine.score(windows.values) if states is None else states.score(self._engine, windows)
+    def score(self, windows: WindowBatch) -> tuple[WindowBatch, Scores]:
+        """The part of `process` that asks the engine, of at least one window; gives those whose scores count."""
+        if self._model_states is None:
+            return windows, self._engine.score(windows.values)
+        return self._model_states.score(self._engine, windows)
 
     def apply_scores(self, windows: WindowBatch, scores: Scores) -> Outcome:
         """The part of `process` after the engine: apply the scores of windows to alarms, commissioning and drift.

@@ -37,9 +37,18 @@ class Windows:
         stride: number of readings from one window to the next.
         channels: number of values in a reading.
         policy: for readings that are incomplete or out of order; None for the defaults.
+        keeps_each: the journal gets a record of an asset with each of its readings, whatever is in it.
     """
 
-    def __init__(self, *, window: int, stride: int, channels: int, policy: WindowSettings | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        window: int,
+        stride: int,
+        channels: int,
+        policy: WindowSettings | None = None,
+        keeps_each: bool = False,
+    ) -> None:
         self._window = window
         self._stride = stride
         self.channels = channels
@@ -48,6 +57,7 @@ class Windows:
         self._plain = self._policy.is_plain
         self._gap_s = self._policy.gap_s or CLOCK_STEP_S
         self._single = window == 1 and stride == 1
+        self._keeps_few = self._single and self._plain and not keeps_each
         self._slots: dict[str, int] = {}
         self._free: list[int] = []
         # A slot is an asset's index in the lists and arrays. Rows move to the front only when a slot is full, so a
@@ -172,7 +182,7 @@ class Windows:
 
         In windows of one reading, an asset's last values only matter once one of its readings was incomplete.
         """
-        return self._partial.intersection(assets) if self._single and self._plain else assets
+        return self._partial.intersection(assets) if self._keeps_few else assets
 
     def dump(self, asset: str) -> bytes:
         """The rows of one asset for the journal; empty bytes if `to_keep` does not name the asset.
@@ -193,13 +203,17 @@ class Windows:
             return b"".join((header, rows.tobytes(), last.tobytes(), self._seen_s[slot].tobytes()))
         return _HEADER.pack(filled, since, self._newest_s[slot]) + bytes((rows if filled else last).tobytes())
 
+    def begins_anew(self, asset: str) -> bool:
+        """True if the next reading of an asset that counts begins its window anew."""
+        return self._slots.get(asset) in self._to_begin
+
     def leave(self) -> dict[str, bytes]:
         """The last rows of each asset, in the form of `dump`, for a planned stop; empty if the journal keeps all rows.
 
         Assets whose rows the journal keeps now are included: the batch with their first incomplete reading may not have
         been committed.
         """
-        return {asset: self._dump(asset) for asset in self._slots} if self._single and self._plain else {}
+        return {asset: self._dump(asset) for asset in self._slots} if self._keeps_few else {}
 
     def restore(self, asset: str, dumped: bytes, *, kept: bool = True) -> None:
         """Put back the result of `dump` or `leave`. Rows of another shape, from another model, are left out.

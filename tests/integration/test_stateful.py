@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
 from stateful_models import decaying_score, decaying_scores, recurrent_forecaster, waves, write_rows
 
@@ -20,7 +21,7 @@ from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.golden import GoldenError, check_golden_quickly
 from edge_agent.engine.providers import Provider, available_providers, import_runtime
 from edge_agent.engine.session import OrtEngine
-from edge_agent.errors import BundleError, ConversionError, UsageError
+from edge_agent.errors import AccuracyError, BundleError, ConversionError, UsageError
 from edgetool.commands.evaluate import evaluate
 from edgetool.commands.pack import pack
 
@@ -132,6 +133,98 @@ def test_pack_says_how_a_state_is_named(forecaster: Made, tmp_path: Path) -> Non
     assert not output.exists()
 
 
+def test_a_state_may_be_the_score_beside_another_output(tmp_path: Path) -> None:
+    """One that is called so is; of two that may be, neither is taken without a word."""
+    model = decaying_score()
+    model.graph.node.append(helper.make_node("Sqrt", ["part"], ["step"]))
+    model.graph.output.append(helper.make_tensor_value_info("step", TensorProto.FLOAT, ["n", 1]))
+    onnx.save(model, tmp_path / "two.onnx")
+    normal = write_rows(tmp_path / "normal.csv", np.random.default_rng(1).standard_normal((800, 2)).astype(np.float32))
+    made = pack(tmp_path / "two.onnx", tmp_path / "two-1.0.0.edge", data=normal, state=["last:score"])
+    assert "output 'score'" in made.score_from
+    model.graph.node.append(helper.make_node("Identity", ["score"], ["level"]))
+    model.graph.output[0].name = "level"
+    onnx.save(model, tmp_path / "two.onnx")
+    with pytest.raises(UsageError, match=r"(?s)level.*step"):
+        pack(tmp_path / "two.onnx", tmp_path / "two-1.0.0.edge", data=normal, state=["last:level"])
+
+
+def test_a_state_that_the_device_cannot_keep_is_refused(tmp_path: Path) -> None:
+    """Of float64, whose digits float32 would lose with every reading; or far too large."""
+    normal = write_rows(tmp_path / "normal.csv", waves(300))
+    wide = decaying_score()
+    for node in wide.graph.node:
+        for name in [*node.input]:
+            if name == "last":
+                node.input[[*node.input].index("last")] = "narrow"
+    wide.graph.node.insert(0, helper.make_node("Cast", ["last"], ["narrow"], to=TensorProto.FLOAT))
+    wide.graph.node.append(helper.make_node("Cast", ["score"], ["kept"], to=TensorProto.DOUBLE))
+    wide.graph.input[1].type.tensor_type.elem_type = TensorProto.DOUBLE
+    wide.graph.output.append(helper.make_tensor_value_info("kept", TensorProto.DOUBLE, ["n", 1]))
+    onnx.save(wide, tmp_path / "wide.onnx")
+    with pytest.raises(ConversionError, match="is of float64, and the device keeps float32"):
+        pack(tmp_path / "wide.onnx", tmp_path / "m-1.0.0.edge", data=normal, state=["last:kept"])
+    large = decaying_score()
+    large.graph.input[1].type.tensor_type.shape.dim[1].dim_value = 100_001
+    onnx.save(large, tmp_path / "large.onnx")
+    with pytest.raises(ConversionError, match="have 100001 values, at most 100000 are kept"):
+        pack(tmp_path / "large.onnx", tmp_path / "m-1.0.0.edge", data=normal, state=["last:score"])
+
+
+def test_names_may_have_colons_in_them(tmp_path: Path) -> None:
+    """TensorFlow's have; what is there decides where a word is parted."""
+    model = decaying_score()
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for place, name in enumerate(names):
+                names[place] = {"last": "last:0", "score": "score:0@1"}.get(name, name)
+    model.graph.input[1].name, model.graph.output[0].name = "last:0", "score:0@1"
+    onnx.save(model, tmp_path / "tf.onnx")
+    normal = write_rows(tmp_path / "normal.csv", np.random.default_rng(1).standard_normal((800, 2)).astype(np.float32))
+    made = pack(tmp_path / "tf.onnx", tmp_path / "tf-1.0.0.edge", data=normal, state=["last:0:score:0@1"])
+    assert made.manifest.model.state_size == 1
+
+
+def test_a_score_that_is_zero_half_of_the_time_is_held_against_its_author(tmp_path: Path) -> None:
+    """A CUSUM of normal readings."""
+    rows = np.random.default_rng(4).standard_normal((900, 2)).astype(np.float32)
+    model = decaying_score()
+    model.graph.node[2].CopyFrom(helper.make_node("Sub", ["sum", "drift"], ["part"]))
+    model.graph.node[3].CopyFrom(helper.make_node("Identity", ["last"], ["rest"]))
+    model.graph.node[4].CopyFrom(helper.make_node("Add", ["part", "rest"], ["whole"]))
+    model.graph.node.append(helper.make_node("Relu", ["whole"], ["score"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(4, np.float32), "drift"))
+    onnx.save(model, tmp_path / "cusum.onnx")
+    expected, last = [], 0.0
+    for row in rows:
+        last = max(0.0, last + float((row.astype(np.float64) ** 2).sum()) - 4)
+        expected.append(last)
+    assert np.mean(np.array(expected) == 0) > 0.5
+    np.savez(tmp_path / "expected.npz", score=expected)
+    normal = write_rows(tmp_path / "normal.csv", rows)
+    made = pack(
+        tmp_path / "cusum.onnx",
+        tmp_path / "cusum-1.0.0.edge",
+        data=normal,
+        state=["last:score"],
+        expect=str(tmp_path / "expected.npz"),
+        accept_weak=True,
+    )
+    assert made.expected is not None
+    assert made.expected.deviation < 1e-4
+    expected[500] += 3
+    np.savez(tmp_path / "expected.npz", score=expected)
+    with pytest.raises(AccuracyError, match="not the expected ones"):
+        pack(
+            tmp_path / "cusum.onnx",
+            tmp_path / "cusum-1.0.0.edge",
+            data=normal,
+            state=["last:score"],
+            expect=str(tmp_path / "expected.npz"),
+            accept_weak=True,
+        )
+
+
 def test_a_fixed_batch_is_told(forecaster: Made, tmp_path: Path) -> None:
     """As exporters write it that were given one row: with the way out."""
     model = onnx.load(forecaster.model)
@@ -183,6 +276,9 @@ def test_a_state_that_is_not_the_golden_one_is_refused(forecaster: Made, tmp_pat
     engine = OrtEngine(wrong.model, available_providers()[0])
     with pytest.raises(GoldenError, match="off by"):
         check_golden_quickly(engine, wrong)
+    without = open_bundle(rewritten(forecaster.bundle, tmp_path / "none-1.0.0.edge", size=0))
+    with pytest.raises(BundleError, match="the model has a state, and the manifest says none"):
+        check_golden_quickly(engine, without)
     with pytest.raises(BundleError, match=r"golden states have shapes \(64, 24\) and \(64, 24\), expected \(64, 7\)"):
         open_bundle(rewritten(forecaster.bundle, tmp_path / "other-1.0.0.edge", size=7))
 
@@ -230,7 +326,7 @@ def test_a_kill_changes_no_score(
         raised = [n for n in range(1, 120) if expected[n] >= decaying.manifest.threshold.alarm > expected[n - 1]]
         wait_until(lambda: sum(alert.event == "raise" for alert in subscriber.alerts) >= 3, 60)
         wait_until(lambda: subscriber.stream("mean").get("active_alerts") is not None)
-        assert subscriber.stream("mean")["state"] == {"size": 1, "not_kept": 0}
+        assert subscriber.stream("mean")["state"] == {"size": 1, "not_kept": 0, "warm_up": 0, "passed_over": 0}
     raises = {alert.time: alert.score for alert in subscriber.alerts if alert.event == "raise"}
     first = min(raised)
     assert f"1970-01-01T00:{(1000 + first) // 60:02}:{(1000 + first) % 60:02}.000Z" in raises

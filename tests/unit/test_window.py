@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+from typing import Any
 
 import numpy as np
 import pytest
@@ -145,7 +146,7 @@ def test_a_restart_changes_no_window_under_any_policy(
     steps: list[tuple[int, float, float]], policy: WindowSettings, window: int, stride: int
 ) -> None:
     """Whatever is missing, late or interrupted: dump and restore after every reading gives the same windows."""
-    settings = {"window": window, "stride": stride, "channels": 2}
+    settings: dict[str, Any] = {"window": window, "stride": stride, "channels": 2}
     steady = restarted = Windows(**settings, policy=policy)
     time_s = 1000.0
     for number, (step_s, first, second) in enumerate(steps):

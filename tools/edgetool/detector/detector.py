@@ -364,11 +364,12 @@ class Detector:
 
     def normal_scores(self, model: bytes) -> FloatArray:
         """The scores that a canonical model gives `windows`, each with what it gave for the one before: shape (n,)."""
-        return self._scorer.answers(model, self.windows, before=self._before)[0]
+        return self._scorer.answers(model, self.windows, before=self._before, with_states=False)[0]
 
     def sequence_scores(self, model: bytes, windows: FloatArray) -> FloatArray:
         """The same of the windows of all rows, in the order of `windows_with_rows`."""
-        return self._scorer.answers(model, windows, before=self._normal.all_before(self.window))[0]
+        before = self._normal.all_before(self.window)
+        return self._scorer.answers(model, windows, before=before, with_states=False)[0]
 
     def scores(self, model: bytes, windows: FloatArray, states: FloatArray | None = None) -> FloatArray:
         """The scores of a canonical model for windows by themselves, with states where it takes some: shape (n,)."""

@@ -117,7 +117,8 @@ def weigh_sign(
         found = _weigh_labelled(score(labelled[picks], None), scores)
         if found.verdict is not SignVerdict.UNCLEAR:
             return replace(found, labelled_windows=len(labelled))
-    return replace(_weigh_made_up(score, windows, scores, states), labelled_windows=len(labelled))
+    looked_at = len(labelled) if states is None else 0
+    return replace(_weigh_made_up(score, windows, scores, states), labelled_windows=looked_at)
 
 
 def _weigh_labelled(outliers: FloatArray, scores: FloatArray) -> SignEvidence:

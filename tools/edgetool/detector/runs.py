@@ -62,16 +62,18 @@ class ModelRuns:
         *,
         states: FloatArray | None = None,
         before: NDArray[np.int64] | None = None,
+        with_states: bool = True,
     ) -> Sample:
         """All outputs of a model for windows, run in batches and put together.
 
         Args:
             model: an ONNX file's bytes, whose input is `readings`; and `state` where that is given.
             windows: shape (n, window, channels).
-            states: shape (n, size), what the model takes as `state`, zeros where `before` says it; None of a model
-                without state.
+            states: what the model takes as `state`: shape (n, size), or with `before` (1, size) for those that have
+                none before them; None of a model without state.
             before: shape (n,), for each window the number of an earlier one whose `next_state` is its state, or -1;
-                None takes `states` as they are, and all windows at once.
+                None takes all windows at once, each with its own of `states`.
+            with_states: give `next_state`, too, where windows are run one by one.
 
         Raises:
             ConversionError: the runtime refuses the model, fails, crashes or hangs; the text has its reason.
@@ -86,7 +88,11 @@ class ModelRuns:
         bench = self._started()
         given = bench.keep_samples(samples if before is None else [{**whole, "before": before}])
         try:
-            parts = bench.run(file, on=given) if before is None else bench.run_chain(file, on=given)
+            parts = (
+                bench.run(file, on=given)
+                if before is None
+                else bench.run_chain(file, on=given, with_states=with_states)
+            )
         except ConversionError as exc:
             problem = explain(f"provider cpu: {exc}", onnx.load_from_string(model))
             raise ConversionError(f"{self._path}: does not run on windows of {windows.shape[1:]}: {problem}") from exc

@@ -35,7 +35,8 @@ class Scorer:
     ) -> None:
         self._path = path
         self._runs = runs
-        self._made = {PREFIX + link.made for link in links} - {PREFIX + (asked or "")}
+        # With the batch on another axis it can be nothing else; every other state may be a score or a reconstruction.
+        self._made = {PREFIX + link.made for link in links if link.axis} - {PREFIX + (asked or "")}
         self._state_size = state_size
 
     @property
@@ -50,6 +51,7 @@ class Scorer:
         states: FloatArray | None = None,
         *,
         before: NDArray[np.int64] | None = None,
+        with_states: bool = True,
     ) -> tuple[FloatArray, FloatArray | None]:
         """The scores of a canonical model, and what it gives to be given back.
 
@@ -58,6 +60,7 @@ class Scorer:
             windows: shape (n, window, channels).
             states: shape (n, size), what it takes with each; zeros when not given.
             before: shape (n,), as for `ModelRuns.outputs`.
+            with_states: as for `ModelRuns.outputs`.
 
         Returns:
             Shapes (n,) and (n, size); no states of a model without.
@@ -65,7 +68,7 @@ class Scorer:
         Raises:
             ConversionError: the model does not run, or fixes its batch.
         """
-        found = self._outputs(model, windows, states, before)
+        found = self._outputs(model, windows, states, before, with_states=with_states)
         score = found["score"]
         if score.shape != (len(windows),):
             raise ConversionError(
@@ -74,14 +77,21 @@ class Scorer:
         return score.astype(np.float32), found.get(NEXT_STATE)
 
     def try_out(self, model: onnx.ModelProto, windows: FloatArray, before: NDArray[np.int64] | None = None) -> Sample:
-        """All answers of a fed model but its states; one that is all it gives, as a last score may be, stays."""
-        answers = self._outputs(to_bytes(model, self._path), windows, None, before)
+        """All answers of a fed model that may be its score: without `next_state`, and what can be a state only."""
+        answers = self._outputs(to_bytes(model, self._path), windows, None, before, with_states=before is None)
         rest = {name: values for name, values in answers.items() if name != NEXT_STATE}
         return {name: values for name, values in rest.items() if name not in self._made} or rest
 
     def _outputs(
-        self, model: bytes, windows: FloatArray, states: FloatArray | None, before: NDArray[np.int64] | None
+        self,
+        model: bytes,
+        windows: FloatArray,
+        states: FloatArray | None,
+        before: NDArray[np.int64] | None,
+        *,
+        with_states: bool,
     ) -> Sample:
         if self._state_size and states is None:
-            states = np.zeros((len(windows), self._state_size), dtype=np.float32)
-        return self._runs.outputs(model, windows, states=states, before=before)
+            rows = len(windows) if before is None else 1
+            states = np.zeros((rows, self._state_size), dtype=np.float32)
+        return self._runs.outputs(model, windows, states=states, before=before, with_states=with_states)

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from edge_agent.bundle import MOST_STATE_VALUES
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.graph.edits import replace_all
 from edgetool.graph.nodes import Nodes
@@ -51,6 +52,11 @@ def links_of(model: onnx.ModelProto, words: Sequence[str]) -> tuple[Link, ...]:
     inputs = {item.name: item for item in model_inputs(model)}
     outputs = [value.name for value in model.graph.output]
     links = [_link(inputs, outputs, word) for word in words]
+    size = sum(link.size for link in links)
+    if size > MOST_STATE_VALUES:
+        raise ConversionError(
+            f"--state: the states of one asset have {size} values, at most {MOST_STATE_VALUES} are kept"
+        )
     for what, names in (("input", [link.given for link in links]), ("output", [link.made for link in links])):
         for name in names:
             if names.count(name) > 1:
@@ -131,17 +137,16 @@ def append_states(model: onnx.ModelProto, links: Sequence[Link], *, prefix: str)
 
 
 def _link(inputs: dict[str, ModelInput], outputs: Sequence[str], word: str) -> Link:
-    names, _, axis_text = word.partition("@")
-    given, _, made = names.rpartition(":")
-    if not given or not made or (axis_text and not axis_text.isdigit()):
-        raise UsageError(f"--state {word}: expected INPUT:OUTPUT, such as h:h_out, or INPUT:OUTPUT@AXIS OF THE BATCH")
-    for what, name, known in (("input", given, [*inputs]), ("output", made, outputs)):
-        if name not in known:
-            raise UsageError(f"--state {word}: the model has no {what} {name!r}; it has {', '.join(known)}")
+    given, made, axis_text = _named(inputs, outputs, word)
     item = inputs[given]
     problem = f"--state {word}: input {given!r} of shape {item.shape}"
     if item.shape is None or not item.shape or item.dtype.kind != "f":
         raise ConversionError(f"{problem} and type {item.dtype} is no array of floats with a batch axis")
+    if item.dtype.itemsize > 4:
+        raise ConversionError(
+            f"{problem} is of {item.dtype}, and the device keeps float32, which would lose digits with every reading; "
+            "export it in float32, around a mean that is taken off"
+        )
     axis = int(axis_text) if axis_text else _batch_axis(item, inputs, problem)
     if axis >= len(item.shape):
         raise UsageError(f"{problem} has no axis {axis}")
@@ -152,6 +157,23 @@ def _link(inputs: dict[str, ModelInput], outputs: Sequence[str], word: str) -> L
             "torch.onnx.export(…, dynamo=True, dynamic_shapes=…) with a torch.export.Dim for the batch of every input"
         )
     return Link(given, made, axis, tuple(size or 0 for size in shape), item.dtype)
+
+
+def _named(inputs: dict[str, ModelInput], outputs: Sequence[str], word: str) -> tuple[str, str, str]:
+    """Input, output and axis of a word. Names may have a colon or an @ in them, so those that are there decide."""
+    forms = [(word, "")]
+    names, at, axis = word.rpartition("@")
+    if at and axis.isdigit():
+        forms.append((names, axis))
+    for form, axis_text in forms:
+        for place in [place for place, sign in enumerate(form) if sign == ":"]:
+            if form[:place] in inputs and form[place + 1 :] in outputs:
+                return form[:place], form[place + 1 :], axis_text
+    given, colon, made = (names if at else word).rpartition(":")
+    if not colon or not given or not made or (at and not axis.isdigit()):
+        raise UsageError(f"--state {word}: expected INPUT:OUTPUT, such as h:h_out, or INPUT:OUTPUT@AXIS OF THE BATCH")
+    what, name, known = ("input", given, [*inputs]) if given not in inputs else ("output", made, [*outputs])
+    raise UsageError(f"--state {word}: the model has no {what} {name!r}; it has {', '.join(known)}")
 
 
 def _batch_axis(item: ModelInput, inputs: dict[str, ModelInput], problem: str) -> int:

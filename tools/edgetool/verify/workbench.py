@@ -151,15 +151,16 @@ class Workbench:
         """The outputs of each step when every state output is the state input of the next."""
         return self._answers("sequence", model=str(model), provider=provider, states=states, steps=steps)
 
-    def run_chain(self, model: Path, *, on: Path) -> list[Sample]:
+    def run_chain(self, model: Path, *, on: Path, with_states: bool) -> list[Sample]:
         """The outputs for windows that are run one by one, as one sample.
 
         Args:
             model: takes `readings` and `state`, and gives `next_state`.
             on: one sample, with `before` for each window: the number of the window whose `next_state` it is given, or
-                -1 for its own state.
+                -1 for the one in `state`. No two windows are given the same one.
+            with_states: give back each `next_state`, too.
         """
-        return self._answers("chain", model=str(model), **_other(on))
+        return self._answers("chain", model=str(model), with_states=with_states, **_other(on))
 
     def run_reference(self, model: Path, *, count: int, timeout_s: float) -> list[Sample]:
         """The outputs of `onnx.reference`, slow and exact in the types of the graph, for the first samples."""

@@ -121,9 +121,17 @@ class _Child:
         sample = self.samples(request["samples"])[0]
         windows, states, before = sample["readings"], sample["state"], sample["before"]
         answers: list[Sample] = []
+        # Most are given to one window and then done with; all of a large state would not fit into memory.
+        left: dict[int, Any] = {}
+        awaited = {int(earlier) for earlier in before}
         for number, earlier in enumerate(before):
-            state = states[number : number + 1] if earlier < 0 else answers[earlier]["next_state"]
-            answers.append(run_session(session, {"readings": windows[number : number + 1], "state": state}))
+            state = states if earlier < 0 else left.pop(int(earlier))
+            found = run_session(session, {"readings": windows[number : number + 1], "state": state})
+            if number in awaited:
+                left[number] = found["next_state"]
+            if not request["with_states"]:
+                found.pop("next_state")
+            answers.append(found)
         names = [*answers[0]] if answers else []
         save_samples(Path(request["answers"]), [{name: _stacked([each[name] for each in answers]) for name in names}])
         return None

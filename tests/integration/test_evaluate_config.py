@@ -125,6 +125,36 @@ def test_confirmation_takes_false_alerts_away_and_finds_later(tmp_path: Path) ->
     assert (always.own.false_alerts, always.alerts.raised.tolist(), always.alerts.ended.tolist()) == (1, [2], [200])
 
 
+def test_what_is_half_confirmed_ends_with_a_pause(tmp_path: Path) -> None:
+    """A window that begins anew begins the confirmation anew: one high row on each side of a pause raises nothing."""
+    values = np.full((40, 2), 0.5)
+    values[[19, 20, 30, 31], 0] = 5
+    times = 1.7e9 + np.arange(40) + np.where(np.arange(40) < 20, 0, 100)
+    np.savez(tmp_path / "d.npz", readings=values, time=times, label=np.zeros(40))
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", changes=CALIBRATED)
+    confirmed = ("alarm.confirm = 2", "alarm.of = 2")
+    for settings, raised in ((confirmed, [20, 31]), ((*confirmed, "window.gap_s = 50"), [31])):
+        config = write_config(tmp_path / "agent.toml", bundle, *settings)
+        assert edgetool.evaluate(data=tmp_path / "d.npz", config=config).bundles[0].alerts.raised.tolist() == raised
+
+
+def test_a_score_is_of_the_last_row_of_its_interval(tmp_path: Path) -> None:
+    """Also where several rows have that time; it has the labels of all rows of the interval, and a row without a value
+    is none. What a window looks at is counted in rows.
+    """
+    times = 1_700_000_000 + np.array([0, 1, 4, 4, 5, 6, 9, 9, 10, 11, 14, 14, 15, 16, 19, 19, 20])
+    values = np.ones((len(times), 2))
+    values[11] = np.nan
+    label = (np.arange(len(times)) == 5).astype(int)
+    np.savez(tmp_path / "d.npz", readings=values, time=times, label=label)
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", changes=CALIBRATED, window=2)
+    config = write_config(tmp_path / "agent.toml", bundle, "window.every_s = 5")
+    mine = edgetool.evaluate(data=tmp_path / "d.npz", config=config).bundles[0]
+    assert mine.scored.place.tolist() == [7, 10, 15]
+    assert mine.scored.label.tolist() == [1, 0, 0]
+    assert mine.scored.window == 8
+
+
 def test_commissioning_gives_each_asset_a_limit_at_each_rate(tmp_path: Path) -> None:
     """An asset that runs higher than the others is in alarm for ever by the bundle's limit; by its own it is not."""
     rng = np.random.default_rng(0)

@@ -27,6 +27,7 @@ from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.window_settings import WindowSettings
 from edgetool.data import DEFAULT_ASSET, DataFiles, DataSource, SensorData, as_files
+from edgetool.quality.rows import median_of
 
 __all__ = ["Rescored", "files_for", "open_engine", "rescore"]
 
@@ -141,7 +142,7 @@ class _RowFinder:
         self._is_last = is_last
         self._known: dict[str, tuple[list[int], list[float]]] = {}
         self._next: Counter[str] = Counter()
-        self._steps: Counter[int] = Counter()
+        self._steps: list[int] = []
         heard = np.flatnonzero(~np.isnan(data.values).all(axis=1))
         assets = [DEFAULT_ASSET] * len(data) if data.assets is None else data.assets
         for row, time_s in zip(heard.tolist(), data.times[heard].tolist(), strict=True):
@@ -159,13 +160,13 @@ class _RowFinder:
             while self._is_last and place + 1 < len(known) and known[place + 1] == time_s:
                 place += 1
             found[number] = rows[place]
-            self._steps[place + 1 - begin] += 1
+            self._steps.append(place + 1 - begin)
             self._next[asset] = place + 1
         return found
 
-    def usual_step(self) -> int:
-        """So many rows of an asset usually lie from one window to the next."""
-        return self._steps.most_common(1)[0][0]
+    def usual_step(self) -> float:
+        """So many rows of an asset usually lie from one window to the next, the median."""
+        return median_of(np.array(self._steps)) or 1.0
 
 
 def _as_array(numbers: Sequence[float]) -> Ints:

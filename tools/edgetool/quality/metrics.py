@@ -145,7 +145,8 @@ class Surface:
         self._width = width
         self._labelled_rows = np.flatnonzero(labels)
         self._events = _Events.of(labels, self.starts)
-        self._rows, self._nearest, second = self._events.near(labels, width // 2)
+        self._rows, nearest, second = self._events.near(labels, width // 2)
+        self._bins = nearest * _LEVELS
         joined = np.flatnonzero(second <= width // 2)
         self._by_second = joined[np.argsort(second[joined], kind="stable")]
         self._seconds = np.searchsorted(second[self._by_second], np.arange(width // 2 + 2))
@@ -186,7 +187,7 @@ class Surface:
         Shape (width + 1, levels). Near two events, a row counts as sqrt(1/2) twice at least, so it is a whole anomaly.
         """
         half = self._width // 2
-        place = self._nearest * _LEVELS + level
+        place = self._bins + level
         once = np.bincount(place, minlength=(half + 1) * _LEVELS).reshape(half + 1, _LEVELS)
         twice = np.zeros(_LEVELS)
         hits = np.zeros((self._width + 1, _LEVELS))
@@ -247,7 +248,7 @@ class _Events:
         np.add.at(edges, np.minimum(self.last + half + 1, self.end), -1)
         rows = np.flatnonzero((np.cumsum(edges[:-1]) > 0) & (labels == 0))
         # Between two events: the end of the one before and the start of the one behind, with a place for none.
-        gap = np.searchsorted(self.first, rows, side="right")
+        gap = np.cumsum(np.bincount(self.first, minlength=len(labels)))[rows]
         is_left, is_right = rows < np.append(0, self.end)[gap], rows >= np.append(self.begin, len(labels))[gap]
         left = np.where(is_left, rows - np.append(0, self.last)[gap], _FAR)
         right = np.where(is_right, np.append(self.first, 0)[gap] - rows, _FAR)

@@ -103,7 +103,8 @@ def events_seen(scored: Scored, found: Found, labelled: Labelled) -> tuple[Event
     columns = (found.was_open, hit, order[at], at - events.first, late_s, first, past)
     seen = []
     for was_open, is_hit, row, late, late_by, start, end in zip(*(column.tolist() for column in columns), strict=True):
-        peak = start + int(scored.score[start:end].argmax()) if end > start else None
+        # Most events of a file with many have one row.
+        peak = start if end - start == 1 else start + int(scored.score[start:end].argmax()) if end > start else None
         seen.append(
             EventSeen(
                 found=is_hit,

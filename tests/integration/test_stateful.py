@@ -334,3 +334,9 @@ def test_a_kill_changes_no_score(
         minutes, seconds = time_text.split("T")[1].split(":")[1:]
         number = int(minutes) * 60 + round(float(seconds.removesuffix("Z"))) - 1000
         assert score == pytest.approx(expected[number], rel=1e-5)
+
+
+def test_doctor_knows_the_batch_of_a_state(forecaster: Made) -> None:
+    """It lies behind the layers, and is free."""
+    done = run_tool("edgetool", "doctor", forecaster.model)
+    assert "the batch is fixed" not in done.stdout

@@ -140,9 +140,16 @@ def _out_of_range(model: onnx.ModelProto) -> list[Trap]:
 
 def _fixed_batch(model: onnx.ModelProto) -> list[Trap]:
     constants = {tensor.name for tensor in model.graph.initializer}
+    batch = ""
     for value in model.graph.input:
         dims = value.type.tensor_type.shape.dim
-        if value.name not in constants and len(dims) > 1 and dims[0].dim_value > 0:
+        if value.name in constants or not len(dims):
+            continue
+        # The states of a network have the batch behind their layers: it has the name that it has elsewhere.
+        if batch and batch in [dim.dim_param for dim in dims]:
+            continue
+        batch = batch or dims[0].dim_param
+        if len(dims) > 1 and dims[0].dim_value > 0:
             problem = f"the batch is fixed at {dims[0].dim_value}; the agent scores all that is waiting in one batch"
             return [Trap(value.name, problem, "export with a dynamic first axis")]
     return []

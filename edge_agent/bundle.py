@@ -8,14 +8,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError
-from edge_agent.files.archives import Archive, ArchiveError, ArrayArchive
+from edge_agent.files.archives import Archive, ArchiveError
+from edge_agent.golden_vectors import GOLDEN_LIMIT_BYTES, read_golden
 from edge_agent.setting_types import Name
 
 __all__ = [
@@ -34,9 +35,7 @@ __all__ = [
     "Quality",
     "ScorePart",
     "Threshold",
-    "golden_deviation",
     "open_bundle",
-    "state_deviation",
 ]
 
 FORMAT = 1
@@ -53,7 +52,6 @@ MOST_STATE_VALUES = 100_000
 
 _MANIFEST_LIMIT_BYTES = 1 << 20
 _MODEL_LIMIT_BYTES = 1 << 30
-_GOLDEN_LIMIT_BYTES = 64 << 20
 _HASHED_FIRST_BYTES = 16 << 20
 """A larger member takes its memory only once it is known to be the right one, for which it is unpacked twice."""
 _SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}\Z"
@@ -211,6 +209,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     interval_s: Annotated[float, msgspec.Meta(gt=0)] | None = None
     """How far the rows of the calibration data are apart, seconds: part of what a window of several rows means. None if
     unknown, or if they are not apart evenly."""
+    missing: Annotated[str, msgspec.Meta(max_length=40)] = ""
+    """"model" if the graph has an answer for readings in which values are missing (NaN). An older agent ignores this
+    key and holds the last values."""
     threshold: Threshold
     calibration: Calibration | None = None
     """None if the limits were not made from data."""
@@ -222,6 +223,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """None if the model came as ONNX from elsewhere."""
     quality: Quality | None = None
     """None if the data had no labelled rows, or the limits were changed since."""
+
+    @property
+    def takes_missing(self) -> bool:
+        """True if the model may be given NaN for a missing value."""
+        return self.missing == "model"
 
     @property
     def false_alarm_rate(self) -> float:
@@ -248,56 +254,14 @@ class Bundle:
     model: bytes
     """Content of the ONNX file."""
     golden_readings: NDArray[np.float32]
-    """Shape (n, window, channels), n at least 1, float32, in the channels' units, oldest reading first."""
+    """Shape (n, window, channels), n at least 1, float32, in the channels' units, oldest reading first. NaN is a
+    missing value; some are there where, and only where, the model takes them."""
     golden_scores: NDArray[np.float32]
     """Shape (n,), float32, the float32 model's scores; higher is more anomalous."""
     golden_states: NDArray[np.float32] | None = None
     """Shape (n, state size), float32, what the model is given with the readings; None of a model without state."""
     golden_next_states: NDArray[np.float32] | None = None
     """Shape (n, state size), float32, what the float32 model then gives to be given back; None as before."""
-
-
-def golden_deviation(found: NDArray[np.floating[Any]], golden: NDArray[np.floating[Any]]) -> float:
-    """The largest relative deviation of scores from the golden scores.
-
-    Each difference is divided by the absolute golden score or, if larger, the median absolute value of all golden
-    scores, so that a score near zero need not be exact to the last bit.
-
-    Args:
-        found: shape (n,), n at least 1, scores of a provider.
-        golden: shape (n,), scores of the float32 model.
-
-    Returns:
-        0.0 for equal scores; infinity if the shapes differ or a score is not finite.
-    """
-    if found.shape != golden.shape or not np.isfinite(found).all():
-        return math.inf
-    size = np.abs(golden.astype(np.float64))
-    scale = np.maximum(np.maximum(size, np.median(size)), 1e-9)
-    return float(np.max(np.abs(found.astype(np.float64) - golden) / scale))
-
-
-def state_deviation(
-    found: NDArray[np.floating[Any]], golden: NDArray[np.floating[Any]], all_golden: NDArray[np.floating[Any]]
-) -> float:
-    """The largest relative deviation of what a model gives to be given back.
-
-    Each difference is divided by the largest size that its value has in all golden vectors or, if larger, by a
-    hundredth of the largest size of all values.
-
-    Args:
-        found: shape (n, size), of a provider.
-        golden: shape (n, size), of the float32 model.
-        all_golden: shape (m, size), of all golden vectors.
-
-    Returns:
-        0.0 for equal states; infinity if the shapes differ or a value is not finite.
-    """
-    if found.shape != golden.shape or not np.isfinite(found).all():
-        return math.inf
-    size = np.abs(all_golden.astype(np.float64)).max(axis=0)
-    scale = np.maximum(np.maximum(size, size.max() / 100), 1e-9)
-    return float(np.max(np.abs(found.astype(np.float64) - golden) / scale))
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -331,8 +295,9 @@ def _read_archive(path: Path, archive: Archive) -> Bundle:
     if found != part.size_bytes:
         _refuse(path, f"{part.file} differs from its manifest ({found} bytes, expected {part.size_bytes})")
     model = _read_member(path, archive, part.file, _MODEL_LIMIT_BYTES, part.sha256)
-    golden = _read_member(path, archive, manifest.golden.file, _GOLDEN_LIMIT_BYTES, manifest.golden.sha256)
-    readings, scores, *states = _read_golden(path, golden, has_state=part.state_size > 0)
+    golden = _read_member(path, archive, manifest.golden.file, GOLDEN_LIMIT_BYTES, manifest.golden.sha256)
+    takes_missing = manifest.takes_missing
+    readings, scores, *states = read_golden(golden, with_state=part.state_size > 0, with_missing=takes_missing)
     shape = (scores.size, manifest.window, len(manifest.channels))
     if scores.size == 0 or scores.ndim != 1 or readings.shape != shape:
         _refuse(path, f"golden vectors have shapes {readings.shape} and {scores.shape}, expected {shape}")
@@ -386,21 +351,6 @@ def _check_hash(path: Path, name: str, pieces: Iterable[bytes], want: str) -> No
         found.update(piece)
     if found.hexdigest() != want:
         _refuse(path, f"{name} differs from its manifest (sha256 {found.hexdigest():.12}, expected {want:.12})")
-
-
-def _read_golden(path: Path, data: bytes, *, has_state: bool) -> list[NDArray[np.float32]]:
-    """The readings and their scores, and with state the states before and after them."""
-    arrays = ArrayArchive(io.BytesIO(data), limit_bytes=_GOLDEN_LIMIT_BYTES)
-    found: list[NDArray[np.float32]] = []
-    for name in ("readings", "score", *(("state", "next_state") if has_state else ())):
-        header = arrays.header(name)
-        if header.dtype != np.dtype("<f4") or header.fortran:
-            _refuse(path, f"golden array {name} is {header.dtype}, expected float32 with the last axis innermost")
-        array = arrays.read(name)
-        if not np.isfinite(array).all():
-            _refuse(path, f"golden array {name} holds values that are not finite")
-        found.append(array)
-    return found
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:

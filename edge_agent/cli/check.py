@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_agent.bundle import Bundle, Manifest
-from edge_agent.cli.options import add_config, add_json, by_stream, load, open_bundles, remarks
+from edge_agent.cli.options import add_config, add_json, by_stream, load, misfits, open_bundles, remarks
 from edge_agent.config.settings import Config, StreamSection
 from edge_agent.errors import ConfigError, ProviderError
 from edge_agent.messages.scores import Engine
@@ -49,9 +49,9 @@ def run(options: argparse.Namespace) -> None:
         raise ProviderError(problem)
     check_state_dir(Path(config.agent.state_dir), allow_unsafe=config.agent.allow_unsafe_state_dir)
     bundles = open_bundles(config)
-    misfits = by_stream(config, bundles, StreamSettings.problem_with)
-    if misfits:
-        raise ConfigError(*(f"{options.config}: {misfit}" for misfit in misfits))
+    contradictions = misfits(config, bundles)
+    if contradictions:
+        raise ConfigError(*(f"{options.config}: {each}" for each in contradictions))
     report: list[dict[str, Any]] = []
     fits: dict[str, DataFit] = {}
     for place, (section, bundle) in enumerate(zip(config.streams, bundles, strict=True)):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from edge_agent.bundle import Bundle
+from edge_agent.bundle import Bundle, Manifest
 from edge_agent.config.settings import Config, StreamSection
-from edge_agent.data_files import read_sensor_data
+from edge_agent.data_files import SensorData, read_sensor_data
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
 from edge_agent.offline import score_data
+from edge_agent.stream.intervals import Intervals, intervals_in_words
 from edge_agent.stream.ranges import ChannelFit, fit_of
 from edge_agent.terminal import say
 
 __all__ = ["DataFit", "check_data", "place_of"]
+
+_BATCH_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class DataFit:
     alarming: float | None
     """Share of them that reach the bundle's alarm limit; None without a window."""
     channels: list[ChannelFit]
+    intervals: dict[str, Any] | None
+    """How far apart the rows are beside those of the model, as health has it; None where nothing is expected, or the
+    file has no times."""
 
     def describe(self) -> dict[str, Any]:
         """As a part of a JSON document."""
@@ -42,6 +47,7 @@ class DataFit:
             "windows": self.windows,
             "alarming": self.alarming,
             "channels": [msgspec.to_builtins(channel) for channel in self.channels],
+            "intervals": self.intervals,
         }
 
     def show(self) -> None:
@@ -50,6 +56,8 @@ class DataFit:
         say(f"  {self.path}: {self.rows} rows, {self.windows} windows: {share}")
         for channel in self.channels:
             say(f"    {channel.name}: {channel.in_words()}")
+        if self.intervals is not None:
+            say(f"    interval: {intervals_in_words(self.intervals)}")
 
     def refuse(self) -> None:
         """Raise where the readings are not those that the model was made for.
@@ -96,9 +104,23 @@ def check_data(path: Path, section: StreamSection, bundle: Bundle, engine: Engin
         DataError: the file cannot be read, or lacks a channel.
         EngineError: the runtime failed.
     """
-    channels: Sequence[Any] = bundle.manifest.channels
-    data = read_sensor_data(path).select(tuple(channel.name for channel in channels))
-    report = score_data(data, bundle, engine, agent=agent, stream=section.name, provider="", settings=section.settings)
+    manifest, settings = bundle.manifest, section.settings
+    data = read_sensor_data(path).select(tuple(channel.name for channel in manifest.channels))
+    intervals = _intervals(data, section, manifest)
+    # The pace of its rows is told already.
+    bundle = replace(bundle, manifest=msgspec.structs.replace(manifest, interval_s=None))
+    report = score_data(data, bundle, engine, agent=agent, stream=section.name, provider="", settings=settings)
     scores = report.scores
-    alarming = float(np.mean(scores >= bundle.manifest.threshold.alarm)) if scores.size else None
-    return DataFit(path, len(data), report.scored, alarming, fit_of(data.values, channels))
+    alarming = float(np.mean(scores >= manifest.threshold.alarm)) if scores.size else None
+    channels = fit_of(data.values, manifest.channels)
+    return DataFit(path, len(data), report.scored, alarming, channels, intervals)
+
+
+def _intervals(data: SensorData, section: StreamSection, manifest: Manifest) -> dict[str, Any] | None:
+    """What the running agent would say of the rows' pace, in the log too; None where it knows nothing to say."""
+    if data.times is None:
+        return None
+    watch = Intervals(section.name, manifest, is_resampled=section.window.every_s > 0)
+    for readings in data.batches(_BATCH_ROWS):
+        watch.add(readings)
+    return watch.describe()

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from edge_agent.config.settings import Config
     from edge_agent.stream.settings import StreamSettings
 
-__all__ = ["DEFAULT_CONFIG", "add_config", "add_json", "add_set", "by_stream", "load", "open_bundles", "remarks"]
+__all__ = [
+    "DEFAULT_CONFIG",
+    "add_config",
+    "add_json",
+    "add_set",
+    "by_stream",
+    "load",
+    "misfits",
+    "open_bundles",
+    "remarks",
+]
 
 
 DEFAULT_CONFIG = Path("/etc/edge-agent/agent.toml")
@@ -80,6 +90,14 @@ def by_stream(
     pairs = enumerate(zip(config.streams, bundles, strict=True), start=1)
     found = ((number, ask(stream.settings, bundle.manifest)) for number, (stream, bundle) in pairs)
     return [f"[[stream]] {number} {text}" for number, text in found if text is not None]
+
+
+def misfits(config: Config, bundles: list[Bundle]) -> list[str]:
+    """Settings that contradict a bundle, though its readings can be scored all the same; a line each."""
+    from edge_agent.stream.settings import StreamSettings
+
+    asks = (StreamSettings.problem_with, StreamSettings.problem_with_missing)
+    return [text for ask in asks for text in by_stream(config, bundles, ask)]
 
 
 def remarks(config: Config, bundles: list[Bundle]) -> list[str]:

@@ -6,8 +6,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from edge_agent.cli.options import add_config, by_stream, load, open_bundles, remarks
-from edge_agent.stream.settings import StreamSettings
+from edge_agent.cli.options import add_config, load, misfits, open_bundles, remarks
 
 __all__ = ["add_options", "run"]
 
@@ -31,7 +30,7 @@ def run(options: argparse.Namespace) -> None:
 
     config = load(options)
     bundles = open_bundles(config)
-    for misfit in by_stream(config, bundles, StreamSettings.problem_with):
+    for misfit in misfits(config, bundles):
         # Perhaps only since the bundle was replaced: no reason not to start.
         log.warning("setting does not fit the bundle: %s", misfit)
     for remark in remarks(config, bundles):

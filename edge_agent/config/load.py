@@ -23,7 +23,7 @@ from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.commission import MIN_READINGS
 from edge_agent.stream.settings import CommissionSettings
-from edge_agent.stream.window_settings import LEAST_EVERY_S, Resample, WindowSettings
+from edge_agent.stream.window_settings import LEAST_EVERY_S, Missing, Resample, WindowSettings
 
 __all__ = ["load_config"]
 
@@ -194,6 +194,8 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
         problems.append(f"[window] every_s = {window.every_s:g}: expected 0, or at least {LEAST_EVERY_S:g}")
     if window.resample is not Resample.LAST and not window.every_s:
         problems.append(f"[window] resample = {window.resample.value!r}: has no effect without every_s")
+    if window.hold_s and window.missing in (Missing.SKIP, Missing.MODEL):
+        problems.append(f"[window] hold_s = {window.hold_s:g}: has no effect with missing = {window.missing.value!r}")
     silent_s, idle_s = good.get("silent_s", 0.0), good.get("idle_s", IDLE_S)
     if silent_s and 0 < idle_s <= silent_s:
         problems.append(f"silent_s = {silent_s:g}: must be below idle_s = {idle_s:g}, or a silence is never told")

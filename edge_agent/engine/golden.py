@@ -8,9 +8,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.bundle import Bundle, state_deviation
+from edge_agent.bundle import Bundle
 from edge_agent.engine.pace import LARGEST_BATCH, TimedEngine
 from edge_agent.errors import BundleError, EdgeError
+from edge_agent.golden_vectors import state_deviation
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine
 
@@ -73,7 +74,7 @@ def check_golden(engine: TimedEngine, bundle: Bundle) -> float:
         bundle: an open bundle.
 
     Returns:
-        The largest deviation of a score, as `bundle.golden_deviation` measures it; 0 is exact.
+        The largest deviation of a score, as `golden_vectors.golden_deviation` measures it; 0 is exact.
 
     Raises:
         BundleError: the model has a state and the manifest says none, or reversed.

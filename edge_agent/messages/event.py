@@ -43,8 +43,8 @@ class ChannelShare(msgspec.Struct, frozen=True, gc=False):
     name: str
     share: float
     """0 to 1, rounded to four digits; the shares of all channels add up to 1."""
-    value: float
-    """The channel's latest value, in its unit."""
+    value: float | None
+    """The channel's latest value, in its unit; None where it was missing and the model took it so."""
 
 
 class AlertModel(msgspec.Struct, frozen=True, kw_only=True):

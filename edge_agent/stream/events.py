@@ -234,9 +234,20 @@ class EventMaker:
             telling.tolist(),
             self._channels[order].tolist(),
             shares.round(4).tolist(),
-            np.take_along_axis(batch.values, order, axis=1).tolist(),
+            _values_or_none(np.take_along_axis(batch.values, order, axis=1)),
         )
         return (
             list(map(ChannelShare, names, of_each, latest)) if tells else []
             for tells, names, of_each, latest in zip(*columns, strict=True)
         )
+
+
+def _values_or_none(values: FloatArray) -> list[list[float | None]]:
+    """Rows of values as lists, with None where one is missing, since JSON has no NaN."""
+    missing = np.isnan(values)
+    if not missing.any():
+        found: list[list[float | None]] = values.tolist()
+        return found
+    told = values.astype(object)
+    told[missing] = None
+    return list(told.tolist())

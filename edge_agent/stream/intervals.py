@@ -11,10 +11,11 @@ from edge_agent.bundle import Manifest
 from edge_agent.messages.reading import Readings
 from edge_agent.messages.text import printable
 
-__all__ = ["Intervals"]
+__all__ = ["Intervals", "intervals_in_words"]
 
 log = logging.getLogger(__name__)
 
+_ANOTHER_PACE = "readings come at another pace than the model's windows have"
 _BLOCK = 30
 """Differences of times that are judged together."""
 _FACTOR = 2.0
@@ -121,11 +122,21 @@ class Intervals:
             return
         if asset not in self._wrong:
             log.warning(
-                "readings come at another pace than the model's windows have stream=%s asset=%r interval_s=%.4g "
-                "expected_s=%.4g",
+                "%s stream=%s asset=%r interval_s=%.4g expected_s=%.4g",
+                _ANOTHER_PACE,
                 self._stream,
                 asset,
                 found_s,
                 expected_s,
             )
         self._wrong[asset] = round(found_s, 6)
+
+
+def intervals_in_words(told: dict[str, Any]) -> str:
+    """What `Intervals.describe` says, for a person."""
+    expected = f"{told['expected_s']:g} s apart"
+    if not told["count"]:
+        return f"none that is another than that of the model's windows, {expected}"
+    assets = ", ".join(f"{asset} {found_s:.4g} s" for asset, found_s in told["assets"].items())
+    more = f" and {told['count'] - len(told['assets'])} more" if told["count"] > len(told["assets"]) else ""
+    return f"{_ANOTHER_PACE}, {expected}: {assets}{more}"

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 _TOLD_INCOMPLETE = 10
 """Incomplete readings after which a warning is logged, beside one for each asset: the first reading of an asset may
 well be incomplete."""
+_TOLD = {"held": "the last ones are held", "passed": "the model takes them as they are"}
 _SHOWN = 20
 """Most channels in a description."""
 
@@ -36,19 +37,22 @@ class MissingValues:
         self._channels = channels
         self._windows = windows
         self._told_incomplete = skips
-        self._told_held: set[str] = set()
+        self._told_channels: set[tuple[str, str]] = set()
 
     def describe(self) -> dict[str, dict[str, int]]:
-        """Two counts for the health message, by channel, of at most 20 channels each.
+        """Three counts for the health message, by channel, of at most 20 channels each.
 
         Returns:
             "missing": values that were missing, so that their reading was left out; "held": values that were missing
-            and replaced by the last one of the channel. A channel without such values is left out.
+            and replaced by the last one of the channel; "passed": values that were missing, and that the model was
+            given as they are. A channel without such values is left out.
         """
-        return {"missing": self._by_channel(self._windows.missing), "held": self._by_channel(self._windows.held)}
+        windows = self._windows
+        counts = {"missing": windows.missing, "held": windows.held, "passed": windows.passed}
+        return {name: self._by_channel(each) for name, each in counts.items()}
 
     def tell(self) -> None:
-        """Log a warning, once, of incomplete readings, and each channel, once, whose value was held.
+        """Log a warning, once, of incomplete readings, and each channel, once, that was held or passed on.
 
         Must be called regularly, because counting alone logs nothing.
         """
@@ -57,10 +61,11 @@ class MissingValues:
             self._told_incomplete = True
             missing = ", ".join(f"{name} in {count}" for name, count in told["missing"].items())
             log.warning("readings are incomplete, not scored stream=%s missing=%r", self._stream, missing)
-        if new := told["held"].keys() - self._told_held:
-            self._told_held |= new
-            names = ", ".join(sorted(new))
-            log.info("values are missing, the last ones are held stream=%s channels=%r", self._stream, names)
+        for kind, what in _TOLD.items():
+            if new := {(kind, name) for name in told[kind]} - self._told_channels:
+                self._told_channels |= new
+                names = ", ".join(sorted(name for _, name in new))
+                log.info("values are missing, %s stream=%s channels=%r", what, self._stream, names)
 
     def _by_channel(self, counts: NDArray[np.int64]) -> dict[str, int]:
         return {self._channels[place]: int(counts[place]) for place in counts.nonzero()[0][:_SHOWN]}

@@ -67,7 +67,7 @@ class Pipeline:
         records: Iterable[tuple[str, bytes]] = (),
         settings: StreamSettings | None = None,
     ) -> None:
-        settings = settings or StreamSettings()
+        settings = (settings or StreamSettings()).for_bundle(manifest)
         self._stream = stream
         self._engine = engine
         self._threshold = manifest.threshold

@@ -9,7 +9,7 @@ from edge_agent.setting_types import Assets, Count, Limit, Megabytes, Scores
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.storm import StormSettings
 from edge_agent.stream.threshold import is_extrapolated
-from edge_agent.stream.window_settings import WindowSettings
+from edge_agent.stream.window_settings import Missing, WindowSettings
 
 __all__ = ["MAX_STATE_MB", "CommissionSettings", "DriftSettings", "StreamSettings"]
 
@@ -56,6 +56,11 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """For readings that arrive one channel at a time: values within so many seconds are one reading. None: readings
     arrive whole."""
 
+    def for_bundle(self, manifest: Manifest) -> StreamSettings:
+        """The same, with what the settings mean for a bundle."""
+        window = self.window.resolved(takes_missing=manifest.takes_missing)
+        return msgspec.structs.replace(self, window=window)
+
     def remark_on(self, manifest: Manifest) -> str | None:
         """A warning about using these settings with a bundle, though nothing is wrong; None when there is none."""
         readings, rate = self.commission.readings, manifest.false_alarm_rate
@@ -85,3 +90,15 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         if warn is None or self.commission.readings or warn < manifest.threshold.alarm:
             return None
         return f"[alarm] warn = {warn:g}: is not below the bundle's alarm limit {manifest.threshold.alarm:g}"
+
+    def problem_with_missing(self, manifest: Manifest) -> str | None:
+        """That missing values are to go to a model that has no answer for them, as a message; None if all fits.
+
+        Readings can be scored all the same: the last values are held.
+        """
+        if self.window.missing is not Missing.MODEL or manifest.takes_missing:
+            return None
+        return (
+            '[window] missing = "model": the bundle\'s model has no answer for missing values; take "hold" or "skip", '
+            "or pack it again with --missing"
+        )

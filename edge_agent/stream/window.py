@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -12,6 +11,7 @@ import numpy as np
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.values import CLOCK_STEP_S
 from edge_agent.stream.sliding import slide_each
+from edge_agent.stream.window_record import WindowRecord, pack_rows, unpack_rows
 from edge_agent.stream.window_settings import Missing, WindowSettings
 
 __all__ = ["BEGIN", "Windows"]
@@ -19,10 +19,7 @@ __all__ = ["BEGIN", "Windows"]
 BEGIN = -1
 """In place of a number of rows to repeat: the window begins anew."""
 
-# Number of rows that follow; readings since the last scored window; time of the newest reading, epoch seconds.
-_HEADER = struct.Struct("<IId")
 _ARRAY_BYTES = 112  # of an empty array
-_HAS_LAST = 1 << 31  # flag in the number of rows: after the rows come each channel's last value and that value's time
 _MANY = 16
 """From so many readings of each asset in a batch on, making their windows together is faster than one by one."""
 
@@ -30,24 +27,18 @@ _MANY = 16
 class Windows:
     """Count-based windows over the readings of each asset.
 
-    Until an asset has given every channel once, its readings complete no window.
+    Until an asset has given every channel once, its readings complete no window, but for models that take missing ones.
 
     Args:
         window: number of readings in a window.
         stride: number of readings from one window to the next.
         channels: number of values in a reading.
-        policy: for readings that are incomplete or out of order; None for the defaults.
+        policy: for readings that are incomplete or out of order, `WindowSettings.resolved`; None for the defaults.
         keeps_each: the journal gets a record of an asset with each of its readings, whatever is in it.
     """
 
     def __init__(
-        self,
-        *,
-        window: int,
-        stride: int,
-        channels: int,
-        policy: WindowSettings | None = None,
-        keeps_each: bool = False,
+        self, *, window: int, stride: int, channels: int, policy: WindowSettings | None = None, keeps_each: bool = False
     ) -> None:
         self._window = window
         self._stride = stride
@@ -55,6 +46,7 @@ class Windows:
         """Number of values in a reading."""
         self._policy = policy or WindowSettings()
         self._plain = self._policy.is_plain
+        self._passes = self._policy.missing is Missing.MODEL
         self._gap_s = self._policy.gap_s or CLOCK_STEP_S
         self._single = window == 1 and stride == 1
         self._keeps_few = self._single and self._plain and not keeps_each
@@ -80,6 +72,8 @@ class Windows:
         """For each channel, the number of missing values that were replaced by the last one; shape (channels,)."""
         self.missing = np.zeros(channels, dtype=np.int64)
         """For each channel, the number of missing values for which the reading was left out; shape (channels,)."""
+        self.passed = np.zeros(channels, dtype=np.int64)
+        """For each channel, the number of missing values that the model was given as they are; shape (channels,)."""
         self.restarted = 0
         """Number of windows that began anew after a gap or a step of the sender's clock."""
         self.begun: Collection[int] = ()
@@ -180,7 +174,7 @@ class Windows:
     def to_keep(self, assets: Iterable[str]) -> Iterable[str]:
         """The assets whose rows must be in the journal, because a crash would otherwise change later windows.
 
-        In windows of one reading, an asset's last values only matter once one of its readings was incomplete.
+        In windows of one reading, an asset's last values only matter once one was held in an incomplete reading.
         """
         return self._partial.intersection(assets) if self._keeps_few else assets
 
@@ -196,12 +190,10 @@ class Windows:
         end, filled, since = self._end[slot], self._filled[slot], self._since[slot]
         if slot in self._to_begin:
             filled, since = 0, self._stride
-        rows, last = self._rows[slot][end - filled : end], self._last[slot]
-        if self._policy.hold_s:
-            # The last values are needed too: values of an incomplete reading are in no row.
-            header = _HEADER.pack(filled | _HAS_LAST, since, self._newest_s[slot])
-            return b"".join((header, rows.tobytes(), last.tobytes(), self._seen_s[slot].tobytes()))
-        return _HEADER.pack(filled, since, self._newest_s[slot]) + bytes((rows if filled else last).tobytes())
+        rows = self._rows[slot][end - filled : end]
+        # Without `hold_s` the age of a value does not matter.
+        seen_s = self._seen_s[slot] if self._policy.hold_s else None
+        return pack_rows(WindowRecord(rows, since, self._newest_s[slot], self._last[slot], seen_s))
 
     def begins_anew(self, asset: str) -> bool:
         """True if the next reading of an asset that counts begins its window anew."""
@@ -216,7 +208,8 @@ class Windows:
         return {asset: self._dump(asset) for asset in self._slots} if self._keeps_few else {}
 
     def restore(self, asset: str, dumped: bytes, *, kept: bool = True) -> None:
-        """Put back the result of `dump` or `leave`. Rows of another shape, from another model, are left out.
+        """Put back the result of `dump` or `leave`. Rows of another shape, from another model, are left out, and rows
+        with missing values where the model takes none.
 
         Args:
             asset: the asset's name.
@@ -228,24 +221,20 @@ class Windows:
         """
         if not dumped:
             return
-        filled, since, newest_s = _HEADER.unpack_from(dumped)
-        has_last, filled = filled & _HAS_LAST, filled & ~_HAS_LAST
-        count = (filled + 1 if has_last else max(filled, 1)) * self.channels
-        values = memoryview(dumped)[_HEADER.size :]
-        seen = values[4 * count :]
-        if len(values) != 4 * count + (8 * self.channels if has_last else 0) or filled > self._window:
+        record = unpack_rows(dumped, channels=self.channels, most=self._window)
+        if record is None:
             return
         slot = self._slot(asset)
-        rows = np.frombuffer(values[: 4 * count], dtype=np.float32).reshape(-1, self.channels)
-        filled = 0 if self._single else filled
-        self._rows[slot][:filled] = rows[:filled]
+        filled = 0 if self._single else len(record.rows)
+        if not self._passes and np.isnan(record.rows[:filled]).any():
+            return
+        self._rows[slot][:filled] = record.rows[:filled]
         self._end[slot] = self._filled[slot] = filled
         # More would change nothing, and a damaged number may be too large to be written again.
-        self._since[slot] = min(since, self._stride)
-        self._newest_s[slot] = newest_s
-        self._last[slot] = rows[-1]
-        # Without `hold_s` the age of a value does not matter, and `dump` has not written it.
-        self._seen_s[slot] = np.frombuffer(seen, dtype=np.float64) if has_last else newest_s
+        self._since[slot] = min(record.since, self._stride)
+        self._newest_s[slot] = record.newest_s
+        self._last[slot] = record.last
+        self._seen_s[slot] = record.newest_s if record.seen_s is None else record.seen_s
         if kept:
             self._partial.add(asset)
 
@@ -297,19 +286,24 @@ class Windows:
         self._seen_s = seen
 
     def _hold_missing(self, readings: Readings) -> Sequence[int]:
-        """Fill the missing values of a batch in place, and return the indices of the complete readings."""
+        """Fill missing values in place, unless the model takes them; gives the indices of the readings that count."""
         values = readings.values
         if not readings.is_whole():
             missing = np.isnan(values)
             with_gaps = np.logical_or.reduce(missing, axis=1).tolist()
             for index, asset in enumerate(readings.assets):
                 slot = self._slot(asset)
-                if with_gaps[index]:
+                row = np.where(missing[index], self._last[slot], values[index]) if with_gaps[index] else values[index]
+                self._last[slot] = row
+                if with_gaps[index] and not self._passes:
                     self._partial.add(asset)
-                    values[index] = np.where(missing[index], self._last[slot], values[index])
-                self._last[slot] = values[index]
+                    values[index] = row
             without = np.isnan(values)
-            self.held += np.count_nonzero(missing & ~without, axis=0)
+            if self._passes:
+                values[missing] = np.nan  # one bit pattern, because ids of alerts are made of these bytes
+                without &= missing.all(axis=1, keepdims=True)
+            counts = self.passed if self._passes else self.held
+            counts += np.count_nonzero(missing & ~without, axis=0)
             self.missing += np.count_nonzero(without, axis=0)
             complete = [int(i) for i in np.flatnonzero(~without.any(axis=1))]
             self.incomplete += len(values) - len(complete)
@@ -348,13 +342,16 @@ class Windows:
             if policy.hold_s:
                 # The absolute difference: a last value with a later time was sent by a clock that was ahead.
                 held = np.where(np.abs(time_s - self._seen_s[slot]) <= policy.hold_s, held, np.nan)
-            if policy.missing is Missing.HOLD:
+            if policy.missing not in (Missing.SKIP, Missing.MODEL):
                 row[missing] = held[missing]
                 self.held += missing & ~np.isnan(row)
         self._seen_s[slot][~missing] = time_s
         self._last[slot][~missing] = row[~missing]
         without = np.isnan(row)
-        if without.any():
+        if self._passes and not without.all():
+            row[without] = np.nan  # as in `_hold_missing`
+            self.passed += without
+        elif without.any():
             self.incomplete += 1
             self.missing += without
             return False

@@ -17,10 +17,15 @@ LEAST_EVERY_S = 0.001
 class Missing(StrEnum):
     """The treatment of a value that is missing in a reading."""
 
+    AUTO = "auto"
+    """As the bundle says: the model takes missing values as they are, or the last ones are held. With `hold_s`, they
+    are held."""
     HOLD = "hold"
     """The asset's last value of the channel takes its place."""
     SKIP = "skip"
     """The reading is left out."""
+    MODEL = "model"
+    """The model takes it as it is; only of a bundle whose graph has an answer for it."""
 
 
 class Resample(StrEnum):
@@ -35,7 +40,7 @@ class Resample(StrEnum):
 class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The treatment of readings that are incomplete or out of order. 0 switches a limit off."""
 
-    missing: Missing = Missing.HOLD
+    missing: Missing = Missing.AUTO
     hold_s: Duration = 0.0
     """A value is held for at most this long."""
     late_s: Duration = 0.0
@@ -53,5 +58,16 @@ class WindowSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_plain(self) -> bool:
-        """True if times of readings do not matter and every reading counts."""
-        return self.missing is Missing.HOLD and not (self.hold_s or self.late_s or self.gap_s or self.every_s)
+        """True if times of readings do not matter and every reading that can be scored counts."""
+        return self.missing is not Missing.SKIP and not (self.hold_s or self.late_s or self.gap_s or self.every_s)
+
+    def resolved(self, *, takes_missing: bool) -> WindowSettings:
+        """The same, with what `missing` means for a bundle: no model gets a missing value that has no answer for it.
+
+        Args:
+            takes_missing: as `Manifest.takes_missing`.
+        """
+        if self.missing in (Missing.HOLD, Missing.SKIP):
+            return self
+        asks = self.missing is Missing.MODEL or not self.hold_s
+        return msgspec.structs.replace(self, missing=Missing.MODEL if takes_missing and asks else Missing.HOLD)

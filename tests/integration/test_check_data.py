@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fakes import write_bundle
-from processes import write_config
+from processes import run_tool, write_config
 
 from edge_agent.cli import main
 
@@ -86,3 +86,40 @@ def test_which_stream_the_data_are_for_is_asked(tmp_path: Path, capsys: pytest.C
     other.write_text("c1,speed\n1,2\n")
     code, _, problem = check(capsys, "--config", config, "--data", other, "--stream", "fan")
     assert (code, "has no column 'c2'" in problem) == (65, True)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "stream", "found"),
+    [
+        (10.0, "", {"expected_s": 10.0, "count": 0, "assets": {}}),
+        (60.0, "", {"expected_s": 10.0, "count": 1, "assets": {"a1": 60.0}}),
+        (5.0, "", {"expected_s": 10.0, "count": 1, "assets": {"a1": 5.0}}),
+        (60.0, "[stream.window]\nevery_s = 10", None),
+        (None, "", None),
+    ],
+)
+def test_rows_at_another_pace_are_told_as_health_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], step_s: float | None, stream: str, found: Any
+) -> None:
+    """By the same code and the same words; in one line of the report, and once in the log."""
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", window=3, changes={"interval_s": 10.0})
+    config = write_config(tmp_path, 1, {"pump": bundle}, stream=stream)
+    data = tmp_path / "d.csv"
+    times = [""] * 100 if step_s is None else [f"{1e9 + step_s * number}," for number in range(100)]
+    data.write_text(("" if step_s is None else "time,") + "c1,c2\n" + "\n".join(f"{time}0.1,0.2" for time in times))
+    # As a process: the log is set up by the program.
+    done = run_tool("edge-agent", "check", "--config", config, "--data", data)
+    told = [line.strip() for line in done.stdout.splitlines() if line.strip().startswith("interval: ")]
+    assert done.returncode == 0
+    words = "readings come at another pace than the model's windows have"
+    if found is None:
+        assert told == []
+    elif found["count"]:
+        assert told == [f"interval: {words}, 10 s apart: a1 {step_s:g} s"]
+        (line,) = [line for line in done.stderr.splitlines() if words in line]
+        assert line.endswith(f"{words} stream=pump asset='a1' interval_s={step_s:g} expected_s=10")
+    else:
+        assert told == ["interval: none that is another than that of the model's windows, 10 s apart"]
+        assert done.stderr == ""
+    code, text, _ = check(capsys, "--config", config, "--data", data, "--json")
+    assert (code, json.loads(text)["streams"][0]["data"]["intervals"]) == (0, found)

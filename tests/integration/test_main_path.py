@@ -121,13 +121,23 @@ def test_what_is_wrong_with_two_streams_is_told_at_once(tmp_path: Path) -> None:
         assert f"a-1.0.0.edge: no such bundle in {Path.cwd()}" in done.stderr
 
 
-def test_a_warning_limit_that_has_no_effect_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("stream", "told"),
+    [
+        ("[stream.alarm]\nwarn = 9.5", "[[stream]] 1 [alarm] warn = 9.5: is not below the bundle's alarm limit 9"),
+        (
+            '[stream.window]\nmissing = "model"',
+            '[[stream]] 1 [window] missing = "model": the bundle\'s model has no answer for missing values',
+        ),
+    ],
+)
+def test_a_setting_that_does_not_fit_the_bundle_is_told(tmp_path: Path, stream: str, told: str) -> None:
     """By `check` as a mistake; a device whose bundle was replaced starts all the same."""
     bundle = write_bundle(tmp_path / "square-1.0.0.edge")
-    config = write_config(tmp_path, free_port(), {"pump": bundle}, stream="[stream.alarm]\nwarn = 9.5")
+    config = write_config(tmp_path, free_port(), {"pump": bundle}, stream=stream)
     done = run_tool("edge-agent", "check", "--config", config)
     assert done.returncode == 78
-    assert "[[stream]] 1 [alarm] warn = 9.5: is not below the bundle's alarm limit 9" in done.stderr
+    assert told in done.stderr
     config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "/dev/null"'))
     done = run_tool("edge-agent", "run", "--config", config)
     assert done.returncode == 0

@@ -128,6 +128,9 @@ def test_pack_says_how_a_state_is_named(forecaster: Made, tmp_path: Path) -> Non
         pack(forecaster.model, output, data=forecaster.normal, state=["x:forecast", *STATE])
     with pytest.raises(UsageError, match="--smooth 3: takes several windows at once"):
         pack(forecaster.model, output, data=forecaster.normal, state=STATE, smooth=3)
+    for word in ("mean", "model"):
+        with pytest.raises(UsageError, match=f"--missing {word}: is not for a model with state.*leave --missing out"):
+            pack(forecaster.model, output, data=forecaster.normal, state=STATE, missing=word)
     with pytest.raises(ConversionError, match="must have a free batch axis"):
         pack(forecaster.model, output, data=forecaster.normal, state=["h:h_out@0"])
     assert not output.exists()
@@ -289,6 +292,8 @@ def test_a_packed_model_is_packed_again(forecaster: Made, tmp_path: Path) -> Non
     report = pack(tmp_path / "again.onnx", tmp_path / "again-1.0.0.edge", data=forecaster.normal)
     assert report.manifest.threshold == forecaster.opened.manifest.threshold
     assert report.manifest.model.state_size == 24
+    with pytest.raises(UsageError, match="--missing model: is not for a model with state"):
+        pack(tmp_path / "again.onnx", tmp_path / "other-1.0.0.edge", data=forecaster.normal, missing="model")
 
 
 def test_it_is_evaluated_and_shown(forecaster: Made, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from fakes import write_bundle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from edge_agent.bundle import golden_deviation, open_bundle
+from edge_agent.bundle import open_bundle
 from edge_agent.errors import BundleError
+from edge_agent.golden_vectors import golden_deviation
 
 
 def test_a_good_bundle_opens(tmp_path: Path) -> None:

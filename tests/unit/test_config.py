@@ -128,6 +128,10 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, problem: str)
             "[[stream]] 1 [window] resample = 'mean': has no effect without every_s",
         ),
         (
+            'name = "p"\ntopic = "a/+"\n[stream.window]\nmissing = "model"\nhold_s = 5',
+            "[[stream]] 1 [window] hold_s = 5: has no effect with missing = 'model'",
+        ),
+        (
             'name = "p"\ntopic = "a/+"\nsilent_s = 700_000',
             "[[stream]] 1 silent_s = 700000: must be below idle_s = 604800, or a silence is never told",
         ),

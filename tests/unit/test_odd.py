@@ -9,6 +9,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from edge_agent.errors import UsageError
+from edgetool.choices import LayoutIs
+from edgetool.cli import main
 from edgetool.graph.integers import batch_scales, integer_operators
 from edgetool.verify.layout import Layout, held_in, layout_of
 from edgetool.verify.odd import moved_windows, odd_windows
@@ -132,3 +135,41 @@ def test_windows_of_a_table_join_no_rows_that_never_followed_each_other(tmp_path
     expected += [[1, 3, 5], [3, 5, 7], [11, 13, 15], [13, 15, 17], [15, 17, 19], [17, 19, 21], [19, 21, 23]]
     assert windows[:, :, 0].tolist() == expected
     assert found.origin == f"{tmp_path / 'rows.csv'} (22 rows)"
+
+
+@pytest.mark.parametrize("shape", [["n", 2, 2], ["n", 4]])
+def test_a_window_lies_as_it_is_said_where_its_shape_tells_nothing(
+    tmp_path: Path, shape: list[str | int | None]
+) -> None:
+    """As long as the number of channels, or flat; and it is taken out again as it was put in."""
+    (tmp_path / "rows.csv").write_text("a,b\n1,10\n2,20\n3,30\n", encoding="utf-8")
+    for layout, flat in (
+        (LayoutIs.ROWS_FIRST, [[1, 10, 2, 20], [2, 20, 3, 30]]),
+        (LayoutIs.CHANNELS_FIRST, [[1, 2, 10, 20], [2, 3, 20, 30]]),
+    ):
+        found = read_samples(model(shape), tmp_path / "rows.csv", layout)
+        assert found.layout is not None
+        assert np.concatenate([sample["x"] for sample in found.samples]).reshape(2, 4).tolist() == flat
+        assert found.layout.windows_of(found.samples).tolist() == [[[1, 10], [2, 20]], [[2, 20], [3, 30]]]
+
+
+def test_a_window_that_lies_either_way_is_asked_about(tmp_path: Path) -> None:
+    """In the words of `pack`. A window of one row, and one of another length, lie one way."""
+    (tmp_path / "rows.csv").write_text("a,b\n1,10\n2,20\n3,30\n4,40\n", encoding="utf-8")
+    with pytest.raises(UsageError, match="a window of 2 rows of 2 channels rows first or channels first; say it with"):
+        read_samples(model(["n", 2, 2]), tmp_path / "rows.csv", LayoutIs.AUTO)
+    for rows, columns, first in ((3, 2, [[1, 10], [2, 20], [3, 30]]), (2, 3, [[1, 2, 3], [10, 20, 30]])):
+        found = read_samples(model(["n", rows, columns]), tmp_path / "rows.csv", LayoutIs.AUTO)
+        assert found.samples[0]["x"][0].tolist() == first
+    (tmp_path / "one.csv").write_text("a\n1\n2\n", encoding="utf-8")
+    assert len(read_samples(model(["n", 1, 1]), tmp_path / "one.csv", LayoutIs.AUTO).samples[0]["x"]) == 2
+
+
+def test_quantize_asks_how_a_window_lies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its scales and what it takes for a reconstruction stand on that."""
+    onnx.save(model(["n", 2, 2]), tmp_path / "m.onnx")
+    (tmp_path / "rows.csv").write_text("a,b\n" + "".join(f"{n},{10 * n}\n" for n in range(20)), encoding="utf-8")
+    command = ["quantize", str(tmp_path / "m.onnx"), "--data", str(tmp_path / "rows.csv")]
+    assert main(command) == 2
+    assert "--layout rows-first, or --layout channels-first" in capsys.readouterr().err
+    assert main([*command, "--layout", "channels-first"]) == 0

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edge_agent.data_files import MOST_STEPS, Columns, DataFiles, SensorData, open_arrays, read_sensor_data
 from edge_agent.messages.reading import DEFAULT_ASSET, FloatArray
 from edge_agent.stream.window import Windows
+from edge_agent.stream.window_settings import WindowSettings
 from edgetool.paths import StrPath, as_paths
 
 __all__ = [
@@ -57,24 +58,36 @@ def as_files(data: DataSource | None) -> DataFiles | None:
     return data if data is None or isinstance(data, DataFiles) else DataFiles.named(as_paths(data))
 
 
-def complete_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:
-    """The windows that the agent would score, made by the agent's own code: shape (n, window, channels)."""
-    windows = Windows(window=window, stride=stride, channels=len(data.channels))
+def complete_windows(
+    data: SensorData, *, window: int, stride: int = 1, policy: WindowSettings | None = None
+) -> FloatArray:
+    """The windows that the agent would score, made by the agent's own code: shape (n, window, channels).
+
+    Args:
+        data: all rows, in the order in which they came.
+        window: rows in a window.
+        stride: readings from one window to the next.
+        policy: what becomes of missing values; None holds the last ones. So with the functions below.
+    """
+    windows = Windows(window=window, stride=stride, channels=len(data.channels), policy=policy)
     return np.concatenate([windows.push(batch)[0] for batch in data.batches(_BATCH_ROWS)])
 
 
-def windows_with_rows(data: SensorData, *, window: int, stride: int = 1) -> tuple[FloatArray, NDArray[np.int64]]:
+def windows_with_rows(
+    data: SensorData, *, window: int, stride: int = 1, policy: WindowSettings | None = None
+) -> tuple[FloatArray, NDArray[np.int64]]:
     """The windows that the agent would score, and the number of the row that completes each.
 
     Args:
         data: all rows, in the order in which they came.
         window: rows in a window.
         stride: readings from one window to the next.
+        policy: as for `complete_windows`.
 
     Returns:
         Shapes (n, window, channels) and (n,); rows are counted from 0.
     """
-    windows = Windows(window=window, stride=stride, channels=len(data.channels))
+    windows = Windows(window=window, stride=stride, channels=len(data.channels), policy=policy)
     values, rows = [], []
     # Without times, each reading has the number of its row.
     for batch in replace(data, times=None).batches(_BATCH_ROWS):
@@ -84,7 +97,9 @@ def windows_with_rows(data: SensorData, *, window: int, stride: int = 1) -> tupl
     return np.concatenate(values), np.concatenate(rows)
 
 
-def normal_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:
+def normal_windows(
+    data: SensorData, *, window: int, stride: int = 1, policy: WindowSettings | None = None
+) -> FloatArray:
     """The windows that the agent would score and that are normal: shape (n, window, channels).
 
     No row in them is labelled as an anomaly, and none is missing between two of them (`holes`).
@@ -94,28 +109,37 @@ def normal_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatAr
             would join rows that never followed each other.
         window: rows in a window.
         stride: readings from one window to the next.
+        policy: as for `complete_windows`.
     """
-    windows, rows = _windows_and_rows(data, window=window, stride=stride)
+    windows, rows = _windows_and_rows(data, window=window, stride=stride, policy=policy)
     normal: FloatArray = windows[_are_normal(data, rows)]
     return normal
 
 
-def labelled_windows(data: SensorData, *, window: int, stride: int = 1) -> FloatArray:
+def labelled_windows(
+    data: SensorData, *, window: int, stride: int = 1, policy: WindowSettings | None = None
+) -> FloatArray:
     """The windows of all rows that a row labelled as an anomaly completes: shape (n, window, channels).
 
     Args:
         data: normal rows and anomalies in the order in which they came; without labels there is no such window.
         window: rows in a window.
         stride: readings from one window to the next.
+        policy: as for `complete_windows`.
     """
-    windows, rows = _windows_and_rows(data, window=window, stride=stride)
+    windows, rows = _windows_and_rows(data, window=window, stride=stride, policy=policy)
     labels = np.zeros(len(data)) if data.labels is None else data.labels
     found: FloatArray = windows[labels[rows[:, -1]] == 1]
     return found
 
 
 def column_at_windows(
-    data: SensorData, column: NDArray[np.float64], *, window: int, stride: int = 1
+    data: SensorData,
+    column: NDArray[np.float64],
+    *,
+    window: int,
+    stride: int = 1,
+    policy: WindowSettings | None = None,
 ) -> NDArray[np.float64]:
     """The value that another column has in the last row of each of the `normal_windows`: shape (n,), NaN where none.
 
@@ -124,8 +148,9 @@ def column_at_windows(
         column: shape (rows,), NaN where there is no value.
         window: rows in a window.
         stride: readings from one window to the next.
+        policy: as for `complete_windows`.
     """
-    _, rows = _windows_and_rows(data, window=window, stride=stride)
+    _, rows = _windows_and_rows(data, window=window, stride=stride, policy=policy)
     found: NDArray[np.float64] = column[rows[_are_normal(data, rows)][:, -1]]
     return found
 
@@ -133,7 +158,8 @@ def column_at_windows(
 def predecessors(data: SensorData, *, window: int, stride: int = 1, normal: bool = True) -> NDArray[np.int64]:
     """For each window the number of the one before it of the same asset: shape (n,), -1 where none leads to it.
 
-    That is where an asset begins, behind a hole (`holes`), and where windows between are none of these.
+    That is where an asset begins, behind a hole (`holes`), and where windows between are none of these. Missing values
+    are held: a model that takes them has no state.
 
     Args:
         data: as for `normal_windows`.
@@ -141,7 +167,7 @@ def predecessors(data: SensorData, *, window: int, stride: int = 1, normal: bool
         stride: readings from one window to the next.
         normal: of the `normal_windows`; otherwise of all.
     """
-    _, rows = _windows_and_rows(data, window=window, stride=stride)
+    _, rows = _windows_and_rows(data, window=window, stride=stride, policy=None)
     last = rows[_are_normal(data, rows) if normal else slice(None)][:, -1]
     order, is_same = _by_asset(data)
     # Readings are counted on, so that the windows of one asset are a stride apart and none of two assets are.
@@ -152,7 +178,9 @@ def predecessors(data: SensorData, *, window: int, stride: int = 1, normal: bool
     return np.array([numbers.get(place - stride, -1) for place in counted[last].tolist()], dtype=np.int64)
 
 
-def _windows_and_rows(data: SensorData, *, window: int, stride: int) -> tuple[FloatArray, NDArray[np.int64]]:
+def _windows_and_rows(
+    data: SensorData, *, window: int, stride: int, policy: WindowSettings | None
+) -> tuple[FloatArray, NDArray[np.int64]]:
     """All windows, and the rows that each is made of: shape (n, window)."""
     # The number of a row goes through the windows as two channels more, since float32 holds it in two parts. A row
     # without any value is no reading; with these it would be one.
@@ -162,7 +190,7 @@ def _windows_and_rows(data: SensorData, *, window: int, stride: int) -> tuple[Fl
         channels=(*data.channels, "high", "low"),
         values=np.column_stack([data.values[heard], *np.divmod(heard, _PLACES)]).astype(np.float64),
     )
-    windows = complete_windows(both, window=window, stride=stride)
+    windows = complete_windows(both, window=window, stride=stride, policy=policy)
     places = windows[:, :, -2:].astype(np.int64)
     return windows[:, :, :-2], places[:, :, 0] * _PLACES + places[:, :, 1]
 

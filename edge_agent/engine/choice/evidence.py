@@ -26,7 +26,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """Why the candidate is not qualified, or how close its scores are to the golden ones."""
     deviation: float | None = None
-    """As `bundle.golden_deviation` gives it; None if the golden scores were not met."""
+    """As `golden_vectors.golden_deviation` gives it; None if the golden scores were not met."""
     load_ms: float | None = None
     """Time to load the model, milliseconds; None if the model did not load."""
     memory_bytes: int = 0

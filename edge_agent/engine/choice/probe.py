@@ -63,7 +63,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     """Why the provider is not qualified, or how close its scores are to the golden ones."""
     deviation: float | None = None
-    """As `bundle.golden_deviation` gives it; None if not qualified, also where the scores are right."""
+    """As `golden_vectors.golden_deviation` gives it; None if not qualified, also where the scores are right."""
     load_ms: float | None = None
     """Time to load the model, milliseconds; None if the model did not load."""
     placement: dict[str, int] | None = None

@@ -126,6 +126,15 @@ def pack(
             show_default=False,
         ),
     ] = None,
+    missing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="mean|zero|NUMBER|model",
+            help="What takes the place of a missing value, in the graph; or that the model has an answer of its own. "
+            "Default: the device holds the last value.",
+            show_default=False,
+        ),
+    ] = None,
     alarm: Annotated[
         float | None,
         typer.Option(help="A limit that you have validated, in the output's own values.", show_default=False),
@@ -199,6 +208,7 @@ def pack(
             features=features,
             features_by=features_by,
             state=state or (),
+            missing=missing,
             alarm=alarm,
             alarm_from=alarm_from,
             expect=expect,
@@ -249,6 +259,8 @@ def _show_packed(report: PackReport) -> None:
         say(f"  exported   {in_words(manifest.exported)}")
     say(f"  score      {report.score_from}")
     say(f"  formula    {report.formula}")
+    if report.missing is not None or report.rows_with_missing:
+        say(f"  missing    {_missing_in_words(report)}")
     for repair in report.repairs:
         say(f"  repaired   {repair}")
     _show_sign(report)
@@ -267,6 +279,16 @@ def _show_packed(report: PackReport) -> None:
         say("  compared   with no other model; --reference compares it with the one that it was made from")
     for warning in report.warnings():
         say(f"  WARNING    {warning}")
+
+
+def _missing_in_words(report: PackReport) -> str:
+    lack = f"{report.rows_with_missing} of {report.rows_used} normal rows lack a value"
+    if report.missing is None:
+        return f"{lack}; the last one is held, as the device does (--missing says otherwise)"
+    if report.missing == "model":
+        return f"{lack}; the model takes them as they are, and was tried without each channel"
+    what = "the mean of the channel" if report.missing == "mean" else report.missing
+    return f"{lack}; the graph takes {what} in its place"
 
 
 def _show_labelled(report: PackReport) -> None:

@@ -10,7 +10,7 @@ import typer
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, parse_range, print_json
 from edgetool._cli.data_options import DataOption, takes_data
-from edgetool.choices import Io, Precision, Target
+from edgetool.choices import Io, LayoutIs, Precision, Target
 from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
@@ -33,6 +33,9 @@ def quantize(
         Target, typer.Option(help="What the model is for: CPUs gain from small weights, not from float16 arithmetic.")
     ] = Target.CPU,
     data: DataOption = None,
+    layout: Annotated[
+        LayoutIs, typer.Option(help="How the model takes a window of the data, where its shape fits both, or is flat.")
+    ] = LayoutIs.AUTO,
     max_drift: Annotated[
         float | None,
         typer.Option(
@@ -82,6 +85,7 @@ def quantize(
             precision=precision,
             target=target,
             data=data,
+            layout=layout,
             max_drift=max_drift,
             keep=tuple(keep or ()),
             io=io,
@@ -109,6 +113,9 @@ def _show_scores(report: QuantizeReport) -> None:
     for far in report.ventured:
         alone = "" if far.batch_deviation is None else f", by {far.batch_deviation:.1e} alone from in a batch"
         say(f"  far out    {far.output}: off by {far.deviation:.1e} on {far.windows} windows near and far{alone}")
+
+    if report.refused:
+        say(f"  WARNING    {report.refusal}")
 
 
 def _show_data(report: QuantizeReport) -> None:

@@ -139,7 +139,12 @@ class EvaluateReport:
                 found.append(f"{quality.not_finite} scores of {quality.name} are no number, and are left out")
             if quality.manifest is not None and self.judged_by.config is not None:
                 settings = self.judged_by.settings
-                asked = (settings.problem_with, settings.remark_on, settings.remark_on_interval)
+                asked = (
+                    settings.problem_with,
+                    settings.problem_with_missing,
+                    settings.remark_on,
+                    settings.remark_on_interval,
+                )
                 found += [f"{quality.name}: {text}" for ask in asked if (text := ask(quality.manifest))]
         return found
 
@@ -338,7 +343,7 @@ def _explain(
     labelled: Labelled,
     engine: Engine,
 ) -> tuple[EventSeen, ...]:
-    """Add the channels' shares of each event's peak, where no value of its window is missing.
+    """Add the channels' shares of each event's peak, where no value of its window is missing, or the model takes it.
 
     What a model with state was given back there is not known any more, so it has none.
     """
@@ -352,7 +357,9 @@ def _explain(
         place = int(places[event.peak_row])
         begin = place - manifest.window + 1
         window = values[order[max(begin, 0) : place + 1]].astype(np.float32)
-        if begin >= starts[labelled.rows.asset_of(np.array([place]))[0]] and not np.isnan(window).any():
+        if begin >= starts[labelled.rows.asset_of(np.array([place]))[0]] and (
+            manifest.takes_missing or not np.isnan(window).any()
+        ):
             windows.append(window)
             which.append(number)
     shares = engine.score(np.stack(windows)).contributions if windows else None

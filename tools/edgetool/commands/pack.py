@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from edge_agent.bundle import (
@@ -20,7 +19,7 @@ from edge_agent.bundle import (
     ScorePart,
     Threshold,
 )
-from edge_agent.errors import ConversionError, DataError, UsageError
+from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import (
     ErrorIn,
@@ -45,7 +44,6 @@ from edgetool.data import (
     SensorData,
     as_files,
     read_sensor_data,
-    time_steps,
 )
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.detector.bundling import describe_channels, name_and_version, write_bundle
@@ -55,14 +53,16 @@ from edgetool.detector.expected import read_expected
 from edgetool.detector.golden import prove
 from edgetool.detector.interval import interval_of
 from edgetool.detector.labelled import MAX_AUC_DROP, quality_of
+from edgetool.detector.missing import rows_with_missing
 from edgetool.detector.numbers import read_limit
 from edgetool.detector.options import DetectorOptions
-from edgetool.detector.proofs import agree, check_finite, put_to_trial, weigh_direction
+from edgetool.detector.proofs import agree, check_finite, check_missing, put_to_trial, weigh_direction
+from edgetool.detector.refusals import check_order, check_reference
 from edgetool.detector.report import PackReport
 from edgetool.detector.runs import ModelRuns
 from edgetool.export.made import DECISION
 from edgetool.export.sources import Trust
-from edgetool.graph.integers import batch_scales, integer_operators
+from edgetool.graph.integers import batch_scales
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.origin import Origin, origin_of
 from edgetool.graph.runtimes import check_runtimes, parse_runtimes
@@ -119,6 +119,7 @@ def pack(
     features: str | None = None,
     features_by: FeaturesBy | FeaturesByName = FeaturesBy.AUTO,
     state: Sequence[str] = (),
+    missing: str | None = None,
     alarm: float | None = None,
     alarm_from: StrPath | None = None,
     expect: str | None = None,
@@ -160,6 +161,9 @@ def pack(
         features_by: how these are lined up, `feature` by feature or `channel` by channel.
         state: inputs that take what an output gave for the window before of the same asset, each as `IN:OUT`, such as
             `h:h_out`; or `IN:OUT@AXIS`, with the axis of the batch.
+        missing: what is done about missing values: `mean` of the channel's data, `zero` or a number takes their place,
+            by nodes in the graph; `model` gives them to the model, which must have an answer of its own. When not
+            given, the device holds the last values.
         alarm: a limit that the author has validated, in the output's own values; in place of one from the data.
         alarm_from: a `.json` or `.npz` that holds it, as `alarm`, `threshold_` or `offset_`.
         expect: scores of the author's own code for the same rows: a column of the data, or an `.npz` with `score`.
@@ -185,10 +189,7 @@ def pack(
             fits.
     """
     started = time.monotonic()
-    if not tolerance <= 1:
-        raise UsageError(f"--tolerance {tolerance:g}: expected a share above 0, at most 1")
-    if not 0 < false_alarm_rate < 0.5:
-        raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
+    _check_shares(tolerance, false_alarm_rate)
     options = DetectorOptions(
         output=score_output,
         head=parse_head(head),
@@ -206,6 +207,7 @@ def pack(
         features=features,
         features_by=as_member(FeaturesBy, features_by, named="features_by"),
         state=tuple(state),
+        missing=missing,
     )
     if alarm is not None and alarm_from is not None:
         raise UsageError("--alarm and --alarm-from both give the limit")
@@ -226,10 +228,10 @@ def pack(
         normal = rows if rows.labels is None else rows.where(rows.labels == 0)
         if not len(normal):
             raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
-        _check_order(rows)
+        check_order(rows)
         lower_versions(loaded)
         check_runtimes(path, loaded, parse_runtimes(runtimes))
-        _check_reference(path, loaded, reference)
+        check_reference(path, loaded, reference)
         with ModelRuns(path, Deadline(path, timeout_s)) as runs:
             detector = Detector(reference or path, rows, options, runs=runs)
             if limit_name.startswith("offset") and (detector.is_decision_function or options.output == DECISION):
@@ -238,13 +240,16 @@ def pack(
                     "decision_function (score_samples less that offset), whose limit is 0: give --alarm 0"
                 )
             packed = detector.model if reference is None else detector.same_for(path)
-            scores = detector.normal_scores(packed)
-            check_finite(path, scores, detector.windows)
-            made_by = scores if reference is None else detector.normal_scores(detector.model)
-            unseen = detector.unseen_scores(path, scores)
+            blind = check_missing(detector, packed)
+            given = detector.normal_scores(packed)
+            scores = detector.scores_of_whole(packed, given)
+            check_finite(path, given, scores, detector)
+            made_by_given = given if reference is None else detector.normal_scores(detector.model)
+            made_by = scores if reference is None else detector.scores_of_whole(detector.model, made_by_given)
+            unseen = detector.unseen_scores(path, given)
             threshold, calibration = _limits(unseen, false_alarm_rate, alarm, flipped=detector.sign.flipped)
             evidence = weigh_direction(detector, made_by, rows)
-            agreement = agree(detector, rows, wanted, scores=scores, alarm=threshold.alarm, tolerance=tolerance)
+            agreement = agree(detector, rows, wanted, scores=given, alarm=threshold.alarm, tolerance=tolerance)
             trial = put_to_trial(path, detector, packed, scores=scores, alarm=threshold.alarm, accept_weak=accept_weak)
             golden = prove(detector, packed, made_by, batch_scales=batch_scales(loaded))
             found = quality_of(
@@ -254,6 +259,7 @@ def pack(
                 None if reference is None else lambda windows: detector.sequence_scores(detector.model, windows),
                 window=detector.window,
                 stride=stride,
+                policy=detector.normal.policy,
                 path=path,
                 max_auc_drop=max_auc_drop,
             )
@@ -261,7 +267,7 @@ def pack(
         manifest = write_bundle(
             output,
             packed,
-            golden.vectors,
+            golden,
             # A provider has to meet the float32 scores with the packed model, whose own distance is part of that.
             max(tolerance, 2 * golden.deviation),
             name=name,
@@ -289,7 +295,10 @@ def pack(
             still_channels=tuple(name for name, is_still in zip(normal.channels, still, strict=True) if is_still),
             looks_scaled=looks_scaled(normal.values),
             rows_labelled=len(rows) - len(normal),
-            verdicts_changed=None if reference is None else count_flips(made_by, scores, threshold.alarm),
+            rows_with_missing=rows_with_missing(normal),
+            missing=missing,
+            blind_channels=blind,
+            verdicts_changed=None if reference is None else count_flips(made_by_given, given, threshold.alarm),
             deviation=None if reference is None else golden.deviation,
             repairs=detector.repairs,
             replaced=replaced,
@@ -315,11 +324,11 @@ def _exported(origin: Origin) -> ExportedPart:
     )
 
 
-def _check_order(rows: SensorData) -> None:
-    """Refuse rows that come newest first: their windows would run backwards."""
-    steps = time_steps(rows)
-    if len(steps) and float(np.median(steps)) < 0:
-        raise DataError(f"{rows.path}: the times go backwards; sort the rows, the oldest first")
+def _check_shares(tolerance: float, false_alarm_rate: float) -> None:
+    if not tolerance <= 1:
+        raise UsageError(f"--tolerance {tolerance:g}: expected a share above 0, at most 1")
+    if not 0 < false_alarm_rate < 0.5:
+        raise UsageError(f"--false-alarm-rate {false_alarm_rate:g}: expected a share above 0 and below 0.5")
 
 
 def _read(
@@ -337,21 +346,3 @@ def _limits(scores: FloatArray, rate: float, alarm: float | None, *, flipped: bo
     if alarm is None:
         return calibrate(scores, rate)
     return given_limit(scores, -alarm if flipped else alarm)
-
-
-def _check_reference(path: Path, model: onnx.ModelProto, reference: Path | None) -> None:
-    """Refuse int8 arithmetic that only int8 is compared with: its own scores would prove it, whatever they are."""
-    if reference is not None:
-        operators = integer_operators(load_model(reference, external=False))
-        if operators:
-            raise ConversionError(
-                f"{reference}: is given as the reference and computes in int8 itself ({', '.join(operators[:3])}), so "
-                "its scores prove nothing; give the float32 model that it was made from with --reference"
-            )
-        return
-    operators = integer_operators(model)
-    if operators:
-        raise ConversionError(
-            f"{path}: computes in int8 ({', '.join(operators[:3])}), and nobody has compared its scores with those of "
-            "the float32 model that it was made from; give that one with --reference"
-        )

@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx
 
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
-from edgetool.choices import Io, IoName, Precision, PrecisionName, Target, TargetName, as_member
+from edgetool.choices import Io, IoName, LayoutIs, LayoutIsName, Precision, PrecisionName, Target, TargetName, as_member
 from edgetool.data import DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
 from edgetool.graph.onnx_file import stored_precision, write_result
@@ -44,6 +44,7 @@ def quantize(
     precision: Precision | PrecisionName = Precision.FLOAT16,
     target: Target | TargetName = Target.CPU,
     data: DataSource | None = None,
+    layout: LayoutIs | LayoutIsName = LayoutIs.AUTO,
     max_drift: float | None = None,
     keep: str | Sequence[str] = (),
     io: Io | IoName = Io.FLOAT32,
@@ -61,6 +62,7 @@ def quantize(
         precision: what to compute in, or to store weights as.
         target: what the model is for; CPUs gain from small weights and not from float16 arithmetic.
         data: samples to compare and calibrate on (docs/data.md); made up when not given.
+        layout: how the model takes a window of the data, where its shape fits both, or takes it flat.
         max_drift: largest drift of any output, as `edgetool.verify.drift` measures it; 0.02, for int8 0.1, when None.
         keep: nodes, or types of operators, that stay float32.
         io: type of the result's float inputs and outputs.
@@ -76,7 +78,7 @@ def quantize(
             that is less than usual.
         DataError: the data do not fit the model.
         OutOfTimeError: the model takes longer than that, or never ends.
-        UsageError: the output would overwrite the model, or an option matches nothing.
+        UsageError: the output would overwrite the model, an option matches nothing, or the layout of windows is open.
     """
     started = time.monotonic()
     precision = as_member(Precision, precision, named="precision")
@@ -92,6 +94,7 @@ def quantize(
         precision=precision,
         target=as_member(Target, target, named="target"),
         data=as_files(data),
+        layout=as_member(LayoutIs, layout, named="layout"),
         limits=_limits(precision, max_drift),
         keep=(keep,) if isinstance(keep, str) else tuple(keep),
         io=as_member(Io, io, named="io"),
@@ -266,6 +269,7 @@ def _report(
         saturated=work.context.verifier.saturated,
         scores=verification.scores,
         ventured=verification.ventured,
+        refused=verification.refused,
         providers=verification.providers,
         pruned=work.pruned,
     )

@@ -7,7 +7,6 @@ import io
 import re
 import tempfile
 import zipfile
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,9 +31,9 @@ from edge_agent.bundle import (
 )
 from edge_agent.engine.providers import import_runtime
 from edge_agent.errors import UsageError
-from edge_agent.messages.reading import FloatArray
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.data import SensorData
+from edgetool.detector.golden import Golden
 from edgetool.detector.state import state_size
 from edgetool.graph.onnx_file import stored_precision, write_result
 from edgetool.graph.runtimes import runtimes_of
@@ -78,7 +77,7 @@ def describe_channels(data: SensorData, units: dict[str, str]) -> tuple[Channel,
 def write_bundle(
     output: Path,
     model: bytes,
-    vectors: Mapping[str, FloatArray],
+    golden: Golden,
     tolerance: float,
     *,
     name: str,
@@ -99,7 +98,7 @@ def write_bundle(
     Args:
         output: the file.
         model: the canonical model.
-        vectors: golden `readings` and their `score` by the reference, with state `state` and `next_state` too.
+        golden: windows and what the reference makes of them.
         tolerance: largest deviation from these that a provider may have.
         name: of the bundle.
         version: of the bundle.
@@ -115,19 +114,20 @@ def write_bundle(
         exported: what the model was made of; None if nobody knows.
     """
     arrays = io.BytesIO()
-    np.savez(arrays, allow_pickle=False, **vectors)
-    golden = arrays.getvalue()
+    np.savez(arrays, allow_pickle=False, **golden.vectors())
+    packed_vectors = arrays.getvalue()
     manifest = Manifest(
         format=FORMAT,
         name=name,
         version=version,
         created=_now(),
         model=_describe_model(model),
-        golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(golden).hexdigest(), tolerance=tolerance),
+        golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(packed_vectors).hexdigest(), tolerance=tolerance),
         channels=channels,
         window=window,
         stride=stride,
         interval_s=interval_s,
+        missing="" if golden.missing is None else "model",
         threshold=threshold,
         calibration=calibration,
         score=score,
@@ -135,7 +135,7 @@ def write_bundle(
         quality=quality,
         exported=exported,
     )
-    _write(output, manifest, [("model.onnx", model), ("golden.npz", golden)])
+    _write(output, manifest, [("model.onnx", model), ("golden.npz", packed_vectors)])
     return manifest
 
 

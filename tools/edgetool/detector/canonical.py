@@ -19,13 +19,14 @@ from edgetool.choices import HigherIs, LayoutIs
 from edgetool.detector.features import Features
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX
-from edgetool.detector.options import DetectorOptions
+from edgetool.detector.options import DetectorOptions, missing_beside_state
 from edgetool.detector.scaling import Scaling
 from edgetool.detector.state import NEXT_STATE, STATE, Link, append_states, feed_states, own_input, state_size
 from edgetool.graph.edits import replace_all
 from edgetool.graph.nodes import Nodes
 from edgetool.graph.walks import graphs_of
 from edgetool.verify.arrays import Sample
+from edgetool.verify.layout import both_fit
 from edgetool.verify.samples import ModelInput, model_inputs
 
 __all__ = [
@@ -157,9 +158,9 @@ def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scalin
     _unlist_constants(model)
     _set_apart(model)
     nodes = Nodes(model)
-    moment = at = "readings"
+    moment = at = "readings" if frame.missing is None else frame.missing.append(nodes, "readings")
     if frame.smoothed > 1:
-        nodes.gather("readings", "readings_unfolded", frame.starts(), axis=1)
+        nodes.gather(at, "readings_unfolded", frame.starts(), axis=1)
         moment = at = nodes.reshape("readings_unfolded", "readings_moment", [-1, frame.moment, channels])
     width, rows = channels, frame.seen
     if frame.features is not None:
@@ -220,7 +221,7 @@ def canonical_frame(path: Path, model: onnx.ModelProto, channels: int, options: 
 
     Raises:
         ConversionError: it takes another number of channels, or another window.
-        UsageError: an option asks for more.
+        UsageError: an option would add something.
     """
     if options.higher_is is HigherIs.NORMAL:
         raise UsageError(f"--higher-is normal: {path} is canonical already; turn its score in the model")
@@ -229,6 +230,10 @@ def canonical_frame(path: Path, model: onnx.ModelProto, channels: int, options: 
     for name in ("head", "horizon", "score", "smooth", "scale", "unscale", "features", "state"):
         if getattr(options, name) != getattr(_NONE, name) and str(getattr(options, name)) != "score":
             raise UsageError(f"--{name}: {path} is canonical already, its score is taken as it is")
+    if options.missing not in (None, "model"):
+        raise UsageError(f"--missing {options.missing}: {path} is canonical already; put it into the model")
+    if options.missing is not None and state_size(model):
+        raise missing_beside_state(options.missing)
     dims = next(v for v in model.graph.input if v.name == "readings").type.tensor_type.shape.dim
     if dims[2].dim_value not in (0, channels):
         raise ConversionError(f"{path}: readings has {dims[2].dim_value} channels, the data have {channels}")
@@ -274,10 +279,7 @@ def _rows_of(
     if 0 in found.values():
         raise ConversionError(f"{what} leaves the window open; give it with --window")
     if len(found) > 1 and inner != (1, 1):
-        raise UsageError(
-            f"{what} may take a window of {found[False]} rows of {channels} channels rows first or channels first; say "
-            "it with --layout rows-first, or --layout channels-first"
-        )
+        raise both_fit(what, found[False], channels)
     first = False not in found
     return Frame(found[first], channels_first=first)
 

@@ -35,6 +35,8 @@ def card_of(bundle: Bundle) -> Iterator[tuple[str, str]]:
     if manifest.score is not None:
         yield "score", manifest.score.in_words
         yield "formula", manifest.score.formula
+    if manifest.takes_missing:
+        yield "missing", "the model takes readings in which values are missing as they are"
     yield "threshold", f"alarm {manifest.threshold.alarm:.4g}, clear {manifest.threshold.clear:.4g}"
     if manifest.calibration is not None:
         yield from _of_calibration(manifest.calibration)

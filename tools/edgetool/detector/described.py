@@ -78,16 +78,21 @@ def _what(head: Head) -> str:
     return _ERRORS[head.score].format(what=what)
 
 
-def formula(head: Head, frame: Frame) -> str:
+def formula(head: Head, frame: Frame, *, masked: bool = False) -> str:
     """The score of one moment as a line of numpy, for whoever computes it beside.
 
     `x` are the readings (n, rows, channels), or with `--features` these (n, 1, features); `y` is the model's output for
     what it takes of them, scaled where `--scale` says so. docs/scores.md names the constants.
+
+    Args:
+        head: what it is made of.
+        frame: of the readings.
+        masked: the error is 0 where the reading that it is of is missing.
     """
     if not head.is_error:
         return _own_formula(head)
     if head.kind is HeadKind.PROJECTION:
-        return "error = x - (y @ decoder + offset).reshape(x.shape); " + _FORMULAS[head.score]
+        return _of_error("x", "x - (y @ decoder + offset).reshape(x.shape)", masked=masked) + _FORMULAS[head.score]
     width = 1 if head.usual is None else len(head.usual)
     answer = f"y.reshape(-1, {head.rows}, {width})"
     if head.channels_first:
@@ -100,7 +105,11 @@ def formula(head: Head, frame: Frame) -> str:
     elif head.kind is HeadKind.FORECAST:
         given = f"x[:, {frame.moment - head.rows}:]"
     error = f"({given} - {answer}) / scale" if head.in_scaled else f"{given} - {answer}"
-    return f"error = {error}; " + _FORMULAS[head.score]
+    return _of_error(given, error, masked=masked) + _FORMULAS[head.score]
+
+
+def _of_error(given: str, error: str, *, masked: bool) -> str:
+    return f"error = np.where(np.isnan({given}), 0, {error}); " if masked else f"error = {error}; "
 
 
 def _own_formula(head: Head) -> str:

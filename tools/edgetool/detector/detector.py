@@ -30,6 +30,7 @@ from edgetool.detector.finish import finish
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Fitted, Head, reconstruct, target_of
 from edgetool.detector.meanings import Asked, Candidate, choose, rows_ahead
+from edgetool.detector.missing import missing_policy
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.runs import ModelRuns, are_equal
 from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
@@ -39,6 +40,7 @@ from edgetool.detector.windows import NormalWindows
 from edgetool.graph.batch import free_batch
 from edgetool.graph.edits import copy_of, with_all_outputs
 from edgetool.graph.maps import class_labels, unzip_maps
+from edgetool.graph.nan_tests import spell_out_nan_tests
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.randomness import draws_numbers
 from edgetool.graph.versions import lower_versions
@@ -72,7 +74,8 @@ class Detector:
         options.check()
         self._path = path
         self._options = options
-        self._channels = rows.channels
+        self.channels = rows.channels
+        """Their names, in the model's order."""
         self._head: Head | None = None
         self._scaling: Scaling | None = None
         self._fitted: Fitted | None = None
@@ -82,22 +85,28 @@ class Detector:
         """What was put right in the model that is packed, in words."""
         self.poor: tuple[str, ...] = ()
         """Channels whose mean would be as good an answer as the reconstruction."""
+        self.missing = missing_policy(options.missing, rows if rows.labels is None else rows.where(rows.labels == 0))
+        """What is done about missing values; None where the last ones are held."""
         model = self._load(path)
         self._labels = sklearn_scores(model)
         self._links = () if is_canonical(model) else links_of(model, options.state)
         size = state_size(model) if is_canonical(model) else sum(link.size for link in self._links)
         self._scorer = Scorer(path, runs, self._links, size, options.output)
-        self._normal = NormalWindows(rows, options.stride, has_state=self._scorer.has_state)
+        self.normal = NormalWindows(rows, options.stride, has_state=self._scorer.has_state, missing=self.missing)
+        """The windows of the data."""
         if is_canonical(model):
             self.frame = canonical_frame(path, model, len(rows.channels), options)
             self.score_from = "the model is canonical already"
             self.sign = sign_of_score(np.empty(0), None, options.higher_is)
-            self.windows = self._normal.of(self.frame)
-            self._before = self._normal.before(self.frame)
+            self._take_windows()
         else:
             self._head = self._make_canonical(model)
             self.score_from = in_words(self._head, self.frame, options)
             self.sign = self._head.sign
+        if self.missing is not None:
+            self.score_from += f", {self.missing.in_words()}"
+        self.given = self.normal.given(self.window) if self.normal.have_holes else self.windows
+        """Normal windows as the device scores them: where values are missing, that is NaN if the model takes it."""
         self._note_types(model)
         self.model = to_bytes(model, path)
 
@@ -124,7 +133,11 @@ class Detector:
     @property
     def formula(self) -> str:
         """The score of one moment as a line of numpy."""
-        return "y" if self._head is None else formula(self._head, replace(self.frame.inner, smoothed=1))
+        known = "" if self.missing is None else self.missing.formula
+        if self._head is None:
+            return "y"
+        masked = self.missing is not None and self.missing.fill is None
+        return known + formula(self._head, replace(self.frame.inner, smoothed=1), masked=masked)
 
     @cached_property
     def states(self) -> FloatArray | None:
@@ -139,6 +152,11 @@ class Detector:
         """Another form of the same model made canonical in the same way."""
         return self._canonical(path, self._head)
 
+    def scores_of_whole(self, model: bytes, scores: FloatArray) -> FloatArray:
+        """The scores of `windows`, from those of `given` where these are the same for the graph."""
+        is_other = self.normal.have_holes and self.missing is not None and self.missing.fill is None
+        return self.scores(model, self.windows) if is_other else scores
+
     def unseen_scores(self, path: Path, scores: FloatArray) -> FloatArray:
         """The scores of normal windows by constants that were fitted on other windows, for the limits.
 
@@ -147,23 +165,19 @@ class Detector:
 
         Args:
             path: the form that is packed.
-            scores: shape (n,), of `windows` by the form's own constants; they are the answer where it has none of
+            scores: shape (n,), of `given` by the form's own constants; they are the answer where it has none of
                 these.
         """
         if self._fitted is None or not self._fitted.head.has_matrix:
             return scores
         found = scores.copy()
-        for part in np.array_split(np.arange(len(self.windows)), _FOLDS):
+        for part in np.array_split(np.arange(len(self.given)), _FOLDS):
             if len(part):
-                share = part[0] / len(self.windows), (part[-1] + 1) / len(self.windows)
+                share = part[0] / len(self.given), (part[-1] + 1) / len(self.given)
                 model = self._canonical(path, self._fitted.without(*share))
-                found[part] = self._part_scores(model, part)
+                has_state = self._scorer.has_state
+                found[part] = self.normal_scores(model)[part] if has_state else self.scores(model, self.given[part])
         return found
-
-    def _part_scores(self, model: bytes, part: NDArray[np.int64]) -> FloatArray:
-        if self._scorer.has_state:
-            return self.normal_scores(model)[part]
-        return self.scores(model, self.windows[part])
 
     def _canonical(self, path: Path, head: Head | None) -> bytes:
         model = self._load(path)
@@ -175,18 +189,17 @@ class Detector:
     def _make_canonical(self, model: onnx.ModelProto) -> Head:
         """Find the head of a model, and append it."""
         frame = self._frame_of(model)
-        seen = self._normal.of(frame)
+        seen = self.normal.some(frame.window)
         asked = self._asked(model, frame.given(seen))
         probe, first = self._probe(model, frame, seen[:2])
         ahead = 0 if frame.features is not None else rows_ahead(first, min(len(seen), 2), seen.shape[2], asked)
-        tried, before, frame = self._normal.tried(frame, ahead=ahead, is_given=self._options.horizon is not None)
+        tried, before, frame = self.normal.tried(frame, ahead=ahead, is_given=self._options.horizon is not None)
         found = self._choose(model, probe, tried, before, frame=frame, asked=asked)
         # All windows of the head that was found: a trial of forecasts has fewer, with rows behind those that are seen.
         final = replace(frame, ahead=_rows_ahead_of(found, self._options))
-        windows = self._normal.of(final)
-        answers = self._scorer.try_out(
-            probe, np.ascontiguousarray(windows[:, : final.seen]), self._normal.before(final)
-        )
+        windows = self.normal.some(final.window)
+        before = self.normal.before(final.window)
+        answers = self._scorer.try_out(probe, np.ascontiguousarray(windows[:, : final.seen]), before)
         return self._settle(model, found, frame=final, given=final.given(windows), answers=answers)
 
     def _asked(self, model: onnx.ModelProto, given: FloatArray) -> Asked:
@@ -213,7 +226,7 @@ class Detector:
     ) -> Head:
         """The head of a model, by its answers for some windows; asked about where the layout is open, too."""
         seen = np.ascontiguousarray(windows[:, : frame.seen])
-        given, names, classes = frame.given(windows), frame.names(self._channels), class_labels(model)
+        given, names, classes = frame.given(windows), frame.names(self.channels), class_labels(model)
 
         def attempt(answers: Sample, taken: Frame) -> Candidate | EdgeError:
             try:
@@ -233,7 +246,7 @@ class Detector:
     def _lies_open(self, model: onnx.ModelProto, frame: Frame) -> bool:
         """True if nothing but a trial tells how a window lies: a flat input of several rows of several channels."""
         is_flat = is_flat_input(model, frame.links) and frame.features is None and frame.left_out is None
-        return is_flat and frame.seen > 1 and len(self._channels) > 1 and self._options.layout is LayoutIs.AUTO
+        return is_flat and frame.seen > 1 and len(self.channels) > 1 and self._options.layout is LayoutIs.AUTO
 
     def _check_layout(self, rows_first: Candidate | EdgeError, channels_first: Candidate | EdgeError) -> None:
         """Ask where the answer for windows channels first is clearly nearer to the readings, or the only one."""
@@ -249,19 +262,16 @@ class Detector:
 
     def _frame_of(self, model: onnx.ModelProto) -> Frame:
         """How the model takes readings, or features of them."""
-        options, width = self._options, len(self._channels)
+        options, width = self._options, len(self.channels)
         features = parse_features(options.features, options.features_by, window=options.window, channels=width)
         if features is not None and options.window is not None:
-            return frame_of_features(model, features, channels=width, window=options.window, links=self._links)
-        told = self._told_channel()
-        return frame_of(
-            model,
-            channels=width,
-            window=options.window,
-            layout=options.layout,
-            left_out=told,
-            links=self._links,
-        )
+            frame = frame_of_features(model, features, channels=width, window=options.window, links=self._links)
+        else:
+            told, links = options.told_channel(self.channels), self._links
+            frame = frame_of(
+                model, channels=width, window=options.window, layout=options.layout, left_out=told, links=links
+            )
+        return replace(frame, missing=self.missing)
 
     def _probe(self, model: onnx.ModelProto, frame: Frame, windows: FloatArray) -> tuple[onnx.ModelProto, Sample]:
         """The model fed with readings and nothing behind it, and its answers for two windows; the batch is free."""
@@ -294,7 +304,7 @@ class Detector:
 
     def _fed(self, model: onnx.ModelProto, frame: Frame) -> onnx.ModelProto:
         fed = copy_of(model)
-        feed_readings(fed, frame, channels=len(self._channels), scaling=self._scaling)
+        feed_readings(fed, frame, channels=len(self.channels), scaling=self._scaling)
         return fed
 
     def _settle(
@@ -328,25 +338,20 @@ class Detector:
         if head.is_error:
             target = target_of(head, given, frame.inner)
             poor = poor_channels(reconstruct(head, answer, target), target)
-            names = frame.names(self._channels) if head.channel is None else (head.which,)
+            names = frame.names(self.channels) if head.channel is None else (head.which,)
             self.poor = tuple(name for name, is_poor in zip(names, poor, strict=True) if is_poor)
         self.frame = replace(frame, smoothed=options.smooth)
-        self.windows = self._normal.of(self.frame)
-        self._before = self._normal.before(self.frame)
+        self._take_windows()
         self._finish(model, head)
         return head
 
-    def _told_channel(self) -> int | None:
-        """The channel that a soft sensor tells, and may not take."""
-        head = self._options.head
-        if head.kind is not HeadKind.RESIDUAL:
-            return None
-        if head.which not in self._channels:
-            raise UsageError(f"--head {head}: the channels are {', '.join(self._channels[:20])}")
-        return self._channels.index(head.which)
+    def _take_windows(self) -> None:
+        """The windows of the frame that was found."""
+        self.windows = self.normal.some(self.window)
+        self._before = self.normal.before(self.window)
 
     def _finish(self, model: onnx.ModelProto, head: Head) -> None:
-        width = len(self._channels)
+        width = len(self.channels)
         moment = feed_readings(model, self.frame, channels=width, scaling=self._scaling)
         finish(model, head, self.frame, moment=moment, channels=width, smooth=self._options.smooth_by)
 
@@ -355,6 +360,7 @@ class Detector:
         self.repairs = [
             *lower_versions(model),
             *unzip_maps(model),
+            *spell_out_nan_tests(model),
             *(free_batch(model) if self._has_fixed_batch else []),
         ]
         return model
@@ -363,12 +369,12 @@ class Detector:
         note_types(model, self._scorer.try_out(with_all_outputs(model), self.windows[:2]))
 
     def normal_scores(self, model: bytes) -> FloatArray:
-        """The scores that a canonical model gives `windows`, each with what it gave for the one before: shape (n,)."""
-        return self._scorer.answers(model, self.windows, before=self._before, with_states=False)[0]
+        """The scores that a canonical model gives `given`, each with what it gave for the one before: shape (n,)."""
+        return self._scorer.answers(model, self.given, before=self._before, with_states=False)[0]
 
     def sequence_scores(self, model: bytes, windows: FloatArray) -> FloatArray:
         """The same of the windows of all rows, in the order of `windows_with_rows`."""
-        before = self._normal.all_before(self.window)
+        before = self.normal.all_before(self.window)
         return self._scorer.answers(model, windows, before=before, with_states=False)[0]
 
     def scores(self, model: bytes, windows: FloatArray, states: FloatArray | None = None) -> FloatArray:

@@ -156,10 +156,16 @@ def _error(nodes: Nodes, head: Head, frame: Frame, *, answer: str, moment: str, 
         at = nodes.add("Mul", [at, nodes.constant("answer_scale", head.unscale.scale[of])], "answer_wide")
         at = nodes.add("Add", [at, nodes.constant("answer_offset", head.unscale.offset[of])], "answer_units")
     if head.unscale is None or not head.in_scaled:
-        return nodes.add("Sub", [target, at], "error")
+        return _known(nodes, frame, target, nodes.add("Sub", [target, at], "error"))
     of = slice(None) if head.channel is None else slice(head.channel, head.channel + 1)
     wide = nodes.add("Sub", [target, at], "error_wide")
-    return nodes.add("Div", [wide, nodes.constant("error_units", head.unscale.scale[of])], "error")
+    scaled = nodes.add("Div", [wide, nodes.constant("error_units", head.unscale.scale[of])], "error")
+    return _known(nodes, frame, target, scaled)
+
+
+def _known(nodes: Nodes, frame: Frame, target: str, error: str) -> str:
+    """The error, 0 where the reading that it is of is missing."""
+    return error if frame.missing is None else frame.missing.mask(nodes, target, error)
 
 
 def _formula(nodes: Nodes, head: Head, error: str, *, score: str, contributions: str, channels: int) -> str:

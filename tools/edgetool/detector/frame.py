@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from edge_agent.messages.reading import FloatArray
 from edgetool.detector.features import Features
+from edgetool.detector.missing import MissingPolicy
 from edgetool.detector.state import Link
 
 __all__ = ["Frame"]
@@ -34,6 +35,8 @@ class Frame:
     """What the model takes in place of the readings; None if it takes these."""
     links: tuple[Link, ...] = ()
     """What it takes of its own last answer beside them."""
+    missing: MissingPolicy | None = None
+    """What is done about missing values before all that; None where none come."""
 
     @property
     def inner(self) -> Frame:

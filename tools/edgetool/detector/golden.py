@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge_agent.bundle import golden_deviation, state_deviation
 from edge_agent.errors import AccuracyError, ConversionError
+from edge_agent.golden_vectors import golden_deviation, state_deviation
 from edge_agent.messages.reading import FloatArray
 from edgetool.detector.detector import Detector
+from edgetool.detector.missing import with_holes
 from edgetool.verify.odd import golden_vectors
 from edgetool.verify.scores import MAX_BATCH_DEVIATION, MAX_SCORE_DEVIATION
 
@@ -48,34 +49,62 @@ def _check_scores(deviation: float, *, batch_deviation: float, batch_scales: str
 
 @dataclass(frozen=True, slots=True)
 class Golden:
-    """What a provider has to reproduce."""
+    """What a provider has to reproduce: of a model with state with it, of one that takes missing values without some.
 
-    vectors: dict[str, FloatArray]
-    """`readings` and their `score`; with state, `state` before them and `next_state` behind them."""
+    No model does both.
+    """
+
+    readings: FloatArray
+    """Shape (n, window, channels), in the channels' units."""
+    scores: FloatArray
+    """Shape (n,), the reference's scores for them; higher is more anomalous."""
     deviation: float
-    """Of the packed model from these scores, and states."""
+    """Of the packed model from these scores, and from those below."""
+    states: tuple[FloatArray, FloatArray] | None
+    """What the reference is given with the readings, and then gives to be given back: shapes (n, size); None without
+    state."""
+    missing: tuple[FloatArray, FloatArray] | None
+    """Readings in which values are missing (NaN), and their scores; None where the model takes none."""
+
+    def vectors(self) -> dict[str, FloatArray]:
+        """By their names in the bundle."""
+        found = {"readings": self.readings, "score": self.scores}
+        if self.states is not None:
+            found["state"], found["next_state"] = self.states
+        if self.missing is not None:
+            # Under names of their own, which an older agent does not read: it refuses NaN.
+            found["missing_readings"], found["missing_score"] = self.missing
+        return found
 
 
 def prove(detector: Detector, packed: bytes, scores: FloatArray, *, batch_scales: str) -> Golden:
     """The golden vectors, which the packed model meets, in a batch as alone."""
     readings, made_from = golden_vectors(detector.windows, scores)
     states = None if detector.states is None else detector.states[made_from]
+    count, policy = len(readings), detector.missing
     golden, after = detector.answers(detector.model, readings, states)
+    if policy is not None:
+        holed = with_holes(readings)
+        # With values in their place that were not put there by the graph, which is held against these scores.
+        golden = np.concatenate([golden, detector.scores(detector.model, policy.filled(holed))])
+        readings = np.concatenate([readings, holed])
     together, packed_after = detector.answers(packed, readings, states)
+    some = [*range(_TRIED_ALONE), *range(count, len(readings))[:_TRIED_ALONE]]
     alone = np.concatenate(
-        [
-            detector.scores(packed, readings[i : i + 1], None if states is None else states[i : i + 1])
-            for i in range(_TRIED_ALONE)
-        ]
+        [detector.scores(packed, readings[i : i + 1], None if states is None else states[i : i + 1]) for i in some]
     )
     deviation = golden_deviation(together, golden)
-    vectors = {"readings": readings, "score": golden}
-    if states is not None and after is not None and packed_after is not None:
-        vectors |= {"state": states, "next_state": after}
+    if after is not None and packed_after is not None:
         deviation = max(deviation, state_deviation(packed_after, after, after))
     _check_scores(
         deviation,
-        batch_deviation=golden_deviation(alone, together[:_TRIED_ALONE]),
+        batch_deviation=golden_deviation(alone, together[some]),
         batch_scales=batch_scales,
     )
-    return Golden(vectors, deviation)
+    return Golden(
+        readings[:count],
+        golden[:count],
+        deviation,
+        states=None if states is None or after is None else (states, after),
+        missing=None if policy is None else (readings[count:], golden[count:]),
+    )

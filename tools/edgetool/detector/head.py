@@ -15,13 +15,12 @@ from edgetool.detector.direction import Sign, SignFrom
 from edgetool.detector.frame import Frame
 from edgetool.detector.scaling import Scaling
 from edgetool.verify.scores import usual_error
+from edgetool.verify.spoken import inverse_covariance, least_squares
 
 __all__ = ["PREFIX", "Fitted", "Head", "as_windows", "fit_head", "reconstruct", "target_of"]
 
 PREFIX = "model/"
 """Stands before every name of the model, so that no name that we add is taken."""
-_SMALLEST_EIGENVALUE = 1e-3
-"""Of a correlation matrix. Directions in which normal readings hardly vary would otherwise decide alone."""
 _ERRORS = (HeadKind.RECONSTRUCTION, HeadKind.FORECAST, HeadKind.RESIDUAL, HeadKind.PROJECTION)
 
 
@@ -158,7 +157,7 @@ def fit_head(head: Head, answer: NDArray[Any], windows: FloatArray, frame: Frame
         point = answer.reshape(len(windows), -1).astype(np.float64)
         _check_enough(head, len(point), point.shape[1])
         centre = point.mean(axis=0)
-        return replace(head, centre=centre.astype(np.float32), precision=_precision(point - centre))
+        return replace(head, centre=centre.astype(np.float32), precision=inverse_covariance(point - centre))
     if not head.is_error:
         return head
     target = target_of(head, windows, frame)
@@ -173,35 +172,13 @@ def fit_head(head: Head, answer: NDArray[Any], windows: FloatArray, frame: Frame
         return replace(head, usual=usual)
     flat = error.reshape(-1, error.shape[-1])
     _check_enough(head, len(flat), flat.shape[1])
-    return replace(head, usual=usual, precision=_precision(flat / usual))
+    return replace(head, usual=usual, precision=inverse_covariance(flat / usual))
 
 
 def _decoder(head: Head, answer: NDArray[Any], target: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """The linear map that gives readings back from points with the least square error.
-
-    Of the components of a PCA on its own training data this is the PCA's inverse, whatever each channel was scaled by:
-    components are uncorrelated there with all that they leave out, and each channel is a regression of its own.
-    """
     point = answer.reshape(len(target), -1).astype(np.float64)
     _check_enough(head, len(point), point.shape[1])
-    flat = target.reshape(len(target), -1).astype(np.float64)
-    centre, offset = point.mean(axis=0), flat.mean(axis=0)
-    matrix, *_ = np.linalg.lstsq(point - centre, flat - offset, rcond=None)
-    return matrix.astype(np.float32), (offset - centre @ matrix).astype(np.float32)
-
-
-def _precision(values: NDArray[np.float64]) -> FloatArray:
-    """Inverse covariance, over the number of values, of rows whose mean is 0: shape (values, values).
-
-    So the squared distance of a normal row is about 1, as that of a scaled error is.
-    """
-    spread = values.std(axis=0)
-    spread = np.where(spread > 0, spread, 1.0)
-    scaled = values / spread
-    lengths, directions = np.linalg.eigh(scaled.T @ scaled / len(values))
-    lengths = np.maximum(lengths, _SMALLEST_EIGENVALUE)
-    inverse = (directions / lengths) @ directions.T
-    return np.asarray(inverse / np.outer(spread, spread) / values.shape[1]).astype(np.float32)
+    return least_squares(point, target.reshape(len(target), -1).astype(np.float64))
 
 
 def _check_enough(head: Head, rows: int, values: int) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.bundle import Quality, Threshold
 from edge_agent.errors import AccuracyError, UsageError
 from edge_agent.messages.reading import FloatArray
+from edge_agent.stream.window_settings import WindowSettings
 from edgetool.data import SensorData, windows_with_rows
 from edgetool.quality.alerts import alerts_at, hold_against
 from edgetool.quality.judge import Labelled, judge
@@ -54,6 +55,7 @@ def quality_of(
     *,
     window: int,
     stride: int,
+    policy: WindowSettings | None,
     path: Path,
     max_auc_drop: float,
 ) -> LabelledQuality | None:
@@ -66,6 +68,7 @@ def quality_of(
         reference: the same of the float32 reference; None without one.
         window: rows in a window.
         stride: readings from one window to the next.
+        policy: what becomes of missing values; None holds the last ones.
         path: of the model, for errors.
         max_auc_drop: so much may the ROC-AUC be below that of the reference.
 
@@ -83,7 +86,7 @@ def quality_of(
     order = AssetRows.of(rows.assets, len(rows))
     times = None if rows.times is None else order.by_place(rows.times)
     labelled = Labelled.of(order, order.by_place(rows.labels), times)
-    windows, completed_by = windows_with_rows(rows, window=window, stride=stride)
+    windows, completed_by = windows_with_rows(rows, window=window, stride=stride, policy=policy)
     places = order.places[completed_by]
     scored = labelled.scored(places, score(windows), window)
     if not scored.score.size:

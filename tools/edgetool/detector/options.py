@@ -19,7 +19,7 @@ from edgetool.choices import (
 )
 from edgetool.graph.origin import Origin
 
-__all__ = ["DetectorOptions"]
+__all__ = ["DetectorOptions", "missing_beside_state"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class DetectorOptions:
     """How these are lined up."""
     state: tuple[str, ...] = ()
     """Inputs that take what an output gave for the window before, each as IN:OUT (`state.links_of`)."""
+    missing: str | None = None
+    """What is done about missing values (`missing_policy`)."""
 
     def with_origin(self, origin: Origin | None) -> DetectorOptions:
         """With what the model's exporter knows of its answer, where the user has said nothing."""
@@ -87,6 +89,18 @@ class DetectorOptions:
                 value = getattr(self, name)
                 raise UsageError(f"--{name} {value}: is of an error, and the output is taken as a {kind.value}")
 
+    def told_channel(self, channels: tuple[str, ...]) -> int | None:
+        """The channel that a soft sensor tells, and may not take; None of another head.
+
+        Raises:
+            UsageError: it is none of the data's.
+        """
+        if self.head.kind is not HeadKind.RESIDUAL:
+            return None
+        if self.head.which not in channels:
+            raise UsageError(f"--head {self.head}: the channels are {', '.join(channels[:20])}")
+        return channels.index(self.head.which)
+
     def check(self) -> None:
         """Refuse words that contradict each other.
 
@@ -94,6 +108,13 @@ class DetectorOptions:
             UsageError: they do.
         """
         self._check_smooth()
+        if self.missing is not None and self.state:
+            raise missing_beside_state(self.missing)
+        if self.features is not None and self.missing == "model":
+            raise UsageError(
+                "--missing model: a feature of a window with a missing value is none; give --missing mean, zero or a "
+                "number, which take its place before the features are made"
+            )
         if self.error_in is ErrorIn.SCALED and self.scale is None and self.unscale is None:
             raise UsageError("--error-in scaled: needs --scale or --unscale, which say the units of the model")
         if self.features is not None and self.layout is not LayoutIs.AUTO:
@@ -124,3 +145,11 @@ class DetectorOptions:
             )
         if self.smooth == 1 and self.smooth_by is not SmoothIs.MEAN:
             raise UsageError(f"--smooth-by {self.smooth_by.value}: needs --smooth with a number of scores")
+
+
+def missing_beside_state(missing: str) -> UsageError:
+    """That `--missing` is not for a model with state, whose next state would be made of a missing value, too."""
+    return UsageError(
+        f"--missing {missing}: is not for a model with state, whose later scores would be made of the missing value, "
+        "too; leave --missing out, and the device holds the last values"
+    )

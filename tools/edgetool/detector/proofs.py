@@ -13,23 +13,44 @@ from edgetool.data import SensorData, column_at_windows, labelled_windows
 from edgetool.detector.detector import Detector
 from edgetool.detector.direction import SignFrom
 from edgetool.detector.expected import Agreement, check_expected
+from edgetool.detector.missing import check_answers
 from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
 from edgetool.detector.trial import Trial, try_detector
 from edgetool.verify.finite import unanswered
 from edgetool.verify.saturated import saturated
 
-__all__ = ["agree", "check_finite", "put_to_trial", "weigh_direction"]
+__all__ = ["agree", "check_finite", "check_missing", "put_to_trial", "weigh_direction"]
 
 
-def check_finite(path: Path, scores: FloatArray, windows: FloatArray) -> None:
-    """Refuse scores that are no numbers, or hardly differ.
+def check_missing(detector: Detector, packed: bytes) -> tuple[str, ...]:
+    """Refuse a model that has no answer for missing values though it gets them.
+
+    Returns:
+        The channels without which it tells windows apart no more.
 
     Raises:
-        DataError: they are; the text has the likely cause.
+        ConversionError: it has none.
     """
-    for each in unanswered([{"score": scores}], [{"readings": windows}]):
+    if detector.missing is None or detector.missing.fill is not None:
+        return ()
+    return check_answers(lambda windows: detector.scores(packed, windows), detector.windows, detector.channels)
+
+
+def check_finite(path: Path, given: FloatArray, scores: FloatArray, detector: Detector) -> None:
+    """Refuse scores that are no number for some windows, or the same for all of them.
+
+    Args:
+        path: of the model.
+        given: of `detector.given`.
+        scores: of `detector.windows`.
+        detector: has these windows.
+
+    Raises:
+        DataError: they are.
+    """
+    for each in unanswered([{"score": given}], [{"readings": detector.given}]):
         raise DataError(f"{path}: {each.in_words()}")
-    for flat in saturated([{"score": scores}], [{"readings": windows}]):
+    for flat in saturated([{"score": scores}], [{"readings": detector.windows}]):
         step = "" if flat.cause else "; is this the right output? name it with --output-name"
         raise DataError(f"{path}: {flat.in_words()}{step}")
 
@@ -38,7 +59,7 @@ def weigh_direction(detector: Detector, scores: FloatArray, rows: SensorData) ->
     """What outliers say of the sign; refused where they contradict one that nobody has given. None of an error."""
     if detector.sign.found is SignFrom.ERROR:
         return None
-    labelled = labelled_windows(rows, window=detector.window, stride=detector.stride)
+    labelled = labelled_windows(rows, window=detector.window, stride=detector.stride, policy=detector.normal.policy)
     evidence = weigh_sign(
         lambda more, states: detector.scores(detector.model, more, states),
         detector.windows,
@@ -66,7 +87,9 @@ def agree(
     """How the scores agree with those of the author's own code."""
     if wanted is None:
         return None
-    expected = column_at_windows(rows, wanted, window=detector.window, stride=detector.stride)
+    expected = column_at_windows(
+        rows, wanted, window=detector.window, stride=detector.stride, policy=detector.normal.policy
+    )
     turned = -expected if detector.sign.flipped else expected
     return check_expected(turned, scores, alarm=alarm, tolerance=tolerance)
 

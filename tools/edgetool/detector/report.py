@@ -41,6 +41,12 @@ class PackReport:
     """True if every channel has a mean of 0 and a spread of 1, as readings have that were scaled for the training."""
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
+    rows_with_missing: int
+    """Normal rows in which some values are missing."""
+    missing: str | None
+    """What is done about these, as `--missing` says; None holds the last values."""
+    blind_channels: tuple[str, ...]
+    """Channels without which a model that takes missing values scores all windows the same."""
     verdicts_changed: int | None
     """Calibration windows that reach the alarm limit with the packed model and not with its reference, or reversed;
     None without a reference."""
@@ -80,6 +86,9 @@ class PackReport:
             "still_channels": list(self.still_channels),
             "looks_scaled": self.looks_scaled,
             "rows_labelled": self.rows_labelled,
+            "rows_with_missing": self.rows_with_missing,
+            "missing": self.missing,
+            "blind_channels": list(self.blind_channels),
             "verdicts_changed": self.verdicts_changed,
             "deviation": self.deviation,
             "repairs": self.repairs,
@@ -143,6 +152,12 @@ class PackReport:
                 f"of {len(self.poor_channels)} channels the mean would be as good an answer as the model's ({names}), "
                 "so "
                 "only a movement far out of their range shows; train it longer, or leave them out"
+            )
+        if self.blind_channels:
+            names = ", ".join(self.blind_channels[:10]) + (", …" if len(self.blind_channels) > 10 else "")
+            yield (
+                f"where one of {names} is missing, the model scores all windows the same, so no fault of another "
+                "channel shows then; train it with such rows, or give --missing mean"
             )
         if self.trial.advice:
             how = "hardly any" if self.trial.is_weak else "few"

@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
 from edge_agent.messages.reading import FloatArray
+from edge_agent.stream.window_settings import WindowSettings
 from edgetool.data import SensorData, normal_windows, predecessors
 from edgetool.detector.frame import Frame
 from edgetool.detector.meanings import FURTHER
+from edgetool.detector.missing import PASSES_MISSING, MissingPolicy
 
 __all__ = ["NormalWindows"]
 
@@ -22,7 +24,7 @@ _TRIED = 2048
 
 @dataclass(frozen=True, slots=True)
 class NormalWindows:
-    """Makes the windows that a frame asks for."""
+    """Makes normal windows of any length, of shape (n, window, channels), as the agent makes them."""
 
     rows: SensorData
     """All, with those that are labelled."""
@@ -30,21 +32,43 @@ class NormalWindows:
     """Readings from one window to the next."""
     has_state: bool
     """The model's answer for one is part of what it takes with the next."""
+    missing: MissingPolicy | None
+    """What is done about missing values; None where the last ones are held, as always with state."""
 
-    def of(self, frame: Frame) -> FloatArray:
-        """All, at least one: shape (n, window, channels).
+    @property
+    def policy(self) -> WindowSettings | None:
+        """How the windows are made that the graph is given; None holds the last values."""
+        return None if self.missing is None else PASSES_MISSING
+
+    @property
+    def have_holes(self) -> bool:
+        """True if the graph is given missing values, and there are some: then `whole` and `given` are others."""
+        return self.missing is not None and bool(np.isnan(self.rows.values).any())
+
+    def whole(self, window: int) -> FloatArray:
+        """Windows in which no value is missing: where some were, as the graph has them, or held. There may be none."""
+        if self.missing is None or self.missing.fill is None:
+            return normal_windows(self.rows, window=window, stride=self.stride)
+        return self.missing.filled(self.given(window))
+
+    def some(self, window: int) -> FloatArray:
+        """The same, at least one.
 
         Raises:
-            DataError: there is none.
+            DataError: the data complete none.
         """
-        windows = normal_windows(self.rows, window=frame.window, stride=self.stride)
+        windows = self.whole(window)
         if not len(windows):
-            self._refuse(frame.window)
+            self._refuse(window)
         return windows
 
-    def before(self, frame: Frame) -> NDArray[np.int64] | None:
+    def given(self, window: int) -> FloatArray:
+        """Windows as the device scores them: where values are missing, that is NaN if the graph takes it."""
+        return normal_windows(self.rows, window=window, stride=self.stride, policy=self.policy)
+
+    def before(self, window: int) -> NDArray[np.int64] | None:
         """As `predecessors`; None without state, where the order does not matter."""
-        return predecessors(self.rows, window=frame.window, stride=self.stride) if self.has_state else None
+        return predecessors(self.rows, window=window, stride=self.stride) if self.has_state else None
 
     def all_before(self, window: int) -> NDArray[np.int64] | None:
         """The same of the windows of all rows."""
@@ -59,19 +83,20 @@ class NormalWindows:
             is_given: the user has said how many.
 
         Returns:
-            The windows, what is `before` each, and the frame with the rows that are behind.
+            The windows, in which no value is missing, what is `before` each, and the frame with the rows that are
+            behind.
 
         Raises:
             DataError: there is none.
         """
         for rows_behind in (ahead,) if is_given else (ahead, ahead - FURTHER, 0):
-            windows = normal_windows(self.rows, window=frame.seen + max(rows_behind, 0), stride=self.stride)
+            windows = self.whole(frame.seen + max(rows_behind, 0))
             if len(windows):
                 break
         else:
             self._refuse(frame.seen + ahead)
         frame = replace(frame, ahead=max(rows_behind, 0))
-        before = self.before(frame)
+        before = self.before(frame.window)
         if before is not None:
             return windows[:_TRIED], before[:_TRIED], frame
         picks = np.unique(np.linspace(0, len(windows) - 1, _TRIED).astype(int))

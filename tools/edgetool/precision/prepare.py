@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 
 from edge_agent.errors import ConversionError
-from edgetool.choices import Io, Precision, Target
+from edgetool.choices import Io, LayoutIs, Precision, Target
 from edgetool.data import DataFiles
 from edgetool.graph.maps import unzip_maps
 from edgetool.graph.metadata import strip_metadata
@@ -46,6 +46,7 @@ class Asked:
     precision: Precision
     target: Target
     data: DataFiles | None
+    layout: LayoutIs
     limits: Limits
     keep: tuple[str, ...]
     io: Io
@@ -90,7 +91,7 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     lowered = [*lower_versions(original), *unzip_maps(original)]
     repairs = [*lowered, *_pin(original, bench)]
     start = store.save(original, "original.onnx")
-    samples = samples_for(original, start, bench, asked.data, asked.input_range)
+    samples = samples_for(original, start, bench, asked.data, asked.input_range, asked.layout)
     stripped = onnx.ModelProto()
     stripped.CopyFrom(original)
     metadata_bytes = strip_metadata(stripped)
@@ -109,7 +110,7 @@ def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
     if widened:
         repairs.append(f"{widened} float16 constants were made float32, to be tried in every form")
     may_calibrate = not samples.synthetic or asked.synthetic
-    has_room = verifier.probes is not None
+    has_room = verifier.probes is not None or (verifier.spoken is not None and verifier.spoken.of_points)
     calibrate = partial(_calibrate, repaired, store, bench, shown=samples, has_room=has_room)
     context = Context(
         model=repaired,

@@ -14,7 +14,7 @@ from edgetool.verify.drift import OutputDrift
 from edgetool.verify.finite import Unanswered
 from edgetool.verify.probes import Ventured
 from edgetool.verify.saturated import Saturated
-from edgetool.verify.scores import ScoreAgreement
+from edgetool.verify.scores import MAX_SCORE_DEVIATION, ScoreAgreement
 from edgetool.verify.verifier import ProviderCheck
 
 __all__ = ["Choice", "Pruned", "QuantizeReport", "Verdict"]
@@ -115,6 +115,9 @@ class QuantizeReport:
     """Outputs of the original that are the same for all rows of the data."""
     ventured: list[Ventured] = field(default_factory=list)
     """Of what can be a detector's score: how far it moved far from normal, and for the rows beside one."""
+    refused: dict[str, float] = field(default_factory=dict)
+    """By options of `pack` that the model's answers on the data allow, how far off this form's scores are, where `pack
+    --reference` refuses them."""
     calibrated_on: str = ""
     """Where the fixed scales of int8 are from; empty where there are none."""
     pruned: Pruned | None = None
@@ -133,6 +136,15 @@ class QuantizeReport:
     latency_s: float | None = None
     choices: list[Choice] = field(default_factory=list)
     seconds: float = 0.0
+
+    @property
+    def refusal(self) -> str:
+        """What `pack` will say of this form, for a person; empty where nothing is known."""
+        told = ", ".join(f"{options} (by {deviation:.2g})" for options, deviation in self.refused.items())
+        return told and (
+            f"this form is further off than the {MAX_SCORE_DEVIATION:g} that pack --reference allows, with {told}; "
+            f"for these {'' if self.weights == 'float16' else 'try --precision float16, or '}pack the float32 model"
+        )
 
     def describe(self) -> dict[str, Any]:
         """As one JSON document."""
@@ -169,6 +181,7 @@ class QuantizeReport:
             "scores": [score.describe() for score in self.scores],
             "providers": [provider.describe() for provider in self.providers],
             "far_from_normal": [each.describe() for each in self.ventured],
+            "refused_by_pack": self.refused,
             "calibrated_on": self.calibrated_on,
             "choices": [choice.describe() for choice in self.choices],
             "pruned": None if self.pruned is None else self.pruned.describe(),

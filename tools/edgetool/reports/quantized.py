@@ -69,6 +69,8 @@ def _outputs(page: Page, report: QuantizeReport) -> None:
             for s in report.scores
         ]
         page.table(("score", "rank correlation", "rows", "verdicts flipped"), rows)
+    if report.refusal:
+        page.text(report.refusal[0].upper() + report.refusal[1:] + ".")
     page.table(
         ("provider", "largest drift", "remark"),
         [(p.provider, "-" if p.drift is None else f"{p.drift:.3g}", p.note or "right") for p in report.providers],

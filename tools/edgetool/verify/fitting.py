@@ -16,6 +16,7 @@ import onnx
 
 from edge_agent.engine.runtime import installed_runtimes
 from edge_agent.errors import ConversionError
+from edgetool.choices import LayoutIs
 from edgetool.data import DataFiles
 from edgetool.graph.runtimes import too_new_for
 from edgetool.graph.versions import UNKNOWN_FIX, unknown_opset
@@ -50,6 +51,7 @@ def samples_for(
     bench: Workbench,
     data: Path | DataFiles | None = None,
     value_range: tuple[float, float] | None = None,
+    layout: LayoutIs = LayoutIs.ROWS_FIRST,
 ) -> SampleSet:
     """Samples for a model, given to a workbench: the user's, or made up in shapes that the model runs on.
 
@@ -59,13 +61,15 @@ def samples_for(
         bench: runs it, and has the samples afterwards.
         data: the user's samples; made up when None, as `generate_samples` does where no shape is found.
         value_range: of made-up inputs.
+        layout: how the model takes windows of the data, where its shape fits both.
 
     Raises:
         DataError: the data do not fit the model, or nothing can be made up for an input of its type.
         OutOfTimeError: the model gives no answer.
+        UsageError: both fit, and `layout` leaves it open.
     """
     if data is not None:
-        given = read_samples(model, data)
+        given = read_samples(model, data, layout)
         bench.use_samples(given.samples)
         return given
     first = generate_samples(model, value_range, folder=path.parent)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.errors import UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.verify.arrays import Sample
 
-__all__ = ["Layout", "held_in", "layout_of"]
+__all__ = ["Layout", "both_fit", "held_in", "layout_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,35 @@ class Layout:
         """The windows of samples, shape (n, window, channels)."""
         values = np.concatenate([sample[self.name] for sample in samples])
         if self.channels_first:
-            values = values.transpose(0, 2, 1)
+            values = values.reshape(len(values), self.channels, -1).transpose(0, 2, 1)
         windows: NDArray[np.float32] = values.reshape(len(values), -1, self.channels).astype(np.float32)
         return windows
 
 
-def layout_of(samples: Sequence[Sample], dtype: np.dtype[Any], batch: int | None) -> Layout | None:
+def both_fit(what: str, rows: int, channels: int) -> UsageError:
+    """The question that has to be asked where a window lies in an input either way.
+
+    Args:
+        what: the input, for a person.
+        rows: of the window.
+        channels: in a row.
+    """
+    return UsageError(
+        f"{what} may take a window of {rows} rows of {channels} channels rows first or channels first; say it with "
+        "--layout rows-first, or --layout channels-first"
+    )
+
+
+def layout_of(
+    samples: Sequence[Sample], dtype: np.dtype[Any], batch: int | None, *, channels_first: bool = False
+) -> Layout | None:
     """The layout of samples of which nothing else is known: the last axis is that of the channels.
 
     Args:
         samples: of a model.
         dtype: type of its first input.
         batch: number of rows that the model fixes.
+        channels_first: of windows, the first axis behind the batch's is that of the channels.
 
     Returns:
         None where there is more than one input, or it does not hold rows or windows of floats.
@@ -67,7 +85,10 @@ def layout_of(samples: Sequence[Sample], dtype: np.dtype[Any], batch: int | None
     if len(names) != 1 or len(inner) != 1 or dtype.kind != "f" or arrays[0].ndim not in (2, 3):
         return None
     shape = inner.pop()
-    return Layout(names.pop(), dtype, shape, channels=shape[-1], batch=batch) if 0 not in shape else None
+    first = channels_first and len(shape) > 1
+    channels = shape[0] if first else shape[-1]
+    layout = Layout(names.pop(), dtype, shape, channels=channels, channels_first=first, batch=batch)
+    return layout if 0 not in shape else None
 
 
 def held_in(samples: Sequence[Sample], layout: Layout | None) -> list[Sample]:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.bundle import golden_deviation
 from edge_agent.errors import ConversionError
+from edge_agent.golden_vectors import golden_deviation
 from edge_agent.messages.reading import FloatArray
 from edgetool.verify.arrays import Sample
 from edgetool.verify.layout import Layout

@@ -14,9 +14,10 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
+from edgetool.choices import LayoutIs
 from edgetool.data import DataFiles, SensorData, as_files, holes, open_arrays, read_sensor_data
 from edgetool.verify.arrays import Sample, by_sample
-from edgetool.verify.layout import Layout, layout_of
+from edgetool.verify.layout import Layout, both_fit, layout_of
 from edgetool.verify.reference_points import reference_points
 
 __all__ = [
@@ -174,24 +175,26 @@ def make_batch(model: onnx.ModelProto, rows: int) -> Sample | None:
     return {item.name: _make_up(item, sizes, rng, None) for item in inputs}
 
 
-def read_samples(model: onnx.ModelProto, source: Path | DataFiles) -> SampleSet:
+def read_samples(model: onnx.ModelProto, source: Path | DataFiles, layout: LayoutIs = LayoutIs.ROWS_FIRST) -> SampleSet:
     """Samples from data files.
 
     Args:
         model: the model that takes them.
         source: an `.npz` with one array per input name or with keys `<i>|<input name>`, or sensor data files for a
             model with one float input.
+        layout: how that input takes windows, where its shape fits both.
 
     Raises:
         DataError: the file cannot be read or does not fit the model's inputs.
+        UsageError: both fit, and `layout` leaves it open.
     """
     inputs = model_inputs(model)
     files = as_files(source)
     if files.paths[0].suffix == ".npz" and len(files.paths) == 1:
         samples = _read_npz(files.paths[0], [item.name for item in inputs])
         if samples is not None:
-            layout = _layout_of(samples, inputs)
-            return SampleSet(samples, f"{files} ({len(samples)} samples)", synthetic=False, layout=layout)
+            lies = _layout_of(samples, inputs, channels_first=layout is LayoutIs.CHANNELS_FIRST)
+            return SampleSet(samples, f"{files} ({len(samples)} samples)", synthetic=False, layout=lies)
     data = read_sensor_data(files)
     complete = np.asarray(~np.isnan(data.values).any(axis=1))
     # As `pack` does: what is known to be an anomaly is no measure of what is normal.
@@ -203,10 +206,10 @@ def read_samples(model: onnx.ModelProto, source: Path | DataFiles) -> SampleSet:
         raise DataError(
             f"{files}: a table feeds one float input, the model has: {names}; give an .npz with these names"
         )
-    samples, layout, left = _feed_rows(files, *_in_runs(data, kept), data.channels, inputs[0])
-    used = sum(len(sample[layout.name]) for sample in samples)
+    samples, lies, left = _feed_rows(files, *_in_runs(data, kept), data.channels, inputs[0], asked=layout)
+    used = sum(len(sample[lies.name]) for sample in samples)
     of = f", {used} windows from all over them" if left else ""
-    return SampleSet(samples, f"{files} ({np.count_nonzero(kept)} rows{of})", synthetic=False, layout=layout)
+    return SampleSet(samples, f"{files} ({np.count_nonzero(kept)} rows{of})", synthetic=False, layout=lies)
 
 
 def _in_runs(data: SensorData, kept: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
@@ -302,14 +305,37 @@ def _read_npz(path: Path, names: Sequence[str]) -> list[Sample] | None:
     return samples
 
 
-def _layout_of(samples: Sequence[Sample], inputs: Sequence[ModelInput]) -> Layout | None:
+def _layout_of(
+    samples: Sequence[Sample], inputs: Sequence[ModelInput], *, channels_first: bool = False
+) -> Layout | None:
     if not inputs or not samples:
         return None
-    return layout_of(samples, inputs[0].dtype, inputs[0].shape[0] if inputs[0].shape else None)
+    batch = inputs[0].shape[0] if inputs[0].shape else None
+    return layout_of(samples, inputs[0].dtype, batch, channels_first=channels_first)
+
+
+def _is_channels_first(
+    item: ModelInput, inner: tuple[int | None, ...], channels: int, window: int, asked: LayoutIs
+) -> bool:
+    """Whether an input takes the channels of a window before its rows, by its shape, or as it is asked for."""
+    if len(inner) == 1:
+        # Flat windows are taken as numpy flattens them, row by row.
+        return asked is LayoutIs.CHANNELS_FIRST and window > 1
+    if inner == (channels, channels) and channels > 1:
+        if asked is LayoutIs.AUTO:
+            raise both_fit(f"input {item.name!r} of shape {item.shape}", window, channels)
+        return asked is LayoutIs.CHANNELS_FIRST
+    return inner[0] == channels and inner[1] != channels
 
 
 def _feed_rows(
-    files: DataFiles, rows: NDArray[np.float64], runs: NDArray[np.int64], channels: tuple[str, ...], item: ModelInput
+    files: DataFiles,
+    rows: NDArray[np.float64],
+    runs: NDArray[np.int64],
+    channels: tuple[str, ...],
+    item: ModelInput,
+    *,
+    asked: LayoutIs,
 ) -> tuple[list[Sample], Layout, bool]:
     """Sensor rows in the shape of a model's only input, as `_in_runs` gives them: rows, or windows within a run.
 
@@ -320,14 +346,16 @@ def _feed_rows(
     inner = shape[1:]
     known = math.prod(size for size in inner if size)
     window = (
-        max(known // len(channels), 1) if len(inner) == 1 else next((s for s in inner if s != len(channels)), 1) or 1
+        max(known // len(channels), 1)
+        if len(inner) == 1
+        else next((size for size in inner if size != len(channels)), len(channels)) or 1
     )
     if len(inner) not in (1, 2) or (None not in inner and window * len(channels) != known):
         raise DataError(f"{files}: has {len(channels)} channels, which do not fit input {item.name!r} of shape {shape}")
     whole = np.flatnonzero(runs[: len(runs) - window + 1] == runs[window - 1 :]) if len(runs) >= window else runs[:0]
     if not len(whole):
         raise DataError(f"{files}: has {len(rows)} complete rows, and no {window} in a row that make a window")
-    first = len(inner) == 2 and inner[0] == len(channels) and inner[1] != len(channels)
+    first = _is_channels_first(item, inner, len(channels), window, asked)
     placed = (
         (window * len(channels),) if len(inner) == 1 else (len(channels), window) if first else (window, len(channels))
     )

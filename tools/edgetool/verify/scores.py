@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.bundle import golden_deviation
+from edge_agent.golden_vectors import golden_deviation
 from edgetool.verify.arrays import Sample
 
 __all__ = [
@@ -115,13 +115,26 @@ class Judged:
             if any(each.size != len(each) for each in values):
                 return None
             return np.concatenate([each.ravel() for each in values]).astype(np.float64)
+        errors = self.errors(answers, inputs)
+        if errors is None:
+            return None
+        return np.concatenate([np.square(error).reshape(len(error), -1).mean(axis=1) for error in errors])
+
+    def errors(self, answers: Sequence[Sample], inputs: Sequence[Sample]) -> list[NDArray[np.float64]] | None:
+        """Of a reconstruction, its error for each sample, in units of the usual one, channels on the last axis.
+
+        Args:
+            answers: with this output.
+            inputs: of these answers.
+
+        Returns:
+            None where the answers are of another form.
+        """
+        values = [found[self.output] for found in answers if self.output in found]
         given = [sample[self.source] for sample in inputs]
         if len(given) != len(values) or any(x.size != each.size for x, each in zip(given, values, strict=True)):
             return None
-        errors = [
-            self._error(each.astype(np.float64).reshape(x.shape), x) for x, each in zip(given, values, strict=True)
-        ]
-        return np.concatenate([np.square(error).reshape(len(error), -1).mean(axis=1) for error in errors])
+        return [self._error(each.astype(np.float64).reshape(x.shape), x) for x, each in zip(given, values, strict=True)]
 
     def _error(self, answers: NDArray[Any], given: NDArray[Any]) -> NDArray[np.float64]:
         """In units of the usual error, channels on the last axis."""

@@ -24,6 +24,7 @@ from edgetool.verify.probes import Probes, Ventured, ventured_problem, ventured_
 from edgetool.verify.samples import model_inputs
 from edgetool.verify.saturated import saturated
 from edgetool.verify.scores import Judged, ScoreAgreement, agree, find_judged
+from edgetool.verify.spoken import SpokenScores
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["DRIFTS", "Limits", "ProviderCheck", "Verification", "Verifier", "state_pairs"]
@@ -111,6 +112,8 @@ class Verification:
     scores: list[ScoreAgreement] = field(default_factory=list)
     ventured: list[Ventured] = field(default_factory=list)
     """Of a detector: far from normal, and alone beside in a batch."""
+    refused: dict[str, float] = field(default_factory=dict)
+    """See `SpokenScores.refused`; empty where no other provider was asked."""
     used: float = math.inf
     """See `Limits.used`; infinite where nothing was compared."""
     crashed: bool = False
@@ -172,6 +175,12 @@ class Verifier:
             channels_first=layout is not None and layout.channels_first,
         )
         """Outputs that can be a detector's score."""
+        self.spoken = (
+            SpokenScores(bench, original, self.expected, layout=layout, judged=self.judged)
+            if measured and layout is not None and not states
+            else None
+        )
+        """Scores that are made of the outputs if somebody says so."""
         self.probes = self._make_probes(layout)
         self._sequence = self._run_sequence(original, "cpu") if states else []
         self._others = [provider.name for provider in available_providers() if provider.name != "cpu"]
@@ -206,6 +215,7 @@ class Verifier:
             ventured = self.probes.check(candidate) if self.probes is not None else []
             problem = self.limits.problem(drifts, scores) or ventured_problem(ventured)
             problem = problem or self._sequence_problem(candidate, "cpu")
+            refused = self.spoken.refused(candidate, found) if self.spoken is not None and everywhere else {}
         except ConversionError as exc:
             return Verification(f"provider cpu: {exc}", crashed="crashed" in str(exc))
         cpu = ProviderCheck("cpu", checked=True, drift=max((d.drift for d in drifts), default=0.0), note=problem)
@@ -214,7 +224,7 @@ class Verifier:
             providers += [self._check_on(provider, candidate) for provider in self._others]
             problem = next((f"provider {p.provider}: {p.note}" for p in providers if p.checked and p.note), "")
         used = max(self.limits.used(drifts, scores), ventured_share(ventured))
-        return Verification(problem, drifts, providers, scores, ventured, used=used)
+        return Verification(problem, drifts, providers, scores, ventured, refused, used=used)
 
     def problem_of(self, answers: Sequence[Sample]) -> str:
         """What is beyond the limits in answers to the first samples; empty when nothing is."""

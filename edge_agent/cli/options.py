@@ -112,6 +112,6 @@ def remarks(config: Config, bundles: list[Bundle]) -> list[str]:
     if runtime_dir is not None and not is_writable_folder(runtime_dir):
         what = f"[agent] runtime_dir = {runtime_dir!r}: is no folder that we may write to"
         found.append(f"{what}, so a default one is used; make it, or correct the setting")
-    for ask in (StreamSettings.remark_on, StreamSettings.remark_on_interval):
+    for ask in (StreamSettings.remark_on, StreamSettings.remark_on_interval, StreamSettings.remark_on_missing):
         found += by_stream(config, bundles, ask)
     return found

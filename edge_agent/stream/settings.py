@@ -81,6 +81,19 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             f"{manifest.window} means another time; take every_s = {interval_s:g}"
         )
 
+    def remark_on_missing(self, manifest: Manifest) -> str | None:
+        """That values are held or readings left out where the limit is of missing ones; None if they are not."""
+        window = self.window
+        if not manifest.takes_missing or window.resolved(takes_missing=True).missing is Missing.MODEL:
+            return None
+        said = (
+            f"hold_s = {window.hold_s:g}" if window.missing is Missing.AUTO else f'missing = "{window.missing.value}"'
+        )
+        return (
+            f"[window] {said}: the bundle's limit was made with missing values as the model takes them, so expect more "
+            'alerts, or fewer; take missing = "auto" without hold_s'
+        )
+
     def problem_with(self, manifest: Manifest) -> str | None:
         """The setting that contradicts a bundle's limits, as a message; None if all fit.
 

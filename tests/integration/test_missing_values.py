@@ -302,7 +302,11 @@ def test_a_word_of_the_configuration_fits_such_a_bundle(tmp_path: Path) -> None:
     found = {}
     for word in ("auto", "model", "hold"):
         config = write_config(tmp_path, 1, {"pump": bundle}, stream=f'[stream.window]\nmissing = "{word}"')
-        assert agent(["check", "--config", str(config)]) == 0
+        done = run_tool("edge-agent", "check", "--config", config, "--json")
+        remarks = json.loads(done.stdout)["remarks"]
+        assert [text.startswith(f'[[stream]] 1 [window] missing = "{word}"') for text in remarks] == [True] * (
+            word == "hold"
+        )
         found[word] = scores_of(config, data)
     np.testing.assert_array_equal(found["auto"], found["model"])
     assert not np.array_equal(found["auto"][-1000:], found["hold"][-1000:])

@@ -91,7 +91,10 @@ def test_the_scores_are_those_of_the_model_run_row_by_row(forecaster: Made, tmp_
     for asset, own in (("a", first), ("b", second)):
         expected = ((forecast_errors(forecaster.model, own) / usual) ** 2).mean(axis=1)
         scores = [score for name, score in found if name == asset]
-        np.testing.assert_allclose(scores, expected, rtol=2e-3, atol=1e-4)
+        cold = forecaster.opened.manifest.model.warm_up
+        # From zeros on the network remembers nothing, so its first forecasts are far off.
+        assert 5 <= cold <= 60
+        np.testing.assert_allclose(scores, expected[cold:], rtol=2e-3, atol=1e-4)
 
 
 def test_a_score_that_takes_its_last_one(decaying: Bundle, tmp_path: Path) -> None:

@@ -200,6 +200,23 @@ def test_a_check_tells_where_the_model_has_no_answer() -> None:
     assert told.startswith('[window] missing = "model": the bundle\'s model has no answer for missing values')
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (WindowSettings(), None),
+        (MODEL, None),
+        (WindowSettings(missing=Missing.HOLD), '[window] missing = "hold": the bundle\'s limit was made with'),
+        (WindowSettings(missing=Missing.SKIP), '[window] missing = "skip": the bundle\'s limit was made with'),
+        (WindowSettings(hold_s=5), "[window] hold_s = 5: the bundle's limit was made with"),
+    ],
+)
+def test_a_limit_that_is_of_other_readings_is_remarked_on(settings: WindowSettings, said: str | None) -> None:
+    """What the configuration says holds; whoever wrote it may not know the bundle."""
+    remark = StreamSettings(window=settings).remark_on_missing(taking())
+    assert (remark is None) if said is None else (remark is not None and remark.startswith(said))
+    assert StreamSettings(window=settings).remark_on_missing(make_manifest()) is None
+
+
 def with_missing(
     path: Path, readings: FloatArray | None, score: FloatArray | None = None, *, state_size: int = 0
 ) -> Path:

@@ -259,6 +259,9 @@ def _show_packed(report: PackReport) -> None:
         say(f"  exported   {in_words(manifest.exported)}")
     say(f"  score      {report.score_from}")
     say(f"  formula    {report.formula}")
+    if report.warm_up is not None:
+        filled = f"the first {report.warm_up.windows} windows of an asset only fill it, and raise nothing"
+        say(f"  state      {manifest.model.state_size} values; {filled} (tried at {report.warm_up.starts} places)")
     if report.missing is not None or report.rows_with_missing:
         say(f"  missing    {_missing_in_words(report)}")
     for repair in report.repairs:

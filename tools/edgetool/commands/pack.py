@@ -282,6 +282,7 @@ def pack(
             expected=None if agreement is None else agreement.part(),
             quality=None if found is None else found.quality,
             exported=None if origin is None else _exported(origin),
+            warm_up=0 if detector.warm_up is None else detector.warm_up.windows,
         )
         still = still_channels(detector.windows)
         return PackReport(
@@ -310,6 +311,8 @@ def pack(
             limit_is_given=alarm is not None,
             labelled=found,
             exporter_notes=() if exported is None else exported.notes,
+            warm_up=detector.warm_up,
+            feeds_each_row=0 if detector.warm_up is None else -(-detector.frame.seen // stride),
             seconds=time.monotonic() - started,
         )
 

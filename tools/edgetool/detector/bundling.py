@@ -92,6 +92,7 @@ def write_bundle(
     expected: ExpectedPart | None,
     quality: Quality | None,
     exported: ExportedPart | None = None,
+    warm_up: int = 0,
 ) -> Manifest:
     """Write a bundle, whole or not at all, and only if it can be read back.
 
@@ -112,6 +113,7 @@ def write_bundle(
         expected: how it agreed with the author's own.
         quality: what it finds of labelled rows; None without any.
         exported: what the model was made of; None if nobody knows.
+        warm_up: windows that only fill the state of a model.
     """
     arrays = io.BytesIO()
     np.savez(arrays, allow_pickle=False, **golden.vectors())
@@ -121,7 +123,7 @@ def write_bundle(
         name=name,
         version=version,
         created=_now(),
-        model=_describe_model(model),
+        model=_describe_model(model, warm_up),
         golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(packed_vectors).hexdigest(), tolerance=tolerance),
         channels=channels,
         window=window,
@@ -188,7 +190,7 @@ def _write(output: Path, manifest: object, members: list[tuple[str, bytes]]) -> 
     write_result(output, archive.getvalue())
 
 
-def _describe_model(model: bytes) -> ModelPart:
+def _describe_model(model: bytes, warm_up: int) -> ModelPart:
     """The manifest's entry, with what a device needs in order to tell a bad bundle from a runtime that is too old."""
     parsed = onnx.load_from_string(model)
     return ModelPart(
@@ -201,4 +203,5 @@ def _describe_model(model: bytes) -> ModelPart:
         runtime=import_runtime().__version__,
         runtimes=runtimes_of(parsed),
         state_size=state_size(parsed),
+        warm_up=warm_up,
     )

@@ -31,7 +31,11 @@ def card_of(bundle: Bundle) -> Iterator[tuple[str, str]]:
     apart = "at an unknown pace" if manifest.interval_s is None else f"{manifest.interval_s:g} s apart"
     yield "window", f"{manifest.window} rows, {apart}, every {manifest.stride}"
     if model.state_size:
-        yield "state", f"{model.state_size} values of its last answer for the same asset, which the device keeps"
+        filled = f"; the first {model.warm_up} windows only fill it" if model.warm_up else ""
+        yield (
+            "state",
+            f"{model.state_size} values of its last answer for the same asset, which the device keeps{filled}",
+        )
     if manifest.score is not None:
         yield "score", manifest.score.in_words
         yield "formula", manifest.score.formula

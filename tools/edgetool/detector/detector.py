@@ -23,6 +23,7 @@ from edgetool.detector.canonical import (
     is_flat_input,
     note_types,
 )
+from edgetool.detector.chain import Chain
 from edgetool.detector.described import formula, in_words
 from edgetool.detector.direction import sign_of_error, sign_of_score, sklearn_scores
 from edgetool.detector.features import parse_features
@@ -36,7 +37,8 @@ from edgetool.detector.runs import ModelRuns, are_equal
 from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
 from edgetool.detector.scorer import Scorer
 from edgetool.detector.state import links_of, state_size
-from edgetool.detector.windows import NormalWindows
+from edgetool.detector.warm_up import WarmUp
+from edgetool.detector.windows import NormalWindows, rows_ahead_of
 from edgetool.graph.batch import free_batch
 from edgetool.graph.edits import copy_of, with_all_outputs
 from edgetool.graph.maps import class_labels, unzip_maps
@@ -80,7 +82,9 @@ class Detector:
         self._scaling: Scaling | None = None
         self._fitted: Fitted | None = None
         self._has_fixed_batch = False
-        self._before: NDArray[np.int64] | None = None
+        self._chain: Chain | None = None
+        self.windows: FloatArray
+        """Normal windows in which no value is missing: where some were, as the graph has them, or held."""
         self.repairs: list[str] = []
         """What was put right in the model that is packed, in words."""
         self.poor: tuple[str, ...] = ()
@@ -109,6 +113,9 @@ class Detector:
         """Normal windows as the device scores them: where values are missing, that is NaN if the model takes it."""
         self._note_types(model)
         self.model = to_bytes(model, path)
+        if self._chain is not None:
+            self._chain.warm(self.model)
+            self.windows = self.given = self._chain.windows
 
     @property
     def window(self) -> int:
@@ -142,11 +149,16 @@ class Detector:
     @cached_property
     def states(self) -> FloatArray | None:
         """What the model is given back with each of the windows: shape (n, size); None of a model without state."""
-        if self._before is None:
-            return None
-        _, after = self._scorer.answers(self.model, self.windows, before=self._before)
-        assert after is not None
-        return np.where(self._before[:, np.newaxis] < 0, np.float32(0), after[self._before])
+        return None if self._chain is None else self._chain.states(self.model)
+
+    @property
+    def warm_up(self) -> WarmUp | None:
+        """How many windows of an asset only fill the state; None of a model without."""
+        return None if self._chain is None else self._chain.warm_up
+
+    def that_count(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of values for all normal windows those of `given`."""
+        return values if self._chain is None else values[self._chain.is_warm]
 
     def same_for(self, path: Path) -> bytes:
         """Another form of the same model made canonical in the same way."""
@@ -196,7 +208,7 @@ class Detector:
         tried, before, frame = self.normal.tried(frame, ahead=ahead, is_given=self._options.horizon is not None)
         found = self._choose(model, probe, tried, before, frame=frame, asked=asked)
         # All windows of the head that was found: a trial of forecasts has fewer, with rows behind those that are seen.
-        final = replace(frame, ahead=_rows_ahead_of(found, self._options))
+        final = replace(frame, ahead=rows_ahead_of(found, self._options.horizon))
         windows = self.normal.some(final.window)
         before = self.normal.before(final.window)
         answers = self._scorer.try_out(probe, np.ascontiguousarray(windows[:, : final.seen]), before)
@@ -348,7 +360,8 @@ class Detector:
     def _take_windows(self) -> None:
         """The windows of the frame that was found."""
         self.windows = self.normal.some(self.window)
-        self._before = self.normal.before(self.window)
+        before = self.normal.before(self.window)
+        self._chain = None if before is None else Chain(self._scorer, self.windows, before)
 
     def _finish(self, model: onnx.ModelProto, head: Head) -> None:
         width = len(self.channels)
@@ -370,12 +383,14 @@ class Detector:
 
     def normal_scores(self, model: bytes) -> FloatArray:
         """The scores that a canonical model gives `given`, each with what it gave for the one before: shape (n,)."""
-        return self._scorer.answers(model, self.given, before=self._before, with_states=False)[0]
+        return self.scores(model, self.given) if self._chain is None else self._chain.scores(model)
 
     def sequence_scores(self, model: bytes, windows: FloatArray) -> FloatArray:
-        """The same of the windows of all rows, in the order of `windows_with_rows`."""
+        """The same of the windows of all rows, in the order of `windows_with_rows`; NaN where they do not count."""
         before = self.normal.all_before(self.window)
-        return self._scorer.answers(model, windows, before=before, with_states=False)[0]
+        if self._chain is None or before is None:
+            return self.scores(model, windows)
+        return self._chain.scores_of(model, windows, before)
 
     def scores(self, model: bytes, windows: FloatArray, states: FloatArray | None = None) -> FloatArray:
         """The scores of a canonical model for windows by themselves, with states where it takes some: shape (n,)."""
@@ -386,10 +401,3 @@ class Detector:
     ) -> tuple[FloatArray, FloatArray | None]:
         """The same, and what it gives to be given back, shape (n, size)."""
         return self._scorer.answers(model, windows, states)
-
-
-def _rows_ahead_of(head: Head, options: DetectorOptions) -> int:
-    """Rows behind those that the model sees, up to the last one that its answer is about."""
-    if head.kind is HeadKind.FORECAST:
-        return options.horizon or head.rows
-    return (options.horizon or 0) if head.kind is HeadKind.RESIDUAL else 0

@@ -90,12 +90,19 @@ def prove(detector: Detector, packed: bytes, scores: FloatArray, *, batch_scales
         readings = np.concatenate([readings, holed])
     together, packed_after = detector.answers(packed, readings, states)
     some = [*range(_TRIED_ALONE), *range(count, len(readings))[:_TRIED_ALONE]]
-    alone = np.concatenate(
-        [detector.scores(packed, readings[i : i + 1], None if states is None else states[i : i + 1]) for i in some]
-    )
+    single = [
+        detector.answers(packed, readings[i : i + 1], None if states is None else states[i : i + 1]) for i in some
+    ]
+    alone = np.concatenate([score for score, _ in single])
     deviation = golden_deviation(together, golden)
     if after is not None and packed_after is not None:
         deviation = max(deviation, state_deviation(packed_after, after, after))
+        left_alone = np.concatenate([state for _, state in single if state is not None])
+        if state_deviation(left_alone, packed_after[some], packed_after) > MAX_BATCH_DEVIATION:
+            raise ConversionError(
+                "the model leaves another state of a window in a batch than alone; has the output that is named with "
+                "--state the batch on the same axis as the input?"
+            )
     _check_scores(
         deviation,
         batch_deviation=golden_deviation(alone, together[some]),

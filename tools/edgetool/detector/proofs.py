@@ -90,6 +90,7 @@ def agree(
     expected = column_at_windows(
         rows, wanted, window=detector.window, stride=detector.stride, policy=detector.normal.policy
     )
+    expected = detector.that_count(expected)
     turned = -expected if detector.sign.flipped else expected
     return check_expected(turned, scores, alarm=alarm, tolerance=tolerance)
 

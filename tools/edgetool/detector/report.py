@@ -17,6 +17,7 @@ from edgetool.detector.expected import Agreement
 from edgetool.detector.labelled import LabelledQuality
 from edgetool.detector.outliers import SignEvidence, SignVerdict
 from edgetool.detector.trial import Trial
+from edgetool.detector.warm_up import WarmUp
 
 __all__ = ["PackReport"]
 
@@ -70,6 +71,10 @@ class PackReport:
     """The alarm limit is the author's, not one from the data."""
     labelled: LabelledQuality | None
     """What is found of the rows that the data call anomalies; None without any."""
+    warm_up: WarmUp | None
+    """How many windows of an asset only fill the state of the model; None of a model without."""
+    feeds_each_row: int
+    """How often each reading goes into that state; 0 of a model without."""
     exporter_notes: tuple[str, ...]
     """What the exporter has to say of a model that was made by the way."""
     seconds: float
@@ -96,6 +101,7 @@ class PackReport:
             "trial": self.trial.describe(),
             "expected": None if self.expected is None else self.expected.describe(),
             "formula": self.formula,
+            "warm_up": None if self.warm_up is None else self.warm_up.describe(),
             "poor_channels": list(self.poor_channels),
             "labelled": None if self.labelled is None else self.labelled.describe(),
             "warnings": self.warnings(),
@@ -110,6 +116,7 @@ class PackReport:
             *self._of_channels(),
             *self._of_limit(),
             *self._of_precision(),
+            *self._of_state(),
             *self.slow,
             *self.exporter_notes,
             *self._of_runtimes(),
@@ -170,6 +177,26 @@ class PackReport:
         doubt = rate_doubt(calibration)
         if doubt is not None:
             yield doubt
+
+    def _of_state(self) -> Iterator[str]:
+        found = self.warm_up
+        if found is None:
+            return
+        if self.feeds_each_row > 1:
+            yield (
+                f"each reading goes into the state {self.feeds_each_row} times, with each window that it is in; if it "
+                f"is to go in once, give --stride {self.feeds_each_row * self.manifest.stride}"
+            )
+        if not found.starts:
+            yield (
+                "no asset has rows enough to see how long its state takes to fill: its first scores may be false "
+                "alarms. Give data of one asset over a longer time"
+            )
+        elif not found.is_settled:
+            yield (
+                f"after {found.windows} windows from zeros on the scores still differ from those of an unbroken run: "
+                "each new asset, gap and new version may raise false alarms for longer"
+            )
 
     def _of_runtimes(self) -> Iterator[str]:
         runtimes = self.manifest.model.runtimes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,10 @@ class WarmUp:
     """Starts that were tried, all over the data; 0 where no asset has windows enough."""
     is_settled: bool
     """The scores were the same in the end; else the state matters for longer than was tried."""
+
+    def describe(self) -> dict[str, Any]:
+        """For a report."""
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 def places_in_chain(before: NDArray[np.int64]) -> NDArray[np.int64]:

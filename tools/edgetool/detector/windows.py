@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from edge_agent.errors import DataError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.stream.window_settings import WindowSettings
+from edgetool.choices import HeadKind
 from edgetool.data import SensorData, normal_windows, predecessors
 from edgetool.detector.frame import Frame
+from edgetool.detector.head import Head
 from edgetool.detector.meanings import FURTHER
 from edgetool.detector.missing import PASSES_MISSING, MissingPolicy
 
-__all__ = ["NormalWindows"]
+__all__ = ["NormalWindows", "rows_ahead_of"]
 
 _TRIED = 2048
 """Windows that heads are tried on."""
@@ -107,3 +109,15 @@ class NormalWindows:
         normal = len(self.rows) if labels is None else int(np.count_nonzero(labels == 0))
         cut = "" if normal == len(self.rows) else " without a labelled row in it"
         raise DataError(f"{self.rows.path}: {normal} normal rows complete no window of {window}{cut}")
+
+
+def rows_ahead_of(head: Head, horizon: int | None) -> int:
+    """Rows behind those that the model sees, up to the last one that its answer is about.
+
+    Args:
+        head: what the answer is.
+        horizon: what the user has said.
+    """
+    if head.kind is HeadKind.FORECAST:
+        return horizon or head.rows
+    return (horizon or 0) if head.kind is HeadKind.RESIDUAL else 0

@@ -132,7 +132,8 @@ def test_pack_wants_a_reference_for_what_computes_in_int8(tmp_path: Path) -> Non
     with pytest.raises(ConversionError, match=r"computes in int8 \(QuantizeLinear\).*give that one with --reference"):
         pack(small, bundle, data=data, false_alarm_rate=0.01)
     assert not bundle.exists()
-    stored = quantize(model, small, precision="int8", target="cpu", data=data)
+    # Int8 arithmetic moves it by more; without that bound the processor's speed would decide which form is taken.
+    stored = quantize(model, small, precision="int8", target="cpu", data=data, max_drift=0.01)
     assert stored.verdict is Verdict.STORED
     assert pack(small, bundle, data=data, false_alarm_rate=0.01).manifest.model.precision == "int8"
 

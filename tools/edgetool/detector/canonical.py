@@ -14,11 +14,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from edge_agent.errors import ConversionError, UsageError
+from edge_agent.errors import ConversionError, EdgeError, UsageError
 from edgetool.choices import HigherIs, LayoutIs
 from edgetool.detector.features import Features
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX
+from edgetool.detector.meanings import Candidate
 from edgetool.detector.options import DetectorOptions, missing_beside_state
 from edgetool.detector.scaling import Scaling
 from edgetool.detector.state import NEXT_STATE, STATE, Link, append_states, feed_states, own_input, state_size
@@ -31,6 +32,7 @@ from edgetool.verify.samples import ModelInput, model_inputs
 
 __all__ = [
     "canonical_frame",
+    "check_layout",
     "feed_readings",
     "frame_of",
     "frame_of_features",
@@ -43,6 +45,8 @@ _FLAT = 2
 """Rank of an input that takes a window as one row."""
 _MIN_OPSET = 13
 _MIN_IR = 8
+_NEARER = 1.2
+"""A layout whose error is smaller by this factor is asked about."""
 _NONE = DetectorOptions()
 
 
@@ -208,6 +212,19 @@ def note_types(model: onnx.ModelProto, answers: Sample) -> None:
                 kind = helper.np_dtype_to_tensor_dtype(answers[name].dtype)
                 shape = [None] * answers[name].ndim
                 model.graph.value_info.append(helper.make_tensor_value_info(name, kind, shape))
+
+
+def check_layout(rows_first: Candidate | EdgeError, channels_first: Candidate | EdgeError) -> None:
+    """Ask where the answer for windows channels first is clearly nearer to the readings, or the only one."""
+    if not isinstance(channels_first, Candidate) or not channels_first.head.is_error:
+        return
+    is_nearer = isinstance(rows_first, Candidate) and channels_first.error * _NEARER < rows_first.error
+    if is_nearer or isinstance(rows_first, ConversionError):
+        found = rows_first.does if isinstance(rows_first, Candidate) else str(rows_first)
+        raise UsageError(
+            f"a flat window may lie rows first ({found}) or channels first ({channels_first.does}); say it with "
+            "--layout channels-first, or --layout rows-first"
+        )
 
 
 def is_flat_input(model: onnx.ModelProto, links: tuple[Link, ...] = ()) -> bool:

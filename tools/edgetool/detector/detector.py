@@ -16,6 +16,7 @@ from edgetool.choices import ErrorIn, HeadKind, LayoutIs
 from edgetool.data import SensorData
 from edgetool.detector.canonical import (
     canonical_frame,
+    check_layout,
     feed_readings,
     frame_of,
     frame_of_features,
@@ -53,8 +54,6 @@ from edgetool.verify.scores import poor_channels
 __all__ = ["Detector"]
 
 _FOLDS = 4
-_NEARER = 1.2
-"""A layout whose error is smaller by this factor is asked about."""
 
 
 class Detector:
@@ -250,7 +249,7 @@ class Detector:
         if self._lies_open(model, frame):
             turned = replace(frame, channels_first=True)
             other = self._scorer.try_out(self._fed(model, replace(turned, ahead=0)), seen, before)
-            self._check_layout(found, attempt(other, turned))
+            check_layout(found, attempt(other, turned))
         if isinstance(found, EdgeError):
             raise found
         return found.head
@@ -259,18 +258,6 @@ class Detector:
         """True if nothing but a trial tells how a window lies: a flat input of several rows of several channels."""
         is_flat = is_flat_input(model, frame.links) and frame.features is None and frame.left_out is None
         return is_flat and frame.seen > 1 and len(self.channels) > 1 and self._options.layout is LayoutIs.AUTO
-
-    def _check_layout(self, rows_first: Candidate | EdgeError, channels_first: Candidate | EdgeError) -> None:
-        """Ask where the answer for windows channels first is clearly nearer to the readings, or the only one."""
-        if not isinstance(channels_first, Candidate) or not channels_first.head.is_error:
-            return
-        is_nearer = isinstance(rows_first, Candidate) and channels_first.error * _NEARER < rows_first.error
-        if is_nearer or isinstance(rows_first, ConversionError):
-            found = rows_first.does if isinstance(rows_first, Candidate) else str(rows_first)
-            raise UsageError(
-                f"a flat window may lie rows first ({found}) or channels first ({channels_first.does}); say it with "
-                "--layout channels-first, or --layout rows-first"
-            )
 
     def _frame_of(self, model: onnx.ModelProto) -> Frame:
         """How the model takes readings, or features of them."""

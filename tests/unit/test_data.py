@@ -173,3 +173,24 @@ def test_a_hole_is_seen_behind_a_row_without_any_value(tmp_path: Path) -> None:
     assert len(found) == (20 - 3) + (19 - 3)
     assert (np.diff(found[:, :, 0], axis=1) == 1).all()
     assert column_at_windows(rows, values[:, 0], window=4).tolist() == found[:, -1, 0].tolist()
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_whole_windows_are_those_that_the_agent_makes(stride: int) -> None:
+    """Gathered from the rows they are made of; with a third channel that lacks one value they go through the agent's."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(400, 2))
+    assets = tuple(f"a{number}" for number in rng.integers(0, 3, 400))
+    labels = (rng.random(400) < 0.05).astype(np.int64)
+    times = np.cumsum(np.where(rng.random(400) < 0.01, 500.0, 1.0))
+    whole = SensorData(Path("d"), ("p", "q"), values, times, assets, labels)
+    third = np.zeros((400, 1))
+    third[200] = np.nan
+    with_hole = SensorData(Path("d"), ("p", "q", "r"), np.hstack([values, third]), times, assets, labels)
+    found = normal_windows(whole, window=4, stride=stride)
+    assert len(found) > 50
+    np.testing.assert_array_equal(found, normal_windows(with_hole, window=4, stride=stride)[:, :, :2])
+    some = normal_windows(whole, window=4, stride=stride, most=20)
+    assert len(some) == 20
+    np.testing.assert_array_equal(some[[0, -1]], found[[0, -1]])
+    np.testing.assert_array_equal(normal_windows(whole, window=4, stride=stride, most=10**6), found)

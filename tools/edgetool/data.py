@@ -98,7 +98,7 @@ def windows_with_rows(
 
 
 def normal_windows(
-    data: SensorData, *, window: int, stride: int = 1, policy: WindowSettings | None = None
+    data: SensorData, *, window: int, stride: int = 1, policy: WindowSettings | None = None, most: int | None = None
 ) -> FloatArray:
     """The windows that the agent would score and that are normal: shape (n, window, channels).
 
@@ -110,10 +110,21 @@ def normal_windows(
         window: rows in a window.
         stride: readings from one window to the next.
         policy: as for `complete_windows`.
+        most: of more than so many, as many from all over the data.
     """
-    windows, rows = _windows_and_rows(data, window=window, stride=stride, policy=policy)
-    normal: FloatArray = windows[_are_normal(data, rows)]
-    return normal
+    if np.isnan(data.values).any():
+        windows, rows = _windows_and_rows(data, window=window, stride=stride, policy=policy)
+        return windows[_some(np.flatnonzero(_are_normal(data, rows)), most)]
+    # Nothing is held, so a window is the rows that it is made of. All of them may be far more than is asked for.
+    rows = _rows_of_windows(data, window=window, stride=stride)
+    return _values_of(data, rows[_some(np.flatnonzero(_are_normal(data, rows)), most)])
+
+
+def _some(places: NDArray[np.int64], most: int | None) -> NDArray[np.int64]:
+    if most is None or len(places) <= most:
+        return places
+    picks: NDArray[np.int64] = places[np.unique(np.linspace(0, len(places) - 1, most).astype(int))]
+    return picks
 
 
 def labelled_windows(
@@ -182,6 +193,9 @@ def _windows_and_rows(
     data: SensorData, *, window: int, stride: int, policy: WindowSettings | None
 ) -> tuple[FloatArray, NDArray[np.int64]]:
     """All windows, and the rows that each is made of: shape (n, window)."""
+    if not np.isnan(data.values).any():
+        rows = _rows_of_windows(data, window=window, stride=stride)
+        return _values_of(data, rows), rows
     # The number of a row goes through the windows as two channels more, since float32 holds it in two parts. A row
     # without any value is no reading; with these it would be one.
     heard = np.flatnonzero(~np.isnan(data.values).all(axis=1))
@@ -193,6 +207,20 @@ def _windows_and_rows(
     windows = complete_windows(both, window=window, stride=stride, policy=policy)
     places = windows[:, :, -2:].astype(np.int64)
     return windows[:, :, :-2], places[:, :, 0] * _PLACES + places[:, :, 1]
+
+
+def _rows_of_windows(data: SensorData, *, window: int, stride: int) -> NDArray[np.int64]:
+    """The rows that each window is made of, where no value is missing: shape (n, window)."""
+    high, low = np.divmod(np.arange(len(data)), _PLACES)
+    numbers = replace(data, channels=("high", "low"), values=np.column_stack([high, low]).astype(np.float64))
+    places = complete_windows(numbers, window=window, stride=stride).astype(np.int64)
+    rows: NDArray[np.int64] = places[:, :, 0] * _PLACES + places[:, :, 1]
+    return rows
+
+
+def _values_of(data: SensorData, rows: NDArray[np.int64]) -> FloatArray:
+    """The windows that are made of these rows."""
+    return data.values.astype(np.float32)[rows]
 
 
 def _are_normal(data: SensorData, rows: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -20,8 +20,10 @@ from edgetool.detector.missing import PASSES_MISSING, MissingPolicy
 
 __all__ = ["NormalWindows", "rows_ahead_of"]
 
-_TRIED = 2048
-"""Windows that heads are tried on."""
+_TRIED, _FEWEST = 2048, 128
+"""Windows that heads are tried on, and of large ones at least."""
+_TRIED_VALUES = 1 << 25
+"""Of all of these together: 128 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,16 @@ class NormalWindows:
         """True if the graph is given missing values, and there are some: then `whole` and `given` are others."""
         return self.missing is not None and bool(np.isnan(self.rows.values).any())
 
-    def whole(self, window: int) -> FloatArray:
-        """Windows in which no value is missing: where some were, as the graph has them, or held. There may be none."""
+    def whole(self, window: int, most: int | None = None) -> FloatArray:
+        """Windows in which no value is missing: where some were, as the graph has them, or held. There may be none.
+
+        Args:
+            window: rows in a window.
+            most: of more than so many, as many from all over the data.
+        """
         if self.missing is None or self.missing.fill is None:
-            return normal_windows(self.rows, window=window, stride=self.stride)
-        return self.missing.filled(self.given(window))
+            return normal_windows(self.rows, window=window, stride=self.stride, most=most)
+        return self.missing.filled(self.given(window, most))
 
     def some(self, window: int) -> FloatArray:
         """The same, at least one.
@@ -64,9 +71,9 @@ class NormalWindows:
             self._refuse(window)
         return windows
 
-    def given(self, window: int) -> FloatArray:
+    def given(self, window: int, most: int | None = None) -> FloatArray:
         """Windows as the device scores them: where values are missing, that is NaN if the graph takes it."""
-        return normal_windows(self.rows, window=window, stride=self.stride, policy=self.policy)
+        return normal_windows(self.rows, window=window, stride=self.stride, policy=self.policy, most=most)
 
     def before(self, window: int) -> NDArray[np.int64] | None:
         """As `predecessors`; None without state, where the order does not matter."""
@@ -92,7 +99,9 @@ class NormalWindows:
             DataError: there is none.
         """
         for rows_behind in (ahead,) if is_given else (ahead, ahead - FURTHER, 0):
-            windows = self.whole(frame.seen + max(rows_behind, 0))
+            rows = frame.seen + max(rows_behind, 0)
+            few = max(_FEWEST, min(_TRIED, _TRIED_VALUES // (rows * len(self.rows.channels))))
+            windows = self.whole(rows, None if self.has_state else few)
             if len(windows):
                 break
         else:
@@ -101,8 +110,7 @@ class NormalWindows:
         before = self.before(frame.window)
         if before is not None:
             return windows[:_TRIED], before[:_TRIED], frame
-        picks = np.unique(np.linspace(0, len(windows) - 1, _TRIED).astype(int))
-        return windows[picks], None, frame
+        return windows, None, frame
 
     def _refuse(self, window: int) -> NoReturn:
         labels = self.rows.labels

@@ -244,6 +244,26 @@ def test_types_that_skops_does_not_know_are_named(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["origin"]["head"] == "score"
 
 
+def test_classes_keep_their_labels(tmp_path: Path) -> None:
+    """A score is the probability of the class that is named by its label."""
+    rows = readings()
+    worn = np.where(rows[:, 0] > 20.5, "worn", np.where(rows[:, 0] < 19.5, "cold", "good"))
+    scaled = S().fit_transform(rows)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        network = MLPClassifier((8,), max_iter=60, random_state=0).fit(scaled, worn)
+    skops.io.dump(network, tmp_path / "m.skops")
+    data = write(tmp_path / "rows.csv", scaled)
+    made = pack(tmp_path / "m.skops", tmp_path / "m-1.0.0.edge", data=data, head="class:worn", accept_weak=True)
+    assert made.score_from.startswith("class worn of output 'probabilities'")
+    engine = OrtEngine(open_bundle(made.bundle).model, PROVIDERS["cpu"])
+    found = engine.score(scaled.astype(np.float32)[:, np.newaxis]).score
+    place = [*network.classes_].index("worn")
+    np.testing.assert_allclose(found, network.predict_proba(scaled)[:, place], atol=1e-5)
+    with pytest.raises(UsageError, match=r"(?s)class:cold.*class:good.*class:worn"):
+        pack(tmp_path / "m.skops", tmp_path / "m-1.0.0.edge", data=data, accept_weak=True)
+
+
 def test_columns_are_taken_by_the_names_of_the_training(tmp_path: Path) -> None:
     """Whatever their order in the file; a missing one is named."""
     rows = readings()
@@ -253,6 +273,14 @@ def test_columns_are_taken_by_the_names_of_the_training(tmp_path: Path) -> None:
     turned = write(tmp_path / "turned.csv", rows[:, ::-1], "current,press,flow,temp")
     report = pack(tmp_path / "m.joblib", tmp_path / "m-1.0.0.edge", data=turned, trust_pickle=True, accept_weak=True)
     assert [channel.name for channel in report.manifest.channels] == ["temp", "flow", "press", "current"]
+    with pytest.raises(UsageError, match="trained on the same columns in another order, temp,flow,press,current"):
+        pack(
+            tmp_path / "m.joblib",
+            tmp_path / "m-1.0.0.edge",
+            data=turned,
+            channels="current:A,press:Pa,flow,temp:C",
+            trust_pickle=True,
+        )
     done = run_tool(
         "edgetool", "export", tmp_path / "m.joblib", "--trust-pickle", "--data",
         write(tmp_path / "less.csv", rows[:, :3], "temp,flow,press"),

@@ -177,7 +177,7 @@ def test_a_hole_is_seen_behind_a_row_without_any_value(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_whole_windows_are_those_that_the_agent_makes(stride: int) -> None:
-    """Gathered from the rows they are made of; with a third channel that lacks one value they go through the agent's."""
+    """Gathered from the rows they are made of; with a third channel that lacks a value they go through the agent's."""
     rng = np.random.default_rng(0)
     values = rng.normal(size=(400, 2))
     assets = tuple(f"a{number}" for number in rng.integers(0, 3, 400))

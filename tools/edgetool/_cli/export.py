@@ -76,6 +76,8 @@ def _show(report: ExportReport) -> None:
     origin = report.origin
     say(f"{report.output}: {origin.estimator}, {report.size_bytes} bytes")
     show_origin(report)
+    how = "by the names of the training" if origin.features == report.columns else "in the order of the data"
+    say(f"  columns    {', '.join(report.columns[:20])}{', …' if len(report.columns) > 20 else ''} ({how})")
     say(f"  outputs    {', '.join(report.outputs)}")
     step = f"edgetool pack {report.output} --data NORMAL.csv"
     if origin.head:

@@ -37,6 +37,8 @@ class ExportReport:
     output: Path
     origin: Origin
     agreed: Agreed
+    columns: tuple[str, ...]
+    """The columns of the data that were taken, in the order of the model's input."""
     outputs: tuple[str, ...]
     """Names of the model's outputs."""
     notes: tuple[str, ...]
@@ -50,6 +52,7 @@ class ExportReport:
             "source": str(self.source),
             "output": str(self.output),
             "size_bytes": self.size_bytes,
+            "columns": list(self.columns),
             "outputs": list(self.outputs),
             "origin": self.origin.describe(),
             "compared": self.agreed.describe(),
@@ -114,7 +117,7 @@ def _export(
     if source.framework is Framework.ONNX:
         raise UsageError(f"{path}: is ONNX already; go on with edgetool quantize or edgetool pack")
     made = convert(open_sklearn(source, trust))
-    rows = _rows(data, made)
+    rows, columns = _rows(data, made)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         draft = Path(folder) / "model.onnx"
         draft.write_bytes(_bytes_of(made.model))
@@ -129,6 +132,7 @@ def _export(
         output=made.output,
         head=made.head,
         higher_is=made.higher_is,
+        classes=made.classes,
         features=made.features,
     )
     write_origin(made.model, origin)
@@ -139,6 +143,7 @@ def _export(
         output=output,
         origin=origin,
         agreed=agreed,
+        columns=columns,
         outputs=tuple(value.name for value in made.model.graph.output),
         notes=tuple(made.notes),
         size_bytes=len(content),
@@ -150,9 +155,14 @@ def _bytes_of(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _rows(data: DataFiles, made: Made) -> NDArray[np.float64]:
-    """The rows of the data, in the order of the columns that the estimator was trained on."""
-    wanted = data.columns.channels or made.features
+def _rows(data: DataFiles, made: Made) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The rows of the data, in the order of the columns that the estimator was trained on, and those columns."""
+    wanted, trained = data.columns.channels or made.features, made.features
+    if wanted != trained and sorted(wanted) == sorted(trained):
+        raise UsageError(
+            f"--channels {','.join(wanted)}: {made.estimator} was trained on the same columns in another order, "
+            f"{','.join(trained)}; give them in that order, or no --channels"
+        )
     read = read_sensor_data(replace(data, columns=replace(data.columns, channels=wanted, channels_from=made.estimator)))
     width = int(made.model.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
     if len(read.channels) != width:
@@ -163,4 +173,4 @@ def _rows(data: DataFiles, made: Made) -> NDArray[np.float64]:
     rows = np.asarray(read.values, dtype=np.float64)
     if not np.isfinite(rows).all(axis=1).any():
         raise ConversionError(f"{read.path}: has no row without a missing value to compare on")
-    return rows
+    return rows, read.channels

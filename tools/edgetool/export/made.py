@@ -47,6 +47,8 @@ class Made:
     """The output that it is of."""
     higher_is: str = ""
     """As `--higher-is` of pack takes it; empty if that is not known."""
+    classes: tuple[str, ...] = ()
+    """Labels of a classifier's classes, in the order of its columns; empty of any other."""
     features: tuple[str, ...] = ()
     """Names of the columns that it was trained on, in their order; empty if it does not know them."""
     takes_missing: bool = False

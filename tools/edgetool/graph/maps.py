@@ -6,6 +6,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from edgetool.graph.edits import replace_all
+from edgetool.graph.origin import origin_of
 from edgetool.graph.walks import captured_by
 
 __all__ = ["class_labels", "unzip_maps"]
@@ -15,7 +16,10 @@ _LABELS = ("classlabels_ints", "classlabels_int64s", "classlabels_strings")
 
 
 def class_labels(model: onnx.ModelProto) -> tuple[str, ...]:
-    """The labels of a classifier's classes, in the order of its columns; empty where no operator names any."""
+    """The labels of a classifier's classes, in the order of its columns; empty where nothing names any."""
+    origin = origin_of(model)
+    if origin is not None and origin.classes:
+        return origin.classes
     for node in reversed(model.graph.node):
         labels = _labels_of(node) if node.domain == _ML else ()
         if labels:

@@ -32,6 +32,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What it is, as `--head` takes it; empty if that is open."""
     higher_is: str = ""
     """What a high value means, as `--higher-is` takes it; empty if that is not known."""
+    classes: tuple[str, ...] = ()
+    """Labels of a classifier's classes, in the order of its columns; empty of any other."""
     features: tuple[str, ...] = ()
     """Names of the columns that it was trained on, in their order; empty if it does not know them."""
 

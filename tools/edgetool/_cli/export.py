@@ -35,7 +35,10 @@ TrustTypeOption = Annotated[
 @takes_data
 def export(
     source: Annotated[
-        Path, typer.Argument(help="What scikit-learn has saved: .skops, .joblib or .pkl.", show_default=False)
+        Path,
+        typer.Argument(
+            help="What scikit-learn (.skops, .joblib, .pkl) or LightGBM (.txt) has saved.", show_default=False
+        ),
     ],
     data: Annotated[Data, typer.Option("--data", metavar="FILE", help=f"Readings to compare on ({DATA_FORMS}).")],
     output: Annotated[

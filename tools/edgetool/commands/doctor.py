@@ -37,6 +37,7 @@ _EXTRAS = {
     "host": ("typer", "rich", "onnx", "onnxconverter_common"),
     "reports": ("leather",),
     "sklearn": ("sklearn", "skl2onnx", "skops"),
+    "lightgbm": ("lightgbm",),
     "demo": ("river",),
 }
 _PACKAGES = (

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError, DataError, UsageError
 from edgetool.data import DataFiles, DataSource, as_files, read_sensor_data
 from edgetool.deadline import DEFAULT_S, Deadline
+from edgetool.export import lightgbm
 from edgetool.export.check import TOLERANCE, Agreed, check, probe_rows
 from edgetool.export.made import Made
 from edgetool.export.sklearn.convert import convert
-from edgetool.export.sources import SKLEARN_ENDINGS, Framework, Trust, open_sklearn, source_of
+from edgetool.export.sources import Framework, Source, Trust, is_onnx_or_other, open_sklearn, source_of
 from edgetool.graph.onnx_file import write_result
 from edgetool.graph.origin import Origin, write_origin
 from edgetool.paths import StrPath, as_path
@@ -71,10 +72,10 @@ def export(
     tolerance: float = TOLERANCE,
     timeout_s: float = DEFAULT_S,
 ) -> ExportReport:
-    """Make an ONNX model of an estimator of scikit-learn.
+    """Make an ONNX model of an estimator of scikit-learn, or of a booster of LightGBM.
 
     Args:
-        source: the saved estimator: `.skops`, or `.joblib` and `.pkl` where they are trusted.
+        source: the saved estimator: `.skops`, or `.joblib` and `.pkl` where they are trusted; or LightGBM's `.txt`.
         output: the `.onnx` file; beside the source when not given.
         data: rows to compare on: the columns that the estimator was trained on, by their names where it knows them.
         trust_pickle: read a pickle, which runs whatever code is in it.
@@ -101,7 +102,7 @@ def export(
 @contextmanager
 def as_onnx(path: Path, data: DataFiles, trust: Trust, timeout_s: float) -> Iterator[tuple[Path, ExportReport | None]]:
     """A context with the ONNX file of a saved model: itself, or one that is made of it and deleted at the end."""
-    if path.suffix.lower() not in SKLEARN_ENDINGS:
+    if is_onnx_or_other(path):
         yield path, None
         return
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
@@ -116,7 +117,7 @@ def _export(
     source = source_of(path)
     if source.framework is Framework.ONNX:
         raise UsageError(f"{path}: is ONNX already; go on with edgetool quantize or edgetool pack")
-    made = convert(open_sklearn(source, trust))
+    made = _made(source, trust)
     rows, columns = _rows(data, made)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         draft = Path(folder) / "model.onnx"
@@ -149,6 +150,17 @@ def _export(
         size_bytes=len(content),
         seconds=time.monotonic() - started,
     )
+
+
+def _made(source: Source, trust: Trust) -> Made:
+    """The model of what is in a file."""
+    if source.framework is Framework.LIGHTGBM:
+        return lightgbm.convert(lightgbm.open_booster(source.path))
+    estimator = open_sklearn(source, trust)
+    # LightGBM's estimators are pickled as those of scikit-learn are.
+    if type(estimator).__module__.startswith("lightgbm.") and hasattr(estimator, "booster_"):
+        return lightgbm.convert(estimator.booster_)
+    return convert(estimator)
 
 
 def _bytes_of(model: onnx.ModelProto) -> bytes:

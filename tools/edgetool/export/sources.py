@@ -12,11 +12,10 @@ from edge_agent.errors import ConversionError, UsageError
 from edgetool.extras import require
 from edgetool.graph.model_file import SAVED_BY
 
-__all__ = ["SKLEARN_ENDINGS", "Framework", "Source", "Trust", "open_sklearn", "source_of"]
+__all__ = ["Framework", "Source", "Trust", "is_onnx_or_other", "open_sklearn", "source_of"]
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
-SKLEARN_ENDINGS = (".skops", *_PICKLES)
-"""Of what scikit-learn's users save."""
+_LIGHTGBM_BEGIN = b"tree\nversion="
 _SKOPS_SCHEMA = "schema.json"
 _HARMLESS = tuple(f"sklearn.neural_network._stochastic_optimizers.{name}" for name in ("AdamOptimizer", "SGDOptimizer"))
 """Types that skops does not know, and that hold numbers in plain Python: what a training of a network leaves behind."""
@@ -27,6 +26,7 @@ class Framework(StrEnum):
 
     ONNX = "onnx"
     SKLEARN = "sklearn"
+    LIGHTGBM = "lightgbm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +63,27 @@ def source_of(path: Path) -> Source:
         return Source(path, Framework.SKLEARN, is_pickle=False)
     if ending in _PICKLES:
         return Source(path, Framework.SKLEARN, is_pickle=True)
+    if ending == ".txt" and _begins_with(path, _LIGHTGBM_BEGIN):
+        return Source(path, Framework.LIGHTGBM, is_pickle=False)
     if ending in SAVED_BY:
         raise ConversionError(f"{path}: {SAVED_BY[ending]}")
-    raise ConversionError(f"{path}: is of no kind that is known; expected .skops, .joblib or .pkl of scikit-learn")
+    raise ConversionError(
+        f"{path}: is of no kind that is known; expected .skops, .joblib or .pkl of scikit-learn, or a booster of "
+        "LightGBM in its own .txt"
+    )
+
+
+def is_onnx_or_other(path: Path) -> bool:
+    """True for what the commands for models read, and refuse by themselves; False for what is exported first."""
+    ending = path.suffix.lower()
+    return ending not in (".skops", *_PICKLES) and not (ending == ".txt" and _begins_with(path, _LIGHTGBM_BEGIN))
+
+
+def _begins_with(path: Path, begin: bytes) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(begin)) == begin
 
 
 def open_sklearn(source: Source, trust: Trust) -> Any:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
 from edgetool.export.made import DECISION, INPUT, Answers, Made, NotConvertedError, empty_model, finish_model
+from edgetool.export.parts import Graph
 from edgetool.export.sklearn import densities, networks, trees
-from edgetool.export.sklearn.parts import Graph
 from edgetool.export.sklearn.transformers import TRANSFORMERS
 from edgetool.extras import require
 from edgetool.graph.nodes import Nodes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgetool.export.made import NotConvertedError
-from edgetool.export.sklearn.parts import Graph
+from edgetool.export.parts import Graph
 
 __all__ = ["linear", "mlp"]
 

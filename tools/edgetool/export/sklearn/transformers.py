@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgetool.export.made import NotConvertedError
-from edgetool.export.sklearn.parts import Graph, Transformed
+from edgetool.export.parts import Graph, Transformed
 
 __all__ = ["TRANSFORMERS"]
 

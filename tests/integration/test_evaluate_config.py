@@ -199,7 +199,7 @@ def test_the_stream_is_asked_for_and_named(tmp_path: Path, data: Path, capsys: p
     assert main([*arguments, "--config", str(config), "--stream", "fan", "--json"]) == 0
     used = json.loads(capsys.readouterr().out)["settings"]
     assert (used["config"], used["stream"], used["alarm"]["confirm"]) == (str(config), "fan", 2)
-    assert (used["window"]["missing"], used["commission"]) == ("hold", {"readings": 0})
+    assert (used["window"]["missing"], used["commission"]) == ("auto", {"readings": 0})
     assert main([*arguments, str(bundle), "--json"]) == 0
     used = json.loads(capsys.readouterr().out)["settings"]
     assert (used["config"], used["alarm"]["flap_raises"]) == (None, 0)

@@ -49,7 +49,7 @@ def learnt(path: Path) -> Path:
 
 
 def trees(path: Path) -> Path:
-    """Two stumps that learnt where a missing value goes: in the first up, in the second down."""
+    """Three stumps that learnt where a missing value goes: in the first up, in the others down."""
     nodes = [
         helper.make_node(
             "TreeEnsembleRegressor",
@@ -57,18 +57,18 @@ def trees(path: Path) -> Path:
             ["score"],
             domain=ML,
             n_targets=1,
-            nodes_treeids=[0, 0, 0, 1, 1, 1],
-            nodes_nodeids=[0, 1, 2, 0, 1, 2],
-            nodes_featureids=[0, 0, 0, 1, 0, 0],
-            nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF", "BRANCH_LEQ", "LEAF", "LEAF"],
-            nodes_values=[24.0, 0.0, 0.0, 24.0, 0.0, 0.0],
-            nodes_truenodeids=[1, 0, 0, 1, 0, 0],
-            nodes_falsenodeids=[2, 0, 0, 2, 0, 0],
-            nodes_missing_value_tracks_true=[0, 0, 0, 1, 0, 0],
-            target_treeids=[0, 0, 1, 1],
-            target_nodeids=[1, 2, 1, 2],
-            target_ids=[0, 0, 0, 0],
-            target_weights=[0.0, 1.0, 0.0, 2.0],
+            nodes_treeids=[0, 0, 0, 1, 1, 1, 2, 2, 2],
+            nodes_nodeids=[0, 1, 2] * 3,
+            nodes_featureids=[0, 0, 0, 1, 0, 0, 0, 0, 0],
+            nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"] * 3,
+            nodes_values=[24.0, 0.0, 0.0, 24.0, 0.0, 0.0, 25.0, 0.0, 0.0],
+            nodes_truenodeids=[1, 0, 0] * 3,
+            nodes_falsenodeids=[2, 0, 0] * 3,
+            nodes_missing_value_tracks_true=[0, 0, 0, 1, 0, 0, 1, 0, 0],
+            target_treeids=[0, 0, 1, 1, 2, 2],
+            target_nodeids=[1, 2] * 3,
+            target_ids=[0] * 6,
+            target_weights=[0.0, 1.0, 0.0, 2.0, 0.0, 4.0],
         )
     ]
     return model(path, nodes, (2,), {"score": ["n", 1]})
@@ -76,7 +76,8 @@ def trees(path: Path) -> Path:
 
 def of_trees(rows: NDArray[Any]) -> NDArray[np.float64]:
     first = np.where(np.isnan(rows[:, 0]) | (rows[:, 0] > 24), 1.0, 0.0)
-    return np.asarray(first + np.where(np.isnan(rows[:, 1]) | (rows[:, 1] <= 24), 0.0, 2.0))
+    second = np.where(np.isnan(rows[:, 1]) | (rows[:, 1] <= 24), 0.0, 2.0)
+    return np.asarray(first + second + np.where(np.isnan(rows[:, 0]) | (rows[:, 0] <= 25), 0.0, 4.0))
 
 
 def constant_of(bundle: Bundle, name: str) -> NDArray[Any]:

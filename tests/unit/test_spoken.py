@@ -104,3 +104,11 @@ def test_the_errors_of_a_reconstruction_are_held_against_their_covariance() -> N
     bench, scores = spoken(lambda x: {"y": x @ TURN[:, :4] @ TURN[:, :4].T})
     assert not scores.of_points
     assert [*scores.refused(Path("1"), bench.run(Path("1")))] == ["--score mahalanobis"]
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1e30])
+def test_a_form_that_overflows_is_told(value: float) -> None:
+    """It is infinitely far off, and no warning of numpy's."""
+    bench, scores = spoken(lambda x: {"y": x @ TURN[:, :4] @ TURN[:, :4].T})
+    bench._model = lambda x: {"y": np.full_like(x, value)}
+    assert [*scores.refused(Path("0"), bench.run(Path("0")))] == ["--score mahalanobis"]

@@ -134,7 +134,9 @@ class SpokenScores:
         """By the options that make them, the scores for the samples and for the odd windows."""
         found: dict[str, NDArray[np.float64]] = {}
         for word, make in self._makers.items():
-            parts = [make(normal, self._bench.samples), *([make(far, self._odd)] if self._odd else [])]
+            # A form that overflows is told by its deviation, which is infinite then.
+            with np.errstate(over="ignore", invalid="ignore"):
+                parts = [make(normal, self._bench.samples), *([make(far, self._odd)] if self._odd else [])]
             whole = [part for part in parts if part is not None]
             if len(whole) == len(parts):
                 found[word] = np.concatenate(whole)

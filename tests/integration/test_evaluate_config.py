@@ -218,6 +218,10 @@ def test_another_bundle_is_judged_by_the_streams_settings(
     assert document["warnings"] == [
         "other-2.0.0.edge: [alarm] warn = 5: is not below the bundle's alarm limit 4",
     ]
+    config = write_config(tmp_path / "agent.toml", bundle, 'window.missing = "model"')
+    assert main(["evaluate", str(bundle), "--config", str(config), "--data", str(data), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert told.startswith('square-1.0.0.edge: [window] missing = "model": the bundle\'s model has no answer')
 
 
 def test_what_a_configuration_cannot_be_used_for_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -356,6 +356,10 @@ def test_calibrate_and_evaluate_score_missing_values_as_the_device_does(
     (found,) = json.loads(capsys.readouterr().out)["bundles"]
     assert (found["scored"], found["not_finite"]) == (3000, 0)
     assert found["events"][0]["channels"][0]["name"] == "s0"
+    config = write_config(tmp_path, 1, {"pump": again}, stream='[stream.window]\nmissing = "hold"')
+    assert main(["evaluate", "--config", str(config), "--data", str(data), "--json"]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["warnings"]
+    assert told.startswith('again-1.0.0.edge: [window] missing = "hold": the bundle\'s limit was made with missing')
 
 
 def test_an_expected_mean_is_that_of_normal_rows(tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ class EvaluateReport:
                     settings.problem_with_missing,
                     settings.remark_on,
                     settings.remark_on_interval,
+                    settings.remark_on_missing,
                 )
                 found += [f"{quality.name}: {text}" for ask in asked if (text := ask(quality.manifest))]
         return found

@@ -42,7 +42,7 @@ from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.commands.export import export
 from edgetool.commands.pack import pack
-from edgetool.export.ensemble import round_down
+from edgetool.frameworks.ensemble import round_down
 
 Rows = NDArray[np.float64]
 TREE = "sklearn.tree._tree.Tree"

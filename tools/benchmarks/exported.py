@@ -18,7 +18,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.neighbors import LocalOutlierFactor
 
 from edge_agent.engine.providers import import_runtime
-from edgetool.export.sklearn.convert import convert
+from edgetool.frameworks.sklearn.convert import convert
 
 OPSETS = {"": 17, "ai.onnx.ml": 3}
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError, DataError, UsageError
 from edgetool.data import DataFiles, DataSource, as_files, read_sensor_data
 from edgetool.deadline import DEFAULT_S, Deadline
-from edgetool.export import lightgbm
-from edgetool.export.check import TOLERANCE, Agreed, check, probe_rows
-from edgetool.export.made import Made
-from edgetool.export.sklearn.convert import convert
-from edgetool.export.sources import Framework, Source, Trust, is_onnx_or_other, open_sklearn, source_of
+from edgetool.frameworks import lightgbm
+from edgetool.frameworks.check import TOLERANCE, Agreed, check, probe_rows
+from edgetool.frameworks.made import Made
+from edgetool.frameworks.sklearn.convert import convert
+from edgetool.frameworks.sources import Framework, Source, Trust, is_onnx_or_other, open_sklearn, source_of
 from edgetool.graph.onnx_file import write_result
 from edgetool.graph.origin import Origin, write_origin
 from edgetool.paths import StrPath, as_path

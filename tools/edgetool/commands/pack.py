@@ -60,8 +60,8 @@ from edgetool.detector.proofs import agree, check_finite, check_missing, put_to_
 from edgetool.detector.refusals import check_order, check_reference
 from edgetool.detector.report import PackReport
 from edgetool.detector.runs import ModelRuns
-from edgetool.export.made import DECISION
-from edgetool.export.sources import Trust
+from edgetool.frameworks.made import DECISION
+from edgetool.frameworks.sources import Trust
 from edgetool.graph.integers import batch_scales
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.origin import Origin, origin_of

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import AccuracyError
-from edgetool.export.made import INPUT, Made
+from edgetool.frameworks.made import INPUT, Made
 from edgetool.verify.arrays import Sample
 from edgetool.verify.workbench import Workbench
 

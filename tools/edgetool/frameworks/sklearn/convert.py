@@ -11,11 +11,11 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
-from edgetool.export.made import DECISION, INPUT, Answers, Made, NotConvertedError, empty_model, finish_model
-from edgetool.export.parts import Graph
-from edgetool.export.sklearn import densities, networks, trees
-from edgetool.export.sklearn.transformers import TRANSFORMERS
 from edgetool.extras import require
+from edgetool.frameworks.made import DECISION, INPUT, Answers, Made, NotConvertedError, empty_model, finish_model
+from edgetool.frameworks.parts import Graph
+from edgetool.frameworks.sklearn import densities, networks, trees
+from edgetool.frameworks.sklearn.transformers import TRANSFORMERS
 from edgetool.graph.nodes import Nodes
 
 __all__ = ["convert", "describe"]

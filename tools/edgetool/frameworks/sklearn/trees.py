@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetool.export.ensemble import Ensemble
-from edgetool.export.made import NotConvertedError
-from edgetool.export.parts import Graph
+from edgetool.frameworks.ensemble import Ensemble
+from edgetool.frameworks.made import NotConvertedError
+from edgetool.frameworks.parts import Graph
 
 __all__ = ["forest", "hist_gradient_boosting", "isolation_forest"]
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
-from edgetool.export.ensemble import Ensemble
-from edgetool.export.made import INPUT, Answers, Made, empty_model, finish_model
-from edgetool.export.parts import Graph
 from edgetool.extras import require
+from edgetool.frameworks.ensemble import Ensemble
+from edgetool.frameworks.made import INPUT, Answers, Made, empty_model, finish_model
+from edgetool.frameworks.parts import Graph
 from edgetool.graph.nodes import Nodes
 
 __all__ = ["convert", "open_booster"]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgetool.export.parts import Graph
+from edgetool.frameworks.parts import Graph
 
 __all__ = ["Ensemble", "round_down"]
 

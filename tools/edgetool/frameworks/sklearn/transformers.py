@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgetool.export.made import NotConvertedError
-from edgetool.export.parts import Graph, Transformed
+from edgetool.frameworks.made import NotConvertedError
+from edgetool.frameworks.parts import Graph, Transformed
 
 __all__ = ["TRANSFORMERS"]
 

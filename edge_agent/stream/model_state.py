@@ -40,7 +40,7 @@ class ModelStates:
         self._stream = stream
         self._warm_up = warm_up
         self._cold: dict[str, int] = {}
-        """Of the assets that are not warm yet: how many windows they have had."""
+        """Of the assets that have had no window yet that counts: how many they have had."""
         self.passed_over = 0
         """Windows that only filled a state."""
         self.size = size
@@ -136,14 +136,14 @@ class ModelStates:
     def dump(self, asset: str) -> bytes:
         """The state of one asset for the journal; empty bytes if there is none."""
         state = self._kept.get(asset)
-        return b"" if state is None else _SEEN.pack(self._cold.get(asset, self._warm_up)) + state.tobytes()
+        return b"" if state is None else _SEEN.pack(self._cold.get(asset, self._warm_up + 1)) + state.tobytes()
 
     def restore(self, asset: str, dumped: bytes) -> None:
         """Put back the result of `dump`; one of another size is left out."""
         if len(dumped) == _SEEN.size + 4 * self.size:
             (seen,) = _SEEN.unpack_from(dumped)
             self._kept[asset] = np.frombuffer(dumped[_SEEN.size :], dtype=np.float32)
-            if seen < self._warm_up:
+            if seen <= self._warm_up:
                 self._cold[asset] = seen
 
     def forget(self, asset: str) -> None:

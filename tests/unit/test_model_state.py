@@ -94,7 +94,7 @@ def test_records_of_another_model_or_size_are_left_out() -> None:
     states = ModelStates("pump", 2)
     states.restore("a", bytes(4) + np.ones(3, np.float32).tobytes())
     assert states.dump("a") == b""
-    kept = bytes(4) + np.ones(2, np.float32).tobytes()
+    kept = b"\x01" + bytes(3) + np.ones(2, np.float32).tobytes()
     states.restore("a", kept)
     assert states.dump("a") == kept
 
@@ -191,6 +191,21 @@ def test_the_first_windows_only_fill_the_state() -> None:
     assert one(pipeline, 0, 1003) == [1]
     assert [one(pipeline, 4, time_s) for time_s in (5000, 5001, 5002)] == [[], [], [7]]
     assert pipeline.describe()["state"]["passed_over"] == 2
+
+
+def test_a_kill_before_the_first_that_counts_hides_no_begin() -> None:
+    """For the alarm it begins anew, so that nothing from before the gap is half confirmed."""
+    settings = StreamSettings(window=WindowSettings(gap_s=10.0))
+    pipeline = make_pipeline(Decaying(), settings=settings, warm_up=1)
+    one(pipeline, 8, 1000)
+    pipeline = killed(pipeline, settings, warm_up=1)
+    taken, _ = pipeline.admit(Readings(["a"], [1001.0], np.zeros((1, 1), np.float32)))
+    windows, _ = pipeline.score(pipeline.complete_windows(taken))
+    assert windows.begun == {0}
+    pipeline = killed(pipeline, settings, warm_up=1)
+    taken, _ = pipeline.admit(Readings(["a"], [1002.0], np.zeros((1, 1), np.float32)))
+    windows, _ = pipeline.score(pipeline.complete_windows(taken))
+    assert (len(windows), [*windows.begun]) == (1, [])
 
 
 def test_of_a_batch_the_warm_ones_count() -> None:

@@ -21,6 +21,7 @@ COMMANDS = (
     "compare",
     "doctor",
     "evaluate",
+    "export",
     "inspect",
     "optimize",
     "pack",

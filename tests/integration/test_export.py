@@ -18,7 +18,9 @@ from sklearn.cluster import KMeans
 from sklearn.covariance import EllipticEnvelope
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.ensemble import (
+    AdaBoostRegressor,
     ExtraTreesRegressor,
+    GradientBoostingClassifier,
     GradientBoostingRegressor,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
@@ -27,12 +29,19 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import Ridge, SGDOneClassSVM
+from sklearn.linear_model import LogisticRegression, Ridge, SGDOneClassSVM
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
-from sklearn.neighbors import KernelDensity, LocalOutlierFactor
+from sklearn.neighbors import KernelDensity, KNeighborsRegressor, LocalOutlierFactor
 from sklearn.neural_network import MLPClassifier, MLPRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    PowerTransformer,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 from sklearn.svm import OneClassSVM
 from sklearn.tree import DecisionTreeRegressor
 
@@ -76,7 +85,7 @@ def fitted(estimator: Any, rows: Rows) -> Any:
             return estimator.fit(rows, StandardScaler().fit_transform(rows))
         if isinstance(last, ExtraTreesRegressor):
             return estimator.fit(rows, rows)
-        if name.endswith("Classifier"):
+        if name.endswith("Classifier") or name == "LogisticRegression":
             return estimator.fit(rows, np.digitize(value, np.quantile(value, [0.4, 0.7])))
         return (
             estimator.fit(rows, value) if hasattr(last, "predict") and not _is_detector(last) else estimator.fit(rows)
@@ -113,7 +122,12 @@ WHOLE = {
     "trees of several targets": ExtraTreesRegressor(10, random_state=0, max_depth=8),
     "classifier of trees": RandomForestClassifier(10, random_state=0),
     "ridge": make_pipeline(S(), Ridge()),
-    "boosted, by skl2onnx": GradientBoostingRegressor(random_state=0, n_estimators=20),
+    "boosted": GradientBoostingRegressor(random_state=0, n_estimators=20),
+    "boosted classes": make_pipeline(MinMaxScaler(), GradientBoostingClassifier(random_state=0, n_estimators=15)),
+    "logistic": make_pipeline(S(), LogisticRegression()),
+    "neighbours": make_pipeline(S(), KNeighborsRegressor()),
+    "mixture of bent readings": make_pipeline(S(), PowerTransformer(), GaussianMixture(2, random_state=0)),
+    "by skl2onnx": make_pipeline(S(), AdaBoostRegressor(random_state=0, n_estimators=5)),
 }
 WITH_HOLES = {
     "forest": IsolationForest(random_state=0, n_estimators=40),
@@ -121,6 +135,10 @@ WITH_HOLES = {
     "boosted": HistGradientBoostingRegressor(random_state=0, max_iter=30),
     "boosted poisson": HistGradientBoostingRegressor(loss="poisson", random_state=0, max_iter=30),
     "boosted classes": HistGradientBoostingClassifier(random_state=0, max_iter=20),
+    "trees behind quantiles": make_pipeline(
+        QuantileTransformer(n_quantiles=50), HistGradientBoostingRegressor(random_state=0, max_iter=30)
+    ),
+    "forest of bent readings": make_pipeline(PowerTransformer(), IsolationForest(random_state=0, n_estimators=40)),
     "imputed": make_pipeline(SimpleImputer(), S(), IsolationForest(random_state=0, n_estimators=40)),
 }
 

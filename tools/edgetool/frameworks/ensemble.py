@@ -6,7 +6,7 @@ float32 numbers in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from edgetool.frameworks.parts import Graph
 
-__all__ = ["Ensemble", "round_down"]
+__all__ = ["Ensemble", "Transform", "round_down"]
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 _ML = "ai.onnx.ml"
 
@@ -36,6 +38,8 @@ class Ensemble:
     nodes: dict[str, list[Any]] = field(default_factory=dict)
     leaves: dict[str, list[Any]] = field(default_factory=dict)
     trees: int = 0
+    thresholds: list[float] = field(default_factory=list)
+    """Of each node, as the framework has it; 0 of a leaf."""
 
     def add(
         self,
@@ -72,6 +76,7 @@ class Ensemble:
                 "nodes_missing_value_tracks_true": int(not is_leaf and bool(missing_left[number])),
             }
             _append(self.nodes, node)
+            self.thresholds.append(0.0 if is_leaf else float(threshold[number]))
             if is_leaf:
                 for target, weight in enumerate(weights[number]):
                     leaf = {
@@ -82,6 +87,46 @@ class Ensemble:
                     }
                     _append(self.leaves, leaf)
         self.trees += 1
+
+    def take_before(self, transform: Transform, *, casts: bool) -> None:
+        """Have the trees take the readings that a transform is made of, in place of what it gives.
+
+        Where a transform leaves each column to itself and never falls where it rises, a node that asks for its result
+        may as well ask for the reading: for the largest one whose result is not above the threshold. So no rounding of
+        the transform in float32 sends a reading the other way.
+
+        Args:
+            transform: of rows, shape (n, width), as the framework computes it.
+            casts: the framework rounds its result to float32 before it compares.
+        """
+        places = np.array([mode != "LEAF" for mode in self.nodes["nodes_modes"]]).nonzero()[0]
+        features = np.array(self.nodes["nodes_featureids"])[places]
+        thresholds = np.array(self.thresholds)[places]
+
+        def results(values: NDArray[np.float64]) -> NDArray[np.float64]:
+            rows = np.zeros((len(values), transform.width))
+            rows[np.arange(len(values)), features] = values
+            found = np.asarray(transform.of(rows))[np.arange(len(values)), features]
+            with np.errstate(over="ignore"):
+                rounded: NDArray[np.float64] = (found.astype(np.float32) if casts else found).astype(np.float64)
+            return rounded
+
+        # Float32 numbers in their order are whole numbers in theirs, so 32 steps of halving find the last one.
+        low = np.full(len(places), _number_of(-_LARGEST), dtype=np.int64)
+        high = np.full(len(places), _number_of(_LARGEST), dtype=np.int64)
+        while (low < high).any():
+            middle = (low + high + 1) // 2
+            goes_left = results(_floats_of(middle)) <= thresholds
+            low, high = np.where(goes_left, middle, low), np.where(goes_left, high, middle - 1)
+        raw = _floats_of(low)
+        raw[~(results(raw) <= thresholds)] = -np.inf
+        missing = results(np.full(len(places), np.nan))
+        for place, threshold, result, limit in zip(
+            places.tolist(), raw.tolist(), missing.tolist(), thresholds, strict=True
+        ):
+            self.nodes["nodes_values"][place] = threshold
+            if not np.isnan(result):
+                self.nodes["nodes_missing_value_tracks_true"][place] = int(result <= limit)
 
     def append(self, graph: Graph, source: str, base: Iterable[float] | None = None) -> str:
         """The operator; gives the sums, (n, targets)."""
@@ -96,6 +141,26 @@ class Ensemble:
             post_transform="NONE",
             **attributes,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """What stands before trees."""
+
+    of: Callable[[NDArray[np.float64]], Any]
+    """Of rows, shape (n, width); gives as many columns."""
+    width: int
+
+
+def _number_of(value: float) -> int:
+    bits = int(np.float32(value).view(np.int32))
+    return bits if bits >= 0 else -(bits & 0x7FFFFFFF)
+
+
+def _floats_of(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The float32 numbers of these places in their order."""
+    bits = np.where(numbers >= 0, numbers, np.int64(0x80000000) - numbers).astype(np.uint32)
+    return bits.view(np.float32).astype(np.float64)
 
 
 def _append(lists: dict[str, list[Any]], values: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from edgetool.frameworks.made import NotConvertedError
 from edgetool.graph.nodes import Nodes
 
 __all__ = ["Graph", "Transformed"]
@@ -34,8 +35,16 @@ class Graph:
         return f"{what}_{next(self._numbers)}"
 
     def constant(self, values: ArrayLike, dtype: Any = np.float32) -> str:
-        """A constant; gives back its name."""
-        return self.nodes.constant(self.name("c"), values, dtype)
+        """A constant; gives back its name.
+
+        Raises:
+            NotConvertedError: the type does not hold it.
+        """
+        with np.errstate(over="ignore"):
+            held = np.asarray(values).astype(dtype)
+        if np.isinf(held).any() and np.isfinite(values).all():
+            raise NotConvertedError("numbers that float32 does not hold")
+        return self.nodes.constant(self.name("c"), held, dtype)
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """A node with one output; gives back its name."""

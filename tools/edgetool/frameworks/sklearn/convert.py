@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
 from edgetool.extras import require
+from edgetool.frameworks.ensemble import Transform
 from edgetool.frameworks.made import DECISION, INPUT, Answers, Made, NotConvertedError, empty_model, finish_model
 from edgetool.frameworks.parts import Graph
 from edgetool.frameworks.sklearn import densities, networks, trees
-from edgetool.frameworks.sklearn.transformers import TRANSFORMERS
+from edgetool.frameworks.sklearn.transformers import TRANSFORMERS, bend
 from edgetool.graph.nodes import Nodes
 
 __all__ = ["convert", "describe"]
 
 _OWN = "sklearn."
-_DETECTORS = {
+_DETECTORS: dict[str, Callable[..., str]] = {
     "IsolationForest": trees.isolation_forest,
     "OneClassSVM": densities.one_class_svm,
     "SGDOneClassSVM": densities.linear_one_class_svm,
@@ -29,13 +30,21 @@ _DETECTORS = {
     "EllipticEnvelope": densities.elliptic_envelope,
 }
 """Their `decision_function` is higher for normal rows, and its limit is 0."""
+_COLUMN_BY_COLUMN = frozenset(
+    {
+        *("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler"),
+        *("PowerTransformer", "QuantileTransformer", "SimpleImputer"),
+    }
+)
+"""Leave each column to itself, and never fall where it rises."""
+_FARTHEST = 1e300
 _DENSITIES = {
     "GaussianMixture": densities.gaussian_mixture,
     "BayesianGaussianMixture": densities.gaussian_mixture,
     "KernelDensity": densities.kernel_density,
 }
 _CLUSTERS = {"KMeans": densities.kmeans, "MiniBatchKMeans": densities.kmeans}
-_PREDICTORS = {
+_PREDICTORS: dict[str, Callable[..., tuple[str, int]]] = {
     "MLPRegressor": networks.mlp,
     "MLPClassifier": networks.mlp,
     **dict.fromkeys(
@@ -52,10 +61,19 @@ _PREDICTORS = {
         ),
         trees.forest,
     ),
+    "KNeighborsRegressor": densities.nearest_neighbours,
+    "LogisticRegression": networks.logistic,
+    **dict.fromkeys(("GradientBoostingRegressor", "GradientBoostingClassifier"), trees.gradient_boosting),
     "HistGradientBoostingRegressor": trees.hist_gradient_boosting,
     "HistGradientBoostingClassifier": trees.hist_gradient_boosting,
 }
 
+_TREES = frozenset(
+    {
+        "IsolationForest",
+        *(name for name, converter in _PREDICTORS.items() if converter.__module__ == trees.__name__),
+    }
+)
 _METHODS = ("decision_function", "score_samples", "predict")
 """What is asked of an estimator that skl2onnx converts, by what it has first."""
 _FAR = (
@@ -117,15 +135,16 @@ def _own(estimator: Any, steps: list[Any], width: int) -> Made:
             raise NotConvertedError(f"{type(step).__module__}.{type(step).__name__}")
     last = steps[-1]
     name = type(last).__name__
+    folded = _folded(steps, width) if name in _TREES else None
     before = steps if name in TRANSFORMERS else steps[:-1]
-    for step in before:
+    for step in before if folded is None else ():
         transform = TRANSFORMERS.get(type(step).__name__)
         if transform is None:
             raise NotConvertedError(type(step).__name__)
         made = transform(step, graph, at, columns)
         at, columns = made.tensor, made.width
         backs.append(made.back)
-    outputs, answer, head, output, higher = _ending(estimator, last, graph, at, columns, backs)
+    outputs, answer, head, output, higher = _ending(estimator, last, graph, at, columns, backs, folded)
     finish_model(model, nodes, outputs)
     return Made(
         model,
@@ -137,7 +156,7 @@ def _own(estimator: Any, steps: list[Any], width: int) -> Made:
         higher_is=higher,
         classes=tuple(str(label) for label in getattr(estimator, "classes_", ())),
         features=tuple(str(each) for each in getattr(estimator, "feature_names_in_", ())),
-        takes_missing=_takes_missing(steps[0]),
+        takes_missing=_takes_missing(steps),
         is_exact_far_out=name != "KernelDensity",
         notes=[_FAR] if name == "KernelDensity" else [],
     )
@@ -148,12 +167,19 @@ _Ending = tuple[dict[str, tuple[str, int]], Callable[[Any], Answers], str, str, 
 
 
 def _ending(
-    estimator: Any, last: Any, graph: Graph, at: str, columns: int, backs: list[Callable[[str], str] | None]
+    estimator: Any,
+    last: Any,
+    graph: Graph,
+    at: str,
+    columns: int,
+    backs: list[Callable[[str], str] | None],
+    folded: Transform | None,
 ) -> _Ending:
     """The outputs of the last step."""
     name = type(last).__name__
+    more = {} if folded is None else {"before": folded}
     if name in _DETECTORS:
-        tensor = _DETECTORS[name](last, graph, at, columns)
+        tensor = _DETECTORS[name](last, graph, at, columns, **more)
         return (
             {DECISION: (tensor, 0)},
             lambda rows: {DECISION: np.ravel(estimator.decision_function(rows))},
@@ -175,7 +201,7 @@ def _ending(
         answer = {"distances": (tensor, count)}
         return answer, lambda rows: {"distances": estimator.transform(rows)}, "distance:nearest", "distances", ""
     if name in _PREDICTORS:
-        tensor, count = _PREDICTORS[name](last, graph, at, columns)
+        tensor, count = _PREDICTORS[name](last, graph, at, columns, **more)
         if hasattr(last, "classes_"):
             outputs = {"probabilities": (tensor, count)}
             return outputs, lambda rows: {"probabilities": estimator.predict_proba(rows)}, "", "", ""
@@ -203,13 +229,34 @@ def _projection(estimator: Any, at: str, columns: int, backs: list[Callable[[str
     return outputs, answer, "reconstruction", "reconstruction", ""
 
 
-def _takes_missing(first: Any) -> bool:
-    """Whether an estimator has an answer for NaN, by its own account."""
-    if type(first).__name__ == "SimpleImputer":
-        return True
-    if "Scaler" in type(first).__name__:
-        return False  # it hands them on to the next step
-    return bool(first.__sklearn_tags__().input_tags.allow_nan)
+def _takes_missing(steps: list[Any]) -> bool:
+    """Whether a pipeline has an answer for NaN, by its own account: its first step that does not hand it on."""
+    for step in steps:
+        if type(step).__name__ == "SimpleImputer":
+            return True
+        if not step.__sklearn_tags__().input_tags.allow_nan:
+            return False
+    return True
+
+
+def _folded(steps: list[Any], width: int) -> Transform | None:
+    """The steps before trees, where the trees can take the readings in place of their result."""
+    before = steps[:-1]
+    if not before or any(type(step).__name__ not in _COLUMN_BY_COLUMN for step in before):
+        return None
+    if any(getattr(step, "method", "yeo-johnson") != "yeo-johnson" for step in before):
+        return None
+
+    def transform(rows: NDArray[np.float64]) -> Any:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            for step in before:
+                is_bent = type(step).__name__ == "PowerTransformer"
+                # Readings at the ends of float32 are tried, too, and scikit-learn takes no infinity.
+                rows = np.clip(bend(step, rows) if is_bent else step.transform(rows), -_FARTHEST, _FARTHEST)
+        return rows
+
+    return Transform(transform, width) if np.shape(transform(np.zeros((1, width)))) == (1, width) else None
 
 
 def _quietly(answer: Callable[[Any], Answers], rows: NDArray[np.float64]) -> Answers:

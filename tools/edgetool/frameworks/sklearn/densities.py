@@ -17,6 +17,7 @@ __all__ = [
     "kmeans",
     "linear_one_class_svm",
     "local_outlier_factor",
+    "nearest_neighbours",
     "one_class_svm",
 ]
 
@@ -131,6 +132,19 @@ def local_outlier_factor(model: Any, graph: Graph, source: str, width: int) -> s
     densities = graph.add("Gather", graph.constant(model._lrd), places)
     ratio = graph.reduce("ReduceMean", graph.add("Mul", densities, mean), axis=1)
     return graph.plus(graph.add("Neg", ratio), np.float32(-model.offset_))
+
+
+def nearest_neighbours(model: Any, graph: Graph, source: str, width: int) -> tuple[str, int]:
+    """The mean of the targets of the nearest points, as `KNeighborsRegressor` predicts it: (n, targets)."""
+    if model.weights != "uniform" or model.effective_metric_ != "euclidean":
+        raise NotConvertedError(
+            f"KNeighborsRegressor with weights {model.weights!r}, metric {model.effective_metric_!r}"
+        )
+    places, _ = _nearest(graph, source, np.asarray(model._fit_X, dtype=np.float64), model.n_neighbors)
+    targets = np.asarray(model._y, dtype=np.float64).reshape(len(model._fit_X), -1)
+    middle = targets.mean(axis=0)
+    known = graph.add("Gather", graph.constant(targets - middle), places)
+    return graph.plus(graph.reduce("ReduceMean", known, axis=1), middle), targets.shape[1]
 
 
 def _nearest(graph: Graph, source: str, points: np.ndarray, count: int) -> tuple[str, str]:

@@ -9,7 +9,7 @@ import numpy as np
 from edgetool.frameworks.made import NotConvertedError
 from edgetool.frameworks.parts import Graph
 
-__all__ = ["linear", "mlp"]
+__all__ = ["linear", "logistic", "mlp"]
 
 _ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "logistic": "Sigmoid"}
 
@@ -38,3 +38,15 @@ def linear(model: Any, graph: Graph, source: str, width: int) -> tuple[str, int]
         raise NotConvertedError("a linear classifier")
     bias = np.broadcast_to(np.asarray(model.intercept_, dtype=np.float64), (len(weights),))
     return graph.plus(graph.add("MatMul", source, graph.constant(np.ascontiguousarray(weights.T))), bias), len(weights)
+
+
+def logistic(model: Any, graph: Graph, source: str, width: int) -> tuple[str, int]:
+    """The probabilities of the classes of a logistic regression: (n, classes)."""
+    weights = np.asarray(model.coef_, dtype=np.float64)
+    if len(weights) > 1 and (model.solver == "liblinear" or getattr(model, "multi_class", "auto") == "ovr"):
+        raise NotConvertedError("a logistic regression of one class against all others")
+    raw = graph.plus(graph.add("MatMul", source, graph.constant(np.ascontiguousarray(weights.T))), model.intercept_)
+    if len(weights) > 1:
+        return graph.add("Softmax", raw, axis=1), len(weights)
+    other = graph.add("Sigmoid", graph.add("Neg", raw))
+    return graph.add("Concat", other, graph.add("Sigmoid", raw), axis=1), 2

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgetool.frameworks.made import NotConvertedError
 from edgetool.frameworks.parts import Graph, Transformed
 
-__all__ = ["TRANSFORMERS"]
+__all__ = ["TRANSFORMERS", "bend"]
 
 Transform = Callable[[Any, Graph, str, int], Transformed]
 
@@ -74,6 +75,48 @@ def _svd(svd: Any, graph: Graph, source: str, width: int) -> Transformed:
     return Transformed(tensor, len(svd.components_), lambda made: graph.add("MatMul", made, ways_back))
 
 
+def _power(transformer: Any, graph: Graph, source: str, width: int) -> Transformed:
+    """Yeo and Johnson, A new family of power transformations, 2000."""
+    if transformer.method != "yeo-johnson":
+        raise NotConvertedError(f"PowerTransformer by {transformer.method}")
+    powers = np.asarray(transformer.lambdas_, dtype=np.float64)
+    size = graph.plus(graph.add("Abs", source), np.float32(1))
+    # Below zero the power is 2 - lambda, of the other sign. Where the power is 0, it is a logarithm.
+    above, below = (_raised(graph, size, each) for each in (powers, 2 - powers))
+    is_below = graph.add("Less", source, graph.constant(np.float32(0)))
+    bent = graph.add("Where", is_below, graph.add("Neg", below), above)
+    if not transformer.standardize:
+        return Transformed(bent, width, None)
+    return Transformed(_standard(transformer._scaler, graph, bent, width).tensor, width, None)
+
+
+def bend(transformer: Any, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same on rows, in float64; scikit-learn refuses rows of which its own powers make infinities."""
+    powers = np.asarray(transformer.lambdas_, dtype=np.float64)
+    found = np.empty_like(rows)
+    for column, power in enumerate(powers):
+        values = rows[:, column]
+        size, raised = np.abs(values) + 1, np.where(values < 0, 2 - power, power)
+        is_zero = np.abs(raised) < np.finfo(float).eps
+        bent = np.where(is_zero, np.log(size), (size**raised - 1) / np.where(is_zero, 1.0, raised))
+        found[:, column] = np.where(values < 0, -bent, bent)
+    if not transformer.standardize:
+        return found
+    scaler = transformer._scaler
+    scaled: NDArray[np.float64] = (found - scaler.mean_) / scaler.scale_
+    return scaled
+
+
+def _raised(graph: Graph, size: str, powers: Any) -> str:
+    """`(size ** power - 1) / power` of each column, or the logarithm of it."""
+    is_zero = np.abs(powers) < np.finfo(float).eps
+    whole = np.where(is_zero, 1.0, powers)
+    raised = graph.times(graph.plus(graph.add("Pow", size, graph.constant(whole)), np.float32(-1)), 1 / whole)
+    if not is_zero.any():
+        return raised
+    return graph.add("Where", graph.constant(is_zero, np.bool_), graph.add("Log", size), raised)
+
+
 def _selected(selector: Any, graph: Graph, source: str, width: int) -> Transformed:
     places = np.flatnonzero(selector.get_support())
     return Transformed(graph.add("Gather", source, graph.constant(places, np.int64), axis=1), len(places), None)
@@ -88,6 +131,7 @@ TRANSFORMERS: dict[str, Transform] = {
     "PCA": _pca,
     "IncrementalPCA": _pca,
     "TruncatedSVD": _svd,
+    "PowerTransformer": _power,
     "VarianceThreshold": _selected,
     "SelectKBest": _selected,
 }

@@ -205,6 +205,15 @@ def test_from_saved_file_to_bundle_in_one_command(tmp_path: Path) -> None:
     assert "from Pipeline(StandardScaler, OneClassSVM)" in shown.stdout
 
 
+def test_an_error_names_the_file_that_the_user_knows(tmp_path: Path) -> None:
+    """And not the one in between, which is gone."""
+    skops.io.dump(fitted(make_pipeline(S(), OneClassSVM(nu=0.9)), readings()), tmp_path / "svm.skops")
+    data = write(tmp_path / "normal.csv", readings(seed=1))
+    done = run_tool("edgetool", "pack", tmp_path / "svm.skops", "--data", data, "--alarm=-1e9")
+    assert done.returncode == 65
+    assert f"edgetool: {tmp_path / 'svm.skops'}: made-up faults" in done.stderr
+
+
 def test_what_the_exporter_knows_needs_no_word(tmp_path: Path) -> None:
     """Head and direction: a density, distances, a projection; the file in between is taken just so."""
     rows = readings()

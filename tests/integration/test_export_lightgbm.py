@@ -139,6 +139,13 @@ def test_a_soft_sensor_becomes_a_bundle(tmp_path: Path) -> None:
     usual = np.sqrt(np.mean((rows[:, 0] - booster.predict(rows[:, 1:].astype(np.float32).astype(np.float64))) ** 2))
     expected = ((probe[:, 0] - booster.predict(probe[:, 1:].astype(np.float64))) / usual) ** 2
     np.testing.assert_allclose(engine.score(probe[:, np.newaxis]).score, expected, rtol=0.02, atol=0.01)
+    at_once = pack(tmp_path / "soft.txt", tmp_path / "soft-2.0.0.edge", data=data, head="residual:temp")
+    assert at_once.manifest.threshold == made.manifest.threshold
+    named = lightgbm.Dataset(rows[:, 1:], rows[:, 0], feature_name=["flow", "depth", "current"])
+    lightgbm.train(QUIET, named, 120).save_model(str(tmp_path / "named.txt"))
+    by_name = pack(tmp_path / "named.txt", tmp_path / "named-1.0.0.edge", data=data, head="residual:temp")
+    assert [channel.name for channel in by_name.manifest.channels] == ["flow", "depth", "current", "temp"]
+    assert by_name.manifest.threshold.alarm == pytest.approx(made.manifest.threshold.alarm, rel=0.01)
     estimator = lightgbm.LGBMRegressor(n_estimators=30, verbosity=-1).fit(rows[:, 1:], rows[:, 0])
     joblib.dump(estimator, tmp_path / "soft.joblib")
     report = export(tmp_path / "soft.joblib", tmp_path / "s.onnx", data=tmp_path / "three.csv", trust_pickle=True)

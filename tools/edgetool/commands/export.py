@@ -100,25 +100,46 @@ def export(
 
 
 @contextmanager
-def as_onnx(path: Path, data: DataFiles, trust: Trust, timeout_s: float) -> Iterator[tuple[Path, ExportReport | None]]:
-    """A context with the ONNX file of a saved model: itself, or one that is made of it and deleted at the end."""
+def as_onnx(
+    path: Path, data: DataFiles, trust: Trust, timeout_s: float, *, told: str | None = None
+) -> Iterator[tuple[Path, ExportReport | None]]:
+    """A context with the ONNX file of a saved model: itself, or one that is made of it and deleted at the end.
+
+    Args:
+        path: of the saved model.
+        data: as for `export`.
+        trust: what the file is allowed.
+        timeout_s: as for `export`.
+        told: a channel of the data that the model tells, and may not take.
+    """
     if is_onnx_or_other(path):
         yield path, None
         return
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         output = Path(folder) / f"{path.name.partition('.')[0]}.onnx"
-        yield output, _export(path, output, data, trust, TOLERANCE, timeout_s)
+        report = _export(path, output, data, trust, TOLERANCE, timeout_s, told)
+        try:
+            yield output, report
+        except (ConversionError, DataError) as exc:
+            # Nobody knows the file in between.
+            raise type(exc)(str(exc).replace(str(output), str(path))) from exc
 
 
 def _export(
-    path: Path, output: Path, data: DataFiles, trust: Trust, tolerance: float, timeout_s: float
+    path: Path,
+    output: Path,
+    data: DataFiles,
+    trust: Trust,
+    tolerance: float,
+    timeout_s: float,
+    told: str | None = None,
 ) -> ExportReport:
     started = time.monotonic()
     source = source_of(path)
     if source.framework is Framework.ONNX:
         raise UsageError(f"{path}: is ONNX already; go on with edgetool quantize or edgetool pack")
     made = _made(source, trust)
-    rows, columns = _rows(data, made)
+    rows, columns = _rows(data, made, told)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         draft = Path(folder) / "model.onnx"
         draft.write_bytes(_bytes_of(made.model))
@@ -167,9 +188,10 @@ def _bytes_of(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _rows(data: DataFiles, made: Made) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def _rows(data: DataFiles, made: Made, told: str | None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """The rows of the data, in the order of the columns that the estimator was trained on, and those columns."""
-    wanted, trained = data.columns.channels or made.features, made.features
+    wanted = tuple(name for name in data.columns.channels if name != told) or made.features
+    trained = made.features
     if wanted != trained and sorted(wanted) == sorted(trained):
         raise UsageError(
             f"--channels {','.join(wanted)}: {made.estimator} was trained on the same columns in another order, "
@@ -177,6 +199,8 @@ def _rows(data: DataFiles, made: Made) -> tuple[NDArray[np.float64], tuple[str, 
         )
     read = read_sensor_data(replace(data, columns=replace(data.columns, channels=wanted, channels_from=made.estimator)))
     width = int(made.model.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
+    if told in read.channels and len(read.channels) == width + 1:
+        read = read.select(tuple(name for name in read.channels if name != told))
     if len(read.channels) != width:
         raise DataError(
             f"{read.path}: has {len(read.channels)} channels ({', '.join(read.channels[:20])}), {made.estimator} was "

@@ -220,11 +220,12 @@ def pack(
     pairs = parse_channels(channels) if channels else ()
     if pairs:
         data = replace(data, columns=replace(data.columns, channels=tuple(channel for channel, _ in pairs)))
-    with as_onnx(source, data, Trust(trust_pickle, tuple(trust_types)), timeout_s) as (path, exported):
+    trust = Trust(trust_pickle, tuple(trust_types))
+    with as_onnx(source, data, trust, timeout_s, told=options.told) as (path, exported):
         loaded = load_model(path)
         origin = origin_of(loaded)
         options = options.with_origin(origin)
-        rows, wanted = _read(data, data.columns.channels or (origin.features if origin else ()), expect)
+        rows, wanted = _read(data, data.columns.channels or options.channels_of(origin), expect)
         normal = rows if rows.labels is None else rows.where(rows.labels == 0)
         if not len(normal):
             raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")

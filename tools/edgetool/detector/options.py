@@ -61,6 +61,17 @@ class DetectorOptions:
     missing: str | None = None
     """What is done about missing values (`missing_policy`)."""
 
+    @property
+    def told(self) -> str | None:
+        """The channel that a soft sensor tells, and may not take; None of any other."""
+        return self.head.which if self.head.kind is HeadKind.RESIDUAL else None
+
+    def channels_of(self, origin: Origin | None) -> tuple[str, ...]:
+        """Those that the model was trained on, and the one that it tells; empty where its exporter does not know."""
+        if origin is None or not origin.features:
+            return ()
+        return origin.features if self.told is None else (*origin.features, self.told)
+
     def with_origin(self, origin: Origin | None) -> DetectorOptions:
         """With what the model's exporter knows of its answer, where the user has said nothing."""
         if origin is None or self.output not in (None, origin.output):

@@ -32,7 +32,7 @@ class Vitals:
             rollup = (process / "smaps_rollup").read_text(encoding="ascii")
             self.pss_kib.append(float(rollup.partition("Pss:")[2].split()[0]))
             self.own_kib.append(float(rollup.partition("Pss_Anon:")[2].split()[0]))
-            self.files.append(len(list((process / "fd").iterdir())))
+            self.files.append(sum(1 for file in (process / "fd").iterdir() if _stays(file)))
             self.threads.append(len(list((process / "task").iterdir())))
 
     def slope_kib(self) -> float:
@@ -48,6 +48,14 @@ class Vitals:
         samples = self.own_kib[len(self.own_kib) // 4 :]
         middle = statistics.median(samples)
         return 1.4826 * statistics.median([abs(sample - middle) for sample in samples])
+
+
+def _stays(file: Path) -> bool:
+    """False for what the process reads of itself for a health message, which is open for milliseconds."""
+    try:
+        return not str(file.readlink()).startswith("/proc/")
+    except FileNotFoundError:  # closed since it was listed
+        return False
 
 
 class Manager:

@@ -71,6 +71,6 @@ def test_soak(tmp_path: Path, full: bool, report: Report) -> None:
         assert verdict.problems == []
         assert growth < max(NOISE_SHARE * own, 3 * noise, 0 if full else WARM_UP_KIB)
         quarter = len(vitals.files) // 4
-        # While it connects, or tries a provider in a process of its own, there are more. What leaks never goes again.
-        assert min(vitals.files[-quarter:]) <= max(vitals.files[:quarter]) + 1
-        assert min(vitals.threads[-quarter:]) <= max(vitals.threads[:quarter]) + 1
+        # While it connects there is one more of each.
+        assert max(vitals.files[-quarter:]) <= max(vitals.files[:quarter]) + 1
+        assert max(vitals.threads[-quarter:]) <= max(vitals.threads[:quarter]) + 1

@@ -97,6 +97,7 @@ def scores_of(config: Path, data: Path) -> NDArray[np.float64]:
 @pytest.mark.parametrize("word", ["mean", "zero", "-3.5", "model"])
 def test_the_device_scores_missing_values_by_the_formula_that_is_told(tmp_path: Path, word: str, provider: str) -> None:
     """Computed beside in float64, on the provider itself: golden vectors, `check`, and a file with gaps."""
+    # Of the two runtimes only one can be installed; CI has that with both providers.
     if PROVIDERS[provider] not in import_runtime().get_available_providers():
         pytest.skip(f"the runtime has no {provider}")
     rows = with_gaps(rows_of(1500, 3))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from edgetool.frameworks import lightgbm
 from edgetool.frameworks.check import TOLERANCE, Agreed, check, probe_rows
 from edgetool.frameworks.made import Made
 from edgetool.frameworks.sklearn.convert import convert
-from edgetool.frameworks.sources import Framework, Source, Trust, is_onnx_or_other, open_sklearn, source_of
+from edgetool.frameworks.sources import Framework, Source, Trust, framework_of, open_sklearn, source_of
 from edgetool.graph.onnx_file import write_result
 from edgetool.graph.origin import Origin, write_origin
 from edgetool.paths import StrPath, as_path
@@ -112,7 +113,8 @@ def as_onnx(
         timeout_s: as for `export`.
         told: a channel of the data that the model tells, and may not take.
     """
-    if is_onnx_or_other(path):
+    if framework_of(path) in (None, Framework.ONNX):
+        # The commands for models refuse by themselves what is none.
         yield path, None
         return
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
@@ -145,18 +147,7 @@ def _export(
         draft.write_bytes(_bytes_of(made.model))
         with Workbench(Path(folder), deadline=Deadline(path, timeout_s)) as bench:
             agreed = check(made, probe_rows(rows, made), bench, draft, tolerance=tolerance)
-    origin = Origin(
-        framework=made.framework,
-        estimator=made.estimator,
-        converter=made.converter,
-        rows=agreed.rows,
-        deviation=agreed.deviation,
-        output=made.output,
-        head=made.head,
-        higher_is=made.higher_is,
-        classes=made.classes,
-        features=made.features,
-    )
+    origin = msgspec.structs.replace(made.origin, rows=agreed.rows, deviation=agreed.deviation)
     write_origin(made.model, origin)
     content = _bytes_of(made.model)
     write_result(output, content)
@@ -190,20 +181,21 @@ def _bytes_of(model: onnx.ModelProto) -> bytes:
 
 def _rows(data: DataFiles, made: Made, told: str | None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """The rows of the data, in the order of the columns that the estimator was trained on, and those columns."""
-    wanted = tuple(name for name in data.columns.channels if name != told) or made.features
-    trained = made.features
+    wanted = tuple(name for name in data.columns.channels if name != told) or made.origin.features
+    trained = made.origin.features
     if wanted != trained and sorted(wanted) == sorted(trained):
         raise UsageError(
-            f"--channels {','.join(wanted)}: {made.estimator} was trained on the same columns in another order, "
+            f"--channels {','.join(wanted)}: {made.origin.estimator} was trained on the same columns in another order, "
             f"{','.join(trained)}; give them in that order, or no --channels"
         )
-    read = read_sensor_data(replace(data, columns=replace(data.columns, channels=wanted, channels_from=made.estimator)))
+    estimator = made.origin.estimator
+    read = read_sensor_data(replace(data, columns=replace(data.columns, channels=wanted, channels_from=estimator)))
     width = int(made.model.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
     if told in read.channels and len(read.channels) == width + 1:
         read = read.select(tuple(name for name in read.channels if name != told))
     if len(read.channels) != width:
         raise DataError(
-            f"{read.path}: has {len(read.channels)} channels ({', '.join(read.channels[:20])}), {made.estimator} was "
+            f"{read.path}: has {len(read.channels)} channels ({', '.join(read.channels[:20])}), {estimator} was "
             f"trained on {width}; name those with --channels, in the order of the training"
         )
     rows = np.asarray(read.values, dtype=np.float64)

@@ -101,16 +101,16 @@ class DetectorOptions:
                 raise UsageError(f"--{name} {value}: is of an error, and the output is taken as a {kind.value}")
 
     def told_channel(self, channels: tuple[str, ...]) -> int | None:
-        """The channel that a soft sensor tells, and may not take; None of another head.
+        """The place of the one that is `told` among these; None of another head.
 
         Raises:
             UsageError: it is none of the data's.
         """
-        if self.head.kind is not HeadKind.RESIDUAL:
+        if self.told is None:
             return None
-        if self.head.which not in channels:
+        if self.told not in channels:
             raise UsageError(f"--head {self.head}: the channels are {', '.join(channels[:20])}")
-        return channels.index(self.head.which)
+        return channels.index(self.told)
 
     def check(self) -> None:
         """Refuse words that contradict each other.

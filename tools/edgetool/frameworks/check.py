@@ -78,7 +78,7 @@ def check(made: Made, rows: NDArray[np.float64], bench: Workbench, model: Any, *
         ConversionError: the model does not run.
     """
     expected = made.answer(rows)
-    worst, difference = 0.0, 0.0
+    worst, difference, origin = 0.0, 0.0, made.origin
     for size in BATCHES:
         samples: list[Sample] = [
             {INPUT: rows[start : start + size].astype(np.float32)} for start in range(0, len(rows), size)
@@ -100,10 +100,11 @@ def check(made: Made, rows: NDArray[np.float64], bench: Workbench, model: Any, *
             if off[place] / scale[place[1]] > worst:
                 worst, difference = float(off[place] / scale[place[1]]), float(off[place])
             if not off[place] <= tolerance * scale[place[1]]:
+                share = off[place] / scale[place[1]]
                 raise AccuracyError(
-                    f"{made.estimator}: {name} is {found[place]:.7g} for row {place[0]} where {made.framework} says "
-                    f"{wanted[place]:.7g}, {off[place] / scale[place[1]]:.2g} of the answers' spread in batches of "
-                    f"{size} (at most {tolerance:g} is allowed; converted by {made.converter}); {_advice(made, rows)}"
+                    f"{origin.estimator}: {name} is {found[place]:.7g} for row {place[0]} where {origin.framework} "
+                    f"says {wanted[place]:.7g}, {share:.2g} of the answers' spread in batches of {size} (at most "
+                    f"{tolerance:g} is allowed; converted by {origin.converter}); {_advice(made, rows)}"
                 )
     return Agreed(len(rows), int(np.isnan(rows).any(axis=1).sum()), worst, difference)
 
@@ -125,7 +126,7 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
 def _advice(made: Made, rows: NDArray[np.float64]) -> str:
     finite = rows[np.isfinite(rows).all(axis=1)]
     mean, spread = np.abs(finite.mean(axis=0)), np.maximum(finite.std(axis=0), 1e-300)
-    if (mean > 1e4 * spread).any() and "Scaler" not in made.estimator:
+    if (mean > 1e4 * spread).any() and "Scaler" not in made.origin.estimator:
         return (
             "readings are large beside how they vary, and float32 does not hold their differences: put a "
             "StandardScaler before it, and train again"

@@ -15,6 +15,7 @@ from edgetool.frameworks.ensemble import Ensemble
 from edgetool.frameworks.made import INPUT, Answers, Made, empty_model, finish_model
 from edgetool.frameworks.parts import Graph
 from edgetool.graph.nodes import Nodes
+from edgetool.graph.origin import Origin
 
 __all__ = ["convert", "open_booster"]
 
@@ -80,10 +81,12 @@ def convert(booster: Any) -> Made:
     return Made(
         model,
         answers,
-        f"LightGBM {told.get('objective') or 'booster'} of {len(trees)} trees",
-        f"LightGBM {require('lightgbm', extra='lightgbm').__version__}",
-        classes=tuple(str(label) for label in range(width)) if name == "probabilities" else (),
-        features=() if _are_made_up(booster.feature_name()) else tuple(booster.feature_name()),
+        Origin(
+            framework=f"LightGBM {require('lightgbm', extra='lightgbm').__version__}",
+            estimator=f"LightGBM {told.get('objective') or 'booster'} of {len(trees)} trees",
+            classes=tuple(str(label) for label in range(width)) if name == "probabilities" else (),
+            features=() if _are_made_up(booster.feature_name()) else tuple(booster.feature_name()),
+        ),
         takes_missing=True,
     )
 

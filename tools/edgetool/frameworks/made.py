@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgetool.graph.nodes import Nodes
+from edgetool.graph.origin import Origin
 
 __all__ = ["DECISION", "INPUT", "Answers", "Made", "NotConvertedError", "empty_model", "finish_model"]
 
@@ -37,26 +38,12 @@ class Made:
     model: onnx.ModelProto
     answer: Callable[[NDArray[np.float64]], Answers]
     """What the framework answers for rows, shape (n, features)."""
-    estimator: str
-    """The kind of the source, such as `Pipeline(StandardScaler, IsolationForest)`."""
-    framework: str
-    """Such as `scikit-learn 1.9.1`."""
-    head: str = ""
-    """As `--head` of pack takes it; empty if the model leaves it open."""
-    output: str = ""
-    """The output that it is of."""
-    higher_is: str = ""
-    """As `--higher-is` of pack takes it; empty if that is not known."""
-    classes: tuple[str, ...] = ()
-    """Labels of a classifier's classes, in the order of its columns; empty of any other."""
-    features: tuple[str, ...] = ()
-    """Names of the columns that it was trained on, in their order; empty if it does not know them."""
+    origin: Origin
+    """What it is, and what its answer means; nothing was compared yet."""
     takes_missing: bool = False
     """It has an answer for missing values."""
     is_exact_far_out: bool = True
     """The framework's own answers are exact for readings that are far from all it was trained on."""
-    converter: str = "edgetool"
-    """Whose converter it was."""
     notes: list[str] = field(default_factory=list)
     """What the user has to know, in words."""
 

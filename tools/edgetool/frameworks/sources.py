@@ -12,7 +12,7 @@ from edge_agent.errors import ConversionError, UsageError
 from edgetool.extras import require
 from edgetool.graph.model_file import SAVED_BY
 
-__all__ = ["Framework", "Source", "Trust", "is_onnx_or_other", "open_sklearn", "source_of"]
+__all__ = ["Framework", "Source", "Trust", "framework_of", "open_sklearn", "source_of"]
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _LIGHTGBM_BEGIN = b"tree\nversion="
@@ -56,15 +56,9 @@ def source_of(path: Path) -> Source:
     """
     if not path.is_file():
         raise ConversionError(f"{path}: no such file")
-    ending = path.suffix.lower()
-    if ending == ".onnx":
-        return Source(path, Framework.ONNX, is_pickle=False)
-    if ending == ".skops":
-        return Source(path, Framework.SKLEARN, is_pickle=False)
-    if ending in _PICKLES:
-        return Source(path, Framework.SKLEARN, is_pickle=True)
-    if ending == ".txt" and _begins_with(path, _LIGHTGBM_BEGIN):
-        return Source(path, Framework.LIGHTGBM, is_pickle=False)
+    ending, framework = path.suffix.lower(), framework_of(path)
+    if framework is not None:
+        return Source(path, framework, is_pickle=ending in _PICKLES)
     if ending in SAVED_BY:
         raise ConversionError(f"{path}: {SAVED_BY[ending]}")
     raise ConversionError(
@@ -73,10 +67,14 @@ def source_of(path: Path) -> Source:
     )
 
 
-def is_onnx_or_other(path: Path) -> bool:
-    """True for what the commands for models read, and refuse by themselves; False for what is exported first."""
+def framework_of(path: Path) -> Framework | None:
+    """What has made a file, by its ending and its first bytes; None of no kind that is known."""
     ending = path.suffix.lower()
-    return ending not in (".skops", *_PICKLES) and not (ending == ".txt" and _begins_with(path, _LIGHTGBM_BEGIN))
+    if ending == ".txt":
+        return Framework.LIGHTGBM if _begins_with(path, _LIGHTGBM_BEGIN) else None
+    if ending == ".onnx":
+        return Framework.ONNX
+    return Framework.SKLEARN if ending in (".skops", *_PICKLES) else None
 
 
 def _begins_with(path: Path, begin: bytes) -> bool:

@@ -20,11 +20,11 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Such as `scikit-learn 1.9.1`."""
     estimator: str
     """Such as `Pipeline(StandardScaler, IsolationForest)`."""
-    converter: str
+    converter: str = "edgetool"
     """Whose converter it was."""
-    rows: int
+    rows: int = 0
     """Rows on which its answers were compared with the framework's, in each size of batch."""
-    deviation: float
+    deviation: float = 0.0
     """Largest difference of them, in units of the spread of the framework's answers."""
     output: str = ""
     """The output that is the score, or that it is made of; empty if that is open."""

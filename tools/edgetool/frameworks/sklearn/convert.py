@@ -18,6 +18,7 @@ from edgetool.frameworks.parts import Graph
 from edgetool.frameworks.sklearn import densities, networks, trees
 from edgetool.frameworks.sklearn.transformers import TRANSFORMERS, bend
 from edgetool.graph.nodes import Nodes
+from edgetool.graph.origin import Origin
 
 __all__ = ["convert", "describe"]
 
@@ -149,13 +150,7 @@ def _own(estimator: Any, steps: list[Any], width: int) -> Made:
     return Made(
         model,
         lambda rows: _quietly(answer, rows),
-        describe(estimator),
-        f"scikit-learn {require('sklearn', extra='sklearn').__version__}",
-        head=head,
-        output=output,
-        higher_is=higher,
-        classes=tuple(str(label) for label in getattr(estimator, "classes_", ())),
-        features=tuple(str(each) for each in getattr(estimator, "feature_names_in_", ())),
+        _origin(estimator, output=output, head=head, higher_is=higher),
         takes_missing=_takes_missing(steps),
         is_exact_far_out=name != "KernelDensity",
         notes=[_FAR] if name == "KernelDensity" else [],
@@ -266,6 +261,20 @@ def _quietly(answer: Callable[[Any], Answers], rows: NDArray[np.float64]) -> Ans
         return answer(rows)
 
 
+def _origin(estimator: Any, *, output: str, head: str, higher_is: str, converter: str = "edgetool") -> Origin:
+    """What is known of an estimator, and what its answer means."""
+    return Origin(
+        framework=f"scikit-learn {require('sklearn', extra='sklearn').__version__}",
+        estimator=describe(estimator),
+        classes=tuple(str(label) for label in getattr(estimator, "classes_", ())),
+        features=tuple(str(each) for each in getattr(estimator, "feature_names_in_", ())),
+        output=output,
+        head=head,
+        higher_is=higher_is,
+        converter=converter,
+    )
+
+
 def _by_skl2onnx(estimator: Any, width: int, why: str) -> Made:
     convert_sklearn = require("skl2onnx", extra="sklearn").to_onnx
     what = describe(estimator)
@@ -294,16 +303,16 @@ def _by_skl2onnx(estimator: Any, width: int, why: str) -> Made:
         found = np.asarray(getattr(estimator, method)(rows), dtype=np.float64)
         return {output: found.reshape(len(rows), -1)}
 
+    is_score = method in ("decision_function", "score_samples")
     return Made(
         model,
         lambda rows: _quietly(answer, rows),
-        what,
-        f"scikit-learn {require('sklearn', extra='sklearn').__version__}",
-        head="score" if method in ("decision_function", "score_samples") else "",
-        output=output,
-        higher_is="normal" if method in ("decision_function", "score_samples") else "",
-        classes=tuple(str(label) for label in getattr(estimator, "classes_", ())),
-        features=tuple(str(each) for each in getattr(estimator, "feature_names_in_", ())),
-        converter="skl2onnx",
+        _origin(
+            estimator,
+            output=output,
+            head="score" if is_score else "",
+            higher_is="normal" if is_score else "",
+            converter="skl2onnx",
+        ),
         notes=[f"converted by skl2onnx, since no converter here takes {why}"],
     )

@@ -35,6 +35,15 @@ $(STAMP): requirements/development.txt requirements/$(RUNTIME).txt pyproject.tom
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# PyTorch comes from two places: its build for CPUs lies on an index of its own, that with CUDA, gigabytes, on the usual one.
+TORCH := $(VENV)/.installed-torch
+$(TORCH): $(STAMP) requirements/torch.txt requirements/torch-cpu.txt requirements/torch-cuda.txt
+	@echo "adding PyTorch to $(VENV), for the tests of edgetool export"
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/torch.txt -r requirements/torch-cpu.txt \
+	  || { echo "PyTorch's build for CPUs is not on the index that pip uses (see requirements/torch-cpu.txt); taking the other one"; \
+	    $(BIN)/python -m pip install --quiet --require-hashes -r requirements/torch-cuda.txt; }
+	@touch $@
+
 # Where there is no runtime, this says why.
 requirements/none.txt:
 	@$(PYTHON) edge_agent/engine/wheels.py
@@ -68,11 +77,11 @@ $(LOWEST)/.installed: requirements/lowest.txt pyproject.toml
 
 # Those that start processes and wait for nothing but their end. The others have a broker and an agent that must be in time.
 PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.py test_data_options.py test_edgetool.py \
-  test_evaluate.py test_evaluate_config.py test_export.py test_export_lightgbm.py test_float16_library.py test_heads.py test_model_commands.py \
-  test_other_peoples_models.py test_pack.py test_pieces.py test_portability.py test_score_options.py test_score_progress.py \
+  test_evaluate.py test_evaluate_config.py test_export.py test_export_lightgbm.py test_float16_library.py test_heads.py \
+  test_model_commands.py test_other_peoples_models.py test_pack.py test_pieces.py test_portability.py test_score_options.py test_score_progress.py \
   test_shown.py test_sklearn.py test_workbench.py test_zoo.py)
 
-test: check test-unit
+test: check test-unit $(TORCH)
 	@tools/ensure_mosquitto.sh
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
 	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS))
@@ -107,6 +116,10 @@ lock:
 	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done
 	@$(BIN)/$(LOCK) -c requirements/development.txt --group fuzz -o requirements/fuzz.txt pyproject.toml
+	@# PyTorch for Windows needs nothing of CUDA, so that is what its build for CPUs needs anywhere.
+	@$(BIN)/$(subst --universal,--python-platform x86_64-pc-windows-msvc,$(LOCK)) -c requirements/development.txt --extra torch --group torch \
+	  --no-emit-package torch -o requirements/torch.txt pyproject.toml
+	@$(BIN)/$(LOCK) -c requirements/development.txt --extra torch --group torch -o requirements/torch-cuda.txt pyproject.toml
 	@# Anew, because pins that are there already would outlast a bound that is lowered.
 	@$(BIN)/$(LOCK) --upgrade --resolution lowest-direct $(EXTRAS) --extra cpu --group test -o requirements/lowest.txt pyproject.toml
 

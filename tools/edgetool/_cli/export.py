@@ -10,12 +10,21 @@ import typer
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
+from edgetool.choices import LayoutIs
 from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
     from edgetool.commands.export import ExportReport
 
-__all__ = ["TrustPickleOption", "TrustTypeOption", "export", "show_origin"]
+__all__ = [
+    "ShapeOption",
+    "TrustCodeOption",
+    "TrustPickleOption",
+    "TrustTypeOption",
+    "WeightsOption",
+    "export",
+    "show_origin",
+]
 
 TrustPickleOption = Annotated[
     bool, typer.Option("--trust-pickle", help="Read a .pkl or .joblib, which runs whatever code is in it.")
@@ -29,6 +38,28 @@ TrustTypeOption = Annotated[
         show_default=False,
     ),
 ]
+TrustCodeOption = Annotated[
+    bool, typer.Option("--trust-code", help="Run code that a model has in it, such as TorchScript.")
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="FILE",
+        help="For module.py:factory: .safetensors, or what torch.save wrote of a state_dict.",
+        show_default=False,
+    ),
+]
+ShapeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="SIZES",
+        help="For a module of PyTorch, which knows none: sizes of one row or window, such as 9 or 60x9; of another "
+        "input h:16, or h:1x16@1 where the batch is its axis 1.",
+        show_default=False,
+    ),
+]
 
 
 @app.command(epilog="Example: edgetool export forest.skops --data normal.csv -o forest.onnx")
@@ -37,27 +68,53 @@ def export(
     source: Annotated[
         Path,
         typer.Argument(
-            help="What scikit-learn (.skops, .joblib, .pkl) or LightGBM (.txt) has saved.", show_default=False
+            help="What scikit-learn (.skops, .joblib, .pkl), LightGBM (.txt) or PyTorch (.pt2, .pt, module.py:factory) "
+            "has saved.",
+            show_default=False,
         ),
     ],
-    data: Annotated[Data, typer.Option("--data", metavar="FILE", help=f"Readings to compare on ({DATA_FORMS}).")],
+    data: Annotated[
+        Data | None,
+        typer.Option("--data", metavar="FILE", help=f"Readings to compare on ({DATA_FORMS}).", show_default=False),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
             "-o", "--output", metavar="MODEL.onnx", help="Default: beside the source, with .onnx.", show_default=False
         ),
     ] = None,
+    example: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.npz", help="In place of data: an array for each input to compare on.", show_default=False
+        ),
+    ] = None,
+    weights: WeightsOption = None,
+    shape: ShapeOption = None,
+    layout: Annotated[LayoutIs, typer.Option(help="How the model takes a window, where its shape fits both.")] = (
+        LayoutIs.AUTO
+    ),
+    open_time: Annotated[bool, typer.Option(help="Leave the number of rows in a window open.")] = False,
+    framework: Annotated[
+        str | None,
+        typer.Option(help="sklearn, lightgbm or torch, to be sure. Default: told by the file.", show_default=False),
+    ] = None,
+    opset: Annotated[
+        int | None,
+        typer.Option(help="Of ONNX. Default: what every runtime of the device reads.", show_default=False),
+    ] = None,
     trust_pickle: TrustPickleOption = False,
     trust_type: TrustTypeOption = None,
+    trust_code: TrustCodeOption = False,
     tolerance: Annotated[
         float, typer.Option(help="Largest difference from the framework's answers, as a share of their spread.")
     ] = 1e-4,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an ONNX model of a saved estimator, and compare it with the framework row by row.
+    """Make an ONNX model of what a framework has saved, and compare it with the framework's own answers.
 
-    A Pipeline keeps its scalers. edgetool pack takes the saved estimator, too.
+    A Pipeline of scikit-learn keeps its scalers. edgetool pack takes the saved model, too.
     """
     from edgetool.commands.export import export as work
     from edgetool.progress import working
@@ -67,8 +124,16 @@ def export(
             source,
             output,
             data=data,
+            example=example,
+            shapes=shape or (),
+            layout=layout,
+            open_time=open_time,
+            weights=weights,
+            framework=framework,
+            opset=opset,
             trust_pickle=trust_pickle,
             trust_types=trust_type or (),
+            trust_code=trust_code,
             tolerance=tolerance,
             timeout_s=timeout,
         )
@@ -79,8 +144,9 @@ def _show(report: ExportReport) -> None:
     origin = report.origin
     say(f"{report.output}: {origin.estimator}, {report.size_bytes} bytes")
     show_origin(report)
-    how = "by the names of the training" if origin.features == report.columns else "in the order of the data"
-    say(f"  columns    {', '.join(report.columns[:20])}{', …' if len(report.columns) > 20 else ''} ({how})")
+    if report.columns:
+        how = "by the names of the training" if origin.features == report.columns else "in the order of the data"
+        say(f"  columns    {', '.join(report.columns[:20])}{', …' if len(report.columns) > 20 else ''} ({how})")
     say(f"  outputs    {', '.join(report.outputs)}")
     step = f"edgetool pack {report.output} --data NORMAL.csv"
     if origin.head:
@@ -92,9 +158,10 @@ def _show(report: ExportReport) -> None:
 def show_origin(report: ExportReport) -> None:
     """What was compared, and what the user has to know."""
     origin, agreed = report.origin, report.agreed
+    what = "items" if not report.columns else "rows or windows"
     missing = f", {agreed.missing} of them with a missing value" if agreed.missing else ""
     say(
-        f"  compared   with {origin.framework}: {agreed.rows} rows{missing}, in batches of 1, 3 and 257; largest "
+        f"  compared   with {origin.framework}: {agreed.rows} {what}{missing}, in batches of 1, 3 and 257; largest "
         f"difference {agreed.difference:.2g}, {agreed.deviation:.1e} of the answers' spread"
     )
     for note in report.notes:

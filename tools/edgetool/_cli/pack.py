@@ -10,7 +10,7 @@ import typer
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
-from edgetool._cli.export import TrustPickleOption, TrustTypeOption
+from edgetool._cli.export import ShapeOption, TrustCodeOption, TrustPickleOption, TrustTypeOption, WeightsOption
 from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, LayoutIs, ScoreIs, SmoothIs
 from edgetool.deadline import DEFAULT_S
 
@@ -172,8 +172,11 @@ def pack(
             help="How far a provider's scores may be off on the device; at least twice the packed model's own error.",
         ),
     ] = 0.01,
+    weights: WeightsOption = None,
+    shape: ShapeOption = None,
     trust_pickle: TrustPickleOption = False,
     trust_type: TrustTypeOption = None,
+    trust_code: TrustCodeOption = False,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -216,8 +219,11 @@ def pack(
             runtimes=runtimes,
             max_auc_drop=max_auc_drop,
             tolerance=tolerance,
+            weights=weights,
+            shapes=shape or (),
             trust_pickle=trust_pickle,
             trust_types=trust_type or (),
+            trust_code=trust_code,
             timeout_s=timeout,
         )
     print_json(report.describe(), data) if as_json else _show_packed(report)

@@ -6,23 +6,24 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError, DataError, UsageError
-from edgetool.data import DataFiles, DataSource, as_files, read_sensor_data
+from edgetool.choices import LayoutIs, LayoutIsName, as_member
+from edgetool.data import DataFiles, DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
-from edgetool.frameworks import lightgbm
-from edgetool.frameworks.check import TOLERANCE, Agreed, check, probe_rows
+from edgetool.frameworks import lightgbm, pytorch
+from edgetool.frameworks.check import TOLERANCE, Agreed, check, probes
+from edgetool.frameworks.items import made_up, read_example, rows_of, windows_of
 from edgetool.frameworks.made import Made
+from edgetool.frameworks.shapes import parse_shapes
 from edgetool.frameworks.sklearn.convert import convert
-from edgetool.frameworks.sources import Framework, Source, Trust, framework_of, open_sklearn, source_of
+from edgetool.frameworks.sources import Framework, Saved, Source, Trust, framework_of, open_sklearn, source_of
 from edgetool.graph.onnx_file import write_result
 from edgetool.graph.origin import Origin, write_origin
 from edgetool.paths import StrPath, as_path
@@ -67,20 +68,38 @@ def export(
     source: StrPath,
     output: StrPath | None = None,
     *,
-    data: DataSource,
+    data: DataSource | None = None,
+    example: StrPath | None = None,
+    shapes: Sequence[str] = (),
+    layout: LayoutIs | LayoutIsName = LayoutIs.AUTO,
+    open_time: bool = False,
+    weights: StrPath | None = None,
+    framework: str | None = None,
+    opset: int | None = None,
     trust_pickle: bool = False,
     trust_types: Sequence[str] = (),
+    trust_code: bool = False,
     tolerance: float = TOLERANCE,
     timeout_s: float = DEFAULT_S,
 ) -> ExportReport:
-    """Make an ONNX model of an estimator of scikit-learn, or of a booster of LightGBM.
+    """Make an ONNX model of what a framework has saved.
 
     Args:
-        source: the saved estimator: `.skops`, or `.joblib` and `.pkl` where they are trusted; or LightGBM's `.txt`.
+        source: of scikit-learn: `.skops`, or `.joblib` and `.pkl` where they are trusted; of LightGBM: its `.txt`; of
+            PyTorch: a `torch.export` program in `.pt2`, TorchScript in `.pt`, or `module.py:factory`.
         output: the `.onnx` file; beside the source when not given.
-        data: rows to compare on: the columns that the estimator was trained on, by their names where it knows them.
+        data: rows to compare on: the columns that the model was trained on, by their names where it knows them.
+        example: what to compare on in place of data: an `.npz` with an array for each input.
+        shapes: of the inputs of a model that does not know them, each as `60x9`, `h:16` or `h:1x16@1`: sizes of one
+            row or window, and the place of the batch among them.
+        layout: how the model takes a window of data, where its shape fits both.
+        open_time: leave the number of rows in a window open.
+        weights: for the module that a factory makes: `.safetensors`, or what `torch.save` wrote of a `state_dict`.
+        framework: that the source is of, to be sure; told by the file when not given.
+        opset: of ONNX that the model has to be written in; what every runtime of the device reads when not given.
         trust_pickle: read a pickle, which runs whatever code is in it.
         trust_types: types in a `.skops` file that are read beside those that skops knows.
+        trust_code: run code that a model has in it, such as TorchScript.
         tolerance: largest difference from the framework's answers, in units of their spread over the rows.
         timeout_s: seconds for all runs of the model together.
 
@@ -89,29 +108,42 @@ def export(
         ConversionError: the file cannot be read, nothing converts what is in it, or the model does not run.
         DataError: the data cannot be read, or lack a column.
         MissingExtraError: a package is not installed.
-        UsageError: the file is not trusted, or is ONNX already.
+        UsageError: the file is not trusted, is ONNX already or of another framework, or a shape is missing.
     """
     if not 0 < tolerance < 1:
         raise UsageError(f"--tolerance {tolerance:g}: expected a share above 0 and below 1")
+    if data is not None and example is not None:
+        raise UsageError("--data and --example both give what to compare on")
     path = Path(source)
-    made_at = as_path(output) or path.with_suffix(".onnx")
+    made_at = as_path(output) or path.with_name(f"{path.name.partition('.')[0]}.onnx")
     if made_at.suffix != ".onnx":
         raise UsageError(f"{made_at}: expected a name that ends with .onnx")
-    return _export(path, made_at, as_files(data), Trust(trust_pickle, tuple(trust_types)), tolerance, timeout_s)
+    saved = Saved(
+        trust=Trust(trust_pickle, tuple(trust_types), trust_code),
+        weights=as_path(weights),
+        shapes=parse_shapes(shapes),
+        layout=as_member(LayoutIs, layout, named="layout"),
+        open_time=open_time,
+        framework=framework,
+        opset=opset,
+    )
+    files = None if data is None else as_files(data)
+    return _export(path, made_at, files, saved, tolerance, timeout_s, example=as_path(example))
 
 
 @contextmanager
 def as_onnx(
-    path: Path, data: DataFiles, trust: Trust, timeout_s: float, *, told: str | None = None
+    path: Path, data: DataFiles, saved: Saved, timeout_s: float, *, told: str | None = None, window: int | None = None
 ) -> Iterator[tuple[Path, ExportReport | None]]:
     """A context with the ONNX file of a saved model: itself, or one that is made of it and deleted at the end.
 
     Args:
         path: of the saved model.
         data: as for `export`.
-        trust: what the file is allowed.
+        saved: what is known of it.
         timeout_s: as for `export`.
         told: a channel of the data that the model tells, and may not take.
+        window: rows in a window, where the model leaves that open.
     """
     if framework_of(path) in (None, Framework.ONNX):
         # The commands for models refuse by themselves what is none.
@@ -119,7 +151,7 @@ def as_onnx(
         return
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         output = Path(folder) / f"{path.name.partition('.')[0]}.onnx"
-        report = _export(path, output, data, trust, TOLERANCE, timeout_s, told)
+        report = _export(path, output, data, saved, TOLERANCE, timeout_s, told=told, window=window)
         try:
             yield output, report
         except (ConversionError, DataError) as exc:
@@ -130,23 +162,37 @@ def as_onnx(
 def _export(
     path: Path,
     output: Path,
-    data: DataFiles,
-    trust: Trust,
+    data: DataFiles | None,
+    saved: Saved,
     tolerance: float,
     timeout_s: float,
+    *,
     told: str | None = None,
+    window: int | None = None,
+    example: Path | None = None,
 ) -> ExportReport:
     started = time.monotonic()
-    source = source_of(path)
+    source = source_of(path, saved.framework)
     if source.framework is Framework.ONNX:
         raise UsageError(f"{path}: is ONNX already; go on with edgetool quantize or edgetool pack")
-    made = _made(source, trust)
-    rows, columns = _rows(data, made, told)
+    made = _made(source, saved)
+    columns: tuple[str, ...] = ()
+    if example is not None:
+        items = read_example(example, made)
+    elif data is not None and source.framework.takes_tables:
+        items, columns = rows_of(data, made, told)
+    elif data is not None:
+        items, columns = windows_of(data, made, saved.layout, window, told)
+    elif source.framework.takes_tables:
+        raise UsageError(f"{path}: --data FILE is needed, with rows to compare on")
+    else:
+        items = made_up(made)
+        made.notes.append("compared on made-up values; --data FILE compares on your readings")
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         draft = Path(folder) / "model.onnx"
         draft.write_bytes(_bytes_of(made.model))
         with Workbench(Path(folder), deadline=Deadline(path, timeout_s)) as bench:
-            agreed = check(made, probe_rows(rows, made), bench, draft, tolerance=tolerance)
+            agreed = check(made, probes(items, made), bench, draft, tolerance=tolerance)
     origin = msgspec.structs.replace(made.origin, rows=agreed.rows, deviation=agreed.deviation)
     write_origin(made.model, origin)
     content = _bytes_of(made.model)
@@ -164,11 +210,14 @@ def _export(
     )
 
 
-def _made(source: Source, trust: Trust) -> Made:
+def _made(source: Source, saved: Saved) -> Made:
     """The model of what is in a file."""
+    if source.framework is Framework.TORCH:
+        return pytorch.made_of(source.path, saved)
+    saved.refuse_shapes(source)
     if source.framework is Framework.LIGHTGBM:
         return lightgbm.convert(lightgbm.open_booster(source.path))
-    estimator = open_sklearn(source, trust)
+    estimator = open_sklearn(source, saved.trust)
     # LightGBM's estimators are pickled as those of scikit-learn are.
     if type(estimator).__module__.startswith("lightgbm.") and hasattr(estimator, "booster_"):
         return lightgbm.convert(estimator.booster_)
@@ -177,28 +226,3 @@ def _made(source: Source, trust: Trust) -> Made:
 
 def _bytes_of(model: onnx.ModelProto) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
-
-
-def _rows(data: DataFiles, made: Made, told: str | None) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """The rows of the data, in the order of the columns that the estimator was trained on, and those columns."""
-    wanted = tuple(name for name in data.columns.channels if name != told) or made.origin.features
-    trained = made.origin.features
-    if wanted != trained and sorted(wanted) == sorted(trained):
-        raise UsageError(
-            f"--channels {','.join(wanted)}: {made.origin.estimator} was trained on the same columns in another order, "
-            f"{','.join(trained)}; give them in that order, or no --channels"
-        )
-    estimator = made.origin.estimator
-    read = read_sensor_data(replace(data, columns=replace(data.columns, channels=wanted, channels_from=estimator)))
-    width = int(made.model.graph.input[0].type.tensor_type.shape.dim[1].dim_value)
-    if told in read.channels and len(read.channels) == width + 1:
-        read = read.select(tuple(name for name in read.channels if name != told))
-    if len(read.channels) != width:
-        raise DataError(
-            f"{read.path}: has {len(read.channels)} channels ({', '.join(read.channels[:20])}), {estimator} was "
-            f"trained on {width}; name those with --channels, in the order of the training"
-        )
-    rows = np.asarray(read.values, dtype=np.float64)
-    if not np.isfinite(rows).all(axis=1).any():
-        raise ConversionError(f"{read.path}: has no row without a missing value to compare on")
-    return rows, read.channels

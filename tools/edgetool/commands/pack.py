@@ -61,7 +61,8 @@ from edgetool.detector.refusals import check_order, check_reference
 from edgetool.detector.report import PackReport
 from edgetool.detector.runs import ModelRuns
 from edgetool.frameworks.made import DECISION
-from edgetool.frameworks.sources import Trust
+from edgetool.frameworks.shapes import parse_shapes
+from edgetool.frameworks.sources import Saved, Trust
 from edgetool.graph.integers import batch_scales
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.origin import Origin, origin_of
@@ -127,14 +128,17 @@ def pack(
     runtimes: str | None = None,
     max_auc_drop: float = MAX_AUC_DROP,
     tolerance: float = 0.01,
+    weights: StrPath | None = None,
+    shapes: Sequence[str] = (),
     trust_pickle: bool = False,
     trust_types: Sequence[str] = (),
+    trust_code: bool = False,
     timeout_s: float = DEFAULT_S,
 ) -> PackReport:
     """Make a bundle.
 
     Args:
-        model: the ONNX file; or an estimator that scikit-learn has saved, which is exported first (`export`).
+        model: the ONNX file; or what a framework has saved, which is exported first (`export`).
         output: `NAME-VERSION.edge`; after the model's name, version 1.0.0, when not given.
         data: normal rows that the model was not trained on; rows with label 1 are left out.
         channels: names and units, as `parse_channels` reads them; the data's columns when not given.
@@ -173,8 +177,11 @@ def pack(
         max_auc_drop: with labelled rows and a reference, so much may the ROC-AUC be below the reference's.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
+        weights: as for `export`.
+        shapes: as for `export`.
         trust_pickle: as for `export`.
         trust_types: as for `export`.
+        trust_code: as for `export`.
         timeout_s: seconds for all runs of models together.
 
     Raises:
@@ -220,8 +227,13 @@ def pack(
     pairs = parse_channels(channels) if channels else ()
     if pairs:
         data = replace(data, columns=replace(data.columns, channels=tuple(channel for channel, _ in pairs)))
-    trust = Trust(trust_pickle, tuple(trust_types))
-    with as_onnx(source, data, trust, timeout_s, told=options.told) as (path, exported):
+    saved = Saved(
+        trust=Trust(trust_pickle, tuple(trust_types), trust_code),
+        weights=as_path(weights),
+        shapes=parse_shapes(shapes),
+        layout=options.layout,
+    )
+    with as_onnx(source, data, saved, timeout_s, told=options.told, window=window) as (path, exported):
         loaded = load_model(path)
         origin = origin_of(loaded)
         options = options.with_origin(origin)

@@ -1,26 +1,31 @@
-"""Holds a converted model against its framework: row by row, near its limits, with missing values, in every batch."""
+"""Holds a converted model against its framework: item by item, near its limits, with missing values, in every batch."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import AccuracyError
-from edgetool.frameworks.made import INPUT, Made
+from edge_agent.errors import AccuracyError, ConversionError
+from edgetool.frameworks.made import Answers, Made, batch_axes
 from edgetool.verify.arrays import Sample
 from edgetool.verify.workbench import Workbench
 
-__all__ = ["BATCHES", "TOLERANCE", "Agreed", "check", "probe_rows"]
+__all__ = ["BATCHES", "TOLERANCE", "Agreed", "check", "probes"]
 
 TOLERANCE = 1e-4
-"""Largest difference, in units of the spread of the framework's answers for the rows."""
+"""Largest difference, in units of the spread of the framework's answers for the items."""
 BATCHES = (1, 3, 257)
-"""Sizes in which all rows are run."""
-_MOST_ROWS = 2048
-_MISSING_ROWS = 64
+"""Sizes in which all items are run."""
+_MOST_ITEMS = 2048
+_FEWEST_ITEMS = 16
+_MOST_VALUES = 1 << 22
+"""Of all items together; of large windows, fewer are compared."""
+_MISSING_ITEMS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +33,9 @@ class Agreed:
     """How a model agrees with its framework."""
 
     rows: int
-    """Rows that were compared, in each size of batch."""
+    """Rows or windows that were compared, in each size of batch."""
     missing: int
-    """Of them, rows with a missing value."""
+    """Of them, those with a missing value."""
     deviation: float
     """Largest difference of an answer, in units of the spread of the framework's answers."""
     difference: float
@@ -41,77 +46,139 @@ class Agreed:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def probe_rows(rows: NDArray[np.float64], made: Made) -> NDArray[np.float64]:
-    """Rows of the data, some moved far out, and some with missing values where the source takes them.
+def probes(given: Sample, made: Made) -> Sample:
+    """Items of the data, some moved far out, and some with missing values where the source takes them.
 
     Args:
-        rows: shape (n, features).
+        given: rows or windows, n of them on the axis of the batch of each input.
         made: the model with its source.
     """
     rng = np.random.default_rng(0)
-    known = rows[np.isfinite(rows).all(axis=1)]
-    picked = known[np.unique(np.linspace(0, len(known) - 1, _MOST_ROWS).astype(int))]
-    spread = picked.std(axis=0)
-    moved = picked[rng.integers(0, len(picked), len(picked) // 4 + 1)].copy()
-    moved += rng.normal(scale=5.0, size=moved.shape) * spread
-    parts = [picked, moved] if made.is_exact_far_out else [picked]
+    axes = batch_axes(made.model.graph.input)
+    first = next(iter(axes))
+    items = np.moveaxis(given[first], axes[first], 0)
+    flat = items.reshape(len(items), -1)
+    known = np.flatnonzero(np.isfinite(flat).all(axis=1)) if flat.dtype.kind == "f" else np.arange(len(flat))
+    most = max(min(_MOST_ITEMS, _MOST_VALUES // max(flat.shape[1], 1)), _FEWEST_ITEMS)
+    picked = known[np.unique(np.linspace(0, len(known) - 1, most).astype(int))]
+    parts, places = [flat[picked]], [picked]
+    if made.is_exact_far_out and flat.dtype.kind == "f":
+        again = picked[rng.integers(0, len(picked), len(picked) // 4 + 1)]
+        spread = flat[picked].std(axis=0)
+        parts.append(flat[again] + rng.normal(scale=5.0, size=(len(again), flat.shape[1])) * spread)
+        places.append(again)
     if made.takes_missing:
-        holes = picked[rng.integers(0, len(picked), _MISSING_ROWS)].copy()
+        again = picked[rng.integers(0, len(picked), _MISSING_ITEMS)]
+        holes = flat[again].copy()
         holes[np.arange(len(holes)), rng.integers(0, holes.shape[1], len(holes))] = np.nan
         parts.append(holes)
+        places.append(again)
+    whole = np.concatenate(parts).reshape(-1, *items.shape[1:])
     # What the device has are float32 numbers, so the framework gets the same.
-    return np.concatenate(parts).astype(np.float32).astype(np.float64)
+    found = {first: _cast(np.moveaxis(whole, 0, axes[first]))}
+    rest = {name: np.take(given[name], np.concatenate(places), axis=axes[name]) for name in axes if name != first}
+    return {**found, **{name: _cast(values) for name, values in rest.items()}}
 
 
-def check(made: Made, rows: NDArray[np.float64], bench: Workbench, model: Any, *, tolerance: float) -> Agreed:
+def check(made: Made, items: Sample, bench: Workbench, model: Path, *, tolerance: float) -> Agreed:
     """Compare a model with what the framework answers.
 
     Args:
         made: the model with its source.
-        rows: from `probe_rows`.
+        items: from `probes`.
         bench: runs the model.
         model: its file.
         tolerance: largest difference, in units of the spread of the framework's answers.
 
     Raises:
-        AccuracyError: an answer is further off; the text names what was converted, and where it is off most.
+        AccuracyError: an answer is further off, or the framework's own one is another each time; the text names what
+            was converted, and where it is off most.
         ConversionError: the model does not run.
     """
-    expected = made.answer(rows)
-    worst, difference, origin = 0.0, 0.0, made.origin
-    for size in BATCHES:
-        samples: list[Sample] = [
-            {INPUT: rows[start : start + size].astype(np.float32)} for start in range(0, len(rows), size)
-        ]
-        given = bench.keep_samples([_renamed(sample, made) for sample in samples])
-        parts = bench.run(model, on=given)
+    worst, difference = _compare(made, items, bench, model, tolerance=tolerance, sizes=BATCHES)
+    if made.open_axis is not None:
+        name, axis = next(iter(items)), made.open_axis
+        shorter = {**items, name: np.take(items[name], range(max(items[name].shape[axis] - 3, 1)), axis=axis)}
+        other = _compare(made, shorter, bench, model, tolerance=tolerance, sizes=BATCHES[1:2])
+        worst, difference = max((worst, difference), other)
+    first, *_ = items.values()
+    count = first.shape[next(iter(batch_axes(made.model.graph.input).values()))]
+    missing = np.isnan(first).reshape(count, -1).any(axis=1).sum() if made.takes_missing else 0
+    return Agreed(count, int(missing), worst, difference)
+
+
+def _compare(
+    made: Made, items: Sample, bench: Workbench, model: Path, *, tolerance: float, sizes: tuple[int, ...]
+) -> tuple[float, float]:
+    """The largest difference, in units of the spread and as it is."""
+    axes = batch_axes(made.model.graph.input)
+    into = batch_axes(made.model.graph.output)
+    parts = [made.answer(part) for part in _cut(items, axes, max(BATCHES))]
+    _refuse_dice(made, next(_cut(items, axes, max(BATCHES))), parts[0])
+    expected = {name: _side_by_side([part[name] for part in parts], into[name]) for name in parts[0]}
+    worst, difference = 0.0, 0.0
+    for size in sizes:
+        given = bench.keep_samples(list(_cut(items, axes, size)))
+        try:
+            found = bench.run(model, on=given)
+        except ConversionError as exc:
+            more = f"; {made.advice}" if made.advice else ""
+            raise ConversionError(f"{made.origin.estimator}: fails in batches of {size} ({exc}){more}") from exc
         given.unlink()
-        for name, answers in expected.items():
-            found = np.concatenate([part[name] for part in parts]).astype(np.float64).reshape(len(rows), -1)
-            wanted = answers.reshape(len(rows), -1)
-            off = np.abs(found - wanted)
-            off[np.isnan(found) & np.isnan(wanted)] = 0.0
-            off[np.isnan(off)] = np.inf
-            # An answer cannot be nearer than one step of float32, whatever computes it.
-            with np.errstate(over="ignore"):
-                off = np.maximum(off - np.spacing(np.abs(wanted).astype(np.float32)), 0.0)
-            scale = _spread(wanted)
+        for name, wanted in expected.items():
+            off, scale = _off(_side_by_side([part[name] for part in found], into[name]), wanted)
             place = np.unravel_index(np.argmax(off / scale), off.shape)
-            if off[place] / scale[place[1]] > worst:
-                worst, difference = float(off[place] / scale[place[1]]), float(off[place])
-            if not off[place] <= tolerance * scale[place[1]]:
-                share = off[place] / scale[place[1]]
+            share = float(off[place] / scale[place[1]])
+            if share > worst:
+                worst, difference = share, float(off[place])
+            if not share <= tolerance:
+                answer = _side_by_side([part[name] for part in found], into[name])[place]
                 raise AccuracyError(
-                    f"{origin.estimator}: {name} is {found[place]:.7g} for row {place[0]} where {origin.framework} "
-                    f"says {wanted[place]:.7g}, {share:.2g} of the answers' spread in batches of {size} (at most "
-                    f"{tolerance:g} is allowed; converted by {origin.converter}); {_advice(made, rows)}"
+                    f"{made.origin.estimator}: {name} is {answer:.7g} for item {place[0]} where "
+                    f"{made.origin.framework} says {wanted[place]:.7g}, {share:.2g} of the answers' spread in batches "
+                    f"of {size} (at most {tolerance:g} is allowed; converted by {made.origin.converter}); "
+                    + _advice(made, next(iter(items.values())))
                 )
-    return Agreed(len(rows), int(np.isnan(rows).any(axis=1).sum()), worst, difference)
+    return worst, difference
 
 
-def _renamed(sample: Sample, made: Made) -> Sample:
-    """Under the name of the model's own input, which skl2onnx calls otherwise."""
-    return {made.model.graph.input[0].name: sample[INPUT]}
+def _cut(items: Sample, axes: dict[str, int], size: int) -> Iterator[Sample]:
+    """The items in batches of a size, the last of which may be smaller."""
+    first = next(iter(axes))
+    for start in range(0, items[first].shape[axes[first]], size):
+        stop = min(start + size, items[first].shape[axes[first]])
+        yield {name: np.take(items[name], range(start, stop), axis=axis) for name, axis in axes.items()}
+
+
+def _side_by_side(parts: list[NDArray[Any]], axis: int) -> NDArray[np.float64]:
+    """Answers of batches as one row for each item."""
+    whole = np.concatenate([np.moveaxis(part, axis if part.ndim else 0, 0) for part in parts])
+    return whole.reshape(len(whole), -1).astype(np.float64)
+
+
+def _off(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far each answer is off, and the spread of each column."""
+    off = np.abs(found - wanted)
+    off[(found == wanted) | (np.isnan(found) & np.isnan(wanted))] = 0.0
+    off[np.isnan(off)] = np.inf
+    # An answer cannot be nearer than one step of float32, whatever computes it.
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = np.maximum(off - np.nan_to_num(np.spacing(np.abs(wanted).astype(np.float32))), 0.0)
+    return off, _spread(wanted)
+
+
+def _refuse_dice(made: Made, items: Sample, answers: Answers) -> None:
+    for name, again in made.answer(items).items():
+        if not np.array_equal(again, answers[name], equal_nan=again.dtype.kind == "f"):
+            raise AccuracyError(
+                f"{made.origin.estimator}: {made.origin.framework} itself answers the same items with another {name} "
+                "each time: it draws random numbers, or keeps a state. Export a form without that: in evaluation mode, "
+                "with the mean in place of a sample, and with a state as input and output"
+            )
+
+
+def _cast(values: NDArray[Any]) -> NDArray[Any]:
+    return values.astype(np.float32) if values.dtype.kind == "f" else values
 
 
 def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,7 +190,10 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _advice(made: Made, rows: NDArray[np.float64]) -> str:
+def _advice(made: Made, items: NDArray[Any]) -> str:
+    if made.advice:
+        return made.advice
+    rows = items.reshape(-1, items.shape[-1]).astype(np.float64)
     finite = rows[np.isfinite(rows).all(axis=1)]
     mean, spread = np.abs(finite.mean(axis=0)), np.maximum(finite.std(axis=0), 1e-300)
     if (mean > 1e4 * spread).any() and "Scaler" not in made.origin.estimator:

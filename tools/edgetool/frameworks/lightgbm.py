@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError
 from edgetool.extras import require
 from edgetool.frameworks.ensemble import Ensemble
-from edgetool.frameworks.made import INPUT, Answers, Made, empty_model, finish_model
+from edgetool.frameworks.made import INPUT, Answers, Made, by_rows, empty_model, finish_model
 from edgetool.frameworks.parts import Graph
 from edgetool.graph.nodes import Nodes
 from edgetool.graph.origin import Origin
@@ -80,7 +80,7 @@ def convert(booster: Any) -> Made:
 
     return Made(
         model,
-        answers,
+        by_rows(answers),
         Origin(
             framework=f"LightGBM {require('lightgbm', extra='lightgbm').__version__}",
             estimator=f"LightGBM {told.get('objective') or 'booster'} of {len(trees)} trees",

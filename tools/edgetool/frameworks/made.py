@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,8 +13,23 @@ from onnx import TensorProto, helper
 
 from edgetool.graph.nodes import Nodes
 from edgetool.graph.origin import Origin
+from edgetool.verify.arrays import Sample
 
-__all__ = ["DECISION", "INPUT", "Answers", "Made", "NotConvertedError", "empty_model", "finish_model"]
+__all__ = [
+    "BATCH",
+    "DECISION",
+    "INPUT",
+    "Answers",
+    "Made",
+    "NotConvertedError",
+    "batch_axes",
+    "by_rows",
+    "empty_model",
+    "finish_model",
+]
+
+BATCH = "batch"
+"""The size that is left open in what goes in and comes out."""
 
 INPUT = "x"
 DECISION = "decision_function"
@@ -23,8 +38,8 @@ _OPSETS = {"": 17, "ai.onnx.ml": 3}
 """Old enough for every runtime that is supported."""
 _IR = 8
 
-Answers = dict[str, NDArray[np.float64]]
-"""By output, the answers for rows, one below the other."""
+Answers = dict[str, NDArray[Any]]
+"""By output, the answers for what was given."""
 
 
 class NotConvertedError(Exception):
@@ -36,21 +51,44 @@ class Made:
     """A model and its source."""
 
     model: onnx.ModelProto
-    answer: Callable[[NDArray[np.float64]], Answers]
-    """What the framework answers for rows, shape (n, features)."""
+    answer: Callable[[Sample], Answers]
+    """What the framework answers for values of the model's inputs."""
     origin: Origin
     """What it is, and what its answer means; nothing was compared yet."""
     takes_missing: bool = False
     """It has an answer for missing values."""
     is_exact_far_out: bool = True
     """The framework's own answers are exact for readings that are far from all it was trained on."""
+    open_axis: int | None = None
+    """Of the first input, an axis whose size is left open beside the batch: that of time."""
+    advice: str = ""
+    """What to do where it does not run as its source does; empty where there is nothing particular."""
     notes: list[str] = field(default_factory=list)
     """What the user has to know, in words."""
 
 
+def by_rows(answer: Callable[[NDArray[np.float64]], Answers]) -> Callable[[Sample], Answers]:
+    """`Made.answer` of a framework that takes a table in float64: one input of rows, shape (n, features)."""
+
+    def of_sample(sample: Sample) -> Answers:
+        (rows,) = sample.values()
+        return answer(rows.astype(np.float64))
+
+    return of_sample
+
+
+def batch_axes(values: Iterable[onnx.ValueInfoProto]) -> dict[str, int]:
+    """By name, the axis of the batch in inputs or outputs; the first one where none is named so."""
+    found: dict[str, int] = {}
+    for value in values:
+        axes = [dim.dim_param for dim in value.type.tensor_type.shape.dim]
+        found[value.name] = axes.index(BATCH) if BATCH in axes else 0
+    return found
+
+
 def empty_model(width: int) -> onnx.ModelProto:
     """A model with the input `x`, float32, shape (batch, width), and nothing behind it."""
-    shape: list[str | int | None] = ["batch", width]
+    shape: list[str | int | None] = [BATCH, width]
     graph = helper.make_graph([], "detector", [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, shape)], [])
     opsets = [helper.make_opsetid(domain, version) for domain, version in _OPSETS.items()]
     return helper.make_model(graph, opset_imports=opsets, ir_version=_IR, producer_name="edgetool")
@@ -66,6 +104,6 @@ def finish_model(model: onnx.ModelProto, nodes: Nodes, outputs: dict[str, tuple[
     """
     for name, (tensor, width) in outputs.items():
         nodes.add("Identity", [tensor], name)
-        shape: list[Any] = ["batch", width] if width else ["batch"]
+        shape: list[Any] = [BATCH, width] if width else [BATCH]
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     model.graph.node.extend(nodes.made)

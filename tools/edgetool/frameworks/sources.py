@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import ConversionError, UsageError
+from edgetool.choices import LayoutIs
 from edgetool.extras import require
+from edgetool.frameworks.shapes import Shape
 from edgetool.graph.model_file import SAVED_BY
 
-__all__ = ["Framework", "Source", "Trust", "framework_of", "open_sklearn", "source_of"]
+__all__ = ["FACTORY", "Framework", "Saved", "Source", "Trust", "framework_of", "open_sklearn", "source_of"]
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _LIGHTGBM_BEGIN = b"tree\nversion="
+_TORCH_ENDINGS = (".pt2", ".pt", ".pth")
+FACTORY = ".py:"
+"""Between the file of a Python module and the name in it that makes a model: `model.py:build`."""
 _SKOPS_SCHEMA = "schema.json"
 _HARMLESS = tuple(f"sklearn.neural_network._stochastic_optimizers.{name}" for name in ("AdamOptimizer", "SGDOptimizer"))
 """Types that skops does not know, and that hold numbers in plain Python: what a training of a network leaves behind."""
@@ -27,6 +32,12 @@ class Framework(StrEnum):
     ONNX = "onnx"
     SKLEARN = "sklearn"
     LIGHTGBM = "lightgbm"
+    TORCH = "torch"
+
+    @property
+    def takes_tables(self) -> bool:
+        """Its models take rows, and may know the names of their columns."""
+        return self in (Framework.SKLEARN, Framework.LIGHTGBM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +48,43 @@ class Trust:
     """A pickle runs whatever code is in it, as soon as it is read."""
     types: tuple[str, ...] = ()
     """Types of a `.skops` file beside those that skops trusts by itself."""
+    code: bool = False
+    """Code of a model's own, such as TorchScript, is run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What the user says of a saved model."""
+
+    trust: Trust = Trust()
+    weights: Path | None = None
+    """For the module that a factory makes."""
+    shapes: tuple[Shape, ...] = ()
+    """Of what it takes, where it does not know that."""
+    layout: LayoutIs = LayoutIs.AUTO
+    """How it takes a window, where its shape fits both."""
+    open_time: bool = False
+    """Leave the number of rows in a window open."""
+    framework: str | None = None
+    """That it is of."""
+    opset: int | None = None
+    """Of ONNX that is wanted."""
+
+    def refuse_shapes(self, source: Source) -> None:
+        """Refuse what is said of a model that takes rows, and knows all of that.
+
+        Raises:
+            UsageError: there is something.
+        """
+        said = {
+            "--weights": self.weights,
+            "--shape": self.shapes,
+            "--open-time": self.open_time,
+            "--opset": self.opset,
+        }
+        for option, value in said.items():
+            if value:
+                raise UsageError(f"{option}: {source.path} is of {source.framework.value}, which takes no {option}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,22 +96,32 @@ class Source:
     is_pickle: bool
 
 
-def source_of(path: Path) -> Source:
+def source_of(path: Path, asked: str | None = None) -> Source:
     """What a file is.
+
+    Args:
+        path: of it, or `module.py:factory`.
+        asked: the framework that it is of, as the user says.
 
     Raises:
         ConversionError: it is not there, or of no kind that is known.
+        UsageError: it is of another framework.
     """
-    if not path.is_file():
-        raise ConversionError(f"{path}: no such file")
+    if asked is not None and asked not in list(Framework):
+        raise UsageError(f"--framework {asked}: expected one of {', '.join(list(Framework)[1:])}")
+    file = Path(str(path).rpartition(":")[0]) if FACTORY in path.name else path
+    if not file.is_file():
+        raise ConversionError(f"{file}: no such file")
     ending, framework = path.suffix.lower(), framework_of(path)
+    if framework is not None and asked not in (None, framework):
+        raise UsageError(f"--framework {asked}: {path} is of {framework}")
     if framework is not None:
         return Source(path, framework, is_pickle=ending in _PICKLES)
     if ending in SAVED_BY:
         raise ConversionError(f"{path}: {SAVED_BY[ending]}")
     raise ConversionError(
-        f"{path}: is of no kind that is known; expected .skops, .joblib or .pkl of scikit-learn, or a booster of "
-        "LightGBM in its own .txt"
+        f"{path}: is of no kind that is known; expected .skops, .joblib or .pkl of scikit-learn, a booster of "
+        "LightGBM in its own .txt, or .pt2, .pt or module.py:factory of PyTorch"
     )
 
 
@@ -74,6 +132,8 @@ def framework_of(path: Path) -> Framework | None:
         return Framework.LIGHTGBM if _begins_with(path, _LIGHTGBM_BEGIN) else None
     if ending == ".onnx":
         return Framework.ONNX
+    if ending in _TORCH_ENDINGS or FACTORY in path.name:
+        return Framework.TORCH
     return Framework.SKLEARN if ending in (".skops", *_PICKLES) else None
 
 

@@ -20,14 +20,16 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
 _GRAPH = 7
 _SKLEARN = "was saved by scikit-learn; make an ONNX model of it: edgetool export, or a bundle at once: edgetool pack"
-_TORCH = (
-    "was saved by PyTorch; export it there: torch.onnx.export(model.eval(), (x,), 'model.onnx', dynamo=True, "
-    "dynamic_shapes=({0: torch.export.Dim('batch')},)), with x of two rows"
+_TORCH = "was saved by PyTorch; make an ONNX model of it: edgetool export, or a bundle at once: edgetool pack"
+_CHECKPOINT = (
+    "is a checkpoint, which holds weights without the module that they are for; edgetool export model.py:factory "
+    "--weights FILE makes an ONNX model of both"
 )
 _KERAS = "was saved by Keras; export it there: model.export('model.onnx', format='onnx')"
 SAVED_BY = {
     **dict.fromkeys((".skops", ".pkl", ".pickle", ".joblib"), _SKLEARN),
-    **dict.fromkeys((".pt", ".pth", ".pt2", ".ckpt"), _TORCH),
+    **dict.fromkeys((".pt", ".pth", ".pt2"), _TORCH),
+    **dict.fromkeys((".ckpt", ".safetensors"), _CHECKPOINT),
     **dict.fromkeys((".keras", ".h5", ".hdf5"), _KERAS),
 }
 """By its ending, what a file of another framework is, and the way to ONNX."""

@@ -29,6 +29,7 @@ __all__ = [
     "make_batch",
     "model_inputs",
     "read_samples",
+    "read_windows",
 ]
 
 _MADE_UP = 8
@@ -195,21 +196,38 @@ def read_samples(model: onnx.ModelProto, source: Path | DataFiles, layout: Layou
         if samples is not None:
             lies = _layout_of(samples, inputs, channels_first=layout is LayoutIs.CHANNELS_FIRST)
             return SampleSet(samples, f"{files} ({len(samples)} samples)", synthetic=False, layout=lies)
+    if len(inputs) != 1 or inputs[0].dtype.kind != "f":
+        names = ", ".join(item.name for item in inputs)
+        raise DataError(
+            f"{files}: a table feeds one float input, the model has: {names}; give an .npz with these names"
+        )
+    samples, lies, _, taken = _fed(files, inputs[0], layout)
+    return SampleSet(samples, f"{files} ({taken})", synthetic=False, layout=lies)
+
+
+def read_windows(files: DataFiles, item: ModelInput, layout: LayoutIs) -> tuple[list[Sample], tuple[str, ...]]:
+    """Rows or windows of sensor data for one input of a model, and the channels that they have.
+
+    Raises:
+        DataError: the data cannot be read or do not fit the input.
+        UsageError: the input takes windows either way, and `layout` leaves it open.
+    """
+    samples, _, data, _ = _fed(files, item, layout)
+    return samples, data.channels
+
+
+def _fed(files: DataFiles, item: ModelInput, layout: LayoutIs) -> tuple[list[Sample], Layout, SensorData, str]:
+    """Sensor data as an input takes them, how they lie in it, what was read, and how much of it was taken, in words."""
     data = read_sensor_data(files)
     complete = np.asarray(~np.isnan(data.values).any(axis=1))
     # As `pack` does: what is known to be an anomaly is no measure of what is normal.
     kept: NDArray[np.bool_] = complete if data.labels is None else np.logical_and(complete, data.labels == 0)
     if not kept.any() and complete.any():
         raise DataError(f"{files}: every complete row is labelled as an anomaly; normal rows are needed")
-    if len(inputs) != 1 or inputs[0].dtype.kind != "f":
-        names = ", ".join(item.name for item in inputs)
-        raise DataError(
-            f"{files}: a table feeds one float input, the model has: {names}; give an .npz with these names"
-        )
-    samples, lies, left = _feed_rows(files, *_in_runs(data, kept), data.channels, inputs[0], asked=layout)
-    used = sum(len(sample[lies.name]) for sample in samples)
+    samples, lies, left = _feed_rows(files, *_in_runs(data, kept), data.channels, item, asked=layout)
+    used = sum(len(sample[item.name]) for sample in samples)
     of = f", {used} windows from all over them" if left else ""
-    return SampleSet(samples, f"{files} ({np.count_nonzero(kept)} rows{of})", synthetic=False, layout=lies)
+    return samples, lies, data, f"{np.count_nonzero(kept)} rows{of}"
 
 
 def _in_runs(data: SensorData, kept: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:

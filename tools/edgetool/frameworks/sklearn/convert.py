@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError
 from edgetool.extras import require
 from edgetool.frameworks.ensemble import Transform
-from edgetool.frameworks.made import DECISION, INPUT, Answers, Made, NotConvertedError, empty_model, finish_model
+from edgetool.frameworks.made import (
+    DECISION,
+    INPUT,
+    Answers,
+    Made,
+    NotConvertedError,
+    by_rows,
+    empty_model,
+    finish_model,
+)
 from edgetool.frameworks.parts import Graph
 from edgetool.frameworks.sklearn import densities, networks, trees
 from edgetool.frameworks.sklearn.transformers import TRANSFORMERS, bend
@@ -149,7 +158,7 @@ def _own(estimator: Any, steps: list[Any], width: int) -> Made:
     finish_model(model, nodes, outputs)
     return Made(
         model,
-        lambda rows: _quietly(answer, rows),
+        by_rows(lambda rows: _quietly(answer, rows)),
         _origin(estimator, output=output, head=head, higher_is=higher),
         takes_missing=_takes_missing(steps),
         is_exact_far_out=name != "KernelDensity",
@@ -306,7 +315,7 @@ def _by_skl2onnx(estimator: Any, width: int, why: str) -> Made:
     is_score = method in ("decision_function", "score_samples")
     return Made(
         model,
-        lambda rows: _quietly(answer, rows),
+        by_rows(lambda rows: _quietly(answer, rows)),
         _origin(
             estimator,
             output=output,

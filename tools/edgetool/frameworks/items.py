@@ -1,0 +1,143 @@
+"""The rows or windows that a converted model and its framework are compared on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.errors import ConversionError, DataError, UsageError
+from edgetool.choices import LayoutIs
+from edgetool.data import DataFiles, open_arrays, read_sensor_data
+from edgetool.frameworks.made import Made, batch_axes
+from edgetool.verify.arrays import Sample
+from edgetool.verify.samples import ModelInput, model_inputs, read_windows
+
+__all__ = ["made_up", "read_example", "rows_of", "windows_of"]
+
+_MADE_UP = 512
+_UNKNOWN_SIZE = 16
+
+
+def rows_of(data: DataFiles, made: Made, told: str | None) -> tuple[Sample, tuple[str, ...]]:
+    """The rows of the data, in the order of the columns that an estimator was trained on, and those columns.
+
+    Args:
+        data: as for `export`.
+        made: a model that takes rows.
+        told: a channel of the data that the model tells, and may not take.
+
+    Raises:
+        ConversionError: no row is whole.
+        DataError: the data cannot be read, or have other columns.
+        UsageError: the columns are named in another order.
+    """
+    wanted = tuple(name for name in data.columns.channels if name != told) or made.origin.features
+    trained = made.origin.features
+    if wanted != trained and sorted(wanted) == sorted(trained):
+        raise UsageError(
+            f"--channels {','.join(wanted)}: {made.origin.estimator} was trained on the same columns in another order, "
+            f"{','.join(trained)}; give them in that order, or no --channels"
+        )
+    estimator = made.origin.estimator
+    read = read_sensor_data(replace(data, columns=replace(data.columns, channels=wanted, channels_from=estimator)))
+    item = made.model.graph.input[0]
+    width = int(item.type.tensor_type.shape.dim[1].dim_value)
+    if told in read.channels and len(read.channels) == width + 1:
+        read = read.select(tuple(name for name in read.channels if name != told))
+    if len(read.channels) != width:
+        raise DataError(
+            f"{read.path}: has {len(read.channels)} channels ({', '.join(read.channels[:20])}), {estimator} was "
+            f"trained on {width}; name those with --channels, in the order of the training"
+        )
+    rows = np.asarray(read.values, dtype=np.float64)
+    if not np.isfinite(rows).all(axis=1).any():
+        raise ConversionError(f"{read.path}: has no row without a missing value to compare on")
+    return {item.name: rows}, read.channels
+
+
+def windows_of(
+    data: DataFiles, made: Made, layout: LayoutIs, window: int | None, told: str | None
+) -> tuple[Sample, tuple[str, ...]]:
+    """Windows of the data for the first input, and values for the others; and the columns that were taken.
+
+    Args:
+        data: as for `export`.
+        made: a model that takes rows or windows.
+        layout: how it takes windows, where its shape fits both.
+        window: rows in one, where the model leaves that open.
+        told: a channel of the data that the model tells, and may not take.
+
+    Raises:
+        DataError: the data cannot be read, or do not fit the model.
+        UsageError: both layouts fit, and none is given.
+    """
+    first, *others = model_inputs(made.model)
+    shape = list(first.shape or ())
+    if made.open_axis is not None:
+        shape[made.open_axis] = window or _UNKNOWN_SIZE
+    first = replace(first, shape=tuple(shape))
+    try:
+        samples, columns = read_windows(data, first, layout)
+    except DataError:
+        names = data.columns.channels or read_sensor_data(data).channels
+        if told not in names:
+            raise
+        others_than_told = tuple(name for name in names if name != told)
+        data = replace(data, columns=replace(data.columns, channels=others_than_told))
+        samples, columns = read_windows(data, first, layout)
+    windows = np.concatenate([sample[first.name] for sample in samples])
+    given = {first.name: windows, **_others(others, made, len(windows))}
+    return given, columns
+
+
+def read_example(path: Path, made: Made) -> Sample:
+    """Items that the user has kept: an `.npz` with one array for each input.
+
+    Raises:
+        DataError: it cannot be read, or its arrays are not those of the model's inputs.
+    """
+    inputs = model_inputs(made.model)
+    axes = batch_axes(made.model.graph.input)
+    with open_arrays(path) as arrays:
+        if set(arrays.names) != {item.name for item in inputs}:
+            raise DataError(
+                f"{path}: has {', '.join(sorted(arrays.names)[:20])}; expected an array for each input of the model: "
+                + ", ".join(item.name for item in inputs)
+            )
+        found = {item.name: arrays.read(item.name).astype(item.dtype) for item in inputs}
+    counts = set()
+    for item in inputs:
+        values, shape = found[item.name], item.shape or ()
+        fits = values.ndim == len(shape) and all(
+            want in (None, size) for want, size in zip(shape, values.shape, strict=True)
+        )
+        if not fits or not values.size:
+            sizes = ", ".join("n" if size is None else str(size) for size in shape)
+            raise DataError(f"{path}: {item.name} has shape {values.shape}, expected ({sizes})")
+        counts.add(values.shape[axes[item.name]])
+    if len(counts) != 1:
+        raise DataError(
+            f"{path}: holds {', '.join(map(str, sorted(counts)))} items of the inputs; expected as many of each"
+        )
+    return found
+
+
+def made_up(made: Made) -> Sample:
+    """Standard normal values: they show how a model computes, and nothing of real readings."""
+    return _others(model_inputs(made.model), made, _MADE_UP)
+
+
+def _others(inputs: Sequence[ModelInput], made: Made, count: int) -> Sample:
+    rng = np.random.default_rng(0)
+    axes = batch_axes(made.model.graph.input)
+    found: Sample = {}
+    for item in inputs:
+        shape = [size or _UNKNOWN_SIZE for size in item.shape or ()]
+        shape[axes[item.name]] = count
+        values: NDArray[np.float64] = rng.standard_normal(shape) if item.dtype.kind == "f" else np.zeros(shape)
+        found[item.name] = values.astype(item.dtype)
+    return found

@@ -1,0 +1,32 @@
+"""Models of PyTorch: a saved program, TorchScript, or a module that a function of the user makes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edge_agent.errors import UsageError
+from edgetool.choices import LayoutIs
+from edgetool.frameworks.made import Made
+from edgetool.frameworks.pytorch.convert import convert
+from edgetool.frameworks.pytorch.opening import open_torch
+from edgetool.frameworks.sources import Saved
+
+__all__ = ["made_of"]
+
+
+def made_of(path: Path, saved: Saved) -> Made:
+    """Make a model of what is in a file, or what a factory makes.
+
+    Args:
+        path: of the file, or `module.py:factory`.
+        saved: what is known of it.
+
+    Raises:
+        As `open_torch` and `convert` do.
+    """
+    if saved.opset is not None and saved.opset < 1:
+        raise UsageError(f"--opset {saved.opset}: expected a version of ONNX's operators, such as 18")
+    # A window is (batch, rows, channels) or (batch, channels, rows).
+    time_axis = (2 if saved.layout is LayoutIs.CHANNELS_FIRST else 1) if saved.open_time else None
+    found = open_torch(path, saved.trust, saved.weights)
+    return convert(found, path.name, saved.shapes, opset=saved.opset, open_time=time_axis)

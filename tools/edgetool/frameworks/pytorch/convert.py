@@ -1,0 +1,372 @@
+"""A program or module of PyTorch becomes a model by PyTorch's own exporter, whose defaults are not what a device needs.
+
+The batch is open, each output has a name that the module gives it, the weights are inside, and nothing of the machine
+that it was trained on is left.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import logging
+import re
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import onnx
+
+from edge_agent.errors import ConversionError, UsageError
+from edgetool.extras import require
+from edgetool.frameworks.made import BATCH, Made, batch_axes
+from edgetool.frameworks.shapes import Shape
+from edgetool.graph.edits import Names
+from edgetool.graph.metadata import strip_metadata
+from edgetool.graph.origin import Origin
+from edgetool.graph.randomness import draws_numbers
+from edgetool.verify.arrays import Sample
+
+__all__ = ["OPSET", "convert"]
+
+OPSET = 18
+"""The lowest that the exporter makes without leaving it to a converter of versions; all runtimes here read it."""
+_ITEMS = 2
+"""An exporter takes 0 and 1 for sizes that never change."""
+_OPEN = (
+    "save it for all sizes: torch.export.export(model.eval(), (x,), dynamic_shapes=({0: torch.export.Dim('batch')},)), "
+    "with x of two items"
+)
+_LARGEST_BYTES = (1 << 31) - (1 << 20)
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    name: str
+    shape: Shape
+    dtype: Any
+    is_open: bool
+    """The batch of a program is open already."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Called:
+    """What is called with tensors, and gives tensors."""
+
+    run: Callable[[Sequence[Any]], Any]
+    """With one tensor for each input."""
+    inputs: tuple[_Input, ...]
+    fixed: int | None = None
+    """The only size of a batch that it takes."""
+
+
+def convert(
+    found: Any, what: str, shapes: Sequence[Shape], *, opset: int | None = None, open_time: int | None = None
+) -> Made:
+    """Make a model.
+
+    Args:
+        found: from `open_torch`.
+        what: it is, for a person.
+        shapes: of its inputs; a program knows its own.
+        opset: of ONNX; OPSET when not given.
+        open_time: an axis of the first input whose size is left open, too.
+
+    Raises:
+        ConversionError: PyTorch cannot export it, or it draws random numbers.
+        UsageError: shapes are missing, or are not those of the program.
+    """
+    torch = require("torch", extra="torch")
+    with _quiet():
+        if isinstance(found, torch.export.ExportedProgram):
+            called = _called_program(torch, found, what, shapes)
+            program = found
+            if not all(item.is_open for item in called.inputs) or open_time is not None:
+                program = _traced(torch, found.module(check_guards=False), called, what, open_time)
+            model = _by_exporter(torch, program, what, opset or OPSET)
+        elif isinstance(found, torch.jit.ScriptModule):
+            called = _called_module(torch, found, _script_names(found), what, shapes)
+            model = _by_script(torch, found, called, what, min(opset or OPSET, OPSET), open_time)
+        else:
+            called = _called_module(torch, found, _names_of(found), what, shapes)
+            model = _by_exporter(torch, _traced(torch, found, called, what, open_time), what, opset or OPSET)
+        names, _ = _flat(torch, called.run(_tensors(torch, called.inputs, called.fixed or _ITEMS)))
+    if draws_numbers(model):
+        raise ConversionError(
+            f"{what}: draws random numbers when it answers. Save it in evaluation mode, model.eval(), and with the "
+            "mean in place of a sample"
+        )
+    _name(model, called.inputs, names, open_time)
+    strip_metadata(model)
+    if opset is not None and model.opset_import[0].version != opset:
+        raise ConversionError(
+            f"--opset {opset}: PyTorch {torch.__version__} exports {what} as opset {model.opset_import[0].version}; "
+            "leave it out, every runtime that edge-agent runs on reads that"
+        )
+
+    into = batch_axes(model.graph.output)
+
+    def answer(sample: Sample) -> Sample:
+        with _quiet():
+            answers = [_flat(torch, called.run(part))[1] for part in _parts(torch, sample, called)]
+        count = sample[called.inputs[0].name].shape[called.inputs[0].shape.axis]
+        whole = [
+            torch.cat(tensors, dim=into[name]) for name, tensors in zip(names, zip(*answers, strict=True), strict=True)
+        ]
+        return {name: tensor.narrow(into[name], 0, count).numpy() for name, tensor in zip(names, whole, strict=True)}
+
+    return Made(
+        model,
+        answer,
+        Origin(framework=f"PyTorch {torch.__version__}", estimator=what, converter=f"PyTorch {torch.__version__}"),
+        open_axis=open_time,
+        advice="" if called.fixed is None else f"{what} was saved for batches of {called.fixed} alone; {_OPEN}",
+    )
+
+
+def _parts(torch: Any, sample: Sample, called: _Called) -> Iterator[list[Any]]:
+    """A sample as tensors, in batches of the size that is taken; the last one is filled up with its last item."""
+    axes = [item.shape.axis for item in called.inputs]
+    given = [torch.from_numpy(sample[item.name].copy()) for item in called.inputs]
+    count = given[0].shape[axes[0]]
+    size = called.fixed or count
+    for start in range(0, count, size):
+        places = torch.arange(start, start + size).clamp(max=count - 1)
+        yield [tensor.index_select(axis, places) for tensor, axis in zip(given, axes, strict=True)]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings and notes, of which the exporter has many for every model."""
+    torch = require("torch", extra="torch")
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _called_program(torch: Any, program: Any, what: str, shapes: Sequence[Shape]) -> _Called:
+    signature = program.graph_signature
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    inputs = []
+    for name in signature.user_inputs:
+        value = nodes[name].meta["val"] if name in nodes else None
+        if not isinstance(value, torch.Tensor):
+            raise ConversionError(
+                f"{what}: takes {name!r}, which is no tensor; make a program that takes tensors alone"
+            )
+        inputs.append((name, value))
+    first = inputs[0][1].shape
+    symbol = first[0] if first and not isinstance(first[0], int) else None
+    found = []
+    asked = _by_input(shapes, [name for name, _ in inputs], what)
+    for name, value in inputs:
+        places = [axis for axis, size in enumerate(value.shape) if symbol is not None and str(size) == str(symbol)]
+        axis = places[0] if places else asked[name].axis if name in asked else 0
+        sizes = [int(size) if isinstance(size, int) else _hint(size) for size in value.shape]
+        shape = Shape(name, tuple(size for place, size in enumerate(sizes) if place != axis), axis)
+        if name in asked and asked[name] != replace(shape, name=asked[name].name):
+            given = "x".join(str(size) for size in shape.sizes)
+            raise UsageError(f"--shape: {what} was saved for {given} of its input {name!r}; leave it out")
+        found.append(_Input(name, shape, value.dtype, is_open=bool(places)))
+    module, spec = program.module(check_guards=False), program.call_spec.in_spec
+    pytree = torch.utils._pytree  # noqa: SLF001
+
+    def run(tensors: Sequence[Any]) -> Any:
+        args, kwargs = pytree.tree_unflatten(list(tensors), spec)
+        return module(*args, **kwargs)
+
+    size = inputs[0][1].shape[found[0].shape.axis]
+    return _Called(run, tuple(found), fixed=None if found[0].is_open else int(size))
+
+
+def _hint(size: Any) -> int:
+    """A size for an axis other than the batch's that is open."""
+    hint = getattr(size.node, "hint", None)
+    return int(hint) if hint else 8
+
+
+def _names_of(module: Any) -> list[str]:
+    """Names of what `forward` takes and has no default for."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind not in kinds]
+
+
+def _script_names(module: Any) -> list[str]:
+    arguments = list(module.forward.schema.arguments)[1:]
+    return [each.name for each in arguments if not each.has_default_value()]
+
+
+def _called_module(torch: Any, module: Any, names: list[str], what: str, shapes: Sequence[Shape]) -> _Called:
+    asked = _by_input(shapes, names, what)
+    missing = [name for name in names if name not in asked]
+    if missing:
+        others = "".join(f", and --shape {name}:SIZES" for name in names[1:])
+        raise UsageError(
+            f"{what}: does not hold the shape of {', '.join(missing)}; say it, of one row or window without the batch: "
+            f"--shape 9 for a row of 9 channels, --shape 60x9 for a window of 60 rows{others}"
+        )
+    inputs = tuple(_Input(name, replace(asked[name], name=name), torch.float32, is_open=False) for name in names)
+    return _Called(lambda tensors: module(*tensors), inputs)
+
+
+def _by_input(shapes: Sequence[Shape], names: list[str], what: str) -> dict[str, Shape]:
+    found = {shape.name or names[0]: shape for shape in shapes}
+    unknown = sorted(set(found) - set(names))
+    if unknown:
+        raise UsageError(f"--shape {unknown[0]}:…: {what} takes {', '.join(names)}")
+    return found
+
+
+def _tensors(torch: Any, inputs: Sequence[_Input], count: int = _ITEMS) -> list[Any]:
+    """Made-up values, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for item in inputs:
+        shape = item.shape.of(count)
+        values = torch.randn(shape, generator=generator)
+        found.append(values.to(item.dtype) if item.dtype.is_floating_point else torch.zeros(shape, dtype=item.dtype))
+    return found
+
+
+def _traced(torch: Any, module: Any, called: _Called, what: str, open_time: int | None) -> Any:
+    """A program of a module, with an open batch."""
+    batch = torch.export.Dim(BATCH, min=1)
+    sizes: list[dict[int, Any]] = [{item.shape.axis: batch} for item in called.inputs]
+    if open_time is not None:
+        sizes[0][open_time] = torch.export.Dim("time", min=2)
+    try:
+        return torch.export.export(module, tuple(_tensors(torch, called.inputs)), dynamic_shapes=tuple(sizes))
+    # It runs the user's code, and raises classes of many modules.
+    except Exception as exc:
+        raise ConversionError(
+            f"{what}: cannot be traced for batches of any size ({_short(exc)}). Sizes must come from the input's "
+            "shape, x.shape[0], and no branch may depend on values"
+        ) from exc
+
+
+def _by_exporter(torch: Any, program: Any, what: str, opset: int) -> onnx.ModelProto:
+    require("onnxscript", extra="torch")
+    try:
+        made = torch.onnx.export(program, dynamo=True, verbose=False, opset_version=opset, external_data=False)
+        return _whole(made.model_proto, what)
+    except ConversionError:
+        raise
+    # It raises classes of many modules for what it cannot export.
+    except Exception as exc:
+        raise ConversionError(f"{what}: PyTorch {torch.__version__} cannot export it ({_short(exc)})") from exc
+
+
+def _by_script(
+    torch: Any, module: Any, called: _Called, what: str, opset: int, open_time: int | None
+) -> onnx.ModelProto:
+    """By the exporter for TorchScript, since that for programs does not take it."""
+
+    class Flat(torch.nn.Module):  # type: ignore[misc]
+        """Gives tensors in place of the dictionary or tuple that they are in."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, *tensors: Any) -> Any:
+            _, found = _flat(torch, self.inner(*tensors))
+            return tuple(found)
+
+    names = [item.name for item in called.inputs]
+    axes = {item.name: {item.shape.axis: BATCH} for item in called.inputs}
+    if open_time is not None:
+        axes[names[0]][open_time] = "time"
+    args = tuple(_tensors(torch, called.inputs))
+    file = io.BytesIO()
+    try:
+        traced = torch.jit.trace(Flat().eval(), args, check_trace=False)
+        torch.onnx.export(
+            traced, args, file, dynamo=False, input_names=names, dynamic_axes=axes, opset_version=min(opset, 17)
+        )
+    # It raises classes of many modules for what it cannot export.
+    except Exception as exc:
+        raise ConversionError(
+            f"{what}: PyTorch {torch.__version__} cannot export this TorchScript ({_short(exc)}); save the program: "
+            "torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
+        ) from exc
+    return _whole(onnx.load_from_string(file.getvalue()), what)
+
+
+def _whole(model: onnx.ModelProto, what: str) -> onnx.ModelProto:
+    if model.ByteSize() > _LARGEST_BYTES:
+        raise ConversionError(f"{what}: becomes {model.ByteSize()} bytes, and one file of ONNX holds 2 GB")
+    return model
+
+
+def _flat(torch: Any, answer: Any) -> tuple[list[str], list[Any]]:
+    """The tensors of an answer, each with the name that the module has for it."""
+    leaves, _ = torch.utils._pytree.tree_flatten_with_path(answer)  # noqa: SLF001
+    tensors = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+    keys = [re.sub(r"\W+", "_", torch.utils._pytree.keystr(path)).strip("_") for path, _ in tensors]  # noqa: SLF001
+    names: list[str] = []
+    for key in keys:
+        wanted = f"output_{key}" if key.isdigit() or not key else key
+        wanted = "output" if not key else wanted
+        names.append(wanted if wanted not in names else f"{wanted}_{len(names)}")
+    return names, [tensor for _, tensor in tensors]
+
+
+def _name(model: onnx.ModelProto, inputs: Sequence[_Input], names: list[str], open_time: int | None) -> None:
+    """Give inputs and outputs the module's own names, and the open sizes those that say what they are.
+
+    Two outputs may be one tensor, or an input, or have the name of a constant: each gets a node of its own then.
+    """
+    graph = model.graph
+    if len(graph.output) != len(names):
+        raise ConversionError(f"the exporter gives {len(graph.output)} outputs where the module gives {len(names)}")
+    _rename(graph, _freed(model, {item.name for item in inputs} | set(names), inputs))
+    del graph.value_info[:]
+    for name, value in zip(names, graph.output, strict=True):
+        graph.node.append(onnx.helper.make_node("Identity", [value.name], [name], name=f"output_{name}"))
+        value.name = name
+    symbols = {_size(graph.input[0], inputs[0].shape.axis): BATCH}
+    if open_time is not None:
+        symbols[_size(graph.input[0], open_time)] = "time"
+    for value in (*graph.input, *graph.output):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.dim_param:
+                dim.dim_param = symbols.get(dim.dim_param, f"{value.name}_{axis}")
+
+
+def _freed(model: onnx.ModelProto, wanted: set[str], inputs: Sequence[_Input]) -> dict[str, str]:
+    """New names for inputs, and for what has a name that an input or output is to have."""
+    graph, fresh = model.graph, Names(model)
+    used = [value.name for value in (*graph.input, *graph.initializer)]
+    used += [name for node in graph.node for name in node.output]
+    renamed = {name: fresh.fresh(f"{name}_inner") for name in used if name in wanted}
+    return renamed | {value.name: item.name for item, value in zip(inputs, graph.input, strict=True)}
+
+
+def _size(value: onnx.ValueInfoProto, axis: int) -> str:
+    return str(value.type.tensor_type.shape.dim[axis].dim_param)
+
+
+def _rename(graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        for field in (node.input, node.output):
+            for place, name in enumerate(field):
+                field[place] = renamed.get(name, name)
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node:
+                    _rename(inner, renamed)
+
+
+def _short(exc: Exception) -> str:
+    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
+    return f"{type(exc).__name__}: {' '.join(lines)[:200]}"

@@ -1,0 +1,264 @@
+"""Opens what PyTorch has saved, and runs nothing that is in it before the user has said so."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import sys
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edge_agent.errors import ConversionError, UsageError
+from edgetool.extras import require
+from edgetool.frameworks.sources import FACTORY, Trust
+
+__all__ = ["open_torch"]
+
+_FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+"""PyTorch reads tensors and plain containers only while this is set, whatever the call in its own code says."""
+_HARMLESS_CALLS = (
+    "Symbol Integer Rational Float Add Mul Pow Max Min Mod PythonMod FloorDiv CeilDiv CleanDiv IntTrueDiv FloatTrueDiv "
+    "ToFloat FloorToInt CeilToInt TruncToInt Eq Ne Lt Le Gt Ge And Or Not Equality Unequality StrictLessThan LessThan "
+    "StrictGreaterThan GreaterThan BooleanTrue BooleanFalse Piecewise ExprCondPair Tuple Abs"
+)
+"""What sizes are written with, in a program; SymPy evaluates them as Python."""
+_CALL, _ATTRIBUTE = re.compile(r"([A-Za-z_]\w*)\s*\("), re.compile(r"[A-Za-z_)\]]\s*\.|__|\[|:|@|;")
+_HARMLESS_TARGETS = ("torch.ops.", "_operator.", "math.", "torch.sym_", "torch.utils._sympy.")
+_OBJECTS = ("custom_obj", "opaque_obj")
+
+
+def open_torch(path: Path, trust: Trust, weights: Path | None) -> Any:
+    """What PyTorch runs: a `torch.export` program, a TorchScript module or a module, in evaluation mode.
+
+    Args:
+        path: the file, or `module.py:factory`.
+        trust: what it may do.
+        weights: for a factory's module.
+
+    Raises:
+        ConversionError: it is damaged, holds weights alone, or the weights are those of another module.
+        MissingExtraError: PyTorch is not installed.
+        UsageError: it holds code or a pickle that nobody has said to trust.
+    """
+    if weights is not None and FACTORY not in path.name:
+        raise UsageError(f"--weights {weights}: go with module.py:factory, and {path} holds its own")
+    if FACTORY in path.name:
+        return _from_factory(path, weights)
+    if not zipfile.is_zipfile(path):
+        return _from_pickle(path, trust)
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+        is_program = any(name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names)
+        if any("aotinductor/" in name for name in names):
+            raise ConversionError(
+                f"{path}: holds code that is compiled for one machine; save the program itself: "
+                "torch.export.save(program, 'model.pt2')"
+            )
+        if is_program and not trust.code:
+            _check_program(path, archive)
+    if is_program:
+        return _program(path, trust)
+    if any("/code/" in name for name in names):
+        return _script(path, trust)
+    return _from_pickle(path, trust)
+
+
+def _check_program(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse a program with anything in it that is Python when it is read.
+
+    Raises:
+        UsageError: there is some.
+    """
+    why = next(_code_in(archive), "")
+    if why:
+        raise UsageError(
+            f"{path}: {why}, which is run when the program is read or run. If you know who made it, allow it with "
+            "--trust-code"
+        )
+
+
+def _code_in(archive: zipfile.ZipFile) -> Iterator[str]:
+    harmless = frozenset(_HARMLESS_CALLS.split())
+    for name in archive.namelist():
+        if name.rpartition("/")[2].startswith(_OBJECTS):
+            yield f"holds a pickled object ({name})"
+        if name.endswith(".json"):
+            try:
+                document = json.loads(archive.read(name))
+            except ValueError as exc:
+                raise ConversionError(f"{archive.filename}: {name} cannot be read ({exc})") from exc
+            for key, value in _strings(document):
+                calls = set(_CALL.findall(value)) - harmless
+                if key == "expr_str" and (calls or _ATTRIBUTE.search(value)):
+                    yield f"has a size that is no plain arithmetic: {value[:80]!r}"
+                if key == "target" and "." in value and not value.startswith(_HARMLESS_TARGETS):
+                    yield f"calls {value[:80]!r}"
+
+
+def _strings(document: Any) -> Iterator[tuple[str, str]]:
+    """Each text in a JSON document, with its key."""
+    waiting = [("", document)]
+    while waiting:
+        key, value = waiting.pop()
+        if isinstance(value, str):
+            yield key, value
+        elif isinstance(value, dict):
+            waiting += value.items()
+        elif isinstance(value, list):
+            waiting += [(key, item) for item in value]
+
+
+def _program(path: Path, trust: Trust) -> Any:
+    torch = require("torch", extra="torch")
+    try:
+        with _weights_only(not trust.code):
+            program = torch.export.load(path)
+    # PyTorch raises classes of many modules for a file that it cannot read.
+    except Exception as exc:
+        raise ConversionError(
+            f"{path}: cannot be read by PyTorch {torch.__version__} ({_short(exc)}); programs are read by the version "
+            "that saved them, or a later one. If it holds objects of classes that you trust: --trust-code"
+        ) from exc
+    # Guards are Python, too; whether a size fits is compared here anyhow.
+    program._guards_code = []  # noqa: SLF001
+    return program
+
+
+@contextmanager
+def _weights_only(is_forced: bool) -> Iterator[None]:
+    before = os.environ.get(_FORCED)
+    if is_forced:
+        os.environ[_FORCED] = "1"
+    try:
+        yield
+    finally:
+        if is_forced:
+            os.environ.pop(_FORCED)
+        if before is not None:
+            os.environ[_FORCED] = before
+
+
+def _script(path: Path, trust: Trust) -> Any:
+    if not trust.code:
+        raise UsageError(
+            f"{path}: is TorchScript, which holds code. If you know who made it, allow it with --trust-code; better, "
+            "save the program: torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
+        )
+    torch = require("torch", extra="torch")
+    try:
+        return torch.jit.load(path, map_location="cpu").eval()
+    except RuntimeError as exc:
+        raise ConversionError(f"{path}: cannot be read by PyTorch {torch.__version__} ({_short(exc)})") from exc
+
+
+def _from_pickle(path: Path, trust: Trust) -> Any:
+    torch = require("torch", extra="torch")
+    content = _tensors(torch, path)
+    if content is not None:
+        raise ConversionError(
+            f"{path}: holds weights without the module that they are for: edgetool export model.py:factory "
+            f"--weights {path} --shape …, where factory() makes the module"
+        )
+    if not trust.pickle:
+        raise UsageError(
+            f"{path}: is a pickle, which runs whatever code is in it when it is read. If you know who made it, allow "
+            "it with --trust-pickle; better, save the program: "
+            "torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
+        )
+    try:
+        module = torch.load(path, map_location="cpu", weights_only=False)
+    except (ModuleNotFoundError, AttributeError) as exc:
+        raise ConversionError(
+            f"{path}: needs the class that it was saved from ({exc}); give its module: edgetool export "
+            "model.py:factory --weights FILE"
+        ) from exc
+    # A pickle may raise anything.
+    except Exception as exc:
+        raise ConversionError(f"{path}: cannot be read ({_short(exc)})") from exc
+    return _in_evaluation(torch, module, str(path))
+
+
+def _tensors(torch: Any, path: Path) -> dict[str, Any] | None:
+    """What a file of tensors holds; None of another one."""
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # noqa: BLE001  PyTorch raises classes of many modules; whoever asks goes on to say what it is.
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _from_factory(path: Path, weights: Path | None) -> Any:
+    torch = require("torch", extra="torch")
+    file, _, name = str(path).rpartition(":")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    if spec is None or spec.loader is None:
+        raise ConversionError(f"{file}: is no Python module")
+    module = importlib.util.module_from_spec(spec)
+    # As `python model.py` does: what lies beside it can be imported, and classes find their module.
+    sys.path.insert(0, str(Path(file).resolve().parent))
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+        made = getattr(module, name, None)
+        if made is None:
+            raise ConversionError(f"{path}: {file} has no {name!r}")
+        found = made if isinstance(made, torch.nn.Module) else made()
+    except ConversionError:
+        raise
+    # It is the user's code.
+    except Exception as exc:
+        raise ConversionError(f"{path}: raised {type(exc).__name__}: {exc}") from exc
+    finally:
+        sys.path.pop(0)
+    found = _in_evaluation(torch, found, str(path))
+    if weights is not None:
+        _load_weights(torch, found, weights)
+    return found
+
+
+def _in_evaluation(torch: Any, module: Any, what: str) -> Any:
+    if not isinstance(module, torch.nn.Module):
+        raise ConversionError(f"{what}: gives a {type(module).__name__}, expected a torch.nn.Module")
+    return module.eval().to("cpu")
+
+
+def _load_weights(torch: Any, module: Any, path: Path) -> None:
+    if not path.is_file():
+        raise ConversionError(f"{path}: no such file")
+    if path.suffix == ".safetensors":
+        try:
+            state = require("safetensors.torch", extra="torch").load_file(path)
+        # safetensors raises a class of its own, and Python's.
+        except Exception as exc:
+            raise ConversionError(f"{path}: cannot be read ({_short(exc)})") from exc
+    else:
+        state = _tensors(torch, path)
+    if state is None:
+        raise ConversionError(
+            f"{path}: holds no plain tensors; save them with safetensors.torch.save_file(model.state_dict(), "
+            "'weights.safetensors'), or torch.save(model.state_dict(), 'weights.pt')"
+        )
+    # A checkpoint of PyTorch Lightning has them one level down, below the name of the module.
+    state = state.get("state_dict", state)
+    wanted = set(module.state_dict())
+    prefixes = {name.partition(".")[0] for name in state}
+    if len(prefixes) == 1 and not set(state) & wanted:
+        state = {name.partition(".")[2]: value for name, value in state.items()}
+    missing, unknown = sorted(wanted - set(state)), sorted(set(state) - wanted)
+    if missing or unknown:
+        parts = [f"lacks {', '.join(missing[:5])}"] * bool(missing) + [f"has {', '.join(unknown[:5])}"] * bool(unknown)
+        raise ConversionError(f"{path}: are weights of another module: it {' and '.join(parts)}")
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as exc:
+        raise ConversionError(f"{path}: are weights of another module ({_short(exc)})") from exc
+
+
+def _short(exc: Exception) -> str:
+    text = " ".join(str(exc).split())
+    return f"{type(exc).__name__}: {text[:200]}"

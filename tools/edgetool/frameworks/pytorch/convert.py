@@ -38,6 +38,7 @@ _OPEN = (
     "save it for all sizes: torch.export.export(model.eval(), (x,), dynamic_shapes=({0: torch.export.Dim('batch')},)), "
     "with x of two items"
 )
+_TRACED = "sizes must come from the input's shape, such as x.shape[0], and no branch may depend on values"
 _LARGEST_BYTES = (1 << 31) - (1 << 20)
 
 
@@ -59,6 +60,10 @@ class _Called:
     inputs: tuple[_Input, ...]
     fixed: int | None = None
     """The only size of a batch that it takes."""
+
+    def advice(self, what: str) -> str:
+        """What to do where it does not run in other batches; empty where it should."""
+        return "" if self.fixed is None else f"{what} was saved for batches of {self.fixed} alone; {_OPEN}"
 
 
 def convert(
@@ -121,7 +126,7 @@ def convert(
         answer,
         Origin(framework=f"PyTorch {torch.__version__}", estimator=what, converter=f"PyTorch {torch.__version__}"),
         open_axis=open_time,
-        advice="" if called.fixed is None else f"{what} was saved for batches of {called.fixed} alone; {_OPEN}",
+        advice=called.advice(what),
     )
 
 
@@ -247,8 +252,7 @@ def _traced(torch: Any, module: Any, called: _Called, what: str, open_time: int 
     # It runs the user's code, and raises classes of many modules.
     except Exception as exc:
         raise ConversionError(
-            f"{what}: cannot be traced for batches of any size ({_short(exc)}). Sizes must come from the input's "
-            "shape, x.shape[0], and no branch may depend on values"
+            f"{what}: cannot be traced for batches of any size ({_short(exc)}); {called.advice(what) or _TRACED}"
         ) from exc
 
 

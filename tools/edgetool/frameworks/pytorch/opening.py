@@ -46,7 +46,7 @@ def open_torch(path: Path, trust: Trust, weights: Path | None) -> Any:
         UsageError: it holds code or a pickle that nobody has said to trust.
     """
     if weights is not None and FACTORY not in path.name:
-        raise UsageError(f"--weights {weights}: go with module.py:factory, and {path} holds its own")
+        raise UsageError(f"--weights {weights}: is for module.py:factory, and {path} holds its own")
     if FACTORY in path.name:
         return _from_factory(path, weights)
     if not zipfile.is_zipfile(path):

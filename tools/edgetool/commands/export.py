@@ -180,7 +180,7 @@ def _export(
     if example is not None:
         items = read_example(example, made)
     elif data is not None and source.framework.takes_tables:
-        items, columns = rows_of(data, made, told)
+        items, columns = rows_of(data, made, saved.layout, told)
     elif data is not None:
         items, columns = windows_of(data, made, saved.layout, window, told)
     elif source.framework.takes_tables:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import tempfile
 import zipfile
@@ -46,6 +47,7 @@ _NAME_VERSION = re.compile(
 )
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains of operators that a runtime brings along, and newer ones of them a newer runtime."""
+_BUILT_AT = "SOURCE_DATE_EPOCH"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -172,7 +174,17 @@ def rewrite_bundle(
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    """The time of the build: SOURCE_DATE_EPOCH where that is set, so that a build can be repeated byte for byte.
+
+    Raises:
+        UsageError: it is set to something that is no time.
+    """
+    given = os.environ.get(_BUILT_AT, "")
+    try:
+        now = datetime.fromtimestamp(int(given), UTC) if given else datetime.now(UTC)
+    except (ValueError, OverflowError, OSError) as exc:
+        raise UsageError(f"{_BUILT_AT}={given!r}: expected seconds since 1970, such as 1763700000") from exc
+    return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _write(output: Path, manifest: object, members: list[tuple[str, bytes]]) -> None:

@@ -22,12 +22,15 @@ _MADE_UP = 512
 _UNKNOWN_SIZE = 16
 
 
-def rows_of(data: DataFiles, made: Made, told: str | None) -> tuple[Sample, tuple[str, ...]]:
+def rows_of(data: DataFiles, made: Made, layout: LayoutIs, told: str | None) -> tuple[Sample, tuple[str, ...]]:
     """The rows of the data, in the order of the columns that an estimator was trained on, and those columns.
+
+    An estimator that knows no names of columns may have been trained on whole windows, each as one row.
 
     Args:
         data: as for `export`.
         made: a model that takes rows.
+        layout: how it takes windows, if it does.
         told: a channel of the data that the model tells, and may not take.
 
     Raises:
@@ -48,6 +51,8 @@ def rows_of(data: DataFiles, made: Made, told: str | None) -> tuple[Sample, tupl
     width = int(item.type.tensor_type.shape.dim[1].dim_value)
     if told in read.channels and len(read.channels) == width + 1:
         read = read.select(tuple(name for name in read.channels if name != told))
+    if not trained and width > len(read.channels) and width % len(read.channels) == 0:
+        return windows_of(data, made, layout, None, None)
     if len(read.channels) != width:
         raise DataError(
             f"{read.path}: has {len(read.channels)} channels ({', '.join(read.channels[:20])}), {estimator} was "

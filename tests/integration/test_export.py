@@ -51,7 +51,12 @@ from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.commands.export import export
 from edgetool.commands.pack import pack
+from edgetool.frameworks.check import check
 from edgetool.frameworks.ensemble import round_down
+from edgetool.frameworks.made import Made, by_rows, empty_model, finish_model
+from edgetool.graph.nodes import Nodes
+from edgetool.graph.origin import Origin
+from edgetool.verify.workbench import Workbench
 
 Rows = NDArray[np.float64]
 TREE = "sklearn.tree._tree.Tree"
@@ -373,3 +378,20 @@ def test_the_same_source_gives_the_same_bytes(tmp_path: Path) -> None:
     assert made[0].output.read_bytes() == made[1].output.read_bytes()
     session = import_runtime().InferenceSession(str(made[0].output), providers=["CPUExecutionProvider"])
     assert [value.name for value in session.get_outputs()] == ["decision_function"]
+
+
+def test_an_answer_of_another_shape_is_a_refusal(tmp_path: Path) -> None:
+    """And no broadcast: a converter that has lost a column would else be right about the others."""
+    model = empty_model(2)
+    nodes = Nodes(model)
+    finish_model(model, nodes, {"y": ("x", 2)})
+    made = Made(
+        model, by_rows(lambda rows: {"y": np.column_stack([rows, rows[:, 0]])}), Origin(framework="F", estimator="E")
+    )
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    given = {"x": np.ones((20, 2), dtype=np.float32)}
+    with (
+        Workbench(tmp_path) as bench,
+        pytest.raises(AccuracyError, match="E: y has 2 values for each of 20 items, F gives 3"),
+    ):
+        check(made, given, bench, tmp_path / "m.onnx", tolerance=1e-4)

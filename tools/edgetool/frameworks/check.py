@@ -126,13 +126,20 @@ def _compare(
             raise ConversionError(f"{made.origin.estimator}: fails in batches of {size} ({exc}){more}") from exc
         given.unlink()
         for name, wanted in expected.items():
-            off, scale = _off(_side_by_side([part[name] for part in found], into[name]), wanted)
+            answers = _side_by_side([part[name] for part in found], into[name])
+            if answers.shape != wanted.shape:
+                raise AccuracyError(
+                    f"{made.origin.estimator}: {name} has {answers.shape[1]} values for each of {len(answers)} items, "
+                    f"{made.origin.framework} gives {wanted.shape[1]} for each of {len(wanted)} (converted by "
+                    f"{made.origin.converter}); save another form of it, with sizes that are fixed"
+                )
+            off, scale = _off(answers, wanted)
             place = np.unravel_index(np.argmax(off / scale), off.shape)
             share = float(off[place] / scale[place[1]])
             if share > worst:
                 worst, difference = share, float(off[place])
             if not share <= tolerance:
-                answer = _side_by_side([part[name] for part in found], into[name])[place]
+                answer = answers[place]
                 raise AccuracyError(
                     f"{made.origin.estimator}: {name} is {answer:.7g} for item {place[0]} where "
                     f"{made.origin.framework} says {wanted[place]:.7g}, {share:.2g} of the answers' spread in batches "

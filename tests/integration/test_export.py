@@ -351,7 +351,12 @@ def test_a_model_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
 def test_wrong_use_is_told(tmp_path: Path) -> None:
     """ONNX already, files of other frameworks, other names, too few columns."""
     data = write(tmp_path / "rows.csv", readings(100))
-    for name, problem in (("m.ckpt", "holds weights without"), ("m.keras", "saved by Keras"), ("m.txt", "of no kind")):
+    for name, problem in (
+        ("m.ckpt", "holds weights without"),
+        ("m.keras", "no file of Keras 3"),
+        ("m.h5", "former format"),
+        ("m.txt", "of no kind"),
+    ):
         (tmp_path / name).write_bytes(b"something")
         with pytest.raises(ConversionError, match=problem):
             export(tmp_path / name, data=data)

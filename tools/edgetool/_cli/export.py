@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ShapeOption",
+    "SignatureOption",
     "TrustCodeOption",
     "TrustPickleOption",
     "TrustTypeOption",
@@ -39,7 +40,16 @@ TrustTypeOption = Annotated[
     ),
 ]
 TrustCodeOption = Annotated[
-    bool, typer.Option("--trust-code", help="Run code that a model has in it, such as TorchScript.")
+    bool, typer.Option("--trust-code", help="Run code that a model has in it, such as TorchScript or a Lambda layer.")
+]
+SignatureOption = Annotated[
+    str | None,
+    typer.Option(
+        "--signature",
+        metavar="NAME",
+        help="Of a SavedModel: the function that answers. Default: serving_default, or the only one.",
+        show_default=False,
+    ),
 ]
 WeightsOption = Annotated[
     Path | None,
@@ -68,8 +78,8 @@ def export(
     source: Annotated[
         Path,
         typer.Argument(
-            help="What scikit-learn (.skops, .joblib, .pkl), LightGBM (.txt) or PyTorch (.pt2, .pt, module.py:factory) "
-            "has saved.",
+            help="What scikit-learn (.skops, .joblib, .pkl), LightGBM (.txt), PyTorch (.pt2, .pt, module.py:factory) "
+            "or TensorFlow (.keras, a SavedModel) has saved.",
             show_default=False,
         ),
     ],
@@ -97,12 +107,15 @@ def export(
     open_time: Annotated[bool, typer.Option(help="Leave the number of rows in a window open.")] = False,
     framework: Annotated[
         str | None,
-        typer.Option(help="sklearn, lightgbm or torch, to be sure. Default: told by the file.", show_default=False),
+        typer.Option(
+            help="sklearn, lightgbm, torch or tensorflow, to be sure. Default: told by the file.", show_default=False
+        ),
     ] = None,
     opset: Annotated[
         int | None,
         typer.Option(help="Of ONNX. Default: what every runtime of the device reads.", show_default=False),
     ] = None,
+    signature: SignatureOption = None,
     trust_pickle: TrustPickleOption = False,
     trust_type: TrustTypeOption = None,
     trust_code: TrustCodeOption = False,
@@ -131,6 +144,7 @@ def export(
             weights=weights,
             framework=framework,
             opset=opset,
+            signature=signature,
             trust_pickle=trust_pickle,
             trust_types=trust_type or (),
             trust_code=trust_code,

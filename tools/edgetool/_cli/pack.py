@@ -10,7 +10,14 @@ import typer
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
-from edgetool._cli.export import ShapeOption, TrustCodeOption, TrustPickleOption, TrustTypeOption, WeightsOption
+from edgetool._cli.export import (
+    ShapeOption,
+    SignatureOption,
+    TrustCodeOption,
+    TrustPickleOption,
+    TrustTypeOption,
+    WeightsOption,
+)
 from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, LayoutIs, ScoreIs, SmoothIs
 from edgetool.deadline import DEFAULT_S
 
@@ -174,6 +181,7 @@ def pack(
     ] = 0.01,
     weights: WeightsOption = None,
     shape: ShapeOption = None,
+    signature: SignatureOption = None,
     trust_pickle: TrustPickleOption = False,
     trust_type: TrustTypeOption = None,
     trust_code: TrustCodeOption = False,
@@ -221,6 +229,7 @@ def pack(
             tolerance=tolerance,
             weights=weights,
             shapes=shape or (),
+            signature=signature,
             trust_pickle=trust_pickle,
             trust_types=trust_type or (),
             trust_code=trust_code,

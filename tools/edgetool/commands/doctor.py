@@ -38,6 +38,8 @@ _EXTRAS = {
     "reports": ("leather",),
     "sklearn": ("sklearn", "skl2onnx", "skops"),
     "lightgbm": ("lightgbm",),
+    "torch": ("torch", "onnxscript", "safetensors"),
+    "tensorflow": ("tensorflow", "keras", "tf2onnx"),
     "demo": ("river",),
 }
 _PACKAGES = (

@@ -17,7 +17,7 @@ from edge_agent.errors import ConversionError, DataError, UsageError
 from edgetool.choices import LayoutIs, LayoutIsName, as_member
 from edgetool.data import DataFiles, DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
-from edgetool.frameworks import lightgbm, pytorch
+from edgetool.frameworks import keras, lightgbm, pytorch
 from edgetool.frameworks.check import TOLERANCE, Agreed, check, probes
 from edgetool.frameworks.items import made_up, read_example, rows_of, windows_of
 from edgetool.frameworks.made import Made
@@ -76,6 +76,7 @@ def export(
     weights: StrPath | None = None,
     framework: str | None = None,
     opset: int | None = None,
+    signature: str | None = None,
     trust_pickle: bool = False,
     trust_types: Sequence[str] = (),
     trust_code: bool = False,
@@ -86,7 +87,8 @@ def export(
 
     Args:
         source: of scikit-learn: `.skops`, or `.joblib` and `.pkl` where they are trusted; of LightGBM: its `.txt`; of
-            PyTorch: a `torch.export` program in `.pt2`, TorchScript in `.pt`, or `module.py:factory`.
+            PyTorch: a `torch.export` program in `.pt2`, TorchScript in `.pt`, or `module.py:factory`; of TensorFlow:
+            `.keras`, or the folder of a SavedModel.
         output: the `.onnx` file; beside the source when not given.
         data: rows to compare on: the columns that the model was trained on, by their names where it knows them.
         example: what to compare on in place of data: an `.npz` with an array for each input.
@@ -97,9 +99,10 @@ def export(
         weights: for the module that a factory makes: `.safetensors`, or what `torch.save` wrote of a `state_dict`.
         framework: that the source is of, to be sure; told by the file when not given.
         opset: of ONNX that the model has to be written in; what every runtime of the device reads when not given.
+        signature: the function of a SavedModel that answers; `serving_default` or the only one when not given.
         trust_pickle: read a pickle, which runs whatever code is in it.
         trust_types: types in a `.skops` file that are read beside those that skops knows.
-        trust_code: run code that a model has in it, such as TorchScript.
+        trust_code: run code that a model has in it, such as TorchScript or a Lambda layer.
         tolerance: largest difference from the framework's answers, in units of their spread over the rows.
         timeout_s: seconds for all runs of the model together.
 
@@ -126,6 +129,7 @@ def export(
         open_time=open_time,
         framework=framework,
         opset=opset,
+        signature=signature,
     )
     files = None if data is None else as_files(data)
     return _export(path, made_at, files, saved, tolerance, timeout_s, example=as_path(example))
@@ -215,6 +219,8 @@ def _made(source: Source, saved: Saved) -> Made:
     if source.framework is Framework.TORCH:
         return pytorch.made_of(source.path, saved)
     saved.refuse_shapes(source)
+    if source.framework is Framework.TENSORFLOW:
+        return keras.made_of(source.path, saved)
     if source.framework is Framework.LIGHTGBM:
         return lightgbm.convert(lightgbm.open_booster(source.path))
     estimator = open_sklearn(source, saved.trust)

@@ -130,6 +130,7 @@ def pack(
     tolerance: float = 0.01,
     weights: StrPath | None = None,
     shapes: Sequence[str] = (),
+    signature: str | None = None,
     trust_pickle: bool = False,
     trust_types: Sequence[str] = (),
     trust_code: bool = False,
@@ -179,6 +180,7 @@ def pack(
             deviation from its reference where that is more.
         weights: as for `export`.
         shapes: as for `export`.
+        signature: as for `export`.
         trust_pickle: as for `export`.
         trust_types: as for `export`.
         trust_code: as for `export`.
@@ -232,6 +234,7 @@ def pack(
         weights=as_path(weights),
         shapes=parse_shapes(shapes),
         layout=options.layout,
+        signature=signature,
     )
     with as_onnx(source, data, saved, timeout_s, told=options.told, window=window) as (path, exported):
         loaded = load_model(path)

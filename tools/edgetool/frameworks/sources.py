@@ -14,11 +14,23 @@ from edgetool.extras import require
 from edgetool.frameworks.shapes import Shape
 from edgetool.graph.model_file import SAVED_BY
 
-__all__ = ["FACTORY", "Framework", "Saved", "Source", "Trust", "framework_of", "open_sklearn", "source_of"]
+__all__ = [
+    "FACTORY",
+    "SAVED_MODEL",
+    "Framework",
+    "Saved",
+    "Source",
+    "Trust",
+    "framework_of",
+    "open_sklearn",
+    "source_of",
+]
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _LIGHTGBM_BEGIN = b"tree\nversion="
 _TORCH_ENDINGS = (".pt2", ".pt", ".pth")
+SAVED_MODEL = "saved_model.pb"
+"""The file that makes a folder a SavedModel of TensorFlow."""
 FACTORY = ".py:"
 """Between the file of a Python module and the name in it that makes a model: `model.py:build`."""
 _SKOPS_SCHEMA = "schema.json"
@@ -33,6 +45,7 @@ class Framework(StrEnum):
     SKLEARN = "sklearn"
     LIGHTGBM = "lightgbm"
     TORCH = "torch"
+    TENSORFLOW = "tensorflow"
 
     @property
     def takes_tables(self) -> bool:
@@ -69,9 +82,11 @@ class Saved:
     """That it is of."""
     opset: int | None = None
     """Of ONNX that is wanted."""
+    signature: str | None = None
+    """A function of a SavedModel of TensorFlow."""
 
     def refuse_shapes(self, source: Source) -> None:
-        """Refuse what is said of a model that takes rows, and knows all of that.
+        """Refuse what is said of a model that knows all of that.
 
         Raises:
             UsageError: there is something.
@@ -79,8 +94,9 @@ class Saved:
         said = {
             "--weights": self.weights,
             "--shape": self.shapes,
-            "--open-time": self.open_time,
+            "--open-time": self.open_time and source.framework is not Framework.TENSORFLOW,
             "--opset": self.opset,
+            "--signature": self.signature and not source.path.is_dir(),
         }
         for option, value in said.items():
             if value:
@@ -110,18 +126,20 @@ def source_of(path: Path, asked: str | None = None) -> Source:
     if asked is not None and asked not in list(Framework):
         raise UsageError(f"--framework {asked}: expected one of {', '.join(list(Framework)[1:])}")
     file = Path(str(path).rpartition(":")[0]) if FACTORY in path.name else path
-    if not file.is_file():
+    if not file.exists():
         raise ConversionError(f"{file}: no such file")
     ending, framework = path.suffix.lower(), framework_of(path)
     if framework is not None and asked not in (None, framework):
         raise UsageError(f"--framework {asked}: {path} is of {framework}")
     if framework is not None:
         return Source(path, framework, is_pickle=ending in _PICKLES)
+    if path.is_dir():
+        raise ConversionError(f"{path}: is a folder without {SAVED_MODEL}, which a SavedModel of TensorFlow has")
     if ending in SAVED_BY:
         raise ConversionError(f"{path}: {SAVED_BY[ending]}")
     raise ConversionError(
         f"{path}: is of no kind that is known; expected .skops, .joblib or .pkl of scikit-learn, a booster of "
-        "LightGBM in its own .txt, or .pt2, .pt or module.py:factory of PyTorch"
+        "LightGBM in its own .txt, .pt2, .pt or module.py:factory of PyTorch, or .keras or a SavedModel of TensorFlow"
     )
 
 
@@ -134,6 +152,8 @@ def framework_of(path: Path) -> Framework | None:
         return Framework.ONNX
     if ending in _TORCH_ENDINGS or FACTORY in path.name:
         return Framework.TORCH
+    if ending == ".keras" or (path / SAVED_MODEL).is_file():
+        return Framework.TENSORFLOW
     return Framework.SKLEARN if ending in (".skops", *_PICKLES) else None
 
 

@@ -25,12 +25,17 @@ _CHECKPOINT = (
     "is a checkpoint, which holds weights without the module that they are for; edgetool export model.py:factory "
     "--weights FILE makes an ONNX model of both"
 )
-_KERAS = "was saved by Keras; export it there: model.export('model.onnx', format='onnx')"
+_KERAS = "was saved by Keras; make an ONNX model of it: edgetool export, or a bundle at once: edgetool pack"
+_HDF5 = (
+    "was saved by Keras in its former format, or holds weights alone; save the model anew where Keras is: "
+    "keras.saving.load_model('model.h5', compile=False).save('model.keras'), which edgetool export takes"
+)
 SAVED_BY = {
     **dict.fromkeys((".skops", ".pkl", ".pickle", ".joblib"), _SKLEARN),
     **dict.fromkeys((".pt", ".pth", ".pt2"), _TORCH),
     **dict.fromkeys((".ckpt", ".safetensors"), _CHECKPOINT),
-    **dict.fromkeys((".keras", ".h5", ".hdf5"), _KERAS),
+    ".keras": _KERAS,
+    **dict.fromkeys((".h5", ".hdf5"), _HDF5),
 }
 """By its ending, what a file of another framework is, and the way to ONNX."""
 

@@ -11,13 +11,14 @@ STAMP := $(VENV)/.installed-$(RUNTIME)
 # Of the demo: auto takes mosquitto where it is installed, else nats-server, which comes with the demo's packages.
 BROKER := auto
 
-.PHONY: help setup demo test check test-unit test-lowest faults bench lock clean
+.PHONY: help setup demo test check test-unit test-lowest test-tensorflow faults bench lock clean
 
 help:
 	@echo "make demo    train two detectors, pack them, run the agent beside a broker, show alerts"
 	@echo "make test    all checks and tests"
 	@echo "make test-unit    unit and contract tests only"
 	@echo "make test-lowest  those with the lowest versions that pyproject.toml allows"
+	@echo "make test-tensorflow  edgetool export of TensorFlow and Keras, which are left out above (2 GB, some minutes)"
 	@echo "make check   form and types only"
 	@echo "make faults  the full fault matrix of docs/reliability.md (most of an hour); one row: make faults ROWS=half_open"
 	@echo "make bench   the quick benchmarks of docs/benchmarks.md"
@@ -75,6 +76,21 @@ $(LOWEST)/.installed: requirements/lowest.txt pyproject.toml
 	@$(LOWEST)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# TensorFlow takes 2 GB, so what needs it runs by itself; docs/export.md has the last result.
+TENSORFLOW := .venv-tensorflow
+TENSORFLOW_TESTS := tests/integration/test_export_keras.py
+test-tensorflow: $(TENSORFLOW)/.installed
+	$(TENSORFLOW)/bin/pytest -n auto $(TENSORFLOW_TESTS)
+
+$(TENSORFLOW)/.installed: requirements/development.txt requirements/cpu.txt requirements/tensorflow.txt pyproject.toml
+	@echo "setting up $(TENSORFLOW) with TensorFlow (2 GB, some minutes, once)"
+	@rm -rf $(TENSORFLOW)
+	@$(PYTHON) -m venv $(TENSORFLOW)
+	@$(TENSORFLOW)/bin/python -m pip install --quiet --require-hashes -r requirements/development.txt -r requirements/cpu.txt \
+	  -r requirements/tensorflow.txt
+	@$(TENSORFLOW)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
 # Those that start processes and wait for nothing but their end. The others have a broker and an agent that must be in time.
 PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.py test_data_options.py test_edgetool.py \
   test_evaluate.py test_evaluate_config.py test_export.py test_export_lightgbm.py test_export_torch.py test_float16_library.py test_heads.py \
@@ -84,7 +100,7 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.p
 test: check test-unit $(TORCH)
 	@tools/ensure_mosquitto.sh
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
-	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS))
+	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS) $(TENSORFLOW_TESTS))
 
 # All rows of the full form go into the table of docs/reliability.md; a row alone replaces its line there.
 ROWS ?=
@@ -120,6 +136,7 @@ lock:
 	@$(BIN)/$(subst --universal,--python-platform x86_64-pc-windows-msvc,$(LOCK)) -c requirements/development.txt --extra torch --group torch \
 	  --no-emit-package torch -o requirements/torch.txt pyproject.toml
 	@$(BIN)/$(LOCK) -c requirements/development.txt --extra torch --group torch -o requirements/torch-cuda.txt pyproject.toml
+	@$(BIN)/$(LOCK) -c requirements/development.txt --extra tensorflow -o requirements/tensorflow.txt pyproject.toml
 	@# Anew, because pins that are there already would outlast a bound that is lowered.
 	@$(BIN)/$(LOCK) --upgrade --resolution lowest-direct $(EXTRAS) --extra cpu --group test -o requirements/lowest.txt pyproject.toml
 

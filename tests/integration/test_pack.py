@@ -76,6 +76,31 @@ def detector(*, fixed_batch: bool = False, labels: bool = False, kind: int = Ten
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
+def test_shapes_that_an_exporter_traced_become_constants_in_the_bundle(tmp_path: Path, normal: Path) -> None:
+    """The nodes that look at sizes are gone, and rows alone and in a batch score as the model itself answers."""
+    model = detector()
+    trace = [
+        helper.make_node("Shape", ["x"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "zero"], ["batch"]),
+        helper.make_node("Concat", ["batch", "minus_one"], ["target"], axis=0),
+        helper.make_node("Reshape", ["x", "target"], ["x_flat"]),
+    ]
+    model.graph.node[0].input[:] = ["x_flat", "x_flat"]
+    for number, each in enumerate(trace):
+        model.graph.node.insert(number, each)
+    constants = {"zero": [0], "minus_one": [-1]}
+    model.graph.initializer.extend(numpy_helper.from_array(np.array(v, np.int64), n) for n, v in constants.items())
+    report = pack(save(model, tmp_path / "traced.onnx"), data=normal, higher_is="normal")
+    bundle = open_bundle(report.bundle)
+    left = [node.op_type for node in onnx.load_from_string(bundle.model).graph.node]
+    assert "Reshape" in left
+    assert not {"Shape", "Gather", "Concat"}.intersection(left)
+    rows = np.random.default_rng(1).standard_normal((5, CHANNELS)).astype(np.float32)
+    expected = (rows**2).sum(axis=1)
+    assert score(bundle, rows).score == pytest.approx(expected, rel=1e-5)
+    assert score(bundle, rows[:1]).score == pytest.approx(expected[:1], rel=1e-5)
+
+
 def test_a_reconstruction_becomes_a_score_with_contributions(tmp_path: Path, normal: Path) -> None:
     """Normal rows score about 1; the channel that leaves the plane contributes most; the shares are the score."""
     model = save(autoencoder(values=CHANNELS, hidden=2), tmp_path / "m.onnx")

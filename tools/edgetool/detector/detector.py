@@ -46,6 +46,7 @@ from edgetool.graph.maps import class_labels, unzip_maps
 from edgetool.graph.nan_tests import spell_out_nan_tests
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.randomness import draws_numbers
+from edgetool.graph.shapes import settle_shapes
 from edgetool.graph.versions import lower_versions
 from edgetool.graph.weights import to_bytes
 from edgetool.verify.arrays import Sample
@@ -366,6 +367,13 @@ class Detector:
         return model
 
     def _note_types(self, model: onnx.ModelProto) -> None:
+        """Settle what follows from the window, and note the type of each tensor that is left."""
+        probe = with_all_outputs(model)
+
+        def answer(batch: int) -> Sample:
+            return self._scorer.try_out(probe, np.resize(self.windows, (batch, *self.windows.shape[1:])))
+
+        settle_shapes(model, answer)
         note_types(model, self._scorer.try_out(with_all_outputs(model), self.windows[:2]))
 
     def normal_scores(self, model: bytes) -> FloatArray:

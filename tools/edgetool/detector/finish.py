@@ -10,9 +10,8 @@ from edgetool.choices import HeadKind, ScoreIs, SmoothIs
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import Head
 from edgetool.detector.state import NEXT_STATE
-from edgetool.graph.edits import replace_all
+from edgetool.graph.edits import drop_unused, replace_all
 from edgetool.graph.nodes import Nodes
-from edgetool.graph.walks import captured_by
 
 __all__ = ["finish", "smoothing_weights"]
 
@@ -63,7 +62,7 @@ def finish(
         outputs.append(helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", own]))
     outputs += [value for value in model.graph.output if value.name == NEXT_STATE]
     replace_all(model.graph.output, outputs)
-    _drop_unused(model.graph)
+    drop_unused(model.graph)
 
 
 def _of_channels(nodes: Nodes, head: Head, frame: Frame, *, parts: str, output: str, channels: int) -> str:
@@ -201,15 +200,3 @@ def _formula(nodes: Nodes, head: Head, error: str, *, score: str, contributions:
         place[0, head.channel] = 1
         nodes.add("MatMul", [each, nodes.constant("contribution_place", place)], contributions)
     return contributions
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    """Take out nodes and constants that no output needs any more, such as a detector's labels."""
-    needed = {value.name for value in graph.output}
-    kept: list[onnx.NodeProto] = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input, captured_by(node))
-    replace_all(graph.node, kept[::-1])
-    replace_all(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])

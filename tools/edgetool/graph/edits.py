@@ -7,9 +7,9 @@ from typing import Any
 
 import onnx
 
-from edgetool.graph.walks import graphs_of
+from edgetool.graph.walks import captured_by, graphs_of
 
-__all__ = ["Names", "copy_of", "number_nodes", "replace_all", "with_all_outputs"]
+__all__ = ["Names", "copy_of", "drop_unused", "number_nodes", "replace_all", "with_all_outputs"]
 
 
 class Names:
@@ -62,6 +62,18 @@ def with_all_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
     names = dict.fromkeys(name for node in probe.graph.node for name in node.output if name and name not in taken)
     probe.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
     return probe
+
+
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Take out nodes and constants that no output needs any more, such as a detector's labels."""
+    needed = {value.name for value in graph.output}
+    kept: list[onnx.NodeProto] = []
+    for node in reversed(graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input, captured_by(node))
+    replace_all(graph.node, kept[::-1])
+    replace_all(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
 
 
 def number_nodes(model: onnx.ModelProto) -> None:

@@ -31,7 +31,7 @@ def fit(
     """
     torch.manual_seed(seed)
     for layer in module.children():
-        layer.reset_parameters()  # type: ignore[operator]
+        layer.reset_parameters()
     spread = torch.tensor(given.std(), dtype=torch.float32)
     module.load_state_dict({"mean": torch.tensor(given.mean(), dtype=torch.float32), "spread": spread}, strict=False)
     before, after = (torch.from_numpy(np.ascontiguousarray(part, dtype=np.float32)) for part in (given, wanted))
@@ -40,7 +40,7 @@ def fit(
     for _ in range(steps):
         optimizer.zero_grad()
         error = nn.functional.mse_loss(module(before) / spread, after / spread)
-        error.backward()  # type: ignore[no-untyped-call]
+        error.backward()
         optimizer.step()
     safetensors.torch.save_file(module.state_dict(), path)
     return float(error.detach())

@@ -193,6 +193,6 @@ def trained(module: nn.Module, given: Any, wanted: Windows, *, steps: int = 150)
         answer = module(*tensors)
         first = next(iter(answer.values())) if isinstance(answer, dict) else answer
         first = first[0] if isinstance(first, tuple) else first
-        nn.functional.mse_loss(first, target).backward()  # type: ignore[no-untyped-call]
+        nn.functional.mse_loss(first, target).backward()
         optimizer.step()
     return module.eval()

@@ -134,7 +134,7 @@ def _save(module: nn.Module, folder: Path, how: str, given: Windows) -> tuple[Pa
         shutil.copy(kinds.__file__, folder / "model.py")
         told = {"weights": folder / "weights.safetensors", "shapes": [shape]}
         return f"{folder / 'model.py'}:{type(module).__name__}", told
-    made = torch.jit.script(module) if how == "script" else torch.jit.trace(module, (two,))  # type: ignore[no-untyped-call]
+    made = torch.jit.script(module) if how == "script" else torch.jit.trace(module, (two,))
     torch.jit.save(made, folder / "model.pt")
     return folder / "model.pt", {"shapes": [shape], "trust_code": True}
 

@@ -93,8 +93,9 @@ $(TENSORFLOW)/.installed: requirements/development.txt requirements/cpu.txt requ
 
 # Those that start processes and wait for nothing but their end. The others have a broker and an agent that must be in time.
 PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.py test_data_options.py test_edgetool.py test_engines.py \
-  test_evaluate.py test_evaluate_config.py test_export.py test_export_lightgbm.py test_export_torch.py test_float16_library.py test_heads.py \
-  test_model_commands.py test_models.py test_other_peoples_models.py test_pack.py test_pieces.py test_portability.py test_score_options.py \
+  test_evaluate.py test_evaluate_config.py test_export.py test_export_boosted.py test_export_lightgbm.py test_export_pyod.py \
+  test_export_torch.py test_export_xgboost.py test_float16_library.py test_heads.py test_model_commands.py test_models.py \
+  test_other_peoples_models.py test_pack.py test_parity.py test_pieces.py test_portability.py test_score_options.py \
   test_score_progress.py test_shown.py test_sklearn.py test_workbench.py test_zoo.py)
 
 test: check test-unit $(TORCH)
@@ -125,7 +126,7 @@ bench: $(STAMP)
 
 # For every Python and platform at once, and without an index, so that the files hold only names, versions and hashes.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-EXTRAS := --extra host --extra files --extra reports --extra sklearn --extra lightgbm
+EXTRAS := --extra host --extra files --extra reports --extra sklearn --extra lightgbm --extra pyod
 lock:
 	@$(BIN)/$(LOCK) $(EXTRAS) --extra demo --group dev -o requirements/development.txt pyproject.toml
 	@for extra in cpu openvino; do \

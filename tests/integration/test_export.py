@@ -106,6 +106,7 @@ WHOLE = {
     "forest": IsolationForest(random_state=0, n_estimators=40),
     "forest of halves": make_pipeline(S(), IsolationForest(random_state=0, max_features=0.5, contamination=0.05)),
     "svm": make_pipeline(S(), OneClassSVM(nu=0.1)),
+    "cubic svm": make_pipeline(S(), OneClassSVM(kernel="poly", nu=0.1)),
     "linear svm": make_pipeline(S(), OneClassSVM(kernel="linear", nu=0.1)),
     "sgd svm": make_pipeline(S(), SGDOneClassSVM(random_state=0)),
     "lof": make_pipeline(S(), LocalOutlierFactor(novelty=True)),
@@ -144,6 +145,7 @@ WITH_HOLES = {
         QuantileTransformer(n_quantiles=50), HistGradientBoostingRegressor(random_state=0, max_iter=30)
     ),
     "forest of bent readings": make_pipeline(PowerTransformer(), IsolationForest(random_state=0, n_estimators=40)),
+    "a scaler alone, which hands them on": S(),
     "imputed": make_pipeline(SimpleImputer(), S(), IsolationForest(random_state=0, n_estimators=40)),
 }
 

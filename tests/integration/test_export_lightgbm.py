@@ -10,6 +10,7 @@ import lightgbm
 import numpy as np
 import onnx
 import pytest
+from boosted_data import readings, target, write
 from numpy.typing import NDArray
 from processes import run_tool
 
@@ -45,36 +46,6 @@ MODES: dict[str, tuple[dict[str, Any], str]] = {
     "zero is missing": ({"objective": "regression", "zero_as_missing": True}, "value"),
     "nothing is missing": ({"objective": "regression", "use_missing": False}, "value"),
 }
-
-
-def readings(*, seed: int = 0) -> Rows:
-    """Four sensors of different units; of some rows a value is missing, and the last is often 0."""
-    rng = np.random.default_rng(seed)
-    rows = rng.normal([20, 5, 1e7, 0.01], [1, 0.1, 20.0, 0.002], (1200, 4))
-    rows[rng.random(1200) < 0.3, 3] = 0
-    rows[rng.random(rows.shape) < 0.03] = np.nan
-    return rows
-
-
-def target(rows: Rows, kind: str) -> NDArray[np.float64]:
-    filled = np.where(np.isnan(rows), [20, 5, 1e7, 0], rows)
-    value = 2 * filled[:, 0] + np.sin(30 * filled[:, 1]) + (filled[:, 2] - 1e7) / 20
-    ranks = value.argsort().argsort() / len(value)
-    targets: dict[str, NDArray[np.float64]] = {
-        "value": value,
-        "pascal": value + 101325,
-        "positive": value - value.min() + 1,
-        "share": 0.1 + 0.8 * ranks,
-        "two": (ranks > 0.5).astype(float),
-        "three": np.digitize(ranks, [0.3, 0.6]).astype(float),
-    }
-    return targets[kind]
-
-
-def write(path: Path, rows: Rows) -> Path:
-    lines = [",".join("" if np.isnan(value) else repr(float(value)) for value in row) for row in rows]
-    path.write_text("\n".join(["temp,flow,depth,current", *lines]) + "\n", encoding="utf-8")
-    return path
 
 
 def trained(rows: Rows, kind: str, **options: Any) -> lightgbm.Booster:
@@ -131,7 +102,7 @@ def test_a_soft_sensor_becomes_a_bundle(tmp_path: Path) -> None:
     booster = lightgbm.train(QUIET, lightgbm.Dataset(rows[:, 1:], rows[:, 0]), 120)
     booster.save_model(str(tmp_path / "soft.txt"))
     data = write(tmp_path / "rows.csv", rows)
-    export(tmp_path / "soft.txt", data=write_three(tmp_path / "three.csv", rows))
+    export(tmp_path / "soft.txt", data=write(tmp_path / "three.csv", rows[:, 1:], "flow,depth,current"))
     made = pack(tmp_path / "soft.onnx", tmp_path / "soft-1.0.0.edge", data=data, head="residual:temp")
     bundle = open_bundle(made.bundle)
     engine = OrtEngine(bundle.model, PROVIDERS["cpu"])
@@ -150,10 +121,3 @@ def test_a_soft_sensor_becomes_a_bundle(tmp_path: Path) -> None:
     joblib.dump(estimator, tmp_path / "soft.joblib")
     report = export(tmp_path / "soft.joblib", tmp_path / "s.onnx", data=tmp_path / "three.csv", trust_pickle=True)
     assert report.origin.estimator == "LightGBM regression of 30 trees"
-
-
-def write_three(path: Path, rows: Rows) -> Path:
-    """Without the channel that is told."""
-    lines = [",".join(repr(float(value)) for value in row) for row in rows[:, 1:]]
-    path.write_text("\n".join(["flow,depth,current", *lines]) + "\n", encoding="utf-8")
-    return path

@@ -87,3 +87,25 @@ def test_a_missing_value_goes_where_its_stand_in_would() -> None:
     handed_on = stumps(np.array([4.0, 6.0]), [0, 1])
     handed_on.take_before(Transform(TRANSFORMS["scaled"], WIDTH), casts=True)
     assert not any(handed_on.nodes["nodes_missing_value_tracks_true"])
+
+
+def test_a_question_for_what_is_below_stays_exact() -> None:
+    """Left where a float32 result is below the threshold, as XGBoost has it: then the reading that is the last one."""
+    thresholds = np.array([0.5, -0.0, 1e-5])
+    ensemble = Ensemble(is_below=True)
+    for threshold in thresholds:
+        ensemble.add(
+            left=np.array([1, -1, -1]),
+            right=np.array([2, -1, -1]),
+            feature=np.array([0, 0, 0]),
+            threshold=np.array([threshold, 0.0, 0.0]),
+            missing_left=np.array([True, False, False]),
+            weights=np.array([0.0, 1.0, 2.0]),
+        )
+    assert {mode for mode in ensemble.nodes["nodes_modes"] if mode != "LEAF"} == {"BRANCH_LT"}
+    ensemble.take_before(Transform(lambda rows: (rows - 101325) / 0.3, 1), casts=True)
+    assert {mode for mode in ensemble.nodes["nodes_modes"] if mode != "LEAF"} == {"BRANCH_LEQ"}
+    for question, threshold in zip(questions(ensemble), thresholds, strict=True):
+        near = (np.array([question], np.float32).view(np.int32) + np.arange(-40, 41, dtype=np.int32)).view(np.float32)
+        results = ((near.astype(np.float64) - 101325) / 0.3).astype(np.float32)
+        np.testing.assert_array_equal(near <= question, results < np.float32(threshold))

@@ -78,8 +78,8 @@ def export(
     source: Annotated[
         Path,
         typer.Argument(
-            help="What scikit-learn (.skops, .joblib, .pkl), LightGBM (.txt), PyTorch (.pt2, .pt, module.py:factory) "
-            "or TensorFlow (.keras, a SavedModel) has saved.",
+            help="What scikit-learn or PyOD (.skops, .joblib, .pkl), LightGBM (.txt), XGBoost (.json, .ubj), PyTorch "
+            "(.pt2, .pt, module.py:factory) or TensorFlow (.keras, a SavedModel) has saved.",
             show_default=False,
         ),
     ],

@@ -38,6 +38,8 @@ _EXTRAS = {
     "reports": ("leather",),
     "sklearn": ("sklearn", "skl2onnx", "skops"),
     "lightgbm": ("lightgbm",),
+    "xgboost": ("xgboost",),
+    "pyod": ("pyod",),
     "torch": ("torch", "onnxscript", "safetensors"),
     "tensorflow": ("tensorflow", "keras", "tf2onnx"),
     "demo": ("river",),

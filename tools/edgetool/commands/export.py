@@ -17,7 +17,7 @@ from edge_agent.errors import ConversionError, DataError, UsageError
 from edgetool.choices import LayoutIs, LayoutIsName, as_member
 from edgetool.data import DataFiles, DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
-from edgetool.frameworks import keras, lightgbm, pytorch
+from edgetool.frameworks import keras, lightgbm, pytorch, xgboost
 from edgetool.frameworks.check import TOLERANCE, Agreed, check, probes
 from edgetool.frameworks.items import made_up, read_example, rows_of, windows_of
 from edgetool.frameworks.made import Made
@@ -86,9 +86,9 @@ def export(
     """Make an ONNX model of what a framework has saved.
 
     Args:
-        source: of scikit-learn: `.skops`, or `.joblib` and `.pkl` where they are trusted; of LightGBM: its `.txt`; of
-            PyTorch: a `torch.export` program in `.pt2`, TorchScript in `.pt`, or `module.py:factory`; of TensorFlow:
-            `.keras`, or the folder of a SavedModel.
+        source: of scikit-learn and PyOD: `.skops`, or `.joblib` and `.pkl` where they are trusted; of LightGBM: its
+            `.txt`; of XGBoost: its `.json` or `.ubj`; of PyTorch: a `torch.export` program in `.pt2`, TorchScript in
+            `.pt`, or `module.py:factory`; of TensorFlow: `.keras`, or the folder of a SavedModel.
         output: the `.onnx` file; beside the source when not given.
         data: rows to compare on: the columns that the model was trained on, by their names where it knows them.
         example: what to compare on in place of data: an `.npz` with an array for each input.
@@ -223,11 +223,9 @@ def _made(source: Source, saved: Saved) -> Made:
         return keras.made_of(source.path, saved)
     if source.framework is Framework.LIGHTGBM:
         return lightgbm.convert(lightgbm.open_booster(source.path))
-    estimator = open_sklearn(source, saved.trust)
-    # LightGBM's estimators are pickled as those of scikit-learn are.
-    if type(estimator).__module__.startswith("lightgbm.") and hasattr(estimator, "booster_"):
-        return lightgbm.convert(estimator.booster_)
-    return convert(estimator)
+    if source.framework is Framework.XGBOOST:
+        return xgboost.convert(xgboost.open_booster(source.path))
+    return convert(open_sklearn(source, saved.trust))
 
 
 def _bytes_of(model: onnx.ModelProto) -> bytes:

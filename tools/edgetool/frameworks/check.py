@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import AccuracyError, ConversionError
 from edgetool.frameworks.made import Answers, Made, batch_axes
+from edgetool.frameworks.near import near_thresholds
 from edgetool.verify.arrays import Sample
 from edgetool.verify.workbench import Workbench
 
@@ -21,7 +22,6 @@ TOLERANCE = 1e-4
 """Largest difference, in units of the spread of the framework's answers for the items."""
 BATCHES = (1, 3, 257)
 """Sizes in which all items are run."""
-_MOST_ITEMS = 2048
 _FEWEST_ITEMS = 16
 _MOST_VALUES = 1 << 22
 """Of all items together; of large windows, fewer are compared."""
@@ -47,7 +47,7 @@ class Agreed:
 
 
 def probes(given: Sample, made: Made) -> Sample:
-    """Items of the data, some moved far out, and some with missing values where the source takes them.
+    """Items of the data, moved far out, at the thresholds of trees, and with missing values where these are taken.
 
     Args:
         given: rows or windows, n of them on the axis of the batch of each input.
@@ -59,7 +59,7 @@ def probes(given: Sample, made: Made) -> Sample:
     items = np.moveaxis(given[first], axes[first], 0)
     flat = items.reshape(len(items), -1)
     known = np.flatnonzero(np.isfinite(flat).all(axis=1)) if flat.dtype.kind == "f" else np.arange(len(flat))
-    most = max(min(_MOST_ITEMS, _MOST_VALUES // max(flat.shape[1], 1)), _FEWEST_ITEMS)
+    most = max(min(made.most_rows, _MOST_VALUES // max(flat.shape[1], 1)), _FEWEST_ITEMS)
     picked = known[np.unique(np.linspace(0, len(known) - 1, most).astype(int))]
     parts, places = [flat[picked]], [picked]
     if made.is_exact_far_out and flat.dtype.kind == "f":
@@ -67,6 +67,9 @@ def probes(given: Sample, made: Made) -> Sample:
         spread = flat[picked].std(axis=0)
         parts.append(flat[again] + rng.normal(scale=5.0, size=(len(again), flat.shape[1])) * spread)
         places.append(again)
+    near, again = near_thresholds(made.model, flat[picked], rng)
+    parts.append(near)
+    places.append(picked[again])
     if made.takes_missing:
         again = picked[rng.integers(0, len(picked), _MISSING_ITEMS)]
         holes = flat[again].copy()

@@ -1,7 +1,7 @@
 """Trees that are summed, as one operator.
 
-Frameworks go left where x <= threshold, with a threshold in float64. Rounded down to float32, the threshold parts
-float32 numbers in the same way.
+Most frameworks go left where x <= threshold, with a threshold in float64. Rounded down to float32, the threshold parts
+float32 numbers in the same way. XGBoost goes left where x < threshold, both in float32, which ONNX has as it is.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ class Ensemble:
     """Trees that are summed, as ONNX's TreeEnsembleRegressor takes them."""
 
     targets: int = 1
+    is_below: bool = False
+    """Left is where a value is below the threshold, in float32; else where it is at most the threshold."""
     nodes: dict[str, list[Any]] = field(default_factory=dict)
     leaves: dict[str, list[Any]] = field(default_factory=dict)
     trees: int = 0
@@ -54,14 +56,15 @@ class Ensemble:
         """Add a tree.
 
         Args:
-            left: for each node the one to go to where the value is at most the threshold; below 0 at a leaf.
+            left: for each node the one to go to where the value is at most, or below, the threshold; below 0 at a leaf.
             right: the other one.
             feature: the column that is looked at.
             threshold: as the framework has it.
             missing_left: where a missing value goes.
             weights: shape (nodes, targets), or (nodes,) for the first target; those of leaves are summed.
         """
-        values = round_down(np.asarray(threshold, dtype=np.float64))
+        values = threshold if self.is_below else round_down(np.asarray(threshold, dtype=np.float64))
+        mode = "BRANCH_LT" if self.is_below else "BRANCH_LEQ"
         weights = np.asarray(weights, dtype=np.float64).reshape(len(left), -1)
         for number in range(len(left)):
             is_leaf = left[number] < 0
@@ -70,7 +73,7 @@ class Ensemble:
                 "nodes_nodeids": number,
                 "nodes_featureids": 0 if is_leaf else int(feature[number]),
                 "nodes_values": 0.0 if is_leaf else float(values[number]),
-                "nodes_modes": "LEAF" if is_leaf else "BRANCH_LEQ",
+                "nodes_modes": "LEAF" if is_leaf else mode,
                 "nodes_truenodeids": 0 if is_leaf else int(left[number]),
                 "nodes_falsenodeids": 0 if is_leaf else int(right[number]),
                 "nodes_missing_value_tracks_true": int(not is_leaf and bool(missing_left[number])),
@@ -92,7 +95,7 @@ class Ensemble:
         """Have the trees take the readings that a transform is made of, in place of what it gives.
 
         Where a transform leaves each column to itself and never falls where it rises, a node that asks for its result
-        may as well ask for the reading: for the largest one whose result is not above the threshold. So no rounding of
+        may as well ask for the reading: for the largest one whose result goes left. So no rounding of
         the transform in float32 sends a reading the other way.
 
         Args:
@@ -102,6 +105,10 @@ class Ensemble:
         places = np.array([mode != "LEAF" for mode in self.nodes["nodes_modes"]]).nonzero()[0]
         features = np.array(self.nodes["nodes_featureids"])[places]
         thresholds = np.array(self.thresholds)[places]
+
+        def goes_left(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+            found: NDArray[np.bool_] = values < thresholds if self.is_below else values <= thresholds
+            return found
 
         def results(values: NDArray[np.float64]) -> NDArray[np.float64]:
             rows = np.zeros((len(values), transform.width))
@@ -116,17 +123,18 @@ class Ensemble:
         high = np.full(len(places), _number_of(_LARGEST), dtype=np.int64)
         while (low < high).any():
             middle = (low + high + 1) // 2
-            goes_left = results(_floats_of(middle)) <= thresholds
-            low, high = np.where(goes_left, middle, low), np.where(goes_left, high, middle - 1)
+            is_left = goes_left(results(_floats_of(middle)))
+            low, high = np.where(is_left, middle, low), np.where(is_left, high, middle - 1)
         raw = _floats_of(low)
-        raw[~(results(raw) <= thresholds)] = -np.inf
+        raw[~goes_left(results(raw))] = -np.inf
         missing = results(np.full(len(places), np.nan))
-        for place, threshold, result, limit in zip(
-            places.tolist(), raw.tolist(), missing.tolist(), thresholds, strict=True
+        for place, threshold, result, is_left in zip(
+            places.tolist(), raw.tolist(), missing.tolist(), goes_left(missing).tolist(), strict=True
         ):
             self.nodes["nodes_values"][place] = threshold
+            self.nodes["nodes_modes"][place] = "BRANCH_LEQ"
             if not np.isnan(result):
-                self.nodes["nodes_missing_value_tracks_true"][place] = int(result <= limit)
+                self.nodes["nodes_missing_value_tracks_true"][place] = int(is_left)
 
     def append(self, graph: Graph, source: str, base: Iterable[float] | None = None) -> str:
         """The operator; gives the sums, (n, targets)."""

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
 from edgetool.extras import require
-from edgetool.frameworks.ensemble import Ensemble
-from edgetool.frameworks.made import INPUT, Answers, Made, by_rows, empty_model, finish_model
+from edgetool.frameworks.ensemble import Ensemble, Transform
+from edgetool.frameworks.made import INPUT, Answers, Ending, Made, empty_model, finished
 from edgetool.frameworks.parts import Graph
 from edgetool.graph.nodes import Nodes
 from edgetool.graph.origin import Origin
 
-__all__ = ["convert", "open_booster"]
+__all__ = ["append", "convert", "open_booster"]
 
 _IDENTITY = frozenset(
     {"regression", "regression_l1", "huber", "fair", "quantile", "mape", "lambdarank", "rank_xendcg", "custom", ""}
@@ -46,8 +46,25 @@ def convert(booster: Any) -> Made:
     """Make a model of a booster.
 
     Raises:
+        ConversionError: as for `append`.
+    """
+    model = empty_model(int(booster.num_feature()))
+    nodes = Nodes(model)
+    return finished(model, nodes, append(booster, Graph(nodes), INPUT, None))
+
+
+def append(booster: Any, graph: Graph, source: str, before: Transform | None) -> Ending:
+    """Put a booster behind a tensor.
+
+    Args:
+        booster: of LightGBM.
+        graph: that gets it.
+        source: the tensor.
+        before: what stands before it, if the trees are to take that in.
+
+    Raises:
         ConversionError: it has what one operator does not hold: linear trees, categories, or missing values of two
-            kinds; or an objective that is not known.
+            kinds; or an objective that is not known; or zeros mean missing, and would be lost on their way.
     """
     told = booster.dump_model()
     objective, _, options = str(told.get("objective", "")).partition(" ")
@@ -59,28 +76,28 @@ def convert(booster: Any) -> Made:
     kinds = {node["missing_type"] for nodes in nodes_of for node in nodes if "threshold" in node}
     if "Zero" in kinds and len(kinds) > 1:
         raise ConversionError("LightGBM: some splits take zero for missing and some do not; train it with one of these")
-    model = empty_model(int(booster.num_feature()))
-    nodes = Nodes(model)
-    graph = Graph(nodes)
-    source = _zeros_as_missing(graph) if "Zero" in kinds else INPUT
+    if "Zero" in kinds and (before is not None or source != INPUT):
+        raise ConversionError("LightGBM: zero means missing, and steps before it change that; use NaN")
+    source = _zeros_as_missing(graph, source) if "Zero" in kinds else source
     # A random forest gives the mean of its trees, all others their sum.
     share = len(trees) // targets if told.get("average_output") else 1
     ensemble, middle = Ensemble(targets), np.zeros(targets)
     for number, tree in enumerate(nodes_of):
         # What all leaves of a tree have in common is added at the end: a sum of large numbers would lose digits.
         middle[number % targets] += _add_tree(ensemble, tree, number % targets, share)
+    if before is not None:
+        ensemble.take_before(before, casts=False)
     raw = graph.plus(ensemble.append(graph, source), middle[np.newaxis])
     answer, name = _linked(graph, raw, objective, options)
     width = 2 if objective == "binary" else targets
-    finish_model(model, nodes, {name: (answer, width)})
 
     def answers(rows: NDArray[np.float64]) -> Answers:
         found = np.asarray(booster.predict(rows), dtype=np.float64).reshape(len(rows), -1)
         return {name: np.column_stack([1 - found, found]) if objective == "binary" else found}
 
-    return Made(
-        model,
-        by_rows(answers),
+    return Ending(
+        {name: (answer, width)},
+        answers,
         Origin(
             framework=f"LightGBM {require('lightgbm', extra='lightgbm').__version__}",
             estimator=f"LightGBM {told.get('objective') or 'booster'} of {len(trees)} trees",
@@ -95,9 +112,9 @@ def _are_made_up(names: list[str]) -> bool:
     return names == [f"Column_{number}" for number in range(len(names))]
 
 
-def _zeros_as_missing(graph: Graph) -> str:
-    is_zero = graph.add("LessOrEqual", graph.add("Abs", INPUT), graph.constant(np.float32(_ZERO)))
-    return graph.add("Where", is_zero, graph.constant(np.float32(np.nan)), INPUT)
+def _zeros_as_missing(graph: Graph, source: str) -> str:
+    is_zero = graph.add("LessOrEqual", graph.add("Abs", source), graph.constant(np.float32(_ZERO)))
+    return graph.add("Where", is_zero, graph.constant(np.float32(np.nan)), source)
 
 
 def _nodes(root: dict[str, Any]) -> list[dict[str, Any]]:

@@ -19,13 +19,16 @@ __all__ = [
     "BATCH",
     "DECISION",
     "INPUT",
+    "MOST_ROWS",
     "Answers",
+    "Ending",
     "Made",
     "NotConvertedError",
     "batch_axes",
     "by_rows",
     "empty_model",
     "finish_model",
+    "finished",
 ]
 
 BATCH = "batch"
@@ -34,6 +37,8 @@ BATCH = "batch"
 INPUT = "x"
 DECISION = "decision_function"
 """The output of an outlier detector: higher is more normal, and 0 is its own limit."""
+MOST_ROWS = 2048
+"""Rows of the data on which a model is compared."""
 _OPSETS = {"": 17, "ai.onnx.ml": 3}
 """Old enough for every runtime that is supported."""
 _IR = 8
@@ -44,6 +49,22 @@ Answers = dict[str, NDArray[Any]]
 
 class NotConvertedError(Exception):
     """No converter of ours takes this; the text says what stands in the way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The last step of a model, which is in its graph."""
+
+    outputs: dict[str, tuple[str, int]]
+    """As for `finish_model`."""
+    answer: Callable[[NDArray[np.float64]], Answers]
+    """What its framework answers for the rows that reach it."""
+    origin: Origin
+    """What it is, and what its answer means."""
+    takes_missing: bool = False
+    is_exact_far_out: bool = True
+    most_rows: int = MOST_ROWS
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +80,8 @@ class Made:
     """It has an answer for missing values."""
     is_exact_far_out: bool = True
     """The framework's own answers are exact for readings that are far from all it was trained on."""
+    most_rows: int = MOST_ROWS
+    """Rows of the data on which it is compared: fewer where the framework takes long."""
     open_axis: int | None = None
     """Of the first input, an axis whose size is left open beside the batch: that of time."""
     advice: str = ""
@@ -107,3 +130,17 @@ def finish_model(model: onnx.ModelProto, nodes: Nodes, outputs: dict[str, tuple[
         shape: list[Any] = [BATCH, width] if width else [BATCH]
         model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
     model.graph.node.extend(nodes.made)
+
+
+def finished(model: onnx.ModelProto, nodes: Nodes, ending: Ending) -> Made:
+    """A model that has no step but its ending."""
+    finish_model(model, nodes, ending.outputs)
+    return Made(
+        model,
+        by_rows(ending.answer),
+        ending.origin,
+        takes_missing=ending.takes_missing,
+        is_exact_far_out=ending.is_exact_far_out,
+        most_rows=ending.most_rows,
+        notes=list(ending.notes),
+    )

@@ -94,6 +94,12 @@ class Graph:
         sizes = (around.astype(np.float64) ** 2).sum(axis=1)[np.newaxis]
         return self.add("Relu", self.add("Add", self.plus(product, sizes), own))
 
+    def smallest(self, source: str, count: int) -> tuple[str, str]:
+        """The smallest values of each row, in order, and their places: (n, count) each."""
+        values, places = self.name("least"), self.name("places")
+        self.nodes.add_node("TopK", [source, self.constant([count], np.int64)], [values, places], axis=1, largest=0)
+        return values, places
+
     def log_sum_exp(self, source: str) -> str:
         """The logarithm of the sum of the exponentials of each row: (n, k) becomes (n,)."""
         most = self.reduce("ReduceMax", source, axis=1, keep=True)

@@ -12,6 +12,7 @@ from edge_agent.errors import ConversionError, UsageError
 from edgetool.choices import LayoutIs
 from edgetool.extras import require
 from edgetool.frameworks.shapes import Shape
+from edgetool.graph.boosters import LIGHTGBM, XGBOOST, booster_of
 from edgetool.graph.model_file import SAVED_BY
 
 __all__ = [
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 _PICKLES = (".pkl", ".pickle", ".joblib")
-_LIGHTGBM_BEGIN = b"tree\nversion="
 _TORCH_ENDINGS = (".pt2", ".pt", ".pth")
 SAVED_MODEL = "saved_model.pb"
 """The file that makes a folder a SavedModel of TensorFlow."""
@@ -44,13 +44,17 @@ class Framework(StrEnum):
     ONNX = "onnx"
     SKLEARN = "sklearn"
     LIGHTGBM = "lightgbm"
+    XGBOOST = "xgboost"
     TORCH = "torch"
     TENSORFLOW = "tensorflow"
 
     @property
     def takes_tables(self) -> bool:
         """Its models take rows, and may know the names of their columns."""
-        return self in (Framework.SKLEARN, Framework.LIGHTGBM)
+        return self in (Framework.SKLEARN, Framework.LIGHTGBM, Framework.XGBOOST)
+
+
+_BOOSTERS = {LIGHTGBM: Framework.LIGHTGBM, XGBOOST: Framework.XGBOOST}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,30 +142,24 @@ def source_of(path: Path, asked: str | None = None) -> Source:
     if ending in SAVED_BY:
         raise ConversionError(f"{path}: {SAVED_BY[ending]}")
     raise ConversionError(
-        f"{path}: is of no kind that is known; expected .skops, .joblib or .pkl of scikit-learn, a booster of "
-        "LightGBM in its own .txt, .pt2, .pt or module.py:factory of PyTorch, or .keras or a SavedModel of TensorFlow"
+        f"{path}: is of no kind that is known; expected .skops, .joblib or .pkl of scikit-learn or PyOD, a booster of "
+        "LightGBM in its own .txt or of XGBoost in its own .json or .ubj, .pt2, .pt or module.py:factory of PyTorch, "
+        "or .keras or a SavedModel of TensorFlow"
     )
 
 
 def framework_of(path: Path) -> Framework | None:
     """What has made a file, by its ending and its first bytes; None of no kind that is known."""
     ending = path.suffix.lower()
-    if ending == ".txt":
-        return Framework.LIGHTGBM if _begins_with(path, _LIGHTGBM_BEGIN) else None
     if ending == ".onnx":
         return Framework.ONNX
     if ending in _TORCH_ENDINGS or FACTORY in path.name:
         return Framework.TORCH
     if ending == ".keras" or (path / SAVED_MODEL).is_file():
         return Framework.TENSORFLOW
-    return Framework.SKLEARN if ending in (".skops", *_PICKLES) else None
-
-
-def _begins_with(path: Path, begin: bytes) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(len(begin)) == begin
+    if ending in (".skops", *_PICKLES):
+        return Framework.SKLEARN
+    return _BOOSTERS.get(booster_of(path) or "")
 
 
 def open_sklearn(source: Source, trust: Trust) -> Any:

@@ -9,6 +9,7 @@ from typing import BinaryIO
 from onnx import serialization
 
 from edge_agent.errors import ConversionError
+from edgetool.graph.boosters import booster_of
 
 __all__ = ["SAVED_BY", "check_file"]
 
@@ -19,22 +20,20 @@ _PARTS_LIMIT = 100_000
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
 _GRAPH = 7
-_SKLEARN = "was saved by scikit-learn; make an ONNX model of it: edgetool export, or a bundle at once: edgetool pack"
-_TORCH = "was saved by PyTorch; make an ONNX model of it: edgetool export, or a bundle at once: edgetool pack"
+_EXPORT = "make an ONNX model of it: edgetool export, or a bundle at once: edgetool pack"
 _CHECKPOINT = (
     "is a checkpoint, which holds weights without the module that they are for; edgetool export model.py:factory "
     "--weights FILE makes an ONNX model of both"
 )
-_KERAS = "was saved by Keras; make an ONNX model of it: edgetool export, or a bundle at once: edgetool pack"
 _HDF5 = (
     "was saved by Keras in its former format, or holds weights alone; save the model anew where Keras is: "
     "keras.saving.load_model('model.h5', compile=False).save('model.keras'), which edgetool export takes"
 )
 SAVED_BY = {
-    **dict.fromkeys((".skops", ".pkl", ".pickle", ".joblib"), _SKLEARN),
-    **dict.fromkeys((".pt", ".pth", ".pt2"), _TORCH),
+    **dict.fromkeys((".skops", ".pkl", ".pickle", ".joblib"), f"was saved by scikit-learn; {_EXPORT}"),
+    **dict.fromkeys((".pt", ".pth", ".pt2"), f"was saved by PyTorch; {_EXPORT}"),
     **dict.fromkeys((".ckpt", ".safetensors"), _CHECKPOINT),
-    ".keras": _KERAS,
+    ".keras": f"was saved by Keras; {_EXPORT}",
     **dict.fromkeys((".h5", ".hdf5"), _HDF5),
 }
 """By its ending, what a file of another framework is, and the way to ONNX."""
@@ -52,6 +51,8 @@ def check_file(path: Path) -> None:
         OSError: it cannot be read.
     """
     size = path.stat().st_size
+    if whose := booster_of(path):
+        raise ConversionError(f"{path}: was saved by {whose}; {_EXPORT}")
     if not path.is_file():
         problem = "it is no regular file"
     elif size >= _LIMIT_BYTES:

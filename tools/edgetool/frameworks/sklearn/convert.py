@@ -1,45 +1,30 @@
-"""Makes an ONNX model of an estimator of scikit-learn, step by step."""
+"""Makes an ONNX model of an estimator of scikit-learn, or of what is made like one, step by step."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
 from edgetool.extras import require
+from edgetool.frameworks import boosted, pyod
 from edgetool.frameworks.ensemble import Transform
-from edgetool.frameworks.made import (
-    DECISION,
-    INPUT,
-    Answers,
-    Made,
-    NotConvertedError,
-    by_rows,
-    empty_model,
-    finish_model,
-)
+from edgetool.frameworks.made import INPUT, Answers, Ending, Made, NotConvertedError, by_rows, empty_model, finished
 from edgetool.frameworks.parts import Graph
-from edgetool.frameworks.sklearn import densities, networks, trees
+from edgetool.frameworks.sklearn import endings
 from edgetool.frameworks.sklearn.transformers import TRANSFORMERS, bend
 from edgetool.graph.nodes import Nodes
 from edgetool.graph.origin import Origin
 
 __all__ = ["convert", "describe"]
 
-_OWN = "sklearn."
-_DETECTORS: dict[str, Callable[..., str]] = {
-    "IsolationForest": trees.isolation_forest,
-    "OneClassSVM": densities.one_class_svm,
-    "SGDOneClassSVM": densities.linear_one_class_svm,
-    "LocalOutlierFactor": densities.local_outlier_factor,
-    "EllipticEnvelope": densities.elliptic_envelope,
-}
-"""Their `decision_function` is higher for normal rows, and its limit is 0."""
 _COLUMN_BY_COLUMN = frozenset(
     {
         *("StandardScaler", "MinMaxScaler", "RobustScaler", "MaxAbsScaler"),
@@ -48,54 +33,13 @@ _COLUMN_BY_COLUMN = frozenset(
 )
 """Leave each column to itself, and never fall where it rises."""
 _FARTHEST = 1e300
-_DENSITIES = {
-    "GaussianMixture": densities.gaussian_mixture,
-    "BayesianGaussianMixture": densities.gaussian_mixture,
-    "KernelDensity": densities.kernel_density,
-}
-_CLUSTERS = {"KMeans": densities.kmeans, "MiniBatchKMeans": densities.kmeans}
-_PREDICTORS: dict[str, Callable[..., tuple[str, int]]] = {
-    "MLPRegressor": networks.mlp,
-    "MLPClassifier": networks.mlp,
-    **dict.fromkeys(
-        ("LinearRegression", "Ridge", "Lasso", "ElasticNet", "BayesianRidge", "HuberRegressor"), networks.linear
-    ),
-    **dict.fromkeys(
-        (
-            "RandomForestRegressor",
-            "RandomForestClassifier",
-            "ExtraTreesRegressor",
-            "ExtraTreesClassifier",
-            "DecisionTreeRegressor",
-            "DecisionTreeClassifier",
-        ),
-        trees.forest,
-    ),
-    "KNeighborsRegressor": densities.nearest_neighbours,
-    "LogisticRegression": networks.logistic,
-    **dict.fromkeys(("GradientBoostingRegressor", "GradientBoostingClassifier"), trees.gradient_boosting),
-    "HistGradientBoostingRegressor": trees.hist_gradient_boosting,
-    "HistGradientBoostingClassifier": trees.hist_gradient_boosting,
-}
-
-_TREES = frozenset(
-    {
-        "IsolationForest",
-        *(name for name, converter in _PREDICTORS.items() if converter.__module__ == trees.__name__),
-    }
-)
 _METHODS = ("decision_function", "score_samples", "predict")
 """What is asked of an estimator that skl2onnx converts, by what it has first."""
-_FAR = (
-    "of readings far from all points, scikit-learn's own density is not exact; the model's is, and was compared where "
-    "the data are"
-)
 
 
 def describe(estimator: Any) -> str:
     """The kind of an estimator, with its steps where it is a pipeline."""
-    steps = _steps(estimator)
-    names = [type(step).__name__ for step in steps]
+    names = [type(step).__name__ for step in _steps(estimator)]
     return names[0] if len(names) == 1 else f"Pipeline({', '.join(names)})"
 
 
@@ -105,15 +49,15 @@ def convert(estimator: Any) -> Made:
     What no converter here takes is left to skl2onnx.
 
     Args:
-        estimator: a detector, a density, a clustering, a projection, a regressor or a classifier, or a pipeline that
-            ends with one.
+        estimator: a detector, a density, a clustering, a projection, a regressor or a classifier, of scikit-learn,
+            PyOD, LightGBM or XGBoost; or a pipeline that ends with one.
 
     Raises:
         ConversionError: it is not fitted, or nothing converts it.
-        MissingExtraError: skl2onnx is needed, and not installed.
+        MissingExtraError: a package is needed, and not installed.
     """
     steps = _steps(estimator)
-    width = getattr(steps[0], "n_features_in_", None)
+    width = pyod.width_of(steps[0]) if pyod.is_own(steps[0]) else getattr(steps[0], "n_features_in_", None)
     if width is None:
         raise ConversionError(f"{describe(estimator)}: is not fitted; fit it on normal rows, and save it again")
     try:
@@ -131,93 +75,87 @@ def _steps(estimator: Any) -> list[Any]:
 
 
 def _is_own(estimator: Any) -> bool:
-    return type(estimator).__module__.startswith(_OWN)
+    return type(estimator).__module__.startswith("sklearn.")
 
 
 def _own(estimator: Any, steps: list[Any], width: int) -> Made:
     model = empty_model(width)
     nodes = Nodes(model)
     graph = Graph(nodes)
-    at, columns = INPUT, width
-    backs: list[Callable[[str], str] | None] = []
-    for step in steps:
-        if not _is_own(step):
-            raise NotConvertedError(f"{type(step).__module__}.{type(step).__name__}")
-    last = steps[-1]
-    name = type(last).__name__
-    folded = _folded(steps, width) if name in _TREES else None
-    before = steps if name in TRANSFORMERS else steps[:-1]
-    for step in before if folded is None else ():
-        transform = TRANSFORMERS.get(type(step).__name__)
+    *before, last = steps
+    is_projection = _is_own(last) and type(last).__name__ in TRANSFORMERS
+    folded = _folded(before, width) if _has_trees(last) else None
+    at, columns, backs = INPUT, width, list[Callable[[str], str] | None]()
+    for step in steps if is_projection else before if folded is None else ():
+        transform = TRANSFORMERS.get(type(step).__name__) if _is_own(step) else None
         if transform is None:
-            raise NotConvertedError(type(step).__name__)
+            raise NotConvertedError(_name_of(step))
         made = transform(step, graph, at, columns)
         at, columns = made.tensor, made.width
         backs.append(made.back)
-    outputs, answer, head, output, higher = _ending(estimator, last, graph, at, columns, backs, folded)
-    finish_model(model, nodes, outputs)
-    return Made(
-        model,
-        by_rows(lambda rows: _quietly(answer, rows)),
-        _origin(estimator, output=output, head=head, higher_is=higher),
-        takes_missing=_takes_missing(steps),
-        is_exact_far_out=name != "KernelDensity",
-        notes=[_FAR] if name == "KernelDensity" else [],
+    if is_projection:
+        ending = _projection(estimator, graph, at, (columns, width), backs)
+    else:
+        ending = _behind(before, _ending(last, graph, at, columns, folded))
+    takes_missing = _takes_missing(
+        before if boosted.is_booster(last) else steps, rest=ending.takes_missing or _is_own(last)
+    )
+    origin = _named(ending.origin, estimator, steps)
+    return finished(model, nodes, replace(ending, takes_missing=takes_missing, origin=origin))
+
+
+def _named(origin: Origin, estimator: Any, steps: Sequence[Any]) -> Origin:
+    """With the names of all steps, and of the columns of the training."""
+    if boosted.is_booster(estimator):
+        return origin
+    is_foreign = not _is_own(steps[-1]) and len(steps) > 1
+    return msgspec.structs.replace(
+        origin,
+        framework=f"{endings.framework()}, {origin.framework}" if is_foreign else origin.framework,
+        estimator=describe(estimator),
+        features=tuple(str(each) for each in getattr(estimator, "feature_names_in_", ())),
     )
 
 
-_Ending = tuple[dict[str, tuple[str, int]], Callable[[Any], Answers], str, str, str]
-"""Outputs, what the framework answers, and head, output and direction for `pack`."""
+def _has_trees(last: Any) -> bool:
+    if pyod.is_own(last):
+        return pyod.has_trees(last)
+    return boosted.is_booster(last) or (_is_own(last) and type(last).__name__ in endings.TREES)
 
 
-def _ending(
-    estimator: Any,
-    last: Any,
-    graph: Graph,
-    at: str,
-    columns: int,
-    backs: list[Callable[[str], str] | None],
-    folded: Transform | None,
-) -> _Ending:
-    """The outputs of the last step."""
-    name = type(last).__name__
-    more = {} if folded is None else {"before": folded}
-    if name in _DETECTORS:
-        tensor = _DETECTORS[name](last, graph, at, columns, **more)
-        return (
-            {DECISION: (tensor, 0)},
-            lambda rows: {DECISION: np.ravel(estimator.decision_function(rows))},
-            "score",
-            DECISION,
-            "normal",
-        )
-    if name in _DENSITIES:
-        tensor = _DENSITIES[name](last, graph, at, columns)
-        return (
-            {"score_samples": (tensor, 0)},
-            lambda rows: {"score_samples": np.ravel(estimator.score_samples(rows))},
-            "score",
-            "score_samples",
-            "normal",
-        )
-    if name in _CLUSTERS:
-        tensor, count = _CLUSTERS[name](last, graph, at, columns)
-        answer = {"distances": (tensor, count)}
-        return answer, lambda rows: {"distances": estimator.transform(rows)}, "distance:nearest", "distances", ""
-    if name in _PREDICTORS:
-        tensor, count = _PREDICTORS[name](last, graph, at, columns, **more)
-        if hasattr(last, "classes_"):
-            outputs = {"probabilities": (tensor, count)}
-            return outputs, lambda rows: {"probabilities": estimator.predict_proba(rows)}, "", "", ""
-        outputs = {"prediction": (tensor, count)}
-        return outputs, lambda rows: {"prediction": np.reshape(estimator.predict(rows), (len(rows), -1))}, "", "", ""
-    if name in TRANSFORMERS:
-        return _projection(estimator, at, columns, backs)
-    raise NotConvertedError(name)
+def _name_of(step: Any) -> str:
+    return type(step).__name__ if _is_own(step) else f"{type(step).__module__}.{type(step).__name__}"
 
 
-def _projection(estimator: Any, at: str, columns: int, backs: list[Callable[[str], str] | None]) -> _Ending:
-    """A projection and its way back to the rows that came in."""
+def _ending(last: Any, graph: Graph, source: str, width: int, before: Transform | None) -> Ending:
+    """The last step behind a tensor, whoever has made it."""
+    if boosted.is_booster(last):
+        return boosted.append(last, graph, source, before)
+    if pyod.is_own(last):
+        return pyod.append(last, graph, source, width, before)
+    if not _is_own(last):
+        raise NotConvertedError(_name_of(last))
+    return endings.append(last, graph, source, width, before)
+
+
+def _behind(before: Sequence[Any], ending: Ending) -> Ending:
+    """Answers for rows that go through the steps before it."""
+
+    def answer(rows: NDArray[np.float64]) -> Answers:
+        with warnings.catch_warnings():
+            # Rows come without the names of columns.
+            warnings.simplefilter("ignore")
+            for step in before:
+                rows = step.transform(rows)
+            return ending.answer(rows)
+
+    return replace(ending, answer=answer)
+
+
+def _projection(
+    estimator: Any, graph: Graph, at: str, widths: tuple[int, int], backs: list[Callable[[str], str] | None]
+) -> Ending:
+    """A projection and its way back to the rows that came in; widths are those of both."""
     made = at
     for back in reversed(backs):
         if back is None:
@@ -228,24 +166,30 @@ def _projection(estimator: Any, at: str, columns: int, backs: list[Callable[[str
         components = estimator.transform(rows)
         return {"reconstruction": estimator.inverse_transform(components), "components": components}
 
-    width = int(_steps(estimator)[0].n_features_in_)
-    outputs = {"reconstruction": (made, width), "components": (at, columns)}
-    return outputs, answer, "reconstruction", "reconstruction", ""
+    return Ending(
+        {"reconstruction": (made, widths[1]), "components": (at, widths[0])},
+        lambda rows: _quietly(answer, rows),
+        Origin(
+            framework=endings.framework(),
+            estimator=describe(estimator),
+            output="reconstruction",
+            head="reconstruction",
+        ),
+    )
 
 
-def _takes_missing(steps: list[Any]) -> bool:
-    """Whether a pipeline has an answer for NaN, by its own account: its first step that does not hand it on."""
+def _takes_missing(steps: Sequence[Any], *, rest: bool) -> bool:
+    """Whether steps have an answer for NaN, by their own account; rest is for a NaN that all of them hand on."""
     for step in steps:
         if type(step).__name__ == "SimpleImputer":
             return True
         if not step.__sklearn_tags__().input_tags.allow_nan:
             return False
-    return True
+    return rest
 
 
-def _folded(steps: list[Any], width: int) -> Transform | None:
-    """The steps before trees, where the trees can take the readings in place of their result."""
-    before = steps[:-1]
+def _folded(before: Sequence[Any], width: int) -> Transform | None:
+    """What stands before trees, where the trees can take the readings in place of its result."""
     if not before or any(type(step).__name__ not in _COLUMN_BY_COLUMN for step in before):
         return None
     if any(getattr(step, "method", "yeo-johnson") != "yeo-johnson" for step in before):
@@ -268,20 +212,6 @@ def _quietly(answer: Callable[[Any], Answers], rows: NDArray[np.float64]) -> Ans
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return answer(rows)
-
-
-def _origin(estimator: Any, *, output: str, head: str, higher_is: str, converter: str = "edgetool") -> Origin:
-    """What is known of an estimator, and what its answer means."""
-    return Origin(
-        framework=f"scikit-learn {require('sklearn', extra='sklearn').__version__}",
-        estimator=describe(estimator),
-        classes=tuple(str(label) for label in getattr(estimator, "classes_", ())),
-        features=tuple(str(each) for each in getattr(estimator, "feature_names_in_", ())),
-        output=output,
-        head=head,
-        higher_is=higher_is,
-        converter=converter,
-    )
 
 
 def _by_skl2onnx(estimator: Any, width: int, why: str) -> Made:
@@ -316,12 +246,15 @@ def _by_skl2onnx(estimator: Any, width: int, why: str) -> Made:
     return Made(
         model,
         by_rows(lambda rows: _quietly(answer, rows)),
-        _origin(
-            estimator,
+        Origin(
+            framework=endings.framework(),
+            estimator=what,
+            converter="skl2onnx",
+            classes=tuple(str(label) for label in getattr(estimator, "classes_", ())),
+            features=tuple(str(each) for each in getattr(estimator, "feature_names_in_", ())),
             output=output,
             head="score" if is_score else "",
             higher_is="normal" if is_score else "",
-            converter="skl2onnx",
         ),
         notes=[f"converted by skl2onnx, since no converter here takes {why}"],
     )

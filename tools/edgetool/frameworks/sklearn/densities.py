@@ -17,10 +17,17 @@ __all__ = [
     "kmeans",
     "linear_one_class_svm",
     "local_outlier_factor",
+    "mahalanobis",
+    "nearest",
     "nearest_neighbours",
     "one_class_svm",
+    "outlier_factor",
 ]
 
+_MOST_TERMS = 1 << 16
+"""Coefficients of a polynomial kernel that is written out."""
+_AT_ONCE = 64
+"""Support vectors of which they are made at a time."""
 _MORE = 16
 """Candidates beside the neighbours that are asked for: rounding may order them otherwise."""
 
@@ -33,12 +40,16 @@ def kmeans(model: Any, graph: Graph, source: str, width: int) -> tuple[str, int]
 
 def elliptic_envelope(model: Any, graph: Graph, source: str, width: int) -> str:
     """scikit-learn's `decision_function`, (n,): higher is more normal, and 0 its limit."""
+    return graph.plus(graph.add("Neg", mahalanobis(model, graph, source)), np.float32(-model.offset_))
+
+
+def mahalanobis(model: Any, graph: Graph, source: str) -> str:
+    """Squared Mahalanobis distances to the centre of a covariance, (n,)."""
     # The quadratic form as a sum of squares, which cannot fall below 0.
     values, axes = np.linalg.eigh(model.get_precision())
     ways = axes * np.sqrt(np.maximum(values, 0.0))
     away = graph.add("MatMul", graph.minus(source, model.location_), graph.constant(ways))
-    distance = graph.reduce("ReduceSum", graph.add("Mul", away, away), axis=1)
-    return graph.plus(graph.add("Neg", distance), np.float32(-model.offset_))
+    return graph.reduce("ReduceSum", graph.add("Mul", away, away), axis=1)
 
 
 def gaussian_mixture(model: Any, graph: Graph, source: str, width: int) -> str:
@@ -79,6 +90,8 @@ def one_class_svm(model: Any, graph: Graph, source: str, width: int) -> str:
     elif model.kernel == "linear":
         # The sum over the vectors in float64: in float32 most of its digits would cancel.
         kernel, weights = source, (weights * vectors).sum(axis=0)[:, np.newaxis]
+    elif model.kernel == "poly" and _order(model, width):
+        return graph.plus(_polynomial(model, graph, source, width), np.float32(model.intercept_[0]))
     elif model.kernel in ("poly", "sigmoid"):
         kernel = graph.add("MatMul", source, graph.constant(np.ascontiguousarray(vectors.T)))
         kernel = graph.plus(graph.times(kernel, np.float32(model._gamma)), np.float32(model.coef0))
@@ -90,6 +103,36 @@ def one_class_svm(model: Any, graph: Graph, source: str, width: int) -> str:
         raise NotConvertedError(f"the kernel {model.kernel!r}")
     total = graph.reshape(graph.add("MatMul", kernel, graph.constant(weights)), -1)
     return graph.plus(total, np.float32(model.intercept_[0]))
+
+
+def _order(model: Any, width: int) -> int:
+    """The degree of a polynomial kernel whose sum over the vectors is a small tensor; else 0."""
+    degree = int(model.degree)
+    return degree if degree >= 1 and (width + 1) ** degree <= _MOST_TERMS else 0
+
+
+def _polynomial(model: Any, graph: Graph, source: str, width: int) -> str:
+    """The sum of a polynomial kernel over the vectors, (n,), as one polynomial of the row.
+
+    Its coefficients are summed in float64: in float32 most digits of the kernel's own sum would cancel.
+    """
+    vectors = np.asarray(model.support_vectors_, dtype=np.float64)
+    raised = np.column_stack([model._gamma * vectors, np.full(len(vectors), float(model.coef0))])
+    weights, order = np.ravel(model.dual_coef_), _order(model, width)
+    left = np.zeros(((width + 1) ** (order - 1), width + 1))
+    for first in range(0, len(vectors), _AT_ONCE):
+        some = raised[first : first + _AT_ONCE]
+        terms = weights[first : first + _AT_ONCE, np.newaxis]
+        for _ in range(order - 1):
+            terms = (terms[:, :, np.newaxis] * some[:, np.newaxis, :]).reshape(len(some), -1)
+        left += terms.T @ some
+    one = graph.add("Mul", graph.add("Gather", source, graph.constant([0], np.int64), axis=1), graph.constant([0.0]))
+    row = graph.add("Concat", source, graph.plus(one, np.float32(1)), axis=1)
+    found = graph.add("MatMul", row, graph.constant(np.ascontiguousarray(left.T)))
+    for rest in range(order - 2, -1, -1):
+        parts = graph.reshape(found, -1, (width + 1) ** rest, width + 1)
+        found = graph.reduce("ReduceSum", graph.add("Mul", parts, graph.reshape(row, -1, 1, width + 1)), axis=2)
+    return graph.reshape(found, -1)
 
 
 def linear_one_class_svm(model: Any, graph: Graph, source: str, width: int) -> str:
@@ -119,19 +162,23 @@ def kernel_density(model: Any, graph: Graph, source: str, width: int) -> str:
 
 def local_outlier_factor(model: Any, graph: Graph, source: str, width: int) -> str:
     """scikit-learn's `decision_function`, (n,): higher is more normal, and 0 its limit."""
+    return graph.plus(graph.add("Neg", outlier_factor(model, graph, source)), np.float32(-model.offset_))
+
+
+def outlier_factor(model: Any, graph: Graph, source: str) -> str:
+    """The factor itself, (n,): about 1 of normal rows, and higher of others."""
     if not model.novelty:
         raise NotConvertedError("LocalOutlierFactor without novelty=True has no answer for new rows")
     if model.effective_metric_ != "euclidean":
         raise NotConvertedError(f"the metric {model.effective_metric_!r}")
     points = np.asarray(model._fit_X, dtype=np.float64)
     count = model.n_neighbors_
-    places, distances = _nearest(graph, source, points, count)
+    places, distances = nearest(graph, source, points, count)
     reach = model._distances_fit_X_[:, count - 1]
     reached = graph.add("Max", distances, graph.add("Gather", graph.constant(reach), places))
     mean = graph.plus(graph.reduce("ReduceMean", reached, axis=1, keep=True), np.float32(1e-10))
     densities = graph.add("Gather", graph.constant(model._lrd), places)
-    ratio = graph.reduce("ReduceMean", graph.add("Mul", densities, mean), axis=1)
-    return graph.plus(graph.add("Neg", ratio), np.float32(-model.offset_))
+    return graph.reduce("ReduceMean", graph.add("Mul", densities, mean), axis=1)
 
 
 def nearest_neighbours(model: Any, graph: Graph, source: str, width: int) -> tuple[str, int]:
@@ -140,31 +187,23 @@ def nearest_neighbours(model: Any, graph: Graph, source: str, width: int) -> tup
         raise NotConvertedError(
             f"KNeighborsRegressor with weights {model.weights!r}, metric {model.effective_metric_!r}"
         )
-    places, _ = _nearest(graph, source, np.asarray(model._fit_X, dtype=np.float64), model.n_neighbors)
+    places, _ = nearest(graph, source, np.asarray(model._fit_X, dtype=np.float64), model.n_neighbors)
     targets = np.asarray(model._y, dtype=np.float64).reshape(len(model._fit_X), -1)
     middle = targets.mean(axis=0)
     known = graph.add("Gather", graph.constant(targets - middle), places)
     return graph.plus(graph.reduce("ReduceMean", known, axis=1), middle), targets.shape[1]
 
 
-def _nearest(graph: Graph, source: str, points: np.ndarray, count: int) -> tuple[str, str]:
+def nearest(graph: Graph, source: str, points: np.ndarray, count: int) -> tuple[str, str]:
     """The nearest points of each row: their places and distances, (n, count) each, the nearest first."""
     rough = graph.squared_distances(source, points)
     most = min(count + _MORE, len(points))
-    candidates = _top(graph, rough, most)
+    _, candidates = graph.smallest(rough, most)
     # Their distances once more, by differences: the product of matrices has lost digits of small ones.
     centre = points.mean(axis=0)
     around = graph.constant(points - centre)
     at = graph.reshape(graph.minus(source, centre), -1, 1, points.shape[1])
     away = graph.add("Sub", at, graph.add("Gather", around, candidates))
     exact = graph.reduce("ReduceSum", graph.add("Mul", away, away), axis=2)
-    order = _top(graph, exact, count)
-    squared = graph.add("GatherElements", exact, order, axis=1)
+    squared, order = graph.smallest(exact, count)
     return graph.add("GatherElements", candidates, order, axis=1), graph.add("Sqrt", squared)
-
-
-def _top(graph: Graph, source: str, count: int) -> str:
-    """The places of the smallest values of each row."""
-    values, places = graph.name("least"), graph.name("places")
-    graph.nodes.add_node("TopK", [source, graph.constant([count], np.int64)], [values, places], axis=1, largest=0)
-    return places

@@ -78,7 +78,7 @@ $(LOWEST)/.installed: requirements/lowest.txt pyproject.toml
 
 # TensorFlow takes 2 GB, so what needs it runs by itself; docs/export.md has the last result.
 TENSORFLOW := .venv-tensorflow
-TENSORFLOW_TESTS := tests/integration/test_export_keras.py
+TENSORFLOW_TESTS := tests/integration/test_export_keras.py tests/integration/test_pages_keras.py
 test-tensorflow: $(TENSORFLOW)/.installed
 	$(TENSORFLOW)/bin/pytest -n auto $(TENSORFLOW_TESTS)
 

@@ -5,35 +5,17 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from processes import run_tool, tool
+from tour import SECTIONS, TOUR, first_block, follow, run_python
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TOUR = (ROOT / "docs" / "tour.md").read_text(encoding="utf-8")
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-
-
-def first_block(text: str, language: str) -> str:
-    """The first block of code in that language."""
-    found = re.search(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    assert found is not None
-    return found[1]
-
-
-def run_python(code: str, folder: Path, *options: str) -> str:
-    """Run code as a file of its own in a folder; gives what it printed."""
-    (folder / "example.py").write_text(code, encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, *options, "example.py"], cwd=folder, capture_output=True, text=True, timeout=240, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def write_readings(path: Path, rows: int, seed: int) -> None:
@@ -47,7 +29,7 @@ def write_readings(path: Path, rows: int, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the detector that the readme trains and exports, and the readings for it."""
     folder = tmp_path_factory.mktemp("tour")
     write_readings(folder / "history.csv", 2000, 0)
@@ -61,16 +43,16 @@ def tour(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_tour_ends_in_a_configuration_that_is_good(tour: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_tour_ends_in_a_configuration_that_is_good(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Train, quantize, pack and check, as the readme has it; the detector becomes smaller."""
-    monkeypatch.chdir(tour)
+    monkeypatch.chdir(trained)
     for program, rest in re.findall(r"^    (edgetool) ((?:quantize|pack) .*)$", README, re.MULTILINE):
         done = run_tool(program, *shlex.split(rest))
         assert done.returncode == 0, done.stderr
-    assert (tour / "pump.float16.onnx").stat().st_size < 0.7 * (tour / "pump.onnx").stat().st_size
+    assert (trained / "pump.float16.onnx").stat().st_size < 0.7 * (trained / "pump.onnx").stat().st_size
     configuration = first_block(README, "toml")
     assert tomllib.loads(configuration)["stream"][0]["bundle"] == "pump-1.0.0.edge"
-    (tour / "agent.toml").write_text(configuration, encoding="utf-8")
+    (trained / "agent.toml").write_text(configuration, encoding="utf-8")
     done = run_tool("edge-agent", "check", "--config", "agent.toml")
     assert done.returncode == 0, done.stderr
     assert "agent.toml: good, 1 stream" in done.stdout
@@ -80,11 +62,11 @@ def test_the_tour_ends_in_a_configuration_that_is_good(tour: Path, monkeypatch: 
     assert done.returncode == 0, done.stderr
 
 
-def test_the_example_of_the_python_api_runs(tour: Path) -> None:
+def test_the_example_of_the_python_api_runs(trained: Path) -> None:
     """And tells of a bundle."""
-    (tour / "pump-1.0.0.edge").unlink(missing_ok=True)
-    assert "pump-1.0.0.edge: alarm at " in run_python(first_block(API, "python"), tour)
-    assert (tour / "pump-1.0.0.edge").exists()
+    (trained / "pump-1.0.0.edge").unlink(missing_ok=True)
+    assert "pump-1.0.0.edge: alarm at " in run_python(first_block(API, "python"), trained)
+    assert (trained / "pump-1.0.0.edge").exists()
 
 
 def test_the_tour_of_a_bundle_is_what_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,3 +84,24 @@ def test_the_tour_of_a_bundle_is_what_happens(tmp_path: Path, monkeypatch: pytes
     assert "labelled   5 of 5 events found" in shown
     assert "nine times in ten from" in shown
     assert (tmp_path / "pump.html").stat().st_size > 10_000
+
+
+@pytest.fixture(scope="module")
+def pump(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the readings that the tour makes."""
+    folder = tmp_path_factory.mktemp("pump")
+    run_python(first_block(TOUR, "python"), folder)
+    return folder
+
+
+# Keras has its own environment: `make test-tensorflow` runs its part.
+@pytest.mark.parametrize("framework", [name for name in SECTIONS if name != "Keras"])
+def test_the_tour_of_a_framework_ends_in_alerts(framework: str, pump: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is trained and saved there is packed by the line that stands there, and alerts on the faults."""
+    monkeypatch.chdir(pump)
+    follow(SECTIONS[framework], pump)
+
+
+def test_the_tour_has_all_frameworks() -> None:
+    """That `edgetool export` takes."""
+    assert list(SECTIONS) == ["scikit-learn", "PyOD", "LightGBM", "XGBoost", "PyTorch", "Keras"]

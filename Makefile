@@ -78,7 +78,7 @@ $(LOWEST)/.installed: requirements/lowest.txt pyproject.toml
 
 # TensorFlow takes 2 GB, so what needs it runs by itself; docs/export.md has the last result.
 TENSORFLOW := .venv-tensorflow
-TENSORFLOW_TESTS := tests/integration/test_export_keras.py tests/integration/test_pages_keras.py
+TENSORFLOW_TESTS := tests/separate
 test-tensorflow: $(TENSORFLOW)/.installed
 	$(TENSORFLOW)/bin/pytest -n auto $(TENSORFLOW_TESTS)
 
@@ -101,7 +101,7 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.p
 test: check test-unit $(TORCH)
 	@tools/ensure_mosquitto.sh
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
-	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS) $(TENSORFLOW_TESTS))
+	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS))
 
 # All rows of the full form go into the table of docs/reliability.md; a row alone replaces its line there.
 ROWS ?=

@@ -90,7 +90,9 @@ def checked_labels(path: Path, name: str, values: NDArray[np.float64]) -> NDArra
         DataError: one is something else than 0 and 1.
     """
     if not np.isin(values[~np.isnan(values)], (0, 1)).all():
-        raise DataError(f"{path}: column {name!r} holds something else than 0 and 1")
+        raise DataError(
+            f"{path}: column {name!r} holds something else than 0 and 1; write 1 for an anomaly, and 0 for a normal row"
+        )
     return np.nan_to_num(values).astype(np.int64)
 
 

@@ -159,10 +159,7 @@ def make_plan(path: Path, looks: Mapping[str, Look], columns: Columns) -> Plan:
     for role, finds in (("time", _means_time), ("asset", _means_asset), ("label", _means_label)):
         found = [name for name in spare if finds(name, looks[name])]
         if found and roles[role] is None and columns.roles[role] is None:
-            raise DataError(
-                f"{path}: column {found[0]!r} looks like the {role} of the rows; did you mean {role!r}? Give "
-                f"--{role}-column {_quoted(found[0])}, or --{role}-column '' if it is something else"
-            )
+            raise _role_error(path, role, found[0], looks[found[0]])
     texts = [name for name in spare if looks[name].text is not None]
     if texts and not columns.channels:
         raise _text_error(path, texts[0], looks[texts[0]], [n for n in free if n not in texts], columns)
@@ -192,6 +189,19 @@ def _check_near(path: Path, header: Sequence[str], columns: Columns, where: str)
         if meant in RESERVED_CHANNELS and name not in claimed and columns.roles.get(meant) is None:
             option = f", or give --{meant}-column {name}" if meant in columns.roles else ""
             raise DataError(f"{path}: {where} has a column {name!r}; write it {meant!r}{option}")
+
+
+def _role_error(path: Path, role: str, name: str, look: Look) -> DataError:
+    """A column that says by its name what it is, and is not read as that."""
+    if role == "label" and look.text is not None:
+        return DataError(
+            f"{path}: column {name!r} holds text that looks like the label of the rows. Write it as a column 'label' "
+            "with 1 for an anomaly and 0 for a normal row, or give --label-column '' if it is something else"
+        )
+    return DataError(
+        f"{path}: column {name!r} looks like the {role} of the rows; did you mean {role!r}? Give --{role}-column "
+        f"{_quoted(name)}, or --{role}-column '' if it is something else"
+    )
 
 
 def _text_error(path: Path, name: str, look: Look, others: Sequence[str], columns: Columns) -> DataError:
@@ -229,8 +239,8 @@ def _means_asset(name: str, look: Look) -> bool:
 
 
 def _means_label(name: str, look: Look) -> bool:
-    """`is_anomaly` of 0 and 1: read as a channel, or left out, it would make faults normal."""
-    return bool(_LABEL_WORDS.intersection(_words(name))) and look.first in (0.0, 1.0)
+    """`is_anomaly` of 0 and 1, or `fault` of names: read as a channel, or left out, it would make faults normal."""
+    return bool(_LABEL_WORDS.intersection(_words(name))) and (look.text is not None or look.first in (0.0, 1.0))
 
 
 def _near(name: str, names: Sequence[str]) -> str:

@@ -402,3 +402,15 @@ def test_an_answer_of_another_shape_is_a_refusal(tmp_path: Path) -> None:
         pytest.raises(AccuracyError, match="E: y has 2 values for each of 20 items, F gives 3"),
     ):
         check(made, given, bench, tmp_path / "m.onnx", tolerance=1e-4)
+
+
+def test_a_value_that_a_regression_tells_is_asked_about(tmp_path: Path) -> None:
+    """A soft sensor's value would be a score that is high where the sensor is; its error is meant."""
+    rows = readings()
+    skops.io.dump(make_pipeline(S(), Ridge()).fit(rows[:, 1:], rows[:, 0]), tmp_path / "temp.skops")
+    data = write(tmp_path / "normal.csv", readings(seed=1))
+    less = write(tmp_path / "less.csv", readings(seed=1)[:, 1:], "flow,press,current")
+    with pytest.raises(UsageError, match=r"Ridge\) tells one value.*--head residual:CHANNEL.*--head score"):
+        pack(tmp_path / "temp.skops", tmp_path / "t-1.0.0.edge", data=less)
+    report = pack(tmp_path / "temp.skops", tmp_path / "t-1.0.0.edge", data=data, head="residual:temp", accept_weak=True)
+    assert [channel.name for channel in report.manifest.channels] == ["temp", "flow", "press", "current"]

@@ -286,7 +286,7 @@ def test_nothing_runs_before_somebody_trusts_it(tmp_path: Path, normal: Path) ->
         ("example.pt2", "--trust-code", None),
         ("size.pt2", "--trust-code", None),
         ("script.pt", "--trust-code", None),
-        ("model.py:Dense", "no plain tensors", "pickle.pt"),
+        ("model.py:Dense", "more than plain tensors", "pickle.pt"),
     ):
         for command in ("export", "pack"):
             told = ["--weights", str(tmp_path / weights), "--shape", "4"] if weights else []
@@ -369,3 +369,31 @@ def test_items_of_the_user_are_compared_on(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", x=kinds.readings(200))
     with pytest.raises(DataError, match=r"x has shape \(200, 4\), expected \(n, 16, 4\)"):
         export(named, tmp_path / "m.onnx", example=tmp_path / "other.npz", shapes=["16x4"])
+
+
+def test_what_a_stranger_tripped_over(tmp_path: Path, normal: Path) -> None:
+    """Weights of a checkpoint beside others, none at all, expected scores in a column, readings that are scaled."""
+    shutil.copy(kinds.__file__, tmp_path / "model.py")
+    rows = kinds.readings(600)
+    module = kinds.trained(kinds.Dense(), [rows], rows)
+    state = {f"net.{name}": value for name, value in module.state_dict().items()} | {"metric.total": torch.zeros(1)}
+    torch.save({"epoch": 3, "loss": 0.1, "model_state_dict": state}, tmp_path / "tutorial.tar")
+    named = f"{tmp_path / 'model.py'}:Dense"
+    made = export(named, tmp_path / "a.onnx", data=normal, shapes=["4"], weights=tmp_path / "tutorial.tar")
+    assert not made.notes
+    untrained = export(named, tmp_path / "b.onnx", data=normal, shapes=["4"])
+    assert "no --weights: the module has those that model.py:Dense has given it" in untrained.notes[0]
+    seen = kinds.readings(1200, seed=1)
+    scores = _mean_square(_run(module, seen)[0], seen)
+    lines = normal.read_text(encoding="utf-8").splitlines()
+    mine = [f"{lines[0]},mine", *(f"{line},{score}" for line, score in zip(lines[1:], scores, strict=True))]
+    (tmp_path / "mine.csv").write_text("\n".join(mine), encoding="utf-8")
+    told = {"shapes": ["4"], "weights": tmp_path / "tutorial.tar", "score": "mse", "accept_weak": True}
+    report = pack(named, tmp_path / "m-1.0.0.edge", data=tmp_path / "mine.csv", expect="mine", **told)  # type: ignore[arg-type]
+    assert report.manifest.expected is not None
+    # Far from what it has seen, a saturated network would be compared there.
+    far = write(tmp_path / "far.csv", (seen * 300 + 5000).astype(np.float32))
+    np.savez(tmp_path / "scaler.npz", mean=np.full(4, 5000.0), scale=np.full(4, 300.0))
+    scaled = pack(named, tmp_path / "s-1.0.0.edge", data=far, scale=str(tmp_path / "scaler.npz"), **told)  # type: ignore[arg-type]
+    assert scaled.manifest.exported is not None
+    assert scaled.manifest.exported.deviation <= 1e-4

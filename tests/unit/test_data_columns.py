@@ -358,6 +358,16 @@ def test_parquet_without_arrow_names_the_extra_and_csv_is_read_all_the_same(
     assert read(write(tmp_path / "d.csv", "p,q\n1,2\n")).values.tolist() == [[1, 2]]
 
 
+def test_a_label_in_words_is_asked_for(tmp_path: Path) -> None:
+    """Ignored as text, it would make faults normal; with channels that are named, too."""
+    path = write(tmp_path / "d.csv", "a,b,fault\n1,2,ok\n3,4,leak\n")
+    for channels in ((), ("a", "b")):
+        with pytest.raises(DataError, match=r"'fault' holds text that looks like the label of the rows\. Write"):
+            read_sensor_data(DataFiles.named([path], Columns(channels=channels)))
+    found = read_sensor_data(DataFiles.named([path], Columns(channels=("a", "b"), label="")))
+    assert found.labels is None
+
+
 @pytest.mark.parametrize("name", ["anomaly", "is_anomaly", "Fault", "target"])
 def test_a_label_under_another_name_is_asked_for(tmp_path: Path, name: str) -> None:
     """Left out, or taken for a channel, it would make faults normal."""

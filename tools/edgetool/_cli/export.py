@@ -56,7 +56,7 @@ WeightsOption = Annotated[
     typer.Option(
         "--weights",
         metavar="FILE",
-        help="For module.py:factory: .safetensors, or what torch.save wrote of a state_dict.",
+        help="For the module of module.py:factory, .safetensors, or what torch.save wrote of a state_dict.",
         show_default=False,
     ),
 ]

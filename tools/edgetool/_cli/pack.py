@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
+from edgetool._cli.app import JsonOption, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 from edgetool._cli.export import (
     ShapeOption,
@@ -32,7 +32,10 @@ _SHOWN_EVENTS = 20
 @app.command()
 @takes_data
 def pack(
-    model: ModelArgument,
+    model: Annotated[
+        Path,
+        typer.Argument(help="The ONNX model, or what a framework has saved (docs/export.md).", show_default=False),
+    ],
     data: Annotated[
         Data,
         typer.Option(

@@ -136,9 +136,7 @@ def export(
 
 
 @contextmanager
-def as_onnx(
-    path: Path, data: DataFiles, saved: Saved, timeout_s: float, *, told: str | None = None, window: int | None = None
-) -> Iterator[tuple[Path, ExportReport | None]]:
+def as_onnx(path: Path, data: DataFiles, saved: Saved, timeout_s: float) -> Iterator[tuple[Path, ExportReport | None]]:
     """A context with the ONNX file of a saved model: itself, or one that is made of it and deleted at the end.
 
     Args:
@@ -146,8 +144,6 @@ def as_onnx(
         data: as for `export`.
         saved: what is known of it.
         timeout_s: as for `export`.
-        told: a channel of the data that the model tells, and may not take.
-        window: rows in a window, where the model leaves that open.
     """
     if framework_of(path) in (None, Framework.ONNX):
         # The commands for models refuse by themselves what is none.
@@ -155,7 +151,7 @@ def as_onnx(
         return
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         output = Path(folder) / f"{path.name.partition('.')[0]}.onnx"
-        report = _export(path, output, data, saved, TOLERANCE, timeout_s, told=told, window=window)
+        report = _export(path, output, data, saved, TOLERANCE, timeout_s)
         try:
             yield output, report
         except (ConversionError, DataError) as exc:
@@ -171,8 +167,6 @@ def _export(
     tolerance: float,
     timeout_s: float,
     *,
-    told: str | None = None,
-    window: int | None = None,
     example: Path | None = None,
 ) -> ExportReport:
     started = time.monotonic()
@@ -184,14 +178,17 @@ def _export(
     if example is not None:
         items = read_example(example, made)
     elif data is not None and source.framework.takes_tables:
-        items, columns = rows_of(data, made, saved.layout, told)
+        items, columns = rows_of(data, made, saved)
     elif data is not None:
-        items, columns = windows_of(data, made, saved.layout, window, told)
+        items, columns = windows_of(data, made, saved)
     elif source.framework.takes_tables:
         raise UsageError(f"{path}: --data FILE is needed, with rows to compare on")
     else:
         items = made_up(made)
         made.notes.append("compared on made-up values; --data FILE compares on your readings")
+    if saved.is_scaled:
+        # As they are, the readings are far outside what the model has seen.
+        items = made_up(made, saved.window)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         draft = Path(folder) / "model.onnx"
         draft.write_bytes(_bytes_of(made.model))

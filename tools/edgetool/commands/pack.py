@@ -235,11 +235,14 @@ def pack(
         shapes=parse_shapes(shapes),
         layout=options.layout,
         signature=signature,
+        besides=tuple(name for name in (options.told, expect) if name is not None and not name.endswith(".npz")),
+        window=window,
+        is_scaled=scale not in (None, "model"),
     )
-    with as_onnx(source, data, saved, timeout_s, told=options.told, window=window) as (path, exported):
+    with as_onnx(source, data, saved, timeout_s) as (path, exported):
         loaded = load_model(path)
         origin = origin_of(loaded)
-        options = options.with_origin(origin)
+        options = options.with_origin(origin, loaded)
         rows, wanted = _read(data, data.columns.channels or options.channels_of(origin), expect)
         normal = rows if rows.labels is None else rows.where(rows.labels == 0)
         if not len(normal):

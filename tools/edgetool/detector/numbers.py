@@ -47,4 +47,7 @@ def read_numbers_by_name(path: Path) -> Mapping[str, NDArray[np.float64]]:
     except OSError as exc:
         raise DataError(f"{path}: cannot be read ({exc.strerror}); expected an .npz or .json") from exc
     except (ValueError, TypeError, AttributeError) as exc:
-        raise DataError(f"{path}: is no .npz and no JSON of lists of numbers ({exc})") from exc
+        raise DataError(
+            f"{path}: is no .npz and no JSON of lists of numbers ({exc}); of a scaler of "
+            "scikit-learn: np.savez('scaler.npz', mean=scaler.mean_, scale=scaler.scale_)"
+        ) from exc

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import onnx
+
 from edge_agent.errors import UsageError
 from edgetool.choices import (
     ANY_HEAD,
@@ -72,8 +74,18 @@ class DetectorOptions:
             return ()
         return origin.features if self.told is None else (*origin.features, self.told)
 
-    def with_origin(self, origin: Origin | None) -> DetectorOptions:
-        """With what the model's exporter knows of its answer, where the user has said nothing."""
+    def with_origin(self, origin: Origin | None, model: onnx.ModelProto) -> DetectorOptions:
+        """With what the model's exporter knows of its answer, where the user has said nothing.
+
+        Raises:
+            UsageError: it is a regression of one value, and the user has not said what that is.
+        """
+        if origin is not None and self.head == ANY_HEAD and _tells_a_value(origin, model):
+            raise UsageError(
+                f"--head: {origin.estimator} tells one value. If that is a channel of the data, as a soft sensor has "
+                "it, its error is the score: --head residual:CHANNEL, with the channel in the data beside those of the "
+                "training; if the value is itself high for anomalies: --head score"
+            )
         if origin is None or self.output not in (None, origin.output):
             return self
         found = self
@@ -164,3 +176,11 @@ def missing_beside_state(missing: str) -> UsageError:
         f"--missing {missing}: is not for a model with state, whose later scores would be made of the missing value, "
         "too; leave --missing out, and the device holds the last values"
     )
+
+
+def _tells_a_value(origin: Origin, model: onnx.ModelProto) -> bool:
+    """Whether a model is a regression of one value, of which nothing says whether it is a score."""
+    if origin.head or origin.classes or [value.name for value in model.graph.output] != ["prediction"]:
+        return False
+    dims = model.graph.output[0].type.tensor_type.shape.dim
+    return len(dims) < 2 or dims[1].dim_value == 1

@@ -211,4 +211,7 @@ def _advice(made: Made, items: NDArray[Any]) -> str:
             "readings are large beside how they vary, and float32 does not hold their differences: put a "
             "StandardScaler before it, and train again"
         )
-    return "allow it with --tolerance where it does no harm to the scores, or save another form of it"
+    return (
+        "save another form of it; or, where that does no harm to the scores, allow it with edgetool export "
+        "--tolerance, and pack the file that this writes"
+    )

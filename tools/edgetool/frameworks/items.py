@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError, DataError, UsageError
-from edgetool.choices import LayoutIs
 from edgetool.data import DataFiles, open_arrays, read_sensor_data
 from edgetool.frameworks.made import Made, batch_axes
+from edgetool.frameworks.sources import Saved
 from edgetool.verify.arrays import Sample
 from edgetool.verify.samples import ModelInput, model_inputs, read_windows
 
@@ -22,7 +22,7 @@ _MADE_UP = 512
 _UNKNOWN_SIZE = 16
 
 
-def rows_of(data: DataFiles, made: Made, layout: LayoutIs, told: str | None) -> tuple[Sample, tuple[str, ...]]:
+def rows_of(data: DataFiles, made: Made, saved: Saved) -> tuple[Sample, tuple[str, ...]]:
     """The rows of the data, in the order of the columns that an estimator was trained on, and those columns.
 
     An estimator that knows no names of columns may have been trained on whole windows, each as one row.
@@ -30,15 +30,14 @@ def rows_of(data: DataFiles, made: Made, layout: LayoutIs, told: str | None) -> 
     Args:
         data: as for `export`.
         made: a model that takes rows.
-        layout: how it takes windows, if it does.
-        told: a channel of the data that the model tells, and may not take.
+        saved: what the user says of it.
 
     Raises:
         ConversionError: no row is whole.
         DataError: the data cannot be read, or have other columns.
         UsageError: the columns are named in another order.
     """
-    wanted = tuple(name for name in data.columns.channels if name != told) or made.origin.features
+    wanted = tuple(name for name in data.columns.channels if name not in saved.besides) or made.origin.features
     trained = made.origin.features
     if wanted != trained and sorted(wanted) == sorted(trained):
         raise UsageError(
@@ -49,10 +48,11 @@ def rows_of(data: DataFiles, made: Made, layout: LayoutIs, told: str | None) -> 
     read = read_sensor_data(replace(data, columns=replace(data.columns, channels=wanted, channels_from=estimator)))
     item = made.model.graph.input[0]
     width = int(item.type.tensor_type.shape.dim[1].dim_value)
-    if told in read.channels and len(read.channels) == width + 1:
-        read = read.select(tuple(name for name in read.channels if name != told))
+    without = tuple(name for name in read.channels if name not in saved.besides)
+    if len(read.channels) != width and len(without) == width:
+        read = read.select(without)
     if not trained and width > len(read.channels) and width % len(read.channels) == 0:
-        return windows_of(data, made, layout, None, None)
+        return windows_of(data, made, saved)
     if len(read.channels) != width:
         raise DataError(
             f"{read.path}: has {len(read.channels)} channels ({', '.join(read.channels[:20])}), {estimator} was "
@@ -64,17 +64,13 @@ def rows_of(data: DataFiles, made: Made, layout: LayoutIs, told: str | None) -> 
     return {item.name: rows}, read.channels
 
 
-def windows_of(
-    data: DataFiles, made: Made, layout: LayoutIs, window: int | None, told: str | None
-) -> tuple[Sample, tuple[str, ...]]:
+def windows_of(data: DataFiles, made: Made, saved: Saved) -> tuple[Sample, tuple[str, ...]]:
     """Windows of the data for the first input, and values for the others; and the columns that were taken.
 
     Args:
         data: as for `export`.
         made: a model that takes rows or windows.
-        layout: how it takes windows, where its shape fits both.
-        window: rows in one, where the model leaves that open.
-        told: a channel of the data that the model tells, and may not take.
+        saved: what the user says of it.
 
     Raises:
         DataError: the data cannot be read, or do not fit the model.
@@ -83,17 +79,17 @@ def windows_of(
     first, *others = model_inputs(made.model)
     shape = list(first.shape or ())
     if made.open_axis is not None:
-        shape[made.open_axis] = window or _UNKNOWN_SIZE
+        shape[made.open_axis] = saved.window or _UNKNOWN_SIZE
     first = replace(first, shape=tuple(shape))
     try:
-        samples, columns = read_windows(data, first, layout)
+        samples, columns = read_windows(data, first, saved.layout)
     except DataError:
         names = data.columns.channels or read_sensor_data(data).channels
-        if told not in names:
+        without = tuple(name for name in names if name not in saved.besides)
+        if without == names:
             raise
-        others_than_told = tuple(name for name in names if name != told)
-        data = replace(data, columns=replace(data.columns, channels=others_than_told))
-        samples, columns = read_windows(data, first, layout)
+        data = replace(data, columns=replace(data.columns, channels=without))
+        samples, columns = read_windows(data, first, saved.layout)
     windows = np.concatenate([sample[first.name] for sample in samples])
     given = {first.name: windows, **_others(others, made, len(windows))}
     return given, columns
@@ -131,9 +127,18 @@ def read_example(path: Path, made: Made) -> Sample:
     return found
 
 
-def made_up(made: Made) -> Sample:
-    """Standard normal values: they show how a model computes, and nothing of real readings."""
-    return _others(model_inputs(made.model), made, _MADE_UP)
+def made_up(made: Made, window: int | None = None) -> Sample:
+    """Standard normal values: they show how a model computes, and nothing of real readings.
+
+    Args:
+        made: the model.
+        window: rows in a window, where the model leaves that open.
+    """
+    first, *others = model_inputs(made.model)
+    shape = list(first.shape or ())
+    if made.open_axis is not None:
+        shape[made.open_axis] = window
+    return _others([replace(first, shape=tuple(shape)), *others], made, _MADE_UP)
 
 
 def _others(inputs: Sequence[ModelInput], made: Made, count: int) -> Sample:

@@ -86,6 +86,12 @@ class Saved:
     """That it is of."""
     opset: int | None = None
     """Of ONNX that is wanted."""
+    besides: tuple[str, ...] = ()
+    """Columns of the data that it may not take: one that it tells, or one of expected scores."""
+    window: int | None = None
+    """Rows in a window, where it leaves that open."""
+    is_scaled: bool = False
+    """The readings are scaled before it takes them."""
     signature: str | None = None
     """A function of a SavedModel of TensorFlow."""
 

@@ -33,6 +33,7 @@ SAVED_BY = {
     **dict.fromkeys((".skops", ".pkl", ".pickle", ".joblib"), f"was saved by scikit-learn; {_EXPORT}"),
     **dict.fromkeys((".pt", ".pth", ".pt2"), f"was saved by PyTorch; {_EXPORT}"),
     **dict.fromkeys((".ckpt", ".safetensors"), _CHECKPOINT),
+    ".py": "is a Python module; name what makes the model in it, a function or a class: edgetool export model.py:NAME",
     ".keras": f"was saved by Keras; {_EXPORT}",
     **dict.fromkeys((".h5", ".hdf5"), _HDF5),
 }

@@ -9,7 +9,7 @@ from edgetool.choices import LayoutIs
 from edgetool.frameworks.made import Made
 from edgetool.frameworks.pytorch.convert import convert
 from edgetool.frameworks.pytorch.opening import open_torch
-from edgetool.frameworks.sources import Saved
+from edgetool.frameworks.sources import FACTORY, Saved
 
 __all__ = ["made_of"]
 
@@ -29,4 +29,7 @@ def made_of(path: Path, saved: Saved) -> Made:
     # A window is (batch, rows, channels) or (batch, channels, rows).
     time_axis = (2 if saved.layout is LayoutIs.CHANNELS_FIRST else 1) if saved.open_time else None
     found = open_torch(path, saved.trust, saved.weights)
-    return convert(found, path.name, saved.shapes, opset=saved.opset, open_time=time_axis)
+    made = convert(found, path.name, saved.shapes, opset=saved.opset, open_time=time_axis)
+    if FACTORY in path.name and saved.weights is None:
+        made.notes.append(f"no --weights: the module has those that {path.name} has given it, trained or not")
+    return made

@@ -298,8 +298,10 @@ def _by_script(
     # It raises classes of many modules for what it cannot export.
     except Exception as exc:
         raise ConversionError(
-            f"{what}: PyTorch {torch.__version__} cannot export this TorchScript ({_short(exc)}); save the program: "
-            "torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
+            f"{what}: PyTorch {torch.__version__} cannot export this TorchScript with --shape "
+            f"{'x'.join(map(str, called.inputs[0].shape.sizes))} ({_short(exc)}). A model that takes the channels "
+            "first has them first in --shape, too, as 9x60; or save the program: torch.export.save("
+            "torch.export.export(model.eval(), (x,)), 'model.pt2')"
         ) from exc
     return _whole(onnx.load_from_string(file.getvalue()), what)
 

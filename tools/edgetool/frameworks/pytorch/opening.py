@@ -30,6 +30,8 @@ _HARMLESS_CALLS = (
 _CALL, _ATTRIBUTE = re.compile(r"([A-Za-z_]\w*)\s*\("), re.compile(r"[A-Za-z_)\]]\s*\.|__|\[|:|@|;")
 _HARMLESS_TARGETS = ("torch.ops.", "_operator.", "math.", "torch.sym_", "torch.utils._sympy.")
 _OBJECTS = ("custom_obj", "opaque_obj")
+_LEVELS = ("state_dict", "model_state_dict")
+"""Where checkpoints of PyTorch Lightning and of PyTorch's own examples have the weights."""
 
 
 def open_torch(path: Path, trust: Trust, weights: Path | None) -> Any:
@@ -130,6 +132,18 @@ def _program(path: Path, trust: Trust) -> Any:
 
 
 @contextmanager
+def _found_here(*folders: Path) -> Iterator[None]:
+    """Modules in these folders can be imported."""
+    added = [str(folder) for folder in folders]
+    sys.path[:0] = added
+    try:
+        yield
+    finally:
+        for folder in added:
+            sys.path.remove(folder)
+
+
+@contextmanager
 def _weights_only(is_forced: bool) -> Iterator[None]:
     before = os.environ.get(_FORCED)
     if is_forced:
@@ -171,11 +185,14 @@ def _from_pickle(path: Path, trust: Trust) -> Any:
             "torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
         )
     try:
-        module = torch.load(path, map_location="cpu", weights_only=False)
+        # A class that was imported in the training lies beside the file, or where the user is.
+        with _found_here(path.resolve().parent, Path.cwd()):
+            module = torch.load(path, map_location="cpu", weights_only=False)
     except (ModuleNotFoundError, AttributeError) as exc:
         raise ConversionError(
-            f"{path}: needs the class that it was saved from ({exc}); give its module: edgetool export "
-            "model.py:factory --weights FILE"
+            f"{path}: needs the class that it was saved from ({exc}). Where that is at hand: torch.save("
+            "model.state_dict(), 'weights.pt'); then edgetool export FILE.py:CLASS --weights weights.pt --shape …, "
+            "with the class in a file that does nothing else"
         ) from exc
     # A pickle may raise anything.
     except Exception as exc:
@@ -200,21 +217,21 @@ def _from_factory(path: Path, weights: Path | None) -> Any:
         raise ConversionError(f"{file}: is no Python module")
     module = importlib.util.module_from_spec(spec)
     # As `python model.py` does: what lies beside it can be imported, and classes find their module.
-    sys.path.insert(0, str(Path(file).resolve().parent))
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
-        made = getattr(module, name, None)
-        if made is None:
-            raise ConversionError(f"{path}: {file} has no {name!r}")
-        found = made if isinstance(made, torch.nn.Module) else made()
+        with _found_here(Path(file).resolve().parent):
+            spec.loader.exec_module(module)
+            made = getattr(module, name, None)
+            if made is None:
+                raise ConversionError(f"{path}: {file} has no {name!r}")
+            found = made if isinstance(made, torch.nn.Module) else made()
     except ConversionError:
         raise
     # It is the user's code.
     except Exception as exc:
-        raise ConversionError(f"{path}: raised {type(exc).__name__}: {exc}") from exc
-    finally:
-        sys.path.pop(0)
+        raise ConversionError(
+            f"{path}: raised {type(exc).__name__}: {exc}; give a file that holds the class and no more"
+        ) from exc
     found = _in_evaluation(torch, found, str(path))
     if weights is not None:
         _load_weights(torch, found, weights)
@@ -240,15 +257,12 @@ def _load_weights(torch: Any, module: Any, path: Path) -> None:
         state = _tensors(torch, path)
     if state is None:
         raise ConversionError(
-            f"{path}: holds no plain tensors; save them with safetensors.torch.save_file(model.state_dict(), "
-            "'weights.safetensors'), or torch.save(model.state_dict(), 'weights.pt')"
+            f"{path}: holds more than plain tensors, such as a whole module or settings of a training. Where its "
+            "classes are at hand: state = torch.load(FILE, weights_only=False); then torch.save(state.state_dict(), "
+            "'weights.pt') of a module, or torch.save(state['state_dict'], 'weights.pt') of a checkpoint"
         )
-    # A checkpoint of PyTorch Lightning has them one level down, below the name of the module.
-    state = state.get("state_dict", state)
+    state = _below(state, set(module.state_dict()))
     wanted = set(module.state_dict())
-    prefixes = {name.partition(".")[0] for name in state}
-    if len(prefixes) == 1 and not set(state) & wanted:
-        state = {name.partition(".")[2]: value for name, value in state.items()}
     missing, unknown = sorted(wanted - set(state)), sorted(set(state) - wanted)
     if missing or unknown:
         parts = [f"lacks {', '.join(missing[:5])}"] * bool(missing) + [f"has {', '.join(unknown[:5])}"] * bool(unknown)
@@ -257,6 +271,19 @@ def _load_weights(torch: Any, module: Any, path: Path) -> None:
         module.load_state_dict(state)
     except RuntimeError as exc:
         raise ConversionError(f"{path}: are weights of another module ({_short(exc)})") from exc
+
+
+def _below(state: dict[str, Any], wanted: set[str]) -> dict[str, Any]:
+    """The weights of a checkpoint: one level down, and maybe below the name of the module, beside those of others."""
+    for name in _LEVELS:
+        if isinstance(state.get(name), dict):
+            state = state[name]
+            break
+    for name in state:
+        prefix, _, rest = name.partition(".")
+        if rest in wanted and name not in wanted and all(f"{prefix}.{each}" in state for each in wanted):
+            return {each: state[f"{prefix}.{each}"] for each in wanted}
+    return state
 
 
 def _short(exc: Exception) -> str:

@@ -52,10 +52,13 @@ TREES = frozenset(
     }
 )
 """Classes whose trees can take in what stands before them."""
-_FAR = (
-    "of readings far from all points, scikit-learn's own density is not exact; the model's is, and was compared where "
-    "the data are"
-)
+_FAR = {
+    "KernelDensity": "of readings far from all points, scikit-learn's own density is not exact; the model's is, "
+    "and was compared where the data are",
+    "LocalOutlierFactor": "far from all points, several are equally near but for a rounding, and which of them are "
+    "taken for neighbours moves the score, always of an anomaly; it was compared where the data are",
+}
+"""Where the framework's answers are not compared far from the data, and why."""
 
 
 def append(last: Any, graph: Graph, source: str, width: int, before: Transform | None) -> Ending:
@@ -96,13 +99,13 @@ def append(last: Any, graph: Graph, source: str, width: int, before: Transform |
 
 def _score(last: Any, method: str, tensor: str) -> Ending:
     """A detector's answer, high for normal rows, by the name of the method that gives it."""
-    is_density = type(last).__name__ == "KernelDensity"
+    far = _FAR.get(type(last).__name__)
     return Ending(
         {method: (tensor, 0)},
         lambda rows: {method: np.ravel(getattr(last, method)(rows))},
         _origin(last, output=method, head="score", higher_is="normal"),
-        is_exact_far_out=not is_density,
-        notes=(_FAR,) if is_density else (),
+        is_exact_far_out=far is None,
+        notes=() if far is None else (far,),
     )
 
 

@@ -26,6 +26,7 @@ from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
 from edgetool.commands.export import export
 from edgetool.commands.pack import pack
+from edgetool.frameworks.pytorch.opening import _is_arithmetic
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -281,7 +282,15 @@ def test_nothing_runs_before_somebody_trusts_it(tmp_path: Path, normal: Path) ->
     }
     _with(tmp_path / "good.pt2", tmp_path / "size.pt2", "models/model.json", json.dumps(document).encode())
     shutil.copy(kinds.__file__, tmp_path / "model.py")
+    library = json.dumps(document | {"library": [{"target": "torch.ops.load_library", "inputs": []}]})
+    _with(
+        tmp_path / "good.pt2",
+        tmp_path / "library.pt2",
+        "models/model.json",
+        library.replace(call.decode(), "s0").encode(),
+    )
     for source, word, weights in (
+        ("library.pt2", "calls 'torch.ops.load_library'", None),
         ("pickle.pt", "--trust-pickle", None),
         ("example.pt2", "--trust-code", None),
         ("size.pt2", "--trust-code", None),
@@ -299,6 +308,30 @@ def test_nothing_runs_before_somebody_trusts_it(tmp_path: Path, normal: Path) ->
     with pytest.raises(ConversionError, match=r"expected a torch.nn.Module"):
         export(tmp_path / "pickle.pt", data=normal, trust_pickle=True, shapes=["4"])
     assert marker.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_plain"),
+    [
+        ("Symbol('s77', positive=True, integer=True)", True),
+        ("Mul(Integer(8), Symbol('s77', positive=True, integer=True))", True),
+        ("Max(1, s0 // 2 - 3)", True),
+        ("(open)('marker', 'w')", False),
+        ("open\\\n('marker', 'w')", False),
+        ("Add('open(1)', 1)", False),
+        ("Symbol(f'{s0}')", False),
+        ("s0.__class__", False),
+        ("[s0][0]", False),
+        ("__import__('os')", False),
+        ("eval", True),
+        ("eval(s0)", False),
+        ("(lambda: 1)()", False),
+        ("", False),
+    ],
+)
+def test_a_size_is_arithmetic_and_nothing_else(text: str, is_plain: bool) -> None:
+    """SymPy evaluates it as Python, in whatever way it is written, and texts in it as well."""
+    assert _is_arithmetic(text) is is_plain
 
 
 def _with(source: Path, target: Path, part: str, content: bytes) -> None:

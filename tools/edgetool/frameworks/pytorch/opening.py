@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import os
@@ -21,14 +22,21 @@ __all__ = ["open_torch"]
 
 _FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 """PyTorch reads tensors and plain containers only while this is set, whatever the call in its own code says."""
-_HARMLESS_CALLS = (
+_ARITHMETIC = (
     "Symbol Integer Rational Float Add Mul Pow Max Min Mod PythonMod FloorDiv CeilDiv CleanDiv IntTrueDiv FloatTrueDiv "
     "ToFloat FloorToInt CeilToInt TruncToInt Eq Ne Lt Le Gt Ge And Or Not Equality Unequality StrictLessThan LessThan "
     "StrictGreaterThan GreaterThan BooleanTrue BooleanFalse Piecewise ExprCondPair Tuple Abs"
 )
-"""What sizes are written with, in a program; SymPy evaluates them as Python."""
-_CALL, _ATTRIBUTE = re.compile(r"([A-Za-z_]\w*)\s*\("), re.compile(r"[A-Za-z_)\]]\s*\.|__|\[|:|@|;")
-_HARMLESS_TARGETS = ("torch.ops.", "_operator.", "math.", "torch.sym_", "torch.utils._sympy.")
+"""What sizes are written with, in a program; SymPy evaluates them as Python, and texts in them, too."""
+_HARMLESS_NODES = (
+    *(ast.Expression, ast.Call, ast.Name, ast.Load, ast.keyword, ast.Constant, ast.Tuple, ast.Compare),
+    *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.cmpop),
+)
+_SYMBOL = re.compile(r"[A-Za-z]\w*")
+_HARMLESS_TARGETS = re.compile(
+    r"torch\.ops\.(?:aten|prims?|higher_order|quantized|quantized_decomposed)\.\w+(?:\.\w+)?|torch\.sym_\w+|math\.\w+|torch\.utils\._sympy\.functions\.\w+|"
+    r"_operator\.(?:add|sub|mul|floordiv|truediv|mod|neg|pow|lt|le|gt|ge|eq|ne|and_|or_|not_|getitem)"
+)
 _OBJECTS = ("custom_obj", "opaque_obj")
 _LEVELS = ("state_dict", "model_state_dict")
 """Where checkpoints of PyTorch Lightning and of PyTorch's own examples have the weights."""
@@ -85,7 +93,6 @@ def _check_program(path: Path, archive: zipfile.ZipFile) -> None:
 
 
 def _code_in(archive: zipfile.ZipFile) -> Iterator[str]:
-    harmless = frozenset(_HARMLESS_CALLS.split())
     for name in archive.namelist():
         if name.rpartition("/")[2].startswith(_OBJECTS):
             yield f"holds a pickled object ({name})"
@@ -95,11 +102,28 @@ def _code_in(archive: zipfile.ZipFile) -> Iterator[str]:
             except ValueError as exc:
                 raise ConversionError(f"{archive.filename}: {name} cannot be read ({exc})") from exc
             for key, value in _strings(document):
-                calls = set(_CALL.findall(value)) - harmless
-                if key == "expr_str" and (calls or _ATTRIBUTE.search(value)):
+                if key == "expr_str" and not _is_arithmetic(value):
                     yield f"has a size that is no plain arithmetic: {value[:80]!r}"
-                if key == "target" and "." in value and not value.startswith(_HARMLESS_TARGETS):
+                if key == "target" and "." in value and not _HARMLESS_TARGETS.fullmatch(value):
                     yield f"calls {value[:80]!r}"
+
+
+def _is_arithmetic(text: str) -> bool:
+    """Whether a size is made of sums, products and the like of numbers and symbols, and of no other call."""
+    try:
+        nodes = list(ast.walk(ast.parse(text, mode="eval")))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    known = frozenset(_ARITHMETIC.split())
+    for node in nodes:
+        if not isinstance(node, _HARMLESS_NODES):
+            return False
+        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in known):
+            return False
+        named = node.value if isinstance(node, ast.Constant) else node.id if isinstance(node, ast.Name) else 0
+        if isinstance(named, bytes) or (isinstance(named, str) and ("__" in named or not _SYMBOL.fullmatch(named))):
+            return False
+    return True
 
 
 def _strings(document: Any) -> Iterator[tuple[str, str]]:

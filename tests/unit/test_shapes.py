@@ -64,6 +64,23 @@ SHAPE_OF_A_TRACE = (
 CONSTANTS: dict[str, list[int] | int] = {"zero": 0, "one": 1, "three": CHANNELS, "first": [0]}
 
 
+@pytest.mark.parametrize(("step", "limit"), [("Max", 8), ("Div", 16), ("Min", 100)])
+def test_a_size_that_is_another_one_for_larger_batches_stays_computed(step: str, limit: int) -> None:
+    """`max(batch, 8)` is 8 for all batches that are tried, and `batch // 16` is 0."""
+    model = model_of(
+        *SHAPE_OF_A_TRACE[:3],
+        node(step, "batch_row limit", "steps"),
+        node("Concat", "steps one_row", "target", axis=0),
+        node("ReduceMax", "readings", "most", keepdims=0),
+        node("Expand", "most target", "score"),
+        **CONSTANTS,
+        limit=[limit],
+        one_row=[1],
+    )
+    settle_shapes(model, answers_of(model))
+    assert step in [each.op_type for each in model.graph.node]
+
+
 def test_a_reshape_that_looks_at_sizes_becomes_one_with_a_constant() -> None:
     model = model_of(
         *SHAPE_OF_A_TRACE,

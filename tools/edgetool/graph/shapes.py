@@ -26,6 +26,11 @@ _LARGEST = 4096
 """Values; a larger one stays computed, because the model would grow by it."""
 _KINDS = "bif"
 _DRAWS = ("Bernoulli", "Dropout", "Multinomial", "Random")
+_STEPS = {
+    *("And", "Ceil", "Clip", "Div", "Equal", "Floor", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min"),
+    *("Mod", "Not", "Or", "Relu", "Round", "Sign", "ThresholdedRelu", "Where", "Xor"),
+}
+"""Operators whose result may be a line for small numbers, and another one further on."""
 _SIZED_BY_VALUES = {"Compress", "ConcatFromSequence", "NonMaxSuppression", "NonZero", "StringSplit", "Unique"}
 _TAKES_SIZES = {
     **dict.fromkeys(("CenterCropPad", "Col2Im", "DFT", "Expand", "OneHot", "Pad", "Reshape", "Resize"), 1),
@@ -62,8 +67,9 @@ def settle_shapes(model: onnx.ModelProto, answer: Callable[[int], Answers]) -> i
         return 0
     answers = [answer(batch) for batch in _BATCHES]
     names, before = Names(model), len(graph.node)
+    by_steps = _by_steps(graph, sized, answers)
     for node, place in uses:
-        settled = _settled(node, place, answers)
+        settled = None if node.input[place] in by_steps else _settled(node, place, answers)
         if settled is not None:
             name = names.fresh(f"{node.input[place]}_settled")
             graph.initializer.append(numpy_helper.from_array(settled, name))
@@ -87,6 +93,32 @@ def _from_sizes(graph: onnx.GraphProto, known: set[str]) -> set[str]:
             if looks or sized.intersection(given):
                 sized.update(node.output)
     return sized
+
+
+def _by_steps(graph: onnx.GraphProto, sized: set[str], answers: list[Answers]) -> set[str]:
+    """Of the sizes, those that may be another function of the batch beyond the ones that were tried.
+
+    `max(batch, 8)` is 8 for each of them, and `batch // 16` is 0.
+    """
+    found: set[str] = set()
+    for node in graph.node:
+        if not sized.issuperset(node.output):
+            continue
+        varies = [name for name in node.input if _varies(name, answers)]
+        is_step = node.op_type in _STEPS or (node.op_type == "Cast" and any(_is_float(n, answers) for n in varies))
+        if found.intersection(node.input) or (varies and is_step):
+            found.update(node.output)
+    return found
+
+
+def _varies(name: str, answers: list[Answers]) -> bool:
+    given = [each[name] for each in answers if name in each]
+    return any(not np.array_equal(each, given[0]) for each in given)
+
+
+def _is_float(name: str, answers: list[Answers]) -> bool:
+    given = answers[0].get(name)
+    return given is not None and given.dtype.kind == "f"
 
 
 def _is_sized_by_values(node: onnx.NodeProto, known: set[str]) -> bool:

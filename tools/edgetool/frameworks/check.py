@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import AccuracyError, ConversionError
+from edge_agent.errors import AccuracyError, ConversionError, DataError
 from edgetool.frameworks.made import Answers, Made, batch_axes
 from edgetool.frameworks.near import near_thresholds
 from edgetool.verify.arrays import Sample
@@ -26,6 +26,8 @@ _FEWEST_ITEMS = 16
 _MOST_VALUES = 1 << 22
 """Of all items together; of large windows, fewer are compared."""
 _MISSING_ITEMS = 64
+_ALONE = 8
+"""Items that the framework is asked for one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ def probes(given: Sample, made: Made) -> Sample:
     items = np.moveaxis(given[first], axes[first], 0)
     flat = items.reshape(len(items), -1)
     known = np.flatnonzero(np.isfinite(flat).all(axis=1)) if flat.dtype.kind == "f" else np.arange(len(flat))
+    if not len(known):
+        raise DataError(f"{made.origin.estimator}: no row or window without a missing value is there to compare on")
     most = max(min(made.most_rows, _MOST_VALUES // max(flat.shape[1], 1)), _FEWEST_ITEMS)
     picked = known[np.unique(np.linspace(0, len(known) - 1, most).astype(int))]
     parts, places = [flat[picked]], [picked]
@@ -116,9 +120,10 @@ def _compare(
     """The largest difference, in units of the spread and as it is."""
     axes = batch_axes(made.model.graph.input)
     into = batch_axes(made.model.graph.output)
-    parts = [made.answer(part) for part in _cut(items, axes, max(BATCHES))]
+    parts = [_asked(made, part) for part in _cut(items, axes, max(BATCHES))]
     _refuse_dice(made, next(_cut(items, axes, max(BATCHES))), parts[0])
     expected = {name: _side_by_side([part[name] for part in parts], into[name]) for name in parts[0]}
+    _refuse_company(made, items, expected, tolerance)
     worst, difference = 0.0, 0.0
     for size in sizes:
         given = bench.keep_samples(list(_cut(items, axes, size)))
@@ -152,6 +157,48 @@ def _compare(
     return worst, difference
 
 
+def _asked(made: Made, items: Sample) -> Answers:
+    """What the framework answers.
+
+    Raises:
+        ConversionError: it fails, which is told with its own words.
+    """
+    try:
+        return made.answer(items)
+    # It runs what somebody else has written, which may raise anything, or end the program.
+    except (Exception, SystemExit) as exc:
+        count = next(iter(items.values())).shape[next(iter(batch_axes(made.model.graph.input).values()))]
+        reason = " ".join(str(exc).split())[:200]
+        raise ConversionError(
+            f"{made.origin.estimator}: {made.origin.framework} itself fails for a batch of {count} "
+            f"({type(exc).__name__}: {reason}){'; ' * bool(made.advice)}{made.advice}"
+        ) from exc
+
+
+def _refuse_company(made: Made, items: Sample, expected: Answers, tolerance: float) -> None:
+    """Refuse what answers an item otherwise alone than beside others: a device asks for one at a time, and for many."""
+    into, axes = batch_axes(made.model.graph.output), batch_axes(made.model.graph.input)
+    for name, wanted in expected.items():
+        if not np.isfinite(wanted).any():
+            raise AccuracyError(
+                f"{made.origin.estimator}: {name} is not a finite number for any item, in {made.origin.framework} "
+                "itself; are these the readings that it was trained on?"
+            )
+    for number, item in zip(range(_ALONE), _cut(items, axes, 1), strict=False):
+        for name, answer in _asked(made, item).items():
+            wanted = expected[name]
+            is_one = answer.ndim > into[name] and answer.shape[into[name]] == 1 and answer.size == wanted.shape[1]
+            if is_one:
+                off, _ = _off(_side_by_side([answer], into[name]), wanted[number : number + 1])
+                is_one = bool((off <= tolerance * _spread(wanted)).all())
+            if not is_one:
+                raise AccuracyError(
+                    f"{made.origin.estimator}: {made.origin.framework} itself has another {name} for item {number} "
+                    f"alone ({answer.ravel()[:3]}) than beside others ({wanted[number][:3]}); save a form that treats "
+                    "each row or window by itself, without a branch on the size of the batch, and without squeeze()"
+                )
+
+
 def _cut(items: Sample, axes: dict[str, int], size: int) -> Iterator[Sample]:
     """The items in batches of a size, the last of which may be smaller."""
     first = next(iter(axes))
@@ -178,7 +225,7 @@ def _off(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> tuple[NDArr
 
 
 def _refuse_dice(made: Made, items: Sample, answers: Answers) -> None:
-    for name, again in made.answer(items).items():
+    for name, again in _asked(made, items).items():
         if not np.array_equal(again, answers[name], equal_nan=again.dtype.kind == "f"):
             raise AccuracyError(
                 f"{made.origin.estimator}: {made.origin.framework} itself answers the same items with another {name} "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,9 @@ from edgetool.verify.samples import ModelInput, model_inputs, read_windows
 
 __all__ = ["made_up", "read_example", "rows_of", "windows_of"]
 
-_MADE_UP = 512
+_MADE_UP, _FEWEST = 512, 8
+_MOST_VALUES = 1 << 24
+"""Of all that is made up for an input."""
 _UNKNOWN_SIZE = 16
 
 
@@ -145,6 +148,8 @@ def _others(inputs: Sequence[ModelInput], made: Made, count: int) -> Sample:
     rng = np.random.default_rng(0)
     axes = batch_axes(made.model.graph.input)
     found: Sample = {}
+    largest = max((math.prod(size or _UNKNOWN_SIZE for size in item.shape or ()) for item in inputs), default=1)
+    count = min(count, max(_MOST_VALUES // max(largest, 1), _FEWEST)) if count == _MADE_UP else count
     for item in inputs:
         shape = [size or _UNKNOWN_SIZE for size in item.shape or ()]
         shape[axes[item.name]] = count

@@ -21,8 +21,8 @@ import onnx
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.extras import require
 from edgetool.frameworks.made import BATCH, Made, batch_axes
+from edgetool.frameworks.pytorch.naming import leave_out_sums, name_ends
 from edgetool.frameworks.shapes import Shape
-from edgetool.graph.edits import Names
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.origin import Origin
 from edgetool.graph.randomness import draws_numbers
@@ -96,13 +96,16 @@ def convert(
         else:
             called = _called_module(torch, found, _names_of(found), what, shapes)
             model = _by_exporter(torch, _traced(torch, found, called, what, open_time), what, opset or OPSET)
-        names, _ = _flat(torch, called.run(_tensors(torch, called.inputs, called.fixed or _ITEMS)))
+        names = _named(torch, called, what)
     if draws_numbers(model):
         raise ConversionError(
             f"{what}: draws random numbers when it answers. Save it in evaluation mode, model.eval(), and with the "
             "mean in place of a sample"
         )
-    _name(model, called.inputs, names, open_time)
+    given = {item.name: item.shape.axis for item in called.inputs}
+    names = [f"{name}_out" if name in given else name for name in names]
+    name_ends(model, what, given, names, open_time)
+    left_out = leave_out_sums(model, what)
     strip_metadata(model)
     if opset is not None and model.opset_import[0].version != opset:
         raise ConversionError(
@@ -117,17 +120,43 @@ def convert(
             answers = [_flat(torch, called.run(part))[1] for part in _parts(torch, sample, called)]
         count = sample[called.inputs[0].name].shape[called.inputs[0].shape.axis]
         whole = [
-            torch.cat(tensors, dim=into[name]) for name, tensors in zip(names, zip(*answers, strict=True), strict=True)
+            (name, torch.cat(tensors, dim=into[name]))
+            for name, tensors in zip(names, zip(*answers, strict=True), strict=True)
+            if name in into
         ]
-        return {name: tensor.narrow(into[name], 0, count).numpy() for name, tensor in zip(names, whole, strict=True)}
+        return {name: tensor.narrow(into[name], 0, count).numpy() for name, tensor in whole}
 
     return Made(
         model,
         answer,
         Origin(framework=f"PyTorch {torch.__version__}", estimator=what, converter=f"PyTorch {torch.__version__}"),
-        open_axis=open_time,
+        open_axis=_open_axis(model),
         advice=called.advice(what),
+        notes=[f"output {name!r} is one for all items of a batch, and is left out" for name in left_out],
     )
+
+
+def _named(torch: Any, called: _Called, what: str) -> list[str]:
+    """Names of what the module answers.
+
+    Raises:
+        ConversionError: it fails.
+    """
+    try:
+        names, _ = _flat(torch, called.run(_tensors(torch, called.inputs, called.fixed or _ITEMS)))
+    # It is the user's code, and raises what it likes.
+    except (Exception, SystemExit) as exc:
+        raise ConversionError(
+            f"{what}: fails for {called.fixed or _ITEMS} items of float32 ({_short(exc)}); is the shape right, and is "
+            "the model in float32?"
+        ) from exc
+    return names
+
+
+def _open_axis(model: onnx.ModelProto) -> int | None:
+    """The axis of the first input whose size is open beside the batch."""
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    return next((axis for axis, dim in enumerate(dims) if dim.dim_param not in ("", BATCH)), None)
 
 
 def _parts(torch: Any, sample: Sample, called: _Called) -> Iterator[list[Any]]:
@@ -223,7 +252,11 @@ def _called_module(torch: Any, module: Any, names: list[str], what: str, shapes:
 
 
 def _by_input(shapes: Sequence[Shape], names: list[str], what: str) -> dict[str, Shape]:
+    if not names:
+        raise ConversionError(f"{what}: takes no tensor by name; save a form whose forward names what it takes")
     found = {shape.name or names[0]: shape for shape in shapes}
+    if len(found) < len(shapes):
+        raise UsageError(f"--shape: is given twice for {names[0]}")
     unknown = sorted(set(found) - set(names))
     if unknown:
         raise UsageError(f"--shape {unknown[0]}:…: {what} takes {', '.join(names)}")
@@ -319,60 +352,11 @@ def _flat(torch: Any, answer: Any) -> tuple[list[str], list[Any]]:
     keys = [re.sub(r"\W+", "_", torch.utils._pytree.keystr(path)).strip("_") for path, _ in tensors]  # noqa: SLF001
     names: list[str] = []
     for key in keys:
-        wanted = f"output_{key}" if key.isdigit() or not key else key
-        wanted = "output" if not key else wanted
+        wanted = f"output_{key}" if key.isdigit() else key or "output"
         names.append(wanted if wanted not in names else f"{wanted}_{len(names)}")
     return names, [tensor for _, tensor in tensors]
 
 
-def _name(model: onnx.ModelProto, inputs: Sequence[_Input], names: list[str], open_time: int | None) -> None:
-    """Give inputs and outputs the module's own names, and the open sizes those that say what they are.
-
-    Two outputs may be one tensor, or an input, or have the name of a constant: each gets a node of its own then.
-    """
-    graph = model.graph
-    if len(graph.output) != len(names):
-        raise ConversionError(f"the exporter gives {len(graph.output)} outputs where the module gives {len(names)}")
-    _rename(graph, _freed(model, {item.name for item in inputs} | set(names), inputs))
-    del graph.value_info[:]
-    for name, value in zip(names, graph.output, strict=True):
-        graph.node.append(onnx.helper.make_node("Identity", [value.name], [name], name=f"output_{name}"))
-        value.name = name
-    symbols = {_size(graph.input[0], inputs[0].shape.axis): BATCH}
-    if open_time is not None:
-        symbols[_size(graph.input[0], open_time)] = "time"
-    for value in (*graph.input, *graph.output):
-        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
-            if dim.dim_param:
-                dim.dim_param = symbols.get(dim.dim_param, f"{value.name}_{axis}")
-
-
-def _freed(model: onnx.ModelProto, wanted: set[str], inputs: Sequence[_Input]) -> dict[str, str]:
-    """New names for inputs, and for what has a name that an input or output is to have."""
-    graph, fresh = model.graph, Names(model)
-    used = [value.name for value in (*graph.input, *graph.initializer)]
-    used += [name for node in graph.node for name in node.output]
-    renamed = {name: fresh.fresh(f"{name}_inner") for name in used if name in wanted}
-    return renamed | {value.name: item.name for item, value in zip(inputs, graph.input, strict=True)}
-
-
-def _size(value: onnx.ValueInfoProto, axis: int) -> str:
-    return str(value.type.tensor_type.shape.dim[axis].dim_param)
-
-
-def _rename(graph: onnx.GraphProto, renamed: dict[str, str]) -> None:
-    for value in (*graph.input, *graph.output, *graph.initializer):
-        value.name = renamed.get(value.name, value.name)
-    for node in graph.node:
-        for field in (node.input, node.output):
-            for place, name in enumerate(field):
-                field[place] = renamed.get(name, name)
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node:
-                    _rename(inner, renamed)
-
-
-def _short(exc: Exception) -> str:
+def _short(exc: BaseException) -> str:
     lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
     return f"{type(exc).__name__}: {' '.join(lines)[:200]}"

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import json
-import os
-import re
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -20,24 +16,6 @@ from edgetool.frameworks.sources import FACTORY, Trust
 
 __all__ = ["open_torch"]
 
-_FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-"""PyTorch reads tensors and plain containers only while this is set, whatever the call in its own code says."""
-_ARITHMETIC = (
-    "Symbol Integer Rational Float Add Mul Pow Max Min Mod PythonMod FloorDiv CeilDiv CleanDiv IntTrueDiv FloatTrueDiv "
-    "ToFloat FloorToInt CeilToInt TruncToInt Eq Ne Lt Le Gt Ge And Or Not Equality Unequality StrictLessThan LessThan "
-    "StrictGreaterThan GreaterThan BooleanTrue BooleanFalse Piecewise ExprCondPair Tuple Abs"
-)
-"""What sizes are written with, in a program; SymPy evaluates them as Python, and texts in them, too."""
-_HARMLESS_NODES = (
-    *(ast.Expression, ast.Call, ast.Name, ast.Load, ast.keyword, ast.Constant, ast.Tuple, ast.Compare),
-    *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.cmpop),
-)
-_SYMBOL = re.compile(r"[A-Za-z]\w*")
-_HARMLESS_TARGETS = re.compile(
-    r"torch\.ops\.(?:aten|prims?|higher_order|quantized|quantized_decomposed)\.\w+(?:\.\w+)?|torch\.sym_\w+|math\.\w+|torch\.utils\._sympy\.functions\.\w+|"
-    r"_operator\.(?:add|sub|mul|floordiv|truediv|mod|neg|pow|lt|le|gt|ge|eq|ne|and_|or_|not_|getitem)"
-)
-_OBJECTS = ("custom_obj", "opaque_obj")
 _LEVELS = ("state_dict", "model_state_dict")
 """Where checkpoints of PyTorch Lightning and of PyTorch's own examples have the weights."""
 
@@ -59,6 +37,8 @@ def open_torch(path: Path, trust: Trust, weights: Path | None) -> Any:
         raise UsageError(f"--weights {weights}: is for module.py:factory, and {path} holds its own")
     if FACTORY in path.name:
         return _from_factory(path, weights)
+    if path.suffix.lower() == ".pt2" and not zipfile.is_zipfile(path):
+        raise ConversionError(f"{path}: is no program of PyTorch; it is damaged, or was not copied to its end")
     if not zipfile.is_zipfile(path):
         return _from_pickle(path, trust)
     with zipfile.ZipFile(path) as archive:
@@ -69,8 +49,6 @@ def open_torch(path: Path, trust: Trust, weights: Path | None) -> Any:
                 f"{path}: holds code that is compiled for one machine; save the program itself: "
                 "torch.export.save(program, 'model.pt2')"
             )
-        if is_program and not trust.code:
-            _check_program(path, archive)
     if is_program:
         return _program(path, trust)
     if any("/code/" in name for name in names):
@@ -78,80 +56,21 @@ def open_torch(path: Path, trust: Trust, weights: Path | None) -> Any:
     return _from_pickle(path, trust)
 
 
-def _check_program(path: Path, archive: zipfile.ZipFile) -> None:
-    """Refuse a program with anything in it that is Python when it is read.
-
-    Raises:
-        UsageError: there is some.
-    """
-    why = next(_code_in(archive), "")
-    if why:
-        raise UsageError(
-            f"{path}: {why}, which is run when the program is read or run. If you know who made it, allow it with "
-            "--trust-code"
-        )
-
-
-def _code_in(archive: zipfile.ZipFile) -> Iterator[str]:
-    for name in archive.namelist():
-        if name.rpartition("/")[2].startswith(_OBJECTS):
-            yield f"holds a pickled object ({name})"
-        if name.endswith(".json"):
-            try:
-                document = json.loads(archive.read(name))
-            except ValueError as exc:
-                raise ConversionError(f"{archive.filename}: {name} cannot be read ({exc})") from exc
-            for key, value in _strings(document):
-                if key == "expr_str" and not _is_arithmetic(value):
-                    yield f"has a size that is no plain arithmetic: {value[:80]!r}"
-                if key == "target" and "." in value and not _HARMLESS_TARGETS.fullmatch(value):
-                    yield f"calls {value[:80]!r}"
-
-
-def _is_arithmetic(text: str) -> bool:
-    """Whether a size is made of sums, products and the like of numbers and symbols, and of no other call."""
-    try:
-        nodes = list(ast.walk(ast.parse(text, mode="eval")))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    known = frozenset(_ARITHMETIC.split())
-    for node in nodes:
-        if not isinstance(node, _HARMLESS_NODES):
-            return False
-        if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in known):
-            return False
-        named = node.value if isinstance(node, ast.Constant) else node.id if isinstance(node, ast.Name) else 0
-        if isinstance(named, bytes) or (isinstance(named, str) and ("__" in named or not _SYMBOL.fullmatch(named))):
-            return False
-    return True
-
-
-def _strings(document: Any) -> Iterator[tuple[str, str]]:
-    """Each text in a JSON document, with its key."""
-    waiting = [("", document)]
-    while waiting:
-        key, value = waiting.pop()
-        if isinstance(value, str):
-            yield key, value
-        elif isinstance(value, dict):
-            waiting += value.items()
-        elif isinstance(value, list):
-            waiting += [(key, item) for item in value]
-
-
 def _program(path: Path, trust: Trust) -> Any:
+    if not trust.code:
+        raise UsageError(
+            f"{path}: is a program of PyTorch, which becomes Python when it is read, with whatever is in it. If you "
+            "know who made it, allow it with --trust-code"
+        )
     torch = require("torch", extra="torch")
     try:
-        with _weights_only(not trust.code):
-            program = torch.export.load(path)
+        program = torch.export.load(path)
     # PyTorch raises classes of many modules for a file that it cannot read.
     except Exception as exc:
         raise ConversionError(
             f"{path}: cannot be read by PyTorch {torch.__version__} ({_short(exc)}); programs are read by the version "
-            "that saved them, or a later one. If it holds objects of classes that you trust: --trust-code"
+            "that saved them, or a later one"
         ) from exc
-    # Guards are Python, too; whether a size fits is compared here anyhow.
-    program._guards_code = []  # noqa: SLF001
     return program
 
 
@@ -165,20 +84,6 @@ def _found_here(*folders: Path) -> Iterator[None]:
     finally:
         for folder in added:
             sys.path.remove(folder)
-
-
-@contextmanager
-def _weights_only(is_forced: bool) -> Iterator[None]:
-    before = os.environ.get(_FORCED)
-    if is_forced:
-        os.environ[_FORCED] = "1"
-    try:
-        yield
-    finally:
-        if is_forced:
-            os.environ.pop(_FORCED)
-        if before is not None:
-            os.environ[_FORCED] = before
 
 
 def _script(path: Path, trust: Trust) -> Any:
@@ -251,8 +156,8 @@ def _from_factory(path: Path, weights: Path | None) -> Any:
             found = made if isinstance(made, torch.nn.Module) else made()
     except ConversionError:
         raise
-    # It is the user's code.
-    except Exception as exc:
+    # It is the user's code, which may be a whole training that ends the program.
+    except (Exception, SystemExit) as exc:
         raise ConversionError(
             f"{path}: raised {type(exc).__name__}: {exc}; give a file that holds the class and no more"
         ) from exc

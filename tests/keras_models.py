@@ -7,33 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from swings import CHANNELS, WINDOW, Windows, readings
 
 from edgetool.frameworks.keras.starting import start
 
-__all__ = ["BUILDERS", "CHANNELS", "WINDOW", "keras", "readings", "tensorflow", "trained", "windows"]
-
-CHANNELS, WINDOW = 4, 16
-Windows = NDArray[np.float32]
+__all__ = ["BUILDERS", "keras", "tensorflow", "trained"]
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     tensorflow, keras = start()
 L = keras.layers
-
-
-def readings(count: int = 1500, *, seed: int = 0, offset: float = 0.0) -> Windows:
-    """Four channels that swing together with some noise, shape (count, 4)."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(count)[:, np.newaxis] / 9
-    rows = np.sin(time + np.arange(CHANNELS)) + 0.1 * rng.standard_normal((count, CHANNELS)) + offset
-    return rows.astype(np.float32)
-
-
-def windows(rows: Windows, length: int = WINDOW) -> Windows:
-    """Each window of the rows, shape (n, length, 4)."""
-    view = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0).transpose(0, 2, 1)
-    return np.ascontiguousarray(view)
 
 
 def _chain(*layers: Any, shape: tuple[int | None, ...] = (WINDOW, CHANNELS)) -> Any:

@@ -16,22 +16,6 @@ CHANNELS, WINDOW = 4, 16
 Windows = NDArray[np.float32]
 
 
-def readings(count: int = 1500, *, seed: int = 0) -> Windows:
-    """Four channels that swing together with some noise, shape (count, 4)."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(count)[:, np.newaxis] / 9
-    rows: Windows = (np.sin(time + np.arange(CHANNELS)) + 0.1 * rng.standard_normal((count, CHANNELS))).astype(
-        np.float32
-    )
-    return rows
-
-
-def windows(rows: Windows, length: int = WINDOW) -> Windows:
-    """Each window of the rows, shape (n, length, 4)."""
-    view = np.lib.stride_tricks.sliding_window_view(rows, length, axis=0).transpose(0, 2, 1)
-    return np.ascontiguousarray(view)
-
-
 class Dense(nn.Module):
     """Takes and answers a row."""
 
@@ -168,6 +152,13 @@ class Stateful(nn.Module):
     def forward(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         hidden, after = self.inner(x, h)
         return self.output(hidden), after
+
+
+class Steps(nn.Module):
+    """Adds up the rows of a window of any length."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 0.9 + 0.01 * torch.cumsum(x, dim=1)
 
 
 class Dice(nn.Module):

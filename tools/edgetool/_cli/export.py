@@ -113,7 +113,7 @@ def export(
     ] = None,
     opset: Annotated[
         int | None,
-        typer.Option(help="Of ONNX. Default: what every runtime of the device reads.", show_default=False),
+        typer.Option(help="Of ONNX, for PyTorch. Default: what every runtime of the device reads.", show_default=False),
     ] = None,
     signature: SignatureOption = None,
     trust_pickle: TrustPickleOption = False,

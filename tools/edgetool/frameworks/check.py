@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import AccuracyError, ConversionError, DataError
 from edgetool.frameworks.made import Answers, Made, batch_axes
 from edgetool.frameworks.near import near_thresholds
+from edgetool.frameworks.one_line import one_line
 from edgetool.verify.arrays import Sample
 from edgetool.verify.workbench import Workbench
 
@@ -168,10 +169,9 @@ def _asked(made: Made, items: Sample) -> Answers:
     # It runs what somebody else has written, which may raise anything, or end the program.
     except (Exception, SystemExit) as exc:
         count = next(iter(items.values())).shape[next(iter(batch_axes(made.model.graph.input).values()))]
-        reason = " ".join(str(exc).split())[:200]
         raise ConversionError(
             f"{made.origin.estimator}: {made.origin.framework} itself fails for a batch of {count} "
-            f"({type(exc).__name__}: {reason}){'; ' * bool(made.advice)}{made.advice}"
+            f"({one_line(exc)}){'; ' * bool(made.advice)}{made.advice}"
         ) from exc
 
 

@@ -14,8 +14,8 @@ import onnx
 
 from edge_agent.errors import ConversionError
 from edgetool.extras import require
-from edgetool.frameworks.keras.starting import short
 from edgetool.frameworks.keras.tidy import tidy
+from edgetool.frameworks.one_line import one_line
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.walks import inner_graphs, is_onnx, nodes_of
 
@@ -55,7 +55,7 @@ def convert_function(
         model, _ = tf2onnx.convert.from_function(traced, input_signature=[spec], opset=OPSET)
     # It raises classes of many modules for what it cannot convert.
     except Exception as exc:
-        raise ConversionError(f"{what}: {converter()} cannot convert it ({short(exc)})") from exc
+        raise ConversionError(f"{what}: {converter()} cannot convert it ({one_line(exc)})") from exc
     unknown = sorted(
         {
             node.op_type

@@ -14,10 +14,11 @@ from onnx import TensorProto, helper
 from edge_agent.errors import ConversionError
 from edgetool.frameworks.keras.by_tf2onnx import convert_function, converter
 from edgetool.frameworks.keras.opening import Signature
-from edgetool.frameworks.keras.starting import short, start
+from edgetool.frameworks.keras.starting import start
 from edgetool.frameworks.keras.tensors import Shape, Tensor, channels_last
 from edgetool.frameworks.keras.walk import flat, walk
 from edgetool.frameworks.made import BATCH, Answers, Made, NotConvertedError, empty_model
+from edgetool.frameworks.one_line import one_line
 from edgetool.frameworks.parts import Graph
 from edgetool.graph.edits import Names, replace_all
 from edgetool.graph.nodes import Nodes
@@ -190,7 +191,7 @@ def _first(what: str, called: Callable[[Any], Any], taken: _Taken) -> Any:
         return called(np.zeros((_ITEMS, *(size or _PROBE for size in taken.shape)), dtype=np.float32))
     # TensorFlow raises classes of many modules for what it cannot compute.
     except Exception as exc:
-        raise ConversionError(f"{what}: TensorFlow cannot run it ({short(exc)})") from exc
+        raise ConversionError(f"{what}: TensorFlow cannot run it ({one_line(exc)})") from exc
 
 
 def _by_layers(model: Any, taken: _Taken, names: list[str]) -> onnx.ModelProto:
@@ -255,7 +256,7 @@ def _answers(tensorflow: Any, called: Callable[[Any], dict[str, Any]], taken: _T
             return {name: np.asarray(each) for name, each in called(tensorflow.constant(sample[taken.name])).items()}
         # TensorFlow raises classes of many modules for what it cannot compute.
         except Exception as exc:
-            raise ConversionError(f"TensorFlow cannot run the model ({short(exc)})") from exc
+            raise ConversionError(f"TensorFlow cannot run the model ({one_line(exc)})") from exc
 
     return answer
 

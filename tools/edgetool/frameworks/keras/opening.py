@@ -12,18 +12,15 @@ from typing import Any
 
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.extras import require
-from edgetool.frameworks.keras.starting import short, start
+from edgetool.frameworks.keras.starting import start
+from edgetool.frameworks.one_line import one_line
 from edgetool.frameworks.sources import SAVED_MODEL
 
 __all__ = ["Signature", "open_keras", "open_saved_model"]
 
 _OWN = re.compile(r"keras(\.(src\.)?[a-z0-9_.]+)?")
 _LAMBDA = "__lambda__"
-_CODE = re.compile(r"PyFunc|^(Read|Write|Matching)File|Reader|Dataset|Summary|^Debug|Rpc|^Print")
-"""Operators of TensorFlow that run Python, or reach for files or the network."""
 _WRITES = re.compile(r"^Assign|^Save|^MergeV2|^ResourceScatter")
-_STARTS = ("_initialize", "_create_resource", "initializer")
-"""What TensorFlow runs as soon as a SavedModel is loaded."""
 _DEFAULT = "serving_default"
 
 
@@ -50,7 +47,7 @@ def open_keras(path: Path, *, trust_code: bool) -> Any:
         return keras.saving.load_model(path, compile=False, safe_mode=not trust_code)
     # Keras raises classes of many modules for a file that it cannot read.
     except Exception as exc:
-        raise ConversionError(f"{path}: cannot be read by Keras {keras.__version__} ({short(exc)})") from exc
+        raise ConversionError(f"{path}: cannot be read by Keras {keras.__version__} ({one_line(exc)})") from exc
 
 
 def _config_of(path: Path) -> dict[str, Any]:
@@ -107,20 +104,27 @@ def open_saved_model(path: Path, *, signature: str | None, trust_code: bool) -> 
     Args:
         path: the folder.
         signature: its name; `serving_default`, or the only one, when not given.
-        trust_code: run what may reach beyond the model.
+        trust_code: run what it holds, which may reach beyond the model.
 
     Raises:
         ConversionError: it is damaged, or of TensorFlow 1; or the function changes what it answers by.
         MissingExtraError: TensorFlow is not installed.
-        UsageError: it holds code that nobody has said to trust, or has several functions, or none of this name.
+        UsageError: nobody has said to trust it, or it has several functions, or none of this name.
     """
+    if not trust_code:
+        raise UsageError(
+            f"{path}: is a SavedModel of TensorFlow, which is a program: it may read and write files when it is loaded "
+            "or run. If you know who made it, allow it with --trust-code; a .keras file of the same model needs none"
+        )
     tensorflow, _ = start()
-    _check_graph(path, trust_code=trust_code)
+    _check_version(path)
     try:
         loaded = tensorflow.saved_model.load(str(path))
     # TensorFlow raises classes of many modules for what it cannot read.
     except Exception as exc:
-        raise ConversionError(f"{path}: cannot be read by TensorFlow {tensorflow.__version__} ({short(exc)})") from exc
+        raise ConversionError(
+            f"{path}: cannot be read by TensorFlow {tensorflow.__version__} ({one_line(exc)})"
+        ) from exc
     names: list[str] = sorted(loaded.signatures)
     chosen: str = signature or (_DEFAULT if _DEFAULT in names or len(names) != 1 else names[0])
     if chosen not in names:
@@ -139,30 +143,18 @@ def open_saved_model(path: Path, *, signature: str | None, trust_code: bool) -> 
     return Signature(chosen, function)
 
 
-def _check_graph(path: Path, *, trust_code: bool) -> None:
-    """Look through a SavedModel before TensorFlow runs what makes it ready."""
+def _check_version(path: Path) -> None:
+    """Refuse a SavedModel of TensorFlow 1, which loads as something else."""
     proto = require("tensorflow.core.protobuf.saved_model_pb2", extra="tensorflow").SavedModel()
     try:
         proto.ParseFromString((path / SAVED_MODEL).read_bytes())
     # protobuf's error is of another class in each of its implementations.
     except Exception as exc:
-        raise ConversionError(f"{path}: {SAVED_MODEL} cannot be read ({short(exc)})") from exc
+        raise ConversionError(f"{path}: {SAVED_MODEL} cannot be read ({one_line(exc)})") from exc
     graphs = list(proto.meta_graphs)
     if len(graphs) != 1 or not graphs[0].HasField("object_graph_def"):
         raise ConversionError(
             f"{path}: is no SavedModel of TensorFlow 2; save it with tf.saved_model.save(model, path)"
-        )
-    code = {op for op in _operators(graphs[0].graph_def) if _CODE.search(op)}
-    code |= {
-        child.local_name
-        for node in graphs[0].object_graph_def.nodes
-        for child in node.children
-        if child.local_name in _STARTS
-    }
-    if code and not trust_code:
-        raise UsageError(
-            f"{path}: holds {', '.join(sorted(code))}, which may run code or reach for files when it is loaded or run. "
-            "If you know who made it, allow it with --trust-code"
         )
 
 

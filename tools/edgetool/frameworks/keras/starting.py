@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ from typing import Any
 
 from edge_agent.errors import ConversionError
 from edgetool.extras import require
+from edgetool.frameworks.one_line import one_line
 
-__all__ = ["KERAS", "short", "start"]
+__all__ = ["KERAS", "start"]
 
 KERAS = (3, 12)
 """Files could make earlier versions run code or read other files, also in safe mode (CVE-2025-1550, -8747, -12058)."""
@@ -23,7 +23,6 @@ _ENVIRONMENT = {
     # oneDNN computes in another order, and says so at each start.
     "TF_ENABLE_ONEDNN_OPTS": "0",
 }
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def start() -> tuple[Any, Any]:
@@ -64,13 +63,7 @@ def _silent() -> Iterator[None]:
         except ImportError as exc:
             said.seek(0)
             last = said.read().decode(errors="replace").strip().splitlines()[-1:]
-            raise ConversionError(f"TensorFlow cannot be loaded ({' '.join([short(exc), *last])})") from exc
+            raise ConversionError(f"TensorFlow cannot be loaded ({' '.join([one_line(exc), *last])})") from exc
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def short(exc: BaseException) -> str:
-    """An error of TensorFlow or Keras in one line, without colours."""
-    lines = [line.strip() for line in _COLOUR.sub("", str(exc)).splitlines() if line.strip()]
-    return f"{type(exc).__name__}: {' '.join(lines)[:300]}"

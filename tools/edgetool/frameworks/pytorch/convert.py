@@ -21,6 +21,7 @@ import onnx
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.extras import require
 from edgetool.frameworks.made import BATCH, Made, batch_axes
+from edgetool.frameworks.one_line import one_line
 from edgetool.frameworks.pytorch.naming import leave_out_sums, name_ends
 from edgetool.frameworks.shapes import Shape
 from edgetool.graph.metadata import strip_metadata
@@ -28,10 +29,12 @@ from edgetool.graph.origin import Origin
 from edgetool.graph.randomness import draws_numbers
 from edgetool.verify.arrays import Sample
 
-__all__ = ["OPSET", "convert"]
+__all__ = ["convert"]
 
-OPSET = 18
-"""The lowest that the exporter makes without leaving it to a converter of versions; all runtimes here read it."""
+_OPSET, _SCRIPT_OPSET = 18, 17
+"""For programs, the lowest that the exporter makes without leaving it to a converter of versions; for TorchScript, the
+highest that its exporter was finished for. All runtimes here read both.
+"""
 _ITEMS = 2
 """An exporter takes 0 and 1 for sizes that never change."""
 _OPEN = (
@@ -49,6 +52,8 @@ class _Input:
     dtype: Any
     is_open: bool
     """The batch of a program is open already."""
+    open_axis: int | None = None
+    """Of a program, another axis that is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,7 @@ def convert(
         found: from `open_torch`.
         what: it is, for a person.
         shapes: of its inputs; a program knows its own.
-        opset: of ONNX; OPSET when not given.
+        opset: of ONNX; 18, and 17 of TorchScript, when not given.
         open_time: an axis of the first input whose size is left open, too.
 
     Raises:
@@ -87,15 +92,16 @@ def convert(
         if isinstance(found, torch.export.ExportedProgram):
             called = _called_program(torch, found, what, shapes)
             program = found
-            if not all(item.is_open for item in called.inputs) or open_time is not None:
+            open_time = called.inputs[0].open_axis if open_time is None else open_time
+            if not all(item.is_open for item in called.inputs) or open_time != called.inputs[0].open_axis:
                 program = _traced(torch, found.module(check_guards=False), called, what, open_time)
-            model = _by_exporter(torch, program, what, opset or OPSET)
+            model = _by_exporter(torch, program, what, opset or _OPSET)
         elif isinstance(found, torch.jit.ScriptModule):
             called = _called_module(torch, found, _script_names(found), what, shapes)
-            model = _by_script(torch, found, called, what, min(opset or OPSET, OPSET), open_time)
+            model = _by_script(torch, found, called, what, opset or _SCRIPT_OPSET, open_time)
         else:
             called = _called_module(torch, found, _names_of(found), what, shapes)
-            model = _by_exporter(torch, _traced(torch, found, called, what, open_time), what, opset or OPSET)
+            model = _by_exporter(torch, _traced(torch, found, called, what, open_time), what, opset or _OPSET)
         names = _named(torch, called, what)
     if draws_numbers(model):
         raise ConversionError(
@@ -130,7 +136,7 @@ def convert(
         model,
         answer,
         Origin(framework=f"PyTorch {torch.__version__}", estimator=what, converter=f"PyTorch {torch.__version__}"),
-        open_axis=_open_axis(model),
+        open_axis=open_time,
         advice=called.advice(what),
         notes=[f"output {name!r} is one for all items of a batch, and is left out" for name in left_out],
     )
@@ -147,16 +153,10 @@ def _named(torch: Any, called: _Called, what: str) -> list[str]:
     # It is the user's code, and raises what it likes.
     except (Exception, SystemExit) as exc:
         raise ConversionError(
-            f"{what}: fails for {called.fixed or _ITEMS} items of float32 ({_short(exc)}); is the shape right, and is "
-            "the model in float32?"
+            f"{what}: fails for {called.fixed or _ITEMS} items of float32 ({one_line(exc)}); is the shape right, and "
+            "is the model in float32?"
         ) from exc
     return names
-
-
-def _open_axis(model: onnx.ModelProto) -> int | None:
-    """The axis of the first input whose size is open beside the batch."""
-    dims = model.graph.input[0].type.tensor_type.shape.dim
-    return next((axis for axis, dim in enumerate(dims) if dim.dim_param not in ("", BATCH)), None)
 
 
 def _parts(torch: Any, sample: Sample, called: _Called) -> Iterator[list[Any]]:
@@ -208,7 +208,8 @@ def _called_program(torch: Any, program: Any, what: str, shapes: Sequence[Shape]
         if name in asked and asked[name] != replace(shape, name=asked[name].name):
             given = "x".join(str(size) for size in shape.sizes)
             raise UsageError(f"--shape: {what} was saved for {given} of its input {name!r}; leave it out")
-        found.append(_Input(name, shape, value.dtype, is_open=bool(places)))
+        others = (place for place, size in enumerate(value.shape) if place != axis and not isinstance(size, int))
+        found.append(_Input(name, shape, value.dtype, is_open=bool(places), open_axis=next(others, None)))
     module, spec = program.module(check_guards=False), program.call_spec.in_spec
     pytree = torch.utils._pytree  # noqa: SLF001
 
@@ -285,7 +286,7 @@ def _traced(torch: Any, module: Any, called: _Called, what: str, open_time: int 
     # It runs the user's code, and raises classes of many modules.
     except Exception as exc:
         raise ConversionError(
-            f"{what}: cannot be traced for batches of any size ({_short(exc)}); {called.advice(what) or _TRACED}"
+            f"{what}: cannot be traced for batches of any size ({one_line(exc)}); {called.advice(what) or _TRACED}"
         ) from exc
 
 
@@ -298,7 +299,7 @@ def _by_exporter(torch: Any, program: Any, what: str, opset: int) -> onnx.ModelP
         raise
     # It raises classes of many modules for what it cannot export.
     except Exception as exc:
-        raise ConversionError(f"{what}: PyTorch {torch.__version__} cannot export it ({_short(exc)})") from exc
+        raise ConversionError(f"{what}: PyTorch {torch.__version__} cannot export it ({one_line(exc)})") from exc
 
 
 def _by_script(
@@ -325,14 +326,12 @@ def _by_script(
     file = io.BytesIO()
     try:
         traced = torch.jit.trace(Flat().eval(), args, check_trace=False)
-        torch.onnx.export(
-            traced, args, file, dynamo=False, input_names=names, dynamic_axes=axes, opset_version=min(opset, 17)
-        )
+        torch.onnx.export(traced, args, file, dynamo=False, input_names=names, dynamic_axes=axes, opset_version=opset)
     # It raises classes of many modules for what it cannot export.
     except Exception as exc:
         raise ConversionError(
             f"{what}: PyTorch {torch.__version__} cannot export this TorchScript with --shape "
-            f"{'x'.join(map(str, called.inputs[0].shape.sizes))} ({_short(exc)}). A model that takes the channels "
+            f"{'x'.join(map(str, called.inputs[0].shape.sizes))} ({one_line(exc)}). A model that takes the channels "
             "first has them first in --shape, too, as 9x60; or save the program: torch.export.save("
             "torch.export.export(model.eval(), (x,)), 'model.pt2')"
         ) from exc
@@ -355,8 +354,3 @@ def _flat(torch: Any, answer: Any) -> tuple[list[str], list[Any]]:
         wanted = f"output_{key}" if key.isdigit() else key or "output"
         names.append(wanted if wanted not in names else f"{wanted}_{len(names)}")
     return names, [tensor for _, tensor in tensors]
-
-
-def _short(exc: BaseException) -> str:
-    lines = [line.strip() for line in str(exc).splitlines() if line.strip()]
-    return f"{type(exc).__name__}: {' '.join(lines)[:200]}"

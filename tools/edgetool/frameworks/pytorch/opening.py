@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.extras import require
+from edgetool.frameworks.one_line import one_line
 from edgetool.frameworks.sources import FACTORY, Trust
 
 __all__ = ["open_torch"]
@@ -68,8 +69,8 @@ def _program(path: Path, trust: Trust) -> Any:
     # PyTorch raises classes of many modules for a file that it cannot read.
     except Exception as exc:
         raise ConversionError(
-            f"{path}: cannot be read by PyTorch {torch.__version__} ({_short(exc)}); programs are read by the version "
-            "that saved them, or a later one"
+            f"{path}: cannot be read by PyTorch {torch.__version__} ({one_line(exc)}); programs are read by the "
+            "version that saved them, or a later one"
         ) from exc
     return program
 
@@ -96,7 +97,7 @@ def _script(path: Path, trust: Trust) -> Any:
     try:
         return torch.jit.load(path, map_location="cpu").eval()
     except RuntimeError as exc:
-        raise ConversionError(f"{path}: cannot be read by PyTorch {torch.__version__} ({_short(exc)})") from exc
+        raise ConversionError(f"{path}: cannot be read by PyTorch {torch.__version__} ({one_line(exc)})") from exc
 
 
 def _from_pickle(path: Path, trust: Trust) -> Any:
@@ -125,7 +126,7 @@ def _from_pickle(path: Path, trust: Trust) -> Any:
         ) from exc
     # A pickle may raise anything.
     except Exception as exc:
-        raise ConversionError(f"{path}: cannot be read ({_short(exc)})") from exc
+        raise ConversionError(f"{path}: cannot be read ({one_line(exc)})") from exc
     return _in_evaluation(torch, module, str(path))
 
 
@@ -181,7 +182,7 @@ def _load_weights(torch: Any, module: Any, path: Path) -> None:
             state = require("safetensors.torch", extra="torch").load_file(path)
         # safetensors raises a class of its own, and Python's.
         except Exception as exc:
-            raise ConversionError(f"{path}: cannot be read ({_short(exc)})") from exc
+            raise ConversionError(f"{path}: cannot be read ({one_line(exc)})") from exc
     else:
         state = _tensors(torch, path)
     if state is None:
@@ -199,7 +200,7 @@ def _load_weights(torch: Any, module: Any, path: Path) -> None:
     try:
         module.load_state_dict(state)
     except RuntimeError as exc:
-        raise ConversionError(f"{path}: are weights of another module ({_short(exc)})") from exc
+        raise ConversionError(f"{path}: are weights of another module ({one_line(exc)})") from exc
 
 
 def _below(state: dict[str, Any], wanted: set[str]) -> dict[str, Any]:
@@ -213,8 +214,3 @@ def _below(state: dict[str, Any], wanted: set[str]) -> dict[str, Any]:
         if rest in wanted and name not in wanted and all(f"{prefix}.{each}" in state for each in wanted):
             return {each: state[f"{prefix}.{each}"] for each in wanted}
     return state
-
-
-def _short(exc: Exception) -> str:
-    text = " ".join(str(exc).split())
-    return f"{type(exc).__name__}: {text[:200]}"

@@ -1,0 +1,196 @@
+"""What PyTorch has saved and no device can use, or may not be run unasked, is refused in one line with what to do."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import swings
+import torch
+import torch_models as kinds
+from processes import run_tool
+from swings import CHANNELS, WINDOW, Windows
+from torch import nn
+
+from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
+from edgetool.commands.export import export
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+
+W, C = WINDOW, CHANNELS
+
+
+@pytest.fixture(scope="module")
+def normal(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return swings.write(tmp_path_factory.mktemp("data") / "normal.csv", swings.readings(1200, seed=1))
+
+
+def _run(module: nn.Module, *given: Windows) -> list[Any]:
+    with torch.no_grad():
+        answer = module(*(torch.from_numpy(np.ascontiguousarray(each)) for each in given))
+    parts = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, tuple) else [answer]
+    return [part.numpy() for part in parts]
+
+
+def test_a_program_for_a_batch_of_one_is_opened_or_refused(tmp_path: Path, normal: Path) -> None:
+    """Traced again; an LSTM has the one built into its first state."""
+    for kind, shape in ((kinds.Convolution, (1, C, W)), (kinds.Attention, (1, W, C)), (kinds.Lstm, (1, W, C))):
+        program = torch.export.export(kind().eval(), (torch.zeros(shape),))
+        torch.export.save(program, tmp_path / f"{kind.__name__}.pt2")
+    assert export(tmp_path / "Convolution.pt2", data=normal, trust_code=True).agreed.deviation <= 1e-4
+    for name in ("Attention", "Lstm"):
+        with pytest.raises(ConversionError, match=r"saved for batches of 1 alone; save it for all sizes.*dynamic_sh"):
+            export(tmp_path / f"{name}.pt2", data=normal, trust_code=True)
+        assert not (tmp_path / f"{name}.onnx").exists()
+
+
+def test_random_numbers_are_refused(tmp_path: Path, normal: Path) -> None:
+    """By their operator, and in a module that PyTorch exports in training mode."""
+    batch = torch.export.Dim("batch")
+    for name, module in (("dice", kinds.Dice()), ("dropout", kinds.Dense().train())):
+        program = torch.export.export(module, (torch.zeros(2, C),), dynamic_shapes=({0: batch},))
+        torch.export.save(program, tmp_path / f"{name}.pt2")
+        with pytest.raises(
+            (ConversionError, AccuracyError), match=r"draws random numbers.*model\.eval\(\)|draws random"
+        ):
+            export(tmp_path / f"{name}.pt2", data=normal, trust_code=True)
+
+
+class Trap:
+    """Leaves a marker when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+def test_nothing_runs_before_somebody_trusts_it(tmp_path: Path, normal: Path) -> None:
+    """A pickle in a .pt and in weights; TorchScript; and a program, which PyTorch writes as Python when it reads it."""
+    marker = tmp_path / "marker"
+    torch.save({"a": Trap(marker)}, tmp_path / "pickle.pt")
+    torch.export.save(torch.export.export(kinds.Dense().eval(), (torch.zeros(2, C),)), tmp_path / "good.pt2")
+    (tmp_path / "cut.pt2").write_bytes((tmp_path / "good.pt2").read_bytes()[:2000])
+    torch.jit.save(torch.jit.script(kinds.Dense().eval()), tmp_path / "script.pt")
+    shutil.copy(kinds.__file__, tmp_path / "model.py")
+    for source, word, weights in (
+        ("pickle.pt", "--trust-pickle", None),
+        ("good.pt2", "--trust-code", None),
+        ("cut.pt2", "damaged, or was not copied", None),
+        ("script.pt", "--trust-code", None),
+        ("model.py:Dense", "more than plain tensors", "pickle.pt"),
+    ):
+        for command in ("export", "pack"):
+            told = ["--weights", str(tmp_path / weights), "--shape", "4"] if weights else []
+            done = run_tool("edgetool", command, f"{tmp_path}/{source}", "--data", normal, *told)
+            assert done.returncode in (2, 65), (source, done.stdout)
+            assert word in done.stderr, source
+            assert not marker.exists(), source
+    done = run_tool("edgetool", "quantize", tmp_path / "good.pt2")
+    assert (done.returncode, "edgetool export" in done.stderr) == (65, True)
+    with pytest.raises(ConversionError, match=r"expected a torch.nn.Module"):
+        export(tmp_path / "pickle.pt", data=normal, trust_pickle=True, shapes=["4"])
+    assert marker.exists()
+
+
+def test_what_is_missing_is_asked_for(tmp_path: Path, normal: Path) -> None:
+    """Shapes, the module of weights, the other input; each with the words to give."""
+    module = kinds.Dense().eval()
+    torch.save(module.state_dict(), tmp_path / "weights.pt")
+    shutil.copy(kinds.__file__, tmp_path / "model.py")
+    named = f"{tmp_path / 'model.py'}:Dense"
+    with pytest.raises(ConversionError, match=r"holds weights without the module.*model\.py:factory --weights"):
+        export(tmp_path / "weights.pt", data=normal)
+    with pytest.raises(UsageError, match=r"does not hold the shape of x; say it.*--shape 9"):
+        export(named, data=normal)
+    with pytest.raises(UsageError, match=r"--shape '4x': expected the sizes of one row or window"):
+        export(named, data=normal, shapes=["4x"])
+    with pytest.raises(UsageError, match=r"--shape y:…: model.py:Dense takes x"):
+        export(named, data=normal, shapes=["4", "y:3"])
+    with pytest.raises(ConversionError, match="has no 'Sparse'"):
+        export(f"{tmp_path / 'model.py'}:Sparse", data=normal, shapes=["4"])
+    with pytest.raises(ConversionError, match=r"weights of another module: it lacks inner.bias_hh_l0"):
+        export(f"{tmp_path / 'model.py'}:Gru", data=normal, shapes=["16x4"], weights=tmp_path / "weights.pt")
+    with pytest.raises(ConversionError, match="no such file"):
+        export(f"{tmp_path / 'model'}.py:Dense", data=normal, shapes=["4"], weights=tmp_path / "none.pt")
+    with pytest.raises(DataError, match="4 channels, which do not fit input 'x' of shape"):
+        export(f"{tmp_path / 'model.py'}:SoftSensor", data=normal, shapes=["3"])
+    with pytest.raises(UsageError, match=r"--framework lightgbm: .* is of torch"):
+        export(tmp_path / "weights.pt", data=normal, framework="lightgbm")
+    with pytest.raises(UsageError, match=r"is for module\.py:factory"):
+        export(tmp_path / "weights.pt", data=normal, weights=tmp_path / "weights.pt")
+    (tmp_path / "junk.pt2").write_bytes(b"PK\x03\x04 no archive")
+    with pytest.raises((ConversionError, UsageError), match=r"junk.pt2"):
+        export(tmp_path / "junk.pt2", data=normal)
+
+
+_SUMS = """
+import torch
+
+class Many(torch.nn.Module):
+    def forward(self, x):
+        return {"x": x * 2, "mean": x.mean(), "limit": torch.ones(3)}
+
+class One(torch.nn.Module):
+    def forward(self, x):
+        return x.mean()
+"""
+
+
+def test_what_is_one_for_a_whole_batch_is_no_answer_of_an_item(tmp_path: Path, normal: Path) -> None:
+    """It is left out, and told; alone it is refused. An output does not take the name of an input."""
+    (tmp_path / "sums.py").write_text(_SUMS, encoding="utf-8")
+    made = export(f"{tmp_path / 'sums.py'}:Many", tmp_path / "m.onnx", data=normal, shapes=["4"])
+    assert made.outputs == ("x_out",)
+    assert [note.split("'")[1] for note in made.notes if "for all items" in note] == ["mean", "limit"]
+    with pytest.raises(ConversionError, match=r"answers output for a whole batch at once.*\.mean\(dim=1\)"):
+        export(f"{tmp_path / 'sums.py'}:One", tmp_path / "o.onnx", data=normal, shapes=["4"])
+
+
+_COMPANY = """
+import sys
+import torch
+
+class Branch(torch.nn.Module):
+    def forward(self, x):
+        return x * (2.0 if x.shape[0] == 1 else 0.5)
+
+class Squeezed(torch.nn.Module):
+    def forward(self, x):
+        return x[:, :1].squeeze()
+
+class Nowhere(torch.nn.Module):
+    def forward(self, x):
+        return x / 0.0 * 0.0
+
+class Double(torch.nn.Linear):
+    def __init__(self):
+        super().__init__(4, 2, dtype=torch.float64)
+
+class Exits(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        sys.exit(0)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("Branch", "has another output for item 0 alone"),
+        ("Squeezed", "has another output for item 0 alone|fails for a batch of 1"),
+        ("Nowhere", "not a finite number for any item"),
+        ("Double", "is the model in float32"),
+        ("Exits", "raised SystemExit"),
+    ],
+)
+def test_what_no_device_can_use_is_refused_in_one_line(name: str, problem: str, tmp_path: Path, normal: Path) -> None:
+    """Another answer alone than in a batch, none at all, another type, a file that ends the program."""
+    (tmp_path / "company.py").write_text(_COMPANY, encoding="utf-8")
+    with pytest.raises((AccuracyError, ConversionError), match=problem):
+        export(f"{tmp_path / 'company.py'}:{name}", tmp_path / "m.onnx", data=normal, shapes=["4"])
+    assert not (tmp_path / "m.onnx").exists()

@@ -143,6 +143,16 @@ def test_help_is_quick_and_teaches() -> None:
     assert done.stdout.strip().endswith("False")
 
 
+def test_pack_of_an_onnx_file_imports_no_converter() -> None:
+    """Each converter of a framework is imported for its own models alone, and rich for a terminal alone."""
+    listing = "import sys; import edgetool.commands.pack, edgetool.progress; print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, timeout=60, check=True)
+    found = set(done.stdout.split())
+    assert "edgetool.frameworks.sources" in found
+    packages = ("rich", *(f"edgetool.frameworks.{name}" for name in ("keras", "pytorch", "sklearn", "lightgbm")))
+    assert not [name for name in packages if name in found]
+
+
 def messages_on(subscriber: Subscriber, topic: str) -> list[tuple[str, object]]:
     """Topic and content of every message from now on; the list grows."""
     received: list[tuple[str, object]] = []

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from edge_agent.messages.text import shown
+
+# rich takes a tenth of the start of a command, and a command in a script or a pipe shows nothing.
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.text import Text
 
 __all__ = ["Advance", "console", "counted", "foreign", "working"]
 
@@ -34,17 +38,24 @@ def console(*, to_stderr: bool = False, width: int | None = None, soft_wrap: boo
         width: characters in a line; as wide as the terminal when not given.
         soft_wrap: leave it to the terminal to break long lines.
     """
+    from rich.console import Console
+
     return Console(stderr=to_stderr, width=width, soft_wrap=soft_wrap, highlight=False)
 
 
 def foreign(text: str, style: str = "") -> Text:
     """Text that may hold names of others: nothing in it is obeyed, neither by the terminal nor as markup of rich."""
+    from rich.text import Text
+
     return Text(shown(text), style=style)
 
 
 @contextmanager
 def working(text: str, limit_s: float | None = None) -> Iterator[None]:
     """Show that something is going on, and after how many seconds it is given up; None for no limit."""
+    if not sys.stderr.isatty():
+        yield
+        return
     limit = "" if limit_s is None else f", for at most {limit_s:g} s"
     with console(to_stderr=True).status(foreign(f"{text}{limit}")):
         yield
@@ -53,6 +64,8 @@ def working(text: str, limit_s: float | None = None) -> Iterator[None]:
 @contextmanager
 def counted(text: str, total: int) -> Iterator[Advance]:
     """Show how far something has come."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}", markup=False),

@@ -17,12 +17,10 @@ from edge_agent.errors import ConversionError, DataError, UsageError
 from edgetool.choices import LayoutIs, LayoutIsName, as_member
 from edgetool.data import DataFiles, DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
-from edgetool.frameworks import keras, lightgbm, pytorch, xgboost
 from edgetool.frameworks.check import TOLERANCE, Agreed, check, probes
 from edgetool.frameworks.items import made_up, read_example, rows_of, windows_of
 from edgetool.frameworks.made import Made
 from edgetool.frameworks.shapes import parse_shapes
-from edgetool.frameworks.sklearn.convert import convert
 from edgetool.frameworks.sources import Framework, Saved, Source, Trust, framework_of, open_sklearn, source_of
 from edgetool.graph.onnx_file import write_result
 from edgetool.graph.origin import Origin, write_origin
@@ -211,17 +209,28 @@ def _export(
     )
 
 
+# Each converter is imported for its own models alone: `pack` comes here with every ONNX file, too.
 def _made(source: Source, saved: Saved) -> Made:
     """The model of what is in a file."""
     if source.framework is Framework.TORCH:
+        from edgetool.frameworks import pytorch
+
         return pytorch.made_of(source.path, saved)
     saved.refuse_shapes(source)
     if source.framework is Framework.TENSORFLOW:
+        from edgetool.frameworks import keras
+
         return keras.made_of(source.path, saved)
     if source.framework is Framework.LIGHTGBM:
+        from edgetool.frameworks import lightgbm
+
         return lightgbm.convert(lightgbm.open_booster(source.path))
     if source.framework is Framework.XGBOOST:
+        from edgetool.frameworks import xgboost
+
         return xgboost.convert(xgboost.open_booster(source.path))
+    from edgetool.frameworks.sklearn.convert import convert
+
     return convert(open_sklearn(source, saved.trust))
 
 

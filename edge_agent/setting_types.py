@@ -10,11 +10,13 @@ import msgspec
 from msgspec import Meta
 
 __all__ = [
+    "IS_PATH",
     "NAME_CHARACTER",
     "Addresses",
     "Assets",
     "Count",
     "Duration",
+    "FilePath",
     "Keepalive",
     "Limit",
     "Megabytes",
@@ -44,7 +46,11 @@ Name = Annotated[
         description="a name of 1 to 64 characters without '/', '+', '#' or spaces",
     ),
 ]
-Text = Annotated[str, Meta(pattern=r"^[^\x00-\x1f\x7f]{1,4096}\Z", description="a text without control characters")]
+_TEXT = r"^[^\x00-\x1f\x7f]{1,4096}\Z"
+Text = Annotated[str, Meta(pattern=_TEXT, description="a text without control characters")]
+IS_PATH = "is_path"
+"""Key of what marks a type of settings as a path, which in a file is relative to that file."""
+FilePath = Annotated[str, Meta(pattern=_TEXT, description="a path without control characters", extra={IS_PATH: True})]
 Port = Annotated[int, Meta(ge=1, le=65535, description="an integer from 1 to 65535")]
 Qos = Annotated[int, Meta(ge=0, le=1, description="0 or 1")]
 Threads = Annotated[int, Meta(ge=1, le=64, description="an integer from 1 to 64")]

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from edge_agent.config.paths import begin_at
 from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection
 from edge_agent.config.tables import read_table, suggest
 from edge_agent.engine.settings import EngineSettings
@@ -38,7 +39,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     Args:
         path: the TOML file.
         overrides: settings that replace those of the file, as `section.key=value` with a TOML value (a bare word is a
-            text).
+            text). A relative path among them begins at the working folder.
 
     Raises:
         ConfigError: the file cannot be read, or has problems; the text lists all of them, one line each.
@@ -59,6 +60,11 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
     except (ValueError, RecursionError) as exc:  # an integer of thousands of digits; tables a thousand deep
         raise ConfigError(f"{path}: is not a configuration: {exc}") from exc
     problems: list[str] = []
+    for name, kind in SECTIONS.items():
+        begin_at(path.parent, document.get(name), kind)
+    tables = document.get("stream")
+    for table in tables if isinstance(tables, list) else ():
+        begin_at(path.parent, table, StreamSection)
     for override in overrides:
         _apply_override(document, override, problems)
     config = _read_document(document, problems)

@@ -1,4 +1,4 @@
-"""What `agent.toml` says, with defaults filled in."""
+"""What `agent.toml` says, with defaults filled in. A path that is relative in the file begins at the file's folder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edge_agent.engine.settings import EngineSettings
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, input_topic
 from edge_agent.mqtt.settings import MqttSettings
-from edge_agent.setting_types import Assets, Duration, Megabytes, Name, Qos, Scores, Seconds, Text
+from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
 from edge_agent.stream.storm import StormSettings
@@ -27,12 +27,12 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     id: Name = ""
     """Part of every topic; the host name if not given."""
-    state_dir: Text = ""
+    state_dir: FilePath = ""
     """Folder of the journal and of the remembered provider. If not given: `$STATE_DIRECTORY`, or the service's
     /var/lib/edge-agent if that folder exists."""
     allow_unsafe_state_dir: bool = False
     """Start although others may write in the state folder."""
-    runtime_dir: Text | None = None
+    runtime_dir: FilePath | None = None
     """Folder on no disk that outlives the process, in which stands what is worked on. If not given:
     `$RUNTIME_DIRECTORY`, `$XDG_RUNTIME_DIR`, or /dev/shm."""
     health_interval_s: Seconds = 10.0
@@ -44,12 +44,12 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
 
     name: Name
     """Part of the alerts' topics."""
-    bundle: Text
-    """Path of the `.edge` file; a relative path begins at the folder that the agent is started in."""
+    bundle: FilePath
+    """Path of the `.edge` file."""
     topic: Text | None = None
     """Topic filter of the readings; its one `+` (or `{asset}`) is the asset. With a `{channel}` in the filter, each
     message has values of one channel."""
-    input: Text | None = None
+    input: FilePath | None = None
     """In place of a topic: a file or a named pipe with readings, CSV or JSON lines, or `-` for the standard input."""
     qos: Qos = 1
     """QoS of the subscription; 0 loses readings while the agent is away."""

@@ -16,7 +16,7 @@ import msgspec
 from edge_agent.errors import BrokerError
 from edge_agent.mqtt.address import Address, read_address
 from edge_agent.mqtt.credentials import read_credentials
-from edge_agent.setting_types import Addresses, Keepalive, Port, Text, UrlPath
+from edge_agent.setting_types import Addresses, FilePath, Keepalive, Port, Text, UrlPath
 
 __all__ = [
     "BrokerSettings",
@@ -61,17 +61,17 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     path: UrlPath = "/mqtt"
     """Path in the address of the websocket."""
     username: Text | None = None
-    username_file: Text | None = None
+    username_file: FilePath | None = None
     """File with the user name; the systemd credential `mqtt-username` when neither is given."""
-    password_file: Text | None = None
+    password_file: FilePath | None = None
     """File with the password; the systemd credential `mqtt-password` when not given."""
     tls: bool | None = None
     """Whether the connection is TLS; when not given, it is with `ca_file` or `cert_file`."""
-    ca_file: Text | None = None
+    ca_file: FilePath | None = None
     """Certificate authority of the broker; when not given, the system's authorities count."""
-    cert_file: Text | None = None
+    cert_file: FilePath | None = None
     """Our certificate for mutual TLS, with `key_file`."""
-    key_file: Text | None = None
+    key_file: FilePath | None = None
     insecure_skip_host_name_check: bool = False
     """Accept a certificate that is valid but made for another host."""
     insecure_skip_certificate_check: bool = False

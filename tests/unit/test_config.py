@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edge_agent.config.load import load_config
+from edge_agent.config.paths import is_path
+from edge_agent.config.settings import SECTIONS, StreamSection
 from edge_agent.errors import ConfigError
 from edge_agent.mqtt.credentials import read_credentials
 
@@ -338,3 +341,48 @@ def test_what_python_itself_gives_up_on_is_no_configuration(tmp_path: Path, text
     with pytest.raises(ConfigError) as caught:
         load_config(file)
     assert all(line.startswith(f"{file}: ") for line in str(caught.value).splitlines())
+
+
+def test_relative_paths_begin_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each key that is a path, wherever the process works; what is absolute, or the standard input, stays."""
+    for name in ("ca.crt", "agent.crt", "agent.key", "user", "password"):
+        (tmp_path / name).write_text("x")
+    tls = 'ca_file = "ca.crt"\ncert_file = "agent.crt"\nkey_file = "agent.key"\n'
+    text = (
+        '[agent]\nstate_dir = "state"\nruntime_dir = "run"\n'
+        f'[mqtt]\n{tls}username_file = "user"\npassword_file = "password"\n'
+        f'[mqtt.alerts]\nhost = "b"\n{tls}username_file = "user"\npassword_file = "password"\n'
+        '[[stream]]\nname = "pump"\nbundle = "../pump.edge"\ninput = "pipe"\n'
+        '[[stream]]\nname = "fan"\nbundle = "/srv/fan.edge"\ninput = "-"\n'
+    )
+    file = _write(tmp_path, text)
+    monkeypatch.chdir("/")
+    config = load_config(file)
+    assert config.mqtt.alerts is not None
+    assert (config.agent.state_dir, config.agent.runtime_dir) == (f"{tmp_path}/state", f"{tmp_path}/run")
+    for broker in (config.mqtt, config.mqtt.alerts):
+        given = (broker.ca_file, broker.cert_file, broker.key_file, broker.username_file, broker.password_file)
+        assert given == tuple(f"{tmp_path}/{name}" for name in ("ca.crt", "agent.crt", "agent.key", "user", "password"))
+    pump, fan = config.streams
+    assert (pump.bundle, pump.input) == (f"{tmp_path}/../pump.edge", f"{tmp_path}/pipe")
+    assert (fan.bundle, fan.input) == ("/srv/fan.edge", "-")
+
+
+def test_every_key_that_names_a_place_is_a_path() -> None:
+    """A new one must not begin at the working folder because it was declared as any text."""
+    kinds: list[type[msgspec.Struct]] = [*SECTIONS.values(), StreamSection]
+    found = {field.name for kind in kinds for field in msgspec.structs.fields(kind) if is_path(field.type)}
+    named = {
+        field.name
+        for kind in kinds
+        for field in msgspec.structs.fields(kind)
+        if field.name.endswith(("_file", "_dir", "bundle", "input"))
+    }
+    assert found == named - {"allow_unsafe_state_dir"}
+
+
+def test_a_path_behind_set_begins_at_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As every path on a command line."""
+    monkeypatch.chdir("/")
+    config = load_config(_write(tmp_path, GOOD), ("agent.state_dir=state",))
+    assert config.agent.state_dir == "state"

@@ -28,9 +28,7 @@ from edge_agent.agent.requests import Requests, carry_out
 from edge_agent.agent.routing import Routes
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.set_aside import SetAside
-from edge_agent.agent.stop_signals import StopSignals
 from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_streams
-from edge_agent.agent.systemd import Notifier
 from edge_agent.child_process import Stopped
 from edge_agent.config.settings import Config
 from edge_agent.engine.upkeep import clear_compiled
@@ -40,6 +38,8 @@ from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.mqtt.brokers import Brokers
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Message
+from edge_agent.service.notifier import Notifier
+from edge_agent.service.signals import StopSignals
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
 from edge_agent.sources.source import Source

@@ -25,8 +25,8 @@ def run(options: argparse.Namespace) -> None:
     from edge_agent.agent.loop import Agent
     from edge_agent.agent.state_dir import check_state_dir, locked_state_dir
     from edge_agent.agent.stream import LoadedStream
-    from edge_agent.agent.systemd import Notifier
     from edge_agent.engine.crash import crash_watch
+    from edge_agent.service.notifier import Notifier
 
     config = load(options)
     bundles = open_bundles(config)

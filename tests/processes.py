@@ -225,7 +225,7 @@ class Agent:
     def start(self) -> None:
         with self.log.open("ab") as log:
             command = [*self.command, "run", "--config", str(self.config)]
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, env=self._env)
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=self._env)
 
     def kill(self) -> None:
         assert self.process is not None

@@ -25,7 +25,7 @@ def status_payload(reason: str, *, session: str, streams: Sequence[Stream]) -> b
     """A birth, a last will or a goodbye.
 
     Args:
-        reason: `connected`, `connection lost` or `stopped`.
+        reason: `connected`, `connection lost`, `reloading` or `stopped`.
         session: names the connection.
         streams: all.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import socket
 import time
 from contextlib import ExitStack, suppress
@@ -39,7 +40,8 @@ from edge_agent.mqtt.brokers import Brokers
 from edge_agent.mqtt.client import ClientState
 from edge_agent.mqtt.message import Message
 from edge_agent.service.notifier import Notifier
-from edge_agent.service.signals import StopSignals
+from edge_agent.service.reload import Check, Reload
+from edge_agent.service.signals import Signals
 from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
 from edge_agent.sources.source import Source
@@ -63,24 +65,34 @@ class Agent:
         config: checked settings.
         streams: one for each `[[stream]]`.
         notifier: the service manager.
+        signals: caught.
+        check: of the configuration, when a signal asks for a reload.
     """
 
-    def __init__(self, config: Config, streams: list[LoadedStream], notifier: Notifier) -> None:
+    def __init__(
+        self, config: Config, streams: list[LoadedStream], *, notifier: Notifier, signals: Signals, check: Check
+    ) -> None:
         self._config = config
         self._loaded = streams
         self._notifier = notifier
         self._topics = AgentTopics(config.agent.id)
-        self._stop = StopSignals()
+        self._signals = signals
+        self._reload = Reload(signals, check, notifier, self._wake)
         self._waiter = Waiter()
         self._started_mono_s = time.monotonic()
         self._clock = DeviceClock()
         self._health_due_mono_s = 0.0
+        self._is_idle = False
+        """Every input has ended, and that was told."""
         self._heard_on: int | None = None
         """Which connection readings could come over at the last look; None if there was none."""
         self._watchdog_due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
 
-    def run(self) -> None:
-        """Work until SIGTERM or SIGINT, or until every stream's input has ended.
+    def run(self) -> bool:
+        """Work until SIGTERM or SIGINT, until every stream's input has ended, or until a reload.
+
+        Returns:
+            Whether the program has to start anew, with a configuration that was found good.
 
         Raises:
             BundleError: nothing on this device can load a model, and its manifest names no newer runtime.
@@ -94,7 +106,7 @@ class Agent:
             for end in (self._wake_in, self._wake_out):
                 stack.callback(end.close)
                 end.setblocking(False)
-            self._stop.catch(stack, self._wake_out.fileno())
+            self._signals.wake(stack, self._wake_out.fileno())
             state_dir = Path(self._config.agent.state_dir)
             self._requests = Requests(state_dir)
             self._in_hand = InHand(runtime_file(self._config.agent.runtime_dir, state_dir))
@@ -106,8 +118,8 @@ class Agent:
             try:
                 self._streams = open_streams(self._loaded, self._config, self._journal, stack, self._while_starting)
             except Stopped:
-                log.info("agent stopping, it had not started yet reason=%r", self._stop.reason)
-                return
+                log.info("agent stopping, it had not started yet reason=%r", self._why)
+                return False
             warn_of_gone(self._journal, self._config)
             take_over_rows(self._journal, self._streams)
             self._brokers = self._make_brokers()
@@ -118,26 +130,26 @@ class Agent:
                 stack.callback(stream.finish)
             stack.callback(end_upkeep, self._streams)
             self._sources = self._open_sources(stack)
-            stack.callback(lambda: self._brokers.close(self._status("stopped", self._brokers.alerts.session)))
+            stack.callback(self._say_goodbye)
             self._notifier.ready(f"{len(self._streams)} streams, connecting to the broker")
-            stack.callback(self._notifier.stopping)
+            stack.callback(self._tell_manager)
+            stack.callback(self._reload.close)
             log.info(
                 "agent started id=%s version=%s streams=%d", self._config.agent.id, __version__, len(self._streams)
             )
-            while self._stop.received is None and not self._is_done():
+            while self._signals.received is None and not self._reload.is_due and not self._has_ended():
                 self._wait()
                 self._turn()
-            log.info("agent stopping reason=%r", self._stop.reason)
+            log.info("agent stopping reason=%r", self._why)
             self._settle()
             self._take_last_lines()
-            for stream, lines in self._inputs if self._stop.received is None else ():
-                stream.check_input(lines.given)
+        return self._reload.is_due
 
     # Start ------------------------------------------------------------------------------------------------------
 
     def _while_starting(self) -> None:
         """Called many times a second while a provider is proven."""
-        self._stop.check()
+        self._signals.check()
         self._notifier.starting()
 
     def _make_brokers(self) -> Brokers:
@@ -232,15 +244,29 @@ class Agent:
         if wake in self._waiter.wait(readers, writers, timeout_s):
             self._wake_in.recv(4096)
 
-    def _is_done(self) -> bool:
-        """True if there is nothing left to read, ever, and the broker has all that came of it."""
+    def _has_ended(self) -> bool:
+        """True if there is nothing left to read, ever, and the broker has all that came of it.
+
+        A service goes on even then: its manager would start it again, and it would read its files again.
+
+        Raises:
+            DataError: nothing in an input was a reading.
+        """
         for source in self._sources:
             if not source.ended:
                 return False
-        return self._batches.is_settled and not self._journal.waiting()
+        if self._is_idle or not self._batches.is_settled or self._journal.waiting():
+            return False
+        for stream, lines in self._inputs:
+            stream.check_input(lines.given)
+        self._is_idle = self._notifier.is_managed
+        if self._is_idle:
+            log.info("every input has ended, the service has nothing more to do")
+        return not self._is_idle
 
     def _turn(self) -> None:
         """One turn of the loop: sockets, batches, events, and whatever is due."""
+        self._reload.tick()
         self._brokers.tick()
         try:
             self._take()
@@ -324,10 +350,32 @@ class Agent:
         alerts = self._brokers.alerts
         payload = self._health.payload(alerts.room_for(self._topics.health))
         alerts.publish(Message(self._topics.health, payload, retain=True))
-        self._notifier.status(self._brokers.summary())
+        refused = f"; reload refused: {self._reload.refusal}" if self._reload.refusal else ""
+        self._notifier.status(f"{self._brokers.summary()}{refused}")
         for stream in self._streams:
             stream.tell(now_mono_s)
             stream.upkeep.tick()
+
+    # Stop -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _why(self) -> str:
+        """Why the loop ends, for the log."""
+        if self._signals.received is not None:
+            return signal.Signals(self._signals.received).name
+        return "a reload" if self._reload.is_due else "the input ended"
+
+    def _say_goodbye(self) -> None:
+        reason = "reloading" if self._reload.is_due else "stopped"
+        self._brokers.close(self._status(reason, self._brokers.alerts.session))
+        with suppress(JournalError):  # then the next start publishes again what was answered just now
+            self._publisher.pump()
+
+    def _tell_manager(self) -> None:
+        if self._reload.is_due:
+            self._notifier.starting_anew()
+        else:
+            self._notifier.stopping()
 
     def _settle(self) -> None:
         """A planned stop: the batch that is held need not come again."""

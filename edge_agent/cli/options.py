@@ -20,6 +20,7 @@ __all__ = [
     "add_json",
     "add_set",
     "by_stream",
+    "check_connections",
     "load",
     "misfits",
     "open_bundles",
@@ -81,6 +82,26 @@ def open_bundles(config: Config) -> list[Bundle]:
     if problems:
         raise BundleError(*problems)
     return bundles
+
+
+def check_connections(config: Config) -> None:
+    """See that what a connection is made with can be used by this process: certificates, keys, authorities.
+
+    Raises:
+        ConfigError: something cannot be used; the text has a line for each broker.
+    """
+    from edge_agent.errors import BrokerError, ConfigError
+    from edge_agent.mqtt.tls import make_context
+
+    problems: list[str] = []
+    for where, broker in (("[mqtt]", config.mqtt), ("[mqtt] [alerts]", config.mqtt.alerts)):
+        try:
+            if broker is not None and broker.uses_tls:
+                make_context(broker)
+        except BrokerError as exc:
+            problems.append(f"{where} {exc}")
+    if problems:
+        raise ConfigError(*problems)
 
 
 def by_stream(

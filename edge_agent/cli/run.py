@@ -5,8 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.cli.options import add_config, load, misfits, open_bundles, remarks
+
+if TYPE_CHECKING:
+    from edge_agent.service.notifier import Notifier
+    from edge_agent.service.signals import Signals
 
 __all__ = ["add_options", "run"]
 
@@ -22,11 +27,23 @@ def add_options(command: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Score readings until stopped."""
     # The runtime, paho and SQLite are loaded only where something runs, so that --help is quick.
+    from edge_agent.service.anew import start_anew
+    from edge_agent.service.notifier import Notifier
+    from edge_agent.service.signals import Signals
+
+    signals, notifier = Signals(), Notifier()
+    with signals.caught():
+        if _run_agent(options, notifier, signals):
+            start_anew(signals)
+
+
+def _run_agent(options: argparse.Namespace, notifier: Notifier, signals: Signals) -> bool:
+    """Run the agent to its end; gives whether it has to start anew."""
     from edge_agent.agent.loop import Agent
     from edge_agent.agent.state_dir import check_state_dir, locked_state_dir
     from edge_agent.agent.stream import LoadedStream
+    from edge_agent.cli.new_configuration import check_new_configuration
     from edge_agent.engine.crash import crash_watch
-    from edge_agent.service.notifier import Notifier
 
     config = load(options)
     bundles = open_bundles(config)
@@ -39,4 +56,10 @@ def run(options: argparse.Namespace) -> None:
     check_state_dir(state_dir, allow_unsafe=config.agent.allow_unsafe_state_dir)
     streams = [LoadedStream(*pair) for pair in zip(config.streams, bundles, strict=True)]
     with locked_state_dir(state_dir), crash_watch(state_dir):
-        Agent(config, streams, Notifier()).run()
+        return Agent(
+            config,
+            streams,
+            notifier=notifier,
+            signals=signals,
+            check=lambda look: check_new_configuration(options, config, bundles, look),
+        ).run()

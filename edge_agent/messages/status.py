@@ -13,7 +13,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     state: str
     """`online` or `offline`."""
     reason: str
-    """Reason of the state: `connected`, `connection lost` (the last will) or `stopped`."""
+    """Reason of the state: `connected`, `connection lost` (the last will), `reloading` (a new start follows), or
+    `stopped`."""
     session: str
     """Id of one connection, which distinguishes a late will of an old connection from the status of a new one."""
     time: str

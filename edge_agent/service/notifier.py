@@ -28,12 +28,35 @@ class Notifier:
         self._status = ""
         self._extended_mono_s = -math.inf
         watchdog_us = environ.get("WATCHDOG_USEC", "")
+        self._watchdog_us = watchdog_us
         self.watchdog_interval_s = int(watchdog_us) / 2e6 if watchdog_us.isdigit() else 0.0
         """Half of what systemd allows between two signs of life; 0 when it does not watch."""
 
+    @property
+    def is_managed(self) -> bool:
+        """Whether there is a service manager."""
+        return bool(self._address)
+
     def ready(self, status: str) -> None:
         """Say that the agent works, with one line of status."""
-        self._send(f"READY=1\nSTATUS={status}")
+        self._status = status
+        limit = f"\nWATCHDOG_USEC={self._watchdog_us}" if self.watchdog_interval_s else ""
+        self._send(f"READY=1\nSTATUS={status}{limit}")
+
+    def reloading(self) -> None:
+        """Say that a reload has begun. It ends with `reload_refused`, or with the `ready` of the new start."""
+        # systemd takes a RELOADING without the time for one of an earlier reload, and waits for another.
+        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def reload_refused(self) -> None:
+        """Say that the agent goes on as it was."""
+        self._send("READY=1")
+
+    def starting_anew(self) -> None:
+        """Say that the program starts anew, which takes as long as any start."""
+        if self.watchdog_interval_s:
+            self._send(f"WATCHDOG_USEC={int(_START_TIMEOUT_S * 1e6)}")
+        self._extend_timeout(_START_TIMEOUT_S)
 
     def status(self, status: str) -> None:
         """Show one line in `systemctl status`; nothing is sent while it stays the same."""
@@ -49,7 +72,9 @@ class Notifier:
     def _extend_timeout(self, seconds: float) -> None:
         """Ask for so much time from now on until we are ready; to be repeated for as long as that takes."""
         self._extended_mono_s = time.monotonic()
-        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+        # Of a start that is a reload, the watchdog counts on, as for systemd the service has been running all the time.
+        alive = "\nWATCHDOG=1" if self.watchdog_interval_s else ""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}{alive}")
 
     def starting(self) -> None:
         """Give a sign of life before we are ready. May be called many times a second."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
-from processes import Broker, Subscriber, tool, wait_until
+import pytest
+from fakes import write_bundle
+from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
+from service_manager import ServiceManager
 
 
 def test_a_service_finds_what_lies_beside_its_configuration(
@@ -33,3 +41,137 @@ def test_a_service_finds_what_lies_beside_its_configuration(
         finally:
             agent.terminate()
             assert agent.wait(timeout=20) == 0
+
+
+def test_a_reload_takes_the_new_configuration_and_loses_nothing(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Readings come all the time; the process keeps its number; a watcher sees that the agent comes back."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, stream=EVERY_ALERT)
+    with ServiceManager(tmp_path) as manager, Agent(config, env=manager.environ) as agent:
+        assert agent.process is not None
+        subscriber.wait_online()
+        manager.wait_for("READY=1")
+        for number in range(200):
+            sender.send("sensors/a1/pump", {"time": number, "c1": 9 * (number % 2), "c2": 0})
+        write_config(tmp_path, broker.port, {"pump": bundle, "fan": bundle}, stream=EVERY_ALERT)
+        agent.process.send_signal(signal.SIGHUP)
+        for number in range(200, 800):
+            sender.send("sensors/a1/pump", {"time": number, "c1": 9 * (number % 2), "c2": 0})
+        wait_until(lambda: "fan" in subscriber.health.get("streams", {}), 60, "the new stream")
+        sender.drain()
+        wait_until(lambda: len(subscriber.different) == 799, 60, "every event")
+        assert [status["reason"] for status in subscriber.statuses] == ["connected", "reloading", "connected"]
+        assert len(subscriber.raw_alerts) == 799
+        pid = Path("/proc") / str(agent.process.pid)
+        assert b"edge-agent" in (pid / "cmdline").read_bytes()
+        manager.wait_for("READY=1", times=2)
+        assert manager.fields("RELOADING", "READY", "STOPPING") == ["READY=1", "RELOADING=1", "READY=1"]
+        told = next(message for message in manager.messages if "RELOADING=1" in message)
+        assert 0 < int(told[-1].removeprefix("MONOTONIC_USEC=")) < 1e6 * (manager.now_mono_s() + 1)
+        assert agent.stop() == 0
+    assert manager.fields("STOPPING") == ["STOPPING=1"]
+
+
+def _damage(bundle: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    bundle.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda config, _: config.write_text(config.read_text() + "\nqoss = 1\n"), "qoss: unknown key"),
+        (lambda config, _: config.write_text("[agent"), "is not TOML"),
+        (lambda config, _: config.unlink(), "agent.toml: cannot be read"),
+        (lambda _, bundle: bundle.unlink(), "square-1.0.0.edge: "),
+        (lambda _, bundle: _damage(bundle), "square-1.0.0.edge: "),
+        (lambda _, bundle: write_bundle(bundle, golden_factor=2.0), "golden"),
+        (
+            lambda config, _: config.write_text(config.read_text().replace('"cpu"', '"cuda"')),
+            "cuda",
+        ),
+    ],
+    ids=["key", "toml", "file", "bundle", "damage", "scores", "provider"],
+)
+def test_a_reload_with_what_could_not_start_changes_nothing(
+    tmp_path: Path,
+    broker: Broker,
+    subscriber: Subscriber,
+    sender: Sender,
+    bundle: Path,
+    spoil: Callable[[Path, Path], object],
+    told: str,
+) -> None:
+    """The agent says what is wrong, goes on as it was, and takes the next good one."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    good, kept = config.read_text(), shutil.copy(bundle, tmp_path / "kept")
+    with ServiceManager(tmp_path) as manager, Agent(config, env=manager.environ) as agent:
+        assert agent.process is not None
+        subscriber.wait_online()
+        spoil(config, bundle)
+        agent.process.send_signal(signal.SIGHUP)
+        manager.wait_for("READY=1", times=2, timeout_s=60)
+        refused = [line for line in agent.log.read_text().splitlines() if "reload refused" in line]
+        assert len(refused) == 1
+        assert told in refused[0]
+        assert "ERROR" in refused[0]
+        manager.wait_until_status("reload refused")
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        wait_until(lambda: len(subscriber.alerts) == 1, what="an alert")
+        assert len(subscriber.statuses) == 1
+        config.write_text(good)
+        shutil.copy(kept, bundle)
+        agent.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: len(subscriber.statuses) == 3, 60, "the reload")
+        manager.wait_for("READY=1", times=3)
+
+
+def test_a_stream_with_an_input_is_not_reloaded(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """Nobody keeps what a pipe has for an agent that is not there, nor where it was in a file."""
+    os.mkfifo(tmp_path / "pipe")
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "pipe"'))
+    with ServiceManager(tmp_path) as manager, Agent(config, env=manager.environ) as agent:
+        assert agent.process is not None
+        manager.wait_for("READY=1")
+        agent.process.send_signal(signal.SIGHUP)
+        manager.wait_for("READY=1", times=2)
+        assert "a stream with an input has no reload; restart the agent" in agent.log.read_text()
+
+
+def test_a_service_whose_input_has_ended_goes_on(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """Its manager starts it again however it ends, and then it would read the file again."""
+    (tmp_path / "readings.csv").write_text("c1,c2\n1,2\n")
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "readings.csv"'))
+    with ServiceManager(tmp_path) as manager, Agent(config, env=manager.environ) as agent:
+        assert agent.process is not None
+        wait_until(lambda: "every input has ended" in agent.log.read_text(), what="the end of the input")
+        assert agent.process.poll() is None
+        assert agent.stop() == 0
+
+
+_WAITS_FOR_SIGNALS = """
+import os, sys
+from edge_agent.service.anew import start_anew
+from edge_agent.service.signals import Signals
+signals = Signals()
+with signals.caught():
+    if "again" in os.environ:
+        print(signals.received, signals.reload_asked)
+    else:
+        os.environ["again"] = "yes"
+        Signals.hold_back()
+        os.kill(os.getpid(), int(sys.argv[1]))
+        start_anew(signals)
+"""
+
+
+@pytest.mark.parametrize(("number", "noted"), [(signal.SIGTERM, "15 False"), (signal.SIGHUP, "None True")])
+def test_a_signal_between_two_programs_of_a_process_is_not_lost(number: signal.Signals, noted: str) -> None:
+    """By default it would end the process; it waits for the new program's handler."""
+    command = [sys.executable, "-c", _WAITS_FOR_SIGNALS, str(int(number))]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, noted)

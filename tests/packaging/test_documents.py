@@ -221,14 +221,15 @@ def test_the_unit_is_one_that_systemd_accepts() -> None:
     assert complaints == []
 
 
-def test_the_unit_does_not_restart_what_cannot_heal() -> None:
-    """A wrong configuration or bundle waits for a person."""
+def test_the_unit_restarts_all_but_what_cannot_heal() -> None:
+    """A wrong configuration or bundle, or a credential that is missing, waits for a person."""
     unit = configparser.ConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(UNIT)
     service = unit["Service"]
     assert service["Type"] == "notify"
-    assert set(service["RestartPreventExitStatus"].split()) == {"78", "65"}
+    assert service["Restart"] == "always"
+    assert set(service["RestartPreventExitStatus"].split()) == {"2", "65", "78", "243"}
 
 
 def test_the_documents_use_options_that_exist() -> None:

@@ -1,0 +1,52 @@
+"""Whether a running agent could start with the configuration as it is now, so that it may end for it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge_agent.agent.state_dir import check_state_dir, is_in_use
+from edge_agent.bundle import Bundle
+from edge_agent.child_process import Look
+from edge_agent.cli.options import check_connections, load, open_bundles
+from edge_agent.config.settings import Config
+from edge_agent.engine.choice.choose import provider_memory
+from edge_agent.engine.choice.starting import choose_to_start
+from edge_agent.errors import ConfigError
+
+__all__ = ["check_new_configuration"]
+
+
+def check_new_configuration(
+    options: argparse.Namespace, running: Config, bundles: Sequence[Bundle], look: Look
+) -> None:
+    """Read the configuration and its bundles, and prove a provider on each bundle that is new.
+
+    Args:
+        options: of the command that the new start will be.
+        running: what the agent runs with.
+        bundles: of its streams.
+        look: called while a provider is proven.
+
+    Raises:
+        EdgeError: the new start would end with it.
+        Stopped: by `look`.
+    """
+    config = load(options)
+    # A file or a pipe has no session that keeps what comes meanwhile, and knows nothing of where we were in it.
+    for section in (*running.streams, *config.streams):
+        if section.input is not None:
+            place = f"[[stream]] {section.name}: input = {section.input!r}"
+            raise ConfigError(f"{options.config}: {place}: a stream with an input has no reload; restart the agent")
+    check_connections(config)
+    state_dir = Path(config.agent.state_dir)
+    check_state_dir(state_dir, allow_unsafe=config.agent.allow_unsafe_state_dir)
+    if state_dir.resolve() != Path(running.agent.state_dir).resolve() and is_in_use(state_dir):
+        raise ConfigError(f"{options.config}: [agent] state_dir = {str(state_dir)!r}: another edge-agent is using it")
+    known = [bundle.manifest for bundle in bundles] if config.engine == running.engine else []
+    for bundle in open_bundles(config):
+        look()
+        if bundle.manifest not in known:
+            memory = provider_memory(bundle, config.engine, state_dir)
+            choose_to_start(bundle, config.engine, memory, mix=None, look=look)

@@ -1,0 +1,95 @@
+"""A reload: the new configuration is checked beside the running loop, which goes on unless that is good."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from edge_agent.child_process import Look, Stopped
+from edge_agent.errors import EdgeError
+from edge_agent.service.notifier import Notifier
+from edge_agent.service.signals import Signals
+
+__all__ = ["Check", "Reload"]
+
+log = logging.getLogger(__name__)
+
+_STOP_S = 5.0
+
+Check = Callable[[Look], None]
+"""Reads and checks the configuration that a new start would read; raises EdgeError where that start would fail. It
+runs on a thread of its own, and calls the `Look` while it waits, which ends it."""
+
+
+class Reload:
+    """Checks when a signal asks for it, one check at a time.
+
+    Args:
+        signals: ask for it.
+        check: see `Check`.
+        notifier: is told that a reload begins, and that it was refused.
+        wake: wakes the loop; called on the thread.
+    """
+
+    def __init__(self, signals: Signals, check: Check, notifier: Notifier, wake: Callable[[], None]) -> None:
+        self._signals = signals
+        self._check = check
+        self._notifier = notifier
+        self._wake = wake
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+        self._found: EdgeError | None = None
+        self.refusal = ""
+        """What is wrong with the configuration that was to be taken last; empty when nothing is."""
+        self.is_due = False
+        """True once the loop has to end, so that the program starts anew."""
+
+    def tick(self) -> None:
+        """Begin or conclude a check. To be called in each turn of the loop; returns at once."""
+        if self._thread is None:
+            if self._signals.take_reload():
+                self._begin()
+            return
+        if self._thread.is_alive():
+            return
+        self._thread, found = None, self._found
+        if self._signals.reload_asked:
+            return  # the file may have changed since this check has read it, so the next turn checks again
+        if found is None:
+            log.info("configuration checked, starting anew with it")
+            self.is_due = True
+            return
+        self.refusal = found.lines[0] if found.lines else type(found).__name__
+        for line in found.lines:
+            log.error("reload refused, the agent goes on as it was: %s", line)
+        self._notifier.reload_refused()
+
+    def close(self) -> None:
+        """Give up a check that goes on."""
+        self._stopping = True
+        if self._thread is not None:
+            self._thread.join(_STOP_S)
+
+    def _begin(self) -> None:
+        log.info("reload asked for, checking the configuration")
+        self._notifier.reloading()
+        self._found = None
+        self._thread = threading.Thread(target=self._run, name="edge-agent.reload", daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        if self._stopping:
+            raise Stopped
+
+    def _run(self) -> None:
+        try:
+            self._check(self._look)
+        except EdgeError as exc:
+            self._found = exc
+        except Stopped:
+            self._found = EdgeError("the agent stops")
+        except Exception as exc:  # the outer edge of a thread: a bug here must not end what runs
+            log.exception("checking the configuration failed")
+            self._found = EdgeError(f"checking the configuration failed ({type(exc).__name__}: {exc}); see the log")
+        self._wake()

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.cli.options import add_config, load, misfits, open_bundles, remarks
+from edge_agent.errors import BundleError, ConfigError, EdgeError, UsageError
 
 if TYPE_CHECKING:
     from edge_agent.service.notifier import Notifier
+    from edge_agent.service.patience import Patience
     from edge_agent.service.signals import Signals
 
 __all__ = ["add_options", "run"]
 
 
 log = logging.getLogger(__name__)
+
+_NEEDS_A_PERSON = {kind.exit_code for kind in (BundleError, ConfigError, UsageError)}
+"""Exit codes that the unit does not start again after."""
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
@@ -29,12 +34,44 @@ def run(options: argparse.Namespace) -> None:
     # The runtime, paho and SQLite are loaded only where something runs, so that --help is quick.
     from edge_agent.service.anew import start_anew
     from edge_agent.service.notifier import Notifier
+    from edge_agent.service.patience import Patience
     from edge_agent.service.signals import Signals
 
-    signals, notifier = Signals(), Notifier()
+    signals, notifier, patience = Signals(), Notifier(), Patience()
     with signals.caught():
-        if _run_agent(options, notifier, signals):
+        try:
+            is_reload = _run_agent(options, notifier, signals)
+        except EdgeError as exc:
+            if exc.exit_code in _NEEDS_A_PERSON or not notifier.is_managed:
+                raise
+            _wait_to_end(exc, exc.lines[0], patience, notifier, signals)
+            raise
+        except Exception as exc:
+            if not notifier.is_managed:
+                raise
+            # Whoever looks into the log during the wait has to find it.
+            log.exception("a bug ends the agent")
+            _wait_to_end(exc, f"a bug, {type(exc).__name__}; see the log", patience, notifier, signals)
+            raise SystemExit(1) from None
+        if is_reload:
             start_anew(signals)
+
+
+def _wait_to_end(exc: Exception, problem: str, patience: Patience, notifier: Notifier, signals: Signals) -> None:
+    """Let a service end later each time that it cannot work.
+
+    Raises:
+        SystemExit: a stop was asked for meanwhile, which is no failure.
+    """
+    from edge_agent.service.patience import wait_out
+
+    pause_s = patience.pause_s()
+    if not pause_s:
+        return
+    code = exc.exit_code if isinstance(exc, EdgeError) else 1
+    wait_out(pause_s, f"{problem} (exit code {code})", notifier=notifier, signals=signals)
+    if signals.received is not None:
+        raise SystemExit(0) from None
 
 
 def _run_agent(options: argparse.Namespace, notifier: Notifier, signals: Signals) -> bool:

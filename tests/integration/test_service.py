@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fakes import write_bundle
 from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
+from rig import hooked
 from service_manager import ServiceManager
 
 
@@ -175,3 +176,55 @@ def test_a_signal_between_two_programs_of_a_process_is_not_lost(number: signal.S
     command = [sys.executable, "-c", _WAITS_FOR_SIGNALS, str(int(number))]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, noted)
+
+
+@pytest.mark.parametrize(("asked", "code"), [(signal.SIGTERM, 0), (signal.SIGHUP, 69)])
+def test_a_service_that_lacks_something_waits_and_says_for_what(
+    tmp_path: Path, broker: Broker, bundle: Path, asked: signal.Signals, code: int
+) -> None:
+    """From the second start on, longer each time; whoever stops it, or asks for a reload, need not wait."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, engine='require = "cuda"')
+    with ServiceManager(tmp_path) as manager, Agent(config, env=manager.environ) as agent:
+        assert agent.process is not None
+        assert agent.process.wait(timeout=60) == 69
+        for pause_s in (10, 20):
+            agent.start()
+            manager.wait_until_status(f"ends in {pause_s} s to be started again: ", 60)
+            assert manager.status.endswith("(exit code 69)")
+            assert "cuda" in manager.status
+            assert agent.process.poll() is None
+            manager.wait_for("EXTEND_TIMEOUT_USEC=180000000")
+            agent.process.send_signal(asked)
+            assert agent.process.wait(timeout=20) == code
+        assert "READY=1" not in manager.fields("READY")
+        agent.process = None
+
+
+def test_by_hand_nobody_waits(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """Without a service manager, the second end is as fast as the first."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, engine='require = "cuda"')
+    agent = Agent(config)
+    for _ in range(2):
+        agent.start()
+        assert agent.process is not None
+        assert agent.process.wait(timeout=60) == 69
+    assert "to be started again" not in agent.log.read_text()
+
+
+def test_a_bug_ends_a_service_later_each_time(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Its traceback is in the log before the wait, and once."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    with ServiceManager(tmp_path) as manager:
+        agent = Agent(config, command=hooked("harm=error"), env=manager.environ)
+        with agent:
+            subscriber.wait_online()
+            sender.send("sensors/a1/pump", b"harmful")
+            assert agent.process is not None
+            assert agent.process.wait(timeout=60) == 1
+            agent.start()
+            manager.wait_until_status("ends in 10 s to be started again: a bug, ZeroDivisionError", 60)
+            assert agent.log.read_text().count("Traceback (most recent call last)") == 2
+            agent.process.terminate()
+            assert agent.process.wait(timeout=20) == 0

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 from importlib import import_module
 from typing import NoReturn
 
-from edge_agent.cli.log import configure_logging
+from edge_agent.cli.log import configure_logging, goes_to_journal, log_error
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
 from edge_agent.terminal import begin, complain
@@ -42,7 +43,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options.command(options)
     except EdgeError as exc:
-        complain("edge-agent", exc)
+        if goes_to_journal(sys.stderr, os.environ):
+            log_error(exc)
+        else:
+            complain("edge-agent", exc)
         return exc.exit_code
     except BrokenPipeError:
         return 0

@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import TextIO, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
+from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
+from edge_agent.service.journald import JournalHandler
 from edge_agent.terminal import traceback_text
 
-__all__ = ["SenderLimit", "configure_logging", "goes_to_journal"]
+__all__ = ["SenderLimit", "configure_logging", "goes_to_journal", "log_error"]
 
 _PERIOD_S = 60.0
 _LINES = 10
@@ -59,18 +62,34 @@ _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | 
 
 
 def configure_logging(level: str) -> None:
-    """Send log lines to stderr; under systemd the journal adds the time itself.
+    """Send log lines to stderr; where that leads to the systemd journal, to the journal itself, which adds the time.
 
     Args:
         level: name of a level of `logging`, such as "info".
     """
-    form = "%(levelname)s %(name)s %(message)s"
-    if not goes_to_journal(sys.stderr, os.environ):
-        form = f"%(asctime)s {form}"
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(form))
+    handler: logging.Handler
+    if goes_to_journal(sys.stderr, os.environ):
+        # Its fields have the level and the name.
+        handler = JournalHandler(sys.stderr)
+        handler.setFormatter(_Formatter("%(message)s"))
+        sys.excepthook = lambda kind, error, trace: _log_bug((kind, error, trace))
+        threading.excepthook = lambda thread: _log_bug((thread.exc_type, thread.exc_value, thread.exc_traceback))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     handler.addFilter(SenderLimit())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+
+
+def _log_bug(found: Any) -> None:
+    if found[1] is not None and not isinstance(found[1], SystemExit):
+        logging.getLogger("edge_agent").critical("a bug ended the program, or a thread of it", exc_info=found)
+
+
+def log_error(error: EdgeError) -> None:
+    """Log an error that ends a command, a line for each of its lines."""
+    for line in error.lines:
+        logging.getLogger("edge_agent").error("%s", line)
 
 
 class _Formatter(logging.Formatter):

@@ -11,6 +11,8 @@
     harm=HOW         a payload with the text `harmful` ends the process that decodes it: `abort`, `kill`, `hang`,
                      `memory` (it is used up), `error` (one that nobody expects)
     sluggish=yes     a provider `sluggish` is there, which is right and needs 40 ms for each window
+    block=WHAT:FILE  once the file is there, the `loop` or the `scorer` does not come back, or what looks after `mqtt`
+                     does nothing
     hang=SECONDS     a provider `hanger` is known, whose process is given up after so long; with 0 it is not here
 """
 
@@ -169,6 +171,23 @@ _HARM: dict[str, Callable[[], object]] = {
 }
 
 
+def _block(text: str) -> None:
+    from edge_agent.agent.loop import Agent
+    from edge_agent.engine.session import OrtEngine
+
+    what, _, place = text.partition(":")
+    file = Path(place)
+    owner, name = {"loop": (Agent, "_look_after"), "scorer": (OrtEngine, "score"), "mqtt": (MqttClient, "tick")}[what]
+    method: Callable[..., Any] = getattr(owner, name)
+
+    def blocked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if not file.exists():
+            return method(self, *args, **kwargs)
+        return time.sleep(3600) if what != "mqtt" else None
+
+    setattr(owner, name, blocked)
+
+
 def _add(provider: Provider, *, is_here: bool = True) -> None:
     """Make a provider known, and let it be found beside the processor's."""
     import bad_providers
@@ -192,6 +211,7 @@ _FAULTS: dict[str, Callable[[str], None]] = {
     "crash": _add_crasher,
     "hang": _add_hanger,
     "harm": _harm,
+    "block": _block,
     "sluggish": _add_sluggish,
 }
 

@@ -142,7 +142,7 @@ class Broker:
             text += f"\nlistener {self.second_port} 127.0.0.1\n{second}"
         self._config.write_text(text)
         self.log = folder / "mosquitto.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
 
     def wait_subscribed(self, topic: str = "sensors/+/pump", *, client_id: str = "edge-agent-g1") -> None:
         """Until it keeps readings for an agent: what is sent between its CONNACK and its SUBSCRIBE goes nowhere."""
@@ -150,7 +150,7 @@ class Broker:
 
     def start(self) -> None:
         with self.log.open("ab") as log:
-            process = self._process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
+            process = self.process = subprocess.Popen([self._program, "-c", str(self._config)], stdout=log, stderr=log)
 
         def answers(port: int) -> bool:
             assert process.poll() is None, f"mosquitto ended: {self.log.read_text()[-500:]}"
@@ -161,21 +161,21 @@ class Broker:
 
     def reload(self) -> None:
         """Read the access rules and users again."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGHUP)
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        assert self._process is not None
-        self._process.send_signal(how)
-        self._process.wait(timeout=20)
-        self._process = None
+        assert self.process is not None
+        self.process.send_signal(how)
+        self.process.wait(timeout=20)
+        self.process = None
 
     def __enter__(self) -> Broker:
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._process is not None:
+        if self.process is not None:
             self.stop(signal.SIGKILL)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from itertools import pairwise
 from pathlib import Path
 
 from processes import wait_until
@@ -24,6 +25,7 @@ class ServiceManager:
         self._path = folder / "notify"
         self.messages: list[list[str]] = []
         """Each with its lines."""
+        self._came_mono_s: list[float] = []
         self.environ = {"NOTIFY_SOCKET": str(self._path), "RUNTIME_DIRECTORY": str(folder / "run")}
         """What a service gets from its manager."""
         if watchdog_s:
@@ -50,6 +52,18 @@ class ServiceManager:
         """Until the status text has this in it."""
         wait_until(lambda: part in self.status, timeout_s, f"a status with {part!r}")
 
+    def silent_s(self, line: str) -> float:
+        """How long ago it came last."""
+        return time.monotonic() - self._times(line)[-1]
+
+    def longest_pause_s(self, line: str) -> float:
+        """Between two of it."""
+        return max(after - before for before, after in pairwise(self._times(line)))
+
+    def _times(self, line: str) -> list[float]:
+        pairs = zip(self._came_mono_s, list(self.messages), strict=False)
+        return [came for came, message in pairs if line in message]
+
     @staticmethod
     def now_mono_s() -> float:
         """Of the same clock as a service's."""
@@ -57,6 +71,7 @@ class ServiceManager:
 
     def _hear(self) -> None:
         while message := self._socket.recv(65536):
+            self._came_mono_s.append(time.monotonic())
             self.messages.append(message.decode().splitlines())
 
     def __enter__(self) -> ServiceManager:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import signal
 import socket
 import time
@@ -30,6 +29,7 @@ from edge_agent.agent.routing import Routes
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.set_aside import SetAside
 from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_streams
+from edge_agent.agent.telling import Telling
 from edge_agent.child_process import Stopped
 from edge_agent.config.settings import Config
 from edge_agent.engine.upkeep import clear_compiled
@@ -86,7 +86,6 @@ class Agent:
         """Every input has ended, and that was told."""
         self._heard_on: int | None = None
         """Which connection readings could come over at the last look; None if there was none."""
-        self._watchdog_due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
 
     def run(self) -> bool:
         """Work until SIGTERM or SIGINT, until every stream's input has ended, or until a reload.
@@ -115,8 +114,11 @@ class Agent:
             clear_compiled([stream.bundle for stream in self._loaded], self._config.engine, state_dir)
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
+            tell = self._notifier.status
             try:
-                self._streams = open_streams(self._loaded, self._config, self._journal, stack, self._while_starting)
+                self._streams = open_streams(
+                    self._loaded, self._config, self._journal, stack, self._while_starting, tell
+                )
             except Stopped:
                 log.info("agent stopping, it had not started yet reason=%r", self._why)
                 return False
@@ -131,7 +133,7 @@ class Agent:
             stack.callback(end_upkeep, self._streams)
             self._sources = self._open_sources(stack)
             stack.callback(self._say_goodbye)
-            self._notifier.ready(f"{len(self._streams)} streams, connecting to the broker")
+            self._notifier.ready(self._telling.status())
             stack.callback(self._tell_manager)
             stack.callback(self._reload.close)
             log.info(
@@ -182,6 +184,7 @@ class Agent:
         alerts = self._brokers.alerts
         routes = Routes(self._streams)
         self._publisher = Publisher(alerts, self._journal)
+        self._telling = Telling(self._notifier, self._brokers, self._streams, self._remarks)
         sessions = former_sessions(self._journal)
         self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=sessions)
         self._scoring = Scoring(
@@ -194,7 +197,7 @@ class Agent:
             is_connected=lambda: alerts.state is ClientState.CONNECTED,
             clock=time.time,
             clock_is_right=lambda: self._clock.is_synchronised is True,
-            alive=self._feed_watchdog,
+            alive=self._telling.scored,
         )
         commit_s = self._config.journal.commit_s
         self._batches = Batches(self._journal, self._publisher, self._scoring, clock=time.monotonic, commit_s=commit_s)
@@ -235,7 +238,7 @@ class Agent:
         readers: list[int] = [wake]
         writers: list[int] = []
         due_mono_s = self._brokers.wait_for(readers, writers)
-        due_mono_s = min(due_mono_s, self._batches.due_mono_s, self._health_due_mono_s, self._watchdog_due_mono_s)
+        due_mono_s = min(due_mono_s, self._batches.due_mono_s, self._health_due_mono_s, self._telling.due_mono_s)
         timeout_s = max(0.0, due_mono_s - time.monotonic())
         for source in self._sources:
             readers += source.readers()
@@ -266,6 +269,7 @@ class Agent:
 
     def _turn(self) -> None:
         """One turn of the loop: sockets, batches, events, and whatever is due."""
+        began_mono_s = time.monotonic()
         self._reload.tick()
         self._brokers.tick()
         try:
@@ -282,14 +286,14 @@ class Agent:
             except JournalError as exc:
                 self._batches.journal_failed(exc)
             self._report(now)
-        self._feed_watchdog()
+        self._telling.turned(began_mono_s)
 
-    def _feed_watchdog(self) -> None:
-        """After a turn, and after each part of a batch."""
-        now = time.monotonic()
-        if now >= self._watchdog_due_mono_s:
-            self._watchdog_due_mono_s = now + self._notifier.watchdog_interval_s
-            self._notifier.watchdog()
+    def _remarks(self) -> list[str]:
+        """What the status text says beside the connection."""
+        idle = "every input has ended" if self._is_idle else ""
+        problem = self._batches.problem or self._journal.problem
+        found = [idle, problem and f"journal: {problem}", self._reload.remark]
+        return [text for text in found if text]
 
     def _take(self) -> None:
         """Messages from each source. While a batch is held up, it is tried again and nothing else is taken."""
@@ -350,8 +354,6 @@ class Agent:
         alerts = self._brokers.alerts
         payload = self._health.payload(alerts.room_for(self._topics.health))
         alerts.publish(Message(self._topics.health, payload, retain=True))
-        refused = f"; reload refused: {self._reload.refusal}" if self._reload.refusal else ""
-        self._notifier.status(f"{self._brokers.summary()}{refused}")
         for stream in self._streams:
             stream.tell(now_mono_s)
             stream.upkeep.tick()

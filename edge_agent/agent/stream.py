@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -273,7 +274,12 @@ class Stream:
 
 
 def open_streams(
-    loaded_streams: Sequence[LoadedStream], config: Config, journal: Journal, stack: ExitStack, look: Look
+    loaded_streams: Sequence[LoadedStream],
+    config: Config,
+    journal: Journal,
+    stack: ExitStack,
+    look: Look,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Stream]:
     """Choose and load the streams' engines, and put back what the journal remembers of them.
 
@@ -283,6 +289,7 @@ def open_streams(
         journal: open.
         stack: closes the engines.
         look: called while a provider's process is waited for.
+        tell: is given a few words on what is being done, whenever that changes.
 
     Raises:
         BundleError: nothing on this device can load a model, and its manifest names no newer runtime.
@@ -292,9 +299,12 @@ def open_streams(
         Stopped: the agent is to stop.
     """
     streams: list[Stream] = []
-    for loaded in loaded_streams:
+    for number, loaded in enumerate(loaded_streams, start=1):
         look()
-        streams.append(_open_stream(loaded, config, journal, stack=stack, look=look))
+        name, which = loaded.section.name, f"{number} of {len(loaded_streams)}"
+        tell(f"starting {name}, {which}")
+        on_try = partial(_tell_try, tell, name, which)
+        streams.append(_open_stream(loaded, config, journal, stack=stack, look=look, on_try=on_try))
     return streams
 
 
@@ -307,7 +317,19 @@ def end_upkeep(streams: Sequence[Stream]) -> None:
         stream.upkeep.wait(_UPKEEP_STOP_S)
 
 
-def _open_stream(loaded: LoadedStream, config: Config, journal: Journal, *, stack: ExitStack, look: Look) -> Stream:
+def _tell_try(tell: Callable[[str], None], stream: str, which: str, provider: str) -> None:
+    tell(f"measuring {stream} on {provider}, {which}")
+
+
+def _open_stream(
+    loaded: LoadedStream,
+    config: Config,
+    journal: Journal,
+    *,
+    stack: ExitStack,
+    look: Look,
+    on_try: Callable[[str], None],
+) -> Stream:
     manifest = loaded.bundle.manifest
     # This scores golden vectors, so a provider that compiles at its first inference does it before a reading waits.
     engine, upkeep = open_stream_engine(
@@ -316,6 +338,7 @@ def _open_stream(loaded: LoadedStream, config: Config, journal: Journal, *, stac
         stream=loaded.section.name,
         state_dir=Path(config.agent.state_dir),
         look=look,
+        on_try=on_try,
     )
     # At once: an error below is an end that says nothing about the provider.
     stack.callback(engine.close)

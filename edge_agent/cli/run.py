@@ -82,6 +82,7 @@ def _run_agent(options: argparse.Namespace, notifier: Notifier, signals: Signals
     from edge_agent.cli.new_configuration import check_new_configuration
     from edge_agent.engine.crash import crash_watch
 
+    notifier.status("opening the bundles")
     config = load(options)
     bundles = open_bundles(config)
     for misfit in misfits(config, bundles):

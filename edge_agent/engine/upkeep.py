@@ -80,7 +80,13 @@ def choose_for_stream(
 
 
 def open_stream_engine(
-    bundle: Bundle, wanted: EngineSettings, *, stream: str, state_dir: Path, look: Look = never_stop
+    bundle: Bundle,
+    wanted: EngineSettings,
+    *,
+    stream: str,
+    state_dir: Path,
+    look: Look = never_stop,
+    on_try: Callable[[str], None] = lambda _: None,
 ) -> tuple[FallbackEngine, Upkeep]:
     """Load the remembered best provider or, if none is remembered, the first one that gives the golden scores.
 
@@ -90,6 +96,7 @@ def open_stream_engine(
         stream: the stream's name.
         state_dir: folder of batch sizes and evidence.
         look: called while a child is waited for.
+        on_try: called with the name of each provider before it is tried.
 
     Returns:
         The engine, and its upkeep, which proves and times the other providers later.
@@ -103,14 +110,14 @@ def open_stream_engine(
     """
     memory = provider_memory(bundle, wanted, state_dir)
     mix = _enough_of(load_mix(mix_file(state_dir, stream)))
-    choice = choose_to_start(bundle, wanted, memory, mix=mix, look=look)
+    choice = choose_to_start(bundle, wanted, memory, mix=mix, look=look, on_try=on_try)
     try:
         engine = FallbackEngine(bundle, choice, memory)
     except EngineError as exc:
         if not choice.remembered:
             raise
         log.warning("remembered providers do not work any more, proving again stream=%s error=%s", stream, exc)
-        choice = choose_to_start(bundle, wanted, memory, mix=mix, look=look)
+        choice = choose_to_start(bundle, wanted, memory, mix=mix, look=look, on_try=on_try)
         engine = FallbackEngine(bundle, choice, memory)
     return engine, Upkeep(bundle, engine, wanted, stream=stream, state_dir=state_dir)
 

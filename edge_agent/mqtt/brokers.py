@@ -15,6 +15,10 @@ from edge_agent.mqtt.settings import BrokerSettings, MqttSettings
 __all__ = ["Brokers", "Connection", "connections"]
 
 
+_LATE_S = 10.0
+"""After so long, a connection was not looked after lately."""
+
+
 class Connection(NamedTuple):
     """One connection of an agent."""
 
@@ -112,6 +116,15 @@ class Brokers:
         """Publish a goodbye to the alerts' broker, and disconnect from both."""
         for client in self._clients:
             client.close(goodbye if client is self.alerts else None)
+
+    @property
+    def standing(self) -> tuple[object, ...]:
+        """Differs where the connections stand otherwise than before. Cheap: for each turn of the loop."""
+        return tuple([(client.state, client.trouble) for client in self._clients])
+
+    def are_looked_after(self, now_mono_s: float) -> bool:
+        """Whether each connection was, lately: who does not answer is noticed then, and who is away is sought."""
+        return all(now_mono_s - client.ticked_mono_s < _LATE_S for client in self._clients)
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""

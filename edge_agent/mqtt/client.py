@@ -92,6 +92,8 @@ class MqttClient:
         self._has_unread = False
         self._has_left_out = False
         self._due_mono_s = 0.0
+        self.ticked_mono_s = clock()
+        """When `tick` last looked whether the connection is alive, or is to be made; it does so about every second."""
         self.has_backlog = False
         """True if messages may have arrived already, so that the loop must not wait."""
         self.session = ""
@@ -170,7 +172,7 @@ class MqttClient:
             self._adopt(result, now)
         if now < self._due_mono_s:
             return
-        self._due_mono_s = now + _TICK_S
+        self.ticked_mono_s, self._due_mono_s = now, now + _TICK_S
         if self._link is not None:
             self._link.beat(now, is_read=not self._has_unread)
             self._check()

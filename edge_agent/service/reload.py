@@ -40,10 +40,14 @@ class Reload:
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._found: EdgeError | None = None
-        self.refusal = ""
-        """What is wrong with the configuration that was to be taken last; empty when nothing is."""
+        self._refusal = ""
         self.is_due = False
         """True once the loop has to end, so that the program starts anew."""
+
+    @property
+    def remark(self) -> str:
+        """What there is to say of a reload, a few words; empty when nothing is."""
+        return "checking the new configuration" if self._thread is not None else self._refusal
 
     def tick(self) -> None:
         """Begin or conclude a check. To be called in each turn of the loop; returns at once."""
@@ -60,7 +64,7 @@ class Reload:
             log.info("configuration checked, starting anew with it")
             self.is_due = True
             return
-        self.refusal = found.lines[0] if found.lines else type(found).__name__
+        self._refusal = f"reload refused: {found.lines[0] if found.lines else type(found).__name__}"
         for line in found.lines:
             log.error("reload refused, the agent goes on as it was: %s", line)
         self._notifier.reload_refused()

@@ -345,7 +345,7 @@ def test_the_service_manager_is_told(
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
         with Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent:
-            while (message := manager.recv(1000)).startswith(b"EXTEND_TIMEOUT_USEC="):
+            while (message := manager.recv(1000)).startswith((b"EXTEND_TIMEOUT_USEC=", b"STATUS=")):
                 pass
             assert message.startswith(b"READY=1\n")
             connected = f"STATUS=connected to mqtt://127.0.0.1:{broker.port}".encode()

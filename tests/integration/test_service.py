@@ -228,3 +228,72 @@ def test_a_bug_ends_a_service_later_each_time(
             assert agent.log.read_text().count("Traceback (most recent call last)") == 2
             agent.process.terminate()
             assert agent.process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("what", ["loop", "scorer", "mqtt"])
+def test_the_watchdog_is_not_fed_while_a_part_stands_still(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path, what: str
+) -> None:
+    """The process lives, and its signs of life cease for longer than any work takes."""
+    trigger = tmp_path / "block"
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    command = hooked(f"block={what}:{trigger}")
+    with ServiceManager(tmp_path, watchdog_s=0.4) as manager:
+        agent = Agent(config, command=command, env=manager.environ)
+        agent.start()
+        assert agent.process is not None
+        subscriber.wait_online()
+        manager.wait_for("WATCHDOG=1", times=10)
+        trigger.touch()
+        # The connection is looked after every second, and may be late by ten.
+        sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
+        wait_until(lambda: manager.silent_s("WATCHDOG=1") > 4, 40, "the end of the signs of life")
+        assert agent.process.poll() is None
+        agent.kill()
+
+
+@pytest.mark.parametrize("how", ["away", "silent"])
+def test_a_broker_that_is_away_or_silent_is_no_lack_of_progress(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path, how: str
+) -> None:
+    """The agent is fed on, and the status says within a second what it waits for."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, mqtt="keepalive_s = 5")
+    with ServiceManager(tmp_path, watchdog_s=2) as manager, Agent(config, env=manager.environ) as agent:
+        subscriber.wait_online()
+        manager.wait_until_status(f"connected to mqtt://127.0.0.1:{broker.port}")
+        assert broker.process is not None
+        broker.process.send_signal(signal.SIGKILL if how == "away" else signal.SIGSTOP)
+        manager.wait_until_status(f"not connected to mqtt://127.0.0.1:{broker.port}: ", 60)
+        fed = manager.fields("WATCHDOG").count("WATCHDOG=1")
+        manager.wait_for("WATCHDOG=1", times=fed + 12)
+        assert manager.longest_pause_s("WATCHDOG=1") < 2
+        broker.process.send_signal(signal.SIGCONT)
+        assert agent.process is not None
+        assert agent.process.poll() is None
+
+
+def test_the_status_tells_what_a_start_waits_for(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """Which stream, which provider, and how many there are."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle, "fan": bundle})
+    with ServiceManager(tmp_path) as manager, Agent(config, env=manager.environ):
+        manager.wait_until_status("connected to mqtt://")
+    told = [text.removeprefix("STATUS=") for text in manager.fields("STATUS")]
+    starts = ["opening the bundles", "starting pump, 1 of 2", "measuring pump on cpu, 1 of 2", "starting fan, 2 of 2"]
+    assert told[:4] == starts
+    assert told[4].startswith("connecting to mqtt://")
+    before_ready = [line for message in manager.messages for line in message]
+    assert before_ready.index("STATUS=starting fan, 2 of 2") < before_ready.index("READY=1")
+
+
+def test_the_status_tells_what_is_wrong_and_when_it_is_over(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """A full disk, and the same disk with room again."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    with ServiceManager(tmp_path) as manager, Agent(config, env=manager.environ) as agent:
+        subscriber.wait_online()
+        agent.limit_files(1)
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        manager.wait_until_status("; journal: ")
+        agent.limit_files(None)
+        wait_until(lambda: "journal" not in manager.status, what="a status without a problem")

@@ -23,6 +23,17 @@ __all__ = ["choose_to_start"]
 log = logging.getLogger(__name__)
 
 
+class _ToldNotes(Notes):
+    """Notes that tell somebody which provider is tried."""
+
+    told: Callable[[str], None]
+
+    def on_try(self, provider: Provider, threads: int) -> None:
+        """See `Observer.on_try`."""
+        super().on_try(provider, threads)
+        self.told(provider.name)
+
+
 def choose_to_start(
     bundle: Bundle,
     wanted: EngineSettings,
@@ -30,6 +41,7 @@ def choose_to_start(
     *,
     mix: BatchMix | None,
     look: Look,
+    on_try: Callable[[str], None] = lambda _: None,
     discover_with: Callable[[], Discovery] | None = None,
 ) -> Choice:
     """Choose by the remembered evidence; if measuring was never finished, the first provider with the golden scores.
@@ -42,6 +54,7 @@ def choose_to_start(
         memory: of this bundle under these settings.
         mix: batch sizes that the stream has met; None uses the default.
         look: called while a child is waited for.
+        on_try: called with the name of each provider before it is tried.
         discover_with: finds the providers of the device; None asks a child process.
 
     Raises:
@@ -53,7 +66,8 @@ def choose_to_start(
     """
     import_runtime()
     only = known_provider(wanted)
-    notes = Notes(bundle, memory, memory.recall() or NOTHING_KNOWN, look)
+    notes = _ToldNotes(bundle, memory, memory.recall() or NOTHING_KNOWN, look)
+    notes.told = on_try
     known = notes.evidence
     remembered = known.complete or any(c.qualified and c.provider.name not in known.blamed for c in known.candidates)
     if not remembered:

@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed-$(RUNTIME)
 # Of the demo: auto takes mosquitto where it is installed, else nats-server, which comes with the demo's packages.
 BROKER := auto
 
-.PHONY: help setup demo test check test-unit test-lowest test-tensorflow faults bench lock clean
+.PHONY: help setup demo test systemd check test-unit test-lowest test-tensorflow faults bench lock clean
 
 help:
 	@echo "make demo    train two detectors, pack them, run the agent beside a broker, show alerts"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-unit    unit and contract tests only"
 	@echo "make test-lowest  those with the lowest versions that pyproject.toml allows"
 	@echo "make test-tensorflow  edgetool export of TensorFlow and Keras, which are left out above (2 GB, some minutes)"
+	@echo "make systemd the tests in a real systemd at length, as root (a quarter of an hour)"
 	@echo "make check   form and types only"
 	@echo "make faults  the full fault matrix of docs/reliability.md (most of an hour); one row: make faults ROWS=half_open"
 	@echo "make bench   the quick benchmarks of docs/benchmarks.md"
@@ -101,7 +102,12 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.p
 test: check test-unit $(TORCH)
 	@tools/ensure_mosquitto.sh
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
+	$(BIN)/pytest tests/booted
 	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS))
+
+# The short form is in `make test`.
+systemd: $(STAMP)
+	BOOTED=full $(BIN)/pytest tests/booted
 
 # All rows of the full form go into the table of docs/reliability.md; a row alone replaces its line there.
 ROWS ?=

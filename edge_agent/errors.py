@@ -16,6 +16,7 @@ __all__ = [
     "JournalError",
     "MissingExtraError",
     "ProviderError",
+    "ServiceError",
     "UsageError",
 ]
 
@@ -91,6 +92,12 @@ class MissingExtraError(EdgeError):
         self.package = package
         self.extra = extra
         super().__init__(f"needs {package}, which is not installed; run: pip install 'edge-agent[{extra}]'")
+
+
+class ServiceError(EdgeError):
+    """systemd is not here, or does not start, stop or know the service."""
+
+    exit_code = 69
 
 
 class EngineError(EdgeError):

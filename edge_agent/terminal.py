@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import threading
 import traceback
@@ -14,7 +15,7 @@ from typing import TextIO
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
 
-__all__ = ["begin", "complain", "json_text", "say", "say_list", "traceback_text"]
+__all__ = ["begin", "complain", "drop_output", "json_text", "say", "say_list", "traceback_text"]
 
 
 def say(line: str = "", *, to: TextIO | None = None) -> None:
@@ -60,6 +61,14 @@ def say_list(document: dict[str, object], key: str, items: Iterable[str]) -> Non
 def _separated(items: Iterable[str]) -> Iterator[str]:
     for number, item in enumerate(items):
         yield f", {item}" if number else item
+
+
+def drop_output() -> None:
+    """Write the rest of stdout nowhere, because whoever read it has gone: else Python complains of it at its end."""
+    if (own := sys.__stdout__) is not None and sys.stdout is own:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, own.fileno())
+        os.close(nowhere)
 
 
 def traceback_text(error: BaseException) -> str:

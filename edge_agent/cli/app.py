@@ -12,7 +12,7 @@ from typing import NoReturn
 from edge_agent.cli.log import configure_logging, goes_to_journal, log_error
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
-from edge_agent.terminal import begin, complain
+from edge_agent.terminal import begin, complain, drop_output
 
 __all__ = ["COMMANDS", "main"]
 
@@ -26,6 +26,9 @@ COMMANDS = {
     "recommission": "set the limits of a stream's assets anew, in the running agent",
     "mute": "tell nothing of an asset or a stream until a time, for a planned stop, in the running agent",
     "retire": "end the agent's sessions at its brokers and clear what it retained there, for good",
+    "install": "install the service on this device, or a newer version of it, and start it (as root)",
+    "rollback": "let the version of the service run again that ran before (as root)",
+    "uninstall": "take the service off this device (as root)",
     "version": "print the versions of the agent and of what it runs on",
 }
 
@@ -49,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             complain("edge-agent", exc)
         return exc.exit_code
     except BrokenPipeError:
+        drop_output()
         return 0
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -1,3 +1,3 @@
-"""What stands between the agent and its service manager: what it is told, and what it asks for by signals."""
+"""The agent and its service manager: what it is told and asks for, what is installed where, and which version runs."""
 
 __all__: list[str] = []

@@ -94,6 +94,14 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("mute {stream} {name} --config {config} --for 1h", 2),
         Case("mute {stream} --config {config} --for 1h"),
     ],
+    # Started as root, these would change this machine; what they do is in tests/booted.
+    ("edge-agent", "install"): [
+        Case("install --config {wrong} --bundle {bundle} --no-start --dry-run"),
+        Case("install --config {gone} --no-start --dry-run", 2, shows="\\udcff"),
+        Case("install --no-start --dry-run", 78, shows=""),
+    ],
+    ("edge-agent", "rollback"): [Case("rollback --dry-run", 2, shows="")],
+    ("edge-agent", "uninstall"): [Case("uninstall --dry-run", 2, shows="")],
     ("edge-agent", "retire"): [
         Case("retire --config {retire} --set mqtt.port={port}"),
         Case("retire --config {retire} --set mqtt.port={port} --json", shows=JSON),
@@ -171,6 +179,10 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("optimize {model} -o {out}"),
         Case("optimize {model} -o {out} --json", shows=JSON),
         Case("optimize {broken}", 65),
+    ],
+    ("edgetool", "deploy"): [
+        Case("deploy {bundle} --config {wrong} --to {folder}", 78),
+        Case("deploy {bundle} --config {config} --to {folder} --python {name}", 2),
     ],
     ("edgetool", "doctor"): [
         Case("doctor {model}"),

@@ -190,3 +190,30 @@ def test_a_users_script_is_typed_by_the_wheel(device: Path, tmp_path: Path) -> N
     done = check_types(device, wrong, tmp_path / "cache")
     assert "[arg-type]" in done.stdout
     assert "[attr-defined]" in done.stdout
+
+
+def test_an_installation_by_pip_makes_a_program_that_runs_by_itself(device: Path, tmp_path: Path) -> None:
+    """With what the agent needs and nothing else, on this Python, without the environment that it was copied from."""
+    config = write_config(tmp_path, 1, {"pump": write_bundle(tmp_path / "square-1.0.0.edge")})
+    making = (
+        "import sys; from pathlib import Path; from edge_agent.service import install, program;"
+        "root = Path(sys.argv[1]); install._copy(None, root); program.write_launcher(root, root)"
+    )
+    program = tmp_path / "program"
+    made = run(device / "python", "-c", making, program)
+    assert made.returncode == 0, made.stderr
+    names = {path.name for path in next(program.glob("lib/python3.*/site-packages")).iterdir()}
+    assert {"edge_agent", "numpy", "onnxruntime", "paho", "msgspec"} <= names
+    assert not {"pip", "edgetool", "onnx"} & names
+    here = run(program / "bin" / "edge-agent", "check", "--config", config)
+    assert here.returncode == 0, here.stderr
+    asking = "import edge_agent, numpy; print(edge_agent.__path__, numpy.__path__)"
+    where = run(program / "bin" / "python3", "-Pc", asking)
+    assert where.stdout.count(str(program)) == 2
+
+
+def test_the_wheel_has_the_pins_for_a_device(wheel: Path) -> None:
+    """`edgetool deploy` takes them from where it is installed."""
+    with zipfile.ZipFile(wheel) as archive:
+        for name in ("cpu.txt", "openvino.txt"):
+            assert archive.read(f"edgetool/requirements/{name}") == (ROOT / "requirements" / name).read_bytes()

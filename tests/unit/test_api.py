@@ -19,6 +19,7 @@ COMMANDS = (
     "bench",
     "calibrate",
     "compare",
+    "deploy",
     "doctor",
     "evaluate",
     "export",

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edgetool.commands.bench import BenchReport, bench
     from edgetool.commands.calibrate import CalibrateReport, calibrate
     from edgetool.commands.compare import CompareReport, compare
+    from edgetool.commands.deploy import DeployReport, deploy
     from edgetool.commands.doctor import DoctorReport, doctor
     from edgetool.commands.evaluate import EvaluateReport, evaluate
     from edgetool.commands.export import ExportReport, export
@@ -53,6 +54,7 @@ __all__ = [
     "ConversionError",
     "Converter",
     "DataError",
+    "DeployReport",
     "DoctorReport",
     "Doubt",
     "DroppedEvent",
@@ -85,6 +87,7 @@ __all__ = [
     "bench",
     "calibrate",
     "compare",
+    "deploy",
     "doctor",
     "evaluate",
     "export",
@@ -103,6 +106,7 @@ _HOMES = {
     "CalibrateReport": "edgetool.commands.calibrate",
     "CompareReport": "edgetool.commands.compare",
     "Converter": "edgetool.precision.context",
+    "DeployReport": "edgetool.commands.deploy",
     "DoctorReport": "edgetool.commands.doctor",
     "Doubt": "edgetool.commands.watch",
     "DroppedEvent": "edge_agent.messages.event",
@@ -121,6 +125,7 @@ _HOMES = {
     "bench": "edgetool.commands.bench",
     "calibrate": "edgetool.commands.calibrate",
     "compare": "edgetool.commands.compare",
+    "deploy": "edgetool.commands.deploy",
     "doctor": "edgetool.commands.doctor",
     "evaluate": "edgetool.commands.evaluate",
     "export": "edgetool.commands.export",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from edge_agent.errors import EdgeError
-from edge_agent.terminal import begin, complain
+from edge_agent.terminal import begin, complain, drop_output
 from edgetool.extras import require
 
 __all__ = ["main"]
@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         complain("edgetool", exc)
         return exc.exit_code
     except BrokenPipeError:
+        drop_output()
         return 0
 
 

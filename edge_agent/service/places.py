@@ -1,0 +1,92 @@
+"""Where the service's files lie on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["SERVICE", "Places"]
+
+SERVICE = "edge-agent.service"
+"""The unit that `edge-agent install` enables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Folders and files of the service.
+
+    Args:
+        root: of the file system; another one than `/` only for an image that is being built.
+    """
+
+    root: Path = Path("/")
+
+    @property
+    def versions(self) -> Path:
+        """A folder for each version, and the links that say which one runs."""
+        return self.root / "opt" / "edge-agent"
+
+    @property
+    def current(self) -> Path:
+        """A link to the version that runs. The unit names this path, so that one rename changes both."""
+        return self.versions / "current"
+
+    @property
+    def previous(self) -> Path:
+        """A link to the version that ran before, for `edge-agent rollback`."""
+        return self.versions / "previous"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the command that changes anything here."""
+        return self.versions / ".lock"
+
+    @property
+    def settings(self) -> Path:
+        """agent.toml and the bundles that it names."""
+        return self.root / "etc" / "edge-agent"
+
+    @property
+    def config(self) -> Path:
+        """What the service runs by."""
+        return self.settings / "agent.toml"
+
+    @property
+    def credentials(self) -> Path:
+        """A file for each secret, readable by root alone; systemd hands them to the service."""
+        return self.settings / "credentials"
+
+    @property
+    def units(self) -> Path:
+        """Units that an administrator has added."""
+        return self.root / "etc" / "systemd" / "system"
+
+    @property
+    def unit(self) -> Path:
+        """That of the version that runs."""
+        return self.units / SERVICE
+
+    @property
+    def template(self) -> Path:
+        """The unit for several agents on one device."""
+        return self.units / SERVICE.replace(".", "@.")
+
+    @property
+    def command(self) -> Path:
+        """A link to the command of the version that runs."""
+        return self.root / "usr" / "local" / "bin" / "edge-agent"
+
+    @property
+    def drop_ins(self) -> Path:
+        """What is added to the unit on this device."""
+        return self.units / f"{SERVICE}.d"
+
+    @property
+    def state(self) -> Path:
+        """The journal and what was measured; systemd makes it for a user of the service's own."""
+        return self.root / "var" / "lib" / "private" / "edge-agent"
+
+    @property
+    def state_link(self) -> Path:
+        """Where the service sees it."""
+        return self.root / "var" / "lib" / "edge-agent"

@@ -1,0 +1,1 @@
+"""Tests in a real Debian with a real systemd."""

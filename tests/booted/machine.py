@@ -1,0 +1,153 @@
+"""A real Debian with a real systemd, in a container without a network: debootstrap makes it, systemd-nspawn boots it.
+
+The root is made once and never changed: a machine works on an overlay that is gone afterwards. What happens in it is a
+script, which systemd runs when the system has booted, and whose findings come back line by line.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+ROOTS = ROOT / "build" / "roots"
+"""Kept between runs."""
+TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
+"""Programs, and the Debian packages that bring them."""
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "mosquitto", "mosquitto-clients")
+_BOOT_S = 60
+
+_STEPS = """\
+[Unit]
+Description=the steps of a test
+[Service]
+Type=oneshot
+ExecStart=/bin/bash /lab/steps.sh
+StandardOutput=append:/findings.txt
+StandardError=append:/findings.txt
+ExecStopPost=/bin/systemctl poweroff --no-block
+TimeoutStartSec=infinity
+"""
+# A timer starts it, so that the system counts as booted while it runs.
+_TIMER = "[Timer]\nOnActiveSec=0\nAccuracySec=100ms\n"
+
+
+def why_not() -> str:
+    """Why no machine can be booted here; empty if one can."""
+    if os.geteuid() != 0:
+        return "booting a real systemd takes root"
+    missing = [package for program, package in TOOLS.items() if shutil.which(program) is None]
+    if missing and shutil.which("apt-get") is not None:
+        subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL)
+        install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing]
+        subprocess.run(install, check=False, stdout=subprocess.DEVNULL)
+    missing = [package for program, package in TOOLS.items() if shutil.which(program) is None]
+    return f"not installed, and not to be had by apt-get: {', '.join(missing)}" if missing else ""
+
+
+def debian(release: str = "bookworm") -> Path:
+    """The root of a fresh Debian with systemd, a broker and Python, and nothing of ours."""
+    root = ROOTS / release
+    if not root.is_dir():
+        part = ROOTS / f".{release}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        ROOTS.mkdir(parents=True, exist_ok=True)
+        # Where this machine's own packages come from.
+        found = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
+        sites = subprocess.run(found, capture_output=True, text=True, check=True).stdout.split()
+        command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, str(part), sites[0]]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-2000:]
+        part.rename(root)
+    return root
+
+
+@contextmanager
+def _overlay(root: Path, folder: Path) -> Iterator[Path]:
+    layers = {name: folder / name for name in ("upper", "work", "merged")}
+    for layer in layers.values():
+        layer.mkdir(parents=True, exist_ok=True)
+    merged = layers["merged"]
+    options = f"lowerdir={root},upperdir={layers['upper']},workdir={layers['work']}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(merged)], check=True)
+    try:
+        yield merged
+    finally:
+        subprocess.run(["umount", str(merged)], check=True)
+
+
+@contextmanager
+def _own_group() -> Iterator[list[Path]]:
+    """A control group of its own: two machines in one see each other's processes as 0."""
+    groups = []
+    for hierarchy in (Path("/sys/fs/cgroup/systemd"), Path("/sys/fs/cgroup/unified")):
+        if hierarchy.is_dir():
+            group = hierarchy / f"booted-{os.getpid()}"
+            group.mkdir(exist_ok=True)
+            groups.append(group)
+    try:
+        yield groups
+    finally:
+        for group in groups:
+            _end(group)
+
+
+def _end(group: Path) -> None:
+    """Kill what is left of a machine that hung, and remove its control group."""
+    for _ in range(50):
+        left = [int(number) for file in group.rglob("cgroup.procs") for number in file.read_text().split()]
+        for number in left:
+            os.kill(number, signal.SIGKILL)
+        if not left:
+            break
+        time.sleep(0.1)
+    for folder in sorted((folder for folder in group.rglob("*") if folder.is_dir()), reverse=True):
+        folder.rmdir()
+    group.rmdir()
+
+
+def boot(root: Path, steps: str, lab: Path, folder: Path, *, limit_s: int = 900) -> str:
+    """Boot a machine, run a script in it as root, and power it off.
+
+    Args:
+        root: of the system; it is not changed.
+        steps: a bash script. What it prints is what comes back.
+        lab: a folder that the machine sees, read-only, as /lab; the script is put there.
+        folder: for the machine's own changes. The next boot with the same folder goes on with them.
+        limit_s: seconds until the machine is ended.
+    """
+    (lab / "steps.sh").write_text(steps)
+    with ExitStack() as stack:
+        merged = stack.enter_context(_overlay(root, folder))
+        units = merged / "etc" / "systemd" / "system"
+        (units / "steps.service").write_text(_STEPS)
+        (units / "steps.timer").write_text(_TIMER)
+        wanted = units / "timers.target.wants"
+        wanted.mkdir(exist_ok=True)
+        (wanted / "steps.timer").unlink(missing_ok=True)
+        (wanted / "steps.timer").symlink_to("../steps.timer")
+        (merged / "findings.txt").unlink(missing_ok=True)
+        groups = stack.enter_context(_own_group())
+
+        # A shell goes into the groups and becomes the machine.
+        enter = "".join(f"echo $$ > {group}/cgroup.procs; " for group in groups)
+        command = ["sh", "-c", f'{enter}exec "$@"', "sh"]
+        command += ["systemd-nspawn", "-q", "-D", str(merged), "--register=no", "--keep-unit", "--private-network"]
+        command += ["--link-journal=no", f"--bind-ro={lab}:/lab", "-b"]
+        with (folder / "console.log").open("wb") as console:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)
+            try:
+                process.wait(limit_s + _BOOT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        findings = merged / "findings.txt"
+        said = findings.read_text(errors="replace") if findings.exists() else ""
+        assert process.returncode == 0, said + (folder / "console.log").read_text(errors="replace")[-2000:]
+        return said

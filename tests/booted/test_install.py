@@ -1,0 +1,209 @@
+"""`edgetool deploy` and `edge-agent install` in a real Debian 12: no network, no pip, no compiler, systemd as it is."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from booted.machine import boot, debian, why_not
+from edge_agent.service.program import furnish, packages_in, program_at
+from edgetool.commands.deploy import deploy
+from edgetool.commands.pack import pack
+from edgetool.deployment.archive import write_archive, write_sums
+
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("booted")]
+IS_FULL = os.environ.get("BOOTED") == "full"
+MOMENTS = tuple(0.15 * n for n in range(1, 21)) if IS_FULL else (0.3, 0.8, 1.3, 1.9, 2.6)
+"""Seconds after the start of an installation at which it is killed."""
+CONFIG = """\
+[agent]
+id = "press-7"
+[mqtt]
+host = "127.0.0.1"
+[[stream]]
+name = "pump"
+bundle = "pump-1.0.0.edge"
+topic = "sensors/+/pump"
+"""
+WORDS = (Path(__file__).parent / "words.sh").read_text()
+
+
+@pytest.fixture(scope="module")
+def root() -> Path:
+    """A fresh Debian 12."""
+    reason = why_not()
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+    return debian()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a machine sees: an archive, one of another build, and one that does not start."""
+    folder = tmp_path_factory.mktemp("lab")
+    rng = np.random.default_rng(7)
+    rows = rng.normal([4.0, 0.8], [0.2, 0.05], size=(4000, 2))
+    np.savetxt(folder / "normal.csv", rows, delimiter=",", header="pressure,flow", comments="")
+    mean = numpy_helper.from_array(np.array([[4.0, 0.8]], np.float32), "mean")
+    spread = numpy_helper.from_array(np.array([[0.2, 0.05]], np.float32), "spread")
+    axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
+    nodes = [
+        helper.make_node("Sub", ["x", "mean"], ["off"]),
+        helper.make_node("Div", ["off", "spread"], ["z"]),
+        helper.make_node("Mul", ["z", "z"], ["square"]),
+        helper.make_node("ReduceSum", ["square", "axes"], ["score"], keepdims=0),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "distance",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
+        [mean, spread, axes],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "pump.onnx").write_bytes(model.SerializeToString())
+    bundle = pack(folder / "pump.onnx", folder / "pump-1.0.0.edge", data=folder / "normal.csv", head="score").bundle
+    (folder / "agent.toml").write_text(CONFIG)
+    # Debian 12 has 3.11, whatever runs the tests.
+    report = deploy([bundle], config=folder / "agent.toml", to=str(folder / "made"))
+    first = report.archive.rename(folder / "first.tar.gz")
+    _altered(first, "other", "version.py", '"""Another build."""\n')
+    _altered(first, "broken", "run.py", "raise RuntimeError('this build is broken')\n")
+    (folder / "wrong.toml").write_text(CONFIG.replace("topic", "topik"))
+    return folder
+
+
+def _altered(archive: Path, name: str, module: str, text: str) -> None:
+    """An archive beside another one, with other code in one module of the command line."""
+    folder = archive.with_name(f"{name}.folder")
+    with tarfile.open(archive) as opened:
+        opened.extractall(folder, filter="fully_trusted")
+    (content,) = folder.iterdir()
+    program = program_at(content / "program")
+    path = packages_in(content / "program", program.python) / "edge_agent" / "cli" / module
+    path.write_text(text + path.read_text().replace("from __future__ import annotations\n", ""))
+    interpreter = str((content / "program" / "bin" / "python3").readlink())
+    furnish(
+        content / "program",
+        python=program.python,
+        machine=program.machine,
+        runtime=program.runtime,
+        interpreter=interpreter,
+    )
+    write_sums(content)
+    write_archive(content, archive.with_name(f"{name}.tar.gz"))
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def machine(root: Path, lab: Path, tmp_path: Path) -> Iterator[Machine]:
+    """A machine that was never used."""
+    yield Machine(root, lab, tmp_path / "machine")
+    shutil.rmtree(tmp_path / "machine", ignore_errors=True)
+
+
+class Machine:
+    """Boots, and tells what a script has found out."""
+
+    def __init__(self, root: Path, lab: Path, folder: Path) -> None:
+        self._root, self._lab, self._folder = root, lab, folder
+
+    def run(self, steps: str) -> dict[str, str]:
+        """What the steps have said, by its name. All that they printed is shown if the test fails."""
+        said = boot(self._root, WORDS + steps, self._lab, self._folder)
+        sys.stdout.write(said)
+        lines = [line[1:].partition("=") for line in said.splitlines() if line.startswith("@")]
+        return {name: value for name, _, value in lines}
+
+
+def test_a_device_without_a_network_is_installed_by_one_command_and_uninstalled_without_a_trace(
+    machine: Machine,
+) -> None:
+    """From the archive to an alert; again with nothing changed; then gone, and the broker has forgotten it too."""
+    found = machine.run("""
+all_files > /root/before
+installing first; say installed $?
+say active $(systemctl is-active edge-agent); say enabled $(systemctl is-enabled edge-agent)
+say alert "$(alert)"
+say verify "$(systemd-analyze verify edge-agent.service 2>&1 | head -3)"
+say command "$(edge-agent version 2>&1 | head -1)"
+echo '# edited by hand' >> /etc/edge-agent/agent.toml
+pid=$(state MainPID)
+installing first; say again $?; say restarted $([ $pid != $(state MainPID) ] && echo yes)
+say kept "$(tail -1 /etc/edge-agent/agent.toml)"; say beside "$(ls /etc/edge-agent | tr '\\n' ' ')"
+say versions $(ls -d /opt/edge-agent/0* | wc -l)
+say retained "$(retained)"
+edge-agent uninstall --purge; say uninstalled $?
+say left "$(retained)"
+all_files > /root/after
+say files "$(comm -13 /root/before /root/after | grep -v -E '^/(run|var/lib/(systemd|mosquitto|private))' | head -5)"
+say service "$(systemctl is-active edge-agent)"
+""")
+    assert found["installed"] == "0"
+    assert (found["active"], found["enabled"]) == ("active", "enabled")
+    assert found["alert"] == '"event":"raise"'
+    assert found["verify"] == ""
+    assert found["command"].startswith("edge-agent 0.1.0")
+    assert (found["again"], found["restarted"], found["versions"]) == ("0", "yes", "1")
+    assert found["kept"] == "# edited by hand"
+    assert found["beside"] == "agent.toml agent.toml.new credentials pump-1.0.0.edge "
+    assert "edge/press-7/status" in found["retained"].split()
+    assert (found["uninstalled"], found["left"], found["files"], found["service"]) == ("0", "", "", "inactive")
+
+
+def test_an_upgrade_that_does_not_start_goes_back_and_one_that_does_can_be_rolled_back(machine: Machine) -> None:
+    """What ran before runs again, by itself or by a person; alerts go out in each case."""
+    found = machine.run("""
+now() { readlink /opt/edge-agent/current; }
+installing first > /dev/null; first=$(now)
+installing broken; say broken $?; say reason "$(grep -c 'this build is broken' /root/said)"
+say back $([ "$first" = "$(now)" ] && systemctl is-active edge-agent); say alert_after_broken "$(alert)"
+edge-agent rollback; say nothing_to_roll_back_to $?
+installing other; say other $?; say is_other $([ "$first" != "$(now)" ] && systemctl is-active edge-agent)
+say alert_of_other "$(alert)"
+edge-agent rollback; say rolled_back $?; say is_first $([ "$first" = "$(now)" ] && systemctl is-active edge-agent)
+edge-agent rollback; say forth $?; say is_other_again $([ "$first" != "$(now)" ] && systemctl is-active edge-agent)
+pid=$(state MainPID)
+installing first --config /lab/wrong.toml --replace-config; say wrong_config $?
+say untouched $([ $pid = $(state MainPID) ] && grep -c topic /etc/edge-agent/agent.toml)
+""")
+    assert found["broken"] == "69"
+    assert found["reason"] != "0"
+    assert (found["back"], found["alert_after_broken"]) == ("active", '"event":"raise"')
+    assert found["nothing_to_roll_back_to"] == "2"
+    assert (found["other"], found["is_other"], found["alert_of_other"]) == ("0", "active", '"event":"raise"')
+    assert (found["rolled_back"], found["is_first"]) == ("0", "active")
+    assert (found["forth"], found["is_other_again"]) == ("0", "active")
+    assert (found["wrong_config"], found["untouched"]) == ("78", "1")
+
+
+def test_an_installation_that_is_killed_leaves_a_whole_version(machine: Machine) -> None:
+    """At any moment of an upgrade: one whole version starts, and the next installation is complete."""
+    found = machine.run(f"""
+installing first > /dev/null
+n=0
+for moment in {" ".join(f"{moment:.2f}" for moment in MOMENTS)}; do
+  unpack other
+  setsid sh /root/other/install.sh > /dev/null 2>&1 & installer=$!
+  sleep $moment; kill -KILL -- -$installer 2>/dev/null; wait $installer 2>/dev/null; say code_$n $?
+  systemctl daemon-reload; systemctl restart edge-agent
+  say active_$n "$(systemctl is-active edge-agent)"; say alert_$n "$(alert)"; n=$((n + 1))
+  [ $n = {len(MOMENTS)} ] || {{ installing first > /dev/null; say reinstalled_$n $?; }}
+done
+installing other; say complete $?; say parts "$(ls -A /opt/edge-agent | grep -c part)"
+""")
+    # Else nothing was killed.
+    assert [found[f"code_{number}"] for number in range(len(MOMENTS))][:3] == ["137"] * 3
+    for number in range(len(MOMENTS)):
+        assert (found[f"active_{number}"], found[f"alert_{number}"]) == ("active", '"event":"raise"')
+    assert (found["complete"], found["parts"]) == ("0", "0")

@@ -1,0 +1,180 @@
+"""`edgetool deploy`: bundles and a configuration become one archive that installs the agent on a device."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_agent import __version__
+from edge_agent.bundle import open_bundle
+from edge_agent.config.load import load_config
+from edge_agent.errors import ConfigError, ServiceError, UsageError
+from edge_agent.service.program import copy_self, furnish, packages_in, trim
+from edgetool.deployment.archive import INSTALLER, write_archive, write_sums
+from edgetool.deployment.packages import fetch
+from edgetool.deployment.target import Target
+from edgetool.paths import StrPath
+
+__all__ = ["DeployReport", "deploy"]
+
+_STATE = "/var/lib/edge-agent"
+"""Which systemd makes on the device."""
+_REMOTE = ".edge-agent-deploy"
+"""The folder in the home of the user on the device, there while it is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeployReport:
+    """What `deploy` made."""
+
+    archive: Path
+    """With everything; where it was installed over ssh, it is gone."""
+    target: Target
+    version: str
+    """Of the agent."""
+    bundles: tuple[str, ...]
+    size_bytes: int
+    installed_bytes: int
+    """Of the program on the device, byte code left out."""
+    host: str | None
+    """It was installed there, over ssh."""
+    seconds: float
+
+    def describe(self) -> dict[str, Any]:
+        """As one JSON document."""
+        return {
+            "archive": None if self.host else str(self.archive),
+            "host": self.host,
+            "version": self.version,
+            "machine": self.target.machine,
+            "python": self.target.python,
+            "runtime": self.target.runtime,
+            "bundles": list(self.bundles),
+            "size_bytes": self.size_bytes,
+            "installed_bytes": self.installed_bytes,
+            "seconds": round(self.seconds, 3),
+        }
+
+
+def deploy(
+    bundles: Sequence[StrPath],
+    *,
+    config: StrPath,
+    to: str,
+    machine: str = "x86_64",
+    python: str = "3.11",
+    runtime: str = "cpu",
+) -> DeployReport:
+    """Make one archive of the agent, all packages that it needs, bundles and a configuration.
+
+    Args:
+        bundles: those that the configuration names.
+        config: agent.toml. It names each bundle by its file name alone, or as it will lie in /etc/edge-agent.
+        to: a folder for the archive; or `user@host`, which it is copied to and installed on by the system's own ssh.
+        machine: the device's architecture, `x86_64` or `aarch64`.
+        python: version of the device's Python.
+        runtime: the extra of the runtime, `cpu` or `openvino`.
+
+    Raises:
+        BundleError: one is none.
+        ConfigError: the configuration has problems, or names a bundle that is not given.
+        ConversionError: a package cannot be had.
+        ServiceError: the device cannot be reached, or does not take it; the text is its own.
+        UsageError: there are no packages for such a device.
+    """
+    started = time.monotonic()
+    target = Target(machine, python, runtime)
+    config, files = Path(config), [Path(bundle) for bundle in bundles]
+    _check(config, files)
+    host = to if "@" in to else None
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
+        root = Path(name) / f"edge-agent-{__version__}-{runtime}-{machine}-python{python}"
+        program = root / "program"
+        packages = packages_in(program, python)
+        packages.mkdir(parents=True)
+        fetch(target, packages)
+        copy_self(packages)
+        trim(packages)
+        furnish(program, python=python, machine=machine, runtime=runtime, interpreter=f"/usr/bin/python{python}")
+        installed = sum(path.stat().st_size for path in program.rglob("*") if path.is_file())
+        given = _put_files(root, config, files)
+        (root / "install.sh").write_text(INSTALLER.format(python=python, machine=machine, given=given))
+        (root / "install.sh").chmod(0o755)
+        write_sums(root)
+        folder = Path(name) if host else Path(to)
+        folder.mkdir(parents=True, exist_ok=True)
+        archive = folder / f"{root.name}.tar.gz"
+        write_archive(root, archive)
+        size = archive.stat().st_size
+        if host:
+            _install_over_ssh(archive, host)
+    return DeployReport(
+        archive=archive,
+        target=target,
+        version=__version__,
+        bundles=tuple(path.name for path in files),
+        size_bytes=size,
+        installed_bytes=installed,
+        host=host,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _check(config: Path, bundles: Sequence[Path]) -> None:
+    """Refuse what would not start on the device."""
+    given = {path.name: path for path in bundles}
+    if len(given) < len(bundles):
+        raise UsageError("two bundles have the same file name")
+    for path in bundles:
+        open_bundle(path)
+    named: set[str] = set()
+    problems: list[str] = []
+    for stream in load_config(config, (f"agent.state_dir={_STATE}",)).streams:
+        path = Path(stream.bundle)
+        named.add(path.name)
+        if path.name not in given:
+            problems.append(f"{config}: stream {stream.name}: {path.name} is not among the bundles given")
+    if problems:
+        raise ConfigError(*problems)
+    if unused := sorted(set(given) - named):
+        raise UsageError(f"{', '.join(unused)}: no stream of {config} names it")
+
+
+def _put_files(root: Path, config: Path, bundles: Sequence[Path]) -> str:
+    """Put what the service runs by into the archive; gives the options that name it."""
+    folder = root / "files"
+    folder.mkdir()
+    (folder / "agent.toml").write_bytes(config.read_bytes())
+    given = ['--config "$here/files/agent.toml"']
+    for path in bundles:
+        (folder / path.name).write_bytes(path.read_bytes())
+        given.append(f'--bundle "$here"/files/{shlex.quote(path.name)}')
+    return " ".join(given)
+
+
+def _install_over_ssh(archive: Path, host: str) -> None:
+    """Copy an archive to a device and run its installer there, as root or by sudo."""
+    unpack = f"rm -rf {_REMOTE} && mkdir {_REMOTE} && tar -xzf - -C {_REMOTE} --strip-components=1"
+    run = (
+        f'cd {_REMOTE} && if [ "$(id -u)" = 0 ]; then sh install.sh; else sudo sh install.sh; fi; '
+        f"status=$?; cd; rm -rf {_REMOTE}; exit $status"
+    )
+    try:
+        with archive.open("rb") as file:
+            _ssh(["ssh", host, unpack], host, stdin=file)
+        # A terminal, because sudo may ask for a password.
+        _ssh(["ssh", "-t", host, run], host)
+    except OSError as exc:
+        raise ServiceError(f"ssh cannot be started: {exc}") from exc
+
+
+def _ssh(command: list[str], host: str, stdin: Any = None) -> None:
+    code = subprocess.run(command, stdin=stdin, check=False).returncode
+    if code:
+        raise ServiceError(f"{host}: ssh or the installer ended with {code}; what it said stands above")

@@ -1,0 +1,80 @@
+"""Writes the archive: the same content gives the same bytes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tarfile
+from pathlib import Path
+
+__all__ = ["INSTALLER", "write_archive", "write_sums"]
+
+_SUMS = "SHA256SUMS"
+_BUILT_AT = "SOURCE_DATE_EPOCH"
+_LEVEL = 6
+INSTALLER = """\
+#!/bin/sh
+# Installs the service on a device that has Python {python}, systemd and nothing else: no network, no pip, no compiler.
+# Options are those of `edge-agent install`, such as --dry-run.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+fail() {{ echo "install.sh: $1" >&2; exit 69; }}
+machine=$(uname -m)
+[ "$machine" = {machine} ] ||
+  fail "this archive is for {machine}, and this device is $machine; edgetool deploy --arch $machine"
+python=$(command -v python{python}) ||
+  fail "python{python} is not here, and python3 is $(python3 --version); install it, or edgetool deploy --python X.Y"
+echo "check the archive"
+(cd "$here" && sha256sum --check --quiet --strict SHA256SUMS) ||
+  fail "the archive is damaged, or was not copied to its end"
+# Python writes no byte code here: the folder may be read-only, and is not where the program will lie.
+exec "$python" -IBS -c '
+import sys
+sys.path.insert(0, sys.argv.pop(1))
+from edge_agent.cli import main
+sys.exit(main())' "$here/program/lib/python{python}/site-packages" install --program "$here/program" {given} "$@"
+"""
+"""The script in an archive; `given` are options with files in the archive, as the shell reads them."""
+
+
+def write_sums(root: Path) -> None:
+    """Write the hash of every file, as sha256sum reads it. Links are left out: the device makes its own."""
+    files = [path for path in sorted(root.rglob("*")) if path.is_file() and not path.is_symlink()]
+    lines = [
+        f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(root).as_posix()}\n"
+        for path in files
+        if path != root / _SUMS
+    ]
+    (root / _SUMS).write_text("".join(lines))
+
+
+def write_archive(root: Path, output: Path) -> None:
+    """Pack a folder, under its name, with all files root's own and of one time.
+
+    Args:
+        root: the folder.
+        output: `.tar.gz`.
+    """
+    built_at = int(os.environ.get(_BUILT_AT, "0"))
+
+    def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid = member.gid = 0
+        member.uname = member.gname = "root"
+        member.mtime = built_at
+        member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+        return member
+
+    part = output.with_name(f".{output.name}.part")
+    try:
+        with (
+            part.open("wb") as file,
+            gzip.GzipFile("", "wb", _LEVEL, file, mtime=built_at) as packed,
+            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+        ):
+            for path in [root, *sorted(root.rglob("*"))]:
+                name = f"{root.name}/{path.relative_to(root).as_posix()}".removesuffix("/.")
+                archive.add(path, name, recursive=False, filter=plain)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)

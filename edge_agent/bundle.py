@@ -6,7 +6,7 @@ import hashlib
 import io
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import BundleError
 from edge_agent.files.archives import Archive, ArchiveError
+from edge_agent.files.shared_library import Library
 from edge_agent.golden_vectors import GOLDEN_LIMIT_BYTES, read_golden
 from edge_agent.setting_types import Name
 
@@ -27,6 +28,7 @@ __all__ = [
     "Bundle",
     "Calibration",
     "Channel",
+    "CustomOpsPart",
     "ExpectedPart",
     "ExportedPart",
     "GoldenPart",
@@ -54,6 +56,7 @@ _MANIFEST_LIMIT_BYTES = 1 << 20
 _MODEL_LIMIT_BYTES = 1 << 30
 _HASHED_FIRST_BYTES = 16 << 20
 """A larger member takes its memory only once it is known to be the right one, for which it is unpacked twice."""
+_DOMAIN = r"^[^\x00-\x1f\x7f]{1,200}\Z"
 _SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}\Z"
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=100_000)]
@@ -189,6 +192,19 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     average_precision: float | None = None
 
 
+class CustomOpsPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A library with operators of the model that no runtime has of its own. It is not in the bundle."""
+
+    file: FileName
+    """Name of the file that it was packed with; for a person, no path is made of it."""
+    sha256: Sha256
+    """Of that file: what a device has to allow, and to have."""
+    architecture: Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9-]{1,20}\Z")]
+    """That it is built for, such as "x86-64" or "aarch64". A device loads all that are for its own."""
+    domains: Annotated[tuple[Annotated[str, msgspec.Meta(pattern=_DOMAIN)], ...], msgspec.Meta(max_length=50)] = ()
+    """Domains of the operators that the model has of such libraries."""
+
+
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The content of `manifest.json`. Unknown keys are ignored, because a later version may add some."""
 
@@ -223,6 +239,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """None if the model came as ONNX from elsewhere."""
     quality: Quality | None = None
     """None if the data had no labelled rows, or the limits were changed since."""
+    custom_ops: Annotated[tuple[CustomOpsPart, ...], msgspec.Meta(max_length=50)] = ()
+    """Libraries that the model needs; for each architecture, all of its own. An older agent ignores this key, and then
+    refuses the model for an operator that it does not know."""
 
     @property
     def takes_missing(self) -> bool:
@@ -262,6 +281,9 @@ class Bundle:
     """Shape (n, state size), float32, what the model is given with the readings; None of a model without state."""
     golden_next_states: NDArray[np.float32] | None = None
     """Shape (n, state size), float32, what the float32 model then gives to be given back; None as before."""
+    libraries: tuple[Library, ...] = field(default=(), kw_only=True)
+    """Those of `manifest.custom_ops` for this device that somebody on it allows (`engine.custom_ops`): what is loaded
+    with the model. `open_bundle` gives none, because a bundle cannot allow itself anything."""
 
 
 def open_bundle(path: Path) -> Bundle:

@@ -27,6 +27,7 @@ __all__ = [
     "Score",
     "Scores",
     "Seconds",
+    "Sha256",
     "Text",
     "Threads",
     "UrlPath",
@@ -51,6 +52,9 @@ Text = Annotated[str, Meta(pattern=_TEXT, description="a text without control ch
 IS_PATH = "is_path"
 """Key of what marks a type of settings as a path, which in a file is relative to that file."""
 FilePath = Annotated[str, Meta(pattern=_TEXT, description="a path without control characters", extra={IS_PATH: True})]
+Sha256 = Annotated[
+    str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="64 lower-case hexadecimal digits, as sha256sum prints them")
+]
 Port = Annotated[int, Meta(ge=1, le=65535, description="an integer from 1 to 65535")]
 Qos = Annotated[int, Meta(ge=0, le=1, description="0 or 1")]
 Threads = Annotated[int, Meta(ge=1, le=64, description="an integer from 1 to 64")]

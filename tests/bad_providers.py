@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from edge_agent.engine.choice.discovery import Discovery
 from edge_agent.engine.providers import PROVIDERS, Provider
 from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import EngineError
+from edge_agent.files.shared_library import Library
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Scores
 
@@ -35,8 +37,16 @@ def found(*providers: Provider) -> Discovery:
 class Honest:
     """Right, like the processor's provider that it is made of; the others change one thing."""
 
-    def __init__(self, model: bytes, _provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> None:
-        self._right = OrtEngine(model, _CPU, threads=threads, cache_dir=cache_dir)
+    def __init__(
+        self,
+        model: bytes,
+        _provider: Provider,
+        *,
+        threads: int = 1,
+        cache_dir: Path | None = None,
+        libraries: Sequence[Library] = (),
+    ) -> None:
+        self._right = OrtEngine(model, _CPU, threads=threads, cache_dir=cache_dir, libraries=libraries)
         self.calls = 0
 
     def score(self, windows: FloatArray, _state: FloatArray | None = None) -> Scores:

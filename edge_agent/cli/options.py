@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import BundleError
+from edge_agent.errors import BundleError, ConfigError
 
 if TYPE_CHECKING:
     from edge_agent.bundle import Bundle, Manifest
@@ -65,22 +65,29 @@ def load(options: argparse.Namespace) -> Config:
 
 
 def open_bundles(config: Config) -> list[Bundle]:
-    """Every stream's bundle.
+    """Every stream's bundle, with the libraries that the configuration allows it.
 
     Raises:
         BundleError: some cannot be used; the text has a line for each.
+        ConfigError: some need libraries that they may not have; the text has a line for each.
     """
     from edge_agent.bundle import open_bundle
+    from edge_agent.engine.custom_ops import allow_configured
 
     bundles: list[Bundle] = []
     problems: list[str] = []
+    not_allowed: list[str] = []
     for stream in config.streams:
         try:
-            bundles.append(open_bundle(Path(stream.bundle)))
+            bundles.append(allow_configured(open_bundle(Path(stream.bundle)), config.engine))
         except BundleError as exc:
             problems += exc.lines
+        except ConfigError as exc:
+            not_allowed += exc.lines
     if problems:
         raise BundleError(*problems)
+    if not_allowed:
+        raise ConfigError(*not_allowed)
     return bundles
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.bundle import open_bundle
-from edge_agent.cli.options import DEFAULT_CONFIG, add_config, add_json, load
+from edge_agent.cli.options import DEFAULT_CONFIG, add_config, add_json, load, open_bundles
 from edge_agent.terminal import json_text, say
 
 __all__ = ["add_options", "run"]
@@ -39,8 +38,7 @@ def run(options: argparse.Namespace) -> None:
     config = load(options)
     state_dir = Path(config.agent.state_dir)
     report: list[dict[str, Any]] = []
-    for settings in config.streams:
-        bundle = open_bundle(Path(settings.bundle))
+    for settings, bundle in zip(config.streams, open_bundles(config), strict=True):
         choice = choose_for_stream(bundle, config.engine, stream=settings.name, state_dir=state_dir, anew=options.anew)
         report.append({"stream": settings.name, "bundle": settings.bundle, **choice.describe()})
         if not options.json:

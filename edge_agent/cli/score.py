@@ -25,7 +25,7 @@ from edge_agent.progress_line import ProgressLine
 from edge_agent.terminal import json_text, say, say_list
 
 if TYPE_CHECKING:
-    from edge_agent.config.settings import Config
+    from edge_agent.config.settings import Config, StreamSection
     from edge_agent.data_files import Columns, DataStream
     from edge_agent.messages.reading import FloatArray
     from edge_agent.messages.scores import Engine, Scores
@@ -53,6 +53,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--config", type=Path, help="or a configuration, for a stream's bundle and settings")
     command.add_argument("--stream", help="the stream in it; the only one when not given")
     add_set(command)
+    command.add_argument(
+        "--custom-ops",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="LIB",
+        help="with --bundle: a library with operators of the model, which may be loaded; may be given again",
+    )
     for role in ("time", "asset", "label"):
         command.add_argument(
             f"--{role}-column", metavar="NAME", help=f"the column of that meaning; default: {role}, if there is one"
@@ -81,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
         raise UsageError("score: --set changes a configuration, so it needs --config")
     if options.scores is not None and options.scores == options.alerts:
         raise UsageError(f"score: --scores and --alerts are both {options.scores}")
-    bundle = open_bundle(options.bundle if section is None else Path(section.bundle))
+    bundle = _bundle(options, config, section)
     summary = Summary()
     with open_data(DataFiles.named(options.files, _columns(options, bundle))) as data:
         _tell_ignored(data)
@@ -101,6 +109,20 @@ def run(options: argparse.Namespace) -> None:
         )
         with _without_collector():
             _report(scored, summary, data, options)
+
+
+def _bundle(options: argparse.Namespace, config: Config | None, section: StreamSection | None) -> Bundle:
+    """The bundle, with the libraries that the configuration or the command line allows it."""
+    from edge_agent.engine.custom_ops import allow_configured, allow_given
+
+    if config is not None and section is not None:
+        if options.custom_ops:
+            raise UsageError("score: with --config, [[engine.custom_ops]] there allows libraries, not --custom-ops")
+        return allow_configured(open_bundle(Path(section.bundle)), config.engine)
+    bundle = open_bundle(options.bundle)
+    if options.custom_ops and not bundle.manifest.custom_ops:
+        raise UsageError(f"score: {options.bundle} needs no operators of a library; leave --custom-ops out")
+    return allow_given(bundle, options.custom_ops, guarded=True)
 
 
 def _columns(options: argparse.Namespace, bundle: Bundle) -> Columns:

@@ -32,10 +32,18 @@ def run(options: argparse.Namespace) -> None:
 
 def _print_table(heading: str, name: str, table: dict[str, Any]) -> None:
     inner = {key: value for key, value in table.items() if isinstance(value, dict)}
+    several = {
+        key: value
+        for key, value in table.items()
+        if isinstance(value, list | tuple) and value and isinstance(value[0], dict)
+    }
     say(heading)
     for key, value in table.items():
-        if value is not None and key not in inner:
+        if value is not None and key not in inner and key not in several:
             say(f"{key} = {json_text(value)}")
     say()
     for key, value in inner.items():
         _print_table(f"[{name}.{key}]", f"{name}.{key}", value)
+    for key, values in several.items():
+        for each in values:
+            _print_table(f"[[{name}.{key}]]", f"{name}.{key}", each)

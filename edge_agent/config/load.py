@@ -241,5 +241,11 @@ def _complete_mqtt(given: dict[str, Any], problems: list[str]) -> MqttSettings:
 def _check_engine(engine: EngineSettings, problems: list[str]) -> None:
     if engine.require is not None and (engine.prefer or engine.provider not in ("auto", engine.require)):
         problems.append("[engine] require: leaves no choice, so provider and prefer must not be given beside it")
+    hashes = [library.sha256 for library in engine.custom_ops]
+    problems += [
+        f"[engine] [[custom_ops]] {number} sha256 = {found!r}: used by an earlier one too; leave one out"
+        for number, found in enumerate(hashes, start=1)
+        if found in hashes[: number - 1]
+    ]
     if engine.prefer and engine.provider != "auto":
         problems.append(f"[engine] prefer: has no effect beside provider = {engine.provider!r}; leave one out")

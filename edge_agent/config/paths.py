@@ -21,7 +21,7 @@ def begin_at(folder: Path, table: object, kind: type[msgspec.Struct]) -> None:
 
     Args:
         folder: of the file.
-        table: as TOML gives it, and changed in place; what is no path, or of a wrong type, stays as it is.
+        table: as TOML gives it, and changed in place, with those in it and in its lists; what is no path, or of a wrong type, stays as it is.
         kind: the struct whose fields are the table's keys.
     """
     if not isinstance(table, dict):
@@ -29,7 +29,8 @@ def begin_at(folder: Path, table: object, kind: type[msgspec.Struct]) -> None:
     for field in msgspec.structs.fields(kind):
         value, inner = table.get(field.name), table_of(field.type)
         if inner is not None:
-            begin_at(folder, value, inner)
+            for each in value if isinstance(value, list) else [value]:
+                begin_at(folder, each, inner)
         elif isinstance(value, str) and value not in ("", _STANDARD_INPUT) and is_path(field.type):
             table[field.name] = str(folder / value)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import msgspec
 
@@ -35,6 +35,9 @@ def read_table(
             hint = _belongs(key, where, fields, outer) or suggest(key, list(fields))
             problems.append(f"{where} {key}: unknown key{hint}")
             continue
+        if get_origin(fields[key].type) is tuple and (row_kind := table_of(fields[key].type)) is not None:
+            good[key] = _read_rows(value, f"{where} [[{key}]]", row_kind, problems)
+            continue
         table_kind = table_of(fields[key].type)
         if table_kind is not None:
             inner = f"{where} [{key}]"
@@ -55,6 +58,22 @@ def read_table(
     return good
 
 
+def _read_rows(
+    tables: object, where: str, kind: type[msgspec.Struct], problems: list[str]
+) -> tuple[msgspec.Struct, ...]:
+    """Read a table of which there may be several; gives those that are correct."""
+    if not isinstance(tables, list):
+        problems.append(f"{where}: is written in double brackets, because there may be several")
+        return ()
+    good: list[msgspec.Struct] = []
+    for number, table in enumerate(tables, start=1):
+        before = len(problems)
+        found = read_table(table, f"{where} {number}", kind, problems)
+        if len(problems) == before:
+            good.append(kind(**found))
+    return tuple(good)
+
+
 def table_of(annotation: Any) -> type[msgspec.Struct] | None:
     """The struct of a field that is a table, also of one that may be None; None if the field is no table."""
     for kind in (annotation, *get_args(annotation)):
@@ -70,7 +89,8 @@ def _belongs(key: str, where: str, fields: dict[str, Any], outer: Collection[str
     for name, field in fields.items():
         kind = table_of(field.type)
         if kind is not None and key in kind.__struct_fields__:
-            return f"; it belongs into a table [{where.strip('[] 0123456789')}.{name}] below"
+            table = f"[{where.strip('[] 0123456789')}.{name}]"
+            return f"; it belongs into a table {f'[{table}]' if get_origin(field.type) is tuple else table} below"
     return ""
 
 

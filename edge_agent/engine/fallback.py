@@ -50,7 +50,13 @@ def open_proven(bundle: Bundle, candidate: Candidate, cache_dir: Path | None) ->
         MissingExtraError: no runtime is installed.
         ProviderError: the installed runtime is damaged.
     """
-    engine = open_engine(bundle.model, candidate.provider, threads=candidate.threads, cache_dir=cache_dir)
+    engine = open_engine(
+        bundle.model,
+        candidate.provider,
+        threads=candidate.threads,
+        cache_dir=cache_dir,
+        libraries=bundle.libraries,
+    )
     # Before the check: the check loads the pages that scoring needs again, so that no reading has to wait for them.
     give_back_load_memory()
     check_golden_quickly(engine, bundle)

@@ -24,6 +24,6 @@ def open_proven(bundle: Bundle) -> Engine:
         MissingExtraError: no runtime is installed.
         ProviderError: the installed runtime is damaged.
     """
-    engine = open_engine(bundle.model, PROVIDERS[SAFEST])
+    engine = open_engine(bundle.model, PROVIDERS[SAFEST], libraries=bundle.libraries)
     check_golden_quickly(engine, bundle)
     return engine

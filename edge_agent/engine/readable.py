@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from edge_agent.bundle import Bundle, ModelPart
@@ -11,8 +12,9 @@ from edge_agent.engine.releases import in_words
 from edge_agent.engine.runtime import installed_runtimes, make_session, runtime_reason
 from edge_agent.engine.session import session_options
 from edge_agent.errors import BundleError, ProviderError
+from edge_agent.files.shared_library import Library
 
-__all__ = ["check_readable", "is_about_memory"]
+__all__ = ["check_readable", "is_about_memory", "is_about_operators"]
 
 _ABOUT_THE_MODEL = frozenset(
     {"InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoModel", "Fail", "RuntimeException"}
@@ -28,6 +30,11 @@ def is_about_memory(reason: str) -> bool:
     return "bad_alloc" in reason or "allocate memory" in reason
 
 
+def is_about_operators(reason: str) -> bool:
+    """True if the text of a runtime's error says that it does not know an operator."""
+    return "is not a registered function/op" in reason
+
+
 def check_readable(bundle: Bundle) -> None:
     """Load a model on the processor, as it is written and without running it. Called in a process that may be killed.
 
@@ -38,10 +45,12 @@ def check_readable(bundle: Bundle) -> None:
 
     Raises:
         BundleError: nothing here can load it.
+        ConfigError: a library with its operators is not the one that it has to be.
+        EngineError: one does not load.
         ProviderError: nothing here can load it, and its manifest names a newer runtime than this one.
     """
     ort = import_runtime()
-    options = _plain_options(ort)
+    options = _plain_options(ort, bundle.libraries)
     try:
         make_session(ort, bundle.model, options, [(PROVIDERS[SAFEST].ort_name, {})])
     # The runtime's errors are classes of its C++ module; their only common base is Exception.
@@ -59,11 +68,14 @@ def check_readable(bundle: Bundle) -> None:
                 step = f"install {in_words(part.runtimes)}, or pack it for this device too: edgetool pack"
             raise ProviderError(f"{bundle.path}: the model {needs}; {step} ({reason})") from exc
         problem = f"{bundle.manifest.model.file} cannot be loaded by onnxruntime {ort.__version__}"
-        raise BundleError(f"{bundle.path}: {problem} ({reason}); export the model and pack it again") from exc
+        step = "export the model and pack it again"
+        if is_about_operators(reason):
+            step = "pack it again with the library that has this operator: edgetool pack --custom-ops"
+        raise BundleError(f"{bundle.path}: {problem} ({reason}); {step}") from exc
 
 
-def _plain_options(ort: Any) -> Any:
-    options = session_options(ort, PROVIDERS[SAFEST], threads=1)
+def _plain_options(ort: Any, libraries: Sequence[Library] = ()) -> Any:
+    options = session_options(ort, PROVIDERS[SAFEST], 1, libraries)
     # Else constants are folded, which runs parts of the model.
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return options

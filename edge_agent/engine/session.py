@@ -6,15 +6,18 @@ import importlib
 import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from edge_agent.engine.custom_ops import register
 from edge_agent.engine.plugins import register_plugin
 from edge_agent.engine.providers import Provider, import_runtime
 from edge_agent.engine.runtime import make_session, runtime_reason
-from edge_agent.errors import BundleError, EngineError
+from edge_agent.errors import BundleError, EdgeError, EngineError
+from edge_agent.files.shared_library import Library
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine, Scores
 
@@ -25,7 +28,14 @@ log = logging.getLogger(__name__)
 _FLOATS = "tensor(float)"
 
 
-def open_engine(model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> Engine:
+def open_engine(
+    model: bytes,
+    provider: Provider,
+    *,
+    threads: int = 1,
+    cache_dir: Path | None = None,
+    libraries: Sequence[Library] = (),
+) -> Engine:
     """Load a model with the class that `Provider.engine` names.
 
     Args:
@@ -33,16 +43,18 @@ def open_engine(model: bytes, provider: Provider, *, threads: int = 1, cache_dir
         provider: the provider that runs the model.
         threads: threads of one inference.
         cache_dir: folder for compiled models; None compiles anew.
+        libraries: with operators of the model, that may be loaded.
 
     Raises:
         BundleError: the model is not canonical.
+        ConfigError: a library is not the one that it has to be.
         EngineError: the provider cannot load the model.
         MissingExtraError: no runtime is installed.
         ProviderError: the installed runtime is damaged, or two runtimes have overwritten each other.
     """
     module, _, attribute = provider.engine.partition(":")
     engine: Engine = getattr(importlib.import_module(module), attribute)(
-        model, provider, threads=threads, cache_dir=cache_dir
+        model, provider, threads=threads, cache_dir=cache_dir, libraries=libraries
     )
     return engine
 
@@ -56,23 +68,35 @@ class OrtEngine:
         threads: threads of one inference.
         cache_dir: folder for compiled models, made if need be, in which the provider has one of its name; None, or one
             that cannot be written, compiles anew.
+        libraries: with operators of the model, that may be loaded.
 
     Raises:
         BundleError: the model is not canonical (input `readings`, output `score` and maybe `contributions`; with state,
             `state` and `next_state` beside them).
+        ConfigError: a library is not the one that it has to be.
         EngineError: the provider cannot load the model, or the runtime silently replaced it with another provider.
         MissingExtraError: no runtime is installed.
         ProviderError: the installed runtime is damaged, or two runtimes have overwritten each other.
     """
 
-    def __init__(self, model: bytes, provider: Provider, *, threads: int = 1, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        model: bytes,
+        provider: Provider,
+        *,
+        threads: int = 1,
+        cache_dir: Path | None = None,
+        libraries: Sequence[Library] = (),
+    ) -> None:
         self.provider = provider
         ort = import_runtime()
         try:
-            options = session_options(ort, provider, threads)
+            options = session_options(ort, provider, threads, libraries)
             self._session = open_session(
                 ort, model, provider, options, threads=threads, cache_dir=_usable(cache_dir, provider)
             )
+        except EdgeError:
+            raise
         # The runtime's errors are classes of its C++ module; their only common base is Exception.
         except Exception as exc:
             raise EngineError(f"provider {provider.name}: cannot load the model: {runtime_reason(exc)}") from exc
@@ -128,16 +152,21 @@ class OrtEngine:
         return dict(nodes)
 
 
-def session_options(ort: Any, provider: Provider, threads: int) -> Any:
+def session_options(ort: Any, provider: Provider, threads: int, libraries: Sequence[Library] = ()) -> Any:
     """The options of every session that we open, on the device and on the host.
 
     Args:
         ort: from `import_runtime`.
         provider: the provider that runs the model.
         threads: threads of one inference.
+        libraries: with operators of the model, that may be loaded; they are loaded here, and nowhere else.
 
     Returns:
         ONNX Runtime's `SessionOptions`.
+
+    Raises:
+        ConfigError: a library is not the one that it has to be.
+        EngineError: one does not load.
     """
     options = ort.SessionOptions()
     # XNNPACK has threads of its own, and two pools would fight for the cores.
@@ -150,6 +179,7 @@ def session_options(ort: Any, provider: Provider, threads: int) -> Any:
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # 4: fatal only. A failure reaches us as an exception or as a missing provider, and we report it.
     options.log_severity_level = 4
+    register(options, libraries)
     return options
 
 

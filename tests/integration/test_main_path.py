@@ -180,10 +180,12 @@ def test_a_file_is_scored_with_a_streams_settings_and_identity(tmp_path: Path) -
 def test_show_config_can_be_pasted_back(tmp_path: Path) -> None:
     """What it prints is the effective file."""
     bundle = write_bundle(tmp_path / "square-1.0.0.edge")
-    config = write_config(tmp_path, 1884, {"pump": bundle})
+    libraries = [f'[[engine.custom_ops]]\npath = "/lib/{digit}.so"\nsha256 = "{digit * 64}"\n' for digit in "ab"]
+    config = write_config(tmp_path, 1884, {"pump": bundle}, extra="".join(libraries))
     shown = run_tool("edge-agent", "show-config", "--config", config)
     again = tmp_path / "again.toml"
     again.write_text(shown.stdout)
     first = run_tool("edge-agent", "show-config", "--config", config, "--json")
     second = run_tool("edge-agent", "show-config", "--config", again, "--json")
     assert json.loads(first.stdout) == json.loads(second.stdout)
+    assert [each["path"] for each in json.loads(first.stdout)["engine"]["custom_ops"]] == ["/lib/a.so", "/lib/b.so"]

@@ -14,6 +14,7 @@ from edge_agent.config.settings import SECTIONS, StreamSection
 from edge_agent.errors import ConfigError
 from edge_agent.mqtt.credentials import read_credentials
 
+HASH = "0" * 64
 GOOD = """
 [agent]
 id = "press-7"
@@ -97,6 +98,30 @@ def _write(tmp_path: Path, text: str) -> Path:
         (
             '[engine]\nprovider = "cpu"\nprefer = ["openvino"]',
             "[engine] prefer: has no effect beside provider = 'cpu'; leave one out",
+        ),
+        (
+            f'[[engine.custom_ops]]\npath = 1\nsha256 = "{HASH}"',
+            '[engine] [[custom_ops]] 1 path = 1: expected a path without control characters; write path = "1"',
+        ),
+        (
+            '[[engine.custom_ops]]\npath = "/lib.so"\nsha256 = "AB"',
+            (
+                "[engine] [[custom_ops]] 1 sha256 = 'AB': expected 64 lower-case hexadecimal digits, as sha256sum "
+                "prints them"
+            ),
+        ),
+        ('[[engine.custom_ops]]\npath = "/lib.so"', "[engine] [[custom_ops]] 1 sha256: is missing"),
+        (
+            f'[engine.custom_ops]\npath = "/lib.so"\nsha256 = "{HASH}"',
+            "[engine] [[custom_ops]]: is written in double brackets, because there may be several",
+        ),
+        (
+            f'[[engine.custom_ops]]\npath = "/a"\nsha256 = "{HASH}"\n' * 2,
+            f"[engine] [[custom_ops]] 2 sha256 = '{HASH}': used by an earlier one too; leave one out",
+        ),
+        (
+            f'[engine]\nsha256 = "{HASH}"',
+            "[engine] sha256: unknown key; it belongs into a table [[engine.custom_ops]] below",
         ),
         ('[mqtt]\nca_file = "/nowhere/ca"', "[mqtt] ca_file = '/nowhere/ca': no such file"),
         ('[mqtt]\ncert_file = "x"', "[mqtt] cert_file and key_file: give both or none"),
@@ -352,6 +377,7 @@ def test_relative_paths_begin_at_the_file(tmp_path: Path, monkeypatch: pytest.Mo
         '[agent]\nstate_dir = "state"\nruntime_dir = "run"\n'
         f'[mqtt]\n{tls}username_file = "user"\npassword_file = "password"\n'
         f'[mqtt.alerts]\nhost = "b"\n{tls}username_file = "user"\npassword_file = "password"\n'
+        f'[[engine.custom_ops]]\npath = "lib.so"\nsha256 = "{HASH}"\n'
         '[[stream]]\nname = "pump"\nbundle = "../pump.edge"\ninput = "pipe"\n'
         '[[stream]]\nname = "fan"\nbundle = "/srv/fan.edge"\ninput = "-"\n'
     )
@@ -363,6 +389,7 @@ def test_relative_paths_begin_at_the_file(tmp_path: Path, monkeypatch: pytest.Mo
     for broker in (config.mqtt, config.mqtt.alerts):
         given = (broker.ca_file, broker.cert_file, broker.key_file, broker.username_file, broker.password_file)
         assert given == tuple(f"{tmp_path}/{name}" for name in ("ca.crt", "agent.crt", "agent.key", "user", "password"))
+    assert [allowed.path for allowed in config.engine.custom_ops] == [f"{tmp_path}/lib.so"]
     pump, fan = config.streams
     assert (pump.bundle, pump.input) == (f"{tmp_path}/../pump.edge", f"{tmp_path}/pipe")
     assert (fan.bundle, fan.input) == ("/srv/fan.edge", "-")

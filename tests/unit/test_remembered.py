@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -25,11 +26,19 @@ from edge_agent.engine.plugins import PluginPackage
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ProviderError
 from edge_agent.files.checksum import seal
+from edge_agent.files.shared_library import Library
 
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Bundle:
     return open_bundle(write_bundle(tmp_path / "square-1.0.0.edge"))
+
+
+def test_another_library_is_another_question(bundle: Bundle, tmp_path: Path) -> None:
+    """What was right and fast with the operators of one library says nothing of another one's."""
+    libraries = [Library(path="/lib.so", sha256=digit * 64) for digit in "ab"]
+    opened = [bundle, *(replace(bundle, libraries=(library,)) for library in libraries)]
+    assert len({provider_memory(each, EngineSettings(), tmp_path).key for each in opened}) == 3
 
 
 class _Device:

@@ -14,6 +14,7 @@ import os
 import resource
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,6 +29,7 @@ from edge_agent.engine.providers import Provider
 from edge_agent.engine.readable import check_readable, is_about_memory
 from edge_agent.engine.session import open_engine
 from edge_agent.errors import BundleError, EdgeError, ProviderError
+from edge_agent.files.shared_library import Library
 from edge_agent.messages.reading import FloatArray
 
 __all__ = ["CHANGING", "Proof", "Task", "TimingRequest", "TimingResult", "prove", "take_turn"]
@@ -54,6 +56,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """Folder for compiled models; None compiles anew."""
     memory_limit_bytes: int
     """Limit of the process's data; only set for a provider that is `host_only`."""
+    libraries: tuple[Library, ...] = ()
+    """With operators of the model, that may be loaded; each is held against its hash once more."""
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -150,7 +154,13 @@ def _open_and_prove(task: Task, bundle: Bundle, signs: SignsOfLife) -> tuple[Tim
     engine: TimedEngine | None = None
     try:
         cache_dir = Path(task.cache_dir) if task.cache_dir else None
-        opened = open_engine(bundle.model, task.provider, threads=task.threads, cache_dir=cache_dir)
+        opened = open_engine(
+            bundle.model,
+            task.provider,
+            threads=task.threads,
+            cache_dir=cache_dir,
+            libraries=bundle.libraries,
+        )
         engine = TimedEngine(opened, signs.give)
         signs.give()
         load_ms = round((time.perf_counter() - started) * 1e3, 1)
@@ -250,7 +260,7 @@ def _main() -> None:
     task = msgspec.json.decode(next(requests), type=Task)
     _limit_memory(task)
     _stay_on(task.threads)
-    bundle = open_bundle(Path(task.bundle))
+    bundle = replace(open_bundle(Path(task.bundle)), libraries=task.libraries)
     signs = SignsOfLife(answers)
     signs.give()
     engine, proof = _open_and_prove(task, bundle, signs)

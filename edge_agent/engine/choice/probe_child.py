@@ -91,6 +91,7 @@ class ProbeChild:
             threads=threads,
             cache_dir=str(cache_dir) if cache_dir else None,
             memory_limit_bytes=self._memory_bytes,
+            libraries=bundle.libraries,
         )
         self._alive_mono_s = 0.0
         """When the child was asked, or gave its last sign of life."""

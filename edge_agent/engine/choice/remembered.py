@@ -57,7 +57,9 @@ class Memory:
         self._marks = Marks(None, "")
         if state_dir is None:
             return
-        facts = (_FORMAT, bundle.manifest.model.sha256, bundle.manifest.golden.sha256, *question, *_device_facts())
+        model = (bundle.manifest.model.sha256, bundle.manifest.golden.sha256)
+        libraries = (library.sha256 for library in bundle.libraries)
+        facts = (_FORMAT, *model, *libraries, *question, *_device_facts())
         self.key = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16]
         self._file = state_dir / f"provider-{self.key}.json"
         self._marks = Marks(state_dir, self.key, run=run)

@@ -6,6 +6,7 @@ loaded; and the file that lies there. A library is native code, which does whate
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from edge_agent.errors import BundleError, ConfigError, EngineError, UsageError
 from edge_agent.files.shared_library import Library, LibraryError, look_at, sealed, this_architecture
 
 __all__ = ["allow_configured", "allow_given", "register"]
+
+log = logging.getLogger(__name__)
 
 _FOLDER = "/usr/local/lib/edge-agent"
 """Where a message proposes to put a library: root's alone."""
@@ -116,6 +119,7 @@ def register(options: Any, libraries: Sequence[Library]) -> None:
         except Exception as exc:
             reason = runtime_reason(exc).replace(path, library.path)
             raise EngineError(f"{library.path}: its operators cannot be loaded: {reason}") from exc
+        log.info("library of operators loaded path=%s sha256=%s", library.path, library.sha256)
 
 
 def _needed(bundle: Bundle) -> list[CustomOpsPart]:

@@ -82,6 +82,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("score {other} --bundle {bundle}", 65),
         Case("score {cell} --bundle {bundle}", 65),
         Case("score {names} --bundle {bundle}", 65),
+        Case("score {assets} --bundle {bundle} --custom-ops {name}", 2),
     ],
     ("edge-agent", "recommission"): [
         Case("recommission {name} --config {config}", 2),
@@ -123,12 +124,14 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("quantize {model} --data {data} -o {out} --keep {name}", 2),
         Case("quantize {broken} -o {out}", 65),
         Case("quantize {model} --precision {name}", 2),
+        Case("quantize {model} --custom-ops {name}", 2),
     ],
     ("edgetool", "pack"): [
         Case("pack {model} --data {pump} -o {new} --accept-weak"),
         Case("pack {model} --data {pump} -o {new} --accept-weak --json", shows=JSON),
         Case("pack {model} --data {pump} -o {new} --output-name {name}", 65),
         Case("pack {model} --data {cell} -o {new}", 65),
+        Case("pack {model} --data {pump} -o {new} --custom-ops {name}", 2),
     ],
     ("edgetool", "calibrate"): [
         Case("calibrate {bundle} --data {labelled} --per-asset"),
@@ -137,6 +140,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("calibrate {bundle} --data {cell}", 65),
         Case("calibrate {named} --data {labelled}", 65),
         Case("calibrate {bundle} --data {labelled} -o {name}", 2),
+        Case("calibrate {bundle} --data {labelled} --custom-ops {name}", 2),
     ],
     ("edgetool", "evaluate"): [
         Case("evaluate {bundle} --data {labelled}"),
@@ -145,6 +149,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("evaluate {bundle} --data {assets}", 65),
         Case("evaluate {bundle} --data {cell}", 65),
         Case("evaluate {named} --data {labelled}", 65),
+        Case("evaluate {bundle} --data {labelled} --custom-ops {name}", 2),
     ],
     ("edgetool", "replay"): [
         Case("replay {assets} --topic x/{name} --port {port}", 2),
@@ -163,22 +168,26 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("inspect {named} --html {page}", pages=("{page}",)),
         Case("inspect {named} --json", shows=JSON),
         Case("inspect {broken}"),
+        Case("inspect {model} --custom-ops {name}", 2),
         Case("inspect {gone}", 65, shows="\\udcff"),
     ],
     ("edgetool", "compare"): [
         Case("compare {model} {model} --layers --html {page}", pages=("{page}",)),
         Case("compare {model} {model} --json --layers", shows=JSON),
         Case("compare {model} {model} --data {cell}", 65),
+        Case("compare {model} {model} --custom-ops {name}", 2),
     ],
     ("edgetool", "bench"): [
         Case("bench {model} --batch 1 --threads 1,2 --plot {plot}", shows="\\ue000[red]x<b>.onnx", pages=("{plot}",)),
         Case("bench {model} --batch 1 --json", shows=JSON),
         Case("bench {model} --provider {name}", 2),
+        Case("bench {model} --custom-ops {name}", 2),
     ],
     ("edgetool", "optimize"): [
         Case("optimize {model} -o {out}"),
         Case("optimize {model} -o {out} --json", shows=JSON),
         Case("optimize {broken}", 65),
+        Case("optimize {model} --custom-ops {name}", 2),
     ],
     ("edgetool", "deploy"): [
         Case("deploy {bundle} --config {wrong} --to {folder}", 78),
@@ -188,6 +197,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("doctor {model}"),
         Case("doctor {model} --json", shows=JSON),
         Case("doctor {broken}"),
+        Case("doctor {model} --custom-ops {name}", 2),
     ],
     ("edgetool", "version"): [Case("version", shows=""), Case("version {name}", 2)],
 }

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edge_agent.data_files import DataFiles
 
 __all__ = [
+    "CustomOpsOption",
     "HtmlOption",
     "JsonOption",
     "ModelArgument",
@@ -38,6 +39,16 @@ ModelArgument = Annotated[Path, typer.Argument(help="The ONNX model.", show_defa
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 HtmlOption = Annotated[
     Path | None, typer.Option("--html", metavar="FILE", help="Write a page to look at.", show_default=False)
+]
+
+CustomOpsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--custom-ops",
+        metavar="LIB",
+        help="A library with operators of the model that ONNX Runtime has not; it is loaded here. May be given again.",
+        show_default=False,
+    ),
 ]
 
 TimeoutOption = Annotated[

@@ -9,7 +9,7 @@ import typer
 
 from edge_agent.errors import UsageError
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, JsonOption, TimeoutOption, app, print_json
 from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ def bench(
     batch: Annotated[str, typer.Option(metavar="N,…", help="Rows in one inference.")] = "1,8,64,512",
     threads: Annotated[str, typer.Option(metavar="N,…", help="Threads of one inference.")] = "1",
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Write a picture.", show_default=False)] = None,
+    custom_ops: CustomOpsOption = None,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -42,6 +43,7 @@ def bench(
             providers=[name for text in provider or [] for name in text.split(",")],
             batches=_parse_numbers("--batch", batch),
             threads=_parse_numbers("--threads", threads),
+            custom_ops=custom_ops or (),
             timeout_s=timeout,
         )
         if plot is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, JsonOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def calibrate(
             show_default=False,
         ),
     ] = None,
+    custom_ops: CustomOpsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make the limit of a bundle from normal readings, and tell how sure it is.
@@ -69,6 +70,7 @@ def calibrate(
             false_alarm_rate=false_alarm_rate,
             alarms_per_day=alarms_per_day,
             per_asset=per_asset,
+            custom_ops=custom_ops or (),
         )
     print_json(report.describe(), data) if as_json else _show_calibrated(report)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import HtmlOption, JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, HtmlOption, JsonOption, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DataOption, takes_data
 from edgetool.deadline import DEFAULT_S
 
@@ -32,6 +32,7 @@ def compare(
     threshold: Annotated[
         float | None, typer.Option(help="Of a score: count verdicts that differ.", show_default=False)
     ] = None,
+    custom_ops: CustomOpsOption = None,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -43,7 +44,14 @@ def compare(
     check_page(html, with_graph=False)
     with working(f"comparing {first.name} and {second.name}", timeout):
         report = work(
-            first, second, data=data, layers=layers, tolerance=tolerance, threshold=threshold, timeout_s=timeout
+            first,
+            second,
+            data=data,
+            layers=layers,
+            tolerance=tolerance,
+            threshold=threshold,
+            custom_ops=custom_ops or (),
+            timeout_s=timeout,
         )
         if html is not None:
             from edgetool.reports.looked_at import write_compare_page

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, JsonOption, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DataOption, takes_data
 from edgetool.deadline import DEFAULT_S
 
@@ -22,6 +22,7 @@ def doctor(
         Path | None, typer.Argument(metavar="[MODEL]", help="An ONNX model to look at too.", show_default=False)
     ] = None,
     data: DataOption = None,
+    custom_ops: CustomOpsOption = None,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -30,7 +31,7 @@ def doctor(
     from edgetool.progress import working
 
     with working("looking", timeout):
-        report = work(model, data=data, timeout_s=timeout)
+        report = work(model, data=data, custom_ops=custom_ops or (), timeout_s=timeout)
     if as_json:
         print_json(report.describe(), data)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import HtmlOption, JsonOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, HtmlOption, JsonOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def evaluate(
     ] = 3,
     vus_width: Annotated[int, typer.Option(min=0, metavar="ROWS", help="Largest width of VUS-PR.")] = 100,
     html: HtmlOption = None,
+    custom_ops: CustomOpsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what bundles find of labelled events, and how often they cry wolf.
@@ -66,7 +67,15 @@ def evaluate(
 
     check_charts(html)
     with working(f"evaluating on {data}"):
-        report = work(bundles or (), data=data, config=config, stream=stream, event_gap=event_gap, vus_width=vus_width)
+        report = work(
+            bundles or (),
+            data=data,
+            config=config,
+            stream=stream,
+            event_gap=event_gap,
+            vus_width=vus_width,
+            custom_ops=custom_ops or (),
+        )
         if html is not None:
             from edgetool.reports.evaluated import write_evaluate_page
 

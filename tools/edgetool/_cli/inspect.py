@@ -10,7 +10,7 @@ import typer
 
 from edge_agent.errors import UsageError
 from edge_agent.terminal import say
-from edgetool._cli.app import HtmlOption, JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, HtmlOption, JsonOption, TimeoutOption, app, print_json
 from edgetool.deadline import LOOK_S
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ def inspect(
     model: Annotated[Path, typer.Argument(help="The ONNX model, or a bundle.", show_default=False)],
     html: HtmlOption = None,
     netron: Annotated[bool, typer.Option("--netron", help="Open it in Netron, when that is installed.")] = False,
+    custom_ops: CustomOpsOption = None,
     timeout: TimeoutOption = LOOK_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,7 +40,7 @@ def inspect(
     if netron and util.find_spec("netron") is None:
         raise UsageError("--netron: Netron is not installed; run: pip install netron")
     with working(f"inspecting {model.name}", timeout):
-        report = work(model, timeout_s=timeout)
+        report = work(model, custom_ops=custom_ops or (), timeout_s=timeout)
         if html is not None:
             from edgetool.reports.looked_at import write_inspect_page
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, JsonOption, ModelArgument, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DataOption, takes_data
 from edgetool.choices import Level
 from edgetool.deadline import DEFAULT_S
@@ -27,6 +27,7 @@ def optimize(
         Level, typer.Option(help="Beyond basic, the result is for ONNX Runtime's own providers only.")
     ] = Level.BASIC,
     data: DataOption = None,
+    custom_ops: CustomOpsOption = None,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -35,7 +36,7 @@ def optimize(
     from edgetool.progress import working
 
     with working(f"optimizing {model.name}", timeout):
-        report = work(model, output, level=level, data=data, timeout_s=timeout)
+        report = work(model, output, level=level, data=data, custom_ops=custom_ops or (), timeout_s=timeout)
     if as_json:
         print_json(report.describe(), data)
         return

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, JsonOption, TimeoutOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 from edgetool._cli.export import (
     ShapeOption,
@@ -22,6 +22,7 @@ from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, LayoutIs, ScoreIs, S
 from edgetool.deadline import DEFAULT_S
 
 if TYPE_CHECKING:
+    from edge_agent.bundle import Manifest
     from edgetool.detector.report import PackReport
 
 __all__ = ["pack"]
@@ -188,6 +189,7 @@ def pack(
     trust_pickle: TrustPickleOption = False,
     trust_type: TrustTypeOption = None,
     trust_code: TrustCodeOption = False,
+    custom_ops: CustomOpsOption = None,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -236,6 +238,7 @@ def pack(
             trust_pickle=trust_pickle,
             trust_types=trust_type or (),
             trust_code=trust_code,
+            custom_ops=custom_ops or (),
             timeout_s=timeout,
         )
     print_json(report.describe(), data) if as_json else _show_packed(report)
@@ -258,8 +261,6 @@ def _show_sign(report: PackReport) -> None:
 
 
 def _show_packed(report: PackReport) -> None:
-    from edgetool.detector.card import in_words
-
     manifest = report.manifest
     units = ", ".join(f"{c.name} [{c.unit}]" if c.unit else c.name for c in manifest.channels)
     say(
@@ -273,8 +274,7 @@ def _show_packed(report: PackReport) -> None:
             "  interval   unknown: the data have no times, or none that are apart evenly; nobody is told of readings "
             "that come at another pace"
         )
-    if manifest.exported is not None:
-        say(f"  exported   {in_words(manifest.exported)}")
+    _show_made_of(manifest)
     say(f"  score      {report.score_from}")
     say(f"  formula    {report.formula}")
     if report.warm_up is not None:
@@ -300,6 +300,15 @@ def _show_packed(report: PackReport) -> None:
         say("  compared   with no other model; --reference compares it with the one that it was made from")
     for warning in report.warnings():
         say(f"  WARNING    {warning}")
+
+
+def _show_made_of(manifest: Manifest) -> None:
+    from edgetool.detector.card import in_words, library_in_words
+
+    if manifest.exported is not None:
+        say(f"  exported   {in_words(manifest.exported)}")
+    for part in manifest.custom_ops:
+        say(f"  library    {library_in_words(part)}")
 
 
 def _missing_in_words(report: PackReport) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, ModelArgument, TimeoutOption, app, parse_range, print_json
+from edgetool._cli.app import CustomOpsOption, JsonOption, ModelArgument, TimeoutOption, app, parse_range, print_json
 from edgetool._cli.data_options import DataOption, takes_data
 from edgetool.choices import Io, LayoutIs, Precision, Target
 from edgetool.deadline import DEFAULT_S
@@ -64,6 +64,7 @@ def quantize(
         typer.Option(metavar="LOW,HIGH", help="Range of made-up inputs. Default: standard normal.", show_default=False),
     ] = None,
     synthetic: Annotated[bool, typer.Option("--synthetic", help="Allow int8 to calibrate on made-up inputs.")] = False,
+    custom_ops: CustomOpsOption = None,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -93,6 +94,7 @@ def quantize(
             synthetic=synthetic,
             threshold=threshold,
             prune=prune,
+            custom_ops=custom_ops or (),
             timeout_s=timeout,
         )
     if report is not None:

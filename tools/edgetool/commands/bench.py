@@ -15,6 +15,7 @@ import onnx
 from edge_agent.engine.providers import PROVIDERS, available_providers
 from edge_agent.errors import ConversionError, UsageError
 from edgetool.deadline import DEFAULT_S, Deadline
+from edgetool.graph.custom_ops import MISSING_FIX, missing_operator, read_custom_ops
 from edgetool.graph.edits import number_nodes
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.weights import to_bytes
@@ -100,6 +101,7 @@ def bench(
     providers: str | Sequence[str] = (),
     batches: Sequence[int] = (1, 8, 64, 512),
     threads: Sequence[int] = (1,),
+    custom_ops: StrPath | Sequence[StrPath] = (),
     timeout_s: float = DEFAULT_S,
 ) -> BenchReport:
     """Time models on made-up rows; every model and provider in a process of its own, taking turns.
@@ -109,23 +111,26 @@ def bench(
         providers: one name or several, as in `agent.toml`; all that are installed when empty.
         batches: rows in one inference.
         threads: of one inference.
+        custom_ops: libraries with operators that no runtime has of its own, which are loaded with each model.
         timeout_s: seconds for all runs of models together.
 
     Raises:
         ConversionError: a model cannot be read, or is larger than one file may be.
         OutOfTimeError: the models take longer than that, or one never ends.
-        UsageError: a provider is not installed.
+        UsageError: a provider is not installed; or a library is none, or is not needed.
     """
     deadline = Deadline(", ".join(str(path) for path in as_paths(models)), timeout_s)
     wanted = [providers] if isinstance(providers, str) else list(providers)
     wanted = wanted or [provider.name for provider in available_providers()]
     _check_providers(wanted)
+    ops = read_custom_ops(custom_ops)
+    read = [(path, load_model(path)) for path in as_paths(models)]
+    ops.check(*read)
     left_out: list[str] = []
     not_finite: list[str] = []
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name, ExitStack() as stack:
         lanes: list[_Lane] = []
-        for number, model in enumerate(as_paths(models)):
-            loaded = load_model(model)
+        for number, (model, loaded) in enumerate(read):
             path = Path(name) / f"{number}" / "model.onnx"
             path.parent.mkdir()
             number_nodes(loaded)
@@ -134,7 +139,7 @@ def bench(
             opened = len(lanes)
             for provider in wanted:
                 for count in threads:
-                    child = stack.enter_context(Workbench(path.parent, samples, deadline=deadline))
+                    child = stack.enter_context(Workbench(path.parent, samples, deadline=deadline, libraries=ops.here))
                     lane = _Lane(model.name, path, provider, count, child, usable)
                     if usable and _open(lane, left_out):
                         lanes.append(lane)
@@ -186,7 +191,9 @@ def _open(lane: _Lane, left_out: list[str]) -> bool:
             lane.repeats[batch] = max(2, min(_MAX_BURST, int(_BURST_S / max(once, 1e-7))))
             lane.times[batch] = []
     except ConversionError as exc:
-        left_out.append(f"{lane.name}: provider {lane.provider}: {exc}")
+        missing = missing_operator(str(exc))
+        reason = f"{missing}; {MISSING_FIX}" if missing else str(exc)
+        left_out.append(f"{lane.name}: provider {lane.provider}: {reason}")
         return False
     return True
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,15 +12,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_agent.bundle import Bundle, Threshold, open_bundle
+from edge_agent.bundle import Bundle, Threshold
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
 from edge_agent.stream.threshold import threshold_from
 from edgetool.data import DataSource, SensorData, holes, read_sensor_data
+from edgetool.detector.allowed import open_allowed
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
 from edgetool.detector.rescored import files_for, open_engine, rescore
-from edgetool.paths import StrPath, as_path
+from edgetool.paths import StrPath, as_path, as_paths
 from edgetool.quality.alarm_rate import rate_for
 from edgetool.quality.alerts import Scored, alerts_at
 from edgetool.quality.dependence import RateInterval, about, effective_rows, interval_of
@@ -149,6 +151,7 @@ def calibrate(
     false_alarm_rate: float | None = None,
     alarms_per_day: float | None = None,
     per_asset: bool = False,
+    custom_ops: StrPath | Sequence[StrPath] = (),
 ) -> CalibrateReport:
     """Make the limit of a bundle from normal readings, and tell how sure it is.
 
@@ -159,15 +162,17 @@ def calibrate(
         false_alarm_rate: share of normal windows that may reach the limit; the bundle's own when neither is given.
         alarms_per_day: or the alerts of an asset that is normal all day; needs times.
         per_asset: tell the limit that each asset would have by itself, too.
+        custom_ops: libraries that the bundle names, which may be loaded.
 
     Raises:
         BundleError: the bundle cannot be read.
         DataError: the data cannot be read, are too few, or have no times where these are needed.
         EngineError: the runtime failed.
-        UsageError: an option cannot be meant, or the new bundle has the old one's version.
+        UsageError: an option cannot be meant, the new bundle has the old one's version, or a library is missing, or not
+            needed.
     """
     _check(false_alarm_rate, alarms_per_day)
-    opened, output = open_bundle(Path(bundle)), as_path(output)
+    opened, output = open_allowed([Path(bundle)], as_paths(custom_ops))[0], as_path(output)
     manifest = opened.manifest
     identity = None if output is None else _new_identity(opened, output)
     files = files_for(data, [opened])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import onnx
 from edge_agent.errors import ConversionError
 from edgetool.data import DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
+from edgetool.graph.custom_ops import read_custom_ops
 from edgetool.graph.edits import with_all_outputs
 from edgetool.graph.maps import unzip_maps
 from edgetool.graph.versions import lower_versions
@@ -119,6 +121,7 @@ def compare(
     tolerance: float = _DEFAULT_TOLERANCE,
     threshold: float | None = None,
     provider: str = "cpu",
+    custom_ops: StrPath | Sequence[StrPath] = (),
     timeout_s: float = DEFAULT_S,
 ) -> CompareReport:
     """Run two models on the same samples and hold their answers against each other.
@@ -131,18 +134,25 @@ def compare(
         tolerance: drift that counts as different, as a share of a tensor's peak.
         threshold: of a score; verdicts that differ are counted.
         provider: where both run; layers are compared on the CPU.
+        custom_ops: libraries with operators that no runtime has of its own, which are loaded with both.
         timeout_s: seconds for all runs of models together.
 
     Raises:
         ConversionError: a model cannot be read or does not run.
         DataError: the data do not fit the first model.
         OutOfTimeError: a model takes longer than that, or never ends.
+        UsageError: a library is none, or is not needed.
     """
     first, second = Path(first), Path(second)
     deadline = Deadline(f"{first} and {second.name}", timeout_s)
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
+    ops = read_custom_ops(custom_ops)
+    with (
+        tempfile.TemporaryDirectory(prefix="edgetool-") as name,
+        Workbench(Path(name), deadline=deadline, libraries=ops.here) as bench,
+    ):
         store = WeightStore(Path(name))
         models = [read_light(path, store)[0] for path in (first, second)]
+        ops.check(*zip((first, second), models, strict=True))
         for model in models:
             # A version number says nothing of what a model computes, and keeps a runtime from loading it.
             lower_versions(model)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
@@ -16,9 +17,10 @@ from onnx import TensorProto, helper
 
 from edge_agent.engine.providers import available_providers, installed_runtimes
 from edge_agent.engine.wheels import runtimes_for, this_platform
-from edge_agent.errors import ConversionError, EdgeError
+from edge_agent.errors import ConversionError, EdgeError, UsageError
 from edgetool.data import DataFiles, DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline, OutOfTimeError
+from edgetool.graph.custom_ops import MISSING_FIX, CustomOps, missing_operator, read_custom_ops
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.runtimes import Reach, reach_of
 from edgetool.graph.traps import find_traps
@@ -98,20 +100,29 @@ class DoctorReport:
 
 
 def doctor(
-    model: StrPath | None = None, *, data: DataSource | None = None, timeout_s: float = DEFAULT_S
+    model: StrPath | None = None,
+    *,
+    data: DataSource | None = None,
+    custom_ops: StrPath | Sequence[StrPath] = (),
+    timeout_s: float = DEFAULT_S,
 ) -> DoctorReport:
     """Look at the installation and, when it is given, at a model.
 
     Args:
         model: an ONNX file.
         data: samples for it; made up when not given.
+        custom_ops: libraries with operators that no runtime has of its own, which are loaded with the model.
         timeout_s: seconds for all runs of models together; a model that needs more is a finding.
 
     Raises:
         ConversionError: the model is missing, or no ONNX model.
         DataError: the data do not fit it.
         OutOfTimeError: not even the installation could be looked at in that time.
+        UsageError: a library is none, or is not needed.
     """
+    ops = read_custom_ops(custom_ops)
+    if ops.given and model is None:
+        raise UsageError("doctor: --custom-ops is for a model, and none is given")
     deadline = Deadline(model or "this installation", timeout_s)
     runtime = _runtimes()
     findings = [runtime, _platform(), *_extras()]
@@ -120,10 +131,11 @@ def doctor(
         findings += _providers(deadline)
     if model is not None:
         read = load_model(Path(model))
+        ops.check((Path(model), read))
         runtimes = reach_of(read)
         findings += [_of_runtime(Path(model), reach, runtimes) for reach in runtimes]
         if runtime.good:
-            findings += _of_model(Path(model), read, as_files(data), deadline)
+            findings += _of_model(Path(model), read, as_files(data), deadline, ops)
     return DoctorReport(_versions(), _machine(), findings, runtimes)
 
 
@@ -200,11 +212,16 @@ def _of_runtime(path: Path, reach: Reach, all_of_them: list[Reach]) -> Finding:
     return Finding(f"{path.name} with the extra {reach.extra}", good=good, text=reach.in_words(), fix=fix)
 
 
-def _of_model(path: Path, model: onnx.ModelProto, data: DataFiles | None, deadline: Deadline) -> list[Finding]:
+def _of_model(
+    path: Path, model: onnx.ModelProto, data: DataFiles | None, deadline: Deadline, ops: CustomOps
+) -> list[Finding]:
     found = [
         Finding(f"{path.name}: {trap.where}", good=False, text=trap.problem, fix=trap.fix) for trap in find_traps(model)
     ]
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
+    with (
+        tempfile.TemporaryDirectory(prefix="edgetool-") as name,
+        Workbench(Path(name), deadline=deadline, libraries=ops.here) as bench,
+    ):
         store = WeightStore(Path(name))
         light = read_light(path, store)[0]
         # As `pack` does before it runs a model.
@@ -217,8 +234,10 @@ def _of_model(path: Path, model: onnx.ModelProto, data: DataFiles | None, deadli
             fix = "give it more time with --timeout, unless it never ends"
             return [*found, Finding(f"{path.name} on cpu", good=False, text=str(exc), fix=fix)]
         except ConversionError as exc:
-            fix = _fix_for(str(exc), made_up=data is None)
-            return [*found, Finding(f"{path.name} on cpu", good=False, text=explain(str(exc), light), fix=fix)]
+            missing = missing_operator(str(exc))
+            fix = MISSING_FIX if missing else _fix_for(str(exc), made_up=data is None)
+            text = missing or explain(str(exc), light)
+            return [*found, Finding(f"{path.name} on cpu", good=False, text=text, fix=fix)]
         text = f"runs on {samples.origin}" + (f", once lowered ({lowered})" if lowered else "")
         found.append(Finding(f"{path.name} on cpu", good=True, text=text))
         for each in unanswered(expected, bench.samples):

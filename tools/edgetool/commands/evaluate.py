@@ -14,12 +14,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.bundle import Bundle, Manifest, Threshold, open_bundle
+from edge_agent.bundle import Bundle, Manifest, Threshold
+from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.threshold import thresholds_from
 from edgetool.data import DataSource, SensorData, read_sensor_data
+from edgetool.detector.allowed import open_allowed
 from edgetool.detector.rescored import files_for, open_engine, rescore
 from edgetool.paths import StrPath, as_paths
 from edgetool.quality.alerts import Alerts, Scored, hold_against
@@ -177,6 +179,7 @@ def evaluate(
     stream: str | None = None,
     event_gap: int = EVENT_GAP,
     vus_width: int = VUS_WIDTH,
+    custom_ops: StrPath | Sequence[StrPath] = (),
 ) -> EvaluateReport:
     """Score labelled rows as the agent would, and hold scores and alerts against the labels.
 
@@ -188,24 +191,25 @@ def evaluate(
         stream: its name; None is right where the configuration has one only.
         event_gap: so many normal rows between two labelled ones of an asset do not split an event.
         vus_width: largest width of VUS-PR, rows.
+        custom_ops: libraries that a bundle names, which may be loaded; with `config`, in place of those that it allows.
 
     Raises:
         BundleError: a bundle cannot be read.
-        ConfigError: the configuration cannot be read, or has problems.
+        ConfigError: the configuration cannot be read, has problems, or does not allow a library.
         DataError: the data cannot be read, have no labels, lack a channel, or complete no window.
         EngineError: the runtime failed.
-        UsageError: no bundle is given, the configuration has several streams and none is named, or a number cannot be
-            meant.
+        UsageError: no bundle is given, the configuration has several streams and none is named, a number cannot be
+            meant, or a library is missing, or not needed.
     """
     started = time.monotonic()
     paths = as_paths(bundles)
-    judged_by, of_stream = _judged_by(None if config is None else Path(config), stream)
+    judged_by, of_stream, engine_settings = _judged_by(None if config is None else Path(config), stream)
     if not paths and of_stream is None:
         raise UsageError("evaluate: expected at least one bundle, or --config for the one of a stream")
     paths = paths or [Path(str(of_stream))]
     if event_gap < 0 or vus_width < 0:
         raise UsageError(f"event_gap = {event_gap}, vus_width = {vus_width}: expected 0 or more")
-    opened = [open_bundle(path) for path in paths]
+    opened = open_allowed(paths, as_paths(custom_ops), engine_settings)
     files = files_for(data, opened)
     with ThreadPoolExecutor(max_workers=2) as aside, without_doubts():
         # Beside the reading, and then beside the scoring: one core would wait for the file and for the runtime.
@@ -235,16 +239,17 @@ def evaluate(
     )
 
 
-def _judged_by(config: Path | None, stream: str | None) -> tuple[JudgedBy, str | None]:
-    """The settings to judge by, and the bundle that they are used with."""
+def _judged_by(config: Path | None, stream: str | None) -> tuple[JudgedBy, str | None, EngineSettings | None]:
+    """The settings to judge by, the bundle that they are used with, and those of its engine."""
     if config is None:
         if stream is not None:
             raise UsageError("evaluate: --stream names a stream of a configuration, so it needs --config")
-        return JudgedBy(None, None, EACH_ALERT), None
+        return JudgedBy(None, None, EACH_ALERT), None, None
     from edge_agent.config.offline import load_offline, stream_of
 
-    section = stream_of(load_offline(config), stream, "evaluate")
-    return JudgedBy(str(config), section.name, section.settings), section.bundle
+    loaded = load_offline(config)
+    section = stream_of(loaded, stream, "evaluate")
+    return JudgedBy(str(config), section.name, section.settings), section.bundle, loaded.engine
 
 
 class _Labels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.providers import available_providers
 from edge_agent.errors import ConversionError, EdgeError
 from edgetool.deadline import LOOK_S, Deadline, OutOfTimeError
+from edgetool.detector.allowed import open_allowed
+from edgetool.graph.custom_ops import CustomOps, read_custom_ops
 from edgetool.graph.edits import copy_of, number_nodes
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.onnx_file import load_model, stored_precision
@@ -114,29 +117,41 @@ class InspectReport:
         }
 
 
-def inspect(model: StrPath, *, providers: bool = True, timeout_s: float = LOOK_S) -> InspectReport:
+def inspect(
+    model: StrPath,
+    *,
+    providers: bool = True,
+    custom_ops: StrPath | Sequence[StrPath] = (),
+    timeout_s: float = LOOK_S,
+) -> InspectReport:
     """Look into a model, or into a bundle and the model in it.
 
     Args:
         model: the ONNX file, or the `.edge` file.
         providers: run it on every installed provider, to see which nodes each takes.
+        custom_ops: libraries with operators that no runtime has of its own, which are loaded with the model.
         timeout_s: seconds for these runs together; a provider that needs more is reported so.
 
     Raises:
         BundleError: the bundle cannot be read.
         ConversionError: the file is missing, or no ONNX model.
+        UsageError: a library is none, is not needed, or is not the one that the bundle names.
     """
     model = Path(model)
+    ops = read_custom_ops(custom_ops)
     if model.suffix == ".edge":
-        bundle = open_bundle(model)
+        bundle = open_allowed([model], ops.paths)[0] if ops.given else open_bundle(model)
         with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
             inner = Path(name) / bundle.manifest.model.file
             inner.write_bytes(bundle.model)
-            return replace(inspect(inner, providers=providers, timeout_s=timeout_s), model=model, bundle=bundle)
+            needed = [library.path for library in bundle.libraries]
+            found = inspect(inner, providers=providers, custom_ops=needed, timeout_s=timeout_s)
+            return replace(found, model=model, bundle=bundle)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
         store = WeightStore(Path(name))
         original, size_bytes = read_light(model, store)
         whole = load_model(model)
+        ops.check((model, whole))
         nodes, parameters = _weigh(original, store)
         stripped = onnx.ModelProto()
         stripped.CopyFrom(original)
@@ -155,7 +170,7 @@ def inspect(model: StrPath, *, providers: bool = True, timeout_s: float = LOOK_S
             weights=stored_precision(original),
             nodes=nodes[:_SHOWN_NODES],
             would_be={"float32": size_bytes - metadata_bytes, **_would_be(stripped, store)},
-            placements=_placements(original, store, Deadline(model, timeout_s)) if providers else [],
+            placements=_placements(original, store, Deadline(model, timeout_s), ops) if providers else [],
             runtimes=reach_of(whole),
             traps=find_traps(whole),
             custom_metadata={entry.key: entry.value for entry in stripped.metadata_props},
@@ -194,14 +209,14 @@ def _would_be(model: onnx.ModelProto, store: WeightStore) -> dict[str, int]:
     return sizes
 
 
-def _placements(model: onnx.ModelProto, store: WeightStore, deadline: Deadline) -> list[Placement]:
+def _placements(model: onnx.ModelProto, store: WeightStore, deadline: Deadline, ops: CustomOps) -> list[Placement]:
     found: list[Placement] = []
     copy = copy_of(model)
     # As `pack` does before it runs a model.
     lower_versions(copy)
     number_nodes(copy)
     path = store.save(copy, "model.onnx")
-    with Workbench(store.folder, deadline=deadline) as bench:
+    with Workbench(store.folder, deadline=deadline, libraries=ops.here) as bench:
         try:
             samples_for(model, path, bench)
         except EdgeError as exc:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Level, LevelName, as_member
 from edgetool.data import DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
+from edgetool.graph.custom_ops import read_custom_ops
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.onnx_file import load_model, write_result
 from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import to_bytes
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.drift import OutputDrift
-from edgetool.verify.fitting import samples_for
+from edgetool.verify.fitting import explain, samples_for
 from edgetool.verify.verifier import Limits, ProviderCheck, Verifier
 from edgetool.verify.workbench import Workbench
 
@@ -85,6 +87,7 @@ def optimize(
     *,
     level: Level | LevelName = Level.BASIC,
     data: DataSource | None = None,
+    custom_ops: StrPath | Sequence[StrPath] = (),
     timeout_s: float = DEFAULT_S,
 ) -> OptimizeReport:
     """Write the graph that the runtime would make of a model when it loads it.
@@ -94,6 +97,7 @@ def optimize(
         output: where to write; beside the model with `.optimized.onnx` when not given.
         level: how far; beyond `basic` the result has operators of ONNX Runtime that other providers do not know.
         data: samples to compare on; made up when not given.
+        custom_ops: libraries with operators that no runtime has of its own, which are loaded with the model.
         timeout_s: seconds for all runs of models together.
 
     Raises:
@@ -101,7 +105,7 @@ def optimize(
         AccuracyError: the result answers differently.
         DataError: the data do not fit the model.
         OutOfTimeError: the model takes longer than that, or never ends.
-        UsageError: the output would overwrite the model.
+        UsageError: the output would overwrite the model; or a library is none, or is not needed.
     """
     started = time.monotonic()
     level = as_member(Level, level, named="level")
@@ -110,15 +114,20 @@ def optimize(
     if output.resolve() == model.resolve():
         raise UsageError(f"{output}: is the model itself, which is never overwritten; give another -o")
     original = load_model(model)
+    ops = read_custom_ops(custom_ops)
+    ops.check((model, original))
     deadline = Deadline(model, timeout_s)
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
+    with (
+        tempfile.TemporaryDirectory(prefix="edgetool-") as name,
+        Workbench(Path(name), deadline=deadline, libraries=ops.here) as bench,
+    ):
         before, after = Path(name) / "before.onnx", Path(name) / "after.onnx"
         before.write_bytes(to_bytes(original, model))
         samples = samples_for(original, before, bench, as_files(data))
         try:
             verifier = Verifier(bench, before, Limits(_MAX_DRIFT, 0.0))
         except ConversionError as exc:
-            raise ConversionError(f"{model}: the model itself does not run: {exc}") from exc
+            raise ConversionError(f"{model}: the model itself does not run: {explain(str(exc), original)}") from exc
         bench.optimize(before, after, level.ort_name)
         optimized = onnx.load(after)
         strip_metadata(optimized)

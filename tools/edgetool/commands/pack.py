@@ -63,6 +63,7 @@ from edgetool.detector.runs import ModelRuns
 from edgetool.frameworks.made import DECISION
 from edgetool.frameworks.shapes import parse_shapes
 from edgetool.frameworks.sources import Saved, Trust
+from edgetool.graph.custom_ops import read_custom_ops
 from edgetool.graph.integers import batch_scales
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.origin import Origin, origin_of
@@ -127,6 +128,7 @@ def pack(
     accept_weak: bool = False,
     runtimes: str | None = None,
     max_auc_drop: float = MAX_AUC_DROP,
+    custom_ops: StrPath | Sequence[StrPath] = (),
     tolerance: float = 0.01,
     weights: StrPath | None = None,
     shapes: Sequence[str] = (),
@@ -178,6 +180,8 @@ def pack(
         max_auc_drop: with labelled rows and a reference, so much may the ROC-AUC be below the reference's.
         tolerance: largest deviation from the golden scores that a provider may have; twice the packed model's own
             deviation from its reference where that is more.
+        custom_ops: libraries with operators that no runtime has of its own, for each architecture of the devices; those
+            for this machine are loaded with the model. The bundle names all by their hashes, and holds none.
         weights: as for `export`.
         shapes: as for `export`.
         signature: as for `export`.
@@ -194,8 +198,8 @@ def pack(
             ranks labelled rows worse.
         DataError: the data cannot be read or are too few.
         OutOfTimeError: the model takes longer than that, or never ends.
-        UsageError: the file name, the channels or an option cannot be meant, or more than one reading of the model
-            fits.
+        UsageError: the file name, the channels or an option cannot be meant, more than one reading of the model fits,
+            or a library is none, or is not needed.
     """
     started = time.monotonic()
     _check_shares(tolerance, false_alarm_rate)
@@ -220,7 +224,7 @@ def pack(
     )
     if alarm is not None and alarm_from is not None:
         raise UsageError("--alarm and --alarm-from both give the limit")
-    limit_name = ""
+    ops, limit_name = read_custom_ops(custom_ops), ""
     if alarm_from is not None:
         alarm, limit_name = read_limit(Path(alarm_from))
     source, data, reference = Path(model), as_files(data), as_path(reference)
@@ -241,6 +245,7 @@ def pack(
     )
     with as_onnx(source, data, saved, timeout_s) as (path, exported):
         loaded = load_model(path)
+        ops.check((source, loaded))
         origin = origin_of(loaded)
         options = options.with_origin(origin, loaded)
         rows, wanted = _read(data, data.columns.channels or options.channels_of(origin), expect)
@@ -251,7 +256,7 @@ def pack(
         lower_versions(loaded)
         check_runtimes(path, loaded, parse_runtimes(runtimes))
         check_reference(path, loaded, reference)
-        with ModelRuns(path, Deadline(path, timeout_s)) as runs:
+        with ModelRuns(path, Deadline(path, timeout_s), ops.here) as runs:
             detector = Detector(reference or path, rows, options, runs=runs)
             if limit_name.startswith("offset") and (detector.is_decision_function or options.output == DECISION):
                 raise UsageError(
@@ -300,6 +305,7 @@ def pack(
             score=ScorePart(in_words=detector.score_from, formula=detector.formula),
             expected=None if agreement is None else agreement.part(),
             quality=None if found is None else found.quality,
+            custom_ops=ops.parts(loaded),
             exported=None if origin is None else _exported(origin),
             warm_up=0 if detector.warm_up is None else detector.warm_up.windows,
         )

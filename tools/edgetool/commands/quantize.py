@@ -14,6 +14,7 @@ from edge_agent.errors import AccuracyError, ConversionError, UsageError
 from edgetool.choices import Io, IoName, LayoutIs, LayoutIsName, Precision, PrecisionName, Target, TargetName, as_member
 from edgetool.data import DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
+from edgetool.graph.custom_ops import read_custom_ops
 from edgetool.graph.onnx_file import stored_precision, write_result
 from edgetool.graph.prune import compressed_size, prune_weights
 from edgetool.graph.randomness import release_seeds
@@ -52,6 +53,7 @@ def quantize(
     synthetic: bool = False,
     threshold: float | None = None,
     prune: float | None = None,
+    custom_ops: StrPath | Sequence[StrPath] = (),
     timeout_s: float = DEFAULT_S,
 ) -> QuantizeReport:
     """Make a model smaller, compare it with the original, and write it only when it is right.
@@ -70,6 +72,8 @@ def quantize(
         synthetic: allow a calibration of int8 on made-up inputs; the report says so.
         threshold: of the model's score; verdicts that change are counted.
         prune: share of each matrix's weights to set to zero.
+        custom_ops: libraries with operators that no runtime has of its own, which are loaded with the model;
+            their nodes stay as they are.
         timeout_s: seconds for all runs of models together.
 
     Raises:
@@ -78,7 +82,8 @@ def quantize(
             that is less than usual.
         DataError: the data do not fit the model.
         OutOfTimeError: the model takes longer than that, or never ends.
-        UsageError: the output would overwrite the model, an option matches nothing, or the layout of windows is open.
+        UsageError: the output would overwrite the model, an option matches nothing, the layout of windows is open, or a
+            library is none, or is not needed.
     """
     started = time.monotonic()
     precision = as_member(Precision, precision, named="precision")
@@ -103,8 +108,12 @@ def quantize(
         threshold=threshold,
     )
     deadline = Deadline(model, timeout_s)
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name, Workbench(Path(name), deadline=deadline) as bench:
-        work = prepare(asked, Path(name), bench)
+    ops = read_custom_ops(custom_ops)
+    with (
+        tempfile.TemporaryDirectory(prefix="edgetool-") as name,
+        Workbench(Path(name), deadline=deadline, libraries=ops.here) as bench,
+    ):
+        work = prepare(asked, Path(name), bench, ops)
         if prune is not None:
             work = _prune(work, prune)
         tried = _try(work, precision)

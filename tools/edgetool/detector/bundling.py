@@ -20,6 +20,7 @@ from edge_agent.bundle import (
     Bundle,
     Calibration,
     Channel,
+    CustomOpsPart,
     ExpectedPart,
     ExportedPart,
     GoldenPart,
@@ -93,6 +94,7 @@ def write_bundle(
     score: ScorePart,
     expected: ExpectedPart | None,
     quality: Quality | None,
+    custom_ops: tuple[CustomOpsPart, ...] = (),
     exported: ExportedPart | None = None,
     warm_up: int = 0,
 ) -> Manifest:
@@ -114,6 +116,7 @@ def write_bundle(
         score: how the score is made.
         expected: how it agreed with the author's own.
         quality: what it finds of labelled rows; None without any.
+        custom_ops: libraries that the model needs.
         exported: what the model was made of; None if nobody knows.
         warm_up: windows that only fill the state of a model.
     """
@@ -138,6 +141,7 @@ def write_bundle(
         expected=expected,
         quality=quality,
         exported=exported,
+        custom_ops=custom_ops,
     )
     _write(output, manifest, [("model.onnx", model), ("golden.npz", packed_vectors)])
     return manifest

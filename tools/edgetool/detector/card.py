@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from edge_agent.bundle import Bundle, Calibration, ExportedPart, Quality
+from edge_agent.bundle import Bundle, Calibration, CustomOpsPart, ExportedPart, Quality
 from edgetool.detector.calibration import rate_doubt
 
-__all__ = ["card_of", "in_words"]
+__all__ = ["card_of", "in_words", "library_in_words"]
 
 _SHOWN_CHANNELS = 50
 
@@ -19,6 +19,7 @@ def card_of(bundle: Bundle) -> Iterator[tuple[str, str]]:
     model = manifest.model
     runtimes = ", ".join(f"{extra} from {release}" for extra, release in model.runtimes.items()) or "unknown"
     yield "model", f"{model.precision}, {model.size_bytes} bytes, sha256 {model.sha256:.12}; runs with {runtimes}"
+    yield from (("library", library_in_words(part)) for part in manifest.custom_ops)
     made_of = manifest.exported
     if made_of is not None:
         yield "exported", in_words(made_of)
@@ -59,6 +60,11 @@ def in_words(made_of: ExportedPart) -> str:
         f"from {made_of.estimator} of {made_of.framework}{by}, then with answers for {made_of.rows} rows within "
         f"{made_of.deviation:.1e} of their spread"
     )
+
+
+def library_in_words(part: CustomOpsPart) -> str:
+    """A library that devices of its architecture have to have, and to allow."""
+    return f"{part.file} for {part.architecture}, with operators of {', '.join(part.domains)}; sha256 {part.sha256}"
 
 
 def _of_calibration(calibration: Calibration) -> Iterator[tuple[str, str]]:

@@ -11,6 +11,7 @@ import msgspec
 
 from edge_agent.bundle import Manifest
 from edge_agent.engine.releases import OLDEST, in_words, runtimes_from
+from edge_agent.files.shared_library import this_architecture
 from edgetool.detector.calibration import rate_doubt
 from edgetool.detector.direction import Sign, SignFrom
 from edgetool.detector.expected import Agreement
@@ -120,7 +121,20 @@ class PackReport:
             *self.slow,
             *self.exporter_notes,
             *self._of_runtimes(),
+            *self._of_libraries(),
         ]
+
+    def _of_libraries(self) -> Iterator[str]:
+        """That the bundle brings no library, and which of them nobody has tried."""
+        libraries = self.manifest.custom_ops
+        if libraries:
+            yield (
+                "the libraries are not in the bundle: a device needs the file, and its hash in agent.toml under "
+                "[[engine.custom_ops]]"
+            )
+        for part in libraries:
+            if part.architecture != this_architecture():
+                yield f"{part.file} is for {part.architecture} and was not tried here; run edge-agent check on a device"
 
     def _of_sign(self) -> Iterator[str]:
         evidence = self.sign_evidence

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +14,7 @@ import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
+from edge_agent.files.shared_library import Library
 from edge_agent.messages.reading import FloatArray
 from edgetool.deadline import Deadline
 from edgetool.verify.arrays import Sample
@@ -32,12 +34,14 @@ class ModelRuns:
     Args:
         path: the model of the command, for the texts of errors.
         deadline: of the command.
+        libraries: with operators of the models.
     """
 
-    def __init__(self, path: Path, deadline: Deadline) -> None:
+    def __init__(self, path: Path, deadline: Deadline, libraries: Sequence[Library] = ()) -> None:
         self._path = path
         self._folder = tempfile.TemporaryDirectory(prefix="edgetool-")
         self._deadline = deadline
+        self._libraries = libraries
         self._bench: Workbench | None = None
 
     def __enter__(self) -> Self:
@@ -51,7 +55,7 @@ class ModelRuns:
     def _started(self) -> Workbench:
         """The child, from the first run on: many models are refused before one."""
         if self._bench is None:
-            self._bench = Workbench(Path(self._folder.name), deadline=self._deadline)
+            self._bench = Workbench(Path(self._folder.name), deadline=self._deadline, libraries=self._libraries)
             self._bench.keeps_large = True
         return self._bench
 

@@ -13,6 +13,7 @@ import onnx
 from edge_agent.errors import ConversionError
 from edgetool.choices import Io, LayoutIs, Precision, Target
 from edgetool.data import DataFiles
+from edgetool.graph.custom_ops import CustomOps
 from edgetool.graph.maps import unzip_maps
 from edgetool.graph.metadata import strip_metadata
 from edgetool.graph.randomness import draws_numbers, pin_seeds
@@ -73,21 +74,23 @@ class Work:
     pruned: Pruned | None = None
 
 
-def prepare(asked: Asked, folder: Path, bench: Workbench) -> Work:
+def prepare(asked: Asked, folder: Path, bench: Workbench, ops: CustomOps) -> Work:
     """Read a model, repair it, and run the original.
 
     Args:
         asked: what the user wants.
         folder: for the weights.
         bench: works in that folder, and has the samples afterwards.
+        ops: the libraries that it loads.
 
     Raises:
         ConversionError: the model cannot be read, or does not run.
         DataError: the data do not fit it.
-        UsageError: a node to keep is not there.
+        UsageError: a node to keep is not there, or the model has no operator of these libraries.
     """
     store = WeightStore(folder)
     original, size_before = read_light(asked.model, store)
+    ops.check((asked.model, original))
     lowered = [*lower_versions(original), *unzip_maps(original)]
     repairs = [*lowered, *_pin(original, bench)]
     start = store.save(original, "original.onnx")

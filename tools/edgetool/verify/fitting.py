@@ -18,6 +18,7 @@ from edge_agent.engine.runtime import installed_runtimes
 from edge_agent.errors import ConversionError
 from edgetool.choices import LayoutIs
 from edgetool.data import DataFiles
+from edgetool.graph.custom_ops import MISSING_FIX, missing_operator
 from edgetool.graph.runtimes import too_new_for
 from edgetool.graph.versions import UNKNOWN_FIX, unknown_opset
 from edgetool.graph.walks import graphs_of
@@ -89,7 +90,7 @@ def samples_for(
 
 
 def explain(problem: str, model: onnx.ModelProto) -> str:
-    """What a runtime says of a model, with the reason where that may be the versions that it asks for.
+    """What a runtime says of a model, with the reason where that may be its versions, or an operator of a library.
 
     Args:
         problem: in the runtime's words.
@@ -102,7 +103,10 @@ def explain(problem: str, model: onnx.ModelProto) -> str:
         return f"{problem}; {unknown}: {UNKNOWN_FIX}"
     name, version = next(iter(installed_runtimes().items()), ("onnxruntime", ""))
     why = too_new_for(model, version)
-    return f"{name} {version} is too old for it: {why}" if why else problem
+    if why:
+        return f"{name} {version} is too old for it: {why}"
+    missing = missing_operator(problem)
+    return f"{missing}; {MISSING_FIX}" if missing else problem
 
 
 def is_about_inputs(problem: str) -> bool:

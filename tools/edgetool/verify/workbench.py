@@ -13,10 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import numpy as np
 
 from edge_agent.child_process import ChildEndedError, ChildProcess
 from edge_agent.errors import ConversionError
+from edge_agent.files.shared_library import Library
 from edgetool.choices import Io
 from edgetool.deadline import Deadline, in_seconds
 from edgetool.verify.arrays import Sample, load_samples, save_samples
@@ -87,14 +89,23 @@ class Workbench:
         folder: a temporary folder for what parent and child exchange.
         samples: for every run.
         deadline: of the command; one of the usual length, from now on, when not given.
+        libraries: with operators of the models, that are loaded with each of them.
 
     All that asks the child raises OutOfTimeError when the deadline has passed, beside what its own text says.
     """
 
-    def __init__(self, folder: Path, samples: Sequence[Sample] = (), *, deadline: Deadline | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        samples: Sequence[Sample] = (),
+        *,
+        deadline: Deadline | None = None,
+        libraries: Sequence[Library] = (),
+    ) -> None:
         self._folder = folder
         self.deadline = deadline or Deadline("the model")
         """Of the command."""
+        self._libraries = msgspec.to_builtins(tuple(libraries))
         self._child: ChildProcess | None = None
         self._count = 0
         self.fresh = False
@@ -239,7 +250,14 @@ class Workbench:
         if self._child is not None and self._child.has_ended():
             self.close()
         child = self._child or self._start()
-        asked = {"do": what, "samples": str(self._samples), "fresh": self.fresh, "keep": self.keeps_large, **request}
+        asked = {
+            "do": what,
+            "samples": str(self._samples),
+            "fresh": self.fresh,
+            "keep": self.keeps_large,
+            "libraries": self._libraries,
+            **request,
+        }
         child.ask(json.dumps(asked).encode())
         try:
             answer = child.answer(wait_s)

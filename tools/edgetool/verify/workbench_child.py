@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import msgspec
 import numpy as np
 
 from edge_agent.child_process import child_side
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.runtime import runtime_reason
 from edge_agent.engine.session import open_session, session_options
+from edge_agent.files.shared_library import Library
 from edgetool.choices import Io
 from edgetool.extras import require
 from edgetool.verify.arrays import Sample, flatten, load_samples, save_samples
@@ -45,6 +47,8 @@ class _Child:
     def __init__(self) -> None:
         self._samples: dict[str, list[Sample]] = {}
         self._sessions: dict[tuple[str, str, bool], Any] = {}
+        self.libraries: tuple[Library, ...] = ()
+        """With operators of the models."""
         self.keeps_all = False
         """A benchmark has opened a model for many requests."""
 
@@ -72,7 +76,7 @@ class _Child:
             self._sessions.clear()
         ort = import_runtime()
         provider = PROVIDERS[provider_name]
-        options = session_options(ort, provider, threads)
+        options = session_options(ort, provider, threads, self.libraries)
         # Every node by itself: a fused one has no results in between, and hides the rounding that is looked for.
         if not optimized:
             options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -226,7 +230,7 @@ class _Child:
         """Which provider ran which node, from the runtime's own profile of one run."""
         ort = import_runtime()
         provider = PROVIDERS[request["provider"]]
-        options = session_options(ort, provider, 1)
+        options = session_options(ort, provider, 1, self.libraries)
         options.enable_profiling = True
         options.profile_file_prefix = request["profile"]
         session = open_session(ort, request["model"], provider, options, threads=1)
@@ -276,7 +280,7 @@ class _Child:
     def optimize(self, request: dict[str, Any]) -> Any:
         """The runtime's own offline optimisation, into a file."""
         ort = import_runtime()
-        options = session_options(ort, PROVIDERS["cpu"], 1)
+        options = session_options(ort, PROVIDERS["cpu"], 1, self.libraries)
         # The level that the user chose, and not the one that a device loads with.
         options.optimized_model_filepath = request["output"]
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, request["level"])
@@ -337,6 +341,7 @@ def _main() -> None:
     child = _Child()
     for line in requests:
         request = json.loads(line)
+        child.libraries = msgspec.convert(request["libraries"], tuple[Library, ...])
         if request["fresh"]:
             child.forget()
         try:

@@ -28,7 +28,8 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 _sealed: dict[str, BinaryIO] = {}
 """By hash, the copies of this process. None is ever closed: the loader knows a library by its path, so a number of a
-file that is used again would stand for the library that it stood for before."""
+file that is used again would stand for the library that it stood for before: see
+findings/glibc_takes_a_descriptor_for_a_library.sh."""
 _one_at_a_time = Lock()
 
 

@@ -102,6 +102,7 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.p
 test: check test-unit $(TORCH)
 	@tools/ensure_mosquitto.sh
 	@tools/ensure_cc.sh
+	@tools/ensure_systemd_analyze.sh
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
 	$(BIN)/pytest tests/booted
 	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS))

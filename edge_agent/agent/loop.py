@@ -28,6 +28,7 @@ from edge_agent.agent.requests import Requests, carry_out
 from edge_agent.agent.routing import Routes
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.set_aside import SetAside
+from edge_agent.agent.state_dir import is_in_memory
 from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_streams
 from edge_agent.agent.telling import Telling
 from edge_agent.child_process import Stopped
@@ -112,6 +113,7 @@ class Agent:
             stack.callback(self._in_hand.close)
             # The disk is the journal's first.
             clear_compiled([stream.bundle for stream in self._loaded], self._config.engine, state_dir)
+            self._memory = "the state is in memory, and gone with a reboot" if is_in_memory(state_dir) else ""
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
             tell = self._notifier.status
@@ -292,7 +294,7 @@ class Agent:
         """What the status text says beside the connection."""
         idle = "every input has ended" if self._is_idle else ""
         problem = self._batches.problem or self._journal.problem
-        found = [idle, problem and f"journal: {problem}", self._reload.remark]
+        found = [idle, problem and f"journal: {problem}", self._memory, self._reload.remark]
         return [text for text in found if text]
 
     def _take(self) -> None:

@@ -16,7 +16,7 @@ from shlex import quote
 
 from edge_agent.errors import ConfigError
 
-__all__ = ["check_state_dir", "is_in_use", "locked_state_dir"]
+__all__ = ["check_state_dir", "is_in_memory", "is_in_use", "locked_state_dir"]
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,19 @@ def _is_private(group: int, user: int) -> bool:
         return False
 
 
+def is_in_memory(state_dir: Path) -> bool:
+    """Whether the folder is there and on no disk, so that a reboot clears it. False where that cannot be told."""
+    try:
+        device = state_dir.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    # The kind of file system is the first field behind the dash; how many there are before it differs.
+    kinds = [line.partition(" - ")[2].split()[:1] for line in mounts if line.split()[2:3] == [number]]
+    return any(kind in (["tmpfs"], ["ramfs"]) for kind in kinds)
+
+
 def is_in_use(state_dir: Path) -> bool | None:
     """Whether an agent runs with this state folder; None if that cannot be told.
 
@@ -117,6 +130,8 @@ def locked_state_dir(state_dir: Path, *, warns: bool = True) -> Iterator[None]:
             yield
             return
         raise ConfigError(f"[agent] state_dir = {str(state_dir)!r}: cannot be written ({exc.strerror})") from exc
+    if warns and is_in_memory(state_dir):
+        log.warning("state folder is in memory, a reboot clears it state_dir=%s", state_dir)
     owner = state_dir.stat().st_uid
     if warns and owner not in (os.geteuid(), 0):
         # An operator who tries the agent as root does this, so it is no reason not to start.

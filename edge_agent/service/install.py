@@ -32,11 +32,6 @@ from edge_agent.terminal import say
 __all__ = ["install", "roll_back"]
 
 _PART = ".part-"
-_OPENVINO = """\
-# Written by edge-agent install, because this version has the runtime OpenVINO: it compiles code while it runs.
-[Service]
-MemoryDenyWriteExecute=no
-"""
 _CREDENTIALS = """\
 # Written by edge-agent install: one line for each file of {folder}. The service alone sees them.
 [Service]
@@ -142,13 +137,13 @@ def _install(
 ) -> None:
     undo = _Undo(version=_target(places.current), previous=_target(places.previous))
     name = _place_program(steps, places, source)
-    runtime = "" if steps.dry_run else program_at(places.versions / name).runtime
     for bundle in bundles:
         _place_file(steps, bundle, places.settings / bundle.name, undo, replace=True)
     if config is not None:
         _place_file(steps, config, places.config, undo, replace=replace_config)
     steps.do(f"make {places.credentials}, for secrets", _make_private, places.credentials)
-    _place_drop_ins(steps, places, runtime)
+    if not steps.dry_run:
+        _place_drop_ins(steps, places, places.versions / name)
     try:
         if start:
             steps.do("check the configuration by the new version", _check, places, name)
@@ -254,12 +249,13 @@ def _make_private(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def _place_drop_ins(steps: Steps, places: Places, runtime: str) -> None:
+def _place_drop_ins(steps: Steps, places: Places, version: Path) -> None:
     """Write what is added to the unit because of this runtime and these secrets, and delete what no longer is."""
     secrets = sorted(path.name for path in places.credentials.glob("*") if path.is_file()) if _is_root() else []
     lines = "".join(f"LoadCredential={name}:{places.credentials / name}\n" for name in secrets)
+    openvino = (version / "systemd" / "openvino.conf").read_text()
     wanted = {
-        "50-openvino.conf": _OPENVINO if runtime == "openvino" else "",
+        "50-openvino.conf": openvino if program_at(version).runtime == "openvino" else "",
         "50-credentials.conf": _CREDENTIALS.format(folder=places.credentials) + lines if lines else "",
     }
     for name, text in wanted.items():

@@ -62,16 +62,6 @@ class Places:
         return self.root / "etc" / "systemd" / "system"
 
     @property
-    def unit(self) -> Path:
-        """That of the version that runs."""
-        return self.units / SERVICE
-
-    @property
-    def template(self) -> Path:
-        """The unit for several agents on one device."""
-        return self.units / SERVICE.replace(".", "@.")
-
-    @property
     def command(self) -> Path:
         """A link to the command of the version that runs."""
         return self.root / "usr" / "local" / "bin" / "edge-agent"

@@ -46,7 +46,8 @@ def _uninstall(steps: Steps, places: Places, *, purge: bool, retire: bool) -> No
         steps.do("end the sessions at its brokers, and clear status and health", _retire, places, purge=purge)
     if is_there:
         steps.do(f"disable {SERVICE}", systemctl, "disable", SERVICE)
-    unneeded = [places.unit, places.template, places.drop_ins, places.versions]
+    units = [places.units / unit.name for unit in sorted((places.current / "systemd").glob("*.service"))]
+    unneeded = [*units, places.drop_ins, places.versions]
     if places.command.is_symlink() and "edge-agent/current" in str(places.command.readlink()):
         unneeded.append(places.command)
     if purge:

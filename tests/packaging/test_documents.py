@@ -5,8 +5,6 @@ from __future__ import annotations
 import configparser
 import json
 import re
-import shutil
-import subprocess
 import tomllib
 from collections import Counter
 from pathlib import Path
@@ -15,7 +13,7 @@ from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
-from processes import IN_CI, run_tool
+from processes import run_tool
 
 import edgetool
 from edge_agent.config.load import load_config
@@ -208,21 +206,6 @@ def test_every_key_is_in_the_configuration_table(section: str, kind: type[msgspe
     assert all((unit == "s") == name.endswith("_s") for name, _, unit in rows)
 
 
-def test_the_unit_is_one_that_systemd_accepts() -> None:
-    """systemd-analyze has no complaint but that the program is not installed here."""
-    if shutil.which("systemd-analyze") is None:
-        if IN_CI:
-            pytest.fail("systemd-analyze is not installed")
-        pytest.skip("systemd-analyze is not installed")
-    done = subprocess.run(
-        ["systemd-analyze", "verify", str(UNIT)], capture_output=True, text=True, timeout=60, check=False
-    )
-    complaints = [
-        line for line in done.stderr.splitlines() if "edge-agent.service" in line and "not executable" not in line
-    ]
-    assert complaints == []
-
-
 def test_the_unit_restarts_all_but_what_cannot_heal() -> None:
     """A wrong configuration or bundle, or a credential that is missing, waits for a person."""
     unit = configparser.ConfigParser(strict=False)
@@ -231,7 +214,7 @@ def test_the_unit_restarts_all_but_what_cannot_heal() -> None:
     service = unit["Service"]
     assert service["Type"] == "notify"
     assert service["Restart"] == "always"
-    assert set(service["RestartPreventExitStatus"].split()) == {"2", "65", "78", "243"}
+    assert set(service["RestartPreventExitStatus"].split()) == {"2", "65", "78", "203", "238", "243"}
 
 
 def test_the_documents_use_options_that_exist() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import tarfile
 import tomllib
 from pathlib import Path
 
@@ -56,10 +57,13 @@ def test_the_tour_ends_in_a_configuration_that_is_good(trained: Path, monkeypatc
     done = run_tool("edge-agent", "check", "--config", "agent.toml")
     assert done.returncode == 0, done.stderr
     assert "agent.toml: good, 1 stream" in done.stdout
-    # The service's own configuration has no state folder, and the check that stands before its first start gives one.
-    (command,) = re.findall(r"^    /opt/edge-agent/bin/(edge-agent check .*)$", README, re.MULTILINE)
-    done = run_tool(*shlex.split(command.replace("/etc/edge-agent/agent.toml", "agent.toml")))
+    # For a device; what happens there is in tests/booted.
+    (command,) = re.findall(r"^    edgetool (deploy .*)$", README, re.MULTILINE)
+    done = run_tool("edgetool", *shlex.split(command))
     assert done.returncode == 0, done.stderr
+    (archive,) = re.findall(r"^    tar -xzf (.*)$", README, re.MULTILINE)
+    with tarfile.open(trained / "out" / archive) as opened:
+        assert f"{archive.removesuffix('.tar.gz')}/install.sh" in opened.getnames()
 
 
 def test_the_example_of_the_python_api_runs(trained: Path) -> None:

@@ -78,6 +78,7 @@ def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: Path) -> None:
         unit = archive.read("edge_agent/systemd/edge-agent.service")
     assert {name.split("/")[0] for name in names if ".dist-info/" not in name} == {"edge_agent", "edgetool"}
     assert unit == (ROOT / "systemd" / "edge-agent.service").read_bytes()
+    assert {f"edge_agent/systemd/{file.name}" for file in (ROOT / "systemd").iterdir()} <= set(names)
     assert {"edge_agent/systemd/agent.toml", "edge_agent/py.typed", "edgetool/py.typed"} <= set(names)
 
 

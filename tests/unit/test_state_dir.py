@@ -6,11 +6,12 @@ import grp
 import os
 import pwd
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 
 import pytest
 
-from edge_agent.agent.state_dir import check_state_dir, is_in_use, locked_state_dir
+from edge_agent.agent.state_dir import check_state_dir, is_in_memory, is_in_use, locked_state_dir
 from edge_agent.errors import ConfigError
 
 
@@ -113,3 +114,17 @@ def test_whether_an_agent_runs_is_seen_without_trying_its_lock(tmp_path: Path) -
     with locked_state_dir(state_dir):
         assert is_in_use(state_dir) is True
     assert is_in_use(state_dir) is False
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="the system has no folder in memory at this place")
+def test_a_state_folder_in_memory_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """A reboot clears it; whoever relies on the journal has to know."""
+    with TemporaryDirectory(dir="/dev/shm") as folder, locked_state_dir(Path(folder)):
+        assert is_in_memory(Path(folder))
+    assert "state folder is in memory, a reboot clears it" in caplog.text
+
+
+def test_what_is_not_there_is_not_in_memory(tmp_path: Path) -> None:
+    """Nor is a folder of the root's file system."""
+    assert not is_in_memory(tmp_path / "gone")
+    assert not is_in_memory(Path("/usr"))

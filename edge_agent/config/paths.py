@@ -21,7 +21,8 @@ def begin_at(folder: Path, table: object, kind: type[msgspec.Struct]) -> None:
 
     Args:
         folder: of the file.
-        table: as TOML gives it, and changed in place, with those in it and in its lists; what is no path, or of a wrong type, stays as it is.
+        table: as TOML gives it, and changed in place, with those in it and in its lists; what is no path, or of a wrong
+            type, stays as it is.
         kind: the struct whose fields are the table's keys.
     """
     if not isinstance(table, dict):

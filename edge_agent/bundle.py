@@ -301,6 +301,9 @@ def open_bundle(path: Path) -> Bundle:
     except FileNotFoundError as exc:
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise BundleError(f"{path}: no such bundle{where}; make one: edgetool pack") from exc
+    except PermissionError as exc:
+        advice = "let it be read: chmod a+r, and a+x on the folders above it"
+        raise BundleError(f"{path}: cannot be read ({exc.strerror}); {advice}") from exc
     except BundleError:
         raise
     except ArchiveError as exc:

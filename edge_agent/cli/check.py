@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edge_agent.bundle import Bundle, Manifest
-from edge_agent.cli.options import add_config, add_json, by_stream, load, misfits, open_bundles, remarks
+from edge_agent.cli.options import (
+    add_config,
+    add_json,
+    by_stream,
+    check_connections,
+    load,
+    misfits,
+    open_bundles,
+    remarks,
+)
 from edge_agent.config.settings import Config, StreamSection
 from edge_agent.errors import ConfigError, ProviderError
 from edge_agent.messages.scores import Engine
@@ -33,21 +42,39 @@ def add_options(command: argparse.ArgumentParser) -> None:
         help="compare readings (.csv, .csv.gz, .npz) with what the bundle knows; ends with 65 if they are others",
     )
     command.add_argument("--stream", help="the stream that the data are for; the only one when not given")
+    command.add_argument(
+        "--as-service",
+        action=argparse.BooleanOptionalAction,
+        help="look as the service's user does, with the credentials of its unit; by default for root with a "
+        "configuration in /etc/edge-agent, unless --data is given",
+    )
     add_json(command)
 
 
 def run(options: argparse.Namespace) -> None:
     """Report whether the agent could start, without starting anything."""
+    from edge_agent.cli.as_service import as_service, is_for_service, see_as_service
+
+    if not is_for_service(options):
+        _check(options, load(options))
+        return
+    with as_service(options.config) as unit:
+        config = load(options)
+        see_as_service(options.config, config, unit)
+        _check(options, config, as_whom=f"; looked as {unit.name} would{'' if unit.is_known else ' (not installed)'}")
+
+
+def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "") -> None:
     from edge_agent.agent.state_dir import check_state_dir
     from edge_agent.cli.check_data import check_data, place_of
     from edge_agent.engine.runtime import runtime_problem
 
-    config = load(options)
     asked = None if options.data is None else place_of(config, options.stream)
     problem = runtime_problem(thorough=True)
     if problem is not None:
         raise ProviderError(problem)
     check_state_dir(Path(config.agent.state_dir), allow_unsafe=config.agent.allow_unsafe_state_dir)
+    check_connections(options.config, config)
     bundles = open_bundles(config)
     contradictions = misfits(config, bundles)
     if contradictions:
@@ -69,7 +96,7 @@ def run(options: argparse.Namespace) -> None:
         say(json_text({"ok": True, "config": str(options.config), "streams": report, "remarks": found}))
         return
     count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
-    say(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried")
+    say(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried{as_whom}")
 
 
 def _try_stream(section: StreamSection, bundle: Bundle, config: Config) -> tuple[Engine, dict[str, Any]]:

@@ -39,7 +39,7 @@ def check_new_configuration(
         if section.input is not None:
             place = f"[[stream]] {section.name}: input = {section.input!r}"
             raise ConfigError(f"{options.config}: {place}: a stream with an input has no reload; restart the agent")
-    check_connections(config)
+    check_connections(options.config, config)
     state_dir = Path(config.agent.state_dir)
     check_state_dir(state_dir, allow_unsafe=config.agent.allow_unsafe_state_dir)
     if state_dir.resolve() != Path(running.agent.state_dir).resolve() and is_in_use(state_dir):

@@ -91,8 +91,12 @@ def open_bundles(config: Config) -> list[Bundle]:
     return bundles
 
 
-def check_connections(config: Config) -> None:
+def check_connections(path: Path, config: Config) -> None:
     """See that what a connection is made with can be used by this process: certificates, keys, authorities.
+
+    Args:
+        path: of the configuration, for messages.
+        config: checked settings.
 
     Raises:
         ConfigError: something cannot be used; the text has a line for each broker.
@@ -106,7 +110,7 @@ def check_connections(config: Config) -> None:
             if broker is not None and broker.uses_tls:
                 make_context(broker)
         except BrokerError as exc:
-            problems.append(f"{where} {exc}")
+            problems.append(f"{path}: {where} {exc}")
     if problems:
         raise ConfigError(*problems)
 

@@ -68,10 +68,12 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool | None = None
     """Whether the connection is TLS; when not given, it is with `ca_file` or `cert_file`."""
     ca_file: FilePath | None = None
-    """Certificate authority of the broker; when not given, the system's authorities count."""
+    """Certificate authority of the broker; when not given, the systemd credential `mqtt-ca`, and without that, the
+    system's authorities count."""
     cert_file: FilePath | None = None
-    """Our certificate for mutual TLS, with `key_file`."""
+    """Our certificate for mutual TLS, with `key_file`; the systemd credential `mqtt-cert` when not given."""
     key_file: FilePath | None = None
+    """Its key; the systemd credential `mqtt-key` when not given."""
     insecure_skip_host_name_check: bool = False
     """Accept a certificate that is valid but made for another host."""
     insecure_skip_certificate_check: bool = False
@@ -122,10 +124,13 @@ def is_this_machine(host: str) -> bool:
 
 
 def with_credentials(given: dict[str, Any], name: str, environ: Mapping[str, str] = os.environ) -> dict[str, Any]:
-    """A table's keys, with the systemd credentials `NAME-username` and `NAME-password` where it names no such file."""
+    """A table's keys, with the systemd credentials `NAME-username`, `NAME-password`, `NAME-ca`, `NAME-cert` and
+    `NAME-key` where it names no such file.
+    """
     folder = Path(environ.get("CREDENTIALS_DIRECTORY", "/nonexistent"))
     found = dict(given)
-    for key, others in (("username", {"username", "username_file"}), ("password", {"password_file"})):
+    for key in ("username", "password", "ca", "cert", "key"):
+        others = {f"{key}_file", "username"} if key == "username" else {f"{key}_file"}
         credential = folder / f"{name}-{key}"
         if not others & given.keys() and credential.is_file():
             found[f"{key}_file"] = str(credential)

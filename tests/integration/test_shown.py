@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +62,9 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("check --config {config} --data {pump} --json", shows=JSON),
         Case("check --config {config} --data {data}", 65),
         Case("check --config {config} --data {data} --stream {name}", 2),
+        Case("check --config {config} --no-as-service"),
+        # Its folder is one that the service does not see.
+        Case("check --config {config} --as-service", 78 if os.geteuid() == 0 else 2),
         Case("check --config {wrong}", 78),
         Case("check --config {gone}", 78, shows="\\udcff"),
         Case("check --config {bad}", 65),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -212,3 +213,18 @@ def test_golden_deviation_is_a_share(found: list[float], deviation: float) -> No
     """Of each score, or of the median where that is larger."""
     golden = np.array([1, 2, 10], np.float32)
     assert golden_deviation(np.array(found, np.float32), golden) == pytest.approx(deviation, abs=1e-6)
+
+
+def test_a_bundle_that_may_not_be_read_is_not_to_be_packed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be good. Root reads everything, so the refusal is made up."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(BundleError) as found:
+        open_bundle(tmp_path / "a.edge")
+    assert "cannot be read (Permission denied); let it be read: chmod a+r" in str(found.value)
+    assert "pack" not in str(found.value).removeprefix(str(tmp_path))

@@ -77,6 +77,11 @@ def test_credentials_of_the_service_manager_fill_what_is_not_given(tmp_path: Pat
         "password_file": "y",
     }
     assert with_credentials({}, "mqtt-alerts", environ) == {}
+    for key in ("ca", "cert", "key"):
+        (tmp_path / f"mqtt-alerts-{key}").write_text("PEM")
+    found = {f"{key}_file": str(tmp_path / f"mqtt-alerts-{key}") for key in ("ca", "cert", "key")}
+    assert with_credentials({}, "mqtt-alerts", environ) == found
+    assert with_credentials({"key_file": "k"}, "mqtt-alerts", environ) == {**found, "key_file": "k"}
     assert with_credentials({}, "mqtt", {}) == {}
 
 

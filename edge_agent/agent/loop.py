@@ -136,8 +136,8 @@ class Agent:
             self._sources = self._open_sources(stack)
             stack.callback(self._say_goodbye)
             self._notifier.ready(self._telling.status())
-            stack.callback(self._tell_manager)
             stack.callback(self._reload.close)
+            stack.callback(self._tell_manager)
             log.info(
                 "agent started id=%s version=%s streams=%d", self._config.agent.id, __version__, len(self._streams)
             )

@@ -13,7 +13,6 @@ from typing import Any, TextIO, TypeAlias
 
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
-from edge_agent.service.journald import JournalHandler
 from edge_agent.terminal import traceback_text
 
 __all__ = ["SenderLimit", "configure_logging", "goes_to_journal", "log_error"]
@@ -69,6 +68,9 @@ def configure_logging(level: str) -> None:
     """
     handler: logging.Handler
     if goes_to_journal(sys.stderr, os.environ):
+        # Where there is no journal, there may not be what its protocol needs.
+        from edge_agent.service.journald import JournalHandler
+
         # Its fields have the level and the name.
         handler = JournalHandler(sys.stderr)
         handler.setFormatter(_Formatter("%(message)s"))

@@ -119,6 +119,12 @@ def test_what_must_stay_open_does() -> None:
     assert not [key for _, key, _ in directives(SERVICE) if key == "ProcSubset"]
 
 
+def test_a_hang_before_the_crash_report_is_open_leaves_its_stack_in_the_journal() -> None:
+    """The watchdog ends it with SIGABRT; later, the next start tells where it was (tests/integration/test_start.py)."""
+    assert ("Service", "Environment", "PYTHONFAULTHANDLER=1") in directives(SERVICE)
+    assert ("Service", "WatchdogSec", "60") in directives(SERVICE)
+
+
 def test_each_restriction_that_a_drop_in_lifts_is_one_of_the_service() -> None:
     """A line of a drop-in that opens nothing would only make believe."""
     closed = {key: value for _, key, value in directives(SERVICE)}

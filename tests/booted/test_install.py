@@ -3,127 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
-import sys
-import tarfile
-from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
-from booted.machine import boot, debian, why_not
-from edge_agent.service.program import furnish, packages_in, program_at
-from edgetool.commands.deploy import deploy
-from edgetool.commands.pack import pack
-from edgetool.deployment.archive import write_archive, write_sums
+from booted.conftest import Machine
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("booted")]
 IS_FULL = os.environ.get("BOOTED") == "full"
 MOMENTS = tuple(0.15 * n for n in range(1, 21)) if IS_FULL else (0.3, 0.8, 1.3, 1.9, 2.6)
 """Seconds after the start of an installation at which it is killed."""
-CONFIG = """\
-[agent]
-id = "press-7"
-[mqtt]
-host = "127.0.0.1"
-[[stream]]
-name = "pump"
-bundle = "pump-1.0.0.edge"
-topic = "sensors/+/pump"
-"""
-WORDS = (Path(__file__).parent / "words.sh").read_text()
-
-
-@pytest.fixture(scope="module")
-def root() -> Path:
-    """A fresh Debian 12."""
-    reason = why_not()
-    if reason and os.environ.get("CI"):
-        pytest.fail(reason)
-    if reason:
-        pytest.skip(reason)
-    return debian()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a machine sees: an archive, one of another build, and one that does not start."""
-    folder = tmp_path_factory.mktemp("lab")
-    rng = np.random.default_rng(7)
-    rows = rng.normal([4.0, 0.8], [0.2, 0.05], size=(4000, 2))
-    np.savetxt(folder / "normal.csv", rows, delimiter=",", header="pressure,flow", comments="")
-    mean = numpy_helper.from_array(np.array([[4.0, 0.8]], np.float32), "mean")
-    spread = numpy_helper.from_array(np.array([[0.2, 0.05]], np.float32), "spread")
-    axes = numpy_helper.from_array(np.array([1], np.int64), "axes")
-    nodes = [
-        helper.make_node("Sub", ["x", "mean"], ["off"]),
-        helper.make_node("Div", ["off", "spread"], ["z"]),
-        helper.make_node("Mul", ["z", "z"], ["square"]),
-        helper.make_node("ReduceSum", ["square", "axes"], ["score"], keepdims=0),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "distance",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2])],
-        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n"])],
-        [mean, spread, axes],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    (folder / "pump.onnx").write_bytes(model.SerializeToString())
-    bundle = pack(folder / "pump.onnx", folder / "pump-1.0.0.edge", data=folder / "normal.csv", head="score").bundle
-    (folder / "agent.toml").write_text(CONFIG)
-    # Debian 12 has 3.11, whatever runs the tests.
-    report = deploy([bundle], config=folder / "agent.toml", to=str(folder / "made"))
-    first = report.archive.rename(folder / "first.tar.gz")
-    _altered(first, "other", "version.py", '"""Another build."""\n')
-    _altered(first, "broken", "run.py", "raise RuntimeError('this build is broken')\n")
-    (folder / "wrong.toml").write_text(CONFIG.replace("topic", "topik"))
-    return folder
-
-
-def _altered(archive: Path, name: str, module: str, text: str) -> None:
-    """An archive beside another one, with other code in one module of the command line."""
-    folder = archive.with_name(f"{name}.folder")
-    with tarfile.open(archive) as opened:
-        opened.extractall(folder, filter="fully_trusted")
-    (content,) = folder.iterdir()
-    program = program_at(content / "program")
-    path = packages_in(content / "program", program.python) / "edge_agent" / "cli" / module
-    path.write_text(text + path.read_text().replace("from __future__ import annotations\n", ""))
-    interpreter = str((content / "program" / "bin" / "python3").readlink())
-    furnish(
-        content / "program",
-        python=program.python,
-        machine=program.machine,
-        runtime=program.runtime,
-        interpreter=interpreter,
-    )
-    write_sums(content)
-    write_archive(content, archive.with_name(f"{name}.tar.gz"))
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def machine(root: Path, lab: Path, tmp_path: Path) -> Iterator[Machine]:
-    """A machine that was never used."""
-    yield Machine(root, lab, tmp_path / "machine")
-    shutil.rmtree(tmp_path / "machine", ignore_errors=True)
-
-
-class Machine:
-    """Boots, and tells what a script has found out."""
-
-    def __init__(self, root: Path, lab: Path, folder: Path) -> None:
-        self._root, self._lab, self._folder = root, lab, folder
-
-    def run(self, steps: str) -> dict[str, str]:
-        """What the steps have said, by its name. All that they printed is shown if the test fails."""
-        said = boot(self._root, WORDS + steps, self._lab, self._folder)
-        sys.stdout.write(said)
-        lines = [line[1:].partition("=") for line in said.splitlines() if line.startswith("@")]
-        return {name: value for name, _, value in lines}
 
 
 def test_a_device_without_a_network_is_installed_by_one_command_and_uninstalled_without_a_trace(

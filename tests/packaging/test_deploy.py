@@ -1,0 +1,123 @@
+"""Archives for devices that are not this machine: the right wheels, all that they need, and the same bytes twice."""
+
+from __future__ import annotations
+
+import email
+import hashlib
+import re
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+from fakes import write_bundle
+from processes import run_tool
+
+import edgetool
+from edge_agent.errors import ConfigError, UsageError
+
+CONFIG = '[mqtt]\nhost = "b"\n[[stream]]\nname = "pump"\nbundle = "square-1.0.0.edge"\ntopic = "sensors/+/pump"\n'
+ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    (tmp_path / "agent.toml").write_text(CONFIG)
+    return write_bundle(tmp_path / "square-1.0.0.edge")
+
+
+def plain(name: str) -> str:
+    """A package's name as the registry compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize(
+    ("machine", "python", "runtime"),
+    [("aarch64", "3.11", "cpu"), ("aarch64", "3.13", "cpu"), ("x86_64", "3.13", "openvino")],
+)
+def test_an_archive_is_whole_and_for_its_machine(
+    bundle: Path, tmp_path: Path, machine: str, python: str, runtime: str
+) -> None:
+    """Every library is for that machine, every hash is right, and no package lacks one that it needs."""
+    report = edgetool.deploy(
+        [bundle],
+        config=tmp_path / "agent.toml",
+        to=str(tmp_path / "out"),
+        machine=machine,
+        python=python,
+        runtime=runtime,
+    )
+    with tarfile.open(report.archive) as archive:
+        archive.extractall(tmp_path / "seen", filter="fully_trusted")
+    root = tmp_path / "seen" / report.archive.name.removesuffix(".tar.gz")
+    packages = root / "program" / "lib" / f"python{python}" / "site-packages"
+    machines = {
+        ELF_MACHINES[int.from_bytes(content[18:20], "little")]
+        for content in (path.read_bytes() for path in packages.rglob("*.so*") if path.is_file())
+        if content[:4] == b"\x7fELF"
+    }
+    assert machines == {machine}
+    tags = {match[1] for path in packages.rglob("*.cpython-*.so") if (match := re.search(r"cpython-(\d+)", path.name))}
+    assert tags == {python.replace(".", "")}
+    for line in (root / "SHA256SUMS").read_text().splitlines():
+        digest, _, name = line.partition("  ")
+        assert hashlib.sha256((root / name).read_bytes()).hexdigest() == digest
+    told = [email.message_from_bytes(path.read_bytes()) for path in packages.glob("*.dist-info/METADATA")]
+    there = {plain(package["Name"]) for package in told}
+    needed = {
+        plain(re.match(r"[\w.-]+", line)[0])  # type: ignore[index]
+        for package in told
+        for line in package.get_all("Requires-Dist", [])
+        if "extra ==" not in line and "python_version <" not in line
+    }
+    assert needed - there <= {"coloredlogs"}, "a dependency that its package does not import"
+    licences = [path for path in packages.rglob("*") if re.match(r"(?i)licen[cs]e|notice", path.name)]
+    assert len(licences) >= len(there) - 2
+
+
+def test_the_same_is_deployed_in_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    """So that two people can see that they install the same."""
+    made = [
+        edgetool.deploy([bundle], config=tmp_path / "agent.toml", to=str(tmp_path / name)).archive.read_bytes()
+        for name in ("one", "two")
+    ]
+    assert made[0] == made[1]
+
+
+def test_what_cannot_be_deployed_is_refused_before_anything_is_fetched(bundle: Path, tmp_path: Path) -> None:
+    """A device for which there are no wheels, a bundle that is not given or that nobody names, a bad configuration."""
+    config = tmp_path / "agent.toml"
+    for options, problem in (
+        ({"machine": "armv7l"}, "--arch armv7l: expected one of x86_64, aarch64"),
+        ({"python": "3"}, "--python 3: expected a version such as 3.11"),
+        ({"machine": "aarch64", "runtime": "openvino"}, "--runtime openvino"),
+    ):
+        with pytest.raises(UsageError, match=re.escape(problem)):
+            edgetool.deploy([bundle], config=config, to=str(tmp_path), **options)
+    with pytest.raises(ConfigError, match=r"stream pump: square-1.0.0.edge is not among the bundles given"):
+        edgetool.deploy([], config=config, to=str(tmp_path))
+    other = write_bundle(tmp_path / "other-1.0.0.edge")
+    with pytest.raises(UsageError, match=r"other-1.0.0.edge: no stream of .* names it"):
+        edgetool.deploy([bundle, other], config=config, to=str(tmp_path))
+    assert not list(tmp_path.glob("*.tar.gz"))
+
+
+def test_a_damaged_archive_and_another_machine_are_told_by_the_installer(bundle: Path, tmp_path: Path) -> None:
+    """In one line each, before Python runs anything of it."""
+    done = run_tool(
+        "edgetool", "deploy", bundle, "--config", tmp_path / "agent.toml", "--to", tmp_path, "--arch", "aarch64"
+    )
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path, filter="fully_trusted")
+    root = tmp_path / archive.name.removesuffix(".tar.gz")
+    installing = ["sh", str(root / "install.sh"), "--dry-run", "--no-start"]
+    said = subprocess.run(installing, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout) == (69, "")
+    assert said.stderr.startswith("install.sh: this archive is for aarch64, and this device is ")
+    installer = root / "install.sh"
+    installer.write_text(installer.read_text().replace("machine=$(uname -m)", "machine=aarch64"))
+    said = subprocess.run(installing, capture_output=True, text=True, check=False)
+    assert said.returncode == 69
+    assert "install.sh: the archive is damaged" in said.stderr

@@ -260,6 +260,12 @@ def _show_sign(report: PackReport) -> None:
         say(f"  sign       {found}; it is taken as the model's label has it, as scikit-learn's do")
 
 
+def _show_trial(report: PackReport) -> None:
+    say(f"  trial      faults of one channel that reach the limit: {report.trial.alone_in_words}")
+    if report.trial.together:
+        say(f"             of several channels: {report.trial.together_in_words}")
+
+
 def _show_packed(report: PackReport) -> None:
     manifest = report.manifest
     units = ", ".join(f"{c.name} [{c.unit}]" if c.unit else c.name for c in manifest.channels)
@@ -286,7 +292,7 @@ def _show_packed(report: PackReport) -> None:
         say(f"  repaired   {repair}")
     _show_sign(report)
     _show_limit(report)
-    say(f"  trial      faults of one channel that reach the limit: {report.trial.in_words()}")
+    _show_trial(report)
     _show_labelled(report)
     if report.expected is not None:
         found = report.expected

@@ -108,9 +108,11 @@ def put_to_trial(
         states=detector.states,
     )
     if trial.is_weak and not accept_weak:
+        several = f"; several channels, {trial.together_in_words}" if trial.together else ""
         raise ConversionError(
-            f"{path}: made-up faults of one channel hardly reach the alarm limit, or score as more normal than normal "
-            f"windows ({trial.in_words()}), so the bundle would stay silent. Its score is {detector.score_from}; "
+            f"{path}: made-up faults hardly reach the alarm limit, or score as more normal than normal windows (one "
+            f"channel {trial.alone_in_words}{several}), so the bundle would stay silent. Its score is "
+            f"{detector.score_from}; "
             f"{trial.advice} (--accept-weak packs it all the same)"
         )
     return trial

@@ -180,9 +180,8 @@ class PackReport:
                 f"where one of {names} is missing, the model scores all windows the same, so no fault of another "
                 "channel shows then; train it with such rows, or give --missing mean"
             )
-        if self.trial.advice:
-            how = "hardly any" if self.trial.is_weak else "few"
-            yield f"{how} of the made-up faults reach the limit ({self.trial.in_words()}); {self.trial.advice}"
+        if self.trial.warning:
+            yield self.trial.warning
 
     def _of_limit(self) -> Iterator[str]:
         calibration = self.manifest.calibration

@@ -1,8 +1,12 @@
-"""Puts a detector to a trial: normal windows of which one channel goes wrong, in the ways in which sensors do."""
+"""Puts a detector to a trial: normal windows in which a sensor goes wrong, or the machine does.
+
+One channel goes wrong in the ways in which sensors do. Beside that, several move together, as they do when a machine
+fails: a forest, or a sum of ranks, gives each channel a share of the score, so one alone never reaches the limit.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,25 +28,34 @@ _NOISE = 10.0
 _USABLE_RATE = 0.1
 _BASES = 5
 _CHANNELS, _FEWEST_CHANNELS = 64, 4
+_TOGETHER = 10.0
+"""Spreads that each of several channels is moved by."""
+_HALF = "half of them"
+_PATTERNS = 8
+"""Which channels move together, and up or down; each is tried the other way round, too."""
 _VALUES = 1 << 25
 """Of all made-up windows together: 128 MB."""
-_WINDOWS_OF_A_BASE = 13
-"""That are made of one of the normal windows for each channel."""
+_WINDOWS_OF_A_BASE = 17
+"""That are made of one of the normal windows for each channel, or for each pattern of several."""
 _FEW = 0.05
 _MOST = 0.5
+_NEARLY_ALL = 0.75
+"""More than a score reaches that looks at one side only, since each pattern is tried both ways."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """One way in which a channel goes wrong."""
+    """One way in which readings go wrong."""
 
     fault: str
     """In words."""
+    channels: int
+    """That go wrong together."""
     windows: int
     reached: float
     """Share of the windows that reach the alarm limit."""
     best_channel: float
-    """The same, of the channel of which most do."""
+    """The same, of the channel, or of the pattern of several, of which most do."""
     below_median: float
     """Share of the windows that score below the median of normal ones."""
 
@@ -59,41 +72,100 @@ class Trial:
     rate_for_half: float | None
     """Share of the normal windows that score as high as half of the readings that are moved farthest: the false-alarm
     rate at which these would be found. None where nothing could be moved."""
+    rate_for_half_together: float | None
+    """The same of the readings in which half of the channels have moved."""
+
+    @property
+    def alone(self) -> tuple[TrialRow, ...]:
+        """Faults of one channel."""
+        return tuple(row for row in self.rows if row.channels == 1)
+
+    @property
+    def together(self) -> tuple[TrialRow, ...]:
+        """Faults of several channels."""
+        return tuple(row for row in self.rows if row.channels > 1)
 
     @property
     def best(self) -> float:
-        """Share of the kind of fault of which most reach the limit."""
-        return max((row.reached for row in self.rows), default=1.0)
+        """Share of the kind of fault of one channel of which most reach the limit."""
+        return max((row.reached for row in self.alone), default=1.0)
+
+    @property
+    def sees_several(self) -> bool:
+        """True if readings reach the limit in which half of the channels have moved, and nearly all in which all have,
+        whichever way they did.
+        """
+        all_of_them = max((row.reached for row in self.together if _HALF not in row.fault), default=0.0)
+        return self._reached_by_half >= _FEW and all_of_them >= _NEARLY_ALL
+
+    @property
+    def _reached_by_half(self) -> float:
+        return max((row.reached for row in self.together if _HALF in row.fault), default=0.0)
 
     @property
     def is_weak(self) -> bool:
-        """True if few faults of any kind reach the limit, or most score as more normal than the normal windows do; and
-        there is no channel that it watches well, as a detector of one channel does.
+        """True if few faults of any kind reach the limit, or most score as more normal than the normal windows do.
+
+        False where there is one channel that it watches well, as a detector of one channel does, and where several that
+        move together are seen.
         """
-        count = sum(row.windows for row in self.rows)
-        below = sum(row.below_median * row.windows for row in self.rows) / max(count, 1)
-        far = [row for row in self.rows if row.fault == _FARTHEST or f"by {_NOISE:g} spreads" in row.fault]
-        one = max((row.best_channel for row in far), default=0.0 if self.rows else 1.0)
-        return one < _MOST and (self.best < _FEW or (below > _MOST and self.best < _MOST))
+        alone = self.alone
+        count = sum(row.windows for row in alone)
+        below = sum(row.below_median * row.windows for row in alone) / max(count, 1)
+        far = [row for row in alone if row.fault == _FARTHEST or f"by {_NOISE:g} spreads" in row.fault]
+        one = max((row.best_channel for row in far), default=0.0 if alone else 1.0)
+        if one >= _MOST or self.sees_several:
+            return False
+        return self.best < _FEW or (below > _MOST and self.best < _MOST)
 
     @property
     def advice(self) -> str:
-        """What to do about few faults that reach the limit; empty where at least half of one kind do."""
+        """What to do about few faults of one channel that reach the limit; empty where at least half of one kind do."""
         if self.best >= _MOST:
             return ""
-        if self.rate_for_half is not None and self.rate_for_half <= _USABLE_RATE:
-            return (
-                f"a limit with --false-alarm-rate {max(self.rate_for_half, 1e-4):.1g} would show half of the farthest"
-            )
+        rates = {"half of the farthest": self.rate_for_half}
+        if self._reached_by_half < _MOST:
+            rates["half of those in which half of the channels move"] = self.rate_for_half_together
+        for which, rate in rates.items():
+            if rate is not None and rate <= _USABLE_RATE:
+                return f"a limit with --false-alarm-rate {max(rate, 1e-4):.1g} would show {which}"
+        if self.sees_several:
+            return "where that matters, pack a detector of another kind beside it, such as one of distances or errors"
         return "the model hardly tells such readings from normal ones; is it the right output, and the right --head?"
 
-    def in_words(self) -> str:
-        """For a person."""
-        return ", ".join(f"{row.fault} {row.reached:.0%}" for row in self.rows)
+    @property
+    def alone_in_words(self) -> str:
+        """How many faults of one channel reach the limit, for a person."""
+        return _in_words(self.alone)
+
+    @property
+    def together_in_words(self) -> str:
+        """How many faults of several channels reach the limit, for a person; empty where none was tried."""
+        return _in_words(self.together)
+
+    @property
+    def warning(self) -> str:
+        """What it does not find, for a person; empty where at least half of one kind of fault of one channel are."""
+        if not self.advice:
+            return ""
+        how = "few" if self.best >= _FEW else "hardly any"
+        found = f"{how} of the made-up faults of one channel reach the limit ({self.alone_in_words})"
+        if self.sees_several:
+            found += (
+                f", but those of several together do ({self.together_in_words}): what shows in one sensor alone "
+                "raises no alarm"
+            )
+        elif self.together:
+            found += f", and of several together {self.together_in_words}"
+        return f"{found}; {self.advice}"
 
     def describe(self) -> list[dict[str, Any]]:
         """For a report."""
         return [row.describe() for row in self.rows]
+
+
+def _in_words(rows: Iterable[TrialRow]) -> str:
+    return ", ".join(f"{row.fault} {row.reached:.0%}" for row in rows)
 
 
 def try_detector(
@@ -105,7 +177,7 @@ def try_detector(
     watched: int | None = None,
     states: FloatArray | None = None,
 ) -> Trial:
-    """Score normal windows with one channel moved by 2 to 20 of its spreads, noisy, stepping, stuck, shuffled or dead.
+    """Score normal windows in which one channel is moved, noisy, stepping, stuck, shuffled or dead, or several moved.
 
     Args:
         score: scores windows, with their states where there are some; higher is more anomalous.
@@ -124,27 +196,29 @@ def try_detector(
     faults = list(_faults(windows, bases, watched))
     median = float(np.median(scores))
     rows: list[TrialRow] = []
-    rate: float | None = None
+    rates: dict[str, float] = {}
     # Each way is made of these windows in turns.
     own = None if states is None else states[order[middle]]
 
     def score_made(made: FloatArray) -> FloatArray:
         return score(made, None if own is None else np.resize(own, (len(made), own.shape[1])))
 
-    found = _score_all(score_made, [made for _, made in faults])
-    for (name, _), values in zip(faults, found, strict=True):
+    found = _score_all(score_made, [made for _, _, made in faults])
+    for (name, count, _), values in zip(faults, found, strict=True):
         finite = values[np.isfinite(values)]
         if len(finite):
             reached, below = float(np.mean(finite >= alarm)), float(np.mean(finite < median))
             best = _best_channel(values >= alarm)
-            rows.append(TrialRow(name, len(finite), reached, best_channel=best, below_median=below))
-            if name == _FARTHEST:
-                rate = float(np.mean(scores >= np.median(finite)))
-    return Trial(tuple(rows), rate)
+            rows.append(TrialRow(name, count, len(finite), reached, best_channel=best, below_median=below))
+            # Of one and of several channels, what shows at which rate.
+            for key in (_FARTHEST, _HALF):
+                if name.startswith(key):
+                    rates[key] = float(np.mean(scores >= np.median(finite)))
+    return Trial(tuple(rows), rates.get(_FARTHEST), rates.get(_HALF))
 
 
 def _best_channel(hits: NDArray[np.bool_]) -> float:
-    """The largest share among channels; the windows of one follow each other."""
+    """The largest share among channels or patterns; the windows of one follow each other."""
     return float(hits.reshape(-1, _BASES).mean(axis=1).max()) if hits.size % _BASES == 0 else float(hits.mean())
 
 
@@ -164,13 +238,47 @@ def _score_all(score: Callable[[FloatArray], FloatArray], made: list[FloatArray]
         return found
 
 
-def _faults(windows: FloatArray, bases: NDArray[np.float64], watched: int | None) -> Iterator[tuple[str, FloatArray]]:
-    rows = windows.shape[1]
+def _faults(
+    windows: FloatArray, bases: NDArray[np.float64], watched: int | None
+) -> Iterator[tuple[str, int, FloatArray]]:
+    """Kinds of faults: in words, the number of channels that go wrong together, and the windows."""
     spread = windows.reshape(-1, windows.shape[2]).std(axis=0, dtype=np.float64)
     moving = np.flatnonzero(~still_channels(windows))
     measured = np.array([channel for channel in moving if not is_status(windows[:, :, channel])], dtype=int)
+    most = _most_channels(windows.shape[1] * windows.shape[2])
+    for name, made in _of_one(windows, bases, spread, moving, measured, partial(_some, watched=watched, most=most)):
+        yield name, 1, made
+    yield from _of_several(bases, spread, measured, min(_PATTERNS, most))
+
+
+def _of_several(
+    bases: NDArray[np.float64], spread: NDArray[np.float64], measured: NDArray[np.integer], patterns: int
+) -> Iterator[tuple[str, int, FloatArray]]:
+    """Half of the measured channels moved together, and all of them, each up or down."""
+    rng = np.random.default_rng(4)
+    for which, count in ((_HALF, (len(measured) + 1) // 2), ("all", len(measured))):
+        if count < 2:
+            continue
+        made: list[FloatArray] = []
+        for _ in range(patterns):
+            picked = rng.choice(measured, count, replace=False)
+            moved = np.zeros(bases.shape[2])
+            moved[picked] = _TOGETHER * spread[picked] * rng.choice([-1.0, 1.0], count)
+            made += [(bases + moved).astype(np.float32), (bases - moved).astype(np.float32)]
+        yield f"{which} ({count}) moved by {_TOGETHER:g} spreads", count, np.concatenate(made)
+
+
+def _of_one(
+    windows: FloatArray,
+    bases: NDArray[np.float64],
+    spread: NDArray[np.float64],
+    moving: NDArray[np.integer],
+    measured: NDArray[np.integer],
+    picked: Callable[[NDArray[np.integer]], NDArray[np.integer]],
+) -> Iterator[tuple[str, FloatArray]]:
+    """Each way in which one channel goes wrong, of the channels that are picked."""
+    rows = windows.shape[1]
     rng = np.random.default_rng(3)
-    picked = partial(_some, watched=watched, values=windows.shape[1] * windows.shape[2])
     if len(measured):
         for step in _STEPS:
             moves = [
@@ -204,15 +312,19 @@ def _changed(bases: NDArray[np.float64], channel: int, values: NDArray[np.float6
     return made.astype(np.float32)
 
 
-def _some(channels: NDArray[np.integer], watched: int | None, values: int) -> NDArray[np.integer]:
-    """Some from all over them, and the one that is watched; of large windows, fewer.
+def _most_channels(values: int) -> int:
+    """How many channels are tried where a window has so many values: fewer of large ones."""
+    return int(np.clip(_VALUES // (values * _BASES * _WINDOWS_OF_A_BASE), _FEWEST_CHANNELS, _CHANNELS))
+
+
+def _some(channels: NDArray[np.integer], watched: int | None, most: int) -> NDArray[np.integer]:
+    """Some from all over them, and the one that is watched.
 
     Args:
         channels: that may be picked.
         watched: that is picked in any case, if it is one of these.
-        values: in a window.
+        most: how many are picked beside that one.
     """
-    most = int(np.clip(_VALUES // (values * _BASES * _WINDOWS_OF_A_BASE), _FEWEST_CHANNELS, _CHANNELS))
     picked = channels[np.unique(np.linspace(0, len(channels) - 1, most).astype(int))]
     some: NDArray[np.integer] = np.union1d(picked, channels[channels == watched])
     return some

@@ -196,6 +196,22 @@ def test_what_is_written_is_named_open_and_small(tmp_path: Path, normal: Path) -
         assert len(kinds_of) < 20
 
 
+@pytest.mark.parametrize("opset", [15, 18, 21])
+def test_the_opset_is_the_one_that_is_asked_for(opset: int, tmp_path: Path, normal: Path) -> None:
+    """Of our converters and of tf2onnx, compared as ever; what an opset has not is refused by its name."""
+    keras.utils.set_random_seed(0)
+    for name in ("lstm", "gru", "masked"):
+        kinds.BUILDERS[name]().save(tmp_path / f"{name}.keras")
+        report = export(tmp_path / f"{name}.keras", data=normal, opset=opset)
+        assert report.opset == opset
+        assert report.agreed.deviation <= 1e-4
+        found = onnx.load(report.output).opset_import
+        assert [entry.version for entry in found if not entry.domain] == [opset]
+    kinds.BUILDERS["causal"]().save(tmp_path / "causal.keras")
+    with pytest.raises(ConversionError, match="has LayerNormalization as opset 17 brought it"):
+        export(tmp_path / "causal.keras", data=normal, opset=15)
+
+
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path, normal: Path) -> None:
     """In this process and in another one, whatever order its sets are in; by tf2onnx, too."""
     keras.utils.set_random_seed(0)

@@ -113,7 +113,9 @@ def export(
     ] = None,
     opset: Annotated[
         int | None,
-        typer.Option(help="Of ONNX, for PyTorch. Default: what every runtime of the device reads.", show_default=False),
+        typer.Option(
+            help="Of ONNX. Default: one that every runtime of the device reads, 17 or 18.", show_default=False
+        ),
     ] = None,
     signature: SignatureOption = None,
     trust_pickle: TrustPickleOption = False,
@@ -161,7 +163,7 @@ def _show(report: ExportReport) -> None:
     if report.columns:
         how = "by the names of the training" if origin.features == report.columns else "in the order of the data"
         say(f"  columns    {', '.join(report.columns[:20])}{', …' if len(report.columns) > 20 else ''} ({how})")
-    say(f"  outputs    {', '.join(report.outputs)}")
+    say(f"  outputs    {', '.join(report.outputs)}; opset {report.opset}")
     step = f"edgetool pack {report.output} --data NORMAL.csv"
     if origin.head:
         say(f"  next       {step}: it takes {origin.output} as {origin.head}")

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import onnx
 
-from edge_agent.errors import ConversionError, DataError, UsageError
+from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
 from edgetool.choices import LayoutIs, LayoutIsName, as_member
 from edgetool.data import DataFiles, DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
@@ -23,7 +23,9 @@ from edgetool.frameworks.made import Made
 from edgetool.frameworks.shapes import parse_shapes
 from edgetool.frameworks.sources import Framework, Saved, Source, Trust, framework_of, open_sklearn, source_of
 from edgetool.graph.onnx_file import write_result
+from edgetool.graph.opset import write_in
 from edgetool.graph.origin import Origin, write_origin
+from edgetool.graph.walks import opset_of
 from edgetool.paths import StrPath, as_path
 from edgetool.verify.workbench import Workbench
 
@@ -42,6 +44,8 @@ class ExportReport:
     """The columns of the data that were taken, in the order of the model's input."""
     outputs: tuple[str, ...]
     """Names of the model's outputs."""
+    opset: int
+    """Of ONNX's standard operators, in which it is written."""
     notes: tuple[str, ...]
     """What the user has to know, in words."""
     size_bytes: int
@@ -55,6 +59,7 @@ class ExportReport:
             "size_bytes": self.size_bytes,
             "columns": list(self.columns),
             "outputs": list(self.outputs),
+            "opset": self.opset,
             "origin": self.origin.describe(),
             "compared": self.agreed.describe(),
             "notes": list(self.notes),
@@ -96,7 +101,7 @@ def export(
         open_time: leave the number of rows in a window open.
         weights: for the module that a factory makes: `.safetensors`, or what `torch.save` wrote of a `state_dict`.
         framework: that the source is of, to be sure; told by the file when not given.
-        opset: of ONNX that the model has to be written in; what every runtime of the device reads when not given.
+        opset: of ONNX that the model is written in; one that every runtime of the device reads when not given.
         signature: the function of a SavedModel that answers; `serving_default` or the only one when not given.
         trust_pickle: read a pickle, which runs whatever code is in it.
         trust_types: types in a `.skops` file that are read beside those that skops knows.
@@ -106,7 +111,8 @@ def export(
 
     Raises:
         AccuracyError: the model answers otherwise than the framework.
-        ConversionError: the file cannot be read, nothing converts what is in it, or the model does not run.
+        ConversionError: the file cannot be read, nothing converts what is in it, the opset has no such operators, or
+            the model does not run.
         DataError: the data cannot be read, or lack a column.
         MissingExtraError: a package is not installed.
         UsageError: the file is not trusted, is ONNX already or of another framework, or a shape is missing.
@@ -126,11 +132,10 @@ def export(
         layout=as_member(LayoutIs, layout, named="layout"),
         open_time=open_time,
         framework=framework,
-        opset=opset,
         signature=signature,
     )
     files = None if data is None else as_files(data)
-    return _export(path, made_at, files, saved, tolerance, timeout_s, example=as_path(example))
+    return _export(path, made_at, files, saved, tolerance, timeout_s, example=as_path(example), opset=opset)
 
 
 @contextmanager
@@ -166,12 +171,15 @@ def _export(
     timeout_s: float,
     *,
     example: Path | None = None,
+    opset: int | None = None,
 ) -> ExportReport:
     started = time.monotonic()
     source = source_of(path, saved.framework)
     if source.framework is Framework.ONNX:
         raise UsageError(f"{path}: is ONNX already; go on with edgetool quantize or edgetool pack")
     made = _made(source, saved)
+    if opset is not None:
+        write_in(made.model, opset, made.origin.estimator)
     columns: tuple[str, ...] = ()
     if example is not None:
         items = read_example(example, made)
@@ -191,7 +199,12 @@ def _export(
         draft = Path(folder) / "model.onnx"
         draft.write_bytes(_bytes_of(made.model))
         with Workbench(Path(folder), deadline=Deadline(path, timeout_s)) as bench:
-            agreed = check(made, probes(items, made), bench, draft, tolerance=tolerance)
+            try:
+                agreed = check(made, probes(items, made), bench, draft, tolerance=tolerance)
+            except (AccuracyError, ConversionError) as exc:
+                if opset is None:
+                    raise
+                raise type(exc)(f"{exc}; this is its form in opset {opset}, try it without --opset") from exc
     origin = msgspec.structs.replace(made.origin, rows=agreed.rows, deviation=agreed.deviation)
     write_origin(made.model, origin)
     content = _bytes_of(made.model)
@@ -203,6 +216,7 @@ def _export(
         agreed=agreed,
         columns=columns,
         outputs=tuple(value.name for value in made.model.graph.output),
+        opset=opset_of(made.model),
         notes=tuple(made.notes),
         size_bytes=len(content),
         seconds=time.monotonic() - started,

@@ -84,8 +84,6 @@ class Saved:
     """Leave the number of rows in a window open."""
     framework: str | None = None
     """That it is of."""
-    opset: int | None = None
-    """Of ONNX that is wanted."""
     besides: tuple[str, ...] = ()
     """Columns of the data that it may not take: one that it tells, or one of expected scores."""
     window: int | None = None
@@ -105,7 +103,6 @@ class Saved:
             "--weights": self.weights,
             "--shape": self.shapes,
             "--open-time": self.open_time and source.framework is not Framework.TENSORFLOW,
-            "--opset": self.opset,
             "--signature": self.signature and not source.path.is_dir(),
         }
         for option, value in said.items():

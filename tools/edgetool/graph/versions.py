@@ -14,6 +14,7 @@ from onnx.defs import OpSchema, SchemaError, get_schema, onnx_opset_version
 from edgetool.graph.walks import graphs_of, is_onnx, nodes_of, opset_of, tensors_of
 
 __all__ = [
+    "BFLOAT16",
     "PLAIN_IR",
     "PLAIN_OPSET",
     "UNKNOWN_FIX",
@@ -21,6 +22,7 @@ __all__ = [
     "lower_versions",
     "newer_versions",
     "since",
+    "types_in",
     "unknown_opset",
 ]
 
@@ -36,7 +38,8 @@ _FIRST_IR = {
 """The file format that brought a type of values; by number, because an older `onnx` has no names for the later ones."""
 _LAST_PLAIN_IR_TYPE = 22  # INT4
 _UNKNOWN = 1 << 20  # No type of values has this number.
-_BFLOAT16 = 16
+BFLOAT16 = 16
+"""The first type of values that is not among the plain ones, by its number."""
 _MULTI_DEVICE_IR = 11
 _MORE_TYPES_ONLY = frozenset({"Cast", "CastLike", "QuantizeLinear", "DequantizeLinear"})
 """Newer versions of these took more types, and attributes that only those types have."""
@@ -129,11 +132,11 @@ def ir_needed(model: onnx.ModelProto) -> int:
         field.name == "device_configurations" for node in nodes_of(model.graph) for field, _ in node.ListFields()
     )
     needed = [_MULTI_DEVICE_IR] if devices else []
-    beyond = [kind for kind in _types_in(model) if kind > _LAST_PLAIN_IR_TYPE]
+    beyond = [kind for kind in types_in(model) if kind > _LAST_PLAIN_IR_TYPE]
     return max([*needed, *(_FIRST_IR.get(kind, int(model.ir_version)) for kind in beyond)], default=PLAIN_IR)
 
 
-def _types_in(model: onnx.ModelProto) -> set[int]:
+def types_in(model: onnx.ModelProto) -> set[int]:
     """Every type of values that a model names."""
     found = {tensor.data_type for tensor in tensors_of(model)}
     for graph in graphs_of(model.graph):
@@ -158,7 +161,7 @@ def _types_of(kind: onnx.TypeProto) -> Iterable[int]:
 
 def _is_unchanged(model: onnx.ModelProto, opset: int, lower: int) -> bool:
     """True if every standard operator of a model is the same one in a lower opset."""
-    plain = max(_types_in(model), default=0) < _BFLOAT16
+    plain = max(types_in(model), default=0) < BFLOAT16
     return all(_is_same(node, opset, lower, plain=plain) for node in nodes_of(model.graph) if is_onnx(node.domain))
 
 

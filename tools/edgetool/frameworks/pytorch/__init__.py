@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edge_agent.errors import UsageError
 from edgetool.choices import LayoutIs
 from edgetool.frameworks.made import Made
 from edgetool.frameworks.pytorch.convert import convert
@@ -24,12 +23,10 @@ def made_of(path: Path, saved: Saved) -> Made:
     Raises:
         As `open_torch` and `convert` do.
     """
-    if saved.opset is not None and saved.opset < 1:
-        raise UsageError(f"--opset {saved.opset}: expected a version of ONNX's operators, such as 18")
     # A window is (batch, rows, channels) or (batch, channels, rows).
     time_axis = (2 if saved.layout is LayoutIs.CHANNELS_FIRST else 1) if saved.open_time else None
     found = open_torch(path, saved.trust, saved.weights)
-    made = convert(found, path.name, saved.shapes, opset=saved.opset, open_time=time_axis)
+    made = convert(found, path.name, saved.shapes, open_time=time_axis)
     if FACTORY in path.name and saved.weights is None:
         made.notes.append(f"no --weights: the module has those that {path.name} has given it, trained or not")
     return made

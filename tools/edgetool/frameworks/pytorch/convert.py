@@ -71,16 +71,13 @@ class _Called:
         return "" if self.fixed is None else f"{what} was saved for batches of {self.fixed} alone; {_OPEN}"
 
 
-def convert(
-    found: Any, what: str, shapes: Sequence[Shape], *, opset: int | None = None, open_time: int | None = None
-) -> Made:
+def convert(found: Any, what: str, shapes: Sequence[Shape], *, open_time: int | None = None) -> Made:
     """Make a model.
 
     Args:
         found: from `open_torch`.
         what: it is, for a person.
         shapes: of its inputs; a program knows its own.
-        opset: of ONNX; 18, and 17 of TorchScript, when not given.
         open_time: an axis of the first input whose size is left open, too.
 
     Raises:
@@ -95,13 +92,13 @@ def convert(
             open_time = called.inputs[0].open_axis if open_time is None else open_time
             if not all(item.is_open for item in called.inputs) or open_time != called.inputs[0].open_axis:
                 program = _traced(torch, found.module(check_guards=False), called, what, open_time)
-            model = _by_exporter(torch, program, what, opset or _OPSET)
+            model = _by_exporter(torch, program, what)
         elif isinstance(found, torch.jit.ScriptModule):
             called = _called_module(torch, found, _script_names(found), what, shapes)
-            model = _by_script(torch, found, called, what, opset or _SCRIPT_OPSET, open_time)
+            model = _by_script(torch, found, called, what, open_time)
         else:
             called = _called_module(torch, found, _names_of(found), what, shapes)
-            model = _by_exporter(torch, _traced(torch, found, called, what, open_time), what, opset or _OPSET)
+            model = _by_exporter(torch, _traced(torch, found, called, what, open_time), what)
         names = _named(torch, called, what)
     if draws_numbers(model):
         raise ConversionError(
@@ -113,12 +110,6 @@ def convert(
     name_ends(model, what, given, names, open_time)
     left_out = leave_out_sums(model, what)
     strip_metadata(model)
-    if opset is not None and model.opset_import[0].version != opset:
-        raise ConversionError(
-            f"--opset {opset}: PyTorch {torch.__version__} exports {what} as opset {model.opset_import[0].version}; "
-            "leave it out, every runtime that edge-agent runs on reads that"
-        )
-
     into = batch_axes(model.graph.output)
 
     def answer(sample: Sample) -> Sample:
@@ -290,10 +281,10 @@ def _traced(torch: Any, module: Any, called: _Called, what: str, open_time: int 
         ) from exc
 
 
-def _by_exporter(torch: Any, program: Any, what: str, opset: int) -> onnx.ModelProto:
+def _by_exporter(torch: Any, program: Any, what: str) -> onnx.ModelProto:
     require("onnxscript", extra="torch")
     try:
-        made = torch.onnx.export(program, dynamo=True, verbose=False, opset_version=opset, external_data=False)
+        made = torch.onnx.export(program, dynamo=True, verbose=False, opset_version=_OPSET, external_data=False)
         return _whole(made.model_proto, what)
     except ConversionError:
         raise
@@ -302,9 +293,7 @@ def _by_exporter(torch: Any, program: Any, what: str, opset: int) -> onnx.ModelP
         raise ConversionError(f"{what}: PyTorch {torch.__version__} cannot export it ({one_line(exc)})") from exc
 
 
-def _by_script(
-    torch: Any, module: Any, called: _Called, what: str, opset: int, open_time: int | None
-) -> onnx.ModelProto:
+def _by_script(torch: Any, module: Any, called: _Called, what: str, open_time: int | None) -> onnx.ModelProto:
     """By the exporter for TorchScript, since that for programs does not take it."""
 
     class Flat(torch.nn.Module):  # type: ignore[misc]
@@ -326,7 +315,9 @@ def _by_script(
     file = io.BytesIO()
     try:
         traced = torch.jit.trace(Flat().eval(), args, check_trace=False)
-        torch.onnx.export(traced, args, file, dynamo=False, input_names=names, dynamic_axes=axes, opset_version=opset)
+        torch.onnx.export(
+            traced, args, file, dynamo=False, input_names=names, dynamic_axes=axes, opset_version=_SCRIPT_OPSET
+        )
     # It raises classes of many modules for what it cannot export.
     except Exception as exc:
         raise ConversionError(

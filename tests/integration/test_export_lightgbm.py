@@ -121,3 +121,19 @@ def test_a_soft_sensor_becomes_a_bundle(tmp_path: Path) -> None:
     joblib.dump(estimator, tmp_path / "soft.joblib")
     report = export(tmp_path / "soft.joblib", tmp_path / "s.onnx", data=tmp_path / "three.csv", trust_pickle=True)
     assert report.origin.estimator == "LightGBM regression of 30 trees"
+
+
+def test_a_booster_of_other_labels_says_that_it_has_none(tmp_path: Path) -> None:
+    """LightGBM's own file counts the labels; the estimator, saved whole, keeps them."""
+    rows = readings()
+    labels = np.array([0, 3, 7])[target(rows, "three").astype(int)]
+    estimator = lightgbm.LGBMClassifier(n_estimators=10, verbosity=-1, n_jobs=1).fit(rows, labels)
+    estimator.booster_.save_model(str(tmp_path / "m.txt"))
+    joblib.dump(estimator, tmp_path / "m.joblib")
+    data = write(tmp_path / "rows.csv", rows)
+    counted, named = (export(tmp_path / f"m.{end}", data=data, trust_pickle=True) for end in ("txt", "joblib"))
+    assert (counted.origin.classes, named.origin.classes) == (("0", "1", "2"), ("0", "3", "7"))
+    assert any(
+        "class 0 is the first label of the training in sorted order, 2 the last" in each for each in counted.notes
+    )
+    assert not any("labels" in each for each in named.notes)

@@ -144,8 +144,9 @@ def test_a_class_is_named_by_its_label(tmp_path: Path, zipped: bool, labels: lis
     want = 1 / (1 + np.exp(-2 * np.array([0 - 4, 18 - 4])))
     assert found.score[1] > report.manifest.threshold.alarm > found.score[0]
     np.testing.assert_allclose(found.score, want, rtol=1e-4)
-    with pytest.raises(UsageError, match=f"--head class:7: .* has {labels[0]}, {labels[1]}"):
+    with pytest.raises(UsageError, match=f"--head class:7: .* has {labels[0]}, {labels[1]}") as refused:
         pack(path, data=data, head="class:7")
+    assert ("may count the labels of the training" in str(refused.value)) == (labels == [0, 1])
 
 
 def test_a_list_of_maps_does_not_fill_the_screen(tmp_path: Path) -> None:

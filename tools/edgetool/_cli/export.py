@@ -34,8 +34,8 @@ TrustTypeOption = Annotated[
     list[str] | None,
     typer.Option(
         "--trust-type",
-        metavar="TYPE",
-        help="A type in a .skops file that skops does not know as harmless; once for each.",
+        metavar="TYPE[,TYPE]",
+        help="Types in a .skops file that skops does not know as harmless; the refusal of the file names them.",
         show_default=False,
     ),
 ]

@@ -101,7 +101,7 @@ def pack(
         typer.Option(
             metavar="data|FILE",
             help="Scale the readings for a model that was trained on scaled ones, and its answer back: by mean and "
-            "spread of the data, or by `mean` and `scale` of an .npz or .json.",
+            "spread of the data, by `mean` and `scale` of an .npz or .json, or by a scaler in .skops or .joblib.",
             show_default=False,
         ),
     ] = None,

@@ -61,6 +61,7 @@ from edgetool.detector.refusals import check_order, check_reference
 from edgetool.detector.report import PackReport
 from edgetool.detector.runs import ModelRuns
 from edgetool.frameworks.made import DECISION
+from edgetool.frameworks.scalers import FittedScaler, check_columns, read_scalers
 from edgetool.frameworks.shapes import parse_shapes
 from edgetool.frameworks.sources import Saved, Trust
 from edgetool.graph.custom_ops import read_custom_ops
@@ -160,7 +161,7 @@ def pack(
         smooth: scores of moments that follow each other, in one; the bundle's window grows by this less one.
         smooth_by: how these become one.
         scale: what the readings are scaled by before the model takes them, and a reconstruction back again: `data`,
-            `model`, or a file with `mean` and `scale`.
+            `model`, a file with `mean` and `scale`, or a fitted scaler of scikit-learn, trusted as a model is.
         unscale: the same, of the answer alone, for a model that scales its input itself.
         error_in: units of the error where the answer is scaled back: the channels' (`sensor`) or the model's
             (`scaled`).
@@ -203,6 +204,7 @@ def pack(
     """
     started = time.monotonic()
     _check_shares(tolerance, false_alarm_rate)
+    scalers = read_scalers((scale, unscale), Trust(trust_pickle, tuple(trust_types)))
     options = DetectorOptions(
         output=score_output,
         head=parse_head(head),
@@ -216,6 +218,7 @@ def pack(
         smooth_by=as_member(SmoothIs, smooth_by, named="smooth_by"),
         scale=scale,
         unscale=unscale,
+        fitted={each.path: each.numbers for each in scalers},
         error_in=as_member(ErrorIn, error_in, named="error_in"),
         features=features,
         features_by=as_member(FeaturesBy, features_by, named="features_by"),
@@ -252,7 +255,7 @@ def pack(
         normal = rows if rows.labels is None else rows.where(rows.labels == 0)
         if not len(normal):
             raise DataError(f"{data}: every row is labelled as an anomaly; normal rows are needed")
-        check_order(rows)
+        _check_rows(rows, scalers)
         lower_versions(loaded)
         check_runtimes(path, loaded, parse_runtimes(runtimes))
         check_reference(path, loaded, reference)
@@ -350,6 +353,11 @@ def _exported(origin: Origin) -> ExportedPart:
         rows=origin.rows,
         deviation=origin.deviation,
     )
+
+
+def _check_rows(rows: SensorData, scalers: Sequence[FittedScaler]) -> None:
+    check_columns(scalers, rows.channels)
+    check_order(rows)
 
 
 def _check_shares(tolerance: float, false_alarm_rate: float) -> None:

@@ -218,10 +218,12 @@ class Detector:
         """What the user says, with the scalings that it names and those that may be needed."""
         options = self._options
         own = own_scaling(model, given.shape[2])
-        self._scaling = None if options.scale is None else read_scaling(options.scale, "--scale", given, own)
+        self._scaling = (
+            None if options.scale is None else read_scaling(options.scale, "--scale", given, own, fitted=options.fitted)
+        )
         unscale = self._scaling
         if options.unscale is not None:
-            unscale = read_scaling(options.unscale, "--unscale", given, own)
+            unscale = read_scaling(options.unscale, "--unscale", given, own, fitted=options.fitted)
         others = {"model": own, "data": scaling_of(given)}
         known = tuple((word, scaling) for word, scaling in others.items() if scaling is not None)
         return Asked(options.output, options.head, options.horizon, unscale, known)

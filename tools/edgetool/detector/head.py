@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from edgetool.detector.scaling import Scaling
 from edgetool.verify.scores import usual_error
 from edgetool.verify.spoken import inverse_covariance, least_squares
 
-__all__ = ["PREFIX", "Fitted", "Head", "as_windows", "fit_head", "reconstruct", "target_of"]
+__all__ = ["PREFIX", "Fitted", "Head", "as_windows", "fit_head", "labels_in_words", "reconstruct", "target_of"]
 
 PREFIX = "model/"
 """Stands before every name of the model, so that no name that we add is taken."""
@@ -187,3 +188,11 @@ def _check_enough(head: Head, rows: int, values: int) -> None:
             f"output {head.name!r}: {rows} normal rows are too few for a covariance of {values} values, at least "
             f"{2 * values} are needed"
         )
+
+
+def labels_in_words(labels: Sequence[str]) -> str:
+    """The classes of an output; and what they are where a file has only numbers for them, as that of a booster."""
+    told = ", ".join(labels[:20])
+    if list(labels) != [str(number) for number in range(len(labels))]:
+        return told
+    return f"{told}, which may count the labels of the training in their order; a saved estimator keeps the labels"

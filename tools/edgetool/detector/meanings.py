@@ -16,7 +16,7 @@ from edge_agent.errors import ConversionError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import ANY_HEAD, HeadIs, HeadKind
 from edgetool.detector.frame import Frame
-from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
+from edgetool.detector.head import PREFIX, Head, labels_in_words, reconstruct, target_of
 from edgetool.detector.scaling import Scaling
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
@@ -211,7 +211,9 @@ class _Trial:
         wanted = labels if asked.kind is HeadKind.AUTO and _are_probabilities(values) else []
         if asked.kind is HeadKind.CLASS:
             if asked.which not in labels:
-                raise UsageError(f"--head {asked}: output {output.removeprefix(PREFIX)!r} has {', '.join(labels[:20])}")
+                raise UsageError(
+                    f"--head {asked}: output {output.removeprefix(PREFIX)!r} has {labels_in_words(labels)}"
+                )
             wanted = [asked.which]
         yield from (Head(output, HeadKind.CLASS, which=each, column=labels.index(each)) for each in wanted)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edge_agent.errors import UsageError
 from edgetool.choices import (
@@ -50,6 +53,8 @@ class DetectorOptions:
     """How these become one."""
     scale: str | None = None
     """Of the readings, before the model takes them, and of a reconstruction back again (`read_scaling`)."""
+    fitted: Mapping[str, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
+    """By its file, the numbers of a scaler that was saved whole (`read_scaling`)."""
     unscale: str | None = None
     """Of a reconstruction alone."""
     error_in: ErrorIn = ErrorIn.SENSOR

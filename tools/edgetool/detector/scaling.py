@@ -48,7 +48,14 @@ def scaling_of(windows: FloatArray) -> Scaling:
     return Scaling(rows.mean(axis=0), np.where(spread > 0, spread, 1.0), "mean and spread of the data")
 
 
-def read_scaling(text: str, option: str, windows: FloatArray, model: Scaling | None = None) -> Scaling:
+def read_scaling(
+    text: str,
+    option: str,
+    windows: FloatArray,
+    model: Scaling | None = None,
+    *,
+    fitted: Mapping[str, Mapping[str, NDArray[np.float64]]],
+) -> Scaling:
     """The scaling that an option names.
 
     Args:
@@ -57,6 +64,7 @@ def read_scaling(text: str, option: str, windows: FloatArray, model: Scaling | N
         option: for the texts of errors.
         windows: normal readings, shape (n, rows, channels).
         model: from `own_scaling`.
+        fitted: by the name of its file, the numbers of a scaler that was saved whole.
 
     Raises:
         DataError: the file cannot be read, or does not fit the channels.
@@ -72,7 +80,7 @@ def read_scaling(text: str, option: str, windows: FloatArray, model: Scaling | N
             )
         return model
     path = Path(text)
-    found = read_numbers_by_name(path)
+    found = fitted[text] if text in fitted else read_numbers_by_name(path)
     for center, scale in _PAIRS:
         if center in found and scale in found:
             return _checked(path, found[center], found[scale], windows.shape[-1])

@@ -50,7 +50,13 @@ def convert(booster: Any) -> Made:
     """
     model = empty_model(int(booster.num_feature()))
     nodes = Nodes(model)
-    return finished(model, nodes, append(booster, Graph(nodes), INPUT, None))
+    made = finished(model, nodes, append(booster, Graph(nodes), INPUT, None))
+    if made.origin.classes:
+        made.notes.append(
+            f"LightGBM's file has no labels: class 0 is the first label of the training in sorted order, "
+            f"{made.origin.classes[-1]} the last; an LGBMClassifier saved by skops or joblib keeps its labels"
+        )
+    return made
 
 
 def append(booster: Any, graph: Graph, source: str, before: Transform | None) -> Ending:

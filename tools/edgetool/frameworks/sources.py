@@ -17,6 +17,7 @@ from edgetool.graph.model_file import SAVED_BY
 
 __all__ = [
     "FACTORY",
+    "PICKLES",
     "SAVED_MODEL",
     "Framework",
     "Saved",
@@ -27,7 +28,8 @@ __all__ = [
     "source_of",
 ]
 
-_PICKLES = (".pkl", ".pickle", ".joblib")
+PICKLES = (".pkl", ".pickle", ".joblib")
+"""Endings of files that run code when they are read."""
 _TORCH_ENDINGS = (".pt2", ".pt", ".pth")
 SAVED_MODEL = "saved_model.pb"
 """The file that makes a folder a SavedModel of TensorFlow."""
@@ -64,7 +66,7 @@ class Trust:
     pickle: bool = False
     """A pickle runs whatever code is in it, as soon as it is read."""
     types: tuple[str, ...] = ()
-    """Types of a `.skops` file beside those that skops trusts by itself."""
+    """Types of a `.skops` file beside those that skops trusts by itself; each may be several, with commas between."""
     code: bool = False
     """Code of a model's own, such as TorchScript, is run."""
 
@@ -139,7 +141,7 @@ def source_of(path: Path, asked: str | None = None) -> Source:
     if framework is not None and asked not in (None, framework):
         raise UsageError(f"--framework {asked}: {path} is of {framework}")
     if framework is not None:
-        return Source(path, framework, is_pickle=ending in _PICKLES)
+        return Source(path, framework, is_pickle=ending in PICKLES)
     if path.is_dir():
         raise ConversionError(f"{path}: is a folder without {SAVED_MODEL}, which a SavedModel of TensorFlow has")
     if ending in SAVED_BY:
@@ -160,7 +162,7 @@ def framework_of(path: Path) -> Framework | None:
         return Framework.TORCH
     if ending == ".keras" or (path / SAVED_MODEL).is_file():
         return Framework.TENSORFLOW
-    if ending in (".skops", *_PICKLES):
+    if ending in (".skops", *PICKLES):
         return Framework.SKLEARN
     return _BOOSTERS.get(booster_of(path) or "")
 
@@ -206,12 +208,12 @@ def _from_skops(path: Path, trusted: tuple[str, ...]) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             archive.getinfo(_SKOPS_SCHEMA)
-        trusted = (*trusted, *_HARMLESS)
+        trusted = (*(name.strip() for text in trusted for name in text.split(",")), *_HARMLESS)
         unknown = sorted(set(skops.get_untrusted_types(file=path)) - set(trusted))
         if unknown:
             raise UsageError(
                 f"{path}: holds types that skops does not know as harmless: {', '.join(unknown)}. If you trust them: "
-                + " ".join(f"--trust-type {name}" for name in unknown)
+                f"--trust-type {','.join(unknown)}"
             )
         return skops.load(path, trusted=list(trusted))
     except UsageError:

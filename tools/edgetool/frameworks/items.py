@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +113,7 @@ def read_example(path: Path, made: Made) -> Sample:
                 f"{path}: has {', '.join(sorted(arrays.names)[:20])}; expected an array for each input of the model: "
                 + ", ".join(item.name for item in inputs)
             )
-        found = {item.name: arrays.read(item.name).astype(item.dtype) for item in inputs}
+        found = {item.name: _as_taken(path, item, arrays.read(item.name)) for item in inputs}
     counts = set()
     for item in inputs:
         values, shape = found[item.name], item.shape or ()
@@ -127,6 +128,20 @@ def read_example(path: Path, made: Made) -> Sample:
         raise DataError(
             f"{path}: holds {', '.join(map(str, sorted(counts)))} items of the inputs; expected as many of each"
         )
+    return found
+
+
+def _as_taken(path: Path, item: ModelInput, values: NDArray[Any]) -> NDArray[Any]:
+    """The values in the type of an input, which has to hold them."""
+    if values.dtype.kind not in "fiub":
+        raise DataError(f"{path}: {item.name} is of {values.dtype}, expected {item.dtype}")
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = values.astype(item.dtype)
+    if item.dtype.kind == "f":
+        if not np.array_equal(np.isfinite(found), np.isfinite(values)):
+            raise DataError(f"{path}: {item.name} has values beyond what {item.dtype} holds")
+    elif not np.array_equal(found, values):
+        raise DataError(f"{path}: {item.name} is of {values.dtype}, with values that {item.dtype} does not hold")
     return found
 
 
@@ -153,6 +168,17 @@ def _others(inputs: Sequence[ModelInput], made: Made, count: int) -> Sample:
     for item in inputs:
         shape = [size or _UNKNOWN_SIZE for size in item.shape or ()]
         shape[axes[item.name]] = count
-        values: NDArray[np.float64] = rng.standard_normal(shape) if item.dtype.kind == "f" else np.zeros(shape)
-        found[item.name] = values.astype(item.dtype)
+        found[item.name] = _values(item, made, shape, rng).astype(item.dtype)
     return found
+
+
+def _values(item: ModelInput, made: Made, shape: Sequence[int], rng: np.random.Generator) -> NDArray[Any]:
+    """Standard normal ones; of integers, such as the source was saved with, for what else they may be nobody knows."""
+    if item.dtype.kind == "f":
+        return rng.standard_normal(shape)
+    if item.dtype.kind == "b":
+        return rng.integers(0, 2, shape)
+    low, high = made.spans.get(item.name, (0, 0))
+    which = f"{low} to {high}, as it was saved with" if low < high else f"{low} alone"
+    made.notes.append(f"input {item.name!r} takes integers, and is compared on {which}; --example FILE.npz has others")
+    return rng.integers(low, high + 1, shape)

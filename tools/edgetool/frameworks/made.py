@@ -84,6 +84,8 @@ class Made:
     """Rows of the data on which it is compared: fewer where the framework takes long."""
     open_axis: int | None = None
     """Of the first input, an axis whose size is left open beside the batch: that of time."""
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Of inputs of integers, the smallest and the largest that the source was saved with."""
     advice: str = ""
     """What to do where it does not run as its source does; empty where there is nothing particular."""
     notes: list[str] = field(default_factory=list)

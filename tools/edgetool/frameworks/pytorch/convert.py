@@ -12,7 +12,7 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,6 +42,7 @@ _OPEN = (
     "with x of two items"
 )
 _TRACED = "sizes must come from the input's shape, such as x.shape[0], and no branch may depend on values"
+_TENSORS_ALONE = "forward has to take tensors, one for each --shape, and no dictionary or list of them"
 _LARGEST_BYTES = (1 << 31) - (1 << 20)
 
 
@@ -54,6 +55,8 @@ class _Input:
     """The batch of a program is open already."""
     open_axis: int | None = None
     """Of a program, another axis that is open."""
+    span: tuple[int, int] | None = None
+    """Of integers, the smallest and the largest that the program was saved with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class _Called:
     inputs: tuple[_Input, ...]
     fixed: int | None = None
     """The only size of a batch that it takes."""
+    is_flat: bool = True
+    """It takes each tensor by itself and by its place."""
 
     def advice(self, what: str) -> str:
         """What to do where it does not run in other batches; empty where it should."""
@@ -91,13 +96,18 @@ def convert(found: Any, what: str, shapes: Sequence[Shape], *, open_time: int | 
             program = found
             open_time = called.inputs[0].open_axis if open_time is None else open_time
             if not all(item.is_open for item in called.inputs) or open_time != called.inputs[0].open_axis:
+                if not called.is_flat:
+                    raise ConversionError(
+                        f"{what}: takes tensors by keyword, or in a dictionary or list, and not every size of a batch; "
+                        "save it with dynamic_shapes of that form, with {0: torch.export.Dim('batch')} for each tensor"
+                    )
                 program = _traced(torch, found.module(check_guards=False), called, what, open_time)
             model = _by_exporter(torch, program, what)
         elif isinstance(found, torch.jit.ScriptModule):
             called = _called_module(torch, found, _script_names(found), what, shapes)
             model = _by_script(torch, found, called, what, open_time)
         else:
-            called = _called_module(torch, found, _names_of(found), what, shapes)
+            called = _called_module(torch, found, _names_of(found, what), what, shapes)
             model = _by_exporter(torch, _traced(torch, found, called, what, open_time), what)
         names = _named(torch, called, what)
     if draws_numbers(model):
@@ -128,6 +138,7 @@ def convert(found: Any, what: str, shapes: Sequence[Shape], *, open_time: int | 
         answer,
         Origin(framework=f"PyTorch {torch.__version__}", estimator=what, converter=f"PyTorch {torch.__version__}"),
         open_axis=open_time,
+        spans={item.name: item.span for item in called.inputs if item.span is not None},
         advice=called.advice(what),
         notes=[f"output {name!r} is one for all items of a batch, and is left out" for name in left_out],
     )
@@ -163,17 +174,17 @@ def _parts(torch: Any, sample: Sample, called: _Called) -> Iterator[list[Any]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without warnings and notes, of which the exporter has many for every model."""
+    """Without warnings and lines of the log, of which PyTorch has many, and with prints of the user's code kept off."""
     torch = require("torch", extra="torch")
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.CRITICAL)
+    # Its loggers have levels of their own, which it sets again as it goes.
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(before)
+        logging.disable(before)
 
 
 def _called_program(torch: Any, program: Any, what: str, shapes: Sequence[Shape]) -> _Called:
@@ -203,13 +214,25 @@ def _called_program(torch: Any, program: Any, what: str, shapes: Sequence[Shape]
         found.append(_Input(name, shape, value.dtype, is_open=bool(places), open_axis=next(others, None)))
     module, spec = program.module(check_guards=False), program.call_spec.in_spec
     pytree = torch.utils._pytree  # noqa: SLF001
+    leaves = pytree.tree_leaves(program.example_inputs or ())
+    if len(leaves) == len(found):
+        found = [replace(item, span=_span(leaf)) for item, leaf in zip(found, leaves, strict=True)]
+    args, kwargs = pytree.tree_unflatten(list(range(len(found))), spec)
+    is_flat = not kwargs and list(args) == list(range(len(found)))
 
     def run(tensors: Sequence[Any]) -> Any:
         args, kwargs = pytree.tree_unflatten(list(tensors), spec)
         return module(*args, **kwargs)
 
     size = inputs[0][1].shape[found[0].shape.axis]
-    return _Called(run, tuple(found), fixed=None if found[0].is_open else int(size))
+    return _Called(run, tuple(found), fixed=None if found[0].is_open else int(size), is_flat=is_flat)
+
+
+def _span(values: Any) -> tuple[int, int] | None:
+    """The smallest and the largest of a tensor of integers; None of any other, and of an empty one."""
+    if not hasattr(values, "dtype") or values.dtype.is_floating_point or values.dtype.is_complex or not values.numel():
+        return None
+    return int(values.min()), int(values.max())
 
 
 def _hint(size: Any) -> int:
@@ -218,9 +241,15 @@ def _hint(size: Any) -> int:
     return int(hint) if hint else 8
 
 
-def _names_of(module: Any) -> list[str]:
+def _names_of(module: Any, what: str) -> list[str]:
     """Names of what `forward` takes and has no default for."""
     parameters = inspect.signature(module.forward).parameters.values()
+    for each in parameters:
+        if each.kind is inspect.Parameter.KEYWORD_ONLY and each.default is inspect.Parameter.empty:
+            raise ConversionError(
+                f"{what}: forward takes {each.name!r} by keyword alone; save a form that takes it by its place, or has "
+                "a default for it"
+            )
     kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return [each.name for each in parameters if each.default is inspect.Parameter.empty and each.kind not in kinds]
 
@@ -262,7 +291,10 @@ def _tensors(torch: Any, inputs: Sequence[_Input], count: int = _ITEMS) -> list[
     for item in inputs:
         shape = item.shape.of(count)
         values = torch.randn(shape, generator=generator)
-        found.append(values.to(item.dtype) if item.dtype.is_floating_point else torch.zeros(shape, dtype=item.dtype))
+        if not item.dtype.is_floating_point:
+            low, high = item.span or (0, 0)
+            values = torch.randint(low, high + 1, shape, generator=generator)
+        found.append(values.to(item.dtype))
     return found
 
 
@@ -276,8 +308,9 @@ def _traced(torch: Any, module: Any, called: _Called, what: str, open_time: int 
         return torch.export.export(module, tuple(_tensors(torch, called.inputs)), dynamic_shapes=tuple(sizes))
     # It runs the user's code, and raises classes of many modules.
     except Exception as exc:
+        advice = _TENSORS_ALONE if isinstance(exc, (TypeError, KeyError)) else _TRACED
         raise ConversionError(
-            f"{what}: cannot be traced for batches of any size ({one_line(exc)}); {called.advice(what) or _TRACED}"
+            f"{what}: cannot be traced for batches of any size ({one_line(exc)}); {called.advice(what) or advice}"
         ) from exc
 
 

@@ -6,7 +6,7 @@ import importlib.util
 import sys
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,8 @@ def _from_factory(path: Path, weights: Path | None) -> Any:
     # As `python model.py` does: what lies beside it can be imported, and classes find their module.
     sys.modules[spec.name] = module
     try:
-        with _found_here(Path(file).resolve().parent):
+        # What it prints is nothing of ours: with --json, stdout is one document.
+        with _found_here(Path(file).resolve().parent), redirect_stdout(sys.stderr):
             spec.loader.exec_module(module)
             made = getattr(module, name, None)
             if made is None:

@@ -147,6 +147,9 @@ class Agent:
             log.info("agent stopping reason=%r", self._why)
             self._settle()
             self._take_last_lines()
+            if self._signals.received is None and not self._reload.is_due:
+                for stream, lines in self._inputs:
+                    stream.check_input(lines.given)
         return self._reload.is_due
 
     # Start ------------------------------------------------------------------------------------------------------
@@ -253,20 +256,15 @@ class Agent:
         """True if there is nothing left to read, ever, and the broker has all that came of it.
 
         A service goes on even then: its manager would start it again, and it would read its files again.
-
-        Raises:
-            DataError: nothing in an input was a reading.
         """
         for source in self._sources:
             if not source.ended:
                 return False
         if self._is_idle or not self._batches.is_settled or self._journal.waiting():
             return False
-        for stream, lines in self._inputs:
-            stream.check_input(lines.given)
-        self._is_idle = self._notifier.is_managed
-        if self._is_idle:
+        if self._notifier.is_managed and not any(lines.given and not s.counters.readings for s, lines in self._inputs):
             log.info("every input has ended, the service has nothing more to do")
+            self._is_idle = True
         return not self._is_idle
 
     def _turn(self) -> None:

@@ -142,9 +142,10 @@ def test_a_stream_with_an_input_is_not_reloaded(tmp_path: Path, broker: Broker, 
         assert "a stream with an input has no reload; restart the agent" in agent.log.read_text()
 
 
-def test_a_service_whose_input_has_ended_goes_on(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+@pytest.mark.parametrize("content", ["c1,c2\n1,2\n", ""])
+def test_a_service_whose_input_has_ended_goes_on(tmp_path: Path, broker: Broker, bundle: Path, content: str) -> None:
     """Its manager starts it again however it ends, and then it would read the file again."""
-    (tmp_path / "readings.csv").write_text("c1,c2\n1,2\n")
+    (tmp_path / "readings.csv").write_text(content)
     config = write_config(tmp_path, broker.port, {"pump": bundle})
     config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "readings.csv"'))
     with ServiceManager(tmp_path) as manager, Agent(config, env=manager.environ) as agent:
@@ -152,6 +153,16 @@ def test_a_service_whose_input_has_ended_goes_on(tmp_path: Path, broker: Broker,
         wait_until(lambda: "every input has ended" in agent.log.read_text(), what="the end of the input")
         assert agent.process.poll() is None
         assert agent.stop() == 0
+
+
+def test_a_service_whose_input_is_none_of_ours_ends(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """With 65, after which its manager does not start it again: somebody has to see to the file."""
+    (tmp_path / "readings.csv").write_text("c1;c2\n1;2\n3;4,5\n")
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', 'input = "readings.csv"'))
+    with ServiceManager(tmp_path) as manager, Agent(config, env=manager.environ) as agent:
+        assert agent.process is not None
+        assert agent.process.wait(timeout=60) == 65
 
 
 _WAITS_FOR_SIGNALS = """

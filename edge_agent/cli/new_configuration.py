@@ -14,6 +14,7 @@ from edge_agent.config.settings import Config
 from edge_agent.engine.choice.choose import provider_memory
 from edge_agent.engine.choice.starting import choose_to_start
 from edge_agent.errors import ConfigError
+from edge_agent.sources.decode import Decoder
 
 __all__ = ["check_new_configuration"]
 
@@ -22,6 +23,8 @@ def check_new_configuration(
     options: argparse.Namespace, running: Config, bundles: Sequence[Bundle], look: Look
 ) -> None:
     """Read the configuration and its bundles, and prove a provider on each bundle that is new.
+
+    What `edge-agent check` looks for, but for times: providers that are right are not timed.
 
     Args:
         options: of the command that the new start will be.
@@ -45,8 +48,9 @@ def check_new_configuration(
     if state_dir.resolve() != Path(running.agent.state_dir).resolve() and is_in_use(state_dir):
         raise ConfigError(f"{options.config}: [agent] state_dir = {str(state_dir)!r}: another edge-agent is using it")
     known = [bundle.manifest for bundle in bundles] if config.engine == running.engine else []
-    for bundle in open_bundles(config):
+    for section, bundle in zip(config.streams, open_bundles(config), strict=True):
         look()
+        Decoder([channel.name for channel in bundle.manifest.channels], payload_format=section.format)
         if bundle.manifest not in known:
             memory = provider_memory(bundle, config.engine, state_dir)
             choose_to_start(bundle, config.engine, memory, mix=None, look=look)

@@ -92,6 +92,11 @@ def test_the_service_is_closed(analyze: str, tmp_path: Path, drop_in: str | None
     assert exposure(analyze, text, tmp_path) <= most
 
 
+def test_what_runs_as_root_is_closed_too(analyze: str, tmp_path: Path) -> None:
+    """It starts a unit, and writes one file in memory."""
+    assert exposure(analyze, (FOLDER / "edge-agent-again@.service").read_text(encoding="utf-8"), tmp_path) <= 1.2
+
+
 def test_an_open_unit_would_be_found(analyze: str, tmp_path: Path) -> None:
     """The test above can fail."""
     assert exposure(analyze, "[Service]\nExecStart=/bin/true\n", tmp_path) > 9

@@ -148,6 +148,8 @@ def test_progress_obeys_nothing_in_a_name(monkeypatch: pytest.MonkeyPatch) -> No
     """Neither a terminal's commands nor markup of rich, in a bar and in a spinner."""
     for show in (lambda name: progress.counted(name, 3), progress.working):
         stream = io.StringIO()
+        monkeypatch.setattr(stream, "isatty", lambda: True)
+        monkeypatch.setattr(sys, "stderr", stream)
         terminal = Console(file=stream, force_terminal=True, width=200)
         monkeypatch.setattr(progress, "console", lambda terminal=terminal, **_: terminal)
         with show("pump\x1b]0;owned\x07\n[red]forged"):

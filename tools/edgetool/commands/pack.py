@@ -225,11 +225,7 @@ def pack(
         state=tuple(state),
         missing=missing,
     )
-    if alarm is not None and alarm_from is not None:
-        raise UsageError("--alarm and --alarm-from both give the limit")
-    ops, limit_name = read_custom_ops(custom_ops), ""
-    if alarm_from is not None:
-        alarm, limit_name = read_limit(Path(alarm_from))
+    ops, (alarm, limit_name) = read_custom_ops(custom_ops), _limit_given(alarm, as_path(alarm_from))
     source, data, reference = Path(model), as_files(data), as_path(reference)
     output = as_path(output) or source.with_name(f"{source.name.partition('.')[0]}-1.0.0.edge")
     name, version = name_and_version(output)
@@ -358,6 +354,13 @@ def _exported(origin: Origin) -> ExportedPart:
 def _check_rows(rows: SensorData, scalers: Sequence[FittedScaler]) -> None:
     check_columns(scalers, rows.channels)
     check_order(rows)
+
+
+def _limit_given(alarm: float | None, file: Path | None) -> tuple[float | None, str]:
+    """The limit that the author has validated, and its name in a file; None and empty where there is none."""
+    if alarm is not None and file is not None:
+        raise UsageError("--alarm and --alarm-from both give the limit")
+    return (alarm, "") if file is None else read_limit(file)
 
 
 def _check_shares(tolerance: float, false_alarm_rate: float) -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import stat
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from edge_agent import __version__
 from edge_agent.agent.batch import Batches
 from edge_agent.agent.clock import DeviceClock
 from edge_agent.agent.counters import Latency, memory_bytes
+from edge_agent.agent.in_hand import runtime_file
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.stream import Stream
+from edge_agent.files.plain import write_file
 from edge_agent.journal.journal import Journal
 from edge_agent.messages.status import Status
 from edge_agent.messages.text import encode, iso_time
 from edge_agent.mqtt.brokers import Brokers
 
-__all__ = ["Health", "status_payload"]
+__all__ = ["Health", "health_file", "status_payload"]
 
 
 def status_payload(reason: str, *, session: str, streams: Sequence[Stream]) -> bytes:
@@ -40,6 +45,19 @@ def status_payload(reason: str, *, session: str, streams: Sequence[Stream]) -> b
     return encode(status)
 
 
+def health_file(runtime_dir: str | None, state_dir: Path) -> Path | None:
+    """The file with the last health message, for `edge-agent status`; None where none would be safe.
+
+    In a folder that all may write to, somebody else's link could stand under its name.
+
+    Args:
+        runtime_dir: see `runtime_file`.
+        state_dir: the agent's own.
+    """
+    file = runtime_file(runtime_dir, state_dir, "health.json")
+    return None if file is None or file.parent.stat().st_mode & stat.S_IWOTH else file
+
+
 class Health:
     """Asks every part of the agent how it is.
 
@@ -52,6 +70,7 @@ class Health:
         scoring: of the batches.
         clock: the device's.
         started_mono_s: when the agent started.
+        file: on no disk, for `edge-agent status`; None where there is no such place.
     """
 
     def __init__(
@@ -65,6 +84,7 @@ class Health:
         scoring: Scoring,
         clock: DeviceClock,
         started_mono_s: float,
+        file: Path | None = None,
     ) -> None:
         self._streams = streams
         self._brokers = brokers
@@ -74,16 +94,21 @@ class Health:
         self._scoring = scoring
         self._clock = clock
         self._started_mono_s = started_mono_s
+        self._file = file
         self.latency = Latency()
 
-    def payload(self, limit_bytes: float) -> bytes:
-        """The message, without the evidence for each provider where it would be too large.
+    def tell(self, limit_bytes: float) -> bytes:
+        """The message, without the evidence for each provider where it would be too large; all of it goes to the file.
 
         Args:
             limit_bytes: what the broker takes.
         """
         health = self._describe()
         payload = encode(health)
+        if self._file is not None:
+            # A picture for `edge-agent status`, which the next one replaces.
+            with suppress(OSError):
+                write_file(self._file, payload, durable=False, mode=0o600)
         if len(payload) > limit_bytes:
             # The evidence is three quarters of it; `edge-agent providers` shows it too.
             for stream in health["streams"].values():

@@ -64,18 +64,19 @@ _HEAD_AT, _KEYS_AT = (_NOTE.fields[name][1] for name in ("state", "keys"))  # ty
 _KEY_BYTES = 8
 
 
-def runtime_file(runtime_dir: str | None, state_dir: Path) -> Path | None:
-    """The file in which an agent notes what it has in hand: on no disk, and kept from one process to the next.
+def runtime_file(runtime_dir: str | None, state_dir: Path, what: str = "in-hand") -> Path | None:
+    """A file on no disk, kept from one process to the next: what an agent has in hand, or how it is.
 
     Args:
         runtime_dir: of the configuration. Where it is None, or nothing can be written there, it is the service
             manager's, the user's, or the shared memory's folder.
         state_dir: the agent's own, so that two agents have two files.
+        what: end of the file's name.
 
     Returns:
         The file; None if the system has no such folder that we may write to.
     """
-    name = f"edge-agent-{sha256(os.fsencode(state_dir.resolve())).hexdigest()[:16]}.in-hand"
+    name = f"edge-agent-{sha256(os.fsencode(state_dir.resolve())).hexdigest()[:16]}.{what}"
     of_service = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     # In a folder that all may write to, the file must be ours; see `_open`.
     for folder in (runtime_dir, of_service, os.environ.get("XDG_RUNTIME_DIR", ""), "/dev/shm"):  # noqa: S108

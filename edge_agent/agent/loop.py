@@ -20,7 +20,7 @@ from edge_agent.agent.handover import (
     take_over_rows,
     warn_of_gone,
 )
-from edge_agent.agent.health import Health, status_payload
+from edge_agent.agent.health import Health, health_file, status_payload
 from edge_agent.agent.in_hand import InHand, runtime_file
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.rejects import Rejects
@@ -215,6 +215,7 @@ class Agent:
             scoring=self._scoring,
             clock=self._clock,
             started_mono_s=self._started_mono_s,
+            file=health_file(self._config.agent.runtime_dir, Path(self._config.agent.state_dir)),
         )
 
     def _connected(self, address: str, session_present: bool) -> None:
@@ -352,7 +353,7 @@ class Agent:
 
     def _report(self, now_mono_s: float) -> None:
         alerts = self._brokers.alerts
-        payload = self._health.payload(alerts.room_for(self._topics.health))
+        payload = self._health.tell(alerts.room_for(self._topics.health))
         alerts.publish(Message(self._topics.health, payload, retain=True))
         for stream in self._streams:
             stream.tell(now_mono_s)

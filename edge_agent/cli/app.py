@@ -23,6 +23,7 @@ COMMANDS = {
     "providers": "show what each provider of this device did with the bundles, and the choice",
     "show-config": "print the effective settings, without secrets",
     "score": "score files of readings with the code that scores a stream",
+    "status": "show how the running agent is: broker, streams, queue, open alerts, problems",
     "recommission": "set the limits of a stream's assets anew, in the running agent",
     "mute": "tell nothing of an asset or a stream until a time, for a planned stop, in the running agent",
     "retire": "end the agent's sessions at its brokers and clear what it retained there, for good",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from edge_agent.errors import BundleError, ConfigError, ServiceError, UsageError
 from edge_agent.files.plain import write_file
-from edge_agent.service.places import SERVICE, Places
+from edge_agent.service.places import INSTANCES, SERVICE, Places
 from edge_agent.service.program import (
     Program,
     copy_program,
@@ -114,7 +114,7 @@ def roll_back(*, places: Places | None = None, dry_run: bool = False) -> None:
         undo = _Undo(version=now, previous=before)
         _switch(steps, places, before, undo)
         if is_booted():
-            _restart(steps, places, undo)
+            steps.do("start it and wait until it is ready", _restart, steps, places, undo)
 
 
 def _refuse_missing(config: Path | None, bundles: Sequence[Path], places: Places) -> None:
@@ -137,22 +137,24 @@ def _install(
 ) -> None:
     undo = _Undo(version=_target(places.current), previous=_target(places.previous))
     name = _place_program(steps, places, source)
-    for bundle in bundles:
-        _place_file(steps, bundle, places.settings / bundle.name, undo, replace=True)
-    if config is not None:
-        _place_file(steps, config, places.config, undo, replace=replace_config)
-    steps.do(f"make {places.credentials}, for secrets", _make_private, places.credentials)
-    if not steps.dry_run:
-        _place_drop_ins(steps, places, places.versions / name)
     try:
+        for bundle in bundles:
+            _place_file(steps, bundle, places.settings / bundle.name, undo, replace=True)
+        if config is not None:
+            _place_file(steps, config, places.config, undo, replace=replace_config)
+        steps.do(f"make {places.credentials}, for secrets", _make_private, places.credentials)
+        if not steps.dry_run:
+            _place_drop_ins(steps, places, places.versions / name)
         if start:
             steps.do("check the configuration by the new version", _check, places, name)
         _switch(steps, places, name, undo)
     except BaseException:
         _put_back(steps, undo)
         raise
+    steps.do("let the next boot start it", systemctl, "enable", SERVICE)
     if start:
-        _restart(steps, places, undo)
+        waiting = "start it and wait until it is ready; a first start measures the providers"
+        steps.do(waiting, _restart, steps, places, undo)
         if not steps.dry_run:
             say("it runs: systemctl status edge-agent; journalctl -u edge-agent -f")
     steps.do("delete versions that neither run nor ran before", _tidy, places)
@@ -314,14 +316,9 @@ def _place_command(steps: Steps, places: Places) -> None:
 
 
 def _restart(steps: Steps, places: Places, undo: _Undo) -> None:
-    """Start the current version, or go back to the one before."""
-    say("start the service and wait until it is ready (a first start measures the providers)")
-    if steps.dry_run:
-        return
+    """Start the current version, or go back to the one before. All agents of the device run one version."""
     try:
-        systemctl("daemon-reload")
-        systemctl("enable", SERVICE)
-        systemctl("restart", SERVICE)
+        _start_all()
     except ServiceError as exc:
         reason = _last_lines()
         if undo.version is None:
@@ -332,9 +329,19 @@ def _restart(steps: Steps, places: Places, undo: _Undo) -> None:
             place_link(places.previous, undo.previous)
         else:
             places.previous.unlink(missing_ok=True)
-        systemctl("daemon-reload")
-        systemctl("restart", SERVICE)
+        try:
+            _start_all()
+        except ServiceError as other:
+            problem = f"it does not start, and neither does {undo.version}, which ran before"
+            raise ServiceError(problem, *reason, str(other)) from exc
         raise ServiceError(f"it does not start, so {undo.version} runs again, as before", *reason) from exc
+
+
+def _start_all() -> None:
+    systemctl("daemon-reload")
+    systemctl("restart", SERVICE)
+    # Those of the template that run; the pattern is systemd's own, and none is no error.
+    systemctl("restart", INSTANCES)
 
 
 def _put_back(steps: Steps, undo: _Undo) -> None:
@@ -345,7 +352,7 @@ def _put_back(steps: Steps, undo: _Undo) -> None:
 
 def _last_lines() -> list[str]:
     """The end of what the service has logged."""
-    command = ["journalctl", "-u", SERVICE, "-n", str(_JOURNAL_LINES), "-o", "cat", "--no-pager", "-q"]
+    command = ["journalctl", "-u", SERVICE, "-u", INSTANCES, "-n", str(_JOURNAL_LINES), "-o", "cat", "--no-pager", "-q"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.stdout.strip().splitlines()
 

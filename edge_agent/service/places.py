@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["SERVICE", "Places"]
+__all__ = ["INSTANCES", "SERVICE", "Places"]
 
 SERVICE = "edge-agent.service"
 """The unit that `edge-agent install` enables."""
+INSTANCES = "edge-agent@*.service"
+"""Further agents on the device, each with a configuration of its name, as systemd reads a pattern."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +73,11 @@ class Places:
         """What is added to the unit on this device."""
         return self.units / f"{SERVICE}.d"
 
-    @property
-    def state(self) -> Path:
-        """The journal and what was measured; systemd makes it for a user of the service's own."""
-        return self.root / "var" / "lib" / "private" / "edge-agent"
+    def states(self, unit: str) -> tuple[Path, Path]:
+        """The folder with a unit's journal and what it measured, and the link by which it sees that.
 
-    @property
-    def state_link(self) -> Path:
-        """Where the service sees it."""
-        return self.root / "var" / "lib" / "edge-agent"
+        systemd makes both, for a user of the service's own.
+        """
+        name = unit.removesuffix(".service").replace("@", "-")
+        folder = self.root / "var" / "lib"
+        return folder / "private" / name, folder / name

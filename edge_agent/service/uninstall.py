@@ -29,7 +29,7 @@ def uninstall(*, purge: bool = False, retire: bool = True, places: Places | None
     """
     places = places or Places()
     steps = Steps(dry_run=dry_run)
-    if not places.current.is_symlink() and not (purge and (places.settings.exists() or places.state.exists())):
+    if not places.current.is_symlink() and not (purge and places.settings.exists()):
         raise UsageError(f"{places.current}: no version is installed")
     if dry_run:
         _uninstall(steps, places, purge=purge, retire=retire)
@@ -39,30 +39,49 @@ def uninstall(*, purge: bool = False, retire: bool = True, places: Places | None
 
 
 def _uninstall(steps: Steps, places: Places, *, purge: bool, retire: bool) -> None:
-    is_there = places.current.is_symlink()
-    if is_there and is_booted():
-        steps.do(f"stop {SERVICE}", systemctl, "stop", SERVICE)
-    if is_there and retire and places.config.exists():
-        steps.do("end the sessions at its brokers, and clear status and health", _retire, places, purge=purge)
-    if is_there:
-        steps.do(f"disable {SERVICE}", systemctl, "disable", SERVICE)
-    units = [places.units / unit.name for unit in sorted((places.current / "systemd").glob("*.service"))]
-    unneeded = [*units, places.drop_ins, places.versions]
-    if places.command.is_symlink() and "edge-agent/current" in str(places.command.readlink()):
-        unneeded.append(places.command)
-    if purge:
-        unneeded += [places.settings, places.state, places.state_link]
-    for path in unneeded:
-        if path.is_symlink() or path.exists():
-            steps.do(f"delete {path}", _delete, path)
+    agents = {SERVICE: places.config, **_further(places)}
+    # Found before anything is deleted, and the program last, because it is what finds them.
+    unneeded = [*_installed(places), *(_kept(places, agents) if purge else [])]
+    if places.current.is_symlink():
+        _stop(steps, places, agents, purge=purge, retire=retire)
+    for path in [path for path in (*unneeded, places.versions) if os.path.lexists(path)]:
+        steps.do(f"delete {path}", _delete, path)
     if is_booted():
         steps.do("tell systemd", systemctl, "daemon-reload")
 
 
-def _retire(places: Places, *, purge: bool) -> None:
-    command = [str(places.current / "bin" / "edge-agent"), "retire", "--config", str(places.config)]
+def _stop(steps: Steps, places: Places, agents: dict[str, Path], *, purge: bool, retire: bool) -> None:
+    if is_booted():
+        steps.do(f"stop {', '.join(agents)}", systemctl, "stop", *agents)
+    for unit, config in agents.items():
+        if retire and config.exists():
+            text = f"end the sessions of {config} at its brokers, and clear its status and health"
+            steps.do(text, _retire, places, unit, config, purge=purge)
+    steps.do(f"disable {', '.join(agents)}", systemctl, "disable", *agents)
+
+
+def _installed(places: Places) -> list[Path]:
+    """Units and the command, but for the program itself."""
+    units = [places.units / unit.name for unit in sorted((places.current / "systemd").glob("*.service"))]
+    is_ours = places.command.is_symlink() and "edge-agent/current" in str(places.command.readlink())
+    return [*units, places.drop_ins, *([places.command] if is_ours else [])]
+
+
+def _kept(places: Places, agents: dict[str, Path]) -> list[Path]:
+    """What another installation would go on with."""
+    return [*(folder for unit in agents for folder in places.states(unit)), places.settings]
+
+
+def _further(places: Places) -> dict[str, Path]:
+    """Units of the template, with their configurations."""
+    others = sorted(path for path in places.settings.glob("*.toml") if path != places.config)
+    return {f"edge-agent@{path.stem}.service": path for path in others}
+
+
+def _retire(places: Places, unit: str, config: Path, *, purge: bool) -> None:
+    command = [str(places.current / "bin" / "edge-agent"), "retire", "--config", str(config)]
     command += ["--discard-waiting"] if purge else []
-    given = {"STATE_DIRECTORY": str(places.state), "CREDENTIALS_DIRECTORY": str(places.credentials)}
+    given = {"STATE_DIRECTORY": str(places.states(unit)[0]), "CREDENTIALS_DIRECTORY": str(places.credentials)}
     done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line.removeprefix("edge-agent: ") for line in done.stderr.strip().splitlines()]

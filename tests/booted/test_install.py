@@ -25,6 +25,7 @@ say active $(systemctl is-active edge-agent); say enabled $(systemctl is-enabled
 say alert "$(alert)"
 say verify "$(systemd-analyze verify edge-agent.service 2>&1 | head -3)"
 say exposure "$(systemd-analyze security edge-agent --no-pager | grep -o 'edge-agent.service: [0-9.]*')"
+say shown "$(edge-agent status | head -1)"; say status $?
 say command "$(edge-agent version 2>&1 | head -1)"
 echo '# edited by hand' >> /etc/edge-agent/agent.toml
 pid=$(state MainPID)
@@ -43,6 +44,7 @@ say service "$(systemctl is-active edge-agent)"
     assert found["alert"] == '"event":"raise"'
     assert found["verify"] == ""
     assert float(found["exposure"].split()[-1]) <= 1.2
+    assert found["shown"].startswith("press-7: edge-agent 0.1.0, up ")
     assert found["command"].startswith("edge-agent 0.1.0")
     assert (found["again"], found["restarted"], found["versions"]) == ("0", "yes", "1")
     assert found["kept"] == "# edited by hand"

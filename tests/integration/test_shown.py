@@ -93,6 +93,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("recommission {stream} --config {config}", 2),
         Case("recommission {stream} {name} --config {commissioned}"),
     ],
+    ("edge-agent", "status"): [Case("status --config {config}", 69, shows=""), Case("status --config {wrong}", 78)],
     ("edge-agent", "mute"): [
         Case("mute {name} --config {config} --for 1h", 2),
         Case("mute {stream} {name} --config {config} --until {name}", 2),

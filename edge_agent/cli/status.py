@@ -1,0 +1,113 @@
+"""`edge-agent status`: how the running agent is, on one screen."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_agent.cli.options import add_config, add_json, load
+from edge_agent.errors import ServiceError
+from edge_agent.files.plain import read_file
+from edge_agent.terminal import json_text, say
+
+__all__ = ["add_options", "run"]
+
+_RUNTIME_DIRS = Path("/run")
+"""Where systemd makes a service's folder, of the same name as that of its state."""
+_LIMIT_BYTES = 1 << 24
+_MISSED = 3
+"""So many messages late, the agent hangs or was stopped."""
+
+
+def add_options(command: argparse.ArgumentParser) -> None:
+    """Of this command."""
+    command.epilog = (
+        "It ends with 0 if the agent runs and tells of itself, with 69 if not: a health check of a container asks no "
+        "more. Of the service, root alone may see it."
+    )
+    add_config(command)
+    add_json(command)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Show the agent's last health message, which it writes beside publishing it."""
+    from edge_agent.agent.health import health_file
+    from edge_agent.agent.state_dir import is_in_use
+
+    config = load(options)
+    state_dir = Path(config.agent.state_dir)
+    if "RUNTIME_DIRECTORY" not in os.environ and (_RUNTIME_DIRS / state_dir.name).is_dir():
+        os.environ["RUNTIME_DIRECTORY"] = str(_RUNTIME_DIRS / state_dir.name)
+    if is_in_use(state_dir) is False:
+        raise ServiceError(f"{config.agent.id}: no agent runs with {state_dir}; systemctl status edge-agent says why")
+    file = health_file(config.agent.runtime_dir, state_dir)
+    if file is None:
+        raise ServiceError(
+            f"{config.agent.id}: it has no folder of its own on no disk to tell of itself; give [agent] runtime_dir"
+        )
+    try:
+        health = msgspec.json.decode(read_file(file, _LIMIT_BYTES))
+    except FileNotFoundError as exc:
+        raise ServiceError(f"{config.agent.id}: starts, or has told nothing of itself yet ({file})") from exc
+    except (OSError, msgspec.DecodeError) as exc:
+        raise ServiceError(f"{file}: cannot be read ({exc}); of the service, root alone may") from exc
+    age_s = time.time() - datetime.fromisoformat(health["time"]).astimezone(UTC).timestamp()
+    if options.json:
+        say(json_text({"agent": config.agent.id, "age_s": round(age_s, 1), **health}))
+    else:
+        _show(config.agent.id, health, age_s)
+    if age_s > _MISSED * config.agent.health_interval_s:
+        raise ServiceError(f"{config.agent.id}: told nothing of itself for {age_s:.0f} s; it hangs, or was stopped")
+
+
+def _show(agent: str, health: dict[str, Any], age_s: float) -> None:
+    say(f"{agent}: edge-agent {health['version']}, up {_span(health['uptime_s'])}; as of {_span(age_s)} ago")
+    for name in ("broker", "alerts_broker"):
+        if name in health:
+            say(f"  {name.replace('_', ' '):13} {_broker(health[name])}")
+    waiting = f"{health['queue_depth']} events wait, {health['published']} were published"
+    say(f"  {'queue':13} {waiting}" + (f", {health['dropped']} given up" if health["dropped"] else ""))
+    for name, stream in health["streams"].items():
+        say(f"  {name:13} {_stream(stream)}")
+    if health["unrouted"]:
+        say(f"  {'unrouted':13} {health['unrouted']} messages that no stream's topic matches")
+    for what in ("journal_problem", "last_error"):
+        if health[what]:
+            say(f"  {what.replace('_', ' '):13} {health[what]}")
+
+
+def _broker(broker: dict[str, Any]) -> str:
+    problem = "" if broker["problem"] is None else f": {broker['problem']['detail']}"
+    return f"{broker['state']} {broker['address']}{problem}"
+
+
+def _stream(stream: dict[str, Any]) -> str:
+    rejected = sum(stream["rejected"].values())
+    counts = [
+        f"{stream['readings']} readings",
+        f"{stream['assets']} assets",
+        f"{stream['active_alerts']} alerts open",
+        *([f"{rejected} messages rejected"] if rejected else []),
+        *([f"{stream['silent']['count']} assets silent"] if stream["silent"]["count"] else []),
+        *([f"{stream['stuck']['count']} assets frozen"] if stream["stuck"]["count"] else []),
+        *([f"{len(stream['out_of_range'])} channels out of range"] if stream["out_of_range"] else []),
+    ]
+    return f"{', '.join(counts)}; {stream['provider']} ({stream['provider_reason']})"
+
+
+def _span(seconds: float) -> str:
+    """A length of time for a person, such as `3 d 4 h`."""
+    minutes, rest = divmod(int(max(0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -85,6 +85,8 @@ def install(
     steps = Steps(dry_run=dry_run)
     if start and not is_booted():
         raise UsageError("systemd does not run this machine; --no-start installs for the next boot")
+    if places.packaged.exists():
+        raise UsageError(f"{places.packaged}: the service is a Debian package here; upgrade it: apt install ./FILE.deb")
     _refuse_missing(config, bundles, places)
     if dry_run:
         _install(steps, places, program, config, bundles, replace_config=replace_config, start=start)

@@ -69,6 +69,11 @@ class Places:
         return self.root / "usr" / "local" / "bin" / "edge-agent"
 
     @property
+    def packaged(self) -> Path:
+        """The unit of a Debian package, where the service is one."""
+        return self.root / "usr" / "lib" / "systemd" / "system" / SERVICE
+
+    @property
     def drop_ins(self) -> Path:
         """What is added to the unit on this device."""
         return self.units / f"{SERVICE}.d"

@@ -18,6 +18,7 @@ from edge_agent.service.program import furnish, packages_in, program_at
 from edgetool.commands.deploy import deploy
 from edgetool.commands.pack import pack
 from edgetool.deployment.archive import write_archive, write_sums
+from edgetool.deployment.debian import Package, write_package
 
 CONFIG = """\
 [agent]
@@ -73,6 +74,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Debian 12 has 3.11, whatever runs the tests.
     report = deploy([bundle], config=folder / "agent.toml", to=str(folder / "made"))
     first = report.archive.rename(folder / "first.tar.gz")
+    debs = folder / "debs"
+    package = deploy([bundle], config=folder / "agent.toml", to=str(debs), deb=True)
+    package.archive.rename(folder / "first.deb")
     _altered(first, "other", "version.py", '"""Another build."""\n')
     _altered(first, "broken", "run.py", "raise RuntimeError('this build is broken')\n")
     (folder / "wrong.toml").write_text(CONFIG.replace("topic", "topik"))
@@ -96,6 +100,10 @@ def _altered(archive: Path, name: str, module: str, text: str) -> None:
         runtime=program.runtime,
         interpreter=interpreter,
     )
+    scratch = folder / "deb"
+    package = Package(program_at(content / "program"))
+    write_package(package, content / "program", content / "files", "", archive.with_name(f"{name}.deb"), scratch)
+    shutil.rmtree(scratch)
     write_sums(content)
     write_archive(content, archive.with_name(f"{name}.tar.gz"))
     shutil.rmtree(folder)

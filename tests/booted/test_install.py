@@ -36,7 +36,7 @@ say retained "$(retained)"
 edge-agent uninstall --purge; say uninstalled $?
 say left "$(retained)"
 all_files > /root/after
-say files "$(comm -13 /root/before /root/after | grep -v -E '^/(run|var/lib/(systemd|mosquitto|private))' | head -5)"
+say files "$(comm -13 /root/before /root/after | not_ours | head -5)"
 say service "$(systemctl is-active edge-agent)"
 """)
     assert found["installed"] == "0"
@@ -99,3 +99,31 @@ installing other; say complete $?; say parts "$(ls -A /opt/edge-agent | grep -c 
     for number in range(len(MOMENTS)):
         assert (found[f"active_{number}"], found[f"alert_{number}"]) == ("active", '"event":"raise"')
     assert (found["complete"], found["parts"]) == ("0", "0")
+
+
+def test_a_debian_package_is_installed_upgraded_and_purged(machine: Machine) -> None:
+    """By apt alone; a configuration that was edited stays, and a purge leaves nothing."""
+    found = machine.run("""
+all_files > /root/before
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -y "$@" 2>&1 | tail -5; return ${PIPESTATUS[0]}; }
+apt install /lab/first.deb; say installed $?
+say active "$(systemctl is-active edge-agent) $(systemctl is-enabled edge-agent)"; say alert "$(alert)"
+say byte_code "$(find /opt/edge-agent -name '*.pyc' | head -1 | grep -c pyc)"
+sed -i 's/^id = .*/id = "press-7" # mine/' /etc/edge-agent/agent.toml; before=$(readlink /opt/edge-agent/current)
+apt install /lab/other.deb; say upgraded $?
+say other $([ $before != $(readlink /opt/edge-agent/current) ] && systemctl is-active edge-agent)
+say versions $(ls -d /opt/edge-agent/0* | wc -l); say mine $(grep -c mine /etc/edge-agent/agent.toml)
+say alert_of_other "$(alert)"
+unpack first; sh /root/first/install.sh; say install_beside_it $?
+apt purge edge-agent; say purged $?
+all_files > /root/after
+say files "$(comm -13 /root/before /root/after | not_ours | head -5)"
+say service "$(systemctl is-active edge-agent)"
+""")
+    assert found["installed"] == "0"
+    assert (found["active"], found["alert"]) == ("active enabled", '"event":"raise"')
+    assert found["byte_code"] == "1"
+    assert (found["upgraded"], found["other"], found["versions"], found["mine"]) == ("0", "active", "1", "1")
+    assert found["alert_of_other"] == '"event":"raise"'
+    assert found["install_beside_it"] == "2"
+    assert (found["purged"], found["files"], found["service"]) == ("0", "", "inactive")

@@ -17,5 +17,7 @@ alert() {
 all_files() {
   find / -xdev -not -path '/proc/*' -not -path '/root/*' -not -path '/var/log/*' -not -path '/tmp/*' | sort
 }
+# Lines of that which others write.
+not_ours() { grep -v -E '^/(run|var/(lib/(private$|(systemd|mosquitto|dpkg|apt))|cache))'; }
 retained() { mosquitto_sub -h 127.0.0.1 -t 'edge/#' --retained-only -W 2 -F %t | sort | tr '\n' ' '; }
 systemctl start mosquitto

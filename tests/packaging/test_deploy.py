@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import email
 import hashlib
+import os
 import re
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -93,7 +95,7 @@ def test_what_cannot_be_deployed_is_refused_before_anything_is_fetched(bundle: P
         ({"machine": "aarch64", "runtime": "openvino"}, "--runtime openvino"),
     ):
         with pytest.raises(UsageError, match=re.escape(problem)):
-            edgetool.deploy([bundle], config=config, to=str(tmp_path), **options)
+            edgetool.deploy([bundle], config=config, to=str(tmp_path), **options)  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"stream pump: square-1.0.0.edge is not among the bundles given"):
         edgetool.deploy([], config=config, to=str(tmp_path))
     other = write_bundle(tmp_path / "other-1.0.0.edge")
@@ -121,3 +123,46 @@ def test_a_damaged_archive_and_another_machine_are_told_by_the_installer(bundle:
     said = subprocess.run(installing, capture_output=True, text=True, check=False)
     assert said.returncode == 69
     assert "install.sh: the archive is damaged" in said.stderr
+
+
+@pytest.mark.skipif(
+    shutil.which("dpkg-deb") is None and "CI" not in os.environ,
+    reason="only Debian's own tool can say whether this is a package",
+)
+def test_a_debian_package_is_one_to_dpkg(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its control file, what it installs, what an upgrade keeps, every sum; and the same bytes twice."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1764460800")
+    made = [
+        edgetool.deploy(
+            [bundle],
+            config=tmp_path / "agent.toml",
+            to=str(tmp_path / name),
+            machine="aarch64",
+            python="3.13",
+            deb=True,
+        ).archive
+        for name in ("one", "two")
+    ]
+    assert made[0].name == "edge-agent_0.1.0-20251130000000_arm64.deb"
+    assert made[0].read_bytes() == made[1].read_bytes()
+    fields = subprocess.run(["dpkg-deb", "--field", made[0]], capture_output=True, text=True, check=True).stdout
+    told = email.message_from_string(fields)
+    assert (told["Package"], told["Architecture"], told["Version"]) == ("edge-agent", "arm64", "0.1.0-20251130000000")
+    assert told["Depends"] == "python3.13, libc6 (>= 2.28), init-system-helpers"
+    subprocess.run(["dpkg-deb", "--raw-extract", made[0], tmp_path / "seen"], check=True)
+    seen = tmp_path / "seen"
+    assert (
+        seen / "DEBIAN" / "conffiles"
+    ).read_text() == "/etc/edge-agent/agent.toml\n/etc/edge-agent/square-1.0.0.edge\n"
+    assert (seen / "usr/bin/edge-agent").readlink() == Path("/opt/edge-agent/current/bin/edge-agent")
+    assert (seen / "usr/lib/systemd/system/edge-agent.service").is_file()
+    sums = (seen / "DEBIAN" / "md5sums").read_text().splitlines()
+    for line in sums:
+        digest, _, name = line.partition("  ")
+        assert hashlib.md5((seen / name).read_bytes()).hexdigest() == digest
+    files = [
+        path for path in seen.rglob("*") if path.is_file() and not path.is_symlink() and "DEBIAN" not in path.parts
+    ]
+    assert len(files) == len(sums)
+    for script in ("preinst", "postinst", "prerm", "postrm"):
+        subprocess.run(["sh", "-n", seen / "DEBIAN" / script], check=True)

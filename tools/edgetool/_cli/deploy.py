@@ -23,6 +23,7 @@ def deploy(
     arch: Annotated[str, typer.Option(help="The device's, as `uname -m` says it: x86_64 or aarch64.")] = "x86_64",
     python: Annotated[str, typer.Option(help="The device's, as `python3 --version` says it.")] = "3.11",
     runtime: Annotated[str, typer.Option(help="cpu, or openvino for an Intel device.")] = "cpu",
+    deb: Annotated[bool, typer.Option("--deb", help="Write a Debian package in place of the archive.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make one archive of agent, packages, bundles and configuration, which installs on a device without a network.
@@ -34,7 +35,7 @@ def deploy(
     from edgetool.progress import working
 
     with working(f"getting the packages for Python {python} on {arch}"):
-        report = work(bundles, config=config, to=to, machine=arch, python=python, runtime=runtime)
+        report = work(bundles, config=config, to=to, machine=arch, python=python, runtime=runtime, deb=deb)
     if as_json:
         print_json(report.describe(), None)
         return
@@ -43,4 +44,7 @@ def deploy(
     say(f"{report.host or report.archive}: {what}; {size}")
     if report.host is None:
         name = report.archive.name
+    if report.host is None and deb:
+        say(f"  on the device, as root: apt install ./{name}")
+    elif report.host is None:
         say(f"  on the device, as root: tar -xzf {name} && sh {name.removesuffix('.tar.gz')}/install.sh")

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from edge_agent.config.load import load_config
 from edge_agent.errors import ConfigError, ServiceError, UsageError
 from edge_agent.service.program import copy_self, furnish, packages_in, trim
 from edgetool.deployment.archive import INSTALLER, write_archive, write_sums
+from edgetool.deployment.debian import Package, write_package
 from edgetool.deployment.packages import fetch
 from edgetool.deployment.target import Target
 from edgetool.paths import StrPath
@@ -70,6 +72,7 @@ def deploy(
     machine: str = "x86_64",
     python: str = "3.11",
     runtime: str = "cpu",
+    deb: bool = False,
 ) -> DeployReport:
     """Make one archive of the agent, all packages that it needs, bundles and a configuration.
 
@@ -80,6 +83,7 @@ def deploy(
         machine: the device's architecture, `x86_64` or `aarch64`.
         python: version of the device's Python.
         runtime: the extra of the runtime, `cpu` or `openvino`.
+        deb: write a Debian package in place of the archive.
 
     Raises:
         BundleError: one is none.
@@ -93,6 +97,8 @@ def deploy(
     config, files = Path(config), [Path(bundle) for bundle in bundles]
     _check(config, files)
     host = to if "@" in to else None
+    if deb and host:
+        raise UsageError(f"--to {to}: a Debian package is written into a folder; copy it and run apt install ./FILE")
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
         root = Path(name) / f"edge-agent-{__version__}-{runtime}-{machine}-python{python}"
         program = root / "program"
@@ -101,16 +107,20 @@ def deploy(
         fetch(target, packages)
         copy_self(packages)
         trim(packages)
-        furnish(program, python=python, machine=machine, runtime=runtime, interpreter=f"/usr/bin/python{python}")
+        described = furnish(
+            program, python=python, machine=machine, runtime=runtime, interpreter=f"/usr/bin/python{python}"
+        )
         installed = sum(path.stat().st_size for path in program.rglob("*") if path.is_file())
         given = _put_files(root, config, files)
-        (root / "install.sh").write_text(INSTALLER.format(python=python, machine=machine, given=given))
-        (root / "install.sh").chmod(0o755)
-        write_sums(root)
         folder = Path(name) if host else Path(to)
         folder.mkdir(parents=True, exist_ok=True)
-        archive = folder / f"{root.name}.tar.gz"
-        write_archive(root, archive)
+        if deb:
+            package = Package(described)
+            archive = folder / package.file_name
+            write_package(package, program, root / "files", _licence(), archive, Path(name) / "deb")
+        else:
+            archive = folder / f"{root.name}.tar.gz"
+            _write_archive(root, target, given, archive)
         size = archive.stat().st_size
         if host:
             _install_over_ssh(archive, host)
@@ -124,6 +134,23 @@ def deploy(
         host=host,
         seconds=time.monotonic() - started,
     )
+
+
+def _write_archive(root: Path, target: Target, given: str, archive: Path) -> None:
+    installer = root / "install.sh"
+    installer.write_text(INSTALLER.format(python=target.python, machine=target.machine, given=given))
+    installer.chmod(0o755)
+    write_sums(root)
+    write_archive(root, archive)
+
+
+def _licence() -> str:
+    """The text of the agent's licence, where this was installed with it."""
+    above = Path(__file__).parents[3] / "LICENSE"
+    if above.is_file():
+        return above.read_text()
+    files = [file for file in metadata.files("edge-agent") or () if file.name == "LICENSE"]
+    return files[0].read_text() if files else "Apache-2.0\n"
 
 
 def _check(config: Path, bundles: Sequence[Path]) -> None:

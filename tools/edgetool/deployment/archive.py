@@ -7,11 +7,13 @@ import hashlib
 import os
 import tarfile
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["INSTALLER", "write_archive", "write_sums"]
+__all__ = ["BUILT_AT", "INSTALLER", "write_archive", "write_sums", "write_tar"]
 
 _SUMS = "SHA256SUMS"
-_BUILT_AT = "SOURCE_DATE_EPOCH"
+BUILT_AT = "SOURCE_DATE_EPOCH"
+"""Seconds since 1970: the variable that builds which can be repeated take their time from."""
 _LEVEL = 6
 INSTALLER = """\
 #!/bin/sh
@@ -50,13 +52,30 @@ def write_sums(root: Path) -> None:
 
 
 def write_archive(root: Path, output: Path) -> None:
-    """Pack a folder, under its name, with all files root's own and of one time.
+    """Pack a folder, under its name.
 
     Args:
         root: the folder.
         output: `.tar.gz`.
     """
-    built_at = int(os.environ.get(_BUILT_AT, "0"))
+    part = output.with_name(f".{output.name}.part")
+    try:
+        with part.open("wb") as file:
+            write_tar(root, root.name, file)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_tar(root: Path, name: str, file: BinaryIO) -> None:
+    """Write a folder as `.tar.gz`, with all files root's own and of one time.
+
+    Args:
+        root: the folder.
+        name: of it in the archive.
+        file: to write to.
+    """
+    built_at = int(os.environ.get(BUILT_AT, "0"))
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
@@ -65,16 +84,11 @@ def write_archive(root: Path, output: Path) -> None:
         member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
         return member
 
-    part = output.with_name(f".{output.name}.part")
-    try:
-        with (
-            part.open("wb") as file,
-            gzip.GzipFile("", "wb", _LEVEL, file, mtime=built_at) as packed,
-            tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
-        ):
-            for path in [root, *sorted(root.rglob("*"))]:
-                name = f"{root.name}/{path.relative_to(root).as_posix()}".removesuffix("/.")
-                archive.add(path, name, recursive=False, filter=plain)
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
+    with (
+        gzip.GzipFile("", "wb", _LEVEL, file, mtime=built_at) as packed,
+        # dpkg reads no pax headers.
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
+    ):
+        for path in [root, *sorted(root.rglob("*"))]:
+            inside = f"{name}/{path.relative_to(root).as_posix()}".removesuffix("/.")
+            archive.add(path, inside, recursive=False, filter=plain)

@@ -1,0 +1,186 @@
+"""Writes a Debian package of what an archive holds: a program, bundles, a configuration and units.
+
+A package is an `ar` archive of three members (deb(5)); dpkg-deb, which the host need not have, writes the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.service.program import Program, write_launcher
+from edgetool.deployment.archive import BUILT_AT, write_tar
+
+__all__ = ["Package", "write_package"]
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+"""Debian's names."""
+_DESCRIPTION = """\
+Description: anomaly detection on the device
+ Scores sensor readings from MQTT with a trained model, and publishes alerts.
+"""
+# What `edge-agent install` has put there would hide the package's unit and be overwritten by its program.
+_PREINST = """\
+#!/bin/sh
+set -e
+if [ "$1" = install ] && [ -e /etc/systemd/system/edge-agent.service ]; then
+  echo "edge-agent: edge-agent install has put a service here already; take it off first: edge-agent uninstall" >&2
+  exit 1
+fi
+"""
+# Byte code by hash and unchecked: dpkg sets the times of files, which Python else goes by.
+_POSTINST = """\
+#!/bin/sh
+set -e
+if [ "$1" = configure ] || [ "$1" = abort-upgrade ] || [ "$1" = abort-remove ]; then
+  {home}/bin/python3 -m compileall -qq -j0 --invalidation-mode unchecked-hash {home}/lib || true
+  install -d -m 700 /etc/edge-agent/credentials
+  deb-systemd-helper unmask edge-agent.service >/dev/null || true
+  if deb-systemd-helper --quiet was-enabled edge-agent.service; then
+    deb-systemd-helper enable edge-agent.service >/dev/null || true
+  else
+    deb-systemd-helper update-state edge-agent.service >/dev/null || true
+  fi
+  if [ -d /run/systemd/system ]; then
+    systemctl --system daemon-reload >/dev/null || true
+    action=start; [ -z "$2" ] || action=restart
+    deb-systemd-invoke $action edge-agent.service >/dev/null || true
+    [ -z "$2" ] || systemctl try-restart 'edge-agent@*.service' >/dev/null || true
+  fi
+fi
+"""
+_PRERM = """\
+#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+  deb-systemd-invoke stop edge-agent.service >/dev/null || true
+  systemctl stop 'edge-agent@*.service' >/dev/null || true
+fi
+find {home} -name __pycache__ -prune -exec rm -rf {{}} +
+"""
+_POSTRM = """\
+#!/bin/sh
+set -e
+if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+  systemctl --system daemon-reload >/dev/null || true
+fi
+if [ "$1" = remove ]; then
+  deb-systemd-helper mask edge-agent.service >/dev/null || true
+fi
+if [ "$1" = purge ]; then
+  deb-systemd-helper purge edge-agent.service >/dev/null || true
+  deb-systemd-helper unmask edge-agent.service >/dev/null || true
+  rm -rf /etc/edge-agent/credentials /var/lib/private/edge-agent /var/lib/edge-agent
+  rm -rf /var/lib/private/edge-agent-* /var/lib/edge-agent-*
+  rmdir --ignore-fail-on-non-empty /etc/edge-agent 2>/dev/null || true
+fi
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """What a package says of itself."""
+
+    program: Program
+
+    @property
+    def version(self) -> str:
+        """Of the agent, and the time of the build: a later build of the same version is an upgrade."""
+        built_at = int(os.environ.get(BUILT_AT, time.time()))
+        return f"{self.program.version}-{time.strftime('%Y%m%d%H%M%S', time.gmtime(built_at))}"
+
+    @property
+    def file_name(self) -> str:
+        """As Debian names it."""
+        return f"edge-agent_{self.version}_{_ARCHITECTURES[self.program.machine]}.deb"
+
+    def control(self, installed_bytes: int) -> str:
+        """The control file."""
+        return (
+            "Package: edge-agent\n"
+            f"Version: {self.version}\n"
+            f"Architecture: {_ARCHITECTURES[self.program.machine]}\n"
+            "Maintainer: edgetool deploy <root@localhost>\n"
+            f"Depends: python{self.program.python}, libc6 (>= 2.28), init-system-helpers\n"
+            f"Installed-Size: {installed_bytes // 1024}\n"
+            "Section: net\n"
+            "Priority: optional\n"
+        ) + _DESCRIPTION
+
+
+def write_package(package: Package, program: Path, files: Path, licence: str, output: Path, scratch: Path) -> None:
+    """Write a package.
+
+    Args:
+        package: what it says of itself.
+        program: a folder with a program.
+        files: a folder with agent.toml and bundles.
+        licence: of the agent.
+        output: the `.deb` file.
+        scratch: an empty folder.
+    """
+    data, control = scratch / "data", scratch / "control"
+    home = Path("/opt/edge-agent") / package.program.name
+    tree = data / home.relative_to("/")
+    shutil.copytree(program, tree, symlinks=True)
+    write_launcher(tree, home)
+    (data / "opt/edge-agent/current").symlink_to(package.program.name)
+    _put(data / "usr/share/doc/edge-agent/copyright", licence.encode())
+    (data / "usr/bin").mkdir(parents=True)
+    (data / "usr/bin/edge-agent").symlink_to("/opt/edge-agent/current/bin/edge-agent")
+    for unit in (tree / "systemd").glob("*.service"):
+        _put(data / "usr/lib/systemd/system" / unit.name, unit.read_bytes())
+    for file in files.iterdir():
+        _put(data / "etc/edge-agent" / file.name, file.read_bytes())
+    if package.program.runtime == "openvino":
+        opening = (tree / "systemd/openvino.conf").read_bytes()
+        for unit_name in ("edge-agent.service.d", "edge-agent@.service.d"):
+            _put(data / "usr/lib/systemd/system" / unit_name / "50-openvino.conf", opening)
+    there = [path for path in sorted(data.rglob("*")) if path.is_file() and not path.is_symlink()]
+    size = sum(path.stat().st_size for path in there)
+    _put(control / "control", package.control(size).encode())
+    _put(control / "conffiles", "".join(f"/etc/edge-agent/{file.name}\n" for file in sorted(files.iterdir())).encode())
+    sums = (f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(data)}\n" for path in there)  # noqa: S324
+    _put(control / "md5sums", "".join(sums).encode())
+    for name, text in (("preinst", _PREINST), ("postinst", _POSTINST), ("prerm", _PRERM), ("postrm", _POSTRM)):
+        _put(control / name, text.format(home=home).encode() if "{home}" in text else text.encode(), mode=0o755)
+    part = output.with_name(f".{output.name}.part")
+    try:
+        with part.open("wb") as archive:
+            archive.write(b"!<arch>\n")
+            with _member(archive, "debian-binary"):
+                archive.write(b"2.0\n")
+            for name, folder in (("control.tar.gz", control), ("data.tar.gz", data)):
+                with _member(archive, name):
+                    write_tar(folder, ".", archive)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _put(path: Path, content: bytes, mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(mode)
+
+
+@contextmanager
+def _member(file: io.BufferedWriter, name: str) -> Iterator[None]:
+    """A member of an `ar` archive, whose head says how long it is: written when that is known."""
+    start = file.tell()
+    file.write(b" " * 60)
+    yield
+    end = file.tell()
+    file.seek(start)
+    built_at = int(os.environ.get(BUILT_AT, "0"))
+    file.write(f"{name:<16}{built_at:<12}{0:<6}{0:<6}{100644:<8}{end - start - 60:<10}`\n".encode())
+    file.seek(end)
+    if (end - start) % 2:
+        file.write(b"\n")

@@ -8,6 +8,7 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -30,22 +31,46 @@ name = "pump"
 bundle = "pump-1.0.0.edge"
 topic = "sensors/+/pump"
 """
+IS_FULL = os.environ.get("BOOTED") == "full"
+"""As `make systemd` runs these tests, and not as `make test` does."""
 WORDS = (Path(__file__).parent / "words.sh").read_text()
 
 
+class Device(NamedTuple):
+    """What is booted, and what runs on it."""
+
+    release: str
+    """Of Debian."""
+    python: str
+    """That it has."""
+    runtime: str
+
+
+DEVICES = [Device("bookworm", "3.11", "cpu")]
+if IS_FULL:
+    DEVICES += [Device("trixie", "3.13", "cpu"), Device("bookworm", "3.11", "openvino")]
+
+
+@pytest.fixture(scope="session", params=DEVICES, ids="-".join)
+def device(request: pytest.FixtureRequest) -> Device:
+    """One of those."""
+    found: Device = request.param
+    return found
+
+
 @pytest.fixture(scope="session")
-def root() -> Path:
-    """A fresh Debian 12."""
+def root(device: Device) -> Path:
+    """A fresh Debian."""
     reason = why_not()
     if reason and os.environ.get("CI"):
         pytest.fail(reason)
     if reason:
         pytest.skip(reason)
-    return debian()
+    return debian(device.release)
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def lab(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a machine sees: an archive, one of another build, and one that does not start."""
     folder = tmp_path_factory.mktemp("lab")
     rng = np.random.default_rng(7)
@@ -71,12 +96,14 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pump.onnx").write_bytes(model.SerializeToString())
     bundle = pack(folder / "pump.onnx", folder / "pump-1.0.0.edge", data=folder / "normal.csv", head="score").bundle
     (folder / "agent.toml").write_text(CONFIG)
-    # Debian 12 has 3.11, whatever runs the tests.
-    report = deploy([bundle], config=folder / "agent.toml", to=str(folder / "made"))
-    first = report.archive.rename(folder / "first.tar.gz")
-    debs = folder / "debs"
-    package = deploy([bundle], config=folder / "agent.toml", to=str(debs), deb=True)
-    package.archive.rename(folder / "first.deb")
+    given: Any = {
+        "config": folder / "agent.toml",
+        "to": str(folder),
+        "python": device.python,
+        "runtime": device.runtime,
+    }
+    first = deploy([bundle], **given).archive.rename(folder / "first.tar.gz")
+    deploy([bundle], **given, deb=True).archive.rename(folder / "first.deb")
     _altered(first, "other", "version.py", '"""Another build."""\n')
     _altered(first, "broken", "run.py", "raise RuntimeError('this build is broken')\n")
     (folder / "wrong.toml").write_text(CONFIG.replace("topic", "topik"))

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 
-from booted.conftest import Machine
+from booted.conftest import IS_FULL, Device, Machine
 
 pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("booted")]
-IS_FULL = os.environ.get("BOOTED") == "full"
 MOMENTS = tuple(0.15 * n for n in range(1, 21)) if IS_FULL else (0.3, 0.8, 1.3, 1.9, 2.6)
 """Seconds after the start of an installation at which it is killed."""
 
 
 def test_a_device_without_a_network_is_installed_by_one_command_and_uninstalled_without_a_trace(
-    machine: Machine,
+    machine: Machine, device: Device
 ) -> None:
     """From the archive to an alert; again with nothing changed; then gone, and the broker has forgotten it too."""
     found = machine.run("""
@@ -25,6 +22,7 @@ say active $(systemctl is-active edge-agent); say enabled $(systemctl is-enabled
 say alert "$(alert)"
 say verify "$(systemd-analyze verify edge-agent.service 2>&1 | head -3)"
 say exposure "$(systemd-analyze security edge-agent --no-pager | grep -o 'edge-agent.service: [0-9.]*')"
+sleep 20; say verdicts "$(edge-agent status --json | grep -o '"verdict": "qualified"' | wc -l)"
 say shown "$(edge-agent status | head -1)"; say status $?
 say command "$(edge-agent version 2>&1 | head -1)"
 echo '# edited by hand' >> /etc/edge-agent/agent.toml
@@ -44,6 +42,8 @@ say service "$(systemctl is-active edge-agent)"
     assert found["alert"] == '"event":"raise"'
     assert found["verify"] == ""
     assert float(found["exposure"].split()[-1]) <= 1.2
+    # In the sandbox, each provider of the runtime gives the golden scores.
+    assert found["verdicts"] == ("2" if device.runtime == "openvino" else "1")
     assert found["shown"].startswith("press-7: edge-agent 0.1.0, up ")
     assert found["command"].startswith("edge-agent 0.1.0")
     assert (found["again"], found["restarted"], found["versions"]) == ("0", "yes", "1")

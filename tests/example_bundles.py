@@ -48,7 +48,8 @@ def build_twice(card: Path, folder: Path) -> None:
     # Another version of the runtime is noted, and the size of the file follows from digits.
     for manifest in manifests:
         manifest["model"].pop("runtime")
-    assert numbers_apart(*manifests) == []
+    apart = numbers_apart(*manifests)
+    assert not apart, apart
     one, other = open_bundle(stored), open_bundle(made)
     found, wanted = (OrtEngine(each.model, PROVIDERS["cpu"]).score(one.golden_readings).score for each in (other, one))
     np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5 * float(wanted.std()))

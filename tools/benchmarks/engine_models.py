@@ -33,8 +33,24 @@ __all__ = [
 BATCHES = (1, 64)
 FORMS = ("float32", "float16", "int8")
 ROOT = Path(__file__).parents[2]
-MODELS = ("shuttle", "water_flow")
+TRAINED = ("shuttle", "water_flow")
 """Of `models/`: each has a `train.py` that writes NAME.onnx and normal.csv."""
+SAVED = {
+    "shuttle_forest": ("shuttle", ["shuttle_forest/model.skops", "--trust-type", "sklearn.tree._tree.Tree"], []),
+    "shuttle_keras": ("shuttle", ["shuttle_keras/model.keras"], []),
+    "water_flow_convolution": (
+        "water_flow",
+        ["convolution.py:Autoencoder", "--weights", "water_flow_convolution/weights.safetensors", "--shape", "12x1"],
+        [],
+    ),
+    "water_flow_forecast": (
+        "water_flow",
+        ["forecaster.py:Forecaster", "--weights", "water_flow_forecast/weights.safetensors", "--shape", "12x1"],
+        ["--head", "forecast", "--horizon", "1"],
+    ),
+}
+"""Of `models/`, by the lines in their cards: the data, what `edgetool export` takes there, and options of `pack`."""
+MODELS = (*TRAINED, *SAVED)
 ZOO = {"mlp_1024_dyn": 256, "cnn1d_ae_dyn": 4, "lstm_ae_leg": 4, "transformer_leg": 4, "skl_iforest": 8}
 """Of the zoo, and how many channels each has."""
 _ROWS = 1000
@@ -138,7 +154,16 @@ def digest(path: Path) -> str:
 
 def _source(name: str, folder: Path, zoo: Path) -> tuple[Path, Path, list[str]]:
     """The model, normal data for it, and options of `pack`."""
-    if name in MODELS:
+    if name in SAVED:
+        data_name, exported, options = SAVED[name]
+        if not (folder / "normal.csv").exists():
+            _command(sys.executable, str(ROOT / "models" / "readings.py"), data_name, str(folder))
+        model, normal = folder / f"{name}.onnx", folder / "normal.csv"
+        if not model.exists():
+            given = [str(ROOT / "models" / word) if "/" in word or ".py:" in word else word for word in exported]
+            _edgetool("export", *given, "--data", str(normal), "-o", str(model))
+        return model, normal, options
+    if name in TRAINED:
         if not (folder / "normal.csv").exists():
             _command(sys.executable, str(ROOT / "models" / name / "train.py"), str(folder))
         return folder / f"{name}.onnx", folder / "normal.csv", []

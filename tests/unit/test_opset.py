@@ -38,6 +38,10 @@ def model(made: onnx.NodeProto, *, opset: int = 18, ir: int = 10) -> onnx.ModelP
     return helper.make_model(graph, opset_imports=versions, ir_version=ir)
 
 
+LOSES_AXES = tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 22)
+"""Its converter forgets which axes are reduced."""
+
+
 def answer(made: onnx.ModelProto) -> Any:
     found: Any = ReferenceEvaluator(made).run(None, {"x": GIVEN})
     return found[0]
@@ -61,6 +65,10 @@ def test_a_lower_opset_gives_the_same_answer(made: onnx.NodeProto, opset: int) -
     """As it stands, or by the converter; valid, with what else was imported, and in an older file format."""
     written = model(made)
     wanted = answer(written)
+    if made.op_type.startswith("Reduce") and LOSES_AXES:
+        with pytest.raises(ConversionError, match=f"--opset {opset}: it has {made.op_type} as opset"):
+            write_in(written, opset, "it")
+        return
     write_in(written, opset, "it")
     assert {entry.domain: entry.version for entry in written.opset_import} == {"": opset, "ai.onnx.ml": 3}
     assert written.ir_version == 8

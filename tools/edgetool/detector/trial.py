@@ -114,7 +114,9 @@ class Trial:
         below = sum(row.below_median * row.windows for row in alone) / max(count, 1)
         far = [row for row in alone if row.fault == _FARTHEST or f"by {_NOISE:g} spreads" in row.fault]
         one = max((row.best_channel for row in far), default=0.0 if alone else 1.0)
-        if one >= _MOST or self.sees_several:
+        # Where most faults score as more normal than normal, a few of several channels prove nothing.
+        sees = self.sees_several and (below <= _MOST or self._reached_by_half >= _MOST)
+        if one >= _MOST or sees:
             return False
         return self.best < _FEW or (below > _MOST and self.best < _MOST)
 

@@ -96,10 +96,17 @@ def _raise_to(model: onnx.ModelProto, wanted: int, what: str) -> None:
 def _converted(model: onnx.ModelProto, opset: int) -> bool:
     """True if `onnx`'s own converter takes the model there, which it is then."""
     others = [entry for entry in model.opset_import if not is_onnx(entry.domain)]
+    reduced = {node.output[0] for node in nodes_of(model.graph) if _reduces(node) and len(node.input) > 1}
     try:
         converted = version_converter.convert_version(model, opset)
     # The latter is of its C++ module where it has no step for an operator.
     except (version_converter.ConvertError, RuntimeError):
+        return False
+    # Before 1.22, the axes that were an input are lost on the way down, and all are reduced: see
+    # findings/onnx_lowers_reductions_without_axes.sh.
+    if any(
+        _reduces(node) and node.output[0] in reduced and _has_empty_axes(node) for node in nodes_of(converted.graph)
+    ):
         return False
     kept = {entry.domain for entry in converted.opset_import}
     converted.opset_import.extend(entry for entry in others if entry.domain not in kept)
@@ -109,6 +116,14 @@ def _converted(model: onnx.ModelProto, opset: int) -> bool:
         _leave_unsaid(node, opset)
     model.CopyFrom(converted)
     return True
+
+
+def _reduces(node: onnx.NodeProto) -> bool:
+    return is_onnx(node.domain) and node.op_type.startswith("Reduce")
+
+
+def _has_empty_axes(node: onnx.NodeProto) -> bool:
+    return any(said.name == "axes" and not said.ints for said in node.attribute)
 
 
 def _name(model: onnx.ModelProto, opset: int) -> None:

@@ -101,6 +101,7 @@ def _needed(path: Path, config: Config) -> dict[Path, str]:
     needed = {path: readable}
     needed |= dict.fromkeys((Path(stream.bundle) for stream in config.streams), readable)
     needed |= {Path(stream.input): readable for stream in config.streams if stream.input not in (None, "-")}
+    needed |= dict.fromkeys((Path(library.path) for library in config.engine.custom_ops), readable)
     program = "install the agent where every user may read it, such as /opt/edge-agent"
     needed |= dict.fromkeys((Path(sys.executable), Path(__file__)), program)
     credentials = Path(os.environ["CREDENTIALS_DIRECTORY"])

@@ -16,7 +16,7 @@ from edge_agent.bundle import Bundle, CustomOpsPart
 from edge_agent.engine.runtime import runtime_reason
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import BundleError, ConfigError, EngineError, UsageError
-from edge_agent.files.shared_library import Library, LibraryError, look_at, sealed, this_architecture
+from edge_agent.files.shared_library import Library, LibraryError, look_anew, look_at, sealed, this_architecture
 
 __all__ = ["allow_configured", "allow_given", "register"]
 
@@ -51,7 +51,7 @@ def allow_configured(bundle: Bundle, settings: EngineSettings) -> Bundle:
             )
             continue
         try:
-            sealed(library)
+            look_anew(library)
         except LibraryError as exc:
             problems.append(
                 f"{library.path}: {exc}; {bundle.path} needs {part.file} (sha256 {part.sha256}) there, as "
@@ -91,7 +91,7 @@ def allow_given(bundle: Bundle, paths: Sequence[Path], *, guarded: bool) -> Bund
                 f"give it: --custom-ops {part.file}{others if given else ''}"
             )
         try:
-            sealed(given[part.sha256])
+            look_anew(given[part.sha256])
         except LibraryError as exc:
             raise UsageError(f"--custom-ops {given[part.sha256].path}: {exc}") from exc
     return replace(bundle, libraries=tuple(given[part.sha256] for part in needed))

@@ -16,7 +16,7 @@ from typing import BinaryIO, Literal
 
 import msgspec
 
-__all__ = ["Library", "LibraryError", "LibraryFacts", "look_at", "sealed", "this_architecture"]
+__all__ = ["Library", "LibraryError", "LibraryFacts", "look_anew", "look_at", "sealed", "this_architecture"]
 
 _LIMIT_BYTES = 512 << 20
 _PIECE_BYTES = 1 << 20
@@ -106,6 +106,23 @@ def sealed(library: Library) -> str:
         if library.sha256 not in _sealed:
             _sealed[library.sha256] = _copy(library)
         return f"/proc/self/fd/{_sealed[library.sha256].fileno()}"
+
+
+def look_anew(library: Library) -> None:
+    """See that the file is still the one that may be loaded, also where `sealed` has copied it already.
+
+    Args:
+        library: as for `sealed`.
+
+    Raises:
+        LibraryError: as `sealed`.
+    """
+    copy = _copy(library)
+    with _one_at_a_time:
+        if library.sha256 in _sealed:
+            copy.close()
+        else:
+            _sealed[library.sha256] = copy
 
 
 def _copy(library: Library) -> BinaryIO:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.files.shared_library import Library, LibraryError, look_at, sealed, this_architecture
+from edge_agent.files.shared_library import Library, LibraryError, look_anew, look_at, sealed, this_architecture
 
 
 def elf(machine: int = 62, kind: int = 3, order: str = "<", content: bytes = b"") -> bytes:
@@ -140,3 +140,20 @@ def test_a_file_that_others_may_write_is_not_copied(tmp_path: Path, mode: int) -
         sealed(library)
     open_to_others = Library(path=library.path, sha256=library.sha256, guarded=False)
     assert Path(sealed(open_to_others)).read_bytes() == content
+
+
+def test_a_file_that_was_changed_since_it_was_copied_is_found(tmp_path: Path) -> None:
+    """A reload that goes by the copy would start a program that refuses the file."""
+    library = written(tmp_path, elf(content=b"looked at anew"))
+    sealed(library)
+    look_anew(library)
+    Path(library.path).chmod(0o666)
+    with pytest.raises(LibraryError, match="may be written by others"):
+        look_anew(library)
+    written(tmp_path, elf(content=b"another"))
+    with pytest.raises(LibraryError, match="is another file"):
+        look_anew(library)
+    Path(library.path).unlink()
+    with pytest.raises(LibraryError, match="cannot be read"):
+        look_anew(library)
+    assert sealed(library).startswith("/proc/self/fd/")

@@ -377,7 +377,8 @@ class Agent:
     def _tell_manager(self) -> None:
         if self._reload.is_due:
             self._notifier.starting_anew()
-        else:
+        elif self._signals.received is not None:
+            # Of a failure it is not told: what waits before it ends could not be stopped any more.
             self._notifier.stopping()
 
     def _settle(self) -> None:

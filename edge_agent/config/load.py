@@ -29,6 +29,7 @@ from edge_agent.stream.window_settings import LEAST_EVERY_S, Missing, Resample, 
 __all__ = ["load_config"]
 
 _LIMIT_BYTES = 1 << 20
+_SERVICE_SETTINGS = Path("/etc/edge-agent")
 _SERVICE_STATE_DIR = Path("/var/lib/edge-agent")
 """The folder that systemd makes for the service; commands that run beside the service find its state there."""
 
@@ -67,7 +68,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         begin_at(path.parent, table, StreamSection)
     for override in overrides:
         _apply_override(document, override, problems)
-    config = _read_document(document, problems)
+    config = _read_document(document, problems, _service_state_dir(path))
     if problems or config is None:
         raise ConfigError(*(f"{path}: {problem}" for problem in problems))
     return config
@@ -122,14 +123,14 @@ def _missing_quotes(text: str, error: tomllib.TOMLDecodeError) -> str:
     return f"; a text stands between quotes: {key} = {quote}{value}{quote}"
 
 
-def _read_document(document: dict[str, Any], problems: list[str]) -> Config | None:
+def _read_document(document: dict[str, Any], problems: list[str], service_state_dir: Path) -> Config | None:
     known = [*SECTIONS, "stream"]
     problems.extend(f"[{name}]: unknown section{suggest(name, known)}" for name in document if name not in known)
     sections = {
         name: read_table(document.get(name, {}), f"[{name}]", kind, problems) for name, kind in SECTIONS.items()
     }
     streams = _read_streams(document.get("stream", []), problems)
-    agent = _complete_agent(sections["agent"], problems)
+    agent = _complete_agent(sections["agent"], problems, service_state_dir)
     mqtt = _complete_mqtt(sections["mqtt"], problems)
     engine = EngineSettings(**sections["engine"])
     _check_engine(engine, problems)
@@ -210,18 +211,26 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
     return problems
 
 
-def _complete_agent(given: dict[str, Any], problems: list[str]) -> AgentSettings:
+def _service_state_dir(config: Path) -> Path:
+    """The folder that systemd makes for the service of a configuration: of NAME.toml for that of the template."""
+    config = config.absolute()
+    if config.parent != _SERVICE_SETTINGS or config.name == "agent.toml":
+        return _SERVICE_STATE_DIR
+    return _SERVICE_STATE_DIR.with_name(f"{_SERVICE_STATE_DIR.name}-{config.stem}")
+
+
+def _complete_agent(given: dict[str, Any], problems: list[str], service_state_dir: Path) -> AgentSettings:
     if "id" not in given:
         # A host name has no character that a level of a topic must not have.
         given["id"] = socket.gethostname() or "edge"
     if "state_dir" not in given and not any(problem.startswith("[agent] state_dir") for problem in problems):
         # systemd gives several folders as a list with colons; ours is the first.
         given["state_dir"] = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
-        if not given["state_dir"] and os.path.isdir(_SERVICE_STATE_DIR):  # noqa: PTH112 - is_dir() raises where a folder above is not ours to read
-            given["state_dir"] = str(_SERVICE_STATE_DIR)
+        if not given["state_dir"] and os.path.isdir(service_state_dir):  # noqa: PTH112 - is_dir() raises where a folder above is not ours to read
+            given["state_dir"] = str(service_state_dir)
         if not given["state_dir"]:
             problems.append(
-                f"[agent] state_dir: is missing, $STATE_DIRECTORY is not set, and the service's {_SERVICE_STATE_DIR} "
+                f"[agent] state_dir: is missing, $STATE_DIRECTORY is not set, and the service's {service_state_dir} "
                 "is not there, or not ours to read; give one, perhaps with --set agent.state_dir=FOLDER"
             )
     return AgentSettings(**given)

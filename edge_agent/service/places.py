@@ -54,6 +54,11 @@ class Places:
         return self.settings / "agent.toml"
 
     @property
+    def staged(self) -> Path:
+        """Configuration and bundles while they are checked."""
+        return self.settings / ".next"
+
+    @property
     def credentials(self) -> Path:
         """A file for each secret, readable by root alone; systemd hands them to the service."""
         return self.settings / "credentials"
@@ -74,9 +79,14 @@ class Places:
         return self.root / "usr" / "lib" / "systemd" / "system" / SERVICE
 
     @property
-    def drop_ins(self) -> Path:
-        """What is added to the unit on this device."""
-        return self.units / f"{SERVICE}.d"
+    def unit(self) -> Path:
+        """That of the version that runs."""
+        return self.units / SERVICE
+
+    @property
+    def drop_ins(self) -> tuple[Path, Path]:
+        """Folders with what is added on this device, to the unit and to those of the template."""
+        return self.units / f"{SERVICE}.d", self.units / f"{SERVICE.replace('.', '@.')}.d"
 
     def states(self, unit: str) -> tuple[Path, Path]:
         """The folder with a unit's journal and what it measured, and the link by which it sees that.

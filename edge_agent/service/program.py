@@ -109,22 +109,30 @@ def furnish(root: Path, *, python: str, machine: str, runtime: str, interpreter:
     """
     packages = packages_in(root, python)
     program = Program(edge_agent.__version__, python, machine, runtime, _digest(packages))
-    programs = root / "bin"
-    programs.mkdir(exist_ok=True)
-    (programs / "python3").unlink(missing_ok=True)
-    (programs / "python3").symlink_to(interpreter)
-    home = Path(interpreter).parent
-    (root / "pyvenv.cfg").write_text(f"home = {home}\ninclude-system-site-packages = false\nversion = {python}\n")
+    _link_python(root, python, interpreter)
     shutil.copytree(packages / "edge_agent" / "systemd", root / "systemd", dirs_exist_ok=True)
     (root / _DESCRIPTION).write_text(json.dumps(asdict(program), indent=2) + "\n")
     return program
 
 
+def _link_python(root: Path, python: str, interpreter: str) -> None:
+    """Make it a virtual environment of an interpreter, as `pyvenv.cfg` says to that."""
+    link = root / "bin" / "python3"
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(interpreter)
+    home = Path(interpreter).parent
+    (root / "pyvenv.cfg").write_text(f"home = {home}\ninclude-system-site-packages = false\nversion = {python}\n")
+
+
 def copy_program(source: Path, target: Path, interpreter: str) -> None:
     """Copy a program, for another interpreter of the same version of Python."""
     shutil.copytree(source, target, symlinks=True)
-    (target / "bin" / "python3").unlink(missing_ok=True)
-    (target / "bin" / "python3").symlink_to(interpreter)
+    # As whoever unpacked it may have another umask.
+    for path in [target, *target.rglob("*")]:
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() or path.stat().st_mode & stat.S_IXUSR else 0o644)
+    _link_python(target, program_at(source).python, interpreter)
 
 
 def write_launcher(root: Path, final: Path) -> None:

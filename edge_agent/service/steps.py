@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import ParamSpec
 
 from edge_agent.errors import ServiceError, UsageError
-from edge_agent.terminal import say
+from edge_agent.terminal import drop_output, say
 
 SYSTEMCTL = shutil.which("systemctl") or "/usr/bin/systemctl"
 
-__all__ = ["SYSTEMCTL", "Steps", "is_booted", "locked", "place_link", "systemctl"]
+__all__ = ["SYSTEMCTL", "Steps", "active_units", "is_booted", "locked", "place_link", "systemctl"]
 
 
 _P = ParamSpec("_P")
@@ -32,9 +32,16 @@ class Steps:
     def __init__(self, *, dry_run: bool) -> None:
         self.dry_run = dry_run
 
+    def tell(self, text: str) -> None:
+        """Say something; whoever listened may have gone, and what was begun is done all the same."""
+        try:
+            say(f"would {text}" if self.dry_run else text)
+        except BrokenPipeError:
+            drop_output()
+
     def do(self, text: str, action: Callable[_P, object], *given: _P.args, **named: _P.kwargs) -> None:
         """Say what is done, and do it, by what the action is given."""
-        say(f"would {text}" if self.dry_run else text)
+        self.tell(text)
         if not self.dry_run:
             action(*given, **named)
 
@@ -56,6 +63,16 @@ def systemctl(*arguments: str) -> None:
         raise ServiceError(f"systemctl {' '.join(arguments)}: {exc}") from exc
     if done.returncode:
         raise ServiceError(f"systemctl {' '.join(arguments)}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+def active_units(pattern: str) -> list[str]:
+    """Units that match a pattern and run, or are on the way there."""
+    if not is_booted():
+        return []
+    states = "--state=active,activating,reloading"
+    command = [SYSTEMCTL, "list-units", "--plain", "--no-legend", "--no-pager", states, pattern]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [line.split()[0] for line in done.stdout.splitlines() if line.strip()]
 
 
 def place_link(link: Path, target: str) -> None:

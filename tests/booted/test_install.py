@@ -17,7 +17,8 @@ def test_a_device_without_a_network_is_installed_by_one_command_and_uninstalled_
     """From the archive to an alert; again with nothing changed; then gone, and the broker has forgotten it too."""
     found = machine.run("""
 all_files > /root/before
-installing first; say installed $?
+# As on a device that was hardened: what is installed has to be everybody's to read all the same.
+(umask 077; installing first); say installed $?
 say active $(systemctl is-active edge-agent); say enabled $(systemctl is-enabled edge-agent)
 say alert "$(alert)"
 say verify "$(systemd-analyze verify edge-agent.service 2>&1 | head -3)"
@@ -29,7 +30,7 @@ echo '# edited by hand' >> /etc/edge-agent/agent.toml
 pid=$(state MainPID)
 installing first; say again $?; say restarted $([ $pid != $(state MainPID) ] && echo yes)
 say kept "$(tail -1 /etc/edge-agent/agent.toml)"; say beside "$(ls /etc/edge-agent | tr '\\n' ' ')"
-say versions $(ls -d /opt/edge-agent/0* | wc -l)
+say versions $(ls -d /opt/edge-agent/0* | wc -l); touch /etc/edge-agent/credentials/.mqtt-password.swp
 say retained "$(retained)"
 edge-agent uninstall --purge; say uninstalled $?
 say left "$(retained)"
@@ -65,6 +66,12 @@ installing other; say other $?; say is_other $([ "$first" != "$(now)" ] && syste
 say alert_of_other "$(alert)"
 edge-agent rollback; say rolled_back $?; say is_first $([ "$first" = "$(now)" ] && systemctl is-active edge-agent)
 edge-agent rollback; say forth $?; say is_other_again $([ "$first" != "$(now)" ] && systemctl is-active edge-agent)
+# Killed while the broken one is started, and installed once more: the way back is to what was good.
+good=$(now); unpack broken; setsid sh /root/broken/install.sh > /dev/null 2>&1 & installer=$!
+while [ "$good" = "$(now)" ]; do sleep 0.05; done
+kill -KILL -- -$installer; wait $installer 2> /dev/null
+installing broken > /dev/null; say broken_again $?
+say back_to_good $([ "$good" = "$(now)" ] && systemctl is-active edge-agent)
 pid=$(state MainPID)
 installing first --config /lab/wrong.toml --replace-config; say wrong_config $?
 say untouched $([ $pid = $(state MainPID) ] && grep -c topic /etc/edge-agent/agent.toml)
@@ -76,7 +83,33 @@ say untouched $([ $pid = $(state MainPID) ] && grep -c topic /etc/edge-agent/age
     assert (found["other"], found["is_other"], found["alert_of_other"]) == ("0", "active", '"event":"raise"')
     assert (found["rolled_back"], found["is_first"]) == ("0", "active")
     assert (found["forth"], found["is_other_again"]) == ("0", "active")
+    assert (found["broken_again"], found["back_to_good"]) == ("69", "active")
     assert (found["wrong_config"], found["untouched"]) == ("78", "1")
+
+
+def test_all_agents_of_a_device_run_one_version_and_one_that_failed_is_left_alone(machine: Machine) -> None:
+    """Those of the template are restarted by an upgrade, and gone with an uninstallation."""
+    found = machine.run("""
+all_files > /root/before
+installing first > /dev/null; cd /etc/edge-agent
+sed 's/press-7/press-8/; s/pump"/fan"/' agent.toml > fan.toml; sed 's/topic/topik/' agent.toml > wrong.toml
+systemctl enable -q --now edge-agent@fan; systemctl start edge-agent@wrong 2> /dev/null; sleep 2
+say started "$(systemctl is-active edge-agent@fan) $(systemctl is-active edge-agent@wrong)"
+say status "$(edge-agent status --config /etc/edge-agent/fan.toml | head -1)"
+edge-agent status --config /etc/edge-agent/wrong.toml 2> /dev/null; say status_of_failed $?
+installing other > /dev/null; say upgraded $?
+version_of() { tr '\\0' '\\n' < /proc/$(systemctl show $1 -p MainPID --value)/cmdline | head -1 | cut -d/ -f4; }
+say same $([ "$(version_of edge-agent@fan)" = "$(readlink /opt/edge-agent/current)" ] && echo yes)
+edge-agent uninstall --purge; say uninstalled $?
+all_files > /root/after
+say files "$(comm -13 /root/before /root/after | not_ours | head -5)"
+say left "$(retained)"
+""")
+    assert found["started"] == "active failed"
+    assert found["status"].startswith("press-8: ")
+    assert found["status_of_failed"] in ("69", "78")
+    assert (found["upgraded"], found["same"]) == ("0", "yes")
+    assert (found["uninstalled"], found["files"], found["left"]) == ("0", "", "")
 
 
 def test_an_installation_that_is_killed_leaves_a_whole_version(machine: Machine) -> None:
@@ -115,6 +148,8 @@ say other $([ $before != $(readlink /opt/edge-agent/current) ] && systemctl is-a
 say versions $(ls -d /opt/edge-agent/0* | wc -l); say mine $(grep -c mine /etc/edge-agent/agent.toml)
 say alert_of_other "$(alert)"
 unpack first; sh /root/first/install.sh; say install_beside_it $?
+apt remove edge-agent; say removed $?; apt install /lab/other.deb; say installed_again $?
+say active_again "$(systemctl is-active edge-agent)"
 apt purge edge-agent; say purged $?
 all_files > /root/after
 say files "$(comm -13 /root/before /root/after | not_ours | head -5)"
@@ -126,4 +161,5 @@ say service "$(systemctl is-active edge-agent)"
     assert (found["upgraded"], found["other"], found["versions"], found["mine"]) == ("0", "active", "1", "1")
     assert found["alert_of_other"] == '"event":"raise"'
     assert found["install_beside_it"] == "2"
+    assert (found["removed"], found["installed_again"], found["active_again"]) == ("0", "0", "active")
     assert (found["purged"], found["files"], found["service"]) == ("0", "", "inactive")

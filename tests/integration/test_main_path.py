@@ -77,7 +77,7 @@ def test_from_a_model_to_alerts(tmp_path: Path, broker: Broker, subscriber: Subs
         ("config", 78, "[mqtt] prot: unknown key; did you mean 'port'?"),
         ("bundle", 65, "is not a readable bundle"),
         ("missing", 65, "no such bundle"),
-        ("input", 65, "input no-such-pipe: cannot be read (No such file or directory)"),
+        ("input", 65, "no-such-pipe: cannot be read (No such file or directory)"),
         ("provider", 69, "provider = 'tensorrt' is not here"),
         ("state", 78, "can be written by everybody (mode 0777), so others can change limits and alerts"),
         ("nothing", 0, ""),
@@ -112,13 +112,13 @@ def test_check_and_run_end_with_the_code_of_what_is_wrong(tmp_path: Path, damage
 
 
 def test_what_is_wrong_with_two_streams_is_told_at_once(tmp_path: Path) -> None:
-    """A line for each bundle; a relative one with the folder that it was looked for in."""
+    """A line for each bundle; a relative one is looked for in the folder of the configuration."""
     config = write_config(tmp_path, 1, {"pump": Path("a-1.0.0.edge"), "fan": tmp_path / "b-1.0.0.edge"})
     for command in ("check", "run"):
         done = run_tool("edge-agent", command, "--config", config)
         assert done.returncode == 65
         assert len(done.stderr.splitlines()) == 2
-        assert f"a-1.0.0.edge: no such bundle in {Path.cwd()}" in done.stderr
+        assert f"{tmp_path / 'a-1.0.0.edge'}: no such bundle" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -197,8 +197,8 @@ def test_an_installation_by_pip_makes_a_program_that_runs_by_itself(device: Path
     """With what the agent needs and nothing else, on this Python, without the environment that it was copied from."""
     config = write_config(tmp_path, 1, {"pump": write_bundle(tmp_path / "square-1.0.0.edge")})
     making = (
-        "import sys; from pathlib import Path; from edge_agent.service import install, program;"
-        "root = Path(sys.argv[1]); install._copy(None, root); program.write_launcher(root, root)"
+        "import sys; from pathlib import Path; from edge_agent.service import placing, program;"
+        "root = Path(sys.argv[1]); placing._copy(None, root); program.write_launcher(root, root)"
     )
     program = tmp_path / "program"
     made = run(device / "python", "-c", making, program)

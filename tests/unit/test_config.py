@@ -293,6 +293,12 @@ def test_commands_beside_the_service_find_its_state(tmp_path: Path, monkeypatch:
         load_config(config)
     (tmp_path / "service").mkdir()
     assert load_config(config).agent.state_dir == str(tmp_path / "service")
+    # Each agent of the template has a folder of its own.
+    monkeypatch.setattr("edge_agent.config.load._SERVICE_SETTINGS", tmp_path)
+    (tmp_path / "service-press").mkdir()
+    press = config.rename(tmp_path / "press.toml")
+    assert load_config(press).agent.state_dir == str(tmp_path / "service-press")
+    config = press.rename(config)
 
     real = os.stat
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -88,15 +90,14 @@ def deploy(
     Raises:
         BundleError: one is none.
         ConfigError: the configuration has problems, or names a bundle that is not given.
-        ConversionError: a package cannot be had.
-        ServiceError: the device cannot be reached, or does not take it; the text is its own.
+        ServiceError: a package cannot be had; or the device cannot be reached, or does not take it.
         UsageError: there are no packages for such a device.
     """
     started = time.monotonic()
     target = Target(machine, python, runtime)
     config, files = Path(config), [Path(bundle) for bundle in bundles]
     _check(config, files)
-    host = to if "@" in to else None
+    host = to if "@" in to and os.sep not in to else None
     if deb and host:
         raise UsageError(f"--to {to}: a Debian package is written into a folder; copy it and run apt install ./FILE")
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
@@ -162,9 +163,16 @@ def _check(config: Path, bundles: Sequence[Path]) -> None:
         open_bundle(path)
     named: set[str] = set()
     problems: list[str] = []
-    for stream in load_config(config, (f"agent.state_dir={_STATE}",)).streams:
+    folders = (config.resolve().parent, Path("/etc/edge-agent"))
+    for stream in load_config(config.resolve(), (f"agent.state_dir={_STATE}",)).streams:
         path = Path(stream.bundle)
         named.add(path.name)
+        if path.parent not in folders:
+            problems.append(
+                f"{config}: stream {stream.name}: bundle = {stream.bundle!r} would not be found on the device, where "
+                f"all lies in /etc/edge-agent; write bundle = {path.name!r}"
+            )
+            continue
         if path.name not in given:
             problems.append(f"{config}: stream {stream.name}: {path.name} is not among the bundles given")
     if problems:
@@ -193,15 +201,16 @@ def _install_over_ssh(archive: Path, host: str) -> None:
         f"status=$?; cd; rm -rf {_REMOTE}; exit $status"
     )
     try:
+        # By sh, whatever shell the user has there.
         with archive.open("rb") as file:
-            _ssh(["ssh", host, unpack], host, stdin=file)
+            _ssh(["ssh", "--", host, f"sh -c {shlex.quote(unpack)}"], host, stdin=file)
         # A terminal, because sudo may ask for a password.
-        _ssh(["ssh", "-t", host, run], host)
+        _ssh(["ssh", "-t", "--", host, f"sh -c {shlex.quote(run)}"], host)
     except OSError as exc:
         raise ServiceError(f"ssh cannot be started: {exc}") from exc
 
 
 def _ssh(command: list[str], host: str, stdin: Any = None) -> None:
-    code = subprocess.run(command, stdin=stdin, check=False).returncode
+    code = subprocess.run(command, stdin=stdin, stdout=sys.stderr, check=False).returncode
     if code:
         raise ServiceError(f"{host}: ssh or the installer ended with {code}; what it said stands above")

@@ -20,8 +20,10 @@ INSTALLER = """\
 # Installs the service on a device that has Python {python}, systemd and nothing else: no network, no pip, no compiler.
 # Options are those of `edge-agent install`, such as --dry-run.
 set -eu
-here=$(cd "$(dirname "$0")" && pwd)
+here=$(CDPATH= cd -- "$(dirname -- "$0")" && pwd)
 fail() {{ echo "install.sh: $1" >&2; exit 69; }}
+# Libraries of the packages are loaded from here.
+[ -x "$here/install.sh" ] || fail "$here lies where nothing may be executed (noexec); unpack it in /root"
 machine=$(uname -m)
 [ "$machine" = {machine} ] ||
   fail "this archive is for {machine}, and this device is $machine; edgetool deploy --arch $machine"

@@ -30,7 +30,8 @@ Description: anomaly detection on the device
 _PREINST = """\
 #!/bin/sh
 set -e
-if [ "$1" = install ] && [ -e /etc/systemd/system/edge-agent.service ]; then
+# A package that was removed leaves a mask there, a link to /dev/null.
+if [ "$1" = install ] && [ -f /etc/systemd/system/edge-agent.service ]; then
   echo "edge-agent: edge-agent install has put a service here already; take it off first: edge-agent uninstall" >&2
   exit 1
 fi
@@ -50,20 +51,26 @@ if [ "$1" = configure ] || [ "$1" = abort-upgrade ] || [ "$1" = abort-remove ]; 
   fi
   if [ -d /run/systemd/system ]; then
     systemctl --system daemon-reload >/dev/null || true
-    action=start; [ -z "$2" ] || action=restart
-    deb-systemd-invoke $action edge-agent.service >/dev/null || true
-    [ -z "$2" ] || systemctl try-restart 'edge-agent@*.service' >/dev/null || true
+    deb-systemd-invoke start edge-agent.service >/dev/null || true
+    if [ -s /run/edge-agent.instances ]; then
+      xargs systemctl start < /run/edge-agent.instances >/dev/null || true
+    fi
+    rm -f /run/edge-agent.instances
   fi
 fi
 """
+# Stopped for an upgrade, too: dpkg deletes the folder that it runs in before the new version starts.
 _PRERM = """\
 #!/bin/sh
 set -e
-if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+if [ -d /run/systemd/system ]; then
+  systemctl list-units --plain --no-legend --state=active,activating,reloading 'edge-agent@*.service' \\
+    | cut -d' ' -f1 > /run/edge-agent.instances || true
   deb-systemd-invoke stop edge-agent.service >/dev/null || true
   systemctl stop 'edge-agent@*.service' >/dev/null || true
+  [ "$1" != remove ] || rm -f /run/edge-agent.instances
 fi
-find {home} -name __pycache__ -prune -exec rm -rf {{}} +
+find {home} -name __pycache__ -prune -exec rm -rf {{}} + || true
 """
 _POSTRM = """\
 #!/bin/sh
@@ -77,9 +84,14 @@ fi
 if [ "$1" = purge ]; then
   deb-systemd-helper purge edge-agent.service >/dev/null || true
   deb-systemd-helper unmask edge-agent.service >/dev/null || true
-  rm -rf /etc/edge-agent/credentials /var/lib/private/edge-agent /var/lib/edge-agent
-  rm -rf /var/lib/private/edge-agent-* /var/lib/edge-agent-*
-  rmdir --ignore-fail-on-non-empty /etc/edge-agent 2>/dev/null || true
+  for config in /etc/edge-agent/*.toml; do
+    [ -e "$config" ] || continue
+    name=$(basename "$config" .toml)
+    rm -rf "/var/lib/private/edge-agent-$name" "/var/lib/edge-agent-$name"
+  done
+  rm -rf /etc/edge-agent /var/lib/private/edge-agent /var/lib/edge-agent
+  rm -rf /etc/systemd/system/edge-agent.service.d /etc/systemd/system/edge-agent@.service.d
+  rm -f /etc/systemd/system/*.wants/edge-agent@*.service
 fi
 """
 

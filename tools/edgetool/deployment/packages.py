@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edge_agent.errors import ConversionError
+from edge_agent.errors import ServiceError
 from edgetool.deployment.target import Target
 
 __all__ = ["fetch", "pins"]
@@ -29,7 +29,7 @@ def fetch(target: Target, packages: Path) -> None:
     """Unpack the wheels into a folder, from where pip is set up to get packages.
 
     Raises:
-        ConversionError: pip is not here, or cannot get one of them; the text is pip's.
+        ServiceError: pip is not here, or cannot get one of them; the text is pip's.
     """
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
     # Nothing is resolved: all that is needed is in the file, and a hash that does not fit is refused.
@@ -41,6 +41,6 @@ def fetch(target: Target, packages: Path) -> None:
     if done.returncode:
         lines = [line for line in done.stderr.strip().splitlines() if not line.startswith("WARNING")]
         reason = lines[-1] if lines else f"it ended with {done.returncode}"
-        raise ConversionError(
+        raise ServiceError(
             f"the packages for Python {target.python} on {target.machine} cannot be had by pip: {reason}"
         )

@@ -85,8 +85,18 @@ def build(name: str, folder: Path, zoo: Path) -> Model:
     folder.mkdir(parents=True, exist_ok=True)
     forms: dict[str, Path] = {}
     notes: dict[str, str] = {}
-    source, data, options = _source(name, folder, zoo)
-    for form in FORMS:
+    forms_wanted: tuple[str, ...] = FORMS
+    try:
+        source, data, options = _source(name, folder, zoo)
+    except RuntimeError as exc:
+        if name not in SAVED:
+            raise
+        # Its framework is not here; the bundle is.
+        source, data, options = folder, folder, []
+        stored = ROOT / "models" / name / f"{name}-1.0.0.edge"
+        (folder / f"{name}.{FORMS[0]}-1.0.0.edge").write_bytes(stored.read_bytes())
+        forms_wanted, notes = FORMS[:1], dict.fromkeys(FORMS[1:], str(exc))
+    for form in forms_wanted:
         bundle = folder / f"{name}.{form}-1.0.0.edge"
         try:
             _pack(source, data, form, bundle, options)

@@ -142,7 +142,7 @@ class Files:
         wanted = {places.settings / bundle.name: bundle for bundle in bundles}
         self._beside: Path | None = None
         """A configuration that is not taken, because another one is there."""
-        if config is not None and (replace_config or _is_new(config, places.config)):
+        if config is not None and (replace_config or not places.config.exists()):
             wanted[places.config] = config
         elif config is not None and not filecmp.cmp(config, places.config, shallow=False):
             self._beside = config
@@ -194,10 +194,6 @@ class Files:
             if before is not None:
                 self._steps.do(f"put {before.name} back", before.replace, target)
         self._replaced.clear()
-
-
-def _is_new(source: Path, target: Path) -> bool:
-    return source.exists() and not target.exists()
 
 
 def place_units(steps: Steps, places: Places, version: Path) -> None:

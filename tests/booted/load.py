@@ -42,5 +42,5 @@ for number in range(count):
 end = time.monotonic() + 30
 while time.monotonic() < end and len(got) < count:
     time.sleep(0.2)
-time.sleep(1)
+time.sleep(1)  # an event that came twice comes now
 print(f"lost={count - len(got)} two_contents={sum(len(contents) > 1 for contents in got.values())}")

@@ -16,7 +16,7 @@ def test_a_device_without_a_network_is_installed_by_one_command_and_uninstalled_
 ) -> None:
     """From the archive to an alert; again with nothing changed; then gone, and the broker has forgotten it too."""
     found = machine.run("""
-all_files > /root/before
+all_files > /srv/before
 # As on a device that was hardened: what is installed has to be everybody's to read all the same.
 (umask 077; installing first); say installed $?
 say active $(systemctl is-active edge-agent); say enabled $(systemctl is-enabled edge-agent)
@@ -34,8 +34,8 @@ say versions $(ls -d /opt/edge-agent/0* | wc -l); touch /etc/edge-agent/credenti
 say retained "$(retained)"
 edge-agent uninstall --purge; say uninstalled $?
 say left "$(retained)"
-all_files > /root/after
-say files "$(comm -13 /root/before /root/after | not_ours | head -5)"
+all_files > /srv/after
+say files "$(comm -13 /srv/before /srv/after | not_ours | head -5)"
 say service "$(systemctl is-active edge-agent)"
 """)
     assert found["installed"] == "0"
@@ -59,7 +59,7 @@ def test_an_upgrade_that_does_not_start_goes_back_and_one_that_does_can_be_rolle
     found = machine.run("""
 now() { readlink /opt/edge-agent/current; }
 installing first > /dev/null; first=$(now)
-installing broken; say broken $?; say reason "$(grep -c 'this build is broken' /root/said)"
+installing broken; say broken $?; say reason "$(grep -c 'this build is broken' /srv/said)"
 say back $([ "$first" = "$(now)" ] && systemctl is-active edge-agent); say alert_after_broken "$(alert)"
 edge-agent rollback; say nothing_to_roll_back_to $?
 installing other; say other $?; say is_other $([ "$first" != "$(now)" ] && systemctl is-active edge-agent)
@@ -67,8 +67,8 @@ say alert_of_other "$(alert)"
 edge-agent rollback; say rolled_back $?; say is_first $([ "$first" = "$(now)" ] && systemctl is-active edge-agent)
 edge-agent rollback; say forth $?; say is_other_again $([ "$first" != "$(now)" ] && systemctl is-active edge-agent)
 # Killed while the broken one is started, and installed once more: the way back is to what was good.
-good=$(now); unpack broken; setsid sh /root/broken/install.sh > /dev/null 2>&1 & installer=$!
-while [ "$good" = "$(now)" ]; do sleep 0.05; done
+good=$(now); unpack broken; setsid sh /srv/broken/install.sh > /dev/null 2>&1 & installer=$!
+for _ in $(seq 1200); do [ "$good" != "$(now)" ] && break; sleep 0.05; done
 kill -KILL -- -$installer; wait $installer 2> /dev/null
 installing broken > /dev/null; say broken_again $?
 say back_to_good $([ "$good" = "$(now)" ] && systemctl is-active edge-agent)
@@ -90,7 +90,7 @@ say untouched $([ $pid = $(state MainPID) ] && grep -c topic /etc/edge-agent/age
 def test_all_agents_of_a_device_run_one_version_and_one_that_failed_is_left_alone(machine: Machine) -> None:
     """Those of the template are restarted by an upgrade, and gone with an uninstallation."""
     found = machine.run("""
-all_files > /root/before
+all_files > /srv/before
 installing first > /dev/null; cd /etc/edge-agent
 sed 's/press-7/press-8/; s/pump"/fan"/' agent.toml > fan.toml; sed 's/topic/topik/' agent.toml > wrong.toml
 systemctl enable -q --now edge-agent@fan; systemctl start edge-agent@wrong 2> /dev/null; sleep 2
@@ -101,8 +101,8 @@ installing other > /dev/null; say upgraded $?
 version_of() { tr '\\0' '\\n' < /proc/$(systemctl show $1 -p MainPID --value)/cmdline | head -1 | cut -d/ -f4; }
 say same $([ "$(version_of edge-agent@fan)" = "$(readlink /opt/edge-agent/current)" ] && echo yes)
 edge-agent uninstall --purge; say uninstalled $?
-all_files > /root/after
-say files "$(comm -13 /root/before /root/after | not_ours | head -5)"
+all_files > /srv/after
+say files "$(comm -13 /srv/before /srv/after | not_ours | head -5)"
 say left "$(retained)"
 """)
     assert found["started"] == "active failed"
@@ -119,7 +119,7 @@ installing first > /dev/null
 n=0
 for moment in {" ".join(f"{moment:.2f}" for moment in MOMENTS)}; do
   unpack other
-  setsid sh /root/other/install.sh > /dev/null 2>&1 & installer=$!
+  setsid sh /srv/other/install.sh > /dev/null 2>&1 & installer=$!
   sleep $moment; kill -KILL -- -$installer 2>/dev/null; wait $installer 2>/dev/null; say code_$n $?
   systemctl daemon-reload; systemctl restart edge-agent
   say active_$n "$(systemctl is-active edge-agent)"; say alert_$n "$(alert)"; n=$((n + 1))
@@ -137,7 +137,7 @@ installing other; say complete $?; say parts "$(ls -A /opt/edge-agent | grep -c 
 def test_a_debian_package_is_installed_upgraded_and_purged(machine: Machine) -> None:
     """By apt alone; a configuration that was edited stays, and a purge leaves nothing."""
     found = machine.run("""
-all_files > /root/before
+all_files > /srv/before
 apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -y "$@" 2>&1 | tail -5; return ${PIPESTATUS[0]}; }
 apt install /lab/first.deb; say installed $?
 say active "$(systemctl is-active edge-agent) $(systemctl is-enabled edge-agent)"; say alert "$(alert)"
@@ -147,12 +147,12 @@ apt install /lab/other.deb; say upgraded $?
 say other $([ $before != $(readlink /opt/edge-agent/current) ] && systemctl is-active edge-agent)
 say versions $(ls -d /opt/edge-agent/0* | wc -l); say mine $(grep -c mine /etc/edge-agent/agent.toml)
 say alert_of_other "$(alert)"
-unpack first; sh /root/first/install.sh; say install_beside_it $?
+unpack first; sh /srv/first/install.sh; say install_beside_it $?
 apt remove edge-agent; say removed $?; apt install /lab/other.deb; say installed_again $?
 say active_again "$(systemctl is-active edge-agent)"
 apt purge edge-agent; say purged $?
-all_files > /root/after
-say files "$(comm -13 /root/before /root/after | not_ours | head -5)"
+all_files > /srv/after
+say files "$(comm -13 /srv/before /srv/after | not_ours | head -5)"
 say service "$(systemctl is-active edge-agent)"
 """)
     assert found["installed"] == "0"

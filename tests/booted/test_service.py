@@ -20,8 +20,8 @@ def test_the_service_comes_back_from_whatever_ends_it_and_loses_nothing(machine:
 installing first > /dev/null; say installed $?
 # Each reading is to give an event.
 printf '[stream.alarm]\\nflap_raises = 0\\n' >> /etc/edge-agent/agent.toml; systemctl restart edge-agent
-{PYTHON} /lab/load.py 400 100 > /root/load & sender=$!
-sleep 1.5; systemctl kill -s KILL edge-agent; wait $sender; say killed "$(cat /root/load)"
+{PYTHON} /lab/load.py 400 100 > /srv/load & sender=$!
+sleep 1.5; systemctl kill -s KILL edge-agent; wait $sender; say killed "$(cat /srv/load)"
 pid=$(state MainPID); kill -TERM $pid; sleep 5
 say terminated "$(systemctl is-active edge-agent)" ; say is_another $([ $pid != $(state MainPID) ] && echo yes)
 mkdir -p /run/systemd/system/edge-agent.service.d

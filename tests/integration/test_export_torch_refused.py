@@ -6,14 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import swings
 import torch
 import torch_models as kinds
 from processes import run_tool
-from swings import CHANNELS, WINDOW, Windows
-from torch import nn
+from swings import CHANNELS, WINDOW
 
 from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
 from edgetool.commands.export import export
@@ -26,13 +24,6 @@ W, C = WINDOW, CHANNELS
 @pytest.fixture(scope="module")
 def normal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return swings.write(tmp_path_factory.mktemp("data") / "normal.csv", swings.readings(1200, seed=1))
-
-
-def _run(module: nn.Module, *given: Windows) -> list[Any]:
-    with torch.no_grad():
-        answer = module(*(torch.from_numpy(np.ascontiguousarray(each)) for each in given))
-    parts = answer.values() if isinstance(answer, dict) else answer if isinstance(answer, tuple) else [answer]
-    return [part.numpy() for part in parts]
 
 
 def test_a_program_for_a_batch_of_one_is_opened_or_refused(tmp_path: Path, normal: Path) -> None:

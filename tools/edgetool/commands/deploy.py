@@ -204,8 +204,9 @@ def _install_over_ssh(archive: Path, host: str) -> None:
         # By sh, whatever shell the user has there.
         with archive.open("rb") as file:
             _ssh(["ssh", "--", host, f"sh -c {shlex.quote(unpack)}"], host, stdin=file)
-        # A terminal, because sudo may ask for a password.
-        _ssh(["ssh", "-t", "--", host, f"sh -c {shlex.quote(run)}"], host)
+        # A terminal where there is one, because sudo may ask for a password.
+        terminal = ["-t"] if sys.stdin.isatty() else []
+        _ssh(["ssh", *terminal, "--", host, f"sh -c {shlex.quote(run)}"], host)
     except OSError as exc:
         raise ServiceError(f"ssh cannot be started: {exc}") from exc
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 import tarfile
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["BUILT_AT", "INSTALLER", "write_archive", "write_sums", "write_tar"]
+from edgetool.build_time import built_at
+
+__all__ = ["INSTALLER", "write_archive", "write_sums", "write_tar"]
 
 _SUMS = "SHA256SUMS"
-BUILT_AT = "SOURCE_DATE_EPOCH"
-"""Seconds since 1970: the variable that builds which can be repeated take their time from."""
 _LEVEL = 6
 INSTALLER = """\
 #!/bin/sh
@@ -77,17 +76,17 @@ def write_tar(root: Path, name: str, file: BinaryIO) -> None:
         name: of it in the archive.
         file: to write to.
     """
-    built_at = int(os.environ.get(BUILT_AT, "0"))
+    made_at = built_at() or 0
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
         member.uname = member.gname = "root"
-        member.mtime = built_at
+        member.mtime = made_at
         member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
         return member
 
     with (
-        gzip.GzipFile("", "wb", _LEVEL, file, mtime=built_at) as packed,
+        gzip.GzipFile("", "wb", _LEVEL, file, mtime=made_at) as packed,
         # dpkg reads no pax headers.
         tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive,
     ):

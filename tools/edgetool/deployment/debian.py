@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.service.program import Program, write_launcher
-from edgetool.deployment.archive import BUILT_AT, write_tar
+from edgetool.build_time import built_at
+from edgetool.deployment.archive import write_tar
 
 __all__ = ["Package", "write_package"]
 
@@ -105,8 +105,9 @@ class Package:
     @property
     def version(self) -> str:
         """Of the agent, and the time of the build: a later build of the same version is an upgrade."""
-        built_at = int(os.environ.get(BUILT_AT, time.time()))
-        return f"{self.program.version}-{time.strftime('%Y%m%d%H%M%S', time.gmtime(built_at))}"
+        given = built_at()
+        made_at = time.time() if given is None else given
+        return f"{self.program.version}-{time.strftime('%Y%m%d%H%M%S', time.gmtime(made_at))}"
 
     @property
     def file_name(self) -> str:
@@ -191,8 +192,7 @@ def _member(file: io.BufferedWriter, name: str) -> Iterator[None]:
     yield
     end = file.tell()
     file.seek(start)
-    built_at = int(os.environ.get(BUILT_AT, "0"))
-    file.write(f"{name:<16}{built_at:<12}{0:<6}{0:<6}{100644:<8}{end - start - 60:<10}`\n".encode())
+    file.write(f"{name:<16}{built_at() or 0:<12}{0:<6}{0:<6}{100644:<8}{end - start - 60:<10}`\n".encode())
     file.seek(end)
     if (end - start) % 2:
         file.write(b"\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import tempfile
 import zipfile
@@ -35,6 +34,7 @@ from edge_agent.bundle import (
 from edge_agent.engine.providers import import_runtime
 from edge_agent.errors import UsageError
 from edge_agent.setting_types import NAME_CHARACTER
+from edgetool.build_time import built_at
 from edgetool.data import SensorData
 from edgetool.detector.golden import Golden
 from edgetool.detector.state import state_size
@@ -49,7 +49,6 @@ _NAME_VERSION = re.compile(
 )
 _DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 """Domains of operators that a runtime brings along, and newer ones of them a newer runtime."""
-_BUILT_AT = "SOURCE_DATE_EPOCH"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -188,11 +187,8 @@ def _now() -> str:
     Raises:
         UsageError: it is set to something that is no time.
     """
-    given = os.environ.get(_BUILT_AT, "")
-    try:
-        now = datetime.fromtimestamp(int(given), UTC) if given else datetime.now(UTC)
-    except (ValueError, OverflowError, OSError) as exc:
-        raise UsageError(f"{_BUILT_AT}={given!r}: expected seconds since 1970, such as 1763700000") from exc
+    given = built_at()
+    now = datetime.now(UTC) if given is None else datetime.fromtimestamp(given, UTC)
     return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 

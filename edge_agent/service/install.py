@@ -14,7 +14,7 @@ from pathlib import Path
 from edge_agent.errors import BundleError, ConfigError, ServiceError, UsageError
 from edge_agent.service.places import INSTANCES, SERVICE, Places
 from edge_agent.service.placing import Files, clear_parts, place_drop_ins, place_program, place_units
-from edge_agent.service.steps import Steps, active_units, is_booted, locked, place_link, systemctl
+from edge_agent.service.steps import SYSTEMCTL, Steps, active_units, is_booted, locked, place_link, systemctl
 
 __all__ = ["install", "roll_back"]
 
@@ -67,6 +67,8 @@ def install(
     steps = Steps(dry_run=dry_run)
     if start and not is_booted():
         raise UsageError("systemd does not run this machine; --no-start installs for the next boot")
+    if not dry_run and not Path(SYSTEMCTL).exists():
+        raise UsageError(f"{SYSTEMCTL}: not found; the service is systemd's, so install systemd first")
     if places.packaged.exists():
         raise UsageError(f"{places.packaged}: the service is a Debian package here; upgrade it: apt install ./FILE.deb")
     _refuse_missing(config, bundles, places)

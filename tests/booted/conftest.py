@@ -51,6 +51,15 @@ if IS_FULL:
     DEVICES += [Device("trixie", "3.13", "cpu"), Device("bookworm", "3.11", "openvino")]
 
 
+def require_machines() -> None:
+    """Skip on the machine of somebody who is not root; where CI runs, it is a failure."""
+    reason = why_not()
+    if reason and os.environ.get("CI"):
+        pytest.fail(reason)
+    if reason:
+        pytest.skip(reason)
+
+
 @pytest.fixture(scope="session", params=DEVICES, ids="-".join)
 def device(request: pytest.FixtureRequest) -> Device:
     """One of those."""
@@ -61,19 +70,12 @@ def device(request: pytest.FixtureRequest) -> Device:
 @pytest.fixture(scope="session")
 def root(device: Device) -> Path:
     """A fresh Debian."""
-    reason = why_not()
-    if reason and os.environ.get("CI"):
-        pytest.fail(reason)
-    # Not on the machine of somebody who is not root; where CI runs, it is a failure.
-    if reason:
-        pytest.skip(reason)
+    require_machines()
     return debian(device.release)
 
 
-@pytest.fixture(scope="session")
-def lab(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What a machine sees: an archive, one of another build, and one that does not start."""
-    folder = tmp_path_factory.mktemp("lab")
+def write_bundle(folder: Path) -> Path:
+    """A bundle whose score is the distance from the mean, in spreads, squared; and the rows it is of."""
     rng = np.random.default_rng(7)
     rows = rng.normal([4.0, 0.8], [0.2, 0.05], size=(4000, 2))
     np.savetxt(folder / "normal.csv", rows, delimiter=",", header="pressure,flow", comments="")
@@ -95,7 +97,14 @@ def lab(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     (folder / "pump.onnx").write_bytes(model.SerializeToString())
-    bundle = pack(folder / "pump.onnx", folder / "pump-1.0.0.edge", data=folder / "normal.csv", head="score").bundle
+    return pack(folder / "pump.onnx", folder / "pump-1.0.0.edge", data=folder / "normal.csv", head="score").bundle
+
+
+@pytest.fixture(scope="session")
+def lab(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a machine sees: an archive, one of another build, and one that does not start."""
+    folder = tmp_path_factory.mktemp("lab")
+    bundle = write_bundle(folder)
     (folder / "agent.toml").write_text(CONFIG)
     given: Any = {
         "config": folder / "agent.toml",

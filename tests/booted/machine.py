@@ -11,14 +11,20 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 ROOTS = ROOT / "build" / "roots"
 """Kept between runs."""
-TOOLS = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container"}
+TOOLS = {
+    "debootstrap": "debootstrap",
+    "systemd-nspawn": "systemd-container",
+    "qemu-aarch64-static": "qemu-user-static",
+    "podman": "podman",
+    "runc": "runc",
+}
 """Programs, and the Debian packages that bring them."""
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "mosquitto", "mosquitto-clients")
 _BOOT_S = 60
@@ -58,18 +64,23 @@ def debian(release: str = "bookworm") -> Path:
         part = ROOTS / f".{release}.part"
         shutil.rmtree(part, ignore_errors=True)
         ROOTS.mkdir(parents=True, exist_ok=True)
-        # Where this machine's own packages come from.
-        found = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
-        sites = subprocess.run(found, capture_output=True, text=True, check=True).stdout.split()
-        command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", release, str(part), sites[0]]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout[-2000:]
+        debootstrap(release, part, PACKAGES)
         part.rename(root)
     return root
 
 
+def debootstrap(release: str, root: Path, packages: Sequence[str], *options: str) -> None:
+    """Make a root of what this machine's own packages come from."""
+    found = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
+    sites = subprocess.run(found, capture_output=True, text=True, check=True).stdout.split()
+    command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", *options]
+    done = subprocess.run([*command, release, str(root), sites[0]], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
 @contextmanager
-def _overlay(root: Path, folder: Path) -> Iterator[Path]:
+def overlay(root: Path, folder: Path) -> Iterator[Path]:
+    """A root with the changes of one machine; they are kept in a folder, and the root stays as it is."""
     layers = {name: folder / name for name in ("upper", "work", "merged")}
     for layer in layers.values():
         layer.mkdir(parents=True, exist_ok=True)
@@ -124,7 +135,7 @@ def boot(root: Path, steps: str, lab: Path, folder: Path, *, limit_s: int = 900)
     """
     (lab / "steps.sh").write_text(steps)
     with ExitStack() as stack:
-        merged = stack.enter_context(_overlay(root, folder))
+        merged = stack.enter_context(overlay(root, folder))
         units = merged / "etc" / "systemd" / "system"
         (units / "steps.service").write_text(_STEPS)
         (units / "steps.timer").write_text(_TIMER)

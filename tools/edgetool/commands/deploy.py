@@ -19,7 +19,7 @@ from edge_agent.bundle import open_bundle
 from edge_agent.config.load import load_config
 from edge_agent.errors import ConfigError, ServiceError, UsageError
 from edge_agent.service.program import copy_self, furnish, packages_in, trim
-from edgetool.deployment.archive import INSTALLER, write_archive, write_sums
+from edgetool.deployment.archive import INSTALLER, container_file, write_archive, write_sums
 from edgetool.deployment.debian import Package, write_package
 from edgetool.deployment.packages import fetch
 from edgetool.deployment.target import Target
@@ -141,6 +141,7 @@ def _write_archive(root: Path, target: Target, given: str, archive: Path) -> Non
     installer = root / "install.sh"
     installer.write_text(INSTALLER.format(python=target.python, machine=target.machine, given=given))
     installer.chmod(0o755)
+    (root / "Containerfile").write_text(container_file(__version__, target.python))
     write_sums(root)
     write_archive(root, archive)
 

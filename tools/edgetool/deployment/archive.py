@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from edgetool.build_time import built_at
 
-__all__ = ["INSTALLER", "write_archive", "write_sums", "write_tar"]
+__all__ = ["INSTALLER", "container_file", "write_archive", "write_sums", "write_tar"]
 
 _SUMS = "SHA256SUMS"
 _LEVEL = 6
@@ -39,6 +39,16 @@ from edge_agent.cli import main
 sys.exit(main())' "$here/program/lib/python{python}/site-packages" install --program "$here/program" {given} "$@"
 """
 """The script in an archive; `given` are options with files in the archive, as the shell reads them."""
+
+
+def container_file(version: str, python: str) -> str:
+    """The recipe of a container of an archive, which lies beside its installer.
+
+    Args:
+        version: of the agent.
+        python: that the archive is for, such as 3.11.
+    """
+    return Path(__file__).with_name("Containerfile").read_text().format(version=version, python=python)
 
 
 def write_sums(root: Path) -> None:

@@ -8,13 +8,12 @@ this machine (10 does not).
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from booted.machine import ROOTS, debootstrap
+from booted.machine import debootstrap, kept_root
 
 _BINFMT = Path("/proc/sys/fs/binfmt_misc")
 _QEMU = "/usr/bin/qemu-aarch64-static"
@@ -44,20 +43,18 @@ exec chroot "$root" "$@"
 
 def arm_debian(release: str = "bookworm") -> Path:
     """The root of a Debian for aarch64 with Python and systemd's programs, and nothing of ours."""
-    root = ROOTS / f"{release}-arm64"
-    if not root.is_dir():
-        part = ROOTS / f".{release}-arm64.part"
-        shutil.rmtree(part, ignore_errors=True)
-        ROOTS.mkdir(parents=True, exist_ok=True)
-        debootstrap(release, part, ("systemd", "python3"), "--arch=arm64", "--foreign")
-        for package in sorted((part / "var/cache/apt/archives").glob("*.deb")):
+    packages = ("systemd", "python3")
+
+    def make(root: Path) -> None:
+        debootstrap(release, root, packages, "--arch=arm64", "--foreign")
+        for package in sorted((root / "var/cache/apt/archives").glob("*.deb")):
             # dpkg-deb -x puts folders in the place of links such as /lib.
-            unpack = f'dpkg-deb --fsys-tarfile "{package}" | tar -x --keep-directory-symlink -C "{part}"'
+            unpack = f'dpkg-deb --fsys-tarfile "{package}" | tar -x --keep-directory-symlink -C "{root}"'
             subprocess.run(["sh", "-c", unpack], check=True)
             package.unlink()
-        (part / "cpuinfo").write_text(_CPUINFO)
-        part.rename(root)
-    return root
+        (root / "cpuinfo").write_text(_CPUINFO)
+
+    return kept_root(f"{release}-arm64", packages, make)
 
 
 @contextmanager

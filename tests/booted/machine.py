@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -59,13 +59,27 @@ def why_not() -> str:
 
 def debian(release: str = "bookworm") -> Path:
     """The root of a fresh Debian with systemd, a broker and Python, and nothing of ours."""
-    root = ROOTS / release
-    if not root.is_dir():
-        part = ROOTS / f".{release}.part"
-        shutil.rmtree(part, ignore_errors=True)
+    return kept_root(release, PACKAGES, lambda part: debootstrap(release, part, PACKAGES))
+
+
+def kept_root(name: str, packages: Sequence[str], make: Callable[[Path], None]) -> Path:
+    """A root that is made once, and anew when it is to have other packages.
+
+    Args:
+        name: of its folder.
+        packages: that it has.
+        make: makes it at a path.
+    """
+    root, described = ROOTS / name, ROOTS / f"{name}.packages"
+    wanted = " ".join(packages)
+    if not root.is_dir() or not described.is_file() or described.read_text() != wanted:
+        part = ROOTS / f".{name}.part"
+        for folder in (part, root):
+            shutil.rmtree(folder, ignore_errors=True)
         ROOTS.mkdir(parents=True, exist_ok=True)
-        debootstrap(release, part, PACKAGES)
+        make(part)
         part.rename(root)
+        described.write_text(wanted)
     return root
 
 

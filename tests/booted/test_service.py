@@ -84,3 +84,36 @@ say waits_for "$(sleep 2; state StatusText)"; systemctl start mosquitto; sleep 3
     assert found["without_broker"] == "active"
     assert "not connected" in found["waits_for"]
     assert found["found_broker"] == '"event":"raise"'
+
+
+def test_a_clock_of_1970_that_jumps_loses_and_changes_no_alert_that_waits(machine: Machine, lab: Path) -> None:
+    """Only the agent sees that clock, through a hook: a container has none of its own."""
+    shutil.copy(Path(__file__).parents[1] / "hooked_agent.py", lab)
+    found = machine.run(f"""
+installing first > /dev/null; systemctl stop edge-agent
+printf '[mqtt.alerts]\\nhost = "127.0.0.1"\\nport = 1884\\n' >> /etc/edge-agent/agent.toml
+folder=/run/systemd/system/edge-agent.service.d; mkdir -p $folder; install -m 644 /lab/hooked_agent.py /srv
+hooked="{PYTHON} /srv/hooked_agent.py clock=/run/offset -- run --config /etc/edge-agent/agent.toml"
+printf '[Service]\\nExecStart=\\nExecStart=%s\\n' "$hooked" > $folder/clock.conf
+now=$(date +%s); echo "-$((now - 100))" > /run/offset
+systemctl daemon-reload; systemctl start edge-agent; say started "$(state StatusText)"
+live() {{ printf '{{"pressure": %s, "flow": 0.8}}' $1 | mosquitto_pub -h 127.0.0.1 -q 1 -t sensors/live/pump -s; }}
+episode() {{ sender $(($1 + 1)) 9.1; sender $(($1 + 2)) 4.0; live 9.1; sleep 0.2; live 4.0; sleep 0.5; }}
+episode $now; systemctl kill -s KILL edge-agent; sleep 5; episode $((now + 10))
+echo 0 > /run/offset; sleep 1; episode $((now + 20)); systemctl kill -s KILL edge-agent; sleep 5
+episode $((now + 30)); sleep 12; say waiting "$(edge-agent status | grep -o '[0-9]* events wait')"
+systemctl stop edge-agent
+printf 'listener 1884 127.0.0.1\\nallow_anonymous true\\n' > /srv/alerts.conf; mosquitto -c /srv/alerts.conf -d; sleep 1
+mosquitto_sub -h 127.0.0.1 -p 1884 -q 1 -t 'edge/press-7/alerts/#' -W 15 > /srv/alerts & watcher=$!
+sleep 1; systemctl start edge-agent; wait $watcher
+say events "$(grep -c . /srv/alerts) $(grep -o '"id":"[^"]*"' /srv/alerts | sort -u | wc -l)"
+say kinds "$(grep -o '"event":"[a-z]*"' /srv/alerts | sort | uniq -c | tr -s ' \\n' ' ')"
+say boot "$(grep '"asset":"live"' /srv/alerts | grep -c '"time":"1970')"
+say live "$(grep -c '"asset":"live"' /srv/alerts)"
+""")
+    assert "127.0.0.1:1884" in found["started"]
+    assert found["waiting"] == "16 events wait"
+    # Two of each episode's four readings raise, and two clear; a raise and its clear have one id.
+    assert found["events"] == "16 8"
+    assert found["kinds"] == ' 8 "event":"clear" 8 "event":"raise" '
+    assert (found["live"], found["boot"]) == ("8", "4")

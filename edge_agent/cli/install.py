@@ -19,6 +19,14 @@ def add_options(command: argparse.ArgumentParser) -> None:
         "--bundle", type=Path, metavar="FILE", action="append", default=[], help="put it beside that; once for each"
     )
     command.add_argument(
+        "--file",
+        type=Path,
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="another file that it names, such as a certificate",
+    )
+    command.add_argument(
         "--replace-config", action="store_true", help="put --config in the place of one that is there, and keep that"
     )
     command.add_argument("--no-start", action="store_true", help="start nothing, for an image that is being built")
@@ -34,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     install(
         program=options.program,
         config=options.config,
-        bundles=options.bundle,
+        files=[*options.bundle, *options.file],
         replace_config=options.replace_config,
         start=not options.no_start,
         dry_run=options.dry_run,

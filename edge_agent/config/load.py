@@ -34,13 +34,14 @@ _SERVICE_STATE_DIR = Path("/var/lib/edge-agent")
 """The folder that systemd makes for the service; commands that run beside the service find its state there."""
 
 
-def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
+def load_config(path: Path, overrides: tuple[str, ...] = (), *, is_here: bool = True) -> Config:
     """Read the configuration, check it, and fill in defaults.
 
     Args:
         path: the TOML file.
         overrides: settings that replace those of the file, as `section.key=value` with a TOML value (a bare word is a
             text). A relative path among them begins at the working folder.
+        is_here: this is the machine that it is for; if not, the files that it names are not looked for.
 
     Raises:
         ConfigError: the file cannot be read, or has problems; the text lists all of them, one line each.
@@ -68,7 +69,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = ()) -> Config:
         begin_at(path.parent, table, StreamSection)
     for override in overrides:
         _apply_override(document, override, problems)
-    config = _read_document(document, problems, _service_state_dir(path))
+    config = _read_document(document, problems, _service_state_dir(path), is_here=is_here)
     if problems or config is None:
         raise ConfigError(*(f"{path}: {problem}" for problem in problems))
     return config
@@ -123,7 +124,9 @@ def _missing_quotes(text: str, error: tomllib.TOMLDecodeError) -> str:
     return f"; a text stands between quotes: {key} = {quote}{value}{quote}"
 
 
-def _read_document(document: dict[str, Any], problems: list[str], service_state_dir: Path) -> Config | None:
+def _read_document(
+    document: dict[str, Any], problems: list[str], service_state_dir: Path, *, is_here: bool
+) -> Config | None:
     known = [*SECTIONS, "stream"]
     problems.extend(f"[{name}]: unknown section{suggest(name, known)}" for name in document if name not in known)
     sections = {
@@ -131,7 +134,7 @@ def _read_document(document: dict[str, Any], problems: list[str], service_state_
     }
     streams = _read_streams(document.get("stream", []), problems)
     agent = _complete_agent(sections["agent"], problems, service_state_dir)
-    mqtt = _complete_mqtt(sections["mqtt"], problems)
+    mqtt = _complete_mqtt(sections["mqtt"], problems, is_here=is_here)
     engine = EngineSettings(**sections["engine"])
     _check_engine(engine, problems)
     if problems:
@@ -236,14 +239,14 @@ def _complete_agent(given: dict[str, Any], problems: list[str], service_state_di
     return AgentSettings(**given)
 
 
-def _complete_mqtt(given: dict[str, Any], problems: list[str]) -> MqttSettings:
+def _complete_mqtt(given: dict[str, Any], problems: list[str], *, is_here: bool) -> MqttSettings:
     mqtt = MqttSettings(**with_credentials(given, "mqtt"))
     if mqtt.alerts is not None:
         named = {key: value for key, value in msgspec.structs.asdict(mqtt.alerts).items() if value is not None}
         alerts = BrokerSettings(**with_credentials(named, "mqtt-alerts"))
-        problems += [f"[mqtt] [alerts] {problem}" for problem in broker_problems(alerts)]
+        problems += [f"[mqtt] [alerts] {problem}" for problem in broker_problems(alerts, is_here=is_here)]
         mqtt = msgspec.structs.replace(mqtt, alerts=alerts)
-    problems += [f"[mqtt] {problem}" for problem in broker_problems(mqtt)]
+    problems += [f"[mqtt] {problem}" for problem in broker_problems(mqtt, is_here=is_here)]
     return mqtt
 
 

@@ -143,8 +143,13 @@ def files_of(settings: BrokerSettings, *, tls_only: bool = False) -> list[Path]:
     return [Path(file) for key in keys if (file := getattr(settings, key)) is not None]
 
 
-def broker_problems(settings: BrokerSettings) -> list[str]:
-    """Problems between keys that are each right, and with the files that they name."""
+def broker_problems(settings: BrokerSettings, *, is_here: bool = True) -> list[str]:
+    """Problems between keys that are each right, and with the files that they name.
+
+    Args:
+        settings: of a broker.
+        is_here: this is the machine that they are for; if not, no file is looked for.
+    """
     problems = _standby_problems(settings)
     if (settings.cert_file is None) != (settings.key_file is None):
         problems.append("cert_file and key_file: give both or none")
@@ -156,6 +161,8 @@ def broker_problems(settings: BrokerSettings) -> list[str]:
         problems.append("username_file: leave it out beside username")
     if settings.password_file is not None and settings.username is None and settings.username_file is None:
         problems.append("username: is needed beside a password")
+    if not is_here:
+        return problems
     for key in _TLS_FILES:
         file = getattr(settings, key)
         if file is not None and not Path(file).is_file():

@@ -37,7 +37,7 @@ def install(
     *,
     program: Path | None = None,
     config: Path | None = None,
-    bundles: Sequence[Path] = (),
+    files: Sequence[Path] = (),
     places: Places | None = None,
     replace_config: bool = False,
     start: bool = True,
@@ -51,7 +51,7 @@ def install(
     Args:
         program: a folder with a program, as `edgetool deploy` makes it; this installation when not given.
         config: agent.toml; the one that is there already stays when not given.
-        bundles: that it names.
+        files: bundles and other files that it names.
         places: where everything goes.
         replace_config: put `config` in the place of one that is there and is different.
         start: start the service, and wait until it is ready.
@@ -71,14 +71,14 @@ def install(
         raise UsageError(f"{SYSTEMCTL}: not found; the service is systemd's, so install systemd first")
     if places.packaged.exists():
         raise UsageError(f"{places.packaged}: the service is a Debian package here; upgrade it: apt install ./FILE.deb")
-    _refuse_missing(config, bundles, places)
+    _refuse_missing(config, files, places)
     if dry_run:
-        files = Files(steps, places, config, bundles, replace_config=replace_config)
-        _install(steps, places, program, files, start=start)
+        placed = Files(steps, places, config, files, replace_config=replace_config)
+        _install(steps, places, program, placed, start=start)
         return
     with _alone(places):
-        files = Files(steps, places, config, bundles, replace_config=replace_config)
-        _install(steps, places, program, files, start=start)
+        placed = Files(steps, places, config, files, replace_config=replace_config)
+        _install(steps, places, program, placed, start=start)
 
 
 def roll_back(*, places: Places | None = None, dry_run: bool = False) -> None:
@@ -105,10 +105,10 @@ def roll_back(*, places: Places | None = None, dry_run: bool = False) -> None:
             steps.do("start it and wait until it is ready", _restart, steps, places, before, None, units)
 
 
-def _refuse_missing(config: Path | None, bundles: Sequence[Path], places: Places) -> None:
+def _refuse_missing(config: Path | None, files: Sequence[Path], places: Places) -> None:
     if config is None and not places.config.exists():
         raise ConfigError(f"{places.config}: no such file; give --config FILE")
-    for path in (*bundles, *(() if config is None else (config,))):
+    for path in (*files, *(() if config is None else (config,))):
         if not path.is_file():
             raise UsageError(f"{path}: no such file")
 

@@ -130,16 +130,16 @@ class Files:
         steps: says what is done.
         places: where everything is.
         config: agent.toml; None where the one that is there stays.
-        bundles: that it names.
+        files: bundles and other files that it names.
         replace_config: `config` takes the place of another one.
     """
 
     def __init__(
-        self, steps: Steps, places: Places, config: Path | None, bundles: Sequence[Path], *, replace_config: bool
+        self, steps: Steps, places: Places, config: Path | None, files: Sequence[Path], *, replace_config: bool
     ) -> None:
         self._steps = steps
         self._places = places
-        wanted = {places.settings / bundle.name: bundle for bundle in bundles}
+        wanted = {places.settings / file.name: file for file in files}
         self._beside: Path | None = None
         """A configuration that is not taken, because another one is there."""
         if config is not None and (replace_config or not places.config.exists()):

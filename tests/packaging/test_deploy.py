@@ -104,6 +104,39 @@ def test_what_cannot_be_deployed_is_refused_before_anything_is_fetched(bundle: P
     assert not list(tmp_path.glob("*.tar.gz"))
 
 
+def test_what_the_configuration_names_is_taken_along_but_for_secrets(bundle: Path, tmp_path: Path) -> None:
+    """Certificates and libraries beside it; of a secret, and of what the device has by itself, there is a line."""
+    for name in ("ca.crt", "agent.crt", "agent.key", "password", "operators.so"):
+        (tmp_path / name).write_text(name)
+    tls = 'ca_file = "ca.crt"\ncert_file = "/etc/edge-agent/agent.crt"\nkey_file = "agent.key"\nusername = "p"\n'
+    tls += 'password_file = "/etc/edge-agent/password"\n[mqtt.alerts]\nhost = "c"\nca_file = "/etc/ssl/plant.crt"\n'
+    tls += f'[[engine.custom_ops]]\npath = "operators.so"\nsha256 = "{"0" * 64}"\n'
+    config = tmp_path / "agent.toml"
+    config.write_text(CONFIG.replace('host = "b"\n', f'host = "b"\n{tls}'))
+    done = run_tool("edgetool", "deploy", bundle, "--config", config, "--to", tmp_path, "--python", "3.12")
+    assert done.returncode == 0, done.stderr
+    for key, rest in (
+        ("[mqtt] key_file", "credentials/mqtt-key, and leave the key out"),
+        ("[mqtt] password_file", "credentials/mqtt-password, and leave the key out"),
+        ("[mqtt.alerts] ca_file = '/etc/ssl/plant.crt'", "has to be on the device already"),
+    ):
+        assert any(key in line and line.endswith(rest) for line in done.stdout.splitlines()), done.stdout
+    (archive,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(archive) as opened:
+        opened.extractall(tmp_path, filter="fully_trusted")
+    root = tmp_path / archive.name.removesuffix(".tar.gz")
+    there = {path.name for path in (root / "files").iterdir()}
+    assert there == {"agent.toml", "square-1.0.0.edge", "ca.crt", "agent.crt", "operators.so"}
+    for name in ("ca.crt", "agent.crt", "operators.so"):
+        assert f'--file "$here"/files/{name}' in (root / "install.sh").read_text()
+    (tmp_path / "ca.crt").unlink()
+    with pytest.raises(ConfigError, match=r"\[mqtt\] ca_file = .*ca.crt': no such file"):
+        edgetool.deploy([bundle], config=config, to=str(tmp_path))
+    config.write_text(config.read_text().replace('"ca.crt"', '"certificates/ca.crt"'))
+    with pytest.raises(ConfigError, match=r"would not be found on the device, .* write 'ca.crt'"):
+        edgetool.deploy([bundle], config=config, to=str(tmp_path))
+
+
 def test_a_damaged_archive_and_another_machine_are_told_by_the_installer(bundle: Path, tmp_path: Path) -> None:
     """In one line each, before Python runs anything of it."""
     done = run_tool(

@@ -48,3 +48,5 @@ def deploy(
         say(f"  on the device, as root: apt install ./{name}")
     elif report.host is None:
         say(f"  on the device, as root: tar -xzf {name} && sh {name.removesuffix('.tar.gz')}/install.sh")
+    for line in report.wanted:
+        say(f"  {line}")

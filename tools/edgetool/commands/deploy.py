@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import __version__
-from edge_agent.bundle import open_bundle
-from edge_agent.config.load import load_config
-from edge_agent.errors import ConfigError, ServiceError, UsageError
+from edge_agent.errors import ServiceError, UsageError
 from edge_agent.service.program import copy_self, furnish, packages_in, trim
 from edgetool.deployment.archive import INSTALLER, container_file, write_archive, write_sums
+from edgetool.deployment.content import read_content
 from edgetool.deployment.debian import Package, write_package
 from edgetool.deployment.packages import fetch
 from edgetool.deployment.target import Target
@@ -27,8 +26,6 @@ from edgetool.paths import StrPath
 
 __all__ = ["DeployReport", "deploy"]
 
-_STATE = "/var/lib/edge-agent"
-"""Which systemd makes on the device."""
 _REMOTE = ".edge-agent-deploy"
 """The folder in the home of the user on the device, there while it is installed."""
 
@@ -43,6 +40,10 @@ class DeployReport:
     version: str
     """Of the agent."""
     bundles: tuple[str, ...]
+    files: tuple[str, ...]
+    """Other files that the configuration names: certificates, libraries of operators."""
+    wanted: tuple[str, ...]
+    """A line for each file that the device must have besides."""
     size_bytes: int
     installed_bytes: int
     """Of the program on the device, byte code left out."""
@@ -60,6 +61,8 @@ class DeployReport:
             "python": self.target.python,
             "runtime": self.target.runtime,
             "bundles": list(self.bundles),
+            "files": list(self.files),
+            "wanted": list(self.wanted),
             "size_bytes": self.size_bytes,
             "installed_bytes": self.installed_bytes,
             "seconds": round(self.seconds, 3),
@@ -81,6 +84,7 @@ def deploy(
     Args:
         bundles: those that the configuration names.
         config: agent.toml. It names each bundle by its file name alone, or as it will lie in /etc/edge-agent.
+            Certificates and libraries of operators beside it are taken along; secrets never are.
         to: a folder for the archive; or `user@host`, which it is copied to and installed on by the system's own ssh.
         machine: the device's architecture, `x86_64` or `aarch64`.
         python: version of the device's Python.
@@ -95,8 +99,7 @@ def deploy(
     """
     started = time.monotonic()
     target = Target(machine, python, runtime)
-    config, files = Path(config), [Path(bundle) for bundle in bundles]
-    _check(config, files)
+    content = read_content(Path(config), [Path(bundle) for bundle in bundles])
     host = to if "@" in to and os.sep not in to else None
     if deb and host:
         raise UsageError(f"--to {to}: a Debian package is written into a folder; copy it and run apt install ./FILE")
@@ -112,7 +115,7 @@ def deploy(
             program, python=python, machine=machine, runtime=runtime, interpreter=f"/usr/bin/python{python}"
         )
         installed = sum(path.stat().st_size for path in program.rglob("*") if path.is_file())
-        given = _put_files(root, config, files)
+        given = content.put(root / "files")
         folder = Path(name) if host else Path(to)
         folder.mkdir(parents=True, exist_ok=True)
         if deb:
@@ -129,7 +132,9 @@ def deploy(
         archive=archive,
         target=target,
         version=__version__,
-        bundles=tuple(path.name for path in files),
+        bundles=tuple(path.name for path in content.bundles),
+        files=tuple(path.name for path in content.others),
+        wanted=content.wanted,
         size_bytes=size,
         installed_bytes=installed,
         host=host,
@@ -153,45 +158,6 @@ def _licence() -> str:
         return above.read_text()
     files = [file for file in metadata.files("edge-agent") or () if file.name == "LICENSE"]
     return files[0].read_text() if files else "Apache-2.0\n"
-
-
-def _check(config: Path, bundles: Sequence[Path]) -> None:
-    """Refuse what would not start on the device."""
-    given = {path.name: path for path in bundles}
-    if len(given) < len(bundles):
-        raise UsageError("two bundles have the same file name")
-    for path in bundles:
-        open_bundle(path)
-    named: set[str] = set()
-    problems: list[str] = []
-    folders = (config.resolve().parent, Path("/etc/edge-agent"))
-    for stream in load_config(config.resolve(), (f"agent.state_dir={_STATE}",)).streams:
-        path = Path(stream.bundle)
-        named.add(path.name)
-        if path.parent not in folders:
-            problems.append(
-                f"{config}: stream {stream.name}: bundle = {stream.bundle!r} would not be found on the device, where "
-                f"all lies in /etc/edge-agent; write bundle = {path.name!r}"
-            )
-            continue
-        if path.name not in given:
-            problems.append(f"{config}: stream {stream.name}: {path.name} is not among the bundles given")
-    if problems:
-        raise ConfigError(*problems)
-    if unused := sorted(set(given) - named):
-        raise UsageError(f"{', '.join(unused)}: no stream of {config} names it")
-
-
-def _put_files(root: Path, config: Path, bundles: Sequence[Path]) -> str:
-    """Put what the service runs by into the archive; gives the options that name it."""
-    folder = root / "files"
-    folder.mkdir()
-    (folder / "agent.toml").write_bytes(config.read_bytes())
-    given = ['--config "$here/files/agent.toml"']
-    for path in bundles:
-        (folder / path.name).write_bytes(path.read_bytes())
-        given.append(f'--bundle "$here"/files/{shlex.quote(path.name)}')
-    return " ".join(given)
 
 
 def _install_over_ssh(archive: Path, host: str) -> None:

@@ -9,7 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import DataError
-from edge_agent.messages.values import FLOAT32_MAX, LATEST_TIME_S, read_iso_time, read_number, read_numbers
+from edge_agent.messages.values import (
+    FLOAT32_MAX,
+    LATEST_TIME_S,
+    epoch_seconds,
+    read_iso_time,
+    read_number,
+    read_numbers,
+)
 
 __all__ = ["checked_labels", "checked_times", "is_number", "is_time", "read_floats", "read_times", "short"]
 
@@ -68,18 +75,17 @@ def read_times(
 def checked_times(
     path: Path, name: str, times: NDArray[np.float64], lines: Sequence[int], *, line: str = "line"
 ) -> NDArray[np.float64]:
-    """The same times: epoch seconds, shape (rows,).
+    """Times as epoch seconds, shape (rows,); those that count milliseconds or finer are known by their size.
 
     Raises:
         DataError: one is no time of the years 1970 to 9999.
     """
+    times = epoch_seconds(times)
     wrong = np.flatnonzero(~((times >= 0) & (times <= LATEST_TIME_S)))
     if wrong.size:
         row = int(wrong[0])
-        raise DataError(
-            f"{path}: {line} {lines[row]}, column {name!r}: {times[row]:.15g} is no epoch second "
-            "(milliseconds, perhaps?)"
-        )
+        problem = f"{times[row]:.15g} is no time since 1970, in seconds or finer"
+        raise DataError(f"{path}: {line} {lines[row]}, column {name!r}: {problem}")
     return times
 
 

@@ -20,7 +20,7 @@ from edge_agent.data_files.columns import Plan
 from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.files.csv_rows import LINE_CHARACTERS
 from edge_agent.messages.reading import DEFAULT_ASSET
-from edge_agent.messages.values import FLOAT32_MAX, LATEST_TIME_S
+from edge_agent.messages.values import FLOAT32_MAX, LATEST_TIME_S, epoch_seconds
 
 __all__ = ["FastText", "read_chunk"]
 
@@ -159,7 +159,7 @@ class FastText:
         if column.null_count:
             return None
         if column.type == self.arrow.float64():
-            times: NDArray[np.float64] = column.to_numpy()
+            times = epoch_seconds(column.to_numpy())
         else:
             whole = column.cast(self.arrow.int64()).to_numpy()
             if (whole >= _EXACT_US).any():

@@ -12,6 +12,7 @@ __all__ = [
     "CLOCK_STEP_S",
     "FLOAT32_MAX",
     "LATEST_TIME_S",
+    "epoch_seconds",
     "is_epoch_time",
     "read_iso_time",
     "read_number",
@@ -22,7 +23,7 @@ FLOAT32_MAX = 3.4028235677973362e38
 """Largest value of a reading: models compute with float32, in which a larger value is infinite. The largest float32 is
 a little smaller, but most languages write it as 3.4028235e38."""
 LATEST_TIME_S = 253402300799.0
-"""The last second of the year 9999, epoch seconds: the latest time of `datetime`. Times in milliseconds are larger."""
+"""The last second of the year 9999, epoch seconds: the latest time of `datetime`. Milliseconds of today are larger."""
 
 CLOCK_STEP_S = 366 * 86_400.0
 """From one reading of an asset to its next, no more time passes than this, seconds: a larger step shows that the
@@ -66,6 +67,22 @@ def read_iso_time(text: str) -> float:
     """
     moment = datetime.fromisoformat(text.strip())
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def epoch_seconds(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Times since 1970 as epoch seconds, whatever they count: the size of each says it.
+
+    Seconds to the year 9999 are below 2.6e11. Milliseconds since 1978 are above that, and below 2.6e14; microseconds
+    and nanoseconds follow, each a thousand times larger.
+
+    Args:
+        times: shape (rows,). What is larger than any of these, or no number, stays.
+    """
+    if not (times > LATEST_TIME_S).any():
+        return times
+    scales = np.array([1.0, 1e3, 1e6, 1e9, 1.0])
+    seconds: NDArray[np.float64] = times / scales[np.searchsorted(LATEST_TIME_S * scales[:-1], times)]
+    return seconds
 
 
 def is_epoch_time(seconds: float) -> bool:

@@ -12,12 +12,20 @@ from itertools import chain
 from types import NoneType
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import FloatArray, Readings, Rejection, RejectReason
 from edge_agent.messages.topic import Topic
-from edge_agent.messages.values import FLOAT32_MAX, LATEST_TIME_S, is_epoch_time, read_iso_time, read_number
+from edge_agent.messages.values import (
+    FLOAT32_MAX,
+    LATEST_TIME_S,
+    epoch_seconds,
+    is_epoch_time,
+    read_iso_time,
+    read_number,
+)
 from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, FromNow, make_parser
 from edge_agent.sources.formats.tolerant import Tolerated
 from edge_agent.sources.unreadable import UnreadableValues
@@ -33,6 +41,24 @@ _READING_BYTES = 4
 """No reading is shorter: in MessagePack, a map, a name of one character and a small integer."""
 _PORTION_VALUES = 4_000_000
 """Most values, missing ones too, that are decoded at once: each takes up to 20 bytes on its way to a float32."""
+_TIME_NAMES = (
+    *(
+        "t",
+        "ts",
+        "time",
+        "timestamp",
+        "datetime",
+        "date",
+        "date_time",
+        "time_stamp",
+        "time_ms",
+        "ts_ms",
+        "timestamp_ms",
+    ),
+    *("last_seen", "lastupdate", "received_at", "measured_at", "observed_at", "created", "unixtime", "epoch", "utc"),
+    *("sourcetimestamp", "source_timestamp"),
+)
+"""Names under which senders write the time of a reading, in small letters."""
 _HEAD = 2  # `time` and `values` come before the channels
 _APART_S = 1e-6
 """Time between readings that get their times at arrival."""
@@ -151,6 +177,8 @@ class Decoder:
             # A sender that writes `timestamp` in place of `time` would otherwise be noticed at the first alert only.
             self._told_no_time = True
             log.info("readings have no `time`, so that of their arrival is theirs topic=%.120r", topic.name)
+            if (name := _other_time(payload)) is not None:
+                log.warning("readings have a key that may be their time, and is not read: %r; write it `time`", name)
 
     def _row(self, fields: Fields) -> Row:
         values = fields[1]
@@ -232,6 +260,18 @@ class Decoder:
         return decoded
 
 
+def _other_time(payload: bytes) -> str | None:
+    """The key of an object, or of the first in an array, that is called as times usually are; None if there is none."""
+    try:
+        document = msgspec.json.decode(payload)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    first = document[0] if isinstance(document, list) and document else document
+    # A `time` that is null is one.
+    names = [name for name in first if name != "time"] if isinstance(first, dict) else []
+    return next((name[:40] for name in names if name.lower() in _TIME_NAMES), None)
+
+
 def _bare(payload: bytes) -> Tolerated | None:
     """The value of a payload that is a text, with or without quotes; None if it is none, or stands for no value."""
     try:
@@ -286,10 +326,11 @@ def _time_of(value: float | str | None, now_s: float, latest_s: float) -> float:
 
 
 def _read_time(value: float, latest_s: float) -> float:
-    """Check a time in epoch seconds; raises FormatError if it is out of range, or later than the latest."""
-    if 0 <= value <= latest_s:
-        return value
-    if is_epoch_time(value):
-        detail = f"time {value:.0f} is {value - latest_s:.0f} s later than this device's clock and ahead_s allow"
+    """A time in epoch seconds, of one that counts them or finer; raises FormatError if it is none, or too late."""
+    seconds = value if value <= LATEST_TIME_S else float(epoch_seconds(np.array([value]))[0])
+    if 0 <= seconds <= latest_s:
+        return seconds
+    if is_epoch_time(seconds):
+        detail = f"time {value:.0f} is {seconds - latest_s:.0f} s later than this device's clock and ahead_s allow"
         raise FormatError(RejectReason.AHEAD, detail)
-    raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no epoch second (milliseconds, perhaps?)")
+    raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no time since 1970, in seconds or finer")

@@ -33,6 +33,9 @@ def decode(*payloads: bytes, channels: tuple[str, ...] = ("p", "q")) -> tuple[Re
         (b'{"time": "1970-01-01T01:00:07+01:00", "p": 1, "q": 2}', 7.0, [1, 2]),
         (b'{"time": "1970-01-01T00:00:07", "p": 1, "q": 2}', 7.0, [1, 2]),
         (b'{"time": null, "p": 1, "q": null}', NOW_S, [1, math.nan]),
+        (b'{"time": 1763700000250, "p": 1, "q": 2}', 1763700000.25, [1, 2]),
+        (b'{"time": 1763700000250125, "p": 1, "q": 2}', 1763700000.250125, [1, 2]),
+        (b'{"time": 1763700000000000000, "p": 1, "q": 2}', 1763700000.0, [1, 2]),
         (b'{"p": 1}', NOW_S, [1, math.nan]),
         (b'{"time": 3, "values": [1.5, null]}', 3.0, [1.5, math.nan]),
     ],
@@ -43,6 +46,16 @@ def test_the_documented_forms_are_read(payload: bytes, time_s: float, values: li
     assert not rejections
     assert found.times == [time_s]
     np.testing.assert_array_equal(found.values, np.array([values], dtype=np.float32))
+
+
+def test_a_time_under_another_usual_name_is_told_once_and_not_guessed(caplog: pytest.LogCaptureFixture) -> None:
+    """The arrival's time counts, and the log names the key that may have been meant."""
+    found, _ = decode(b'[{"last_seen": "2026-11-30T10:00:00Z", "p": 1}]', b'{"ts": 5, "p": 1}')
+    assert found.times == [NOW_S, NOW_S + 1e-6]
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["readings have a key that may be their time, and is not read: 'last_seen'; write it `time`"]
+    decode(b'{"p": 1, "note": "a t in the values is none"}')
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
 def test_readings_without_a_time_are_told_apart() -> None:
@@ -83,7 +96,8 @@ def test_an_array_is_a_batch_in_its_order() -> None:
         (b'{"time": 1, "other": 2}', RejectReason.NO_CHANNEL),
         (b'{"values": [null, null]}', RejectReason.NO_CHANNEL),
         (b'{"time": -1, "p": 1}', RejectReason.BAD_TIME),
-        (b'{"time": 1763700000250, "p": 1}', RejectReason.BAD_TIME),
+        (b'{"time": -1763700000250, "p": 1}', RejectReason.BAD_TIME),
+        (b'{"time": 1763700000250e12, "p": 1}', RejectReason.BAD_TIME),
         (b'{"time": "yesterday", "p": 1}', RejectReason.BAD_TIME),
         (b'{"time": "1763700000.25", "p": 1}', RejectReason.BAD_TIME),
         (b'{"p": 1, "x": ' + b"[" * 100_000, RejectReason.NOT_JSON),

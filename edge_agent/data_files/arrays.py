@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.data_files.cells import checked_labels, checked_times
-from edge_agent.data_files.columns import Columns, Plan
+from edge_agent.data_files.columns import Columns, Plan, refuse_other_names
 from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.errors import DataError
 from edge_agent.files.archives import ArchiveError, ArrayArchive, ArrayHeader
@@ -84,6 +84,7 @@ def open_npz(path: Path, columns: Columns) -> ArrayTable:
         DataError: it is missing or damaged, or its arrays do not fit.
     """
     with open_arrays(path) as arrays:
+        refuse_other_names(path, arrays.names, columns)
         roles: dict[str, str | None] = {}
         for role, given in columns.roles.items():
             if given and given not in arrays.names:

@@ -14,7 +14,7 @@ from edge_agent.data_files.cells import is_number, is_time, short
 from edge_agent.data_files.sensor_data import names_of
 from edge_agent.errors import DataError
 
-__all__ = ["Columns", "Look", "Plan", "check_header", "look_at", "make_plan"]
+__all__ = ["Columns", "Look", "Plan", "check_header", "look_at", "make_plan", "may_be_a_role", "refuse_other_names"]
 
 _COLUMN_LIMIT = 100_000
 """Ten times the channels that a bundle may have."""
@@ -30,8 +30,15 @@ _LABEL_WORDS = {
     "labels",
     "outlier",
     "attack",
+    "failure",
+    "failures",
+    "defect",
+    "defective",
     "target",
 }
+_ROW_WORDS = {"row", "index", "record", "message", "sample", "reading"}
+"""What an id that is each row's own is of."""
+_LABELS = (-1.0, 0.0, 1.0)
 _ID_WORDS = {"id", "name", "no", "nr", "number", "tag"}
 _EARLIEST_EPOCH_S = 1e8
 """March 1973: a column that is called `timestamp` and holds more counts seconds, milliseconds or finer since 1970."""
@@ -91,6 +98,27 @@ class Plan:
         """The columns to read, in the file's order."""
         wanted = {self.time, self.asset, self.label, *self.channels}
         return [name for name in self.places if name in wanted]
+
+
+def may_be_a_role(name: str) -> bool:
+    """True if a column's name alone makes its cells worth a look, whatever they hold."""
+    words = _words(name)
+    return bool({*_TIME_WORDS, *_ASSET_WORDS, *_LABEL_WORDS}.intersection(words)) or _is_id(words)
+
+
+def refuse_other_names(path: Path, names: Sequence[str], columns: Columns) -> None:
+    """Refuse arrays beside `readings` that are called as a time, an asset or labels may be, and would not be read.
+
+    Raises:
+        DataError: with what to write instead.
+    """
+    claimed = {*columns.roles, *columns.roles.values()}
+    for role, finds in (("time", _means_time), ("asset", _means_asset), ("label", _means_label)):
+        found = [
+            name for name in names if name not in claimed and finds(name, Look(first=1e9 if role == "time" else 1.0))
+        ]
+        if found and role not in names and columns.roles[role] is None:
+            raise _role_error(path, role, found[0], Look(), "array")
 
 
 def check_header(path: Path, header: Sequence[str], columns: Columns, where: str = "line 1") -> None:
@@ -191,7 +219,7 @@ def _check_near(path: Path, header: Sequence[str], columns: Columns, where: str)
             raise DataError(f"{path}: {where} has a column {name!r}; write it {meant!r}{option}")
 
 
-def _role_error(path: Path, role: str, name: str, look: Look) -> DataError:
+def _role_error(path: Path, role: str, name: str, look: Look, what: str = "column") -> DataError:
     """A column that says by its name what it is, and is not read as that."""
     if role == "label" and look.text is not None:
         return DataError(
@@ -199,7 +227,7 @@ def _role_error(path: Path, role: str, name: str, look: Look) -> DataError:
             "with 1 for an anomaly and 0 for a normal row, or give --label-column '' if it is something else"
         )
     return DataError(
-        f"{path}: column {name!r} looks like the {role} of the rows; did you mean {role!r}? Give --{role}-column "
+        f"{path}: {what} {name!r} looks like the {role} of the rows; did you mean {role!r}? Give --{role}-column "
         f"{_quoted(name)}, or --{role}-column '' if it is something else"
     )
 
@@ -231,16 +259,22 @@ def _means_time(name: str, look: Look) -> bool:
 
 
 def _means_asset(name: str, look: Look) -> bool:
+    """`machine`, `device_id` or `unit_id`, of texts or of numbers: a window must not join two of them."""
     words = _words(name)
-    if not words or words[0] not in _ASSET_WORDS:
-        return False
-    rest = words[1:]
-    return set(rest) <= _ID_WORDS if look.text is not None else bool(rest) and set(rest) <= _ID_WORDS
+    is_named = bool(words) and words[0] in _ASSET_WORDS and set(words[1:]) <= _ID_WORDS
+    is_number = look.first is not None and look.first.is_integer()
+    return (is_named or _is_id(words)) and (look.text is not None or is_number)
+
+
+def _is_id(words: Sequence[str]) -> bool:
+    return len(words) > 1 and words[-1] == "id" and not _ROW_WORDS.intersection(words)
 
 
 def _means_label(name: str, look: Look) -> bool:
     """`is_anomaly` of 0 and 1, or `fault` of names: read as a channel, or left out, it would make faults normal."""
-    return bool(_LABEL_WORDS.intersection(_words(name))) and (look.text is not None or look.first in (0.0, 1.0))
+    # Where the first rows have no label, the name is all there is.
+    is_label = look.text is not None or look.first is None or look.first in _LABELS
+    return bool(_LABEL_WORDS.intersection(_words(name))) and is_label
 
 
 def _near(name: str, names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.data_files.cells import checked_labels, checked_times, read_times
-from edge_agent.data_files.columns import Columns, Look, check_header, make_plan
+from edge_agent.data_files.columns import Columns, Look, check_header, make_plan, may_be_a_role
 from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.errors import DataError, MissingExtraError
 from edge_agent.files.archives import LIMIT_BYTES, LIMIT_VALUES
@@ -21,6 +21,8 @@ from edge_agent.messages.values import FLOAT32_MAX
 __all__ = ["ParquetTable", "open_parquet"]
 
 _BLOCK_ROWS = 1 << 15
+_LOOKED_AT = 200
+"""Rows."""
 _BUFFER_BYTES = 1 << 20
 _SECOND = {"s": 1, "ms": 10**3, "us": 10**6}
 
@@ -70,7 +72,7 @@ class ParquetTable:
         self._rows = 0
         schema = file.schema_arrow
         check_header(path, schema.names, columns, "its schema")
-        self.plan = make_plan(path, {field.name: self._look(field.type) for field in schema}, columns)
+        self.plan = make_plan(path, self._looks(schema), columns)
         _check_size(path, file.metadata, len(self.plan.names))
 
     def blocks(self) -> Iterator[SensorData]:
@@ -136,10 +138,29 @@ class ParquetTable:
             times = self._numbers(column)
         return checked_times(self._path, name, times, rows, line="row")
 
-    def _look(self, kind: Any) -> Look:
+    def _looks(self, schema: Any) -> dict[str, Look]:
+        """What each column holds: its type says it, and of numbers under a doubtful name their first rows."""
+        doubtful = [field.name for field in schema if may_be_a_role(field.name) and self._is_number(field.type)]
+        first: dict[str, float | None] = {}
+        if doubtful:
+            for batch in self._file.iter_batches(batch_size=_LOOKED_AT, columns=doubtful):
+                for name in doubtful:
+                    numbers = self._numbers(batch.column(name))
+                    known = numbers[~np.isnan(numbers)]
+                    first[name] = float(known[0]) if known.size else None
+                break
+        return {field.name: self._look(field.type, first.get(field.name)) for field in schema}
+
+    def _is_number(self, kind: Any) -> bool:
         types = self._arrow.types
-        if types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind):
-            return Look()
+        return bool(
+            types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind) or types.is_decimal(kind)
+        )
+
+    def _look(self, kind: Any, first: float | None) -> Look:
+        types = self._arrow.types
+        if self._is_number(kind):
+            return Look(first=first)
         return Look(text=str(kind), is_times=types.is_timestamp(kind) or types.is_date(kind))
 
 

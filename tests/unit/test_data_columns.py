@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import importlib
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,8 @@ ASSET = "looks like the asset of the rows; did you mean 'asset'? Give --asset-co
         ("eventTime", "x", "column 'eventTime' looks like the time"),
         ("machine", "m1", f"column 'machine' {ASSET} machine, or --asset-column '' if it is something else"),
         ("machine_id", "7", "column 'machine_id' looks like the asset"),
+        ("machine", "7", "column 'machine' looks like the asset"),
+        ("unit_id", "7", "column 'unit_id' looks like the asset"),
         ("deviceId", "x", "column 'deviceId' looks like the asset"),
         ("Time", "5", "line 1 has a column 'Time'; write it 'time', or give --time-column Time"),
         ("ASSET", "5", "line 1 has a column 'ASSET'; write it 'asset', or give --asset-column ASSET"),
@@ -80,7 +83,8 @@ def test_what_looks_like_the_time_or_the_asset_is_asked_for(
         ("ts", "0.5"),
         ("date", "7"),
         ("operating_time", "3600"),
-        ("device", "4"),
+        ("device", "4.5"),
+        ("row_id", "17"),
         ("machine_power", "x1"),
         ("update", "1"),
     ],
@@ -385,3 +389,31 @@ def test_a_label_under_another_name_is_asked_for(tmp_path: Path, name: str) -> N
     assert found.labels is not None
     assert (found.channels, int(found.labels.sum())) == (("a", "b"), 20)
     assert read_sensor_data(DataFiles.named([path], Columns(label=""))).channels == ("a", "b", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "role"),
+    [
+        ("is_anomaly", [0, 1], "label"),
+        ("Machine failure", [False, True], "label"),
+        ("anomaly", [-1, 1], "label"),
+        ("labels", [None, None, 1], "label"),
+        ("timestamp", [1_763_700_000, 1_763_700_001], "time"),
+        ("unit_id", [1, 2], "asset"),
+    ],
+)
+def test_a_column_is_asked_for_in_whatever_file_it_stands(
+    tmp_path: Path, name: str, cells: list[object], role: str
+) -> None:
+    """A text, a table with types, and arrays: the same rows are the same question."""
+    cells = (cells * 3)[:3]
+    lines = "".join(f"1,{'' if cell is None else float(cell)}\n" for cell in cells)  # type: ignore[arg-type]
+    paths = [
+        write(tmp_path / "d.csv", f"a,{name}\n{lines}"),
+        parquet(tmp_path / "d.parquet", **{"a": [1.0] * 3, name: cells}),
+    ]
+    np.savez(tmp_path / "d.npz", readings=np.ones((3, 1)), **{name: np.zeros(3)})  # type: ignore[arg-type]
+    for path in [*paths, tmp_path / "d.npz"]:
+        for columns in (Columns(), Columns(channels=("a",))):
+            assert f"{name!r} looks like the {role} of the rows" in problem_of(path, columns)
+        assert read(path, replace(Columns(), **{role: ""})).values.shape[0] == 3  # type: ignore[arg-type]

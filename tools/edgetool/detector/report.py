@@ -114,6 +114,7 @@ class PackReport:
         """What a user has to know before they trust the bundle, each with a next step."""
         return [
             *self._of_sign(),
+            *self._of_labels(),
             *self._of_channels(),
             *self._of_limit(),
             *self._of_precision(),
@@ -135,6 +136,14 @@ class PackReport:
         for part in libraries:
             if part.architecture != this_architecture():
                 yield f"{part.file} is for {part.architecture} and was not tried here; run edge-agent check on a device"
+
+    def _of_labels(self) -> Iterator[str]:
+        """That anomalies may have been taken for the normal rows."""
+        if self.rows_labelled > self.rows_used:
+            yield (
+                f"{self.rows_labelled} rows are labelled as anomalies and left out, and the limit is that of the other "
+                f"{self.rows_used}: 1 is an anomaly and 0 is normal; are the labels turned round?"
+            )
 
     def _of_sign(self) -> Iterator[str]:
         evidence = self.sign_evidence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -35,6 +36,8 @@ SAVED_MODEL = "saved_model.pb"
 """The file that makes a folder a SavedModel of TensorFlow."""
 FACTORY = ".py:"
 """Between the file of a Python module and the name in it that makes a model: `model.py:build`."""
+_SHOWN = 8
+"""Parts of a file that are named where none of them is the model."""
 _SKOPS_SCHEMA = "schema.json"
 _HARMLESS = tuple(f"sklearn.neural_network._stochastic_optimizers.{name}" for name in ("AdamOptimizer", "SGDOptimizer"))
 """Types that skops does not know, and that hold numbers in plain Python: what a training of a network leaves behind."""
@@ -181,12 +184,37 @@ def open_sklearn(source: Source, trust: Trust) -> Any:
             "allow it with --trust-pickle; better, save it with skops.io.dump(model, 'model.skops')"
         )
     estimator = _unpickled(source.path) if source.is_pickle else _from_skops(source.path, trust.types)
+    estimator = _searched(_only_one(source.path, estimator))
     if not hasattr(estimator, "get_params"):
         raise ConversionError(
             f"{source.path}: holds a {type(estimator).__module__}.{type(estimator).__name__}, expected an estimator of "
             "scikit-learn"
         )
     return estimator
+
+
+def _only_one(path: Path, content: Any) -> Any:
+    """What a dictionary or list holds, where that is one estimator; of several, their names are told."""
+    if isinstance(content, Mapping):
+        named = dict(content)
+    elif isinstance(content, list | tuple):
+        named = dict(enumerate(content))
+    else:
+        return content
+    found = {name: each for name, each in named.items() if hasattr(each, "get_params")}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    held = ", ".join(f"{name!r} ({type(each).__name__})" for name, each in list(named.items())[:_SHOWN])
+    raise ConversionError(
+        f"{path}: holds {len(found) or 'no'} estimators, expected one; it has {held or 'nothing'}. Save the detector "
+        "as a file of its own; a scaler goes into one Pipeline with it, or to --scale as another file"
+    )
+
+
+def _searched(estimator: Any) -> Any:
+    """What a search over parameters has found: it answers by that."""
+    is_search = type(estimator).__module__.startswith("sklearn.model_selection.")
+    return getattr(estimator, "best_estimator_", estimator) if is_search else estimator
 
 
 def _unpickled(path: Path) -> Any:

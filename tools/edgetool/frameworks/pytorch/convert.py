@@ -112,8 +112,9 @@ def convert(found: Any, what: str, shapes: Sequence[Shape], *, open_time: int | 
         names = _named(torch, called, what)
     if draws_numbers(model):
         raise ConversionError(
-            f"{what}: draws random numbers when it answers. Save it in evaluation mode, model.eval(), and with the "
-            "mean in place of a sample"
+            f"{what}: draws random numbers when it answers, in evaluation mode, too: a VAE that samples, or a dropout "
+            "that is always on. Let its forward sample in training only, and save it again: z = mean + spread * "
+            "torch.randn_like(spread) if self.training else mean. The weights stay as they are"
         )
     given = {item.name: item.shape.axis for item in called.inputs}
     names = [f"{name}_out" if name in given else name for name in names]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -155,7 +156,7 @@ def _from_factory(path: Path, weights: Path | None) -> Any:
             made = getattr(module, name, None)
             if made is None:
                 raise ConversionError(f"{path}: {file} has no {name!r}")
-            found = made if isinstance(made, torch.nn.Module) else made()
+            found = made if isinstance(made, torch.nn.Module) else _called(path, made)
     except ConversionError:
         raise
     # It is the user's code, which may be a whole training that ends the program.
@@ -167,6 +168,26 @@ def _from_factory(path: Path, weights: Path | None) -> Any:
     if weights is not None:
         _load_weights(torch, found, weights)
     return found
+
+
+def _called(path: Path, factory: Any) -> Any:
+    """What a class or function without parameters makes."""
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):
+        return factory()
+    needed = [
+        each.name
+        for each in signature.parameters.values()
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
+    if needed:
+        file, _, name = str(path).rpartition(":")
+        raise ConversionError(
+            f"{path}: {name} takes {', '.join(needed)}, which nothing here knows. Add a function that gives them, "
+            f"such as def build(): return {name}({', '.join(f'{each}=…' for each in needed)}), and give {file}:build"
+        )
+    return factory()
 
 
 def _in_evaluation(torch: Any, module: Any, what: str) -> Any:
@@ -206,9 +227,12 @@ def _load_weights(torch: Any, module: Any, path: Path) -> None:
 
 def _below(state: dict[str, Any], wanted: set[str]) -> dict[str, Any]:
     """The weights of a checkpoint: one level down, and maybe below the name of the module, beside those of others."""
-    for name in _LEVELS:
-        if isinstance(state.get(name), dict):
-            state = state[name]
+    levels = {name: inner for name, inner in state.items() if isinstance(inner, dict)}
+    # A checkpoint of one's own names them as one likes: `model` beside the state of an optimizer.
+    fitting = [name for name, inner in levels.items() if wanted <= inner.keys()]
+    for name in (*_LEVELS, *(fitting if len(fitting) == 1 else ())):
+        if name in levels:
+            state = levels[name]
             break
     for name in state:
         prefix, _, rest = name.partition(".")

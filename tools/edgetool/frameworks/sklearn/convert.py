@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from textwrap import shorten
 from typing import Any
 
 import msgspec
@@ -32,6 +33,13 @@ _COLUMN_BY_COLUMN = frozenset(
     }
 )
 """Leave each column to itself, and never fall where it rises."""
+_INSTEAD = {
+    "ColumnTransformer": (
+        "; leave columns out with --channels instead, and let one scaler take all that are left, in a Pipeline with "
+        "the detector or as --scale FILE"
+    ),
+}
+"""What to do about steps that are often met."""
 _FARTHEST = 1e300
 _METHODS = ("decision_function", "score_samples", "predict")
 """What is asked of an estimator that skl2onnx converts, by what it has first."""
@@ -79,6 +87,22 @@ def _is_own(estimator: Any) -> bool:
 
 
 def _own(estimator: Any, steps: list[Any], width: int) -> Made:
+    *before, last = steps
+    if _is_own(last) and type(last).__name__ == "TransformedTargetRegressor":
+        inner = [*before, *_steps(last.regressor_)]
+        return _whole(estimator, inner, width, last.transformer_)
+    return _whole(estimator, steps, width)
+
+
+def _whole(estimator: Any, steps: list[Any], width: int, of_target: Any = None) -> Made:
+    """A model of steps.
+
+    Args:
+        estimator: for what it is called.
+        steps: the last one may be a projection or an estimator.
+        width: columns of its rows.
+        of_target: a fitted transformer that the targets went through, and answers go back through.
+    """
     model = empty_model(width)
     nodes = Nodes(model)
     graph = Graph(nodes)
@@ -97,6 +121,8 @@ def _own(estimator: Any, steps: list[Any], width: int) -> Made:
         ending = _projection(estimator, graph, at, (columns, width), backs)
     else:
         ending = _behind(before, _ending(last, graph, at, columns, folded))
+        if of_target is not None:
+            ending = _scaled_back(graph, ending, of_target)
     takes_missing = _takes_missing(
         before if boosted.is_booster(last) else steps, rest=ending.takes_missing or _is_own(last)
     )
@@ -150,6 +176,21 @@ def _behind(before: Sequence[Any], ending: Ending) -> Ending:
             return ending.answer(rows)
 
     return replace(ending, answer=answer)
+
+
+def _scaled_back(graph: Graph, ending: Ending, of_target: Any) -> Ending:
+    """Answers in the units of the targets before a transformer."""
+    transform = TRANSFORMERS.get(type(of_target).__name__) if _is_own(of_target) else None
+    ((name, (made, width)),) = ending.outputs.items()
+    back = None if transform is None else transform(of_target, graph, made, width).back
+    if back is None:
+        raise NotConvertedError(f"a target scaled by {_name_of(of_target)}")
+
+    def answer(rows: NDArray[np.float64]) -> Answers:
+        found = ending.answer(rows)[name]
+        return {name: of_target.inverse_transform(np.reshape(found, (len(found), -1)))}
+
+    return replace(ending, outputs={name: (back(made), width)}, answer=answer)
 
 
 def _projection(
@@ -231,8 +272,10 @@ def _by_skl2onnx(estimator: Any, width: int, why: str) -> Made:
             )
     # skl2onnx raises classes of its own, of Python's and of numpy's for what it cannot convert.
     except Exception as exc:
-        reason = " ".join(str(exc).split())[:200]
-        raise ConversionError(f"{what}: no converter here takes {why}, nor does skl2onnx ({reason})") from exc
+        reason = shorten(" ".join(str(exc).split()), 200, placeholder=" …")
+        raise ConversionError(
+            f"{what}: no converter here takes {why}, nor does skl2onnx ({reason}){_INSTEAD.get(why, '')}"
+        ) from exc
     outputs = [value.name for value in model.graph.output]
     output = {"decision_function": "scores", "predict_proba": "probabilities"}.get(method, outputs[0])
     if output not in outputs or method == "score_samples":

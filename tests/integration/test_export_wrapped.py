@@ -13,6 +13,7 @@ from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor, IsolationForest
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import LocalOutlierFactor
 from sklearn.neural_network import MLPRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
@@ -20,7 +21,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardSca
 from edge_agent.bundle import open_bundle
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.session import OrtEngine
-from edge_agent.errors import ConversionError
+from edge_agent.errors import AccuracyError, ConversionError
 from edgetool.commands.export import export
 from edgetool.commands.pack import pack
 
@@ -105,3 +106,16 @@ def test_columns_that_are_taken_apart_are_refused_with_what_to_do(tmp_path: Path
     forest = make_pipeline(columns, IsolationForest(n_estimators=5, random_state=0)).fit(rows)
     with pytest.raises(ConversionError, match=r"leave columns out with --channels instead"):
         export(tmp_path / "m.joblib", **saved(tmp_path, forest, rows))
+
+
+def test_neighbours_that_tie_are_named_and_the_advice_helps(tmp_path: Path) -> None:
+    """Channels of a PLC in steps: scikit-learn does not agree with itself there; with a little noise it does."""
+    rng = np.random.default_rng(0)
+    step = np.array([10.0, 0.5, 1.0])
+    plain = np.round(rng.normal([101325.0, 20.0, 5.0], [70.0, 2.0, 4.0], (1500, 3)) / step) * step
+    model = make_pipeline(StandardScaler(), LocalOutlierFactor(novelty=True))
+    given = saved(tmp_path, model.fit(plain), plain)
+    with pytest.raises(AccuracyError, match=r"algorithm='brute'\. Train it on rows with a little noise, X \+ rng"):
+        export(tmp_path / "m.joblib", **given)
+    model.fit(plain + rng.uniform(-0.05, 0.05, plain.shape) * step)
+    assert export(tmp_path / "m.joblib", **saved(tmp_path, model, plain)).agreed.deviation <= 1e-4

@@ -65,6 +65,8 @@ class Ending:
     is_exact_far_out: bool = True
     most_rows: int = MOST_ROWS
     notes: tuple[str, ...] = ()
+    advice: str = ""
+    """What to do where it answers otherwise than its framework."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,4 +147,5 @@ def finished(model: onnx.ModelProto, nodes: Nodes, ending: Ending) -> Made:
         is_exact_far_out=ending.is_exact_far_out,
         most_rows=ending.most_rows,
         notes=list(ending.notes),
+        advice=ending.advice,
     )

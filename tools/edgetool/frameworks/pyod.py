@@ -13,7 +13,7 @@ from edgetool.extras import require
 from edgetool.frameworks.ensemble import Transform
 from edgetool.frameworks.made import MOST_ROWS, Answers, Ending
 from edgetool.frameworks.parts import Graph
-from edgetool.frameworks.sklearn import densities, trees
+from edgetool.frameworks.sklearn import densities, endings, trees
 from edgetool.frameworks.stairs import Stairs
 from edgetool.graph.origin import Origin
 
@@ -93,6 +93,7 @@ def append(detector: Any, graph: Graph, source: str, width: int, before: Transfo
         is_exact_far_out=name != "KDE",
         most_rows=_rows_compared(detector) if counts_together else MOST_ROWS,
         notes=tuple(notes),
+        advice=endings.TIES if name == "LOF" else "",
     )
 
 

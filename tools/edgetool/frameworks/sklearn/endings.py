@@ -61,6 +61,14 @@ _FAR = {
 """Where the framework's answers are not compared far from the data, and why."""
 
 
+TIES = (
+    "where channels come in steps, several rows of the training are equally near, and which of them are taken for "
+    "neighbours moves the score: scikit-learn itself answers otherwise with algorithm='brute'. Train it on rows with a "
+    "little noise, X + rng.uniform(-0.05, 0.05, X.shape) * step with the step of each channel, so that none are"
+)
+"""What to do about a LocalOutlierFactor that cannot be compared."""
+
+
 def append(last: Any, graph: Graph, source: str, width: int, before: Transform | None) -> Ending:
     """Put a fitted estimator behind a tensor.
 
@@ -106,6 +114,7 @@ def _score(last: Any, method: str, tensor: str) -> Ending:
         _origin(last, output=method, head="score", higher_is="normal"),
         is_exact_far_out=far is None,
         notes=() if far is None else (far,),
+        advice=TIES if type(last).__name__ == "LocalOutlierFactor" else "",
     )
 
 

@@ -122,6 +122,9 @@ def test_what_is_missing_is_asked_for(tmp_path: Path, normal: Path) -> None:
         export(f"{tmp_path / 'sized.py'}:Sized", data=normal, shapes=["4"])
     torch.save({"net": module.state_dict(), "optimizer": {"lr": 0.1}, "epoch": 3}, tmp_path / "own.pt")
     assert export(named, data=normal, shapes=["4"], weights=tmp_path / "own.pt").agreed.deviation <= 1e-4
+    torch.save({"state_dict": module.state_dict(), "ema": module.state_dict()}, tmp_path / "two.pt")
+    with pytest.raises(ConversionError, match=r"under state_dict and ema; save those that are meant"):
+        export(named, data=normal, shapes=["4"], weights=tmp_path / "two.pt")
     (tmp_path / "junk.pt2").write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises((ConversionError, UsageError), match=r"junk.pt2"):
         export(tmp_path / "junk.pt2", data=normal)

@@ -94,10 +94,12 @@ def test_a_dictionary_with_one_estimator_is_that_one_and_of_several_the_keys_are
     given = saved(tmp_path, {"model": forest, "columns": ["a"]}, rows)
     assert export(tmp_path / "m.joblib", **given).origin.estimator == "IsolationForest"
     given = saved(tmp_path, {"model": forest, "scaler": StandardScaler().fit(rows)}, rows)
-    told = r"holds 2 estimators, expected one; it has 'model' \(IsolationForest\), 'scaler' \(StandardScaler\)\. Save"
+    told = r"is a dictionary, expected .*; it has 'model' \(IsolationForest\), 'scaler' \(StandardScaler\)\. Save"
     with pytest.raises(ConversionError, match=told):
         export(tmp_path / "m.joblib", **given)
-    with pytest.raises(ConversionError, match=r"holds no estimators, expected one; it has 'mean' \(list\)"):
+    with pytest.raises(ConversionError, match=r"it has 'model' \(IsolationForest\), 'mean' \(ndarray\)"):
+        export(tmp_path / "m.joblib", **saved(tmp_path, {"model": forest, "mean": rows.mean(axis=0)}, rows))
+    with pytest.raises(ConversionError, match=r"is a dictionary, expected .*; it has 'mean' \(list\)"):
         export(tmp_path / "m.joblib", **saved(tmp_path, {"mean": [1.0]}, rows))
 
 

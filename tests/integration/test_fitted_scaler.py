@@ -122,7 +122,7 @@ def test_a_scaler_of_other_columns_is_refused(tmp_path: Path, rows: NDArray[np.f
         (StandardScaler(), "the StandardScaler is not fitted"),
         (MinMaxScaler(clip=True).fit(readings()), "the MinMaxScaler has clip=True"),
         (StandardScaler().fit(readings()[:, :3]), "has 3 values for a scaling of 4 channels"),
-        ({"mean": [0.0]}, r"holds no estimators, expected one; it has 'mean' \(list\)"),
+        ({"mean": [0.0]}, r"is a dictionary, expected .*; it has 'mean' \(list\)"),
         (None, "no such file"),
     ],
     ids=["power", "unfitted", "clip", "other-width", "dict", "absent"],

@@ -187,7 +187,8 @@ class PackReport:
             names = ", ".join(self.blind_channels[:10]) + (", …" if len(self.blind_channels) > 10 else "")
             yield (
                 f"where one of {names} is missing, the model scores all windows the same, so no fault of another "
-                "channel shows then; train it with such rows, or give --missing mean"
+                "channel shows then; train it with such rows, unless what is missing is what it predicts: then nothing "
+                "can be compared, and that is right"
             )
         if self.trial.warning:
             yield self.trial.warning

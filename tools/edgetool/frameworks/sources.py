@@ -194,20 +194,27 @@ def open_sklearn(source: Source, trust: Trust) -> Any:
 
 
 def _only_one(path: Path, content: Any) -> Any:
-    """What a dictionary or list holds, where that is one estimator; of several, their names are told."""
-    if isinstance(content, Mapping):
-        named = dict(content)
-    elif isinstance(content, list | tuple):
-        named = dict(enumerate(content))
-    else:
+    """What a dictionary holds, where that is one estimator beside words; of anything else, its keys are told.
+
+    Numbers beside it may be the scaling that it was trained with.
+    """
+    if not isinstance(content, Mapping):
         return content
+    named = dict(content)
     found = {name: each for name, each in named.items() if hasattr(each, "get_params")}
-    if len(found) == 1:
+    if len(found) == 1 and all(_are_words(each) for name, each in named.items() if name not in found):
         return next(iter(found.values()))
     held = ", ".join(f"{name!r} ({type(each).__name__})" for name, each in list(named.items())[:_SHOWN])
     raise ConversionError(
-        f"{path}: holds {len(found) or 'no'} estimators, expected one; it has {held or 'nothing'}. Save the detector "
-        "as a file of its own; a scaler goes into one Pipeline with it, or to --scale as another file"
+        f"{path}: is a dictionary, expected an estimator alone, or beside words; it has {held or 'nothing'}. Save the "
+        "detector as a file of its own; a scaler goes into one Pipeline with it, or to --scale as another file"
+    )
+
+
+def _are_words(content: Any) -> bool:
+    """True of texts, and of lists of them, such as the names of columns or a date."""
+    return isinstance(content, str) or (
+        isinstance(content, list | tuple) and all(isinstance(each, str) for each in content)
     )
 
 

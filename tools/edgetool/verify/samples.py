@@ -369,7 +369,10 @@ def _feed_rows(
         else next((size for size in inner if size != len(channels)), len(channels)) or 1
     )
     if len(inner) not in (1, 2) or (None not in inner and window * len(channels) != known):
-        raise DataError(f"{files}: has {len(channels)} channels, which do not fit input {item.name!r} of shape {shape}")
+        raise DataError(
+            f"{files}: has {len(channels)} channels, which do not fit input {item.name!r} of shape {shape}; take those "
+            f"that it was trained on, in their order: --channels {','.join(channels[:3])},…"
+        )
     whole = np.flatnonzero(runs[: len(runs) - window + 1] == runs[window - 1 :]) if len(runs) >= window else runs[:0]
     if not len(whole):
         raise DataError(f"{files}: has {len(rows)} complete rows, and no {window} in a row that make a window")

@@ -213,7 +213,7 @@ def _load_weights(torch: Any, module: Any, path: Path) -> None:
             "classes are at hand: state = torch.load(FILE, weights_only=False); then torch.save(state.state_dict(), "
             "'weights.pt') of a module, or torch.save(state['state_dict'], 'weights.pt') of a checkpoint"
         )
-    state = _below(state, set(module.state_dict()))
+    state = _below(path, state, set(module.state_dict()))
     wanted = set(module.state_dict())
     missing, unknown = sorted(wanted - set(state)), sorted(set(state) - wanted)
     if missing or unknown:
@@ -225,12 +225,17 @@ def _load_weights(torch: Any, module: Any, path: Path) -> None:
         raise ConversionError(f"{path}: are weights of another module ({one_line(exc)})") from exc
 
 
-def _below(state: dict[str, Any], wanted: set[str]) -> dict[str, Any]:
+def _below(path: Path, state: dict[str, Any], wanted: set[str]) -> dict[str, Any]:
     """The weights of a checkpoint: one level down, and maybe below the name of the module, beside those of others."""
     levels = {name: inner for name, inner in state.items() if isinstance(inner, dict)}
     # A checkpoint of one's own names them as one likes: `model` beside the state of an optimizer.
     fitting = [name for name, inner in levels.items() if wanted <= inner.keys()]
-    for name in (*_LEVELS, *(fitting if len(fitting) == 1 else ())):
+    if len(fitting) > 1:
+        raise ConversionError(
+            f"{path}: has weights of this module under {' and '.join(fitting)}; save those that are meant: "
+            f"torch.save(torch.load(FILE)[{fitting[0]!r}], 'weights.pt')"
+        )
+    for name in (*_LEVELS, *fitting):
         if name in levels:
             state = levels[name]
             break

@@ -25,6 +25,7 @@ from edgetool.detector.scaling import Scaling
 from edgetool.detector.state import NEXT_STATE, STATE, Link, append_states, feed_states, own_input, state_size
 from edgetool.graph.edits import replace_all
 from edgetool.graph.nodes import Nodes
+from edgetool.graph.raising import raise_opset
 from edgetool.graph.walks import graphs_of
 from edgetool.verify.arrays import Sample
 from edgetool.verify.layout import both_fit
@@ -37,13 +38,12 @@ __all__ = [
     "frame_of",
     "frame_of_features",
     "is_canonical",
-    "is_flat_input",
+    "lies_open",
     "note_types",
 ]
 
 _FLAT = 2
 """Rank of an input that takes a window as one row."""
-_MIN_OPSET = 13
 _MIN_IR = 8
 _NEARER = 1.2
 """A layout whose error is smaller by this factor is asked about."""
@@ -158,7 +158,7 @@ def feed_readings(model: onnx.ModelProto, frame: Frame, *, channels: int, scalin
         features, (batch * frame.smoothed, 1, count).
     """
     item = own_input(model, frame.links)
-    _require_opset(model)
+    raise_opset(model)
     _unlist_constants(model)
     _set_apart(model)
     nodes = Nodes(model)
@@ -227,10 +227,16 @@ def check_layout(rows_first: Candidate | EdgeError, channels_first: Candidate | 
         )
 
 
-def is_flat_input(model: onnx.ModelProto, links: tuple[Link, ...] = ()) -> bool:
+def _is_flat_input(model: onnx.ModelProto, links: tuple[Link, ...] = ()) -> bool:
     """True if a model takes a window as one row."""
     shape = own_input(model, links).shape
     return shape is None or len(shape) == _FLAT
+
+
+def lies_open(model: onnx.ModelProto, frame: Frame, channels: int) -> bool:
+    """True if nothing but a trial tells how a window lies: a flat input of several rows of several channels."""
+    is_flat = _is_flat_input(model, frame.links) and frame.features is None and frame.left_out is None
+    return is_flat and frame.seen > 1 and channels > 1
 
 
 def canonical_frame(path: Path, model: onnx.ModelProto, channels: int, options: DetectorOptions) -> Frame:
@@ -329,24 +335,3 @@ def _free_batch(model: onnx.ModelProto) -> None:
     for value in model.graph.output:
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.ClearField("shape")
-
-
-def _require_opset(model: onnx.ModelProto) -> None:
-    for opset in model.opset_import:
-        if opset.domain in ("", "ai.onnx"):
-            if opset.version < _MIN_OPSET:
-                _convert_opset(model)
-            return
-    model.opset_import.append(helper.make_opsetid("", _MIN_OPSET))
-
-
-def _convert_opset(model: onnx.ModelProto) -> None:
-    try:
-        converted = onnx.version_converter.convert_version(model, _MIN_OPSET)
-    # The converter's errors are of its C++ module, protobuf's (over 2 GB) have no import path that stays.
-    except Exception as exc:
-        reason = " ".join(str(exc).split())[:200]
-        raise ConversionError(
-            f"opset below {_MIN_OPSET} cannot be raised ({reason}); export it with a newer opset"
-        ) from exc
-    model.CopyFrom(converted)

@@ -21,7 +21,7 @@ from edgetool.detector.canonical import (
     frame_of,
     frame_of_features,
     is_canonical,
-    is_flat_input,
+    lies_open,
     note_types,
 )
 from edgetool.detector.chain import Chain
@@ -34,6 +34,7 @@ from edgetool.detector.head import PREFIX, Fitted, Head, reconstruct, target_of
 from edgetool.detector.meanings import Asked, Candidate, choose, rows_ahead
 from edgetool.detector.missing import missing_policy
 from edgetool.detector.options import DetectorOptions
+from edgetool.detector.raised import check_raised
 from edgetool.detector.runs import ModelRuns, are_equal
 from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
 from edgetool.detector.scorer import Scorer
@@ -212,6 +213,7 @@ class Detector:
         windows = self.normal.some(final.window)
         before = self.normal.before(final.window)
         answers = self._scorer.try_out(probe, np.ascontiguousarray(windows[:, : final.seen]), before)
+        check_raised(self._path, model, probe, windows[:, : final.seen], self._scorer)
         return self._settle(model, found, frame=final, given=final.given(windows), answers=answers)
 
     def _asked(self, model: onnx.ModelProto, given: FloatArray) -> Asked:
@@ -249,18 +251,13 @@ class Detector:
                 return exc
 
         found = attempt(self._scorer.try_out(probe, seen, before), frame)
-        if self._lies_open(model, frame):
+        if self._options.layout is LayoutIs.AUTO and lies_open(model, frame, len(self.channels)):
             turned = replace(frame, channels_first=True)
             other = self._scorer.try_out(self._fed(model, replace(turned, ahead=0)), seen, before)
             check_layout(found, attempt(other, turned))
         if isinstance(found, EdgeError):
             raise found
         return found.head
-
-    def _lies_open(self, model: onnx.ModelProto, frame: Frame) -> bool:
-        """True if nothing but a trial tells how a window lies: a flat input of several rows of several channels."""
-        is_flat = is_flat_input(model, frame.links) and frame.features is None and frame.left_out is None
-        return is_flat and frame.seen > 1 and len(self.channels) > 1 and self._options.layout is LayoutIs.AUTO
 
     def _frame_of(self, model: onnx.ModelProto) -> Frame:
         """How the model takes readings, or features of them."""

@@ -83,9 +83,7 @@ class ModelRuns:
             ConversionError: the runtime refuses the model, fails, crashes or hangs; the text has its reason.
             OutOfTimeError: the deadline has passed.
         """
-        file = Path(self._folder.name) / f"{hashlib.sha256(model).hexdigest()[:32]}.onnx"
-        if not file.exists():
-            file.write_bytes(model)
+        file = self._file_of(model)
         whole: Sample = {"readings": windows, **({} if states is None else {"state": states})}
         starts = range(0, len(windows), _BATCH)
         samples = [{name: values[i : i + _BATCH] for name, values in whole.items()} for i in starts]
@@ -106,6 +104,29 @@ class ModelRuns:
             name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 and values.ndim else values
             for name, values in parts[0].items()
         }
+
+    def each(self, model: bytes, samples: Sequence[Sample]) -> list[Sample]:
+        """All outputs of a model with inputs of any names, for each of some samples by itself.
+
+        Raises:
+            ConversionError: as of `outputs`.
+            OutOfTimeError: the deadline has passed.
+        """
+        bench = self._started()
+        given = bench.keep_samples(samples)
+        try:
+            return bench.run(self._file_of(model), on=given)
+        except ConversionError as exc:
+            problem = explain(f"provider cpu: {exc}", onnx.load_from_string(model))
+            raise ConversionError(f"{self._path}: does not run: {problem}") from exc
+        finally:
+            given.unlink()
+
+    def _file_of(self, model: bytes) -> Path:
+        file = Path(self._folder.name) / f"{hashlib.sha256(model).hexdigest()[:32]}.onnx"
+        if not file.exists():
+            file.write_bytes(model)
+        return file
 
 
 def are_equal(together: Sample, alone: list[Sample]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from edge_agent.errors import ConversionError
 from edge_agent.messages.reading import FloatArray
 from edgetool.detector.head import PREFIX
 from edgetool.detector.runs import ModelRuns
-from edgetool.detector.state import NEXT_STATE, Link
+from edgetool.detector.state import NEXT_STATE, STATE, Link
 from edgetool.graph.weights import to_bytes
 from edgetool.verify.arrays import Sample
 
@@ -81,6 +82,12 @@ class Scorer:
         answers = self._outputs(to_bytes(model, self._path), windows, None, before, with_states=before is None)
         rest = {name: values for name, values in answers.items() if name != NEXT_STATE}
         return {name: values for name, values in rest.items() if name not in self._made} or rest
+
+    def one_by_one(self, model: onnx.ModelProto, samples: Sequence[Sample]) -> list[Sample]:
+        """All outputs of any model, fed or not, for each of some samples of its inputs; states are zeros if it asks."""
+        asks = any(value.name == STATE for value in model.graph.input)
+        zeros = {STATE: np.zeros((1, self._state_size), dtype=np.float32)} if asks else {}
+        return self._runs.each(to_bytes(model, self._path), [{**sample, **zeros} for sample in samples])
 
     def _outputs(
         self,

@@ -378,3 +378,26 @@ def test_a_forecast_of_one_of_several_channels_is_asked_about(tmp_path: Path) ->
     with pytest.raises(UsageError, match=r"--head residual:s0 --horizon 1\d"):
         pack(path, data=data, head="residual:s0")
     assert pack(path, data=data, head="residual:s0", horizon=12).manifest.window == 36
+
+
+def test_contributions_of_each_row_are_not_those_of_a_bundle(tmp_path: Path) -> None:
+    """The names are those of a bundle and the shape is not, which no agent runs: so the score is taken, and they go."""
+    nodes = [
+        helper.make_node("ReduceMean", ["readings"], ["mean"], axes=[1], keepdims=0),
+        helper.make_node("Sub", ["mean", "usual"], ["off"]),
+        helper.make_node("Mul", ["off", "off"], ["squared"]),
+        helper.make_node("ReduceMean", ["squared"], ["score"], axes=[1], keepdims=0),
+        helper.make_node("Identity", ["readings"], ["contributions"]),
+    ]
+    outputs: dict[str, list[int | str]] = {"score": ["n"], "contributions": ["n", 8, 3]}
+    path = model(tmp_path / "m.onnx", nodes, (8, 3), outputs, {"usual": np.float32(20)})
+    made = onnx.load(path)
+    made.graph.input[0].name = "readings"
+    onnx.save(made, path)
+    rows = rows_of(2000, 3)
+    bundle = open_bundle(pack(path, data=write(tmp_path / "n.csv", rows), score_output="score", head="score").bundle)
+    windows = windows_of(rows, 8)
+    found = score(bundle, windows)
+    assert found.contributions is None
+    want = ((windows.astype(np.float64).mean(axis=1) - 20) ** 2).mean(axis=1)
+    np.testing.assert_allclose(found.score, want, rtol=1e-3, atol=1e-4)

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 _FLAT = 2
-"""Rank of an input that takes a window as one row."""
+"""Rank of an input that takes a window as one row, and of contributions: one of each channel."""
 _MIN_IR = 8
 _NEARER = 1.2
 """A layout whose error is smaller by this factor is asked about."""
@@ -51,7 +51,7 @@ _NONE = DetectorOptions()
 
 
 def is_canonical(model: onnx.ModelProto) -> bool:
-    """True if a model already has the inputs and outputs of a bundle."""
+    """True if a model already has the inputs and outputs of a bundle: an agent runs no `contributions` of each row."""
     inputs = model_inputs(model)
     outputs = {value.name: value.type.tensor_type for value in model.graph.output}
     names = [item.name for item in inputs]
@@ -62,6 +62,11 @@ def is_canonical(model: onnx.ModelProto) -> bool:
         and len(inputs[0].shape) == 3
         and "score" in outputs
         and len(outputs["score"].shape.dim) == 1
+        and not (
+            "contributions" in outputs
+            and outputs["contributions"].HasField("shape")
+            and len(outputs["contributions"].shape.dim) != _FLAT
+        )
     )
 
 

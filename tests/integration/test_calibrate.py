@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fakes import canonical_model, write_bundle
+from graphs_by_hand import model, rows_of, write
+from onnx import helper
 
 import edgetool
 from edge_agent.bundle import open_bundle
@@ -160,3 +163,23 @@ def test_pack_takes_no_rate_for_known_because_windows_overlap(
     assert manifest.calibration is not None
     assert manifest.calibration.effective_rows is not None
     assert manifest.calibration.effective_rows < 100
+
+
+def test_a_limit_beyond_what_the_score_can_reach_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A probability never reaches 1.4: the bundle would be silent for ever. The rate that is named works."""
+    nodes = [helper.make_node("Gemm", ["x", "w", "c"], ["z"]), helper.make_node("Softmax", ["z"], ["p"], axis=1)]
+    constants = {"w": np.array([[-0.3, 0.3]] * 3, np.float32), "c": np.array([27, -18], np.float32)}
+    path = model(tmp_path / "m.onnx", nodes, (3,), {"p": ["n", 2]}, constants)
+    packed = edgetool.pack(path, data=write(tmp_path / "n.csv", rows_of(6000, 3)), head="class:1").bundle
+    later, new = write(tmp_path / "later.csv", rows_of(6000, 3, seed=11) + 0.8), tmp_path / "m-1.0.1.edge"
+    arguments = ["calibrate", str(packed), "--data", str(later)]
+    assert main([*arguments, "--false-alarm-rate", "0.001", "-o", str(new)]) == 65
+    told = capsys.readouterr().err
+    assert "would silence the bundle: made-up faults reach the limit so far" in told
+    assert not new.exists()
+    assert main([*arguments, "--false-alarm-rate", "0.001"]) == 0
+    assert "WARNING    the limit 1." in capsys.readouterr().out
+    found = re.search(r"--false-alarm-rate ([\d.]+) gives", told)
+    assert found is not None
+    assert main([*arguments, "--false-alarm-rate", found[1], "-o", str(new)]) == 0
+    assert open_bundle(new).manifest.threshold.alarm < 1

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from sklearn.ensemble import IsolationForest
 
 from edge_agent.messages.reading import FloatArray
-from edgetool.detector.trial import Trial, try_detector
+from edge_agent.stream.threshold import threshold_from
+from edgetool.detector.trial import Trial, make_up, try_detector
 
 Score = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 CHANNELS = 8
@@ -126,3 +127,27 @@ def test_two_channels_have_no_half() -> None:
     trial = tried(share_of_each, rows=readings()[:, :2])
     assert [row.channels for row in trial.together] == [2]
     assert not trial.sees_several
+
+
+def test_a_rate_is_advised_only_where_its_limit_is_lower() -> None:
+    """A score that ends at 1: the limit of a rate so low that the tail goes beyond is not cured by a lower rate."""
+
+    def bounded(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.tanh(np.square(rows).sum(axis=1) / 8))
+
+    rows = readings(seed=2)
+    scores = bounded(rows).astype(np.float32)
+
+    def of_windows(windows: FloatArray, _: FloatArray | None) -> FloatArray:
+        return bounded(windows[:, 0].astype(np.float64)).astype(np.float32)
+
+    def limit(rate: float) -> float:
+        return threshold_from(scores.astype(np.float64), rate).alarm
+
+    made = make_up(of_windows, rows[:, np.newaxis].astype(np.float32), scores)
+    trial = made.at(1.03)
+    assert trial.is_weak
+    match = re.fullmatch(r"a limit with --false-alarm-rate ([\d.]+) would show half of the farthest", trial.advice)
+    assert match is not None
+    assert limit(float(match[1])) < 1.03
+    assert not made.at(limit(float(match[1]))).is_weak

@@ -20,6 +20,7 @@ from edgetool.data import DataSource, SensorData, holes, read_sensor_data
 from edgetool.detector.allowed import open_allowed
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
+from edgetool.detector.relimited import made_up_for, silenced
 from edgetool.detector.rescored import files_for, open_engine, rescore
 from edgetool.paths import StrPath, as_path, as_paths
 from edgetool.quality.alarm_rate import rate_for
@@ -81,6 +82,8 @@ class CalibrateReport:
     """The share that reaches the limit so far."""
     assets: tuple[AssetLimit, ...]
     """Empty unless asked for."""
+    silenced: str | None = None
+    """Why a bundle with this limit is refused, which only a report without one has."""
 
     @property
     def needed_days(self) -> float | None:
@@ -110,6 +113,8 @@ class CalibrateReport:
                 f"It takes {about(told.needed_rows)} such windows{hours}{here}. "
                 f"The limit is that of a rate of {told.limit_rate:.2g}, so that {told.rate:.3g} is a bound"
             )
+        if self.silenced is not None:
+            found.append(self.silenced)
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -166,7 +171,8 @@ def calibrate(
 
     Raises:
         BundleError: the bundle cannot be read.
-        DataError: the data cannot be read, are too few, or have no times where these are needed.
+        DataError: the data cannot be read, are too few, or have no times where these are needed; or no fault would
+            reach the limit of the bundle to write.
         EngineError: the runtime failed.
         UsageError: an option cannot be meant, the new bundle has the old one's version, or a library is missing, or not
             needed.
@@ -179,7 +185,8 @@ def calibrate(
     with ThreadPoolExecutor(max_workers=1) as aside:
         engine = aside.submit(open_engine, opened)
         rows = read_sensor_data(files)
-    scored, order, days, not_finite = _normal_scores(opened, rows, engine.result())
+    running = engine.result()
+    scored, order, days, not_finite = _normal_scores(opened, rows, running)
     as_they_came = np.argsort(order.order[scored.place])
     scores = scored.score.astype(np.float64)
     rate = false_alarm_rate or manifest.false_alarm_rate
@@ -187,12 +194,25 @@ def calibrate(
         if days is None:
             raise DataError(f"{files}: has no times, so nobody knows how long a day is; give --false-alarm-rate")
         rate = rate_for(scored, alarms_per_day * days)
-    effective = effective_rows(scores, rate, (np.arange(len(scores)), as_they_came))
+    ways = (np.arange(len(scores)), as_they_came)
+    effective = effective_rows(scores, rate, ways)
     if alarms_per_day is not None and days is not None:
         # Alerts are fewer than rows in alarm, also where these are independent.
         effective = min(effective, alarms_per_day * days / rate)
     told = interval_of(rate, len(scores), effective)
     threshold, calibration = limits_from(scored.score, rate, told=told)
+    silent = None
+    if threshold.alarm > manifest.threshold.alarm:
+
+        def limit_of(other: float) -> float:
+            known = interval_of(other, len(scores), effective_rows(scores, other, ways))
+            return threshold_from(scores, known.limit_rate).alarm
+
+        values = order.by_place(rows.select(tuple(channel.name for channel in manifest.channels)).values)
+        faults = made_up_for(opened, running, values, scored.place, scored.score)
+        silent = silenced(faults, before=manifest.threshold, after=threshold, rate=rate, limit_of=limit_of)
+    if silent is not None and output is not None:
+        raise DataError(f"{files}: {silent}")
     if output is not None and identity is not None:
         rewrite_bundle(
             output, opened, name=identity[0], version=identity[1], threshold=threshold, calibration=calibration
@@ -214,6 +234,7 @@ def calibrate(
         share=float(np.mean(scores >= threshold.alarm)),
         share_before=float(np.mean(scores >= manifest.threshold.alarm)),
         assets=_by_asset(scored, order, rate, threshold.alarm) if per_asset else (),
+        silenced=silent,
     )
 
 

@@ -16,16 +16,18 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError
 from edge_agent.messages.reading import FloatArray
+from edge_agent.stream.threshold import threshold_from
 from edgetool.verify.scores import is_status, still_channels
 
-__all__ = ["Trial", "TrialRow", "try_detector"]
+__all__ = ["MadeUp", "Trial", "TrialRow", "make_up", "try_detector"]
 
 _STEPS = (2.0, 5.0, 10.0, 20.0)
 """Spreads of its channel that a reading is moved by."""
 _MOVED = "moved by {:g} spreads"
 _FARTHEST = _MOVED.format(_STEPS[-1])
 _NOISE = 10.0
-_USABLE_RATE = 0.1
+_RATES = (*(digit * scale for scale in (1e-4, 1e-3, 1e-2) for digit in range(1, 10)), 0.1)
+"""Of one digit each, ascending, up to the highest that is of use."""
 _BASES = 5
 _CHANNELS, _FEWEST_CHANNELS = 64, 4
 _TOGETHER = 10.0
@@ -70,8 +72,8 @@ class Trial:
 
     rows: tuple[TrialRow, ...]
     rate_for_half: float | None
-    """Share of the normal windows that score as high as half of the readings that are moved farthest: the false-alarm
-    rate at which these would be found. None where nothing could be moved."""
+    """The false-alarm rate, of one digit, whose limit half of the readings reach that are moved farthest, and which is
+    lower than the limit of the trial. None where there is no such rate."""
     rate_for_half_together: float | None
     """The same of the readings in which half of the channels have moved."""
 
@@ -89,6 +91,16 @@ class Trial:
     def best(self) -> float:
         """Share of the kind of fault of one channel of which most reach the limit."""
         return max((row.reached for row in self.alone), default=1.0)
+
+    @property
+    def most(self) -> float:
+        """Share of the kind of fault, of one channel or of several, of which most reach the limit."""
+        return max((row.reached for row in self.rows), default=1.0)
+
+    @property
+    def in_words(self) -> str:
+        """How many of the kind of fault of which most reach the limit, for a person."""
+        return _in_words([max(self.rows, key=lambda row: row.reached)]) if self.most else "none of them"
 
     @property
     def sees_several(self) -> bool:
@@ -129,8 +141,8 @@ class Trial:
         if self._reached_by_half < _MOST:
             rates["half of those in which half of the channels move"] = self.rate_for_half_together
         for which, rate in rates.items():
-            if rate is not None and rate <= _USABLE_RATE:
-                return f"a limit with --false-alarm-rate {max(rate, 1e-4):.1g} would show {which}"
+            if rate is not None:
+                return f"a limit with --false-alarm-rate {rate:g} would show {which}"
         if self.sees_several:
             return "where that matters, pack a detector of another kind beside it, such as one of distances or errors"
         return "the model hardly tells such readings from normal ones; is it the right output, and the right --head?"
@@ -192,13 +204,61 @@ def try_detector(
     Returns:
         A row for each way; none for a way that cannot be made of these windows, or that the model cannot score.
     """
+    return make_up(score, windows, scores, watched=watched, states=states).at(alarm)
+
+
+@dataclass(frozen=True, slots=True)
+class MadeUp:
+    """Made-up faults, scored: a trial for each limit."""
+
+    faults: tuple[tuple[str, int, FloatArray], ...]
+    """Of each way: in words, the number of channels, and the scores, shape (n,)."""
+    normal: FloatArray
+    """Shape (n,), scores of normal windows."""
+
+    def at(self, alarm: float) -> Trial:
+        """The trial at an alarm limit."""
+        median = float(np.median(self.normal))
+        rows: list[TrialRow] = []
+        rates: dict[str, float | None] = {}
+        for name, count, values in self.faults:
+            finite = values[np.isfinite(values)]
+            if len(finite):
+                reached, below = float(np.mean(finite >= alarm)), float(np.mean(finite < median))
+                best = _best_channel(values >= alarm)
+                rows.append(TrialRow(name, count, len(finite), reached, best_channel=best, below_median=below))
+                # Of one and of several channels, what shows at which rate.
+                for key in (_FARTHEST, _HALF):
+                    if name.startswith(key):
+                        rates[key] = self._rate_for(float(np.median(finite)), alarm)
+        return Trial(tuple(rows), rates.get(_FARTHEST), rates.get(_HALF))
+
+    def _rate_for(self, wanted: float, alarm: float) -> float | None:
+        """The lowest usable rate whose limit is not above `wanted`, and below the one that there is."""
+        exact = self.normal[np.isfinite(self.normal)].astype(np.float64)
+        share = float(np.mean(exact >= wanted)) if len(exact) else 1.0
+        if share > _RATES[-1]:
+            return None
+        for rate in (rate for rate in _RATES if rate >= share / 2):
+            limit = threshold_from(exact, rate).alarm
+            if limit <= wanted and limit < alarm:
+                return rate
+        return None
+
+
+def make_up(
+    score: Callable[[FloatArray, FloatArray | None], FloatArray],
+    windows: FloatArray,
+    scores: FloatArray,
+    *,
+    watched: int | None = None,
+    states: FloatArray | None = None,
+) -> MadeUp:
+    """Score made-up faults: those of `try_detector`, whose arguments these are."""
     order = np.argsort(scores, kind="stable")
     middle = np.linspace(len(order) // 4, max(3 * len(order) // 4 - 1, 0), _BASES).astype(int)
     bases = windows[order[middle]].astype(np.float64)
     faults = list(_faults(windows, bases, watched))
-    median = float(np.median(scores))
-    rows: list[TrialRow] = []
-    rates: dict[str, float] = {}
     # Each way is made of these windows in turns.
     own = None if states is None else states[order[middle]]
 
@@ -206,17 +266,7 @@ def try_detector(
         return score(made, None if own is None else np.resize(own, (len(made), own.shape[1])))
 
     found = _score_all(score_made, [made for _, _, made in faults])
-    for (name, count, _), values in zip(faults, found, strict=True):
-        finite = values[np.isfinite(values)]
-        if len(finite):
-            reached, below = float(np.mean(finite >= alarm)), float(np.mean(finite < median))
-            best = _best_channel(values >= alarm)
-            rows.append(TrialRow(name, count, len(finite), reached, best_channel=best, below_median=below))
-            # Of one and of several channels, what shows at which rate.
-            for key in (_FARTHEST, _HALF):
-                if name.startswith(key):
-                    rates[key] = float(np.mean(scores >= np.median(finite)))
-    return Trial(tuple(rows), rates.get(_FARTHEST), rates.get(_HALF))
+    return MadeUp(tuple((name, count, values) for (name, count, _), values in zip(faults, found, strict=True)), scores)
 
 
 def _best_channel(hits: NDArray[np.bool_]) -> float:

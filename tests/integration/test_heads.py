@@ -401,3 +401,33 @@ def test_contributions_of_each_row_are_not_those_of_a_bundle(tmp_path: Path) -> 
     assert found.contributions is None
     want = ((windows.astype(np.float64).mean(axis=1) - 20) ** 2).mean(axis=1)
     np.testing.assert_allclose(found.score, want, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("classes_first", [False, True])
+def test_classes_of_each_row_are_asked_for_last_mean_or_max(tmp_path: Path, classes_first: bool) -> None:
+    """Class 1 is a column of each row, and no value of the oldest row alone; there is no class 2."""
+    softmax = helper.make_node("Softmax", ["z"], ["p"], axis=-1)
+    turned = [helper.make_node("Transpose", ["p"], ["y"], perm=[0, 2, 1])]
+    nodes = [
+        helper.make_node("Sub", ["x", "usual"], ["off"]),
+        helper.make_node("Mul", ["off", "off"], ["squared"]),
+        helper.make_node("MatMul", ["squared", "w"], ["z1"]),
+        helper.make_node("Add", ["z1", "b"], ["z"]),
+        softmax,
+        *(turned if classes_first else [helper.make_node("Identity", ["p"], ["y"])]),
+    ]
+    weights = np.array([[-0.02, 0.02]] * 3, np.float32)
+    constants = {"usual": np.float32(20), "w": weights, "b": np.array([9, 0], np.float32)}
+    shape: list[int | str] = ["n", 2, 8] if classes_first else ["n", 8, 2]
+    path, rows = model(tmp_path / "m.onnx", nodes, (8, 3), {"y": shape}, constants), rows_of(3000, 3)
+    data = write(tmp_path / "n.csv", rows)
+    with pytest.raises(UsageError, match=r"--head class:1:last \(.*--head class:1:mean \(.*--head class:1:max \("):
+        pack(path, data=data, head="class:1")
+    with pytest.raises(UsageError, match="--head class:2: output 'y' has 0, 1"):
+        pack(path, data=data, head="class:2")
+    of_rows = 1 / (1 + np.exp(9 - 0.04 * np.square(rows - 20).sum(axis=1)))
+    windows = np.lib.stride_tricks.sliding_window_view(of_rows, 8)
+    wanted = {"last": windows[:, -1], "mean": windows.mean(axis=1), "max": windows.max(axis=1)}
+    for way, want in wanted.items():
+        report = pack(path, data=data, head=f"class:1:{way}", output=tmp_path / f"{way}-1.0.0.edge")
+        np.testing.assert_allclose(score(open_bundle(report.bundle), windows_of(rows, 8)).score, want, rtol=1e-3)

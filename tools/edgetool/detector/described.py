@@ -60,7 +60,10 @@ def _what(head: Head) -> str:
     name = repr(head.name)
     match head.kind:
         case HeadKind.CLASS:
-            return f"class {head.which} of output {name}"
+            label = head.which.removesuffix(f":{head.way}") if head.rows > 1 else head.which
+            return f"class {label} of output {name}" + (
+                f", {head.way} of its {head.rows} rows" if head.rows > 1 else ""
+            )
         case HeadKind.DISTANCE if head.which == "nearest":
             return f"smallest of the distances {name}"
         case HeadKind.DISTANCE:
@@ -118,8 +121,11 @@ def _own_formula(head: Head) -> str:
     if head.kind is HeadKind.DISTANCE:
         squared = "np.einsum('ni,ij,nj->n', y - centre, precision, y - centre)"
         return "y.min(axis=1)" if head.which == "nearest" else squared
-    if head.column is not None:
-        return f"{sign}y[:, {head.column}]"
     if head.rows == 1:
-        return f"{sign}y.ravel()"
-    return f"{sign}y[:, -1]" if head.which == "last" else f"({sign}y).{head.which}(axis=1)"
+        return f"{sign}y.ravel()" if head.column is None else f"{sign}y[:, {head.column}]"
+    own = "y"
+    if head.column is not None and head.channels_first:
+        own = f"y.reshape(-1, {head.columns}, {head.rows})[:, {head.column}]"
+    elif head.column is not None:
+        own = f"y.reshape(-1, {head.rows}, {head.columns})[:, :, {head.column}]"
+    return f"{sign}{own}[:, -1]" if head.way == "last" else f"({sign}{own}).{head.way}(axis=1)"

@@ -25,6 +25,7 @@ from edgetool.detector.canonical import (
     note_types,
 )
 from edgetool.detector.chain import Chain
+from edgetool.detector.classes import class_of
 from edgetool.detector.described import formula, in_words
 from edgetool.detector.direction import sign_of_error, sign_of_score, sklearn_scores
 from edgetool.detector.features import parse_features
@@ -323,7 +324,7 @@ class Detector:
         if head.is_error or head.kind is HeadKind.DISTANCE:
             sign = sign_of_error(head.name, head.kind, options.higher_is)
         else:
-            own = answer if head.column is None else answer.reshape(len(answer), -1)[:, head.column]
+            own = answer if head.column is None else class_of(head, answer, len(given)).squeeze()
             sign = sign_of_score(own, answers.get(self._labels.get(head.name, "")), options.higher_is)
         if len(answer) != len(given):
             answer = answer.reshape(len(given), -1)  # skl2onnx puts the targets of a row one below the other

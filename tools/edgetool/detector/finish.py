@@ -94,17 +94,22 @@ def _times(nodes: Nodes, source: str, output: str, weights: np.ndarray) -> str:
 
 def _own_score(nodes: Nodes, head: Head, answer: str, score: str) -> None:
     own = answer
-    if head.column is not None:
+    if head.column is not None and head.rows == 1:
         flat = nodes.reshape(answer, "answer_columns", [0, -1])
         own = nodes.gather(flat, "answer_class", head.column, axis=1)
     elif head.rows > 1:
-        rows = nodes.reshape(answer, "answer_rows", [-1, head.rows])
-        if head.which == "last":
+        if head.column is None:
+            rows = nodes.reshape(answer, "answer_rows", [-1, head.rows])
+        else:
+            shape = [head.columns, head.rows] if head.channels_first else [head.rows, head.columns]
+            apart = nodes.reshape(answer, "answer_columns", [-1, *shape])
+            rows = nodes.gather(apart, "answer_class", head.column, axis=1 if head.channels_first else 2)
+        if head.way == "last":
             own = nodes.gather(rows, "answer_last", head.rows - 1, axis=1)
         else:
             # The most anomalous row: the smallest value where high is normal.
             most = "ReduceMin" if head.sign.flipped else "ReduceMax"
-            own = nodes.reduce({"mean": "ReduceMean", "max": most}[head.which], rows, "answer_one", axis=1)
+            own = nodes.reduce({"mean": "ReduceMean", "max": most}[head.way], rows, "answer_one", axis=1)
     flat = nodes.reshape(own, "score_flat" if head.sign.flipped else score, [-1])
     if head.sign.flipped:
         nodes.add("Neg", [flat], score)

@@ -36,9 +36,11 @@ class Head:
     rows: int = 1
     """Rows of readings that the output is held against."""
     channels_first: bool = False
-    """True if the output has the channels of a window before its rows."""
+    """True if the output has the channels of a window, or the classes, before its rows."""
     column: int | None = None
     """Of a class."""
+    columns: int = 1
+    """How many classes there are."""
     channel: int | None = None
     """Of a residual."""
     sign: Sign = field(default_factory=lambda: Sign(flipped=False, found=SignFrom.ERROR))
@@ -60,6 +62,11 @@ class Head:
     def name(self) -> str:
         """The output as the model's author knows it."""
         return self.output.removeprefix(PREFIX)
+
+    @property
+    def way(self) -> str:
+        """How the values of several rows become one: last, mean or max."""
+        return self.which.rpartition(":")[2]
 
     @property
     def has_matrix(self) -> bool:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import ANY_HEAD, HeadIs, HeadKind
+from edgetool.detector.classes import are_probabilities, class_heads, class_of
 from edgetool.detector.frame import Frame
-from edgetool.detector.head import PREFIX, Head, labels_in_words, reconstruct, target_of
+from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
 from edgetool.detector.scaling import Scaling
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
@@ -29,7 +30,6 @@ _SCORE_NAME = re.compile(
     r"(^|[_./])(anomaly|outlier)?_?scores?([_.]|$)|score_samples|decision_function|anomaly|log_?lik|nll"
 )
 """An output of such a name is a score, if it can be one."""
-_SUM = 1e-3
 _FOLLOWS = 0.3
 """Spreads of its channel within which a number that is said to be a score is rather a value of that channel."""
 _FORETELLS = 0.8
@@ -186,7 +186,8 @@ class _Trial:
         if size % width == 0 and size // width <= self._frame.ahead and (max(seen, width) > 1 or asked_for_it):
             yield self._lies(Head(output, HeadKind.FORECAST, rows=size // width), values)
         if size > 1:
-            yield from self._classes_of(output, values.reshape(count, size))
+            asked, labels = self.asked.head, self._classes
+            yield from class_heads(output, values, count=count, seen=seen, asked=asked, labels=labels)
 
     def _residuals(self, output: str, values: NDArray[np.floating]) -> Iterator[Head]:
         """The channel that the user names; without a name, those that the output follows closely."""
@@ -204,18 +205,6 @@ class _Trial:
         else:
             return
         yield from (Head(output, HeadKind.RESIDUAL, which=names[place], channel=place) for place in places)
-
-    def _classes_of(self, output: str, values: NDArray[np.floating]) -> Iterator[Head]:
-        asked, size = self.asked.head, values.shape[1]
-        labels = list(self._classes) if len(self._classes) == size else [str(column) for column in range(size)]
-        wanted = labels if asked.kind is HeadKind.AUTO and _are_probabilities(values) else []
-        if asked.kind is HeadKind.CLASS:
-            if asked.which not in labels:
-                raise UsageError(
-                    f"--head {asked}: output {output.removeprefix(PREFIX)!r} has {labels_in_words(labels)}"
-                )
-            wanted = [asked.which]
-        yield from (Head(output, HeadKind.CLASS, which=each, column=labels.index(each)) for each in wanted)
 
     def _points(self, name: str, values: NDArray[np.floating]) -> Iterator[Head]:
         """An output as a point, whose distance from normal points counts."""
@@ -321,7 +310,7 @@ class _Trial:
         is_near = any(each.head.is_error and each.error <= _FOLLOWS for each in tried)
         if HeadKind.SCORE in kinds and _SCORE_NAME.search(name.lower()) and not is_near:
             return [each for each in tried if each.head.kind is HeadKind.SCORE]
-        if HeadKind.CLASS in kinds and not _are_probabilities(self._windows[:, -1]):
+        if HeadKind.CLASS in kinds and not are_probabilities(self._windows[:, -1]):
             return [each for each in tried if each.head.kind is HeadKind.CLASS]
         given, ahead = kinds.get(HeadKind.RECONSTRUCTION), kinds.get(HeadKind.FORECAST)
         if given is not None and ahead is not None:
@@ -336,13 +325,6 @@ class _Trial:
         return tried
 
 
-def _are_probabilities(values: NDArray[np.floating]) -> bool:
-    """True if each row is shares of one: none below 0, together 1."""
-    if values.shape[1] < 2 or not np.isfinite(values).all():
-        return False
-    return bool(values.min() >= -_SUM and np.abs(values.sum(axis=1) - 1).max() <= _SUM)
-
-
 def _range_of(head: Head, values: NDArray[np.floating], count: int) -> str:
     rows = values.reshape(count, -1).astype(np.float64)
     if head.kind is HeadKind.PROJECTION:
@@ -350,11 +332,11 @@ def _range_of(head: Head, values: NDArray[np.floating], count: int) -> str:
     if head.kind is HeadKind.DISTANCE and head.which == "centre":
         return f"how far its {rows.shape[1]} values are from their mean"
     if head.column is not None:
-        rows = rows[:, head.column]
-    elif head.which == "nearest":
+        rows = class_of(head, rows, count)
+    if head.which == "nearest":
         rows = rows.min(axis=1)
     elif head.rows > 1:
-        rows = {"last": rows[:, -1], "mean": rows.mean(axis=1), "max": rows.max(axis=1)}[head.which]
+        rows = {"last": rows[:, -1], "mean": rows.mean(axis=1), "max": rows.max(axis=1)}[head.way]
     finite = rows[np.isfinite(rows)]
     low, middle, high = np.quantile(finite, (0.01, 0.5, 0.99)) if finite.size else (np.nan,) * 3
     return f"normal rows give {middle:.3g}, 98 % of them {low:.3g} to {high:.3g}"

@@ -431,3 +431,27 @@ def test_classes_of_each_row_are_asked_for_last_mean_or_max(tmp_path: Path, clas
     for way, want in wanted.items():
         report = pack(path, data=data, head=f"class:1:{way}", output=tmp_path / f"{way}-1.0.0.edge")
         np.testing.assert_allclose(score(open_bundle(report.bundle), windows_of(rows, 8)).score, want, rtol=1e-3)
+
+
+def test_scaled_answers_of_a_graph_that_scales_itself_lead_on_to_its_own_scaling(tmp_path: Path) -> None:
+    """A pressure in Pa makes them look as if they stood still, and the scaling, which is there, as if it lacked."""
+    rows = rows_of(3000, 4)
+    rows[:, 0] = 101325 + 70 * (rows[:, 0] - rows[:, 0].mean()) / rows[:, 0].std()
+    data = write(tmp_path / "n.csv", rows)
+    mean, spread = rows.mean(axis=0).astype(np.float32), rows.std(axis=0).astype(np.float32)
+    axes = np.linalg.svd((rows - mean) / spread, full_matrices=False)[2][:2]
+    nodes = [
+        helper.make_node("Sub", ["x", "mean"], ["centred"]),
+        helper.make_node("Div", ["centred", "spread"], ["scaled"]),
+        helper.make_node("MatMul", ["scaled", "map"], ["y"]),
+    ]
+    constants = {"mean": mean, "spread": spread, "map": (axes.T @ axes).astype(np.float32)}
+    path = model(tmp_path / "m.onnx", nodes, (4,), {"y": ["n", 4]}, constants)
+    with pytest.raises(
+        ConversionError, match=r"is scaled readings\. It fits .*the model's own scaling: --unscale model"
+    ):
+        pack(path, data=data)
+    bundle = open_bundle(pack(path, data=data, unscale="model", score="mse").bundle)
+    moved = windows_of(rows, 1)[:200].copy()
+    moved[:, :, 0] += 20 * spread[0]
+    assert (score(bundle, moved).score > bundle.manifest.threshold.alarm).all()

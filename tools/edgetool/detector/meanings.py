@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import ANY_HEAD, HeadIs, HeadKind
-from edgetool.detector.classes import are_probabilities, class_heads, class_of
+from edgetool.detector.classes import are_probabilities, class_heads
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
+from edgetool.detector.head_words import error_in_words, range_of
 from edgetool.detector.scaling import Scaling
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
@@ -204,7 +205,8 @@ class _Trial:
             places = np.flatnonzero(off <= _FOLLOWS * row.std(axis=0)).tolist()
         else:
             return
-        yield from (Head(output, HeadKind.RESIDUAL, which=names[place], channel=place) for place in places)
+        found = Head(output, HeadKind.RESIDUAL, unscale=self.asked.unscale)
+        yield from (replace(found, which=names[place], channel=place) for place in places)
 
     def _points(self, name: str, values: NDArray[np.floating]) -> Iterator[Head]:
         """An output as a point, whose distance from normal points counts."""
@@ -234,10 +236,8 @@ class _Trial:
     def _try(self, head: Head, values: NDArray[np.floating]) -> Iterator[Candidate]:
         """What a head does on the data, if it is one that can be."""
         if not head.is_error or head.kind is HeadKind.PROJECTION:
-            yield Candidate(head, does=_range_of(head, values, len(self._windows)))
+            yield Candidate(head, does=range_of(head, values, len(self._windows)))
             return
-        if head.kind is HeadKind.RESIDUAL:
-            head = replace(head, unscale=self.asked.unscale)
         target = self._target(head)
         is_guess = self.asked.head.kind is HeadKind.AUTO and head.kind is not HeadKind.RECONSTRUCTION
         if is_guess and not np.isfinite(values).all():
@@ -247,7 +247,9 @@ class _Trial:
         answer = reconstruct(head, values, target)
         flat = saturated([{head.name: answer}], [{"readings": target}], is_reconstruction=True)
         if flat and head.kind is not HeadKind.RESIDUAL:
-            self.refused.append(f"output {flat[0].in_words()}{f': {_SCALE}' if flat[0].cause else ''}")
+            fitting = self._fitting(head, values, target)
+            told = f"output {flat[0].in_words()}{f': {_SCALE}' if flat[0].cause else ''}"
+            self.refused.append(f"output {head.name!r} is scaled readings. {fitting}" if fitting else told)
             return
         unlike = unlike_channels(answer, target)
         usual = usual_error(answer, target)
@@ -268,7 +270,7 @@ class _Trial:
                 f"--head {head.kind.value} takes it all the same"
             )
             return
-        yield Candidate(head, error, _error_in_words(head, error))
+        yield Candidate(head, error, error_in_words(head, error))
 
     def _further(self, head: Head, values: NDArray[np.floating]) -> Iterator[Candidate]:
         """The same answer held against rows further ahead, if it is clearly nearer to these."""
@@ -291,10 +293,19 @@ class _Trial:
 
     def _scaling_that_fits(self, head: Head, values: NDArray[np.floating], target: FloatArray) -> str:
         """What to do about an answer that is not in sensor units."""
+        otherwise = f"If the model was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
+        return self._fitting(head, values, target) or otherwise
+
+    def _fitting(self, head: Head, values: NDArray[np.floating], target: FloatArray) -> str:
+        """The scaling that an answer fits once it is scaled back by it, in words; empty if none is known to fit."""
         for word, scaling in self.asked.scalings:
-            if not unlike_channels(reconstruct(replace(head, unscale=scaling), values, target), target).mean() > 0.5:
+            answer = reconstruct(replace(head, unscale=scaling), values, target)
+            flat = saturated([{head.name: answer}], [{"readings": target}], is_reconstruction=True)
+            # What hovers about 0 is never far from scaled readings, so it must be nearer to them than their mean is.
+            off = unlike_channels(answer, target) | poor_channels(answer, target)
+            if not flat and off.mean() <= 0.5:
                 return f"It fits once it is scaled back by {scaling.origin}: --unscale {word}"
-        return f"If the model was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
+        return ""
 
     def _target(self, head: Head) -> FloatArray:
         """What an answer is held against; without an option, a residual is of the newest row that the model sees."""
@@ -323,32 +334,6 @@ class _Trial:
         if HeadKind.SCORE in kinds and ahead is not None and ahead.error > _FORETELLS:
             return [each for each in tried if each is not ahead]
         return tried
-
-
-def _range_of(head: Head, values: NDArray[np.floating], count: int) -> str:
-    rows = values.reshape(count, -1).astype(np.float64)
-    if head.kind is HeadKind.PROJECTION:
-        return f"what of the readings its {rows.shape[1]} values do not hold"
-    if head.kind is HeadKind.DISTANCE and head.which == "centre":
-        return f"how far its {rows.shape[1]} values are from their mean"
-    if head.column is not None:
-        rows = class_of(head, rows, count)
-    if head.which == "nearest":
-        rows = rows.min(axis=1)
-    elif head.rows > 1:
-        rows = {"last": rows[:, -1], "mean": rows.mean(axis=1), "max": rows.max(axis=1)}[head.way]
-    finite = rows[np.isfinite(rows)]
-    low, middle, high = np.quantile(finite, (0.01, 0.5, 0.99)) if finite.size else (np.nan,) * 3
-    return f"normal rows give {middle:.3g}, 98 % of them {low:.3g} to {high:.3g}"
-
-
-def _error_in_words(head: Head, error: float) -> str:
-    of = {
-        HeadKind.RECONSTRUCTION: "the rows that it was given",
-        HeadKind.FORECAST: f"the next {head.rows} rows" if head.rows > 1 else "the next row",
-        HeadKind.RESIDUAL: f"channel {head.which}",
-    }[head.kind]
-    return f"off {of} by {error:.2g} of the spread"
 
 
 def _by_name(fit: list[Candidate]) -> list[Candidate]:

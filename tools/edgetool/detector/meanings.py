@@ -16,9 +16,10 @@ from edge_agent.errors import ConversionError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import ANY_HEAD, HeadIs, HeadKind
 from edgetool.detector.classes import are_probabilities, class_heads
+from edgetool.detector.effects import error_in_words, range_of
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
-from edgetool.detector.head_words import error_in_words, range_of
+from edgetool.detector.orders import CLEARLY, other_order
 from edgetool.detector.scaling import Scaling
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
@@ -39,8 +40,6 @@ FURTHER = 24
 """Rows further ahead at which a forecast is tried, too."""
 _NEARER = 1.2
 """A forecast whose error is smaller by this factor against rows further ahead is asked about."""
-_CLEARLY = 1.5
-"""A reconstruction whose error is smaller by this factor than as a forecast is no forecast, and reversed."""
 _SHOWN = 8
 _SCALE = "--scale data, or --scale FILE with `mean` and `scale`"
 
@@ -134,6 +133,9 @@ def choose(
     is_point = fit[0].head.kind in (HeadKind.DISTANCE, HeadKind.PROJECTION)
     if len(fit) > 1 or fit[0].horizon is not None or (is_point and asked.head.kind is HeadKind.AUTO):
         raise UsageError(_in_words(fit))
+    doubt = at.order_of(fit[0].head, usable[fit[0].head.name])
+    if doubt is not None:
+        raise UsageError(doubt)
     return fit[0]
 
 
@@ -160,6 +162,24 @@ class _Trial:
         if np.isfinite(values).all():
             tried += [candidate for head in found for candidate in self._further(head, values)]
         return tried if wanted is not HeadKind.AUTO or len(tried) < 2 else self._weigh(name, tried)
+
+    def order_of(self, head: Head, values: NDArray[np.floating]) -> str | None:
+        """Why an answer that nobody has named holds other rows or channels than its size suggests; None if not."""
+        is_forecast = head.kind is HeadKind.FORECAST
+        if self.asked.head.kind is not HeadKind.AUTO or self.asked.horizon is not None:
+            return None
+        if not is_forecast and head.kind is not HeadKind.RECONSTRUCTION:
+            return None
+        answer = reconstruct(head, values, self._target(head))
+        seen, names = self._frame.seen, self._channels
+        found = other_order(answer, self._windows, seen=seen, is_forecast=is_forecast, names=names)
+        if found is None:
+            return None
+        return (
+            f"what is output {head.name!r}? It has the size of a {head.kind.value}, and is nearer to {found}. Put that "
+            f"right in the model, or let it give the error itself and say --head score; --head {head.kind.value} takes "
+            "it in order all the same"
+        )
 
     def points(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
         """What an output can be as a point."""
@@ -230,8 +250,19 @@ class _Trial:
         elif head.rows != width and len(inner) == 2:
             first = inner == (width, head.rows)
         else:
-            first = self._frame.channels_first
-        return Head(head.output, head.kind, rows=head.rows, channels_first=first, unscale=self.asked.unscale)
+            first = self._nearer(replace(head, unscale=self.asked.unscale), values)
+        return replace(head, channels_first=first, unscale=self.asked.unscale)
+
+    def _nearer(self, head: Head, values: NDArray[np.floating]) -> bool:
+        """Whether a flat answer is channels first: as the input is, unless the other way is clearly nearer."""
+        first = self._frame.channels_first
+        if not np.isfinite(values).all():
+            return first
+        target = self._target(head)
+        spread = np.maximum(target.reshape(-1, target.shape[-1]).std(axis=0, dtype=np.float64), 1e-12)
+        ways = [reconstruct(replace(head, channels_first=way), values, target) for way in (first, not first)]
+        usual = [float(np.median(usual_error(answer, target) / spread)) for answer in ways]
+        return first if usual[1] * CLEARLY >= usual[0] else not first
 
     def _try(self, head: Head, values: NDArray[np.floating]) -> Iterator[Candidate]:
         """What a head does on the data, if it is one that can be."""
@@ -326,7 +357,7 @@ class _Trial:
         given, ahead = kinds.get(HeadKind.RECONSTRUCTION), kinds.get(HeadKind.FORECAST)
         if given is not None and ahead is not None:
             # Of one row, what is nearer to that row than to the next is a reconstruction of it.
-            clearly = _CLEARLY if self._frame.seen > 1 else 1.0
+            clearly = CLEARLY if self._frame.seen > 1 else 1.0
             if given.error * clearly <= ahead.error:
                 return [each for each in tried if each is not ahead]
             if ahead.error * clearly < given.error and self._frame.seen > 1:

@@ -1,4 +1,4 @@
-"""What a head does on the data, in words."""
+"""What an output does on the data where it is taken for something, in words."""
 
 from __future__ import annotations
 
@@ -13,13 +13,7 @@ __all__ = ["error_in_words", "range_of"]
 
 
 def range_of(head: Head, values: NDArray[np.floating], count: int) -> str:
-    """What an output that is no error is for normal rows.
-
-    Args:
-        head: what the output is.
-        values: its answers for so many windows, on the first axis.
-        count: of the windows.
-    """
+    """What a score, a class or a point of `count` normal windows is."""
     rows = values.reshape(count, -1).astype(np.float64)
     if head.kind is HeadKind.PROJECTION:
         return f"what of the readings its {rows.shape[1]} values do not hold"
@@ -37,7 +31,7 @@ def range_of(head: Head, values: NDArray[np.floating], count: int) -> str:
 
 
 def error_in_words(head: Head, error: float) -> str:
-    """What an answer is held against, and how far off it is, in spreads of the readings."""
+    """What an answer is off by, in spreads of its channel."""
     of = {
         HeadKind.RECONSTRUCTION: "the rows that it was given",
         HeadKind.FORECAST: f"the next {head.rows} rows" if head.rows > 1 else "the next row",

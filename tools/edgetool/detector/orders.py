@@ -1,0 +1,109 @@
+"""Tries the order of an answer's rows and channels: its size does not tell what each value stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.messages.reading import FloatArray
+
+__all__ = ["CLEARLY", "other_order"]
+
+CLEARLY = 1.5
+"""What is nearer by this factor is meant rather."""
+_APART = 2.0
+"""The same, of an answer's other row: of a weak forecast one row may be a little nearer by chance."""
+_COPY = 1e-3
+"""Spreads within which the last row is repeated, as a naive forecast does and no reconstruction of use."""
+
+
+def other_order(
+    answer: NDArray[np.float64], windows: FloatArray, *, seen: int, is_forecast: bool, names: Sequence[str]
+) -> str | None:
+    """What an answer is clearly nearer to than to the readings in their order; None where that is the nearest.
+
+    Args:
+        answer: shape (n, rows, channels), in channel units.
+        windows: shape (n, moment, channels), of which the model takes the first rows.
+        seen: how many.
+        is_forecast: the answer is held against the rows behind these, and not against the first ones.
+        names: of the channels.
+    """
+    spread = windows.reshape(-1, windows.shape[2]).std(axis=0, dtype=np.float64)
+    moving = spread > 0
+    if not moving.any() or not np.isfinite(answer).all():
+        return None
+    middle = windows.reshape(-1, windows.shape[2]).mean(axis=0, dtype=np.float64)
+    given = (windows.astype(np.float64) - middle)[:, :, moving] / spread[moving]
+    made = (answer - middle)[:, :, moving] / spread[moving]
+    count = made.shape[1]
+    own = np.arange(count) + (seen if is_forecast else 0)
+    return _of_rows(_squares(made, given), own, seen, is_forecast=is_forecast) or _of_channels(
+        made, given[:, own], [name for name, is_moving in zip(names, moving, strict=True) if is_moving]
+    )
+
+
+def _squares(made: NDArray[np.float64], given: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean square of the difference of each row of one from each row of the other: shape (rows, rows of the other)."""
+    values = made.shape[0] * made.shape[2]
+    both = np.einsum("nac,nbc->ab", made, given, optimize=True)
+    own = np.square(made).sum(axis=(0, 2))[:, np.newaxis]
+    return np.asarray(np.maximum(own + np.square(given).sum(axis=(0, 2)) - 2 * both, 0) / values)
+
+
+def _of_rows(squares: NDArray[np.float64], own: NDArray[np.int64], seen: int, *, is_forecast: bool) -> str | None:
+    count = len(own)
+    rows = np.arange(count)
+    if is_forecast and np.sqrt(squares[:, seen - 1]).max() <= _COPY:
+        return None
+    error = float(np.sqrt(squares[rows, own].mean()))
+    others = {words: float(np.sqrt(squares[rows, at].mean())) for words, at in _places(own, seen)}
+    best = min(others, key=others.__getitem__, default="")
+    if best and others[best] * CLEARLY < error:
+        return f"{best} ({others[best]:.2g} of the spread, and {error:.2g} in order)"
+    if not is_forecast:
+        return None
+    for row, at in enumerate(own):
+        other = int(np.argmin(squares[:, at]))
+        if np.sqrt(squares[other, at]) * _APART < np.sqrt(squares[row, at]):
+            return (
+                f"something else than rows that follow each other: its row {other + 1} is nearer to the row {row + 1} "
+                f"ahead than its row {row + 1} is"
+            )
+    return None
+
+
+def _places(own: NDArray[np.int64], seen: int) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Other rows of a window that the rows of an answer may be, in words."""
+    count = len(own)
+    if count > 1:
+        yield "the same rows in reverse order", own[::-1]
+    for start in range(seen - count + 1):
+        rows = np.arange(start, start + count)
+        if np.array_equal(rows, own):
+            continue
+        which = f"row {start + 1}" if count == 1 else f"rows {start + 1} to {start + count}"
+        yield f"{which} of the {seen} that the model was given", rows
+        if count > 1:
+            yield f"{which} of the {seen} that the model was given, in reverse order", rows[::-1]
+    step = seen // count
+    if count > 1 and step > 1 and seen % count == 0:
+        for start in (0, step - 1):
+            yield f"every {step}. row of those that the model was given", np.arange(start, seen, step)
+    if count > 1:
+        yield "the last row that the model was given, several times", np.full(count, seen - 1)
+
+
+def _of_channels(made: NDArray[np.float64], given: NDArray[np.float64], names: Sequence[str]) -> str | None:
+    """Two channels in each other's place; of sensors that tell the same, an answer for one may be nearer to the other,
+    and not both.
+    """
+    errors = np.sqrt(_squares(made.transpose(0, 2, 1), given.transpose(0, 2, 1)))
+    nearer = errors * CLEARLY < np.diag(errors)[:, np.newaxis]
+    pairs = np.argwhere(np.triu(nearer & nearer.T))
+    if not len(pairs):
+        return None
+    one, other = (names[place] for place in pairs[0])
+    return f"the readings with {one} and {other} in each other's place"

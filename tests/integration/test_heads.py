@@ -550,3 +550,27 @@ def test_a_flat_answer_that_lies_channels_first_is_read_so(tmp_path: Path) -> No
     want = np.square(windows_of(rows, 16) - mean).mean(axis=(1, 2))
     found = score(open_bundle(report.bundle), windows_of(rows, 16)).score
     np.testing.assert_allclose(found, want, rtol=1e-2)
+
+
+def test_a_float64_score_that_float32_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """Near 3e7 float32 counts in twos. Once the offset is off, the same score is taken."""
+    rows = rows_of(2000, 3)
+    data = write(tmp_path / "n.csv", rows)
+    for name, offset, is_kept in (("far", 3e7, False), ("near", 3.0, True)):
+        nodes = [
+            helper.make_node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE),
+            helper.make_node("Sub", ["d", "usual"], ["off"]),
+            helper.make_node("Mul", ["off", "off"], ["squared"]),
+            helper.make_node("ReduceMean", ["squared"], ["mean"], axes=[1], keepdims=1),
+            helper.make_node("Add", ["mean", "offset"], ["score"]),
+        ]
+        constants = {"usual": np.float64(20), "offset": np.float64(offset)}
+        path = model(tmp_path / f"{name}.onnx", nodes, (3,), {"score": ["n", 1]}, constants)
+        made = onnx.load(path)
+        made.graph.output[0].type.tensor_type.elem_type = TensorProto.DOUBLE
+        onnx.save(made, path)
+        if is_kept:
+            assert pack(path, data=data, head="score").bundle.exists()
+            continue
+        with pytest.raises(ConversionError, match=r"different values become \d+, off by up to 1\. Subtract the offset"):
+            pack(path, data=data, head="score")

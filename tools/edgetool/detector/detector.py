@@ -31,7 +31,7 @@ from edgetool.detector.direction import sign_of_error, sign_of_score, sklearn_sc
 from edgetool.detector.features import parse_features
 from edgetool.detector.finish import finish
 from edgetool.detector.frame import Frame
-from edgetool.detector.head import PREFIX, Fitted, Head, reconstruct, target_of
+from edgetool.detector.head import PREFIX, Fitted, Head, check_digits, reconstruct, target_of
 from edgetool.detector.meanings import Asked, Candidate, choose, rows_ahead
 from edgetool.detector.missing import missing_policy
 from edgetool.detector.options import DetectorOptions
@@ -325,6 +325,7 @@ class Detector:
             sign = sign_of_error(head.name, head.kind, options.higher_is)
         else:
             own = answer if head.column is None else class_of(head, answer, len(given)).squeeze()
+            check_digits(head, own)
             sign = sign_of_score(own, answers.get(self._labels.get(head.name, "")), options.higher_is)
         if len(answer) != len(given):
             answer = answer.reshape(len(given), -1)  # skl2onnx puts the targets of a row one below the other

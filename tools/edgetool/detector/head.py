@@ -18,10 +18,22 @@ from edgetool.detector.scaling import Scaling
 from edgetool.verify.scores import usual_error
 from edgetool.verify.spoken import inverse_covariance, least_squares
 
-__all__ = ["PREFIX", "Fitted", "Head", "as_windows", "fit_head", "labels_in_words", "reconstruct", "target_of"]
+__all__ = [
+    "PREFIX",
+    "Fitted",
+    "Head",
+    "as_windows",
+    "check_digits",
+    "fit_head",
+    "labels_in_words",
+    "reconstruct",
+    "target_of",
+]
 
 PREFIX = "model/"
 """Stands before every name of the model, so that no name that we add is taken."""
+_LOST = 0.01
+"""Spreads of a float64 score that float32 may be off by."""
 _ERRORS = (HeadKind.RECONSTRUCTION, HeadKind.FORECAST, HeadKind.RESIDUAL, HeadKind.PROJECTION)
 
 
@@ -203,3 +215,26 @@ def labels_in_words(labels: Sequence[str]) -> str:
     if list(labels) != [str(number) for number in range(len(labels))]:
         return told
     return f"{told}, which may count the labels of the training in their order; a saved estimator keeps the labels"
+
+
+def check_digits(head: Head, own: NDArray[Any]) -> None:
+    """Refuse a score of float64 that float32 cuts to a few levels, since a bundle's score is float32.
+
+    Args:
+        head: of a score.
+        own: its values on normal rows, as the model gives them.
+
+    Raises:
+        ConversionError: it does.
+    """
+    finite = own[np.isfinite(own)]
+    if own.dtype != np.float64 or not finite.size:
+        return
+    lost = float(np.abs(finite - finite.astype(np.float32)).max())
+    if lost > _LOST * float(finite.std()):
+        levels, kept = len(np.unique(finite)), len(np.unique(finite.astype(np.float32)))
+        raise ConversionError(
+            f"output {head.name!r} is float64 near {np.median(finite):.4g} with a spread of {finite.std():.2g}, and a "
+            f"bundle's score is float32: {levels} different values become {kept}, off by up to {lost:.2g}. Subtract "
+            "the offset in the model, in float64"
+        )

@@ -574,3 +574,27 @@ def test_a_float64_score_that_float32_cannot_hold_is_refused(tmp_path: Path) -> 
             continue
         with pytest.raises(ConversionError, match=r"different values become \d+, off by up to 1\. Subtract the offset"):
             pack(path, data=data, head="score")
+
+
+def test_a_forecast_of_a_slow_channel_is_shown_beside_its_newest_row(tmp_path: Path) -> None:
+    """The newest row and the next are alike, so the data cannot say which; who says forecast is told how."""
+    nodes = [
+        helper.make_node("Gather", ["x", "last"], ["l"], axis=1),
+        helper.make_node("Gather", ["x", "before"], ["b"], axis=1),
+        helper.make_node("Sub", ["l", "b"], ["d"]),
+        helper.make_node("Mul", ["d", "far"], ["m"]),
+        helper.make_node("Add", ["l", "m"], ["all"]),
+        helper.make_node("Gather", ["all", "first"], ["y"], axis=1),
+    ]
+    constants = {"last": np.array(19), "before": np.array(9), "far": np.float32(0.08), "first": np.array([0])}
+    path = model(tmp_path / "m.onnx", nodes, (20, 3), {"y": ["n", 1]}, constants)
+    data = write(tmp_path / "n.csv", rows_of(2000, 3))
+    with pytest.raises(
+        UsageError, match=r"--head residual:s0 \(.*--head residual:s0 --horizon 1 \(off the row 1 ahead"
+    ):
+        pack(path, data=data)
+    for horizon in (None, 1):
+        with pytest.raises(ConversionError, match=r"of one channel, say --head residual:s0 --horizon 1 \("):
+            pack(path, data=data, head="forecast", horizon=horizon)
+    assert pack(path, data=data, head="residual:s0", horizon=1).manifest.window == 21
+    assert pack(path, data=data, head="residual:s0").manifest.window == 20

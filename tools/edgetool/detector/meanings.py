@@ -127,7 +127,7 @@ def choose(
     # A latent beside a reconstruction is no rival of it, so points come last.
     fit = fit or [candidate for name, values in usable.items() for candidate in at.points(name, values)]
     if not fit:
-        raise ConversionError(_nothing_fits(at, shown))
+        raise ConversionError(_nothing_fits(at, shown, at.of_one_channel(usable)))
     fit = _by_name(fit) if asked.output is None else fit
     # A point has no direction of its own, so nothing but the user's word makes it a score.
     is_point = fit[0].head.kind in (HeadKind.DISTANCE, HeadKind.PROJECTION)
@@ -217,9 +217,8 @@ class _Trial:
             places = [names.index(self.asked.head.which)]
         elif self.asked.head.kind is HeadKind.AUTO and len(names) > 1:
             row = self._windows[:, -1 if self.asked.horizon else self._frame.seen - 1].astype(np.float64)
-            answer = (
-                values.reshape(-1, 1) if self.asked.unscale is None else self.asked.unscale.undo(values.reshape(-1, 1))
-            )
+            answer = values.reshape(-1, 1)
+            answer = answer if self.asked.unscale is None else self.asked.unscale.undo(answer)
             later = self._windows[:, min(self._frame.seen, self._windows.shape[1] - 1)].astype(np.float64)
             off = np.sqrt(np.minimum(np.square(row - answer).mean(axis=0), np.square(later - answer).mean(axis=0)))
             places = np.flatnonzero(off <= _FOLLOWS * row.std(axis=0)).tolist()
@@ -309,9 +308,31 @@ class _Trial:
             return
         near = 0 if head.kind is HeadKind.RESIDUAL else head.rows
         errors = {ahead: self._error_at(head, values, ahead) for ahead in range(near, self._frame.ahead + 1)}
+        if head.kind is HeadKind.RESIDUAL and self.asked.head.kind is HeadKind.AUTO and self._frame.seen > 1:
+            # Of a slow channel the newest row and the next are alike, and many forecasts are nearer to the newest.
+            del errors[near]
+            best = min(errors, key=errors.__getitem__, default=near)
+            if best != near and errors[best] < _FORETELLS:
+                yield self._ahead(head, best, errors[best])
+            return
         best = min(errors, key=errors.__getitem__, default=near)
         if best != near and errors[best] * _NEARER < errors[near] and errors[best] < _FORETELLS:
-            yield Candidate(head, errors[best], f"off the row {best} ahead by {errors[best]:.2g} of the spread", best)
+            yield self._ahead(head, best, errors[best])
+
+    def of_one_channel(self, usable: Sample) -> list[str]:
+        """The options for what was said to be a forecast, and is one of a single channel."""
+        if self.asked.head.kind is not HeadKind.FORECAST:
+            return []
+        other = _Trial(self._windows, self._frame, self._channels, (), replace(self.asked, head=ANY_HEAD))
+        found = [each for name, values in usable.items() for each in other.candidates(name, values)]
+        residuals = [
+            replace(each, horizon=each.horizon or self.asked.horizon) for each in found if each.head.channel is not None
+        ]
+        return [f"{each.option} ({each.does})" for each in residuals if each.horizon is not None]
+
+    @staticmethod
+    def _ahead(head: Head, rows: int, error: float) -> Candidate:
+        return Candidate(head, error, f"off the row {rows} ahead by {error:.2g} of the spread", rows)
 
     def _error_at(self, head: Head, values: NDArray[np.floating], ahead: int) -> float:
         """The median over the channels of an answer's error, in spreads, if it ends so many rows ahead."""
@@ -324,8 +345,8 @@ class _Trial:
 
     def _scaling_that_fits(self, head: Head, values: NDArray[np.floating], target: FloatArray) -> str:
         """What to do about an answer that is not in sensor units."""
-        otherwise = f"If the model was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
-        return self._fitting(head, values, target) or otherwise
+        fitting = self._fitting(head, values, target)
+        return fitting or f"If the model was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
 
     def _fitting(self, head: Head, values: NDArray[np.floating], target: FloatArray) -> str:
         """The scaling that an answer fits once it is scaled back by it, in words; empty if none is known to fit."""
@@ -371,8 +392,9 @@ def _by_name(fit: list[Candidate]) -> list[Candidate]:
     """Where several outputs fit, those that can be a score and are called so."""
     if len({each.head.output for each in fit}) < 2:
         return fit
-    named = [each for each in fit if each.head.kind is HeadKind.SCORE and _SCORE_NAME.search(each.head.name.lower())]
-    return named or fit
+    return [
+        each for each in fit if each.head.kind is HeadKind.SCORE and _SCORE_NAME.search(each.head.name.lower())
+    ] or fit
 
 
 def _in_words(fit: Sequence[Candidate]) -> str:
@@ -385,13 +407,16 @@ def _in_words(fit: Sequence[Candidate]) -> str:
     return f"{what}? The data leave it open; say it with one of: {'; '.join(ways)}{more}"
 
 
-def _nothing_fits(trial: _Trial, shown: str) -> str:
+def _nothing_fits(trial: _Trial, shown: str, of_one: Sequence[str]) -> str:
     if trial.refused:
         return trial.refused[0]
     asked = trial.asked
     name = f"output {asked.output!r}" if asked.output else "no output"
+    can = "cannot be" if asked.output else "can be"
+    if of_one:
+        return f"{name} {can} a forecast of all channels; of one channel, say {' or '.join(of_one[:_SHOWN])}"
     if asked.head.kind is not HeadKind.AUTO:
-        return f"{name} {'cannot be' if asked.output else 'can be'} a {asked.head.kind.value}; the model has: {shown}"
+        return f"{name} {can} a {asked.head.kind.value}; the model has: {shown}"
     return (
         f"{name} {'is neither' if asked.output else 'is'} a score or a reconstruction of the readings; the model has: "
         f"{shown}. Say what it is with --head (edgetool pack --help lists the words)"

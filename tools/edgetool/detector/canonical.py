@@ -16,10 +16,10 @@ from onnx import TensorProto, helper
 
 from edge_agent.errors import ConversionError, EdgeError, UsageError
 from edgetool.choices import HigherIs, LayoutIs
+from edgetool.detector.candidates import Candidate
 from edgetool.detector.features import Features
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX
-from edgetool.detector.meanings import Candidate
 from edgetool.detector.options import DetectorOptions, missing_beside_state
 from edgetool.detector.scaling import Scaling
 from edgetool.detector.state import NEXT_STATE, STATE, Link, append_states, feed_states, own_input, state_size

@@ -14,6 +14,7 @@ from edge_agent.errors import ConversionError, EdgeError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import ErrorIn, HeadKind, LayoutIs
 from edgetool.data import SensorData
+from edgetool.detector.candidates import Asked, Candidate
 from edgetool.detector.canonical import (
     canonical_frame,
     check_layout,
@@ -32,7 +33,7 @@ from edgetool.detector.features import parse_features
 from edgetool.detector.finish import finish
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Fitted, Head, check_digits, reconstruct, target_of
-from edgetool.detector.meanings import Asked, Candidate, choose, rows_ahead
+from edgetool.detector.meanings import choose, rows_ahead
 from edgetool.detector.missing import missing_policy
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.raised import check_raised

@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError, UsageError
 from edge_agent.messages.reading import FloatArray
-from edgetool.choices import ANY_HEAD, HeadIs, HeadKind
+from edgetool.choices import ANY_HEAD, HeadKind
+from edgetool.detector.candidates import SHOWN, Asked, Candidate, question_of
 from edgetool.detector.classes import are_probabilities, class_heads
 from edgetool.detector.effects import error_in_words, range_of
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
 from edgetool.detector.orders import CLEARLY, other_order
-from edgetool.detector.scaling import Scaling
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
 from edgetool.verify.saturated import saturated
 from edgetool.verify.scores import poor_channels, unlike_channels, usual_error
 
-__all__ = ["FURTHER", "Asked", "Candidate", "choose", "rows_ahead"]
+__all__ = ["FURTHER", "choose", "rows_ahead"]
 
 _SCORE_NAME = re.compile(
     r"(^|[_./])(anomaly|outlier)?_?scores?([_.]|$)|score_samples|decision_function|anomaly|log_?lik|nll"
@@ -40,42 +40,7 @@ FURTHER = 24
 """Rows further ahead at which a forecast is tried, too."""
 _NEARER = 1.2
 """A forecast whose error is smaller by this factor against rows further ahead is asked about."""
-_SHOWN = 8
 _SCALE = "--scale data, or --scale FILE with `mean` and `scale`"
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the user says of the outputs."""
-
-    output: str | None = None
-    """The output to take; None for any."""
-    head: HeadIs = ANY_HEAD
-    horizon: int | None = None
-    """Rows from the last one that the model sees to the one that its answer ends with."""
-    unscale: Scaling | None = None
-    """What a reconstruction or forecast is scaled back by."""
-    scalings: tuple[tuple[str, Scaling], ...] = ()
-    """Others that it may need, each behind the word that names it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One way to read one output."""
-
-    head: Head
-    error: float = 0.0
-    """Of an error: its median over the channels, in spreads of each."""
-    does: str = ""
-    """What it does on the data, in words."""
-    horizon: int | None = None
-    """Rows ahead of the last one that it ends with, where these are others than an answer of its size suggests."""
-
-    @property
-    def option(self) -> str:
-        """How the user says it."""
-        ahead = "" if self.horizon is None else f" --horizon {self.horizon}"
-        return f"--head {HeadIs(self.head.kind, self.head.which)}{ahead}"
 
 
 def rows_ahead(answers: Sample, count: int, channels: int, asked: Asked) -> int:
@@ -132,7 +97,7 @@ def choose(
     # A point has no direction of its own, so nothing but the user's word makes it a score.
     is_point = fit[0].head.kind in (HeadKind.DISTANCE, HeadKind.PROJECTION)
     if len(fit) > 1 or fit[0].horizon is not None or (is_point and asked.head.kind is HeadKind.AUTO):
-        raise UsageError(_in_words(fit))
+        raise UsageError(question_of(fit))
     doubt = at.order_of(fit[0].head, usable[fit[0].head.name])
     if doubt is not None:
         raise UsageError(doubt)
@@ -397,16 +362,6 @@ def _by_name(fit: list[Candidate]) -> list[Candidate]:
     ] or fit
 
 
-def _in_words(fit: Sequence[Candidate]) -> str:
-    several = len({each.head.output for each in fit}) > 1
-    ways = [
-        f"{each.option}{f' --output-name {each.head.name}' if several else ''} ({each.does})" for each in fit[:_SHOWN]
-    ]
-    more = f"; and {len(fit) - _SHOWN} more" if len(fit) > _SHOWN else ""
-    what = "which output is the score, and what is it" if several else f"what is output {fit[0].head.name!r}"
-    return f"{what}? The data leave it open; say it with one of: {'; '.join(ways)}{more}"
-
-
 def _nothing_fits(trial: _Trial, shown: str, of_one: Sequence[str]) -> str:
     if trial.refused:
         return trial.refused[0]
@@ -414,7 +369,7 @@ def _nothing_fits(trial: _Trial, shown: str, of_one: Sequence[str]) -> str:
     name = f"output {asked.output!r}" if asked.output else "no output"
     can = "cannot be" if asked.output else "can be"
     if of_one:
-        return f"{name} {can} a forecast of all channels; of one channel, say {' or '.join(of_one[:_SHOWN])}"
+        return f"{name} {can} a forecast of all channels; of one channel, say {' or '.join(of_one[:SHOWN])}"
     if asked.head.kind is not HeadKind.AUTO:
         return f"{name} {can} a {asked.head.kind.value}; the model has: {shown}"
     return (

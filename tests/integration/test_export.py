@@ -345,7 +345,9 @@ def test_a_model_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
     rows = readings()
     joblib.dump(fitted(OneClassSVM(nu=0.1), rows), tmp_path / "m.joblib")
     data = write(tmp_path / "rows.csv", rows)
-    with pytest.raises(AccuracyError, match=r"OneClassSVM: decision_function is .* put a StandardScaler before it"):
+    with pytest.raises(
+        AccuracyError, match=r"OneClassSVM: decision_function is .*--scale data; if not, put a Standard"
+    ):
         export(tmp_path / "m.joblib", data=data, trust_pickle=True)
     assert not (tmp_path / "m.onnx").exists()
 
@@ -385,6 +387,28 @@ def test_the_same_source_gives_the_same_bytes(tmp_path: Path) -> None:
     assert made[0].output.read_bytes() == made[1].output.read_bytes()
     session = import_runtime().InferenceSession(str(made[0].output), providers=["CPUExecutionProvider"])
     assert [value.name for value in session.get_outputs()] == ["decision_function"]
+
+
+def test_some_steps_of_float32_are_no_dependence_on_the_batch(tmp_path: Path) -> None:
+    """A pressure in Pa whose sum is made in another order, alone; a real dependence is told as ever."""
+    model = empty_model(2)
+    nodes = Nodes(model)
+    finish_model(model, nodes, {"y": ("x", 2)})
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    rows = np.random.default_rng(0).normal([101325.0, 20.0], [5.0, 1.0], (40, 2)).astype(np.float32)
+    for steps, is_right in ((4, True), (400, False)):
+
+        def answer(given: Rows, steps: int = steps) -> dict[str, Any]:
+            off = steps * np.spacing(given.astype(np.float32)) if len(given) == 1 else 0.0
+            return {"y": given + off}
+
+        made = Made(model, by_rows(answer), Origin(framework="F", estimator="E"))
+        with Workbench(tmp_path) as bench:
+            if is_right:
+                assert check(made, {"x": rows}, bench, tmp_path / "m.onnx", tolerance=1e-4).deviation == 0.0
+            else:
+                with pytest.raises(AccuracyError, match=r"F itself has another y for item 0 alone"):
+                    check(made, {"x": rows}, bench, tmp_path / "m.onnx", tolerance=1e-4)
 
 
 def test_an_answer_of_another_shape_is_a_refusal(tmp_path: Path) -> None:

@@ -27,6 +27,9 @@ _FEWEST_ITEMS = 16
 _MOST_VALUES = 1 << 22
 """Of all items together; of large windows, fewer are compared."""
 _MISSING_ITEMS = 64
+_ROUNDING_STEPS = 16
+_LARGE = 300.0
+"""Spreads of a channel: where its mean is more, float32 leaves less of its differences than the tolerance asks."""
 _ALONE = 8
 """Items that the framework is asked for one by one."""
 
@@ -189,7 +192,8 @@ def _refuse_company(made: Made, items: Sample, expected: Answers, tolerance: flo
             wanted = expected[name]
             is_one = answer.ndim > into[name] and answer.shape[into[name]] == 1 and answer.size == wanted.shape[1]
             if is_one:
-                off, _ = _off(_side_by_side([answer], into[name]), wanted[number : number + 1])
+                # Another batch may be summed in another order, which is no dependence on what is beside it.
+                off, _ = _off(_side_by_side([answer], into[name]), wanted[number : number + 1], steps=_ROUNDING_STEPS)
                 is_one = bool((off <= tolerance * _spread(wanted)).all())
             if not is_one:
                 raise AccuracyError(
@@ -213,14 +217,16 @@ def _side_by_side(parts: list[NDArray[Any]], axis: int) -> NDArray[np.float64]:
     return whole.reshape(len(whole), -1).astype(np.float64)
 
 
-def _off(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How far each answer is off, and the spread of each column."""
+def _off(
+    found: NDArray[np.float64], wanted: NDArray[np.float64], *, steps: int = 1
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """How far each answer is off beyond some steps of float32, and the spread of each column."""
     off = np.abs(found - wanted)
     off[(found == wanted) | (np.isnan(found) & np.isnan(wanted))] = 0.0
     off[np.isnan(off)] = np.inf
     # An answer cannot be nearer than one step of float32, whatever computes it.
     with np.errstate(over="ignore", invalid="ignore"):
-        off = np.maximum(off - np.nan_to_num(np.spacing(np.abs(wanted).astype(np.float32))), 0.0)
+        off = np.maximum(off - steps * np.nan_to_num(np.spacing(np.abs(wanted).astype(np.float32))), 0.0)
     return off, _spread(wanted)
 
 
@@ -253,10 +259,11 @@ def _advice(made: Made, items: NDArray[Any]) -> str:
     rows = items.reshape(-1, items.shape[-1]).astype(np.float64)
     finite = rows[np.isfinite(rows).all(axis=1)]
     mean, spread = np.abs(finite.mean(axis=0)), np.maximum(finite.std(axis=0), 1e-300)
-    if (mean > 1e4 * spread).any() and "Scaler" not in made.origin.estimator:
+    if (mean > _LARGE * spread).any() and "Scaler" not in made.origin.estimator:
         return (
-            "readings are large beside how they vary, and float32 does not hold their differences: put a "
-            "StandardScaler before it, and train again"
+            "readings are large beside how they vary, and float32 does not hold their differences: if it was trained "
+            "on scaled readings, edgetool pack puts the scaling before it: --scale FILE, or --scale data; if not, put "
+            "a StandardScaler before it, and train again"
         )
     return (
         "save another form of it; or, where that does no harm to the scores, allow it with edgetool export "

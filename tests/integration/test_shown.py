@@ -141,7 +141,8 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("edgetool", "calibrate"): [
         Case("calibrate {bundle} --data {labelled} --per-asset"),
         Case("calibrate {bundle} --data {labelled} --per-asset --json", shows=JSON),
-        Case("calibrate {bundle} --data {labelled} -o {new}"),
+        Case("calibrate {bundle} --data {calm} -o {new}"),
+        Case("calibrate {bundle} --data {labelled} -o {new}", 65),
         Case("calibrate {bundle} --data {cell}", 65),
         Case("calibrate {named} --data {labelled}", 65),
         Case("calibrate {bundle} --data {labelled} -o {name}", 2),
@@ -254,7 +255,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     below.mkdir()
     ends = "model.onnx broken.onnx out.onnx page.html report.json plot.svg data.csv assets.csv other.csv cell.csv"
     ends += " pump.csv labelled.csv names.npz new-1.0.0.edge config.toml run.toml commissioned.toml wrong.toml bad.toml"
-    ends += f" retire.toml pca.skops {LONE}.gone"
+    ends += f" retire.toml pca.skops calm.csv {LONE}.gone"
     split = [end.partition(mark) for end in ends.split() for mark in ("-" if "-" in end else ".")]
     found = {stem: str(below / f"{stem}{LEVEL}{mark}{end}") for stem, mark, end in split}
     found |= {"gone": found.pop(LONE), "name": NAME, "stream": LEVEL, "folder": str(folder)}
@@ -265,6 +266,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rows = "".join(f"{n % 7},{n % 5}\n" for n in range(400))
     for name, head in {"data": "c1,c2", "other": f'"{CHANNEL}",d', "pump": f'"{CHANNEL}1","{CHANNEL}2"'}.items():
         Path(found[name]).write_text(f"{head}\n{rows}", newline="")
+    # Its limit is below the bundle's own, so that it silences nothing.
+    Path(found["calm"]).write_text("c1,c2\n" + "".join(f"{n % 7 / 10},{n % 5 / 10}\n" for n in range(400)))
     Path(found["assets"]).write_text(f'asset,c1,c2\n"{NAME}",9,9\n', newline="")
     labelled = "".join(f'"{NAME}",{n % 5},{n % 3},{int(n > 35)}\n' for n in range(40))
     Path(found["labelled"]).write_text(f"asset,c1,c2,label\n{labelled}", newline="")

@@ -14,8 +14,20 @@ from edge_agent.data_files.cells import is_number, is_time, short
 from edge_agent.data_files.sensor_data import names_of
 from edge_agent.errors import DataError
 
-__all__ = ["Columns", "Look", "Plan", "check_header", "look_at", "make_plan", "may_be_a_role", "refuse_other_names"]
+__all__ = [
+    "LOOKED_AT",
+    "Columns",
+    "Look",
+    "Plan",
+    "check_header",
+    "look_at",
+    "make_plan",
+    "may_be_a_role",
+    "refuse_other_names",
+]
 
+LOOKED_AT = 100
+"""Rows by which columns are known."""
 _COLUMN_LIMIT = 100_000
 """Ten times the channels that a bundle may have."""
 _TIME_WORDS = {"timestamp", "timestamps", "ts", "datetime", "date", "time", "epoch", "zeitstempel", "zeit"}
@@ -113,6 +125,7 @@ def refuse_other_names(path: Path, names: Sequence[str], columns: Columns) -> No
         DataError: with what to write instead.
     """
     claimed = {*columns.roles, *columns.roles.values()}
+    # As if each held what makes its name one to ask about: their values are not read for that.
     for role, finds in (("time", _means_time), ("asset", _means_asset), ("label", _means_label)):
         found = [
             name for name in names if name not in claimed and finds(name, Look(first=1e9 if role == "time" else 1.0))

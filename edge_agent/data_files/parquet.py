@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.data_files.cells import checked_labels, checked_times, read_times
-from edge_agent.data_files.columns import Columns, Look, check_header, make_plan, may_be_a_role
+from edge_agent.data_files.columns import LOOKED_AT, Columns, Look, check_header, make_plan, may_be_a_role
 from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.errors import DataError, MissingExtraError
 from edge_agent.files.archives import LIMIT_BYTES, LIMIT_VALUES
@@ -21,8 +21,6 @@ from edge_agent.messages.values import FLOAT32_MAX
 __all__ = ["ParquetTable", "open_parquet"]
 
 _BLOCK_ROWS = 1 << 15
-_LOOKED_AT = 200
-"""Rows."""
 _BUFFER_BYTES = 1 << 20
 _SECOND = {"s": 1, "ms": 10**3, "us": 10**6}
 
@@ -143,7 +141,7 @@ class ParquetTable:
         doubtful = [field.name for field in schema if may_be_a_role(field.name) and self._is_number(field.type)]
         first: dict[str, float | None] = {}
         if doubtful:
-            for batch in self._file.iter_batches(batch_size=_LOOKED_AT, columns=doubtful):
+            for batch in self._file.iter_batches(batch_size=LOOKED_AT, columns=doubtful):
                 for name in doubtful:
                     numbers = self._numbers(batch.column(name))
                     known = numbers[~np.isnan(numbers)]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.data_files.cells import checked_labels, read_floats, read_times
-from edge_agent.data_files.columns import Columns, Look, check_header, look_at, make_plan
+from edge_agent.data_files.columns import LOOKED_AT, Columns, Look, check_header, look_at, make_plan
 from edge_agent.data_files.fast_text import FastText, read_chunk
 from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.files.csv_rows import Block, CsvRows, check_unpacked, open_unpacked
@@ -24,8 +24,6 @@ from edge_agent.messages.values import FLOAT32_MAX, read_numbers
 
 __all__ = ["CsvTable", "open_csv"]
 
-_LOOKED_AT = 100
-"""Rows by which a column is known as one of text."""
 _BUFFER_BYTES = 1 << 16
 
 
@@ -64,7 +62,7 @@ class CsvTable:
         self._fast = FastText.of_installed(path)
         self._first = read_chunk(content) if self._fast is not None else b""
         # The first chunk is kept, because a pipe cannot be read again.
-        is_enough = self._fast is not None and self._fast.can_begin_with(self._first, _LOOKED_AT)
+        is_enough = self._fast is not None and self._fast.can_begin_with(self._first, LOOKED_AT)
         self._rows = CsvRows(path, io.BytesIO(self._first) if is_enough else _rejoin([self._first], content))
         if not is_enough:
             self._fast = None
@@ -131,10 +129,10 @@ class CsvTable:
 
 def _looks_of(rows: CsvRows) -> dict[str, Look]:
     """What the first rows hold, by column."""
-    blocks = list(rows.peek(_LOOKED_AT))
-    lines = [line for block in blocks for line in block.lines][:_LOOKED_AT]
+    blocks = list(rows.peek(LOOKED_AT))
+    lines = [line for block in blocks for line in block.lines][:LOOKED_AT]
     return {
-        name: look_at([cell for block in blocks for cell in block.columns[place]][:_LOOKED_AT], lines)
+        name: look_at([cell for block in blocks for cell in block.columns[place]][:LOOKED_AT], lines)
         for place, name in enumerate(rows.header)
     }
 

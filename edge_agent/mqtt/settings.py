@@ -151,7 +151,8 @@ def broker_problems(settings: BrokerSettings, *, is_here: bool = True) -> list[s
         is_here: this is the machine that they are for; if not, no file is looked for.
     """
     problems = _standby_problems(settings)
-    if (settings.cert_file is None) != (settings.key_file is None):
+    # Elsewhere, a credential may be the other one.
+    if is_here and (settings.cert_file is None) != (settings.key_file is None):
         problems.append("cert_file and key_file: give both or none")
     if settings.tls is False and any(getattr(settings, key) for key in _TLS_FILES):
         problems.append("tls = false: leave out ca_file, cert_file and key_file, or set it to true")

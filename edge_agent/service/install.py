@@ -67,6 +67,7 @@ def install(
     steps = Steps(dry_run=dry_run)
     if start and not is_booted():
         raise UsageError("systemd does not run this machine; --no-start installs for the next boot")
+    # What would be done can be asked for anywhere.
     if not dry_run and not Path(SYSTEMCTL).exists():
         raise UsageError(f"{SYSTEMCTL}: not found; the service is systemd's, so install systemd first")
     if places.packaged.exists():

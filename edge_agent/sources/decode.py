@@ -41,22 +41,9 @@ _READING_BYTES = 4
 """No reading is shorter: in MessagePack, a map, a name of one character and a small integer."""
 _PORTION_VALUES = 4_000_000
 """Most values, missing ones too, that are decoded at once: each takes up to 20 bytes on its way to a float32."""
-_TIME_NAMES = (
-    *(
-        "t",
-        "ts",
-        "time",
-        "timestamp",
-        "datetime",
-        "date",
-        "date_time",
-        "time_stamp",
-        "time_ms",
-        "ts_ms",
-        "timestamp_ms",
-    ),
-    *("last_seen", "lastupdate", "received_at", "measured_at", "observed_at", "created", "unixtime", "epoch", "utc"),
-    *("sourcetimestamp", "source_timestamp"),
+_TIME_NAMES = frozenset(
+    "t ts time timestamp time_stamp timestamp_ms ts_ms time_ms datetime date_time date last_seen lastupdate "  # noqa: SIM905
+    "received_at measured_at observed_at created unixtime epoch utc sourcetimestamp source_timestamp".split()
 )
 """Names under which senders write the time of a reading, in small letters."""
 _HEAD = 2  # `time` and `values` come before the channels
@@ -177,8 +164,21 @@ class Decoder:
             # A sender that writes `timestamp` in place of `time` would otherwise be noticed at the first alert only.
             self._told_no_time = True
             log.info("readings have no `time`, so that of their arrival is theirs topic=%.120r", topic.name)
-            if (name := _other_time(payload)) is not None:
-                log.warning("readings have a key that may be their time, and is not read: %r; write it `time`", name)
+            self._tell_other_time(payload)
+
+    def _tell_other_time(self, payload: bytes) -> None:
+        """Name the key of a JSON object, or of the first in an array, that is called as times usually are."""
+        try:
+            document = msgspec.json.decode(payload)
+        except (msgspec.DecodeError, RecursionError):
+            return
+        first = document[0] if isinstance(document, list) and document else document
+        # A `time` that is null is one, and a channel may be called `t`.
+        known = {"time", *self._places}
+        names = [name for name in first if name not in known] if isinstance(first, dict) else []
+        found = next((name[:40] for name in names if name.lower() in _TIME_NAMES), None)
+        if found is not None:
+            log.warning("readings have a key that may be their time, and is not read: %r; write it `time`", found)
 
     def _row(self, fields: Fields) -> Row:
         values = fields[1]
@@ -242,6 +242,10 @@ class Decoder:
             if type(readings) is Tolerated:
                 self._note(readings, Counter({place: readings.unreadable.total()}))
             values = [(fields[0], fields[_HEAD]) for fields in readings]
+            if values and values[-1][0] is None and not self._told_no_time and payload[:1] in (b"{", b"["):
+                # A bare number has no time, and tells nothing of those who could have one.
+                self._told_no_time = True
+                self._tell_other_time(payload)
         except FormatError as bad:
             raise FormatError(bad.reason, f"{_NO_VALUE} ({bad.detail})") from None
         if None in (value for _, value in values):
@@ -258,18 +262,6 @@ class Decoder:
         if not decoded and type(decoded) is not Tolerated:
             raise FormatError(RejectReason.NO_CHANNEL, "there is no reading of the stream's channels in it")
         return decoded
-
-
-def _other_time(payload: bytes) -> str | None:
-    """The key of an object, or of the first in an array, that is called as times usually are; None if there is none."""
-    try:
-        document = msgspec.json.decode(payload)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    first = document[0] if isinstance(document, list) and document else document
-    # A `time` that is null is one.
-    names = [name for name in first if name != "time"] if isinstance(first, dict) else []
-    return next((name[:40] for name in names if name.lower() in _TIME_NAMES), None)
 
 
 def _bare(payload: bytes) -> Tolerated | None:

@@ -99,6 +99,11 @@ def test_a_container_alerts_keeps_its_state_and_tells_its_health(podman: Podman,
             assert "pump" in podman("exec", "agent", "edge-agent", "status", "--config", "/etc/edge-agent/agent.toml")
             wait_until(lambda: _is_healthy(podman), 60, "its health")
 
+            podman("kill", "--signal", "HUP", "agent")
+            wait_until(
+                lambda: _newest(subscriber) == [("offline", "reloading"), ("online", "connected")], 30, "the reload"
+            )
+
             podman("kill", "agent")
             _alert(sender, 10)
             podman("start", "agent")
@@ -106,6 +111,11 @@ def test_a_container_alerts_keeps_its_state_and_tells_its_health(podman: Podman,
             podman("stop", "--time", "20", "agent")
             assert podman("inspect", "agent", "--format", "{{.State.ExitCode}}") == "0"
             assert subscriber.statuses[-1]["state"] == "offline"
+        # What no start mends is given up.
+        wrong = ["run", "--name=wrong", "--detach", "--restart=on-failure:2", *LIMITS]
+        podman(*wrong, "edge-agent", "run", "--config", "/none")
+        ended = ["inspect", "wrong", "--format", "{{.State.Status}} {{.State.ExitCode}} {{.RestartCount}}"]
+        wait_until(lambda: podman(*ended) == "exited 78 2", 60, "the end of the restarts")
         # Another version is another container with the same volume.
         assert "journal" in podman("run", "--rm", *LIMITS, "--network=none", "--volume=agent:/state", "--entrypoint=ls",
                                    "edge-agent", "/state")  # fmt: skip
@@ -114,6 +124,11 @@ def test_a_container_alerts_keeps_its_state_and_tells_its_health(podman: Podman,
 def _alert(sender: Sender, second: int) -> None:
     for offset, pressure in ((0, 4.0), (1, 9.1), (2, 4.0)):
         sender.send("sensors/p1/pump", {"time": 1.8e9 + second + offset, "pressure": pressure, "flow": 0.8})
+
+
+def _newest(subscriber: Subscriber) -> list[tuple[str, str]]:
+    """The last two statuses, each with its reason."""
+    return [(each["state"], each["reason"]) for each in subscriber.statuses[-2:]]
 
 
 def _is_healthy(podman: Podman) -> bool:

@@ -87,7 +87,9 @@ say waits_for "$(sleep 2; state StatusText)"; systemctl start mosquitto; sleep 3
 
 
 def test_a_clock_of_1970_that_jumps_loses_and_changes_no_alert_that_waits(machine: Machine, lab: Path) -> None:
-    """Only the agent sees that clock, through a hook: a container has none of its own."""
+    """Only the agent sees that clock, through a hook: a container has none of its own, and under libfaketime 0.9.10 the
+    agent does not get to READY. What sleeps: a start after a kill takes 2 s and more, health is told every 10 s.
+    """
     shutil.copy(Path(__file__).parents[1] / "hooked_agent.py", lab)
     found = machine.run(f"""
 installing first > /dev/null; systemctl stop edge-agent

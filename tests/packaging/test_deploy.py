@@ -129,6 +129,15 @@ def test_what_the_configuration_names_is_taken_along_but_for_secrets(bundle: Pat
     assert there == {"agent.toml", "square-1.0.0.edge", "ca.crt", "agent.crt", "operators.so"}
     for name in ("ca.crt", "agent.crt", "operators.so"):
         assert f'--file "$here"/files/{name}' in (root / "install.sh").read_text()
+    # As it says: the keys that name secrets are left out.
+    config.write_text(
+        "".join(
+            line for line in config.read_text().splitlines(True) if "key_file" not in line and "password" not in line
+        )
+    )
+    assert edgetool.deploy([bundle], config=config, to=str(tmp_path)).wanted == (
+        "[mqtt.alerts] ca_file = '/etc/ssl/plant.crt' has to be on the device already",
+    )
     (tmp_path / "ca.crt").unlink()
     with pytest.raises(ConfigError, match=r"\[mqtt\] ca_file = .*ca.crt': no such file"):
         edgetool.deploy([bundle], config=config, to=str(tmp_path))

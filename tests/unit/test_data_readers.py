@@ -26,7 +26,7 @@ def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Chunks of some rows, so that small files have several."""
     importlib.import_module("pyarrow")  # without it, our own reader would be compared with itself
     monkeypatch.setattr(fast_text, "_CHUNK_BYTES", 200)
-    monkeypatch.setattr(text_reader, "_LOOKED_AT", 5)
+    monkeypatch.setattr(text_reader, "LOOKED_AT", 5)
 
 
 def without_arrow(monkeypatch: pytest.MonkeyPatch) -> None:

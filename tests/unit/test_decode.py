@@ -58,6 +58,18 @@ def test_a_time_under_another_usual_name_is_told_once_and_not_guessed(caplog: py
     assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 1
 
 
+def test_a_channel_that_is_called_as_a_time_is_none(caplog: pytest.LogCaptureFixture) -> None:
+    """A temperature may be `t`; and where the topic names the channel, the key is told as well."""
+    decode(b'{"t": 20.5, "p": 1}', channels=("p", "t"))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    topic = Topic(b"sensors/a1/x/p", "a1", "p")
+    decoder = Decoder(("p", "q"), one_channel=True)
+    for payload in (b"4.1", b'{"value": 4.1, "ts": 1763700000}', b'{"value": 4.2, "ts": 1763700001}'):
+        decoder.decode([Delivery(topic, payload, 1, False)], NOW_S)
+    told = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert told == ["readings have a key that may be their time, and is not read: 'ts'; write it `time`"]
+
+
 def test_readings_without_a_time_are_told_apart() -> None:
     """An alert is named by its reading's time: two of one batch must not get one name."""
     found, rejections = decode(b'{"p": 1}', b'[{"p": 2}, {"p": 3}]', b'{"p": 4, "time": 5}', b'{"p": 5}')

@@ -91,7 +91,7 @@ def _places(own: NDArray[np.int64], seen: int) -> Iterator[tuple[str, NDArray[np
     step = seen // count
     if count > 1 and step > 1 and seen % count == 0:
         for start in (0, step - 1):
-            yield f"every {step}. row of those that the model was given", np.arange(start, seen, step)
+            yield f"one row in {step} of those that the model was given", np.arange(start, seen, step)
     if count > 1:
         yield "the last row that the model was given, several times", np.full(count, seen - 1)
 

@@ -11,13 +11,12 @@ from edge_agent.bundle import Bundle, Threshold
 from edge_agent.errors import ConversionError, EngineError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine
-from edgetool.detector.trial import MadeUp, Trial, make_up
+from edgetool.detector.trial import RATES, MadeUp, Trial, make_up
 
 __all__ = ["made_up_for", "silenced"]
 
 _WINDOWS = 1000
 _BATCH = 1024
-_RATES = (0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1)
 
 
 def made_up_for(
@@ -70,7 +69,7 @@ def silenced(
         "no higher rate helps: these readings score other than those that the bundle was packed with; pack it again "
         "with them, or keep the limit so far"
     )
-    for other in (other for other in _RATES if other > rate):
+    for other in (other for other in RATES if other > rate):
         limit = limit_of(other)
         if limit < after.alarm and not _is_lost(old, faults.at(limit)):
             step = f"--false-alarm-rate {other:g} gives {limit:.4g}, which they reach"

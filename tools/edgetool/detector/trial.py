@@ -19,14 +19,14 @@ from edge_agent.messages.reading import FloatArray
 from edge_agent.stream.threshold import threshold_from
 from edgetool.verify.scores import is_status, still_channels
 
-__all__ = ["MadeUp", "Trial", "TrialRow", "make_up", "try_detector"]
+__all__ = ["RATES", "MadeUp", "Trial", "TrialRow", "make_up", "try_detector"]
 
 _STEPS = (2.0, 5.0, 10.0, 20.0)
 """Spreads of its channel that a reading is moved by."""
 _MOVED = "moved by {:g} spreads"
 _FARTHEST = _MOVED.format(_STEPS[-1])
 _NOISE = 10.0
-_RATES = (*(digit * scale for scale in (1e-4, 1e-3, 1e-2) for digit in range(1, 10)), 0.1)
+RATES = (*(digit * scale for scale in (1e-4, 1e-3, 1e-2) for digit in range(1, 10)), 0.1)
 """Of one digit each, ascending, up to the highest that is of use."""
 _BASES = 5
 _CHANNELS, _FEWEST_CHANNELS = 64, 4
@@ -237,9 +237,9 @@ class MadeUp:
         """The lowest usable rate whose limit is not above `wanted`, and below the one that there is."""
         exact = self.normal[np.isfinite(self.normal)].astype(np.float64)
         share = float(np.mean(exact >= wanted)) if len(exact) else 1.0
-        if share > _RATES[-1]:
+        if share > RATES[-1]:
             return None
-        for rate in (rate for rate in _RATES if rate >= share / 2):
+        for rate in (rate for rate in RATES if rate >= share / 2):
             limit = threshold_from(exact, rate).alarm
             if limit <= wanted and limit < alarm:
                 return rate

@@ -15,6 +15,7 @@ from typing import Any
 from edge_agent.agent.counters import Counters
 from edge_agent.bundle import Bundle
 from edge_agent.child_process import Look
+from edge_agent.config.decoders import make_decoder
 from edge_agent.config.settings import Config, StreamSection
 from edge_agent.engine.fallback import FallbackEngine
 from edge_agent.engine.upkeep import Upkeep, open_stream_engine
@@ -355,11 +356,7 @@ def _open_stream(
         settings=loaded.section.settings,
     )
     topic = loaded.section.filter
-    decoder = Decoder(
-        [channel.name for channel in manifest.channels],
-        payload_format=loaded.section.format,
-        one_channel=topic.names_channel,
-    )
+    decoder = make_decoder(loaded.section, manifest)
     most_s = 2 * config.agent.health_interval_s
     return Stream(
         loaded,

@@ -101,14 +101,14 @@ def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "") ->
 
 def _try_stream(section: StreamSection, bundle: Bundle, config: Config) -> tuple[Engine, dict[str, Any]]:
     """Open all that a stream needs; gives its engine, and its part of the report."""
+    from edge_agent.config.decoders import make_decoder
     from edge_agent.engine.choice.choose import choose_provider
     from edge_agent.engine.fallback import FallbackEngine
-    from edge_agent.sources.decode import Decoder
     from edge_agent.sources.text_input import TextInput
 
     choice = choose_provider(bundle, config.engine, state_dir=None)
     engine = FallbackEngine(bundle, choice)
-    Decoder([channel.name for channel in bundle.manifest.channels], payload_format=section.format)
+    make_decoder(section, bundle.manifest)
     if section.input is not None:
         TextInput(section.name, section.input).close()
     zeros = np.zeros((1, bundle.manifest.window, len(bundle.manifest.channels)), dtype=np.float32)

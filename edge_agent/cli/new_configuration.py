@@ -10,11 +10,11 @@ from edge_agent.agent.state_dir import check_state_dir, is_in_use
 from edge_agent.bundle import Bundle
 from edge_agent.child_process import Look
 from edge_agent.cli.options import check_connections, load, open_bundles
+from edge_agent.config.decoders import make_decoder
 from edge_agent.config.settings import Config
 from edge_agent.engine.choice.choose import provider_memory
 from edge_agent.engine.choice.starting import choose_to_start
 from edge_agent.errors import ConfigError
-from edge_agent.sources.decode import Decoder
 
 __all__ = ["check_new_configuration"]
 
@@ -50,7 +50,7 @@ def check_new_configuration(
     known = [bundle.manifest for bundle in bundles] if config.engine == running.engine else []
     for section, bundle in zip(config.streams, open_bundles(config), strict=True):
         look()
-        Decoder([channel.name for channel in bundle.manifest.channels], payload_format=section.format)
+        make_decoder(section, bundle.manifest)
         if bundle.manifest not in known:
             memory = provider_memory(bundle, config.engine, state_dir)
             choose_to_start(bundle, config.engine, memory, mix=None, look=look)

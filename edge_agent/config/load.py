@@ -21,6 +21,8 @@ from edge_agent.messages.topic_names import TopicFilter
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings, broker_problems, with_credentials
 from edge_agent.setting_types import meant_by
 from edge_agent.sources.formats import FORMATS
+from edge_agent.sources.mapping.mapping import settings_problem, with_preset
+from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.commission import MIN_READINGS
 from edge_agent.stream.settings import CommissionSettings
@@ -164,6 +166,7 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
         names.add(good.get("name", where))
         if not is_whole:
             continue
+        good["payload"] = with_preset(good.get("payload", PayloadSettings()))
         stream = StreamSection(**good)
         if stream.input is not None and any(stream.input == other.input for other in streams):
             problems.append(f"{where} input = {stream.input!r}: used by an earlier stream too")
@@ -211,7 +214,17 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
         problems.append(f"silent_s = {silent_s:g}: must be below idle_s = {idle_s:g}, or a silence is never told")
     if 0 < readings < MIN_READINGS:
         problems.append(f"[commission] readings = {readings}: expected 0, or at least {MIN_READINGS}")
+    problems += [f"[payload] {text}" for text in _payload_problems(good, payload_format)]
     return problems
+
+
+def _payload_problems(good: dict[str, Any], payload_format: str) -> list[str]:
+    """The problems of the table that no bundle is needed for."""
+    names_channel = "{channel}" in (good.get("topic") or "")
+    problem = settings_problem(
+        good.get("payload", PayloadSettings()), payload_format, topic_names_channel=names_channel
+    )
+    return [] if problem is None else [problem]
 
 
 def _service_state_dir(config: Path) -> Path:

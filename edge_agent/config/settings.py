@@ -11,6 +11,7 @@ from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, input_topic
 from edge_agent.mqtt.settings import MqttSettings
 from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
+from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
 from edge_agent.stream.storm import StormSettings
@@ -56,7 +57,8 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     format: Text = "auto"
     """Format of the payloads: a key of `sources.formats.FORMATS`."""
     join_s: Seconds = 1.0
-    """With a `{channel}` in the topic: values within so many seconds are one reading."""
+    """With a `{channel}` in the topic, or `name` in `[stream.payload]`: values within so many seconds are one
+    reading."""
     idle_s: Duration = IDLE_S
     """An asset that is silent for so many seconds, without an alert and without a limit of its own, is forgotten; 0
     forgets none."""
@@ -72,6 +74,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     max_state_mb: Megabytes = MAX_STATE_MB
     """Most memory that they take together, in units of 1,000,000 bytes: fewer are remembered where `max_assets` would
     take more. 0 sets no limit."""
+    payload: PayloadSettings = PayloadSettings()
     window: WindowSettings = WindowSettings()
     alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()
@@ -100,7 +103,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             stuck_readings=self.stuck_readings,
             max_assets=self.max_assets,
             max_state_mb=self.max_state_mb,
-            join_s=self.join_s if self.filter.names_channel else None,
+            join_s=self.join_s if self.filter.names_channel or self.payload.name is not None else None,
         )
 
 
@@ -116,7 +119,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self) -> dict[str, Any]:
         """The effective settings with the keys of the file. Safe to paste into a report: secrets are in other files."""
         shown: dict[str, Any] = {section: msgspec.to_builtins(getattr(self, section)) for section in SECTIONS}
-        shown["stream"] = [msgspec.to_builtins(stream) for stream in self.streams]
+        shown["stream"] = [
+            {**msgspec.to_builtins(stream), "payload": stream.payload.describe()} for stream in self.streams
+        ]
         return shown
 
 

@@ -28,15 +28,20 @@ def read_table(
     if not isinstance(table, dict):
         problems.append(f"{where}: expected a table of keys, found {type(table).__name__}")
         return {}
-    fields = {field.name: field for field in msgspec.structs.fields(kind)}
+    # A key may be a word of Python, as `from`.
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     good: dict[str, Any] = {}
     for key, value in table.items():
         if key not in fields:
             hint = _belongs(key, where, fields, outer) or suggest(key, list(fields))
             problems.append(f"{where} {key}: unknown key{hint}")
             continue
+        name = fields[key].name
+        if get_origin(fields[key].type) is dict and (row_kind := table_of(fields[key].type)) is not None:
+            good[name] = _read_named(value, f"{where} [{key}]", row_kind, problems)
+            continue
         if get_origin(fields[key].type) is tuple and (row_kind := table_of(fields[key].type)) is not None:
-            good[key] = _read_rows(value, f"{where} [[{key}]]", row_kind, problems)
+            good[name] = _read_rows(value, f"{where} [[{key}]]", row_kind, problems)
             continue
         table_kind = table_of(fields[key].type)
         if table_kind is not None:
@@ -44,10 +49,10 @@ def read_table(
             before = len(problems)
             found = read_table(value, inner, table_kind, problems, fields)
             if len(problems) == before:
-                good[key] = table_kind(**found)
+                good[name] = table_kind(**found)
             continue
         try:
-            good[key] = read_value(value, fields[key].type)
+            good[name] = read_value(value, fields[key].type)
         except ValueError:
             meant = meant_by(value, fields[key].type)
             advice = f"; write {key} = {meant}" if meant else ""
@@ -72,6 +77,25 @@ def _read_rows(
         if len(problems) == before:
             good.append(kind(**found))
     return tuple(good)
+
+
+def _read_named(
+    tables: object, where: str, kind: type[msgspec.Struct], problems: list[str]
+) -> dict[str, msgspec.Struct]:
+    """Read tables by name; a text or a list in the place of one is its first key. Gives those that are correct."""
+    if not isinstance(tables, dict):
+        problems.append(f"{where}: expected a table of names, found {type(tables).__name__}")
+        return {}
+    first = msgspec.structs.fields(kind)[0].encode_name
+    good: dict[str, msgspec.Struct] = {}
+    for name, table in tables.items():
+        before = len(problems)
+        found = read_table(
+            {first: table} if isinstance(table, str | list) else table, f"{where} {name}", kind, problems
+        )
+        if len(problems) == before:
+            good[name] = kind(**found)
+    return good
 
 
 def table_of(annotation: Any) -> type[msgspec.Struct] | None:

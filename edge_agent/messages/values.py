@@ -17,6 +17,7 @@ __all__ = [
     "read_iso_time",
     "read_number",
     "read_numbers",
+    "seconds_of",
 ]
 
 FLOAT32_MAX = 3.4028235677973362e38
@@ -83,6 +84,18 @@ def epoch_seconds(times: NDArray[np.float64]) -> NDArray[np.float64]:
     scales = np.array([1.0, 1e3, 1e6, 1e9, 1.0])
     seconds: NDArray[np.float64] = times / scales[np.searchsorted(LATEST_TIME_S * scales[:-1], times)]
     return seconds
+
+
+def seconds_of(time: float) -> float:
+    """A single time since 1970 as epoch seconds, as `epoch_seconds`.
+
+    Args:
+        time: an int is divided exactly, where a float has no room for the digits of nanoseconds.
+    """
+    scale = 1
+    while time / scale > LATEST_TIME_S and scale < 10**9:
+        scale *= 1000
+    return time / scale if time / scale <= LATEST_TIME_S else float(time)
 
 
 def is_epoch_time(seconds: float) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import FloatArray, Readings, Rejection, RejectReason
@@ -21,13 +22,14 @@ from edge_agent.messages.topic import Topic
 from edge_agent.messages.values import (
     FLOAT32_MAX,
     LATEST_TIME_S,
-    epoch_seconds,
-    is_epoch_time,
-    read_iso_time,
     read_number,
 )
+from edge_agent.sources.arrival import APART_S, time_of
 from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, FromNow, make_parser
 from edge_agent.sources.formats.tolerant import Tolerated
+from edge_agent.sources.mapping.mapping import Affine, PayloadMapping
+from edge_agent.sources.mapping.settings import PayloadSettings
+from edge_agent.sources.mapping.values import is_missing, with_unit
 from edge_agent.sources.unreadable import UnreadableValues
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
@@ -47,8 +49,6 @@ _TIME_NAMES = frozenset(
 )
 """Names under which senders write the time of a reading, in small letters."""
 _HEAD = 2  # `time` and `values` come before the channels
-_APART_S = 1e-6
-"""Time between readings that get their times at arrival."""
 _IGNORED_NAMES = 20
 _OTHERS = "#others"
 """Stands for further names in `Decoder.ignored`; no level of a topic can have this name."""
@@ -65,10 +65,32 @@ class Decoder:
         channels: the manifest's channel names, in order.
         payload_format: a key of `FORMATS`.
         one_channel: True if each message has values of one channel, which its topic names.
+        payload: the stream's `[stream.payload]` table, with its preset in it.
+        units: the manifest's units of the channels, in order; None where it names none.
+
+    Raises:
+        ValueError: the table contradicts itself or the channels.
     """
 
-    def __init__(self, channels: Sequence[str], *, payload_format: str = "auto", one_channel: bool = False) -> None:
+    def __init__(
+        self,
+        channels: Sequence[str],
+        *,
+        payload_format: str = "auto",
+        one_channel: bool = False,
+        payload: PayloadSettings | None = None,
+        units: Sequence[str | None] = (),
+    ) -> None:
         self._width = len(channels)
+        self._units = units or [None] * len(channels)
+        self._mapping: PayloadMapping | None = None
+        if payload is not None and not payload.is_empty:
+            named = dict(zip(channels, self._units, strict=True))
+            self._mapping = PayloadMapping(
+                payload, named, payload_format=payload_format, topic_names_channel=one_channel
+            )
+        elif payload is not None and payload.format is not None:
+            payload_format = payload.format
         self._places = {name: number for number, name in enumerate(channels)}
         # A message of one channel is a bare number, an object with a `value`, or an array of such objects.
         self._parse = make_parser(payload_format, ("value",) if one_channel else channels)
@@ -126,20 +148,25 @@ class Decoder:
         for delivery in deliveries:
             topic, payload = delivery.topic, delivery.payload
             try:
-                if topic.channel is None:
+                if self._mapping is not None:
+                    self._decode_mapped(self._mapping, delivery, now_s, times, rows, assets)
+                elif topic.channel is None:
                     self._decode_one(topic, payload, now_s, times, rows)
                 else:
                     self._decode_value(topic, topic.channel, payload, now_s, times, rows)
             except FormatError as bad:
+                # A table may name the asset of each reading, so the assets of a message come with its end.
                 del times[len(assets) :], rows[len(assets) :]
                 rejections.append(Rejection(bad.reason, bad.detail, topic.name, payload))
                 continue
             assets.extend([topic.asset] * (len(times) - len(assets)))
-        values, whole = _float32(rows, self._width)
+        values, whole = _float32(rows, self._width, None if self._mapping is None else self._mapping.affine)
         return Readings(assets, times, values, whole), rejections
 
     def has_time(self, payload: bytes) -> bool:
         """True if the payload can be decoded and all of its readings have a time of their own."""
+        if self._mapping is not None:
+            return len(payload) <= PAYLOAD_LIMIT_BYTES and self._mapping.has_time(payload)
         try:
             readings = self._parse_checked(payload)
         except FormatError:
@@ -156,7 +183,7 @@ class Decoder:
             if type(time) is float and 0 <= time <= latest_s:  # as nearly all are
                 times.append(time)
             else:
-                times.append(_time_of(time, now_s + len(times) * _APART_S, latest_s))
+                times.append(time_of(time, now_s + len(times) * APART_S, latest_s))
             rows.append(self._row(fields))
         if type(readings) is Tolerated:
             self._note(readings, readings.unreadable)
@@ -165,6 +192,33 @@ class Decoder:
             self._told_no_time = True
             log.info("readings have no `time`, so that of their arrival is theirs topic=%.120r", topic.name)
             self._tell_other_time(payload)
+
+    def _decode_mapped(
+        self,
+        mapping: PayloadMapping,
+        delivery: Delivery,
+        now_s: float,
+        times: list[float],
+        rows: list[Row],
+        assets: list[str],
+    ) -> None:
+        """Append the readings of one message by the stream's table; as `_decode_one`, and their assets at the end."""
+        topic, payload = delivery.topic, delivery.payload
+        if len(payload) > PAYLOAD_LIMIT_BYTES:
+            raise FormatError(RejectReason.TOO_LARGE, f"more than {PAYLOAD_LIMIT_BYTES} bytes")
+        before = len(times)
+        found = mapping.append(delivery, now_s, self._latest_s, (times, rows, assets))
+        if found is not None:
+            self.unreadable.add(found.unreadable, found.sample)
+            for channel, count in found.ignored.items():
+                self._ignore(topic, channel, count)
+            if found.lacks_time and not self._told_no_time:
+                self._told_no_time = True
+                log.info("readings have no time, so that of their arrival is theirs topic=%.120r", topic.name)
+            if found.unreadable or mapping.gives_values:
+                return  # what has failed, or is another's, is no fault of the message
+        if len(times) == before:
+            raise FormatError(RejectReason.NO_CHANNEL, "none of the stream's channels is in it")
 
     def _tell_other_time(self, payload: bytes) -> None:
         """Name the key of a JSON object, or of the first in an array, that is called as times usually are."""
@@ -205,16 +259,16 @@ class Decoder:
             if type(time) is float and 0 <= time <= latest_s:  # as nearly all are
                 times.append(time)
             else:
-                times.append(_time_of(time, now_s + len(times) * _APART_S, latest_s))
+                times.append(time_of(time, now_s + len(times) * APART_S, latest_s))
             rows.append((*before, value, *behind))
 
-    def _ignore(self, topic: Topic, channel: str) -> None:
+    def _ignore(self, topic: Topic, channel: str, count: int = 1) -> None:
         if channel not in self.ignored:
             if len(self.ignored) < _IGNORED_NAMES:
                 log.info("channel is not the bundle's, its messages are ignored topic=%.120r", topic.name)
             else:
                 channel = _OTHERS
-        self.ignored[channel] += 1
+        self.ignored[channel] += count
 
     def _note(self, readings: Tolerated, counts: Counter[int]) -> None:
         """Count the values of a message that were no numbers; raises FormatError if it had no others."""
@@ -236,11 +290,15 @@ class Decoder:
                 number = read_number(payload)
                 if abs(number) <= FLOAT32_MAX:  # NaN is not
                     return [(None, number)]
-            readings = _bare(payload)
+            readings = self._bare(payload, place)
         try:
             readings = self._parse_checked(payload) if readings is None else readings
             if type(readings) is Tolerated:
-                self._note(readings, Counter({place: readings.unreadable.total()}))
+                counts = Counter({place: readings.unreadable.total()})
+                if not readings and is_missing(readings.sample):
+                    self.unreadable.add(counts, readings.sample)
+                    return []  # the sensor says that it has none, which is no fault of the message
+                self._note(readings, counts)
             values = [(fields[0], fields[_HEAD]) for fields in readings]
             if values and values[-1][0] is None and not self._told_no_time and payload[:1] in (b"{", b"["):
                 # A bare number has no time, and tells nothing of those who could have one.
@@ -251,6 +309,25 @@ class Decoder:
         if None in (value for _, value in values):
             raise FormatError(RejectReason.NO_CHANNEL, _NO_VALUE)
         return values
+
+    def _bare(self, payload: bytes, place: int) -> Tolerated | None:
+        """The value of a payload that is a text, with or without quotes; None if it is an object or an array.
+
+        A text that stands for no value is counted, and not in what is given.
+        """
+        try:
+            text = payload.decode().strip()
+        except UnicodeDecodeError:
+            return None
+        if text.startswith(("{", "[")) or not text.isprintable():
+            return None
+        text = text.strip('"')
+        found = Tolerated()
+        value = with_unit(text, self._units[place])
+        value = found.read(0, _WORDS.get(text, text)) if value is None else value
+        if value is not None:
+            found.append((None, None, value))
+        return found
 
     def _parse_checked(self, payload: bytes) -> list[Fields]:
         """The readings of a payload, at least one; raises FormatError if there is none, or the payload is too large."""
@@ -264,65 +341,37 @@ class Decoder:
         return decoded
 
 
-def _bare(payload: bytes) -> Tolerated | None:
-    """The value of a payload that is a text, with or without quotes; None if it is none, or stands for no value."""
-    try:
-        text = payload.decode().strip()
-    except UnicodeDecodeError:
-        return None
-    if text.startswith(("{", "[")) or not text.isprintable():
-        return None
-    text = text.strip('"')
-    if text in ("", "null"):
-        return None
-    found = Tolerated()
-    value = found.read(0, _WORDS.get(text, text))
-    if value is not None:
-        found.append((None, None, value))
-    return found
-
-
-def _float32(rows: list[Row], width: int) -> tuple[FloatArray, bool]:
+def _float32(rows: list[Row], width: int, affine: Affine | None = None) -> tuple[FloatArray, bool]:
     """Convert rows to an array of shape (rows, width), NaN where a value is missing; True if none is missing.
 
     All values must be finite: the caller checks them, because the caller knows which message a value is from.
+
+    Args:
+        rows: of `width` values.
+        width: number of channels.
+        affine: factor and offset of each channel, shape (width,), where values come in other units.
     """
+    if affine is not None:
+        precise = np.empty((len(rows), width), dtype=np.float64)
+        _pack(list(chain.from_iterable(rows)), precise, "d")
+        precise *= affine[0]
+        precise += affine[1]
+        precise[np.abs(precise) > FLOAT32_MAX] = np.nan
+        return precise.astype(np.float32), not np.isnan(precise).any()
     if len(rows) == 1:
         # A single row comes at light load, with cold caches, where a further call costs more than its work.
         return np.array(rows, dtype=np.float32), None not in rows[0]
     # For many rows, `pack_into` is twice as fast as numpy's own conversion of objects.
     flat = list(chain.from_iterable(rows))
     values = np.empty((len(rows), width), dtype=np.float32)
+    return values, _pack(flat, values, "f")
+
+
+def _pack(flat: list[float | None], values: NDArray[Any], code: str) -> bool:
+    """Put values into an array, NaN for None; False if there was one."""
     try:
-        struct.pack_into(f"{len(flat)}f", values.data, 0, *flat)
+        struct.pack_into(f"{len(flat)}{code}", values.data, 0, *flat)
     except struct.error:
-        struct.pack_into(f"{len(flat)}f", values.data, 0, *(math.nan if value is None else value for value in flat))
-        return values, False
-    return values, True
-
-
-def _time_of(value: float | str | None, now_s: float, latest_s: float) -> float:
-    """The time of a reading, epoch seconds: as it was sent, relative, from a text, or that of its arrival."""
-    if value is None:
-        return now_s
-    if isinstance(value, FromNow):
-        return _read_time(now_s + value, latest_s)
-    if isinstance(value, float):
-        return _read_time(value, latest_s)
-    try:
-        seconds = read_iso_time(value)
-    except ValueError:
-        detail = f"time {value[:40]!r} is neither epoch seconds (a number, not a text) nor ISO 8601"
-        raise FormatError(RejectReason.BAD_TIME, detail) from None
-    return _read_time(seconds, latest_s)
-
-
-def _read_time(value: float, latest_s: float) -> float:
-    """A time in epoch seconds, of one that counts them or finer; raises FormatError if it is none, or too late."""
-    seconds = value if value <= LATEST_TIME_S else float(epoch_seconds(np.array([value]))[0])
-    if 0 <= seconds <= latest_s:
-        return seconds
-    if is_epoch_time(seconds):
-        detail = f"time {value:.0f} is {seconds - latest_s:.0f} s later than this device's clock and ahead_s allow"
-        raise FormatError(RejectReason.AHEAD, detail)
-    raise FormatError(RejectReason.BAD_TIME, f"time {value:g} is no time since 1970, in seconds or finer")
+        struct.pack_into(f"{len(flat)}{code}", values.data, 0, *(math.nan if each is None else each for each in flat))
+        return False
+    return True

@@ -36,9 +36,9 @@ class UnreadableValues:
             counts: by the channel's place; empty if they all were numbers in another form.
             sample: one of the values, as it was sent.
         """
-        if not counts:
+        if not counts.total():
             return
-        named = {self._channels[place]: count for place, count in counts.items()}
+        named = {self._channels[place]: count for place, count in counts.items() if count}
         self._counts.update(named)
         self._untold.update(named)
         self._sample = sample

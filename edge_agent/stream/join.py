@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.messages.reading import FloatArray, Readings
 
@@ -34,7 +35,7 @@ class Join:
         """Add single values.
 
         Args:
-            readings: each with exactly one value that is not NaN.
+            readings: each with the values that came at once, NaN for the others.
 
         Returns:
             The readings that the values closed, in order, each with the time of its first value.
@@ -49,17 +50,21 @@ class Join:
             times.append(time_s)
             rows.append(row)
 
+        is_there: NDArray[np.bool_] = ~np.isnan(readings.values)
+        is_whole = np.logical_and.reduce(is_there, axis=1)
         for index, asset in enumerate(readings.assets):
-            time_s, value = readings.times[index], readings.values[index]
-            place = int(np.flatnonzero(~np.isnan(value))[0])
+            time_s, value, there = readings.times[index], readings.values[index], is_there[index]
             if asset in self._open:
                 first_s, row = self._open[asset]
-                if not np.isnan(row[place]) or abs(time_s - first_s) > self._tolerance_s:
+                if abs(time_s - first_s) > self._tolerance_s or not np.isnan(row[there]).all():
                     close(asset)
             if asset not in self._open:
-                self._open[asset] = (time_s, np.full(self._channels, np.nan, dtype=np.float32))
+                self._open[asset] = (time_s, value.copy())
+                if is_whole[index]:
+                    close(asset)
+                continue
             row = self._open[asset][1]
-            row[place] = value[place]
+            row[there] = value[there]
             if not np.isnan(row).any():
                 close(asset)
         values = np.array(rows, dtype=np.float32).reshape(len(rows), self._channels)

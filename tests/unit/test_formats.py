@@ -19,6 +19,7 @@ from edge_agent.messages.reading import Readings, Rejection, RejectReason
 from edge_agent.messages.topic import Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FORMATS
+from edge_agent.sources.formats.influx import read_lines
 
 READING = {"time": 5.0, "p": 1.5, "q": None, "other": "x"}
 SENML = [{"bn": "urn:dev:mac:1:", "bt": 1.7e9, "n": "p", "v": 1.5}, {"n": "q", "v": 2, "t": 1}, {"n": "z", "vs": "x"}]
@@ -147,7 +148,7 @@ def test_a_topic_of_another_channel_is_ignored_and_counted() -> None:
     assert decoder.ignored.total() == 52
 
 
-@pytest.mark.parametrize("payload", [b"12,5", b"1_0", b"null", b'"abc"', b"", b'{"v": 3}', b"[]", b"abc"])
+@pytest.mark.parametrize("payload", [b"12,5", b"1_0", b'"abc"', b'{"v": 3}', b"[]", b"abc"])
 def test_what_is_no_value_is_told_in_the_senders_terms(payload: bytes) -> None:
     """Not in those of the parser that tried it last."""
     _, (rejection,) = decode(payload, channel="p")
@@ -159,10 +160,8 @@ def test_what_is_no_value_is_told_in_the_senders_terms(payload: bytes) -> None:
     [
         (b"\x01on", {"channel": "p"}, RejectReason.NOT_JSON),
         (b"on", {"channel": "p"}, RejectReason.UNREADABLE),
-        (b"nan", {"channel": "p"}, RejectReason.UNREADABLE),
         (b"inf", {"channel": "p"}, RejectReason.UNREADABLE),
         (b' {"value": "off"}', {"channel": "p"}, RejectReason.UNREADABLE),
-        (b"null", {"channel": "p"}, RejectReason.WRONG_TYPE),
         (b"{}", {"channel": "p"}, RejectReason.NO_CHANNEL),
         (b"[]", {"channel": "p"}, RejectReason.NO_CHANNEL),
         (b"\x90", {"channel": "p"}, RejectReason.NO_CHANNEL),
@@ -231,12 +230,23 @@ def test_a_senml_record_without_a_number_makes_no_reading() -> None:
 def test_a_failed_value_of_one_channel_is_counted_by_the_channel_of_its_topic() -> None:
     """Bare, in an object, and beside good ones in an array, which count."""
     decoder = Decoder(("p", "q"), one_channel=True)
-    payloads = [b"unavailable", b'{"value": NaN}', b'[{"value": 1}, {"value": "off"}, {"value": 2}]']
+    payloads = [b"off", b'{"value": 1e39}', b'[{"value": 1}, {"value": "off"}, {"value": 2}]']
     items = [Delivery(Topic(b"t", "a1", "q"), payload, 1, False) for payload in payloads]
     found, rejections = decoder.decode(items, 2000.0)
     np.testing.assert_array_equal(found.values, [[np.nan, 1], [np.nan, 2]])
     assert [rejection.reason for rejection in rejections] == [RejectReason.UNREADABLE] * 2
     assert decoder.unreadable.describe() == {"q": 3}
+
+
+@pytest.mark.parametrize(
+    "payload", [b"nan", b"NaN", b'"unavailable"', b"Unknown", b"", b"null", b'{"value": NaN}', b'{"value": "unknown"}']
+)
+def test_a_sensor_that_says_that_it_has_no_value_is_no_rejection(payload: bytes) -> None:
+    """Its channel is missing from then on, and counted."""
+    decoder = Decoder(("p", "q"), one_channel=True)
+    found, rejections = decoder.decode([Delivery(Topic(b"t", "a1", "q"), payload, 1, False)], 2000.0)
+    assert (len(found), rejections) == (0, [])
+    assert decoder.unreadable.describe() == {"q": 1}
 
 
 @given(st.sampled_from(sorted(FORMATS)), st.binary(max_size=100), st.sampled_from([None, "p"]))
@@ -335,3 +345,54 @@ def test_cbor_says_what_json_says(content: object, canonical: bool) -> None:
     np.testing.assert_array_equal(ours.values, theirs.values)
     assert ours.times == theirs.times
     assert [one.reason for one in rejected] == [one.reason for one in expected]
+
+
+LINE = r'my\ pump,as\,set=a\ 1,host=gw pressure=4.1,flow=-8.2e-1,runs=12i,n=3u,on=t,note="a, \"b\"" 1763700000250000000'
+
+
+def test_the_line_protocol_is_read_with_its_escapes() -> None:
+    """Of names and of texts; numbers of all kinds."""
+    (found,) = read_lines(LINE.encode())
+    assert found["measurement"] == "my pump"
+    assert found["tags"] == {"as,set": "a 1", "host": "gw"}
+    assert found["fields"] == {
+        "pressure": 4.1,
+        "flow": -0.82,
+        "runs": 12,
+        "n": 3,
+        "on": True,
+        "note": 'a, "b"',
+    }
+    assert found["time"] == 1763700000250000000
+
+
+def test_lines_are_readings_without_a_table() -> None:
+    """Comments and empty lines are none; a field that is a text is missing."""
+    payload = b'# a comment\n\npump p=1,q=2 5000000000\r\npump,x=y q=3i\npump p="off",q=4 7000000000\n'
+    found, rejections = decode(payload, payload_format="influx")
+    assert not rejections
+    assert found.times == [5e9, pytest.approx(2000.0, abs=1e-4), 7e9]
+    np.testing.assert_array_equal(found.values, [[1, 2], [np.nan, 3], [np.nan, 4]])
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("pump", "a space and fields"),
+        (",host=a p=1", "a measurement"),
+        ("pump,host p=1", "a name and '='"),
+        ("pump,host= p=1", "a value of the tag"),
+        ("pump p", "a name and '='"),
+        ("pump p=", "a value"),
+        ("pump p=1_0", "a number"),
+        ("pump p=1 soon", "a time"),
+        ("pump p=1\npump q", "line 2"),
+        ("", "no line"),
+    ],
+)
+def test_what_is_no_line_is_told_with_its_place(line: str, told: str) -> None:
+    """And no line of the message is used."""
+    found, (rejection,) = decode(line.encode(), payload_format="influx")
+    assert len(found) == 0
+    assert rejection.reason is RejectReason.NOT_INFLUX
+    assert told in rejection.detail

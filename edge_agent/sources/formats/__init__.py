@@ -46,6 +46,7 @@ FORMATS: dict[str, str] = {
     "senml": "edge_agent.sources.formats.senml:make",
     "msgpack": "edge_agent.sources.formats.msgpack:make",
     "cbor": "edge_agent.sources.formats.cbor:make",
+    "influx": "edge_agent.sources.formats.influx:make",
 }
 """Name in `agent.toml` to the function that makes a parser for a stream's channels."""
 

@@ -22,7 +22,7 @@ from edge_agent.messages.values import FLOAT32_MAX
 from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, Parser
 from edge_agent.sources.formats.tolerant import tolerate
 
-__all__ = ["make"]
+__all__ = ["make", "read_document"]
 
 _DEEPEST = 16
 """Most arrays and maps inside one another under a key that is ignored."""
@@ -72,6 +72,43 @@ def make(channels: Sequence[str]) -> Parser:
         return readings
 
     return parse
+
+
+def read_document(payload: bytes) -> object:
+    """All of a payload: maps with texts as keys, lists, numbers, texts, true, false, None.
+
+    Raises:
+        FormatError: it is no CBOR, has something that no reading needs, or is more than 16 deep.
+    """
+    try:
+        found, end = _document(payload, 0, _DEEPEST)
+    except (IndexError, struct.error):
+        raise FormatError(RejectReason.NOT_CBOR, "it ends too early" if payload else "it is empty") from None
+    if end != len(payload):
+        raise FormatError(RejectReason.NOT_CBOR, f"it goes on behind its end, at byte {end}")
+    return found
+
+
+def _document(data: bytes, at: int, depth: int) -> tuple[object, int]:
+    kind, size, end = _head(data, at)
+    if kind not in (_ARRAY, _MAP):
+        value, end = _value(data, at)
+        if end > len(data):
+            raise IndexError
+        return value, end
+    if not depth:
+        raise FormatError(RejectReason.NOT_CBOR, f"more than {_DEEPEST} lists or maps inside one another")
+    items: list[object] = []
+    entries: dict[str, object] = {}
+    for _ in range(size):
+        if kind == _ARRAY:
+            item, end = _document(data, end, depth - 1)
+            items.append(item)
+        else:
+            start, end = _key(data, end)
+            key = data[start:end].decode(errors="replace")
+            entries[key], end = _document(data, end, depth - 1)
+    return (items if kind == _ARRAY else entries), end
 
 
 def _readings(data: bytes, places: dict[bytes, int], check: _Check) -> tuple[list[Fields], int]:

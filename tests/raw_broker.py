@@ -22,9 +22,9 @@ def _length(size: int) -> bytes:
             return digits
 
 
-def publish_packet(topic: bytes, payload: bytes, mid: int, *, flags: int = 0) -> bytes:
-    """A PUBLISH of MQTT 5 at QoS 1, with any bytes as its topic; flags are 1 (a retained copy) and 8 (sent again)."""
-    body = len(topic).to_bytes(2) + topic + mid.to_bytes(2) + b"\0" + payload
+def publish_packet(topic: bytes, payload: bytes, mid: int, *, flags: int = 0, speaks_5: bool = True) -> bytes:
+    """A PUBLISH at QoS 1, with any bytes as its topic; flags are 1 (a retained copy) and 8 (sent again)."""
+    body = len(topic).to_bytes(2) + topic + mid.to_bytes(2) + b"\0" * speaks_5 + payload
     return bytes([0x32 | flags]) + _length(len(body)) + body
 
 
@@ -50,7 +50,8 @@ class RawBroker:
         has_session: bool = False,
     ) -> None:
         self._answer_of = answer
-        self._has_session = has_session
+        self.has_session = has_session
+        """It says that it has kept the client's session."""
         self._listener = socket.create_server(("127.0.0.1", port))
         self.port = int(self._listener.getsockname()[1])
         self.published: list[tuple[bytes, bytes]] = []
@@ -58,6 +59,8 @@ class RawBroker:
         self.acks: list[int] = []
         """Identifiers of our messages that the client has acknowledged."""
         self.connections = 0
+        self.speaks_5 = True
+        """Whether the client's last connection is with MQTT 5, or else with 3.1.1."""
         self.subscribed = threading.Event()
         self._client: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, name="raw-broker", daemon=True)
@@ -119,10 +122,12 @@ class RawBroker:
     def _answer(self, first: int, body: bytes) -> None:
         kind = first >> 4
         if kind == _CONNECT:
-            kept = bytes([self._has_session])
-            self.send(b"\x20\x03" + kept + b"\0\0" if body[6] == _MQTT_5 else b"\x20\x02" + kept + b"\0")
+            kept = bytes([self.has_session])
+            self.speaks_5 = body[6] == _MQTT_5
+            self.send(b"\x20\x03" + kept + b"\0\0" if self.speaks_5 else b"\x20\x02" + kept + b"\0")
         elif kind == _SUBSCRIBE:
-            self.send(b"\x90\x04" + body[:2] + b"\0\x01")
+            rest = body[:2] + b"\0" * self.speaks_5 + b"\x01"
+            self.send(bytes([0x90, len(rest)]) + rest)
             self.subscribed.set()
         elif kind == _PINGREQ:
             self.send(b"\xd0\0")
@@ -133,6 +138,6 @@ class RawBroker:
                 self.send(self._answer_of(body[2:end], body[end : end + 2]))
                 at += 2
             # No property is expected, so their length is the one byte 0.
-            self.published.append((body[2:end], body[at + 1 :]))
+            self.published.append((body[2:end], body[at + self.speaks_5 :]))
         elif kind == _PUBACK:
             self.acks.append(int.from_bytes(body[:2]))

@@ -29,6 +29,7 @@ from edge_agent.agent.publisher import Publisher
 from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.delivery import Delivery
+from edge_agent.sources.sessions import KEY_BYTES
 
 __all__ = ["Batches", "Record", "Scorer"]
 
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 _RETRY_INTERVAL_S = 1.0
 _HELD_BYTES = 1_000_000
 """Payloads and records that are held, at most, about."""
-_KEY_BYTES = 8
 _DELIVERY_BYTES = 100
 
 Acknowledge = Callable[[list[Delivery]], None]
@@ -83,7 +83,7 @@ class _Batch(msgspec.Struct):
     @property
     def messages(self) -> int:
         """Number of messages that the broker waits for."""
-        return len(self.commit.delivered) // _KEY_BYTES
+        return len(self.commit.delivered) // KEY_BYTES
 
     def add(self, scored: Commit) -> None:
         """What a part of it changes."""

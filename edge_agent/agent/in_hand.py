@@ -31,8 +31,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.agent.set_aside import name_of
-from edge_agent.messages.delivery import Delivery
-from edge_agent.sources.repeats import content_keys
+from edge_agent.messages.delivery import Delivery, fingerprints
 
 __all__ = ["InHand", "is_writable_folder", "runtime_file"]
 
@@ -42,7 +41,7 @@ _KEYS = 4096
 """Most messages of a batch that are noted. A broker's are at most 512; the last lines of a pipe may be more."""
 _ASIDE = 64
 """Messages that stay set aside; of more, those set aside last."""
-_FORMAT = 1
+_FORMAT = 2
 _NOTHING, _BATCH, _ALONE = 0, 1, 2
 _HEAD = struct.Struct("=II")
 """`state` and `count`, which are written for each batch; numpy takes ten times as long for two numbers."""
@@ -52,7 +51,7 @@ _NOTE = np.dtype(
         ("state", "u4"),
         ("count", "u4"),  # of `keys`
         ("turns", "u4"),  # how many were set aside so far
-        ("keys", "u8", _KEYS),  # of what is in hand; their lower half, which the content gives, is what counts
+        ("keys", "u8", _KEYS),  # fingerprints of what is in hand; of suspects the lower half is noted
         ("alone", "u8"),  # name of the one message in hand
         ("suspects", "u4", _KEYS),
         ("aside", "u8", _ASIDE),  # names
@@ -129,27 +128,26 @@ class InHand:
         """The messages that may be worked on, and those that are set aside; both in order of arrival."""
         if not self._aside:
             return deliveries, []
-        found = [self._is_aside(*pair) for pair in zip(deliveries, content_keys(deliveries), strict=True)]
+        found = [self._is_aside(*pair) for pair in zip(deliveries, _keys(deliveries), strict=True)]
         pairs = list(zip(deliveries, found, strict=True))
         return [each for each, aside in pairs if not aside], [each for each, aside in pairs if aside]
 
-    def parts(self, deliveries: list[Delivery], packed: bytes = b"") -> Iterator[list[Delivery]]:
+    def parts(self, deliveries: list[Delivery], contents: list[int] | None = None) -> Iterator[list[Delivery]]:
         """The same messages in parts, each noted as in hand until the next is asked for; usually there is one.
 
         Args:
             deliveries: a batch.
-            packed: its keys from `Repeats.packed`, which has none of messages at QoS 0.
+            contents: its fingerprints; None if they are not known yet.
         """
         if self._suspects:
             yield from self._careful_parts(deliveries)
         else:
-            whole = len(packed) == _KEY_BYTES * len(deliveries)
-            self._take(_BATCH, packed if whole else _packed(content_keys(deliveries)))
+            self._take(_BATCH, _packed(fingerprints(deliveries) if contents is None else contents))
             yield deliveries
         _HEAD.pack_into(self._memory, _HEAD_AT, _NOTHING, 0)
 
     def _careful_parts(self, deliveries: list[Delivery]) -> Iterator[list[Delivery]]:
-        keys = content_keys(deliveries)
+        keys = _keys(deliveries)
         start = 0
         for at, key in enumerate(keys):
             if key not in self._suspects:
@@ -184,6 +182,11 @@ class InHand:
 
     def _is_aside(self, delivery: Delivery, key: int) -> bool:
         return key in self._aside_keys and name_of(delivery) in self._aside
+
+
+def _keys(deliveries: list[Delivery]) -> list[int]:
+    """The lower half of each message's fingerprint; other messages may have the same."""
+    return [content & 0xFFFFFFFF for content in fingerprints(deliveries)]
 
 
 def _packed(keys: list[int]) -> bytes:

@@ -16,7 +16,7 @@ from edge_agent.agent.set_aside import SetAside
 from edge_agent.agent.stream import Stream
 from edge_agent.engine.pace import Pace
 from edge_agent.journal.journal import Commit
-from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.delivery import Delivery, fingerprints
 from edge_agent.messages.reading import Rejection, RejectReason
 from edge_agent.sources.repeats import Repeats
 
@@ -75,11 +75,13 @@ class Scoring:
     def score(self, deliveries: list[Delivery], commit: Commit, *, may_repeat: bool) -> None:
         """See `Scorer.score`."""
         started_s = time.perf_counter()
-        commit.delivered = self._repeats.packed(deliveries)
+        contents = fingerprints(deliveries)
+        commit.delivered = self._repeats.packed(deliveries, contents)
         harmless, harmful = self._in_hand.sift(deliveries)
         self._reject(harmful, commit)
-        for part in self._in_hand.parts(harmless, b"" if harmful else commit.delivered):
-            self._score(part, self._repeats.unscored(part) if may_repeat else part, commit)
+        for part in self._in_hand.parts(harmless, None if harmful else contents):
+            known = contents if len(part) == len(deliveries) else None  # usually there is one part, and it is all
+            self._score(part, self._repeats.unscored(part, known) if may_repeat else part, commit)
         self.pace.took(len(deliveries), time.perf_counter() - started_s)
 
     def _score(self, deliveries: list[Delivery], fresh: list[Delivery], commit: Commit) -> None:

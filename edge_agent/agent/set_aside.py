@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from hashlib import blake2b
 from pathlib import Path
 
 from edge_agent.files.plain import write_file
-from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.delivery import Delivery, fingerprints
 from edge_agent.messages.event import SetAsideEvent
 from edge_agent.messages.text import encode, iso_time, printable
 from edge_agent.messages.topic_names import AgentTopics
@@ -25,9 +24,8 @@ _TOLD = 64
 
 
 def name_of(delivery: Delivery) -> int:
-    """A number of 64 bits for a message, by its topic and payload; never 0. Nobody can make another message with it."""
-    head = len(delivery.topic.raw).to_bytes(4, "little") + delivery.topic.raw
-    return int.from_bytes(blake2b(head + delivery.payload, digest_size=8).digest(), "little") or 1
+    """The fingerprint of a message; never 0."""
+    return fingerprints([delivery])[0] or 1
 
 
 class SetAside:

@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 
 _DELIVERED_BATCHES_KEPT = 1024
 """Batches whose keys are kept, at most, also if their keys take fewer bytes than `_DELIVERED_BYTES_KEPT`."""
-_DELIVERED_BYTES_KEPT = 1 << 16
-"""Bytes of keys that are kept: as many keys as `sources.repeats` uses."""
+_DELIVERED_BYTES_KEPT = 12 * 8192
+"""Bytes of keys that are kept: as many whole keys as `sources.repeats` uses."""
 _DELETED_AT_ONCE = 64
 """Old keys are deleted with every 64th batch."""
 _DELETE_DELIVERED = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 __all__ = ["NO_STREAM", "RETAINED", "UNKNOWN_STREAM", "Topic", "Topics"]
@@ -33,6 +33,11 @@ class Topic:
     """The channel of the values, if each message is one value; None if a message holds whole readings."""
     stream: int = UNKNOWN_STREAM
     """Index of the topic's stream in the configuration, or `UNKNOWN_STREAM` or `NO_STREAM`."""
+    head: bytes = field(init=False, repr=False)
+    """The name with its length before it: what the fingerprint of a message begins with, made once for all of them."""
+
+    def __post_init__(self) -> None:
+        self.head = len(self.raw).to_bytes(4, "little") + self.raw
 
     @property
     def name(self) -> str:

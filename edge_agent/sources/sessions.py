@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from edge_agent.files.checksum import seal, unseal
 
-__all__ = ["Sessions", "keys_in", "pack_keys"]
+__all__ = ["KEY_BYTES", "Sessions", "contents_in", "keys_in", "pack_key"]
 
-_KEY = struct.Struct("<Q")
-"""A message that was scored: number of the session, packet identifier, checksum of the content (16, 16 and 32 bits)."""
-_SESSION_SHIFT = 48
+_KEY = struct.Struct("<QHH")
+"""A message that was scored: fingerprint of its content, packet identifier, number of the session. In a journal of an
+agent from before 2026-11-30 keys were shorter; what is read of those is the key of no message."""
+KEY_BYTES = _KEY.size
+pack_key = _KEY.pack
+"""Makes the key of one message: fingerprint, packet identifier, number of the session."""
 _KEPT = 1024
 """Keys of each session that are kept: as many messages as a broker may have unacknowledged (`mqtt.opening`)."""
 _NUMBERS = 1 << 16
@@ -61,9 +64,9 @@ class Sessions:
         """Whether the journal has not been given the present `record` yet; whoever gives it clears this."""
 
     @property
-    def base(self) -> int:
-        """The number of the present session, where a key has it."""
-        return self._note.number << _SESSION_SHIFT
+    def number(self) -> int:
+        """Of the present session."""
+        return self._note.number
 
     @property
     def kept(self) -> bytes:
@@ -101,19 +104,19 @@ class Sessions:
         return seal(msgspec.json.encode(self._note))
 
 
-def pack_keys(keys: Sequence[int]) -> bytes:
-    """The keys of one batch as bytes, for the journal."""
-    return struct.pack(f"<{len(keys)}Q", *keys)
+def keys_in(blob: bytes) -> list[bytes]:
+    """The keys of one batch. A damaged journal may have a part of a key at the end, which is left out."""
+    return [blob[at : at + KEY_BYTES] for at in range(0, len(blob) - KEY_BYTES + 1, KEY_BYTES)]
 
 
-def keys_in(blob: bytes) -> Iterable[int]:
-    """The keys of one batch. A damaged journal may have half a key at the end, which is left out."""
-    return (key for (key,) in _KEY.iter_unpack(blob[: len(blob) // _KEY.size * _KEY.size]))
+def contents_in(blob: bytes) -> list[int]:
+    """The fingerprints in the keys of one batch."""
+    return [content for content, _, _ in _KEY.iter_unpack(blob[: len(blob) // KEY_BYTES * KEY_BYTES])]
 
 
 def _last_of(numbers: set[int], blobs: Iterable[bytes]) -> bytes:
     """The last keys of each of these sessions."""
-    found: dict[int, list[int]] = {number: [] for number in numbers}
+    found: dict[int, list[bytes]] = {number: [] for number in numbers}
     for key in itertools.chain.from_iterable(map(keys_in, blobs)):
-        found.get(key >> _SESSION_SHIFT, []).append(key)
-    return pack_keys([key for keys in found.values() for key in dict.fromkeys(keys[-_KEPT:])])
+        found.get(_KEY.unpack(key)[2], []).append(key)
+    return b"".join([key for keys in found.values() for key in dict.fromkeys(keys[-_KEPT:])])

@@ -158,7 +158,7 @@ def commits(numbers: list[int]) -> list[Commit]:
     for number, count in enumerate(numbers):
         events = [(f"edge/g1/alerts/s/a{number}", b"%d" % index) for index in range(count)]
         records = [("s", f"a{number}", b"record")] if count or number % 2 else []
-        made.append(Commit(events=events, records=records, delivered=b"%08d" % number))
+        made.append(Commit(events=events, records=records, delivered=b"%012d" % number))
     return made
 
 
@@ -253,7 +253,7 @@ class Held(Work):
     def take(self, number: int, commit: Commit, *, count: int = 1, may_repeat: bool = True) -> None:
         """Messages that have come together, the first of this number."""
         self._plan[number] = commit
-        commit.delivered = b"".join(b"%08d" % (number + index) for index in range(count))
+        commit.delivered = b"".join(b"%012d" % (number + index) for index in range(count))
         messages = [Delivery(Topic(b"t"), b"{}", number + index, redelivered=False) for index in range(count)]
         self.batches.process(messages, self.acknowledge, may_repeat=may_repeat)
 
@@ -350,7 +350,7 @@ def test_what_raises_nothing_is_held_and_committed_at_once_with_its_last_records
     work.batches.finish_due()
     assert work.done[3:] == ["commit", "acknowledge 1", "acknowledge 2", "acknowledge 3"]
     assert work.kept() == [("a", b"2"), ("b", b"1")]
-    assert b"".join(work.journal.delivered()) == b"%08d%08d%08d" % (1, 2, 3)
+    assert b"".join(work.journal.delivered()) == b"%012d%012d%012d" % (1, 2, 3)
     work.journal.close()
 
 
@@ -391,10 +391,10 @@ def test_what_is_held_of_a_lost_connection_is_recognised_on_the_next(tmp_path: P
     work = Held(tmp_path)
     work.batches.connected_as("c1")
     work.take(1, record("a", b"1"))
-    assert b"".join(work.batches.delivered()) == b"%08d" % 1
+    assert b"".join(work.batches.delivered()) == b"%012d" % 1
     work.batches.connected_as("c2")
     assert work.done == ["score", "commit", "acknowledge 1"]
-    assert b"".join(work.journal.delivered()) == b"%08d" % 1
+    assert b"".join(work.journal.delivered()) == b"%012d" % 1
     work.journal.close()
 
 

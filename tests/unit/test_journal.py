@@ -157,7 +157,7 @@ def test_the_keys_of_quiet_times_are_bounded_too(tmp_path: Path) -> None:
         journal.commit(Commit(records=[("s", "a", b"1")], delivered=b"%08d" % number))
     kept = journal.delivered()
     assert kept[-1].endswith(b"00000199")
-    assert 65_536 <= sum(map(len, kept)) < 8_000_000
+    assert 98_304 <= sum(map(len, kept)) < 8_000_000
     journal.close()
     assert (tmp_path / "journal.db").stat().st_size < 10_000_000
 

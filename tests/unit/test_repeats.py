@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from edge_agent.files.checksum import seal
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import RETAINED, Topic
+from edge_agent.sources.decode import Decoder
 from edge_agent.sources.repeats import Repeats
 from edge_agent.sources.sessions import Sessions
 
@@ -18,9 +19,13 @@ def delivery(payload: bytes, mid: int, *, again: bool = False) -> Delivery:
     return Delivery(TOPIC, payload, mid, again)
 
 
+def has_time(message: Delivery) -> bool:
+    return b'"time":' in message.payload
+
+
 def scored(*deliveries: Delivery) -> Repeats:
     committed: list[bytes] = []
-    repeats = Repeats(lambda: committed)
+    repeats = Repeats(lambda: committed, has_time=has_time)
     score(repeats, committed, list(deliveries))
     return repeats
 
@@ -78,6 +83,8 @@ def test_what_only_looks_like_a_time_makes_no_repetition() -> None:
         fresh = repeats.unscored(batch)
     assert fresh == batch[:1]
     assert asked == batch
+    repeats.unscored(batch[:1])
+    assert asked == batch, "what has no time is parsed once"
 
 
 def test_a_repetition_inside_one_batch_is_seen() -> None:
@@ -89,28 +96,53 @@ def test_a_repetition_inside_one_batch_is_seen() -> None:
 def test_a_crash_forgets_nothing() -> None:
     """The journal's keys bring back what the broker may send again."""
     batch = [delivery(b'{"p": 1}', 7), delivery(b'{"p": 2}', 8), delivery(b"qos 0", 0)]
-    restarted = Repeats(lambda: [Repeats().packed(batch)])
+    restarted = Repeats(lambda: [Repeats().packed(batch)], has_time=has_time)
     again = [replace(one, redelivered=True) for one in batch]
     assert restarted.unscored(again) == [again[2]]
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["", "flagged"])
+@pytest.mark.parametrize("mid", [7, 99])
+@pytest.mark.parametrize("kept", [False, True], ids=["session_lost", "session_kept"])
+def test_with_a_time_the_content_alone_decides(mid: int, *, again: bool, kept: bool) -> None:
+    """Brokers send again under any identifier, with and without the flag and the session; also to a new process."""
+    timed = b'{"time": 5, "p": 1}'
+    visits = Visits()
+    visits.connect("a", kept=False)
+    assert visits.score(delivery(timed, 7)) == 1
+    for crashes in (False, True):
+        if crashes:
+            visits.start()
+        visits.connect("a", kept=kept)
+        assert visits.score(delivery(timed, mid, again=again)) == 0
+    assert visits.score(delivery(b'{"time": 5, "p": 2}', mid, again=again)) == 1
+
+
+def test_keys_of_an_older_agent_are_those_of_no_message() -> None:
+    """They were of eight bytes; what comes again after an update in place is scored, and nothing else is lost."""
+    restarted = Repeats(lambda: [bytes(range(64))], has_time=has_time)
+    batch = [delivery(b'{"time": %d}' % number, number + 1, again=True) for number in range(8)]
+    assert restarted.unscored(batch) == batch
 
 
 def test_a_retained_copy_takes_no_place_of_a_reading() -> None:
     """It is acknowledged like one and never scored."""
     repeats = scored(delivery(b"1", 1))
     assert repeats.packed([Delivery(RETAINED, b"", 7, False)]) == b""
-    assert len(repeats.packed([delivery(b"1", 1)])) == 8
+    assert len(repeats.packed([delivery(b"1", 1)])) == 12
 
 
 def test_memory_is_bounded() -> None:
     """The oldest is forgotten first; some thousands are known."""
     committed: list[bytes] = []
-    repeats = Repeats(lambda: committed)
+    repeats = Repeats(lambda: committed, has_time=has_time)
     batches = [[delivery(b'{"time": %d}' % number, number + 1)] for number in range(10_000)]
     for batch in batches:
         score(repeats, committed, batch)
     again = [batch[0] for batch in batches]
-    assert repeats.unscored(again[-2000:]) == []
-    assert len(repeats.unscored(again)) in range(10_000 - 4096, 10_000 - 2047)
+    assert repeats.unscored(again[-4096:]) == []
+    assert len(repeats.unscored(again)) in range(10_000 - 8192, 10_000 - 4095)
+    assert Repeats(lambda: committed, has_time=has_time).unscored(again[-8192:]) == []
     flagged = [replace(one, payload=b"%d" % one.mid, redelivered=True) for one in again]
     committed[:] = [repeats.packed([one]) for one in flagged]
     assert repeats.unscored(flagged) == flagged[: 10_000 - 8192]
@@ -118,8 +150,10 @@ def test_memory_is_bounded() -> None:
 
 def test_a_repeated_message_in_senml_is_seen_through() -> None:
     """Its time is called `t`, or `bt` for a whole pack."""
+    decoder = Decoder(["p"])
     for payload in (b'[{"n":"p","t":1.7e9,"v":1}]', b'[{"bn":"x/","bt":1.7e9,"n":"p","v":1}]'):
-        repeats = scored(delivery(payload, 7))
+        repeats = Repeats(has_time=lambda message: decoder.has_time(message.payload))
+        assert repeats.unscored([delivery(payload, 7)]) == [delivery(payload, 7)]
         assert repeats.unscored([delivery(payload, 8)]) == []
 
 
@@ -133,7 +167,7 @@ class Visits:
 
     def start(self) -> None:
         """A new process has what the journal has."""
-        self.repeats = Repeats(lambda: self.committed, sessions=Sessions(self._record))
+        self.repeats = Repeats(lambda: self.committed, has_time=has_time, sessions=Sessions(self._record))
 
     def connect(self, address: str, *, kept: bool) -> None:
         self.repeats.connected(address, kept)

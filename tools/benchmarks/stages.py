@@ -24,7 +24,7 @@ from edge_agent.agent.routing import Routes
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.session import open_engine
-from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.delivery import Delivery, fingerprints
 from edge_agent.messages.scores import Engine
 from edge_agent.messages.text import encode
 from edge_agent.messages.topic import Topic
@@ -75,12 +75,13 @@ class Stages:
 
         deliveries = [Delivery(self._topic(topic), data, mid, False) for mid, (topic, data) in enumerate(batch, 1)]
         done("delivery")
-        packed = self._repeats.packed(deliveries)
+        contents = fingerprints(deliveries)
+        self._repeats.packed(deliveries, contents)
         done("repeats")
-        parts = self._in_hand.parts(self._in_hand.sift(deliveries)[0], packed)
+        parts = self._in_hand.parts(self._in_hand.sift(deliveries)[0], contents)
         (deliveries,) = [next(parts)]
         done("in hand")
-        fresh = self._repeats.unscored(deliveries)
+        fresh = self._repeats.unscored(deliveries, contents)
         done("repeats")
         items = [delivery for delivery in fresh if self._routes.find(delivery.topic)]
         done("route")

@@ -161,11 +161,15 @@ class Agent:
 
     def _make_brokers(self) -> Brokers:
         subscribed = [stream for stream in self._streams if stream.loaded.section.input is None]
+        # Several streams may have one topic, which is subscribed to once.
+        subscriptions = {
+            topic: stream.loaded.section.qos for stream in subscribed for topic in stream.filters.subscriptions
+        }
         return Brokers(
             self._config.mqtt,
             agent=self._config.agent.id,
-            subscriptions=[(stream.filter.subscription, stream.loaded.section.qos) for stream in subscribed],
-            former=former_topics(self._journal, [stream.filter.subscription for stream in subscribed]),
+            subscriptions=[*subscriptions.items()],
+            former=former_topics(self._journal, [*subscriptions]),
             will=lambda session: self._status("connection lost", session),
             birth=lambda session: self._status("connected", session),
             wake=self._wake,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from edge_agent.agent.batch import Record
@@ -91,11 +92,26 @@ class Scoring:
             detail = "no stream has this topic"
             rejection = Rejection(RejectReason.BAD_TOPIC, detail, stranger.topic.name, stranger.payload)
             self._rejects.add(self.unrouted, _NO_STREAM_NAME, rejection)
+        foreign: list[tuple[Stream, Rejection]] = []
         for stream, items in by_stream.items():
             for portion in stream.decoder.portions(items):
-                self._score_portion(stream, portion, commit)
+                self._score_portion(stream, portion, commit, foreign)
+        self._tell_foreign(foreign)
 
-    def _score_portion(self, stream: Stream, deliveries: Sequence[Delivery], commit: Commit) -> None:
+    def _tell_foreign(self, foreign: list[tuple[Stream, Rejection]]) -> None:
+        """Of messages that several streams have, reject those that none finds a channel in, once."""
+        counts = Counter(id(rejection.payload) for _, rejection in foreign)
+        for stream, rejection in foreign:
+            if counts.pop(id(rejection.payload), 0) >= self._routes.copies[id(rejection.payload)]:
+                self._rejects.add(stream.counters, stream.name, rejection)
+
+    def _score_portion(
+        self,
+        stream: Stream,
+        deliveries: Sequence[Delivery],
+        commit: Commit,
+        foreign: list[tuple[Stream, Rejection]],
+    ) -> None:
         now_s = self._clock()
         latest_s = now_s + stream.ahead_s if self._clock_is_right() else math.inf
         readings, rejections = stream.decoder.decode(deliveries, now_s, latest_s)
@@ -114,7 +130,10 @@ class Scoring:
         if refused:
             rejections += stream.refusals(deliveries, refused)
         for rejection in rejections:
-            self._rejects.add(stream.counters, stream.name, rejection)
+            if rejection.reason is RejectReason.NO_CHANNEL and id(rejection.payload) in self._routes.copies:
+                foreign.append((stream, rejection))
+            else:
+                self._rejects.add(stream.counters, stream.name, rejection)
 
     def _reject(self, harmful: list[Delivery], commit: Commit) -> None:
         for delivery in harmful:

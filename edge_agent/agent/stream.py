@@ -25,7 +25,7 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.event import STREAM_ASSET, AlertEvent
 from edge_agent.messages.reading import Rejection, RejectReason
 from edge_agent.messages.text import encode, printable
-from edge_agent.messages.topic_names import AgentTopics, TopicFilter, can_be_asset
+from edge_agent.messages.topic_names import AgentTopics, TopicFilters, can_be_asset
 from edge_agent.sources.decode import Decoder
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
@@ -55,7 +55,7 @@ class Stream:
 
     loaded: LoadedStream
     topics: AgentTopics
-    filter: TopicFilter
+    filters: TopicFilters
     decoder: Decoder
     pipeline: Pipeline
     ranges: Ranges
@@ -355,13 +355,12 @@ def _open_stream(
         records=(records.pop() for _ in range(len(records))),
         settings=loaded.section.settings,
     )
-    topic = loaded.section.filter
     decoder = make_decoder(loaded.section, manifest)
     most_s = 2 * config.agent.health_interval_s
     return Stream(
         loaded,
         AgentTopics(config.agent.id),
-        topic,
+        loaded.section.filters,
         decoder,
         pipeline,
         Ranges(loaded.section.name, manifest.channels),

@@ -24,7 +24,7 @@ def make_decoder(section: StreamSection, manifest: Manifest) -> Decoder:
         return Decoder(
             [channel.name for channel in manifest.channels],
             payload_format=section.format,
-            one_channel=section.filter.names_channel,
+            one_channel=section.filters.names_channel,
             payload=section.payload,
             units=[channel.unit or None for channel in manifest.channels],
         )

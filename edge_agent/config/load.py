@@ -12,12 +12,11 @@ from typing import Any
 import msgspec
 
 from edge_agent.config.paths import begin_at
-from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection
+from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection, topic_filters
 from edge_agent.config.tables import read_table, suggest
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ConfigError
 from edge_agent.journal.settings import JournalSettings
-from edge_agent.messages.topic_names import TopicFilter
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings, broker_problems, with_credentials
 from edge_agent.setting_types import meant_by
 from edge_agent.sources.formats import FORMATS
@@ -170,12 +169,7 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
         stream = StreamSection(**good)
         if stream.input is not None and any(stream.input == other.input for other in streams):
             problems.append(f"{where} input = {stream.input!r}: used by an earlier stream too")
-        problems.extend(
-            f"{where} topic = {stream.topic!r}: overlaps {other.topic!r} of stream {other.name!r}; "
-            "a reading must belong to one stream"
-            for other in streams
-            if stream.topic and stream.filter.overlaps(other.filter)
-        )
+        problems.extend(f"{where} {problem}" for other in streams if (problem := _clash(stream, other)))
         streams.append(stream)
     return streams
 
@@ -186,11 +180,33 @@ def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
         return ["topic: is missing, or input in its place"]
     if {"topic", "input"} <= good.keys():
         return ["topic, input: readings come from one of them"]
+    if "asset" in good and "topic" not in good:
+        return ["asset: has no effect without topic"]
     try:
-        TopicFilter(good.get("topic", "-"))
+        filters = topic_filters(good.get("topic", "-"), good.get("asset"))
     except ValueError as exc:
         return [f"topic = {good['topic']!r}: {exc}"]
+    payload = good.get("payload", PayloadSettings())
+    names_asset = payload.preset is not None or payload.asset is not None or "{asset}" in (payload.names or "")
+    if filters.mixes_assets and not names_asset:
+        what = "which asset a reading is of stays open: let an {asset} stand in it, or [stream.payload] asset say it"
+        return [f"topic = {good['topic']!r}: {what}"]
     return []
+
+
+def _clash(stream: StreamSection, other: StreamSection) -> str | None:
+    """Why two streams cannot both have their topics; None if they can."""
+    if stream.topic is None or other.topic is None:
+        return None
+    clash = stream.filters.clashes(other.filters)
+    if clash is not None:
+        return (
+            f"topic = {clash[0]!r}: overlaps {clash[1]!r} of stream {other.name!r}; a broker may send a message of "
+            "both twice, so write the same topic in both, or two that have none in common"
+        )
+    if stream.qos != other.qos and {*stream.filters.subscriptions} & {*other.filters.subscriptions}:
+        return f"qos = {stream.qos}: stream {other.name!r} has the same topic with another"
+    return None
 
 
 def _stream_problems(good: dict[str, Any]) -> list[str]:
@@ -220,7 +236,7 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
 
 def _payload_problems(good: dict[str, Any], payload_format: str) -> list[str]:
     """The problems of the table that no bundle is needed for."""
-    names_channel = "{channel}" in (good.get("topic") or "")
+    names_channel = "{channel}" in str(good.get("topic"))
     problem = settings_problem(
         good.get("payload", PayloadSettings()), payload_format, topic_names_channel=names_channel
     )

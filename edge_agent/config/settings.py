@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.journal.settings import JournalSettings
-from edge_agent.messages.topic_names import TopicFilter, input_topic
+from edge_agent.messages.topic_names import TopicFilter, TopicFilters, input_topic
 from edge_agent.mqtt.settings import MqttSettings
 from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
 from edge_agent.sources.mapping.settings import PayloadSettings
@@ -17,10 +18,26 @@ from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSe
 from edge_agent.stream.storm import StormSettings
 from edge_agent.stream.window_settings import WindowSettings
 
-__all__ = ["IDLE_S", "SECTIONS", "AgentSettings", "Config", "StreamSection"]
+__all__ = ["IDLE_S", "SECTIONS", "AgentSettings", "Config", "StreamSection", "topic_filters"]
 
 IDLE_S = 604_800.0
 """Default of `idle_s`, a week, seconds."""
+
+
+TopicText = Annotated[str | tuple[str, ...], Meta(description="a topic, or a list of topics")]
+"""Its texts have no pattern for the reason that stands in `sources.mapping.settings`; `TopicFilter` looks at them."""
+
+
+def topic_filters(topic: str | tuple[str, ...], asset: str | None) -> TopicFilters:
+    """The filters of a stream's `topic` and `asset`.
+
+    Raises:
+        ValueError: they are none.
+    """
+    topics = (topic,) if isinstance(topic, str) else topic
+    if not topics:
+        raise ValueError("expected at least one topic")
+    return TopicFilters([TopicFilter(each, asset) for each in topics])
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,9 +64,11 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the alerts' topics."""
     bundle: FilePath
     """Path of the `.edge` file."""
-    topic: Text | None = None
-    """Topic filter of the readings; its one `+` (or `{asset}`) is the asset. With a `{channel}` in the filter, each
-    message has values of one channel."""
+    topic: TopicText | None = None
+    """Topic filter of the readings, or several; `+` or `{asset}` is the asset. With a `{channel}` in the filter, each
+    message has values of one channel. See `messages.topic_names.TopicFilter`."""
+    asset: Text | None = None
+    """What the asset is called, of names in the topic's braces: `{line}-{cell}`."""
     input: FilePath | None = None
     """In place of a topic: a file or a named pipe with readings, CSV or JSON lines, or `-` for the standard input."""
     qos: Qos = 1
@@ -82,13 +101,15 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     storm: StormSettings = StormSettings()
 
     @property
-    def filter(self) -> TopicFilter:
-        """The parsed topic filter; for an `input`, the filter of the topic that stands for it.
+    def filters(self) -> TopicFilters:
+        """The parsed topic filters; for an `input`, the filter of the topic that stands for it.
 
         Raises:
             ValueError: the topic is not a filter of readings; `load_config` has checked it.
         """
-        return TopicFilter(self.topic or input_topic(self.name, "{asset}"))
+        if self.topic is None:
+            return TopicFilters([TopicFilter(input_topic(self.name, "{asset}"))])
+        return topic_filters(self.topic, self.asset)
 
     @property
     def settings(self) -> StreamSettings:
@@ -103,7 +124,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             stuck_readings=self.stuck_readings,
             max_assets=self.max_assets,
             max_state_mb=self.max_state_mb,
-            join_s=self.join_s if self.filter.names_channel or self.payload.name is not None else None,
+            join_s=self.join_s if self.filters.names_channel or self.payload.name is not None else None,
         )
 
 

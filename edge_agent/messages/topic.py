@@ -39,6 +39,9 @@ class Topic:
     def __post_init__(self) -> None:
         self.head = len(self.raw).to_bytes(4, "little") + self.raw
 
+    others: tuple[Topic, ...] = ()
+    """The same topic as further streams have it."""
+
     @property
     def name(self) -> str:
         """The name as text, for a person and for filters; bytes that are not UTF-8 are replaced."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["ASSET_LIMIT_BYTES", "AgentTopics", "Route", "TopicFilter", "can_be_asset", "input_topic"]
+__all__ = ["ASSET_LIMIT_BYTES", "AgentTopics", "Route", "TopicFilter", "TopicFilters", "can_be_asset", "input_topic"]
 
 NO_ASSET = "default"
 """The asset's name when a filter has no place for it."""
 ASSET_LIMIT_BYTES = 256
-_ASSET = ("+", "{asset}")
-_CHANNEL = "{channel}"
+_ASSET, _CHANNEL, _ANY = "asset", "channel", "any"
+_VARIABLE = re.compile(r"\{(\w+)\}")
+_OR_PLUS = ", which '+' stands for, too: name other levels in braces"
 
 
 class Route(NamedTuple):
@@ -22,38 +25,52 @@ class Route(NamedTuple):
 
 
 class TopicFilter:
-    """A stream's topic, such as `sensors/+/pump` or `plant/{asset}/{channel}`.
+    """A stream's topic, such as `sensors/+/pump`, `plant/{asset}/{channel}` or `acme/{line}/{cell}/#`.
 
     Args:
-        text: topic levels, of which one may be the asset (`+` or `{asset}`) and one the channel (`{channel}`); a shared
+        text: topic levels. `{asset}` or a single `+` is the asset, `{channel}` the channel, `{any}` a level that does
+            not matter, any other name in braces a part of the asset; a `#` at the end is any further levels. A shared
             subscription (`$share/group/…`) is fine.
+        asset: what the asset is called, of names in braces: `{line}-{cell}`; None for `{asset}`, or `default` where the
+            topic has none.
 
     Raises:
-        ValueError: it has a `#`, the asset or the channel twice, or a wildcard that is not a whole level.
+        ValueError: a name stands in it twice, a wildcard is not a whole level, or what the asset is stays open.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, asset: str | None = None) -> None:
         levels = text.split("/")
         if levels[0] == "$share":
             levels = levels[2:]
         if not any(levels):
             raise ValueError("expected a topic with at least one level")
-        if "\x00" in text or text.count("+") > sum(level == "+" for level in levels):
-            raise ValueError("expected '+' to stand alone between slashes, and no NUL")
-        if "#" in text:
-            raise ValueError("expected one '+' for the asset and no '#'")
-        assets = [number for number, level in enumerate(levels) if level in _ASSET]
-        channels = [number for number, level in enumerate(levels) if level == _CHANNEL]
-        if any(set(level) & set("+{}") and level not in (*_ASSET, _CHANNEL) for level in levels):
-            raise ValueError("expected '+', '{asset}' and '{channel}' to stand alone between slashes")
-        if len(assets) > 1:
-            raise ValueError("expected at most one '+', which is the asset")
-        if len(channels) > 1:
-            raise ValueError("expected at most one '{channel}'")
-        self._asset_level = assets[0] if assets else None
-        self._channel_level = channels[0] if channels else None
-        self._levels = [None if number in (*assets, *channels) else level for number, level in enumerate(levels)]
-        self.subscription = text.replace("{asset}", "+").replace(_CHANNEL, "+")
+        if not text.isprintable() or text.count("+") > sum(level == "+" for level in levels):
+            raise ValueError("expected '+' to stand alone between slashes, and no control characters")
+        if "#" in "".join(levels[:-1]) or ("#" in levels[-1] and levels[-1] != "#"):
+            raise ValueError("expected '#' to stand alone, at the end")
+        self._has_rest = levels[-1] == "#"
+        names = [_name_of(level) for level in levels[: len(levels) - self._has_rest]]
+        self._levels = [level if name is None else None for level, name in zip(levels, names, strict=False)]
+        places = {name: number for number, name in enumerate(names) if name not in (None, _ANY)}
+        twice = [name for name in places if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"expected '{{{twice[0]}}}' once{_OR_PLUS if twice == [_ASSET] else ''}")
+        self._channel_level = places.pop(_CHANNEL, None)
+        self._asset_level = places.get(_ASSET)
+        self._asset_parts = None if asset is None else _parts(asset, places)
+        if asset is None and (others := [name for name in places if name != _ASSET]):
+            name = " and ".join(f"'{{{other}}}'" for other in others)
+            example = "-".join(f"{{{other}}}" for other in places)
+            raise ValueError(
+                f'expected asset = "{example}" or the like beside it, because {name} may be a part of the asset'
+            )
+        if not any(level is not None for level in self._levels) and self._has_rest:
+            raise ValueError("expected more than '#': give the levels that the readings have in common")
+        self.subscription = "/".join([*text.split("/")[:2], ""] if text.startswith("$share/") else [""]).removeprefix(
+            "/"
+        )
+        wanted = ["+" if level is None else level for level in self._levels]
+        self.subscription += "/".join([*wanted, *(["#"] if self._has_rest else [])])
         """What is subscribed to."""
 
     @property
@@ -61,23 +78,105 @@ class TopicFilter:
         """Whether each message is one value."""
         return self._channel_level is not None
 
+    @property
+    def mixes_assets(self) -> bool:
+        """True if topics that differ belong to one asset."""
+        is_open = self._has_rest or None in [
+            level for number, level in enumerate(self._levels) if number != self._channel_level
+        ]
+        return is_open and self._asset_level is None and self._asset_parts is None
+
     def route_of(self, topic: str) -> Route | None:
         """What a topic says, or None when it is not one of this filter, or no topic of ours can hold its asset."""
         levels = topic.split("/")
-        if len(levels) != len(self._levels):
+        own = self._levels
+        if len(levels) != len(own) and not (self._has_rest and len(levels) > len(own)):
             return None
-        if any(wanted not in (None, found) for found, wanted in zip(levels, self._levels, strict=True)):
+        if any(wanted not in (None, found) for found, wanted in zip(levels, own, strict=False)):
             return None
-        asset = NO_ASSET if self._asset_level is None else levels[self._asset_level]
+        if self._asset_parts is not None:
+            asset = "".join([part if isinstance(part, str) else levels[part] for part in self._asset_parts])
+        else:
+            asset = NO_ASSET if self._asset_level is None else levels[self._asset_level]
         channel = None if self._channel_level is None else levels[self._channel_level]
         return Route(asset, channel) if can_be_asset(asset) else None
 
     def overlaps(self, other: TopicFilter) -> bool:
         """Whether some topic belongs to both filters."""
-        if len(self._levels) != len(other._levels):
+        one, two = self._levels, other._levels
+        if len(one) != len(two) and not (self._has_rest if len(one) < len(two) else other._has_rest):
             return False
-        pairs = zip(self._levels, other._levels, strict=True)
-        return all(a is None or b is None or a == b for a, b in pairs)
+        return all(a is None or b is None or a == b for a, b in zip(one, two, strict=False))
+
+
+class TopicFilters:
+    """All topics of a stream.
+
+    Args:
+        filters: one, or several of which no two have a topic in common.
+
+    Raises:
+        ValueError: two have, or some name a channel and others do not.
+    """
+
+    def __init__(self, filters: Sequence[TopicFilter]) -> None:
+        self._filters = filters
+        self.subscriptions = [each.subscription for each in filters]
+        """What is subscribed to."""
+        self.names_channel = filters[0].names_channel
+        """Whether each message is one value."""
+        for number, one in enumerate(filters):
+            if one.names_channel is not self.names_channel:
+                raise ValueError("expected '{channel}' in all of them, or in none")
+            for other in filters[:number]:
+                if one.overlaps(other):
+                    what = f"{one.subscription!r} and {other.subscription!r}"
+                    raise ValueError(f"{what} have topics in common, and a broker may send their messages twice")
+
+    def route_of(self, topic: str) -> Route | None:
+        """What a topic says, or None when it is of none of these filters, or no topic of ours can hold its asset."""
+        for each in self._filters:
+            route = each.route_of(topic)
+            if route is not None:
+                return route
+        return None
+
+    @property
+    def mixes_assets(self) -> bool:
+        """True if topics that differ belong to one asset."""
+        return any(each.mixes_assets for each in self._filters)
+
+    def clashes(self, other: TopicFilters) -> tuple[str, str] | None:
+        """Two subscriptions that differ and have a topic in common, so that a broker may send its messages twice."""
+        for one in self._filters:
+            for two in other._filters:
+                if one.subscription != two.subscription and one.overlaps(two):
+                    return one.subscription, two.subscription
+        return None
+
+
+def _name_of(level: str) -> str | None:
+    """The name of a level that may be anything; None for one that must be as it stands."""
+    if level == "+":
+        return _ASSET
+    match = _VARIABLE.fullmatch(level)
+    if match is None and set(level) & set("{}"):
+        raise ValueError("expected names in braces, such as '{asset}', to stand alone between slashes")
+    return None if match is None else match[1]
+
+
+def _parts(asset: str, places: dict[str, int]) -> list[str | int]:
+    """The texts and the levels that an asset's name is made of."""
+    parts: list[str | int] = []
+    for number, part in enumerate(_VARIABLE.split(asset)):
+        if number % 2 and part not in places:
+            known = ", ".join(f"'{{{name}}}'" for name in places) or "no name in braces"
+            raise ValueError(f"asset = {asset!r}: the topic has no '{{{part}}}', but {known}")
+        if part:
+            parts.append(places[part] if number % 2 else part)
+    if not any(isinstance(part, int) for part in parts):
+        raise ValueError(f"asset = {asset!r}: expected names in braces from the topic")
+    return parts
 
 
 def can_be_asset(name: str) -> bool:

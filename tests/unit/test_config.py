@@ -142,8 +142,11 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, problem: str)
         ('name = "a/b"', "[[stream]] 1 name = 'a/b': expected a name of 1 to 64 characters"),
         ('bundel = "x"', "[[stream]] 1 bundel: unknown key; did you mean 'bundle'?"),
         ('name = "p"\nbundle = "b"', "[[stream]] 1 topic: is missing, or input in its place"),
-        ('name = "p"\nbundle = "b"\ntopic = "a/#"', "[[stream]] 1 topic = 'a/#': expected one '+'"),
-        ('name = "p"\nbundle = "b"\ntopic = "a/+/+"', "[[stream]] 1 topic = 'a/+/+': expected at most one '+'"),
+        (
+            'name = "p"\nbundle = "b"\ntopic = "a/#"',
+            "[[stream]] 1 topic = 'a/#': which asset a reading is of stays open",
+        ),
+        ('name = "p"\nbundle = "b"\ntopic = "a/+/+"', "[[stream]] 1 topic = 'a/+/+': expected '{asset}' once"),
         ('name = "p"\nbundle = "b"\ntopic = "a/+"\nqos = 2', "[[stream]] 1 qos = 2: expected 0 or 1"),
         ('name = "p"\n[stream.alarm]\nwarn = nan', "[[stream]] 1 [alarm] warn = nan: expected a number"),
         ("name = 7", "[[stream]] 1 name = 7: expected a name of 1 to 64 characters"),
@@ -218,6 +221,65 @@ def test_two_streams_must_not_share_readings(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="overlaps 'sensors/\\+/pump'") as caught:
         load_config(_write(tmp_path, GOOD + other))
     assert "used by an earlier stream too" in str(caught.value)
+
+
+GATEWAY = """
+[[stream]]
+name = "fan"
+bundle = "f.edge"
+topic = ["gw/{line}/data", "old/{line}/#"]
+asset = "{line}"
+[stream.payload]
+preset = "kepware"
+names = "{any}.{channel}"
+[stream.payload.channels]
+speed = "Speed"
+flow = { from = "Flow", scale = 0.1, unit = "m3/h" }
+"""
+
+
+def test_a_table_of_payloads_is_read_and_shown_with_its_preset(tmp_path: Path) -> None:
+    """So that a person sees what it stands for."""
+    config = load_config(_write(tmp_path, GOOD + GATEWAY))
+    shown = config.describe()["stream"][1]
+    assert shown["payload"]["rows"] == "values[]"
+    assert shown["payload"]["good"] == {"key": "q", "is": (True,)}
+    assert shown["payload"]["channels"]["flow"] == {"from": "Flow", "scale": 0.1, "unit": "m3/h"}
+    assert config.streams[1].filters.subscriptions == ["gw/+/data", "old/+/#"]
+    assert config.streams[1].settings.join_s == 1.0
+    assert config.describe()["stream"][0]["payload"] == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('preset = "kepware"', 'preset = "kep"', "[payload] preset = 'kep': expected one of"),
+        ('preset = "kepware"', "presets = 1", "[payload] presets: unknown key; did you mean 'preset'?"),
+        ("scale = 0.1", "scales = 0.1", "[payload] [channels] flow scales: unknown key; did you mean 'scale'?"),
+        ("scale = 0.1", 'scale = "a"', "[payload] [channels] flow scale = 'a': expected a number"),
+        ('speed = "Speed"', "speed = 5", "[payload] [channels] speed: expected a table of keys, found int"),
+        ('asset = "{line}"', 'asset = "{row}"', "asset = '{row}': the topic has no '{row}', but '{line}'"),
+        ('asset = "{line}"', "", 'expected asset = "{line}" or the like'),
+        ('"old/{line}/#"', '"gw/{line}/#"', "have topics in common"),
+        ('topic = ["gw/{line}/data", "old/{line}/#"]', "topic = []", "expected at least one topic"),
+    ],
+)
+def test_a_mistake_in_what_readings_look_like_is_told_with_its_key(
+    tmp_path: Path, old: str, new: str, problem: str
+) -> None:
+    """As every other one."""
+    assert old in GATEWAY
+    with pytest.raises(ConfigError) as caught:
+        load_config(_write(tmp_path, GOOD + GATEWAY.replace(old, new)))
+    assert problem in str(caught.value)
+
+
+def test_two_streams_may_have_one_topic(tmp_path: Path) -> None:
+    """A gateway sends all machines on one; their QoS is one, too."""
+    other = '[[stream]]\nname = "hot"\nbundle = "x.edge"\ntopic = "sensors/{asset}/pump"\n'
+    assert len(load_config(_write(tmp_path, GOOD + other)).streams) == 2
+    with pytest.raises(ConfigError, match="has the same topic with another"):
+        load_config(_write(tmp_path, f"{GOOD}{other}qos = 0\n"))
 
 
 def test_a_setting_on_the_command_line_wins(tmp_path: Path) -> None:

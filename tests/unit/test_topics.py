@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edge_agent.messages.topic import Topics
-from edge_agent.messages.topic_names import AgentTopics, TopicFilter
+from edge_agent.messages.topic_names import AgentTopics, TopicFilter, TopicFilters
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,12 @@ from edge_agent.messages.topic_names import AgentTopics, TopicFilter
         ("$share/group/sensors/+/pump", "sensors/a1/pump", ("a1", None)),
         ("plant/{asset}/{channel}", "plant/a1/flow", ("a1", "flow")),
         ("plant/{channel}/+", "plant/flow/a1", ("a1", "flow")),
+        ("acme/{any}/{asset}/{any}/press", "acme/l1/a1/x/press", ("a1", None)),
+        ("acme/{asset}/#", "acme/a1", ("a1", None)),
+        ("acme/{asset}/#", "acme/a1/b/c", ("a1", None)),
+        ("acme/{asset}/#", "other/a1/b/c", None),
+        ("acme/{asset}/{channel}/#", "acme/a1", None),
+        ("acme/{asset}/{channel}/#", "acme/a1/flow/raw", ("a1", "flow")),
     ],
 )
 def test_a_topic_says_asset_and_channel(text: str, topic: str, route: tuple[str, str | None] | None) -> None:
@@ -37,16 +43,66 @@ def test_placeholders_are_subscribed_to_as_wildcards() -> None:
     assert TopicFilter("$share/g/plant/+").subscription == "$share/g/plant/+"
 
 
-@pytest.mark.parametrize("text", ["", "a/#", "+/a/+", "+/{asset}", "a/b+/c", "a/{what}", "{channel}/{channel}", "#"])
-def test_a_filter_that_names_no_single_asset_is_refused(text: str) -> None:
-    """Two wildcards, or a rest, would leave the asset open."""
-    with pytest.raises(ValueError, match="expected"):
-        TopicFilter(text)
+@pytest.mark.parametrize(
+    ("text", "asset", "told"),
+    [
+        ("", None, "at least one level"),
+        ("+/a/+", None, "once, which '\\+' stands for, too"),
+        ("+/{asset}", None, "once"),
+        ("a/b+/c", None, "stand alone"),
+        ("a/{what", None, "names in braces"),
+        ("a/{line}/{cell}", None, r'asset = "\{line\}-\{cell\}"'),
+        ("a/{line}", "{row}", r"has no '\{row\}', but '\{line\}'"),
+        ("a/{line}", "press", "names in braces"),
+        ("{channel}/{channel}", None, "once"),
+        ("#", None, "more than '#'"),
+        ("{any}/#", None, "more than '#'"),
+        ("a/#/b", None, "at the end"),
+        ("a/b#", None, "at the end"),
+        ("a/\x07", None, "control characters"),
+    ],
+)
+def test_a_filter_that_leaves_something_open_is_refused(text: str, asset: str | None, told: str) -> None:
+    """With what to write."""
+    with pytest.raises(ValueError, match=told):
+        TopicFilter(text, asset)
+
+
+def test_an_asset_is_made_of_several_levels() -> None:
+    """By a template; the topic's own form is what is subscribed to."""
+    topic = TopicFilter("acme/{line}/{cell}/press", "{line}-{cell}")
+    assert topic.subscription == "acme/+/+/press"
+    assert topic.route_of("acme/l1/c2/press") == ("l1-c2", None)
+    assert topic.route_of("acme/l1/c2/fan") is None
+    shared = TopicFilter("$share/g/acme/{line}/{any}/#", "{line}")
+    assert shared.subscription == "$share/g/acme/+/+/#"
+    assert shared.route_of("acme/l1/x/y/z") == ("l1", None)
+
+
+def test_a_stream_may_have_topics_at_several_depths() -> None:
+    """Of one channel each; two that have a topic in common would bring its messages twice."""
+    topics = TopicFilters([TopicFilter("p/{asset}/{channel}"), TopicFilter("p/{asset}/motor/{channel}")])
+    assert topics.subscriptions == ["p/+/+", "p/+/motor/+"]
+    assert topics.route_of("p/a1/motor/speed") == ("a1", "speed")
+    assert topics.route_of("p/a1/flow") == ("a1", "flow")
+    with pytest.raises(ValueError, match="in common"):
+        TopicFilters([TopicFilter("p/{asset}/#"), TopicFilter("p/{asset}/motor")])
+    with pytest.raises(ValueError, match="in all of them, or in none"):
+        TopicFilters([TopicFilter("p/{asset}/{channel}"), TopicFilter("q/{asset}")])
 
 
 @pytest.mark.parametrize(
     ("left", "right", "overlap"),
-    [("a/+/c", "a/b/+", True), ("a/+/c", "a/b/d", False), ("a/b", "a/b", True), ("a/+", "a/b/c", False)],
+    [
+        ("a/+/c", "a/b/{any}", True),
+        ("a/+/c", "a/b/d", False),
+        ("a/b", "a/b", True),
+        ("a/+", "a/b/c", False),
+        ("a/#", "a/b/c", True),
+        ("a/b/#", "a/b", True),
+        ("a/b/#", "a/c/#", False),
+        ("a/b/c/#", "a/b", False),
+    ],
 )
 def test_overlap_is_symmetric(left: str, right: str, overlap: bool) -> None:
     """Some topic belongs to both."""

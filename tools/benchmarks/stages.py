@@ -50,7 +50,7 @@ class Stages:
     def __init__(self, bundle: Bundle, engine: Engine, in_hand: Path) -> None:
         self.spent_s: defaultdict[str, float] = defaultdict(float)
         self._engine = engine
-        self._routes = Routes([SimpleNamespace(filter=TopicFilter("sensors/+/bench"))])  # type: ignore[list-item]
+        self._routes = Routes([SimpleNamespace(filters=TopicFilter("sensors/+/bench"))])  # type: ignore[list-item]
         self._topics: dict[bytes, Topic] = {}
         self._repeats = Repeats()
         self._in_hand = InHand(in_hand)

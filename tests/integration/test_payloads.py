@@ -1,0 +1,87 @@
+"""Messages of other senders, and topics that several streams have, through the real agent and a real broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
+
+GATEWAY = """
+[stream.payload]
+rows = "values[]"
+name = "id"
+value = "v"
+time = "t"
+names = "{names}"
+good = {{ key = "q", is = [true] }}
+"""
+
+
+def gateway_message(at_ms: int, values: dict[str, float]) -> dict[str, object]:
+    return {
+        "timestamp": at_ms,
+        "values": [{"id": name, "v": value, "q": True, "t": at_ms} for name, value in values.items()],
+    }
+
+
+def test_a_gateway_feeds_several_streams_on_one_topic(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Each takes its machines; a message is acknowledged once, when both have it: a kill loses and doubles nothing."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle, "fan": bundle})
+    text = config.read_text()
+    for name in ("pump", "fan"):
+        table = GATEWAY.format(names=f"Line1.{name}-{{asset}}.{{channel}}")
+        text = text.replace(f'topic = "sensors/+/{name}"\n', f'topic = "gateway"\n{table}')
+    config.write_text(text)
+
+    def no_channel() -> int:
+        return sum(subscriber.stream(name).get("rejected", {}).get("no_channel", 0) for name in ("pump", "fan"))
+
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        quiet = {f"Line1.{kind}-7.{channel}": 0.5 for kind in ("pump", "fan") for channel in ("c1", "c2")}
+        sender.send("gateway", gateway_message(1_763_700_000_000, quiet))
+        wait_until(lambda: all(subscriber.stream(name).get("scored") == 1 for name in ("pump", "fan")))
+        agent.kill()
+        sender.send("gateway", gateway_message(1_763_700_001_000, {**quiet, "Line1.fan-7.c1": 4.0}))
+        agent.start()
+        wait_until(lambda: subscriber.alerts)
+        (alert,) = subscriber.alerts
+        assert (alert.stream, alert.asset, alert.score) == ("fan", "7", 16.25)
+        # A message of neither is told once; one of either, by nobody.
+        sender.send("gateway", {"values": [{"v": 1}]})
+        wait_until(lambda: no_channel() == 1)
+        agent.stop()
+
+
+def test_parts_of_a_topic_make_the_asset(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Values of one machine at two depths become one reading."""
+    config = write_config(tmp_path, broker.port, {"press": bundle})
+    topics = '["acme/{line}/{cell}/{channel}", "acme/{line}/{cell}/motor/{channel}"]'
+    wanted = f'topic = {topics}\nasset = "{{line}}-{{cell}}"'
+    config.write_text(config.read_text().replace('topic = "sensors/+/press"', wanted))
+    with Agent(config):
+        subscriber.wait_online()
+        sender.send("acme/l1/c2/c1", b"3")
+        sender.send("acme/l1/c2/motor/c2", b"4")
+        wait_until(lambda: subscriber.alerts)
+    assert (subscriber.alerts[0].asset, subscriber.alerts[0].score) == ("l1-c2", 25.0)
+
+
+@pytest.mark.parametrize(
+    ("table", "told"),
+    [
+        ('[stream.payload.channels]\nc9 = "x"', "channels.c9: the bundle has no such channel; it has c1, c2"),
+        ('[stream.payload]\npreset = "tasmota"', "time_zone: is missing"),
+    ],
+)
+def test_check_tells_what_does_not_fit(tmp_path: Path, broker: Broker, bundle: Path, table: str, told: str) -> None:
+    """With 78, as any other mistake in the configuration."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, stream=table)
+    result = run_tool("edge-agent", "check", "--config", config)
+    assert result.returncode == 78
+    assert told in result.stderr

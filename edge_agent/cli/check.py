@@ -41,6 +41,13 @@ def add_options(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="compare readings (.csv, .csv.gz, .npz) with what the bundle knows; ends with 65 if they are others",
     )
+    command.add_argument(
+        "--payload",
+        metavar="FILE",
+        help="show what a captured message becomes (its bytes as they came; - for the standard input), with --topic: "
+        "mosquitto_sub -C 1 -t 'plant/#' | edge-agent check --payload - --topic plant/a1/pump",
+    )
+    command.add_argument("--topic", metavar="T", help="the topic that the message of --payload came on")
     command.add_argument("--stream", help="the stream that the data are for; the only one when not given")
     command.add_argument(
         "--as-service",
@@ -69,6 +76,11 @@ def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "") ->
     from edge_agent.cli.check_data import check_data, place_of
     from edge_agent.engine.runtime import runtime_problem
 
+    if options.payload is not None:
+        from edge_agent.cli.check_payload import check_payload
+
+        check_payload(options.payload, options.topic, config, open_bundles(config), as_json=options.json)
+        return
     asked = None if options.data is None else place_of(config, options.stream)
     problem = runtime_problem(thorough=True)
     if problem is not None:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
-import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import chain
 from types import NoneType
 from typing import Any
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.messages.delivery import Delivery
-from edge_agent.messages.reading import FloatArray, Readings, Rejection, RejectReason
+from edge_agent.messages.reading import Readings, Rejection, RejectReason
 from edge_agent.messages.topic import Topic
 from edge_agent.messages.values import (
     FLOAT32_MAX,
@@ -25,11 +21,13 @@ from edge_agent.messages.values import (
     read_number,
 )
 from edge_agent.sources.arrival import APART_S, time_of
+from edge_agent.sources.columns import Row, to_float32
 from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, FromNow, make_parser
 from edge_agent.sources.formats.tolerant import Tolerated
-from edge_agent.sources.mapping.mapping import Affine, PayloadMapping
+from edge_agent.sources.mapping.mapping import PayloadMapping
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.sources.mapping.values import is_missing, with_unit
+from edge_agent.sources.mapping.walk import Found
 from edge_agent.sources.unreadable import UnreadableValues
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
@@ -54,8 +52,6 @@ _OTHERS = "#others"
 """Stands for further names in `Decoder.ignored`; no level of a topic can have this name."""
 _WORDS = {"true": "1", "false": "0"}
 _NO_VALUE = "it is neither a number nor an object with a value"
-
-Row = tuple[float | None, ...]
 
 
 class Decoder:
@@ -82,6 +78,7 @@ class Decoder:
         units: Sequence[str | None] = (),
     ) -> None:
         self._width = len(channels)
+        self._format = payload_format
         self._units = units or [None] * len(channels)
         self._mapping: PayloadMapping | None = None
         if payload is not None and not payload.is_empty:
@@ -160,7 +157,7 @@ class Decoder:
                 rejections.append(Rejection(bad.reason, bad.detail, topic.name, payload))
                 continue
             assets.extend([topic.asset] * (len(times) - len(assets)))
-        values, whole = _float32(rows, self._width, None if self._mapping is None else self._mapping.affine)
+        values, whole = to_float32(rows, self._width, None if self._mapping is None else self._mapping.affine)
         return Readings(assets, times, values, whole), rejections
 
     def has_time(self, payload: bytes) -> bool:
@@ -220,19 +217,52 @@ class Decoder:
         if len(times) == before:
             raise FormatError(RejectReason.NO_CHANNEL, "none of the stream's channels is in it")
 
-    def _tell_other_time(self, payload: bytes) -> None:
-        """Name the key of a JSON object, or of the first in an array, that is called as times usually are."""
+    def explain(self, delivery: Delivery, now_s: float) -> Found | None:
+        """What a message holds, value by value; None where its format has no documents to look at.
+
+        Args:
+            delivery: the message.
+            now_s: time of arrival, epoch seconds.
+        """
+        try:
+            mapping = self._mapping or self._plain_mapping(delivery.topic.channel is not None)
+            return mapping.explain(delivery.payload, delivery.topic.channel, now_s)
+        except (FormatError, ValueError):
+            return None
+
+    def _plain_mapping(self, one_channel: bool) -> PayloadMapping:
+        """A table that reads what the agent reads without one."""
+        units = dict(zip(self._places, self._units, strict=True))
+        plain = PayloadSettings(time="time")
+        return PayloadMapping(plain, units, payload_format=self._format, topic_names_channel=one_channel)
+
+    def key_like_time(self, payload: bytes) -> str | None:
+        """The key of a JSON object, or of the first in an array, that is called as times usually are, and is not read.
+
+        None where a table says what the time is, and where there is a `time`.
+        """
+        if self._mapping is not None:
+            return None
         try:
             document = msgspec.json.decode(payload)
         except (msgspec.DecodeError, RecursionError):
-            return
+            return None
         first = document[0] if isinstance(document, list) and document else document
         # A `time` that is null is one, and a channel may be called `t`.
         known = {"time", *self._places}
-        names = [name for name in first if name not in known] if isinstance(first, dict) else []
-        found = next((name[:40] for name in names if name.lower() in _TIME_NAMES), None)
+        if not isinstance(first, dict) or "time" in first:
+            return None
+        return next((name[:40] for name in first if name not in known and name.lower() in _TIME_NAMES), None)
+
+    def _tell_other_time(self, payload: bytes) -> None:
+        """Name such a key."""
+        found = self.key_like_time(payload)
         if found is not None:
-            log.warning("readings have a key that may be their time, and is not read: %r; write it `time`", found)
+            log.warning(
+                "readings have a key that may be their time, and is not read: %r; write it `time`, or give it as time "
+                "in [stream.payload]",
+                found,
+            )
 
     def _row(self, fields: Fields) -> Row:
         values = fields[1]
@@ -339,39 +369,3 @@ class Decoder:
         if not decoded and type(decoded) is not Tolerated:
             raise FormatError(RejectReason.NO_CHANNEL, "there is no reading of the stream's channels in it")
         return decoded
-
-
-def _float32(rows: list[Row], width: int, affine: Affine | None = None) -> tuple[FloatArray, bool]:
-    """Convert rows to an array of shape (rows, width), NaN where a value is missing; True if none is missing.
-
-    All values must be finite: the caller checks them, because the caller knows which message a value is from.
-
-    Args:
-        rows: of `width` values.
-        width: number of channels.
-        affine: factor and offset of each channel, shape (width,), where values come in other units.
-    """
-    if affine is not None:
-        precise = np.empty((len(rows), width), dtype=np.float64)
-        _pack(list(chain.from_iterable(rows)), precise, "d")
-        precise *= affine[0]
-        precise += affine[1]
-        precise[np.abs(precise) > FLOAT32_MAX] = np.nan
-        return precise.astype(np.float32), not np.isnan(precise).any()
-    if len(rows) == 1:
-        # A single row comes at light load, with cold caches, where a further call costs more than its work.
-        return np.array(rows, dtype=np.float32), None not in rows[0]
-    # For many rows, `pack_into` is twice as fast as numpy's own conversion of objects.
-    flat = list(chain.from_iterable(rows))
-    values = np.empty((len(rows), width), dtype=np.float32)
-    return values, _pack(flat, values, "f")
-
-
-def _pack(flat: list[float | None], values: NDArray[Any], code: str) -> bool:
-    """Put values into an array, NaN for None; False if there was one."""
-    try:
-        struct.pack_into(f"{len(flat)}{code}", values.data, 0, *flat)
-    except struct.error:
-        struct.pack_into(f"{len(flat)}{code}", values.data, 0, *(math.nan if each is None else each for each in flat))
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,50 @@ def test_check_tells_what_does_not_fit(tmp_path: Path, broker: Broker, bundle: P
     result = run_tool("edge-agent", "check", "--config", config)
     assert result.returncode == 78
     assert told in result.stderr
+
+
+def test_check_shows_what_a_captured_message_becomes(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """Asset, time, values, where they came from, what is missing and why; in words and as JSON."""
+    table = (
+        '[stream.payload]\ntime = "ts"\nfields = "v"\nasset = "dev"\n[stream.payload.channels]\nc2 = { scale = 0.1 }'
+    )
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, stream=table)
+    message = tmp_path / "message.json"
+    message.write_text('{"ts": 1763700000250, "dev": "a7", "v": {"c1": "unavailable", "c2": 15, "x": 1}}\n')
+    asked = ("edge-agent", "check", "--config", config, "--payload", message, "--topic", "sensors/gw/pump")
+    result = run_tool(*asked)
+    assert result.returncode == 0, result.stderr
+    for part in (
+        "asset a7 at 2025-11-21T04:40:00.250Z",
+        "c1 = missing",
+        "c2 = 1.5",
+        'c1 at c1: "unavailable": it stands for no value',
+    ):
+        assert part in result.stdout
+    (stream,) = json.loads(run_tool(*asked, "--json").stdout)["streams"]
+    assert stream["readings"] == [
+        {"asset": "a7", "time": "2025-11-21T04:40:00.250Z", "time_is_of": "payload", "values": {"c1": None, "c2": 1.5}}
+    ]
+    assert stream["unreadable"] == {"c1": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "code", "told"),
+    [
+        ('{"c1": 1, "Timestamp": 5}', (), 0, "'Timestamp' may be the time, and is not read"),
+        ('{"c1": 1', (), 65, "not_json"),
+        ('{"c1": 1}', ("--topic", "sensors/x/fan"), 65, "no stream has it"),
+        ('{"c1": 1}', ("--topic",), 2, "--topic"),
+    ],
+)
+def test_check_tells_why_a_message_becomes_nothing(
+    tmp_path: Path, broker: Broker, bundle: Path, text: str, more: tuple[str, ...], code: int, told: str
+) -> None:
+    """And what may be meant."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    message = tmp_path / "message.json"
+    message.write_text(text)
+    topic = more or ("--topic", "sensors/x/pump")
+    result = run_tool("edge-agent", "check", "--config", config, "--payload", message, *topic)
+    assert result.returncode == code
+    assert told in result.stdout + result.stderr

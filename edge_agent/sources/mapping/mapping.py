@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.values import LATEST_TIME_S, seconds_of
 from edge_agent.sources.arrival import APART_S, time_of
+from edge_agent.sources.columns import Affine, Row
 from edge_agent.sources.formats import FORMATS, FormatError
 from edge_agent.sources.formats.documents import make_document_reader
 from edge_agent.sources.mapping.presets import LOCAL_TIME, PRESETS
@@ -21,15 +21,13 @@ from edge_agent.sources.mapping.typed import make_typed_parser
 from edge_agent.sources.mapping.values import make_channel
 from edge_agent.sources.mapping.walk import Found, Walk, asset_of
 
-__all__ = ["Affine", "PayloadMapping", "settings_problem", "with_preset"]
+__all__ = ["PayloadMapping", "settings_problem", "with_preset"]
 
 _BARE_BYTES = 64
 _TIME, _ASSET, _LISTED, _CHANNELS = 0, 1, 2, 3
 """Places in what a typed parser gives."""
 _KNOWN_ASSETS = 100_000
 _LATEST_TIME_MS = 1e3 * LATEST_TIME_S
-Row = tuple[float | None, ...]
-Affine = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 class PayloadMapping:

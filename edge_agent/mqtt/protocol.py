@@ -12,6 +12,9 @@ _MISSES = 3
 class ProtocolChoice:
     """Chooses MQTT 5, and 3.1.1 for a broker that does not answer MQTT 5.
 
+    A broker that is only slow must not be taken for one that does not know MQTT 5. So where it had said nothing, or
+    has refused us in 3.1.1 for another reason, nothing is known, and the next attempt is with MQTT 5 and waits longer.
+
     Args:
         wanted: `[mqtt] protocol`.
     """
@@ -19,6 +22,9 @@ class ProtocolChoice:
     def __init__(self, wanted: MqttProtocol) -> None:
         self._wanted = wanted
         self._is_known = wanted is not MqttProtocol.AUTO
+        self._is_doubtful = False
+        """MQTT 5 was given up only because the broker had said nothing."""
+        self._is_patient = False
         self._misses = 0
         self.speaks_5 = wanted is not MqttProtocol.V311
         """Whether the next attempt speaks MQTT 5, or else 3.1.1."""
@@ -26,12 +32,24 @@ class ProtocolChoice:
     @property
     def is_trial(self) -> bool:
         """Whether the next attempt speaks MQTT 5 to a broker that may not know it: an answer should come soon then."""
-        return self.speaks_5 and not self._is_known
+        return self.speaks_5 and not self._is_known and not self._is_patient
 
-    def answered(self) -> None:
-        """Note that the broker understood the version."""
+    def accepted(self) -> None:
+        """Note that the broker has accepted a connection in this version."""
         self._is_known = True
         self._misses = 0
+
+    def refused(self) -> None:
+        """Note that the broker has refused a connection, and not for the version: that proves MQTT 5, not 3.1.1."""
+        if self.speaks_5:
+            self.accepted()
+        else:
+            self._begin_anew()
+
+    def ended(self) -> None:
+        """Note that a connection has ended that the broker had accepted."""
+        if self._is_doubtful:
+            self._begin_anew()
 
     def unanswered(self, *, silent: bool) -> bool:
         """Note that a connection ended before the broker had answered on it.
@@ -50,5 +68,10 @@ class ProtocolChoice:
             return False
         # Back to the newer one for a later attempt: it may have been another broker, or none at all.
         self._is_known = False
+        self._is_doubtful = silent and self.speaks_5
         self.speaks_5 = not self.speaks_5
         return not self.speaks_5
+
+    def _begin_anew(self) -> None:
+        if self._wanted is MqttProtocol.AUTO:
+            self.speaks_5, self._is_known, self._is_doubtful, self._is_patient = True, False, False, True

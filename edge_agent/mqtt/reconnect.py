@@ -79,7 +79,7 @@ class Reconnect:
     def came_up(self) -> None:
         """Note that the broker has accepted a connection."""
         self.trouble = self.place.trouble = None
-        self.place.protocol.answered()
+        self.place.protocol.accepted()
 
     def at_once(self) -> None:
         """Make the next attempt due now."""
@@ -104,7 +104,10 @@ class Reconnect:
         if self._short_lives >= _SHORT_LIVES:
             trouble = trouble.again_and_again()
         if was_answered:
-            self.place.protocol.answered()
+            if up_s is None:
+                self.place.protocol.refused()
+            else:
+                self.place.protocol.ended()
             # The next connection finds out more, so it need not wait.
             self._backoff.was_up(math.inf if is_refusal else up_s or 0.0)
         elif trouble.reason in MAY_BE_THE_PROTOCOL and self.place.protocol.unanswered(

@@ -105,10 +105,32 @@ def test_a_broker_that_does_not_know_mqtt_5_is_asked_in_the_older_one() -> None:
 def test_a_broker_that_has_spoken_mqtt_5_is_not_doubted_for_one_slow_answer() -> None:
     """A broker that starts under load is slow; the older protocol would cost batches and reasons."""
     choice = ProtocolChoice(MqttProtocol.AUTO)
-    choice.answered()
+    choice.accepted()
     assert not choice.is_trial
     assert not any(choice.unanswered(silent=True) for _ in range(10))
     assert [choice.unanswered(silent=False) for _ in range(3)] == [False, False, True]
+
+
+def test_a_refusal_in_the_older_protocol_proves_nothing_about_the_newer_one() -> None:
+    """RabbitMQ 4 answers a wrong password after 3 s, in both: once it is put right, the agent speaks MQTT 5."""
+    choice = ProtocolChoice(MqttProtocol.AUTO)
+    assert choice.unanswered(silent=True)
+    choice.refused()
+    assert (choice.speaks_5, choice.is_trial) == (True, False), "with time for a slow answer"
+    choice.refused()
+    choice.accepted()
+    assert not any(choice.unanswered(silent=True) for _ in range(10))
+    assert choice.speaks_5
+
+
+def test_the_newer_protocol_is_asked_again_where_the_broker_was_only_silent() -> None:
+    """One slow CONNACK is no reason for 3.1.1 for good; a broker that ends MQTT 5 at once is one."""
+    for silent, speaks_5 in ((True, True), (False, False)):
+        choice = ProtocolChoice(MqttProtocol.AUTO)
+        assert choice.unanswered(silent=silent)
+        choice.accepted()
+        choice.ended()
+        assert (choice.speaks_5, choice.is_trial) == (speaks_5, False)
 
 
 def test_a_protocol_that_was_asked_for_is_kept() -> None:
@@ -116,4 +138,6 @@ def test_a_protocol_that_was_asked_for_is_kept() -> None:
     for wanted, speaks_5 in ((MqttProtocol.V5, True), (MqttProtocol.V311, False)):
         choice = ProtocolChoice(wanted)
         assert not any(choice.unanswered(silent=False) for _ in range(5))
+        choice.refused()
+        choice.ended()
         assert (choice.speaks_5, choice.is_trial) == (speaks_5, False)

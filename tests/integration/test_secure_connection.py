@@ -279,6 +279,54 @@ def test_replay_and_watch_use_the_systems_authorities(tmp_path: Path, authority:
             assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_replay_and_watch_go_every_way_that_the_agent_goes(tmp_path: Path, authority: Authority, way: str) -> None:
+    """TLS with a certificate of ours, websockets, and both versions of MQTT."""
+    (tmp_path / "rows.csv").write_text("p\n1\n")
+    listener, _ = WAYS[way]
+    cert, key = authority.issue("host")
+    options = ["--cert-file", str(cert), "--key-file", str(key)] if "mutual" in way else []
+    options += ["--transport", "websockets", "--path", "/mqtt"] if "websockets" in way else []
+    if "tls" in way:
+        listener = tls(authority, authority.issue("broker"), listener)
+        options += ["--ca-file", str(authority.file)]
+    with Broker(tmp_path / "broker", second=listener) as broker, Subscriber(broker.port, agent="a") as subscriber:
+        options += ["--port", str(broker.second_port)]
+        for protocol in ("5", "3.1.1"):
+            topic = f"edge/a/rejected/{protocol.replace('.', '-')}"
+            sent = ["edgetool", "replay", str(tmp_path / "rows.csv"), "--topic", topic, "--protocol", protocol]
+            done = run_tool(*sent, *options)
+            assert (done.returncode, done.stderr) == (0, ""), done.stderr
+            done = run_tool("edgetool", "watch", "--for", "0.1", "--protocol", protocol, *options)
+            assert done.returncode == 0, done.stderr
+        wait_until(lambda: len(subscriber.rejected) == 2, what="the readings")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--cert-file", "c.pem", "--key-file", "k.pem"], "c.pem: no such file"),
+        (["--key-file", "k.pem"], "--cert-file and --key-file: give both or none"),
+        (["--protocol", "4"], "4"),
+    ],
+)
+def test_options_of_the_connection_that_are_wrong_end_with_2(options: list[str], words: str) -> None:
+    """Before anything is sent."""
+    done = run_tool("edgetool", "watch", "--port", "1", *options)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_replay_tells_a_reading_that_the_broker_refuses(tmp_path: Path) -> None:
+    """In MQTT 3.1.1 it would be gone without a word."""
+    (tmp_path / "rows.csv").write_text("p\n1\n2\n")
+    (tmp_path / "acl").write_text("topic read #\n")
+    with Broker(tmp_path / "broker", rules=f"acl_file {tmp_path / 'acl'}\n") as broker:
+        done = run_tool("edgetool", "replay", str(tmp_path / "rows.csv"), "--topic", "t", "--port", str(broker.port))
+    assert done.returncode == 69
+    assert "the broker refuses the readings (Not authorized); may the user write to this topic?" in done.stderr
+
+
 def test_a_password_that_goes_out_unencrypted_is_told(tmp_path: Path) -> None:
     """One line, before anything is sent; not with TLS."""
     (tmp_path / "p").write_text("secret")

@@ -69,14 +69,14 @@ def answering(answers: dict[int, bytes], *, then: bytes = b"") -> Iterator[tuple
 )
 def test_mqtt_5_is_spoken_where_the_broker_knows_it(answers: dict[int, bytes], spoken: list[int]) -> None:
     """Else 3.1.1, whether the broker refuses MQTT 5 or just hangs up."""
-    with answering(answers) as (port, asked), connected(BrokerAddress(port=port), lambda _: None, prefers_5=True):
+    with answering(answers) as (port, asked), connected(BrokerAddress(port=port), lambda _: None):
         assert asked == spoken
 
 
 def test_a_refusal_for_another_reason_is_told_at_once() -> None:
     """Another version would not help."""
     with answering({5: NOT_AUTHORISED}) as (port, asked):
-        opened = connected(BrokerAddress(port=port), lambda _: None, prefers_5=True)
+        opened = connected(BrokerAddress(port=port), lambda _: None)
         with pytest.raises(BrokerError, match=r"\(Not authorized\); check --username and --password-file$"), opened:
             pass
         assert asked == [5]
@@ -85,7 +85,7 @@ def test_a_refusal_for_another_reason_is_told_at_once() -> None:
 def test_what_hangs_up_on_every_version_is_told() -> None:
     """A port for TLS does so."""
     with answering({}) as (port, _):
-        opened = connected(BrokerAddress(port=port), lambda _: None, prefers_5=True)
+        opened = connected(BrokerAddress(port=port), lambda _: None)
         with pytest.raises(BrokerError, match="does not answer; is it an MQTT broker, with or without TLS"), opened:
             pass
 

@@ -1,4 +1,4 @@
-"""The host's connection to a broker, for `replay` and `watch`."""
+"""The host's connection to a broker, for `replay` and `watch`. It speaks what the agent speaks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.mqtt.credentials import read_secret
-from edge_agent.mqtt.settings import BrokerSettings, is_this_machine
+from edge_agent.mqtt.settings import BrokerSettings, MqttProtocol, Transport, is_this_machine
 from edge_agent.mqtt.tls import make_context
 from edgetool.paths import StrPath
 
@@ -41,12 +41,19 @@ class BrokerAddress:
     ca_file: StrPath | None = None
     """Certificate authority of the broker; when not given, the system's authorities count."""
     tls: bool = False
-    """Whether the connection is TLS; with `ca_file` it is in any case."""
+    """Whether the connection is TLS; with `ca_file` or `cert_file` it is in any case."""
+    cert_file: StrPath | None = None
+    """Our certificate for mutual TLS, with `key_file`."""
+    key_file: StrPath | None = None
+    transport: Transport = Transport.TCP
+    path: str = "/mqtt"
+    """Path in the address of the websocket."""
+    protocol: MqttProtocol = MqttProtocol.AUTO
 
     @property
     def uses_tls(self) -> bool:
         """Whether the connection is TLS."""
-        return self.tls or self.ca_file is not None
+        return self.tls or self.ca_file is not None or self.cert_file is not None
 
     @property
     def shows_password(self) -> bool:
@@ -55,26 +62,29 @@ class BrokerAddress:
 
 
 @contextmanager
-def connected(
-    address: BrokerAddress, prepare: Callable[[paho.Client], None], *, prefers_5: bool = False
-) -> Iterator[paho.Client]:
+def connected(address: BrokerAddress, prepare: Callable[[paho.Client], None]) -> Iterator[paho.Client]:
     """A connected client whose network thread runs inside the block; it reconnects by itself.
 
     Args:
         address: the broker.
-        prepare: sets the callbacks of a client that is not connected yet.
-        prefers_5: try MQTT 5 first, and 3.1.1 with a broker that does not know it or does not answer it; else 3.1.1.
+        prepare: sets the callbacks of a client that is not connected yet. It is called once for each version of MQTT
+            that is tried: with `auto` MQTT 5, and 3.1.1 where a broker does not know that or does not answer it.
 
     Raises:
         BrokerError: the broker cannot be reached, or refuses us.
         UsageError: a file of the address cannot be used.
     """
-    client = _open(address, prepare, MQTTProtocolVersion.MQTTv5) if prefers_5 else None
-    client = client or _open(address, prepare, MQTTProtocolVersion.MQTTv311)
+    versions = {
+        MqttProtocol.AUTO: (MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311),
+        MqttProtocol.V5: (MQTTProtocolVersion.MQTTv5,),
+        MqttProtocol.V311: (MQTTProtocolVersion.MQTTv311,),
+    }[address.protocol]
+    client = next((found for version in versions if (found := _open(address, prepare, version)) is not None), None)
     if client is None:
         where = f"broker {address.host}:{address.port}"
+        spoken = "" if address.protocol is MqttProtocol.AUTO else f" in MQTT {address.protocol}"
         raise BrokerError(
-            f"{where}: accepts connections and does not answer; is it an MQTT broker, with or without TLS?"
+            f"{where}: accepts connections and does not answer{spoken}; is it an MQTT broker, with or without TLS?"
         )
     try:
         yield client
@@ -86,7 +96,12 @@ def _open(
     address: BrokerAddress, prepare: Callable[[paho.Client], None], protocol: MQTTProtocolVersion
 ) -> paho.Client | None:
     """A client that the broker has accepted; None where it does not know the version, or does not answer."""
-    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+    is_websocket = address.transport is Transport.WEBSOCKETS
+    client = paho.Client(
+        CallbackAPIVersion.VERSION2, protocol=protocol, transport="websockets" if is_websocket else "tcp"
+    )
+    if is_websocket:
+        client.ws_set_options(path=address.path)
     prepare(client)
     then = client.on_connect
     first: queue.Queue[Any] = queue.Queue(1)
@@ -103,7 +118,7 @@ def _open(
 
     client.on_connect = on_connect
     client.on_disconnect = on_disconnect
-    is_trial = protocol is MQTTProtocolVersion.MQTTv5
+    is_trial = protocol is MQTTProtocolVersion.MQTTv5 and address.protocol is MqttProtocol.AUTO
     where = f"broker {address.host}:{address.port}"
     _set_credentials(client, address)
     try:
@@ -130,7 +145,9 @@ def _close(client: paho.Client) -> None:
 
 
 def _set_credentials(client: paho.Client, address: BrokerAddress) -> None:
-    for file in (address.password_file, address.ca_file):
+    if (address.cert_file is None) != (address.key_file is None):
+        raise UsageError("--cert-file and --key-file: give both or none")
+    for file in (address.password_file, address.ca_file, address.cert_file, address.key_file):
         if file is not None and not Path(file).is_file():
             raise UsageError(f"{file}: no such file")
     if address.password_file is not None and address.username is None:
@@ -138,11 +155,15 @@ def _set_credentials(client: paho.Client, address: BrokerAddress) -> None:
     if address.username is not None:
         client.username_pw_set(address.username, _password(address.password_file))
     if address.uses_tls:
-        ca_file = None if address.ca_file is None else str(address.ca_file)
+        keys = ("ca_file", "cert_file", "key_file")
+        files: dict[str, Any] = {key: str(file) for key in keys if (file := getattr(address, key)) is not None}
         try:
-            client.tls_set_context(make_context(BrokerSettings(tls=True, ca_file=ca_file)))
+            client.tls_set_context(make_context(BrokerSettings(tls=True, **files)))
         except BrokerError as exc:
-            raise UsageError(f"--{exc}".replace("ca_file =", "ca-file", 1)) from exc
+            text = str(exc)
+            for key in keys:
+                text = text.replace(f"{key} =", f"--{key.replace('_', '-')}")
+            raise UsageError(text) from exc
 
 
 def _password(file: StrPath | None) -> str | None:

@@ -8,12 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from edge_agent.mqtt.settings import MqttProtocol, Transport
 from edge_agent.terminal import say
 
 if TYPE_CHECKING:
     from edgetool.broker import BrokerAddress
 
-__all__ = ["CaOption", "HostOption", "PasswordOption", "PortOption", "TlsOption", "UserOption", "tell_of_password"]
+__all__ = [
+    "CaOption",
+    "CertOption",
+    "HostOption",
+    "KeyOption",
+    "PasswordOption",
+    "PathOption",
+    "PortOption",
+    "ProtocolOption",
+    "TlsOption",
+    "TransportOption",
+    "UserOption",
+    "tell_of_password",
+]
 
 HostOption = Annotated[str, typer.Option(help="The MQTT broker.")]
 PortOption = Annotated[int, typer.Option(min=1, max=65535)]
@@ -21,6 +35,11 @@ UserOption = Annotated[str | None, typer.Option("--username", help="User name at
 PasswordOption = Annotated[Path | None, typer.Option("--password-file", help="File with the password.")]
 TlsOption = Annotated[bool, typer.Option("--tls", help="Use TLS; the system's authorities count, or --ca-file's.")]
 CaOption = Annotated[Path | None, typer.Option("--ca-file", help="The broker's certificate authority: use TLS.")]
+CertOption = Annotated[Path | None, typer.Option("--cert-file", help="Our certificate, for mutual TLS.")]
+KeyOption = Annotated[Path | None, typer.Option("--key-file", help="The key of --cert-file.")]
+TransportOption = Annotated[Transport, typer.Option("--transport", help="What carries MQTT.")]
+PathOption = Annotated[str, typer.Option("--path", help="Path in the address of a websocket.")]
+ProtocolOption = Annotated[MqttProtocol, typer.Option("--protocol", help="Version of MQTT; auto: 5, or else 3.1.1.")]
 
 
 def tell_of_password(broker: BrokerAddress) -> None:

@@ -7,14 +7,20 @@ from typing import Annotated
 import typer
 
 from edge_agent.errors import UsageError
+from edge_agent.mqtt.settings import MqttProtocol, Transport
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
 from edgetool._cli.broker_options import (
     CaOption,
+    CertOption,
     HostOption,
+    KeyOption,
     PasswordOption,
+    PathOption,
     PortOption,
+    ProtocolOption,
     TlsOption,
+    TransportOption,
     UserOption,
     tell_of_password,
 )
@@ -39,13 +45,20 @@ def replay(
     password_file: PasswordOption = None,
     tls: TlsOption = False,
     ca_file: CaOption = None,
+    cert_file: CertOption = None,
+    key_file: KeyOption = None,
+    transport: TransportOption = Transport.TCP,
+    path: PathOption = "/mqtt",
+    protocol: ProtocolOption = MqttProtocol.AUTO,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the rows of files as readings, and wait until the broker has all of them."""
     from edgetool.broker import BrokerAddress
     from edgetool.commands.replay import replay as work
 
-    broker = BrokerAddress(host, port, username, password_file, ca_file, tls)
+    broker = BrokerAddress(
+        host, port, username, password_file, ca_file, tls, cert_file, key_file, transport, path, protocol
+    )
     tell_of_password(broker)
     report = work(data, topic, broker=broker, rate_hz=_parse_rate(rate), qos=qos, asset=asset)
     if as_json:

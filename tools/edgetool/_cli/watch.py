@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
+from edge_agent.mqtt.settings import MqttProtocol, Transport
 from edge_agent.terminal import json_text, say
 from edgetool._cli.app import app
 from edgetool._cli.broker_options import (
     CaOption,
+    CertOption,
     HostOption,
+    KeyOption,
     PasswordOption,
+    PathOption,
     PortOption,
+    ProtocolOption,
     TlsOption,
+    TransportOption,
     UserOption,
     tell_of_password,
 )
@@ -47,6 +53,11 @@ def watch(
     password_file: PasswordOption = None,
     tls: TlsOption = False,
     ca_file: CaOption = None,
+    cert_file: CertOption = None,
+    key_file: KeyOption = None,
+    transport: TransportOption = Transport.TCP,
+    path: PathOption = "/mqtt",
+    protocol: ProtocolOption = MqttProtocol.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document per line, for each event.")] = False,
 ) -> None:
     """Show alerts as they come: asset, time, score against the limit, and the sensors that had most to do with it."""
@@ -55,7 +66,9 @@ def watch(
     from edgetool.progress import console
 
     terminal = console(soft_wrap=True)
-    broker = BrokerAddress(host, port, username, password_file, ca_file, tls)
+    broker = BrokerAddress(
+        host, port, username, password_file, ca_file, tls, cert_file, key_file, transport, path, protocol
+    )
     tell_of_password(broker)
     events = work(
         broker,

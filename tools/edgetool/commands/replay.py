@@ -15,6 +15,7 @@ import paho.mqtt.client as paho
 
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.messages.topic_names import can_be_asset
+from edge_agent.mqtt.granted import Granted, granted_of
 from edgetool.broker import BrokerAddress, connected
 from edgetool.data import DEFAULT_ASSET, DataSource, SensorData, as_files, read_sensor_data
 from edgetool.progress import counted
@@ -24,6 +25,8 @@ __all__ = ["ReplayReport", "replay"]
 _UNACKNOWLEDGED = 100
 """Readings on their way: enough to keep a broker busy, and a file is never all in memory twice."""
 _STALLED_S = 60.0
+_HEAD_BYTES = 12
+"""The most that a message has beside topic and payload."""
 _TOPIC_LIMIT_BYTES = 60_000
 _CHANNEL = "{channel}"
 
@@ -75,7 +78,7 @@ def replay(
 
     Raises:
         DataError: the file cannot be read.
-        BrokerError: the broker cannot be reached, or takes nothing for a minute.
+        BrokerError: the broker cannot be reached, refuses a message, or takes nothing for a minute.
         UsageError: the topic has a wildcard, or no place for the assets in the file, or a name cannot be its level.
     """
     files = as_files(file)
@@ -86,9 +89,9 @@ def replay(
 
     def prepare(client: paho.Client) -> None:
         client.max_inflight_messages_set(_UNACKNOWLEDGED)
+        client.on_connect = window.on_connect
         client.on_publish = window.on_publish
 
-    # In 3.1.1, because paho (2.2) does not keep to how many unacknowledged messages a broker allows in MQTT 5.
     opened = connected(broker or BrokerAddress(), prepare)
     with opened as client, counted(f"replaying {files.paths[0].name}", len(data)) as advance:
         started = time.monotonic()
@@ -96,6 +99,7 @@ def replay(
             if rate_hz is not None:
                 time.sleep(max(0.0, started + row / rate_hz - time.monotonic()))
             for place, payload in _messages(data, row, topics[row]):
+                window.check(place, payload, qos)
                 window.enter()
                 client.publish(place, payload, qos=qos)
                 messages += 1
@@ -106,23 +110,46 @@ def replay(
 
 
 class _Window:
-    """Bounds how many messages wait for the broker."""
+    """Bounds how many messages wait for the broker, and knows what it takes."""
 
     def __init__(self) -> None:
-        self._room = threading.Semaphore(_UNACKNOWLEDGED)
+        self._room = threading.Semaphore(0)
+        self._size = 0
+        """Messages that may be on their way; 0 before the first connection."""
+        self._granted = Granted()
+        self._refusal: str | None = None
         self.acknowledged = 0
 
-    def on_publish(self, *_: Any) -> None:
-        """On the paho thread, when the broker has a message."""
-        self.acknowledged += 1
+    def on_connect(self, _client: paho.Client, _data: Any, _flags: Any, _code: Any, properties: Any) -> None:
+        """On the paho thread. paho (2.2) does not look at how many messages the broker allows, nor at their size."""
+        self._granted = granted_of(properties)
+        if not self._size:
+            self._size = min(_UNACKNOWLEDGED, self._granted.in_flight)
+            self._room.release(self._size)
+
+    def on_publish(self, _client: paho.Client, _data: Any, _mid: int, code: Any, _properties: Any) -> None:
+        """On the paho thread, when the broker has a message, or has refused it."""
+        if code.is_failure:
+            self._refusal = self._refusal or str(code)
+        else:
+            self.acknowledged += 1
         self._room.release()
+
+    def check(self, topic: str, payload: bytes, qos: int) -> None:
+        """Raise for a message that the broker would end the connection for."""
+        if qos > self._granted.qos:
+            raise BrokerError("the broker takes messages at QoS 0 only; give --qos 0")
+        if len(payload) + len(topic.encode()) + _HEAD_BYTES > self._granted.packet_bytes:
+            raise BrokerError(f"{topic}: the broker takes no message over {self._granted.packet_bytes} bytes")
 
     def enter(self) -> None:
         if not self._room.acquire(timeout=_STALLED_S):
             raise BrokerError(f"the broker has acknowledged nothing for {_STALLED_S:.0f} s; is it still running?")
+        if self._refusal is not None:
+            raise BrokerError(f"the broker refuses the readings ({self._refusal}); may the user write to this topic?")
 
     def drain(self) -> None:
-        for _ in range(_UNACKNOWLEDGED):
+        for _ in range(self._size):
             self.enter()
 
 

@@ -104,7 +104,7 @@ def watch(
     arrived = _Arrived(topic, on_ready)
     judge, told, ordinary = _Judge(), _Told(), 0
     limit = None if seconds is None else time.monotonic() + seconds
-    with connected(broker or BrokerAddress(), arrived.listen, prefers_5=True), arrived:
+    with connected(broker or BrokerAddress(), arrived.listen), arrived:
         while (limit is None or time.monotonic() < limit) and (count is None or ordinary < count):
             message = arrived.get()
             watched = None if message is None else judge.look_at(message)

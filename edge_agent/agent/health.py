@@ -124,7 +124,7 @@ class Health:
             "version": __version__,
             "session": alerts.session,
             "connects": readings.connects,
-            "last_error": readings.last_error or None,
+            "last_error": readings.status.last_error() or None,
             **self._brokers.describe(),
             "queue_depth": self._journal.waiting(),
             "journal_problem": self._batches.problem or self._journal.problem,

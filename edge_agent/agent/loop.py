@@ -31,6 +31,7 @@ from edge_agent.agent.set_aside import SetAside
 from edge_agent.agent.state_dir import is_in_memory
 from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_streams
 from edge_agent.agent.telling import Telling
+from edge_agent.agent.unheard import Unheard
 from edge_agent.child_process import Stopped
 from edge_agent.config.settings import Config
 from edge_agent.engine.upkeep import clear_compiled
@@ -173,7 +174,7 @@ class Agent:
             will=lambda session: self._status("connection lost", session),
             birth=lambda session: self._status("connected", session),
             wake=self._wake,
-            connected=self._connected,
+            connected=lambda *of: self._repeats.connected(*of) and bool(subscribed),
         )
 
     def _open_sources(self, stack: ExitStack) -> list[Source]:
@@ -193,6 +194,7 @@ class Agent:
         alerts = self._brokers.alerts
         routes = Routes(self._streams)
         self._publisher = Publisher(alerts, self._journal)
+        self._unheard = Unheard(self._streams, self._brokers.readings)
         self._telling = Telling(self._notifier, self._brokers, self._streams, self._remarks)
         sessions = former_sessions(self._journal)
         self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=sessions)
@@ -221,9 +223,6 @@ class Agent:
             started_mono_s=self._started_mono_s,
             file=health_file(self._config.agent.runtime_dir, Path(self._config.agent.state_dir)),
         )
-
-    def _connected(self, address: str, session_present: bool) -> None:
-        self._repeats.connected(address, session_present)
 
     def _delivered(self) -> list[bytes]:
         return self._batches.delivered()
@@ -326,6 +325,7 @@ class Agent:
         """What is due now and then."""
         self._clock.look(now_mono_s)
         self._listen(now_mono_s)
+        self._unheard.look(now_mono_s)
         self._batches.mend_journal()
         self._publisher.tend()
         if self._batches.takes_more:

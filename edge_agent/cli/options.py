@@ -140,6 +140,11 @@ def remarks(config: Config, bundles: list[Bundle]) -> list[str]:
 
     brokers = {"[mqtt]": config.mqtt, "[mqtt.alerts]": config.mqtt.alerts}
     found = [f"{name} {text}" for name, broker in brokers.items() if broker for text in broker_remarks(broker)]
+    topics = {f"[[stream]] {each.name!r} topic": each.topic for each in config.streams if each.topic}
+    for where, name in {"[agent] id": config.agent.id, **topics}.items():
+        if "." in name:
+            what = "RabbitMQ and NATS take a dot in a topic for a slash"
+            found.append(f"{where} = {name!r}: {what}; write it without where the broker is one of those")
     runtime_dir = config.agent.runtime_dir
     if runtime_dir is not None and not is_writable_folder(runtime_dir):
         what = f"[agent] runtime_dir = {runtime_dir!r}: is no folder that we may write to"

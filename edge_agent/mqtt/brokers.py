@@ -64,7 +64,7 @@ class Brokers:
         will: Callable[[str], Message],
         birth: Callable[[str], Message],
         wake: Callable[[], None],
-        connected: Callable[[str, bool], None],
+        connected: Callable[[str, bool], bool],
     ) -> None:
         first, *second = connections(settings, agent)
         one = not second
@@ -77,6 +77,7 @@ class Brokers:
             birth=birth if one else None,
             wake=wake,
             connected=connected,
+            names=(agent,),
         )
         """The connection that readings come by."""
         self.alerts = self.readings
@@ -90,6 +91,7 @@ class Brokers:
                 will=will,
                 birth=birth,
                 wake=wake,
+                names=(agent,),
             )
         self._clients = [self.readings] if one else [self.readings, self.alerts]
 
@@ -128,16 +130,16 @@ class Brokers:
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""
-        found = {"broker": self.readings.describe()}
+        found = {"broker": self.readings.status.describe()}
         if self.alerts is not self.readings:
-            found["alerts_broker"] = self.alerts.describe()
+            found["alerts_broker"] = self.alerts.status.describe()
         return found
 
     def summary(self) -> str:
         """One line for a person."""
         if self.alerts is self.readings:
-            return self.readings.summary()
-        return f"readings: {self.readings.summary()}; alerts: {self.alerts.summary()}"
+            return self.readings.status.summary()
+        return f"readings: {self.readings.status.summary()}; alerts: {self.alerts.status.summary()}"
 
 
 def _same(one: BrokerSettings, other: BrokerSettings) -> bool:

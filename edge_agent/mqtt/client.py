@@ -12,10 +12,10 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import Topics
+from edge_agent.mqtt.greeting import Greeting
 from edge_agent.mqtt.link import Link
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import Opener, PahoClient
@@ -53,7 +53,8 @@ class MqttClient:
         birth: makes the message we send when connected; gets the session's name. None for no birth.
         wake: wakes the agent's loop; called on the connecting thread, must return at once.
         connected: called when the broker has accepted us, before anything of this connection is given by `take`; gets
-            the broker's address, and whether the broker had kept our session.
+            the broker's address, and whether the broker had kept our session; gives whether it should have.
+        names: see `Greeting`.
         opener: makes the attempts to connect; by default those of these settings.
         clock: gives now, on the monotonic clock, in seconds.
     """
@@ -68,7 +69,8 @@ class MqttClient:
         will: Callable[[str], Message] | None,
         birth: Callable[[str], Message] | None,
         wake: Callable[[], None],
-        connected: Callable[[str, bool], None] = lambda _address, _session_present: None,
+        connected: Callable[[str, bool], bool] = lambda _address, _session_present: False,
+        names: tuple[str, ...] = (),
         opener: Opener | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,6 +86,7 @@ class MqttClient:
         self._opener = opener or Opener(settings, client_id=client_id, wake=wake)
         self._next_session = ""
         self._reconnect = Reconnect(settings, clock)
+        self._greeting = Greeting(names)
         self._renew_due_mono_s: float | None = None
         self._was_up = False
         self._answers: list[tuple[int, Answer]] = []
@@ -115,19 +118,13 @@ class MqttClient:
         return self._reconnect.trouble
 
     @property
-    def last_error(self) -> str:
-        """What is wrong with the connection in words; empty when nothing is."""
-        return self._status().last_error()
+    def speaks_5(self) -> bool:
+        """Whether the present connection is with MQTT 5; False if there is none."""
+        return self._link is not None and self._link.speaks_5
 
-    def describe(self) -> dict[str, Any]:
-        """For the health message."""
-        return self._status().describe()
-
-    def summary(self) -> str:
-        """One line for a person."""
-        return self._status().summary()
-
-    def _status(self) -> ConnectionStatus:
+    @property
+    def status(self) -> ConnectionStatus:
+        """What is told of the connection."""
         link = self._link if self._link is not None and self._link.is_up else None
         shown = self._reconnect.shown_place
         return ConnectionStatus(
@@ -137,6 +134,8 @@ class MqttClient:
             state=self.state,
             protocol=None if link is None else "5" if link.speaks_5 else "3.1.1",
             session_present=None if link is None else link.session_present,
+            granted=None if link is None else link.granted,
+            forgotten=self._greeting.describe(),
             connects=self.connects,
             trouble=self.trouble,
             refused=self._access.refused,
@@ -302,13 +301,9 @@ class MqttClient:
             self._was_up = True
             self.connects += 1
             self._reconnect.came_up()
-            log.info(
-                "broker connected host=%s port=%d session=%s session_present=%s",
-                *self._reconnect.place.address,
-                self.session,
-                str(link.session_present).lower(),
-            )
-            self._connected(str(self._reconnect.place.address), link.session_present)
+            address = self._reconnect.place.address
+            is_known = self._connected(str(address), link.session_present)
+            self._greeting.came_up(address, self.session, link, is_known=is_known)
         return True
 
     def _begin(self, now_mono_s: float) -> None:
@@ -370,6 +365,8 @@ class MqttClient:
 
     def _lost(self, link: Link, trouble: Trouble) -> None:
         up_s = self._clock() - link.up_mono_s if self._was_up else None
+        if self._was_up:
+            self._greeting.ended()
         may_be = link.may_be_refusal and trouble.reason not in _NEVER_A_REFUSAL
         is_refusal = may_be and self._access.ended(link.unanswered, link.untold)
         self._drop()

@@ -14,13 +14,14 @@ from typing import Any
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTErrorCode
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.messages.delivery import Delivery
+from edge_agent.mqtt.granted import Granted, granted_of
 from edge_agent.mqtt.in_flight import InFlight
 from edge_agent.mqtt.keepalive import Beat, KeepAlive
 from edge_agent.mqtt.message import Answer, Message
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
+from edge_agent.mqtt.subscribing import Subscribing
 from edge_agent.mqtt.topic_access import TopicAccess
 from edge_agent.mqtt.trouble import Reason, Trouble, trouble_of_code, trouble_of_error
 from edge_agent.mqtt.wire import WireError, WireSocket
@@ -36,14 +37,14 @@ a MUTE topic is then not what ends the connection."""
 _READ_AT_GOODBYE = 1000
 _UNSENT_LIMIT_BYTES = 256 * 1024
 """With more than this unwritten, nothing more is published: events wait in the journal, health is left out."""
-_PACKET_LIMIT = 268_435_455 + 5
-"""The largest packet that MQTT has: its longest content, and the first bytes with type and length."""
 _HEAD_BYTES = 5 + 2 + 2 + 1
 """The most that a PUBLISH has beside topic and payload: type and length, the topic's length, identifier, and the
 length of no properties."""
 _ENDS_ANYBODY = (0x89, 0x8B, 0x8D, 0x8E, 0x98, 0x9C, 0x9D, 0xA0)
 """Reasons to end a connection that have nothing to do with our messages: busy, shutting down, taken over, an
 administrator, another server."""
+_LACKS = (0x9A, 0x9B, 0x9E, 0xA1, 0xA2)
+"""Reasons that name what the broker does not have at all: no access rule, and no other message would be taken."""
 _NEVER_TAKEN = (0x90, 0x99)
 """Answers that refuse the topic's name or the payload itself, so the message never gets through."""
 
@@ -79,7 +80,7 @@ class Link:
         self._clock = clock
         self._client = client
         self._wire = wire
-        self._subscriptions = subscriptions
+        self._subscribing = Subscribing(client, subscriptions, access, clock)
         self._former = former
         self._birth = birth
         self._is_born = False
@@ -94,7 +95,8 @@ class Link:
         """Topics of messages at QoS 0 that do not count as taken yet, and of those on MUTE topics that may still end
         the connection, each with when its first message was sent."""
         self._answers: list[tuple[int, Answer]] = []
-        self._packet_limit = _PACKET_LIMIT
+        self.granted = Granted()
+        """The broker's limits, once it has accepted our CONNECT."""
         self._in_flight_limit = IN_FLIGHT_LIMIT
         self._too_large: set[str] = set()
         self.socket_number: int = wire.fileno()
@@ -179,7 +181,9 @@ class Link:
         if not is_last and not self._access.may_go(message.topic, self.unanswered, self._untold):
             return None
         # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
-        info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
+        info = self._client.publish(
+            message.topic, message.payload, message.qos, message.retain and self.granted.retains
+        )
         if info.rc != MQTTErrorCode.MQTT_ERR_SUCCESS:
             return None
         if message.qos:
@@ -191,7 +195,7 @@ class Link:
 
     def room_for(self, topic: str) -> int:
         """See `MqttClient.room_for`."""
-        return self._packet_limit - _HEAD_BYTES - len(topic.encode())
+        return self.granted.packet_bytes - _HEAD_BYTES - len(topic.encode())
 
     def has_turn(self, topic: str) -> bool:
         """Whether no other message has to be answered first: one on the topic was refused, or the topic is MUTE."""
@@ -244,6 +248,9 @@ class Link:
             # Nothing else would go on this connection. On the next one, silent topics take one place each.
             self._end(Trouble(Reason.SILENT, f"none of {len(self._in_flight)} messages was answered within a minute"))
             return
+        if self._subscribing.is_overdue(now_mono_s):
+            self._end(Trouble(Reason.NO_ANSWER, "the broker does not answer our SUBSCRIBE"))
+            return
         if self._birth is not None and (not self._is_born or self._birth.topic in self._access.refused):
             self._give_birth(self._birth)
         found = self._keepalive.beat(now_mono_s, heard=heard, stuck=wire.is_full)
@@ -254,8 +261,8 @@ class Link:
         elif found is Beat.STUCK:
             self._end(Trouble(Reason.SILENT, f"the broker took nothing for the keep-alive of {self._keepalive_s:g} s"))
         is_time = self._access.is_time_to_ask(now_mono_s)
-        if is_time and any(topic in self._access.refused for topic, _ in self._subscriptions):
-            self._subscribe()
+        if is_time and self._subscribing.any_refused():
+            self._subscribing.ask(self.granted)
 
     def _note_what_lasted(self, now_mono_s: float) -> None:
         """Tell topic access what it means for messages that the connection has lasted until now."""
@@ -325,48 +332,36 @@ class Link:
         self._access.came_up(self.up_mono_s)
         self.session_present = bool(flags.session_present)
         # In MQTT 5 only; an older broker ends the connection at a packet that is too large, without a word.
-        self._packet_limit = getattr(properties, "MaximumPacketSize", _PACKET_LIMIT)
-        self._in_flight_limit = min(IN_FLIGHT_LIMIT, getattr(properties, "ReceiveMaximum", IN_FLIGHT_LIMIT))
+        self.granted = granted_of(properties)
+        self._in_flight_limit = min(IN_FLIGHT_LIMIT, self.granted.in_flight)
+        if not self.granted.qos and self._birth is not None:
+            self._end(Trouble(Reason.QOS, "the broker takes messages at QoS 0 only, and may lose alerts"))
+            return
         if 0 < client.keepalive < self._keepalive_s:  # the broker may want it shorter
             self._keepalive_s = client.keepalive
         self._keepalive = KeepAlive(self._keepalive_s, self.up_mono_s)
+        self._subscribing.ask(self.granted)
         if self._birth is not None:
             self._give_birth(self._birth)
-        self._subscribe()
         if self.session_present and self._former:
             self._client.unsubscribe(self._former)
 
     def _give_birth(self, birth: Message) -> None:
+        # Whoever reads that we are online may begin to send, and what comes before the subscription goes nowhere.
+        if not self._subscribing.is_answered:
+            return
         if self._access.may_publish(birth.topic) and self.can_publish() and self.publish(birth) is not None:
             self._is_born = True
 
     def _on_disconnect(self, _client: paho.Client, _data: Any, flags: Any, code: Any, _properties: Any) -> None:
         if flags.is_disconnect_packet_from_server:
-            self.may_be_refusal = code.value not in _ENDS_ANYBODY
+            self.may_be_refusal = code.value not in (*_ENDS_ANYBODY, *_LACKS)
             self._end(trouble_of_code(code.value, str(code)))
 
-    def _subscribe(self) -> None:
-        if not self._subscriptions:
-            return
-        if self.speaks_5:
-            # Retained copies are not wanted: they are of unknown age.
-            never = SubscribeOptions.RETAIN_DO_NOT_SEND
-            self._client.subscribe(
-                [(t, SubscribeOptions(qos=qos, retainHandling=never)) for t, qos in self._subscriptions]
-            )
-        else:
-            self._client.subscribe(list(self._subscriptions))
-
     def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: list[Any], _properties: Any) -> None:
-        for (topic, qos), code in zip(self._subscriptions, codes, strict=False):
-            if code.is_failure:
-                self._access.refuse("subscription", topic, str(code), self._clock())
-                continue
-            self._access.accept(topic)
-            if code.value < qos:
-                log.warning(
-                    "broker sends at QoS %d only, readings may be lost topic=%.80s qos=%d", code.value, topic, qos
-                )
+        self._subscribing.answered(codes)
+        if self._birth is not None and not self._is_born:
+            self._give_birth(self._birth)
 
     def _on_publish(self, _client: paho.Client, _data: Any, mid: int, code: Any, _properties: Any) -> None:
         # Called for QoS 0 too, as soon as it is written.

@@ -8,6 +8,7 @@ from enum import StrEnum
 from itertools import islice
 from typing import Any
 
+from edge_agent.mqtt.granted import Granted
 from edge_agent.mqtt.trouble import Trouble
 
 __all__ = ["ClientState", "ConnectionStatus"]
@@ -41,6 +42,10 @@ class ConnectionStatus:
     """The version of MQTT; None while there is no connection."""
     session_present: bool | None
     """Whether the broker had kept our session; None while there is no connection."""
+    granted: Granted | None
+    """The broker's limits; None while there is no connection."""
+    forgotten: Mapping[str, Any]
+    """How many sessions brokers have forgotten, and between which times readings may have been lost at last."""
     connects: int
     """Connections since the start."""
     trouble: Trouble | None
@@ -55,6 +60,8 @@ class ConnectionStatus:
             "state": self.state,
             "protocol": self.protocol,
             "session_present": self.session_present,
+            "limits": None if self.granted is None else self.granted.describe(),
+            "forgotten": dict(self.forgotten),
             "connects": self.connects,
             "problem": None if self.trouble is None else self.trouble.describe(),
             "refused": dict(islice(self.refused.items(), _SHOWN)),

@@ -144,7 +144,7 @@ class TopicAccess:
             (topic,) = topics
             if self.state(topic) in SUSPECTED_STATES:
                 self._note_words(topic, _ENDS, now_mono_s)
-            self._refuse("message", topic, _ENDS, TopicEvent.ENDED_ALONE)
+            self._refuse("message", topic, f"{_ENDS}; check the broker's access rules", TopicEvent.ENDED_ALONE)
         self._turn_care(CareEvent.ENDED, now_mono_s)
         return is_told or bool(unanswered) or len(topics) == 1
 
@@ -153,7 +153,9 @@ class TopicAccess:
         if self._states and self._move(topic, TopicEvent.SENT) is TopicAction.BE_CAREFUL and not self.is_careful:
             self._turn_care(CareEvent.ASKS_SUSPECT, self._clock())
 
-    def refuse(self, what: str, topic: str, answer: str, now_mono_s: float) -> None:
+    def refuse(
+        self, what: str, topic: str, answer: str, now_mono_s: float, *, advice: str = "check the broker's access rules"
+    ) -> None:
         """Note that the broker refused a topic by an answer.
 
         Args:
@@ -161,9 +163,10 @@ class TopicAccess:
             topic: of the message, or the topic filter.
             answer: the broker's words.
             now_mono_s: now.
+            advice: what a person should do; empty where the words say it.
         """
-        self._note_words(topic, answer.lower(), now_mono_s)
-        self._refuse(what, topic, answer, TopicEvent.DENIED)
+        self._note_words(topic, answer.lower() if advice else answer, now_mono_s)
+        self._refuse(what, topic, f"{answer}; {advice}" if advice else answer, TopicEvent.DENIED)
         if what == "message":
             self._last_refused = topic, now_mono_s
 
@@ -221,7 +224,7 @@ class TopicAccess:
 
     def _refuse(self, what: str, topic: str, answer: str, event: TopicEvent) -> None:
         if self._move(topic, event) is TopicAction.TELL_REFUSED:
-            log.error("%s refused topic=%.80s answer=%s; check the broker's access rules", what, topic, answer)
+            log.error("%s refused topic=%.80s answer=%s", what, topic, answer)
 
     def _note_words(self, topic: str, answer: str, now_mono_s: float) -> None:
         if not self.refused:

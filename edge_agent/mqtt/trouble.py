@@ -34,7 +34,15 @@ class Reason(StrEnum):
     TAKEN_OVER = "taken_over"
     """Another client came with our identifier."""
     PROTOCOL = "protocol"
-    """The broker speaks another version, or refuses something that we cannot do without."""
+    """The broker speaks another version."""
+    RETAIN = "retain"
+    """The broker takes no retained messages."""
+    QOS = "qos"
+    """The broker takes no messages at QoS 1."""
+    SHARED_SUBSCRIPTIONS = "shared_subscriptions"
+    """The broker has none."""
+    WILDCARDS = "wildcards"
+    """The broker has no subscriptions with `+`."""
     BROKER_CERTIFICATE = "broker_certificate"
     """The broker's certificate has expired, is of an unknown authority, or cannot be trusted for another reason."""
     HOST_NAME = "host_name"
@@ -58,7 +66,11 @@ _ADVICE = {
     Reason.BANNED: "the broker's operator has to lift the ban",
     Reason.IDENTIFIER_REJECTED: "the broker does not take our identifier; check its rules, or change [agent] id",
     Reason.TAKEN_OVER: "another client has our identifier; give each agent an id of its own in [agent]",
-    Reason.PROTOCOL: "check protocol in agent.toml, and that the broker allows retained messages and QoS 1",
+    Reason.PROTOCOL: "check protocol in agent.toml, and which versions of MQTT the broker speaks",
+    Reason.RETAIN: "allow retained messages at the broker: the agent's status is one",
+    Reason.QOS: "allow QoS 1 at the broker: an alert at QoS 0 may get lost",
+    Reason.SHARED_SUBSCRIPTIONS: "take $share/GROUP/ off the topics in agent.toml",
+    Reason.WILDCARDS: "allow wildcard subscriptions at the broker, or give a [[stream]] for each topic in agent.toml",
     Reason.BROKER_CERTIFICATE: "check ca_file in agent.toml, the broker's certificate, and the clock of this device",
     Reason.HOST_NAME: "give host as it is written in the broker's certificate",
     Reason.OWN_CERTIFICATE: "check cert_file and key_file in agent.toml, their dates, and who signed them",
@@ -80,9 +92,11 @@ _CODES = {
     0x8C: Reason.BAD_CREDENTIALS,
     0x8E: Reason.TAKEN_OVER,
     0x97: Reason.UNAVAILABLE,
-    0x9A: Reason.PROTOCOL,
-    0x9B: Reason.PROTOCOL,
+    0x9A: Reason.RETAIN,
+    0x9B: Reason.QOS,
+    0x9E: Reason.SHARED_SUBSCRIPTIONS,
     0x9F: Reason.UNAVAILABLE,
+    0xA2: Reason.WILDCARDS,
 }
 """Meaning of the reason codes of MQTT 5, which paho gives for 3.1.1 too."""
 

@@ -57,9 +57,9 @@ class Repeats:
         self._timeless: set[int] = set()
         """Contents that were found to have a reading without a time: a value that does not change is parsed once."""
 
-    def connected(self, address: str, session_present: bool) -> None:
+    def connected(self, address: str, session_present: bool) -> bool:
         """Note a connection to the broker, before messages of it are given; see `Sessions.connected`."""
-        self.sessions.connected(address, session_present, self._scored)
+        return self.sessions.connected(address, session_present, self._scored)
 
     def unscored(self, deliveries: list[Delivery], contents: list[int] | None = None) -> list[Delivery]:
         """The messages that were not scored before, each once. They count as scored from now on.

@@ -73,15 +73,19 @@ class Sessions:
         """Keys of what was scored last of each session before this connection, where there are several."""
         return self._note.kept
 
-    def connected(self, address: str, session_present: bool, scored: Callable[[], Iterable[bytes]]) -> None:
+    def connected(self, address: str, session_present: bool, scored: Callable[[], Iterable[bytes]]) -> bool:
         """Note a connection.
 
         Args:
             address: of the broker.
             session_present: whether the broker had kept our session.
             scored: gives the keys of what was scored last, of any session, oldest first.
+
+        Returns:
+            Whether we had a session there, in this run or an earlier one, so that the broker should have kept it.
         """
         note = self._note
+        is_known = address in note.numbers
         numbers = dict(note.numbers)
         if session_present:
             number = numbers.get(address, numbers.get(note.address, note.number))
@@ -93,11 +97,12 @@ class Sessions:
         numbers[address] = number
         newest = note.newest if session_present else number
         if (number, newest, address, numbers) == (note.number, note.newest, note.address, note.numbers):
-            return
+            return is_known
         every = {*numbers.values()}
         kept = _last_of(every, [note.kept, *scored()]) if len(every) > 1 else b""
         self._note = _Note(number=number, newest=newest, address=address, numbers=numbers, kept=kept)
         self.has_news = True
+        return is_known
 
     def record(self) -> bytes:
         """For the journal."""

@@ -17,10 +17,15 @@ from edge_agent.mqtt.topic_access import TopicAccess
 from edge_agent.mqtt.trouble import Reason
 
 CONNACK_5 = b"\x20\x03\x00\x00\x00"
+SUBACK_5 = b"\x90\x04\x00\x01\x00\x01"
 
 
 def make_link(
-    *, speaks_5: bool = True, access: TopicAccess | None = None, birth_topic: str = "status"
+    *,
+    speaks_5: bool = True,
+    access: TopicAccess | None = None,
+    birth_topic: str = "status",
+    subscriptions: list[tuple[str, int]] | None = None,
 ) -> tuple[Link, FakeSocket]:
     fake = FakeSocket([])
     client = connected_paho(fake, speaks_5=speaks_5)
@@ -28,7 +33,7 @@ def make_link(
     link = Link(
         client,
         client.wire,
-        subscriptions=[("sensors/+", 1)],
+        subscriptions=subscriptions or [("sensors/+", 1)],
         former=["before/+"],
         birth=Message(birth_topic, b"online", 1, True),
         access=access or TopicAccess(),
@@ -55,8 +60,115 @@ def test_what_the_broker_accepts_begins_with_birth_and_subscriptions() -> None:
     assert not link.can_publish()
     hear(link, fake, CONNACK_5)
     assert link.is_up
-    assert fake.sent[before] == 0x33  # PUBLISH, QoS 1, retained
+    assert fake.sent[before] == 0x82  # SUBSCRIBE
     assert b"sensors/+" in fake.sent[before:]
+
+
+@pytest.mark.parametrize("code", [b"\x01", b"\x87"], ids=["granted", "refused"])
+def test_the_birth_waits_for_the_answer_to_the_subscriptions(code: bytes) -> None:
+    """Whoever reads `online` begins to send; a refused subscription is told elsewhere, and we are there."""
+    link, fake = make_link()
+    hear(link, fake, CONNACK_5)
+    link.beat(link.up_mono_s + 5, is_read=True)
+    link.flush()
+    assert b"online" not in fake.sent
+    before = len(fake.sent)
+    hear(link, fake, SUBACK_5[:-1] + code)
+    assert fake.sent[before] == 0x33  # PUBLISH, QoS 1, retained
+    assert b"online" in fake.sent[before:]
+
+
+def test_a_broker_that_does_not_answer_the_subscriptions_is_given_up() -> None:
+    """Nothing would come, and health would look well."""
+    link, fake = make_link()
+    hear(link, fake, CONNACK_5)
+    link.beat(link.up_mono_s + 29, is_read=False)
+    assert link.trouble is None
+    link.beat(link.up_mono_s + 31, is_read=False)
+    assert link.trouble is not None
+    assert (link.trouble.reason, link.trouble.detail) == (Reason.NO_ANSWER, "the broker does not answer our SUBSCRIBE")
+
+
+def connack(*properties: bytes) -> bytes:
+    """With properties."""
+    body = b"".join(properties)
+    return bytes([0x20, 3 + len(body), 0, 0, len(body)]) + body
+
+
+@pytest.mark.parametrize(
+    ("topic", "properties", "words"),
+    [
+        (
+            "$share/g/a",
+            b"\x2a\x00",
+            "the broker has no shared subscriptions; take $share/GROUP/ off the stream's topic",
+        ),
+        (
+            "sensors/+",
+            b"\x28\x00",
+            "the broker has no wildcard subscriptions; give a [[stream]] with its full topic for each asset",
+        ),
+        ("$share/g/a", b"\x28\x00\x29\x00", None),
+        ("sensors/a1", b"\x28\x00\x2a\x00", None),
+    ],
+)
+def test_what_the_broker_does_not_have_is_not_asked_for(topic: str, properties: bytes, words: str | None) -> None:
+    """RabbitMQ 4 would grant it, and send nothing for ever; health says why, and the other topics are subscribed to."""
+    access = TopicAccess()
+    link, fake = make_link(access=access, subscriptions=[("other", 1), (topic, 1)])
+    hear(link, fake, connack(properties), b"\x90\x05\x00\x01\x00\x01\x01")
+    assert access.refused == ({} if words is None else {topic: words})
+    assert (topic.encode() in fake.sent) == (words is None)
+    assert b"other" in fake.sent
+    assert b"online" in fake.sent
+
+
+@pytest.mark.parametrize("code", [b"\x9e", b"\xa2"], ids=["shared", "wildcard"])
+def test_a_subscription_is_refused_with_what_to_do(code: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """The access rules, which other refusals are of, have nothing to do with it."""
+    topic = "$share/g/+"
+    link, fake = make_link(subscriptions=[(topic, 1)])
+    hear(link, fake, CONNACK_5, SUBACK_5[:-1] + code)
+    assert "access rules" not in caplog.text
+    assert ("take $share/GROUP/ off" if code == b"\x9e" else "give a [[stream]]") in caplog.text
+
+
+def test_a_broker_without_qos_1_is_no_broker_for_alerts() -> None:
+    """It would end the connection at the first."""
+    link, fake = make_link()
+    hear(link, fake, connack(b"\x24\x00"))
+    assert link.trouble is not None
+    assert (link.trouble.reason, link.trouble.is_permanent) == (Reason.QOS, True)
+
+
+def test_a_broker_without_retained_messages_gets_none() -> None:
+    """It would end the connection at the birth."""
+    link, fake = make_link()
+    before = len(fake.sent)
+    hear(link, fake, connack(b"\x25\x00"), SUBACK_5)
+    assert b"online" in fake.sent[before:]
+    assert b"\x33" not in fake.sent[before:]
+    assert link.granted.remarks == ["broker keeps no retained messages, who comes later does not see status and health"]
+
+
+def test_every_limit_of_the_broker_is_told() -> None:
+    """As health shows them."""
+    link, fake = make_link()
+    limits = (b"\x11\0\0\x0e\x10", b"\x21\0\x14", b"\x24\x01", b"\x25\x01", b"\x27\0\x01\0\0", b"\x22\0\x0a")
+    hear(link, fake, connack(*limits, b"\x28\x01", b"\x29\x00", b"\x2a\x01", b"\x13\0\x14"))
+    assert link.granted.describe() == {
+        "packet_bytes": 65536,
+        "in_flight": 20,
+        "qos": 1,
+        "retains": True,
+        "wildcards": True,
+        "shared_subscriptions": True,
+        "subscription_identifiers": False,
+        "topic_aliases": 10,
+        "keepalive_s": 20,
+        "session_s": 3600,
+    }
+    assert link.granted.remarks == ["broker keeps readings for 3600 s only while the agent is away"]
 
 
 @pytest.mark.parametrize(
@@ -140,13 +252,13 @@ def test_health_may_be_what_ends_a_connection() -> None:
     access = TopicAccess()
     for _ in range(2):
         link, fake = make_link(access=access)
-        hear(link, fake, CONNACK_5, b"\x40\x02\x00\x01")
+        hear(link, fake, CONNACK_5, SUBACK_5, b"\x40\x02\x00\x02")
         assert link.publish(Message("health", b"{}")) is not None
         assert [*link.untold] == ["health"]
         access.ended(link.unanswered, link.untold)
     assert access.refused == {"health": "the broker ends the connection"}
     link, fake = make_link(access=access)
-    hear(link, fake, CONNACK_5, b"\x40\x02\x00\x01")
+    hear(link, fake, CONNACK_5, SUBACK_5, b"\x40\x02\x00\x02")
     assert link.publish(Message("health", b"{}")) is None
     link.beat(link.up_mono_s + 100, is_read=True)
     assert link.publish(Message("health", b"{}")) is not None
@@ -221,7 +333,7 @@ def test_a_message_is_no_larger_than_the_broker_takes(caplog: pytest.LogCaptureF
 def test_no_more_is_in_flight_than_the_broker_takes() -> None:
     """Its receive maximum: it would end the connection."""
     link, fake = make_link()
-    hear(link, fake, b"\x20\x06\x00\x00\x03\x21\x00\x05")  # five
+    hear(link, fake, b"\x20\x06\x00\x00\x03\x21\x00\x05", SUBACK_5)  # five
     sent = 0
     while link.can_publish():
         assert link.publish(Message("t", b"x", qos=1)) is not None
@@ -232,7 +344,7 @@ def test_no_more_is_in_flight_than_the_broker_takes() -> None:
 def test_a_subscription_at_a_lower_quality_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """The broker may grant less than was asked for; readings get lost then."""
     link, fake = make_link()
-    hear(link, fake, CONNACK_5, b"\x90\x04\x00\x02\x00\x00")
+    hear(link, fake, CONNACK_5, b"\x90\x04\x00\x01\x00\x00")
     assert "broker sends at QoS 0 only, readings may be lost topic=sensors/+ qos=1" in caplog.text
 
 
@@ -278,7 +390,7 @@ def test_the_keepalive_that_the_broker_asks_for_counts() -> None:
 def test_an_exception_inside_paho_ends_the_connection_and_not_the_agent(caplog: pytest.LogCaptureFixture) -> None:
     """Here our own birth has a topic that MQTT cannot carry."""
     link, fake = make_link(birth_topic="x" * 70_000)
-    hear(link, fake, CONNACK_5)
+    hear(link, fake, CONNACK_5, SUBACK_5)
     assert link.trouble is not None
     assert "ValueError" in link.trouble.detail
     assert "paho cannot handle" in caplog.text

@@ -111,12 +111,16 @@ class Plant:
             will=None,
             birth=lambda session: Message("edge/g1/status", session.encode(), 1, True),
             wake=lambda: None,
-            connected=lambda address, session_present: self.connected.append((address, session_present)),
+            connected=self.note,
             opener=opener,
             clock=self.clock,
         )
         self.journal = Journal(Path("/dev/null/in memory"))
         self.publisher = Publisher(self.client, self.journal)
+
+    def note(self, address: str, session_present: bool) -> bool:
+        self.connected.append((address, session_present))
+        return False
 
     def clock(self) -> float:
         return self.now
@@ -155,7 +159,7 @@ class Plant:
     @property
     def at(self) -> str:
         """Where the agent is connected."""
-        address = self.client.describe()["address"]
+        address = self.client.status.describe()["address"]
         return str(address) if self.client.state is ClientState.CONNECTED else ""
 
 
@@ -178,8 +182,8 @@ def test_the_standby_is_tried_at_once_where_the_host_is_away(plants: Callable[[]
     plant.settle()
     assert plant.opener.attempts == [(1000.0, "a"), (1000.0, "b")]
     assert plant.at == "mqtt://b:1883"
-    assert plant.client.summary() == "connected to mqtt://b:1883"
-    assert plant.client.describe()["other_addresses"] == {"mqtt://a:1883": "connection refused"}
+    assert plant.client.status.summary() == "connected to mqtt://b:1883"
+    assert plant.client.status.describe()["other_addresses"] == {"mqtt://a:1883": "connection refused"}
     assert plant.connected == [("b:1883", False)]
 
 
@@ -204,7 +208,7 @@ def test_after_a_round_without_success_there_is_a_pause(plants: Callable[[], Pla
     assert plant.asked("a") == plant.asked("b")
     assert times[0::2] == times[1::2]
     assert 15 < plant.asked("a") < 120
-    summary = plant.client.summary()
+    summary = plant.client.status.summary()
     assert "mqtt://a:1883: connection refused" in summary
     assert "mqtt://b:1883: connection refused" in summary
 
@@ -276,12 +280,12 @@ def test_what_one_broker_refuses_the_next_one_is_asked(plants: Callable[[], Plan
     plant.add_event(b"1")
     plant.settle()
     plant.let_pass(5)
-    assert plant.client.describe()["refused"] == {ALERT: "not authorized"}
+    assert plant.client.status.describe()["refused"] == {ALERT: "not authorized"}
     plant.a.is_away = True
     plant.a.lose_connection()
     plant.settle()
     assert [message.payload for message in plant.b.taken if message.topic == ALERT] == [b"1"]
-    assert plant.client.describe()["refused"] == {}
+    assert plant.client.status.describe()["refused"] == {}
     plant.turn()
     assert outgoing(plant.journal, 0, 9) == []
 
@@ -293,7 +297,7 @@ def test_a_broker_that_ends_connections_for_a_message_is_found_out_at_its_addres
     plant.a.rules[ALERT] = Rule.ENDS
     plant.add_event(b"1")
     plant.let_pass(30)
-    assert plant.client.describe()["refused"] == {ALERT: "the broker ends the connection"}
+    assert plant.client.status.describe()["refused"] == {ALERT: "the broker ends the connection"}
     assert plant.at == "mqtt://a:1883"
     assert plant.asked("b") == 0
 
@@ -328,8 +332,8 @@ def test_an_older_broker_does_not_make_the_next_one_older(plants: Callable[[], P
     plant = plants()
     plant.a.speaks_5 = False
     plant.let_pass(10)
-    assert (plant.at, plant.client.describe()["protocol"]) == ("mqtt://a:1883", "3.1.1")
+    assert (plant.at, plant.client.status.describe()["protocol"]) == ("mqtt://a:1883", "3.1.1")
     plant.a.is_away = True
     plant.a.lose_connection()
     plant.settle()
-    assert (plant.at, plant.client.describe()["protocol"]) == ("mqtt://b:1883", "5")
+    assert (plant.at, plant.client.status.describe()["protocol"]) == ("mqtt://b:1883", "5")

@@ -63,7 +63,8 @@ def test_a_certificate_is_refused_for_a_reason(code: int, reason: Reason) -> Non
         ("Client identifier not valid", Reason.IDENTIFIER_REJECTED, True),
         ("Banned", Reason.BANNED, True),
         ("Unsupported protocol version", Reason.PROTOCOL, True),
-        ("Retain not supported", Reason.PROTOCOL, True),
+        ("Retain not supported", Reason.RETAIN, True),
+        ("QoS not supported", Reason.QOS, True),
         ("Server unavailable", Reason.UNAVAILABLE, False),
         ("Server busy", Reason.UNAVAILABLE, False),
         ("Quota exceeded", Reason.UNAVAILABLE, False),
@@ -76,6 +77,22 @@ def test_a_connack_is_a_kind_of_trouble(name: str, reason: Reason, permanent: bo
     found = trouble_of_code(code.value, str(code))
     assert (found.reason, found.is_permanent) == (reason, permanent)
     assert found.describe()["permanent"] is permanent
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (0x9A, Reason.RETAIN),
+        (0x9B, Reason.QOS),
+        (0x9E, Reason.SHARED_SUBSCRIPTIONS),
+        (0xA2, Reason.WILDCARDS),
+    ],
+)
+def test_a_disconnect_for_what_the_broker_does_not_have_is_permanent(code: int, reason: Reason) -> None:
+    """To connect again would end in the same way; the advice says what to change."""
+    found = trouble_of_code(code, "the broker's words")
+    assert (found.reason, found.is_permanent) == (reason, True)
+    assert found.advice
 
 
 def test_a_server_that_does_not_speak_tls_is_told_apart() -> None:

@@ -1,0 +1,103 @@
+"""The subscriptions of one connection: which can be asked for, and what the broker answers."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+from paho.mqtt.subscribeoptions import SubscribeOptions
+
+from edge_agent.mqtt.granted import Granted
+from edge_agent.mqtt.opening import PahoClient
+from edge_agent.mqtt.topic_access import TopicAccess
+
+__all__ = ["Subscribing"]
+
+log = logging.getLogger(__name__)
+
+_ANSWER_LIMIT_S = 30.0
+"""A broker that is busy with its start takes seconds."""
+_WILDCARDS_REFUSED, _SHARED_REFUSED = 0xA2, 0x9E
+
+
+class Subscribing:
+    """Asks for the readings' topics, and tells what is refused.
+
+    Args:
+        client: paho's.
+        subscriptions: (topic filter, QoS) pairs.
+        access: learns what is refused.
+        clock: gives now, on the monotonic clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        client: PahoClient,
+        subscriptions: list[tuple[str, int]],
+        access: TopicAccess,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._subscriptions = subscriptions
+        self._access = access
+        self._clock = clock
+        self._asked: list[tuple[str, int]] = []
+        self._limit_mono_s = math.inf
+        self.is_answered = False
+        """True once the broker has answered, whatever it said, or there was nothing to ask for."""
+
+    def ask(self, granted: Granted) -> None:
+        """Subscribe, or subscribe again, to what the broker may grant."""
+        self._asked = []
+        for topic, qos in self._subscriptions:
+            problem = granted.problem_of(topic)
+            if problem is None:
+                self._asked.append((topic, qos))
+            else:
+                # A broker would grant it all the same, and send nothing.
+                self._access.refuse("subscription", topic, problem, self._clock(), advice="")
+        if not self._asked:
+            self.is_answered = True
+        elif self._client.speaks_5:
+            # Retained copies are not wanted: they are of unknown age.
+            never = SubscribeOptions.RETAIN_DO_NOT_SEND
+            self._client.subscribe([(t, SubscribeOptions(qos=qos, retainHandling=never)) for t, qos in self._asked])
+        else:
+            self._client.subscribe(list(self._asked))
+        self._limit_mono_s = math.inf if self.is_answered else self._clock() + _ANSWER_LIMIT_S
+
+    def answered(self, codes: list[Any]) -> None:
+        """Note the broker's answer.
+
+        Args:
+            codes: paho's, one for each subscription.
+        """
+        self.is_answered = True
+        for (topic, qos), code in zip(self._asked, codes, strict=False):
+            if code.is_failure:
+                without = {
+                    _SHARED_REFUSED: Granted(shared_subscriptions=False),
+                    _WILDCARDS_REFUSED: Granted(wildcards=False),
+                }
+                problem = without.get(code.value, Granted()).problem_of(topic)
+                if problem is None:
+                    self._access.refuse("subscription", topic, str(code), self._clock())
+                else:
+                    self._access.refuse("subscription", topic, problem, self._clock(), advice="")
+                continue
+            self._access.accept(topic)
+            if code.value < qos:
+                log.warning(
+                    "broker sends at QoS %d only, readings may be lost topic=%.80s qos=%d", code.value, topic, qos
+                )
+
+    def is_overdue(self, now_mono_s: float) -> bool:
+        """Whether the broker should have answered by now."""
+        return not self.is_answered and now_mono_s > self._limit_mono_s
+
+    def any_refused(self) -> bool:
+        """Whether the broker refuses one of them."""
+        return any(topic in self._access.refused for topic, _ in self._subscriptions)

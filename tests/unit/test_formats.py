@@ -94,10 +94,22 @@ def test_a_senml_time_relative_to_now_is_no_time_of_the_reading() -> None:
 
 
 def test_senml_base_values_and_booleans() -> None:
-    """RFC 8428: a base value is added, a boolean is 0 or 1."""
-    pack = [{"bt": 1.7e9, "bv": 10, "n": "p", "v": 1}, {"bv": 0, "n": "q", "vb": True}]
+    """RFC 8428: a base value is that of numbers alone, a boolean is 0 or 1."""
+    pack = [{"bt": 1.7e9, "bv": 100, "n": "p", "v": 1}, {"n": "q", "vb": True}, {"n": "q", "vs": "7", "t": 1}]
     found, _ = decode(json.dumps(pack).encode(), payload_format="senml")
-    np.testing.assert_array_equal(found.values, [[11, 1]])
+    np.testing.assert_array_equal(found.values, [[101, 1], [np.nan, 7]])
+
+
+@pytest.mark.parametrize("payload_format", ["senml", "auto"])
+@pytest.mark.parametrize(
+    ("more", "told"), [({"bver": 11}, "bver is 11"), ({"scale_": 10}, "the label 'scale_' must be understood")]
+)
+def test_senml_that_may_mean_something_else_is_refused(payload_format: str, more: dict[str, int], told: str) -> None:
+    """A later version, and a label that must be understood (RFC 8428, 4.4); in any record."""
+    pack = [{"bver": 10, "bt": 1.7e9, "n": "p", "v": 1}, {"n": "q", "v": 2, **more}]
+    found, (rejection,) = decode(json.dumps(pack).encode(), payload_format=payload_format)
+    assert len(found) == 0
+    assert told in rejection.detail
 
 
 @pytest.mark.parametrize(

@@ -47,5 +47,5 @@ class Unheard:
                     "nothing has come for a minute stream=%s topic=%.80s; MQTT 3.1.1 cannot tell a topic that is "
                     "refused from one that nobody writes to: check topic, and the broker's access rules",
                     stream.name,
-                    stream.filter.subscription,
+                    ", ".join(stream.filters.subscriptions),
                 )

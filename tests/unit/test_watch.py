@@ -11,7 +11,8 @@ from fakes import make_alert
 
 from edge_agent.messages.event import DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
 from edgetool._cli.watch import render
-from edgetool.commands.watch import Doubt, WatchedEvent, _Arrived, _Judge, _Message, _Told
+from edgetool.commands.watch import Doubt, WatchedEvent, _Judge, _Told
+from edgetool.subscription import Message, Subscription
 
 TOPIC = "edge/press-7/alerts/pump/a1"
 
@@ -20,12 +21,12 @@ def watched(**changes: Any) -> WatchedEvent:
     return WatchedEvent(make_alert(**changes), "press-7", "pump", "a1")
 
 
-def numbered(number: int) -> _Message:
-    return _Message(TOPIC, b"%d" % number, is_retained=False)
+def numbered(number: int) -> Message:
+    return Message(TOPIC, b"%d" % number, is_retained=False)
 
 
 def look_at(judge: _Judge, topic: str = TOPIC, *, is_retained: bool = False, **changes: Any) -> WatchedEvent:
-    found = judge.look_at(_Message(topic, msgspec.json.encode(make_alert(**changes)), is_retained))
+    found = judge.look_at(Message(topic, msgspec.json.encode(make_alert(**changes)), is_retained))
     assert found is not None
     return found
 
@@ -47,15 +48,15 @@ def test_a_forgery_hides_no_event() -> None:
     assert not told.is_new(watched())
 
 
-def put_all(arrived: _Arrived) -> None:
+def put_all(arrived: Subscription) -> None:
     for number in range(1000):
         arrived.put(numbered(number))
 
 
 def test_what_arrives_waits_for_room_and_not_for_ever() -> None:
     """A viewer that stands still fills no memory; when watching ends, whoever waits goes on."""
-    with _Arrived("", lambda _: None) as arrived:
-        arrived.put(_Message(TOPIC, b"x" * (2 << 20), is_retained=False))
+    with Subscription([""]) as arrived:
+        arrived.put(Message(TOPIC, b"x" * (2 << 20), is_retained=False))
         assert arrived.get() is None
         waiting = threading.Thread(target=put_all, args=(arrived,))
         waiting.start()
@@ -89,7 +90,7 @@ def test_what_was_dropped_is_held_against_its_topic_too() -> None:
     """A number of lost events is no less worth forging."""
     dropped = msgspec.json.encode(DroppedEvent(id="y", agent="press-7", stream="pump", count=17, time="t", since="s"))
     found = [
-        _Judge().look_at(_Message(f"edge/press-7/alerts/pump/{asset}", dropped, is_retained=False))
+        _Judge().look_at(Message(f"edge/press-7/alerts/pump/{asset}", dropped, is_retained=False))
         for asset in ("stream", "a1")
     ]
     assert [each.doubts for each in found if each is not None] == [(), (Doubt.ASSET,)]
@@ -100,7 +101,7 @@ def test_what_was_set_aside_is_shown() -> None:
     aside = SetAsideEvent(
         id="aside-1", agent="press-7", stream="pump", asset="a1", topic="sensors/a1/pump", payload_bytes=57, time="t"
     )
-    found = _Judge().look_at(_Message(TOPIC, msgspec.json.encode(aside), is_retained=False))
+    found = _Judge().look_at(Message(TOPIC, msgspec.json.encode(aside), is_retained=False))
     assert found is not None
     assert found.is_ordinary
     line = "two runs ended over a message of 57 bytes on sensors/a1/pump; it is not read any more"
@@ -123,7 +124,7 @@ def test_storms_and_mutes_are_shown() -> None:
     lines = []
     for event in (storm, muted, whole):
         topic = f"edge/press-7/alerts/pump/{event.asset}"
-        found = _Judge().look_at(_Message(topic, msgspec.json.encode(event), is_retained=False))
+        found = _Judge().look_at(Message(topic, msgspec.json.encode(event), is_retained=False))
         assert found is not None
         assert found.is_ordinary
         lines.append(render(found).plain)
@@ -159,7 +160,7 @@ def test_what_is_no_event_or_on_no_topic_of_alerts_is_passed_over() -> None:
         (f"{TOPIC}/x", msgspec.json.encode(make_alert())),
         ("x", b"1"),
     ):
-        assert _Judge().look_at(_Message(topic, payload, is_retained=False)) is None
+        assert _Judge().look_at(Message(topic, payload, is_retained=False)) is None
 
 
 @pytest.mark.parametrize(

@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import queue
 import re
-import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import Any
 
 import msgspec
-import paho.mqtt.client as paho
-from paho.mqtt.enums import MQTTProtocolVersion
-from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from edge_agent.errors import BrokerError, UsageError
+from edge_agent.errors import UsageError
 from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, PublishedEvent, SetAsideEvent, StormEvent
 from edge_agent.messages.text import decode
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.broker import BrokerAddress, connected
+from edgetool.subscription import Message, Subscription
 
 __all__ = ["Doubt", "WatchedEvent", "watch"]
 
-_POLL_S = 0.2
 _REMEMBERED = 10_000
 """Events, and ids of alerts."""
-_WAITING = 100
-_EVENT_LIMIT_BYTES = 1 << 20
-"""No event of an agent is larger."""
 _LEVELS = 5
 """Of the topic of alerts."""
 _NAME_CHARACTERS = 120
@@ -101,7 +93,7 @@ def watch(
     if agent != "+" and not re.fullmatch(f"{NAME_CHARACTER}+", agent):
         raise UsageError(f"--agent {agent!r}: expected one agent's id, or + for all")
     topic = f"edge/{agent}/alerts/+/+"
-    arrived = _Arrived(topic, on_ready)
+    arrived = Subscription([topic], on_ready)
     judge, told, ordinary = _Judge(), _Told(), 0
     limit = None if seconds is None else time.monotonic() + seconds
     with connected(broker or BrokerAddress(), arrived.listen), arrived:
@@ -113,12 +105,6 @@ def watch(
                 yield watched
 
 
-class _Message(NamedTuple):
-    topic: str
-    payload: bytes
-    is_retained: bool
-
-
 class _Judge:
     """Holds an event against its topic, and its id against those of other agents."""
 
@@ -126,7 +112,7 @@ class _Judge:
         self._owners: OrderedDict[int, str | None] = OrderedDict()
         """The agent by the hash of its alert's id, because a sender chooses its length; None for several agents."""
 
-    def look_at(self, message: _Message) -> WatchedEvent | None:
+    def look_at(self, message: Message) -> WatchedEvent | None:
         """The event in a message; None for some other program's message on our topics."""
         event, levels = _event(message.payload), message.topic.split("/")
         if event is None or len(levels) != _LEVELS:
@@ -167,74 +153,6 @@ class _Told:
         if len(self._keys) > _REMEMBERED:
             self._keys.popitem(last=False)
         return True
-
-
-class _Arrived:
-    """Messages on their way from paho's thread to ours.
-
-    When the queue is full, paho waits, and the broker waits for paho.
-
-    Args:
-        topic: what to subscribe to.
-        on_ready: called with the topic, on paho's thread, when the broker has confirmed that.
-    """
-
-    def __init__(self, topic: str, on_ready: Callable[[str], None]) -> None:
-        self._topic = topic
-        self._on_ready = on_ready
-        self._queue: queue.Queue[_Message] = queue.Queue(_WAITING)
-        self._is_over = threading.Event()
-        self._refusal: str | None = None
-
-    def listen(self, client: paho.Client) -> None:
-        """Set the callbacks of a client that is not connected yet."""
-        client.on_connect = lambda inner, *_: self._subscribe(inner)
-        client.on_subscribe = lambda _client, _data, _mid, codes, _properties: self._on_answer(codes[0])
-        client.on_message = lambda _client, _data, message: self._on_message(message)
-
-    def _subscribe(self, client: paho.Client) -> None:
-        if client.protocol is MQTTProtocolVersion.MQTTv5:
-            # Else a broker tells of retained messages only where they are older than the subscription.
-            client.subscribe(self._topic, options=SubscribeOptions(qos=1, retainAsPublished=True))
-        else:
-            client.subscribe(self._topic, qos=1)
-
-    def _on_answer(self, code: Any) -> None:
-        if code.is_failure:
-            self._refusal = str(code)
-        else:
-            self._on_ready(self._topic)
-
-    def _on_message(self, message: paho.MQTTMessage) -> None:
-        with suppress(UnicodeDecodeError):  # of a topic that no agent has; an error would end paho's thread
-            self.put(_Message(message.topic, bytes(message.payload), message.retain))
-
-    def put(self, message: _Message) -> None:
-        """Called on paho's thread."""
-        while len(message.payload) <= _EVENT_LIMIT_BYTES and not self._is_over.is_set():
-            with suppress(queue.Full):
-                self._queue.put(message, timeout=_POLL_S)
-                return
-
-    def get(self) -> _Message | None:
-        """The oldest message; None when no message came for a short while.
-
-        Raises:
-            BrokerError: none will come, because the broker refuses the subscription.
-        """
-        if self._refusal is not None:
-            what = f"{self._topic}: the broker refuses the subscription ({self._refusal})"
-            raise BrokerError(f"{what}; may the user read these topics?")
-        try:
-            return self._queue.get(timeout=_POLL_S)
-        except queue.Empty:
-            return None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
 
 
 class _Named(msgspec.Struct):

@@ -133,3 +133,21 @@ def test_check_tells_why_a_message_becomes_nothing(
     result = run_tool("edge-agent", "check", "--config", config, "--payload", message, *topic)
     assert result.returncode == code
     assert told in result.stdout + result.stderr
+
+
+def test_what_replay_sends_as_another_sender_is_scored(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """A round trip through a real broker: file, form, preset, score."""
+    rows = tmp_path / "rows.csv"
+    rows.write_text("time,asset,c1,c2\n1763700000,Pump 1,0.5,0.5\n1763700001,Pump 1,3,4\n")
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, stream='[stream.payload]\npreset = "ttn"')
+    with Agent(config):
+        subscriber.wait_online()
+        asked = ("replay", rows, "--topic", "sensors/gw/pump", "--port", str(broker.port), "--as")
+        assert run_tool("edgetool", *asked, "ttn").returncode == 0
+        wait_until(lambda: subscriber.alerts)
+        assert (subscriber.alerts[0].asset, subscriber.alerts[0].score) == ("Pump 1", 25.0)
+        wrong = run_tool("edgetool", *asked, "ttm")
+        assert wrong.returncode == 2
+        assert "--as 'ttm': expected one of telegraf" in wrong.stderr

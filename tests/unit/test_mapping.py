@@ -30,6 +30,7 @@ from edge_agent.sources.mapping.presets import PRESETS
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.sources.mapping.units import between, same
 from edge_agent.stream.join import Join
+from edgetool.sender_forms import SENDER_FORMS
 
 NOW_S = 1_763_700_100.0
 AT_S = 1_763_700_000.25
@@ -500,3 +501,26 @@ def test_a_sample_of_a_real_sender_is_read_right(sender: str) -> None:
     np.testing.assert_allclose(latest[asset], [np.nan if v is None else v for v in wanted["values"]], rtol=1e-6)
     is_timed = (sender in TABLES and sender != "ifm") or sender in ("nodered_time_ms", "senml")
     assert at == pytest.approx(1_763_700_000 + FRACTIONS.get(sender, 0.25) if is_timed else NOW_S, abs=1e-5)
+
+
+# Round trips ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_preset_has_a_form_to_be_tried_with() -> None:
+    """`edgetool replay --as` knows all of them."""
+    assert set(SENDER_FORMS) == set(PRESETS)
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+def test_what_a_sender_writes_is_what_its_preset_reads(preset: str) -> None:
+    """Asset, time and values, with a value that is missing."""
+    text = f'preset = "{preset}"' + ('\ntime_zone = "Europe/Berlin"' if preset == "tasmota" else "")
+    at_s = 1_763_700_000.0 if preset == "tasmota" else AT_S
+    sent: dict[str, float | None] = {"pressure": 4.1} if preset == "sitewise" else {"pressure": 4.1, "flow": None}
+    payload = SENDER_FORMS[preset]("Pump 1", at_s, sent)
+    found, rejections, _ = decode(text, payload)
+    assert not rejections
+    assert list(found.times) == pytest.approx([at_s], abs=1e-6)
+    names_asset = "asset" in PRESETS[preset]
+    assert found.assets == ["Pump 1" if names_asset else "of-topic"]
+    np.testing.assert_allclose(found.values, [[4.1, np.nan]], rtol=1e-6)

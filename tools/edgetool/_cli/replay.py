@@ -41,6 +41,15 @@ def replay(
     rate: Annotated[str, typer.Option(metavar="N|max", help="Readings per second.")] = "max",
     qos: Annotated[int, typer.Option(min=0, max=1)] = 1,
     asset: Annotated[str, typer.Option(help="For a file without an asset column.")] = "a1",
+    sender: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            metavar="PRESET",
+            help="Write messages as another sender does, to try a [stream.payload]: telegraf, kepware, influx …",
+            show_default=False,
+        ),
+    ] = None,
     username: UserOption = None,
     password_file: PasswordOption = None,
     tls: TlsOption = False,
@@ -60,7 +69,7 @@ def replay(
         host, port, username, password_file, ca_file, tls, cert_file, key_file, transport, path, protocol
     )
     tell_of_password(broker)
-    report = work(data, topic, broker=broker, rate_hz=_parse_rate(rate), qos=qos, asset=asset)
+    report = work(data, topic, broker=broker, rate_hz=_parse_rate(rate), qos=qos, asset=asset, sender=sender)
     if as_json:
         print_json(report.describe(), data)
     else:

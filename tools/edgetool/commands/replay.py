@@ -19,6 +19,7 @@ from edge_agent.mqtt.granted import Granted, granted_of
 from edgetool.broker import BrokerAddress, connected
 from edgetool.data import DEFAULT_ASSET, DataSource, SensorData, as_files, read_sensor_data
 from edgetool.progress import counted
+from edgetool.sender_forms import SENDER_FORMS, SenderForm
 
 __all__ = ["ReplayReport", "replay"]
 
@@ -64,6 +65,7 @@ def replay(
     rate_hz: float | None = None,
     qos: int = 1,
     asset: str = DEFAULT_ASSET,
+    sender: str | None = None,
 ) -> ReplayReport:
     """Publish a file's rows in order, and wait until the broker has them.
 
@@ -75,12 +77,16 @@ def replay(
         rate_hz: readings per second; None sends as fast as the broker takes them.
         qos: 0 or 1.
         asset: for rows of a file without an asset column.
+        sender: the name of a preset of the agent's `[stream.payload]`: messages are written as its sender does. A row
+            without a time has that of its sending.
 
     Raises:
         DataError: the file cannot be read.
         BrokerError: the broker cannot be reached, refuses a message, or takes nothing for a minute.
-        UsageError: the topic has a wildcard, or no place for the assets in the file, or a name cannot be its level.
+        UsageError: there is no such sender, or its messages are of whole readings; the topic has a wildcard, or no
+            place for the assets in the file, or a name cannot be its level.
     """
+    form = _form(sender, topic)
     files = as_files(file)
     data = read_sensor_data(files)
     topics = _topics(data, topic, asset)
@@ -98,10 +104,12 @@ def replay(
         for row in range(len(data)):
             if rate_hz is not None:
                 time.sleep(max(0.0, started + row / rate_hz - time.monotonic()))
-            for place, payload in _messages(data, row, topics[row]):
-                window.check(place, payload, qos)
+            place = topics[row]
+            made = _messages(data, row, place) if form is None else _formed(data, row, place, asset, form)
+            for to, payload in made:
+                window.check(to, payload, qos)
                 window.enter()
-                client.publish(place, payload, qos=qos)
+                client.publish(to, payload, qos=qos)
                 messages += 1
             advance()
         window.drain()
@@ -173,6 +181,26 @@ def _topics(data: SensorData, topic: str, asset: str) -> list[str]:
         if not can_be_asset(name):
             raise UsageError(f"channel {name[:80]!r}: cannot be one level of a topic; rename it in the data")
     return [topic.replace("{asset}", name) for name in assets]
+
+
+def _form(sender: str | None, topic: str) -> SenderForm | None:
+    if sender is None:
+        return None
+    if sender not in SENDER_FORMS:
+        raise UsageError(f"--as {sender!r}: expected one of {', '.join(SENDER_FORMS)}")
+    if _CHANNEL in topic:
+        raise UsageError(f"--as {sender}: writes the channels into the message, so {{channel}} has no place in --topic")
+    return SENDER_FORMS[sender]
+
+
+def _formed(data: SensorData, row: int, topic: str, asset: str, form: SenderForm) -> list[tuple[str, bytes]]:
+    """Topic and payload of a row's message, as another sender writes it."""
+    at_s = time.time() if data.times is None else float(data.times[row])
+    values = {
+        name: None if np.isnan(value) else value
+        for name, value in zip(data.channels, data.values[row].tolist(), strict=True)
+    }
+    return [(topic, form(asset if data.assets is None else data.assets[row], at_s, values))]
 
 
 def _messages(data: SensorData, row: int, topic: str) -> Iterator[tuple[str, bytes]]:

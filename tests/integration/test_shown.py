@@ -157,6 +157,11 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("evaluate {named} --data {labelled}", 65),
         Case("evaluate {bundle} --data {labelled} --custom-ops {name}", 2),
     ],
+    ("edgetool", "record"): [
+        Case("record --topic a --channels {name} --rows 1 --for {name} -o {folder}/out.csv", 2),
+        Case("record --config {gone} -o {folder}/out.csv", 78, shows="\\udcff"),
+        Case("record --topic a --channels a --preset {name} -o {folder}/out.csv", 2),
+    ],
     ("edgetool", "replay"): [
         Case("replay {assets} --topic x/{name} --port {port}", 2),
         Case("replay {assets} --topic x/{braces}", 2, shows="\\x9b"),

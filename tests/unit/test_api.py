@@ -27,6 +27,7 @@ COMMANDS = (
     "optimize",
     "pack",
     "quantize",
+    "record",
     "replay",
     "watch",
 )

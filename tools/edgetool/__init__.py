@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from edgetool.commands.optimize import OptimizeReport, optimize
     from edgetool.commands.pack import pack
     from edgetool.commands.quantize import quantize
+    from edgetool.commands.record import RecordReport, record
     from edgetool.commands.replay import ReplayReport, replay
     from edgetool.commands.watch import Doubt, WatchedEvent, watch
     from edgetool.detector.report import PackReport
@@ -75,6 +76,7 @@ __all__ = [
     "Precision",
     "ProviderError",
     "QuantizeReport",
+    "RecordReport",
     "ReplayReport",
     "ScoreIs",
     "SetAsideEvent",
@@ -95,6 +97,7 @@ __all__ = [
     "optimize",
     "pack",
     "quantize",
+    "record",
     "replay",
     "watch",
 ]
@@ -119,6 +122,7 @@ _HOMES = {
     "OptimizeReport": "edgetool.commands.optimize",
     "PackReport": "edgetool.detector.report",
     "QuantizeReport": "edgetool.precision.report",
+    "RecordReport": "edgetool.commands.record",
     "ReplayReport": "edgetool.commands.replay",
     "Verdict": "edgetool.precision.report",
     "WatchedEvent": "edgetool.commands.watch",
@@ -133,6 +137,7 @@ _HOMES = {
     "optimize": "edgetool.commands.optimize",
     "pack": "edgetool.commands.pack",
     "quantize": "edgetool.commands.quantize",
+    "record": "edgetool.commands.record",
     "replay": "edgetool.commands.replay",
     "watch": "edgetool.commands.watch",
 }

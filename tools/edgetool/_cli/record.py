@@ -1,0 +1,123 @@
+"""`edgetool record`: arguments and report."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge_agent.errors import UsageError
+from edge_agent.mqtt.settings import MqttProtocol, Transport
+from edge_agent.terminal import say
+from edgetool._cli.app import JsonOption, app, print_json
+from edgetool._cli.broker_options import (
+    CaOption,
+    CertOption,
+    HostOption,
+    KeyOption,
+    PasswordOption,
+    PathOption,
+    PortOption,
+    ProtocolOption,
+    TlsOption,
+    TransportOption,
+    UserOption,
+    tell_of_password,
+)
+
+__all__ = ["length_of", "record"]
+
+_UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
+
+
+@app.command()
+def record(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to: .csv or .parquet.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option(help="An agent.toml: its broker, and how its stream reads.", show_default=False)
+    ] = None,
+    stream: Annotated[str | None, typer.Option(help="A stream of it; the only one if not given.")] = None,
+    topic: Annotated[
+        list[str] | None,
+        typer.Option(help="In its place: 'sensors/{asset}/pump', or with a {channel}; may be given again."),
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="What to record, as pressure,flow; the bundle's if not given.")
+    ] = None,
+    asset: Annotated[str | None, typer.Option(help="The asset's name of the topic's parts: '{line}-{cell}'.")] = None,
+    preset: Annotated[str | None, typer.Option(help="A sender of docs/payloads.md, such as telegraf.")] = None,
+    length: Annotated[
+        str | None, typer.Option("--for", metavar="30s|15min|24h|7d", help="Stop after this time.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Stop after so many rows.")] = None,
+    host: HostOption = "127.0.0.1",
+    port: PortOption = 1883,
+    username: UserOption = None,
+    password_file: PasswordOption = None,
+    tls: TlsOption = False,
+    ca_file: CaOption = None,
+    cert_file: CertOption = None,
+    key_file: KeyOption = None,
+    transport: TransportOption = Transport.TCP,
+    path: PathOption = "/mqtt",
+    protocol: ProtocolOption = MqttProtocol.AUTO,
+    as_json: JsonOption = False,
+) -> None:
+    """Write readings from a broker to a data file, read as the agent reads them: what `pack --data` begins with.
+
+    edgetool record --topic 'sensors/{asset}/pump' --channels pressure,flow --for 24h -o normal.csv
+
+    Ctrl-C ends it in good order, and the same command goes on where it ended.
+    """
+    from edgetool.broker import BrokerAddress
+    from edgetool.commands.record import record as work
+
+    broker = BrokerAddress(
+        host, port, username, password_file, ca_file, tls, cert_file, key_file, transport, path, protocol
+    )
+    tell_of_password(broker)
+    report = work(
+        output,
+        config=config,
+        stream=stream,
+        topics=topic or (),
+        channels=[name.strip() for name in channels.split(",")] if channels else (),
+        asset=asset,
+        preset=preset,
+        broker=broker,
+        seconds=None if length is None else length_of(length),
+        rows=rows,
+    )
+    if as_json:
+        print_json(report.describe())
+        return
+    before = f", {report.rows_before} were there" if report.rows_before else ""
+    say(f"{report.output}: {report.rows} rows of {len(report.assets)} assets in {report.seconds:.0f} s{before}")
+    for name, count in report.missing.items():
+        say(f"  {name} is missing in {count} rows")
+    if report.effective_rows is not None:
+        say(f"  they say about as much as {report.effective_rows:.0f} independent rows: neighbours resemble each other")
+    if report.without_time:
+        say(f"  {report.without_time} rows have the time of their arrival, because their messages name none")
+    if report.retained:
+        say(f"  {report.retained} retained copies were left out; their age is unknown")
+    for name, count in report.ignored.items():
+        say(f"  {count} values of {name} were left out; --channels does not name it")
+    for reason, count in report.rejected.items():
+        say(f"  {count} messages could not be read ({reason})")
+    if report.rejected_sample is not None:
+        say(f"  the last: {report.rejected_sample}")
+
+
+def length_of(text: str) -> float:
+    """A time in seconds, of a text such as 30s, 15min, 24h or 7d.
+
+    Raises:
+        UsageError: it is none.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)", text.strip())
+    if match is None or not float(match[1]):
+        raise UsageError(f"--for {text!r}: expected a time such as 30s, 15min, 24h or 7d")
+    return float(match[1]) * _UNITS[match[2]]

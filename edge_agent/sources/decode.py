@@ -30,7 +30,7 @@ from edge_agent.sources.mapping.values import is_missing, with_unit
 from edge_agent.sources.mapping.walk import Found
 from edge_agent.sources.unreadable import UnreadableValues
 
-__all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder"]
+__all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder", "is_time_name"]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,11 @@ _OTHERS = "#others"
 """Stands for further names in `Decoder.ignored`; no level of a topic can have this name."""
 _WORDS = {"true": "1", "false": "0"}
 _NO_VALUE = "it is neither a number nor an object with a value"
+
+
+def is_time_name(name: str) -> bool:
+    """True if senders write the time of a reading under this name."""
+    return name.lower() in _TIME_NAMES
 
 
 class Decoder:
@@ -252,7 +257,7 @@ class Decoder:
         known = {"time", *self._places}
         if not isinstance(first, dict) or "time" in first:
             return None
-        return next((name[:40] for name in first if name not in known and name.lower() in _TIME_NAMES), None)
+        return next((name[:40] for name in first if name not in known and is_time_name(name)), None)
 
     def _tell_other_time(self, payload: bytes) -> None:
         """Name such a key."""

@@ -22,11 +22,10 @@ AT_S = 1_763_700_000
 def recording(broker: Broker, output: Path, *more: str | Path) -> Iterator[subprocess.Popen[str]]:
     """`edgetool record` as a process that listens already."""
     command = [tool("edgetool"), "record", "-o", output, "--port", str(broker.port), "--json", *more]
-    kept = output.with_suffix(".part.csv") if output.suffix == ".parquet" else output
     with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
-            wait_until(kept.exists)
-            time.sleep(1.0)  # its subscription
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("recording ")
             yield process
         finally:
             process.kill()
@@ -133,3 +132,34 @@ def test_what_is_not_said_is_asked_for(tmp_path: Path, asked: tuple[str, ...], c
     result = run_tool("edgetool", "record", *asked, *output)
     assert result.returncode == code
     assert told in result.stderr
+
+
+def test_sniff_proposes_what_reads_a_brokers_messages(
+    tmp_path: Path, broker: Broker, sender: Sender, bundle: Path
+) -> None:
+    """As a file that the agent's own check accepts, and as JSON."""
+    output = tmp_path / "streams.toml"
+    command = [tool("edgetool"), "sniff", "--topic", "#", "--for", "4s", "--bundle", bundle, "--port", str(broker.port)]
+    with subprocess.Popen(
+        [*map(str, command), "--json", "-o", str(output)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        limit = time.monotonic() + 6
+        while process.poll() is None and time.monotonic() < limit:
+            for asset in ("a1", "a2"):
+                sender.send(f"plant/{asset}/x", {"ts": 1_763_700_000_250, "values": {"C1": 1, "c2": 2}})
+            sender.send("home/door", b"open")
+            time.sleep(0.1)
+        out, _ = process.communicate(timeout=30)
+    report = json.loads(out)
+    (best, *others) = report["groups"]
+    assert best["proposal"]["topic"] == "plant/{asset}/x"
+    assert best["proposal"]["payload"] == {"fields": "values", "time": "ts", "channels": {"c1": "C1"}}
+    assert [other["proposal"] for other in others] == [None]
+    config = tmp_path / "agent.toml"
+    config.write_text(f'[agent]\nid = "g"\nstate_dir = "{tmp_path}/state"\n[mqtt]\nport = {broker.port}\n')
+    text = output.read_text()
+    assert "# look: by likeness of names, so look at it: c1 is C1" in text
+    config.write_text(config.read_text() + text)
+    (tmp_path / "state").mkdir()
+    result = run_tool("edge-agent", "check", "--config", config, "--set", "engine.provider=cpu")
+    assert result.returncode == 0, result.stderr

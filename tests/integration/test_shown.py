@@ -162,6 +162,12 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("record --config {gone} -o {folder}/out.csv", 78, shows="\\udcff"),
         Case("record --topic a --channels a --preset {name} -o {folder}/out.csv", 2),
     ],
+    ("edgetool", "sniff"): [
+        Case("sniff --topic # --for 1s --port {port}", shows=""),
+        Case("sniff --topic # --for 1s --port {port} --json", shows='"messages"'),
+        Case("sniff --topic # --for {name}", 2),
+        Case("sniff --topic # --bundle {gone}", 65, shows="\\udcff"),
+    ],
     ("edgetool", "replay"): [
         Case("replay {assets} --topic x/{name} --port {port}", 2),
         Case("replay {assets} --topic x/{braces}", 2, shows="\\x9b"),

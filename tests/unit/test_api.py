@@ -29,6 +29,7 @@ COMMANDS = (
     "quantize",
     "record",
     "replay",
+    "sniff",
     "watch",
 )
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from edgetool.commands.quantize import quantize
     from edgetool.commands.record import RecordReport, record
     from edgetool.commands.replay import ReplayReport, replay
+    from edgetool.commands.sniff import SniffReport, sniff
     from edgetool.commands.watch import Doubt, WatchedEvent, watch
     from edgetool.detector.report import PackReport
     from edgetool.precision.context import Converter
@@ -81,6 +82,7 @@ __all__ = [
     "ScoreIs",
     "SetAsideEvent",
     "SmoothIs",
+    "SniffReport",
     "StormEvent",
     "Target",
     "UsageError",
@@ -99,6 +101,7 @@ __all__ = [
     "quantize",
     "record",
     "replay",
+    "sniff",
     "watch",
 ]
 
@@ -124,6 +127,7 @@ _HOMES = {
     "QuantizeReport": "edgetool.precision.report",
     "RecordReport": "edgetool.commands.record",
     "ReplayReport": "edgetool.commands.replay",
+    "SniffReport": "edgetool.commands.sniff",
     "Verdict": "edgetool.precision.report",
     "WatchedEvent": "edgetool.commands.watch",
     "bench": "edgetool.commands.bench",
@@ -139,6 +143,7 @@ _HOMES = {
     "quantize": "edgetool.commands.quantize",
     "record": "edgetool.commands.record",
     "replay": "edgetool.commands.replay",
+    "sniff": "edgetool.commands.sniff",
     "watch": "edgetool.commands.watch",
 }
 """Loaded on first use: importing onnx takes longer than most commands. No module here has one of these names, because

@@ -24,6 +24,7 @@ from edgetool._cli import (
     quantize,
     record,
     replay,
+    sniff,
     version,
     watch,
 )  # isort: skip
@@ -45,6 +46,7 @@ __all__ = [
     "record",
     "replay",
     "run",
+    "sniff",
     "version",
     "watch",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -89,6 +90,7 @@ def record(
         broker=broker,
         seconds=None if length is None else length_of(length),
         rows=rows,
+        on_ready=lambda heard: say(f"recording {heard}; Ctrl-C ends it in good order", to=sys.stderr),
     )
     if as_json:
         print_json(report.describe())

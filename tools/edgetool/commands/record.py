@@ -6,7 +6,7 @@ import csv
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -103,6 +103,7 @@ def record(
     broker: BrokerAddress | None = None,
     seconds: float | None = None,
     rows: int | None = None,
+    on_ready: Callable[[str], None] = lambda _: None,
 ) -> RecordReport:
     """Write readings to a data file as they come, read by the agent's own code.
 
@@ -120,6 +121,7 @@ def record(
         broker: for `topics`; the local one when not given.
         seconds: end after this time; None does not.
         rows: end after so many rows; None does not.
+        on_ready: called with each topic, on another thread, when the broker has confirmed the subscription.
 
     Raises:
         UsageError: it is not said what to record, or how.
@@ -147,17 +149,23 @@ def record(
         raise UsageError(f"{path}: is there already, and Parquet cannot be continued; give another name")
     report = RecordReport(str(path), channels=place.channels)
     with _Rows(kept, place.channels, report) as writer:
-        _listen(place, address, writer, seconds, rows)
+        _listen(place, address, writer, seconds, rows, Subscription(place.filters.subscriptions, on_ready))
     _sum_up(kept, report)
     if kept is not path and (report.rows or report.rows_before):
         _to_parquet(kept, path)
     return report
 
 
-def _listen(place: _Place, address: BrokerAddress, writer: _Rows, seconds: float | None, rows: int | None) -> None:
+def _listen(
+    place: _Place,
+    address: BrokerAddress,
+    writer: _Rows,
+    seconds: float | None,
+    rows: int | None,
+    arrived: Subscription,
+) -> None:
     """Write what comes until the time is over, there are enough rows, or somebody stops it."""
     report, started = writer.report, time.monotonic()
-    arrived = Subscription(place.filters.subscriptions)
     told_s = 0
     with (
         suppress(KeyboardInterrupt),

@@ -47,8 +47,18 @@ def test_an_answer_that_holds_other_rows_than_its_size_suggests_is_asked_about(
     path = of_some_rows(tmp_path / "m.onnx", rows, times)
     with pytest.raises(UsageError, match=message):
         pack(path, data=data)
+    # The word says what the answer is, and not in which order.
+    named = {
+        (8, 15): "its row 8 is nearer to the row 1 ahead than its row 1 is",
+        (0, 14): "its row 8 is nearer to the row 1 ahead than its row 1 is",
+        (15, 0): r"nearer to the same rows in reverse order .* Put that right in the model, or",
+    }.get((rows[0], rows[-1]))
     kind = "reconstruction" if len(rows) == 16 else "forecast"
-    assert pack(path, data=data, head=kind, accept_weak=True).bundle.exists()
+    if named is None:
+        assert pack(path, data=data, head=kind, accept_weak=True).bundle.exists()
+        return
+    with pytest.raises(UsageError, match=named):
+        pack(path, data=data, head=kind, accept_weak=True)
 
 
 @pytest.mark.parametrize("what", ["bands", "log variance"])
@@ -63,8 +73,13 @@ def test_bands_and_variances_are_no_rows_of_a_forecast(tmp_path: Path, what: str
         constants, count = {"last": np.array([7]), "by": np.array(0.01, np.float32)}, 2
     path = model(tmp_path / "m.onnx", nodes, (8, 3), {"y": ["n", count, 3]}, constants)
     rows = rows_of(3000, 3)
+    data = write(tmp_path / "n.csv", rows if what == "bands" else rows - 20)
     with pytest.raises(UsageError, match="something else than rows that follow each other"):
-        pack(path, data=write(tmp_path / "n.csv", rows if what == "bands" else rows - 20))
+        pack(path, data=data)
+    with pytest.raises(UsageError, match="something else than rows that follow each other"):
+        pack(path, data=data, head="forecast", accept_weak=True)
+    with pytest.raises(UsageError, match="something else than rows that follow each other"):
+        pack(path, data=data, horizon=count, accept_weak=True)
 
 
 def test_two_channels_in_each_others_place_are_seen(tmp_path: Path) -> None:
@@ -86,11 +101,32 @@ def test_two_channels_in_each_others_place_are_seen(tmp_path: Path) -> None:
     ]
     with pytest.raises(UsageError, match="nearer to the readings with s0 and s1 in each other's place"):
         pack(paths[0], data=data)
+    with pytest.raises(UsageError, match="nearer to the readings with s0 and s1 in each other's place"):
+        pack(paths[0], data=data, head="reconstruction", accept_weak=True)
     assert pack(paths[1], data=data, accept_weak=True).bundle.exists()
 
 
-def test_a_flat_answer_that_lies_channels_first_is_read_so(tmp_path: Path) -> None:
-    """Rows first in, a convolution's order out: its values tell, and the formula says it."""
+def test_a_named_forecast_of_noisy_readings_may_be_nearer_to_the_last_rows_than_to_the_next(tmp_path: Path) -> None:
+    """The best forecast of such readings is so: a share of the last row, repeated."""
+    rng = np.random.default_rng(1)
+    rows = np.zeros((3000, 3))
+    for at in range(1, 3000):
+        rows[at] = 0.9 * rows[at - 1] + rng.normal(size=3)
+    nodes = [
+        helper.make_node("Gather", ["x", "last"], ["l"], axis=1),
+        helper.make_node("Mul", ["l", "by"], ["y"]),
+    ]
+    by = 0.9 ** np.arange(1, 4, dtype=np.float32)[:, None]
+    path = model(tmp_path / "m.onnx", nodes, (8, 3), {"y": ["n", 3, 3]}, {"last": np.array([7]), "by": by})
+    data = write(tmp_path / "n.csv", rows)
+    with pytest.raises(UsageError, match="--head forecast takes it as one all the same"):
+        pack(path, data=data)
+    assert pack(path, data=data, head="forecast", accept_weak=True).bundle.exists()
+
+
+@pytest.mark.parametrize("head", ["auto", "reconstruction"])
+def test_a_flat_answer_that_lies_channels_first_is_read_so(tmp_path: Path, head: str) -> None:
+    """Rows first in, a convolution's order out: its values tell, whether its head is named or not."""
     rng = np.random.default_rng(1)
     rows = rows_of(3000, 1) + 0.1 * rng.normal(size=(3000, 3))
     nodes = [
@@ -99,7 +135,7 @@ def test_a_flat_answer_that_lies_channels_first_is_read_so(tmp_path: Path) -> No
         helper.make_node("Flatten", ["a"], ["y"]),
     ]
     path = model(tmp_path / "m.onnx", nodes, (16, 3), {"y": ["n", 48]}, {})
-    report = pack(path, data=write(tmp_path / "n.csv", rows), score="mse")
+    report = pack(path, data=write(tmp_path / "n.csv", rows), score="mse", head=head)
     padded = np.pad(windows_of(rows, 16), ((0, 0), (1, 1), (0, 0)))
     each = np.full(16, 3.0)
     each[[0, -1]] = 2

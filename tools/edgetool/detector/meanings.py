@@ -129,22 +129,30 @@ class _Trial:
         return tried if wanted is not HeadKind.AUTO or len(tried) < 2 else self._weigh(name, tried)
 
     def order_of(self, head: Head, values: NDArray[np.floating]) -> str | None:
-        """Why an answer that nobody has named holds other rows or channels than its size suggests; None if not."""
+        """Why an answer holds other rows or channels than its size suggests, or in another order; None if not."""
         is_forecast = head.kind is HeadKind.FORECAST
-        if self.asked.head.kind is not HeadKind.AUTO or self.asked.horizon is not None:
-            return None
         if not is_forecast and head.kind is not HeadKind.RECONSTRUCTION:
             return None
-        answer = reconstruct(head, values, self._target(head))
-        seen, names = self._frame.seen, self._channels
-        found = other_order(answer, self._windows, seen=seen, is_forecast=is_forecast, names=names)
-        if found is None:
-            return None
-        return (
-            f"what is output {head.name!r}? It has the size of a {head.kind.value}, and is nearer to {found}. Put that "
-            f"right in the model, or let it give the error itself and say --head score; --head {head.kind.value} takes "
-            "it in order all the same"
+        target, is_named = self._target(head), self.asked.head.kind is not HeadKind.AUTO
+        has_horizon = is_forecast and self.asked.horizon is not None
+        start = self._windows.shape[1] - head.rows if has_horizon else self._frame.seen if is_forecast else 0
+        of_itself, of_all = (
+            other_order(
+                reconstruct(head, values, target),
+                self._windows,
+                seen=self._frame.seen,
+                start=start,
+                is_forecast=is_forecast,
+                is_named=only_itself,
+                names=self._channels,
+            )
+            for only_itself in (True, is_named or has_horizon)
         )
+        if of_all is None:
+            return None
+        what = f"what is output {head.name!r}? It has the size of a {head.kind.value}, and is nearer to {of_all}. "
+        step = "Put that right in the model, or let it give the error itself and say --head score"
+        return f"{what}{step}" + ("" if of_itself else f"; --head {head.kind.value} takes it as one all the same")
 
     def points(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
         """What an output can be as a point."""
@@ -252,7 +260,8 @@ class _Trial:
         error = float(np.median(usual / np.where(spread > 0, spread, usual)))
         if unlike.mean() > 0.5:
             self.refused.append(
-                f"output {head.name!r} has the size of a {head.kind.value} and not its values: in "
+                (self.order_of(head, values) if head.rows > 1 else None)
+                or f"output {head.name!r} has the size of a {head.kind.value} and not its values: in "
                 f"{int(unlike.sum())} of {len(unlike)} channels it is off by more than twice the spread. "
                 + self._scaling_that_fits(head, values, target)
             )
@@ -260,7 +269,8 @@ class _Trial:
         poor = poor_channels(answer, target)
         if self.asked.head.kind is HeadKind.AUTO and poor.mean() > 0.5:
             self.refused.append(
-                f"output {head.name!r} has the size of a {head.kind.value}, and in {int(poor.sum())} of {len(poor)} "
+                (self.order_of(head, values) if head.rows > 1 else None)
+                or f"output {head.name!r} has the size of a {head.kind.value}, and in {int(poor.sum())} of {len(poor)} "
                 "channels the mean would be as good an answer, so it is none; "
                 f"--head {head.kind.value} takes it all the same"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,14 @@ _COPY = 1e-3
 
 
 def other_order(
-    answer: NDArray[np.float64], windows: FloatArray, *, seen: int, is_forecast: bool, names: Sequence[str]
+    answer: NDArray[np.float64],
+    windows: FloatArray,
+    *,
+    seen: int,
+    start: int,
+    is_forecast: bool,
+    is_named: bool,
+    names: Sequence[str],
 ) -> str | None:
     """What an answer is clearly nearer to than to the readings in their order; None where that is the nearest.
 
@@ -28,7 +35,10 @@ def other_order(
         answer: shape (n, rows, channels), in channel units.
         windows: shape (n, moment, channels), of which the model takes the first rows.
         seen: how many.
-        is_forecast: the answer is held against the rows behind these, and not against the first ones.
+        start: the row of `windows` that the answer's first row is held against.
+        is_forecast: the answer is held against rows behind those that the model takes, and not against the first ones.
+        is_named: the user has said that it is one of these. Of noisy readings a good forecast is nearer to the last
+            rows than to the next ones, so only another order of its own rows, or of the channels, is told then.
         names: of the channels.
     """
     spread = windows.reshape(-1, windows.shape[2]).std(axis=0, dtype=np.float64)
@@ -38,10 +48,10 @@ def other_order(
     middle = windows.reshape(-1, windows.shape[2]).mean(axis=0, dtype=np.float64)
     given = (windows.astype(np.float64) - middle)[:, :, moving] / spread[moving]
     made = (answer - middle)[:, :, moving] / spread[moving]
-    count = made.shape[1]
-    own = np.arange(count) + (seen if is_forecast else 0)
-    return _of_rows(_squares(made, given), own, seen, is_forecast=is_forecast) or _of_channels(
-        made, given[:, own], [name for name, is_moving in zip(names, moving, strict=True) if is_moving]
+    own = np.arange(made.shape[1]) + start
+    places = [_reversed(own)] if is_named else list(_places(own, seen))
+    return _of_rows(_squares(made, given), own, dict(filter(None, places)), seen=seen, is_forecast=is_forecast) or (
+        _of_channels(made, given[:, own], [name for name, is_moving in zip(names, moving, strict=True) if is_moving])
     )
 
 
@@ -53,13 +63,19 @@ def _squares(made: NDArray[np.float64], given: NDArray[np.float64]) -> NDArray[n
     return np.asarray(np.maximum(own + np.square(given).sum(axis=(0, 2)) - 2 * both, 0) / values)
 
 
-def _of_rows(squares: NDArray[np.float64], own: NDArray[np.int64], seen: int, *, is_forecast: bool) -> str | None:
-    count = len(own)
-    rows = np.arange(count)
+def _of_rows(
+    squares: NDArray[np.float64],
+    own: NDArray[np.int64],
+    places: Mapping[str, NDArray[np.int64]],
+    *,
+    seen: int,
+    is_forecast: bool,
+) -> str | None:
+    rows = np.arange(len(own))
     if is_forecast and np.sqrt(squares[:, seen - 1]).max() <= _COPY:
         return None
     error = float(np.sqrt(squares[rows, own].mean()))
-    others = {words: float(np.sqrt(squares[rows, at].mean())) for words, at in _places(own, seen)}
+    others = {words: float(np.sqrt(squares[rows, at].mean())) for words, at in places.items()}
     best = min(others, key=others.__getitem__, default="")
     if best and others[best] * CLEARLY < error:
         return f"{best} ({others[best]:.2g} of the spread, and {error:.2g} in order)"
@@ -75,11 +91,14 @@ def _of_rows(squares: NDArray[np.float64], own: NDArray[np.int64], seen: int, *,
     return None
 
 
-def _places(own: NDArray[np.int64], seen: int) -> Iterator[tuple[str, NDArray[np.int64]]]:
+def _reversed(own: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]] | None:
+    return ("the same rows in reverse order", own[::-1]) if len(own) > 1 else None
+
+
+def _places(own: NDArray[np.int64], seen: int) -> Iterator[tuple[str, NDArray[np.int64]] | None]:
     """Other rows of a window that the rows of an answer may be, in words."""
     count = len(own)
-    if count > 1:
-        yield "the same rows in reverse order", own[::-1]
+    yield _reversed(own)
     for start in range(seen - count + 1):
         rows = np.arange(start, start + count)
         if np.array_equal(rows, own):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,7 @@ from edgetool.detector.meanings import choose, rows_ahead
 from edgetool.detector.missing import missing_policy
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.raised import check_raised
+from edgetool.detector.refusals import of_one_window
 from edgetool.detector.runs import ModelRuns, are_equal
 from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
 from edgetool.detector.scorer import Scorer
@@ -292,16 +294,14 @@ class Detector:
             )
         notes = free_batch(model)
         freed = self._fed(model, frame)
-        together = self._scorer.try_out(freed, windows) if notes else {}
-        if notes and are_equal(together, alone):
-            self._has_fixed_batch = True
-            self.repairs += notes
-            return freed, together
-        raise ConversionError(
-            f"{self._path}: runs on one window and not on two ({problem or 'whose answers are others'}): it was "
-            "exported for a batch of one. Export it with a free first axis: in PyTorch torch.onnx.export(model, (x,), "
-            "path, dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},)), with x of two rows"
-        )
+        # What is left of the batch of one may fail; told is the trouble of the model as it came.
+        with suppress(ConversionError):
+            together = self._scorer.try_out(freed, windows) if notes else {}
+            if notes and are_equal(together, alone):
+                self._has_fixed_batch = True
+                self.repairs += notes
+                return freed, together
+        raise of_one_window(self._path, problem)
 
     def _fed(self, model: onnx.ModelProto, frame: Frame) -> onnx.ModelProto:
         fed = copy_of(model)

@@ -1,4 +1,4 @@
-"""What `pack` refuses before it tries anything."""
+"""What `pack` refuses, most of it before it tries anything."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edgetool.data import SensorData, time_steps
 from edgetool.graph.integers import integer_operators
 from edgetool.graph.onnx_file import load_model
 
-__all__ = ["check_order", "check_reference"]
+__all__ = ["check_order", "check_reference", "of_one_window"]
 
 
 def check_order(rows: SensorData) -> None:
@@ -46,3 +46,17 @@ def check_reference(path: Path, model: onnx.ModelProto, reference: Path | None) 
             f"{path}: computes in int8 ({', '.join(operators[:3])}), and nobody has compared its scores with those of "
             "the float32 model that it was made from; give that one with --reference"
         )
+
+
+def of_one_window(path: Path, problem: str) -> ConversionError:
+    """That a model takes one window and no more.
+
+    Args:
+        path: of it.
+        problem: with two; empty where its answers are others.
+    """
+    return ConversionError(
+        f"{path}: runs on one window and not on two ({problem or 'whose answers are others'}): it was exported for a "
+        "batch of one. Export it with a free first axis: in PyTorch torch.onnx.export(model, (x,), path, dynamo=True, "
+        "dynamic_shapes=({0: torch.export.Dim('batch')},)), with x of two rows"
+    )

@@ -42,11 +42,15 @@ class Candidate:
     horizon: int | None = None
     """Rows ahead of the last one that it ends with, where these are others than an answer of its size suggests."""
 
+    unscale: str = ""
+    """The word for the scaling that its answer needs first; empty where it is in the channels' units."""
+
     @property
     def option(self) -> str:
         """How the user says it."""
         ahead = "" if self.horizon is None else f" --horizon {self.horizon}"
-        return f"--head {HeadIs(self.head.kind, self.head.which)}{ahead}"
+        scaled = f" --unscale {self.unscale}" if self.unscale else ""
+        return f"--head {HeadIs(self.head.kind, self.head.which)}{ahead}{scaled}"
 
 
 def question_of(fit: Sequence[Candidate]) -> str:

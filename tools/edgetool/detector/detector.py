@@ -37,10 +37,11 @@ from edgetool.detector.head import PREFIX, Fitted, Head, check_digits, reconstru
 from edgetool.detector.meanings import choose, rows_ahead
 from edgetool.detector.missing import missing_policy
 from edgetool.detector.options import DetectorOptions
+from edgetool.detector.own_scaling import check_not_twice, own_scaling
 from edgetool.detector.raised import check_raised
 from edgetool.detector.refusals import of_one_window
 from edgetool.detector.runs import ModelRuns, are_equal
-from edgetool.detector.scaling import Scaling, own_scaling, read_scaling, scaling_of
+from edgetool.detector.scaling import Scaling, read_scaling, scaling_of
 from edgetool.detector.scorer import Scorer
 from edgetool.detector.state import links_of, state_size
 from edgetool.detector.warm_up import WarmUp
@@ -207,7 +208,7 @@ class Detector:
         """Find the head of a model, and append it."""
         frame = self._frame_of(model)
         seen = self.normal.some(frame.window)
-        asked = self._asked(model, frame.given(seen))
+        asked = self._asked(model, frame, frame.given(seen))
         probe, first = self._probe(model, frame, seen[:2])
         ahead = 0 if frame.features is not None else rows_ahead(first, min(len(seen), 2), seen.shape[2], asked)
         tried, before, frame = self.normal.tried(frame, ahead=ahead, is_given=self._options.horizon is not None)
@@ -220,19 +221,18 @@ class Detector:
         check_raised(self._path, model, probe, windows[:, : final.seen], self._scorer)
         return self._settle(model, found, frame=final, given=final.given(windows), answers=answers)
 
-    def _asked(self, model: onnx.ModelProto, given: FloatArray) -> Asked:
+    def _asked(self, model: onnx.ModelProto, frame: Frame, given: FloatArray) -> Asked:
         """What the user says, with the scalings that it names and those that may be needed."""
-        options = self._options
-        own = own_scaling(model, given.shape[2])
-        self._scaling = (
-            None if options.scale is None else read_scaling(options.scale, "--scale", given, own, fitted=options.fitted)
+        options, own = self._options, own_scaling(model, frame, given.shape[2])
+        self._scaling, unscale = (
+            None
+            if text is None
+            else read_scaling(text, name, given, own, fitted=options.fitted, channels_first=frame.channels_first)
+            for name, text in (("--scale", options.scale), ("--unscale", options.unscale))
         )
-        unscale = self._scaling
-        if options.unscale is not None:
-            unscale = read_scaling(options.unscale, "--unscale", given, own, fitted=options.fitted)
-        others = {"model": own, "data": scaling_of(given)}
-        known = tuple((word, scaling) for word, scaling in others.items() if scaling is not None)
-        return Asked(options.output, options.head, options.horizon, unscale, known)
+        check_not_twice(model, frame, given, self._scaling, options.scale)
+        known = (*([("model", own)] if own else []), ("data", scaling_of(given)))
+        return Asked(options.output, options.head, options.horizon, unscale or self._scaling, known)
 
     def _choose(
         self,

@@ -156,14 +156,14 @@ def _error(nodes: Nodes, head: Head, frame: Frame, *, answer: str, moment: str, 
     else:
         at = nodes.reshape(at, "answer_windows", [-1, head.rows, width])
     if head.unscale is not None:
-        of = slice(None) if head.channel is None else slice(head.channel, head.channel + 1)
-        at = nodes.add("Mul", [at, nodes.constant("answer_scale", head.unscale.scale[of])], "answer_wide")
-        at = nodes.add("Add", [at, nodes.constant("answer_offset", head.unscale.offset[of])], "answer_units")
+        units = head.unscale.of(head.rows, head.channel)
+        at = nodes.add("Mul", [at, nodes.constant("answer_scale", units.scale)], "answer_wide")
+        at = nodes.add("Add", [at, nodes.constant("answer_offset", units.offset)], "answer_units")
     if head.unscale is None or not head.in_scaled:
         return _known(nodes, frame, target, nodes.add("Sub", [target, at], "error"))
-    of = slice(None) if head.channel is None else slice(head.channel, head.channel + 1)
+    units = head.unscale.of(head.rows, head.channel)
     wide = nodes.add("Sub", [target, at], "error_wide")
-    scaled = nodes.add("Div", [wide, nodes.constant("error_units", head.unscale.scale[of])], "error")
+    scaled = nodes.add("Div", [wide, nodes.constant("error_units", units.scale)], "error")
     return _known(nodes, frame, target, scaled)
 
 

@@ -151,14 +151,7 @@ def reconstruct(head: Head, answer: NDArray[Any], target: FloatArray) -> NDArray
         point = answer.reshape(len(target), -1).astype(np.float64)
         return np.asarray(point @ matrix + offset).reshape(target.shape)
     found = as_windows(answer, target.shape, channels_first=head.channels_first).astype(np.float64)
-    return found if head.unscale is None else _of_channel(head.unscale, head.channel).undo(found)
-
-
-def _of_channel(scaling: Scaling, channel: int | None) -> Scaling:
-    if channel is None:
-        return scaling
-    at = slice(channel, channel + 1)
-    return Scaling(scaling.offset[at], scaling.scale[at], scaling.origin)
+    return found if head.unscale is None else head.unscale.of(head.rows, head.channel).undo(found)
 
 
 def fit_head(head: Head, answer: NDArray[Any], windows: FloatArray, frame: Frame) -> Head:
@@ -185,7 +178,7 @@ def fit_head(head: Head, answer: NDArray[Any], windows: FloatArray, frame: Frame
         head = replace(head, decoder=_decoder(head, answer, target))
     error = target - reconstruct(head, answer, target)
     if head.in_scaled and head.unscale is not None:
-        units = _of_channel(head.unscale, head.channel)
+        units = head.unscale.of(head.rows, head.channel)
         error, target = error / units.scale, ((target - units.offset) / units.scale).astype(np.float32)
     usual = usual_error(target - error, target).astype(np.float32)
     if head.score is not ScoreIs.MAHALANOBIS:

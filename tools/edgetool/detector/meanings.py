@@ -21,6 +21,7 @@ from edgetool.detector.effects import error_in_words, range_of
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
 from edgetool.detector.orders import CLEARLY, other_order
+from edgetool.detector.scaled_back import error_of, scaled_back
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
 from edgetool.verify.saturated import saturated
@@ -38,6 +39,8 @@ _FORETELLS = 0.8
 """The same, of the next value of the only channel: what a good forecast of a noisy one is off by."""
 FURTHER = 24
 """Rows further ahead at which a forecast is tried, too."""
+_CLEARLY_SCALED = 2.0
+"""An answer that is nearer by this factor once it is scaled back is scaled, though it is not far from the readings."""
 _NEARER = 1.2
 """A forecast whose error is smaller by this factor against rows further ahead is asked about."""
 _SCALE = "--scale data, or --scale FILE with `mean` and `scale`"
@@ -91,7 +94,7 @@ def choose(
     fit = [candidate for name, values in usable.items() for candidate in at.candidates(name, values)]
     # A latent beside a reconstruction is no rival of it, so points come last.
     fit = fit or [candidate for name, values in usable.items() for candidate in at.points(name, values)]
-    if not fit:
+    if all(each.unscale for each in fit):
         raise ConversionError(_nothing_fits(at, shown, at.of_one_channel(usable)))
     fit = _by_name(fit) if asked.output is None else fit
     # A point has no direction of its own, so nothing but the user's word makes it a score.
@@ -189,16 +192,23 @@ class _Trial:
         if self.asked.head.kind is HeadKind.RESIDUAL:
             places = [names.index(self.asked.head.which)]
         elif self.asked.head.kind is HeadKind.AUTO and len(names) > 1:
-            row = self._windows[:, -1 if self.asked.horizon else self._frame.seen - 1].astype(np.float64)
-            answer = values.reshape(-1, 1)
-            answer = answer if self.asked.unscale is None else self.asked.unscale.undo(answer)
-            later = self._windows[:, min(self._frame.seen, self._windows.shape[1] - 1)].astype(np.float64)
-            off = np.sqrt(np.minimum(np.square(row - answer).mean(axis=0), np.square(later - answer).mean(axis=0)))
-            places = np.flatnonzero(off <= _FOLLOWS * row.std(axis=0)).tolist()
+            places = sorted(self._followed(values.reshape(-1, 1)))
         else:
             return
         found = Head(output, HeadKind.RESIDUAL, unscale=self.asked.unscale)
         yield from (replace(found, which=names[place], channel=place) for place in places)
+
+    def _followed(self, answer: NDArray[np.floating]) -> set[int]:
+        """The channels whose newest or next value an answer follows closely, as it is or scaled back."""
+        row = self._windows[:, -1 if self.asked.horizon else self._frame.seen - 1].astype(np.float64)
+        later = self._windows[:, min(self._frame.seen, self._windows.shape[1] - 1)].astype(np.float64)
+        scalings = [scaling for _, scaling in self.asked.scalings] if self.asked.unscale is None else []
+        found: set[int] = set()
+        for scaling in (self.asked.unscale, *scalings):
+            told = answer if scaling is None else scaling.of(1, None).undo(answer)
+            off = np.sqrt(np.minimum(np.square(row - told).mean(axis=0), np.square(later - told).mean(axis=0)))
+            found |= set(np.flatnonzero(off <= _FOLLOWS * row.std(axis=0)).tolist())
+        return found
 
     def _points(self, name: str, values: NDArray[np.floating]) -> Iterator[Head]:
         """An output as a point, whose distance from normal points counts."""
@@ -249,21 +259,24 @@ class _Trial:
             raise ConversionError(f"output {each.in_words()}")
         answer = reconstruct(head, values, target)
         flat = saturated([{head.name: answer}], [{"readings": target}], is_reconstruction=True)
-        if flat and head.kind is not HeadKind.RESIDUAL:
-            fitting = self._fitting(head, values, target)
-            told = f"output {flat[0].in_words()}{f': {_SCALE}' if flat[0].cause else ''}"
-            self.refused.append(f"output {head.name!r} is scaled readings. {fitting}" if fitting else told)
+        unlike, error = unlike_channels(answer, target), error_of(answer, target)
+        fitting = None
+        if self.asked.unscale is None and (flat or error > _FOLLOWS):
+            fitting = scaled_back(head, values, target, self.asked.scalings)
+        if fitting is not None and (flat or unlike.mean() > 0.5 or fitting.error * _CLEARLY_SCALED < error):
+            self.refused.append(f"output {head.name!r} is scaled readings. {fitting.in_words}")
+            does = error_in_words(head, fitting.error)
+            yield Candidate(head, fitting.error, does, unscale=fitting.word)
             return
-        unlike = unlike_channels(answer, target)
-        usual = usual_error(answer, target)
-        spread = target.reshape(-1, target.shape[-1]).std(axis=0, dtype=np.float64)
-        error = float(np.median(usual / np.where(spread > 0, spread, usual)))
+        if flat and head.kind is not HeadKind.RESIDUAL:
+            self.refused.append(f"output {flat[0].in_words()}{f': {_SCALE}' if flat[0].cause else ''}")
+            return
         if unlike.mean() > 0.5:
             self.refused.append(
                 (self.order_of(head, values) if head.rows > 1 else None)
                 or f"output {head.name!r} has the size of a {head.kind.value} and not its values: in "
-                f"{int(unlike.sum())} of {len(unlike)} channels it is off by more than twice the spread. "
-                + self._scaling_that_fits(head, values, target)
+                f"{int(unlike.sum())} of {len(unlike)} channels it is off by more than twice the spread. If the model "
+                f"was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
             )
             return
         poor = poor_channels(answer, target)
@@ -314,25 +327,7 @@ class _Trial:
         end = self._frame.seen + ahead
         rows = self._windows[:, end - head.rows : end]
         target = rows if head.channel is None else rows[:, :, head.channel : head.channel + 1]
-        spread = target.reshape(-1, target.shape[-1]).std(axis=0, dtype=np.float64)
-        usual = usual_error(reconstruct(head, values, target), target)
-        return float(np.median(usual / np.where(spread > 0, spread, usual)))
-
-    def _scaling_that_fits(self, head: Head, values: NDArray[np.floating], target: FloatArray) -> str:
-        """What to do about an answer that is not in sensor units."""
-        fitting = self._fitting(head, values, target)
-        return fitting or f"If the model was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
-
-    def _fitting(self, head: Head, values: NDArray[np.floating], target: FloatArray) -> str:
-        """The scaling that an answer fits once it is scaled back by it, in words; empty if none is known to fit."""
-        for word, scaling in self.asked.scalings:
-            answer = reconstruct(replace(head, unscale=scaling), values, target)
-            flat = saturated([{head.name: answer}], [{"readings": target}], is_reconstruction=True)
-            # What hovers about 0 is never far from scaled readings, so it must be nearer to them than their mean is.
-            off = unlike_channels(answer, target) | poor_channels(answer, target)
-            if not flat and off.mean() <= 0.5:
-                return f"It fits once it is scaled back by {scaling.origin}: --unscale {word}"
-        return ""
+        return error_of(reconstruct(head, values, target), target)
 
     def _target(self, head: Head) -> FloatArray:
         """What an answer is held against; without an option, a residual is of the newest row that the model sees."""

@@ -66,6 +66,26 @@ def test_targets_that_were_scaled_are_scaled_back(target: Any, tmp_path: Path, r
     np.testing.assert_allclose(found, expected, rtol=0.01, atol=1e-3 * np.median(expected))
 
 
+def test_a_network_that_has_learnt_nothing_is_told_with_the_targets_to_scale(tmp_path: Path, rows: Rows) -> None:
+    """Targets in Pa beside others: the network answers the same for all rows, and only its last digits would differ."""
+    network = MLPRegressor(hidden_layer_sizes=(2,), activation="tanh", random_state=0, max_iter=2000)
+    model = make_pipeline(StandardScaler(), network).fit(rows, StandardScaler().fit_transform(rows))
+    network.coefs_[-1] *= 1e-9
+    given = saved(tmp_path, model, rows)
+    told = r"itself gives the same prediction for all items, .*scale the targets, too, .*TransformedTargetRegressor\("
+    with pytest.raises(AccuracyError, match=told):
+        export(tmp_path / "m.joblib", **given)
+
+
+def test_channels_that_a_prediction_does_not_follow_are_named(tmp_path: Path, rows: Rows) -> None:
+    """As a reconstruction it would see nothing there; `pack` has a warning of its own."""
+    model = Ridge().fit(rows, rows)
+    model.coef_[1], model.intercept_[1] = 0, 20.1
+    given = saved(tmp_path, model, rows)
+    (told,) = [note for note in export(tmp_path / "m.joblib", **given).notes if "no better than the mean" in note]
+    assert "in 1 of 3 channels (temp). Where it is to be one, train it longer, or scale the targets" in told
+
+
 def test_one_target_is_a_soft_sensor(tmp_path: Path, rows: Rows) -> None:
     """Of one value, by trees and by a line; in the target's own units."""
     for inner in (HistGradientBoostingRegressor(max_iter=20), Ridge()):

@@ -17,7 +17,7 @@ from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageEr
 from edgetool.choices import LayoutIs, LayoutIsName, as_member
 from edgetool.data import DataFiles, DataSource, as_files
 from edgetool.deadline import DEFAULT_S, Deadline
-from edgetool.frameworks.check import TOLERANCE, Agreed, check, probes
+from edgetool.frameworks.check import TOLERANCE, Agreed, check, poor_answers, probes
 from edgetool.frameworks.items import made_up, read_example, rows_of, windows_of
 from edgetool.frameworks.made import Made
 from edgetool.frameworks.shapes import parse_shapes
@@ -27,6 +27,7 @@ from edgetool.graph.opset import write_in
 from edgetool.graph.origin import Origin, write_origin
 from edgetool.graph.walks import opset_of
 from edgetool.paths import StrPath, as_path
+from edgetool.verify.arrays import Sample
 from edgetool.verify.workbench import Workbench
 
 __all__ = ["ExportReport", "as_onnx", "export"]
@@ -154,7 +155,8 @@ def as_onnx(path: Path, data: DataFiles, saved: Saved, timeout_s: float) -> Iter
         return
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         output = Path(folder) / f"{path.name.partition('.')[0]}.onnx"
-        report = _export(path, output, data, saved, TOLERANCE, timeout_s)
+        # `pack` tells by itself which channels a reconstruction does not follow.
+        report = _export(path, output, data, saved, TOLERANCE, timeout_s, tell_poor=False)
         try:
             yield output, report
         except (ConversionError, DataError) as exc:
@@ -172,6 +174,7 @@ def _export(
     *,
     example: Path | None = None,
     opset: int | None = None,
+    tell_poor: bool = True,
 ) -> ExportReport:
     started = time.monotonic()
     source = source_of(path, saved.framework)
@@ -180,21 +183,7 @@ def _export(
     made = _made(source, saved)
     if opset is not None:
         write_in(made.model, opset, made.origin.estimator)
-    columns: tuple[str, ...] = ()
-    if example is not None:
-        items = read_example(example, made)
-    elif data is not None and source.framework.takes_tables:
-        items, columns = rows_of(data, made, saved)
-    elif data is not None:
-        items, columns = windows_of(data, made, saved)
-    elif source.framework.takes_tables:
-        raise UsageError(f"{path}: --data FILE is needed, with rows to compare on")
-    else:
-        items = made_up(made)
-        made.notes.append("compared on made-up values; --data FILE compares on your readings")
-    if saved.is_scaled:
-        # As they are, the readings are far outside what the model has seen.
-        items = made_up(made, saved.window)
+    items, columns = _items_for(made, source, data, saved, example)
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:
         draft = Path(folder) / "model.onnx"
         draft.write_bytes(_bytes_of(made.model))
@@ -205,6 +194,8 @@ def _export(
                 if opset is None:
                     raise
                 raise type(exc)(f"{exc}; this is its form in opset {opset}, try it without --opset") from exc
+        if tell_poor:
+            made.notes.extend(poor_answers(made, items, columns))
     origin = msgspec.structs.replace(made.origin, rows=agreed.rows, deviation=agreed.deviation)
     write_origin(made.model, origin)
     content = _bytes_of(made.model)
@@ -221,6 +212,28 @@ def _export(
         size_bytes=len(content),
         seconds=time.monotonic() - started,
     )
+
+
+def _items_for(
+    made: Made, source: Source, data: DataFiles | None, saved: Saved, example: Path | None
+) -> tuple[Sample, tuple[str, ...]]:
+    """What the model is compared on, and the columns of the data that this is from."""
+    columns: tuple[str, ...] = ()
+    if example is not None:
+        items = read_example(example, made)
+    elif data is not None and source.framework.takes_tables:
+        items, columns = rows_of(data, made, saved)
+    elif data is not None:
+        items, columns = windows_of(data, made, saved)
+    elif source.framework.takes_tables:
+        raise UsageError(f"{source.path}: --data FILE is needed, with rows to compare on")
+    else:
+        items = made_up(made)
+        made.notes.append("compared on made-up values; --data FILE compares on your readings")
+    if saved.is_scaled:
+        # As they are, the readings are far outside what the model has seen.
+        items = made_up(made, saved.window)
+    return items, columns
 
 
 # Each converter is imported for its own models alone: `pack` comes here with every ONNX file, too.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge_agent.errors import AccuracyError, ConversionError, DataError
-from edgetool.frameworks.made import Answers, Made, batch_axes
+from edgetool.frameworks.made import MOST_ROWS, Answers, Made, batch_axes
 from edgetool.frameworks.near import near_thresholds
 from edgetool.frameworks.one_line import one_line
 from edgetool.verify.arrays import Sample
+from edgetool.verify.scores import poor_channels
 from edgetool.verify.workbench import Workbench
 
-__all__ = ["BATCHES", "TOLERANCE", "Agreed", "check", "probes"]
+__all__ = ["BATCHES", "TOLERANCE", "Agreed", "check", "poor_answers", "probes"]
 
 TOLERANCE = 1e-4
 """Largest difference, in units of the spread of the framework's answers for the items."""
@@ -30,6 +31,14 @@ _MISSING_ITEMS = 64
 _ROUNDING_STEPS = 16
 _LARGE = 300.0
 """Spreads of a channel: where its mean is more, float32 leaves less of its differences than the tolerance asks."""
+_SAME = 1e-5
+"""Share of its size by which an answer varies that is the same for all items."""
+_SCALE_TARGETS = (
+    "scale the targets, too, in scikit-learn by TransformedTargetRegressor(make_pipeline(StandardScaler(), network), "
+    "transformer=StandardScaler())"
+)
+_SHOWN = 10
+"""Channels that are named."""
 _ALONE = 8
 """Items that the framework is asked for one by one."""
 
@@ -118,6 +127,39 @@ def check(made: Made, items: Sample, bench: Workbench, model: Path, *, tolerance
     return Agreed(count, int(missing), worst, difference)
 
 
+def poor_answers(made: Made, items: Sample, columns: Sequence[str]) -> list[str]:
+    """What to say of a prediction with the size of its input that follows some of its values no better than their mean.
+
+    Args:
+        made: a model that takes rows.
+        items: rows of data, one input of shape (n, columns).
+        columns: their names; empty where the items are not readings.
+    """
+    if len(items) != 1 or not columns:
+        return []
+    (rows,) = items.values()
+    answer = made.answer(_of_known(items)).get("prediction")
+    known = next(iter(_of_known(items).values()))
+    if rows.ndim != 2 or answer is None or answer.shape != known.shape or not np.isfinite(answer).all():
+        return []
+    poor = poor_channels(answer, known)
+    if not poor.any():
+        return []
+    names = ", ".join([name for name, is_poor in zip(columns, poor, strict=True) if is_poor][:_SHOWN])
+    told = (
+        f"as a reconstruction of the readings, prediction is no better than the mean in {int(poor.sum())} of "
+        f"{len(poor)} channels ({names}). Where it is to be one, train it longer, or {_SCALE_TARGETS}"
+    )
+    return [told]
+
+
+def _of_known(items: Sample) -> Sample:
+    """Rows without a missing value, as many as a model is compared on."""
+    ((name, rows),) = items.items()
+    known = rows[np.isfinite(rows).all(axis=tuple(range(1, rows.ndim)))]
+    return {name: _cast(known[np.unique(np.linspace(0, len(known) - 1, MOST_ROWS).astype(int))])}
+
+
 def _compare(
     made: Made, items: Sample, bench: Workbench, model: Path, *, tolerance: float, sizes: tuple[int, ...]
 ) -> tuple[float, float]:
@@ -128,6 +170,7 @@ def _compare(
     _refuse_dice(made, next(_cut(items, axes, max(BATCHES))), parts[0])
     expected = {name: _side_by_side([part[name] for part in parts], into[name]) for name in parts[0]}
     _refuse_company(made, items, expected, tolerance)
+    _refuse_same(made, items, expected)
     worst, difference = 0.0, 0.0
     for size in sizes:
         given = bench.keep_samples(list(_cut(items, axes, size)))
@@ -201,6 +244,22 @@ def _refuse_company(made: Made, items: Sample, expected: Answers, tolerance: flo
                     f"alone ({answer.ravel()[:3]}) than beside others ({wanted[number][:3]}); save a form that treats "
                     "each row or window by itself, without a branch on the size of the batch, and without squeeze()"
                 )
+
+
+def _refuse_same(made: Made, items: Sample, expected: Answers) -> None:
+    """Refuse a source that hardly tells one item from another, whose last digits are all that could be compared."""
+    first = next(iter(items.values()))
+    told = [values for values in expected.values() if np.isfinite(values).any()]
+    is_same = all((np.nanstd(values, axis=0) <= _SAME * np.nanmax(np.abs(values), axis=0)).all() for values in told)
+    if not told or not is_same or len(told[0]) < _FEWEST_ITEMS or np.ptp(first) == 0:
+        return
+    name = next(iter(expected))
+    raise AccuracyError(
+        f"{made.origin.estimator}: {made.origin.framework} itself gives the same {name} for all items, or nearly so "
+        f"({', '.join(f'{value:.4g}' for value in expected[name][0][:3])}), far out, too: its training has come to "
+        "nothing, or it expects scaled readings, and is given raw ones. Of a network whose targets are in units of "
+        f"different sizes, such as Pa beside l/s, {_SCALE_TARGETS}"
+    )
 
 
 def _cut(items: Sample, axes: dict[str, int], size: int) -> Iterator[Sample]:

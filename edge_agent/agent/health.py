@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from edge_agent.agent.in_hand import runtime_file
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.stream import Stream
+from edge_agent.errors import JournalError
 from edge_agent.files.plain import write_file
 from edge_agent.journal.journal import Journal
 from edge_agent.messages.status import Status
@@ -69,6 +70,8 @@ class Health:
         batches: the batch at work.
         scoring: of the batches.
         clock: the device's.
+        agent: its id.
+        reload_problem: why the newest reload was refused; empty if it was not.
         started_mono_s: when the agent started.
         file: on no disk, for `edge-agent status`; None where there is no such place.
     """
@@ -83,6 +86,8 @@ class Health:
         batches: Batches,
         scoring: Scoring,
         clock: DeviceClock,
+        agent: str,
+        reload_problem: Callable[[], str],
         started_mono_s: float,
         file: Path | None = None,
     ) -> None:
@@ -93,6 +98,8 @@ class Health:
         self._batches = batches
         self._scoring = scoring
         self._clock = clock
+        self._agent = agent
+        self._reload_problem = reload_problem
         self._started_mono_s = started_mono_s
         self._file = file
         self.latency = Latency()
@@ -105,10 +112,7 @@ class Health:
         """
         health = self._describe()
         payload = encode(health)
-        if self._file is not None:
-            # A picture for `edge-agent status`, which the next one replaces.
-            with suppress(OSError):
-                write_file(self._file, payload, durable=False, mode=0o600)
+        self._put(payload)
         if len(payload) > limit_bytes:
             # The evidence is three quarters of it; `edge-agent providers` shows it too.
             for stream in health["streams"].values():
@@ -116,9 +120,21 @@ class Health:
             payload = encode(health)
         return payload
 
+    def note(self) -> None:
+        """Put the message into the file only: something has changed, and `edge-agent status` is to show it."""
+        with suppress(JournalError):  # which the batches meet, and tell of
+            self._put(encode(self._describe()))
+
+    def _put(self, payload: bytes) -> None:
+        if self._file is not None:
+            # A picture for `edge-agent status`, which the next one replaces.
+            with suppress(OSError):
+                write_file(self._file, payload, durable=False, mode=0o600)
+
     def _describe(self) -> dict[str, Any]:
         readings, alerts = self._brokers.readings, self._brokers.alerts
         return {
+            "agent": self._agent,
             "time": iso_time(time.time()),
             "uptime_s": round(time.monotonic() - self._started_mono_s, 1),
             "version": __version__,
@@ -128,6 +144,7 @@ class Health:
             **self._brokers.describe(),
             "queue_depth": self._journal.waiting(),
             "journal_problem": self._batches.problem or self._journal.problem,
+            "reload_problem": self._reload_problem() or None,
             "journal_bytes": self._journal.outbox.waiting_bytes,
             "dropped": self._journal.dropped,
             "published": self._publisher.published,

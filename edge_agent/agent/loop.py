@@ -117,10 +117,9 @@ class Agent:
             self._memory = "the state is in memory, and gone with a reboot" if is_in_memory(state_dir) else ""
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
-            tell = self._notifier.status
             try:
                 self._streams = open_streams(
-                    self._loaded, self._config, self._journal, stack, self._while_starting, tell
+                    self._loaded, self._config, self._journal, stack, self._while_starting, self._notifier.status
                 )
             except Stopped:
                 log.info("agent stopping, it had not started yet reason=%r", self._why)
@@ -196,8 +195,7 @@ class Agent:
         self._publisher = Publisher(alerts, self._journal)
         self._unheard = Unheard(self._streams, self._brokers.readings)
         self._telling = Telling(self._notifier, self._brokers, self._streams, self._remarks)
-        sessions = former_sessions(self._journal)
-        self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=sessions)
+        self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=former_sessions(self._journal))
         self._scoring = Scoring(
             self._streams,
             routes,
@@ -220,6 +218,8 @@ class Agent:
             batches=self._batches,
             scoring=self._scoring,
             clock=self._clock,
+            agent=self._config.agent.id,
+            reload_problem=lambda: self._reload.refusal,
             started_mono_s=self._started_mono_s,
             file=health_file(self._config.agent.runtime_dir, Path(self._config.agent.state_dir)),
         )
@@ -261,9 +261,8 @@ class Agent:
 
         A service goes on even then: its manager would start it again, and it would read its files again.
         """
-        for source in self._sources:
-            if not source.ended:
-                return False
+        if not all(source.ended for source in self._sources):
+            return False
         if self._is_idle or not self._batches.is_settled or self._journal.waiting():
             return False
         if self._notifier.is_managed and not any(lines.given and not s.counters.readings for s, lines in self._inputs):
@@ -290,7 +289,8 @@ class Agent:
             except JournalError as exc:
                 self._batches.journal_failed(exc)
             self._report(now)
-        self._telling.turned(began_mono_s)
+        if self._telling.turned(began_mono_s):
+            self._health.note()
 
     def _remarks(self) -> list[str]:
         """What the status text says beside the connection."""

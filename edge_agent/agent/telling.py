@@ -33,6 +33,7 @@ class Telling:
         self._brokers = brokers
         self._streams = streams
         self._remarks = remarks
+        self._told = ""
         self._told_of: object = None
         self._tell_mono_s = 0.0
         self.due_mono_s = 0.0 if notifier.watchdog_interval_s else math.inf
@@ -44,7 +45,7 @@ class Telling:
         work = [f"measuring {', '.join(measured)}"] if measured else []
         return "; ".join([self._brokers.summary(), *work, *self._remarks()])
 
-    def turned(self, began_mono_s: float) -> None:
+    def turned(self, began_mono_s: float) -> bool:
         """After a complete turn of the loop.
 
         That is progress, unless a connection was not looked after: then readings that come over it, or answers that do
@@ -52,13 +53,19 @@ class Telling:
 
         Args:
             began_mono_s: when the turn began.
+
+        Returns:
+            Whether the status is another one now.
         """
+        has_changed = False
         now, standing = time.monotonic(), self._brokers.standing
         if now >= self._tell_mono_s or standing != self._told_of:
             self._tell_mono_s, self._told_of = now + _INTERVAL_S, standing
-            self._notifier.status(self.status())
+            self._notifier.status(status := self.status())
+            has_changed, self._told = status != self._told, status
         if now >= self.due_mono_s and self._brokers.are_looked_after(began_mono_s):
             self._feed(now)
+        return has_changed
 
     def scored(self) -> None:
         """After each part of a batch, which on a slow device is a long way from the next."""

@@ -12,14 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edge_agent.cli.options import DEFAULT_CONFIG
+from edge_agent.config.service_state import service_state_dir
 from edge_agent.config.settings import Config
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.mqtt.settings import files_of
 from edge_agent.service.unit import ServiceUnit, cannot_read, read_unit, unit_of
 
 __all__ = ["as_service", "is_for_service", "see_as_service"]
-
-_STATE_DIRS = Path("/var/lib")
 
 
 def is_for_service(options: argparse.Namespace) -> bool:
@@ -58,7 +57,7 @@ def as_service(config: Path) -> Iterator[ServiceUnit]:
         for name, place in unit.credentials.items():
             (Path(folder) / name).touch(mode=0o600)
             shutil.copyfile(place, Path(folder) / name)
-        given = {"CREDENTIALS_DIRECTORY": folder, "STATE_DIRECTORY": str(_STATE_DIRS / state)}
+        given = {"CREDENTIALS_DIRECTORY": folder, "STATE_DIRECTORY": str(service_state_dir(state))}
         before = {name: os.environ.get(name) for name in given}
         os.environ.update(given)
         try:

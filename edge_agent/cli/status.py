@@ -11,15 +11,18 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.cli.options import add_config, add_json, load
-from edge_agent.errors import ServiceError
+from edge_agent.cli.options import DEFAULT_CONFIG, add_config, add_json, load
+from edge_agent.config.service_state import service_name, service_state_dir
+from edge_agent.config.settings import AgentSettings
+from edge_agent.errors import ConfigError, ServiceError
 from edge_agent.files.plain import read_file
+from edge_agent.service.unit import unit_of
 from edge_agent.terminal import json_text, say
 
 __all__ = ["add_options", "run"]
 
 _RUNTIME_DIRS = Path("/run")
-"""Where systemd makes a service's folder, of the same name as that of its state."""
+"""Where systemd makes a service's folder, of the service's name."""
 _LIMIT_BYTES = 1 << 24
 _MISSED = 3
 """So many messages late, the agent hangs or was stopped."""
@@ -40,30 +43,59 @@ def run(options: argparse.Namespace) -> None:
     from edge_agent.agent.health import health_file
     from edge_agent.agent.state_dir import is_in_use
 
-    config = load(options)
-    state_dir = Path(config.agent.state_dir)
-    if "RUNTIME_DIRECTORY" not in os.environ and (_RUNTIME_DIRS / state_dir.name).is_dir():
-        os.environ["RUNTIME_DIRECTORY"] = str(_RUNTIME_DIRS / state_dir.name)
+    agent, problem = _agent_of(options)
+    name, state_dir = agent.id, Path(agent.state_dir)
+    runtime_dir = _RUNTIME_DIRS / service_name(options.config)
+    if "RUNTIME_DIRECTORY" not in os.environ and runtime_dir.is_dir():
+        os.environ["RUNTIME_DIRECTORY"] = str(runtime_dir)
     if is_in_use(state_dir) is False:
-        raise ServiceError(f"{config.agent.id}: no agent runs with {state_dir}; systemctl status edge-agent says why")
-    file = health_file(config.agent.runtime_dir, state_dir)
+        # Whoever would start it has to be told of that first.
+        if problem is not None:
+            raise problem
+        raise ServiceError(f"{name}: no agent runs with {state_dir}; systemctl status {_unit(options)} says why")
+    file = health_file(agent.runtime_dir, state_dir)
     if file is None:
         raise ServiceError(
-            f"{config.agent.id}: it has no folder of its own on no disk to tell of itself; give [agent] runtime_dir"
+            f"{name}: it has no folder of its own on no disk to tell of itself; give [agent] runtime_dir"
         )
     try:
         health = msgspec.json.decode(read_file(file, _LIMIT_BYTES))
     except FileNotFoundError as exc:
-        raise ServiceError(f"{config.agent.id}: starts, or has told nothing of itself yet ({file})") from exc
+        raise ServiceError(f"{name}: starts, or has told nothing of itself yet ({file})") from exc
     except (OSError, msgspec.DecodeError) as exc:
         raise ServiceError(f"{file}: cannot be read ({exc}); of the service, root alone may") from exc
+    # The file may have been changed since the agent has read it.
+    name = health.pop("agent", name)
+    lines = [] if problem is None else [*problem.lines]
     age_s = time.time() - datetime.fromisoformat(health["time"]).astimezone(UTC).timestamp()
     if options.json:
-        say(json_text({"agent": config.agent.id, "age_s": round(age_s, 1), **health}))
+        say(json_text({"agent": name, "age_s": round(age_s, 1), "config_problems": lines, **health}))
     else:
-        _show(config.agent.id, health, age_s)
-    if age_s > _MISSED * config.agent.health_interval_s:
-        raise ServiceError(f"{config.agent.id}: told nothing of itself for {age_s:.0f} s; it hangs, or was stopped")
+        _show(name, health, age_s)
+        for line in lines:
+            say(f"  {'next start':13} {line}")
+    if age_s > _MISSED * agent.health_interval_s:
+        raise ServiceError(f"{name}: told nothing of itself for {age_s:.0f} s; it hangs, or was stopped")
+
+
+def _agent_of(options: argparse.Namespace) -> tuple[AgentSettings, ConfigError | None]:
+    """The agent's settings, also of a configuration that was spoilt while the agent runs: then those of the service.
+
+    Raises:
+        ConfigError: it has problems, and no service's state folder is known.
+    """
+    try:
+        return load(options).agent, None
+    except ConfigError as exc:
+        given = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+        if not given and options.config.absolute().parent != DEFAULT_CONFIG.parent:
+            raise
+        state_dir = given or str(service_state_dir(service_name(options.config)))
+        return AgentSettings(id=service_name(options.config), state_dir=state_dir), exc
+
+
+def _unit(options: argparse.Namespace) -> str:
+    return unit_of(options.config).removesuffix(".service")
 
 
 def _show(agent: str, health: dict[str, Any], age_s: float) -> None:
@@ -77,7 +109,7 @@ def _show(agent: str, health: dict[str, Any], age_s: float) -> None:
         say(f"  {name:13} {_stream(stream)}")
     if health["unrouted"]:
         say(f"  {'unrouted':13} {health['unrouted']} messages that no stream's topic matches")
-    for what in ("journal_problem", "last_error"):
+    for what in ("journal_problem", "reload_problem", "last_error"):
         if health[what]:
             say(f"  {what.replace('_', ' '):13} {health[what]}")
 

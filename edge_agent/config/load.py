@@ -13,6 +13,8 @@ import msgspec
 
 from edge_agent.config.paths import begin_at
 from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection, topic_filters
+from edge_agent.config.service_state import service_name, service_state_dir
+from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection
 from edge_agent.config.tables import read_table, suggest
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ConfigError
@@ -30,9 +32,6 @@ from edge_agent.stream.window_settings import LEAST_EVERY_S, Missing, Resample, 
 __all__ = ["load_config"]
 
 _LIMIT_BYTES = 1 << 20
-_SERVICE_SETTINGS = Path("/etc/edge-agent")
-_SERVICE_STATE_DIR = Path("/var/lib/edge-agent")
-"""The folder that systemd makes for the service; commands that run beside the service find its state there."""
 
 
 def load_config(path: Path, overrides: tuple[str, ...] = (), *, is_here: bool = True) -> Config:
@@ -70,7 +69,7 @@ def load_config(path: Path, overrides: tuple[str, ...] = (), *, is_here: bool = 
         begin_at(path.parent, table, StreamSection)
     for override in overrides:
         _apply_override(document, override, problems)
-    config = _read_document(document, problems, _service_state_dir(path), is_here=is_here)
+    config = _read_document(document, problems, service_state_dir(service_name(path)), is_here=is_here)
     if problems or config is None:
         raise ConfigError(*(f"{path}: {problem}" for problem in problems))
     return config

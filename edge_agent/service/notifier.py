@@ -48,6 +48,12 @@ class Notifier:
         # systemd takes a RELOADING without the time for one of an earlier reload, and waits for another.
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
+    def still_reloading(self) -> None:
+        """Ask for more time for a check that goes on. No sign of life, which only the loop gives."""
+        if time.monotonic() >= self._extended_mono_s + _EXTEND_INTERVAL_S:
+            self._extended_mono_s = time.monotonic()
+            self._send(f"EXTEND_TIMEOUT_USEC={int(_START_TIMEOUT_S * 1e6)}")
+
     def reload_refused(self) -> None:
         """Say that the agent goes on as it was."""
         self._send("READY=1")

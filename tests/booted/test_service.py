@@ -45,19 +45,24 @@ def test_a_reload_takes_a_good_configuration_and_leaves_a_bad_one(machine: Machi
     found = machine.run("""
 installing first > /dev/null
 pid=$(state MainPID); sed -i 's/^id = .*/id = "press-8"/' /etc/edge-agent/agent.toml
-systemctl reload edge-agent; say reload $?; sleep 4
+systemctl reload edge-agent; say reload $?
+say status "$(edge-agent status | head -1 | cut -d: -f1)"
 say good "$(systemctl is-active edge-agent)"; say same $([ $pid = $(state MainPID) ] && echo yes)
 say now "$(mosquitto_sub -h 127.0.0.1 -t edge/press-8/status --retained-only -W 5 | grep -o '"state":"[a-z]*"')"
-sed -i 's/^topic/topik/' /etc/edge-agent/agent.toml; systemctl reload edge-agent; sleep 4
+sed -i 's/^topic/topik/' /etc/edge-agent/agent.toml; systemctl reload edge-agent; say refusal $?
 say bad "$(systemctl is-active edge-agent)"; say goes_on $([ $pid = $(state MainPID) ] && echo yes)
-say text "$(state StatusText)"
+sleep 1.5; say text "$(state StatusText)"
+say shown "$(edge-agent status | grep -c -E '(reload problem|next start) .*topik')"
 say errors "$(journalctl -u edge-agent -p err --no-pager -q -o cat | grep -c topik)"
 systemctl restart edge-agent; sleep 5; say refused "$(state ExecMainStatus) $(state NRestarts) $(state ActiveState)"
 """)
-    assert found["reload"] == "0"
+    assert (found["reload"], found["refusal"]) == ("0", "1")
+    # The reload has ended, so the new start is complete.
+    assert found["status"] == "press-8"
     assert (found["good"], found["same"], found["now"]) == ("active", "yes", '"state":"online"')
     assert (found["bad"], found["goes_on"]) == ("active", "yes")
     assert "reload refused" in found["text"]
+    assert found["shown"] == "2"
     assert int(found["errors"]) >= 1
     assert found["refused"] == "78 0 failed"
 
@@ -69,6 +74,8 @@ installing first > /dev/null; systemctl stop edge-agent; rm -rf /var/lib/private
 mount --bind /var /var; mount -o remount,bind,ro /var
 systemctl start edge-agent 2> /dev/null; sleep 6
 say read_only "$(systemctl is-active edge-agent)"; say alert_read_only "$(alert)"
+say status_read_only "$(edge-agent status | grep -o 'pump  *[0-9]* readings')"
+edge-agent mute pump --for 1h; say mute_read_only $?
 systemctl stop edge-agent; umount /var; rm -rf /run/systemd/system/edge-agent.service.d; systemctl daemon-reload
 mkdir -p /var/lib/private; mount -t tmpfs -o size=64k tmpfs /var/lib/private
 dd if=/dev/zero of=/var/lib/private/full bs=1k count=64 2> /dev/null
@@ -80,6 +87,8 @@ say without_broker "$(systemctl is-active edge-agent)"
 say waits_for "$(sleep 2; state StatusText)"; systemctl start mosquitto; sleep 35; say found_broker "$(alert)"
 """)
     assert (found["read_only"], found["alert_read_only"]) == ("active", '"event":"raise"')
+    assert found["status_read_only"].startswith("pump ")
+    assert found["mute_read_only"] == "0"
     assert (found["full"], found["alert_full"]) == ("active", '"event":"raise"')
     assert found["without_broker"] == "active"
     assert "not connected" in found["waits_for"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -163,3 +166,25 @@ def test_a_state_folder_that_cannot_be_made_is_replaced_by_one_in_memory(tmp_pat
         f"Environment=STATE_DIRECTORY=/run/{folder}",
     ]
     assert (tmp_path / "asked").read_text().splitlines()[1:] == ["daemon-reload", f"start --no-block {name}"]
+
+
+@pytest.mark.parametrize(("verdict", "code"), [("", 0), ("agent.toml: is not TOML", 1), (None, 1)])
+@pytest.mark.parametrize("unit", [SERVICE, TEMPLATE], ids=lambda unit: unit.name)
+def test_a_reload_ends_as_the_agent_has_decided(tmp_path: Path, unit: Path, verdict: str | None, code: int) -> None:
+    """With the old verdict out of the way; and it does not wait for an agent that is gone."""
+    (command,) = (value for _, key, value in directives(unit) if key == "ExecReload")
+    script = command.removeprefix("/bin/sh -c '").removesuffix("'")
+    (tmp_path / "reload").write_text("of an earlier reload")
+    answer = "exit" if verdict is None else f'sleep 0.3; printf %s "{verdict}" > {tmp_path}/reload; wait'
+    command = f"trap '{answer}' HUP; echo; sleep 30 & wait"
+    with subprocess.Popen(["/bin/bash", "-c", command], stdout=subprocess.PIPE, start_new_session=True) as agent:
+        assert agent.stdout is not None
+        agent.stdout.readline()
+        # A process that nobody waits for is a zombie, which can be sent signals.
+        threading.Thread(target=agent.wait, daemon=True).start()
+        env = {"PATH": "/usr/bin:/bin", "RUNTIME_DIRECTORY": str(tmp_path), "MAINPID": str(agent.pid)}
+        try:
+            done = subprocess.run(["/bin/sh", "-c", script], check=False, env=env, timeout=20)
+        finally:
+            os.killpg(agent.pid, signal.SIGKILL)
+    assert done.returncode == code

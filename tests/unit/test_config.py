@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 
 from edge_agent.config.load import load_config
 from edge_agent.config.paths import is_path
+from edge_agent.config.service_state import service_state_dir
 from edge_agent.config.settings import SECTIONS, StreamSection
 from edge_agent.errors import ConfigError
 from edge_agent.mqtt.credentials import read_credentials
@@ -350,22 +352,30 @@ def test_commands_beside_the_service_find_its_state(tmp_path: Path, monkeypatch:
     """Where it is, and is theirs to read: with DynamicUser= it lies behind a folder that is root's."""
     monkeypatch.delenv("STATE_DIRECTORY", raising=False)
     config = _write(tmp_path, GOOD.replace('state_dir = "/tmp/state"', ""))
-    monkeypatch.setattr("edge_agent.config.load._SERVICE_STATE_DIR", tmp_path / "service")
+    found = partial(service_state_dir, states=tmp_path / "lib", runtime=tmp_path / "run")
+    monkeypatch.setattr("edge_agent.config.load.service_state_dir", found)
     with pytest.raises(ConfigError, match=r"state_dir: is missing.*--set agent.state_dir"):
         load_config(config)
-    (tmp_path / "service").mkdir()
-    assert load_config(config).agent.state_dir == str(tmp_path / "service")
+    service = tmp_path / "lib" / "edge-agent"
+    service.mkdir(parents=True)
+    assert load_config(config).agent.state_dir == str(service)
     # Each agent of the template has a folder of its own.
-    monkeypatch.setattr("edge_agent.config.load._SERVICE_SETTINGS", tmp_path)
-    (tmp_path / "service-press").mkdir()
+    monkeypatch.setattr("edge_agent.config.service_state._SETTINGS", tmp_path)
     press = config.rename(tmp_path / "press.toml")
-    assert load_config(press).agent.state_dir == str(tmp_path / "service-press")
+    service.with_name("edge-agent-press").mkdir()
+    assert load_config(press).agent.state_dir == str(service.with_name("edge-agent-press"))
+    # A start with /var read-only has left this, and the state in memory.
+    left = tmp_path / "run/systemd/system/edge-agent@press.service.d/state-in-memory.conf"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    (tmp_path / "run" / "edge-agent-press").mkdir()
+    assert load_config(press).agent.state_dir == str(tmp_path / "run" / "edge-agent-press")
     config = press.rename(config)
 
     real = os.stat
 
     def forbidden(path: str | Path, **options: bool) -> os.stat_result:
-        if "service" in str(path):
+        if "edge-agent" in str(path):
             raise PermissionError(13, "Permission denied")
         return real(path, **options)
 

@@ -6,7 +6,7 @@ import argparse
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,10 @@ from edge_agent.errors import ConfigError, UsageError
 from edge_agent.mqtt.settings import files_of
 from edge_agent.service.unit import ServiceUnit, cannot_read, read_unit, unit_of
 
-__all__ = ["as_service", "is_for_service", "see_as_service"]
+__all__ = ["as_service", "credentials_of_service", "is_for_service", "not_given", "see_as_service"]
+
+_SECRETS = DEFAULT_CONFIG.with_name("credentials")
+"""What `edge-agent install` gives to the service."""
 
 
 def is_for_service(options: argparse.Namespace) -> bool:
@@ -31,10 +34,14 @@ def is_for_service(options: argparse.Namespace) -> bool:
     if asked and os.geteuid() != 0:
         raise UsageError("--as-service: only root can look as another user does; run it as root")
     if asked is None:
-        is_theirs = options.config.resolve().parent == DEFAULT_CONFIG.parent
         # Rows to compare with are the caller's own.
-        return os.geteuid() == 0 and is_theirs and options.data is None
+        return _is_roots(options.config) and options.data is None
     return asked
+
+
+def _is_roots(config: Path) -> bool:
+    """Root asks about the service's configuration."""
+    return os.geteuid() == 0 and config.resolve().parent == DEFAULT_CONFIG.parent
 
 
 @contextmanager
@@ -53,21 +60,49 @@ def as_service(config: Path) -> Iterator[ServiceUnit]:
     if problems:
         raise ConfigError(*problems)
     state = unit.name.removesuffix(".service").replace("@", "-")
+    with _given(unit.credentials, {"STATE_DIRECTORY": str(service_state_dir(state))}):
+        yield unit
+
+
+@contextmanager
+def credentials_of_service(config: Path) -> Iterator[None]:
+    """In the block, root reads the service's configuration with the secrets that its unit gives to it alone.
+
+    Where there is no unit any more, these are the files in the folder for secrets. Nobody else is given any.
+    """
+    if not _is_roots(config) or "CREDENTIALS_DIRECTORY" in os.environ:
+        yield
+        return
+    unit = read_unit(unit_of(config))
+    found = unit.credentials if unit.is_known else {path.name: path for path in _SECRETS.glob("[!.]*")}
+    with _given({name: place for name, place in found.items() if place.is_file()}, {}):
+        yield
+
+
+@contextmanager
+def _given(credentials: Mapping[str, Path], environ: Mapping[str, str]) -> Iterator[None]:
     with TemporaryDirectory(prefix="edge-agent-") as folder:
-        for name, place in unit.credentials.items():
+        for name, place in credentials.items():
             (Path(folder) / name).touch(mode=0o600)
             shutil.copyfile(place, Path(folder) / name)
-        given = {"CREDENTIALS_DIRECTORY": folder, "STATE_DIRECTORY": str(service_state_dir(state))}
+        given = {"CREDENTIALS_DIRECTORY": folder, **environ}
         before = {name: os.environ.get(name) for name in given}
         os.environ.update(given)
         try:
-            yield unit
+            yield
         finally:
             for name, value in before.items():
                 if value is None:
                     del os.environ[name]
                 else:
                     os.environ[name] = value
+
+
+def not_given(unit: ServiceUnit, secrets: Path = _SECRETS) -> list[str]:
+    """A line for each file among the secrets that the unit does not give to its service."""
+    places = {place.resolve() for place in unit.credentials.values()}
+    files = sorted(path for path in secrets.glob("[!.]*") if path.is_file() and path.resolve() not in places)
+    return [f"{path}: {unit.name} does not give it to its service yet; run edge-agent install" for path in files]
 
 
 def see_as_service(path: Path, config: Config, unit: ServiceUnit) -> None:

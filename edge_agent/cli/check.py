@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Report whether the agent could start, without starting anything."""
-    from edge_agent.cli.as_service import as_service, is_for_service, see_as_service
+    from edge_agent.cli.as_service import as_service, is_for_service, not_given, see_as_service
 
     if not is_for_service(options):
         _check(options, load(options))
@@ -68,10 +68,11 @@ def run(options: argparse.Namespace) -> None:
     with as_service(options.config) as unit:
         config = load(options)
         see_as_service(options.config, config, unit)
-        _check(options, config, as_whom=f"; looked as {unit.name} would{'' if unit.is_known else ' (not installed)'}")
+        whom = f"; looked as {unit.name} would{'' if unit.is_known else ' (not installed)'}"
+        _check(options, config, as_whom=whom, also=not_given(unit) if unit.is_known else [])
 
 
-def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "") -> None:
+def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "", also: Sequence[str] = ()) -> None:
     from edge_agent.agent.state_dir import check_state_dir
     from edge_agent.cli.check_data import check_data, place_of
     from edge_agent.engine.runtime import runtime_problem
@@ -99,7 +100,7 @@ def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "") ->
             fits[section.name] = check_data(options.data, section, bundle, engine, agent=config.agent.id)
             facts["data"] = fits[section.name].describe()
         report.append(facts)
-    found = [*remarks(config, bundles), *by_stream(config, bundles, _remark_on_runtimes)]
+    found = [*remarks(config, bundles), *by_stream(config, bundles, _remark_on_runtimes), *also]
     if not options.json:
         _show(report, fits, found)
     for fit in fits.values():

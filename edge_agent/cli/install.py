@@ -29,6 +29,9 @@ def add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--replace-config", action="store_true", help="put --config in the place of one that is there, and keep that"
     )
+    command.add_argument(
+        "--name", help="install it as edge-agent@NAME, with NAME.toml: one of several agents on this device"
+    )
     command.add_argument("--no-start", action="store_true", help="start nothing, for an image that is being built")
     command.add_argument("--dry-run", action="store_true", help="say each step, and do none")
     # What install.sh of an archive gives.
@@ -42,6 +45,7 @@ def run(options: argparse.Namespace) -> None:
     install(
         program=options.program,
         config=options.config,
+        name=options.name,
         files=[*options.bundle, *options.file],
         replace_config=options.replace_config,
         start=not options.no_start,

@@ -30,9 +30,15 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """End the agent's sessions at every address of its brokers, and clear its retained status and health."""
+    from edge_agent.cli.as_service import credentials_of_service
+
+    with credentials_of_service(options.config):
+        _retire_agent(options, load(options))
+
+
+def _retire_agent(options: argparse.Namespace, config: Config) -> None:
     from edge_agent.agent.state_dir import locked_state_dir
 
-    config = load(options)
     state_dir = Path(config.agent.state_dir)
     # A running agent would be thrown out, and would come back.
     with locked_state_dir(state_dir, warns=False):

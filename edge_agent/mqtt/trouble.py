@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import ssl
 from dataclasses import dataclass, replace
@@ -79,6 +80,8 @@ _ADVICE = {
 }
 _HEALS = {Reason.CLOCK}
 """Reasons that may heal by waiting, although there is advice."""
+_SECRETS = {Reason.BAD_CREDENTIALS, Reason.NOT_AUTHORISED, Reason.OWN_CERTIFICATE}
+"""Reasons that may be a secret that was changed."""
 
 _CODES = {
     0x84: Reason.PROTOCOL,
@@ -116,7 +119,10 @@ class Trouble:
     @property
     def advice(self) -> str | None:
         """What a person should do; None if waiting is enough."""
-        return _ADVICE.get(self.reason)
+        advice = _ADVICE.get(self.reason)
+        if self.reason in _SECRETS and "CREDENTIALS_DIRECTORY" in os.environ:
+            return f"{advice}; a credential of systemd is as it was at the start: after a change, restart the service"
+        return advice
 
     @property
     def is_permanent(self) -> bool:

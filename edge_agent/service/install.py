@@ -7,13 +7,15 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from edge_agent.errors import BundleError, ConfigError, ServiceError, UsageError
+from edge_agent.service.instances import further_agents, unit_named
 from edge_agent.service.places import INSTANCES, SERVICE, Places
-from edge_agent.service.placing import Files, clear_parts, place_drop_ins, place_program, place_units
+from edge_agent.service.placing import Files, clear_parts, place_drop_ins, place_program, place_units, put_units_back
 from edge_agent.service.steps import SYSTEMCTL, Steps, active_units, is_booted, locked, place_link, systemctl
 
 __all__ = ["install", "roll_back"]
@@ -21,6 +23,8 @@ __all__ = ["install", "roll_back"]
 _JOURNAL_LINES = 8
 _READY = "ready"
 """The file in a version that says that it was ready here once: what there is to go back to."""
+_FAILED = "failed"
+"""The file in a version that says that it did not start, and never had: nothing to go back to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +34,9 @@ class _Before:
     current: str | None
     previous: str | None
     good: str | None
-    """The newest of the two that was ready once."""
+    """The newest of the two that was ready once; else the current one, unless it is known not to start."""
+    was_ready: bool
+    """One was."""
 
 
 def install(
@@ -38,6 +44,7 @@ def install(
     program: Path | None = None,
     config: Path | None = None,
     files: Sequence[Path] = (),
+    name: str | None = None,
     places: Places | None = None,
     replace_config: bool = False,
     start: bool = True,
@@ -52,6 +59,8 @@ def install(
         program: a folder with a program, as `edgetool deploy` makes it; this installation when not given.
         config: agent.toml; the one that is there already stays when not given.
         files: bundles and other files that it names.
+        name: of an agent of the template, edge-agent@NAME.service with NAME.toml; None for edge-agent.service, or for
+            all that a device has where it has no agent.toml.
         places: where everything goes.
         replace_config: put `config` in the place of one that is there and is different.
         start: start the service, and wait until it is ready.
@@ -70,16 +79,23 @@ def install(
     # What would be done can be asked for anywhere.
     if not dry_run and not Path(SYSTEMCTL).exists():
         raise UsageError(f"{SYSTEMCTL}: not found; the service is systemd's, so install systemd first")
+    unit = unit_named(name)
     if places.packaged.exists():
-        raise UsageError(f"{places.packaged}: the service is a Debian package here; upgrade it: apt install ./FILE.deb")
-    _refuse_missing(config, files, places)
-    if dry_run:
-        placed = Files(steps, places, config, files, replace_config=replace_config)
-        _install(steps, places, program, placed, start=start)
+        if program is not None or config is not None or files or name is not None:
+            raise UsageError(
+                f"{places.packaged}: the service is a Debian package here; upgrade it: apt install ./FILE.deb. "
+                "Without options, edge-agent install gives it the secrets that were added"
+            )
+        with nullcontext() if dry_run else _alone(places):
+            _give_secrets(steps, places, start=start)
         return
-    with _alone(places):
-        placed = Files(steps, places, config, files, replace_config=replace_config)
-        _install(steps, places, program, placed, start=start)
+    settings = places.settings / f"{'agent' if name is None else name}.toml"
+    _refuse_missing(config, files, settings)
+    if not settings.exists() and config is None:
+        unit = ""  # only those of the template
+    with nullcontext() if dry_run else _alone(places):
+        placed = Files(steps, places, config, files, replace_config=replace_config, name=settings.name)
+        _install(steps, places, program, placed, unit, start=start)
 
 
 def roll_back(*, places: Places | None = None, dry_run: bool = False) -> None:
@@ -95,23 +111,57 @@ def roll_back(*, places: Places | None = None, dry_run: bool = False) -> None:
     steps = Steps(dry_run=dry_run)
     before = _before(places)
     if before.current is None or before.previous is None:
-        raise UsageError(f"{places.previous}: no version ran before this one")
+        raise UsageError("; ".join([f"{places.previous}: no version ran before this one", *_other_ways_back(places)]))
     if dry_run:
         _switch(steps, places, before.previous, before.current)
         return
     with _alone(places):
-        units = active_units(INSTANCES)
+        units = _all_agents(places, SERVICE if places.config.exists() else "")
         _switch(steps, places, before.previous, before.current)
         if is_booted():
             steps.do("start it and wait until it is ready", _restart, steps, places, before, None, units)
 
 
-def _refuse_missing(config: Path | None, files: Sequence[Path], places: Places) -> None:
-    if config is None and not places.config.exists():
-        raise ConfigError(f"{places.config}: no such file; give --config FILE")
+def _other_ways_back(places: Places) -> list[str]:
+    """What else an installation has replaced and kept, each with the commands that put it back."""
+    found: list[str] = []
+    if any(path.name == f"{SERVICE}.before" for path in places.units_before):
+        kept = f"mv {places.unit}.before {places.unit} && systemctl daemon-reload && systemctl restart edge-agent"
+        found.append(f"the unit that was here before the first of them was kept: {kept}")
+    kept_files = sorted(str(path) for path in places.settings.glob("*.before"))
+    if kept_files:
+        moves = " && ".join(f"mv {path} {path.removesuffix('.before')}" for path in kept_files)
+        found.append(f"a configuration or bundle that was replaced was kept: {moves} && systemctl reload edge-agent")
+    return found
+
+
+def _all_agents(places: Places, unit: str) -> list[str]:
+    """Units to be started: one, if it has a name, and all that run, because all agents of a device run one version."""
+    running = [*active_units(SERVICE), *active_units(INSTANCES)]
+    enabled = [] if unit or running else [*further_agents(places)]
+    return [*dict.fromkeys([*([unit] if unit else []), *running, *enabled])]
+
+
+def _give_secrets(steps: Steps, places: Places, *, start: bool) -> None:
+    """Write the drop-ins of a service that is a Debian package, whose units know of no secret here."""
+    place_drop_ins(steps, places, places.current)
+    if start:
+        steps.do("tell systemd", systemctl, "daemon-reload")
+        units = _all_agents(places, SERVICE)
+        steps.do(f"restart {', '.join(units)}", systemctl, "restart", *units)
+
+
+def _refuse_missing(config: Path | None, files: Sequence[Path], settings: Path) -> None:
+    if config is None and not settings.exists() and (settings.name != "agent.toml" or not _has_others(settings)):
+        raise ConfigError(f"{settings}: no such file; give --config FILE")
     for path in (*files, *(() if config is None else (config,))):
         if not path.is_file():
             raise UsageError(f"{path}: no such file")
+
+
+def _has_others(settings: Path) -> bool:
+    """Whether a device without an agent.toml has agents of the template."""
+    return any(settings.parent.glob("*.toml"))
 
 
 @contextmanager
@@ -132,10 +182,13 @@ def _alone(places: Places) -> Iterator[None]:
 def _before(places: Places) -> _Before:
     current, previous = _target(places.current), _target(places.previous)
     ready = [name for name in (current, previous) if name is not None and (places.versions / name / _READY).exists()]
-    return _Before(current, previous, ready[0] if ready else current)
+    good = ready[0] if ready else current
+    if good is not None and not ready and (places.versions / good / _FAILED).exists():
+        good = None
+    return _Before(current, previous, good, bool(ready))
 
 
-def _install(steps: Steps, places: Places, source: Path | None, files: Files, *, start: bool) -> None:
+def _install(steps: Steps, places: Places, source: Path | None, files: Files, unit: str, *, start: bool) -> None:
     before = _before(places)
     name = place_program(steps, places, source)
     steps.do(f"make {places.credentials}, for secrets", _make_private, places.credentials)
@@ -145,24 +198,42 @@ def _install(steps: Steps, places: Places, source: Path | None, files: Files, *,
             place_units(steps, places, places.versions / name)
         place_drop_ins(steps, places, places.versions / name)
     if start:
-        steps.do("check the configuration by the new version", _check, places, name, files)
-    units = active_units(INSTANCES)
+        steps.do("check the configuration by the new version", _check, places, name, files, unit)
+    units = _all_agents(places, unit)
     with _held_signals():
         try:
             files.take()
             _switch(steps, places, name, before.good)
-            steps.do("let the next boot start it", systemctl, "enable", SERVICE)
-            if start:
+            if unit:
+                steps.do("let the next boot start it", systemctl, "enable", unit)
+            if start and units:
                 waiting = "start it and wait until it is ready; a first start measures the providers"
                 steps.do(waiting, _restart, steps, places, before, files, units)
         except OSError:
-            files.put_back()
-            if before.good is not None:
-                _switch(steps, places, before.good, before.previous)
+            _undo(steps, places, before, files)
             raise
-    if start and not steps.dry_run:
-        steps.tell("it runs: systemctl status edge-agent; journalctl -u edge-agent -f")
+    if start:
+        _tell_result(steps, unit, units)
     steps.do("delete versions that neither run nor ran before", _tidy, places)
+    if (remark := files.remark()) is not None and not steps.dry_run:
+        steps.tell(remark)
+
+
+def _undo(steps: Steps, places: Places, before: _Before, files: Files) -> None:
+    """The disk has refused something."""
+    files.put_back()
+    if before.good is not None:
+        _switch(steps, places, before.good, before.previous)
+    elif not before.was_ready:
+        put_units_back(steps, places)
+
+
+def _tell_result(steps: Steps, unit: str, units: Sequence[str]) -> None:
+    if not units:
+        steps.tell("start nothing, as no agent is enabled; for each NAME.toml: systemctl enable --now edge-agent@NAME")
+    elif not steps.dry_run:
+        shown = unit.removesuffix(".service") or "'edge-agent@*'"
+        steps.tell(f"it runs: systemctl status {shown}; journalctl -u {shown} -f")
 
 
 @contextmanager
@@ -182,11 +253,17 @@ def _make_private(folder: Path) -> None:
     folder.chmod(0o700)
 
 
-def _check(places: Places, name: str, files: Files) -> None:
+def _check(places: Places, name: str, files: Files, unit: str) -> None:
     """Let the new version look at what it is to run by, as the service's user would."""
     config = files.stage()
     if is_booted():
         systemctl("daemon-reload")
+    others = [config.with_name(path.name) for path in further_agents(places).values() if path.exists()]
+    for each in [config] if unit else others:
+        _check_one(places, name, files, each)
+
+
+def _check_one(places: Places, name: str, files: Files, config: Path) -> None:
     command = [str(places.versions / name / "bin" / "edge-agent"), "check", "--as-service", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
@@ -227,8 +304,12 @@ def _restart(steps: Steps, places: Places, before: _Before, files: Files | None,
         _start_all(units)
     except ServiceError as exc:
         reason = _last_lines()
+        if not (places.current / _READY).exists():
+            (places.current / _FAILED).touch()
         if files is not None:
             files.put_back()
+        if not before.was_ready and places.units_before:
+            _back_to_others(steps, places, reason, exc)
         if before.good is None:
             raise ServiceError("the service does not start", *reason, str(exc)) from exc
         _switch(steps, places, before.good, before.previous)
@@ -241,11 +322,19 @@ def _restart(steps: Steps, places: Places, before: _Before, files: Files | None,
             raise ServiceError(problem, *reason, str(other)) from exc
         raise ServiceError(f"it does not start, so {before.good} runs again, as before", *reason) from exc
     (places.current / _READY).touch()
+    (places.current / _FAILED).unlink(missing_ok=True)
+
+
+def _back_to_others(steps: Steps, places: Places, reason: list[str], exc: ServiceError) -> NoReturn:
+    """Nothing of ours was ever ready here, and a unit of somebody else was there: it runs again."""
+    put_units_back(steps, places)
+    systemctl("daemon-reload")
+    systemctl("restart", SERVICE)
+    raise ServiceError("it does not start, so the unit that was here before runs again", *reason) from exc
 
 
 def _start_all(units: Sequence[str]) -> None:
     systemctl("daemon-reload")
-    systemctl("restart", SERVICE)
     if units:
         systemctl("restart", *units)
 

@@ -84,6 +84,11 @@ class Places:
         return self.units / SERVICE
 
     @property
+    def units_before(self) -> list[Path]:
+        """Units that somebody else had put there, and that an installation has replaced."""
+        return sorted(self.units.glob("edge-agent*.service.before"))
+
+    @property
     def drop_ins(self) -> tuple[Path, Path]:
         """Folders with what is added on this device, to the unit and to those of the template."""
         return self.units / f"{SERVICE}.d", self.units / f"{SERVICE.replace('.', '@.')}.d"

@@ -29,7 +29,7 @@ from edge_agent.service.program import (
 )
 from edge_agent.service.steps import Steps
 
-__all__ = ["Files", "clear_parts", "place_drop_ins", "place_program", "place_units"]
+__all__ = ["Files", "clear_parts", "place_drop_ins", "place_program", "place_units", "put_units_back"]
 
 _PART = ".part-"
 _CREDENTIALS = """\
@@ -132,19 +132,29 @@ class Files:
         config: agent.toml; None where the one that is there stays.
         files: bundles and other files that it names.
         replace_config: `config` takes the place of another one.
+        name: that the configuration has there.
     """
 
     def __init__(
-        self, steps: Steps, places: Places, config: Path | None, files: Sequence[Path], *, replace_config: bool
+        self,
+        steps: Steps,
+        places: Places,
+        config: Path | None,
+        files: Sequence[Path],
+        *,
+        replace_config: bool,
+        name: str,
     ) -> None:
         self._steps = steps
         self._places = places
         wanted = {places.settings / file.name: file for file in files}
+        self.config = places.settings / name
+        """What the service is to run by."""
         self._beside: Path | None = None
         """A configuration that is not taken, because another one is there."""
-        if config is not None and (replace_config or not places.config.exists()):
-            wanted[places.config] = config
-        elif config is not None and not filecmp.cmp(config, places.config, shallow=False):
+        if config is not None and (replace_config or not self.config.exists()):
+            wanted[self.config] = config
+        elif config is not None and not filecmp.cmp(config, self.config, shallow=False):
             self._beside = config
         self._wanted = {
             target: source
@@ -164,7 +174,7 @@ class Files:
                 (staged / path.name).symlink_to(path)
         for name, source in new.items():
             write_file(staged / name, source.read_bytes(), mode=0o644)
-        return staged / self._places.config.name
+        return staged / self.config.name
 
     def take(self) -> None:
         """Put what is new into its place, and keep what was there as `.before`."""
@@ -176,10 +186,24 @@ class Files:
             else:
                 self._steps.do(f"put {source.name} to {target}", self._replace, source, target, None)
         if self._beside is not None:
-            new = self._places.config.with_name(f"{self._places.config.name}.new")
-            text = f"keep {self._places.config}, and put {self._beside.name} beside it as {new.name} (--replace-config)"
-            self._steps.do(text, write_file, new, self._beside.read_bytes(), mode=0o644)
+            text = f"keep {self.config}, and put {self._beside.name} beside it as {self._new.name} (--replace-config)"
+            self._steps.do(text, write_file, self._new, self._beside.read_bytes(), mode=0o644)
+        elif self.config in self._wanted and self._new.exists():
+            self._steps.do(f"delete {self._new}, of an earlier installation", self._new.unlink)
         shutil.rmtree(self._places.staged, ignore_errors=True)
+
+    @property
+    def _new(self) -> Path:
+        return self.config.with_name(f"{self.config.name}.new")
+
+    def remark(self) -> str | None:
+        """What whoever installs has to know of what was not taken; None if all was."""
+        if self._beside is None:
+            return None
+        return (
+            f"NOT TAKEN: the configuration of this installation, and {self.config} is another one. The agent goes on "
+            f"with that and its bundles; compare it with {self._new.name}, or install again with --replace-config"
+        )
 
     def _replace(self, source: Path, target: Path, before: Path | None) -> None:
         if before is not None:
@@ -199,8 +223,8 @@ class Files:
 def place_units(steps: Steps, places: Places, version: Path) -> None:
     """Write the units of a version.
 
-    They are copies, because /opt may be mounted after systemd has read its units. Each names `current`, so it fits any
-    version.
+    One that is none of ours is kept as `.before`. They are copies, because /opt may be mounted after systemd has read
+    its units. Each names `current`, so it fits any version.
 
     Raises:
         ServiceError: one is masked, so that nothing could start it.
@@ -209,7 +233,23 @@ def place_units(steps: Steps, places: Places, version: Path) -> None:
         target = places.units / unit.name
         if target.is_symlink() and str(target.readlink()) == os.devnull:
             raise ServiceError(f"{target}: the service is masked; run: systemctl unmask {unit.name}")
+        if target.is_file() and not _is_ours(places, target):
+            kept = target.with_name(f"{target.name}.before")
+            steps.do(f"keep {target}, which is none of ours, as {kept.name}", shutil.copy2, target, kept)
         _place_text(steps, target, unit.read_text())
+
+
+def _is_ours(places: Places, unit: Path) -> bool:
+    """Whether some version that is here has brought this unit."""
+    brought = places.versions.glob(f"*/systemd/{unit.name}")
+    return any(filecmp.cmp(unit, other, shallow=False) for other in brought)
+
+
+def put_units_back(steps: Steps, places: Places) -> None:
+    """Undo what `place_units` has done to units of somebody else."""
+    for kept in places.units_before:
+        unit = kept.with_suffix("")
+        steps.do(f"put {kept.name} back as {unit.name}", kept.replace, unit)
 
 
 def place_drop_ins(steps: Steps, places: Places, version: Path) -> None:
@@ -219,7 +259,10 @@ def place_drop_ins(steps: Steps, places: Places, version: Path) -> None:
     lines = "".join(f"LoadCredential={name}:{places.credentials / name}\n" for name in taken)
     openvino = (version / "systemd" / "openvino.conf").read_text()
     wanted = {
-        "50-openvino.conf": openvino if program_at(version).runtime == "openvino" else "",
+        # A package has brought its own.
+        "50-openvino.conf": openvino
+        if program_at(version).runtime == "openvino" and not places.packaged.exists()
+        else "",
         "50-credentials.conf": _CREDENTIALS.format(folder=places.credentials) + lines if lines else "",
     }
     for folder in places.drop_ins:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from edge_agent.errors import ServiceError, UsageError
+from edge_agent.service.instances import further_agents
 from edge_agent.service.places import INSTANCES, SERVICE, Places
 from edge_agent.service.steps import Steps, active_units, is_booted, locked, systemctl
 
@@ -42,7 +43,7 @@ def uninstall(*, purge: bool = False, retire: bool = True, places: Places | None
 
 
 def _uninstall(steps: Steps, places: Places, *, purge: bool, retire: bool) -> None:
-    agents = {SERVICE: places.config, **_further(places)}
+    agents = {SERVICE: places.config, **further_agents(places)}
     # Found before anything is deleted, and the program last, because it is what finds them.
     unneeded = [*_installed(places), *(_kept(places) if purge else [])]
     if places.current.is_symlink():
@@ -79,15 +80,7 @@ def _kept(places: Places) -> list[Path]:
     """What another installation would go on with."""
     further = [f"edge-agent@{path.stem}.service" for path in places.settings.glob("*.toml") if path != places.config]
     states = [folder for unit in (SERVICE, *further) for folder in places.states(unit)]
-    return [*states, *places.drop_ins, places.settings]
-
-
-def _further(places: Places) -> dict[str, Path]:
-    """Units of the template that run, or that the next boot starts, with their configurations."""
-    found = set(active_units(INSTANCES))
-    found |= {link.name for link in places.units.glob("*.wants/edge-agent@*.service")}
-    names = sorted((unit, unit.partition("@")[2].removesuffix(".service")) for unit in found)
-    return {unit: places.settings / f"{name}.toml" for unit, name in names}
+    return [*states, *places.drop_ins, *places.units_before, places.settings]
 
 
 def _retire(places: Places, unit: str, config: Path, running: list[str], *, purge: bool) -> None:

@@ -116,6 +116,9 @@ def lab(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     deploy([bundle], **given, deb=True).archive.rename(folder / "first.deb")
     _altered(first, "other", "version.py", '"""Another build."""\n')
     _altered(first, "broken", "run.py", "raise RuntimeError('this build is broken')\n")
+    newer = bundle.rename(folder / "pump-1.1.0.edge")
+    (folder / "agent.toml").write_text(CONFIG.replace(bundle.name, newer.name))
+    deploy([newer], **given).archive.rename(folder / "newer.tar.gz")
     (folder / "wrong.toml").write_text(CONFIG.replace("topic", "topik"))
     return folder
 

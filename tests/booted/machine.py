@@ -26,7 +26,7 @@ TOOLS = {
     "runc": "runc",
 }
 """Programs, and the Debian packages that bring them."""
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "mosquitto", "mosquitto-clients")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "mosquitto", "mosquitto-clients", "openssh-server", "sudo")
 _BOOT_S = 60
 
 _STEPS = """\
@@ -137,7 +137,7 @@ def _end(group: Path) -> None:
     group.rmdir()
 
 
-def boot(root: Path, steps: str, lab: Path, folder: Path, *, limit_s: int = 900) -> str:
+def boot(root: Path, steps: str, lab: Path, folder: Path, *, limit_s: int = 900, has_network: bool = False) -> str:
     """Boot a machine, run a script in it as root, and power it off.
 
     Args:
@@ -146,6 +146,7 @@ def boot(root: Path, steps: str, lab: Path, folder: Path, *, limit_s: int = 900)
         lab: a folder that the machine sees, read-only, as /lab; the script is put there.
         folder: for the machine's own changes. The next boot with the same folder goes on with them.
         limit_s: seconds until the machine is ended.
+        has_network: it has the network of this machine.
     """
     (lab / "steps.sh").write_text(steps)
     with ExitStack() as stack:
@@ -163,7 +164,8 @@ def boot(root: Path, steps: str, lab: Path, folder: Path, *, limit_s: int = 900)
         # A shell goes into the groups and becomes the machine.
         enter = "".join(f"echo $$ > {group}/cgroup.procs; " for group in groups)
         command = ["sh", "-c", f'{enter}exec "$@"', "sh"]
-        command += ["systemd-nspawn", "-q", "-D", str(merged), "--register=no", "--keep-unit", "--private-network"]
+        command += ["systemd-nspawn", "-q", "-D", str(merged), "--register=no", "--keep-unit"]
+        command += [] if has_network else ["--private-network"]
         command += ["--link-journal=no", f"--bind-ro={lab}:/lab", "-b"]
         with (folder / "console.log").open("wb") as console:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT)

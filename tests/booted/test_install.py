@@ -75,6 +75,13 @@ say back_to_good $([ "$good" = "$(now)" ] && systemctl is-active edge-agent)
 pid=$(state MainPID)
 installing first --config /lab/wrong.toml --replace-config; say wrong_config $?
 say untouched $([ $pid = $(state MainPID) ] && grep -c topic /etc/edge-agent/agent.toml)
+# A newer bundle with its configuration: whether that is taken is the operator's to say; and there is a way back.
+bundle() { grep -o 'pump-1..*edge' /etc/edge-agent/agent.toml; }
+installing newer; say newer $?; say told "$(grep -c '^NOT TAKEN' /srv/said)"; say goes_on_with "$(bundle)"
+installing newer --replace-config; say replaced $?; say quiet "$(grep -c '^NOT TAKEN' /srv/said)"
+say runs_with "$(bundle)"; say files "$(ls /etc/edge-agent | tr '\\n' ' ')"; say alert_of_newer "$(alert)"
+rm /opt/edge-agent/previous; edge-agent rollback 2> /srv/why; say no_way $?
+sh -c "$(grep -o 'mv /etc.*' /srv/why)"; say back_by_hand $?; say is_back "$(bundle)"; say alert_of_older "$(alert)"
 """)
     assert found["broken"] == "69"
     assert found["reason"] != "0"
@@ -85,6 +92,11 @@ say untouched $([ $pid = $(state MainPID) ] && grep -c topic /etc/edge-agent/age
     assert (found["forth"], found["is_other_again"]) == ("0", "active")
     assert (found["broken_again"], found["back_to_good"]) == ("69", "active")
     assert (found["wrong_config"], found["untouched"]) == ("78", "1")
+    assert (found["newer"], found["told"], found["goes_on_with"]) == ("0", "1", "pump-1.0.0.edge")
+    assert (found["replaced"], found["quiet"], found["runs_with"]) == ("0", "0", "pump-1.1.0.edge")
+    assert found["files"] == "agent.toml agent.toml.before credentials pump-1.0.0.edge pump-1.1.0.edge "
+    assert found["alert_of_newer"] == found["alert_of_older"] == '"event":"raise"'
+    assert (found["no_way"], found["back_by_hand"], found["is_back"]) == ("2", "0", "pump-1.0.0.edge")
 
 
 def test_all_agents_of_a_device_run_one_version_and_one_that_failed_is_left_alone(machine: Machine) -> None:
@@ -110,6 +122,45 @@ say left "$(retained)"
     assert found["status_of_failed"] in ("69", "78")
     assert (found["upgraded"], found["same"]) == ("0", "yes")
     assert (found["uninstalled"], found["files"], found["left"]) == ("0", "", "")
+
+
+def test_a_device_with_agents_of_the_template_alone_and_one_that_had_another_unit(machine: Machine) -> None:
+    """No agent.toml is needed; and where ours does not start, somebody else's unit runs again, as it did before."""
+    found = machine.run("""
+all_files > /srv/before
+installing first --name fan; say named $?; say toml "$(cd /etc/edge-agent && ls *.toml)"
+say active "$(systemctl is-active edge-agent@fan) $(systemctl is-enabled edge-agent@fan)"
+say other_one "$(systemctl is-active edge-agent)"
+say alert "$(alert)"; say status "$(edge-agent status --config /etc/edge-agent/fan.toml | head -1)"
+installing other --name fan > /dev/null; say upgraded $?
+printf word > /etc/edge-agent/credentials/mqtt-password; sed -i '/^host/a username = "fan"' /etc/edge-agent/fan.toml
+say remark "$(edge-agent check --config /etc/edge-agent/fan.toml | grep -c 'run edge-agent install')"
+edge-agent install; say secret $?; say given "$(systemctl cat edge-agent@fan | grep -c LoadCredential=mqtt-password)"
+say alert_of_other "$(alert)"; edge-agent rollback; say rolled_back $?; say alert_of_first "$(alert)"
+systemctl reload edge-agent@fan; say reload $?
+installing first --name a-b; say bad_name $?
+edge-agent uninstall --purge; say uninstalled $?
+all_files > /srv/after; say files "$(comm -13 /srv/before /srv/after | not_ours | head -5)"
+unit=/etc/systemd/system/edge-agent.service
+printf '[Unit]\\nDescription=former\\n[Service]\\nExecStart=/bin/sleep infinity\\n' > $unit
+systemctl daemon-reload; systemctl start edge-agent
+installing broken; say broken $?; say former "$(state Description) $(systemctl is-active edge-agent)"
+installing broken; say broken_again $?; say former_again "$(state Description) $(systemctl is-active edge-agent)"
+installing first > /dev/null; say first $?; say ours "$(state Description)"
+edge-agent rollback 2> /srv/why; say no_way $?
+sh -c "$(grep -o 'mv /etc.*' /srv/why)"; say by_hand "$(state Description) $(systemctl is-active edge-agent)"
+""")
+    assert (found["named"], found["toml"]) == ("0", "fan.toml")
+    assert (found["active"], found["other_one"], found["alert"]) == ("active enabled", "inactive", '"event":"raise"')
+    assert found["status"].startswith("press-7: ")
+    assert (found["upgraded"], found["remark"], found["secret"], found["given"]) == ("0", "1", "0", "1")
+    assert found["alert_of_other"] == found["alert_of_first"] == '"event":"raise"'
+    assert (found["rolled_back"], found["reload"], found["bad_name"]) == ("0", "0", "2")
+    assert (found["uninstalled"], found["files"]) == ("0", "")
+    assert (found["broken"], found["former"]) == ("69", "former active")
+    assert (found["broken_again"], found["former_again"]) == ("69", "former active")
+    assert (found["first"], found["ours"]) == ("0", "Anomaly detection agent")
+    assert (found["no_way"], found["by_hand"]) == ("2", "former active")
 
 
 def test_an_installation_that_is_killed_leaves_a_whole_version(machine: Machine) -> None:
@@ -152,6 +203,18 @@ say alert_of_other "$(alert)"
 unpack first; sh /srv/first/install.sh; say install_beside_it $?
 apt remove edge-agent; say removed $?; apt install /lab/other.deb; say installed_again $?
 say active_again "$(systemctl is-active edge-agent)"
+# As it says in the docs: a secret for the service, and the device taken off a broker that wants it.
+printf 'listener 1883 127.0.0.1\\nallow_anonymous false\\npassword_file /etc/mosquitto/passwords\\n' \\
+  > /etc/mosquitto/conf.d/closed.conf
+mosquitto_passwd -b -c /etc/mosquitto/passwords press-7 word; chmod 644 /etc/mosquitto/passwords
+systemctl restart mosquitto
+printf word > /etc/edge-agent/credentials/mqtt-password
+sed -i '/^host/a username = "press-7"' /etc/edge-agent/agent.toml
+edge-agent install; say secret $?; sleep 1; say connected "$(state StatusText)"
+edge-agent install --config /etc/edge-agent/agent.toml; say no_config $?
+edge-agent retire; say retire_of_one_that_runs $?; systemctl stop edge-agent; edge-agent retire; say retired $?
+say retained "$(mosquitto_sub -h 127.0.0.1 -u press-7 -P word -t 'edge/#' --retained-only -W 2 -F %t)"
+rm /etc/mosquitto/conf.d/closed.conf /etc/mosquitto/passwords
 apt purge edge-agent; say purged $?
 all_files > /srv/after
 say files "$(comm -13 /srv/before /srv/after | not_ours | head -5)"
@@ -164,4 +227,7 @@ say service "$(systemctl is-active edge-agent)"
     assert found["alert_of_other"] == '"event":"raise"'
     assert found["install_beside_it"] == "2"
     assert (found["removed"], found["installed_again"], found["active_again"]) == ("0", "0", "active")
+    assert (found["secret"], found["connected"]) == ("0", "connected to mqtt://127.0.0.1:1883")
+    assert (found["no_config"], found["retire_of_one_that_runs"], found["retired"]) == ("2", "78", "0")
+    assert found["retained"] == ""
     assert (found["purged"], found["files"], found["service"]) == ("0", "", "inactive")

@@ -175,7 +175,9 @@ def test_a_reload_ends_as_the_agent_has_decided(tmp_path: Path, unit: Path, verd
     (command,) = (value for _, key, value in directives(unit) if key == "ExecReload")
     script = command.removeprefix("/bin/sh -c '").removesuffix("'")
     (tmp_path / "reload").write_text("of an earlier reload")
-    answer = "exit" if verdict is None else f'sleep 0.3; printf %s "{verdict}" > {tmp_path}/reload; wait'
+    # Whole or not there, as the agent writes it.
+    write = f'printf %s "{verdict}" > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/reload'
+    answer = "exit" if verdict is None else f"sleep 0.3; {write}; wait"
     command = f"trap '{answer}' HUP; echo; sleep 30 & wait"
     with subprocess.Popen(["/bin/bash", "-c", command], stdout=subprocess.PIPE, start_new_session=True) as agent:
         assert agent.stdout is not None

@@ -120,3 +120,15 @@ def test_what_closes_before_an_answer_asks_for_the_port() -> None:
         assert "are port, tls and transport right?" in found.before_an_answer().detail
     refused = trouble_of_error(ConnectionRefusedError(111, "Connection refused"))
     assert refused.before_an_answer() == refused
+
+
+def test_a_credential_of_systemd_wants_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has changed its file sees nothing come of it: the service has a copy of its start."""
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    found = trouble_of_code(0x86, "Bad user name or password")
+    assert "restart the service" not in str(found.advice)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", "/run/credentials/edge-agent.service")
+    assert str(found.advice).endswith(
+        "a credential of systemd is as it was at the start: after a change, restart the service"
+    )
+    assert trouble_of_code(0x88, "Server unavailable").advice is None

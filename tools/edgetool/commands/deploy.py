@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -15,19 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent import __version__
-from edge_agent.errors import ServiceError, UsageError
+from edge_agent.errors import UsageError
+from edge_agent.service.instances import unit_named
 from edge_agent.service.program import copy_self, furnish, packages_in, trim
 from edgetool.deployment.archive import INSTALLER, container_file, write_archive, write_sums
 from edgetool.deployment.content import read_content
 from edgetool.deployment.debian import Package, write_package
 from edgetool.deployment.packages import fetch
+from edgetool.deployment.remote import is_device, look_at
 from edgetool.deployment.target import Target
 from edgetool.paths import StrPath
 
 __all__ = ["DeployReport", "deploy"]
-
-_REMOTE = ".edge-agent-deploy"
-"""The folder in the home of the user on the device, there while it is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +73,8 @@ def deploy(
     python: str = "3.11",
     runtime: str = "cpu",
     deb: bool = False,
+    name: str | None = None,
+    replace_config: bool = False,
 ) -> DeployReport:
     """Make one archive of the agent, all packages that it needs, bundles and a configuration.
 
@@ -85,11 +82,14 @@ def deploy(
         bundles: those that the configuration names.
         config: agent.toml. It names each bundle by its file name alone, or as it will lie in /etc/edge-agent.
             Certificates and libraries of operators beside it are taken along; secrets never are.
-        to: a folder for the archive; or `user@host`, which it is copied to and installed on by the system's own ssh.
+        to: a folder for the archive; or `user@host` or `ssh://user@host:port`, on which it is installed by the system's
+            own ssh.
         machine: the device's architecture, `x86_64` or `aarch64`.
         python: version of the device's Python.
         runtime: the extra of the runtime, `cpu` or `openvino`.
         deb: write a Debian package in place of the archive.
+        name: install it as edge-agent@NAME, one of several agents on the device; as edge-agent when None.
+        replace_config: the configuration takes the place of another one that the device has.
 
     Raises:
         BundleError: one is none.
@@ -99,12 +99,16 @@ def deploy(
     """
     started = time.monotonic()
     target = Target(machine, python, runtime)
+    options = [*(() if name is None else ("--name", name)), *(("--replace-config",) if replace_config else ())]
+    unit_named(name)  # refused here, before anything is fetched
+    if deb and (is_device(to) or options):
+        given = f"--to {to}" if is_device(to) else options[0]
+        raise UsageError(f"{given}: not with --deb, whose package is written into a folder, and holds the agent.toml")
     content = read_content(Path(config), [Path(bundle) for bundle in bundles])
-    host = to if "@" in to and os.sep not in to else None
-    if deb and host:
-        raise UsageError(f"--to {to}: a Debian package is written into a folder; copy it and run apt install ./FILE")
-    with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
-        root = Path(name) / f"edge-agent-{__version__}-{runtime}-{machine}-python{python}"
+    device = look_at(to, target) if is_device(to) else None
+    with tempfile.TemporaryDirectory(prefix="edgetool-") as made:
+        scratch = Path(made)
+        root = scratch / f"edge-agent-{__version__}-{runtime}-{machine}-python{python}"
         program = root / "program"
         packages = packages_in(program, python)
         packages.mkdir(parents=True)
@@ -115,19 +119,19 @@ def deploy(
             program, python=python, machine=machine, runtime=runtime, interpreter=f"/usr/bin/python{python}"
         )
         installed = sum(path.stat().st_size for path in program.rglob("*") if path.is_file())
-        given = content.put(root / "files")
-        folder = Path(name) if host else Path(to)
+        given = " ".join([*options, content.put(root / "files")])
+        folder = scratch if device else Path(to)
         folder.mkdir(parents=True, exist_ok=True)
         if deb:
             package = Package(described)
             archive = folder / package.file_name
-            write_package(package, program, root / "files", _licence(), archive, Path(name) / "deb")
+            write_package(package, program, root / "files", _licence(), archive, scratch / "deb")
         else:
             archive = folder / f"{root.name}.tar.gz"
             _write_archive(root, target, given, archive)
         size = archive.stat().st_size
-        if host:
-            _install_over_ssh(archive, host)
+        if device:
+            device.install(archive)
     return DeployReport(
         archive=archive,
         target=target,
@@ -137,7 +141,7 @@ def deploy(
         wanted=content.wanted,
         size_bytes=size,
         installed_bytes=installed,
-        host=host,
+        host=None if device is None else device.host,
         seconds=time.monotonic() - started,
     )
 
@@ -158,27 +162,3 @@ def _licence() -> str:
         return above.read_text()
     files = [file for file in metadata.files("edge-agent") or () if file.name == "LICENSE"]
     return files[0].read_text() if files else "Apache-2.0\n"
-
-
-def _install_over_ssh(archive: Path, host: str) -> None:
-    """Copy an archive to a device and run its installer there, as root or by sudo."""
-    unpack = f"rm -rf {_REMOTE} && mkdir {_REMOTE} && tar -xzf - -C {_REMOTE} --strip-components=1"
-    run = (
-        f'cd {_REMOTE} && if [ "$(id -u)" = 0 ]; then sh install.sh; else sudo sh install.sh; fi; '
-        f"status=$?; cd; rm -rf {_REMOTE}; exit $status"
-    )
-    try:
-        # By sh, whatever shell the user has there.
-        with archive.open("rb") as file:
-            _ssh(["ssh", "--", host, f"sh -c {shlex.quote(unpack)}"], host, stdin=file)
-        # A terminal where there is one, because sudo may ask for a password.
-        terminal = ["-t"] if sys.stdin.isatty() else []
-        _ssh(["ssh", *terminal, "--", host, f"sh -c {shlex.quote(run)}"], host)
-    except OSError as exc:
-        raise ServiceError(f"ssh cannot be started: {exc}") from exc
-
-
-def _ssh(command: list[str], host: str, stdin: Any = None) -> None:
-    code = subprocess.run(command, stdin=stdin, stdout=sys.stderr, check=False).returncode
-    if code:
-        raise ServiceError(f"{host}: ssh or the installer ended with {code}; what it said stands above")

@@ -43,6 +43,8 @@ set -e
 if [ "$1" = configure ] || [ "$1" = abort-upgrade ] || [ "$1" = abort-remove ]; then
   {home}/bin/python3 -m compileall -qq -j0 --invalidation-mode unchecked-hash {home}/lib || true
   install -d -m 700 /etc/edge-agent/credentials
+  # Gives the service the secrets that are there already.
+  {home}/bin/edge-agent install --no-start >/dev/null || true
   deb-systemd-helper unmask edge-agent.service >/dev/null || true
   if deb-systemd-helper --quiet was-enabled edge-agent.service; then
     deb-systemd-helper enable edge-agent.service >/dev/null || true
@@ -71,11 +73,18 @@ if [ -d /run/systemd/system ]; then
   [ "$1" != remove ] || rm -f /run/edge-agent.instances
 fi
 find {home} -name __pycache__ -prune -exec rm -rf {{}} + || true
+rm -f /opt/edge-agent/.lock
 """
 _POSTRM = """\
 #!/bin/sh
 set -e
+# Of a package that was never configured, as when it was asked about a changed file, dpkg has not run prerm.
+if [ "$1" = remove ]; then
+  rm -rf {home} /opt/edge-agent/.lock
+  rmdir --ignore-fail-on-non-empty /opt/edge-agent 2>/dev/null || true
+fi
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
+  systemctl stop edge-agent.service 2>/dev/null || true
   systemctl --system daemon-reload >/dev/null || true
 fi
 if [ "$1" = remove ]; then

@@ -203,7 +203,35 @@ def _add(provider: Provider, *, is_here: bool = True) -> None:
         defaults["discover_with"] = lambda: bad_providers.found(*found)
 
 
+def _note(stream: str) -> None:
+    """Write down each reading that is taken into the state, in the transaction that holds what it changed."""
+    import msgspec
+
+    from edge_agent.journal.journal import Commit
+    from edge_agent.messages.reading import Readings
+    from edge_agent.stream.pipeline import Pipeline
+
+    process, write = Pipeline.process, Journal.commit
+    readings: list[tuple[str, float]] = []
+
+    def processing(self: Pipeline, part: Readings) -> Any:
+        readings.extend(zip(part.assets, part.times, strict=True))
+        return process(self, part)
+
+    def committing(self: Journal, commit: Commit) -> None:
+        if readings and (commit.events or commit.records):
+            note = msgspec.json.encode({"at": time.time_ns(), "readings": readings})
+            commit.records.append((stream, f"{time.time_ns()}", note))
+            write(self, commit)
+            readings.clear()
+        else:
+            write(self, commit)
+
+    Pipeline.process, Journal.commit = processing, committing  # type: ignore[assignment,method-assign]
+
+
 _FAULTS: dict[str, Callable[[str], None]] = {
+    "note": _note,
     "kill": _kill_at,
     "clock": _shift_clock,
     "synchronised": _know_clock,

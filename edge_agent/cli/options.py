@@ -143,7 +143,7 @@ def remarks(config: Config, bundles: list[Bundle]) -> list[str]:
     topics = {f"[[stream]] {each.name!r} topic": each.topic for each in config.streams if each.topic}
     for where, name in {"[agent] id": config.agent.id, **topics}.items():
         if "." in name:
-            what = "RabbitMQ and NATS take a dot in a topic for a slash"
+            what = "RabbitMQ takes a dot in a topic for a slash, and NATS before 2.10 takes no such topic"
             found.append(f"{where} = {name!r}: {what}; write it without where the broker is one of those")
     runtime_dir = config.agent.runtime_dir
     if runtime_dir is not None and not is_writable_folder(runtime_dir):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from processes import IN_CI
 from rig import Report
 
 _FACTS: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
@@ -19,12 +20,18 @@ _ROWS: list[dict[str, Any]] = []
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--full", action="store_true", help="the full form of every row, which takes most of an hour")
+    group.addoption(
+        "--broker", action="append", help="rows behind this broker; by default mosquitto, in CI RabbitMQ too"
+    )
     group.addoption("--record", type=Path, help="add each row's result to this file, one JSON document a line")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "outage_s" in metafunc.fixturenames:
         metafunc.parametrize("outage_s", [1, 30, 300] if metafunc.config.getoption("full", default=False) else [1])
+    if "broker_name" in metafunc.fixturenames:
+        asked = metafunc.config.getoption("broker", default=None)
+        metafunc.parametrize("broker_name", asked or (["mosquitto", "rabbitmq"] if IN_CI else ["mosquitto"]))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Self
@@ -17,9 +18,12 @@ from typing import Self
 import pytest
 from processes import Broker, free_port, wait_until
 
-__all__ = ["BROKERS", "OtherBroker", "broker_named"]
+__all__ = ["BROKERS", "IN_DEBIAN_13", "OtherBroker", "broker_named"]
 
 _BUILD = Path(__file__).parents[1] / "build" / "brokers"
+_DEBIAN_13 = _BUILD / "debian13"
+IN_DEBIAN_13 = ("mosquitto2.0.21", "rabbitmq4")
+"""Brokers that Debian 12 does not have in this version. They want root, and are not in CI."""
 _START_LIMIT_S = 120.0
 """RabbitMQ and ActiveMQ take 20 s on a busy machine."""
 _PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin:/usr/lib/rabbitmq/bin"
@@ -28,6 +32,18 @@ _RABBITMQ = """\
 listeners.tcp.1 = 127.0.0.1:{second}
 mqtt.listeners.tcp.1 = 127.0.0.1:{port}
 mqtt.allow_anonymous = true
+"""
+_RABBITMQ_4 = """\
+anonymous_login_user = guest
+anonymous_login_pass = guest
+"""
+_MOSQUITTO = """\
+listener {port} 127.0.0.1
+allow_anonymous true
+persistence true
+persistence_location {folder}/
+max_queued_messages 0
+user root
 """
 _NATS = """\
 server_name: faults
@@ -84,35 +100,54 @@ class OtherBroker:
     """
 
     def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self._root = _DEBIAN_13 if name in IN_DEBIAN_13 else None
+        """Another system's folder, in which its programs run; it holds all that they see."""
+        if self._root is not None:
+            if not (self._root / "usr").is_dir():
+                pytest.fail(f"{self._root} is not here; run tools/ensure_broker.sh {name}, as root")
+            folder = self._root / "tmp" / f"faults-{os.getpid()}-{time.monotonic_ns()}"
         folder.mkdir(parents=True, exist_ok=True)
-        self.name, self._folder = name, folder
+        self._folder = folder
         self.port, self._second = free_port(), free_port()
         self.log = folder / f"{name}.log"
         self._helper: subprocess.Popen[bytes] | None = None
         self.process: subprocess.Popen[bytes] | None = None
 
     def _write(self, name: str, text: str) -> Path:
-        file = self._folder / name
-        file.write_text(text.format(port=self.port, second=self._second, folder=self._folder), encoding="utf-8")
-        return file
+        (self._folder / name).write_text(
+            text.format(port=self.port, second=self._second, folder=self._seen), encoding="utf-8"
+        )
+        return self._seen / name
+
+    @property
+    def _seen(self) -> Path:
+        """Our folder, as the broker names it."""
+        return self._folder if self._root is None else Path("/") / self._folder.relative_to(self._root)
+
+    def _mosquitto(self) -> tuple[list[str], dict[str, str]]:
+        return ["/usr/sbin/mosquitto", "-c", str(self._write("mosquitto.conf", _MOSQUITTO))], {}
 
     def _rabbitmq(self) -> tuple[list[str], dict[str, str]]:
         plugins = self._write("enabled_plugins", "[rabbitmq_mqtt].")
         mapper, distribution = free_port(), free_port()
+        program = "rabbitmq-server"
+        settings = _RABBITMQ + ("" if self._root is None else _RABBITMQ_4)
         env = {
-            "HOME": str(self._folder),
+            "HOME": str(self._seen),
             "ERL_EPMD_PORT": str(mapper),
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "RABBITMQ_NODENAME": "faults@localhost",
             "RABBITMQ_DIST_PORT": str(distribution),
-            "RABBITMQ_MNESIA_BASE": str(self._folder / "mnesia"),
-            "RABBITMQ_LOG_BASE": str(self._folder / "log"),
+            "RABBITMQ_MNESIA_BASE": str(self._seen / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(self._seen / "log"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(plugins),
-            "RABBITMQ_CONFIG_FILE": str(self._write("rabbitmq.conf", _RABBITMQ)),
+            "RABBITMQ_CONFIG_FILE": str(self._write("rabbitmq.conf", settings)),
         }
         # Erlang would start one that outlives it.
         self._helper = subprocess.Popen([_program("epmd"), "-port", str(mapper), "-address", "127.0.0.1"])
-        return [_program("rabbitmq-server", Path("/usr/lib/rabbitmq/bin"))], env
+        own = Path("/usr/lib/rabbitmq/bin")  # the other one changes to a user of its own
+        return [_program(program, own) if self._root is None else str(own / program)], env
 
     def _activemq(self) -> tuple[list[str], dict[str, str]]:
         options = f"persistent=true&dataDirectory={self._folder}/data&useJmx=false"
@@ -144,7 +179,9 @@ class OtherBroker:
 
     def __enter__(self) -> Self:
         makers: dict[str, Callable[[], tuple[list[str], dict[str, str]]]] = {
+            "mosquitto2.0.21": self._mosquitto,
             "rabbitmq": self._rabbitmq,
+            "rabbitmq4": self._rabbitmq,
             "activemq": self._activemq,
             "nats": self._nats,
             "aedes": self._aedes,
@@ -152,6 +189,8 @@ class OtherBroker:
             "amqtt": self._amqtt,
         }
         command, env = makers[self.name]()
+        if self._root is not None:
+            command = ["chroot", str(self._root), *command]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, **env}, cwd=self._folder, start_new_session=True
@@ -186,9 +225,21 @@ class OtherBroker:
             self._helper.kill()
             self._helper.wait(timeout=20)
             self._helper = None
+        if self._root is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
-BROKERS = ("mosquitto", "rabbitmq", "rumqttd", "activemq", "aedes", "nats", "amqtt")
+BROKERS = (
+    "mosquitto",
+    "mosquitto2.0.21",
+    "rabbitmq",
+    "rabbitmq4",
+    "rumqttd",
+    "activemq",
+    "aedes",
+    "nats",
+    "amqtt",
+)
 
 
 def broker_named(name: str, folder: Path) -> Broker | OtherBroker:

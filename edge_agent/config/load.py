@@ -12,9 +12,8 @@ from typing import Any
 import msgspec
 
 from edge_agent.config.paths import begin_at
-from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection, topic_filters
 from edge_agent.config.service_state import service_name, service_state_dir
-from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection
+from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection, topic_filters
 from edge_agent.config.tables import read_table, suggest
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ConfigError
@@ -240,14 +239,6 @@ def _payload_problems(good: dict[str, Any], payload_format: str) -> list[str]:
         good.get("payload", PayloadSettings()), payload_format, topic_names_channel=names_channel
     )
     return [] if problem is None else [problem]
-
-
-def _service_state_dir(config: Path) -> Path:
-    """The folder that systemd makes for the service of a configuration: of NAME.toml for that of the template."""
-    config = config.absolute()
-    if config.parent != _SERVICE_SETTINGS or config.name == "agent.toml":
-        return _SERVICE_STATE_DIR
-    return _SERVICE_STATE_DIR.with_name(f"{_SERVICE_STATE_DIR.name}-{config.stem}")
 
 
 def _complete_agent(given: dict[str, Any], problems: list[str], service_state_dir: Path) -> AgentSettings:

@@ -207,6 +207,7 @@ class Agent:
             clock=time.time,
             clock_is_right=lambda: self._clock.is_synchronised is True,
             alive=self._telling.scored,
+            command=self._brokers.readings.publish,
         )
         commit_s = self._config.journal.commit_s
         self._batches = Batches(self._journal, self._publisher, self._scoring, clock=time.monotonic, commit_s=commit_s)

@@ -19,6 +19,7 @@ from edge_agent.engine.pace import Pace
 from edge_agent.journal.journal import Commit
 from edge_agent.messages.delivery import Delivery, fingerprints
 from edge_agent.messages.reading import Rejection, RejectReason
+from edge_agent.mqtt.message import Message
 from edge_agent.sources.repeats import Repeats
 
 __all__ = ["Scoring"]
@@ -42,6 +43,7 @@ class Scoring:
         clock: epoch seconds.
         clock_is_right: tells if the clock is known to be.
         alive: called after each part of a batch, which on a slow device is a long way from the next.
+        command: publishes what senders are asked, on the readings' connection.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Scoring:
         clock: Callable[[], float],
         clock_is_right: Callable[[], bool],
         alive: Callable[[], None] = lambda: None,
+        command: Callable[[Message], object] = lambda _: None,
     ) -> None:
         self._streams = streams
         self._routes = routes
@@ -68,6 +71,7 @@ class Scoring:
         self._clock = clock
         self._clock_is_right = clock_is_right
         self._alive = alive
+        self._command = command
         self.unrouted = Counters()
         """Of messages that belong to no stream."""
         self.pace = Pace(_MOST_MESSAGES)
@@ -115,6 +119,11 @@ class Scoring:
         now_s = self._clock()
         latest_s = now_s + stream.ahead_s if self._clock_is_right() else math.inf
         readings, rejections = stream.decoder.decode(deliveries, now_s, latest_s)
+        births = stream.decoder.births
+        if births is not None:
+            commit.records += [(stream.name, *record) for record in births.take_changed()]
+            for topic, payload in births.take_commands():
+                self._command(Message(topic, payload))
         # Before missing values are held.
         stream.ranges.add(readings)
         refused: list[str] = []

@@ -222,7 +222,8 @@ class Stream:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(key, record) pairs of all that is known, to begin a journal with."""
-        return [*self.pipeline.records(), *self.suppression.records()]
+        births = self.decoder.births
+        return [*self.pipeline.records(), *self.suppression.records(), *(births.records() if births else ())]
 
     def listen(self, now_mono_s: float, now_s: float, *, is_listening: bool, delayed: bool) -> Commit:
         """Find out who has fallen silent and who was heard again, and what is no longer to be kept back.
@@ -267,6 +268,7 @@ class Stream:
             **self.pipeline.describe(),
             "out_of_range": self.ranges.describe(),
             **self.suppression.describe(),
+            **({} if self.decoder.births is None else {"sparkplug": self.decoder.births.describe()}),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": self.engine.provider.name,
             "provider_reason": self.engine.choice.reason,
@@ -345,6 +347,9 @@ def _open_stream(
     stack.callback(engine.close)
     suppression = Suppression(loaded.section.storm, agent=config.agent.id, stream=loaded.section.name)
     records = suppression.restore(journal.records(loaded.section.name))
+    decoder = make_decoder(loaded.section, manifest)
+    if decoder.births is not None:
+        records = decoder.births.restore(records)
     pipeline = Pipeline(
         agent=config.agent.id,
         stream=loaded.section.name,
@@ -355,7 +360,6 @@ def _open_stream(
         records=(records.pop() for _ in range(len(records))),
         settings=loaded.section.settings,
     )
-    decoder = make_decoder(loaded.section, manifest)
     most_s = 2 * config.agent.health_interval_s
     return Stream(
         loaded,

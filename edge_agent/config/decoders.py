@@ -27,6 +27,7 @@ def make_decoder(section: StreamSection, manifest: Manifest) -> Decoder:
             one_channel=section.filters.names_channel,
             payload=section.payload,
             units=[channel.unit or None for channel in manifest.channels],
+            topics=section.topics,
         )
     except ValueError as exc:
         raise ConfigError(f"[[stream]] {section.name!r} [payload] {exc}") from exc

@@ -20,7 +20,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings, broker_problems, with_credentials
 from edge_agent.setting_types import meant_by
-from edge_agent.sources.formats import FORMATS
+from edge_agent.sources.formats import FORMATS, SPARKPLUG
 from edge_agent.sources.mapping.mapping import settings_problem, with_preset
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.stream.alarm import AlarmSettings
@@ -156,6 +156,10 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
         where = f"[[stream]] {number}"
         before = len(problems)
         good = read_table(table, where, StreamSection, problems)
+        if good.get("format") == SPARKPLUG:
+            # It has no other form than that of its table.
+            payload = good.get("payload", PayloadSettings())
+            good["payload"] = msgspec.structs.replace(payload, format=payload.format or SPARKPLUG)
         problems.extend(f"{where} {problem}" for problem in (*_topic_problems(table, good), *_stream_problems(good)))
         is_whole = len(problems) == before
         if good.get("name") in names:
@@ -181,11 +185,12 @@ def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
     if "asset" in good and "topic" not in good:
         return ["asset: has no effect without topic"]
     try:
-        filters = topic_filters(good.get("topic", "-"), good.get("asset"))
+        payload = good.get("payload", PayloadSettings())
+        is_sparkplug = SPARKPLUG in (good.get("format"), payload.format, payload.preset)
+        filters = topic_filters(good.get("topic", "-"), good.get("asset"), is_sparkplug=is_sparkplug)
     except ValueError as exc:
         return [f"topic = {good['topic']!r}: {exc}"]
-    payload = good.get("payload", PayloadSettings())
-    names_asset = payload.preset is not None or payload.asset is not None or "{asset}" in (payload.names or "")
+    names_asset = is_sparkplug or payload.asset is not None or "{asset}" in (payload.names or "")
     if filters.mixes_assets and not names_asset:
         what = "which asset a reading is of stays open: let an {asset} stand in it, or [stream.payload] asset say it"
         return [f"topic = {good['topic']!r}: {what}"]
@@ -212,8 +217,8 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
     problems: list[str] = []
     payload_format = good.get("format", "auto")
     alarm, readings = good.get("alarm", AlarmSettings()), good.get("commission", CommissionSettings()).readings
-    if payload_format not in FORMATS:
-        problems.append(f"format = {payload_format!r}: expected one of {', '.join(FORMATS)}")
+    if payload_format not in (*FORMATS, SPARKPLUG):
+        problems.append(f"format = {payload_format!r}: expected one of {', '.join((*FORMATS, SPARKPLUG))}")
     if alarm.confirm > alarm.of:
         problems.append(f"[alarm] confirm = {alarm.confirm}: must not be above of = {alarm.of}")
     window = good.get("window", WindowSettings())

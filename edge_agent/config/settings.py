@@ -12,6 +12,8 @@ from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, TopicFilters, input_topic
 from edge_agent.mqtt.settings import MqttSettings
 from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
+from edge_agent.sources.births import sparkplug_topics
+from edge_agent.sources.formats import SPARKPLUG
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
@@ -28,8 +30,13 @@ TopicText = Annotated[str | tuple[str, ...], Meta(description="a topic, or a lis
 """Its texts have no pattern for the reason that stands in `sources.mapping.settings`; `TopicFilter` looks at them."""
 
 
-def topic_filters(topic: str | tuple[str, ...], asset: str | None) -> TopicFilters:
+def topic_filters(topic: str | tuple[str, ...], asset: str | None, *, is_sparkplug: bool = False) -> TopicFilters:
     """The filters of a stream's `topic` and `asset`.
+
+    Args:
+        topic: one or several.
+        asset: what the asset is made of.
+        is_sparkplug: births and deaths are needed beside what is written.
 
     Raises:
         ValueError: they are none.
@@ -37,7 +44,14 @@ def topic_filters(topic: str | tuple[str, ...], asset: str | None) -> TopicFilte
     topics = (topic,) if isinstance(topic, str) else topic
     if not topics:
         raise ValueError("expected at least one topic")
-    return TopicFilters([TopicFilter(each, asset) for each in topics])
+    if not is_sparkplug:
+        return TopicFilters([TopicFilter(each, asset) for each in topics])
+    wanted = [sparkplug_topics(each) for each in topics]
+    filters = [TopicFilter(first, asset) for first, *_ in wanted]
+    for more in [TopicFilter(each) for _, *others in wanted for each in others]:
+        if not any(more.overlaps(known) for known in filters):
+            filters.append(more)
+    return TopicFilters(filters)
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +123,23 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.topic is None:
             return TopicFilters([TopicFilter(input_topic(self.name, "{asset}"))])
-        return topic_filters(self.topic, self.asset)
+        return topic_filters(self.topic, self.asset, is_sparkplug=self.is_sparkplug)
+
+    @property
+    def is_sparkplug(self) -> bool:
+        """Whether it reads Sparkplug B."""
+        return SPARKPLUG in (self.format, self.payload.format)
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """Its topics, as they are written."""
+        return (self.topic,) if isinstance(self.topic, str) else self.topic or ()
+
+    @property
+    def _joins(self) -> bool:
+        """Whether values come one channel at a time. Sparkplug's devices send all at their birth, then what changes."""
+        is_single = self.filters.names_channel or self.payload.name is not None
+        return is_single and not self.is_sparkplug
 
     @property
     def settings(self) -> StreamSettings:
@@ -124,7 +154,8 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             stuck_readings=self.stuck_readings,
             max_assets=self.max_assets,
             max_state_mb=self.max_state_mb,
-            join_s=self.join_s if self.filters.names_channel or self.payload.name is not None else None,
+            join_s=self.join_s if self._joins else None,
+            sends_changes=self.is_sparkplug,
         )
 
 

@@ -21,8 +21,9 @@ from edge_agent.messages.values import (
     read_number,
 )
 from edge_agent.sources.arrival import APART_S, time_of
+from edge_agent.sources.births import Births
 from edge_agent.sources.columns import Row, to_float32
-from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, FromNow, make_parser
+from edge_agent.sources.formats import READINGS_LIMIT, SPARKPLUG, Fields, FormatError, FromNow, make_parser
 from edge_agent.sources.formats.tolerant import Tolerated
 from edge_agent.sources.mapping.mapping import PayloadMapping
 from edge_agent.sources.mapping.settings import PayloadSettings
@@ -68,6 +69,7 @@ class Decoder:
         one_channel: True if each message has values of one channel, which its topic names.
         payload: the stream's `[stream.payload]` table, with its preset in it.
         units: the manifest's units of the channels, in order; None where it names none.
+        topics: of the stream as they are written, for Sparkplug.
 
     Raises:
         ValueError: the table contradicts itself or the channels.
@@ -81,6 +83,7 @@ class Decoder:
         one_channel: bool = False,
         payload: PayloadSettings | None = None,
         units: Sequence[str | None] = (),
+        topics: Sequence[str] = (),
     ) -> None:
         self._width = len(channels)
         self._format = payload_format
@@ -89,13 +92,14 @@ class Decoder:
         if payload is not None and not payload.is_empty:
             named = dict(zip(channels, self._units, strict=True))
             self._mapping = PayloadMapping(
-                payload, named, payload_format=payload_format, topic_names_channel=one_channel
+                payload, named, payload_format=payload_format, topic_names_channel=one_channel, topics=topics
             )
         elif payload is not None and payload.format is not None:
             payload_format = payload.format
         self._places = {name: number for number, name in enumerate(channels)}
         # A message of one channel is a bare number, an object with a `value`, or an array of such objects.
-        self._parse = make_parser(payload_format, ("value",) if one_channel else channels)
+        plain = "auto" if payload_format == SPARKPLUG else payload_format
+        self._parse = make_parser(plain, ("value",) if one_channel else channels)
         self._told_no_time = False
         self.unreadable = UnreadableValues(channels)
         """Values that were no numbers, and so are missing in their readings."""
@@ -106,6 +110,11 @@ class Decoder:
 
         After 20 names, the messages of all others are counted together, as "#others".
         """
+
+    @property
+    def births(self) -> Births | None:
+        """What Sparkplug's devices have said of their metrics; None for other formats."""
+        return None if self._mapping is None else self._mapping.births
 
     def portions(self, deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
         """The messages in portions, in order, whose readings are few enough to be decoded at once; usually one.
@@ -231,7 +240,7 @@ class Decoder:
         """
         try:
             mapping = self._mapping or self._plain_mapping(delivery.topic.channel is not None)
-            return mapping.explain(delivery.payload, delivery.topic.channel, now_s)
+            return mapping.explain(delivery, now_s)
         except (FormatError, ValueError):
             return None
 

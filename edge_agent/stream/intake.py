@@ -41,7 +41,7 @@ class Intake:
             stride=manifest.stride,
             channels=width,
             policy=policy,
-            keeps_each=manifest.model.state_size > 0,
+            keeps_each=manifest.model.state_size > 0 or settings.sends_changes,
         )
         """The last rows of each asset."""
         self._join = None if settings.join_s is None else Join(width, settings.join_s)

@@ -56,6 +56,10 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """For readings that arrive one channel at a time: values within so many seconds are one reading. None: readings
     arrive whole."""
 
+    sends_changes: bool = False
+    """The sender leaves out what has not changed, so that an asset's last values must outlive a crash from the first
+    reading on."""
+
     def for_bundle(self, manifest: Manifest) -> StreamSettings:
         """The same, with what the settings mean for a bundle."""
         window = self.window.resolved(takes_missing=manifest.takes_missing)

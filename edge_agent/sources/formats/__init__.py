@@ -14,6 +14,7 @@ from edge_agent.messages.values import FLOAT32_MAX
 __all__ = [
     "FORMATS",
     "READINGS_LIMIT",
+    "SPARKPLUG",
     "Fields",
     "FormatError",
     "FromNow",
@@ -49,6 +50,8 @@ FORMATS: dict[str, str] = {
     "influx": "edge_agent.sources.formats.influx:make",
 }
 """Name in `agent.toml` to the function that makes a parser for a stream's channels."""
+SPARKPLUG = "sparkplug-b"
+"""A format that tables only can read."""
 
 
 class FormatError(Exception):

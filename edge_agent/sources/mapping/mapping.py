@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.topic import Topic
 from edge_agent.messages.values import LATEST_TIME_S, seconds_of
 from edge_agent.sources.arrival import APART_S, time_of
+from edge_agent.sources.births import Births
 from edge_agent.sources.columns import Affine, Row
-from edge_agent.sources.formats import FORMATS, FormatError
+from edge_agent.sources.formats import FORMATS, SPARKPLUG, FormatError
 from edge_agent.sources.formats.documents import make_document_reader
+from edge_agent.sources.formats.sparkplug import read_payload
 from edge_agent.sources.mapping.presets import LOCAL_TIME, PRESETS
 from edge_agent.sources.mapping.settings import ChannelSettings, PayloadSettings
 from edge_agent.sources.mapping.times import plain_time
@@ -23,7 +26,7 @@ from edge_agent.sources.mapping.walk import Found, Walk, asset_of
 
 __all__ = ["PayloadMapping", "settings_problem", "with_preset"]
 
-_BARE_BYTES = 64
+_OWN_PRESETS = ("influx", SPARKPLUG)
 _TIME, _ASSET, _LISTED, _CHANNELS = 0, 1, 2, 3
 """Places in what a typed parser gives."""
 _KNOWN_ASSETS = 100_000
@@ -38,6 +41,7 @@ class PayloadMapping:
         channels: the manifest's names, in order, with their units.
         payload_format: of the stream.
         topic_names_channel: each message has values of one channel, which its topic names.
+        topics: of the stream as they are written, for Sparkplug.
 
     Raises:
         ValueError: the table contradicts itself or the channels; the text names the key.
@@ -50,6 +54,7 @@ class PayloadMapping:
         *,
         payload_format: str = "auto",
         topic_names_channel: bool = False,
+        topics: Sequence[str] = (),
     ) -> None:
         for name in settings.channels:
             if name not in channels:
@@ -57,7 +62,9 @@ class PayloadMapping:
         self._channels = [_channel(name, unit, settings) for name, unit in channels.items()]
         self._walk = Walk(settings, self._channels, topic_names_channel=topic_names_channel)
         payload_format = settings.format or payload_format
-        self._document = make_document_reader(payload_format)
+        self.births = Births(topics) if payload_format == SPARKPLUG else None
+        """What Sparkplug's devices have said of their metrics; None for other formats."""
+        self._document = make_document_reader("auto" if self.births is not None else payload_format)
         self._bare = topic_names_channel and payload_format in ("auto", "json")
         form = "json" if payload_format == "auto" else payload_format
         typed = form in ("json", "msgpack")
@@ -107,7 +114,7 @@ class PayloadMapping:
                 del assets[before:]
                 raise
             del times[before:], rows[before:], assets[before:]
-        found = self.explain(payload, topic.channel, now_s, is_told=False)
+        found = self.explain(delivery, now_s, is_told=False)
         for each in found.readings:
             found.lacks_time = found.lacks_time or each.time is None
             times.append(time_of(each.time, now_s + len(times) * APART_S, latest_s))
@@ -154,19 +161,22 @@ class PayloadMapping:
                 self._known[sent] = name
         return name
 
-    def explain(self, payload: bytes, topic_channel: str | None, now_s: float, *, is_told: bool = True) -> Found:
+    def explain(self, delivery: Delivery, now_s: float, *, is_told: bool = True) -> Found:
         """The same, with every value and where it stood.
 
         Args:
-            payload: of a message.
-            topic_channel: that the topic names; None if it names none.
+            delivery: the message.
             now_s: time of arrival, epoch seconds.
             is_told: fill `Found.seen`.
 
         Raises:
             FormatError: it cannot be read.
         """
+        payload, topic_channel = delivery.payload, delivery.topic.channel
         document: Any = None
+        if self.births is not None:
+            document = self.births.read(delivery.topic.name, payload)
+            return self._walk.read(document, None, now_s, is_told=is_told) if document is not None else Found()
         if self._bare and payload.lstrip()[:1] not in (b"{", b"["):
             document = _bare(payload)
         if document is None:
@@ -175,9 +185,15 @@ class PayloadMapping:
 
     def has_time(self, payload: bytes) -> bool:
         """True if the payload can be read and all of its readings have a time of their own."""
+        if self.births is not None:
+            # Of two messages with the same number and time, one is the other again.
+            try:
+                return read_payload(payload).timestamp is not None
+            except FormatError:
+                return False
         name = next(iter(self._walk.sent_names), None)
         try:
-            found = self.explain(payload, name, 0.0, is_told=False)
+            found = self.explain(Delivery(Topic(b"", "", name), payload, 0, False), 0.0, is_told=False)
         except FormatError:
             return False
         return bool(found.readings) and all(each.time is not None for each in found.readings)
@@ -190,8 +206,12 @@ def with_preset(settings: PayloadSettings) -> PayloadSettings:
         ValueError: there is no such preset, or it needs a key beside it.
     """
     if settings.preset is None:
-        return settings
-    preset = PRESETS.get(settings.preset)
+        is_bare = settings.rows is None and settings.fields is None and settings.name is None
+        if settings.format not in _OWN_PRESETS or not is_bare:
+            return settings
+        # Their documents have one form, which their preset reads.
+        settings = msgspec.structs.replace(settings, preset=settings.format)
+    preset = PRESETS.get(str(settings.preset))
     if preset is None:
         raise ValueError(f"preset = {settings.preset!r}: expected one of {', '.join(PRESETS)}")
     if settings.preset in LOCAL_TIME and settings.time_zone is None:
@@ -205,12 +225,15 @@ def settings_problem(settings: PayloadSettings, payload_format: str, *, topic_na
     """What is wrong with a table whatever the bundle's channels are; None if nothing."""
     if settings.format is not None and payload_format not in ("auto", settings.format):
         return "format: is given in [[stream]] too; leave one out"
-    if settings.format is not None and settings.format not in FORMATS:
-        return f"format = {settings.format!r}: expected one of {', '.join(FORMATS)}"
+    if settings.format is not None and settings.format not in (*FORMATS, SPARKPLUG):
+        return f"format = {settings.format!r}: expected one of {', '.join((*FORMATS, SPARKPLUG))}"
     try:
         full = with_preset(settings)
-        if not full.is_empty:
-            make_document_reader(full.format or payload_format)
+        form = full.format or payload_format
+        if form == SPARKPLUG and full.name is None:
+            return 'format = "sparkplug-b": needs a table of its metrics; write preset = "sparkplug-b"'
+        if not full.is_empty and form != SPARKPLUG:
+            make_document_reader(form)
         channels = [make_channel(name, each.unit, each) for name, each in full.channels.items()]
         Walk(full, channels, topic_names_channel=topic_names_channel)
     except ValueError as exc:

@@ -37,6 +37,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "wise": {"time": "t", "missing_values": [9999.9999]},
     "siemens-ie": {"rows": "vals[]", "name": "id", "value": "val", "time": "ts", "good": {"key": "qc", "is": [3]}},
+    "sparkplug-b": {
+        "format": "sparkplug-b",
+        "rows": "metrics[]",
+        "name": "name",
+        "time": "timestamp",
+        "good": {"key": "quality", "is": [192]},
+    },
     "influx": {"format": "influx", "fields": "fields", "time": "time"},
 }
 """By name, keys of the table; what is given beside `preset` replaces them."""

@@ -33,6 +33,7 @@ from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_strea
 from edge_agent.agent.telling import Telling
 from edge_agent.agent.unheard import Unheard
 from edge_agent.child_process import Stopped
+from edge_agent.config.inputs import open_input
 from edge_agent.config.settings import Config
 from edge_agent.engine.upkeep import clear_compiled
 from edge_agent.errors import JournalError
@@ -45,6 +46,7 @@ from edge_agent.service.notifier import Notifier
 from edge_agent.service.reload import Check, Reload
 from edge_agent.service.signals import Signals
 from edge_agent.sources.mqtt import MqttSource
+from edge_agent.sources.polled import PolledInput
 from edge_agent.sources.repeats import Repeats
 from edge_agent.sources.source import Source
 from edge_agent.sources.text_input import TextInput
@@ -177,13 +179,17 @@ class Agent:
         )
 
     def _open_sources(self, stack: ExitStack) -> list[Source]:
-        self._inputs: list[tuple[Stream, TextInput]] = []
+        self._inputs: list[tuple[Stream, TextInput | PolledInput]] = []
         subscribes = any(stream.loaded.section.input is None for stream in self._streams)
         sources: list[Source] = [MqttSource(self._brokers.readings, ended=not subscribes)]
         for stream in self._streams:
             if stream.loaded.section.input is not None:
-                lines = TextInput(stream.name, stream.loaded.section.input)
+                channels = [channel.name for channel in stream.loaded.bundle.manifest.channels]
+                lines = open_input(stream.loaded.section, channels)
                 stack.callback(lines.close)
+                if isinstance(lines, PolledInput):
+                    lines.start()
+                    stream.polled = lines
                 sources.append(lines)
                 self._inputs.append((stream, lines))
         return sources

@@ -27,6 +27,7 @@ from edge_agent.messages.reading import Rejection, RejectReason
 from edge_agent.messages.text import encode, printable
 from edge_agent.messages.topic_names import AgentTopics, TopicFilters, can_be_asset
 from edge_agent.sources.decode import Decoder
+from edge_agent.sources.polled import PolledInput
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.ranges import Ranges
@@ -65,6 +66,8 @@ class Stream:
     most_listened_s: float
     """No more is taken for listened between two calls of `listen`, seconds."""
     counters: Counters = field(default_factory=Counters)
+    polled: PolledInput | None = None
+    """What asks devices for its readings, where something does."""
     _listened_mono_s: float | None = None
     """When `listen` was called last; None before the first time."""
     _keep_mono_s: float = 0.0
@@ -269,6 +272,7 @@ class Stream:
             "out_of_range": self.ranges.describe(),
             **self.suppression.describe(),
             **({} if self.decoder.births is None else {"sparkplug": self.decoder.births.describe()}),
+            **({} if self.polled is None else {"devices": self.polled.describe()}),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": self.engine.provider.name,
             "provider_reason": self.engine.choice.reason,

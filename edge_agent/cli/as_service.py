@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edge_agent.cli.options import DEFAULT_CONFIG
+from edge_agent.config.inputs import is_device
 from edge_agent.config.service_state import service_state_dir
 from edge_agent.config.settings import Config
 from edge_agent.errors import ConfigError, UsageError
@@ -134,7 +135,11 @@ def _needed(path: Path, config: Config) -> dict[Path, str]:
     readable = "chmod a+r, and a+x on the folders above it, or put it into /etc/edge-agent"
     needed = {path: readable}
     needed |= dict.fromkeys((Path(stream.bundle) for stream in config.streams), readable)
-    needed |= {Path(stream.input): readable for stream in config.streams if stream.input not in (None, "-")}
+    needed |= {
+        Path(stream.input): readable
+        for stream in config.streams
+        if stream.input not in (None, "-") and not is_device(stream)
+    }
     needed |= dict.fromkeys((Path(library.path) for library in config.engine.custom_ops), readable)
     program = "install the agent where every user may read it, such as /opt/edge-agent"
     needed |= dict.fromkeys((Path(sys.executable), Path(__file__)), program)

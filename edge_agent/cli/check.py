@@ -115,15 +115,15 @@ def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "", al
 def _try_stream(section: StreamSection, bundle: Bundle, config: Config) -> tuple[Engine, dict[str, Any]]:
     """Open all that a stream needs; gives its engine, and its part of the report."""
     from edge_agent.config.decoders import make_decoder
+    from edge_agent.config.inputs import open_input
     from edge_agent.engine.choice.choose import choose_provider
     from edge_agent.engine.fallback import FallbackEngine
-    from edge_agent.sources.text_input import TextInput
 
     choice = choose_provider(bundle, config.engine, state_dir=None)
     engine = FallbackEngine(bundle, choice)
     make_decoder(section, bundle.manifest)
     if section.input is not None:
-        TextInput(section.name, section.input).close()
+        open_input(section, [channel.name for channel in bundle.manifest.channels]).close()
     zeros = np.zeros((1, bundle.manifest.window, len(bundle.manifest.channels)), dtype=np.float32)
     return engine, {
         "stream": section.name,

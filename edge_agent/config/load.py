@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from edge_agent.config.inputs import input_problems
 from edge_agent.config.paths import begin_at
 from edge_agent.config.service_state import service_name, service_state_dir
 from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection, topic_filters
@@ -234,6 +235,7 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
     if 0 < readings < MIN_READINGS:
         problems.append(f"[commission] readings = {readings}: expected 0, or at least {MIN_READINGS}")
     problems += [f"[payload] {text}" for text in _payload_problems(good, payload_format)]
+    problems += input_problems(good)
     return problems
 
 

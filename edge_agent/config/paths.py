@@ -32,8 +32,15 @@ def begin_at(folder: Path, table: object, kind: type[msgspec.Struct]) -> None:
         if inner is not None:
             for each in value if isinstance(value, list) else [value]:
                 begin_at(folder, each, inner)
-        elif isinstance(value, str) and value not in ("", _STANDARD_INPUT) and is_path(field.type):
+        elif (
+            isinstance(value, str) and value not in ("", _STANDARD_INPUT) and "://" not in value and is_path(field.type)
+        ):
             table[field.name] = str(folder / value)
+
+
+def _stands_alone(value: str) -> bool:
+    """True for what is no file: nothing, the standard input, a device's address."""
+    return value in ("", _STANDARD_INPUT) or "://" in value
 
 
 def is_path(annotation: Any) -> bool:

@@ -15,6 +15,7 @@ from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name
 from edge_agent.sources.births import sparkplug_topics
 from edge_agent.sources.formats import SPARKPLUG
 from edge_agent.sources.mapping.settings import PayloadSettings
+from edge_agent.sources.modbus import ModbusSettings
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
 from edge_agent.stream.storm import StormSettings
@@ -108,6 +109,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     """Most memory that they take together, in units of 1,000,000 bytes: fewer are remembered where `max_assets` would
     take more. 0 sets no limit."""
     payload: PayloadSettings = PayloadSettings()
+    modbus: ModbusSettings = ModbusSettings()
     window: WindowSettings = WindowSettings()
     alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()

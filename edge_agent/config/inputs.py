@@ -8,16 +8,21 @@ from typing import Any
 from edge_agent.config.settings import StreamSection
 from edge_agent.errors import ConfigError
 from edge_agent.messages.topic_names import can_be_asset
-from edge_agent.sources.modbus import SCHEME, ModbusPoller, ModbusSettings, modbus_address
+from edge_agent.sources import modbus, opcua
+from edge_agent.sources.modbus import ModbusPoller, ModbusSettings, modbus_address
+from edge_agent.sources.opcua import OpcuaPoller, OpcuaSettings, opcua_address
 from edge_agent.sources.polled import PolledInput
 from edge_agent.sources.text_input import TextInput
 
 __all__ = ["input_problems", "is_device", "open_input"]
 
+_TABLES = {modbus.SCHEME: "modbus", opcua.SCHEME: "opcua"}
+"""By the scheme of an address, the table that says what is asked there."""
+
 
 def is_device(section: StreamSection) -> bool:
     """True where the input is asked for values, and no file or pipe."""
-    return section.input is not None and section.input.startswith(f"{SCHEME}://")
+    return "://" in (section.input or "")
 
 
 def open_input(section: StreamSection, channels: Collection[str]) -> TextInput | PolledInput:
@@ -28,30 +33,52 @@ def open_input(section: StreamSection, channels: Collection[str]) -> TextInput |
         channels: the bundle's.
 
     Raises:
-        ConfigError: the points of a device are not the bundle's channels.
+        ConfigError: what a device is asked for are not the bundle's channels.
         DataError: a file cannot be opened.
         MissingExtraError: what speaks to the device is not installed.
     """
     place = str(section.input)
     if not is_device(section):
         return TextInput(section.name, place)
-    unknown = [name for name in section.modbus.points if name not in channels]
-    if unknown or not section.modbus.points:
-        what = f"points.{unknown[0]}: the bundle has no such channel" if unknown else "points: none are given"
-        raise ConfigError(f"[[stream]] {section.name!r} [modbus] {what}; it has {', '.join(channels)}")
-    return PolledInput(section.name, ModbusPoller(place, section.modbus))
+    if place.startswith(modbus.SCHEME):
+        _check_names(section.name, "[modbus] points", section.modbus.points, channels)
+        return PolledInput(section.name, ModbusPoller(place, section.modbus))
+    _check_names(section.name, "[opcua] nodes", section.opcua.nodes, channels)
+    return PolledInput(section.name, OpcuaPoller(place, section.opcua))
+
+
+def _check_names(stream: str, where: str, names: Collection[str], channels: Collection[str]) -> None:
+    unknown = [name for name in names if name not in channels]
+    if unknown or not names:
+        what = f".{unknown[0]}: the bundle has no such channel" if unknown else ": none are given"
+        raise ConfigError(f"[[stream]] {stream!r} {where}{what}; it has {', '.join(channels)}")
 
 
 def input_problems(good: dict[str, Any]) -> list[str]:
     """What is wrong with `input` and the table of its device together."""
-    place, settings = str(good.get("input") or ""), good.get("modbus", ModbusSettings())
-    if "://" not in place:
-        is_given = settings != ModbusSettings()
-        return ['[modbus]: has no effect without input = "modbus://HOST:PORT"'] if is_given else []
+    place = str(good.get("input") or "")
+    scheme = place.partition("://")[0] if "://" in place else ""
+    problems = [
+        f'[{table}]: has no effect without input = "{other}://HOST:PORT"'
+        for other, table in _TABLES.items()
+        if table in good and other != scheme
+    ]
+    if not scheme:
+        return problems
+    settings = good.get("modbus", ModbusSettings())
     try:
-        modbus_address(place)
+        if scheme == modbus.SCHEME:
+            modbus_address(place)
+            return problems + _modbus_problems(settings)
+        if scheme == opcua.SCHEME:
+            opcua_address(place)
+            return problems + _opcua_problems(good.get("opcua", OpcuaSettings()))
     except ValueError as exc:
         return [f"input = {place!r}: {exc}"]
+    return [f"input = {place!r}: expected a file, or an address that begins with {' or '.join(_TABLES)}"]
+
+
+def _modbus_problems(settings: ModbusSettings) -> list[str]:
     problems = [
         f"[modbus] points.{name} bit = {point.bit}: a {point.type} has {16 * point.count} bits"
         for name, point in settings.points.items()
@@ -59,3 +86,17 @@ def input_problems(good: dict[str, Any]) -> list[str]:
     ]
     wrong = [name for name in settings.units if not can_be_asset(name)]
     return problems + [f"[modbus] units {name!r}: no asset can be called so" for name in wrong]
+
+
+def _opcua_problems(settings: OpcuaSettings) -> list[str]:
+    problems = [
+        f"[opcua] assets {name!r}: no asset can be called so" for name in settings.assets if not can_be_asset(name)
+    ]
+    has_place = ["{asset}" in node for node in settings.nodes.values()]
+    if any(has_place) and not settings.assets:
+        problems.append('[opcua] nodes: {asset} stands for nothing; give assets = ["Pump1", …]')
+    if len(settings.assets) > 1 and not all(has_place):
+        problems.append("[opcua] nodes: of several assets, so let {asset} stand in each")
+    if settings.password_file is not None and settings.username is None:
+        problems.append("[opcua] username: is needed beside a password")
+    return problems

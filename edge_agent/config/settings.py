@@ -16,6 +16,7 @@ from edge_agent.sources.births import sparkplug_topics
 from edge_agent.sources.formats import SPARKPLUG
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.sources.modbus import ModbusSettings
+from edge_agent.sources.opcua import OpcuaSettings
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSettings, StreamSettings
 from edge_agent.stream.storm import StormSettings
@@ -110,6 +111,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     take more. 0 sets no limit."""
     payload: PayloadSettings = PayloadSettings()
     modbus: ModbusSettings = ModbusSettings()
+    opcua: OpcuaSettings = OpcuaSettings()
     window: WindowSettings = WindowSettings()
     alarm: AlarmSettings = AlarmSettings()
     commission: CommissionSettings = CommissionSettings()

@@ -102,12 +102,13 @@ class OpcuaPoller:
         self._loop.close()
 
     async def _read(self, asset: str) -> dict[str, float | None]:
-        from asyncua import ua
+        from asyncua.ua.attribute_ids import AttributeIds
+        from asyncua.ua.uatypes import NodeId
 
         if self._client is None:
             await self._connect()
-        ids = [ua.NodeId.from_string(node.replace(_ASSET, asset)) for node in self._settings.nodes.values()]
-        found = await self._client.uaclient.read_attributes(ids, ua.AttributeIds.Value)
+        ids = [NodeId.from_string(node.replace(_ASSET, asset)) for node in self._settings.nodes.values()]
+        found = await self._client.uaclient.read_attributes(ids, AttributeIds.Value)
         return dict(zip(self._settings.nodes, map(self._value_of, found), strict=True))
 
     def _value_of(self, found: Any) -> float | None:

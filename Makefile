@@ -97,9 +97,9 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.p
   test_data_options.py test_edgetool.py test_engines.py test_evaluate.py test_evaluate_config.py test_export.py \
   test_export_boosted.py test_export_lightgbm.py test_export_opset.py test_export_pyod.py test_export_torch.py \
   test_export_torch_batch.py test_export_torch_given.py test_export_torch_refused.py test_export_wrapped.py \
-  test_export_xgboost.py test_fitted_scaler.py \
-  test_float16_library.py test_heads.py test_model_commands.py test_models.py test_orders.py test_other_peoples_models.py \
-  test_pack.py test_pack_data.py test_parity.py test_pieces.py test_portability.py test_raised_opset.py test_score_options.py \
+  test_export_xgboost.py test_fitted_scaler.py test_float16_library.py test_heads.py test_model_commands.py test_models.py \
+  test_next_steps.py test_orders.py test_other_peoples_models.py test_pack.py test_pack_data.py test_parity.py test_pieces.py \
+  test_portability.py test_raised_opset.py test_scaling.py test_score_options.py \
   test_score_progress.py test_shown.py test_sklearn.py test_workbench.py test_zoo.py)
 
 test: check test-unit $(TORCH)

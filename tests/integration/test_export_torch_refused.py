@@ -98,8 +98,17 @@ def test_what_is_missing_is_asked_for(tmp_path: Path, normal: Path) -> None:
     named = f"{tmp_path / 'model.py'}:Dense"
     with pytest.raises(ConversionError, match=r"holds weights without the module.*model\.py:factory --weights"):
         export(tmp_path / "weights.pt", data=normal)
-    with pytest.raises(UsageError, match=r"does not hold the shape of x; say it.*--shape 9"):
-        export(named, data=normal)
+    for kind, shape in (("Dense", "4 for a row"), ("Convolution", "4x60 for .*channels first"), ("Lstm", "60x4 for")):
+        with pytest.raises(UsageError, match=rf"does not hold the shape of x; say it.*: --shape {shape}"):
+            export(f"{tmp_path / 'model.py'}:{kind}", data=normal)
+    # What is known to be missing is asked for at once.
+    torch.jit.script(module).save(tmp_path / "script.pt")
+    torch.save(module, tmp_path / "whole.pt")
+    for name, option in (("script", "--trust-code"), ("whole", "--trust-pickle")):
+        with pytest.raises(UsageError, match=rf"{option}, and say the shape of a row or window.* --shape 9x60 where"):
+            export(tmp_path / f"{name}.pt", data=normal)
+        with pytest.raises(UsageError, match=rf"{option}; better"):
+            export(tmp_path / f"{name}.pt", data=normal, shapes=["4"])
     with pytest.raises(UsageError, match=r"--shape '4x': expected the sizes of one row or window"):
         export(named, data=normal, shapes=["4x"])
     with pytest.raises(UsageError, match=r"--shape y:…: model.py:Dense takes x"):

@@ -65,8 +65,8 @@ ShapeOption = Annotated[
     typer.Option(
         "--shape",
         metavar="SIZES",
-        help="For a module of PyTorch, which knows none: sizes of one row or window, such as 9 or 60x9; of another "
-        "input h:16, or h:1x16@1 where the batch is its axis 1.",
+        help="For a module of PyTorch, which knows none: sizes of one row or window, such as 9 or 60x9, or 9x60 for "
+        "channels first; of another input h:16, or h:1x16@1 where the batch is its axis 1.",
         show_default=False,
     ),
 ]

@@ -20,6 +20,7 @@ from edgetool.data import DataSource, SensorData, holes, read_sensor_data
 from edgetool.detector.allowed import open_allowed
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
+from edgetool.detector.refusals import check_order
 from edgetool.detector.relimited import made_up_for, silenced
 from edgetool.detector.rescored import files_for, open_engine, rescore
 from edgetool.paths import StrPath, as_path, as_paths
@@ -185,6 +186,7 @@ def calibrate(
     with ThreadPoolExecutor(max_workers=1) as aside:
         engine = aside.submit(open_engine, opened)
         rows = read_sensor_data(files)
+        check_order(rows)
     running = engine.result()
     scored, order, days, not_finite = _normal_scores(opened, rows, running)
     as_they_came = np.argsort(order.order[scored.place])

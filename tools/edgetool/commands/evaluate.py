@@ -22,6 +22,7 @@ from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.threshold import thresholds_from
 from edgetool.data import DataSource, SensorData, read_sensor_data
 from edgetool.detector.allowed import open_allowed
+from edgetool.detector.refusals import check_order
 from edgetool.detector.rescored import files_for, open_engine, rescore
 from edgetool.paths import StrPath, as_paths
 from edgetool.quality.alerts import Alerts, Scored, hold_against
@@ -215,6 +216,7 @@ def evaluate(
         # Beside the reading, and then beside the scoring: one core would wait for the file and for the runtime.
         proven = [aside.submit(open_engine, bundle) for bundle in opened]
         rows = read_sensor_data(files)
+        check_order(rows)
         engines = [engine.result() for engine in proven]
         labelled = _labelled(rows, event_gap)
         labels = _Labels(labelled, vus_width)

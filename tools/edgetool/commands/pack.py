@@ -21,6 +21,7 @@ from edge_agent.bundle import (
 )
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.reading import FloatArray
+from edge_agent.messages.values import FLOAT32_MAX
 from edgetool.choices import (
     ErrorIn,
     ErrorInName,
@@ -273,7 +274,8 @@ def pack(
             threshold, calibration = _limits(unseen, false_alarm_rate, alarm, flipped=detector.sign.flipped)
             evidence = weigh_direction(detector, made_by, rows)
             agreement = agree(detector, rows, wanted, scores=given, alarm=threshold.alarm, tolerance=tolerance)
-            trial = put_to_trial(path, detector, packed, scores=scores, alarm=threshold.alarm, accept_weak=accept_weak)
+            found_weak = {"is_given": alarm is not None, "accept_weak": accept_weak}
+            trial = put_to_trial(path, detector, packed, scores=scores, alarm=threshold.alarm, **found_weak)
             golden = prove(detector, packed, made_by, batch_scales=batch_scales(loaded))
             found = quality_of(
                 rows,
@@ -360,7 +362,11 @@ def _limit_given(alarm: float | None, file: Path | None) -> tuple[float | None, 
     """The limit that the author has validated, and its name in a file; None and empty where there is none."""
     if alarm is not None and file is not None:
         raise UsageError("--alarm and --alarm-from both give the limit")
-    return (alarm, "") if file is None else read_limit(file)
+    found, name = (alarm, "") if file is None else read_limit(file)
+    if found is not None and not abs(found) <= FLOAT32_MAX:
+        said = f"--alarm {found:g}" if file is None else f"{file}: {name} is {found:g}"
+        raise UsageError(f"{said}: no score reaches that; expected a limit in the values of the model's output")
+    return found, name
 
 
 def _check_shares(tolerance: float, false_alarm_rate: float) -> None:
@@ -384,4 +390,5 @@ def _limits(scores: FloatArray, rate: float, alarm: float | None, *, flipped: bo
     """The limits from the data, or the one that the author has validated."""
     if alarm is None:
         return calibrate(scores, rate)
-    return given_limit(scores, -alarm if flipped else alarm)
+    # 0 turned round is 0, and no -0.
+    return given_limit(scores, (-alarm if flipped else alarm) + 0.0)

@@ -74,6 +74,12 @@ def read_expected(text: str, rows: SensorData) -> tuple[SensorData, NDArray[np.f
         found = np.asarray(arrays.read(_ARRAY), dtype=np.float64).ravel()
     if len(found) != len(rows):
         raise DataError(f"{path}: has {len(found)} scores, {rows.path} has {len(rows)} rows; NaN where there is none")
+    infinite = np.flatnonzero(np.isinf(found))
+    if infinite.size:
+        raise DataError(
+            f"{path}: {infinite.size} of the expected scores are infinite, the first of row {infinite[0]} (from 0), "
+            "and no bundle's is; put NaN where there is none, or let the author's code give a finite one"
+        )
     return rows, found
 
 

@@ -61,7 +61,7 @@ class Features:
         name = f"feature_{kind.value}"
         match kind:
             case FeatureIs.MEAN:
-                return nodes.reduce("ReduceMean", source, name, axis=1)
+                return _mean(nodes, source, name, keep=False)
             case FeatureIs.MIN:
                 return nodes.reduce("ReduceMin", source, name, axis=1)
             case FeatureIs.MAX:
@@ -136,5 +136,19 @@ def _of_kind(kind: FeatureIs, windows: NDArray[np.float64]) -> NDArray[np.float6
 
 
 def _centred(nodes: Nodes, source: str, name: str) -> str:
-    mean = nodes.reduce("ReduceMean", source, f"{name}_mean", axis=1, keep=True)
+    mean = _mean(nodes, source, f"{name}_mean", keep=True)
     return nodes.add("Sub", [source, mean], f"{name}_centred")
+
+
+def _mean(nodes: Nodes, source: str, name: str, *, keep: bool) -> str:
+    """The mean of the rows, by that of their differences from the first row.
+
+    A sum of readings far from 0 loses their last digits, and which ones hangs on how the runtime adds up a batch: near
+    1000, the error of a reconstruction of means was another one alone than beside others.
+    """
+    first = nodes.rows(source, f"{name}_first", 0, 1)
+    off = nodes.add("Sub", [source, first], f"{name}_off")
+    off = nodes.reduce("ReduceMean", off, f"{name}_rest", axis=1, keep=True)
+    if keep:
+        return nodes.add("Add", [first, off], name)
+    return nodes.reduce("ReduceSum", nodes.add("Add", [first, off], f"{name}_kept"), name, axis=1)

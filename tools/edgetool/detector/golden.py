@@ -17,15 +17,18 @@ from edgetool.verify.scores import MAX_BATCH_DEVIATION, MAX_SCORE_DEVIATION
 __all__ = ["Golden", "prove"]
 
 _TRIED_ALONE = 4
+_LARGE = 100.0
+"""Spreads of a channel: of one whose mean is more, rounding may look like a dependence on the batch."""
 
 
-def _check_scores(deviation: float, *, batch_deviation: float, batch_scales: str) -> None:
+def _check_scores(deviation: float, *, batch_deviation: float, batch_scales: str, large: str) -> None:
     """Refuse a model whose scores depend on the batch, or are not those of its reference.
 
     Args:
         deviation: of the packed model from its reference (`golden_deviation`).
         batch_deviation: of the scores of windows alone from those of the same windows in a batch.
         batch_scales: the operator that makes int8 scales of a whole batch; empty where there is none.
+        large: a channel that is large beside how it varies, in words; empty where none is.
 
     Raises:
         ConversionError: the score of a window depends on the batch.
@@ -37,6 +40,12 @@ def _check_scores(deviation: float, *, batch_deviation: float, batch_scales: str
             raise ConversionError(
                 f"{problem}: its int8 scales are those of the whole batch ({batch_scales}); make another form of the "
                 "float32 model with edgetool quantize, or pack that model itself"
+            )
+        if large:
+            raise ConversionError(
+                f"{problem}: {large}, of which float32 keeps few digits, and a batch is added up in another order. "
+                "Take a usual value off the readings before the model adds them up, in the model that you export or "
+                "with --scale FILE"
             )
         raise ConversionError(f"{problem}; export it with a free batch size")
     if not deviation <= MAX_SCORE_DEVIATION:
@@ -107,6 +116,7 @@ def prove(detector: Detector, packed: bytes, scores: FloatArray, *, batch_scales
         deviation,
         batch_deviation=golden_deviation(alone, together[some]),
         batch_scales=batch_scales,
+        large=_large(detector),
     )
     return Golden(
         readings[:count],
@@ -115,3 +125,14 @@ def prove(detector: Detector, packed: bytes, scores: FloatArray, *, batch_scales
         states=None if states is None or after is None else (states, after),
         missing=None if policy is None else (readings[count:], golden[count:]),
     )
+
+
+def _large(detector: Detector) -> str:
+    """The channel that is largest beside how it varies, in words; empty where none is large."""
+    rows = detector.windows.reshape(-1, detector.windows.shape[2]).astype(np.float64)
+    mean, spread = np.abs(rows.mean(axis=0)), rows.std(axis=0)
+    share = mean / np.where(spread > 0, spread, np.inf)
+    most = int(share.argmax())
+    if share[most] < _LARGE:
+        return ""
+    return f"{detector.channels[most]} is about {mean[most]:.4g} and varies by {spread[most]:.2g}"

@@ -33,6 +33,8 @@ _SCORE_NAME = re.compile(
     r"(^|[_./])(anomaly|outlier)?_?scores?([_.]|$)|score_samples|decision_function|anomaly|log_?lik|nll"
 )
 """An output of such a name is a score, if it can be one."""
+_VERDICT_NAME = re.compile(r"(^|[_./])(is|flag|label|pred|verdict|alarm|alert)([_.]|$)|flags?$|labels?$")
+"""One of such a name is a verdict, also where it is about anomalies, and counts only where there is no other."""
 _FOLLOWS = 0.3
 """Spreads of its channel within which a number that is said to be a score is rather a value of that channel."""
 _FORETELLS = 0.8
@@ -129,6 +131,9 @@ class _Trial:
         tried = [candidate for head in found for candidate in self._try(head, values)]
         if np.isfinite(values).all():
             tried += [candidate for head in found for candidate in self._further(head, values)]
+        if not tried and wanted is HeadKind.AUTO and self.asked.horizon is None:
+            # Of one channel, scores of each row have the size of a reconstruction, and are refused as one.
+            tried = [each for head in self._scores_of_rows(name, values) for each in self._try(head, values)]
         return tried if wanted is not HeadKind.AUTO or len(tried) < 2 else self._weigh(name, tried)
 
     def order_of(self, head: Head, values: NDArray[np.floating]) -> str | None:
@@ -175,9 +180,8 @@ class _Trial:
         if size == 1:
             yield Head(output, HeadKind.SCORE)
             yield from self._residuals(output, values)
-        elif size == seen and (width > 1 or self.asked.head.kind is HeadKind.SCORE):
-            ways = [self.asked.head.which] if self.asked.head.which else ["last", "mean", "max"]
-            yield from (Head(output, HeadKind.SCORE, which=way, rows=seen) for way in ways)
+        elif width > 1 or self.asked.head.kind is HeadKind.SCORE:
+            yield from self._scores_of_rows(name, values)
         if size == seen * width:
             yield self._lies(Head(output, HeadKind.RECONSTRUCTION, rows=seen), values)
         if size % width == 0 and size // width <= self._frame.ahead and (max(seen, width) > 1 or asked_for_it):
@@ -185,6 +189,13 @@ class _Trial:
         if size > 1:
             asked, labels = self.asked.head, self._classes
             yield from class_heads(output, values, count=count, seen=seen, asked=asked, labels=labels)
+
+    def _scores_of_rows(self, name: str, values: NDArray[np.floating]) -> Iterator[Head]:
+        """A score for each row of the window, one of which counts, or their mean."""
+        seen = self._frame.seen
+        if values.size // len(self._windows) == seen > 1:
+            ways = [self.asked.head.which] if self.asked.head.which else ["last", "mean", "max"]
+            yield from (Head(PREFIX + name, HeadKind.SCORE, which=way, rows=seen) for way in ways)
 
     def _residuals(self, output: str, values: NDArray[np.floating]) -> Iterator[Head]:
         """The channel that the user names; without a name, those that the output follows closely."""
@@ -360,6 +371,7 @@ class _Trial:
 
 def _by_name(fit: list[Candidate]) -> list[Candidate]:
     """Where several outputs fit, those that can be a score and are called so."""
+    fit = [each for each in fit if not _VERDICT_NAME.search(each.head.name.lower())] or fit
     if len({each.head.output for each in fit}) < 2:
         return fit
     return [

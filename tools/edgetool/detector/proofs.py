@@ -96,9 +96,16 @@ def agree(
 
 
 def put_to_trial(
-    path: Path, detector: Detector, packed: bytes, *, scores: FloatArray, alarm: float, accept_weak: bool
+    path: Path,
+    detector: Detector,
+    packed: bytes,
+    *,
+    scores: FloatArray,
+    alarm: float,
+    is_given: bool = False,
+    accept_weak: bool,
 ) -> Trial:
-    """How made-up faults score; refused where few of them reach the limit."""
+    """How made-up faults score; refused where few of them reach the limit, which the user may have given."""
     trial = try_detector(
         lambda more, states: detector.scores(packed, more, states),
         detector.windows,
@@ -106,6 +113,7 @@ def put_to_trial(
         alarm=alarm,
         watched=detector.watched,
         states=detector.states,
+        given_beside=float(scores.max()) if is_given else None,
     )
     if trial.is_weak and not accept_weak:
         several = f"; several channels, {trial.together_in_words}" if trial.together else ""

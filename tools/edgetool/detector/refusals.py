@@ -2,28 +2,51 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError, DataError
 from edgetool.data import SensorData, time_steps
 from edgetool.graph.integers import integer_operators
 from edgetool.graph.onnx_file import load_model
 
+_DAYS = (32874.0, 73050.0)
+"""Of the years 1990 to 2099, in a spreadsheet."""
+_LARGEST_STEP_DAYS = 0.5
+"""From one row to the next: of seconds since a recording began, few are so near to each other after nine hours."""
+
 __all__ = ["check_order", "check_reference", "of_one_window"]
 
 
 def check_order(rows: SensorData) -> None:
-    """Refuse rows that come newest first: their windows would run backwards.
+    """Refuse rows that come newest first: their windows would run backwards; and times that are no seconds.
 
     Raises:
-        DataError: they do.
+        DataError: they do, or look like days.
     """
     steps = time_steps(rows)
+    _check_days(rows, steps)
     if len(steps) and float(np.median(steps)) < 0:
         raise DataError(f"{rows.path}: the times go backwards; sort the rows, the oldest first")
+
+
+def _check_days(rows: SensorData, steps: NDArray[np.float64]) -> None:
+    """Refuse times that count days, as a spreadsheet does: as seconds, years of rows would lie within one minute."""
+    times = rows.times
+    if times is None or not len(steps) or not (times.min() >= _DAYS[0] and times.max() <= _DAYS[1]):
+        return
+    step = float(np.median(np.abs(steps)))
+    if 0 < step <= _LARGEST_STEP_DAYS:
+        first = datetime(1899, 12, 30, tzinfo=UTC) + timedelta(days=float(times[0]))
+        raise DataError(
+            f"{rows.path}: the times, from {times[0]:.6f} on, {step:.2g} apart, look like days as a spreadsheet counts "
+            f"them ({first:%Y-%m-%d %H:%M}); write them as ISO 8601, such as {first:%Y-%m-%dT%H:%M:%S}, or as "
+            "seconds since 1970: (days - 25569) * 86400"
+        )
 
 
 def check_reference(path: Path, model: onnx.ModelProto, reference: Path | None) -> None:

@@ -7,7 +7,7 @@ fails: a forest, or a sum of ranks, gives each channel a share of the score, so 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -76,6 +76,8 @@ class Trial:
     lower than the limit of the trial. None where there is no such rate."""
     rate_for_half_together: float | None
     """The same of the readings in which half of the channels have moved."""
+    given_beside: float | None = None
+    """The highest score of normal windows, where the user has given the limit; a rate has no effect on that."""
 
     @property
     def alone(self) -> tuple[TrialRow, ...]:
@@ -137,6 +139,8 @@ class Trial:
         """What to do about few faults of one channel that reach the limit; empty where at least half of one kind do."""
         if self.best >= _MOST:
             return ""
+        if self.given_beside is not None and self.rate_for_half is not None:
+            return f"normal windows score at most {self.given_beside:.4g}: without --alarm the limit is made from these"
         rates = {"half of the farthest": self.rate_for_half}
         if self._reached_by_half < _MOST:
             rates["half of those in which half of the channels move"] = self.rate_for_half_together
@@ -190,6 +194,7 @@ def try_detector(
     alarm: float,
     watched: int | None = None,
     states: FloatArray | None = None,
+    given_beside: float | None = None,
 ) -> Trial:
     """Score normal windows in which one channel is moved, noisy, stepping, stuck, shuffled or dead, or several moved.
 
@@ -200,11 +205,13 @@ def try_detector(
         alarm: the alarm limit.
         watched: a channel that is tried in any case; of the others, so many from all over them.
         states: shape (n, size), what the model is given back with each; None of a model without state.
+        given_beside: the highest score of normal windows where the user has given the limit.
 
     Returns:
         A row for each way; none for a way that cannot be made of these windows, or that the model cannot score.
     """
-    return make_up(score, windows, scores, watched=watched, states=states).at(alarm)
+    found = make_up(score, windows, scores, watched=watched, states=states).at(alarm)
+    return replace(found, given_beside=given_beside)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ def parse_shapes(texts: Sequence[str]) -> tuple[Shape, ...]:
         axis = int(match["axis"] or 0) if match else 0
         if match is None or 0 in sizes or axis > len(sizes):
             raise UsageError(
-                f"--shape {text!r}: expected the sizes of one row or window, without the batch, such as 60x9; of "
-                "another input h:16, or h:1x16@1 where the batch is its axis 1"
+                f"--shape {text!r}: expected the sizes of one row or window, without the batch, such as 60x9, or 9x60 "
+                "for channels first; of another input h:16, or h:1x16@1 where the batch is its axis 1"
             )
         name = match["name"] or ""
         if name in found:

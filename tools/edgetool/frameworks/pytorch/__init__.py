@@ -25,7 +25,7 @@ def made_of(path: Path, saved: Saved) -> Made:
     """
     # A window is (batch, rows, channels) or (batch, channels, rows).
     time_axis = (2 if saved.layout is LayoutIs.CHANNELS_FIRST else 1) if saved.open_time else None
-    found = open_torch(path, saved.trust, saved.weights)
+    found = open_torch(path, saved.trust, saved.weights, has_shapes=bool(saved.shapes))
     made = convert(found, path.name, saved.shapes, open_time=time_axis)
     if FACTORY in path.name and saved.weights is None:
         made.notes.append(f"no --weights: the module has those that {path.name} has given it, trained or not")

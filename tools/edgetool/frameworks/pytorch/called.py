@@ -143,10 +143,26 @@ def called_module(torch: Any, module: Any, names: list[str], what: str, shapes: 
         others = "".join(f", and --shape {name}:SIZES" for name in names[1:])
         raise UsageError(
             f"{what}: does not hold the shape of {', '.join(missing)}; say it, of one row or window without the batch: "
-            f"--shape 9 for a row of 9 channels, --shape 60x9 for a window of 60 rows{others}"
+            f"{_example(module)}{others}"
         )
     inputs = tuple(Input(name, replace(asked[name], name=name), torch.float32, is_open=False) for name in names)
     return Called(lambda tensors: module(*tensors), inputs)
+
+
+def _example(module: Any) -> str:
+    """What a shape may be, by the first layer that knows how many channels it takes."""
+    for layer in module.modules():
+        weights = dict(layer.named_parameters(recurse=False))
+        kind = getattr(layer, "original_name", type(layer).__name__)
+        if kind == "Conv1d" and "weight" in weights:
+            channels = getattr(layer, "in_channels", weights["weight"].shape[1])
+            return f"--shape {channels}x60 for a window of 60 rows: its convolution takes the {channels} channels first"
+        if kind in ("LSTM", "GRU", "RNN") and "weight_ih_l0" in weights:
+            return f"--shape 60x{weights['weight_ih_l0'].shape[1]} for a window of 60 rows"
+        if kind == "Linear" and "weight" in weights:
+            channels = weights["weight"].shape[1]
+            return f"--shape {channels} for a row or flat window of {channels}, --shape 60x{channels} for 60 rows"
+    return "--shape 9 for a row of 9 channels, --shape 60x9 for a window of 60 rows, --shape 9x60 for channels first"
 
 
 def _by_input(shapes: Sequence[Shape], names: list[str], what: str) -> dict[str, Shape]:

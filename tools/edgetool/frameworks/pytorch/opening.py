@@ -18,23 +18,29 @@ from edgetool.frameworks.sources import FACTORY, Trust
 
 __all__ = ["open_torch"]
 
+_ALSO_SHAPE = (
+    ", and say the shape of a row or window, which it does not hold: --shape 9, or --shape 60x9 for 60 rows of 9 "
+    "channels, --shape 9x60 where it takes the channels first"
+)
 _LEVELS = ("state_dict", "model_state_dict")
 """Where checkpoints of PyTorch Lightning and of PyTorch's own examples have the weights."""
 
 
-def open_torch(path: Path, trust: Trust, weights: Path | None) -> Any:
+def open_torch(path: Path, trust: Trust, weights: Path | None, *, has_shapes: bool = True) -> Any:
     """What PyTorch runs: a `torch.export` program, a TorchScript module or a module, in evaluation mode.
 
     Args:
         path: the file, or `module.py:factory`.
         trust: what it may do.
         weights: for a factory's module.
+        has_shapes: the user has said the shapes of what it takes; else a refusal asks for these, too.
 
     Raises:
         ConversionError: it is damaged, holds weights alone, or the weights are those of another module.
         MissingExtraError: PyTorch is not installed.
         UsageError: it holds code or a pickle that nobody has said to trust.
     """
+    also = "" if has_shapes else _ALSO_SHAPE
     if weights is not None and FACTORY not in path.name:
         raise UsageError(f"--weights {weights}: is for module.py:factory, and {path} holds its own")
     if FACTORY in path.name:
@@ -42,7 +48,7 @@ def open_torch(path: Path, trust: Trust, weights: Path | None) -> Any:
     if path.suffix.lower() == ".pt2" and not zipfile.is_zipfile(path):
         raise ConversionError(f"{path}: is no program of PyTorch; it is damaged, or was not copied to its end")
     if not zipfile.is_zipfile(path):
-        return _from_pickle(path, trust)
+        return _from_pickle(path, trust, also)
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         is_program = any(name.endswith(("models/model.json", "serialized_exported_program.json")) for name in names)
@@ -54,8 +60,8 @@ def open_torch(path: Path, trust: Trust, weights: Path | None) -> Any:
     if is_program:
         return _program(path, trust)
     if any("/code/" in name for name in names):
-        return _script(path, trust)
-    return _from_pickle(path, trust)
+        return _script(path, trust, also)
+    return _from_pickle(path, trust, also)
 
 
 def _program(path: Path, trust: Trust) -> Any:
@@ -88,11 +94,11 @@ def _found_here(*folders: Path) -> Iterator[None]:
             sys.path.remove(folder)
 
 
-def _script(path: Path, trust: Trust) -> Any:
+def _script(path: Path, trust: Trust, also: str) -> Any:
     if not trust.code:
         raise UsageError(
-            f"{path}: is TorchScript, which holds code. If you know who made it, allow it with --trust-code; better, "
-            "save the program: torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
+            f"{path}: is TorchScript, which holds code. If you know who made it, allow it with --trust-code{also}; "
+            "better, save the program: torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
         )
     torch = require("torch", extra="torch")
     try:
@@ -101,7 +107,7 @@ def _script(path: Path, trust: Trust) -> Any:
         raise ConversionError(f"{path}: cannot be read by PyTorch {torch.__version__} ({one_line(exc)})") from exc
 
 
-def _from_pickle(path: Path, trust: Trust) -> Any:
+def _from_pickle(path: Path, trust: Trust, also: str) -> Any:
     torch = require("torch", extra="torch")
     content = _tensors(torch, path)
     if content is not None:
@@ -112,7 +118,7 @@ def _from_pickle(path: Path, trust: Trust) -> Any:
     if not trust.pickle:
         raise UsageError(
             f"{path}: is a pickle, which runs whatever code is in it when it is read. If you know who made it, allow "
-            "it with --trust-pickle; better, save the program: "
+            f"it with --trust-pickle{also}; better, save the program: "
             "torch.export.save(torch.export.export(model.eval(), (x,)), 'model.pt2')"
         )
     try:

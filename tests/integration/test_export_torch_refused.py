@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import swings
 import torch
@@ -139,6 +140,18 @@ def test_what_is_missing_is_asked_for(tmp_path: Path, normal: Path) -> None:
     (tmp_path / "junk.pt2").write_bytes(b"PK\x03\x04 no archive")
     with pytest.raises((ConversionError, UsageError), match=r"junk.pt2"):
         export(tmp_path / "junk.pt2", data=normal)
+
+
+def test_raw_readings_into_a_network_of_scaled_ones_are_named_as_the_cause(tmp_path: Path) -> None:
+    """And not the batch: far out, its answers hang on the last digits of its sums."""
+    rows = swings.readings(400, seed=1)
+    raw = (rows * [400, 8, 1, 12] + [101325, 60, 3, 1480]).astype(np.float32)
+    data = swings.write(tmp_path / "raw.csv", raw)
+    torch.manual_seed(0)
+    program = torch.export.export(kinds.Convolution().eval(), (torch.zeros(1, C, W),))
+    torch.export.save(program, tmp_path / "m.pt2")
+    with pytest.raises(AccuracyError, match=r"readings are large beside .* --scale FILE, or --scale data"):
+        export(tmp_path / "m.pt2", data=data, trust_code=True, tolerance=1e-9)
 
 
 _SUMS = """

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgetool.choices import ANY_HEAD, HeadIs
+from edgetool.choices import ANY_HEAD, HeadIs, HeadKind
 from edgetool.detector.head import Head
 from edgetool.detector.scaling import Scaling
 
-__all__ = ["SHOWN", "Asked", "Candidate", "question_of"]
+__all__ = ["SHOWN", "Asked", "Candidate", "by_name", "is_score_name", "question_of"]
+
+_SCORE_NAME = re.compile(
+    r"(^|[_./])(anomaly|outlier)?_?scores?([_.]|$)|score_samples|decision_function|anomaly|log_?lik|nll"
+)
+"""An output of such a name is a score, if it can be one."""
+_VERDICT_NAME = re.compile(r"(^|[_./])(is|flag|label|pred|verdict|alarm|alert)([_.]|$)|flags?$|labels?$")
+"""One of such a name is a verdict, also where it is about anomalies, and counts only where there is no other."""
 
 SHOWN = 8
 """Ways that are shown."""
@@ -62,3 +70,16 @@ def question_of(fit: Sequence[Candidate]) -> str:
     more = f"; and {len(fit) - SHOWN} more" if len(fit) > SHOWN else ""
     what = "which output is the score, and what is it" if several else f"what is output {fit[0].head.name!r}"
     return f"{what}? The data leave it open; say it with one of: {'; '.join(ways)}{more}"
+
+
+def is_score_name(name: str) -> bool:
+    """True of an output that is called a score."""
+    return bool(_SCORE_NAME.search(name.lower()))
+
+
+def by_name(fit: list[Candidate]) -> list[Candidate]:
+    """Where several outputs fit, those that can be a score and are called so."""
+    fit = [each for each in fit if not _VERDICT_NAME.search(each.head.name.lower())] or fit
+    if len({each.head.output for each in fit}) < 2:
+        return fit
+    return [each for each in fit if each.head.kind is HeadKind.SCORE and is_score_name(each.head.name)] or fit

@@ -5,7 +5,6 @@ Where more than one reading fits, none is taken: the user is shown what each wou
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import ANY_HEAD, HeadKind
-from edgetool.detector.candidates import SHOWN, Asked, Candidate, question_of
+from edgetool.detector.candidates import SHOWN, Asked, Candidate, by_name, is_score_name, question_of
 from edgetool.detector.classes import are_probabilities, class_heads
 from edgetool.detector.effects import error_in_words, range_of
 from edgetool.detector.frame import Frame
@@ -25,16 +24,10 @@ from edgetool.detector.scaled_back import error_of, scaled_back
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
 from edgetool.verify.saturated import saturated
-from edgetool.verify.scores import poor_channels, unlike_channels, usual_error
+from edgetool.verify.scores import poor_channels, smallest_error, unlike_channels, usual_error
 
 __all__ = ["FURTHER", "choose", "rows_ahead"]
 
-_SCORE_NAME = re.compile(
-    r"(^|[_./])(anomaly|outlier)?_?scores?([_.]|$)|score_samples|decision_function|anomaly|log_?lik|nll"
-)
-"""An output of such a name is a score, if it can be one."""
-_VERDICT_NAME = re.compile(r"(^|[_./])(is|flag|label|pred|verdict|alarm|alert)([_.]|$)|flags?$|labels?$")
-"""One of such a name is a verdict, also where it is about anomalies, and counts only where there is no other."""
 _FOLLOWS = 0.3
 """Spreads of its channel within which a number that is said to be a score is rather a value of that channel."""
 _FORETELLS = 0.8
@@ -98,7 +91,7 @@ def choose(
     fit = fit or [candidate for name, values in usable.items() for candidate in at.points(name, values)]
     if all(each.unscale for each in fit):
         raise ConversionError(_nothing_fits(at, shown, at.of_one_channel(usable)))
-    fit = _by_name(fit) if asked.output is None else fit
+    fit = by_name(fit) if asked.output is None else fit
     # A point has no direction of its own, so nothing but the user's word makes it a score.
     is_point = fit[0].head.kind in (HeadKind.DISTANCE, HeadKind.PROJECTION)
     if len(fit) > 1 or fit[0].horizon is not None or (is_point and asked.head.kind is HeadKind.AUTO):
@@ -119,6 +112,9 @@ class _Trial:
         self.refused: list[str] = []
         """Why errors that fit by their shape are none, in words."""
         self._windows = windows
+        rows = windows.reshape(-1, windows.shape[-1])
+        self._spread = rows.std(axis=0, dtype=np.float64)
+        self._least = smallest_error(rows)
         self._frame = frame
         self._channels = channels
         self._classes = classes
@@ -144,20 +140,23 @@ class _Trial:
         target, is_named = self._target(head), self.asked.head.kind is not HeadKind.AUTO
         has_horizon = is_forecast and self.asked.horizon is not None
         start = self._windows.shape[1] - head.rows if has_horizon else self._frame.seen if is_forecast else 0
-        of_itself, of_all = (
-            other_order(
-                reconstruct(head, values, target),
+        answer, is_named = reconstruct(head, values, target), is_named or has_horizon
+
+        def other(is_named: bool) -> str | None:
+            return other_order(
+                answer,
                 self._windows,
                 seen=self._frame.seen,
                 start=start,
                 is_forecast=is_forecast,
-                is_named=only_itself,
+                is_named=is_named,
                 names=self._channels,
             )
-            for only_itself in (True, is_named or has_horizon)
-        )
+
+        of_all = other(is_named)
         if of_all is None:
             return None
+        of_itself = of_all if is_named else other(is_named=True)
         what = f"what is output {head.name!r}? It has the size of a {head.kind.value}, and is nearer to {of_all}. "
         step = "Put that right in the model, or let it give the error itself and say --head score"
         return f"{what}{step}" + ("" if of_itself else f"; --head {head.kind.value} takes it as one all the same")
@@ -337,8 +336,11 @@ class _Trial:
         """The median over the channels of an answer's error, in spreads, if it ends so many rows ahead."""
         end = self._frame.seen + ahead
         rows = self._windows[:, end - head.rows : end]
-        target = rows if head.channel is None else rows[:, :, head.channel : head.channel + 1]
-        return error_of(reconstruct(head, values, target), target)
+        channels = slice(None) if head.channel is None else slice(head.channel, head.channel + 1)
+        target = rows[:, :, channels]
+        off = np.square(target - reconstruct(head, values, target))
+        usual = np.maximum(np.sqrt(off.mean(axis=(0, 1))), self._least[channels])
+        return float(np.median(usual / np.where(self._spread[channels] > 0, self._spread[channels], usual)))
 
     def _target(self, head: Head) -> FloatArray:
         """What an answer is held against; without an option, a residual is of the newest row that the model sees."""
@@ -352,7 +354,7 @@ class _Trial:
         """Leave out what another reading of the same output makes unlikely."""
         kinds = {each.head.kind: each for each in reversed(tried)}
         is_near = any(each.head.is_error and each.error <= _FOLLOWS for each in tried)
-        if HeadKind.SCORE in kinds and _SCORE_NAME.search(name.lower()) and not is_near:
+        if HeadKind.SCORE in kinds and is_score_name(name) and not is_near:
             return [each for each in tried if each.head.kind is HeadKind.SCORE]
         if HeadKind.CLASS in kinds and not are_probabilities(self._windows[:, -1]):
             return [each for each in tried if each.head.kind is HeadKind.CLASS]
@@ -367,16 +369,6 @@ class _Trial:
         if HeadKind.SCORE in kinds and ahead is not None and ahead.error > _FORETELLS:
             return [each for each in tried if each is not ahead]
         return tried
-
-
-def _by_name(fit: list[Candidate]) -> list[Candidate]:
-    """Where several outputs fit, those that can be a score and are called so."""
-    fit = [each for each in fit if not _VERDICT_NAME.search(each.head.name.lower())] or fit
-    if len({each.head.output for each in fit}) < 2:
-        return fit
-    return [
-        each for each in fit if each.head.kind is HeadKind.SCORE and _SCORE_NAME.search(each.head.name.lower())
-    ] or fit
 
 
 def _nothing_fits(trial: _Trial, shown: str, of_one: Sequence[str]) -> str:

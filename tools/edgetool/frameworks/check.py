@@ -37,6 +37,17 @@ _SCALE_TARGETS = (
     "scale the targets, too, in scikit-learn by TransformedTargetRegressor(make_pipeline(StandardScaler(), network), "
     "transformer=StandardScaler())"
 )
+_SAVE_ANOTHER = (
+    "save another form of it; or, where that does no harm to the scores, allow it with edgetool export --tolerance, "
+    "and pack the file that this writes"
+)
+_BY_ITSELF = (
+    "save a form that treats each row or window by itself, without a branch on the size of the batch, and without "
+    "squeeze()"
+)
+_NETWORKS = ("PyTorch", "TensorFlow", "Keras")
+_UNSCALED = 100.0
+"""A usual value of this size is not one of readings that were scaled, which networks mostly want."""
 _SHOWN = 10
 """Channels that are named."""
 _ALONE = 8
@@ -241,8 +252,8 @@ def _refuse_company(made: Made, items: Sample, expected: Answers, tolerance: flo
             if not is_one:
                 raise AccuracyError(
                     f"{made.origin.estimator}: {made.origin.framework} itself has another {name} for item {number} "
-                    f"alone ({answer.ravel()[:3]}) than beside others ({wanted[number][:3]}); save a form that treats "
-                    "each row or window by itself, without a branch on the size of the batch, and without squeeze()"
+                    f"alone ({answer.ravel()[:3]}) than beside others ({wanted[number][:3]}); "
+                    + (_of_large(made, next(iter(items.values()))) or _BY_ITSELF)
                 )
 
 
@@ -313,18 +324,24 @@ def _spread(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _advice(made: Made, items: NDArray[Any]) -> str:
-    if made.advice:
-        return made.advice
-    rows = items.reshape(-1, items.shape[-1]).astype(np.float64)
-    finite = rows[np.isfinite(rows).all(axis=1)]
-    mean, spread = np.abs(finite.mean(axis=0)), np.maximum(finite.std(axis=0), 1e-300)
-    if (mean > _LARGE * spread).any() and "Scaler" not in made.origin.estimator:
+    return _of_large(made, items) or made.advice or _SAVE_ANOTHER
+
+
+def _of_large(made: Made, items: NDArray[Any]) -> str:
+    """What to do where rounding may decide, or a network is given raw readings; empty where neither can be."""
+    if items.dtype.kind != "f":
+        return ""
+    # Of windows with the channels first, these are the rows.
+    axes = [(0, 1), (0, 2)] if items.ndim == 3 else [tuple(range(items.ndim - 1))]
+    is_large = False
+    for each in axes:
+        low, middle, high = np.nanquantile(items.astype(np.float64), (0.25, 0.5, 0.75), axis=each)
+        is_large |= bool((np.abs(middle) > _LARGE * np.maximum(high - low, 1e-300)).any())
+        is_large |= made.origin.framework.startswith(_NETWORKS) and bool((np.abs(middle) > _UNSCALED).any())
+    if is_large and "Scaler" not in made.origin.estimator:
         return (
             "readings are large beside how they vary, and float32 does not hold their differences: if it was trained "
             "on scaled readings, edgetool pack puts the scaling before it: --scale FILE, or --scale data; if not, put "
             "a StandardScaler before it, and train again"
         )
-    return (
-        "save another form of it; or, where that does no harm to the scores, allow it with edgetool export "
-        "--tolerance, and pack the file that this writes"
-    )
+    return ""

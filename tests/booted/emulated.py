@@ -54,7 +54,7 @@ def arm_debian(release: str = "bookworm") -> Path:
             package.unlink()
         (root / "cpuinfo").write_text(_CPUINFO)
 
-    return kept_root(f"{release}-arm64", packages, make)
+    return kept_root(f"{release}-arm64-proc", packages, make)
 
 
 @contextmanager

@@ -23,7 +23,9 @@ TOOLS = {
     "systemd-nspawn": "systemd-container",
     "qemu-aarch64-static": "qemu-user-static",
     "podman": "podman",
+    "buildah": "buildah",
     "runc": "runc",
+    "crun": "crun",
 }
 """Programs, and the Debian packages that bring them."""
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "mosquitto", "mosquitto-clients", "openssh-server", "sudo")
@@ -78,6 +80,10 @@ def kept_root(name: str, packages: Sequence[str], make: Callable[[Path], None]) 
             shutil.rmtree(folder, ignore_errors=True)
         ROOTS.mkdir(parents=True, exist_ok=True)
         make(part)
+        if (part / "proc").is_symlink():
+            # Of another architecture, debootstrap makes a link to /proc, which inside of the root leads to itself.
+            (part / "proc").unlink()
+            (part / "proc").mkdir()
         part.rename(root)
         described.write_text(wanted)
     return root

@@ -110,7 +110,7 @@ def _show(agent: str, health: dict[str, Any], age_s: float) -> None:
     if health["unrouted"]:
         say(f"  {'unrouted':13} {health['unrouted']} messages that no stream's topic matches")
     for what in ("journal_problem", "reload_problem", "last_error"):
-        if health[what]:
+        if health.get(what):  # an older agent has not all of them
             say(f"  {what.replace('_', ' '):13} {health[what]}")
 
 
@@ -120,16 +120,19 @@ def _broker(broker: dict[str, Any]) -> str:
 
 
 def _stream(stream: dict[str, Any]) -> str:
-    rejected = sum(stream["rejected"].values())
-    counts = [
-        f"{stream['readings']} readings",
-        f"{stream['assets']} assets",
-        f"{stream['active_alerts']} alerts open",
-        *([f"{rejected} messages rejected"] if rejected else []),
-        *([f"{stream['silent']['count']} assets silent"] if stream["silent"]["count"] else []),
-        *([f"{stream['stuck']['count']} assets frozen"] if stream["stuck"]["count"] else []),
-        *([f"{len(stream['out_of_range'])} channels out of range"] if stream["out_of_range"] else []),
-    ]
+    told = (
+        (stream["readings"], "reading", ""),
+        (stream["assets"], "asset", ""),
+        (stream["active_alerts"], "alert", " open"),
+    )
+    if_any = (
+        (sum(stream["rejected"].values()), "message", " rejected"),
+        (stream["silent"]["count"], "asset", " silent"),
+        (stream["stuck"]["count"], "asset", " frozen"),
+        (len(stream["out_of_range"]), "channel", " out of range"),
+    )
+    shown = [*told, *(each for each in if_any if each[0])]
+    counts = [f"{number} {noun}{'' if number == 1 else 's'}{rest}" for number, noun, rest in shown]
     return f"{', '.join(counts)}; {stream['provider']} ({stream['provider_reason']})"
 
 

@@ -74,7 +74,7 @@ installing first > /dev/null; systemctl stop edge-agent; rm -rf /var/lib/private
 mount --bind /var /var; mount -o remount,bind,ro /var
 systemctl start edge-agent 2> /dev/null; sleep 6
 say read_only "$(systemctl is-active edge-agent)"; say alert_read_only "$(alert)"
-say status_read_only "$(edge-agent status | grep -o 'pump  *[0-9]* readings')"
+say status_read_only "$(edge-agent status | grep -o 'pump  *[0-9]* reading')"
 edge-agent mute pump --for 1h; say mute_read_only $?
 systemctl stop edge-agent; umount /var; rm -rf /run/systemd/system/edge-agent.service.d; systemctl daemon-reload
 mkdir -p /var/lib/private; mount -t tmpfs -o size=64k tmpfs /var/lib/private

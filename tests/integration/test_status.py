@@ -36,7 +36,7 @@ def test_it_tells_what_the_agent_published_last(
         assert (done.returncode, done.stderr) == (0, "")
         assert "g1: edge-agent 0.1.0, up " in done.stdout
         assert f"connected mqtt://127.0.0.1:{broker.port}" in done.stdout
-        assert "1 readings, 1 assets, 1 alerts open, 1 messages rejected; cpu (" in done.stdout
+        assert "1 reading, 1 asset, 1 alert open, 1 message rejected; cpu (" in done.stdout
         document = json.loads(run_tool("edge-agent", "status", "--config", config, "--json", env=here).stdout)
         assert document["agent"] == "g1"
         assert document["streams"]["pump"]["active_alerts"] == 1

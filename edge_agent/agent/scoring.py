@@ -72,6 +72,8 @@ class Scoring:
         self._clock_is_right = clock_is_right
         self._alive = alive
         self._command = command
+        self._unused: list[Delivery] = []
+        """Messages of the present batch that were rejected."""
         self.unrouted = Counters()
         """Of messages that belong to no stream."""
         self.pace = Pace(_MOST_MESSAGES)
@@ -87,6 +89,8 @@ class Scoring:
         for part in self._in_hand.parts(harmless, None if harmful else contents):
             known = contents if len(part) == len(deliveries) else None  # usually there is one part, and it is all
             self._score(part, self._repeats.unscored(part, known) if may_repeat else part, commit)
+        if self._unused:
+            self._let_come_again(deliveries, contents, commit)
         self.pace.took(len(deliveries), time.perf_counter() - started_s)
 
     def _score(self, deliveries: list[Delivery], fresh: list[Delivery], commit: Commit) -> None:
@@ -136,6 +140,15 @@ class Scoring:
             stream.conclude(len(part), outcome, commit, delayed=delayed)
             refused += outcome.refused
             self._alive()
+        if rejections or refused:
+            bad, without_room = {(each.topic, each.payload) for each in rejections}, {*refused}
+            self._unused += [
+                each
+                for each in deliveries
+                if (each.topic.asset in without_room or (each.topic.name, each.payload) in bad)
+                # Another stream may have used it, and would score it again.
+                and id(each.payload) not in self._routes.copies
+            ]
         if refused:
             rejections += stream.refusals(deliveries, refused)
         for rejection in rejections:
@@ -143,6 +156,14 @@ class Scoring:
                 foreign.append((stream, rejection))
             else:
                 self._rejects.add(stream.counters, stream.name, rejection)
+
+    def _let_come_again(self, deliveries: list[Delivery], contents: list[int], commit: Commit) -> None:
+        """What was rejected may be sent again, once its cause was mended, and is no repetition then."""
+        self._repeats.forget(self._unused)
+        unused = {id(each) for each in self._unused}
+        self._unused.clear()
+        known = [0 if id(each) in unused else content for each, content in zip(deliveries, contents, strict=True)]
+        commit.delivered = self._repeats.packed(deliveries, known)
 
     def _reject(self, harmful: list[Delivery], commit: Commit) -> None:
         for delivery in harmful:

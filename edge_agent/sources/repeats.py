@@ -109,12 +109,16 @@ class Repeats:
         self._timeless.add(content)
         return False
 
+    def forget(self, deliveries: list[Delivery]) -> None:
+        """Messages that could not be used do not count as scored: they may be sent again once the cause is mended."""
+        self._contents.difference_update(fingerprints(deliveries))
+
     def packed(self, deliveries: list[Delivery], contents: list[int] | None = None) -> bytes:
         """The keys of a batch's messages, as bytes for the journal, by which they are recognised after a crash.
 
         Args:
             deliveries: in order of arrival.
-            contents: their fingerprints; None if they are not known yet.
+            contents: their fingerprints, 0 for one that is not to be recognised; None if they are not known yet.
         """
         contents = fingerprints(deliveries) if contents is None else contents
         session = self.sessions.number

@@ -99,6 +99,29 @@ def test_a_reading_with_a_time_is_scored_once(tmp_path: Path, bundle: Path, way:
     assert len(raised) == 1
 
 
+def test_what_was_rejected_may_be_sent_again(tmp_path: Path, bundle: Path) -> None:
+    """It was not scored, so it is no repetition, neither in this run nor in one with another configuration."""
+    wrong = b'{"time": 5, "other": 1}'
+    with RawBroker() as broker:
+        config = write_config(tmp_path, broker.port, {"pump": bundle})
+        for run in range(2):
+            broker.subscribed.clear()
+            broker.acks.clear()
+            before = len(broker.published)
+            with Agent(config):
+                assert broker.subscribed.wait(20)
+                broker.send(publish_packet(TOPIC, wrong, 1))
+                wait_until(lambda: 1 in broker.acks, what="the acknowledgement")
+                broker.send(publish_packet(TOPIC, reading(run, 9), 2) + publish_packet(TOPIC, wrong, 3))
+
+                def counted(since: int = before) -> bool:
+                    counts = counts_of(broker, since)
+                    return (counts.get("rejected"), counts.get("scored")) == ({"no_channel": 2}, 1)
+
+                wait_until(counted, what="both to be rejected, and the good one to be scored")
+                assert counts_of(broker, before)["repeated"] == 0
+
+
 def test_without_a_time_the_flag_and_the_identifier_decide(tmp_path: Path, bundle: Path) -> None:
     """As mosquitto and ejabberd say them. The same value under another identifier is a new reading."""
     high = b'{"c1": 9, "c2": 0}'

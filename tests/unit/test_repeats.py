@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from edge_agent.files.checksum import seal
-from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.delivery import Delivery, fingerprints
 from edge_agent.messages.topic import RETAINED, Topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.repeats import Repeats
@@ -116,6 +116,19 @@ def test_with_a_time_the_content_alone_decides(mid: int, *, again: bool, kept: b
         visits.connect("a", kept=kept)
         assert visits.score(delivery(timed, mid, again=again)) == 0
     assert visits.score(delivery(b'{"time": 5, "p": 2}', mid, again=again)) == 1
+
+
+def test_what_is_forgotten_is_new_when_it_comes_again() -> None:
+    """A rejected message; its key in the journal is that of no message."""
+    timed = b'{"time": 5, "p": 1}'
+    committed: list[bytes] = []
+    repeats = Repeats(lambda: committed, has_time=has_time)
+    one, other = delivery(timed, 7), delivery(b'{"time": 6, "p": 1}', 8)
+    repeats.unscored([one, other])
+    repeats.forget([one])
+    committed.append(repeats.packed([one, other], [0, *fingerprints([other])]))
+    for memory in (repeats, Repeats(lambda: committed, has_time=has_time)):
+        assert memory.unscored([one, other]) == [one]
 
 
 def test_keys_of_an_older_agent_are_those_of_no_message() -> None:

@@ -248,9 +248,8 @@ class Link:
             # Nothing else would go on this connection. On the next one, silent topics take one place each.
             self._end(Trouble(Reason.SILENT, f"none of {len(self._in_flight)} messages was answered within a minute"))
             return
-        if self._subscribing.is_overdue(now_mono_s):
-            self._end(Trouble(Reason.NO_ANSWER, "the broker does not answer our SUBSCRIBE"))
-            return
+        if is_read:
+            self._subscribing.beat(now_mono_s)
         if self._birth is not None and (not self._is_born or self._birth.topic in self._access.refused):
             self._give_birth(self._birth)
         found = self._keepalive.beat(now_mono_s, heard=heard, stuck=wire.is_full)

@@ -19,7 +19,8 @@ __all__ = ["Subscribing"]
 log = logging.getLogger(__name__)
 
 _ANSWER_LIMIT_S = 30.0
-"""A broker that is busy with its start takes seconds."""
+"""A broker that is busy with its start takes seconds. And it sends what had waited first, up to 1,000 messages, which
+on a slow device take longer: so this is no reason to give the connection up."""
 _WILDCARDS_REFUSED, _SHARED_REFUSED = 0xA2, 0x9E
 
 
@@ -94,9 +95,11 @@ class Subscribing:
                     "broker sends at QoS %d only, readings may be lost topic=%.80s qos=%d", code.value, topic, qos
                 )
 
-    def is_overdue(self, now_mono_s: float) -> bool:
-        """Whether the broker should have answered by now."""
-        return not self.is_answered and now_mono_s > self._limit_mono_s
+    def beat(self, now_mono_s: float) -> None:
+        """Tell once where the broker should have answered by now. To be called while nothing that came is unread."""
+        if not self.is_answered and now_mono_s > self._limit_mono_s:
+            self._limit_mono_s = math.inf
+            log.warning("broker has not answered our subscriptions for %.0f s, no status says online", _ANSWER_LIMIT_S)
 
     def any_refused(self) -> bool:
         """Whether the broker refuses one of them."""

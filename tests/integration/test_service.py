@@ -62,6 +62,8 @@ def test_a_reload_takes_the_new_configuration_and_loses_nothing(
         wait_until(lambda: "fan" in subscriber.health.get("streams", {}), 60, "the new stream")
         sender.drain()
         wait_until(lambda: len(subscriber.different) == 799, 60, "every event")
+        # The broker answers the subscriptions behind the readings that had waited.
+        wait_until(lambda: len(subscriber.statuses) == 3, what="the birth")
         assert [status["reason"] for status in subscriber.statuses] == ["connected", "reloading", "connected"]
         assert len(subscriber.raw_alerts) == 799
         pid = Path("/proc") / str(agent.process.pid)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable
 
 __all__ = ["RawBroker", "acknowledge", "publish_packet"]
@@ -58,6 +59,10 @@ class RawBroker:
         """(topic, payload) of what came."""
         self.acks: list[int] = []
         """Identifiers of our messages that the client has acknowledged."""
+        self.refuses_after_s: float | None = None
+        """It refuses each connection for its password, after so long."""
+        self.asked: list[int] = []
+        """Version of MQTT in each CONNECT."""
         self.connections = 0
         self.speaks_5 = True
         """Whether the client's last connection is with MQTT 5, or else with 3.1.1."""
@@ -124,6 +129,11 @@ class RawBroker:
         if kind == _CONNECT:
             kept = bytes([self.has_session])
             self.speaks_5 = body[6] == _MQTT_5
+            self.asked.append(body[6])
+            if self.refuses_after_s is not None:
+                time.sleep(self.refuses_after_s)
+                self.send(b"\x20\x03\0\x86\0" if self.speaks_5 else b"\x20\x02\0\x04")
+                raise ConnectionResetError
             self.send(b"\x20\x03" + kept + b"\0\0" if self.speaks_5 else b"\x20\x02" + kept + b"\0")
         elif kind == _SUBSCRIBE:
             rest = body[:2] + b"\0" * self.speaks_5 + b"\x01"

@@ -173,6 +173,23 @@ def test_a_listener_that_never_answers_is_told_and_left_for_the_broker_that_come
             assert agent.stop() == 0
 
 
+def test_a_slow_refusal_does_not_make_the_older_protocol_stay(tmp_path: Path, bundle: Path) -> None:
+    """RabbitMQ 4 answers a wrong password after 3 s, in both; once it is put right, the agent speaks MQTT 5."""
+    password = tmp_path / "password"
+    password.write_text("wrong", encoding="utf-8")
+    password.chmod(0o600)
+    mqtt = f'username = "u"\npassword_file = "{password}"'
+    with RawBroker() as broker:
+        broker.refuses_after_s = 3.5
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, mqtt=mqtt)) as agent:
+            wait_until(lambda: "reason=bad_credentials" in log_of(agent), 30, "the refusal")
+            assert broker.asked == [5, 4]
+            broker.refuses_after_s = None
+            password.write_text("right", encoding="utf-8")
+            assert broker.subscribed.wait(30)
+        assert broker.asked[2:] == [5]
+
+
 def test_a_connection_that_goes_silent_is_noticed_within_the_keepalive(tmp_path: Path, bundle: Path) -> None:
     """Half-open TCP: nobody sees an end. What was sent meanwhile is scored afterwards."""
     with Broker(tmp_path / "broker") as broker, Proxy(broker.port) as proxy, Subscriber(broker.port) as subscriber:

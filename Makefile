@@ -21,7 +21,7 @@ help:
 	@echo "make test-tensorflow  edgetool export of TensorFlow and Keras, which are left out above (2 GB, some minutes)"
 	@echo "make systemd the tests in a real systemd at length, as root (a quarter of an hour)"
 	@echo "make check   form and types only"
-	@echo "make faults  the full fault matrix of docs/reliability.md (most of an hour); one row: make faults ROWS=half_open"
+	@echo "make faults  the full fault matrix of docs/reliability.md (most of an hour); one row: make faults ROWS=half_open; another broker: BROKER=rabbitmq"
 	@echo "make bench   the quick benchmarks of docs/benchmarks.md"
 	@echo "make lock    resolve the pinned versions in requirements/ anew"
 	@echo "make clean   remove what these made"

@@ -76,7 +76,7 @@ def test_a_topic_that_brings_nothing_is_told_in_the_older_protocol(caplog: pytes
             name=name,
             counters=SimpleNamespace(received=0),
             loaded=SimpleNamespace(section=SimpleNamespace(input=source)),
-            filter=SimpleNamespace(subscription=f"sensors/+/{name}"),
+            filters=SimpleNamespace(subscriptions=[f"sensors/+/{name}"]),
         )
         for name, source in (("pump", None), ("fan", None), ("lines", "/a/pipe"))
     ]

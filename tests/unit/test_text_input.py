@@ -19,7 +19,7 @@ from edge_agent.messages.topic_names import TopicFilter, input_topic
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.text_input import TextInput
 
-ROUTES = Routes([SimpleNamespace(filter=TopicFilter(input_topic("s", "{asset}")))])  # type: ignore[list-item]
+ROUTES = Routes([SimpleNamespace(filters=TopicFilter(input_topic("s", "{asset}")))])  # type: ignore[list-item]
 
 
 def everything(source: TextInput, limit: int = 100) -> list[Delivery]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import write_bundle
 from processes import Agent, wait_until, write_config
 from raw_broker import RawBroker, publish_packet
 
@@ -136,3 +137,19 @@ def test_without_a_time_the_flag_and_the_identifier_decide(tmp_path: Path, bundl
             assert counts_of(broker, before)["scored"] == 0
             broker.send(publish_packet(TOPIC, high, 7, flags=_DUP))
             wait_until(lambda: counts_of(broker, before).get("scored") == 1, what="the other reading")
+
+
+def test_what_one_of_two_streams_has_scored_is_known(tmp_path: Path, bundle: Path) -> None:
+    """The other one finds no channel of its own in it, on the same topic; that is no reason to score it again."""
+    changes = {"channels": [{"name": name} for name in ("x1", "x2")]}
+    others = write_bundle(tmp_path / "others-1.0.0.edge", changes=changes)
+    with RawBroker() as broker:
+        config = write_config(tmp_path, broker.port, {"pump": bundle, "others": others})
+        config.write_text(config.read_text().replace("sensors/+/others", "sensors/+/pump"), encoding="utf-8")
+        with Agent(config):
+            assert broker.subscribed.wait(20)
+            for mid in (1, 2):
+                broker.send(publish_packet(TOPIC, reading(0, 9), mid))
+                wait_until(lambda mid=mid: mid in broker.acks, what="the acknowledgement")  # type: ignore[misc]
+            wait_until(lambda: counts_of(broker, 0).get("repeated") == 1, what="the repetition")
+            assert counts_of(broker, 0)["scored"] == 1

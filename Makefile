@@ -147,7 +147,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 EXTRAS := --extra host --extra files --extra reports --extra sklearn --extra lightgbm --extra pyod
 lock:
 	@$(BIN)/$(LOCK) $(EXTRAS) --extra demo --group dev -o requirements/development.txt pyproject.toml
-	@for extra in cpu openvino; do \
+	@for extra in cpu openvino modbus opcua; do \
 	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done
 	@$(BIN)/$(LOCK) -c requirements/development.txt --group fuzz -o requirements/fuzz.txt pyproject.toml

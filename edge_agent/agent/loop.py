@@ -22,6 +22,7 @@ from edge_agent.agent.handover import (
 )
 from edge_agent.agent.health import Health, health_file, status_payload
 from edge_agent.agent.in_hand import InHand, runtime_file
+from edge_agent.agent.inputs import open_inputs
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.rejects import Rejects
 from edge_agent.agent.requests import Requests, carry_out
@@ -29,11 +30,10 @@ from edge_agent.agent.routing import Routes
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.set_aside import SetAside
 from edge_agent.agent.state_dir import is_in_memory
-from edge_agent.agent.stream import LoadedStream, Stream, end_upkeep, open_streams
+from edge_agent.agent.stream import LoadedStream, end_upkeep, open_streams
 from edge_agent.agent.telling import Telling
 from edge_agent.agent.unheard import Unheard
 from edge_agent.child_process import Stopped
-from edge_agent.config.inputs import open_input
 from edge_agent.config.settings import Config
 from edge_agent.engine.upkeep import clear_compiled
 from edge_agent.errors import JournalError
@@ -46,10 +46,8 @@ from edge_agent.service.notifier import Notifier
 from edge_agent.service.reload import Check, Reload
 from edge_agent.service.signals import Signals
 from edge_agent.sources.mqtt import MqttSource
-from edge_agent.sources.polled import PolledInput
 from edge_agent.sources.repeats import Repeats
 from edge_agent.sources.source import Source
-from edge_agent.sources.text_input import TextInput
 from edge_agent.sources.waiting import Waiter
 from edge_agent.stream.records import keys_of
 
@@ -179,20 +177,9 @@ class Agent:
         )
 
     def _open_sources(self, stack: ExitStack) -> list[Source]:
-        self._inputs: list[tuple[Stream, TextInput | PolledInput]] = []
-        subscribes = any(stream.loaded.section.input is None for stream in self._streams)
-        sources: list[Source] = [MqttSource(self._brokers.readings, ended=not subscribes)]
-        for stream in self._streams:
-            if stream.loaded.section.input is not None:
-                channels = [channel.name for channel in stream.loaded.bundle.manifest.channels]
-                lines = open_input(stream.loaded.section, channels)
-                stack.callback(lines.close)
-                if isinstance(lines, PolledInput):
-                    lines.start()
-                    stream.polled = lines
-                sources.append(lines)
-                self._inputs.append((stream, lines))
-        return sources
+        self._inputs = open_inputs(self._streams, stack)
+        subscribes = len(self._inputs) < len(self._streams)
+        return [MqttSource(self._brokers.readings, ended=not subscribes), *(source for _, source in self._inputs)]
 
     def _wire_up(self) -> None:
         """What works on a batch, and what tells of it. Nothing here starts or has to be stopped."""

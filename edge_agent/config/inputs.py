@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from edge_agent.config.settings import StreamSection
@@ -14,7 +14,7 @@ from edge_agent.sources.opcua import OpcuaPoller, OpcuaSettings, opcua_address
 from edge_agent.sources.polled import PolledInput
 from edge_agent.sources.text_input import TextInput
 
-__all__ = ["input_problems", "is_device", "open_input"]
+__all__ = ["extras_of", "input_problems", "is_device", "open_input"]
 
 _TABLES = {modbus.SCHEME: "modbus", opcua.SCHEME: "opcua"}
 """By the scheme of an address, the table that says what is asked there."""
@@ -23,6 +23,12 @@ _TABLES = {modbus.SCHEME: "modbus", opcua.SCHEME: "opcua"}
 def is_device(section: StreamSection) -> bool:
     """True where the input is asked for values, and no file or pipe."""
     return "://" in (section.input or "")
+
+
+def extras_of(sections: Iterable[StreamSection]) -> list[str]:
+    """The extras of the agent that the inputs of streams need."""
+    schemes = {str(section.input).partition("://")[0] for section in sections if is_device(section)}
+    return sorted(_TABLES[scheme] for scheme in schemes)
 
 
 def open_input(section: StreamSection, channels: Collection[str]) -> TextInput | PolledInput:

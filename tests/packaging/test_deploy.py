@@ -208,3 +208,22 @@ def test_a_debian_package_is_one_to_dpkg(bundle: Path, tmp_path: Path, monkeypat
     assert len(files) == len(sums)
     for script in ("preinst", "postinst", "prerm", "postrm"):
         subprocess.run(["sh", "-n", seen / "DEBIAN" / script], check=True)
+
+
+@pytest.mark.parametrize(("machine", "python"), [("x86_64", "3.11"), ("aarch64", "3.13")])
+def test_what_speaks_to_devices_is_in_the_archive_of_who_asks_them(
+    bundle: Path, tmp_path: Path, machine: str, python: str
+) -> None:
+    """By the extras of the streams' inputs, with all that these need, and of no others."""
+    config = tmp_path / "agent.toml"
+    text = config.read_text()
+    topic = re.search(r"^topic = .*$", text, re.MULTILINE)
+    assert topic is not None
+    nodes = '[stream.opcua.nodes]\nc1 = "ns=2;s=p"\n'
+    config.write_text(text.replace(topic[0], 'input = "opc.tcp://127.0.0.1:4840"') + f"\n{nodes}")
+    report = edgetool.deploy([bundle], config=config, to=str(tmp_path / "out"), machine=machine, python=python)
+    with tarfile.open(report.archive) as archive:
+        names = archive.getnames()
+    packages = {name.split("/site-packages/")[1].split("/")[0] for name in names if "/site-packages/" in name}
+    assert {"asyncua", "cryptography", "sortedcontainers"} <= packages
+    assert "pymodbus" not in packages

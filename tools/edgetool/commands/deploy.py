@@ -112,7 +112,7 @@ def deploy(
         program = root / "program"
         packages = packages_in(program, python)
         packages.mkdir(parents=True)
-        fetch(target, packages)
+        fetch(target, packages, content.extras)
         copy_self(packages)
         trim(packages)
         described = furnish(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge_agent.bundle import open_bundle
+from edge_agent.config.inputs import extras_of
 from edge_agent.config.load import load_config
 from edge_agent.config.settings import Config
 from edge_agent.errors import ConfigError, UsageError
@@ -33,6 +34,8 @@ class Content:
     """Certificates and libraries of operators that lie beside the configuration."""
     wanted: tuple[str, ...]
     """A line for each file that the configuration names and that is not among these."""
+    extras: tuple[str, ...] = ()
+    """Of the agent, for what the configuration asks for."""
 
     def put(self, folder: Path) -> str:
         """Put the files into an archive's folder `files`; gives the options that name them to the installer."""
@@ -78,7 +81,7 @@ def read_content(config: Path, bundles: Sequence[Path]) -> Content:
     names = [_CONFIG, *(path.name for path in (*bundles, *others))]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"{', '.join(twice)}: two files have this name, and all lie in {_SETTINGS}")
-    return Content(config, tuple(bundles), tuple(others), tuple(wanted))
+    return Content(config, tuple(bundles), tuple(others), tuple(wanted), tuple(extras_of(settings.streams)))
 
 
 def _others(settings: Config, folder: Path, problems: list[str]) -> tuple[list[Path], list[str]]:

@@ -29,6 +29,7 @@ from sklearn.ensemble import (
     RandomForestRegressor,
 )
 from sklearn.impute import SimpleImputer
+from sklearn.kernel_approximation import Nystroem, RBFSampler
 from sklearn.linear_model import LogisticRegression, Ridge, SGDOneClassSVM
 from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
 from sklearn.neighbors import KernelDensity, KNeighborsRegressor, LocalOutlierFactor
@@ -106,6 +107,9 @@ WHOLE = {
     "forest": IsolationForest(random_state=0, n_estimators=40),
     "forest of halves": make_pipeline(S(), IsolationForest(random_state=0, max_features=0.5, contamination=0.05)),
     "svm": make_pipeline(S(), OneClassSVM(nu=0.1)),
+    "random waves": make_pipeline(
+        S(), RBFSampler(gamma=0.2, n_components=60, random_state=0), SGDOneClassSVM(nu=0.1, random_state=0)
+    ),
     "cubic svm": make_pipeline(S(), OneClassSVM(kernel="poly", nu=0.1)),
     "linear svm": make_pipeline(S(), OneClassSVM(kernel="linear", nu=0.1)),
     "sgd svm": make_pipeline(S(), SGDOneClassSVM(random_state=0)),
@@ -438,3 +442,12 @@ def test_a_value_that_a_regression_tells_is_asked_about(tmp_path: Path) -> None:
         pack(tmp_path / "temp.skops", tmp_path / "t-1.0.0.edge", data=less)
     report = pack(tmp_path / "temp.skops", tmp_path / "t-1.0.0.edge", data=data, head="residual:temp", accept_weak=True)
     assert [channel.name for channel in report.manifest.channels] == ["temp", "flow", "press", "current"]
+
+
+def test_a_step_whose_digits_float32_does_not_hold_is_refused_with_one_to_train(tmp_path: Path) -> None:
+    """Nystroem's matrix is badly conditioned; what is named in its place is converted (`random waves` above)."""
+    rows = readings(400)
+    model = make_pipeline(S(), Nystroem(n_components=20, random_state=0), SGDOneClassSVM(random_state=0)).fit(rows)
+    joblib.dump(model, tmp_path / "m.joblib")
+    with pytest.raises(ConversionError, match=r"nor does skl2onnx .*; train RBFSampler in its place, or OneClassSVM"):
+        export(tmp_path / "m.joblib", data=write(tmp_path / "n.csv", rows), trust_pickle=True)

@@ -163,3 +163,22 @@ def test_the_scaling_of_a_flat_window_has_a_number_for_each_value(
     np.savez(tmp_path / "wrong.npz", mean=np.zeros(17), scale=np.ones(17))
     with pytest.raises(DataError, match="has 17 values for a scaling of 3 channels, nor one of 18 for a window of 6"):
         pack(path, data=data, head="reconstruction", layout=first, unscale=str(tmp_path / "wrong.npz"))
+
+
+@pytest.mark.parametrize("is_scaled", [False, True])
+def test_raw_readings_into_a_network_with_a_score_are_warned_of(tmp_path: Path, is_scaled: bool) -> None:
+    """No error shows that its answer is in other units; with the scaling in it, or before it, nothing is said."""
+    rows = readings()
+    nodes, constants = scaling("Sub and Div", MEAN, SPREAD) if is_scaled else ([], {})
+    nodes += [
+        helper.make_node("MatMul", ["z" if is_scaled else "x", "w"], ["m"]),
+        helper.make_node("Mul", ["m", "m"], ["q"]),
+        helper.make_node("ReduceMean", ["q"], ["distance"], axes=[1], keepdims=0),
+    ]
+    weights = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    path = model(tmp_path / "m.onnx", nodes, (3,), {"distance": ["n"]}, constants | {"w": weights})
+    data = write(tmp_path / "n.csv", rows)
+    told = "s0 is usually as large as 1.013e+05, and the model begins with a MatMul of the readings as they are"
+    for scale in (None,) if is_scaled else (None, "data"):
+        warnings = pack(path, data=data, accept_weak=True, scale=scale, higher_is="anomalous").warnings()
+        assert any(warning.startswith(told) for warning in warnings) == (not is_scaled and scale is None)

@@ -57,7 +57,7 @@ from edgetool.detector.labelled import MAX_AUC_DROP, quality_of
 from edgetool.detector.missing import rows_with_missing
 from edgetool.detector.numbers import read_limit
 from edgetool.detector.options import DetectorOptions
-from edgetool.detector.proofs import agree, check_finite, check_missing, put_to_trial, weigh_direction
+from edgetool.detector.proofs import agree, check_finite, check_missing, put_to_trial, raw_readings, weigh_direction
 from edgetool.detector.refusals import check_order, check_reference
 from edgetool.detector.report import PackReport
 from edgetool.detector.runs import ModelRuns
@@ -321,6 +321,7 @@ def pack(
             rows_used=len(normal),
             still_channels=tuple(name for name, is_still in zip(normal.channels, still, strict=True) if is_still),
             looks_scaled=looks_scaled(normal.values),
+            raw_readings=raw_readings(loaded, detector, options, origin),
             rows_labelled=len(rows) - len(normal),
             rows_with_missing=rows_with_missing(normal),
             missing=missing,

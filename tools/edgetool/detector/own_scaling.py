@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,12 @@ from edgetool.detector.frame import Frame
 from edgetool.detector.scaling import Scaling
 from edgetool.detector.state import own_input
 
-__all__ = ["check_not_twice", "own_scaling"]
+__all__ = ["check_not_twice", "own_scaling", "raw_into_network"]
+
+_NETWORK = ("Gemm", "MatMul", "Conv", "LSTM", "GRU", "RNN")
+_MOVES = ("Identity", "Cast", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Pad")
+_RAW = 100.0
+"""A usual value of this size is not one of scaled readings."""
 
 _FLAT = 2
 """Rank of an input that takes a window as one row."""
@@ -233,3 +238,31 @@ def _constants(graph: onnx.GraphProto) -> dict[str, NDArray[Any]]:
         except (ValueError, TypeError):
             continue
     return found
+
+
+def raw_into_network(model: onnx.ModelProto, frame: Frame, windows: FloatArray, names: Sequence[str]) -> str:
+    """That a network takes large readings as they are, in words; empty where they are small, or it scales them.
+
+    Args:
+        model: as it was exported.
+        frame: how it takes a window.
+        windows: normal readings, shape (n, rows, channels).
+        names: of the channels.
+    """
+    usual = np.median(np.abs(windows.reshape(-1, windows.shape[-1])), axis=0)
+    most = int(usual.argmax())
+    if usual[most] < _RAW:
+        return ""
+    at = {own_input(model, frame.links).name}
+    for node in model.graph.node:
+        if at.isdisjoint(node.input):
+            continue
+        if node.op_type in _NETWORK:
+            return (
+                f"{names[most]} is usually as large as {usual[most]:.4g}, and the model begins with a {node.op_type} "
+                "of the readings as they are: if it was trained on scaled ones, its score says little. Put the scaling "
+                "before it: --scale FILE, or --scale data"
+            )
+        if node.op_type in _MOVES:
+            at.update(node.output)
+    return ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError, DataError
@@ -14,12 +15,15 @@ from edgetool.detector.detector import Detector
 from edgetool.detector.direction import SignFrom
 from edgetool.detector.expected import Agreement, check_expected
 from edgetool.detector.missing import check_answers
+from edgetool.detector.options import DetectorOptions
 from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
+from edgetool.detector.own_scaling import raw_into_network
 from edgetool.detector.trial import Trial, try_detector
+from edgetool.graph.origin import Origin
 from edgetool.verify.finite import unanswered
 from edgetool.verify.saturated import saturated
 
-__all__ = ["agree", "check_finite", "check_missing", "put_to_trial", "weigh_direction"]
+__all__ = ["agree", "check_finite", "check_missing", "put_to_trial", "raw_readings", "weigh_direction"]
 
 
 def check_missing(detector: Detector, packed: bytes) -> tuple[str, ...]:
@@ -124,3 +128,15 @@ def put_to_trial(
             f"{trial.advice} (--accept-weak packs it all the same)"
         )
     return trial
+
+
+def raw_readings(model: onnx.ModelProto, detector: Detector, options: DetectorOptions, origin: Origin | None) -> str:
+    """That a network takes large readings as they are, in words; empty where it does not.
+
+    Only of a score of the model's own: an error shows by itself whether the answer is in the readings' units. Who saves
+    an estimator of scikit-learn saves its scaler with it.
+    """
+    is_table = origin is not None and not origin.framework.startswith(("PyTorch", "Keras", "TensorFlow"))
+    if is_table or options.scale is not None or options.features is not None or detector.sign.found is SignFrom.ERROR:
+        return ""
+    return raw_into_network(model, detector.frame, detector.windows, detector.channels)

@@ -41,6 +41,8 @@ class PackReport:
     """Channels that never moved in the normal rows, so that nobody knows what a movement of theirs means."""
     looks_scaled: bool
     """True if every channel has a mean of 0 and a spread of 1, as readings have that were scaled for the training."""
+    raw_readings: str
+    """That a network takes large readings as they are, in words; empty where it does not, or the score is an error."""
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
     rows_with_missing: int
@@ -167,6 +169,8 @@ class PackReport:
                 "device must get them scaled, too. Else pack with raw readings, and put the scaling into the model: "
                 "--scale FILE"
             )
+        if self.raw_readings:
+            yield self.raw_readings
         for name in self.still_channels:
             if self.sign.found is SignFrom.ERROR:
                 means = (

@@ -122,6 +122,14 @@ def _selected(selector: Any, graph: Graph, source: str, width: int) -> Transform
     return Transformed(graph.add("Gather", source, graph.constant(places, np.int64), axis=1), len(places), None)
 
 
+def _random_waves(sampler: Any, graph: Graph, source: str, width: int) -> Transformed:
+    """RBFSampler: cosines along random directions."""
+    along = graph.add("MatMul", source, graph.constant(np.ascontiguousarray(sampler.random_weights_)))
+    waves = graph.add("Cos", graph.plus(along, sampler.random_offset_))
+    count = sampler.random_weights_.shape[1]
+    return Transformed(graph.times(waves, np.sqrt(2 / count)), count, None)
+
+
 TRANSFORMERS: dict[str, Transform] = {
     "StandardScaler": _standard,
     "MinMaxScaler": _min_max,
@@ -134,5 +142,6 @@ TRANSFORMERS: dict[str, Transform] = {
     "PowerTransformer": _power,
     "VarianceThreshold": _selected,
     "SelectKBest": _selected,
+    "RBFSampler": _random_waves,
 }
 """By the name of the class, of scikit-learn's own classes."""

@@ -48,10 +48,13 @@ def test_an_answer_that_holds_other_rows_than_its_size_suggests_is_asked_about(
     with pytest.raises(UsageError, match=message):
         pack(path, data=data)
     # The word says what the answer is, and not in which order.
+    turned = (
+        r"nearer to the same rows in reverse order .* right in the model \(in PyTorch, return answer.flip\(1\)\), or"
+    )
     named = {
         (8, 15): "its row 8 is nearer to the row 1 ahead than its row 1 is",
         (0, 14): "its row 8 is nearer to the row 1 ahead than its row 1 is",
-        (15, 0): r"nearer to the same rows in reverse order .* Put that right in the model, or",
+        (15, 0): turned,
     }.get((rows[0], rows[-1]))
     kind = "reconstruction" if len(rows) == 16 else "forecast"
     if named is None:
@@ -143,6 +146,23 @@ def test_a_flat_answer_that_lies_channels_first_is_read_so(tmp_path: Path, head:
     want = np.square(windows_of(rows, 16) - mean).mean(axis=(1, 2))
     found = score(open_bundle(report.bundle), windows_of(rows, 16)).score
     np.testing.assert_allclose(found, want, rtol=1e-2)
+
+
+def test_a_layout_that_is_said_is_held_against_the_other_one(tmp_path: Path) -> None:
+    """A flat convolution autoencoder in the wrong order reads noise; the word alone does not make it right."""
+    rng = np.random.default_rng(1)
+    rows = rows_of(3000, 3) + 0.1 * rng.normal(size=(3000, 3)) + [0, 5, -5]
+    nodes = [
+        helper.make_node("Reshape", ["x", "apart"], ["t"]),
+        helper.make_node("AveragePool", ["t"], ["a"], kernel_shape=[3], pads=[1, 1]),
+        helper.make_node("Flatten", ["a"], ["y"]),
+    ]
+    path = model(tmp_path / "m.onnx", nodes, (48,), {"y": ["n", 48]}, {"apart": np.array([-1, 3, 16])})
+    data = write(tmp_path / "n.csv", rows)
+    told = "--layout rows-first: taken so, the answer is .*; with --layout channels-first it is off the rows that"
+    with pytest.raises(UsageError, match=told):
+        pack(path, data=data, layout="rows-first", window=16, head="reconstruction", accept_weak=True)
+    assert pack(path, data=data, layout="channels-first", window=16, accept_weak=True).bundle.exists()
 
 
 @pytest.mark.parametrize("classes_first", [False, True])

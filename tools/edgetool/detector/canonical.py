@@ -21,6 +21,7 @@ from edgetool.detector.features import Features
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX
 from edgetool.detector.options import DetectorOptions, missing_beside_state
+from edgetool.detector.orders import CLEARLY
 from edgetool.detector.scaling import Scaling
 from edgetool.detector.state import NEXT_STATE, STATE, Link, append_states, feed_states, own_input, state_size
 from edgetool.graph.edits import replace_all
@@ -219,17 +220,33 @@ def note_types(model: onnx.ModelProto, answers: Sample) -> None:
                 model.graph.value_info.append(helper.make_tensor_value_info(name, kind, shape))
 
 
-def check_layout(rows_first: Candidate | EdgeError, channels_first: Candidate | EdgeError) -> None:
-    """Ask where the answer for windows channels first is clearly nearer to the readings, or the only one."""
-    if not isinstance(channels_first, Candidate) or not channels_first.head.is_error:
+def check_layout(said: Candidate | EdgeError, turned: Candidate | EdgeError, layout: LayoutIs) -> None:
+    """Refuse a flat window whose layout is open, or said to be the one that is clearly worse.
+
+    Args:
+        said: what the model is, taken in the layout that is said, or rows first.
+        turned: the same, taken in the other one.
+        layout: that the user says.
+
+    Raises:
+        UsageError: the other one is nearer to the readings, or the only one that fits.
+    """
+    if not isinstance(turned, Candidate) or not turned.head.is_error:
         return
-    is_nearer = isinstance(rows_first, Candidate) and channels_first.error * _NEARER < rows_first.error
-    if is_nearer or isinstance(rows_first, ConversionError):
-        found = rows_first.does if isinstance(rows_first, Candidate) else str(rows_first)
+    factor = _NEARER if layout is LayoutIs.AUTO else CLEARLY
+    is_nearer = isinstance(said, Candidate) and said.head.is_error and turned.error * factor < said.error
+    if not is_nearer and not isinstance(said, ConversionError):
+        return
+    found = said.does if isinstance(said, Candidate) else str(said)
+    if layout is LayoutIs.AUTO:
         raise UsageError(
-            f"a flat window may lie rows first ({found}) or channels first ({channels_first.does}); say it with "
+            f"a flat window may lie rows first ({found}) or channels first ({turned.does}); say it with "
             "--layout channels-first, or --layout rows-first"
         )
+    other = LayoutIs.ROWS_FIRST if layout is LayoutIs.CHANNELS_FIRST else LayoutIs.CHANNELS_FIRST
+    raise UsageError(
+        f"--layout {layout.value}: taken so, the answer is {found}; with --layout {other.value} it is {turned.does}"
+    )
 
 
 def _is_flat_input(model: onnx.ModelProto, links: tuple[Link, ...] = ()) -> bool:

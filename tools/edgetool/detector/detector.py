@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from edge_agent.errors import ConversionError, EdgeError, UsageError
 from edge_agent.messages.reading import FloatArray
-from edgetool.choices import ErrorIn, HeadKind, LayoutIs
+from edgetool.choices import ErrorIn, HeadKind
 from edgetool.data import SensorData
 from edgetool.detector.candidates import Asked, Candidate
 from edgetool.detector.canonical import (
@@ -255,10 +255,10 @@ class Detector:
                 return exc
 
         found = attempt(self._scorer.try_out(probe, seen, before), frame)
-        if self._options.layout is LayoutIs.AUTO and lies_open(model, frame, len(self.channels)):
-            turned = replace(frame, channels_first=True)
+        if lies_open(model, frame, len(self.channels)):
+            turned = replace(frame, channels_first=not frame.channels_first)
             other = self._scorer.try_out(self._fed(model, replace(turned, ahead=0)), seen, before)
-            check_layout(found, attempt(other, turned))
+            check_layout(found, attempt(other, turned), self._options.layout)
         if isinstance(found, EdgeError):
             raise found
         return found.head

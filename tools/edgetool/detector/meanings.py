@@ -19,7 +19,7 @@ from edgetool.detector.classes import are_probabilities, class_heads
 from edgetool.detector.effects import error_in_words, range_of
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
-from edgetool.detector.orders import CLEARLY, other_order
+from edgetool.detector.orders import CLEARLY, REVERSED, other_order
 from edgetool.detector.scaled_back import error_of, scaled_back
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
@@ -158,7 +158,8 @@ class _Trial:
             return None
         of_itself = of_all if is_named else other(is_named=True)
         what = f"what is output {head.name!r}? It has the size of a {head.kind.value}, and is nearer to {of_all}. "
-        step = "Put that right in the model, or let it give the error itself and say --head score"
+        turn = " (in PyTorch, return answer.flip(1))" if of_all.startswith(REVERSED) else ""
+        step = f"Put that right in the model{turn}, or let it give the error itself and say --head score"
         return f"{what}{step}" + ("" if of_itself else f"; --head {head.kind.value} takes it as one all the same")
 
     def points(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:

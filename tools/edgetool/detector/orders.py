@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from edge_agent.messages.reading import FloatArray
 
-__all__ = ["CLEARLY", "other_order"]
+__all__ = ["CLEARLY", "REVERSED", "other_order"]
 
 CLEARLY = 1.5
 """What is nearer by this factor is meant rather."""
+REVERSED = "the same rows in reverse order"
 _APART = 2.0
 """The same, of an answer's other row: of a weak forecast one row may be a little nearer by chance."""
 _COPY = 1e-3
@@ -92,7 +93,7 @@ def _of_rows(
 
 
 def _reversed(own: NDArray[np.int64]) -> tuple[str, NDArray[np.int64]] | None:
-    return ("the same rows in reverse order", own[::-1]) if len(own) > 1 else None
+    return (REVERSED, own[::-1]) if len(own) > 1 else None
 
 
 def _places(own: NDArray[np.int64], seen: int) -> Iterator[tuple[str, NDArray[np.int64]] | None]:

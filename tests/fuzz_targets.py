@@ -14,7 +14,9 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 from fakes import FakeEngine, outgoing, write_bundle
 
@@ -27,13 +29,16 @@ from edge_agent.errors import BundleError, ConfigError, ConversionError, DataErr
 from edge_agent.files.checksum import seal
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.messages.delivery import Delivery
-from edge_agent.messages.reading import Readings
+from edge_agent.messages.reading import Readings, Rejection
 from edge_agent.messages.text import encode
 from edge_agent.messages.topic import Topic
 from edge_agent.messages.topic_names import can_be_asset
 from edge_agent.mqtt.wire import WireSocket
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import FORMATS
+from edge_agent.sources.mapping.mapping import with_preset
+from edge_agent.sources.mapping.presets import PRESETS
+from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.records import (
     LEFT_RECORD,
@@ -68,11 +73,44 @@ def decode(data: bytes) -> None:
     choice, payload = (data[0] & 0x8F, data[1:]) if data else (0, b"")
     topic = Topic(b"t", "a1", "c1" if choice & _ONE_CHANNEL else None)
     readings, rejections = _decoder(choice).decode([Delivery(topic, payload, 1, False)], _NOW_S)
+    _check_decoded(readings, rejections, payload)
+    # A sensor may say that it has no value, which is neither.
+    assert bool(len(readings)) != bool(rejections) or choice & _ONE_CHANNEL
+
+
+def _check_decoded(readings: Readings, rejections: list[Rejection], payload: bytes) -> None:
     assert len(readings.assets) == len(readings.times) == len(readings.values)
-    assert bool(len(readings)) != bool(rejections)
+    assert not (len(readings) and rejections)
     assert not np.isinf(readings.values).any()
     assert all(0 <= time_s <= _LATEST_S for time_s in readings.times)
     assert all(rejection.payload == payload for rejection in rejections)
+
+
+_TABLES: list[dict[str, Any]] = [
+    *({"preset": name, "time_zone": "Europe/Berlin"} for name in PRESETS),
+    {"rows": "*[]", "asset": "$1", "channels": {"c1": {"from": "a.b"}, "c2": {"unit": "kPa"}}},
+    {"rows": "v[].*", "name": "$1", "value": ".", "names": "{asset}.{channel}", "time": "../t", "time_unit": "ms"},
+    {"fields": "v", "time_format": "%d.%m.%Y %H:%M", "channels": {"c1": {"encoding": "hex"}, "c2": {"map": {"on": 1}}}},
+    {"value": "v", "time": "t", "time_nanos": "n", "good": {"key": "q", "is": [1]}, "missing_values": [9999.9999]},
+]
+_ONE_VALUE = len(_TABLES) - 1
+"""The table of a topic that names the channel."""
+_TYPES = ("NBIRTH", "DBIRTH", "NDATA", "DDATA", "NDEATH", "DDEATH", "STATE", "NCMD")
+
+
+@cache
+def _mapped(choice: int) -> Decoder:
+    table = with_preset(msgspec.convert(_TABLES[choice], PayloadSettings))
+    return Decoder(["c1", "c2"], payload=table, units=["bar", "bar"], one_channel=choice == _ONE_VALUE)
+
+
+def decode_mapped(data: bytes) -> None:
+    """A payload by each preset, and by tables of every kind; the first byte chooses, the second Sparkplug's topic."""
+    choice, kind, payload = (data[0], data[1], data[2:]) if len(data) > 1 else (0, 0, b"")
+    choice %= len(_TABLES)
+    name = f"spBv1.0/g/{_TYPES[kind % len(_TYPES)]}/n{'/d' if kind & 0x80 else ''}"
+    topic = Topic(name.encode(), "a1", "c1" if choice == _ONE_VALUE else None)
+    _check_decoded(*_mapped(choice).decode([Delivery(topic, payload, 1, False)], _NOW_S), payload)
 
 
 class _Pieces:
@@ -310,6 +348,7 @@ def model(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "decode": decode,
+    "mapped": decode_mapped,
     "wire": wire,
     "bundle": bundle,
     "journal": journal,

@@ -10,23 +10,9 @@ from typing import Annotated
 import typer
 
 from edge_agent.errors import UsageError
-from edge_agent.mqtt.settings import MqttProtocol, Transport
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
-from edgetool._cli.broker_options import (
-    CaOption,
-    CertOption,
-    HostOption,
-    KeyOption,
-    PasswordOption,
-    PathOption,
-    PortOption,
-    ProtocolOption,
-    TlsOption,
-    TransportOption,
-    UserOption,
-    tell_of_password,
-)
+from edgetool._cli.broker_options import Broker, takes_broker
 
 __all__ = ["length_of", "record"]
 
@@ -34,7 +20,9 @@ _UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
 
 
 @app.command()
+@takes_broker
 def record(
+    *,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to: .csv or .parquet.", show_default=False)],
     config: Annotated[
         Path | None, typer.Option(help="An agent.toml: its broker, and how its stream reads.", show_default=False)
@@ -53,17 +41,7 @@ def record(
         str | None, typer.Option("--for", metavar="30s|15min|24h|7d", help="Stop after this time.")
     ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Stop after so many rows.")] = None,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 1883,
-    username: UserOption = None,
-    password_file: PasswordOption = None,
-    tls: TlsOption = False,
-    ca_file: CaOption = None,
-    cert_file: CertOption = None,
-    key_file: KeyOption = None,
-    transport: TransportOption = Transport.TCP,
-    path: PathOption = "/mqtt",
-    protocol: ProtocolOption = MqttProtocol.AUTO,
+    broker: Broker,
     as_json: JsonOption = False,
 ) -> None:
     """Write readings from a broker to a data file, read as the agent reads them: what `pack --data` begins with.
@@ -72,13 +50,8 @@ def record(
 
     Ctrl-C ends it in good order, and the same command goes on where it ended.
     """
-    from edgetool.broker import BrokerAddress
     from edgetool.commands.record import record as work
 
-    broker = BrokerAddress(
-        host, port, username, password_file, ca_file, tls, cert_file, key_file, transport, path, protocol
-    )
-    tell_of_password(broker)
     report = work(
         output,
         config=config,

@@ -7,23 +7,9 @@ from typing import Annotated
 import typer
 
 from edge_agent.errors import UsageError
-from edge_agent.mqtt.settings import MqttProtocol, Transport
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
-from edgetool._cli.broker_options import (
-    CaOption,
-    CertOption,
-    HostOption,
-    KeyOption,
-    PasswordOption,
-    PathOption,
-    PortOption,
-    ProtocolOption,
-    TlsOption,
-    TransportOption,
-    UserOption,
-    tell_of_password,
-)
+from edgetool._cli.broker_options import Broker, takes_broker
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 
 __all__ = ["replay"]
@@ -31,13 +17,14 @@ __all__ = ["replay"]
 
 @app.command()
 @takes_data
+@takes_broker
 def replay(
+    *,
     data: Annotated[Data, typer.Argument(metavar="FILE...", help=f"Readings ({DATA_FORMS}).", show_default=False)],
     topic: Annotated[
         str, typer.Option(help="Where to; {asset} becomes the row's asset. With {channel}, each value is a message.")
     ],
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 1883,
+    broker: Broker,
     rate: Annotated[str, typer.Option(metavar="N|max", help="Readings per second.")] = "max",
     qos: Annotated[int, typer.Option(min=0, max=1)] = 1,
     asset: Annotated[str, typer.Option(help="For a file without an asset column.")] = "a1",
@@ -50,25 +37,11 @@ def replay(
             show_default=False,
         ),
     ] = None,
-    username: UserOption = None,
-    password_file: PasswordOption = None,
-    tls: TlsOption = False,
-    ca_file: CaOption = None,
-    cert_file: CertOption = None,
-    key_file: KeyOption = None,
-    transport: TransportOption = Transport.TCP,
-    path: PathOption = "/mqtt",
-    protocol: ProtocolOption = MqttProtocol.AUTO,
     as_json: JsonOption = False,
 ) -> None:
     """Publish the rows of files as readings, and wait until the broker has all of them."""
-    from edgetool.broker import BrokerAddress
     from edgetool.commands.replay import replay as work
 
-    broker = BrokerAddress(
-        host, port, username, password_file, ca_file, tls, cert_file, key_file, transport, path, protocol
-    )
-    tell_of_password(broker)
     report = work(data, topic, broker=broker, rate_hz=_parse_rate(rate), qos=qos, asset=asset, sender=sender)
     if as_json:
         print_json(report.describe(), data)

@@ -10,30 +10,18 @@ import typer
 
 from edge_agent.errors import DataError
 from edge_agent.messages.text import shown
-from edge_agent.mqtt.settings import MqttProtocol, Transport
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
-from edgetool._cli.broker_options import (
-    CaOption,
-    CertOption,
-    HostOption,
-    KeyOption,
-    PasswordOption,
-    PathOption,
-    PortOption,
-    ProtocolOption,
-    TlsOption,
-    TransportOption,
-    UserOption,
-    tell_of_password,
-)
+from edgetool._cli.broker_options import Broker, takes_broker
 from edgetool._cli.record import length_of
 
 __all__ = ["sniff"]
 
 
 @app.command()
+@takes_broker
 def sniff(
+    *,
     topic: Annotated[list[str], typer.Option(help="What to listen to, as 'plant/#'; may be given again.")],
     bundle: Annotated[
         Path | None, typer.Option(help="Look for the channels of this bundle.", show_default=False)
@@ -45,17 +33,7 @@ def sniff(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the tables to a file.", show_default=False)
     ] = None,
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 1883,
-    username: UserOption = None,
-    password_file: PasswordOption = None,
-    tls: TlsOption = False,
-    ca_file: CaOption = None,
-    cert_file: CertOption = None,
-    key_file: KeyOption = None,
-    transport: TransportOption = Transport.TCP,
-    path: PathOption = "/mqtt",
-    protocol: ProtocolOption = MqttProtocol.AUTO,
+    broker: Broker,
     as_json: JsonOption = False,
 ) -> None:
     """Listen to a broker, and propose the [[stream]] tables of agent.toml that read what comes.
@@ -64,13 +42,8 @@ def sniff(
 
     Read them before you use them: names are matched by likeness.
     """
-    from edgetool.broker import BrokerAddress
     from edgetool.commands.sniff import sniff as work
 
-    broker = BrokerAddress(
-        host, port, username, password_file, ca_file, tls, cert_file, key_file, transport, path, protocol
-    )
-    tell_of_password(broker)
     names = [name.strip() for name in channels.split(",")] if channels else ()
     report = work(topic, seconds=length_of(length), bundle=bundle, channels=names, broker=broker)
     text = "".join(shown(line) + "\n" for line in report.toml().splitlines())

@@ -7,23 +7,9 @@ from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
-from edge_agent.mqtt.settings import MqttProtocol, Transport
 from edge_agent.terminal import json_text, say
 from edgetool._cli.app import app
-from edgetool._cli.broker_options import (
-    CaOption,
-    CertOption,
-    HostOption,
-    KeyOption,
-    PasswordOption,
-    PathOption,
-    PortOption,
-    ProtocolOption,
-    TlsOption,
-    TransportOption,
-    UserOption,
-    tell_of_password,
-)
+from edgetool._cli.broker_options import Broker, takes_broker
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -39,9 +25,10 @@ _SHOWN_CHARACTERS = 200
 
 
 @app.command()
+@takes_broker
 def watch(
-    host: HostOption = "127.0.0.1",
-    port: PortOption = 1883,
+    *,
+    broker: Broker,
     agent: Annotated[str, typer.Option(help="One agent's id; + is all of them.")] = "+",
     seconds: Annotated[
         float | None, typer.Option("--for", metavar="SECONDS", help="Stop after this time.", show_default=False)
@@ -49,33 +36,19 @@ def watch(
     count: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many ordinary events.", show_default=False)
     ] = None,
-    username: UserOption = None,
-    password_file: PasswordOption = None,
-    tls: TlsOption = False,
-    ca_file: CaOption = None,
-    cert_file: CertOption = None,
-    key_file: KeyOption = None,
-    transport: TransportOption = Transport.TCP,
-    path: PathOption = "/mqtt",
-    protocol: ProtocolOption = MqttProtocol.AUTO,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document per line, for each event.")] = False,
 ) -> None:
     """Show alerts as they come: asset, time, score against the limit, and the sensors that had most to do with it."""
-    from edgetool.broker import BrokerAddress
     from edgetool.commands.watch import watch as work
     from edgetool.progress import console
 
     terminal = console(soft_wrap=True)
-    broker = BrokerAddress(
-        host, port, username, password_file, ca_file, tls, cert_file, key_file, transport, path, protocol
-    )
-    tell_of_password(broker)
     events = work(
         broker,
         agent=agent,
         seconds=seconds,
         count=count,
-        on_ready=lambda topic: say(f"watching {topic} at {host}:{port}", to=sys.stderr),
+        on_ready=lambda topic: say(f"watching {topic} at {broker.host}:{broker.port}", to=sys.stderr),
     )
     try:
         for watched in events:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,12 +113,20 @@ class _Trial:
         self.refused: list[str] = []
         """Why errors that fit by their shape are none, in words."""
         self._windows = windows
-        rows = windows.reshape(-1, windows.shape[-1])
-        self._spread = rows.std(axis=0, dtype=np.float64)
-        self._least = smallest_error(rows)
         self._frame = frame
         self._channels = channels
         self._classes = classes
+
+    @cached_property
+    def _spread(self) -> NDArray[np.float64]:
+        """Of each channel. Of thousands of channels, this and the next take a second, and most models need neither."""
+        found: NDArray[np.float64] = self._windows.reshape(-1, self._windows.shape[-1]).std(axis=0, dtype=np.float64)
+        return found
+
+    @cached_property
+    def _least(self) -> NDArray[np.float64]:
+        """What counts as an error of each channel at least."""
+        return smallest_error(self._windows)
 
     def candidates(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
         """What an output can be."""

@@ -186,8 +186,8 @@ def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
     if "asset" in good and "topic" not in good:
         return ["asset: has no effect without topic"]
     try:
-        payload = good.get("payload", PayloadSettings())
-        is_sparkplug = SPARKPLUG in (good.get("format"), payload.format, payload.preset)
+        payload = _with_preset(good.get("payload", PayloadSettings()))
+        is_sparkplug = SPARKPLUG in (good.get("format"), payload.format)
         filters = topic_filters(good.get("topic", "-"), good.get("asset"), is_sparkplug=is_sparkplug)
     except ValueError as exc:
         return [f"topic = {good['topic']!r}: {exc}"]
@@ -196,6 +196,14 @@ def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
         what = "which asset a reading is of stays open: let an {asset} stand in it, or [stream.payload] asset say it"
         return [f"topic = {good['topic']!r}: {what}"]
     return []
+
+
+def _with_preset(payload: PayloadSettings) -> PayloadSettings:
+    """The table with its preset; as it is where that is wrong, which is told with the table."""
+    try:
+        return with_preset(payload)
+    except ValueError:
+        return payload
 
 
 def _clash(stream: StreamSection, other: StreamSection) -> str | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import queue
 import struct
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
-from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
 
 from edge_agent.sources.formats.sparkplug import read_payload
 
@@ -88,3 +89,24 @@ def test_a_killed_agent_understands_data_by_the_births_of_its_journal(
         sender.send(f"{ROOT}/NDEATH/node1", b"")
         wait_until(lambda: subscriber.stream("pump").get("sparkplug", {}).get("deaths") == 1)
         assert subscriber.stream("pump")["rejected"] == {"no_birth": 1}
+
+
+def test_a_recording_asks_devices_that_were_born_before(
+    tmp_path: Path, broker: Broker, sender: Sender, commands: queue.Queue[tuple[str, bytes]]
+) -> None:
+    """And writes what they say then."""
+    output = tmp_path / "normal.csv"
+    asked = ("--topic", f"{ROOT}/DDATA/node1/+", "--preset", "sparkplug-b", "--channels", "c1,c2", "--rows", "1")
+    command = [tool("edgetool"), "record", "-o", str(output), "--port", str(broker.port), *asked]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            process.stderr.readline()
+            process.stderr.readline()  # of the births' topic
+            sender.send(f"{ROOT}/DDATA/node1/pump1", message(2, AT_MS, {1: 3.0}))
+            assert commands.get(timeout=20)[0] == f"{ROOT}/NCMD/node1"
+            sender.send(f"{ROOT}/DBIRTH/node1/pump1", message(3, AT_MS, {1: 3.0, 2: 0.5}, names=("c1", "c2")))
+            assert process.wait(timeout=20) == 0
+        finally:
+            process.kill()
+    assert output.read_text().splitlines() == ["time,asset,c1,c2", "1763700000,pump1,3,0.5"]

@@ -276,6 +276,16 @@ def test_a_mistake_in_what_readings_look_like_is_told_with_its_key(
     assert problem in str(caught.value)
 
 
+def test_a_table_may_say_the_asset_in_place_of_the_topic(tmp_path: Path) -> None:
+    """Also one that a preset stands for."""
+    text = '[[stream]]\nname = "gw"\nbundle = "x.edge"\ntopic = "v1/#"\n[stream.payload]\n'
+    assert (
+        load_config(_write(tmp_path, f'{GOOD}{text}preset = "thingsboard-gateway"\n')).streams[1].payload.asset == "$1"
+    )
+    with pytest.raises(ConfigError, match="which asset a reading is of stays open"):
+        load_config(_write(tmp_path, f'{GOOD}{text}preset = "thingsboard"\n'))
+
+
 def test_two_streams_may_have_one_topic(tmp_path: Path) -> None:
     """A gateway sends all machines on one; their QoS is one, too."""
     other = '[[stream]]\nname = "hot"\nbundle = "x.edge"\ntopic = "sensors/{asset}/pump"\n'

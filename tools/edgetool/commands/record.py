@@ -26,6 +26,7 @@ from edge_agent.messages.topic import Topic
 from edge_agent.messages.topic_names import TopicFilters
 from edge_agent.mqtt.settings import BrokerSettings
 from edge_agent.sources.decode import Decoder
+from edge_agent.sources.formats import SPARKPLUG
 from edge_agent.sources.mapping.mapping import with_preset
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.stream.join import Join
@@ -169,7 +170,7 @@ def _listen(
     told_s = 0
     with (
         suppress(KeyboardInterrupt),
-        connected(address, arrived.listen),
+        connected(address, arrived.listen) as client,
         arrived,
         counted(f"recording to {Path(report.output).name}", round(seconds or 0) or 1) as advance,
     ):
@@ -178,6 +179,9 @@ def _listen(
             message = arrived.get()
             if message is not None:
                 _take(message, place, writer)
+                # A device of Sparkplug that was born before is asked what its aliases mean.
+                for topic, payload in place.decoder.births.take_commands() if place.decoder.births else ():
+                    client.publish(topic, payload)
             if rows is not None and report.rows >= rows:
                 break
             passed_s = int(time.monotonic() - started)
@@ -312,7 +316,7 @@ def _place_of(section: StreamSection, channels: Sequence[str]) -> _Place:
     else:
         known = {channel.name: channel.unit or None for channel in manifest.channels}
         units = {name: known.get(name) for name in channels} if channels else dict(known)
-    return _make_place(section.filters, units, section.payload, section.format, section.join_s)
+    return _make_place(section.filters, units, section.payload, section.format, section.settings.join_s, section.topics)
 
 
 def _place_of_topics(
@@ -321,15 +325,22 @@ def _place_of_topics(
     if not channels:
         raise UsageError("record: --topic needs --channels, the names of what is recorded: --channels pressure,flow")
     try:
-        filters = topic_filters(tuple(topics), asset)
         payload = with_preset(PayloadSettings(preset=preset))
+        filters = topic_filters(tuple(topics), asset, is_sparkplug=payload.format == SPARKPLUG)
     except ValueError as exc:
         raise UsageError(f"record: {exc}") from exc
-    return _make_place(filters, dict.fromkeys(channels), payload, "auto", 1.0)
+    joins = filters.names_channel or payload.name is not None
+    join_s = 1.0 if joins and payload.format != SPARKPLUG else None
+    return _make_place(filters, dict.fromkeys(channels), payload, "auto", join_s, topics)
 
 
 def _make_place(
-    filters: TopicFilters, units: dict[str, str | None], payload: PayloadSettings, form: str, join_s: float
+    filters: TopicFilters,
+    units: dict[str, str | None],
+    payload: PayloadSettings,
+    form: str,
+    join_s: float | None,
+    topics: Sequence[str],
 ) -> _Place:
     channels = list(units)
     # What the table says of channels that are not recorded has no place here.
@@ -342,11 +353,11 @@ def _make_place(
             one_channel=filters.names_channel,
             payload=payload,
             units=[units[name] for name in channels],
+            topics=topics,
         )
     except ValueError as exc:
         raise UsageError(f"record: [stream.payload] {exc}") from exc
-    joins = filters.names_channel or payload.name is not None
-    return _Place(filters, decoder, Join(len(channels), join_s) if joins else None, channels)
+    return _Place(filters, decoder, None if join_s is None else Join(len(channels), join_s), channels)
 
 
 def _sum_up(path: Path, report: RecordReport) -> None:

@@ -126,6 +126,7 @@ class Scoring:
         births = stream.decoder.births
         if births is not None:
             commit.records += [(stream.name, *record) for record in births.take_changed()]
+            stream.note_gone(births.take_gone())
             for topic, payload in births.take_commands():
                 self._command(Message(topic, payload))
         # Before missing values are held.

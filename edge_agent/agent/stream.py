@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -227,6 +227,11 @@ class Stream:
         """(key, record) pairs of all that is known, to begin a journal with."""
         births = self.decoder.births
         return [*self.pipeline.records(), *self.suppression.records(), *(births.records() if births else ())]
+
+    def note_gone(self, topics: Iterable[str]) -> None:
+        """Take the assets of these topics for silent at the next `listen`: they have said so themselves."""
+        routes = map(self.filters.route_of, topics)
+        self.pipeline.silence.gone.update(route.asset for route in routes if route is not None)
 
     def listen(self, now_mono_s: float, now_s: float, *, is_listening: bool, delayed: bool) -> Commit:
         """Find out who has fallen silent and who was heard again, and what is no longer to be kept back.

@@ -79,6 +79,7 @@ class Births:
         self._changed: set[str] = set()
         self._asked_mono_s: dict[str, float] = {}
         self._commands: list[tuple[str, bytes]] = []
+        self._gone: set[str] = set()
         self.gaps = 0
         """How often a sequence number was not the next one."""
         self.deaths = 0
@@ -117,6 +118,11 @@ class Births:
         commands, self._commands = self._commands, []
         return commands
 
+    def take_gone(self) -> set[str]:
+        """The topics of the data of those that have died since the last call, and were not born again."""
+        gone, self._gone = self._gone, set()
+        return {_data_topic(who) for who in gone}
+
     def take_changed(self) -> list[tuple[str, bytes]]:
         """(key, record) pairs for the journal, of births that it does not have as they are; empty records delete."""
         changed, self._changed = self._changed, set()
@@ -153,6 +159,7 @@ class Births:
         for each in gone:
             del self._known[each]
         self._changed.update(gone)
+        self._gone |= {who, *gone}
         if is_node:
             self._sequence.pop(who, None)
         log.warning("Sparkplug: %s has gone, by its own word or its broker's", who)
@@ -169,6 +176,7 @@ class Births:
             self._ask(levels)
 
     def _bear(self, who: str, message: SparkplugPayload) -> None:
+        self._gone.discard(who)
         if len(message.metrics) > _MOST_METRICS:
             raise FormatError(RejectReason.TOO_LARGE, f"a birth of more than {_MOST_METRICS} metrics")
         names = {
@@ -212,6 +220,11 @@ class Births:
                 (f"{NAMESPACE}/{levels[1]}/NCMD/{levels[3]}", rebirth_command(int(time.time() * 1000)))
             )
             log.info("Sparkplug: %s is asked for its births", node)
+
+
+def _data_topic(who: str) -> str:
+    group, node, *device = who.split("/")
+    return "/".join([NAMESPACE, group, "DDATA" if device else "NDATA", node, *device])
 
 
 def _document(metric: Metric, name: str, datatype: int | None, timestamp: int | None) -> dict[str, Any]:

@@ -91,7 +91,7 @@ class Pipeline:
         self.room = Room(settings, self._intake.windows, asset_bytes)
         self.roster = Roster(self.room, self._pinned)
         known_since = self.roster.known_since
-        self._silence = Silence(settings, heard=self.heard, events=self._events, known_since=known_since)
+        self.silence = Silence(settings, heard=self.heard, events=self._events, known_since=known_since)
         self._gone: list[str] = []
         """Assets that are forgotten and whose records are still in the journal."""
         self._released: list[AlertEvent] = []
@@ -102,7 +102,7 @@ class Pipeline:
             intake=self._intake,
             commission=self._commission,
             drift=self.drift,
-            silence=self._silence,
+            silence=self.silence,
             stuck=self._stuck,
             model_states=self._model_states,
         )
@@ -112,7 +112,7 @@ class Pipeline:
         # Only after all records: an alert or a limit, which keeps its asset here, may be in the last record.
         self._fit_room()
         self._make_room()
-        self._silence.begin(self.roster.assets())
+        self.silence.begin(self.roster.assets())
 
     def parts(self, readings: Readings, most: int = _MOST_ROWS) -> Iterator[Readings]:
         """Cut readings, in order, into parts of at most `most`, that are scored at once.
@@ -222,7 +222,7 @@ class Pipeline:
         """
         heard = {*self.roster.take_heard()}
         self.heard.note(self.roster.assets(), heard, listened_s)
-        events, records = self._silence.look(heard, now_s, is_muted)
+        events, records = self.silence.look(heard, now_s, is_muted)
         return Outcome(released=events, records=records)
 
     def recommission(self, asset: str | None) -> list[str]:
@@ -272,7 +272,7 @@ class Pipeline:
         return [
             *self.records_of(sorted(self.assets())),
             *self.drift.records(),
-            *self._silence.records(),
+            *self.silence.records(),
             *self._stuck.records(),
         ]
 
@@ -305,13 +305,13 @@ class Pipeline:
             "assets": len(windows),
             "most_assets": None if self.room.limit == math.inf else int(self.room.limit),
             "forgotten": self.roster.forgotten,
-            "active_alerts": self.drift.has_alert + self._silence.open_alerts + len(self._stuck.assets) + alerts,
+            "active_alerts": self.drift.has_alert + self.silence.open_alerts + len(self._stuck.assets) + alerts,
             "late": self._intake.late,
             "incomplete": windows.incomplete,
             **self.missing.describe(),
             "restarted": windows.restarted,
             "intervals": self._intake.intervals.describe(),
-            "silent": self._silence.describe(),
+            "silent": self.silence.describe(),
             "stuck": self._stuck.describe(),
             "state": None if self._model_states is None else self._model_states.describe(),
             "commission": None if self._commission is None else self._commission.describe(),

@@ -69,6 +69,8 @@ class Silence:
         self._heard = heard
         self._events = events
         self._known_since = known_since
+        self.gone: set[str] = set()
+        """Assets that have said themselves that they send nothing any more, since the last look: none is waited for."""
         self._alerts: dict[str, SilenceAlert] = {}
         """By asset; of the whole stream under "", which no asset can be called."""
         self._began_s: dict[str, float] = {}
@@ -95,7 +97,11 @@ class Silence:
         Returns:
             The events, and the (key, record) pairs to keep; an empty record deletes one.
         """
-        told = [*self._ended(heard, now_s), *self._ended_together(heard, now_s)]
+        gone, self.gone = self.gone, set()
+        told = [*self._ended(heard - gone, now_s), *self._ended_together(heard - gone, now_s)]
+        for asset in gone:
+            if asset in self._heard and self._heard.silent_s(asset) < self._limit_s:
+                self._heard.set_silent(asset, self._limit_s)
         if self._limit_s:
             told += self._begun(now_s, is_muted)
             told += self._updates(now_s, is_muted)

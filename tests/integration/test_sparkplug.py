@@ -67,7 +67,7 @@ def test_a_killed_agent_understands_data_by_the_births_of_its_journal(
     """No birth comes again; a device that was never heard to be born is asked for, and scored then."""
     config = write_config(tmp_path, broker.port, {"pump": bundle})
     text = config.read_text().replace(
-        'topic = "sensors/+/pump"', f'topic = "{ROOT}/DDATA/node1/+"\nformat = "sparkplug-b"'
+        'topic = "sensors/+/pump"', f'topic = "{ROOT}/DDATA/node1/+"\nformat = "sparkplug-b"\nsilent_s = 3600'
     )
     config.write_text(text)
     with Agent(config) as agent:
@@ -89,6 +89,8 @@ def test_a_killed_agent_understands_data_by_the_births_of_its_journal(
         sender.send(f"{ROOT}/NDEATH/node1", b"")
         wait_until(lambda: subscriber.stream("pump").get("sparkplug", {}).get("deaths") == 1)
         assert subscriber.stream("pump")["rejected"] == {"no_birth": 1}
+        # An hour of silence is not waited for, since they have said it: both are told as one.
+        wait_until(lambda: [alert for alert in subscriber.alerts if alert.level == "silent"])
 
 
 def test_a_recording_asks_devices_that_were_born_before(

@@ -107,6 +107,20 @@ def test_a_silent_asset_is_told_once_and_cleared_when_it_is_heard() -> None:
     assert cleared.describe() == "heard again after 80 s (limit 60 s)"
 
 
+def test_who_has_said_that_nothing_more_comes_is_not_waited_for() -> None:
+    """Told at the next look, once, though it was heard just before; cleared when it is heard again."""
+    plant = Plant()
+    plant.hear("a", "b", "c")
+    assert plant.look(after_s=10) == []
+    plant.hear("a", "b", "c")
+    plant.pipeline.silence.gone.update(("a", "nobody"))
+    assert plant.look(after_s=10) == [("raise", "a")]
+    plant.hear("b", "c")
+    assert plant.look(after_s=10) == []
+    plant.hear("a", "b", "c")
+    assert plant.look(after_s=10) == [("clear", "a")]
+
+
 def test_the_clear_of_a_silence_has_all_of_its_length() -> None:
     """Of an asset and of the stream, from the last reading on, without time that nobody listened; `score` is below."""
     plant = Plant()

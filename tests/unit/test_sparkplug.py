@@ -127,6 +127,11 @@ def test_a_death_ends_what_was_said(death: str) -> None:
     assert listener.births.take_changed() == [("#birth/plant/node1/pump1", b"")]
     assert listener.hear("DDATA/node1/pump1", DDATA)[1][0].reason is RejectReason.NO_BIRTH
     assert listener.births.deaths == 1
+    gone = {f"{ROOT}/DDATA/node1/pump1", *([f"{ROOT}/NDATA/node1"] if death.startswith("N") else [])}
+    assert listener.births.take_gone() == gone
+    listener.hear(death, b"")
+    listener.hear("DBIRTH/node1/pump1", DBIRTH)
+    assert f"{ROOT}/DDATA/node1/pump1" not in listener.births.take_gone()
 
 
 def test_a_gap_in_the_numbers_is_counted_and_asked_about() -> None:

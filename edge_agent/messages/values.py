@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -13,6 +14,7 @@ __all__ = [
     "FLOAT32_MAX",
     "LATEST_TIME_S",
     "epoch_seconds",
+    "float_of",
     "is_epoch_time",
     "read_iso_time",
     "read_number",
@@ -41,6 +43,17 @@ def read_number(text: str | bytes) -> float:
     if (b"_" in text) if isinstance(text, bytes) else ("_" in text):
         raise ValueError("1_000 is a number for Python only")
     return number
+
+
+def float_of(number: float) -> float:
+    """A number as a float; an integer for which that has no room is infinite, as 1e999 is.
+
+    A document may have integers of any length, and `float` and `/` raise OverflowError for one of 309 digits.
+    """
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 def read_numbers(cells: Sequence[str]) -> NDArray[np.float64]:
@@ -92,6 +105,8 @@ def seconds_of(time: float) -> float:
     Args:
         time: an int is divided exactly, where a float has no room for the digits of nanoseconds.
     """
+    if not math.isfinite(float_of(time)):
+        return float_of(time)
     scale = 1
     while time / scale > LATEST_TIME_S and scale < 10**9:
         scale *= 1000

@@ -189,6 +189,7 @@ def test_what_is_no_value_is_told_in_the_senders_terms(payload: bytes) -> None:
         (b'[{"n": "p", "v": [1]}]', {"payload_format": "senml"}, RejectReason.WRONG_TYPE),
         (b'[{"n": "\xfb", "v": 1}]', {}, RejectReason.NOT_JSON),
         (b'[{"n": "other", "v": 1}]', {"payload_format": "senml"}, RejectReason.NO_CHANNEL),
+        (b"pump p=1 " + b"9" * 400, {"payload_format": "influx"}, RejectReason.BAD_TIME),
     ],
 )
 def test_what_cannot_be_read_is_told(payload: bytes, options: dict[str, str], reason: RejectReason) -> None:

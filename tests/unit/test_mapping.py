@@ -33,6 +33,8 @@ from edge_agent.stream.join import Join
 from edgetool.sender_forms import SENDER_FORMS
 
 NOW_S = 1_763_700_100.0
+HUGE = 10**400
+"""An integer that JSON may have, and that no float has room for."""
 AT_S = 1_763_700_000.25
 SENDERS = Path(__file__).parents[2].parent / "shared" / "senders"
 
@@ -176,6 +178,9 @@ def test_one_message_may_be_of_several_assets_and_times() -> None:
         ("", ""),
         ("", "NaN"),
         ("", "high"),
+        ("", HUGE),
+        ("missing_values = [9999.9999]", -HUGE),
+        ("channels.flow = { scale = 0.1 }", HUGE),
         ("missing_values = [9999.9999]", 9999.9999),
         ("missing_values = [9999.9999]", float(np.float32(9999.9999))),
         ("missing_values = [9999.9999]", "9999.9999"),
@@ -281,6 +286,12 @@ def test_a_reading_without_a_time_has_that_of_its_arrival() -> None:
         ('time = "t"', {"t": 1, "values": [1, 2, 3]}, RejectReason.WRONG_LENGTH, "a list of 3"),
         ('time = "t"', b"{", RejectReason.NOT_JSON, ""),
         ('rows = "v[]"\nname = "n"', {"v": [{"value": 1}]}, RejectReason.NO_CHANNEL, "name = 'n'"),
+        ('time = "t"', {"t": HUGE, "pressure": 1}, RejectReason.BAD_TIME, "inf"),
+        ('time = "t"', {"t": -HUGE, "pressure": 1}, RejectReason.BAD_TIME, "inf"),
+        ('time = "t"\ntime_unit = "ms"', {"t": HUGE, "pressure": 1}, RejectReason.BAD_TIME, "inf"),
+        ('time = "t"\ntime_zone = "UTC"', {"t": HUGE, "pressure": 1}, RejectReason.BAD_TIME, "inf"),
+        ('time = "t"\ntime_nanos = "n"', {"t": 1, "n": HUGE, "pressure": 1}, RejectReason.BAD_TIME, "inf"),
+        ('format = "influx"', b"pump pressure=1 " + b"9" * 400, RejectReason.BAD_TIME, "inf"),
         (
             'time = "t"',
             b'{"t": 1, "x": ' + b"[" * 5000 + b"]" * 5000 + b', "pressure": "1"}',
@@ -406,7 +417,7 @@ def test_the_quick_way_gives_what_the_general_one_gives(text: str, rows: list[An
 
 _keys = st.sampled_from(["values", "metrics", "payload", "id", "v", "t", "ts", "vals", "Messages", "fields", "name"])
 _documents = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.text(max_size=3),
+    st.none() | st.booleans() | st.floats() | st.sampled_from([10**400, -(10**400)]) | st.text(max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=4),
 )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_agent.messages.reading import RejectReason
-from edge_agent.messages.values import read_number
+from edge_agent.messages.values import float_of, read_number
 from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, Parser
 from edge_agent.sources.formats.tolerant import tolerate
 
@@ -39,7 +39,7 @@ def make(channels: Sequence[str]) -> Parser:
 
 
 def _seconds(time: int | None) -> float | None:
-    return None if time is None else float(time)
+    return None if time is None else float_of(time)
 
 
 def read_lines(payload: bytes) -> list[dict[str, Any]]:

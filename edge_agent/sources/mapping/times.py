@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edge_agent.messages.reading import RejectReason
-from edge_agent.messages.values import read_number, seconds_of
+from edge_agent.messages.values import float_of, read_number, seconds_of
 from edge_agent.sources.formats import FormatError
 from edge_agent.sources.mapping.settings import PayloadSettings, TimeUnit
 
@@ -61,7 +62,7 @@ def make_time_reader(settings: PayloadSettings) -> TimeReader | None:
             return _with_nanos(_of_text(sent, form, zone or UTC, now_s), nanos)
         if sent is None or isinstance(sent, bool) or not isinstance(sent, int | float):
             return None if sent is None else plain_time(sent)
-        return _with_nanos(sent / per_second if per_second else seconds_of(sent), nanos)
+        return _with_nanos(_counted(sent, per_second) if per_second else seconds_of(sent), nanos)
 
     return read
 
@@ -87,7 +88,12 @@ def _with_nanos(seconds: float, nanos: Any) -> float:
         return seconds
     if isinstance(nanos, bool) or not isinstance(nanos, int | float):
         raise FormatError(RejectReason.BAD_TIME, f"nanoseconds {nanos!r:.40} are no number")
-    return seconds + nanos * 1e-9
+    return seconds + float_of(nanos) * 1e-9
+
+
+def _counted(sent: float, per_second: int) -> float:
+    # An integer is divided as it is: a float has no room for the digits of nanoseconds.
+    return sent / per_second if math.isfinite(float_of(sent)) else float_of(sent)
 
 
 def _number(text: str) -> float | None:

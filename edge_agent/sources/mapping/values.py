@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.messages.reading import RejectReason
-from edge_agent.messages.values import FLOAT32_MAX, read_number
+from edge_agent.messages.values import FLOAT32_MAX, float_of, read_number
 from edge_agent.sources.formats import FormatError
 from edge_agent.sources.mapping.settings import ByteOrder, ChannelSettings, Encoding
 from edge_agent.sources.mapping.units import between, same
@@ -98,7 +98,7 @@ class Channel(msgspec.Struct, frozen=True):
                 sent = in_text
             if missing.has(sent):
                 return None, "it stands for no value"
-        number = float(sent)
+        number = float_of(sent)
         return (number, "") if abs(number) <= FLOAT32_MAX else (None, "it is no finite number")  # NaN is not
 
     def _of_bytes(self, sent: Any) -> tuple[float | None, str]:

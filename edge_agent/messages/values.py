@@ -80,7 +80,9 @@ def read_iso_time(text: str) -> float:
         ValueError: the text is not an ISO 8601 time.
     """
     moment = datetime.fromisoformat(text.strip())
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    # West of Greenwich the year 9999, by which some say "never", ends later: a larger number would be milliseconds.
+    return min(seconds, LATEST_TIME_S)
 
 
 def epoch_seconds(times: NDArray[np.float64]) -> NDArray[np.float64]:

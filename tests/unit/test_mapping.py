@@ -257,6 +257,31 @@ def test_a_number_of_nanoseconds_keeps_its_digits() -> None:
     assert [seconds_of(AT_S * scale) for scale in (1, 1e3, 1e6)] == [AT_S] * 3
 
 
+@pytest.mark.parametrize("sent", ["20251121044000", 20251121044000])
+@pytest.mark.parametrize("value", [1, "1"])
+def test_a_format_of_digits_reads_digits(sent: Any, value: Any) -> None:
+    """They are no number of seconds, in the quick way as in the general one."""
+    text = 'time = "t"\ntime_zone = "Europe/Berlin"\ntime_format = "%Y%m%d%H%M%S"'
+    assert one(text, {"t": sent, "pressure": value})[1] == 1_763_696_400.0
+
+
+@pytest.mark.parametrize("zone", ["", '\ntime_zone = "America/New_York"'])
+@pytest.mark.parametrize("last", ["9999-12-31T23:59:59", "9999-12-31T23:59:59-05:00"])
+def test_the_end_of_time_is_no_number_of_milliseconds(zone: str, last: str) -> None:
+    """A text says its year; some write this one for "never"."""
+    assert one('time = "t"' + zone, {"t": last, "pressure": 1})[1] == 253402300799.0
+
+
+def test_values_are_in_order_of_time_however_it_is_written() -> None:
+    """Also of one time that is written in two ways."""
+    sent = [("pressure", 3, "2025-11-21T04:40:03Z"), ("pressure", 2, "2025-11-21T04:40:02Z")]
+    sent += [("flow", 5, "2025-11-21T05:40:02+01:00"), ("flow", 6, "2025-11-21T04:40:03.000Z")]
+    rows = [dict(zip("nvt", each, strict=True)) for each in sent]
+    found, _, _ = decode('name = "n"\nvalue = "v"\ntime = "t"', rows)
+    assert found.times == [1_763_700_002.0, 1_763_700_003.0]
+    np.testing.assert_array_equal(found.values, [[2, 5], [3, 6]])
+
+
 def test_a_reading_without_a_time_has_that_of_its_arrival() -> None:
     """As without a table."""
     found, _, decoder = decode('time = "ts"', {"pressure": 1}, {"ts": None, "pressure": 2})
@@ -276,7 +301,9 @@ def test_a_reading_without_a_time_has_that_of_its_arrival() -> None:
         ('asset = "a"', {"a": True, "pressure": 1}, RejectReason.BAD_TOPIC, "True"),
         ('time = "t"', {"t": "yesterday", "pressure": 1}, RejectReason.BAD_TIME, "yesterday"),
         ('time = "t"', {"t": [1], "pressure": 1}, RejectReason.BAD_TIME, "[1]"),
-        ('time = "t"\ntime_format = "%H"', {"t": "x", "pressure": 1}, RejectReason.BAD_TIME, "%H"),
+        ('time = "t"\ntime_format = "%d.%m.%y"', {"t": "x", "pressure": 1}, RejectReason.BAD_TIME, "%d.%m.%y"),
+        ('time = "t"\ntime_format = "%d.%m.%y"', {"t": 1763700000, "pressure": 1}, RejectReason.BAD_TIME, "17637"),
+        ('time = "t"\ntime_format = "%d.%m.%y"', {"t": 1.5, "flow": "1"}, RejectReason.BAD_TIME, "1.5"),
         ('time = "t"', {"t": -5.0, "pressure": 1}, RejectReason.BAD_TIME, "-5"),
         ('rows = "m[]"', {"m": {"pressure": 1}}, RejectReason.WRONG_TYPE, "expected an array"),
         ('rows = "m.*"', {"m": [1]}, RejectReason.WRONG_TYPE, "expected an object"),
@@ -315,6 +342,8 @@ def test_what_a_table_cannot_read_is_told(text: str, payload: Any, reason: Rejec
         ('preset = "telegraph"', "expected one of telegraf"),
         ('preset = "tasmota"', "time_zone"),
         ('time_zone = "Europe/Nowhere"', "Europe/Nowhere"),
+        ('time_format = "%H:%M"', "time_format = '%H:%M': says no day"),
+        ('time_format = "%Q"', "time_format = '%Q': 'Q' is a bad directive"),
         ('rows = "a..b"', "rows"),
         ('fields = "a[]"', "stands in `rows` only"),
         ('value = "v"', "no effect without name"),

@@ -9,11 +9,11 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from edge_agent.messages.reading import RejectReason
-from edge_agent.messages.values import float_of, read_number, seconds_of
+from edge_agent.messages.values import LATEST_TIME_S, float_of, read_iso_time, read_number, seconds_of
 from edge_agent.sources.formats import FormatError
 from edge_agent.sources.mapping.settings import PayloadSettings, TimeUnit
 
-__all__ = ["Time", "TimeReader", "make_time_reader", "zone_of"]
+__all__ = ["Time", "TimeReader", "make_time_reader", "plain_time", "read_text", "zone_of"]
 
 Time = float | str | None
 """Epoch seconds or finer, an ISO 8601 text, or none: what `Decoder` knows to read."""
@@ -45,16 +45,20 @@ def make_time_reader(settings: PayloadSettings) -> TimeReader | None:
     """Make the reader of a table's times; None where they need none, as numbers of a told size and ISO 8601 in UTC.
 
     Raises:
-        ValueError: the zone is not known.
+        ValueError: the zone is not known, or the format is of no whole time.
     """
     per_second = _PER_SECOND.get(settings.time_unit)
     zone = None if settings.time_zone is None else zone_of(settings.time_zone)
     form = settings.time_format
+    if form is not None:
+        _check_form(form)
     if per_second is None and zone is None and form is None and settings.time_nanos is None:
         return None
 
     def read(sent: Any, nanos: Any, now_s: float) -> Time:
-        if isinstance(sent, str) and (number := _number(sent)) is not None:
+        if form is not None and isinstance(sent, int | float) and not isinstance(sent, bool):
+            sent = str(sent)  # 20251121044000 is written as a number, too
+        if form is None and isinstance(sent, str) and (number := _number(sent)) is not None:
             sent = number
         if isinstance(sent, str):
             if form is None and zone is None:
@@ -65,6 +69,17 @@ def make_time_reader(settings: PayloadSettings) -> TimeReader | None:
         return _with_nanos(_counted(sent, per_second) if per_second else seconds_of(sent), nanos)
 
     return read
+
+
+def _check_form(form: str) -> None:
+    """Raise ValueError for what strptime does not know, and for a format that says no day."""
+    moment = datetime(2025, 11, 21, 16, 40, 50, tzinfo=UTC)
+    try:
+        is_day = datetime.strptime(moment.strftime(form), form).date() == moment.date()  # noqa: DTZ007 - of its day
+    except ValueError as exc:
+        raise ValueError(f"time_format = {form!r}: {exc}; expected strptime's signs, as %d.%m.%Y %H:%M:%S") from None
+    if not is_day:
+        raise ValueError(f"time_format = {form!r}: says no day, month and year, so it is no time")
 
 
 def plain_time(sent: Any) -> Time:
@@ -81,6 +96,16 @@ def plain_time(sent: Any) -> Time:
     if isinstance(sent, bool) or not isinstance(sent, int | float):
         raise FormatError(RejectReason.BAD_TIME, f"time {sent!r:.40} is neither a number nor a text")
     return seconds_of(sent)
+
+
+def read_text(time: Time) -> Time:
+    """A time that can be compared with others; a text that is no ISO 8601 stays one, and is told later."""
+    if not isinstance(time, str):
+        return time
+    try:
+        return read_iso_time(time)
+    except ValueError:
+        return time
 
 
 def _with_nanos(seconds: float, nanos: Any) -> float:
@@ -110,7 +135,7 @@ def _of_text(text: str, form: str | None, zone: tzinfo, now_s: float) -> float:
         wanted = "ISO 8601" if form is None else f"as time_format = {form!r}"
         raise FormatError(RejectReason.BAD_TIME, f"time {text[:40]!r} is not {wanted}") from None
     if moment.tzinfo is not None:
-        return moment.timestamp()
+        return min(moment.timestamp(), LATEST_TIME_S)
     first, second = (moment.replace(tzinfo=zone, fold=fold).timestamp() for fold in (0, 1))
     # The hour that comes twice in autumn: readings are sent as they are made, so that nearer to now is meant.
-    return min(first, second, key=lambda seconds: abs(seconds - now_s))
+    return min(min(first, second, key=lambda seconds: abs(seconds - now_s)), LATEST_TIME_S)

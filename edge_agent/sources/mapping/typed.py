@@ -44,7 +44,9 @@ def make_typed_parser(walk: Walk, settings: PayloadSettings, channels: list[Chan
         channels: of the bundle.
         form: "json" or "msgpack".
     """
-    leaves = _leaves(walk, channels)
+    # A format of digits reads a number by its digits, which a float may not have.
+    time_kind = float | str | None if settings.time_format is None else int | float | str | None
+    leaves = _leaves(walk, channels, time_kind)
     rows = _rows_of(walk.rows)
     if leaves is None or rows is None or not _is_plain(walk, settings, channels):
         return None
@@ -79,7 +81,7 @@ def make_typed_parser(walk: Walk, settings: PayloadSettings, channels: list[Chan
     return parse_rows
 
 
-def _leaves(walk: Walk, channels: list[Channel]) -> list[tuple[tuple[str, ...], Any]] | None:
+def _leaves(walk: Walk, channels: list[Channel], time_kind: Any) -> list[tuple[tuple[str, ...], Any]] | None:
     """The keys and the type of the time, the asset and the channels; None if one is no plain path."""
     fields = walk.fields or Path("")
     paths = [walk.time, *([] if walk.asset is None else [walk.asset]), fields, *walk.paths]
@@ -87,7 +89,7 @@ def _leaves(walk: Walk, channels: list[Channel]) -> list[tuple[tuple[str, ...], 
         return None
     keys = [_keys(walk.time), () if walk.asset is None else _keys(walk.asset)]
     keys += [_keys(fields) + _keys(path) for path in walk.paths]
-    kinds: list[Any] = [float | str | None, int | str | None, *[_NUMBER] * len(channels)]
+    kinds: list[Any] = [time_kind, int | str | None, *[_NUMBER] * len(channels)]
     if any(not each for each in (keys[0], *keys[2:])) or len({*keys}) < len(keys):
         return None
     if any(_FORBIDDEN.search(key) for each in keys for key in each):

@@ -14,7 +14,7 @@ from edge_agent.sources.formats import READINGS_LIMIT, FormatError
 from edge_agent.sources.mapping.names import NameParser
 from edge_agent.sources.mapping.paths import Path, Place, parse_path, places
 from edge_agent.sources.mapping.settings import GoodSettings, PathText, PayloadSettings
-from edge_agent.sources.mapping.times import Time, make_time_reader, plain_time
+from edge_agent.sources.mapping.times import Time, make_time_reader, plain_time, read_text
 from edge_agent.sources.mapping.values import Channel, MissingValues
 
 __all__ = ["Found", "Mapped", "Seen", "Walk", "asset_of"]
@@ -214,7 +214,7 @@ class Walk:
             return
         value = self._take(found, self._channels[number], number, sent, None, is_good, quality)
         if value is not None:
-            merged.add(asset, self._time_of(place, now_s), number, value)
+            merged.add(asset, read_text(self._time_of(place, now_s)), number, value)
 
     def _ignore(self, found: Found, name: str, why: str) -> None:
         found.ignored[name] += 1

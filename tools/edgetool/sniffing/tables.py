@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from edge_agent.messages.values import read_number
+from edge_agent.messages.values import float_of, read_number
 from edge_agent.sources.decode import is_time_name
 from edge_agent.sources.mapping.presets import LOCAL_TIME, PRESETS
 from edgetool.sniffing.likeness import likeness, match_names
@@ -207,7 +207,7 @@ def is_surely_time(value: Any) -> bool:
         return _ISO.match(value) is not None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return any(_EARLIEST_S <= value / scale <= _LATEST_S for scale in (1, 1e3, 1e6, 1e9))
+    return any(_EARLIEST_S <= float_of(value) / scale <= _LATEST_S for scale in (1, 1e3, 1e6, 1e9))
 
 
 def _path_to_number(key: str, value: Any) -> _Where | None:

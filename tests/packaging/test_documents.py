@@ -231,6 +231,12 @@ def test_the_documents_use_options_that_exist() -> None:
             assert option in text, f"{program} {command} {option}"
 
 
+@pytest.mark.parametrize(("command", "shown"), [("sniff", "[[stream]]"), ("replay", "[stream.payload]")])
+def test_brackets_in_help_are_shown(command: str, shown: str) -> None:
+    """The library that prints it takes them for marks of style, and leaves them out."""
+    assert shown in run_tool("edgetool", command, "--help").stdout
+
+
 def test_nothing_names_this_machine_or_a_registry() -> None:
     """Locked versions name packages and hashes, and no place to get them from."""
     for file in (ROOT / "requirements").glob("*.txt"):

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from edge_agent.config.settings import StreamSection
 from edge_agent.config.tables import read_table
@@ -165,6 +167,24 @@ def test_any_numbers_are_channels_where_none_are_named() -> None:
     found = proposal_of(("a/b", {"ts": AT_MS, "values": {"x": 1, "y": "2.5", "on": True, "name": "z"}}), channels=None)
     assert found.table == {"preset": "thingsboard"}
     assert list(found.channels) == ["x", "y", "on"]
+
+
+_keys = st.sampled_from(["pressure", "Flow", "v", "n", "ts", "values", "a.b", "", "*", "0", "id", "metrics", "time"])
+_numbers = st.floats() | st.sampled_from([10**400, -(10**400), 1_763_700_000_250])
+_documents = st.recursive(
+    st.none() | st.booleans() | _numbers | st.text(max_size=3) | st.sampled_from(["flow", "q.Pressure", "4.1"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_keys, inner, max_size=4),
+)
+
+
+@given(st.lists(st.binary(max_size=30) | _documents.map(lambda each: json.dumps(each).encode()), max_size=3))
+@example([json.dumps({"pressure": 10**400, "flow": 2}).encode()])
+def test_nothing_that_is_heard_ends_the_listening(payloads: list[bytes]) -> None:
+    """Anybody at the broker can send anything, and what was heard before would be lost."""
+    for group in group_messages([("plant/a1/pump", each) for each in payloads]):
+        for channels in (CHANNELS, None):
+            found = propose(group, channels)
+            assert found is None or stream_of(found).filters.subscriptions
 
 
 def test_names_that_are_alike() -> None:

@@ -33,7 +33,7 @@ def replay(
         typer.Option(
             "--as",
             metavar="PRESET",
-            help="Write messages as another sender does, to try a [stream.payload]: telegraf, kepware, influx …",
+            help="Write messages as another sender does, to try a \\[stream.payload]: telegraf, kepware, influx …",
             show_default=False,
         ),
     ] = None,

@@ -36,7 +36,7 @@ def sniff(
     broker: Broker,
     as_json: JsonOption = False,
 ) -> None:
-    """Listen to a broker, and propose the [[stream]] tables of agent.toml that read what comes.
+    r"""Listen to a broker, and propose the \[\[stream]] tables of agent.toml that read what comes.
 
     edgetool sniff --topic 'plant/#' --channels pressure,flow --for 1min -o streams.toml
 

@@ -216,7 +216,7 @@ def _names(table: Table, documents: Sequence[Any], levels: Sequence[Sequence[str
                 found |= {
                     key: None for key, value in keys.items() if is_number(value) and key != table.get("time", "time")
                 }
-        except FormatError:
+        except (FormatError, ValueError):  # ValueError: a key that is empty or `*`, which no path can say
             continue
     found |= dict.fromkeys(table.get("channels", {}))
     return list(found)[:_MOST_NAMES]

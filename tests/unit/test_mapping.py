@@ -225,6 +225,7 @@ def test_a_map_makes_numbers_of_words() -> None:
     """Of true and false, too."""
     text = "channels.flow = { map = { open = 1, closed = 0, true = 3 } }"
     assert [one(text, {"flow": word})[2][1] for word in ("open", "closed", True)] == [1, 0, 3]
+    assert [one('channels.flow = { map = { "2" = 7 } }', {"flow": word})[2][1] for word in (2, 2.0, "2")] == [7, 7, 7]
 
 
 # Times ---------------------------------------------------------------------------------------------------------------
@@ -352,7 +353,14 @@ def test_what_a_table_cannot_read_is_told(text: str, payload: Any, reason: Rejec
         ('name = "n"\nnames = "{asset}"', "one '{channel}'"),
         ('name = "n"\nnames = "{asset}/{channel}"\nasset = "a"', "both name the asset"),
         ('asset = "$1"', "no '*'"),
-        ("channels.p = { bytes = [0, 2] }", "encoding"),
+        ("channels.p = { bytes = [0, 2] }", "channels.p bytes, signed and float need encoding"),
+        ('channels.p = { encoding = "hex", bytes = [0, 3], float = true }', "4 or 8 bytes"),
+        ("channels.p = { scale = 0 }", "channels.p scale = 0"),
+        ('name = "n"\nchannels = { p = "x", q = "x" }', "channels.p, channels.q: both are the sender's 'x'"),
+        ('rows = ""', "rows = '': is empty"),
+        ('name = ""', "name = '': is empty"),
+        ('rows = "$1"', "rows = '$1': begins at the document"),
+        ('rows = "../x"', "rows = '../x': begins at the document"),
         ('channels.p = { encoding = "hex", bytes = [0, 9] }', "at most 8"),
         ('format = "senml"\ntime = "t"', "senml"),
         ('format = "xml"', "expected one of"),
@@ -369,6 +377,21 @@ def test_a_table_that_contradicts_itself_is_told_before_anything_starts(text: st
 @pytest.mark.parametrize(
     ("text", "told"),
     [
+        ('channels.p = { encoding = "ascii" }', 'encoding = \'ascii\': expected "hex" or "base64"'),
+        ('channels.p = { map = { a = "b" } }', "map = {'a': 'b'}: expected texts with their numbers"),
+    ],
+)
+def test_what_a_key_takes_is_told_in_words(text: str, told: str) -> None:
+    """Not as our source writes its type."""
+    problems: list[str] = []
+    read_table(tomllib.loads(text), "[payload]", PayloadSettings, problems)
+    assert told in problems[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('name = "n"\nchannels.pressure = "flow"', "both are the sender's 'flow'"),
         ('channels.presure = "p"', "presure: the bundle has no such channel"),
         ('channels.pressure = { unit = "l/s" }', "a flow, and 'bar' a pressure"),
         ('channels.pressure = { unit = "foot" }', "'foot' is not known"),
@@ -469,6 +492,7 @@ def test_a_path_says_where_it_begins() -> None:
     assert parse_path("$2").star == 2
     assert parse_path(["/", "x.y", "z"]).steps == ("x.y", "z")
     assert not parse_path(".").steps
+    assert parse_path(["V..2:1-1", "value", "[12]"]).steps == ("V..2:1-1", "value", 12)
 
 
 # Real senders --------------------------------------------------------------------------------------------------------

@@ -234,7 +234,7 @@ def settings_problem(settings: PayloadSettings, payload_format: str, *, topic_na
             return 'format = "sparkplug-b": needs a table of its metrics; write preset = "sparkplug-b"'
         if not full.is_empty and form != SPARKPLUG:
             make_document_reader(form)
-        channels = [make_channel(name, each.unit, each) for name, each in full.channels.items()]
+        channels = [_channel(name, each.unit, full) for name, each in full.channels.items()]
         Walk(full, channels, topic_names_channel=topic_names_channel)
     except ValueError as exc:
         return str(exc)

@@ -116,6 +116,8 @@ def parse_path(written: str | Sequence[str], *, may_spread: bool = False) -> Pat
 
 def _of_text(written: str) -> Path:
     text, up = written, 0
+    if not text:
+        raise ValueError("is empty; the row itself is '.'")
     if text.startswith("/"):
         return Path(written, None, _steps(text[1:]))
     while text == ".." or text.startswith("../"):
@@ -124,7 +126,7 @@ def _of_text(written: str) -> Path:
 
 
 def _of_list(keys: list[str]) -> Path:
-    """Each element is one key, whatever characters it has; in front of them, `/` or `..` as in a text."""
+    """Each element is one key, whatever signs it has, but `[]`, `[0]` and `*`; `/` or `..` in front as in a text."""
     if not keys or not all(isinstance(key, str) and key for key in keys):
         raise ValueError("expected a list of keys")
     written, up = " > ".join(keys), 0
@@ -136,6 +138,8 @@ def _of_list(keys: list[str]) -> Path:
 
 
 def _key_or_each(key: str) -> Step:
+    if match := re.fullmatch(r"\[(\d+)\]", key):
+        return int(match[1])
     return ITEMS if key == "[]" else _KEYS if key == "*" else key
 
 

@@ -66,9 +66,9 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The value is what was sent times `scale` plus `offset`."""
     unit: Text | None = None
     """The unit that it then is in, converted to that of the bundle's channel."""
-    map: dict[str, float] = {}
+    map: Annotated[dict[str, float], Meta(description="texts with their numbers, as { open = 1, closed = 0 }")] = {}
     """Texts, or true and false, with their numbers."""
-    encoding: Encoding | None = None
+    encoding: Annotated[Encoding | None, Meta(description='"hex" or "base64"')] = None
     """The value is bytes, written so."""
     bytes_: Annotated[tuple[int, ...], Meta(min_length=2, max_length=2, description="[first, count]")] | None = (
         msgspec.field(name="bytes", default=None)

@@ -81,7 +81,7 @@ class Channel(msgspec.Struct, frozen=True):
             detail = f"{self.name}: {kind} is no value; let its path in [stream.payload.channels] name what is in it"
             raise FormatError(RejectReason.WRONG_TYPE, detail)
         if self.settings.map:
-            word = str(sent).lower() if isinstance(sent, bool) else str(sent)
+            word = _word(sent)
             number = self.settings.map.get(word)
             return (number, "") if number is not None else (None, "it is not in the channel's map")
         if missing.has(sent):
@@ -121,6 +121,13 @@ class Channel(msgspec.Struct, frozen=True):
         return (number, "") if abs(number) <= FLOAT32_MAX else (None, "it is no finite number")
 
 
+def _word(sent: Any) -> str:
+    """A value as a map's key: true and false in small letters, 1.0 as 1."""
+    if isinstance(sent, bool):
+        return str(sent).lower()
+    return str(int(sent)) if isinstance(sent, float) and sent.is_integer() else str(sent)
+
+
 def make_channel(name: str, unit: str | None, settings: ChannelSettings) -> Channel:
     """Make the channel of a table.
 
@@ -136,6 +143,10 @@ def make_channel(name: str, unit: str | None, settings: ChannelSettings) -> Chan
         raise ValueError('bytes, signed and float need encoding = "hex" or "base64"')
     if settings.bytes_ is not None and (settings.bytes_[0] < 0 or not 0 < settings.bytes_[1] <= _MOST_BYTES):
         raise ValueError(f"bytes = {list(settings.bytes_)}: expected the first byte, from 0, and how many, at most 8")
+    if settings.is_float and settings.bytes_ is not None and settings.bytes_[1] not in _FLOATS:
+        raise ValueError(f"bytes = {list(settings.bytes_)}: a floating point number has 4 or 8 bytes")
+    if settings.scale == 0:
+        raise ValueError("scale = 0: every value would be the same")
     if settings.encoding is not None and settings.map:
         raise ValueError("map and encoding: a value is one of them")
     factor, offset = settings.scale, settings.offset

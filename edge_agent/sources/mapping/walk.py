@@ -93,7 +93,7 @@ class Walk:
     def __init__(self, settings: PayloadSettings, channels: Sequence[Channel], *, topic_names_channel: bool) -> None:
         self._channels = channels
         self._settings = settings
-        self.rows = _path(settings, "rows", may_spread=True)
+        self.rows = _rows_path(settings)
         self.fields = _path(settings, "fields")
         self.name = _path(settings, "name")
         self.value = _path(settings, "value") or parse_path("value")
@@ -109,7 +109,7 @@ class Walk:
         self.paths: list[Path] = []
         self._places: dict[str, int] = {}
         if self.gives_values:
-            self._places = {_sent_name(channel): place for place, channel in enumerate(channels)}
+            self._places = _places_by_name(channels)
         else:
             self.paths = [_channel_path(channel) for channel in channels]
         _check(settings, self, topic_names_channel=topic_names_channel)
@@ -314,6 +314,13 @@ def _path(settings: PayloadSettings, key: str, *, may_spread: bool = False) -> P
     return None if written is None else _parsed(key, written, may_spread=may_spread)
 
 
+def _rows_path(settings: PayloadSettings) -> Path | None:
+    path = _path(settings, "rows", may_spread=True)
+    if path is not None and (path.star or path.up):
+        raise ValueError(f"rows = {path.written!r}: begins at the document, so nothing stands above it")
+    return path
+
+
 def _parsed(key: str, written: PathText, *, may_spread: bool = False) -> Path:
     try:
         return parse_path(written, may_spread=may_spread)
@@ -333,6 +340,17 @@ def _name_parser(settings: PayloadSettings) -> NameParser | None:
 def _channel_path(channel: Channel) -> Path:
     # A channel's own name is one key, whatever signs are in it.
     return _parsed(f"channels.{channel.name}", channel.settings.from_ or (channel.name,))
+
+
+def _places_by_name(channels: Sequence[Channel]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for place, channel in enumerate(channels):
+        name = _sent_name(channel)
+        if name in found:
+            other = channels[found[name]].name
+            raise ValueError(f"channels.{other}, channels.{channel.name}: both are the sender's {name!r}; rename one")
+        found[name] = place
+    return found
 
 
 def _sent_name(channel: Channel) -> str:

@@ -30,7 +30,7 @@ from edge_agent.sources.mapping.presets import PRESETS
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.sources.mapping.units import between, same
 from edge_agent.stream.join import Join
-from edgetool.sender_forms import SENDER_FORMS
+from edgetool.sender_forms import SENDER_FORMS, messages_of
 
 NOW_S = 1_763_700_100.0
 HUGE = 10**400
@@ -583,11 +583,12 @@ def test_what_a_sender_writes_is_what_its_preset_reads(preset: str) -> None:
     """Asset, time and values, with a value that is missing."""
     text = f'preset = "{preset}"' + ('\ntime_zone = "Europe/Berlin"' if preset == "tasmota" else "")
     at_s = 1_763_700_000.0 if preset == "tasmota" else AT_S
-    sent: dict[str, float | None] = {"pressure": 4.1} if preset == "sitewise" else {"pressure": 4.1, "flow": None}
-    payload = SENDER_FORMS[preset]("Pump 1", at_s, sent)
-    found, rejections, _ = decode(text, payload)
+    sent: dict[str, float | None] = {"pressure": 4.1, "flow": None, "speed": 50.0}
+    payloads = messages_of(preset, "Pump 1", at_s, sent)
+    found, rejections, _ = decode(text, *payloads, channels=tuple(sent), units=(None,) * 3)
     assert not rejections
-    assert list(found.times) == pytest.approx([at_s], abs=1e-6)
-    names_asset = "asset" in PRESETS[preset]
-    assert found.assets == ["Pump 1" if names_asset else "of-topic"]
-    np.testing.assert_allclose(found.values, [[4.1, np.nan]], rtol=1e-6)
+    assert list(found.times) == pytest.approx([at_s] * len(found), abs=1e-6)
+    assert {*found.assets} == {"Pump 1" if "asset" in PRESETS[preset] else "of-topic"}
+    # One reading, but of senders whose messages have one value each.
+    got = {name: value for row in found.values for name, value in zip(sent, row, strict=True) if not np.isnan(value)}
+    assert got == pytest.approx({"pressure": 4.1, "speed": 50.0})

@@ -11,7 +11,7 @@ import msgspec
 
 from edge_agent.messages.text import iso_time
 
-__all__ = ["SENDER_FORMS", "SenderForm"]
+__all__ = ["SENDER_FORMS", "SenderForm", "messages_of"]
 
 SenderForm = Callable[[str, float, dict[str, float | None]], bytes]
 """Makes a payload of an asset, a time in epoch seconds, and values by channel, in the agent's units."""
@@ -58,7 +58,7 @@ def _siemens(_: str, at_s: float, values: _Values) -> Any:
 
 
 def _sitewise(asset: str, at_s: float, values: _Values) -> Any:
-    """Of its first channel: it sends one property a message."""
+    """Of one channel: it sends one property a message."""
     name, value = next(iter(values.items()))
     seconds, nanos = _split(at_s)
     stamp = {"timeInSeconds": seconds, "offsetInNanos": nanos}
@@ -131,3 +131,19 @@ SENDER_FORMS: dict[str, SenderForm] = {
     "influx": _influx,
 }
 """By the name of the preset that reads them."""
+
+_ONE_VALUE = frozenset({"sitewise"})
+"""Senders whose messages have one value each."""
+
+
+def messages_of(sender: str, asset: str, at_s: float, values: dict[str, float | None]) -> list[bytes]:
+    """The payloads by which a sender tells of a reading: one, or one for each channel.
+
+    Args:
+        sender: a key of `SENDER_FORMS`.
+        asset: its name.
+        at_s: epoch seconds.
+        values: by channel, in the agent's units; None for a missing one.
+    """
+    parts = [{name: value} for name, value in values.items()] if sender in _ONE_VALUE else [values]
+    return [SENDER_FORMS[sender](asset, at_s, part) for part in parts]

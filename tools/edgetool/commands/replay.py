@@ -19,7 +19,7 @@ from edge_agent.mqtt.granted import Granted, granted_of
 from edgetool.broker import BrokerAddress, connected
 from edgetool.data import DEFAULT_ASSET, DataSource, SensorData, as_files, read_sensor_data
 from edgetool.progress import counted
-from edgetool.sender_forms import SENDER_FORMS, SenderForm
+from edgetool.sender_forms import SENDER_FORMS, messages_of
 
 __all__ = ["ReplayReport", "replay"]
 
@@ -86,7 +86,7 @@ def replay(
         UsageError: there is no such sender, or its messages are of whole readings; the topic has a wildcard, or no
             place for the assets in the file, or a name cannot be its level.
     """
-    form = _form(sender, topic)
+    _check_sender(sender, topic)
     files = as_files(file)
     data = read_sensor_data(files)
     topics = _topics(data, topic, asset)
@@ -105,7 +105,7 @@ def replay(
             if rate_hz is not None:
                 time.sleep(max(0.0, started + row / rate_hz - time.monotonic()))
             place = topics[row]
-            made = _messages(data, row, place) if form is None else _formed(data, row, place, asset, form)
+            made = _messages(data, row, place) if sender is None else _formed(data, row, place, asset, sender)
             for to, payload in made:
                 window.check(to, payload, qos)
                 window.enter()
@@ -183,24 +183,24 @@ def _topics(data: SensorData, topic: str, asset: str) -> list[str]:
     return [topic.replace("{asset}", name) for name in assets]
 
 
-def _form(sender: str | None, topic: str) -> SenderForm | None:
+def _check_sender(sender: str | None, topic: str) -> None:
     if sender is None:
-        return None
+        return
     if sender not in SENDER_FORMS:
         raise UsageError(f"--as {sender!r}: expected one of {', '.join(SENDER_FORMS)}")
     if _CHANNEL in topic:
         raise UsageError(f"--as {sender}: writes the channels into the message, so {{channel}} has no place in --topic")
-    return SENDER_FORMS[sender]
 
 
-def _formed(data: SensorData, row: int, topic: str, asset: str, form: SenderForm) -> list[tuple[str, bytes]]:
-    """Topic and payload of a row's message, as another sender writes it."""
+def _formed(data: SensorData, row: int, topic: str, asset: str, sender: str) -> list[tuple[str, bytes]]:
+    """Topic and payload of a row's messages, as another sender writes them."""
     at_s = time.time() if data.times is None else float(data.times[row])
     values = {
         name: None if np.isnan(value) else value
         for name, value in zip(data.channels, data.values[row].tolist(), strict=True)
     }
-    return [(topic, form(asset if data.assets is None else data.assets[row], at_s, values))]
+    name = asset if data.assets is None else data.assets[row]
+    return [(topic, payload) for payload in messages_of(sender, name, at_s, values)]
 
 
 def _messages(data: SensorData, row: int, topic: str) -> Iterator[tuple[str, bytes]]:

@@ -188,6 +188,12 @@ def test_one_message_may_be_of_several_assets_and_times() -> None:
         ("channels.flow = { map = { open = 1, closed = 0 } }", "ajar"),
         ('channels.flow = { encoding = "hex" }', "xyz"),
         ('channels.flow = { encoding = "hex", bytes = [4, 2] }', "0011"),
+        ('channels.flow = { encoding = "array" }', [1, 256]),
+        ('channels.flow = { encoding = "array" }', [1, True]),
+        ('channels.flow = { encoding = "array" }', 4),
+        ('channels.flow = { encoding = "array" }', "01"),
+        ('channels.flow = { encoding = "array" }', []),
+        ('channels.flow = { encoding = "array", bytes = [1, 2] }', [1, 2]),
         ('channels.flow = { encoding = "base64", float = true }', base64.b64encode(b"\x7f\xc0\0\0").decode()),
         ("channels.flow = { scale = 1e30 }", 1e30),
     ],
@@ -226,6 +232,13 @@ def test_a_map_makes_numbers_of_words() -> None:
     text = "channels.flow = { map = { open = 1, closed = 0, true = 3 } }"
     assert [one(text, {"flow": word})[2][1] for word in ("open", "closed", True)] == [1, 0, 3]
     assert [one('channels.flow = { map = { "2" = 7 } }', {"flow": word})[2][1] for word in (2, 2.0, "2")] == [7, 7, 7]
+
+
+def test_bytes_may_stand_in_an_array() -> None:
+    """As an IO-Link master and a buffer of Node-RED write them."""
+    text = "channels.pressure = { from = 'io.value', encoding = 'array', bytes = [0, 2], scale = 0.01 }\n"
+    text += "channels.flow = { from = 'io.value', encoding = 'array', bytes = [2, 4], float = true, order = 'little' }"
+    assert one(text, {"io": {"valid": True, "value": [1, 154, 0, 0, 128, 63]}})[2] == [4.1, 1.0]
 
 
 # Times ---------------------------------------------------------------------------------------------------------------
@@ -377,7 +390,7 @@ def test_a_table_that_contradicts_itself_is_told_before_anything_starts(text: st
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('channels.p = { encoding = "ascii" }', 'encoding = \'ascii\': expected "hex" or "base64"'),
+        ('channels.p = { encoding = "ascii" }', 'encoding = \'ascii\': expected "hex", "base64" or "array"'),
         ('channels.p = { map = { a = "b" } }', "map = {'a': 'b'}: expected texts with their numbers"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import struct
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -22,6 +22,20 @@ MISSING_WORDS = frozenset(("nan", "", "unavailable", "unknown", "null", "none"))
 """What many senders write, in small letters, where they have no value."""
 _FLOATS = {4: "f", 8: "d"}
 _MOST_BYTES = 8
+
+
+def _of_array(sent: Any) -> bytes:
+    # A number alone would be so many zeros, and true is no byte.
+    if not isinstance(sent, list) or not all(type(each) is int for each in sent):
+        raise TypeError
+    return bytes(sent)
+
+
+_DECODERS: dict[Encoding, Callable[[Any], bytes]] = {
+    Encoding.HEX: bytes.fromhex,
+    Encoding.BASE64: lambda sent: base64.b64decode(sent, validate=True),
+    Encoding.ARRAY: _of_array,
+}
 
 
 def is_missing(value: object) -> bool:
@@ -46,7 +60,7 @@ class MissingValues:
         """True if a value is none."""
         if isinstance(value, str):
             return value.strip().lower() in self._words
-        return value in self.numbers
+        return not isinstance(value, list) and value in self.numbers
 
 
 class Channel(msgspec.Struct, frozen=True):
@@ -76,10 +90,7 @@ class Channel(msgspec.Struct, frozen=True):
         Raises:
             FormatError: an array or an object.
         """
-        if isinstance(sent, list | dict):
-            kind = "an array" if isinstance(sent, list) else "an object"
-            detail = f"{self.name}: {kind} is no value; let its path in [stream.payload.channels] name what is in it"
-            raise FormatError(RejectReason.WRONG_TYPE, detail)
+        self._refuse_structure(sent)
         if self.settings.map:
             word = _word(sent)
             number = self.settings.map.get(word)
@@ -98,15 +109,22 @@ class Channel(msgspec.Struct, frozen=True):
                 sent = in_text
             if missing.has(sent):
                 return None, "it stands for no value"
-        number = float_of(sent)
-        return (number, "") if abs(number) <= FLOAT32_MAX else (None, "it is no finite number")  # NaN is not
+        return _finite(float_of(sent))
+
+    def _refuse_structure(self, sent: Any) -> None:
+        is_bytes = isinstance(sent, list) and self.settings.encoding is Encoding.ARRAY
+        if isinstance(sent, list | dict) and not is_bytes:
+            kind = "an array" if isinstance(sent, list) else "an object"
+            detail = f"{self.name}: {kind} is no value; let its path in [stream.payload.channels] name what is in it"
+            raise FormatError(RejectReason.WRONG_TYPE, detail)
 
     def _of_bytes(self, sent: Any) -> tuple[float | None, str]:
         settings = self.settings
         try:
-            data = bytes.fromhex(sent) if settings.encoding is Encoding.HEX else base64.b64decode(sent, validate=True)
+            data = _DECODERS[settings.encoding or Encoding.HEX](sent)
         except (TypeError, ValueError, binascii.Error):
-            return None, f"it is not written in {settings.encoding}"
+            written = "as an array of bytes" if settings.encoding is Encoding.ARRAY else f"in {settings.encoding}"
+            return None, f"it is not written {written}"
         first, count = settings.bytes_ or (0, len(data))
         data = data[first : first + count]
         if len(data) != count or not 0 < count <= _MOST_BYTES:
@@ -118,7 +136,11 @@ class Channel(msgspec.Struct, frozen=True):
             (number,) = struct.unpack((">" if settings.order is ByteOrder.BIG else "<") + _FLOATS[count], data)
         else:
             number = float(int.from_bytes(data, settings.order.value, signed=settings.signed))
-        return (number, "") if abs(number) <= FLOAT32_MAX else (None, "it is no finite number")
+        return _finite(number)
+
+
+def _finite(number: float) -> tuple[float | None, str]:
+    return (number, "") if abs(number) <= FLOAT32_MAX else (None, "it is no finite number")  # NaN is not
 
 
 def _word(sent: Any) -> str:
@@ -140,7 +162,7 @@ def make_channel(name: str, unit: str | None, settings: ChannelSettings) -> Chan
         ValueError: they contradict each other, or the unit cannot be converted.
     """
     if settings.encoding is None and (settings.bytes_ or settings.signed or settings.is_float):
-        raise ValueError('bytes, signed and float need encoding = "hex" or "base64"')
+        raise ValueError('bytes, signed and float need encoding = "hex", "base64" or "array"')
     if settings.bytes_ is not None and (settings.bytes_[0] < 0 or not 0 < settings.bytes_[1] <= _MOST_BYTES):
         raise ValueError(f"bytes = {list(settings.bytes_)}: expected the first byte, from 0, and how many, at most 8")
     if settings.is_float and settings.bytes_ is not None and settings.bytes_[1] not in _FLOATS:

@@ -121,6 +121,7 @@ def test_a_configuration_says_where_and_how(tmp_path: Path, broker: Broker, send
         (("--channels", "a"), 2, "needs --config agent.toml, or --topic"),
         (("--topic", "a/{x}", "--channels", "a"), 2, 'asset = "{x}"'),
         (("--topic", "a", "--channels", "a", "--preset", "kep"), 2, "expected one of telegraf"),
+        (("--topic", "a", "--channels", "a", "--preset", "tasmota"), 2, "into the [stream.payload] of a --config"),
         (("--topic", "a", "--channels", "a", "--for", "soon"), 2, "expected a time such as 30s"),
         (("--topic", "a", "--channels", "a", "--port", "1"), 69, "cannot be reached"),
         (("--topic", "a", "--channels", "a", "-o", "x.xlsx"), 2, "ends in .csv or .parquet"),

@@ -112,3 +112,31 @@ def test_a_recording_asks_devices_that_were_born_before(
         finally:
             process.kill()
     assert output.read_text().splitlines() == ["time,asset,c1,c2", "1763700000,pump1,3,0.5"]
+
+
+def test_a_recording_hears_births(tmp_path: Path, broker: Broker, sender: Sender) -> None:
+    """Data name their metrics by alias; the topic that is given is that of data."""
+    output = tmp_path / "normal.csv"
+    asked = [
+        "--topic",
+        f"{ROOT}/DDATA/node1/+",
+        "--preset",
+        "sparkplug-b",
+        "--channels",
+        "pressure,flow",
+        "--rows",
+        "2",
+    ]
+    command = [tool("edgetool"), "record", "-o", str(output), "--port", str(broker.port), *asked]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline().startswith("recording ")
+            names = ("pressure", "flow")
+            sender.send(f"{ROOT}/DBIRTH/node1/pump1", message(1, AT_MS, {1: 4.0, 2: 0.5}, names=names))
+            sender.send(f"{ROOT}/DDATA/node1/pump1", message(2, AT_MS + 1000, {1: 5.0}))
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
+    rows = ["time,asset,pressure,flow", "1763700000,pump1,4,0.5", "1763700001,pump1,5,"]
+    assert output.read_text().splitlines() == rows

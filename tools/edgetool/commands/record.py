@@ -28,6 +28,7 @@ from edge_agent.mqtt.settings import BrokerSettings
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import SPARKPLUG
 from edge_agent.sources.mapping.mapping import with_preset
+from edge_agent.sources.mapping.presets import PRESETS
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.stream.join import Join
 from edgetool.broker import BrokerAddress, connected
@@ -325,13 +326,21 @@ def _place_of_topics(
     if not channels:
         raise UsageError("record: --topic needs --channels, the names of what is recorded: --channels pressure,flow")
     try:
-        payload = with_preset(PayloadSettings(preset=preset))
+        payload = _of_preset(preset)
         filters = topic_filters(tuple(topics), asset, is_sparkplug=payload.format == SPARKPLUG)
     except ValueError as exc:
         raise UsageError(f"record: {exc}") from exc
     joins = filters.names_channel or payload.name is not None
     join_s = 1.0 if joins and payload.format != SPARKPLUG else None
     return _make_place(filters, dict.fromkeys(channels), payload, "auto", join_s, topics)
+
+
+def _of_preset(preset: str | None) -> PayloadSettings:
+    try:
+        return with_preset(PayloadSettings(preset=preset))
+    except ValueError as exc:
+        step = "; write it into the [stream.payload] of a --config" if preset in PRESETS else ""
+        raise UsageError(f"record: {exc}{step}") from exc
 
 
 def _make_place(

@@ -32,8 +32,7 @@ def open_inputs(streams: Sequence[Stream], stack: ExitStack) -> list[tuple[Strea
     for stream in streams:
         if stream.loaded.section.input is None:
             continue
-        channels = [channel.name for channel in stream.loaded.bundle.manifest.channels]
-        source = open_input(stream.loaded.section, channels)
+        source = open_input(stream.loaded.section, stream.loaded.bundle.manifest)
         stack.callback(source.close)
         if isinstance(source, PolledInput):
             source.start()

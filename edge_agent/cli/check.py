@@ -123,7 +123,7 @@ def _try_stream(section: StreamSection, bundle: Bundle, config: Config) -> tuple
     engine = FallbackEngine(bundle, choice)
     make_decoder(section, bundle.manifest)
     if section.input is not None:
-        open_input(section, [channel.name for channel in bundle.manifest.channels]).close()
+        open_input(section, bundle.manifest).close()
     zeros = np.zeros((1, bundle.manifest.window, len(bundle.manifest.channels)), dtype=np.float32)
     return engine, {
         "stream": section.name,

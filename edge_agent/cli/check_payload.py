@@ -65,6 +65,9 @@ def check_payload(payload: str, topic: str | None, config: Config, bundles: list
     if all(facts["rejected"] for facts in found):
         rejected = found[0]["rejected"]
         raise DataError(f"{payload}: is rejected as {rejected['reason']}: {rejected['detail']}")
+    # A sensor that says that it has no value is none that cannot be read.
+    if not any(facts["readings"] or facts["unreadable"] for facts in found):
+        raise DataError(f"{payload}: no value of a channel was found in it; see what was ignored, and where it looked")
 
 
 def _facts(section: StreamSection, bundle: Bundle, name: str, data: bytes, now_s: float) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
+from edge_agent.bundle import Manifest
 from edge_agent.config.settings import StreamSection
 from edge_agent.errors import ConfigError
 from edge_agent.messages.topic_names import can_be_asset
@@ -31,12 +32,12 @@ def extras_of(sections: Iterable[StreamSection]) -> list[str]:
     return sorted(_TABLES[scheme] for scheme in schemes)
 
 
-def open_input(section: StreamSection, channels: Collection[str]) -> TextInput | PolledInput:
+def open_input(section: StreamSection, manifest: Manifest) -> TextInput | PolledInput:
     """Open a stream's input.
 
     Args:
         section: the stream's settings, with an `input`.
-        channels: the bundle's.
+        manifest: of its bundle.
 
     Raises:
         ConfigError: what a device is asked for are not the bundle's channels.
@@ -47,17 +48,26 @@ def open_input(section: StreamSection, channels: Collection[str]) -> TextInput |
     if not is_device(section):
         return TextInput(section.name, place)
     if place.startswith(modbus.SCHEME):
-        _check_names(section.name, "[modbus] points", section.modbus.points, channels)
+        _check_names(section.name, "[modbus] points", section.modbus.points, manifest)
         return PolledInput(section.name, ModbusPoller(place, section.modbus))
-    _check_names(section.name, "[opcua] nodes", section.opcua.nodes, channels)
+    _check_names(section.name, "[opcua] nodes", section.opcua.nodes, manifest)
     return PolledInput(section.name, OpcuaPoller(place, section.opcua))
 
 
-def _check_names(stream: str, where: str, names: Collection[str], channels: Collection[str]) -> None:
+def _check_names(stream: str, where: str, names: Collection[str], manifest: Manifest) -> None:
+    channels = [channel.name for channel in manifest.channels]
     unknown = [name for name in names if name not in channels]
-    if unknown or not names:
-        what = f".{unknown[0]}: the bundle has no such channel" if unknown else ": none are given"
-        raise ConfigError(f"[[stream]] {stream!r} {where}{what}; it has {', '.join(channels)}")
+    left_out = [name for name in channels if name not in names]
+    if unknown:
+        what = f".{unknown[0]}: the bundle has no such channel; it has {', '.join(channels)}"
+    elif left_out and not manifest.takes_missing:
+        # It would never come, and so nothing would ever be scored.
+        what = f": nothing is asked for {', '.join(left_out)}, without which nothing can be scored"
+    elif not names:
+        what = ": none are given"
+    else:
+        return
+    raise ConfigError(f"[[stream]] {stream!r} {where}{what}")
 
 
 def input_problems(good: dict[str, Any]) -> list[str]:

@@ -87,7 +87,8 @@ def test_what_does_not_fit_is_told_before_the_start(tmp_path: Path, broker: Brok
     """A point that is no channel, no points, a bit that is not there, a wrong address."""
     for table, told in (
         (TABLE.replace("c2 =", "c9 ="), "points.c9: the bundle has no such channel; it has c1, c2"),
-        ("", "points: none are given"),
+        ("", "points: nothing is asked for c1, c2"),
+        (TABLE.partition("c2 =")[0], "points: nothing is asked for c2"),
         (TABLE.replace('type = "float32" }', "bit = 16 }", 1), "bit = 16: a uint16 has 16 bits"),
         (TABLE.replace("address = 0", "address = 70000"), "address = 70000: expected an integer from 0 to 65535"),
         (TABLE.replace("pump1 = 1", '"a/b" = 1'), "units 'a/b': no asset can be called so"),

@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_told_before_the_start(tmp_path: Path, broker: Brok
     """A node that is no channel, none at all."""
     for table, told in (
         (TABLE.replace("c2 =", "c9 ="), "[opcua] nodes.c9: the bundle has no such channel; it has c1, c2"),
-        ("", "[opcua] nodes: none are given"),
+        ("", "[opcua] nodes: nothing is asked for c1, c2"),
     ):
         result = run_tool("edge-agent", "check", "--config", configure(tmp_path, broker, bundle, 4840, table))
         assert result.returncode == 78

@@ -119,6 +119,7 @@ def test_check_shows_what_a_captured_message_becomes(tmp_path: Path, broker: Bro
         ('{"c1": 1, "Timestamp": 5}', (), 0, "'Timestamp' may be the time, and is not read"),
         ('{"c1": 1', (), 65, "not_json"),
         ('{"c1": 1}', ("--topic", "sensors/x/fan"), 65, "no stream has it"),
+        ('{"v": [{"n": "c9", "value": 1}]}', ("--topic", "named/x"), 65, "no value of a channel was found"),
         ('{"c1": 1}', ("--topic",), 2, "--topic"),
     ],
 )
@@ -127,6 +128,8 @@ def test_check_tells_why_a_message_becomes_nothing(
 ) -> None:
     """And what may be meant."""
     config = write_config(tmp_path, broker.port, {"pump": bundle})
+    named = '[[stream]]\nname = "named"\ntopic = "named/+"\n[stream.payload]\nrows = "v[]"\nname = "n"\n'
+    config.write_text(config.read_text() + named.replace("topic", f'bundle = "{bundle}"\ntopic'))
     message = tmp_path / "message.json"
     message.write_text(text)
     topic = more or ("--topic", "sensors/x/pump")

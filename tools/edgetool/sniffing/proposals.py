@@ -102,7 +102,7 @@ def propose(group: Group, channels: Mapping[str, str | None] | None) -> Proposal
         for candidate in candidates(documents, channels, one_value=one_value):
             of_format = group.payload_format is not None and "preset" not in candidate
             table = {**({"format": group.payload_format} if of_format else {}), **candidate, **more}
-            wanted = dict.fromkeys(_names(table, documents, levels, place)) if channels is None else channels
+            wanted = dict.fromkeys(_names_or_none(table, documents, levels, place)) if channels is None else channels
             found = _try(group, table, wanted, place) if wanted else None
             if found is not None and (best is None or found.rank > best.rank):
                 best = found
@@ -196,6 +196,16 @@ def _channel_level(
     if not matched[best]:
         return None, {}
     return best, {channel: name for channel, name in matched[best].items() if channel != name}
+
+
+def _names_or_none(
+    table: Table, documents: Sequence[Any], levels: Sequence[Sequence[str]], place: int | None
+) -> list[str]:
+    """The same; none where no path can be written to what is there, as to an empty key."""
+    try:
+        return _names(table, documents, levels, place)
+    except ValueError:
+        return []
 
 
 def _names(table: Table, documents: Sequence[Any], levels: Sequence[Sequence[str]], place: int | None) -> list[str]:

@@ -132,7 +132,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_sparkplug(self) -> bool:
         """Whether it reads Sparkplug B."""
-        return SPARKPLUG in (self.format, self.payload.format)
+        return SPARKPLUG in (self.format, self.payload.format, self.payload.preset)
 
     @property
     def topics(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from edgetool.subscription import Message
 CHANNELS: dict[str, str | None] = {"pressure": "bar", "flow": "l/s"}
 AT_MS = 1_763_700_000_250
 NAMES = ("p.Pressure", "p.Flow", "q.Pressure", "q.Flow")
+CORPUS = Path(__file__).parents[1] / "faults" / "corpus" / "mapped"
 SENDERS = Path(__file__).parents[2].parent / "shared" / "senders"
 
 
@@ -131,6 +132,23 @@ def test_what_a_person_should_look_at_is_said() -> None:
         "one asset, default",
     ):
         assert part in told
+
+
+def test_devices_that_speak_sparkplug_are_known_by_their_topic() -> None:
+    """The metrics by a birth; without one, what to do."""
+    birth, data = (CORPUS / f"sparkplug-{name}" for name in ("dbirth", "ddata"))
+    messages = [
+        (f"spBv1.0/plant/{kind}/node1/{device}", file.read_bytes()[2:])
+        for device in ("pump1", "pump2")
+        for kind, file in (("DBIRTH", birth), ("DDATA", data))
+    ]
+    found = proposal_of(*messages, channels={"Pressure": "bar", "level": None})
+    assert found.topic == "spBv1.0/plant/DDATA/node1/+"
+    assert found.table == {"preset": "sparkplug-b", "channels": {"Pressure": "pressure"}}
+    assert stream_of(found).filters.subscriptions == ["spBv1.0/plant/+/node1/+", "spBv1.0/plant/+/node1"]
+    (unknown,) = [propose(group, CHANNELS) for group in group_messages([messages[1]])]
+    assert unknown is not None
+    assert "no birth was heard" in unknown.remarks[0]
 
 
 def test_messages_of_several_senders_are_several_groups() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from edge_agent.sources.formats import FormatError
 from edge_agent.sources.formats.documents import make_document_reader
+from edgetool.sniffing.sparkplug import FORM, is_sparkplug
 from edgetool.subscription import Message
 
 __all__ = ["Group", "Heard", "group_messages"]
@@ -63,7 +64,10 @@ class Heard:
         if len(message.payload) > _SAMPLE_BYTES:
             self.left_out += 1
             return
-        form, payload_format, document = _look_at(message.payload)
+        if is_sparkplug(message.topic):
+            form, payload_format, document = FORM, None, None
+        else:
+            form, payload_format, document = _look_at(message.payload)
         key = (len(levels), levels[0], form)
         group = self._groups.get(key)
         if group is None:

@@ -21,6 +21,7 @@ from edge_agent.sources.mapping.presets import PRESETS
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edgetool.sniffing.groups import Group
 from edgetool.sniffing.likeness import match_names
+from edgetool.sniffing.sparkplug import FORM, metric_names, sparkplug_topic, table_of
 from edgetool.sniffing.tables import Table, candidates, is_number, is_surely_time
 
 __all__ = ["Proposal", "propose"]
@@ -87,6 +88,8 @@ def propose(group: Group, channels: Mapping[str, str | None] | None) -> Proposal
         group: of messages.
         channels: those of a bundle, with their units; None takes whatever numbers there are.
     """
+    if group.form == FORM:
+        return _of_sparkplug(group, channels)
     if group.form == "value":
         group = _of_numbers(group)
     documents = [document for document in group.documents if document is not None]
@@ -110,6 +113,27 @@ def propose(group: Group, channels: Mapping[str, str | None] | None) -> Proposal
         return None
     _remark(best, channels)
     return best
+
+
+def _of_sparkplug(group: Group, channels: Collection[str] | None) -> Proposal:
+    """Of nodes or devices that speak Sparkplug B; the names of their metrics are known where a birth was heard."""
+    names = metric_names([payload for _, payload in group.samples])
+    wanted = list(channels) if channels is not None else names[:_MOST_NAMES]
+    matched = match_names(wanted, names)
+    found = Proposal(
+        sparkplug_topic(group.topics),
+        None,
+        {"preset": "sparkplug-b", **table_of(names, wanted)},
+        {channel: int(channel in matched) for channel in wanted},
+        len(group.samples),
+        names_asset=True,
+        timed=True,
+    )
+    if names:
+        _remark(found, channels)
+    else:
+        found.remarks.append("no birth was heard, which names the metrics: listen for longer, or start the device anew")
+    return found
 
 
 def _of_numbers(group: Group) -> Group:

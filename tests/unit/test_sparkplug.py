@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -37,6 +40,7 @@ HISTORICAL = bytes.fromhex(
 )
 """Two seconds later: pressure 9.9 of five seconds before, and 4.2 of now; seq 3."""
 CHANNELS = ("pressure", "flow", "level")
+SAMPLE = Path(__file__).parents[2].parent / "shared" / "senders" / "sparkplug.json"
 ROOT = "spBv1.0/plant"
 
 
@@ -191,3 +195,16 @@ def test_no_damaged_birth_ends_the_reader(place: int, byte: int) -> None:
     """One byte of a real one is another."""
     payload = DBIRTH[:place] + bytes([byte]) + DBIRTH[place + 1 :]
     assert len(Listener().hear("DBIRTH/node1/pump1", payload)[1]) <= 1
+
+
+@pytest.mark.skipif(not SAMPLE.is_file(), reason="the samples are not part of the project")
+def test_the_sample_of_a_real_sender_is_read_right() -> None:
+    """Aliases only; what they mean, a birth by the other implementation says."""
+    sample = json.loads(SAMPLE.read_text())
+    listener = Listener(sample["topic"], channels=tuple(sample["channels"]))
+    listener.hear("DBIRTH/node1/pump1", DBIRTH)
+    (message,) = sample["messages"]
+    found, rejections = listener.hear(message["topic"].removeprefix(f"{ROOT}/"), bytes.fromhex(message["payload_hex"]))
+    assert not rejections
+    assert found.assets == [sample["expected"]["asset"]]
+    np.testing.assert_allclose(found.values, [sample["expected"]["values"]], rtol=1e-6)

@@ -179,7 +179,10 @@ def test_a_reload_ends_as_the_agent_has_decided(tmp_path: Path, unit: Path, verd
     write = f'printf %s "{verdict}" > {tmp_path}/new; mv {tmp_path}/new {tmp_path}/reload'
     answer = "exit" if verdict is None else f"sleep 0.3; {write}; wait"
     command = f"trap '{answer}' HUP; echo; sleep 30 & wait"
+    # Whoever runs the tests may ignore the signal, as nohup does, and a shell cannot take that back.
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     with subprocess.Popen(["/bin/bash", "-c", command], stdout=subprocess.PIPE, start_new_session=True) as agent:
+        signal.signal(signal.SIGHUP, ignored)
         assert agent.stdout is not None
         agent.stdout.readline()
         # A process that nobody waits for is a zombie, which can be sent signals.

@@ -19,7 +19,7 @@ from processes import run_tool
 from edge_agent.bundle import open_bundle
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.session import OrtEngine
-from edge_agent.errors import ConversionError
+from edge_agent.errors import AccuracyError, ConversionError
 from edgetool.commands.export import export
 from edgetool.commands.pack import pack
 
@@ -246,3 +246,11 @@ def test_a_soft_sensor_becomes_a_bundle_by_the_names_of_its_training(tmp_path: P
     usual = np.sqrt(np.mean((rows[:, 0] - told) ** 2))
     found = OrtEngine(bundle.model, PROVIDERS["cpu"]).score(probe[:, np.newaxis]).score
     np.testing.assert_allclose(found, ((rows[:50, 0] - told[:50]) / usual) ** 2, rtol=0.02, atol=0.01)
+
+
+def test_a_base_score_that_is_guessed_far_off_is_named(tmp_path: Path) -> None:
+    """The booster has learnt nothing, and XGBoost has not said so."""
+    rows = readings()
+    trained(rows, "value", objective="reg:pseudohubererror").save_model(tmp_path / "m.json")
+    with pytest.raises(AccuracyError, match="give it one, as base_score"):
+        export(tmp_path / "m.json", data=write(tmp_path / "rows.csv", rows))

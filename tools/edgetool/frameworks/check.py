@@ -33,6 +33,8 @@ _LARGE = 300.0
 """Spreads of a channel: where its mean is more, float32 leaves less of its differences than the tolerance asks."""
 _SAME = 1e-5
 """Share of its size by which an answer varies that is the same for all items."""
+_GUESSES_FAR_OFF = "reg:pseudohubererror"
+"""See findings/xgboost_pseudo_huber_base_score.sh."""
 _SCALE_TARGETS = (
     "scale the targets, too, in scikit-learn by TransformedTargetRegressor(make_pipeline(StandardScaler(), network), "
     "transformer=StandardScaler())"
@@ -265,10 +267,18 @@ def _refuse_same(made: Made, items: Sample, expected: Answers) -> None:
     if not told or not is_same or len(told[0]) < _FEWEST_ITEMS or np.ptp(first) == 0:
         return
     name = next(iter(expected))
-    raise AccuracyError(
+    about = (
         f"{made.origin.estimator}: {made.origin.framework} itself gives the same {name} for all items, or nearly so "
         f"({', '.join(f'{value:.4g}' for value in expected[name][0][:3])}), far out, too: its training has come to "
-        "nothing, or it expects scaled readings, and is given raw ones. Of a network whose targets are in units of "
+        "nothing"
+    )
+    if _GUESSES_FAR_OFF in made.origin.estimator:
+        raise AccuracyError(
+            f"{about}; for this objective XGBoost guesses a base score far off: give it one, as base_score, the mean "
+            "of the targets"
+        )
+    raise AccuracyError(
+        f"{about}, or it expects scaled readings, and is given raw ones. Of a network whose targets are in units of "
         f"different sizes, such as Pa beside l/s, {_SCALE_TARGETS}"
     )
 

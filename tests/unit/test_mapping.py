@@ -335,7 +335,7 @@ def test_a_reading_without_a_time_has_that_of_its_arrival() -> None:
         ('format = "influx"', b"pump pressure=1 " + b"9" * 400, RejectReason.BAD_TIME, "inf"),
         (
             'time = "t"',
-            b'{"t": 1, "x": ' + b"[" * 5000 + b"]" * 5000 + b', "pressure": "1"}',
+            b'{"t": 1, "x": ' + b"[" * 100_000 + b"]" * 100_000 + b', "pressure": "1"}',
             RejectReason.NOT_JSON,
             "",
         ),

@@ -93,6 +93,12 @@ FORMS: list[tuple[str, Any]] = [
         'time = "t"\nfields = "x"\nchannels.pressure = ["a.b", "c"]\nchannels.flow = "d[1].e"',
         {"t": AT_S, "x": {"a.b": {"c": 4.1}, "d": [0, {"e": 0.82}]}},
     ),
+    # JSON within a text, as some routers send it: a path that goes on behind a text can mean nothing else.
+    (
+        'time = "t"\nchannels = { pressure = "d.p[0]", flow = "d.f" }',
+        {"t": AT_S, "d": '{"p": [4.1], "f": "0.82"}'},
+    ),
+    ('rows = "d[]"\ntime = "/t"', {"t": AT_S, "d": '[{"pressure": 4.1, "flow": 0.82}]'}),
     ('time = "t.s"\ntime_nanos = "t.n"', {"t": {"s": 1763700000, "n": 250000000}, "pressure": 4.1, "flow": 0.82}),
     (
         'time = "t"\ntime_zone = "Europe/Berlin"\ntime_format = "%d.%m.%Y %H:%M:%S,%f"',

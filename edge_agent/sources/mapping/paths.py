@@ -67,6 +67,8 @@ class Path(msgspec.Struct, frozen=True):
     def follow(self, at: Any) -> Any:
         """What stands there, seen from an object; None if nothing does."""
         for step in self.steps:
+            if isinstance(at, str):
+                at = _within(at)
             if isinstance(step, int):
                 at = at[step] if isinstance(at, list) and step < len(at) else None
             else:
@@ -177,6 +179,8 @@ def _walk(
     at: Any, path: Path, steps: tuple[Step, ...], above: tuple[Any, ...], stars: tuple[str, ...]
 ) -> Iterator[Place]:
     for number, step in enumerate(steps):
+        if isinstance(at, str):
+            at = _within(at)
         if at is None:
             return
         rest = steps[number + 1 :]
@@ -194,6 +198,16 @@ def _walk(
         at = at.get(step)
     if at is not None:
         yield Place(at, above, stars)
+
+
+def _within(text: str) -> Any:
+    """What a text holds that is JSON itself, as a path goes on behind it; None if it is none."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return None
 
 
 def _expect(found: Any, kind: type, name: str, path: Path) -> None:

@@ -173,6 +173,13 @@ def test_one_message_may_be_of_several_assets_and_times() -> None:
     assert list(zip(joined.assets, joined.times, strict=True)) == [("a", 10.0), ("a", 20.0)]
 
 
+def test_ten_thousand_values_of_one_moment_take_no_longer_than_others() -> None:
+    """Each is a reading of its own; the time grows with their number alone."""
+    text = 'rows = "[]"\nname = "n"'
+    found, _, _ = decode(text, [{"n": "flow", "value": number} for number in range(10_000)])
+    assert found.values[:, 1].tolist() == [float(number) for number in range(10_000)]
+
+
 # What is no value ----------------------------------------------------------------------------------------------------
 
 

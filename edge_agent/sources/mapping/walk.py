@@ -257,18 +257,18 @@ class _Merged:
     def __init__(self, found: Found, width: int) -> None:
         self._found = found
         self._width = width
-        self._rows: dict[tuple[str | None, Time], list[Mapped]] = {}
+        self._rows: dict[tuple[str | None, Time], tuple[list[Mapped], list[int]]] = {}
+        """Readings of one asset and time, and how many values of each channel they have."""
         self._in_order: list[Mapped] = []
 
     def add(self, asset: str | None, time: Time, place: int, value: float) -> None:
-        rows = self._rows.setdefault((asset, time), [])
+        rows, counts = self._rows.setdefault((asset, time), ([], [0] * self._width))
         # Oldest first: a channel that comes twice begins a further reading, and the other channels fill it.
-        reading = next((row for row in rows if row.row[place] is None), None)
-        if reading is None:
-            reading = Mapped(asset, time, [None] * self._width)
-            rows.append(reading)
-            self._in_order.append(reading)
-        reading.row[place] = value  # type: ignore[index]
+        if counts[place] == len(rows):
+            rows.append(Mapped(asset, time, [None] * self._width))
+            self._in_order.append(rows[-1])
+        rows[counts[place]].row[place] = value  # type: ignore[index]
+        counts[place] += 1
 
     def readings(self) -> list[Mapped]:
         """In order of time: many senders write all values of one channel before those of the next."""

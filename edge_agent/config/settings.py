@@ -175,10 +175,16 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self) -> dict[str, Any]:
         """The effective settings with the keys of the file. Safe to paste into a report: secrets are in other files."""
         shown: dict[str, Any] = {section: msgspec.to_builtins(getattr(self, section)) for section in SECTIONS}
-        shown["stream"] = [
-            {**msgspec.to_builtins(stream), "payload": stream.payload.describe()} for stream in self.streams
-        ]
+        shown["stream"] = [_described(stream) for stream in self.streams]
         return shown
+
+
+def _described(stream: StreamSection) -> dict[str, Any]:
+    """All settings of a stream, but for tables of inputs that it does not have."""
+    usual = {"modbus": ModbusSettings(), "opcua": OpcuaSettings()}
+    unused = {key for key, table in usual.items() if getattr(stream, key) == table}
+    shown = {key: value for key, value in msgspec.to_builtins(stream).items() if key not in unused}
+    return {**shown, "payload": stream.payload.describe()}
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {

@@ -189,3 +189,41 @@ def test_show_config_can_be_pasted_back(tmp_path: Path) -> None:
     second = run_tool("edge-agent", "show-config", "--config", again, "--json")
     assert json.loads(first.stdout) == json.loads(second.stdout)
     assert [each["path"] for each in json.loads(first.stdout)["engine"]["custom_ops"]] == ["/lib/a.so", "/lib/b.so"]
+
+
+@pytest.mark.parametrize(
+    ("topic", "table"),
+    [
+        (
+            'topic = ["a/{line}/{cell}", "b/{line}/{cell}/#"]\nasset = "{line}-{cell}"',
+            """
+                [stream.payload]
+                preset = "kepware"
+                names = "x.{channel}"
+                missing_values = [9.5, "n/a"]
+                channels.c1 = ["a.b", "c"]
+                channels.c2 = { map = { on = 1 }, scale = 2 }
+            """,
+        ),
+        (
+            'input = "modbus://10.0.0.7"',
+            """
+                [stream.modbus]
+                units = { p = 1 }
+                points.c1 = { address = 1 }
+                points.c2 = { address = 2, bit = 3 }
+            """,
+        ),
+        ('input = "opc.tcp://10.0.0.7:4840"', '[stream.opcua.nodes]\nc1 = "ns=2;s=a"\nc2 = "ns=2;s=b"'),
+    ],
+)
+def test_so_can_what_it_shows_of_other_senders(tmp_path: Path, topic: str, table: str) -> None:
+    """Tables, lists of keys, points and nodes."""
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
+    config = write_config(tmp_path, 1884, {"pump": bundle}, stream=table)
+    config.write_text(config.read_text().replace('topic = "sensors/+/pump"', topic))
+    again = tmp_path / "again.toml"
+    again.write_text(run_tool("edge-agent", "show-config", "--config", config).stdout)
+    first, second = (run_tool("edge-agent", "show-config", "--config", each, "--json") for each in (config, again))
+    assert first.returncode == second.returncode == 0, (first.stderr, second.stderr)
+    assert json.loads(first.stdout) == json.loads(second.stdout)

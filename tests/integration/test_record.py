@@ -22,7 +22,10 @@ AT_S = 1_763_700_000
 def recording(broker: Broker, output: Path, *more: str | Path) -> Iterator[subprocess.Popen[str]]:
     """`edgetool record` as a process that listens already."""
     command = [tool("edgetool"), "record", "-o", output, "--port", str(broker.port), "--json", *more]
+    # Whoever runs the tests in the background ignores Ctrl-C, and what is started then ignores it, too.
+    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        signal.signal(signal.SIGINT, ignored)
         try:
             assert process.stderr is not None
             assert process.stderr.readline().startswith("recording ")

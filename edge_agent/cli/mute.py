@@ -13,11 +13,11 @@ from edge_agent.errors import UsageError
 from edge_agent.messages.event import LONGEST_MUTE_S
 from edge_agent.messages.text import iso_time
 from edge_agent.messages.topic_names import can_be_asset
+from edge_agent.messages.values import read_length
 from edge_agent.terminal import say
 
 __all__ = ["add_options", "run", "until_of"]
 
-_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _EXAMPLE = """\
 example, for a stop of press a1 until the night shift begins:
   edge-agent mute pump a1 --until 22:00
@@ -84,10 +84,10 @@ def until_of(length: str | None, until: str | None, now_s: float) -> float:
         UsageError: it cannot be read, has passed, or is too far away.
     """
     if length is not None:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])", length)
-        if found is None:
-            raise UsageError(f"--for {length}: expected a number with s, m, h or d, such as 45m, 2h or 3d")
-        wanted_s = now_s + float(found[1]) * _UNITS_S[found[2]]
+        try:
+            wanted_s = now_s + read_length(length)
+        except ValueError as exc:
+            raise UsageError(f"--for {length}: {exc}, such as 45m, 2h or 3d") from exc
     elif until is not None:
         wanted_s = _time(until, datetime.fromtimestamp(now_s))
     else:

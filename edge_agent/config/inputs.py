@@ -51,7 +51,10 @@ def open_input(section: StreamSection, manifest: Manifest) -> TextInput | Polled
         _check_names(section.name, "[modbus] points", section.modbus.points, manifest)
         return PolledInput(section.name, ModbusPoller(place, section.modbus))
     _check_names(section.name, "[opcua] nodes", section.opcua.nodes, manifest)
-    return PolledInput(section.name, OpcuaPoller(place, section.opcua))
+    try:
+        return PolledInput(section.name, OpcuaPoller(place, section.opcua))
+    except ValueError as exc:
+        raise ConfigError(f"[[stream]] {section.name!r} [opcua] {exc}") from exc
 
 
 def _check_names(stream: str, where: str, names: Collection[str], manifest: Manifest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -17,6 +18,7 @@ __all__ = [
     "float_of",
     "is_epoch_time",
     "read_iso_time",
+    "read_length",
     "read_number",
     "read_numbers",
     "seconds_of",
@@ -31,6 +33,9 @@ LATEST_TIME_S = 253402300799.0
 CLOCK_STEP_S = 366 * 86_400.0
 """From one reading of an asset to its next, no more time passes than this, seconds: a larger step shows that the
 sender's clock was set, as after a boot in 1970 or in 2000."""
+
+
+_LENGTHS_S = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
 
 def read_number(text: str | bytes) -> float:
@@ -69,6 +74,18 @@ def read_numbers(cells: Sequence[str]) -> NDArray[np.float64]:
     if "_" in "".join(cells):  # as in `read_number`, in a third of the time
         raise ValueError("1_000 is a number for Python only")
     return values
+
+
+def read_length(text: str) -> float:
+    """Read a length of time such as 30s, 45m (or 45min), 2h or 3d as seconds.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|min|h|d)", text.strip())
+    if found is None:
+        raise ValueError("expected a number with s, m, h or d")
+    return float(found[1]) * _LENGTHS_S[found[2]]
 
 
 def read_iso_time(text: str) -> float:

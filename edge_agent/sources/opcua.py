@@ -66,11 +66,12 @@ class OpcuaPoller:
 
     Raises:
         MissingExtraError: asyncua is not installed.
+        ValueError: a node's id is none.
     """
 
     def __init__(self, place: str, settings: OpcuaSettings) -> None:
         try:
-            import asyncua  # noqa: F401 - to know it before the first round
+            from asyncua.ua.uatypes import NodeId
         except ImportError as exc:
             raise MissingExtraError("asyncua", "opcua") from exc
         # What it has to say of a server that is away, again and again, is told once.
@@ -79,6 +80,10 @@ class OpcuaPoller:
         self._settings = settings
         self.interval_s = settings.interval_s
         self._assets = list(settings.assets) or [_DEFAULT_ASSET]
+        self._nodes: dict[str, list[Any]] = {}
+        for asset in self._assets:
+            nodes = [(name, node.replace(_ASSET, asset)) for name, node in settings.nodes.items()]
+            self._nodes[asset] = [_node_of(NodeId, *each) for each in nodes]
         self._loop = asyncio.new_event_loop()
         self._client: Any = None
 
@@ -88,10 +93,11 @@ class OpcuaPoller:
 
     def ask(self, asset: str) -> Reading | None:
         """See `Poller.ask`."""
+        at_s = time.time()
         try:
-            at_s = time.time()
             values = self._loop.run_until_complete(asyncio.wait_for(self._read(asset), 2 * self._settings.timeout_s))
-        except Exception as exc:  # asyncua's errors have no common base but this one
+        except Exception as exc:
+            # Whatever it was, the connection is made anew; many of the library's errors have no text.
             self._loop.run_until_complete(self._leave())
             raise OSError(f"{self._place}: {type(exc).__name__} {exc}".rstrip()) from exc
         return (asset, at_s, values) if any(value is not None for value in values.values()) else None
@@ -103,12 +109,10 @@ class OpcuaPoller:
 
     async def _read(self, asset: str) -> dict[str, float | None]:
         from asyncua.ua.attribute_ids import AttributeIds
-        from asyncua.ua.uatypes import NodeId
 
         if self._client is None:
             await self._connect()
-        ids = [NodeId.from_string(node.replace(_ASSET, asset)) for node in self._settings.nodes.values()]
-        found = await self._client.uaclient.read_attributes(ids, AttributeIds.Value)
+        found = await self._client.uaclient.read_attributes(self._nodes[asset], AttributeIds.Value)
         return dict(zip(self._settings.nodes, map(self._value_of, found), strict=True))
 
     def _value_of(self, found: Any) -> float | None:
@@ -143,3 +147,11 @@ class OpcuaPoller:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
+
+
+def _node_of(kind: Any, channel: str, text: str) -> Any:
+    """A node's id, read once; before the first round, so that a wrong one is told at the start."""
+    try:
+        return kind.from_string(text)
+    except Exception as exc:  # the library has errors of its own for this, with and without a text
+        raise ValueError(f"nodes.{channel} = {text!r}: expected an id such as ns=2;s=Pump1.Pressure") from exc

@@ -43,7 +43,7 @@ class Poller(Protocol):
         """The values of one device; None if it has none to give.
 
         Raises:
-            OSError: it does not answer, or not as it should; the text says how.
+            Exception: it does not answer, or not as it should; the text says how. Any error is taken for that.
         """
 
     def close(self) -> None:
@@ -173,8 +173,8 @@ class PolledInput:
     def _ask(self, asked: Asked) -> None:
         try:
             reading = self._poller.ask(asked.asset)
-        except OSError as exc:
-            asked.failed(str(exc), self._poller.interval_s)
+        except Exception as exc:  # noqa: BLE001 - the thread's outer edge: if it ended, no reading would ever come again
+            asked.failed(str(exc) or type(exc).__name__, self._poller.interval_s)
             return
         asked.answered()
         if reading is not None:

@@ -43,7 +43,7 @@ for user in helper full; do echo "$user ALL=(ALL) NOPASSWD: ALL" > /etc/sudoers.
 mount -t tmpfs -o size=4m,uid=full,mode=755 tmpfs /home/full
 mkdir -p /run/sshd; /usr/sbin/sshd -f /lab/sshd_config
 until [ -e /lab/stop ]; do sleep 0.2; done
-echo "@home=$(ls -A /root/.edge-agent-deploy /home/*/.edge-agent-deploy 2>/dev/null)"
+echo "@home=$(ls -A ~root/.edge-agent-deploy /home/*/.edge-agent-deploy 2>/dev/null)"
 echo "@toml=$(cd /etc/edge-agent && ls *.toml | tr '\\n' ' ')"
 echo "@id=$(grep ^id /etc/edge-agent/agent.toml)"
 """

@@ -105,7 +105,7 @@ def test_killed_behind_a_broker(tmp_path: Path, full: bool, report: Report, brok
             sessions.add(subscriber.health["session"])
             agent.start()
             wait_until(is_connected, 60, f"the agent; see {agent.log}")
-        time.sleep(2.0)
+        time.sleep(2.0)  # for what the broker sends again late
         plan = Plan(readings=sending.end())
         sender.drain(90)
         journal = tmp_path / "state" / "journal.db"
@@ -114,8 +114,8 @@ def test_killed_behind_a_broker(tmp_path: Path, full: bool, report: Report, brok
         while time.monotonic() < limit and (
             taken(journal, plan).missing or (is_kept and not subscriber.count(plan.stream, "repeated"))
         ):
-            time.sleep(0.5)
-        time.sleep(1.0)
+            time.sleep(0.5)  # between two looks
+        time.sleep(1.0)  # in which a reading would be scored twice
         found = taken(journal, plan)
         version = subscriber.health["broker"]["protocol"]
         repeated = subscriber.count(plan.stream, "repeated")

@@ -85,6 +85,7 @@ def test_what_does_not_fit_is_told_before_the_start(tmp_path: Path, broker: Brok
     """A node that is no channel, none at all."""
     for table, told in (
         (TABLE.replace("c2 =", "c9 ="), "[opcua] nodes.c9: the bundle has no such channel; it has c1, c2"),
+        (TABLE.replace("ns=2;s={asset}.c2", "c2 of {asset}"), "nodes.c2 = 'c2 of Pump1': expected an id such as"),
         ("", "[opcua] nodes: nothing is asked for c1, c2"),
     ):
         result = run_tool("edge-agent", "check", "--config", configure(tmp_path, broker, bundle, 4840, table))

@@ -152,7 +152,7 @@ def test_sniff_proposes_what_reads_a_brokers_messages(
             for asset in ("a1", "a2"):
                 sender.send(f"plant/{asset}/x", {"ts": 1_763_700_000_250, "values": {"C1": 1, "c2": 2}})
             sender.send("home/door", b"open")
-            time.sleep(0.1)
+            time.sleep(0.1)  # a pace that a broker and two processes keep
         out, _ = process.communicate(timeout=30)
     report = json.loads(out)
     (best, *others) = report["groups"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge_agent.sources.modbus import ModbusSettings, PointSettings, PointType, Table, _blocks, modbus_address
-from edge_agent.sources.polled import Asked
+from edge_agent.sources.polled import Asked, PolledInput, Reading
 
 FORMS = {
     "int16": ("h", -(2**15), 2**15 - 1),
@@ -112,3 +113,38 @@ def test_settings_are_as_the_table_has_them() -> None:
     settings = msgspec.json.decode(text, type=ModbusSettings)
     assert settings.points["pressure"].type is PointType.FLOAT32
     assert settings.points["pressure"].table is Table.INPUT
+
+
+class Broken:
+    """A poller with a fault of its own, and then none."""
+
+    interval_s = 0.01
+
+    def __init__(self) -> None:
+        self.rounds = 0
+
+    def assets(self) -> list[str]:
+        return ["a"]
+
+    def ask(self, asset: str) -> Reading | None:
+        self.rounds += 1
+        if self.rounds < 3:
+            raise struct.error
+        return asset, 5.0, {"p": 1.0}
+
+    def close(self) -> None:
+        pass
+
+
+def test_an_error_that_nobody_expects_does_not_end_the_readings() -> None:
+    """Else the agent would run, and never score again."""
+    source = PolledInput("s", Broken())
+    source.start()
+    try:
+        limit = time.monotonic() + 10
+        while not (found := source.take(10)):
+            assert time.monotonic() < limit
+            time.sleep(0.01)  # until the third round
+    finally:
+        source.close()
+    assert found[0].topic.name.endswith("/a")

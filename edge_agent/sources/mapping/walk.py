@@ -92,7 +92,6 @@ class Walk:
 
     def __init__(self, settings: PayloadSettings, channels: Sequence[Channel], *, topic_names_channel: bool) -> None:
         self._channels = channels
-        self._settings = settings
         self.rows = _rows_path(settings)
         self.fields = _path(settings, "fields")
         self.name = _path(settings, "name")
@@ -137,7 +136,7 @@ class Walk:
             FormatError: it has another form.
         """
         found = Found(is_told=is_told)
-        merged = _Merged(found, len(self._channels)) if self.gives_values else None
+        merged = _Merged(len(self._channels)) if self.gives_values else None
         count = 0
         for count, place in enumerate(places(document, self.rows), start=1):
             if count > READINGS_LIMIT:
@@ -254,8 +253,7 @@ class Walk:
 class _Merged:
     """Puts the values of one message together that are of one asset and one time."""
 
-    def __init__(self, found: Found, width: int) -> None:
-        self._found = found
+    def __init__(self, width: int) -> None:
         self._width = width
         self._rows: dict[tuple[str | None, Time], tuple[list[Mapped], list[int]]] = {}
         """Readings of one asset and time, and how many values of each channel they have."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -10,13 +9,12 @@ from typing import Annotated
 import typer
 
 from edge_agent.errors import UsageError
+from edge_agent.messages.values import read_length
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
 from edgetool._cli.broker_options import Broker, takes_broker
 
 __all__ = ["length_of", "record"]
-
-_UNITS = {"": 1, "s": 1, "min": 60, "m": 60, "h": 3600, "d": 86_400}
 
 
 @app.command()
@@ -92,7 +90,10 @@ def length_of(text: str) -> float:
     Raises:
         UsageError: it is none.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|m|h|d|)", text.strip())
-    if match is None or not float(match[1]):
+    try:
+        seconds = read_length(text)
+    except ValueError:
+        seconds = 0.0
+    if not seconds:
         raise UsageError(f"--for {text!r}: expected a time such as 30s, 15min, 24h or 7d")
-    return float(match[1]) * _UNITS[match[2]]
+    return seconds

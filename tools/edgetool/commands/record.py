@@ -24,6 +24,7 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.reading import Readings
 from edge_agent.messages.topic import Topic
 from edge_agent.messages.topic_names import TopicFilters
+from edge_agent.mqtt.credentials import read_secret
 from edge_agent.mqtt.settings import BrokerSettings
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.formats import SPARKPLUG
@@ -290,7 +291,7 @@ def _of_config(path: Path, name: str | None) -> tuple[StreamSection, BrokerAddre
 def _address_of(mqtt: BrokerSettings) -> BrokerAddress:
     user = mqtt.username
     if user is None and mqtt.username_file is not None:
-        user = Path(mqtt.username_file).read_text().strip()
+        user = read_secret(Path(mqtt.username_file), named=f"username_file = {mqtt.username_file!r}")
     return BrokerAddress(
         mqtt.host,
         mqtt.port,

@@ -29,7 +29,6 @@ __all__ = ["Proposal", "propose"]
 _NOW_S = 1_000.0
 """A time of arrival that no sender writes, so that it shows which readings have a time of their own."""
 _MOST_NAMES = 40
-_TOPICS_SHOWN = 3
 
 
 @dataclass(slots=True)

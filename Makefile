@@ -151,6 +151,7 @@ lock:
 	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done
 	@$(BIN)/$(LOCK) -c requirements/development.txt --group fuzz -o requirements/fuzz.txt pyproject.toml
+	@$(BIN)/$(LOCK) --group peers -o requirements/peers.txt
 	@# PyTorch for Windows needs nothing of CUDA, so that is what its build for CPUs needs anywhere.
 	@$(BIN)/$(subst --universal,--python-platform x86_64-pc-windows-msvc,$(LOCK)) -c requirements/development.txt --extra torch --group torch \
 	  --no-emit-package torch -o requirements/torch.txt pyproject.toml

@@ -367,7 +367,7 @@ class Sender:
         self._sent = 0
         self._published = 0
         self._in_order = threading.Event()
-        self._queue: queue.SimpleQueue[tuple[str, bytes, int] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[str, bytes, int, bool] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._publish, name="publishing", daemon=True)
         self._client.on_connect = self._on_connect
         self._client.on_disconnect = lambda *_: self._in_order.clear()
@@ -383,15 +383,15 @@ class Sender:
 
     def _publish(self) -> None:
         while (item := self._queue.get()) is not None:
-            topic, payload, qos = item
+            topic, payload, qos, retain = item
             self._in_order.wait()
             self._published += 1
-            self._client.publish(topic, payload, qos=qos)
+            self._client.publish(topic, payload, qos=qos, retain=retain)
 
-    def send(self, topic: str, payload: bytes | dict[str, Any], *, qos: int = 1) -> None:
+    def send(self, topic: str, payload: bytes | dict[str, Any], *, qos: int = 1, retain: bool = False) -> None:
         body = payload if isinstance(payload, bytes) else msgspec.json.encode(payload)
         self._sent += 1
-        self._queue.put((topic, body, qos))
+        self._queue.put((topic, body, qos, retain))
 
     @property
     def waiting(self) -> int:

@@ -26,7 +26,7 @@ from edge_agent.agent.inputs import open_inputs
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.rejects import Rejects
 from edge_agent.agent.requests import Requests, carry_out
-from edge_agent.agent.routing import Routes
+from edge_agent.agent.routing import Routes, subscriptions_of
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.set_aside import SetAside
 from edge_agent.agent.state_dir import is_in_memory
@@ -160,20 +160,16 @@ class Agent:
         self._notifier.starting()
 
     def _make_brokers(self) -> Brokers:
-        subscribed = [stream for stream in self._streams if stream.loaded.section.input is None]
-        # Several streams may have one topic, which is subscribed to once.
-        subscriptions = {
-            topic: stream.loaded.section.qos for stream in subscribed for topic in stream.filters.subscriptions
-        }
+        subscriptions = subscriptions_of(self._streams)
         return Brokers(
             self._config.mqtt,
             agent=self._config.agent.id,
-            subscriptions=[*subscriptions.items()],
-            former=former_topics(self._journal, [*subscriptions]),
+            subscriptions=subscriptions,
+            former=former_topics(self._journal, [each.topic for each in subscriptions]),
             will=lambda session: self._status("connection lost", session),
             birth=lambda session: self._status("connected", session),
             wake=self._wake,
-            connected=lambda *of: self._repeats.connected(*of) and bool(subscribed),
+            connected=lambda *of: self._repeats.connected(*of) and bool(subscriptions),
         )
 
     def _open_sources(self, stack: ExitStack) -> list[Source]:

@@ -8,8 +8,20 @@ from collections.abc import Sequence
 from edge_agent.agent.stream import Stream
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import NO_STREAM, RETAINED, UNKNOWN_STREAM, Topic
+from edge_agent.mqtt.message import Subscription
 
-__all__ = ["Routes"]
+__all__ = ["Routes", "subscriptions_of"]
+
+
+def subscriptions_of(streams: Sequence[Stream]) -> list[Subscription]:
+    """What the streams need of the broker. Several may have one topic, which is subscribed to once."""
+    found = {
+        topic: Subscription(topic, stream.loaded.section.qos, topic in stream.filters.retained)
+        for stream in streams
+        if stream.loaded.section.input is None
+        for topic in stream.filters.subscriptions
+    }
+    return [*found.values()]
 
 
 class Routes:

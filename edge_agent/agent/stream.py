@@ -225,8 +225,8 @@ class Stream:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(key, record) pairs of all that is known, to begin a journal with."""
-        births = self.decoder.births
-        return [*self.pipeline.records(), *self.suppression.records(), *(births.records() if births else ())]
+        announced = self.decoder.announced
+        return [*self.pipeline.records(), *self.suppression.records(), *(announced.records() if announced else ())]
 
     def note_gone(self, topics: Iterable[str]) -> None:
         """Take the assets of these topics for silent at the next `listen`: they have said so themselves."""
@@ -276,7 +276,7 @@ class Stream:
             **self.pipeline.describe(),
             "out_of_range": self.ranges.describe(),
             **self.suppression.describe(),
-            **({} if self.decoder.births is None else {"sparkplug": self.decoder.births.describe()}),
+            **({} if (announced := self.decoder.announced) is None else {announced.name: announced.describe()}),
             **({} if self.polled is None else {"devices": self.polled.describe()}),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": self.engine.provider.name,
@@ -357,8 +357,8 @@ def _open_stream(
     suppression = Suppression(loaded.section.storm, agent=config.agent.id, stream=loaded.section.name)
     records = suppression.restore(journal.records(loaded.section.name))
     decoder = make_decoder(loaded.section, manifest)
-    if decoder.births is not None:
-        records = decoder.births.restore(records)
+    if decoder.announced is not None:
+        records = decoder.announced.restore(records)
     pipeline = Pipeline(
         agent=config.agent.id,
         stream=loaded.section.name,

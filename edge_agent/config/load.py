@@ -21,6 +21,7 @@ from edge_agent.errors import ConfigError
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings, broker_problems, with_credentials
 from edge_agent.setting_types import meant_by
+from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.formats import FORMATS, SPARKPLUG
 from edge_agent.sources.mapping.mapping import settings_problem, with_preset
 from edge_agent.sources.mapping.settings import PayloadSettings
@@ -157,10 +158,10 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
         where = f"[[stream]] {number}"
         before = len(problems)
         good = read_table(table, where, StreamSection, problems)
-        if good.get("format") == SPARKPLUG:
+        if good.get("format") in ANNOUNCING:
             # It has no other form than that of its table.
             payload = good.get("payload", PayloadSettings())
-            good["payload"] = msgspec.structs.replace(payload, format=payload.format or SPARKPLUG)
+            good["payload"] = msgspec.structs.replace(payload, format=payload.format or good["format"])
         problems.extend(f"{where} {problem}" for problem in (*_topic_problems(table, good), *_stream_problems(good)))
         is_whole = len(problems) == before
         if good.get("name") in names:
@@ -187,11 +188,11 @@ def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
         return ["asset: has no effect without topic"]
     try:
         payload = _with_preset(good.get("payload", PayloadSettings()))
-        is_sparkplug = SPARKPLUG in (good.get("format"), payload.format)
-        filters = topic_filters(good.get("topic", "-"), good.get("asset"), is_sparkplug=is_sparkplug)
+        payload_format = payload.format or good.get("format", "auto")
+        filters = topic_filters(good.get("topic", "-"), good.get("asset"), payload_format)
     except ValueError as exc:
         return [f"topic = {good['topic']!r}: {exc}"]
-    names_asset = is_sparkplug or payload.asset is not None or "{asset}" in (payload.names or "")
+    names_asset = payload_format == SPARKPLUG or payload.asset is not None or "{asset}" in (payload.names or "")
     if filters.mixes_assets and not names_asset:
         what = "which asset a reading is of stays open: let an {asset} stand in it, or [stream.payload] asset say it"
         return [f"topic = {good['topic']!r}: {what}"]
@@ -226,8 +227,8 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
     problems: list[str] = []
     payload_format = good.get("format", "auto")
     alarm, readings = good.get("alarm", AlarmSettings()), good.get("commission", CommissionSettings()).readings
-    if payload_format not in (*FORMATS, SPARKPLUG):
-        problems.append(f"format = {payload_format!r}: expected one of {', '.join((*FORMATS, SPARKPLUG))}")
+    if payload_format not in (*FORMATS, *ANNOUNCING):
+        problems.append(f"format = {payload_format!r}: expected one of {', '.join((*FORMATS, *ANNOUNCING))}")
     if alarm.confirm > alarm.of:
         problems.append(f"[alarm] confirm = {alarm.confirm}: must not be above of = {alarm.of}")
     window = good.get("window", WindowSettings())

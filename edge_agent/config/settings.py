@@ -12,8 +12,9 @@ from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, TopicFilters, input_topic
 from edge_agent.mqtt.settings import MqttSettings
 from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
-from edge_agent.sources.births import sparkplug_topics
+from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.formats import SPARKPLUG
+from edge_agent.sources.mapping.presets import PRESETS
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.sources.modbus import ModbusSettings
 from edge_agent.sources.opcua import OpcuaSettings
@@ -32,13 +33,13 @@ TopicText = Annotated[str | tuple[str, ...], Meta(description="a topic, or a lis
 """Its texts have no pattern for the reason that stands in `sources.mapping.settings`; `TopicFilter` looks at them."""
 
 
-def topic_filters(topic: str | tuple[str, ...], asset: str | None, *, is_sparkplug: bool = False) -> TopicFilters:
+def topic_filters(topic: str | tuple[str, ...], asset: str | None, payload_format: str = "auto") -> TopicFilters:
     """The filters of a stream's `topic` and `asset`.
 
     Args:
         topic: one or several.
         asset: what the asset is made of.
-        is_sparkplug: births and deaths are needed beside what is written.
+        payload_format: a format of `ANNOUNCING` needs topics beside what is written.
 
     Raises:
         ValueError: they are none.
@@ -46,11 +47,13 @@ def topic_filters(topic: str | tuple[str, ...], asset: str | None, *, is_sparkpl
     topics = (topic,) if isinstance(topic, str) else topic
     if not topics:
         raise ValueError("expected at least one topic")
-    if not is_sparkplug:
+    announcing = ANNOUNCING.get(payload_format)
+    if announcing is None:
         return TopicFilters([TopicFilter(each, asset) for each in topics])
-    wanted = [sparkplug_topics(each) for each in topics]
+    wanted = [announcing.topics(each) for each in topics]
     filters = [TopicFilter(first, asset) for first, *_ in wanted]
-    for more in [TopicFilter(each) for _, *others in wanted for each in others]:
+    others = [each for _, *further in wanted for each in further]
+    for more in [TopicFilter(each, wants_retained=announcing.is_retained) for each in others]:
         if not any(more.overlaps(known) for known in filters):
             filters.append(more)
     return TopicFilters(filters)
@@ -127,12 +130,18 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.topic is None:
             return TopicFilters([TopicFilter(input_topic(self.name, "{asset}"))])
-        return topic_filters(self.topic, self.asset, is_sparkplug=self.is_sparkplug)
+        return topic_filters(self.topic, self.asset, self.payload_format)
+
+    @property
+    def payload_format(self) -> str:
+        """Its format, of wherever that is given."""
+        preset = PRESETS.get(self.payload.preset or "", {})
+        return self.payload.format or preset.get("format") or self.format
 
     @property
     def is_sparkplug(self) -> bool:
         """Whether it reads Sparkplug B."""
-        return SPARKPLUG in (self.format, self.payload.format, self.payload.preset)
+        return self.payload_format == SPARKPLUG
 
     @property
     def topics(self) -> tuple[str, ...]:

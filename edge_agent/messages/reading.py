@@ -31,6 +31,7 @@ class RejectReason(StrEnum):
     NO_CHANNEL = "no_channel"
     NO_ASSET = "no_asset"
     NO_BIRTH = "no_birth"
+    NO_METADATA = "no_metadata"
     UNREADABLE = "unreadable"
     BAD_TIME = "bad_time"
     AHEAD = "ahead"

@@ -33,12 +33,14 @@ class TopicFilter:
             subscription (`$share/group/…`) is fine.
         asset: what the asset is called, of names in braces: `{line}-{cell}`; None for `{asset}`, or `default` where the
             topic has none.
+        wants_retained: its messages announce what readings mean, so that retained copies are wanted; none is a reading.
 
     Raises:
         ValueError: a name stands in it twice, a wildcard is not a whole level, or what the asset is stays open.
     """
 
-    def __init__(self, text: str, asset: str | None = None) -> None:
+    def __init__(self, text: str, asset: str | None = None, *, wants_retained: bool = False) -> None:
+        self.wants_retained = wants_retained
         levels = text.split("/")
         if levels[0] == "$share":
             levels = levels[2:]
@@ -81,6 +83,8 @@ class TopicFilter:
     @property
     def mixes_assets(self) -> bool:
         """True if topics that differ belong to one asset."""
+        if self.wants_retained:
+            return False
         is_open = self._has_rest or None in [
             level for number, level in enumerate(self._levels) if number != self._channel_level
         ]
@@ -123,10 +127,12 @@ class TopicFilters:
         self._filters = filters
         self.subscriptions = [each.subscription for each in filters]
         """What is subscribed to."""
+        self.retained = frozenset(each.subscription for each in filters if each.wants_retained)
+        """Of these, the ones whose retained copies are wanted."""
         self.names_channel = filters[0].names_channel
         """Whether each message is one value."""
         for number, one in enumerate(filters):
-            if one.names_channel is not self.names_channel:
+            if one.names_channel is not self.names_channel and not one.wants_retained:
                 raise ValueError("expected '{channel}' in all of them, or in none")
             for other in filters[:number]:
                 if one.overlaps(other):
@@ -140,6 +146,10 @@ class TopicFilters:
             if route is not None:
                 return route
         return None
+
+    def wants_retained(self, topic: str) -> bool:
+        """Whether a retained copy on the topic is wanted."""
+        return any(each.wants_retained and each.route_of(topic) is not None for each in self._filters)
 
     @property
     def mixes_assets(self) -> bool:

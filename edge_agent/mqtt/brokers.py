@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from edge_agent.mqtt.client import MqttClient
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.message import Message, Subscription
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings
 
 __all__ = ["Brokers", "Connection", "connections"]
@@ -46,7 +46,7 @@ class Brokers:
     Args:
         settings: `[mqtt]`.
         agent: its id.
-        subscriptions: (topic filter, QoS) pairs.
+        subscriptions: of topics.
         former: topic filters that the broker's session may have from earlier runs.
         will: makes the message the alerts' broker sends when we are lost; gets the session's name.
         birth: makes the message we send there when connected; gets the session's name.
@@ -59,7 +59,7 @@ class Brokers:
         settings: MqttSettings,
         *,
         agent: str,
-        subscriptions: list[tuple[str, int]],
+        subscriptions: list[Subscription],
         former: list[str],
         will: Callable[[str], Message],
         birth: Callable[[str], Message],

@@ -17,7 +17,7 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import Topics
 from edge_agent.mqtt.greeting import Greeting
 from edge_agent.mqtt.link import Link
-from edge_agent.mqtt.message import Answer, Message
+from edge_agent.mqtt.message import Answer, Message, Subscription
 from edge_agent.mqtt.opening import Opener, PahoClient
 from edge_agent.mqtt.reconnect import Reconnect
 from edge_agent.mqtt.settings import BrokerSettings
@@ -47,7 +47,7 @@ class MqttClient:
     Args:
         settings: the broker.
         client_id: names our session at the broker; two clients of one name throw each other out.
-        subscriptions: (topic filter, QoS) pairs.
+        subscriptions: of topics.
         former: topic filters that the broker's session may have from earlier runs.
         will: makes the message the broker sends when we are lost; gets the session's name. None for no will.
         birth: makes the message we send when connected; gets the session's name. None for no birth.
@@ -64,7 +64,7 @@ class MqttClient:
         settings: BrokerSettings,
         *,
         client_id: str,
-        subscriptions: list[tuple[str, int]],
+        subscriptions: list[Subscription],
         former: list[str],
         will: Callable[[str], Message] | None,
         birth: Callable[[str], Message] | None,

@@ -19,7 +19,7 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.granted import Granted, granted_of
 from edge_agent.mqtt.in_flight import InFlight
 from edge_agent.mqtt.keepalive import Beat, KeepAlive
-from edge_agent.mqtt.message import Answer, Message
+from edge_agent.mqtt.message import Answer, Message, Subscription
 from edge_agent.mqtt.opening import IN_FLIGHT_LIMIT, PahoClient
 from edge_agent.mqtt.subscribing import Subscribing
 from edge_agent.mqtt.topic_access import TopicAccess
@@ -55,7 +55,7 @@ class Link:
     Args:
         client: paho's, whose CONNECT is not sent yet.
         wire: its socket.
-        subscriptions: (topic filter, QoS) pairs, made on every connection: a broker may have forgotten them.
+        subscriptions: made on every connection: a broker may have forgotten them.
         former: topic filters of earlier runs, which the broker's session may still have; they are unsubscribed.
         birth: sent when the broker has accepted us.
         access: learns what the broker's access rules refuse.
@@ -69,7 +69,7 @@ class Link:
         client: PahoClient,
         wire: WireSocket,
         *,
-        subscriptions: list[tuple[str, int]],
+        subscriptions: list[Subscription],
         former: list[str],
         birth: Message | None,
         access: TopicAccess,
@@ -81,6 +81,7 @@ class Link:
         self._client = client
         self._wire = wire
         self._subscribing = Subscribing(client, subscriptions, access, clock)
+        wire.wants_retained = self._subscribing.wants_retained
         self._former = former
         self._birth = birth
         self._is_born = False

@@ -4,8 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
-__all__ = ["Answer", "Message"]
+__all__ = ["Answer", "Message", "Subscription"]
+
+
+class Subscription(NamedTuple):
+    """A topic filter to subscribe to.
+
+    Attributes:
+        wants_retained: retained copies are wanted. Of a reading they are not: a copy is of unknown age, and must raise
+            no alert today.
+    """
+
+    topic: str
+    qos: int
+    wants_retained: bool = False
 
 
 @dataclass(frozen=True, slots=True)

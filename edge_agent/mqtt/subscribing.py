@@ -8,9 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from paho.mqtt.client import topic_matches_sub
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from edge_agent.mqtt.granted import Granted
+from edge_agent.mqtt.message import Subscription
 from edge_agent.mqtt.opening import PahoClient
 from edge_agent.mqtt.topic_access import TopicAccess
 
@@ -29,7 +31,7 @@ class Subscribing:
 
     Args:
         client: paho's.
-        subscriptions: (topic filter, QoS) pairs.
+        subscriptions: what is asked for.
         access: learns what is refused.
         clock: gives now, on the monotonic clock, in seconds.
     """
@@ -37,7 +39,7 @@ class Subscribing:
     def __init__(
         self,
         client: PahoClient,
-        subscriptions: list[tuple[str, int]],
+        subscriptions: list[Subscription],
         access: TopicAccess,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -45,7 +47,8 @@ class Subscribing:
         self._subscriptions = subscriptions
         self._access = access
         self._clock = clock
-        self._asked: list[tuple[str, int]] = []
+        self._retained = [each.topic for each in subscriptions if each.wants_retained]
+        self._asked: list[Subscription] = []
         self._limit_mono_s = math.inf
         self.is_answered = False
         """True once the broker has answered, whatever it said, or there was nothing to ask for."""
@@ -53,21 +56,19 @@ class Subscribing:
     def ask(self, granted: Granted) -> None:
         """Subscribe, or subscribe again, to what the broker may grant."""
         self._asked = []
-        for topic, qos in self._subscriptions:
-            problem = granted.problem_of(topic)
+        for wish in self._subscriptions:
+            problem = granted.problem_of(wish.topic)
             if problem is None:
-                self._asked.append((topic, qos))
+                self._asked.append(wish)
             else:
                 # A broker would grant it all the same, and send nothing.
-                self._access.refuse("subscription", topic, problem, self._clock(), advice="")
+                self._access.refuse("subscription", wish.topic, problem, self._clock(), advice="")
         if not self._asked:
             self.is_answered = True
         elif self._client.speaks_5:
-            # Retained copies are not wanted: they are of unknown age.
-            never = SubscribeOptions.RETAIN_DO_NOT_SEND
-            self._client.subscribe([(t, SubscribeOptions(qos=qos, retainHandling=never)) for t, qos in self._asked])
+            self._client.subscribe([(wish.topic, _options(wish)) for wish in self._asked])
         else:
-            self._client.subscribe(list(self._asked))
+            self._client.subscribe([(wish.topic, wish.qos) for wish in self._asked])
         self._limit_mono_s = math.inf if self.is_answered else self._clock() + _ANSWER_LIMIT_S
 
     def answered(self, codes: list[Any]) -> None:
@@ -77,7 +78,7 @@ class Subscribing:
             codes: paho's, one for each subscription.
         """
         self.is_answered = True
-        for (topic, qos), code in zip(self._asked, codes, strict=False):
+        for (topic, qos, _), code in zip(self._asked, codes, strict=False):
             if code.is_failure:
                 without = {
                     _SHARED_REFUSED: Granted(shared_subscriptions=False),
@@ -103,4 +104,14 @@ class Subscribing:
 
     def any_refused(self) -> bool:
         """Whether the broker refuses one of them."""
-        return any(topic in self._access.refused for topic, _ in self._subscriptions)
+        return any(each.topic in self._access.refused for each in self._subscriptions)
+
+    def wants_retained(self, topic: bytes) -> bool:
+        """Whether a retained copy on a topic is wanted."""
+        name = topic.decode(errors="replace")
+        return any(topic_matches_sub(each, name) for each in self._retained)
+
+
+def _options(wish: Subscription) -> SubscribeOptions:
+    handling = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if wish.wants_retained else SubscribeOptions.RETAIN_DO_NOT_SEND
+    return SubscribeOptions(qos=wish.qos, retainHandling=handling)

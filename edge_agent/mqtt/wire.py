@@ -57,6 +57,8 @@ class WireSocket:
         self._pending: Callable[[], int] | None = getattr(inner, "pending", None)
         self.topics = Topics()
         """The topics seen so far, with what was found out about each; they are handed on to the next connection."""
+        self.wants_retained: Callable[[bytes], bool] = lambda _: False
+        """Whether a retained copy on a topic is passed on as any message; of most topics it is not."""
         self.unsent = bytearray()
         """Bytes that `flush` has not written yet; for others to look at only."""
         self.is_full = False
@@ -197,12 +199,12 @@ class WireSocket:
             payload_start += length
             if payload_start > stop:
                 raise WireError("the broker sends what is not MQTT")
-        if first & 1:
+        raw_topic = buffer[start + 2 : topic_end]
+        if first & 1 and not self.wants_retained(raw_topic):
             # A retained copy is of unknown age and must raise no alert today. A live message comes without the flag.
             if mid:
                 inbox.append(Delivery(RETAINED, b"", mid, False))
             return
-        raw_topic = buffer[start + 2 : topic_end]
         topic = self.topics.get(raw_topic)
         if topic is None:
             topic = self.topics.meet(raw_topic, raw_topic)

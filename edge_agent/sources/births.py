@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
-from edge_agent.files.checksum import seal, unseal
 from edge_agent.messages.reading import RejectReason
+from edge_agent.sources.announced import Announced
 from edge_agent.sources.formats import FormatError
 from edge_agent.sources.formats.sparkplug import Metric, SparkplugPayload, read_payload, rebirth_command, signed
 
@@ -27,13 +25,11 @@ __all__ = ["NAMESPACE", "Births", "sparkplug_topics"]
 log = logging.getLogger(__name__)
 
 NAMESPACE = "spBv1.0"
-_KEY = "#birth/"
-"""What the keys of our records begin with; no topic can name an asset so."""
 _BIRTHS, _DATA, _DEATHS = ("NBIRTH", "DBIRTH"), ("NDATA", "DDATA"), ("NDEATH", "DDEATH")
 _NODE_LEVELS = 4
 _MOST_METRICS = 10_000
-_MOST_KNOWN = 2_000
-"""Nodes and devices of one stream."""
+_MOST_ASKED = 2_000
+"""Nodes of one stream of which it is known when they were asked."""
 _ASK_INTERVAL_S = 60.0
 _SEQUENCE = 256
 
@@ -60,23 +56,24 @@ def sparkplug_topics(written: str) -> list[str]:
     return ["/".join(levels), "/".join(node)]
 
 
-class Births:
-    """The births of one stream.
+class Births(Announced[_Names]):
+    """The births of one stream, by group/node or group/node/device.
 
     Args:
         topics: of the stream, as they are written: those of devices have five levels, those of nodes four.
     """
 
+    name = "sparkplug"
+    key = "#birth/"
+
     def __init__(self, topics: Sequence[str] = ()) -> None:
+        super().__init__(_Names)
         written = [topic.split("/") for topic in topics]
         self._levels = {len(levels) for levels in written} or {_NODE_LEVELS + 1}
         # Numbers are of all messages of a node, so who hears some of its devices only cannot tell what was lost.
         self._hears_all = all(levels[-1] == "+" or levels[-1].startswith("{") for levels in written)
-        self._known: dict[str, _Names] = {}
-        """By group/node, or group/node/device."""
         self._sequence: dict[str, int] = {}
         """Of each node, the last number; not in the journal, since what came while we were away is no gap."""
-        self._changed: set[str] = set()
         self._asked_mono_s: dict[str, float] = {}
         self._commands: list[tuple[str, bytes]] = []
         self._gone: set[str] = set()
@@ -87,15 +84,7 @@ class Births:
         """Values of the past, which are not scored."""
 
     def read(self, topic: str, payload: bytes) -> dict[str, Any] | None:
-        """The metrics of a message, as a document; None where it has no readings of the stream.
-
-        Args:
-            topic: of the message.
-            payload: of the message.
-
-        Raises:
-            FormatError: it is no message of Sparkplug, or has an alias of no birth.
-        """
+        """The metrics of a message; see `Announced.read`."""
         levels = topic.split("/")
         if len(levels) < _NODE_LEVELS or levels[2] not in (*_BIRTHS, *_DATA, *_DEATHS):
             return None  # a command, or the state of a host
@@ -113,52 +102,32 @@ class Births:
         metrics = self._named(who, node, levels, message)
         return {"metrics": metrics} if len(levels) in self._levels else None
 
+    def has_time(self, payload: bytes) -> bool:
+        """See `Announced.has_time`; of two messages with the same number and time, one is the other again."""
+        try:
+            return read_payload(payload).timestamp is not None
+        except FormatError:
+            return False
+
     def take_commands(self) -> list[tuple[str, bytes]]:
-        """What is to be published now: (topic, payload) pairs, at QoS 0."""
+        """See `Announced.take_commands`; what asks nodes for their births."""
         commands, self._commands = self._commands, []
         return commands
 
     def take_gone(self) -> set[str]:
-        """The topics of the data of those that have died since the last call, and were not born again."""
+        """See `Announced.take_gone`; those that were born again are not among them."""
         gone, self._gone = self._gone, set()
         return {_data_topic(who) for who in gone}
 
-    def take_changed(self) -> list[tuple[str, bytes]]:
-        """(key, record) pairs for the journal, of births that it does not have as they are; empty records delete."""
-        changed, self._changed = self._changed, set()
-        return [(_KEY + who, self._record(who)) for who in sorted(changed)]
-
-    def records(self) -> list[tuple[str, bytes]]:
-        """(key, record) pairs of all births."""
-        return [(_KEY + who, self._record(who)) for who in self._known]
-
-    def restore(self, records: Iterable[tuple[str, bytes]]) -> list[tuple[str, bytes]]:
-        """Put back the records that are of this kind, and give the others."""
-        others = []
-        for key, record in records:
-            if not key.startswith(_KEY):
-                others.append((key, record))
-                continue
-            try:
-                self._known[key.removeprefix(_KEY)] = msgspec.msgpack.decode(unseal(record), type=_Names)
-            except (ValueError, msgspec.DecodeError) as exc:
-                log.warning("record cannot be read key=%r error=%s", key, exc)
-        return others
-
     def describe(self) -> dict[str, int]:
-        """For the health message."""
-        return {"known": len(self._known), "deaths": self.deaths, "gaps": self.gaps, "historical": self.historical}
-
-    def _record(self, who: str) -> bytes:
-        names = self._known.get(who)
-        return b"" if names is None else seal(msgspec.msgpack.encode(names))
+        """See `Announced.describe`."""
+        return {**super().describe(), "deaths": self.deaths, "gaps": self.gaps, "historical": self.historical}
 
     def _die(self, who: str, *, is_node: bool) -> None:
         self.deaths += 1
         gone = [each for each in self._known if each == who or (is_node and each.startswith(f"{who}/"))]
         for each in gone:
-            del self._known[each]
-        self._changed.update(gone)
+            self._forget(each)
         self._gone |= {who, *gone}
         if is_node:
             self._sequence.pop(who, None)
@@ -184,13 +153,7 @@ class Births:
             for metric in message.metrics
             if metric.alias is not None and metric.name is not None
         }
-        if self._known.get(who) != names:
-            if who not in self._known and len(self._known) >= _MOST_KNOWN:
-                oldest = next(iter(self._known))
-                del self._known[oldest]
-                self._changed.add(oldest)
-            self._known[who] = names
-            self._changed.add(who)
+        self._learn(who, names)
 
     def _named(self, who: str, node: str, levels: list[str], message: SparkplugPayload) -> list[dict[str, Any]]:
         names = self._known.get(who, {})
@@ -213,7 +176,7 @@ class Births:
         """Ask a node for its births, once a minute at most."""
         node, now = "/".join((levels[1], levels[3])), time.monotonic()
         if now - self._asked_mono_s.get(node, -_ASK_INTERVAL_S) >= _ASK_INTERVAL_S:
-            if len(self._asked_mono_s) >= _MOST_KNOWN:
+            if len(self._asked_mono_s) >= _MOST_ASKED:
                 self._asked_mono_s.clear()
             self._asked_mono_s[node] = now
             self._commands.append(

@@ -5,12 +5,15 @@ from __future__ import annotations
 import queue
 import struct
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
+from peers import environment, install
 from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
 
 from edge_agent.sources.formats.sparkplug import read_payload
@@ -91,6 +94,58 @@ def test_a_killed_agent_understands_data_by_the_births_of_its_journal(
         assert subscriber.stream("pump")["rejected"] == {"no_birth": 1}
         # An hour of silence is not waited for, since they have said it: both are told as one.
         wait_until(lambda: [alert for alert in subscriber.alerts if alert.level == "silent"])
+
+
+@pytest.fixture(scope="module")
+def peers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of pysparkplug and what it needs."""
+    return install(tmp_path_factory.mktemp("peers"))
+
+
+@contextmanager
+def node_of_pysparkplug(peers: Path, port: int) -> Iterator[subprocess.Popen[str]]:
+    """A node and its device; lines for it are its new values."""
+    program = Path(__file__).parents[1] / "peers" / "sparkplug_node.py"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment(peers)}
+    with subprocess.Popen([sys.executable, str(program), str(port)], **pipes) as process:  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def tell(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
+
+
+def test_a_node_of_pysparkplug_is_asked_scored_and_missed(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path, peers: Path
+) -> None:
+    """It was born before the agent came, and ends without a word: its broker tells of that by the node's will."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    text = config.read_text().replace(
+        'topic = "sensors/+/pump"', f'topic = "{ROOT}/DDATA/node1/+"\nformat = "sparkplug-b"\nsilent_s = 3600'
+    )
+    config.write_text(text)
+    with node_of_pysparkplug(peers, broker.port) as node, Agent(config):
+        subscriber.wait_online()
+        tell(node, "3.0 0.0")
+        assert node.stdout is not None
+        assert node.stdout.readline() == "rebirth\n"
+        # The values of its birth are a reading, too.
+        wait_until(lambda: subscriber.stream("pump").get("scored") == 1)
+        tell(node, "3.0 0.0")
+        wait_until(lambda: subscriber.alerts)
+        first = subscriber.alerts[0]
+        assert (first.asset, first.score, first.channels[0].name) == ("pump1", 9.0, "c1")
+        node.kill()
+        wait_until(lambda: [alert for alert in subscriber.alerts if alert.level == "silent"])
+        found = subscriber.stream("pump")
+        assert found["rejected"] == {"no_birth": 1}
+        # The node has left once to be born again, and once for good.
+        assert found["sparkplug"] == {"known": 0, "deaths": 2, "gaps": 0, "historical": 0}
 
 
 def test_a_recording_asks_devices_that_were_born_before(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.link import Link
-from edge_agent.mqtt.message import Answer, Message
+from edge_agent.mqtt.message import Answer, Message, Subscription
 from edge_agent.mqtt.topic_access import TopicAccess
 from edge_agent.mqtt.trouble import Reason
 
@@ -25,7 +25,7 @@ def make_link(
     speaks_5: bool = True,
     access: TopicAccess | None = None,
     birth_topic: str = "status",
-    subscriptions: list[tuple[str, int]] | None = None,
+    subscriptions: list[Subscription] | None = None,
 ) -> tuple[Link, FakeSocket]:
     fake = FakeSocket([])
     client = connected_paho(fake, speaks_5=speaks_5)
@@ -33,7 +33,7 @@ def make_link(
     link = Link(
         client,
         client.wire,
-        subscriptions=subscriptions or [("sensors/+", 1)],
+        subscriptions=subscriptions or [Subscription("sensors/+", 1)],
         former=["before/+"],
         birth=Message(birth_topic, b"online", 1, True),
         access=access or TopicAccess(),
@@ -115,7 +115,7 @@ def connack(*properties: bytes) -> bytes:
 def test_what_the_broker_does_not_have_is_not_asked_for(topic: str, properties: bytes, words: str | None) -> None:
     """RabbitMQ 4 would grant it, and send nothing for ever; health says why, and the other topics are subscribed to."""
     access = TopicAccess()
-    link, fake = make_link(access=access, subscriptions=[("other", 1), (topic, 1)])
+    link, fake = make_link(access=access, subscriptions=[Subscription("other", 1), Subscription(topic, 1)])
     hear(link, fake, connack(properties), b"\x90\x05\x00\x01\x00\x01\x01")
     assert access.refused == ({} if words is None else {topic: words})
     assert (topic.encode() in fake.sent) == (words is None)
@@ -127,7 +127,7 @@ def test_what_the_broker_does_not_have_is_not_asked_for(topic: str, properties: 
 def test_a_subscription_is_refused_with_what_to_do(code: bytes, caplog: pytest.LogCaptureFixture) -> None:
     """The access rules, which other refusals are of, have nothing to do with it."""
     topic = "$share/g/+"
-    link, fake = make_link(subscriptions=[(topic, 1)])
+    link, fake = make_link(subscriptions=[Subscription(topic, 1)])
     hear(link, fake, CONNACK_5, SUBACK_5[:-1] + code)
     assert "access rules" not in caplog.text
     assert ("take $share/GROUP/ off" if code == b"\x9e" else "give a [[stream]]") in caplog.text

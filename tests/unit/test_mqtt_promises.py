@@ -22,7 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from edge_agent.agent.publisher import Publisher
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.mqtt.client import ClientState, MqttClient
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.message import Message, Subscription
 from edge_agent.mqtt.settings import BrokerSettings, MqttProtocol
 from edge_agent.mqtt.topic_states import TopicState
 
@@ -46,7 +46,7 @@ class World:
         self.client = MqttClient(
             BrokerSettings(protocol=MqttProtocol.V5 if speaks_5 else MqttProtocol.V311),
             client_id="g1",
-            subscriptions=[(SUBSCRIPTION, 1)],
+            subscriptions=[Subscription(SUBSCRIPTION, 1)],
             former=[],
             will=None,
             birth=lambda session: Message(STATUS, session.encode(), 1, True),

@@ -134,6 +134,22 @@ def test_what_a_person_should_look_at_is_said() -> None:
         assert part in told
 
 
+@pytest.mark.parametrize(
+    "known", [{"Pressure": "bar", "flow": "l/s"}, None], ids=["a bundle's channels", "whatever there is"]
+)
+def test_ids_of_a_databus_get_the_names_that_were_heard(known: dict[str, str | None] | None) -> None:
+    """The retained metadata come with the subscription; without them, only a stream of ids could be written."""
+    data, metadata = "ie/d/j/simatic/v1/s7c1/dp/r/PLC1/default", "ie/m/j/simatic/v1/s7c1/dp"
+    points = [{"id": "101", "name": "Pressure"}, {"id": "102", "name": "flow"}]
+    said = {"connections": [{"dataPoints": [{"topic": data, "dataPointDefinitions": points}]}]}
+    at = {"qc": 3, "ts": "2025-11-21T04:40:00.250Z"}
+    values = {"seq": 7, "vals": [{"id": "101", "val": 4.1, **at}, {"id": "102", "val": 0.82, **at}]}
+    (group,) = group_messages([(metadata, json.dumps(said).encode()), (data, json.dumps(values).encode())])
+    found = propose(group, known)
+    assert found is not None
+    assert (found.table, found.channels, found.timed) == ({"preset": "siemens-ie"}, {"Pressure": 1, "flow": 1}, True)
+
+
 def test_devices_that_speak_sparkplug_are_known_by_their_topic() -> None:
     """The metrics by a birth; without one, what to do."""
     birth, data = (CORPUS / f"sparkplug-{name}" for name in ("dbirth", "ddata"))

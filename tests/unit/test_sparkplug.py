@@ -1,4 +1,8 @@
-"""Sparkplug B: births, aliases, deaths. The payloads were made by pysparkplug 0.6.0, none of our code (2026-11-30)."""
+"""Sparkplug B: births, aliases, deaths.
+
+No payload here was made by our code, but by pysparkplug 0.6.0 and by sparkplug-payload 1.0.3 of Eclipse Tahu, which
+write nulls and negative numbers in different ways (2026-11-30).
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from edge_agent.messages.reading import Readings, Rejection, RejectReason
 from edge_agent.messages.topic import Topic
 from edge_agent.sources.births import Births
 from edge_agent.sources.decode import Decoder
+from edge_agent.sources.formats import SPARKPLUG
 from edge_agent.sources.formats.sparkplug import read_payload, rebirth_command
 from edge_agent.sources.mapping.mapping import with_preset
 from edge_agent.sources.mapping.settings import PayloadSettings
@@ -39,6 +44,23 @@ HISTORICAL = bytes.fromhex(
     "08ca9bd9a5aa331216100118f2e4d8a5aa33200a280169cdcccccccccc23401214100118ca9bd9a5aa33200a69cdcccccccccc10401803"
 )
 """Two seconds later: pressure 9.9 of five seconds before, and 4.2 of now; seq 3."""
+TAHU_DBIRTH = bytes.fromhex(
+    "08fa8bd9a5aa33121a0a087072657373757265100118fa8bd9a5aa3320096500008040121a0a04666c6f77100218fa8bd9a5aa33200a69000000"
+    "000000e03f12180a056c6576656c100318fa8bd9a5aa33200250f9ffffff0f12190a05636f756e74100418fa8bd9a5aa33200858808080808020"
+    "12120a0372756e100518fa8bd9a5aa33200b700112280a057374617465100618fa8bd9a5aa33200c4a100a075175616c6974791205080318c001"
+    "7a026f6b1801"
+)
+"""The metrics of `DBIRTH`; level has 32 bits, and state the quality 192."""
+TAHU_DDATA = bytes.fromhex(
+    "08e293d9a5aa331210100118e293d9a5aa3320096533338340120d100218e293d9a5aa33200a38011211100318e293d9a5aa33200250f8ffffff"
+    "0f1802"
+)
+"""The values of `DDATA`, with their datatypes."""
+TAHU_BAD = bytes.fromhex(
+    "08ca9bd9a5aa331222100118ca9bd9a5aa3320094a100a075175616c6974791205080318f4036566661e411214100218ca9bd9a5aa33200a6900"
+    "0000000000e83f1212100118c2f4d8a5aa33200928016566661e411803"
+)
+"""Two seconds later: pressure 9.9 of quality 500, flow 0.75, and pressure 9.9 of five seconds before."""
 CHANNELS = ("pressure", "flow", "level")
 SAMPLE = Path(__file__).parents[2].parent / "shared" / "senders" / "sparkplug.json"
 ROOT = "spBv1.0/plant"
@@ -49,7 +71,7 @@ class Listener:
 
     def __init__(self, *topics: str, channels: tuple[str, ...] = CHANNELS) -> None:
         written = topics or (f"{ROOT}/DDATA/node1/+",)
-        self.filters = topic_filters(written, None, is_sparkplug=True)
+        self.filters = topic_filters(written, None, SPARKPLUG)
         payload = with_preset(PayloadSettings(preset="sparkplug-b"))
         self.decoder = Decoder(channels, payload=payload, topics=written)
 
@@ -63,8 +85,8 @@ class Listener:
     @property
     def births(self) -> Births:
         """Of the decoder."""
-        assert self.decoder.births is not None
-        return self.decoder.births
+        assert isinstance(self.decoder.announced, Births)
+        return self.decoder.announced
 
 
 def test_a_birth_is_a_reading_and_says_what_the_aliases_mean() -> None:
@@ -81,6 +103,24 @@ def test_a_birth_is_a_reading_and_says_what_the_aliases_mean() -> None:
     np.testing.assert_allclose(found.values, [[4.1, np.nan, -8]], rtol=1e-6)
     assert dict(listener.decoder.ignored) == {"count": 1, "run": 1, "state": 1}
     assert listener.births.describe() == {"known": 2, "deaths": 0, "gaps": 0, "historical": 0}
+
+
+def test_what_another_implementation_writes_is_the_same() -> None:
+    """A value of a bad quality is missing, and one of the past is counted."""
+    listener = Listener()
+    values = [
+        [4.0, 0.5, -7],
+        [4.1, np.nan, -8],
+        [np.nan, 0.75, np.nan],
+    ]
+    for kind, payload, expected in zip(
+        ("DBIRTH", "DDATA", "DDATA"), (TAHU_DBIRTH, TAHU_DDATA, TAHU_BAD), values, strict=True
+    ):
+        found, rejections = listener.hear(f"{kind}/node1/pump1", payload)
+        assert not rejections
+        np.testing.assert_allclose(found.values, [expected], rtol=1e-6)
+    assert listener.births.historical == 1
+    assert listener.decoder.unreadable.describe() == {"pressure": 1}
 
 
 def test_what_is_of_the_past_is_not_scored() -> None:
@@ -164,13 +204,13 @@ def test_nodes_and_devices_may_be_in_one_stream() -> None:
 
 def test_the_topics_of_births_and_deaths_are_subscribed_to() -> None:
     """Beside what is written."""
-    assert topic_filters(f"{ROOT}/DDATA/node1/+", None, is_sparkplug=True).subscriptions == [
+    assert topic_filters(f"{ROOT}/DDATA/node1/+", None, SPARKPLUG).subscriptions == [
         f"{ROOT}/+/node1/+",
         f"{ROOT}/+/node1",
     ]
     for wrong in ("sensors/+/pump", f"{ROOT}/DDATA"):
         with pytest.raises(ValueError, match="for Sparkplug"):
-            topic_filters(wrong, None, is_sparkplug=True)
+            topic_filters(wrong, None, SPARKPLUG)
 
 
 def test_commands_of_hosts_are_none_of_our_messages() -> None:

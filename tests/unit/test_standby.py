@@ -15,7 +15,7 @@ from edge_agent.agent.publisher import Publisher
 from edge_agent.journal.journal import Commit, Journal
 from edge_agent.mqtt.address import Address, read_address
 from edge_agent.mqtt.client import ClientState, MqttClient
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.message import Message, Subscription
 from edge_agent.mqtt.settings import BrokerSettings, broker_problems, broker_remarks
 
 ALERT = "edge/g1/alerts/s/a"
@@ -106,7 +106,7 @@ class Plant:
         self.client = MqttClient(
             BrokerSettings(host="a", standby=("b",)),
             client_id="g1",
-            subscriptions=[("sensors/+", 1)],
+            subscriptions=[Subscription("sensors/+", 1)],
             former=[],
             will=None,
             birth=lambda session: Message("edge/g1/status", session.encode(), 1, True),

@@ -174,6 +174,15 @@ def test_a_retained_copy_is_acknowledged_in_its_turn_and_is_no_reading(five: boo
     assert bytes(wire.unsent) == b"\x40\x02\x00\x01\x40\x02\x00\x02\x40\x02\x00\x03"
 
 
+def test_a_retained_copy_of_an_announcement_is_passed_on() -> None:
+    """What readings mean is no older than when it was said; readings beside it are left out."""
+    sent = publish("names", b"said", 1, retain=True) + publish("t", b"old", 2, retain=True)
+    wire = WireSocket(FakeSocket([sent]))  # type: ignore[arg-type]
+    wire.wants_retained = lambda topic: topic == b"names"
+    inbox, _ = take_all(wire)
+    assert [(one.topic.raw, one.payload) for one in inbox] == [(b"names", b"said"), (b"", b"")]
+
+
 def test_a_payload_far_too_large_costs_no_memory() -> None:
     """Its head is delivered, so that it is counted and acknowledged; what follows it is read."""
     huge = publish("t", b"x" * 50_000_000, 1)

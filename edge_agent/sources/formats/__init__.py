@@ -50,8 +50,8 @@ FORMATS: dict[str, str] = {
     "influx": "edge_agent.sources.formats.influx:make",
 }
 """Name in `agent.toml` to the function that makes a parser for a stream's channels."""
-SPARKPLUG = "sparkplug-b"
-"""A format that tables only can read."""
+SPARKPLUG, SIEMENS_IE = "sparkplug-b", "siemens-ie"
+"""Formats that tables only can read."""
 
 
 class FormatError(Exception):

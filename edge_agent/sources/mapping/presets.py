@@ -36,7 +36,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "good": {"key": "quality", "is": ["GOOD"]},
     },
     "wise": {"time": "t", "missing_values": [9999.9999]},
-    "siemens-ie": {"rows": "vals[]", "name": "id", "value": "val", "time": "ts", "good": {"key": "qc", "is": [3]}},
+    "siemens-ie": {
+        "format": "siemens-ie",
+        "rows": "vals[]",
+        "name": "name",
+        "value": "val",
+        "time": "ts",
+        "good": {"key": "qc", "is": [3]},
+    },
     "sparkplug-b": {
         "format": "sparkplug-b",
         "rows": "metrics[]",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -114,7 +114,7 @@ class Walk:
         _check(settings, self, topic_names_channel=topic_names_channel)
 
     @property
-    def sent_names(self) -> Iterable[str]:
+    def sent_names(self) -> Collection[str]:
         """The sender's names of the channels, where rows are values of one."""
         return self._places
 

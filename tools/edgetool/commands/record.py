@@ -182,7 +182,7 @@ def _listen(
             if message is not None:
                 _take(message, place, writer)
                 # A device of Sparkplug that was born before is asked what its aliases mean.
-                for topic, payload in place.decoder.births.take_commands() if place.decoder.births else ():
+                for topic, payload in place.decoder.announced.take_commands() if place.decoder.announced else ():
                     client.publish(topic, payload)
             if rows is not None and report.rows >= rows:
                 break
@@ -198,7 +198,7 @@ def _listen(
 
 def _take(message: Message, place: _Place, writer: _Rows) -> None:
     report = writer.report
-    if message.is_retained:
+    if message.is_retained and not place.filters.wants_retained(message.topic):
         report.retained += 1
         return
     route = place.filters.route_of(message.topic)
@@ -328,7 +328,7 @@ def _place_of_topics(
         raise UsageError("record: --topic needs --channels, the names of what is recorded: --channels pressure,flow")
     try:
         payload = _of_preset(preset)
-        filters = topic_filters(tuple(topics), asset, is_sparkplug=payload.format == SPARKPLUG)
+        filters = topic_filters(tuple(topics), asset, payload.format or "auto")
     except ValueError as exc:
         raise UsageError(f"record: {exc}") from exc
     joins = filters.names_channel or payload.name is not None

@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from edge_agent.sources.decode import PAYLOAD_LIMIT_BYTES
 from edge_agent.sources.formats import FormatError
 from edge_agent.sources.formats.documents import make_document_reader
+from edge_agent.sources.tag_names import is_metadata
 from edgetool.sniffing.sparkplug import FORM, is_sparkplug
 from edgetool.subscription import Message
 
@@ -17,6 +19,7 @@ __all__ = ["Group", "Heard", "group_messages"]
 
 _SAMPLES = 60
 _MOST_KINDS = 2000
+_MOST_METADATA = 100
 _SAMPLE_BYTES = 1 << 16
 _KEYS_SHOWN = 400
 _FEW_ROOTS = 3
@@ -34,6 +37,7 @@ class Group:
         topics: the names, each with the number of its messages.
         samples: (topic, payload) pairs, the last ones.
         documents: the payloads of the samples, taken apart.
+        metadata: the last payload of each topic that was heard of metadata, for whatever group it is.
     """
 
     form: str
@@ -41,6 +45,7 @@ class Group:
     topics: dict[str, int] = field(default_factory=dict)
     samples: list[tuple[str, bytes]] = field(default_factory=list)
     documents: list[Any] = field(default_factory=list)
+    metadata: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def messages(self) -> int:
@@ -53,6 +58,7 @@ class Heard:
 
     def __init__(self) -> None:
         self._groups: dict[tuple[int, str, str], Group] = {}
+        self._metadata: dict[str, bytes] = {}
         self.messages = 0
         self.left_out = 0
         """Messages of further kinds than are remembered, or too large to be looked at."""
@@ -61,8 +67,11 @@ class Heard:
         """Take one."""
         self.messages += 1
         levels = message.topic.split("/")
-        if len(message.payload) > _SAMPLE_BYTES:
+        if len(message.payload) > (PAYLOAD_LIMIT_BYTES if is_metadata(message.topic) else _SAMPLE_BYTES):
             self.left_out += 1
+            return
+        if is_metadata(message.topic) and len(self._metadata) < _MOST_METADATA:
+            self._metadata[message.topic] = message.payload
             return
         if is_sparkplug(message.topic):
             form, payload_format, document = FORM, None, None
@@ -91,6 +100,8 @@ class Heard:
             # Where so many first levels have one form, the first level is what differs: an asset.
             merge = len(groups) > _FEW_ROOTS and form not in ("value", "bytes")
             found += [_merged(groups)] if merge else groups
+        for group in found:
+            group.metadata = self._metadata
         return sorted(found, key=lambda group: -group.messages)
 
 

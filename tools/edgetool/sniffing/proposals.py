@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,11 +15,12 @@ from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import Topic
 from edge_agent.messages.topic_names import TopicFilter
 from edge_agent.sources.decode import Decoder, is_time_name
-from edge_agent.sources.formats import FormatError
+from edge_agent.sources.formats import SIEMENS_IE, FormatError
 from edge_agent.sources.mapping.mapping import with_preset
 from edge_agent.sources.mapping.paths import parse_path, places
 from edge_agent.sources.mapping.presets import PRESETS
 from edge_agent.sources.mapping.settings import PayloadSettings
+from edge_agent.sources.tag_names import TagNames
 from edgetool.sniffing.groups import Group
 from edgetool.sniffing.likeness import match_names
 from edgetool.sniffing.sparkplug import FORM, metric_names, sparkplug_topic, table_of
@@ -89,6 +91,8 @@ def propose(group: Group, channels: Mapping[str, str | None] | None) -> Proposal
     """
     if group.form == FORM:
         return _of_sparkplug(group, channels)
+    if (named := _of_data_points(group, channels)) is not None:
+        return named
     if group.form == "value":
         group = _of_numbers(group)
     documents = [document for document in group.documents if document is not None]
@@ -135,6 +139,18 @@ def _of_sparkplug(group: Group, channels: Collection[str] | None) -> Proposal:
     return found
 
 
+def _of_data_points(group: Group, channels: Mapping[str, str | None] | None) -> Proposal | None:
+    """Of a connector whose metadata were heard; None where they name nothing of the group, or no channel."""
+    names = _tag_names(group)
+    if not names:
+        return None
+    found = _try(group, {"preset": SIEMENS_IE}, dict.fromkeys(names) if channels is None else channels, None)
+    if found is None or not found.rank[0]:
+        return None
+    _remark(found, channels)
+    return found
+
+
 def _of_numbers(group: Group) -> Group:
     """Without topics that carry no number: a name, a time of the last change."""
     good = {topic for topic, payload in group.samples if _is_value(payload.decode(errors="replace"))}
@@ -166,6 +182,10 @@ def _try(group: Group, table: Table, channels: Mapping[str, str | None], place: 
         )
     except (ValueError, msgspec.ValidationError):
         return None
+    if decoder.announced is not None:
+        for topic_of_names, payload in group.metadata.items():
+            with suppress(FormatError):
+                decoder.announced.read(topic_of_names, payload)
     counts = np.zeros(len(channels), dtype=int)
     times: list[float] = []
     rejected = 0
@@ -219,6 +239,15 @@ def _channel_level(
     if not matched[best]:
         return None, {}
     return best, {channel: name for channel, name in matched[best].items() if channel != name}
+
+
+def _tag_names(group: Group) -> list[str]:
+    """The names that metadata gave to the ids in a group's messages."""
+    known = TagNames()
+    for topic, payload in group.metadata.items():
+        with suppress(FormatError):
+            known.read(topic, payload)
+    return list(dict.fromkeys(name for topic in group.topics for name in known.names_of(topic)))[:_MOST_NAMES]
 
 
 def _names_or_none(

@@ -1,0 +1,77 @@
+"""The databus of Industrial Edge: names from retained metadata, through the real agent and a real broker."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import msgspec
+from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
+
+DATA = "ie/d/j/simatic/v1/s7c1/dp/r/PLC1/default"
+METADATA = "ie/m/j/simatic/v1/s7c1/dp"
+WRITTEN = "ie/d/j/simatic/v1/s7c1/dp/r/+/default"
+
+
+def metadata(**names: str) -> bytes:
+    """What the connector says: which id is called how."""
+    points = [{"id": each.removeprefix("id"), "name": name, "dataType": "Real"} for each, name in names.items()]
+    collection = {"name": "default", "topic": DATA, "publishType": "bulk", "dataPointDefinitions": points}
+    return msgspec.json.encode({"seq": 1, "connections": [{"name": "PLC1", "type": "S7", "dataPoints": [collection]}]})
+
+
+def values(second: int, **found: float) -> bytes:
+    """A message of values by id."""
+    at = f"2025-11-21T04:40:{second:02}.000Z"
+    return msgspec.json.encode(
+        {"seq": second, "vals": [{"id": k.removeprefix("id"), "qc": 3, "ts": at, "val": v} for k, v in found.items()]}
+    )
+
+
+def test_names_come_from_what_the_broker_keeps_and_change_while_running(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """The metadata were published before the agent was there. Retained values are none: they are of unknown age."""
+    sender.send(METADATA, metadata(id101="c1", id102="c2"), retain=True)
+    sender.send(DATA, values(0, id101=9.0, id102=9.0), retain=True)
+    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    text = config.read_text().replace('topic = "sensors/+/pump"', f'topic = "{WRITTEN}"\nformat = "siemens-ie"')
+    config.write_text(text)
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        wait_until(lambda: subscriber.stream("pump").get("metadata") == {"known": 1, "names": 2, "changes": 0})
+        sender.send(DATA, values(1, id101=3.0, id102=0.0))
+        wait_until(lambda: subscriber.alerts)
+        assert (subscriber.alerts[0].asset, subscriber.alerts[0].score) == ("PLC1", 9.0)
+        assert subscriber.alerts[0].channels[0].name == "c1"
+        sender.send(DATA, values(2, id101=0.0, id102=0.0))
+        wait_until(lambda: len(subscriber.alerts) == 2)
+        # What changes while the agent is away is heard at its next connection.
+        agent.kill()
+        sender.send(METADATA, metadata(id101="c2", id102="c1"), retain=True)
+        agent.start()
+        wait_until(lambda: subscriber.stream("pump").get("metadata", {}).get("changes") == 1)
+        sender.send(DATA, values(3, id101=0.0, id102=4.0))
+        wait_until(lambda: len(subscriber.alerts) == 3)
+        assert subscriber.alerts[2].channels[0].name == "c1"
+        assert subscriber.stream("pump")["rejected"] == {}
+
+
+def test_a_recording_hears_the_names(tmp_path: Path, broker: Broker, sender: Sender) -> None:
+    """Of what the broker keeps, nothing else is taken."""
+    sender.send(METADATA, metadata(id101="pressure", id102="flow"), retain=True)
+    sender.send(DATA, values(0, id101=9.0), retain=True)
+    output = tmp_path / "normal.csv"
+    asked = ("--topic", WRITTEN, "--preset", "siemens-ie", "--channels", "pressure,flow", "--rows", "1")
+    command = [tool("edgetool"), "record", "-o", str(output), "--port", str(broker.port), *asked]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            process.stderr.readline()
+            process.stderr.readline()  # of the metadata's topic
+            sender.send(DATA, values(1, id101=4.0, id102=0.5))
+            sender.send(DATA, values(9, id101=4.0, id102=0.5))
+            process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert output.read_text().splitlines() == ["time,asset,pressure,flow", "1763700001,PLC1,4,0.5"]

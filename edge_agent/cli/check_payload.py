@@ -116,7 +116,7 @@ def _show(facts: dict[str, Any]) -> None:
         say(f"  asset {reading['asset']} at {reading['time']}{of}")
         for name, value in reading["values"].items():
             unit = facts["units"].get(name, "")
-            say(f"    {name} = {'missing' if value is None else f'{value:g} {unit}'.rstrip()}")
+            say(f"    {name} = {'missing' if value is None else f'{value:.7g} {unit}'.rstrip()}")
     if len(facts["readings"]) > _SHOWN_READINGS:
         say(f"  … and {len(facts['readings']) - _SHOWN_READINGS} readings more")
     if facts["joined"] is not None:

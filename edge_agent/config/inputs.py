@@ -10,7 +10,7 @@ from edge_agent.config.settings import StreamSection
 from edge_agent.errors import ConfigError
 from edge_agent.messages.topic_names import can_be_asset
 from edge_agent.sources import modbus, opcua
-from edge_agent.sources.modbus import ModbusPoller, ModbusSettings, modbus_address
+from edge_agent.sources.modbus import ModbusPoller, ModbusSettings, PointSettings, modbus_address
 from edge_agent.sources.opcua import OpcuaPoller, OpcuaSettings, opcua_address
 from edge_agent.sources.polled import PolledInput
 from edge_agent.sources.text_input import TextInput
@@ -102,6 +102,13 @@ def _modbus_problems(settings: ModbusSettings) -> list[str]:
         f"[modbus] points.{name} bit = {point.bit}: a {point.type} has {16 * point.count} bits"
         for name, point in settings.points.items()
         if point.bit is not None and not point.table.has_bits and point.bit >= 16 * point.count
+    ]
+    usual = PointSettings(address=0)
+    problems += [
+        f"[modbus] points.{name} {key}: has no effect, {point.table} has bits and no registers"
+        for name, point in settings.points.items()
+        for key in ("type", "bit", "word_order", "scale", "offset")
+        if point.table.has_bits and getattr(point, key) != getattr(usual, key)
     ]
     wrong = [name for name in settings.units if not can_be_asset(name)]
     return problems + [f"[modbus] units {name!r}: no asset can be called so" for name in wrong]

@@ -164,7 +164,7 @@ class Births(Announced[_Names]):
                 name, datatype = names[metric.alias][0], datatype or names[metric.alias][1]
             if name is None:
                 self._ask(levels)
-                detail = f"alias {metric.alias} is of no birth of {who} that was heard; {node} is asked for it"
+                detail = f"alias {metric.alias} is of no birth of {who} that was heard; the agent asks {node} for it"
                 raise FormatError(RejectReason.NO_BIRTH, detail)
             if metric.is_historical:
                 self.historical += 1

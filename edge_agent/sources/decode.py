@@ -226,7 +226,12 @@ class Decoder:
                 self._ignore(topic, channel, count)
             if found.lacks_time and not self._told_no_time:
                 self._told_no_time = True
-                log.info("readings have no time, so that of their arrival is theirs topic=%.120r", topic.name)
+                # A path that somebody has written should lead to one.
+                level = logging.INFO if mapping.written_time is None else logging.WARNING
+                where = "" if mapping.written_time is None else f" at time = {mapping.written_time!r}"
+                log.log(
+                    level, "readings have no time%s, so that of their arrival is theirs topic=%.120r", where, topic.name
+                )
             if found.unreadable or mapping.gives_values:
                 return  # what has failed, or is another's, is no fault of the message
         if len(times) == before:

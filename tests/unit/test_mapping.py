@@ -207,6 +207,10 @@ def test_ten_thousand_values_of_one_moment_take_no_longer_than_others() -> None:
         ('channels.flow = { encoding = "array" }', "01"),
         ('channels.flow = { encoding = "array" }', []),
         ('channels.flow = { encoding = "array", bytes = [1, 2] }', [1, 2]),
+        ('channels.flow = { encoding = "registers" }', [1, 65536]),
+        ('channels.flow = { encoding = "registers" }', [1, -32769]),
+        ('channels.flow = { encoding = "registers" }', [1, 1.5]),
+        ('channels.flow = { encoding = "base64" }', "AZ=o"),
         ('channels.flow = { encoding = "base64", float = true }', base64.b64encode(b"\x7f\xc0\0\0").decode()),
         ("channels.flow = { scale = 1e30 }", 1e30),
     ],
@@ -252,6 +256,59 @@ def test_bytes_may_stand_in_an_array() -> None:
     text = "channels.pressure = { from = 'io.value', encoding = 'array', bytes = [0, 2], scale = 0.01 }\n"
     text += "channels.flow = { from = 'io.value', encoding = 'array', bytes = [2, 4], float = true, order = 'little' }"
     assert one(text, {"io": {"valid": True, "value": [1, 154, 0, 0, 128, 63]}})[2] == [4.1, 1.0]
+
+
+@pytest.mark.parametrize(("order", "registers"), [("big", [16256, 0]), ("little", [0, 16256])])
+def test_registers_may_stand_in_an_array(order: str, registers: list[int]) -> None:
+    """As a Modbus gateway or Node-RED writes them; the order is that of the registers."""
+    text = (
+        "channels.pressure = { from = 'data', encoding = 'registers', bytes = [0, 2], signed = true, scale = 0.01 }\n"
+    )
+    text += (
+        f"channels.flow = {{ from = 'data', encoding = 'registers', bytes = [2, 4], float = true, order = '{order}' }}"
+    )
+    for first in (-410, 65126):
+        assert one(text, {"data": [first, *registers]})[2] == [-4.1, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("hex", "019A"),
+        ("hex", "0x019a"),
+        ("hex", "01 9a"),
+        ("base64", "AZo="),
+        ("base64", "AZo"),
+        ("base64", " AZo=\n"),
+    ],
+)
+def test_bytes_are_read_in_the_ways_that_they_are_written(encoding: str, written: str) -> None:
+    """With a mark in front, and without what fills the end."""
+    text = f"channels.flow = {{ encoding = '{encoding}', scale = 0.01 }}"
+    assert one(text, {"flow": written})[2][1] == 4.1
+
+
+def test_base64_may_be_that_of_addresses() -> None:
+    """The two signs that URLs allow."""
+    assert one("channels.flow = { encoding = 'base64' }", {"flow": "_-8"})[2][1] == 0xFFEF
+
+
+def test_an_object_of_devices_may_have_other_keys() -> None:
+    """Where each key may be a device, what has another form is none."""
+    text = 'rows = "*[]"\nasset = "$1"\ntime = "ts"'
+    found, rejections, _ = decode(text, {"gateway": "g1", "count": 2, "pump1": [{"ts": 5, "pressure": 4, "flow": 1}]})
+    assert (found.assets, rejections) == (["pump1"], [])
+
+
+def test_a_path_that_leads_to_no_time_is_told_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Without one, a sender that has no time is nothing to worry about."""
+    caplog.set_level("INFO")
+    one('time = "tsp"', {"ts": 1, "pressure": 4.1, "flow": 1})
+    (told,) = [each for each in caplog.records if "time" in each.message]
+    assert (told.levelname, "at time = 'tsp'" in told.message) == ("WARNING", True)
+    caplog.clear()
+    one('fields = "v"', {"v": {"pressure": 4.1, "flow": 1}})
+    assert [each.levelname for each in caplog.records if "time" in each.message] == ["INFO"]
 
 
 # Times ---------------------------------------------------------------------------------------------------------------
@@ -403,7 +460,10 @@ def test_a_table_that_contradicts_itself_is_told_before_anything_starts(text: st
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('channels.p = { encoding = "ascii" }', 'encoding = \'ascii\': expected "hex", "base64" or "array"'),
+        (
+            'channels.p = { encoding = "ascii" }',
+            'encoding = \'ascii\': expected "hex", "base64", "array" or "registers"',
+        ),
         ('channels.p = { map = { a = "b" } }', "map = {'a': 'b'}: expected texts with their numbers"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_agent.config.inputs import input_problems
 from edge_agent.sources.modbus import ModbusSettings, PointSettings, PointType, Table, _blocks, modbus_address
 from edge_agent.sources.polled import Asked, PolledInput, Reading
 
@@ -148,3 +149,11 @@ def test_an_error_that_nobody_expects_does_not_end_the_readings() -> None:
     finally:
         source.close()
     assert found[0].topic.name.endswith("/a")
+
+
+@pytest.mark.parametrize("key", [{"type": "int32"}, {"bit": 3}, {"word_order": "little"}, {"scale": 0.1}])
+def test_a_key_that_bits_do_not_have_is_told(key: dict[str, Any]) -> None:
+    """Who writes it takes the table for one of registers."""
+    settings = ModbusSettings(points={"door": point(table="coil", **key), "run": point(table="discrete")})
+    (problem,) = input_problems({"input": "modbus://plc", "modbus": settings})
+    assert problem == f"[modbus] points.door {next(iter(key))}: has no effect, coil has bits and no registers"

@@ -20,8 +20,12 @@ __all__ = ["AnyValue", "Tolerated", "decode_json", "number_of", "quote_words", "
 AnyValue: TypeAlias = float | bool | str | None
 """What may stand in the place of a channel's value."""
 
-_WORDS = re.compile(rb"(?<=[:,\[ \t\r\n])([-+]?(?:nan|inf(?:inity)?|\d[\d.]*e\+?\d{3,}))(?=\s*[,\]}])", re.IGNORECASE)
-"""Values that JSON does not have and printf, Python and JavaScript write all the same; and powers that no float has."""
+_WORDS = re.compile(
+    rb"(?<=[:,\[ \t\r\n])([-+]?(?:nan|inf(?:inity)?|\d[\d.]*e\+?\d{3,}|\d{300,}(?:\.\d*)?))(?=\s*[,\]}])", re.IGNORECASE
+)
+"""Values that JSON has not and printf, Python and JavaScript write all the same; and numbers that no float has."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""What programs on Windows write before a text in UTF-8."""
 
 _MOST_WORDS = 100_000
 """More are left as they are: a message of 1 MiB has room for 250,000, which would take half a second."""
@@ -80,11 +84,11 @@ def tolerate(readings: Iterable[Any]) -> Tolerated:
 
 
 def decode_json(decode: Callable[[bytes], Any], payload: bytes) -> Any:
-    """Decode JSON, and what is JSON but for words that are no values of it; raises what `decode` raises."""
+    """Decode JSON, and what is JSON but for words that are no values of it, or a mark before it; raises as `decode`."""
     try:
         return decode(payload)
     except msgspec.DecodeError:
-        quoted = quote_words(payload)
+        quoted = quote_words(payload.removeprefix(_BYTE_ORDER_MARK))
         if quoted == payload:
             raise
     return decode(quoted)

@@ -73,6 +73,8 @@ class PayloadMapping:
         self._typed = make_typed_parser(self._walk, settings, self._channels, form) if typed else None
         self._is_auto = payload_format == "auto"
         self._known: dict[Any, str] = {}
+        self.written_time = None if settings.time is None else self._walk.time.written
+        """The path to the time, as it is given; None where none is."""
         self._names_asset = self._walk.asset is not None
         self._width = len(self._channels)
         factors, offsets = ([getattr(each, key) for each in self._channels] for key in ("factor", "offset"))

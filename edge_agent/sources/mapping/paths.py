@@ -184,6 +184,8 @@ def _walk(
         if at is None:
             return
         rest = steps[number + 1 :]
+        if stars and not isinstance(at, list if step is ITEMS else dict):
+            return  # beside the keys that are rows, an object may have others
         if step is ITEMS:
             _expect(at, list, "array", path)
             for item in at:

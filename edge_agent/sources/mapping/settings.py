@@ -32,11 +32,14 @@ class TimeUnit(StrEnum):
 
 
 class Encoding(StrEnum):
-    """How bytes are written: as a text, or as an array of numbers from 0 to 255."""
+    """How bytes are written: as a text, or as an array of numbers."""
 
     HEX = "hex"
     BASE64 = "base64"
     ARRAY = "array"
+    """Each number is a byte, from 0 to 255."""
+    REGISTERS = "registers"
+    """Each number is a register of 16 bits, as of Modbus."""
 
 
 class ByteOrder(StrEnum):
@@ -69,7 +72,7 @@ class ChannelSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The unit that it then is in, converted to that of the bundle's channel."""
     map: Annotated[dict[str, float], Meta(description="texts with their numbers, as { open = 1, closed = 0 }")] = {}
     """Texts, or true and false, with their numbers."""
-    encoding: Annotated[Encoding | None, Meta(description='"hex", "base64" or "array"')] = None
+    encoding: Annotated[Encoding | None, Meta(description='"hex", "base64", "array" or "registers"')] = None
     """The value is bytes, written so."""
     bytes_: Annotated[tuple[int, ...], Meta(min_length=2, max_length=2, description="[first, count]")] | None = (
         msgspec.field(name="bytes", default=None)

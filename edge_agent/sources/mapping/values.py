@@ -31,11 +31,27 @@ def _of_array(sent: Any) -> bytes:
     return bytes(sent)
 
 
+def _of_registers(sent: Any) -> bytes:
+    if not isinstance(sent, list) or not all(type(each) is int for each in sent):
+        raise TypeError
+    # Some senders give them a sign.
+    return b"".join([each.to_bytes(2, "big", signed=each < 0) for each in sent])
+
+
+def _of_base64(sent: str) -> bytes:
+    # Many leave out what fills the end up, and some write the signs that URLs allow.
+    filled = sent.strip() + "=" * (-len(sent.strip()) % 4)
+    return base64.b64decode(filled, altchars=b"-_" if set("-_") & set(sent) else None, validate=True)
+
+
 _DECODERS: dict[Encoding, Callable[[Any], bytes]] = {
-    Encoding.HEX: bytes.fromhex,
-    Encoding.BASE64: lambda sent: base64.b64decode(sent, validate=True),
+    Encoding.HEX: lambda sent: bytes.fromhex(sent.strip().removeprefix("0x")),
+    Encoding.BASE64: _of_base64,
     Encoding.ARRAY: _of_array,
+    Encoding.REGISTERS: _of_registers,
 }
+_LISTED = {Encoding.ARRAY: "bytes", Encoding.REGISTERS: "registers of 16 bits"}
+"""Encodings of an array of numbers, and what these are."""
 
 
 def is_missing(value: object) -> bool:
@@ -112,7 +128,7 @@ class Channel(msgspec.Struct, frozen=True):
         return _finite(float_of(sent))
 
     def _refuse_structure(self, sent: Any) -> None:
-        is_bytes = isinstance(sent, list) and self.settings.encoding is Encoding.ARRAY
+        is_bytes = isinstance(sent, list) and self.settings.encoding in _LISTED
         if isinstance(sent, list | dict) and not is_bytes:
             kind = "an array" if isinstance(sent, list) else "an object"
             detail = f"{self.name}: {kind} is no value; let its path in [stream.payload.channels] name what is in it"
@@ -122,20 +138,24 @@ class Channel(msgspec.Struct, frozen=True):
         settings = self.settings
         try:
             data = _DECODERS[settings.encoding or Encoding.HEX](sent)
-        except (TypeError, ValueError, binascii.Error):
-            written = "as an array of bytes" if settings.encoding is Encoding.ARRAY else f"in {settings.encoding}"
-            return None, f"it is not written {written}"
+        except (TypeError, ValueError, AttributeError, OverflowError, binascii.Error):
+            listed = None if settings.encoding is None else _LISTED.get(settings.encoding)
+            return None, f"it is not written {f'as an array of {listed}' if listed else f'in {settings.encoding}'}"
         first, count = settings.bytes_ or (0, len(data))
         data = data[first : first + count]
         if len(data) != count or not 0 < count <= _MOST_BYTES:
             wanted = f"{count} bytes from byte {first} on" if count else "byte"
             return None, f"it has no {wanted}" if count <= _MOST_BYTES else f"it has more than {_MOST_BYTES} bytes"
+        order = settings.order
+        if settings.encoding is Encoding.REGISTERS and order is ByteOrder.LITTLE:
+            # Within a register the order is always the same.
+            data, order = b"".join([data[at : at + 2] for at in range(count - 2, -1, -2)]), ByteOrder.BIG
         if settings.is_float:
             if count not in _FLOATS:
                 return None, "a floating point number has 4 or 8 bytes"
-            (number,) = struct.unpack((">" if settings.order is ByteOrder.BIG else "<") + _FLOATS[count], data)
+            (number,) = struct.unpack((">" if order is ByteOrder.BIG else "<") + _FLOATS[count], data)
         else:
-            number = float(int.from_bytes(data, settings.order.value, signed=settings.signed))
+            number = float(int.from_bytes(data, order.value, signed=settings.signed))
         return _finite(number)
 
 
@@ -162,7 +182,9 @@ def make_channel(name: str, unit: str | None, settings: ChannelSettings) -> Chan
         ValueError: they contradict each other, or the unit cannot be converted.
     """
     if settings.encoding is None and (settings.bytes_ or settings.signed or settings.is_float):
-        raise ValueError('bytes, signed and float need encoding = "hex", "base64" or "array"')
+        raise ValueError(f"bytes, signed and float need encoding, one of {', '.join(Encoding)}")
+    if settings.encoding is Encoding.REGISTERS and settings.bytes_ and any(each % 2 for each in settings.bytes_):
+        raise ValueError(f"bytes = {list(settings.bytes_)}: a register has two bytes, so expected even numbers")
     if settings.bytes_ is not None and (settings.bytes_[0] < 0 or not 0 < settings.bytes_[1] <= _MOST_BYTES):
         raise ValueError(f"bytes = {list(settings.bytes_)}: expected the first byte, from 0, and how many, at most 8")
     if settings.is_float and settings.bytes_ is not None and settings.bytes_[1] not in _FLOATS:

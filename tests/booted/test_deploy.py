@@ -29,6 +29,9 @@ PermitRootLogin yes
 UsePAM no
 """
 CLIENT = """\
+Host press-7
+  HostName 127.0.0.1
+  User root
 Host *
   Port {port}
   IdentityFile {folder}/{key}
@@ -146,7 +149,8 @@ def test_a_device_is_installed_over_ssh_and_what_is_in_the_way_is_told(
         again = there.deploy(bundle, config, "root@127.0.0.1")
         assert again.returncode == 0, again.stderr
         assert "NOT TAKEN" in again.stderr
-        assert there.deploy(bundle, config, "root@127.0.0.1", "--replace-config").returncode == 0
+        by_alias = there.deploy(bundle, config, "ssh://press-7", "--replace-config")
+        assert by_alias.returncode == 0, by_alias.stderr
         config.write_text(config.read_text().replace("press-8", "fan-1"))
         named = there.deploy(bundle, config, "root@127.0.0.1", "--name", "fan")
         assert named.returncode == 0, named.stderr

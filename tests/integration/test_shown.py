@@ -210,6 +210,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("deploy {bundle} --config {wrong} --to {folder}", 78),
         Case("deploy {bundle} --config {config} --to {folder} --python {name}", 2),
         Case("deploy {bundle} --config {config} --to {folder} --name {name}", 2),
+        Case("deploy {bundle} --config {config} --to {name}", 2),
         Case("deploy {bundle} --config {config} --to {folder} --deb --replace-config", 2, shows=""),
     ],
     ("edgetool", "doctor"): [

@@ -17,6 +17,7 @@ from processes import run_tool
 
 import edgetool
 from edge_agent.errors import ConfigError, UsageError
+from edgetool.deployment.remote import is_device
 
 CONFIG = '[mqtt]\nhost = "b"\n[[stream]]\nname = "pump"\nbundle = "square-1.0.0.edge"\ntopic = "sensors/+/pump"\n'
 ELF_MACHINES = {62: "x86_64", 183: "aarch64"}
@@ -102,6 +103,26 @@ def test_what_cannot_be_deployed_is_refused_before_anything_is_fetched(bundle: P
     with pytest.raises(UsageError, match=r"other-1.0.0.edge: no stream of .* names it"):
         edgetool.deploy([bundle, other], config=config, to=str(tmp_path))
     assert not list(tmp_path.glob("*.tar.gz"))
+
+
+def test_a_name_alone_is_a_folder_only_where_there_is_one(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a device of which ssh knows the user; both are written out, and no folder is made of it."""
+    monkeypatch.chdir(tmp_path)
+    for to, both in (
+        ("press-7", "give ./press-7 for a folder that is to be made, or USER@press-7 for a device, or ssh://press-7 "),
+        ("agent.toml", "--to agent.toml: there is no such folder"),
+    ):
+        for deb in (False, True):
+            with pytest.raises(UsageError, match=re.escape(both)):
+                edgetool.deploy([bundle], config="agent.toml", to=to, deb=deb)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["agent.toml", bundle.name]
+    (tmp_path / "there").mkdir()
+    assert not any(is_device(to) for to in ("there", "./press-7", "press-7/", "./root@press-7"))
+    assert is_device("root@press-7")
+    assert is_device("ssh://press-7")
+    assert edgetool.deploy([bundle], config="agent.toml", to="./press-7").archive.parent == Path("press-7")
 
 
 def test_what_the_configuration_names_is_taken_along_but_for_secrets(bundle: Path, tmp_path: Path) -> None:

@@ -38,8 +38,8 @@ def deploy(
 ) -> None:
     """Make one archive of agent, packages, bundles and configuration, which installs on a device without a network.
 
-    Example: edgetool deploy pump-1.0.0.edge --config agent.toml --to out; copy the archive to the device, unpack it and
-    run install.sh as root. Or in one step: --to root@press-7.
+    Example: edgetool deploy pump-1.0.0.edge --config agent.toml --to ./out; copy the archive to the device, unpack it
+    and run install.sh as root. Or in one step: --to root@press-7.
     """
     from edgetool.commands.deploy import deploy as work
     from edgetool.progress import working

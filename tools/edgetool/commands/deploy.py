@@ -82,8 +82,8 @@ def deploy(
         bundles: those that the configuration names.
         config: agent.toml. It names each bundle by its file name alone, or as it will lie in /etc/edge-agent.
             Certificates and libraries of operators beside it are taken along; secrets never are.
-        to: a folder for the archive; or `user@host` or `ssh://user@host:port`, on which it is installed by the system's
-            own ssh.
+        to: a folder for the archive, which is made unless it is a name alone; or `user@host` or `ssh://user@host:port`,
+            on which it is installed by the system's own ssh.
         machine: the device's architecture, `x86_64` or `aarch64`.
         python: version of the device's Python.
         runtime: the extra of the runtime, `cpu` or `openvino`.
@@ -95,17 +95,18 @@ def deploy(
         BundleError: one is none.
         ConfigError: the configuration has problems, or names a bundle that is not given.
         ServiceError: a package cannot be had; or the device cannot be reached, or does not take it.
-        UsageError: there are no packages for such a device.
+        UsageError: there are no packages for such a device; or `to` may be a folder or a device.
     """
     started = time.monotonic()
     target = Target(machine, python, runtime)
     options = [*(() if name is None else ("--name", name)), *(("--replace-config",) if replace_config else ())]
     unit_named(name)  # refused here, before anything is fetched
-    if deb and (is_device(to) or options):
-        given = f"--to {to}" if is_device(to) else options[0]
+    to_device = is_device(to)
+    if deb and (to_device or options):
+        given = f"--to {to}" if to_device else options[0]
         raise UsageError(f"{given}: not with --deb, whose package is written into a folder, and holds the agent.toml")
     content = read_content(Path(config), [Path(bundle) for bundle in bundles])
-    device = look_at(to, target) if is_device(to) else None
+    device = look_at(to, target) if to_device else None
     with tempfile.TemporaryDirectory(prefix="edgetool-") as made:
         scratch = Path(made)
         root = scratch / f"edge-agent-{__version__}-{runtime}-{machine}-python{python}"

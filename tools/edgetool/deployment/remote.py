@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from edge_agent.errors import ServiceError
+from edge_agent.errors import ServiceError, UsageError
 from edgetool.deployment.target import Target
 
 __all__ = ["Device", "is_device", "look_at"]
@@ -72,8 +71,18 @@ class Device:
 
 
 def is_device(to: str) -> bool:
-    """Whether this is a device for ssh, and not a folder."""
-    return to.startswith("ssh://") or ("@" in to and os.sep not in to)
+    """Whether this is a device for ssh, and not a folder.
+
+    Raises:
+        UsageError: it is a name alone that no folder has, as ssh's own names of devices are.
+    """
+    is_name = Path(to).name == to
+    if is_name and "@" not in to and not Path(to).is_dir():
+        raise UsageError(
+            f"--to {to}: there is no such folder, and a device may be meant; give ./{to} for a folder that is to be "
+            f"made, or USER@{to} for a device, or ssh://{to} where ssh knows the user"
+        )
+    return to.startswith("ssh://") or (is_name and "@" in to)
 
 
 def look_at(host: str, target: Target) -> Device:

@@ -93,6 +93,11 @@ class Places:
         """Folders with what is added on this device, to the unit and to those of the template."""
         return self.units / f"{SERVICE}.d", self.units / f"{SERVICE.replace('.', '@.')}.d"
 
+    @property
+    def run_links(self) -> list[Path]:
+        """By which units see their folders in /run; systemd takes the folders away at a stop, and leaves the links."""
+        return [path for path in sorted((self.root / "run").glob("edge-agent*")) if path.is_symlink()]
+
     def states(self, unit: str) -> tuple[Path, Path]:
         """The folder with a unit's journal and what it measured, and the link by which it sees that.
 

@@ -69,11 +69,11 @@ def _stop(steps: Steps, places: Places, agents: dict[str, Path], *, purge: bool,
 
 
 def _installed(places: Places) -> list[Path]:
-    """Units, drop-ins of ours and the command, but for the program itself."""
+    """Units, drop-ins of ours, the command and links to what is gone, but for the program itself."""
     units = [places.units / unit.name for unit in sorted((places.current / "systemd").glob("*.service"))]
     added = [path for folder in places.drop_ins for path in sorted(folder.glob("50-*.conf"))]
     is_ours = places.command.is_symlink() and "edge-agent/current" in str(places.command.readlink())
-    return [*units, *added, *([places.command] if is_ours else [])]
+    return [*units, *added, *([places.command] if is_ours else []), *places.run_links]
 
 
 def _kept(places: Places) -> list[Path]:

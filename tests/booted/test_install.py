@@ -34,8 +34,7 @@ say versions $(ls -d /opt/edge-agent/0* | wc -l); touch /etc/edge-agent/credenti
 say retained "$(retained)"
 edge-agent uninstall --purge; say uninstalled $?
 say left "$(retained)"
-all_files > /srv/after
-say files "$(comm -13 /srv/before /srv/after | not_ours | head -5)"
+say files "$(changes)"
 say service "$(systemctl is-active edge-agent)"
 """)
     assert found["installed"] == "0"
@@ -113,8 +112,7 @@ installing other > /dev/null; say upgraded $?
 version_of() { tr '\\0' '\\n' < /proc/$(systemctl show $1 -p MainPID --value)/cmdline | head -1 | cut -d/ -f4; }
 say same $([ "$(version_of edge-agent@fan)" = "$(readlink /opt/edge-agent/current)" ] && echo yes)
 edge-agent uninstall --purge; say uninstalled $?
-all_files > /srv/after
-say files "$(comm -13 /srv/before /srv/after | not_ours | head -5)"
+say files "$(changes)"
 say left "$(retained)"
 """)
     assert found["started"] == "active failed"
@@ -140,7 +138,7 @@ say alert_of_other "$(alert)"; edge-agent rollback; say rolled_back $?; say aler
 systemctl reload edge-agent@fan; say reload $?
 installing first --name a-b; say bad_name $?
 edge-agent uninstall --purge; say uninstalled $?
-all_files > /srv/after; say files "$(comm -13 /srv/before /srv/after | not_ours | head -5)"
+say files "$(changes)"
 unit=/etc/systemd/system/edge-agent.service
 printf '[Unit]\\nDescription=former\\n[Service]\\nExecStart=/bin/sleep infinity\\n' > $unit
 systemctl daemon-reload; systemctl start edge-agent
@@ -191,7 +189,6 @@ def test_a_debian_package_is_installed_upgraded_and_purged(machine: Machine) -> 
     """By apt alone; a configuration that was edited stays, and a purge leaves nothing."""
     found = machine.run("""
 all_files > /srv/before
-apt() { DEBIAN_FRONTEND=noninteractive apt-get -qq -y "$@" 2>&1 | tail -5; return ${PIPESTATUS[0]}; }
 apt install /lab/first.deb; say installed $?
 say active "$(systemctl is-active edge-agent) $(systemctl is-enabled edge-agent)"; say alert "$(alert)"
 say byte_code "$(find /opt/edge-agent -name '*.pyc' | head -1 | grep -c pyc)"
@@ -215,9 +212,7 @@ edge-agent install --config /etc/edge-agent/agent.toml; say no_config $?
 edge-agent retire; say retire_of_one_that_runs $?; systemctl stop edge-agent; edge-agent retire; say retired $?
 say retained "$(mosquitto_sub -h 127.0.0.1 -u press-7 -P word -t 'edge/#' --retained-only -W 2 -F %t)"
 rm /etc/mosquitto/conf.d/closed.conf /etc/mosquitto/passwords
-apt purge edge-agent; say purged $?
-all_files > /srv/after
-say files "$(comm -13 /srv/before /srv/after | not_ours | head -5)"
+apt purge edge-agent; say purged $?; say files "$(changes)"
 say service "$(systemctl is-active edge-agent)"
 """)
     assert found["installed"] == "0"
@@ -231,3 +226,22 @@ say service "$(systemctl is-active edge-agent)"
     assert (found["no_config"], found["retire_of_one_that_runs"], found["retired"]) == ("2", "78", "0")
     assert found["retained"] == ""
     assert (found["purged"], found["files"], found["service"]) == ("0", "", "inactive")
+
+
+def test_a_debian_package_that_was_never_configured_is_purged_as_completely(machine: Machine) -> None:
+    """One that is only unpacked; and one that an upgrade left so, as nobody said what becomes of an edited file."""
+    found = machine.run("""
+all_files > /srv/before
+dpkg --unpack /lab/first.deb; say unpacked "$(dpkg-query -W -f '${db:Status-Status}' edge-agent)"
+apt purge edge-agent; say purged $?; say files "$(changes)"
+apt install /lab/first.deb; cd /etc/edge-agent; sed 's/press-7/press-8/; s/pump"/fan"/' agent.toml > fan.toml
+systemctl enable -q --now edge-agent@fan; say both "$(systemctl is-active edge-agent edge-agent@fan | tr '\\n' ' ')"
+echo '# mine' >> agent.toml; cd /srv; dpkg-deb -R /lab/first.deb new; echo '# new' >> new/etc/edge-agent/agent.toml
+dpkg-deb -Znone -b new new.deb; dpkg -i new.deb < /dev/null; say asked $?
+say left "$(dpkg-query -W -f '${db:Status-Status}' edge-agent)"
+apt purge edge-agent; say purged_after_it $?; say files_after_it "$(changes)"
+""")
+    assert (found["unpacked"], found["purged"], found["files"]) == ("unpacked", "0", "")
+    assert found["both"] == "active active "
+    assert (found["asked"], found["left"]) == ("1", "unpacked")
+    assert (found["purged_after_it"], found["files_after_it"]) == ("0", "")

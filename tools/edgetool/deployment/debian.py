@@ -82,12 +82,13 @@ set -e
 if [ "$1" = remove ]; then
   rm -rf {home} /opt/edge-agent/.lock
   rmdir --ignore-fail-on-non-empty /opt/edge-agent 2>/dev/null || true
-fi
-if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
-  systemctl stop edge-agent.service 2>/dev/null || true
-  systemctl --system daemon-reload >/dev/null || true
-fi
-if [ "$1" = remove ]; then
+  if [ -d /run/systemd/system ]; then
+    systemctl stop edge-agent.service 2>/dev/null || true
+    systemctl --system daemon-reload >/dev/null || true
+  fi
+  # systemd takes a unit's folder in /run away at a stop, and leaves the link to it.
+  find /run -maxdepth 1 -type l -name 'edge-agent*' -delete
+  rm -f /run/edge-agent.instances
   deb-systemd-helper mask edge-agent.service >/dev/null || true
 fi
 if [ "$1" = purge ]; then
@@ -101,6 +102,8 @@ if [ "$1" = purge ]; then
   rm -rf /etc/edge-agent /var/lib/private/edge-agent /var/lib/edge-agent
   rm -rf /etc/systemd/system/edge-agent.service.d /etc/systemd/system/edge-agent@.service.d
   rm -f /etc/systemd/system/*.wants/edge-agent@*.service
+  # It is part of Debian and of no package, so dpkg takes it away with the last package that has files in it.
+  mkdir -p /opt
 fi
 """
 

@@ -18,12 +18,14 @@ __all__ = [
     "Duration",
     "FilePath",
     "Keepalive",
+    "Length",
     "Limit",
     "Megabytes",
     "Name",
     "Port",
     "Providers",
     "Qos",
+    "Rate",
     "Score",
     "Scores",
     "Seconds",
@@ -67,6 +69,12 @@ Limit = Annotated[float, Meta(gt=0, description="a number above 0")]
 Score = Annotated[float, Meta(ge=-3.4e38, le=3.4e38, description="a number")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]
 Duration = Annotated[float, Meta(ge=0, le=31_536_000, description="a number of seconds from 0 to 31536000 (a year)")]
+Length = Annotated[
+    str,
+    Meta(pattern=r"^\d{1,6}(\.\d{1,6})?(s|m|min|h|d)\Z", description='a length of time, such as "5s" or "2m"'),
+]
+"""Read with `messages.values.read_length`."""
+Rate = Annotated[int, Meta(ge=1, le=100_000, description="an integer from 1 to 100000")]
 Keepalive = Annotated[int, Meta(ge=5, le=3600, description="an integer number of seconds from 5 to 3600")]
 UrlPath = Annotated[
     str, Meta(pattern=r"^/[\x21-\x7e]{0,2000}\Z", description="a path that begins with '/', without spaces")

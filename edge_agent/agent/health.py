@@ -14,6 +14,7 @@ from edge_agent.agent.batch import Batches
 from edge_agent.agent.clock import DeviceClock
 from edge_agent.agent.counters import Latency, memory_bytes
 from edge_agent.agent.in_hand import runtime_file
+from edge_agent.agent.outlets import Outlets
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.stream import Stream
@@ -69,6 +70,7 @@ class Health:
         publisher: of its events.
         batches: the batch at work.
         scoring: of the batches.
+        outlets: what is told beside alerts.
         clock: the device's.
         agent: its id.
         reload_problem: why the newest reload was refused; empty if it was not.
@@ -85,6 +87,7 @@ class Health:
         publisher: Publisher,
         batches: Batches,
         scoring: Scoring,
+        outlets: Outlets,
         clock: DeviceClock,
         agent: str,
         reload_problem: Callable[[], str],
@@ -97,6 +100,7 @@ class Health:
         self._publisher = publisher
         self._batches = batches
         self._scoring = scoring
+        self._outlets = outlets
         self._clock = clock
         self._agent = agent
         self._reload_problem = reload_problem
@@ -152,5 +156,6 @@ class Health:
             "clock_synchronised": self._clock.is_synchronised,
             "latency": self.latency.describe(),
             "streams": {stream.name: stream.describe() for stream in self._streams},
+            **self._outlets.describe(),
             "unrouted": self._scoring.unrouted.received,
         }

@@ -23,6 +23,8 @@ from edge_agent.agent.handover import (
 from edge_agent.agent.health import Health, health_file, status_payload
 from edge_agent.agent.in_hand import InHand, runtime_file
 from edge_agent.agent.inputs import open_inputs
+from edge_agent.agent.listening import Listening
+from edge_agent.agent.outlets import Outlets
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.rejects import Rejects
 from edge_agent.agent.requests import Requests, carry_out
@@ -86,8 +88,6 @@ class Agent:
         self._health_due_mono_s = 0.0
         self._is_idle = False
         """Every input has ended, and that was told."""
-        self._heard_on: int | None = None
-        """Which connection readings could come over at the last look; None if there was none."""
 
     def run(self) -> bool:
         """Work until SIGTERM or SIGINT, until every stream's input has ended, or until a reload.
@@ -183,6 +183,8 @@ class Agent:
         routes = Routes(self._streams)
         self._publisher = Publisher(alerts, self._journal)
         self._unheard = Unheard(self._streams, self._brokers.readings)
+        self._listening = Listening(self._streams, self._brokers)
+        self._outlets = Outlets(self._streams, self._config, alerts)
         self._telling = Telling(self._notifier, self._brokers, self._streams, self._remarks)
         self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=former_sessions(self._journal))
         self._scoring = Scoring(
@@ -207,6 +209,7 @@ class Agent:
             publisher=self._publisher,
             batches=self._batches,
             scoring=self._scoring,
+            outlets=self._outlets,
             clock=self._clock,
             agent=self._config.agent.id,
             reload_problem=lambda: self._reload.refusal,
@@ -238,6 +241,7 @@ class Agent:
         writers: list[int] = []
         due_mono_s = self._brokers.wait_for(readers, writers)
         due_mono_s = min(due_mono_s, self._batches.due_mono_s, self._health_due_mono_s, self._telling.due_mono_s)
+        due_mono_s = min(due_mono_s, self._outlets.due_mono_s)
         timeout_s = max(0.0, due_mono_s - time.monotonic())
         for source in self._sources:
             readers += source.readers()
@@ -270,8 +274,9 @@ class Agent:
             self._publisher.pump()
         except JournalError as exc:
             self._batches.journal_failed(exc)
-        self._brokers.flush()
         now = time.monotonic()
+        self._outlets.tick(now)
+        self._brokers.flush()
         if now >= self._health_due_mono_s:
             self._health_due_mono_s = now + self._config.agent.health_interval_s
             try:
@@ -314,7 +319,7 @@ class Agent:
     def _look_after(self, now_mono_s: float) -> None:
         """What is due now and then."""
         self._clock.look(now_mono_s)
-        self._listen(now_mono_s)
+        self._listening.look(now_mono_s, self._batches)
         self._unheard.look(now_mono_s)
         self._batches.mend_journal()
         self._publisher.tend()
@@ -330,20 +335,6 @@ class Agent:
                 log.info("assets forgotten stream=%s count=%d idle_s=%.0f", stream.name, len(gone), idle_s)
             if records:
                 self._batches.keep([(stream.name, *record) for record in records])
-
-    def _listen(self, now_mono_s: float) -> None:
-        """Tell who has fallen silent. Of time in which no readings could come, nothing is counted."""
-        readings, before = self._brokers.readings, self._heard_on
-        self._heard_on = readings.connects if readings.state is ClientState.CONNECTED else None
-        is_connected = self._heard_on is not None and self._heard_on == before
-        delayed = self._brokers.alerts.state is not ClientState.CONNECTED
-        for stream in self._streams:
-            if not self._batches.takes_more:  # nothing is taken from any source, and a commit would push it out
-                return
-            is_listening = is_connected or stream.loaded.section.input is not None
-            commit = stream.listen(now_mono_s, time.time(), is_listening=is_listening, delayed=delayed)
-            if commit.records:
-                self._batches.add(commit)
 
     def _report(self, now_mono_s: float) -> None:
         alerts = self._brokers.alerts

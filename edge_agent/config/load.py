@@ -20,6 +20,7 @@ from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ConfigError
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings, broker_problems, with_credentials
+from edge_agent.outputs.settings import OUTPUTS, output_problems
 from edge_agent.setting_types import meant_by
 from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.formats import FORMATS, SPARKPLUG
@@ -138,11 +139,12 @@ def _read_document(
     mqtt = _complete_mqtt(sections["mqtt"], problems, is_here=is_here)
     engine = EngineSettings(**sections["engine"])
     _check_engine(engine, problems)
+    outputs: dict[str, Any] = {name: kind(**sections[name]) for name, kind in OUTPUTS.items()}
+    problems += output_problems(**outputs)
     if problems:
         return None
-    return Config(
-        agent=agent, mqtt=mqtt, engine=engine, journal=JournalSettings(**sections["journal"]), streams=tuple(streams)
-    )
+    journal = JournalSettings(**sections["journal"])
+    return Config(agent=agent, mqtt=mqtt, engine=engine, journal=journal, streams=tuple(streams), **outputs)
 
 
 def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:

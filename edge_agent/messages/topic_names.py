@@ -218,3 +218,7 @@ class AgentTopics:
     def alert(self, stream: str, asset: str) -> str:
         """Where the events of one asset's alerts go."""
         return f"{self._root}/alerts/{stream}/{asset}"
+
+    def scores(self, stream: str, asset: str) -> str:
+        """Where it is told what one asset scored in an interval."""
+        return f"{self._root}/scores/{stream}/{asset}"

@@ -17,6 +17,7 @@ from edge_agent.messages.text import iso_time
 from edge_agent.stream.alarm import Change, alert_namer
 from edge_agent.stream.alarm_state import Alert, Level, Transition
 from edge_agent.stream.drift import DriftAlert
+from edge_agent.stream.shares import shares_of
 
 __all__ = ["AlertBatch", "AssetChange", "EventMaker"]
 
@@ -225,11 +226,7 @@ class EventMaker:
         """For each event its channels, largest share first; an empty list if the model gives no contributions."""
         if batch.scores.contributions is None:
             return ([] for _ in batch.changes)
-        parts = batch.scores.contributions.astype(np.float64)
-        totals = parts.sum(axis=1)
-        telling = np.isfinite(totals) & (totals > 0)
-        order = np.argsort(-parts, axis=1, kind="stable")
-        shares = np.take_along_axis(parts, order, axis=1) / np.where(telling, totals, 1.0)[:, np.newaxis]
+        order, shares, telling = shares_of(batch.scores.contributions)
         columns = (
             telling.tolist(),
             self._channels[order].tolist(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -59,6 +60,16 @@ class Intake:
     def late(self) -> int:
         """Number of readings left out because they came late."""
         return self.windows.late if self._resampler is None else self._resampler.late
+
+    def describe(self) -> dict[str, Any]:
+        """For the health message: how many assets have rows, and how many readings made no row of a window."""
+        return {
+            "assets": len(self.windows),
+            "late": self.late,
+            "incomplete": self.windows.incomplete,
+            "restarted": self.windows.restarted,
+            "intervals": self.intervals.describe(),
+        }
 
     def push(self, readings: Readings) -> WindowBatch:
         """Add readings, and give the windows that they complete.

@@ -30,7 +30,9 @@ from edge_agent.stream.room import Room
 from edge_agent.stream.roster import Pinned, Roster
 from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.silence import Silence
+from edge_agent.stream.standings import Standings
 from edge_agent.stream.stuck import Stuck
+from edge_agent.stream.tally import Tally
 from edge_agent.stream.window_settings import Missing
 
 __all__ = ["Pipeline"]
@@ -107,6 +109,8 @@ class Pipeline:
             model_states=self._model_states,
         )
         self._states = self._memory.states
+        self.standings = Standings(self._memory, self._threshold, self._alarm)
+        self.tally: Tally | None = None  # counts every score, where somebody asks for that
         for asset in self._memory.restore(records):
             self.roster.restore(asset)
         # Only after all records: an alert or a limit, which keeps its asset here, may be in the last record.
@@ -198,6 +202,8 @@ class Pipeline:
         Returns:
             The changes. `records` has no record of an asset yet; `process` adds them.
         """
+        if self.tally is not None:
+            self.tally.add(windows, scores)
         not_finite, at_limit = look_at(scores.score, self._lowest_limit)
         outcome = Outcome(scored=len(windows), not_finite=not_finite)
         latest = windows.values[:, -1, :]
@@ -298,24 +304,18 @@ class Pipeline:
 
     def describe(self) -> dict[str, Any]:
         """For the health message: numbers of assets and of readings that were left out, commissioning, drift."""
-        windows = self._intake.windows
-        report = self.drift.report
         alerts = len(self._states.alerting())
         return {
-            "assets": len(windows),
+            **self._intake.describe(),
             "most_assets": None if self.room.limit == math.inf else int(self.room.limit),
             "forgotten": self.roster.forgotten,
             "active_alerts": self.drift.has_alert + self.silence.open_alerts + len(self._stuck.assets) + alerts,
-            "late": self._intake.late,
-            "incomplete": windows.incomplete,
             **self.missing.describe(),
-            "restarted": windows.restarted,
-            "intervals": self._intake.intervals.describe(),
             "silent": self.silence.describe(),
             "stuck": self._stuck.describe(),
             "state": None if self._model_states is None else self._model_states.describe(),
             "commission": None if self._commission is None else self._commission.describe(),
-            "drift": None if report is None else msgspec.to_builtins(report),
+            "drift": None if (report := self.drift.report) is None else msgspec.to_builtins(report),
         }
 
     def _update_alarms(

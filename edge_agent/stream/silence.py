@@ -148,6 +148,10 @@ class Silence:
         shown = [printable(name) for name in self._first(silent, _SHOWN)]
         return {"stream": _STREAM in self._alerts, "count": len(silent), "assets": shown}
 
+    def is_silent(self, asset: str) -> bool:
+        """Whether an alert is open that says so, of the asset or of the stream."""
+        return asset in self._alerts or asset in self._together
+
     @property
     def open_alerts(self) -> int:
         """Number of alerts that are open, that of the stream counted as one."""

@@ -62,6 +62,10 @@ class Stuck:
         """Those with an open alert."""
         return {*self._alerts}
 
+    def is_stuck(self, asset: str) -> bool:
+        """Whether the asset has an open alert."""
+        return asset in self._alerts
+
     def sent(self, readings: Readings) -> list[list[float]]:
         """The values of a batch as they are now, for `add`; none where nothing is told."""
         return readings.values.tolist() if self._limit else []

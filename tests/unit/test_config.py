@@ -83,6 +83,14 @@ def _write(tmp_path: Path, text: str) -> Path:
         ("[mqtt]\ntls = 1", "[mqtt] tls = 1: expected true or false; write tls = true"),
         ('[mqtt]\ntls = "True"', "[mqtt] tls = 'True': expected true or false; write tls = true"),
         (
+            "[publish]\nscores = 5",
+            '[publish] scores = 5: expected a length of time, such as "5s" or "2m"',
+        ),
+        (
+            '[publish]\nscores = "0.01s"',
+            "[publish] scores = '0.01s': expected a length of time from 0.1s to 1d",
+        ),
+        (
             '[journal]\nlimit_mb = "64"',
             "[journal] limit_mb = '64': expected a number of megabytes from 0 to 1000000; write limit_mb = 64",
         ),

@@ -33,6 +33,7 @@ protocol = "3.1.1"
 keepalive_s = 600
 [engine]
 {engine}
+{extra}
 [[stream]]
 name = "bench"
 bundle = "{bundle}"
@@ -98,6 +99,7 @@ def agent_command(
     qos: int = 1,
     engine: str = 'provider = "cpu"',
     health_interval_s: float = 0.5,
+    extra: str = "",
 ) -> list[str]:
     """Write an `agent.toml` and give the command that runs the agent with it.
 
@@ -107,7 +109,13 @@ def agent_command(
     config = folder / "agent.toml"
     config.write_text(
         _CONFIG.format(
-            folder=folder, port=port, bundle=bundle, qos=qos, engine=engine, health_interval_s=health_interval_s
+            folder=folder,
+            port=port,
+            bundle=bundle,
+            qos=qos,
+            engine=engine,
+            health_interval_s=health_interval_s,
+            extra=extra,
         )
     )
     agent = str(Path(sys.executable).with_name("edge-agent"))

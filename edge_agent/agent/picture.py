@@ -1,0 +1,150 @@
+"""What a picture of the fleet needs: at an interval, what the assets scored that are nearest to their limits.
+
+The cost is bounded whatever comes in: scores are counted in columns (`stream.tally`), and a report is made only of so
+many assets. These go out a few in each turn of the loop, so that an alert waits for a few of them at most.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from edge_agent.agent.stream import Stream
+from edge_agent.messages.event import ChannelShare
+from edge_agent.messages.scores import ScoreReport
+from edge_agent.messages.text import iso_time
+from edge_agent.stream.tally import Tallied, Tally
+
+__all__ = ["Picture"]
+
+_AT_ONCE = 20
+"""Reports in one turn of the loop: a millisecond, about."""
+_LEAST_BAND = 1e-30
+_LEARNING = -1e300
+"""The nearness of an asset that has no limit yet; they come last."""
+
+
+class _Row(NamedTuple):
+    stream: Stream
+    tallied: Tallied
+    place: int
+    asset: str
+
+
+class Picture:
+    """The reports of one agent.
+
+    Args:
+        streams: all; each begins to count.
+        agent: its id.
+        interval_s: time between two reports of an asset, seconds.
+        most_a_second: assets that are reported each second, at most.
+        tell: takes each report.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        *,
+        agent: str,
+        interval_s: float,
+        most_a_second: int,
+        tell: Callable[[ScoreReport], None],
+    ) -> None:
+        self._streams = streams
+        self._agent = agent
+        self._interval_s = interval_s
+        self._most = max(1, int(most_a_second * interval_s))
+        self._tell = tell
+        self._rows: deque[_Row] = deque()
+        self._next_mono_s: float | None = None
+        self.left_out = 0
+        """Assets that scored in an interval and were not reported, since the start."""
+        for stream in streams:
+            stream.pipeline.tally = Tally(len(stream.loaded.bundle.manifest.channels))
+
+    @property
+    def due_mono_s(self) -> float:
+        """When `tick` has something to do."""
+        return 0.0 if self._rows else self._next_mono_s or 0.0
+
+    def tick(self, now_mono_s: float) -> None:
+        """Make the reports that are due; to be called in each turn of the loop."""
+        if self._next_mono_s is None:
+            self._next_mono_s = now_mono_s + self._interval_s
+        if now_mono_s >= self._next_mono_s:
+            late_s = now_mono_s - self._next_mono_s
+            # The beat is kept, and begins anew where an interval or more was missed.
+            self._next_mono_s += self._interval_s if late_s < self._interval_s else late_s + self._interval_s
+            self.left_out += len(self._rows)
+            self._choose()
+        for _ in range(min(_AT_ONCE, len(self._rows))):
+            row = self._rows.popleft()
+            self._tell(self._report(row))
+
+    def _choose(self) -> None:
+        found = [(stream, stream.pipeline.tally.take()) for stream in self._streams if stream.pipeline.tally]
+        nearness = np.concatenate([_nearness(stream, tallied) for stream, tallied in found])
+        chosen = np.argsort(-nearness, kind="stable")[: self._most]
+        self.left_out += len(nearness) - len(chosen) + sum(tallied.left_out for _, tallied in found)
+        ends = np.cumsum([len(tallied) for _, tallied in found])
+        names = [[*tallied.numbers] for _, tallied in found]
+        self._rows.clear()
+        for at in chosen.tolist():
+            number = int(np.searchsorted(ends, at, side="right"))
+            stream, tallied = found[number]
+            place = at - int(ends[number]) + len(tallied)
+            if tallied.windows[place]:
+                self._rows.append(_Row(stream, tallied, place, names[number][place]))
+
+    def _report(self, row: _Row) -> ScoreReport:
+        stream, tallied, place, asset = row
+        limits = stream.pipeline.standings.limits(asset)
+        return ScoreReport(
+            agent=self._agent,
+            stream=stream.name,
+            asset=asset,
+            time=iso_time(tallied.time_s[place].item()),
+            since=iso_time(tallied.since_s[place].item()),
+            windows=tallied.windows[place].item(),
+            score=tallied.last[place].item(),
+            highest=tallied.highest[place].item(),
+            threshold=None if limits is None else limits.alarm,
+            clear=None if limits is None else limits.clear,
+            state=stream.pipeline.standings.state(asset),
+            muted=stream.suppression.is_muted(asset) or msgspec.UNSET,
+            channels=_channels(stream, tallied, place),
+        )
+
+
+def _nearness(stream: Stream, tallied: Tallied) -> NDArray[np.float64]:
+    """How far the highest score of each asset is above its alarm limit, negative below.
+
+    In units of the distance from that limit down to the clear limit, so that assets of streams and limits that differ
+    can be held against each other.
+    """
+    standings, highest = stream.pipeline.standings, tallied.highest[: len(tallied)].astype(np.float64)
+    if standings.has_own_limits:
+        own = [standings.limits(asset) for asset in tallied.numbers]
+        pairs = [(math.nan, math.nan) if limits is None else (limits.alarm, limits.clear) for limits in own]
+        alarm, clear = np.array(pairs, np.float64).reshape(-1, 2).T
+    else:
+        alarm, clear = np.array([[standings.threshold.alarm], [standings.threshold.clear]])
+    nearness = (highest - alarm) / np.maximum(alarm - clear, _LEAST_BAND)
+    return np.where(np.isnan(nearness), _LEARNING, nearness)
+
+
+def _channels(stream: Stream, tallied: Tallied, place: int) -> list[ChannelShare]:
+    names = stream.loaded.bundle.manifest.channels
+    columns = (tallied.channels[place].tolist(), tallied.shares[place].tolist(), tallied.values[place].tolist())
+    return [
+        ChannelShare(names[number].name, round(share, 4), None if value != value else value)  # noqa: PLR0124 - NaN
+        for number, share, value in zip(*columns, strict=True)
+        if number >= 0
+    ]

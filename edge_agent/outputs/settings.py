@@ -1,0 +1,38 @@
+"""Settings of what is published beside alerts."""
+
+from __future__ import annotations
+
+import msgspec
+
+from edge_agent.messages.values import read_length
+from edge_agent.setting_types import Length, Rate
+
+__all__ = ["OUTPUTS", "PublishSettings", "output_problems"]
+
+_LEAST_S, _MOST_S = 0.1, 86_400.0
+
+
+class PublishSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[publish]`: scores for who draws a picture of them."""
+
+    scores: Length | None = None
+    """Time between two messages with the scores of an asset, such as `5s`; None publishes none."""
+    scores_a_second: Rate = 100
+    """Most assets that are told each second, those nearest to their limit first."""
+
+    @property
+    def interval_s(self) -> float | None:
+        """`scores` in seconds."""
+        return None if self.scores is None else read_length(self.scores)
+
+
+OUTPUTS: dict[str, type[msgspec.Struct]] = {"publish": PublishSettings}
+"""The tables of all that is published beside alerts."""
+
+
+def output_problems(publish: PublishSettings) -> list[str]:
+    """What is wrong with values that are of the right type, a line each."""
+    interval_s = publish.interval_s
+    if interval_s is None or _LEAST_S <= interval_s <= _MOST_S:
+        return []
+    return [f"[publish] scores = {publish.scores!r}: expected a length of time from 0.1s to 1d"]

@@ -11,7 +11,7 @@ from fakes import make_alert
 
 from edge_agent.messages.event import DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
 from edgetool._cli.watch import render
-from edgetool.commands.watch import Doubt, WatchedEvent, _Judge, _Told
+from edgetool.believed import Doubt, Judge, Told, WatchedEvent
 from edgetool.subscription import Message, Subscription
 
 TOPIC = "edge/press-7/alerts/pump/a1"
@@ -25,7 +25,7 @@ def numbered(number: int) -> Message:
     return Message(TOPIC, b"%d" % number, is_retained=False)
 
 
-def look_at(judge: _Judge, topic: str = TOPIC, *, is_retained: bool = False, **changes: Any) -> WatchedEvent:
+def look_at(judge: Judge, topic: str = TOPIC, *, is_retained: bool = False, **changes: Any) -> WatchedEvent:
     found = judge.look_at(Message(topic, msgspec.json.encode(make_alert(**changes)), is_retained))
     assert found is not None
     return found
@@ -33,7 +33,7 @@ def look_at(judge: _Judge, topic: str = TOPIC, *, is_retained: bool = False, **c
 
 def test_events_are_told_once_and_old_ones_are_forgotten() -> None:
     """An event comes again soon after a lost connection, or never; names may be of any length."""
-    told = _Told()
+    told = Told()
     assert all(told.is_new(watched(id=f"id-{number}" + "x" * 1000)) for number in range(30_000))
     assert not any(told.is_new(watched(id=f"id-{number}" + "x" * 1000)) for number in range(20_000, 30_000))
     assert len(told._keys) == 10_000
@@ -41,7 +41,7 @@ def test_events_are_told_once_and_old_ones_are_forgotten() -> None:
 
 def test_a_forgery_hides_no_event() -> None:
     """Though it has the event's id, name and time: it came from elsewhere, or is in doubt."""
-    told = _Told()
+    told = Told()
     assert told.is_new(WatchedEvent(make_alert(), "press-8", "pump", "a1", (Doubt.AGENT,)))
     assert told.is_new(WatchedEvent(make_alert(), "press-7", "pump", "a1", (Doubt.RETAINED,)))
     assert told.is_new(watched())
@@ -80,7 +80,7 @@ def test_what_arrives_waits_for_room_and_not_for_ever() -> None:
 )
 def test_an_event_is_held_against_its_topic(topic: str, is_retained: bool, doubts: list[str]) -> None:
     """Whoever may write to one topic only, cannot speak for another one."""
-    found = look_at(_Judge(), topic, is_retained=is_retained)
+    found = look_at(Judge(), topic, is_retained=is_retained)
     assert found.is_ordinary is (not doubts)
     shown = found.describe()
     assert (shown["topic"], shown["doubts"], shown["id"], shown["agent"]) == (topic, doubts, "x", "press-7")
@@ -90,7 +90,7 @@ def test_what_was_dropped_is_held_against_its_topic_too() -> None:
     """A number of lost events is no less worth forging."""
     dropped = msgspec.json.encode(DroppedEvent(id="y", agent="press-7", stream="pump", count=17, time="t", since="s"))
     found = [
-        _Judge().look_at(Message(f"edge/press-7/alerts/pump/{asset}", dropped, is_retained=False))
+        Judge().look_at(Message(f"edge/press-7/alerts/pump/{asset}", dropped, is_retained=False))
         for asset in ("stream", "a1")
     ]
     assert [each.doubts for each in found if each is not None] == [(), (Doubt.ASSET,)]
@@ -101,7 +101,7 @@ def test_what_was_set_aside_is_shown() -> None:
     aside = SetAsideEvent(
         id="aside-1", agent="press-7", stream="pump", asset="a1", topic="sensors/a1/pump", payload_bytes=57, time="t"
     )
-    found = _Judge().look_at(Message(TOPIC, msgspec.json.encode(aside), is_retained=False))
+    found = Judge().look_at(Message(TOPIC, msgspec.json.encode(aside), is_retained=False))
     assert found is not None
     assert found.is_ordinary
     line = "two runs ended over a message of 57 bytes on sensors/a1/pump; it is not read any more"
@@ -124,7 +124,7 @@ def test_storms_and_mutes_are_shown() -> None:
     lines = []
     for event in (storm, muted, whole):
         topic = f"edge/press-7/alerts/pump/{event.asset}"
-        found = _Judge().look_at(Message(topic, msgspec.json.encode(event), is_retained=False))
+        found = Judge().look_at(Message(topic, msgspec.json.encode(event), is_retained=False))
         assert found is not None
         assert found.is_ordinary
         lines.append(render(found).plain)
@@ -137,7 +137,7 @@ def test_storms_and_mutes_are_shown() -> None:
 
 def test_an_id_of_two_agents_is_told_of_both() -> None:
     """Which of them is right, nobody can tell; a message that is in doubt anyhow takes no id."""
-    judge = _Judge()
+    judge = Judge()
     other = "edge/press-8/alerts/pump/a1"
     assert look_at(judge, other, is_retained=True, agent="press-8").doubts == (Doubt.RETAINED,)
     assert look_at(judge).doubts == ()
@@ -160,7 +160,7 @@ def test_what_is_no_event_or_on_no_topic_of_alerts_is_passed_over() -> None:
         (f"{TOPIC}/x", msgspec.json.encode(make_alert())),
         ("x", b"1"),
     ):
-        assert _Judge().look_at(Message(topic, payload, is_retained=False)) is None
+        assert Judge().look_at(Message(topic, payload, is_retained=False)) is None
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_what_is_no_event_or_on_no_topic_of_alerts_is_passed_over() -> None:
 )
 def test_a_line_begins_with_what_is_sure(topic: str, changes: dict[str, Any], line: str) -> None:
     """What does not fit its topic never looks like an alert."""
-    assert render(look_at(_Judge(), topic, **changes)).plain == line
+    assert render(look_at(Judge(), topic, **changes)).plain == line
 
 
 def test_a_name_of_any_length_is_a_line_of_some_length() -> None:

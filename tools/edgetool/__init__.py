@@ -24,6 +24,7 @@ from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, Io, LayoutIs, Level,
 
 if TYPE_CHECKING:
     from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
+    from edgetool.believed import Doubt, WatchedEvent
     from edgetool.broker import BrokerAddress
     from edgetool.commands.bench import BenchReport, bench
     from edgetool.commands.calibrate import CalibrateReport, calibrate
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from edgetool.commands.record import RecordReport, record
     from edgetool.commands.replay import ReplayReport, replay
     from edgetool.commands.sniff import SniffReport, sniff
-    from edgetool.commands.watch import Doubt, WatchedEvent, watch
+    from edgetool.commands.watch import watch
     from edgetool.detector.report import PackReport
     from edgetool.precision.context import Converter
     from edgetool.precision.report import QuantizeReport, Verdict
@@ -114,7 +115,7 @@ _HOMES = {
     "Converter": "edgetool.precision.context",
     "DeployReport": "edgetool.commands.deploy",
     "DoctorReport": "edgetool.commands.doctor",
-    "Doubt": "edgetool.commands.watch",
+    "Doubt": "edgetool.believed",
     "DroppedEvent": "edge_agent.messages.event",
     "MutedEvent": "edge_agent.messages.event",
     "SetAsideEvent": "edge_agent.messages.event",
@@ -129,7 +130,7 @@ _HOMES = {
     "ReplayReport": "edgetool.commands.replay",
     "SniffReport": "edgetool.commands.sniff",
     "Verdict": "edgetool.precision.report",
-    "WatchedEvent": "edgetool.commands.watch",
+    "WatchedEvent": "edgetool.believed",
     "bench": "edgetool.commands.bench",
     "calibrate": "edgetool.commands.calibrate",
     "compare": "edgetool.commands.compare",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from edge_agent.messages.event import PublishedEvent
-    from edgetool.commands.watch import Doubt, WatchedEvent
+    from edgetool.believed import Doubt, WatchedEvent
 
 __all__ = ["render", "watch"]
 
@@ -62,7 +62,7 @@ def watch(
 
 def render(watched: WatchedEvent) -> Text:
     """One line for a person: what, where, when, how bad, and the sensors that had most to do with it."""
-    from edgetool.commands.watch import Doubt
+    from edgetool.believed import Doubt
     from edgetool.progress import foreign
 
     event = watched.event
@@ -91,7 +91,7 @@ def _details(event: PublishedEvent) -> str:
 
 
 def _reason(doubt: Doubt, event: PublishedEvent) -> str:
-    from edgetool.commands.watch import Doubt
+    from edgetool.believed import Doubt
 
     match doubt:
         case Doubt.RETAINED:

@@ -35,7 +35,7 @@ from edge_agent.messages.topic import Topic
 from edge_agent.messages.topic_names import can_be_asset
 from edge_agent.mqtt.wire import WireSocket
 from edge_agent.sources.decode import Decoder
-from edge_agent.sources.formats import FORMATS
+from edge_agent.sources.formats import FORMATS, SIEMENS_IE
 from edge_agent.sources.mapping.mapping import with_preset
 from edge_agent.sources.mapping.presets import PRESETS
 from edge_agent.sources.mapping.settings import PayloadSettings
@@ -92,9 +92,11 @@ _TABLES: list[dict[str, Any]] = [
     {"rows": "v[].*", "name": "$1", "value": ".", "names": "{asset}.{channel}", "time": "../t", "time_unit": "ms"},
     {"fields": "v", "time_format": "%d.%m.%Y %H:%M", "channels": {"c1": {"encoding": "hex"}, "c2": {"map": {"on": 1}}}},
     {"value": "v", "time": "t", "time_nanos": "n", "good": {"key": "q", "is": [1]}, "missing_values": [9999.9999]},
+    {"channels": {"c1": {"encoding": "registers", "order": "little", "float": True}, "c2": {"encoding": "base64"}}},
 ]
-_ONE_VALUE = len(_TABLES) - 1
+_ONE_VALUE = len(_TABLES) - 2
 """The table of a topic that names the channel."""
+_DATABUS = ("ie/m/j/simatic/v1/s7c1/dp", "ie/d/j/simatic/v1/s7c1/dp/r/PLC1/default")
 _TYPES = ("NBIRTH", "DBIRTH", "NDATA", "DDATA", "NDEATH", "DDEATH", "STATE", "NCMD")
 
 
@@ -105,10 +107,12 @@ def _mapped(choice: int) -> Decoder:
 
 
 def decode_mapped(data: bytes) -> None:
-    """A payload by each preset, and by tables of every kind; the first byte chooses, the second Sparkplug's topic."""
+    """A payload by each preset, and by tables of every kind; the first byte chooses, the second what is announced."""
     choice, kind, payload = (data[0], data[1], data[2:]) if len(data) > 1 else (0, 0, b"")
     choice %= len(_TABLES)
     name = f"spBv1.0/g/{_TYPES[kind % len(_TYPES)]}/n{'/d' if kind & 0x80 else ''}"
+    if _TABLES[choice].get("preset") == SIEMENS_IE:
+        name = _DATABUS[kind % len(_DATABUS)]
     topic = Topic(name.encode(), "a1", "c1" if choice == _ONE_VALUE else None)
     _check_decoded(*_mapped(choice).decode([Delivery(topic, payload, 1, False)], _NOW_S), payload)
 

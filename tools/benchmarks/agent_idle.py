@@ -10,7 +10,6 @@ hours, so the obvious script (tools/benchmarks/obvious_script.py) is measured in
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import paho.mqtt.client as paho
+from as_installed import as_installed
 from consumers import Counter, agent_command, running
 from paho.mqtt.enums import CallbackAPIVersion
 from workload import TOPIC, broker, cpu_seconds, fill_queue, machine, make_bundle, payloads, spread, wait_until
@@ -95,7 +95,7 @@ def start_seconds(command: list[str], folder: Path) -> float:
         notify.settimeout(120)
         started = time.monotonic()
         process = subprocess.Popen(
-            command, env={**os.environ, "NOTIFY_SOCKET": str(address)}, stdout=subprocess.DEVNULL
+            command, env={**as_installed(), "NOTIFY_SOCKET": str(address)}, stdout=subprocess.DEVNULL
         )
         try:
             while not notify.recv(4096).startswith(b"READY=1"):

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from as_installed import as_installed
 
 SAYS = "the factory was called"
 
@@ -22,7 +23,7 @@ SAYS = "the factory was called"
 def seconds(command: list[str]) -> tuple[float, float, str]:
     """Of the clock and of the processor for one command, and what it printed."""
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=as_installed())
     spent, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
     return spent, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout + done.stderr
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+from as_installed import as_installed
 from numpy.typing import NDArray
 from pyod.models.knn import KNN
 from skl2onnx import to_onnx
@@ -70,7 +71,7 @@ def pack_cost(turns: int, trained: NDArray[np.float64]) -> None:
                 given = [source, "--data", "data.csv", "--accept-weak", "--higher-is", "normal"]
                 given += ["--trust-pickle"] if source.endswith(".joblib") else []
                 command = [sys.executable, "-m", "edgetool", "pack", *given]
-                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+                subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, env=as_installed())
                 after = resource.getrusage(resource.RUSAGE_CHILDREN)
                 seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         saved, ours, others = (float(np.median(seconds)) for seconds in spent.values())

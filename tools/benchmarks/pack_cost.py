@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from as_installed import as_installed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -34,7 +35,7 @@ def channels_of(path: Path) -> int:
 def cpu_seconds(checkout: Path, model: Path, data: Path, folder: Path) -> tuple[float, int]:
     """CPU time of one `pack` with all its children, and its exit code."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    environment = {**os.environ, "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'tools'}"}
+    environment = {**as_installed(), "PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'tools'}"}
     command = [
         sys.executable,
         "-m",

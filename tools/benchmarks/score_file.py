@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from as_installed import as_installed
 from numpy.typing import NDArray
 from workload import ANOMALY_EVERY, HIDDEN, machine, make_bundle, spread
 
@@ -118,9 +119,8 @@ def _unquoted() -> object:
 
 def run(*command: str | Path) -> Run:
     """Run a process to its end."""
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, env=environ)
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.PIPE, text=True, env=as_installed())
     assert process.stdout is not None
     with ThreadPoolExecutor(max_workers=1) as beside:
         memory_mb = beside.submit(_most_memory_mb, process.pid)

@@ -104,6 +104,7 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.p
 
 test: check test-unit $(TORCH)
 	@tools/ensure_mosquitto.sh
+	@tools/ensure_chromium.sh
 	@tools/ensure_cc.sh
 	@tools/ensure_systemd_analyze.sh
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
@@ -144,7 +145,7 @@ bench: $(STAMP)
 
 # For every Python and platform at once, and without an index, so that the files hold only names, versions and hashes.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-EXTRAS := --extra host --extra files --extra reports --extra sklearn --extra lightgbm --extra pyod
+EXTRAS := --extra host --extra files --extra dashboard --extra reports --extra sklearn --extra lightgbm --extra pyod
 lock:
 	@$(BIN)/$(LOCK) $(EXTRAS) --extra demo --group dev -o requirements/development.txt pyproject.toml
 	@for extra in cpu openvino modbus opcua; do \

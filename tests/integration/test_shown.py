@@ -179,6 +179,12 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("watch --host {name}", 69),
         Case("watch --agent {name}", 2),
     ],
+    ("edgetool", "dashboard"): [
+        Case("dashboard --port {port} --listen {name}", 2),
+        Case("dashboard --port {port} --token-file {gone}", 2, shows="\\udcff"),
+        Case("dashboard --port {port} --listen 127.0.0.1:0 --history {folder}", 65, shows="Is a directory"),
+        Case("dashboard --host {name} --listen 127.0.0.1:0", 69),
+    ],
     ("edgetool", "inspect"): [
         Case("inspect {model} --html {page}", pages=("{page}",)),
         Case("inspect {model} --json", shows=JSON),

@@ -19,6 +19,7 @@ COMMANDS = (
     "bench",
     "calibrate",
     "compare",
+    "dashboard",
     "deploy",
     "doctor",
     "evaluate",

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from edgetool.commands.bench import BenchReport, bench
     from edgetool.commands.calibrate import CalibrateReport, calibrate
     from edgetool.commands.compare import CompareReport, compare
+    from edgetool.commands.dashboard import dashboard
     from edgetool.commands.deploy import DeployReport, deploy
     from edgetool.commands.doctor import DoctorReport, doctor
     from edgetool.commands.evaluate import EvaluateReport, evaluate
@@ -92,6 +93,7 @@ __all__ = [
     "bench",
     "calibrate",
     "compare",
+    "dashboard",
     "deploy",
     "doctor",
     "evaluate",
@@ -134,6 +136,7 @@ _HOMES = {
     "bench": "edgetool.commands.bench",
     "calibrate": "edgetool.commands.calibrate",
     "compare": "edgetool.commands.compare",
+    "dashboard": "edgetool.commands.dashboard",
     "deploy": "edgetool.commands.deploy",
     "doctor": "edgetool.commands.doctor",
     "evaluate": "edgetool.commands.evaluate",

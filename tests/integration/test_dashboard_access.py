@@ -1,0 +1,270 @@
+"""Who sees the pages of `edgetool dashboard`, and who may mark; asked as a program asks, and not a browser."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlencode, urlsplit
+
+import pytest
+from browser import Dashboard
+from processes import Broker, free_port, run_tool, wait_until
+
+TOKEN = "correct horse battery"
+
+
+class Answer(NamedTuple):
+    code: int
+    body: str
+    headers: dict[str, str]
+
+
+def ask(dashboard: Dashboard, path: str, *, body: str | None = None, method: str = "", **headers: str) -> Answer:
+    """One request; `x_y` is the header `x-y`."""
+    connection = http.client.HTTPConnection(urlsplit(dashboard.url).netloc, timeout=20)
+    try:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method or ("GET" if body is None else "POST"), path, body, named)
+        answer = connection.getresponse()
+        found = {name.lower(): value for name, value in answer.getheaders()}
+        return Answer(answer.status, answer.read().decode(), found)
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("localhost:{port}", 200),
+        ("127.0.0.1:{port}", 200),
+        ("[::1]:1", 200),
+        ("LOCALHOST", 200),
+        ("rebound.example:{port}", 421),
+        ("127.0.0.1.example", 421),
+        ("localhost@rebound.example", 421),
+        ("[", 421),
+    ],
+)
+def test_only_this_machine_is_answered_by_its_own_names(broker: Broker, host: str, code: int) -> None:
+    """A name of somebody else's that leads here (DNS rebinding) would let his page read everything."""
+    with Dashboard(broker.port) as running:
+        port = str(urlsplit(running.url).port)
+        assert ask(running, "/", host=host.format(port=port)).code == code
+        running.stop()
+
+
+def test_every_answer_forbids_what_is_not_ours(broker: Broker) -> None:
+    """Pages, data, errors: no script or picture of another host, no frame; and data is kept by no cache."""
+    with Dashboard(broker.port) as running:
+        for path in ("/", "/static/fleet.js", "/api/curve", "/none", "/login"):
+            headers = ask(running, path).headers
+            assert headers["content-security-policy"].startswith("default-src 'self'; object-src 'none'"), path
+            assert headers["x-content-type-options"] == "nosniff"
+            assert ("cache-control" in headers) is not path.startswith("/static/")
+            assert "server" not in headers
+        assert ask(running, "/static/../server.py").code == 404
+        assert ask(running, "/static/%2e%2e/server.py").code == 404
+        assert ask(running, "/api/mark").code == 405
+        running.stop()
+
+
+MARK = json.dumps({"agent": "g1", "id": "x", "verdict": "true", "by": "Ada"})
+
+
+def test_only_our_own_page_marks(broker: Broker) -> None:
+    """A page of somebody else's may send a form to any address; its browser says whose page it is."""
+    with Dashboard(broker.port) as running:
+        ours = running.url.rstrip("/")
+        assert ask(running, "/api/mark", body=MARK).code == 403
+        assert ask(running, "/api/mark", body=MARK, origin="null").code == 403
+        assert ask(running, "/api/mark", body=MARK, origin="http://other.example").code == 403
+        assert ask(running, "/api/mark", body=MARK, origin=ours, sec_fetch_site="cross-site").code == 403
+        assert ask(running, "/api/mark", body=MARK, origin=ours, sec_fetch_site="same-site").code == 403
+        answer = ask(running, "/api/mark", body=MARK, origin=ours)
+        assert (answer.code, json.loads(answer.body)["verdict"]) == (200, "true")
+        assert ask(running, "/api/mark", body=MARK, sec_fetch_site="same-origin").code == 200
+        running.stop()
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({}, "agent and id: expected the names of an alert"),
+        ({"agent": "g1", "id": "a/b"}, "agent and id: expected the names of an alert"),
+        ({"agent": "+", "id": "x"}, "agent and id: expected the names of an alert"),
+        ({"agent": "g1", "id": "x", "verdict": "maybe"}, "Invalid enum value 'maybe' - at `$.verdict`"),
+        ({"agent": "g1", "id": "x", "note": "n" * 2001}, "Expected `str` of length <= 2000 - at `$.note`"),
+        ({"agent": "g1", "id": "x", "by": 7}, "Expected `str`, got `int` - at `$.by`"),
+        ([], "Expected `object`, got `array`"),
+        ({"note": "n" * 20_000}, "expected at most 16384 bytes"),
+    ],
+)
+def test_what_is_no_mark_is_refused(broker: Broker, document: object, said: str) -> None:
+    """With what was expected, and without a word to the broker."""
+    with Dashboard(broker.port) as running:
+        answer = ask(running, "/api/mark", body=json.dumps(document), origin=running.url.rstrip("/"))
+        assert (answer.code, answer.body) == (400, said)
+        running.stop()
+
+
+def test_a_token_is_asked_for(broker: Broker, token_file: Path) -> None:
+    """Of everything but the form that asks for it, its style, and the answer to whoever keeps the dashboard running."""
+    with Dashboard(broker.port, "--token-file", token_file) as running:
+        for path in ("/events", "/api/curve", "/api/alert", "/metrics", "/static/fleet.js", "/static/../"):
+            assert ask(running, path).code == 401, path
+        for path in ("/login", "/static/style.css", "/healthz"):
+            assert ask(running, path).code == 200, path
+        asked = ask(running, "/alert?agent=g1&id=x", accept="text/html")
+        assert (asked.code, asked.headers["location"]) == (303, "/login?next=%2Falert%3Fagent%3Dg1%26id%3Dx")
+        assert ask(running, "/metrics", authorization=f"Bearer {TOKEN}").code == 200
+        begun = time.monotonic()
+        assert ask(running, "/metrics", authorization="Bearer wrong").code == 401
+        assert time.monotonic() - begun > 0.9  # a guess takes its time
+        form = {"origin": running.url.rstrip("/"), "content_type": "application/x-www-form-urlencoded"}
+        wrong = ask(running, "/login", body=urlencode({"token": "wrong"}), **form)
+        assert (wrong.code, "That is not the token." in wrong.body) == (401, True)
+        entered = ask(running, asked.headers["location"], body=urlencode({"token": TOKEN}), **form)
+        assert (entered.code, entered.headers["location"]) == (303, "/alert?agent=g1&id=x")
+        cookie = entered.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert "SameSite=lax" in cookie
+        assert TOKEN not in cookie
+        assert ask(running, "/", cookie=cookie.partition(";")[0]).code == 200
+        assert ask(running, "/", cookie="edgetool-dashboard=0123").code == 401
+        assert ask(running, "/", cookie='\x7f=;="').code == 401
+        for goal in ("//other.example", "/\\other.example", "https://other.example", "/\t/other.example"):
+            entered = ask(running, f"/login?{urlencode({'next': goal})}", body=urlencode({"token": TOKEN}), **form)
+            assert entered.headers["location"] == "/", goal
+        running.stop()
+
+
+def test_others_are_let_in_by_a_token_or_a_proxy_only(broker: Broker, token_file: Path, tmp_path: Path) -> None:
+    """An address that others can reach is refused without one, and a token that is easily guessed is none."""
+    short = tmp_path / "short"
+    short.write_text("guess")
+    listen = f"0.0.0.0:{free_port()}"
+    command = ["edgetool", "dashboard", "--port", str(broker.port), "--listen"]
+    for arguments, said in (
+        ((listen,), "--listen 0.0.0.0: others can reach it; give --token-file FILE, or --behind-proxy if a proxy asks"),
+        ((listen, "--token-file", str(short)), f"--token-file '{short}': expected 16 characters or more"),
+        ((listen, "--token-file", str(tmp_path / "none")), f"--token-file '{tmp_path / 'none'}': cannot be read"),
+        (("8080",), "--listen '8080': expected HOST:PORT"),
+        (("::1:8080",), "--listen '::1:8080': expected HOST:PORT"),
+    ):
+        done = run_tool(*command, *arguments)
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"edgetool: {said}"), done.stderr
+    for more in (("--token-file", token_file), ("--behind-proxy",)):
+        with Dashboard(broker.port, "--listen", listen, *more) as running:
+            port = listen.rpartition(":")[2]
+            running.url = f"http://127.0.0.1:{port}/"
+            headers = {"host": "plant.example", "authorization": f"Bearer {TOKEN}"}
+            assert ask(running, "/", **headers).code == 200
+            running.stop()
+
+
+def test_an_address_that_is_taken_and_a_file_that_is_none_are_told(broker: Broker, tmp_path: Path) -> None:
+    """In one line."""
+    command = ["edgetool", "dashboard", "--port", str(broker.port), "--listen"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run_tool(*command, listen)
+    assert done.returncode == 2
+    assert done.stderr == f"edgetool: --listen {listen}: cannot be had (Address already in use)\n"
+    other = tmp_path / "other.db"
+    other.write_text("no database, but a text that is longer than the head of one, which has a hundred bytes. " * 2)
+    done = run_tool(*command, "127.0.0.1:0", "--history", other)
+    assert (done.returncode, len(done.stderr.splitlines())) == (65, 1)
+    assert done.stderr.startswith(f"edgetool: {other}: cannot be used as a history (file is not a database)")
+
+
+def test_a_history_has_one_dashboard(broker: Broker, tmp_path: Path) -> None:
+    """A second one is told to take another file."""
+    file = tmp_path / "history.db"
+    command = ("edgetool", "dashboard", "--port", str(broker.port), "--listen", "127.0.0.1:0")
+    with Dashboard(broker.port, "--history", file) as running:
+        done = run_tool(*command, "--history", file)
+        assert done.returncode == 65
+        assert done.stderr.startswith(f"edgetool: {file}: another dashboard keeps its history there")
+        running.stop()
+
+
+def test_metrics_and_health_are_told(broker: Broker, tmp_path: Path) -> None:
+    """By the rules of Prometheus; while the broker is away, whoever keeps the dashboard running is told."""
+    with Dashboard(broker.port, "--history", tmp_path / "history.db") as running:
+        assert ask(running, "/healthz")[:2] == (200, "well\n")
+        answer = ask(running, "/metrics")
+        assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        lines = answer.body.splitlines()
+        assert "edgetool_dashboard_broker_connected 1" in lines
+        assert len({line.split()[2] for line in lines if line.startswith("# TYPE")}) == 10
+        broker.stop()
+        wait_until(lambda: ask(running, "/healthz")[:2] == (503, "not well\n"), what="not well")
+        broker.start()
+        wait_until(lambda: ask(running, "/healthz").code == 200, what="well again")
+        running.stop()
+
+
+def test_a_page_that_reads_nothing_costs_no_memory(broker: Broker) -> None:
+    """And the others are told on; as many as a hundred may be open."""
+    with Dashboard(broker.port) as running:
+        where = urlsplit(running.url)
+        open_pages = []
+        for _ in range(100):
+            sock = socket.create_connection((where.hostname, where.port), timeout=20)
+            sock.sendall(f"GET /events HTTP/1.1\r\nHost: {where.netloc}\r\n\r\n".encode())
+            open_pages.append(sock)
+        wait_until(lambda: "viewers 100" in ask(running, "/metrics").body, what="a hundred pages")
+        assert ask(running, "/events")[:2] == (503, "too many pages are open")
+        for sock in open_pages:
+            sock.close()
+        wait_until(lambda: "viewers 0" in ask(running, "/metrics").body, what="that they have gone")
+        running.stop()
+
+
+def test_without_the_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
+    """In one line, and with its own exit code."""
+    (tmp_path / "uvicorn.py").write_text("raise ModuleNotFoundError(name='uvicorn')")
+    done = run_tool("edgetool", "dashboard", env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin"})
+    assert done.returncode == 69
+    assert done.stderr == "edgetool: needs uvicorn, which is not installed; run: pip install 'edge-agent[dashboard]'\n"
+
+
+ACL = Path(__file__).parents[2] / "docs" / "mosquitto" / "acl"
+
+
+@pytest.mark.parametrize(("user", "code"), [("dashboard", 200), ("viewer", 503)])
+def test_the_rules_that_we_ship_let_the_dashboard_mark(tmp_path: Path, user: str, code: int) -> None:
+    """And nobody who only reads: mosquitto 2.0 says nothing of it, but does not give the mark back either."""
+    users = tmp_path / "users"
+    users.write_text(f"{user}:{user}\n")
+    subprocess.run(["mosquitto_passwd", "-U", str(users)], check=True, capture_output=True, timeout=30)
+    password = tmp_path / "password"
+    password.write_text(user)
+    rules = f"password_file {users}\nacl_file {ACL}\n"
+    with (
+        Broker(tmp_path / "broker", rules=rules, anonymous=False) as broker,
+        Dashboard(broker.port, "--username", user, "--password-file", password) as running,
+    ):
+        answer = ask(running, "/api/mark", body=MARK, origin=running.url.rstrip("/"))
+        assert answer.code == code, answer.body
+        running.stop()
+
+
+def test_a_broker_that_is_not_there_ends_it() -> None:
+    """With the words of `watch`."""
+    done = run_tool("edgetool", "dashboard", "--port", "1", "--listen", "127.0.0.1:0")
+    assert done.returncode == 69
+    assert "cannot be reached" in done.stderr

@@ -1,0 +1,171 @@
+"""Alerts as the pages show them: one record for each, made of its events."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from contextlib import suppress
+
+import msgspec
+
+from edge_agent.messages.event import AlertEvent, ChannelShare
+from edge_agent.messages.values import read_iso_time
+from edgetool.believed import Doubt, WatchedEvent
+from edgetool.monitoring.heard import Mark
+
+__all__ = ["ENDED", "OPEN", "UNSEEN", "Alert", "Alerts", "seconds"]
+
+_OPEN_LIMIT = 2_000
+_ENDED_LIMIT = 100
+_CHANNELS = 8
+_ASSETS = 20
+_NEAR_HEALTHS = 2
+"""So many health messages in a row have to say that a stream has no alert, before one that we show is ended."""
+
+OPEN, ENDED, UNSEEN = "open", "ended", "unseen"
+
+
+class Alert(msgspec.Struct, kw_only=True):
+    """One alert, from its raise on."""
+
+    agent: str
+    """Of the topic, as are the next two."""
+    stream: str
+    asset: str
+    id: str
+    level: str
+    state: str = OPEN
+    """`open`, `ended`, or `unseen`: the agent has no such alert any more, and its end was not heard."""
+    score: float = 0.0
+    """Of the last event."""
+    worst: float = 0.0
+    """The highest so far."""
+    threshold: float = 0.0
+    time: str = ""
+    """Of the last event, ISO 8601 in UTC."""
+    since: str = ""
+    raised: float = 0.0
+    """`since` in epoch seconds."""
+    until: float = 0.0
+    """`time` in epoch seconds."""
+    said: str = ""
+    """The last event, in words."""
+    channels: list[ChannelShare] = []
+    """Of the worst event that has any."""
+    delayed: bool = False
+    duration_s: float | None = None
+    """Once it has ended, and its end was heard."""
+    shared_id: bool = False
+    """Another agent's alert has this id, too."""
+    model: str = ""
+    provider: str = ""
+    mark: Mark | None = None
+
+    @property
+    def key(self) -> str:
+        """Which alert it is: an id is an agent's own."""
+        return f"{self.agent}/{self.id}"
+
+    def follow(self, watched: WatchedEvent, event: AlertEvent) -> None:
+        """Take one more event, which may come again or late."""
+        is_end = event.event == "clear"
+        self.level, self.threshold = event.level, event.threshold
+        self.score, self.time, self.since = event.score, event.time, event.since
+        self.raised, self.until = seconds(event.since), seconds(event.time)
+        self.said, self.delayed = event.describe(), event.delayed
+        self.shared_id = Doubt.SHARED_ID in watched.doubts
+        self.model, self.provider = f"{event.model.name} {event.model.version}", event.provider
+        worst = event.worst if isinstance(event.worst, float) else event.score
+        if event.channels and (not self.channels or (worst >= self.worst and not is_end)):
+            self.channels = event.channels[:_CHANNELS]
+        self.worst = max(self.worst, worst)
+        if is_end:
+            self.state = ENDED
+            self.duration_s = event.duration_s if isinstance(event.duration_s, float) else None
+        elif self.state == UNSEEN:
+            self.state = OPEN
+
+
+class Alerts:
+    """Open alerts, and the last that ended. Bounded: the oldest are forgotten here, and are still in the history."""
+
+    def __init__(self) -> None:
+        self.open: OrderedDict[str, Alert] = OrderedDict()
+        self.ended: OrderedDict[str, Alert] = OrderedDict()
+        self.marks: OrderedDict[str, Mark] = OrderedDict()
+        """By the key of the alert, which may not have come yet."""
+        self._not_there: dict[str, int] = {}
+        """By the key of an open alert, how many health messages in a row knew of none."""
+
+    def take(self, watched: WatchedEvent, event: AlertEvent) -> Alert:
+        """The alert of an event, as it is now."""
+        key = f"{watched.agent}/{event.id}"
+        alert = self.open.pop(key, None) or self.ended.pop(key, None)
+        if alert is None:
+            alert = Alert(
+                agent=watched.agent, stream=watched.stream, asset=watched.asset, id=event.id, level=event.level
+            )
+            alert.mark = self.marks.get(key)
+        if not (alert.state == ENDED and event.event != "clear"):
+            alert.follow(watched, event)
+        self._not_there.pop(key, None)
+        self.put(alert)
+        return alert
+
+    def put(self, alert: Alert) -> None:
+        """Keep an alert as it is."""
+        kept, limit = (self.open, _OPEN_LIMIT) if alert.state == OPEN else (self.ended, _ENDED_LIMIT)
+        kept[alert.key] = alert
+        if len(kept) > limit:
+            kept.popitem(last=False)
+
+    def get(self, key: str) -> Alert | None:
+        """An alert by its key."""
+        return self.open.get(key) or self.ended.get(key)
+
+    def note(self, mark: Mark) -> Alert | None:
+        """Take what people said; gives the alert, if it is here."""
+        key = f"{mark.agent}/{mark.id}"
+        self.marks[key] = mark
+        self.marks.move_to_end(key)
+        if len(self.marks) > _OPEN_LIMIT:
+            self.marks.popitem(last=False)
+        alert = self.get(key)
+        if alert is not None:
+            alert.mark = mark
+        return alert
+
+    def forget_mark(self, key: str) -> Alert | None:
+        """What people said was taken back at the broker; gives the alert, if it is here."""
+        self.marks.pop(key, None)
+        alert = self.get(key)
+        if alert is not None:
+            alert.mark = None
+        return alert
+
+    def hear(self, agent: str, stream: str, active: int) -> list[Alert]:
+        """End the alerts that an agent does not have any more, as where we were away when they ended.
+
+        Args:
+            agent: of a health message that was made while none of its events waited.
+            stream: of it.
+            active: how many alerts it has.
+        """
+        mine = [alert for alert in self.open.values() if alert.agent == agent and alert.stream == stream]
+        gone = []
+        for alert in mine:
+            count = 0 if active else self._not_there.get(alert.key, 0) + 1
+            self._not_there[alert.key] = count
+            if count >= _NEAR_HEALTHS:
+                del self._not_there[alert.key]
+                gone.append(self.open.pop(alert.key))
+        for alert in gone:
+            alert.state = UNSEEN
+            self.put(alert)
+        return gone
+
+
+def seconds(time: str) -> float:
+    """Epoch seconds of a time that somebody sent; 0 for a text that is none."""
+    with suppress(ValueError, OverflowError):
+        return read_iso_time(time)
+    return 0.0

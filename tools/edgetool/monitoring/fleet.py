@@ -1,0 +1,320 @@
+"""The fleet as it is now: agents, assets with their last scores, alerts. In memory, and bounded."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from typing import Any
+
+import msgspec
+
+from edge_agent.messages.event import ChannelShare
+from edge_agent.messages.status import Status
+from edgetool.monitoring.alerts import OPEN, Alert, Alerts, seconds
+from edgetool.monitoring.heard import Health, Mark, Score, StreamHealth
+
+__all__ = ["SPARK_POINTS", "Agent", "Asset", "Changes", "Fleet"]
+
+SPARK_POINTS = 60
+_AGENTS = 1_000
+_ASSETS = 10_000
+_STREAMS = 50
+"""Of one agent."""
+_NOTICES = 30
+
+
+class Agent(msgspec.Struct, kw_only=True):
+    """One agent."""
+
+    agent: str
+    state: str = "unknown"
+    """`online`, `offline`, or `unknown` before its status came."""
+    reason: str = ""
+    since: str = ""
+    """When it came to that state, ISO 8601 in UTC."""
+    version: str = ""
+    health_time: str = ""
+    """When it made its last health message."""
+    queue_depth: int = 0
+    memory_bytes: float = 0.0
+    scores_left_out: int = 0
+    problems: list[str] = []
+    streams: dict[str, StreamHealth] = {}
+    session: str = ""
+
+
+class Asset(msgspec.Struct, kw_only=True):
+    """One asset of one stream, and the last that was scored of it."""
+
+    agent: str
+    stream: str
+    asset: str
+    time: str = ""
+    """Of the last score, ISO 8601 in UTC; empty where only alerts were heard of it."""
+    at: float = 0.0
+    """The same in epoch seconds."""
+    heard: float = 0.0
+    """When it came, epoch seconds by our clock."""
+    score: float | None = None
+    highest: float | None = None
+    threshold: float | None = None
+    clear: float | None = None
+    state: str = ""
+    muted: bool = False
+    channels: list[ChannelShare] = []
+    spark: list[float] = []
+    """Highest scores: in a snapshot the last ones, in a change those that are new."""
+
+    @property
+    def key(self) -> str:
+        """Which asset it is; no part of a topic has a slash."""
+        return f"{self.agent}/{self.stream}/{self.asset}"
+
+
+class Changes(msgspec.Struct, kw_only=True):
+    """What a page is told: all that there is, or what has changed."""
+
+    whole: bool
+    """Whether this takes the place of all that was told before."""
+    now: float
+    """Epoch seconds by our clock."""
+    agents: list[Agent] = []
+    assets: list[Asset] = []
+    alerts: list[Alert] = []
+    gone: list[str] = []
+    """Keys of assets and alerts, and names of agents, that are not shown any more."""
+    notices: list[dict[str, Any]] = []
+    """What happened beside alerts, newest last."""
+    figures: dict[str, Any] = {}
+
+    def of_asset(self, key: str) -> Changes:
+        """Only what concerns one asset."""
+        return Changes(
+            whole=self.whole,
+            now=self.now,
+            agents=[each for each in self.agents if key.startswith(f"{each.agent}/")],
+            assets=[each for each in self.assets if each.key == key],
+            alerts=[each for each in self.alerts if f"{each.agent}/{each.stream}/{each.asset}" == key],
+            figures=self.figures,
+        )
+
+
+class Fleet:
+    """The model. One thread changes it, others look at it: each method takes the lock."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._agents: OrderedDict[str, Agent] = OrderedDict()
+        self._assets: OrderedDict[str, Asset] = OrderedDict()
+        """The one that was heard last is last."""
+        self._sparks: dict[str, deque[float]] = {}
+        self._alerts = Alerts()
+        self._notices: deque[dict[str, Any]] = deque(maxlen=_NOTICES)
+        self._new_points: dict[str, list[float]] = {}
+        """Of assets that have changed."""
+        self._changed_agents: set[str] = set()
+        self._changed_alerts: set[str] = set()
+        self._new_notices: list[dict[str, Any]] = []
+        self._gone: list[str] = []
+
+    def take_status(self, agent: str, status: Status) -> None:
+        """An agent has come or gone."""
+        with self._lock:
+            known = self._agent(agent)
+            # The last will of an old connection may come behind the birth of a new one.
+            if status.state == "offline" and known.state == "online" and status.session != known.session:
+                return
+            if known.state != status.state:
+                known.since = status.time
+            known.state, known.reason, known.version = status.state, status.reason, status.version
+            known.session = status.session
+
+    def take_health(self, agent: str, health: Health) -> list[Alert]:
+        """How an agent is; gives the alerts that have ended without our hearing it."""
+        with self._lock:
+            known = self._agent(agent)
+            # The retained one comes again with each connection of ours; a flag does not tell it from a new one.
+            is_new, known.health_time = known.health_time != health.time, health.time
+            known.version = health.version
+            known.queue_depth, known.memory_bytes = health.queue_depth, health.memory_bytes
+            known.scores_left_out = health.scores_left_out
+            known.problems = health.problems()
+            known.streams = dict(list(health.streams.items())[:_STREAMS])
+            gone: list[Alert] = []
+            if is_new and not health.queue_depth:
+                for name, stream in known.streams.items():
+                    gone += self._alerts.hear(agent, name, stream.active_alerts)
+            self._changed_alerts.update(alert.key for alert in gone)
+            return gone
+
+    def take_score(self, score: Score) -> float:
+        """What was scored of an asset; gives the time of the score, epoch seconds."""
+        with self._lock:
+            asset = self._asset(score.agent, score.stream, score.asset)
+            asset.time, asset.at = score.time, seconds(score.time)
+            asset.score, asset.highest = score.score, score.highest
+            asset.threshold, asset.clear = score.threshold, score.clear
+            asset.state, asset.muted, asset.channels = score.state, score.muted, score.channels
+            self._sparks[asset.key].append(score.highest)
+            self._new_points[asset.key].append(score.highest)
+            return asset.at
+
+    def take_alert(self, alert: Alert) -> None:
+        """Show an alert as the history has it."""
+        with self._lock:
+            if alert.state == OPEN:
+                self._asset(alert.agent, alert.stream, alert.asset)
+            self._alerts.put(alert)
+            self._changed_alerts.add(alert.key)
+
+    def take_event(self, watched: Any, event: Any) -> Alert:
+        """One event of an alert; gives the alert as it is now."""
+        with self._lock:
+            self._asset(watched.agent, watched.stream, watched.asset)
+            alert = self._alerts.take(watched, event)
+            self._changed_alerts.add(alert.key)
+            return alert
+
+    def take_mark(self, mark: Mark) -> Alert | None:
+        """What people said of an alert; gives it, if it is here."""
+        with self._lock:
+            alert = self._alerts.note(mark)
+            if alert is not None:
+                self._changed_alerts.add(alert.key)
+            return alert
+
+    def forget_mark(self, key: str) -> None:
+        """What people said of an alert was taken back at the broker."""
+        with self._lock:
+            if self._alerts.forget_mark(key) is not None:
+                self._changed_alerts.add(key)
+
+    def take_notice(self, notice: dict[str, Any]) -> None:
+        """Something happened that is no alert."""
+        with self._lock:
+            self._notices.append(notice)
+            self._new_notices = [*self._new_notices, notice][-_NOTICES:]
+
+    def forget_agent(self, agent: str) -> None:
+        """An agent was retired: its retained messages were taken from the broker."""
+        with self._lock:
+            if self._agents.pop(agent, None) is None:
+                return
+            self._changed_agents.discard(agent)
+            self._gone.append(agent)
+            for key in [key for key, asset in self._assets.items() if asset.agent == agent]:
+                self._drop_asset(key)
+
+    def forget_before(self, heard: float) -> None:
+        """Forget assets of which nothing came since a time, epoch seconds by our clock."""
+        with self._lock:
+            while self._assets:
+                key, asset = next(iter(self._assets.items()))
+                if asset.heard >= heard:
+                    return
+                self._drop_asset(key)
+
+    def restore(self, asset: Asset, points: list[float]) -> None:
+        """Show an asset as the history has it."""
+        with self._lock:
+            if asset.key not in self._assets:
+                kept = self._asset(asset.agent, asset.stream, asset.asset)
+                self._assets[asset.key] = asset
+                asset.heard = asset.heard or kept.heard
+                self._sparks[asset.key].extend(points)
+
+    def mark_of(self, agent: str, alert_id: str) -> Mark:
+        """What people have said of an alert so far."""
+        with self._lock:
+            return self._alerts.marks.get(f"{agent}/{alert_id}") or Mark(agent=agent, id=alert_id)
+
+    def alert(self, agent: str, alert_id: str) -> Alert | None:
+        """A copy of an alert, if it is here."""
+        with self._lock:
+            found = self._alerts.get(f"{agent}/{alert_id}")
+            return None if found is None else msgspec.structs.replace(found)
+
+    def counts(self) -> dict[str, int]:
+        """How many there are of what."""
+        with self._lock:
+            online = sum(agent.state == "online" for agent in self._agents.values())
+            return {
+                "agents_online": online,
+                "agents_other": len(self._agents) - online,
+                "assets": len(self._assets),
+                "alerts_open": len(self._alerts.open),
+            }
+
+    def changes(self, figures: dict[str, Any]) -> Changes:
+        """What has changed since this was asked the last time.
+
+        The records are those of the model: to be written out before the lock is given to somebody else. So the caller
+        holds no reference to them; see `told`.
+        """
+        assets = [
+            msgspec.structs.replace(self._assets[key], spark=points[-SPARK_POINTS:])
+            for key, points in self._new_points.items()
+        ]
+        alerts = [found for key in self._changed_alerts if (found := self._alerts.get(key)) is not None]
+        changes = Changes(
+            whole=False,
+            now=time.time(),
+            agents=[self._agents[name] for name in self._changed_agents],
+            assets=assets,
+            alerts=alerts,
+            gone=self._gone,
+            notices=self._new_notices,
+            figures=figures,
+        )
+        self._new_points, self._gone, self._new_notices = {}, [], []
+        self._changed_agents, self._changed_alerts = set(), set()
+        return changes
+
+    def whole(self, figures: dict[str, Any]) -> Changes:
+        """All that there is."""
+        assets = [msgspec.structs.replace(asset, spark=list(self._sparks[key])) for key, asset in self._assets.items()]
+        return Changes(
+            whole=True,
+            now=time.time(),
+            agents=list(self._agents.values()),
+            assets=assets,
+            alerts=[*self._alerts.ended.values(), *self._alerts.open.values()],
+            notices=list(self._notices),
+            figures=figures,
+        )
+
+    @property
+    def lock(self) -> threading.Lock:
+        """To be held around `changes` and `whole`, so that both are of one moment, until they are written out."""
+        return self._lock
+
+    def _agent(self, name: str) -> Agent:
+        agent = self._agents.get(name)
+        if agent is None:
+            agent = self._agents[name] = Agent(agent=name)
+            if len(self._agents) > _AGENTS:
+                oldest = next(iter(self._agents))
+                del self._agents[oldest]
+                self._changed_agents.discard(oldest)
+                self._gone.append(oldest)
+        self._changed_agents.add(name)
+        return agent
+
+    def _asset(self, agent: str, stream: str, name: str) -> Asset:
+        key = f"{agent}/{stream}/{name}"
+        asset = self._assets.get(key)
+        if asset is None:
+            asset = self._assets[key] = Asset(agent=agent, stream=stream, asset=name)
+            self._sparks[key] = deque(maxlen=SPARK_POINTS)
+            if len(self._assets) > _ASSETS:
+                self._drop_asset(next(iter(self._assets)))
+        asset.heard = time.time()
+        self._assets.move_to_end(key)
+        self._new_points.setdefault(key, [])
+        return asset
+
+    def _drop_asset(self, key: str) -> None:
+        del self._assets[key], self._sparks[key]
+        self._new_points.pop(key, None)
+        self._gone.append(key)

@@ -1,0 +1,182 @@
+"""From messages to the model and the history. Runs on one thread, which is the only one that changes them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from edge_agent.errors import BrokerError
+from edge_agent.messages.event import AlertEvent
+from edge_agent.messages.status import Status
+from edge_agent.messages.text import decode
+from edgetool.believed import Judge, Told, WatchedEvent
+from edgetool.monitoring.fleet import Fleet
+from edgetool.monitoring.heard import EvidencePart, Health, Mark, Score
+from edgetool.monitoring.history import History
+from edgetool.subscription import Message, Subscription
+
+__all__ = ["TOPICS", "Intake"]
+
+log = logging.getLogger(__name__)
+
+TOPICS = (
+    "edge/+/alerts/+/+",
+    "edge/+/status",
+    "edge/+/health",
+    "edge/+/scores/+/+",
+    "edge/+/evidence/+/+",
+    "edge/+/marks/+",
+)
+_NAME_BYTES = 1_000
+"""Of a whole topic; an agent's own names are shorter."""
+_HOUSEKEEPING_S = 60.0
+
+
+class Intake:
+    """Believes what comes as far as `edgetool watch` does, and counts what it does not believe.
+
+    Args:
+        fleet: the model.
+        history: the file.
+    """
+
+    def __init__(self, fleet: Fleet, history: History) -> None:
+        self._fleet = fleet
+        self._history = history
+        self._judge = Judge()
+        self._told = Told()
+        self._tidied_mono_s = time.monotonic()
+        self.messages: Counter[str] = Counter()
+        """By kind, such as `scores`."""
+        self.doubted: Counter[str] = Counter()
+        """Messages that their agent cannot have published, or that are none of ours, by kind."""
+        self.error: BrokerError | None = None
+        """Why nothing more comes."""
+
+    def run(self, arrived: Subscription, is_over: threading.Event, on_error: Callable[[], None]) -> None:
+        """Take messages until it is over. The body of a thread.
+
+        Args:
+            arrived: where they come from.
+            is_over: set when the dashboard ends.
+            on_error: called when no more messages can come; `error` says why.
+        """
+        while not is_over.is_set():
+            try:
+                message = arrived.get()
+            except BrokerError as exc:
+                self.error = exc
+                on_error()
+                return
+            if message is not None:
+                self.take(message)
+            self._history.commit_if_due()
+            self._tidy()
+
+    def take(self, message: Message) -> None:
+        """Take one message, whatever is in it."""
+        levels = message.topic.split("/")
+        kind = levels[2] if len(levels) > 2 else ""
+        self.messages[kind if kind in _READERS else "other"] += 1
+        try:
+            if len(message.topic.encode()) > _NAME_BYTES or kind not in _READERS:
+                raise _DoubtError
+            _READERS[kind](self, levels, message)
+        except (_DoubtError, ValueError):
+            self.doubted[kind if kind in _READERS else "other"] += 1
+
+    def _tidy(self) -> None:
+        if time.monotonic() >= self._tidied_mono_s + _HOUSEKEEPING_S:
+            self._tidied_mono_s = time.monotonic()
+            self._fleet.forget_before(time.time() - self._history.days * 86_400)
+
+    def _take_alert(self, _levels: list[str], message: Message) -> None:
+        watched = self._judge.look_at(message)
+        if watched is None:
+            raise _DoubtError
+        if not self._told.is_new(watched):
+            return
+        event = watched.event
+        if not watched.is_ordinary:
+            self._notice(watched, f"not believed ({', '.join(watched.doubts)}): {event.event}, {event.describe()}")
+            raise _DoubtError
+        if not isinstance(event, AlertEvent):
+            self._notice(watched, event.describe())
+            return
+        alert = self._fleet.take_event(watched, event)
+        self._history.add_alert(alert, msgspec.to_builtins(event))
+
+    def _notice(self, watched: WatchedEvent, text: str) -> None:
+        notice: dict[str, Any] = {
+            "agent": watched.agent,
+            "stream": watched.stream,
+            "asset": watched.asset,
+            "event": watched.event.event,
+            "time": watched.event.time,
+            "text": text[:_NAME_BYTES],
+            "doubts": [*watched.doubts],
+        }
+        self._fleet.take_notice(notice)
+
+    def _take_status(self, levels: list[str], message: Message) -> None:
+        if not message.payload:
+            self._fleet.forget_agent(levels[1])
+            return
+        self._fleet.take_status(levels[1], decode(message.payload, Status))
+
+    def _take_health(self, levels: list[str], message: Message) -> None:
+        if not message.payload:
+            return
+        health = decode(message.payload, Health)
+        if health.agent != levels[1]:
+            raise _DoubtError
+        for alert in self._fleet.take_health(levels[1], health):
+            self._history.add_alert(alert, None)
+
+    def _take_score(self, levels: list[str], message: Message) -> None:
+        score = decode(message.payload, Score)
+        # No agent retains these, so their age would not be known.
+        if message.is_retained or [score.agent, "scores", score.stream, score.asset] != levels[1:]:
+            raise _DoubtError
+        self._history.add_score(score, self._fleet.take_score(score))
+
+    def _take_evidence(self, levels: list[str], message: Message) -> None:
+        part = decode(message.payload, EvidencePart)
+        if message.is_retained or [part.agent, "evidence", part.stream, part.asset] != levels[1:]:
+            raise _DoubtError
+        if any(len(row) != len(part.channels) + 1 for row in part.rows):
+            raise _DoubtError
+        self._history.add_evidence(part)
+
+    def _take_mark(self, levels: list[str], message: Message) -> None:
+        agent, alert_id = levels[1], levels[3]
+        if not message.payload:
+            self._fleet.forget_mark(f"{agent}/{alert_id}")
+            self._history.remove_mark(agent, alert_id)
+            return
+        mark = decode(message.payload, Mark)
+        if [mark.agent, mark.id] != [agent, alert_id]:
+            raise _DoubtError
+        self._history.add_mark(mark)
+        self._fleet.take_mark(mark)
+
+
+class _DoubtError(Exception):
+    """Its agent cannot have published this."""
+
+
+_READERS: dict[str, Callable[[Intake, list[str], Message], None]] = {
+    "alerts": Intake._take_alert,  # noqa: SLF001 -- its own
+    "status": Intake._take_status,  # noqa: SLF001
+    "health": Intake._take_health,  # noqa: SLF001
+    "scores": Intake._take_score,  # noqa: SLF001
+    "evidence": Intake._take_evidence,  # noqa: SLF001
+    "marks": Intake._take_mark,  # noqa: SLF001
+}
+"""By the third level of a topic."""

@@ -1,0 +1,118 @@
+// One alert: its story, the readings around it, and what people say of it.
+
+import { Chart } from "./chart.js"
+import { byId, make, setClass, write } from "./dom.js"
+import { listen } from "./told.js"
+import { length, level, levelClass, moment, number, percent, said, shown } from "./words.js"
+
+const MOST_CHARTS = 16
+
+const asked = new URLSearchParams(location.search)
+const agent = asked.get("agent") ?? ""
+const id = asked.get("id") ?? ""
+let story = null
+let isListening = false
+let isTouched = false
+let evidenceRows = -1
+
+const row = (...texts) => make("tr", {}, make("th", { scope: "row" }, texts[0]), ...texts.slice(1).map((text) => make("td", {}, text)))
+
+function showFacts(alert) {
+  const place = new URLSearchParams({ agent: alert.agent, stream: alert.stream, asset: alert.asset })
+  const around = Math.max(600, 4 * (alert.until - alert.raised))
+  place.set("length_s", String(Math.round(around)))
+  if (alert.state !== "open") place.set("end", String(alert.until + around / 4))
+  const ended = { open: "not yet", unseen: "yes, while nobody listened" }[alert.state] ?? moment(alert.time)
+  const facts = [["Raised", moment(alert.since)], ["Ended", ended], ["Lasted", length(alert.duration_s)],
+    ["Worst", number(alert.worst)], ["Limit", number(alert.threshold)], ["Model", shown(alert.model)], ["Computed by", shown(alert.provider)],
+    ["Told late", alert.delayed ? "yes" : "no"], ["Id", shown(alert.id)]]
+  const link = make("a", { href: `/asset?${place}` }, "its scores around that time")
+  byId("facts").replaceChildren(...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
+    make("dt", {}, "Curve"), make("dd", {}, link))
+  write(byId("name"), `${level(alert.level)}: ${shown(alert.asset)}`)
+  setClass(byId("name"), alert.state === "open" ? levelClass(alert.level) : "")
+  write(byId("where"), `${shown(alert.agent)} / ${shown(alert.stream)}`)
+  write(byId("said"), shown(alert.said))
+  document.title = `${shown(alert.asset)}: ${shown(alert.level)}`
+  byId("channels").tBodies[0].replaceChildren(...alert.channels.map((each) => row(shown(each.name), number(each.value), percent(each.share))))
+}
+
+function showEvents(events) {
+  const what = (event) => {
+    const parts = [event.level, `score ${number(event.score)}`, `limit ${number(event.threshold)}`]
+    for (const each of event.channels.slice(0, 3)) parts.push(`${shown(each.name)} ${number(each.value)} (${percent(each.share)})`)
+    if (event.delayed) parts.push("told late")
+    if (event.reason) parts.push(shown(event.reason))
+    return shown(parts.join(", "))
+  }
+  byId("events").tBodies[0].replaceChildren(...events.map((event) => row(shown(event.event), moment(event.time), what(event))))
+}
+
+function showEvidence(evidence, alert) {
+  const rows = evidence?.rows.length ?? 0
+  if (rows === evidenceRows) return
+  evidenceRows = rows
+  byId("no-evidence").hidden = rows > 0
+  byId("evidence").replaceChildren()
+  if (rows === 0) return
+  const times = evidence.rows.map((each) => Date.parse(each[0]) / 1000)
+  const span = [{ from: alert.raised, to: Math.min(Math.max(alert.until, alert.raised), times[times.length - 1]) }]
+  const missing = evidence.missing ? `${evidence.missing} parts of these readings did not come. ` : ""
+  const more = evidence.channels.length > MOST_CHARTS ? `The first ${MOST_CHARTS} of ${evidence.channels.length} sensors are drawn.` : ""
+  byId("evidence").append(make("p", { class: "quiet" }, missing + more))
+  for (const [at, name] of evidence.channels.slice(0, MOST_CHARTS).entries()) {
+    const place = make("div", { class: "chart small", tabindex: "0", role: "group", "aria-label": `${shown(name)} over time` })
+    byId("evidence").append(make("h3", {}, shown(name)), place)
+    const chart = new Chart(place, [{ label: shown(name), stroke: "--curve", points: times.length < 100 }], { height: 160 })
+    chart.show([times, evidence.rows.map((each) => each[at + 1])], span, null)
+    place.chart = chart
+  }
+}
+
+function showMark(mark) {
+  write(byId("marked"), mark === null ? "Nobody has looked yet." : `${said(mark)} (${moment(mark.time)})`)
+  const form = byId("mark")
+  form.elements.by.value ||= localStorage.getItem("name") ?? ""
+  if (isTouched || mark === null) return
+  form.elements.acknowledged.checked = mark.acknowledged
+  form.elements.verdict.value = mark.verdict
+  form.elements.note.value = mark.note
+}
+
+async function fetchStory() {
+  const answer = await fetch(`/api/alert?${new URLSearchParams({ agent, id })}`)
+  write(byId("problem"), answer.ok ? "" : shown(await answer.text()))
+  if (!answer.ok) return
+  story = await answer.json()
+  showFacts(story.alert)
+  showEvents(story.events)
+  showEvidence(story.evidence, story.alert)
+  showMark(story.mark)
+  if (isListening) return
+  isListening = true
+  const { alert } = story
+  listen(`${alert.agent}/${alert.stream}/${alert.asset}`, (changes) => {
+    if (!changes.whole && changes.alerts.some((each) => each.agent === agent && each.id === id)) fetchStory()
+  })
+}
+
+byId("mark").addEventListener("input", () => { isTouched = true })
+byId("mark").addEventListener("submit", async (event) => {
+  event.preventDefault()
+  const form = event.target.elements
+  const mark = { agent, id, by: form.by.value, acknowledged: form.acknowledged.checked, verdict: form.verdict.value, note: form.note.value }
+  localStorage.setItem("name", mark.by)
+  write(byId("saved"), "saving …")
+  try {
+    const answer = await fetch("/api/mark", { method: "POST", body: JSON.stringify(mark) })
+    write(byId("saved"), answer.ok ? "saved" : `not saved: ${shown(await answer.text())}`)
+    isTouched = !answer.ok
+    if (answer.ok) fetchStory()
+  } catch {
+    write(byId("saved"), "not saved: the dashboard does not answer")
+  }
+})
+
+fetchStory()
+// Readings come some time behind the raise.
+setInterval(() => story !== null && (story.evidence === null || story.evidence.missing) && fetchStory(), 5000)

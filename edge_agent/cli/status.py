@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         health = msgspec.json.decode(read_file(file, _LIMIT_BYTES))
     except FileNotFoundError as exc:
         raise ServiceError(f"{name}: starts, or has told nothing of itself yet ({file})") from exc
-    except (OSError, msgspec.DecodeError) as exc:
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ServiceError(f"{file}: cannot be read ({exc}); of the service, root alone may") from exc
     # The file may have been changed since the agent has read it.
     name = health.pop("agent", name)

@@ -265,7 +265,7 @@ class Decoder:
             return None
         try:
             document = msgspec.json.decode(payload)
-        except (msgspec.DecodeError, RecursionError):
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
             return None
         first = document[0] if isinstance(document, list) and document else document
         # A `time` that is null is one, and a channel may be called `t`.

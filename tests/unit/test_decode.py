@@ -248,6 +248,12 @@ def test_no_payload_ends_the_decoder(payload: bytes) -> None:
     np.testing.assert_array_equal(found.values[-1], [1, 2])
 
 
+def test_a_key_that_is_no_text_is_ignored_as_any_other() -> None:
+    """Also where a first message without a time is looked through for another name of it."""
+    found, rejections = decode(b'{"p": 1, "ti\xa5e": "=8+14:00"}')
+    assert (len(found), rejections) == (1, [])
+
+
 def test_channel_names_are_free() -> None:
     """A channel may be called what no Python field could be."""
     found, rejections = decode(b'{"temp \xc2\xb0C": 1, "class": 2}', channels=("temp °C", "class"))

@@ -94,7 +94,7 @@ $(TENSORFLOW)/.installed: requirements/development.txt requirements/cpu.txt requ
 
 # Those that start processes and wait for nothing but their end. The others have a broker and an agent that must be in time.
 PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.py test_custom_ops.py test_custom_ops_pack.py \
-  test_data_options.py test_edgetool.py test_engines.py test_evaluate.py test_evaluate_config.py test_export.py \
+  test_data_options.py test_edgetool.py test_engines.py test_evaluate.py test_evaluate_config.py test_evidence.py test_export.py \
   test_export_boosted.py test_export_lightgbm.py test_export_opset.py test_export_pyod.py test_export_torch.py \
   test_export_torch_batch.py test_export_torch_given.py test_export_torch_refused.py test_export_wrapped.py \
   test_export_xgboost.py test_fitted_scaler.py test_float16_library.py test_heads.py test_model_commands.py test_models.py \

@@ -185,6 +185,12 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("dashboard --port {port} --listen 127.0.0.1:0 --history {folder}", 65, shows="Is a directory"),
         Case("dashboard --host {name} --listen 127.0.0.1:0", 69),
     ],
+    ("edgetool", "evidence"): [
+        Case("evidence {gone} -o {folder}/out.csv", 65, shows="\\udcff"),
+        Case("evidence {assets} -o {folder}/out.csv", 65),
+        Case("evidence {assets} -o {name}", 2),
+        Case("evidence {assets} -o {folder}/out.csv --verdict {name}", 2),
+    ],
     ("edgetool", "inspect"): [
         Case("inspect {model} --html {page}", pages=("{page}",)),
         Case("inspect {model} --json", shows=JSON),

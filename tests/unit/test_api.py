@@ -23,6 +23,7 @@ COMMANDS = (
     "deploy",
     "doctor",
     "evaluate",
+    "evidence",
     "export",
     "inspect",
     "optimize",

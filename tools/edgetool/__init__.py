@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgetool.commands.deploy import DeployReport, deploy
     from edgetool.commands.doctor import DoctorReport, doctor
     from edgetool.commands.evaluate import EvaluateReport, evaluate
+    from edgetool.commands.evidence import EvidenceReport, evidence
     from edgetool.commands.export import ExportReport, export
     from edgetool.commands.inspect import InspectReport, inspect
     from edgetool.commands.optimize import OptimizeReport, optimize
@@ -65,6 +66,7 @@ __all__ = [
     "EdgeError",
     "ErrorIn",
     "EvaluateReport",
+    "EvidenceReport",
     "ExportReport",
     "FeaturesBy",
     "HigherIs",
@@ -97,6 +99,7 @@ __all__ = [
     "deploy",
     "doctor",
     "evaluate",
+    "evidence",
     "export",
     "inspect",
     "optimize",
@@ -123,6 +126,7 @@ _HOMES = {
     "SetAsideEvent": "edge_agent.messages.event",
     "StormEvent": "edge_agent.messages.event",
     "EvaluateReport": "edgetool.commands.evaluate",
+    "EvidenceReport": "edgetool.commands.evidence",
     "ExportReport": "edgetool.commands.export",
     "InspectReport": "edgetool.commands.inspect",
     "OptimizeReport": "edgetool.commands.optimize",
@@ -140,6 +144,7 @@ _HOMES = {
     "deploy": "edgetool.commands.deploy",
     "doctor": "edgetool.commands.doctor",
     "evaluate": "edgetool.commands.evaluate",
+    "evidence": "edgetool.commands.evidence",
     "export": "edgetool.commands.export",
     "inspect": "edgetool.commands.inspect",
     "optimize": "edgetool.commands.optimize",

@@ -34,6 +34,7 @@ from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.stream.join import Join
 from edgetool.broker import BrokerAddress, connected
 from edgetool.data import read_sensor_data
+from edgetool.parquet_file import to_parquet
 from edgetool.paths import StrPath, as_path
 from edgetool.progress import counted
 from edgetool.quality.dependence import effective_rows
@@ -155,7 +156,7 @@ def record(
         _listen(place, address, writer, seconds, rows, Subscription(place.filters.subscriptions, on_ready))
     _sum_up(kept, report)
     if kept is not path and (report.rows or report.rows_before):
-        _to_parquet(kept, path)
+        to_parquet(kept, path)
     return report
 
 
@@ -381,20 +382,3 @@ def _sum_up(path: Path, report: RecordReport) -> None:
         if known.size > 1 and np.ptp(known) > 0:
             found.append(effective_rows(known, _RATE))
     report.effective_rows = min(found) if found else None
-
-
-def _to_parquet(source: Path, target: Path) -> None:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as exc:
-        raise UsageError(
-            f"{target}: Parquet needs the extra files (pip install 'edge-agent[files]'); {source} has all"
-        ) from exc
-    data = read_sensor_data(source)
-    columns: dict[str, Any] = {} if data.times is None else {"time": np.asarray(data.times)}
-    if data.assets is not None:
-        columns["asset"] = list(data.assets)
-    columns |= {name: data.values[:, number] for number, name in enumerate(data.channels)}
-    pq.write_table(pa.table(columns), target)
-    source.unlink()

@@ -1,11 +1,12 @@
 """What one run leaves to the next in the journal: last rows of windows, alerts of streams that are gone, and what is
-known of sessions at the broker.
+known of sessions at the broker, and of what it retains.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from edge_agent.agent.stream import Stream
 from edge_agent.config.settings import Config
@@ -16,7 +17,18 @@ from edge_agent.messages.event import STREAM_ASSET
 from edge_agent.sources.sessions import Sessions
 from edge_agent.stream.records import LEFT_RECORD, open_alert
 
-__all__ = ["former_sessions", "former_topics", "leave_rows", "sessions_record", "take_over_rows", "warn_of_gone"]
+__all__ = [
+    "Announced",
+    "Former",
+    "announced_record",
+    "former_announced",
+    "former_sessions",
+    "former_topics",
+    "leave_rows",
+    "sessions_record",
+    "take_over_rows",
+    "warn_of_gone",
+]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +77,7 @@ _NO_STREAM = ""
 """Stands for the stream in a record of the agent itself; no stream is named so."""
 _TOPICS_RECORD = "topics"
 _SESSIONS_RECORD = "sessions"
+_ANNOUNCED_RECORD = "announced"
 
 
 def former_sessions(journal: Journal) -> Sessions:
@@ -111,3 +124,46 @@ def _read_topics(record: bytes) -> list[str]:
         # What a changed bit makes of a topic may be none, and each connection would end with it.
         log.warning("topics of earlier configurations are not known any more error=%s", exc)
         return []
+
+
+class Announced(NamedTuple):
+    """One asset of which a broker may retain something."""
+
+    stream: str
+    asset: str
+    topic: str
+    """Where it was announced."""
+    problem_topic: str
+    """Where it was told whether it has a problem."""
+
+
+class Former(NamedTuple):
+    """What was announced, as it is known from one run to the next."""
+
+    announced: list[Announced]
+    leaving: list[str]
+    """Topics that have to be cleared, as what they announced is gone."""
+
+    @property
+    def topics(self) -> list[str]:
+        """All topics on which a broker may retain something."""
+        return [topic for each in self.announced for topic in (each.topic, each.problem_topic)] + self.leaving
+
+
+def announced_record(former: Former) -> tuple[str, str, bytes]:
+    """The record of what was announced, as the journal keeps it; empty where nothing is."""
+    # No name or topic has a tab or a line break in it.
+    lines = ["\t".join(line) for line in (*former.announced, *((topic,) for topic in former.leaving))]
+    return _NO_STREAM, _ANNOUNCED_RECORD, seal("\n".join(lines).encode()) if lines else b""
+
+
+def former_announced(journal: Journal) -> Former:
+    """What earlier runs have announced."""
+    try:
+        record = dict(journal.records(_NO_STREAM)).get(_ANNOUNCED_RECORD)
+        lines = [] if record is None else [line.split("\t") for line in unseal(record).decode().splitlines()]
+        announced = [Announced(*line) for line in lines if len(line) == len(Announced._fields)]
+        return Former(announced, [line[0] for line in lines if len(line) == 1])
+    except (JournalError, ValueError) as exc:
+        log.warning("what was announced is not known any more, and may stay at the broker error=%s", exc)
+        return Former([], [])

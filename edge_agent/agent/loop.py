@@ -184,7 +184,7 @@ class Agent:
         self._publisher = Publisher(alerts, self._journal)
         self._unheard = Unheard(self._streams, self._brokers.readings)
         self._listening = Listening(self._streams, self._brokers)
-        self._outlets = Outlets(self._streams, self._config, alerts)
+        self._outlets = Outlets(self._streams, self._config, alerts, self._journal)
         self._telling = Telling(self._notifier, self._brokers, self._streams, self._remarks)
         self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=former_sessions(self._journal))
         self._scoring = Scoring(
@@ -199,6 +199,7 @@ class Agent:
             clock_is_right=lambda: self._clock.is_synchronised is True,
             alive=self._telling.scored,
             command=self._brokers.readings.publish,
+            others=self._outlets.records,
         )
         commit_s = self._config.journal.commit_s
         self._batches = Batches(self._journal, self._publisher, self._scoring, clock=time.monotonic, commit_s=commit_s)
@@ -272,11 +273,11 @@ class Agent:
         try:
             self._take()
             self._publisher.pump()
+            self._outlets.tick(time.monotonic(), self._batches)
         except JournalError as exc:
             self._batches.journal_failed(exc)
-        now = time.monotonic()
-        self._outlets.tick(now)
         self._brokers.flush()
+        now = time.monotonic()
         if now >= self._health_due_mono_s:
             self._health_due_mono_s = now + self._config.agent.health_interval_s
             try:

@@ -9,14 +9,20 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from edge_agent import __version__
+from edge_agent.agent.announcing import Announcing
+from edge_agent.agent.batch import Batches, Record
+from edge_agent.agent.handover import former_announced
 from edge_agent.agent.picture import Picture
 from edge_agent.agent.stream import Stream
 from edge_agent.config.settings import Config
+from edge_agent.journal.journal import Journal
 from edge_agent.messages.scores import ScoreReport
 from edge_agent.messages.text import encode
 from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.mqtt.client import MqttClient
 from edge_agent.mqtt.message import Message
+from edge_agent.outputs.homeassistant import Discovery
 
 __all__ = ["Outlets"]
 
@@ -28,28 +34,65 @@ class Outlets:
         streams: all.
         config: checked settings.
         client: the connection that alerts go by.
+        journal: knows what earlier runs have announced.
     """
 
-    def __init__(self, streams: Sequence[Stream], config: Config, client: MqttClient) -> None:
+    def __init__(self, streams: Sequence[Stream], config: Config, client: MqttClient, journal: Journal) -> None:
         self._client = client
         self._topics = AgentTopics(config.agent.id)
-        interval_s = config.publish.interval_s
-        self._picture = None
-        if interval_s is not None:
-            most = config.publish.scores_a_second
-            self._picture = Picture(
-                streams, agent=config.agent.id, interval_s=interval_s, most_a_second=most, tell=self._tell
-            )
+        self._picture = self._make_picture(streams, config)
+        self._announcing = self._make_announcing(streams, config, journal)
+
+    def _make_picture(self, streams: Sequence[Stream], config: Config) -> Picture | None:
+        settings = config.publish
+        if settings.interval_s is None:
+            return None
+        return Picture(
+            streams,
+            agent=config.agent.id,
+            interval_s=settings.interval_s,
+            most_a_second=settings.scores_a_second,
+            tell=self._tell,
+        )
+
+    def _make_announcing(self, streams: Sequence[Stream], config: Config, journal: Journal) -> Announcing | None:
+        settings, former = config.homeassistant, former_announced(journal)
+        if not settings.discovery and not former.topics:
+            return None
+        discovery = Discovery(
+            config.agent.id, prefix=settings.prefix, version=__version__, has_scores=self._picture is not None
+        )
+        return Announcing(
+            streams,
+            discovery if settings.discovery else None,
+            former=former,
+            most=settings.most_assets,
+            client=self._client,
+        )
 
     @property
     def due_mono_s(self) -> float:
         """When `tick` has something to do; infinite where nothing is asked for."""
-        return math.inf if self._picture is None else self._picture.due_mono_s
+        return min((each.due_mono_s for each in (self._picture, self._announcing) if each), default=math.inf)
 
-    def tick(self, now_mono_s: float) -> None:
-        """Do what is due; to be called in each turn of the loop."""
+    def tick(self, now_mono_s: float, batches: Batches) -> None:
+        """Do what is due; to be called in each turn of the loop.
+
+        Args:
+            now_mono_s: monotonic.
+            batches: writes what the next run has to know.
+
+        Raises:
+            JournalError: the disk is full or broken.
+        """
         if self._picture is not None and now_mono_s >= self._picture.due_mono_s:
             self._picture.tick(now_mono_s)
+        if self._announcing is not None and now_mono_s >= self._announcing.due_mono_s:
+            self._announcing.tick(now_mono_s, batches)
+
+    def records(self) -> list[Record]:
+        """What the next run has to know, to begin a journal with."""
+        return [] if self._announcing is None else [self._announcing.record]
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""

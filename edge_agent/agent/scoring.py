@@ -43,6 +43,7 @@ class Scoring:
         clock: epoch seconds.
         clock_is_right: tells if the clock is known to be.
         alive: called after each part of a batch, which on a slow device is a long way from the next.
+        others: what else is to be known, of no stream.
         command: publishes what senders are asked, on the readings' connection.
     """
 
@@ -60,6 +61,7 @@ class Scoring:
         clock_is_right: Callable[[], bool],
         alive: Callable[[], None] = lambda: None,
         command: Callable[[Message], object] = lambda _: None,
+        others: Callable[[], list[Record]] = list,
     ) -> None:
         self._streams = streams
         self._routes = routes
@@ -72,6 +74,7 @@ class Scoring:
         self._clock_is_right = clock_is_right
         self._alive = alive
         self._command = command
+        self._others = others
         self._unused: list[Delivery] = []
         """Messages of the present batch that were rejected."""
         self.unrouted = Counters()
@@ -181,4 +184,4 @@ class Scoring:
     def records(self) -> list[Record]:
         """See `Scorer.records`."""
         records = [(stream.name, *record) for stream in self._streams for record in stream.records()]
-        return [*records, sessions_record(self._repeats.sessions)]
+        return [*records, sessions_record(self._repeats.sessions), *self._others()]

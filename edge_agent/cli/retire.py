@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING
@@ -48,7 +49,7 @@ def _retire_agent(options: argparse.Namespace, config: Config) -> None:
                 f"{state_dir}: events in the journal that nobody would publish any more: {waiting}; let the agent run "
                 "until its queue_depth is 0, or give --discard-waiting"
             )
-        visits = _retire(config)
+        visits = _retire(config, _announced(state_dir / "journal.db", config))
     if not options.json:
         for visit in visits:
             _tell(visit)
@@ -82,7 +83,18 @@ def _count(journal: Path, *, discard: bool) -> int | None:
         raise
 
 
-def _retire(config: Config) -> list[Retired]:
+def _announced(journal: Path, config: Config) -> list[str]:
+    """Topics on which the agent has announced assets."""
+    from edge_agent.agent.handover import former_announced
+    from edge_agent.journal.journal import Journal
+
+    if not journal.exists():
+        return []
+    with closing(Journal(journal, config.journal)) as opened:
+        return former_announced(opened).topics
+
+
+def _retire(config: Config, announced: list[str]) -> list[Retired]:
     from edge_agent.mqtt.brokers import connections
     from edge_agent.mqtt.retire import retire
 
@@ -90,7 +102,7 @@ def _retire(config: Config) -> list[Retired]:
     found = connections(config.mqtt, config.agent.id)
     return [
         # What the agent publishes goes by the last of its connections.
-        retire(connection, address, [topics.status, topics.health] if connection is found[-1] else [])
+        retire(connection, address, [topics.status, topics.health, *announced] if connection is found[-1] else [])
         for connection in found
         for address in connection.settings.addresses
     ]

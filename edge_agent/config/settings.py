@@ -11,7 +11,7 @@ from edge_agent.engine.settings import EngineSettings
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, TopicFilters, input_topic
 from edge_agent.mqtt.settings import MqttSettings
-from edge_agent.outputs.settings import OUTPUTS, PublishSettings
+from edge_agent.outputs.settings import OUTPUTS, HomeAssistantSettings, PublishSettings
 from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
 from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.formats import SPARKPLUG
@@ -181,6 +181,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineSettings
     journal: JournalSettings
     publish: PublishSettings
+    homeassistant: HomeAssistantSettings
     streams: tuple[StreamSection, ...]
 
     def describe(self) -> dict[str, Any]:

@@ -6,7 +6,16 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-__all__ = ["ASSET_LIMIT_BYTES", "AgentTopics", "Route", "TopicFilter", "TopicFilters", "can_be_asset", "input_topic"]
+__all__ = [
+    "ASSET_LIMIT_BYTES",
+    "AgentTopics",
+    "Route",
+    "TopicFilter",
+    "TopicFilters",
+    "can_be_asset",
+    "can_be_topic",
+    "input_topic",
+]
 
 NO_ASSET = "default"
 """The asset's name when a filter has no place for it."""
@@ -199,6 +208,11 @@ def can_be_asset(name: str) -> bool:
     if not name.isprintable() or any(sign in name for sign in "\ufffd/+#"):
         return False
     return 0 < len(name.encode(errors="replace")) <= ASSET_LIMIT_BYTES
+
+
+def can_be_topic(text: str) -> bool:
+    """True if messages of anybody's may be published on it, and no broker gives it a meaning of its own."""
+    return all(text.split("/")) and not text.startswith("$") and text.isprintable() and not {*text} & {*"+#"}
 
 
 def input_topic(stream: str, asset: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from edge_agent.messages.topic_names import can_be_topic
 from edge_agent.messages.values import read_length
-from edge_agent.setting_types import Length, Rate
+from edge_agent.setting_types import Length, Rate, Text, Whole
 
-__all__ = ["OUTPUTS", "PublishSettings", "output_problems"]
+__all__ = ["OUTPUTS", "HomeAssistantSettings", "PublishSettings", "output_problems"]
 
 _LEAST_S, _MOST_S = 0.1, 86_400.0
 
@@ -26,13 +27,28 @@ class PublishSettings(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.scores is None else read_length(self.scores)
 
 
-OUTPUTS: dict[str, type[msgspec.Struct]] = {"publish": PublishSettings}
+class HomeAssistantSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[homeassistant]`: assets announced to Home Assistant."""
+
+    discovery: bool = False
+    """Whether they are."""
+    prefix: Text = "homeassistant"
+    """What Home Assistant listens to: its discovery prefix."""
+    most_assets: Whole = 200
+    """Assets that are announced at most, those known longest."""
+
+
+OUTPUTS: dict[str, type[msgspec.Struct]] = {"publish": PublishSettings, "homeassistant": HomeAssistantSettings}
 """The tables of all that is published beside alerts."""
 
 
-def output_problems(publish: PublishSettings) -> list[str]:
+def output_problems(publish: PublishSettings, homeassistant: HomeAssistantSettings) -> list[str]:
     """What is wrong with values that are of the right type, a line each."""
+    problems = []
     interval_s = publish.interval_s
-    if interval_s is None or _LEAST_S <= interval_s <= _MOST_S:
-        return []
-    return [f"[publish] scores = {publish.scores!r}: expected a length of time from 0.1s to 1d"]
+    if interval_s is not None and not _LEAST_S <= interval_s <= _MOST_S:
+        problems.append(f"[publish] scores = {publish.scores!r}: expected a length of time from 0.1s to 1d")
+    if not can_be_topic(homeassistant.prefix):
+        what = "expected levels of a topic, without '+', '#' or a '$' in front"
+        problems.append(f"[homeassistant] prefix = {homeassistant.prefix!r}: {what}")
+    return problems

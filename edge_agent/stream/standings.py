@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from edge_agent.bundle import Threshold
+from edge_agent.messages.event import STREAM_ASSET
 from edge_agent.messages.scores import AssetState
 from edge_agent.stream.alarm import Alarm
 from edge_agent.stream.memory import Memory
@@ -42,3 +43,9 @@ class Standings:
         if self.memory.silence.is_silent(asset):
             return AssetState.SILENT
         return AssetState.NORMAL if self.limits(asset) is not None else AssetState.LEARNING
+
+    def has_alert(self, asset: str) -> bool:
+        """Whether an alert is open, of an asset, or with `STREAM_ASSET` of the stream as a whole."""
+        if asset == STREAM_ASSET:
+            return self.memory.drift.has_alert or self.memory.silence.is_silent("")
+        return self.state(asset) not in (AssetState.NORMAL, AssetState.LEARNING)

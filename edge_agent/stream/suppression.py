@@ -358,14 +358,18 @@ class Suppression:
             return False
         return True
 
+    def untold(self) -> list[str]:
+        """The assets with an open alert that was never told, known longest first."""
+        kept = sorted(self._kept.values(), key=lambda each: each.known_since)
+        return [*dict.fromkeys(each.asset for each in kept if each.kind != Transition.UPDATE)]
+
     # Health -----------------------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
         """For the health message: what is muted, a storm, and how many open alerts are not told, and of whom."""
         muted = sorted(self._mutes.keys() - {_STREAM})
         stream_s = self._mutes.get(_STREAM)
-        kept = sorted(self._kept.values(), key=lambda each: each.known_since)
-        untold = [*dict.fromkeys(each.asset for each in kept if each.kind != Transition.UPDATE)]
+        untold = self.untold()
         return {
             "muted": {
                 "stream": None if stream_s is None else iso_time(stream_s),

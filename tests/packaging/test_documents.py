@@ -25,7 +25,7 @@ from edge_agent.engine.wheels import Platform, runtimes_for
 from edge_agent.errors import EdgeError
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.mqtt.settings import MqttSettings
-from edge_agent.outputs.settings import PublishSettings
+from edge_agent.outputs.settings import HomeAssistantSettings, PublishSettings
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import CommissionSettings, DriftSettings
@@ -35,7 +35,7 @@ ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "systemd" / "edge-agent.service"
 DOCUMENTS = sorted(
     path.relative_to(ROOT).as_posix()
-    for pattern in ("*.md", "docs/*.md", "models/*/*.md", "findings/*.md")
+    for pattern in ("*.md", "docs/*.md", "docs/integrations/*.md", "models/*/*.md", "findings/*.md")
     for path in ROOT.glob(pattern)
 )
 LINKED = [name for name in DOCUMENTS if name.startswith("docs/") or "/" not in name]
@@ -176,6 +176,7 @@ def test_the_sample_configuration_loads(tmp_path: Path) -> None:
         ("engine.custom_ops", AllowedLibrary),
         ("journal", JournalSettings),
         ("publish", PublishSettings),
+        ("homeassistant", HomeAssistantSettings),
         ("stream", StreamSection),
         ("stream.window", WindowSettings),
         ("stream.alarm", AlarmSettings),

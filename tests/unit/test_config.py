@@ -87,6 +87,10 @@ def _write(tmp_path: Path, text: str) -> Path:
             '[publish] scores = 5: expected a length of time, such as "5s" or "2m"',
         ),
         (
+            '[homeassistant]\nprefix = "ha/#"',
+            "[homeassistant] prefix = 'ha/#': expected levels of a topic, without '+', '#' or a '$' in front",
+        ),
+        (
             '[publish]\nscores = "0.01s"',
             "[publish] scores = '0.01s': expected a length of time from 0.1s to 1d",
         ),

@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed-$(RUNTIME)
 # Of the demo: auto takes mosquitto where it is installed, else nats-server, which comes with the demo's packages.
 BROKER := auto
 
-.PHONY: help setup demo test systemd check test-unit test-lowest test-tensorflow faults bench lock clean
+.PHONY: help setup demo test systemd neighbours check test-unit test-lowest test-tensorflow faults bench lock clean
 
 help:
 	@echo "make demo    train two detectors, pack them, run the agent beside a broker, show alerts"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-unit    unit and contract tests only"
 	@echo "make test-lowest  those with the lowest versions that pyproject.toml allows"
 	@echo "make test-tensorflow  edgetool export of TensorFlow and Keras, which are left out above (2 GB, some minutes)"
+	@echo "make neighbours  alerts through Node-RED into a mail, a ticket and InfluxDB (installs them, 200 MB)"
 	@echo "make systemd the tests in a real systemd at length, as root (a quarter of an hour)"
 	@echo "make check   form and types only"
 	@echo "make faults  the full fault matrix of docs/reliability.md (most of an hour); one row: make faults ROWS=half_open; another broker: BROKER=rabbitmq"
@@ -111,6 +112,13 @@ test: check test-unit $(TORCH)
 	$(BIN)/pytest tests/booted
 	@[ "$$CI" != true ] || PYTHON=$(BIN)/python tools/ensure_broker.sh rabbitmq
 	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS))
+
+# Programs that npm and Debian have and that `make test` does without; docs/integrations has the last result.
+neighbours: $(STAMP)
+	@tools/ensure_mosquitto.sh
+	@tools/ensure_node_red.sh
+	@tools/ensure_influxdb.sh
+	$(BIN)/pytest tests/neighbours
 
 # The short form is in `make test`.
 systemd: $(STAMP)

@@ -1,0 +1,35 @@
+"""A plant's mosquitto that hands what agents tell to a central one, by the file of docs/integrations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from proxy import Proxy
+
+BRIDGE = Path(__file__).parents[2] / "docs" / "integrations" / "mosquitto-bridge.conf"
+
+
+def test_alerts_reach_the_central_broker_though_it_was_away(tmp_path: Path, bundle: Path) -> None:
+    """What is told meanwhile waits at the plant, and comes in its order; status and health come, too."""
+    with Broker(tmp_path / "central") as central, Proxy(central.port) as way:
+        text = BRIDGE.read_text().replace("CENTRAL:1883", f"127.0.0.1:{way.port}").replace("PLANT", "hall-7")
+        with (
+            Broker(tmp_path / "plant", rules=f"\n{text}") as plant,
+            Subscriber(plant.port) as here,
+            Subscriber(central.port) as there,
+            Sender(plant.port) as sender,
+            Agent(write_config(tmp_path, plant.port, {"pump": bundle})),
+        ):
+            there.wait_online()
+            wait_until(lambda: there.health, what="the health message at the central broker")
+            sender.send("sensors/a1/pump", {"time": 1763700000, "c1": 3, "c2": 0})
+            there.wait_events("raise")
+            way.weather.resets = 1.0
+            sender.send("sensors/a1/pump", {"time": 1763700001, "c1": 0, "c2": 0})
+            sender.send("sensors/a1/pump", {"time": 1763700002, "c1": 4, "c2": 0})
+            here.wait_events("raise", "clear", "raise")
+            assert len(there.alerts) == 1
+            way.weather.resets = 0.0
+            there.wait_events("raise", "clear", "raise", timeout_s=60)
+            assert [alert.id for alert in there.alerts] == [alert.id for alert in here.alerts]

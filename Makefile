@@ -106,6 +106,7 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.p
 test: check test-unit $(TORCH)
 	@tools/ensure_mosquitto.sh
 	@tools/ensure_chromium.sh
+	@tools/ensure_prometheus.sh
 	@tools/ensure_cc.sh
 	@tools/ensure_systemd_analyze.sh
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
@@ -156,7 +157,7 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 EXTRAS := --extra host --extra files --extra dashboard --extra reports --extra sklearn --extra lightgbm --extra pyod
 lock:
 	@$(BIN)/$(LOCK) $(EXTRAS) --extra demo --group dev -o requirements/development.txt pyproject.toml
-	@for extra in cpu openvino modbus opcua; do \
+	@for extra in cpu openvino modbus opcua metrics; do \
 	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done
 	@$(BIN)/$(LOCK) -c requirements/development.txt --group fuzz -o requirements/fuzz.txt pyproject.toml

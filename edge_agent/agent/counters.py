@@ -61,19 +61,24 @@ class Latency:
 
     def __init__(self) -> None:
         self._seconds: deque[float] = deque(maxlen=_LATENCIES_KEPT)
+        self._count = 0
+        self._sum_s = 0.0
 
     def add(self, seconds: float) -> None:
         """One batch took this long."""
         self._seconds.append(seconds)
+        self._count += 1
+        self._sum_s += seconds
 
     def describe(self) -> dict[str, float | None]:
-        """Median and 99th percentile, milliseconds; None before the first batch."""
+        """Median and 99th percentile, milliseconds, None before the first batch; and of all batches number and sum."""
         ordered = sorted(self._seconds)
-        if not ordered:
-            return {"p50_ms": None, "p99_ms": None}
+        count = len(ordered)
         return {
-            "p50_ms": round(ordered[len(ordered) // 2] * 1e3, 3),
-            "p99_ms": round(ordered[int(len(ordered) * 0.99)] * 1e3, 3),
+            "p50_ms": round(ordered[count // 2] * 1e3, 3) if ordered else None,
+            "p99_ms": round(ordered[int(count * 0.99)] * 1e3, 3) if ordered else None,
+            "count": self._count,
+            "sum_s": round(self._sum_s, 6),
         }
 
 

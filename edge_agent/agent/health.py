@@ -115,6 +115,7 @@ class Health:
             limit_bytes: what the broker takes.
         """
         health = self._describe()
+        self._outlets.note_health(health)
         payload = encode(health)
         self._put(payload)
         if len(payload) > limit_bytes:

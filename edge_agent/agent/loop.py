@@ -129,6 +129,7 @@ class Agent:
             self._brokers = self._make_brokers()
             self._clock.look(time.monotonic())
             self._wire_up()
+            stack.callback(self._outlets.close)
             stack.callback(lambda: leave_rows(self._journal, self._streams, settled=self._batches.is_settled))
             for stream in self._streams:
                 stack.callback(stream.finish)

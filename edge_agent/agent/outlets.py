@@ -6,7 +6,7 @@ Nothing of it is kept for a broker that is away, and nothing of it holds up an a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edge_agent import __version__
@@ -23,8 +23,9 @@ from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.mqtt.client import MqttClient
 from edge_agent.mqtt.message import Message
 from edge_agent.outputs.homeassistant import Discovery
+from edge_agent.outputs.metrics import Metrics
 
-__all__ = ["Outlets"]
+__all__ = ["Outlets", "make_metrics"]
 
 
 class Outlets:
@@ -35,6 +36,9 @@ class Outlets:
         config: checked settings.
         client: the connection that alerts go by.
         journal: knows what earlier runs have announced.
+
+    Raises:
+        MissingExtraError: what is asked for needs a package that is not installed.
     """
 
     def __init__(self, streams: Sequence[Stream], config: Config, client: MqttClient, journal: Journal) -> None:
@@ -42,6 +46,7 @@ class Outlets:
         self._topics = AgentTopics(config.agent.id)
         self._picture = self._make_picture(streams, config)
         self._announcing = self._make_announcing(streams, config, journal)
+        self._metrics = make_metrics(config)
 
     def _make_picture(self, streams: Sequence[Stream], config: Config) -> Picture | None:
         settings = config.publish
@@ -98,6 +103,30 @@ class Outlets:
         """For the health message."""
         return {"scores_left_out": 0 if self._picture is None else self._picture.left_out}
 
-    def _tell(self, report: ScoreReport) -> None:
+    def note_health(self, health: Mapping[str, Any]) -> None:
+        """Take what the next health message says."""
+        if self._metrics is not None:
+            self._metrics.note_health(health)
+
+    def close(self) -> None:
+        """End what listens."""
+        if self._metrics is not None:
+            self._metrics.close()
+
+    def _tell(self, report: ScoreReport, rank: int) -> None:
         # At QoS 0 and for a moment's picture: what the connection does not take now is out of date later.
         self._client.publish(Message(self._topics.scores(report.stream, report.asset), encode(report)))
+        if self._metrics is not None:
+            self._metrics.note_report(report, rank)
+
+
+def make_metrics(config: Config) -> Metrics | None:
+    """What gives the metrics that a configuration asks for; it does not listen yet.
+
+    Raises:
+        MissingExtraError: prometheus-client is not installed.
+    """
+    address = config.metrics.address
+    if address is None:
+        return None
+    return Metrics(address, agent=config.agent.id, most_assets=config.metrics.most_assets)

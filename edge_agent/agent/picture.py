@@ -35,6 +35,7 @@ class _Row(NamedTuple):
     tallied: Tallied
     place: int
     asset: str
+    rank: int
 
 
 class Picture:
@@ -45,7 +46,7 @@ class Picture:
         agent: its id.
         interval_s: time between two reports of an asset, seconds.
         most_a_second: assets that are reported each second, at most.
-        tell: takes each report.
+        tell: takes each report, with its place in the order of nearness, from 0 on.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Picture:
         agent: str,
         interval_s: float,
         most_a_second: int,
-        tell: Callable[[ScoreReport], None],
+        tell: Callable[[ScoreReport, int], None],
     ) -> None:
         self._streams = streams
         self._agent = agent
@@ -86,7 +87,7 @@ class Picture:
             self._choose()
         for _ in range(min(_AT_ONCE, len(self._rows))):
             row = self._rows.popleft()
-            self._tell(self._report(row))
+            self._tell(self._report(row), row.rank)
 
     def _choose(self) -> None:
         found = [(stream, stream.pipeline.tally.take()) for stream in self._streams if stream.pipeline.tally]
@@ -101,10 +102,10 @@ class Picture:
             stream, tallied = found[number]
             place = at - int(ends[number]) + len(tallied)
             if tallied.windows[place]:
-                self._rows.append(_Row(stream, tallied, place, names[number][place]))
+                self._rows.append(_Row(stream, tallied, place, names[number][place], len(self._rows)))
 
     def _report(self, row: _Row) -> ScoreReport:
-        stream, tallied, place, asset = row
+        stream, tallied, place, asset, _ = row
         limits = stream.pipeline.standings.limits(asset)
         return ScoreReport(
             agent=self._agent,

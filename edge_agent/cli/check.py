@@ -73,6 +73,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "", also: Sequence[str] = ()) -> None:
+    from edge_agent.agent.outlets import make_metrics
     from edge_agent.agent.state_dir import check_state_dir
     from edge_agent.cli.check_data import check_data, place_of
     from edge_agent.engine.runtime import runtime_problem
@@ -88,6 +89,8 @@ def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "", al
         raise ProviderError(problem)
     check_state_dir(Path(config.agent.state_dir), allow_unsafe=config.agent.allow_unsafe_state_dir)
     check_connections(options.config, config)
+    make_metrics(config)
+    beside = config.outputs_in_words()
     bundles = open_bundles(config)
     contradictions = misfits(config, bundles)
     if contradictions:
@@ -102,11 +105,12 @@ def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "", al
         report.append(facts)
     found = [*remarks(config, bundles), *by_stream(config, bundles, _remark_on_runtimes), *also]
     if not options.json:
-        _show(report, fits, found)
+        _show(report, fits, found, beside)
     for fit in fits.values():
         fit.refuse()
     if options.json:
-        say(json_text({"ok": True, "config": str(options.config), "streams": report, "remarks": found}))
+        told = {"ok": True, "config": str(options.config), "streams": report, "beside_alerts": beside}
+        say(json_text({**told, "remarks": found}))
         return
     count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
     say(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried{as_whom}")
@@ -136,12 +140,16 @@ def _try_stream(section: StreamSection, bundle: Bundle, config: Config) -> tuple
     }
 
 
-def _show(report: list[dict[str, Any]], fits: Mapping[str, DataFit], found: list[str]) -> None:
+def _show(
+    report: list[dict[str, Any]], fits: Mapping[str, DataFit], found: Sequence[str], beside: Sequence[str]
+) -> None:
     for stream in report:
         say(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
         say(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
         if stream["stream"] in fits:
             fits[stream["stream"]].show()
+    for each in beside:
+        say(f"published beside alerts: {each}")
     for remark in found:
         say(f"remark: {remark}")
 

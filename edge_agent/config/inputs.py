@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from typing import Any
 
 from edge_agent.bundle import Manifest
-from edge_agent.config.settings import StreamSection
+from edge_agent.config.settings import Config, StreamSection
 from edge_agent.errors import ConfigError
 from edge_agent.messages.topic_names import can_be_asset
 from edge_agent.sources import modbus, opcua
@@ -26,10 +26,10 @@ def is_device(section: StreamSection) -> bool:
     return "://" in (section.input or "")
 
 
-def extras_of(sections: Iterable[StreamSection]) -> list[str]:
-    """The extras of the agent that the inputs of streams need."""
-    schemes = {str(section.input).partition("://")[0] for section in sections if is_device(section)}
-    return sorted(_TABLES[scheme] for scheme in schemes)
+def extras_of(config: Config) -> list[str]:
+    """The extras of the agent that a configuration needs."""
+    schemes = {str(section.input).partition("://")[0] for section in config.streams if is_device(section)}
+    return sorted([*(_TABLES[scheme] for scheme in schemes), *(["metrics"] if config.metrics.listen else [])])
 
 
 def open_input(section: StreamSection, manifest: Manifest) -> TextInput | PolledInput:

@@ -11,7 +11,7 @@ from edge_agent.engine.settings import EngineSettings
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, TopicFilters, input_topic
 from edge_agent.mqtt.settings import MqttSettings
-from edge_agent.outputs.settings import OUTPUTS, HomeAssistantSettings, PublishSettings
+from edge_agent.outputs.settings import OUTPUTS, HomeAssistantSettings, MetricsSettings, PublishSettings, in_words
 from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
 from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.formats import SPARKPLUG
@@ -182,7 +182,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     journal: JournalSettings
     publish: PublishSettings
     homeassistant: HomeAssistantSettings
+    metrics: MetricsSettings
     streams: tuple[StreamSection, ...]
+
+    def outputs_in_words(self) -> list[str]:
+        """What is published beside alerts, a few words for each."""
+        return in_words(**{name: getattr(self, name) for name in OUTPUTS})
 
     def describe(self) -> dict[str, Any]:
         """The effective settings with the keys of the file. Safe to paste into a report: secrets are in other files."""

@@ -6,11 +6,14 @@ import msgspec
 
 from edge_agent.messages.topic_names import can_be_topic
 from edge_agent.messages.values import read_length
+from edge_agent.mqtt.address import Address, read_address
 from edge_agent.setting_types import Length, Rate, Text, Whole
 
-__all__ = ["OUTPUTS", "HomeAssistantSettings", "PublishSettings", "output_problems"]
+__all__ = ["OUTPUTS", "HomeAssistantSettings", "MetricsSettings", "PublishSettings", "in_words", "output_problems"]
 
 _LEAST_S, _MOST_S = 0.1, 86_400.0
+METRICS_PORT = 9464
+"""By convention that of a program which gives its own metrics."""
 
 
 class PublishSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,11 +41,35 @@ class HomeAssistantSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Assets that are announced at most, those known longest."""
 
 
-OUTPUTS: dict[str, type[msgspec.Struct]] = {"publish": PublishSettings, "homeassistant": HomeAssistantSettings}
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[metrics]`: what Prometheus scrapes."""
+
+    listen: Text | None = None
+    """HOST:PORT to listen on; None gives no metrics."""
+    most_assets: Whole = 0
+    """Assets that have metrics of their own, those nearest to their limit; needs `[publish] scores`."""
+
+    @property
+    def address(self) -> Address | None:
+        """Where to listen.
+
+        Raises:
+            ValueError: `listen` is no address; `load_config` has checked it.
+        """
+        return None if self.listen is None else read_address(self.listen, METRICS_PORT)
+
+
+OUTPUTS: dict[str, type[msgspec.Struct]] = {
+    "publish": PublishSettings,
+    "homeassistant": HomeAssistantSettings,
+    "metrics": MetricsSettings,
+}
 """The tables of all that is published beside alerts."""
 
 
-def output_problems(publish: PublishSettings, homeassistant: HomeAssistantSettings) -> list[str]:
+def output_problems(
+    publish: PublishSettings, homeassistant: HomeAssistantSettings, metrics: MetricsSettings
+) -> list[str]:
     """What is wrong with values that are of the right type, a line each."""
     problems = []
     interval_s = publish.interval_s
@@ -51,4 +78,22 @@ def output_problems(publish: PublishSettings, homeassistant: HomeAssistantSettin
     if not can_be_topic(homeassistant.prefix):
         what = "expected levels of a topic, without '+', '#' or a '$' in front"
         problems.append(f"[homeassistant] prefix = {homeassistant.prefix!r}: {what}")
+    try:
+        _ = metrics.address
+    except ValueError as exc:
+        problems.append(f"[metrics] listen = {metrics.listen!r}: {exc}")
+    if metrics.most_assets and interval_s is None:
+        problems.append(f"[metrics] most_assets = {metrics.most_assets}: has no effect without [publish] scores")
     return problems
+
+
+def in_words(publish: PublishSettings, homeassistant: HomeAssistantSettings, metrics: MetricsSettings) -> list[str]:
+    """What is published beside alerts, a few words for each."""
+    found = []
+    if publish.scores is not None:
+        found.append(f"scores every {publish.scores}, at most {publish.scores_a_second} a second")
+    if homeassistant.discovery:
+        found.append(f"discovery for Home Assistant below {homeassistant.prefix}/")
+    if metrics.address is not None:
+        found.append(f"metrics at http://{metrics.address}/metrics")
+    return found

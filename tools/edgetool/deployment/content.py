@@ -81,7 +81,7 @@ def read_content(config: Path, bundles: Sequence[Path]) -> Content:
     names = [_CONFIG, *(path.name for path in (*bundles, *others))]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"{', '.join(twice)}: two files have this name, and all lie in {_SETTINGS}")
-    return Content(config, tuple(bundles), tuple(others), tuple(wanted), tuple(extras_of(settings.streams)))
+    return Content(config, tuple(bundles), tuple(others), tuple(wanted), tuple(extras_of(settings)))
 
 
 def _others(settings: Config, folder: Path, problems: list[str]) -> tuple[list[Path], list[str]]:

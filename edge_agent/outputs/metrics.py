@@ -1,0 +1,211 @@
+"""What Prometheus scrapes: the last health message as metrics, on a thread that asks nothing of the loop."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from http import HTTPStatus
+from http.server import ThreadingHTTPServer
+from typing import TYPE_CHECKING, Any
+
+from edge_agent.errors import MissingExtraError
+from edge_agent.messages.scores import ScoreReport
+from edge_agent.mqtt.address import Address
+from edge_agent.outputs.metric_table import INFO, LABELLED, OF_AGENT, OF_STREAM, SUMMARY, Row
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+__all__ = ["Metrics"]
+
+log = logging.getLogger(__name__)
+
+_PATH = "/metrics"
+_TIMEOUT_S = 5.0
+"""Of each read and write: who asks and says no more must not hold a thread for ever."""
+_AT_ONCE = 4
+"""Requests that are answered at a time; others are closed."""
+
+
+class Metrics:
+    """The metrics of one agent, and the server that gives them. Health is told on the loop's thread.
+
+    Args:
+        address: where to listen.
+        agent: its id.
+        most_assets: assets of which there are metrics at most.
+
+    Raises:
+        MissingExtraError: prometheus-client is not installed.
+    """
+
+    def __init__(self, address: Address, *, agent: str, most_assets: int) -> None:
+        try:
+            from prometheus_client import core
+        except ImportError as exc:
+            raise MissingExtraError("prometheus-client", "metrics") from exc
+        self._core = core
+        self._address = address
+        self._agent = agent
+        self._most_assets = most_assets
+        self._server: ThreadingHTTPServer | None = None
+        self._problem = ""
+        # Each is replaced whole, never changed: the server's threads read them.
+        self._health: Mapping[str, Any] = {}
+        self._reports: dict[tuple[str, str], ScoreReport] = {}
+        self._coming: dict[tuple[str, str], ScoreReport] = {}
+
+    def note_health(self, health: Mapping[str, Any]) -> None:
+        """Take what the next health message says; and listen, where that was not possible so far."""
+        connections = [health[key] for key in ("broker", "alerts_broker") if key in health]
+        self._health = {**health, "connected": all(each["state"] == "connected" for each in connections)}
+        if self._server is None:
+            self._listen()
+
+    def note_report(self, report: ScoreReport, rank: int) -> None:
+        """Take what an asset scored.
+
+        Args:
+            report: as it is published.
+            rank: its place among those of the interval, from 0 on.
+        """
+        if not rank:
+            self._reports, self._coming = self._coming, {}
+        if rank < self._most_assets:
+            self._coming[report.stream, report.asset] = report
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics, as prometheus-client asks for them. Called on the server's threads."""
+        health = self._health
+        if not health:
+            return
+        streams: Mapping[str, Mapping[str, Any]] = health["streams"]
+        yield self._info(health, streams)
+        yield from self._plain(OF_AGENT, [({}, health)])
+        yield from self._plain(OF_STREAM, [({"stream": name}, told) for name, told in streams.items()])
+        for row, label, keys in LABELLED:
+            samples = [
+                ({"stream": name, label: value}, count)
+                for name, told in streams.items()
+                for value, count in _labelled(told, row.key, keys)
+            ]
+            yield self._metric(row, samples)
+        yield self._summary(health["latency"])
+        yield from self._of_assets()
+
+    def _plain(self, rows: tuple[Row, ...], of: list[tuple[dict[str, str], Mapping[str, Any]]]) -> Iterator[Metric]:
+        for row in rows:
+            found = [(labels, row.number(_at(told, row.key))) for labels, told in of]
+            yield self._metric(row, [(labels, value) for labels, value in found if value is not None])
+
+    def _metric(self, row: Row, samples: list[tuple[dict[str, str], float]]) -> Metric:
+        metric = self._core.Metric(row.name, row.text, row.kind)
+        for labels, value in samples:
+            metric.add_sample(f"{row.name}_total" if row.kind == "counter" else row.name, labels, value)
+        return metric
+
+    def _info(self, health: Mapping[str, Any], streams: Mapping[str, Mapping[str, Any]]) -> Metric:
+        metric = self._core.Metric(INFO.name, INFO.text, "gauge")
+        agent = {"agent": self._agent, "version": health["version"]}
+        for name, told in streams.items():
+            model = {"model": told["model"]["name"], "model_version": told["model"]["version"]}
+            metric.add_sample(INFO.name, {**agent, "stream": name, "provider": told["provider"], **model}, 1.0)
+        return metric
+
+    def _summary(self, latency: Mapping[str, float | None]) -> Metric:
+        metric = self._core.Metric(SUMMARY.name, SUMMARY.text, "summary")
+        for quantile, key in (("0.5", "p50_ms"), ("0.99", "p99_ms")):
+            if (value := latency[key]) is not None:
+                metric.add_sample(SUMMARY.name, {"quantile": quantile}, value / 1e3)
+        metric.add_sample(f"{SUMMARY.name}_sum", {}, latency["sum_s"] or 0.0)
+        metric.add_sample(f"{SUMMARY.name}_count", {}, latency["count"] or 0)
+        return metric
+
+    def _of_assets(self) -> Iterator[Metric]:
+        reports = self._reports
+        if not self._most_assets:
+            return
+        for key, text in (("highest", "Highest score of the last interval."), ("threshold", "Alarm limit.")):
+            row = Row(key, f"edge_agent_asset_score{'' if key == 'highest' else '_limit'}", "gauge", text)
+            samples = [
+                ({"stream": stream, "asset": asset}, value)
+                for (stream, asset), report in reports.items()
+                if (value := getattr(report, key)) is not None
+            ]
+            yield self._metric(row, samples)
+
+    # The server -------------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        try:
+            self._server = self._make_server()
+        except OSError as exc:
+            # Another agent has the port, or the address is not there yet: no reason not to score.
+            if str(exc) != self._problem:
+                self._problem = str(exc)
+                log.warning("metrics cannot be given, trying again listen=%s error=%s", self._address, exc)
+            return
+        threading.Thread(target=self._server.serve_forever, name="edge-agent.metrics", daemon=True).start()
+        log.info("metrics are given listen=%s path=%s", self._address, _PATH)
+
+    def _make_server(self) -> ThreadingHTTPServer:
+        from prometheus_client.exposition import MetricsHandler
+
+        room = threading.Semaphore(_AT_ONCE)
+
+        class Handler(MetricsHandler):
+            """Answers on one path; the library's own answers on every."""
+
+            timeout = _TIMEOUT_S
+            registry = self
+
+            def do_GET(self) -> None:  # noqa: N802 - the name is the library's
+                if self.path.partition("?")[0] == _PATH:
+                    super().do_GET()
+                else:
+                    self.send_error(HTTPStatus.NOT_FOUND, explain=f"metrics are at {_PATH}")
+
+        class Server(ThreadingHTTPServer):
+            """Has a bounded number of threads."""
+
+            daemon_threads = True
+            address_family = socket.AF_INET6 if ":" in self._address.host else socket.AF_INET
+
+            def process_request(self, request: Any, client_address: Any) -> None:
+                if room.acquire(blocking=False):
+                    super().process_request(request, client_address)
+                else:
+                    self.shutdown_request(request)
+
+            def process_request_thread(self, request: Any, client_address: Any) -> None:
+                with suppress(OSError):  # the client is gone
+                    self.finish_request(request, client_address)
+                self.shutdown_request(request)
+                room.release()
+
+        return Server(self._address, Handler)
+
+
+def _at(told: Mapping[str, Any], key: str) -> Any:
+    """The value under a path of keys with dots; None where it is null, or what it would be in is."""
+    found: Any = told
+    for name in key.split("."):
+        found = None if found is None else found[name]
+    return found
+
+
+def _labelled(told: Mapping[str, Any], key: str, keys: tuple[str, ...]) -> Iterator[tuple[str, float]]:
+    """Label and number of each sample: of these keys, or without any of all that is under one."""
+    if keys:
+        yield from ((name, told[count]) for name, count in (each.split("=") for each in keys))
+    else:
+        yield from told[key].items()

@@ -1,0 +1,238 @@
+"""`[metrics]`: a real Prometheus scrapes a real agent, and evaluates our rules and our dashboard."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from fakes import write_bundle
+from processes import IN_CI, Agent, Broker, Sender, Subscriber, free_port, run_tool, wait_until, write_config
+
+INTEGRATIONS = Path(__file__).parents[2] / "docs" / "integrations"
+RULES = INTEGRATIONS / "prometheus-alerts.yml"
+DASHBOARD = INTEGRATIONS / "grafana-dashboard.json"
+METRIC = re.compile(r"edge_agent_\w+")
+
+
+def program(name: str) -> str:
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        if IN_CI:
+            pytest.fail(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed; run tools/ensure_prometheus.sh")
+    return found
+
+
+def fetch(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return str(answer.read().decode())
+
+
+class Prometheus:
+    """A real one, that scrapes every half second."""
+
+    def __init__(self, folder: Path, target: int) -> None:
+        self.port = free_port()
+        self._config = folder / "prometheus.yml"
+        self._config.write_text(
+            "global: {scrape_interval: 500ms, evaluation_interval: 500ms}\n"
+            f"rule_files: [{RULES}]\n"
+            f"scrape_configs: [{{job_name: edge-agent, static_configs: [{{targets: ['127.0.0.1:{target}']}}]}}]\n"
+        )
+        self._folder = folder
+
+    def get(self, path: str, **parameters: str) -> Any:
+        query = urllib.parse.urlencode(parameters)
+        answer = json.loads(fetch(f"http://127.0.0.1:{self.port}/api/v1/{path}?{query}"))
+        assert answer["status"] == "success"
+        return answer["data"]
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.get("query", query=expression)["result"]
+        return found
+
+    def names(self) -> set[str]:
+        return {*self.get("label/__name__/values")}
+
+    @contextmanager
+    def running(self) -> Iterator[Prometheus]:
+        options = [f"--config.file={self._config}", f"--storage.tsdb.path={self._folder / 'tsdb'}"]
+        options.append(f"--web.listen-address=127.0.0.1:{self.port}")
+        log = (self._folder / "prometheus.log").open("wb")
+        with log, subprocess.Popen([program("prometheus"), *options], stdout=log, stderr=log) as process:
+            try:
+                wait_until(self._is_up, what=f"prometheus; see {log.name}")
+                yield self
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=20)
+
+    def _is_up(self) -> bool:
+        try:
+            return "Ready" in fetch(f"http://127.0.0.1:{self.port}/-/ready")
+        except (OSError, urllib.error.URLError):
+            return False
+
+
+CALIBRATION = {"rows": 100, "false_alarm_rate": 0.001, "quantiles": {f"{n / 10:g}": n / 10 for n in range(1, 10)}}
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """One that knows how its scores were spread, so that drift is watched."""
+    return write_bundle(tmp_path / "square-1.0.0.edge", changes={"calibration": CALIBRATION})
+
+
+def metrics_config(folder: Path, broker: Broker, bundle: Path, port: int, extra: str = "") -> Path:
+    extra = f'[metrics]\nlisten = "127.0.0.1:{port}"\n{extra}'
+    return write_config(
+        folder, broker.port, {"pump": bundle, "fan": bundle}, extra=extra, stream="[stream.drift]\nblock = 100"
+    )
+
+
+def test_a_prometheus_scrapes_what_our_rules_and_dashboard_ask_for(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Each expression gives an answer, and names metrics that are there; a rule fires when the agent is gone."""
+    port = free_port()
+    extra = "most_assets = 2\n[publish]\nscores = '0.5s'"
+    prometheus = Prometheus(tmp_path, port)
+    with prometheus.running(), Agent(metrics_config(tmp_path, broker, bundle, port, extra)) as agent:
+        subscriber.wait_online()
+
+        def send(rounds: range) -> None:
+            for number in rounds:
+                for asset, value in (("a1", 9.0 * (number % 2)), ("a2", 1.0), ("a3", 0.5)):
+                    sender.send(f"sensors/{asset}/pump", {"c1": value, "c2": number / 1000})
+            sender.send("sensors/a1/pump", b"no json")
+
+        send(range(60))
+        wait_until(lambda: prometheus.query('edge_agent_messages_rejected_total{reason="not_json"} >= 1'))
+        send(range(60, 120))
+        wait_until(lambda: prometheus.query("rate(edge_agent_readings_total{stream='pump'}[1m]) > 0"))
+        wait_until(lambda: prometheus.query("edge_agent_drift_psi"))
+        wait_until(lambda: len(prometheus.query("edge_agent_asset_score")) == 2)
+        wait_until(lambda: prometheus.query("rate(edge_agent_alert_events_total{event='raise'}[1m]) > 0"))
+        there = prometheus.names()
+        for expression in rules():
+            prometheus.query(expression)
+            assert {*METRIC.findall(expression)} <= there
+        for title, expression in panels():
+            assert prometheus.query(expression), f"{title} is empty: {expression}"
+            assert {*METRIC.findall(expression)} <= there
+        (info,) = prometheus.query("edge_agent_info{stream='pump'}")
+        labels = {key: info["metric"][key] for key in ("agent", "provider", "model", "model_version")}
+        assert labels == {"agent": "g1", "provider": "cpu", "model": "square", "model_version": "1.0.0"}
+        # No label but those of assets that were asked for grows with what senders make up.
+        assert {each["metric"]["asset"] for each in prometheus.query('{asset!=""}')} <= {"a1", "a2", "a3"}
+        agent.stop()
+        wait_until(lambda: any(each["labels"]["alertname"] == "EdgeAgentGone" for each in alerts(prometheus)))
+
+
+def test_metrics_are_clean_and_on_one_path(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """By promtool's own check; no other path answers, and no more than four who say nothing are waited for."""
+    port = free_port()
+    with Agent(metrics_config(tmp_path, broker, bundle, port)):
+        subscriber.wait_online()
+        wait_until(lambda: subscriber.health)
+        held = [socket.create_connection(("127.0.0.1", port)) for _ in range(3)]
+        text = fetch(f"http://127.0.0.1:{port}/metrics")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            fetch(f"http://127.0.0.1:{port}/")
+        held += [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+        held[-1].settimeout(10)
+        assert held[-1].recv(1) == b""  # closed at once
+        wait_until(lambda: _is_given(port), what="those who say nothing to be given up")
+        for each in held:
+            each.close()
+    found = subprocess.run(
+        [program("promtool"), "check", "metrics"], input=text, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    assert "asset=" not in text
+    found = subprocess.run(
+        [program("promtool"), "check", "rules", RULES], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert found.returncode == 0, found.stderr
+
+
+def _is_given(port: int) -> bool:
+    try:
+        return bool(fetch(f"http://127.0.0.1:{port}/metrics"))
+    except OSError:
+        return False
+
+
+def test_a_port_that_is_taken_stops_no_agent(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """It is told once, and listened on as soon as it is free."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", free_port()))
+        taken.listen()
+        port = taken.getsockname()[1]
+        agent = Agent(metrics_config(tmp_path, broker, bundle, port))
+        with agent:
+            subscriber.wait_online()
+            wait_until(lambda: "metrics cannot be given" in agent.log.read_text())
+            taken.close()
+            wait_until(lambda: _is_given(port))
+    assert agent.log.read_text().count("metrics cannot be given") == 1
+
+
+def test_check_and_show_config_tell_what_is_published(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """And what is wrong with it."""
+    config = metrics_config(
+        tmp_path, broker, bundle, 9464, "[publish]\nscores = '5s'\n[homeassistant]\ndiscovery = true"
+    )
+    told = run_tool("edge-agent", "check", "--config", config).stdout
+    for text in ("scores every 5s, at most 100 a second", "below homeassistant/", "http://127.0.0.1:9464/metrics"):
+        assert f"published beside alerts: {text}" in told or text in told
+    assert (
+        len(msgspec.json.decode(run_tool("edge-agent", "check", "--json", "--config", config).stdout)["beside_alerts"])
+        == 3
+    )
+    assert '[metrics]\nlisten = "127.0.0.1:9464"' in run_tool("edge-agent", "show-config", "--config", config).stdout
+    wrong = run_tool("edge-agent", "check", "--config", config, "--set", "metrics.listen=a:b:c")
+    assert wrong.returncode == 78
+    assert "[metrics] listen = 'a:b:c': expected HOST or HOST:PORT" in wrong.stderr
+
+
+def rules() -> list[str]:
+    """The expressions of our rules, as Prometheus itself reads them."""
+    with tempfile.TemporaryDirectory() as name, Prometheus(Path(name), 1).running() as prometheus:
+        groups = prometheus.get("rules")["groups"]
+        return [rule["query"] for group in groups for rule in group["rules"]]
+
+
+def panels() -> list[tuple[str, str]]:
+    """Title and expression of each panel of the dashboard, with its variables filled in."""
+    found = json.loads(DASHBOARD.read_text())["panels"]
+    filled = {"$__rate_interval": "1m", "$instance": ".*", "$stream": ".*"}
+    return [
+        (panel["title"], re.sub(r"\$\w+", lambda match: filled[match[0]], target["expr"]))
+        for panel in found
+        for target in panel["targets"]
+    ]
+
+
+def alerts(prometheus: Prometheus) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = prometheus.get("alerts")["alerts"]
+    return found

@@ -11,10 +11,11 @@ STAMP := $(VENV)/.installed-$(RUNTIME)
 # Of the demo: auto takes mosquitto where it is installed, else nats-server, which comes with the demo's packages.
 BROKER := auto
 
-.PHONY: help setup demo test systemd neighbours check test-unit test-lowest test-tensorflow faults bench lock clean
+.PHONY: help setup demo screenshot test systemd neighbours check test-unit test-lowest test-tensorflow faults bench lock clean
 
 help:
 	@echo "make demo    train two detectors, pack them, run the agent beside a broker, show alerts"
+	@echo "make screenshot  the picture of the dashboard in the README, in a real browser"
 	@echo "make test    all checks and tests"
 	@echo "make test-unit    unit and contract tests only"
 	@echo "make test-lowest  those with the lowest versions that pyproject.toml allows"
@@ -26,6 +27,12 @@ help:
 	@echo "make bench   the quick benchmarks of docs/benchmarks.md"
 	@echo "make lock    resolve the pinned versions in requirements/ anew"
 	@echo "make clean   remove what these made"
+
+# The picture that the README shows.
+screenshot: $(STAMP)
+	@tools/ensure_mosquitto.sh
+	@tools/ensure_chromium.sh
+	@$(BIN)/python tools/demo/screenshot.py
 
 setup: $(STAMP)
 

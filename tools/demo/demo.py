@@ -3,7 +3,7 @@
 Trains two detectors, quantizes and packs them, starts a broker and the agent as processes of their own, replays the
 data, shows the alerts as they come, and holds them against what is known about the data. Nothing is simulated but the
 sensors, whose recorded readings are replayed. It fails where what was sent and what was scored differ, and says where
-the readings were lost.
+the readings were lost. A dashboard shows it meanwhile; in a terminal it stays until Enter is pressed.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ from truth import RowsFound, StretchesFound, episodes, judge_rows, judge_stretch
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build" / "demo"
 WATCH_LOG = BUILD / "watch.log"
+DASHBOARD_LOG = BUILD / "dashboard.log"
+SERVING = "dashboard of "
+"""What `edgetool dashboard` says once its pages can be opened; the address is the last word."""
 WATCHING = "watching edge/"
 """What `edgetool watch` says once it has subscribed."""
 SHOWN_ALERTS = 20
@@ -55,6 +58,9 @@ CONFIG = """\
 id = "{agent}"
 state_dir = "{state_dir}"
 health_interval_s = 0.5
+
+[publish]
+scores = "0.5s"
 
 [mqtt]
 host = "127.0.0.1"
@@ -141,12 +147,18 @@ def main() -> int:
         shower = threading.Thread(target=show_alerts, args=(watcher,))
         shower.start()
         wait_until(lambda: WATCHING in WATCH_LOG.read_text() or watcher.poll() is not None, "the watcher", 60)
+        pages = stack.enter_context(running(dashboard_command(port), DASHBOARD_LOG))
+        wait_until(lambda: SERVING in DASHBOARD_LOG.read_text() or pages.poll() is not None, "the dashboard", 60)
+        address = DASHBOARD_LOG.read_text().split()[-1]
+        print(f"in a browser: {address}", flush=True)
         sent, seconds = replay_all(port)
         wait_until_scored(listener, agent, sent)
         watcher.terminate()
         watcher.wait()
         shower.join()
-    return summarize(listener, sent, seconds, broker)
+        code = summarize(listener, sent, seconds, broker)
+        show_pages(address)
+    return code
 
 
 def make_bundle(name: str) -> None:
@@ -165,6 +177,21 @@ def write_config(port: int) -> Path:
     config = BUILD / "agent.toml"
     config.write_text(CONFIG.format(agent=AGENT, state_dir=state_dir, port=port, streams=streams), encoding="utf-8")
     return config
+
+
+def dashboard_command(port: int) -> list[str]:
+    """What serves the pages, with a history of this demo only."""
+    history = BUILD / f"state-{os.getpid()}-dashboard.db"
+    return [tool("edgetool"), "dashboard", "--port", str(port), "--listen", "127.0.0.1:0", "--history", str(history)]
+
+
+def show_pages(address: str) -> None:
+    """Say where the pages are, and leave them there for as long as somebody at a terminal wants to look."""
+    print(f"\n== 5. dashboard ==\n{address}", flush=True)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        input("Enter ends the demo, and these pages with it: ")
+    else:
+        print("(no terminal: it ends with the demo)")
 
 
 def replay_all(port: int) -> tuple[dict[str, Sent], float]:

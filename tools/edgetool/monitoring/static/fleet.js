@@ -8,6 +8,7 @@ import { channelsInWords, length, level, levelClass, moment, number, said, shown
 
 const MOST_ROWS = 1000
 const MOST_ENDED = 20
+const ORDER_MS = 5000
 
 const agents = new Map()
 const assets = new Map()
@@ -32,7 +33,7 @@ function cells(count, wide = []) {
 const alertRows = new Rows(byId("alerts"), (alert) => {
   const [what, since, sensors, who] = cells(4, [1, 2])
   const link = make("a", { href: alertLink(alert) })
-  const element = make("tr", {}, make("td", {}, link), nameCell(alert, assetLink(alert)), what, since, sensors, who)
+  const element = make("tr", {}, make("td", { class: "short" }, link), nameCell(alert, assetLink(alert)), what, since, sensors, who)
   return { element, link, what, since, sensors, who }
 })
 
@@ -156,6 +157,23 @@ function sortedAssets(open) {
 }
 
 let order = []
+let orderedAt = 0
+let needs = ""
+
+// Rows that change places all the time are read by nobody: they do when what they need changes, and else now and then.
+function listedOf(sorted) {
+  const first = sorted.slice(0, MOST_ROWS)
+  const now = performance.now()
+  const found = first.map((asset) => `${asset.need}${asset.key}`).sort().join()
+  // A row must not move away from under a keyboard, so the order waits while one of them has the focus.
+  const isHeld = byId("assets").tBodies[0].contains(document.activeElement)
+  if (!isHeld && (found !== needs || now - orderedAt > ORDER_MS)) {
+    order = first.map((asset) => asset.key)
+    orderedAt = now
+    needs = found
+  }
+  return order.map((key) => assets.get(key)).filter((asset) => asset?.words !== undefined)
+}
 
 function show() {
   const all = [...alerts.values()]
@@ -166,10 +184,7 @@ function show() {
   endedRows.show(ended, alertKey, fillEnded)
   showOrSay(byId("ended"), byId("no-ended"), ended.length > 0)
   const sorted = sortedAssets(open)
-  // A row must not move away from under a keyboard, so the order waits while one of them has the focus.
-  const isHeld = byId("assets").tBodies[0].contains(document.activeElement)
-  if (!isHeld) order = sorted.slice(0, MOST_ROWS).map((asset) => asset.key)
-  const listed = isHeld ? order.map((key) => assets.get(key)).filter((asset) => asset?.words !== undefined) : sorted.slice(0, MOST_ROWS)
+  const listed = listedOf(sorted)
   assetRows.show(listed, (asset) => asset.key, fillAsset)
   write(byId("shown"), sorted.length > listed.length ? `${listed.length} of ${sorted.length} are shown` : `${sorted.length}`)
   byId("no-scores").hidden = [...assets.values()].some((asset) => asset.time !== "") || agents.size === 0

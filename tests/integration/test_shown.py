@@ -176,6 +176,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("edgetool", "watch"): [
         Case("watch --port {port} --for 2"),
         Case("watch --port {port} --for 2 --json", shows=JSON),
+        Case("watch --port {port} --for 2 --live"),
         Case("watch --host {name}", 69),
         Case("watch --agent {name}", 2),
     ],

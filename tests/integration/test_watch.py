@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
+import pty
+import re
+import select
+import signal
 import socket
+import struct
 import subprocess
+import termios
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,3 +241,70 @@ def test_the_rules_that_we_ship_let_readings_through(tmp_path: Path, users: Path
             wait_until(lambda: b"offline" in seen["edge/press-7/status"], what="the goodbye")
     told = ["alerts/pump/a1", "health", "rejected", "status"]
     assert sorted(seen) == [f"edge/press-7/{each}" for each in told]
+
+
+class Terminal:
+    """A command on a terminal of its own, and what stands on the screen's last picture."""
+
+    def __init__(self, *arguments: str) -> None:
+        self._ours, theirs = pty.openpty()
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 140, 0, 0))
+        env = {**os.environ, "TERM": "xterm-256color"}
+        self.process = subprocess.Popen([tool("edgetool"), *arguments], stdout=theirs, stderr=subprocess.PIPE, env=env)
+        os.close(theirs)
+        self._told = bytearray()
+
+    def screen(self) -> str:
+        """Without colours; each picture begins with the cursor's way home."""
+        while select.select([self._ours], [], [], 0.05)[0]:
+            with contextlib.suppress(OSError):  # it has ended
+                self._told += os.read(self._ours, 65536)
+                continue
+            break
+        last = self._told.decode(errors="replace").rpartition("\x1b[H")[2]
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", last)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+        os.close(self._ours)
+
+
+def test_open_alerts_are_a_table_on_a_terminal(broker: Broker) -> None:
+    """With the last scores and who looks after them; what has ended is gone, and a name is not obeyed."""
+    scores = {"agent": "g1", "stream": "pump", "asset": "a1", "time": "2026-11-21T10:15:30Z", "score": 1.0}
+    with Terminal("watch", "--port", str(broker.port), "--live") as terminal, publishing(broker.port) as client:
+        wait_until(lambda: "0 open alerts" in terminal.screen(), what="the empty table")
+        for highest in (0.5, 2.0, 8.0):
+            publish(
+                client, "edge/g1/scores/pump/a1", json.dumps({**scores, "highest": highest, "threshold": 4}).encode()
+            )
+        publish(client, "edge/g1/alerts/pump/a1", alert("g1"))
+        publish(client, "edge/g1/alerts/pump/a2", alert("g1", id="y", asset="a2", level="\x1b[2J[red]odd", threshold=3))
+        publish(client, "edge/g1/marks/x", b'{"agent": "g1", "id": "x", "acknowledged": true, "by": "Ada"}')
+        wait_until(lambda: "Ada" in terminal.screen(), what="who looks")
+        screen = terminal.screen()
+        assert "2 open alerts, 2 assets, 0 of 0 agents online" in screen
+        assert screen.index("g1/pump/a2") < screen.index("g1/pump/a1")  # nobody looks after that
+        assert "▁▃█" in screen
+        assert "score 7.9 (limit 3.2)" in screen
+        assert "\\x1b[2J[red]odd" in screen
+        publish(client, "edge/g1/alerts/pump/a1", alert("g1", event="clear"))
+        wait_until(lambda: "1 open alerts" in terminal.screen(), what="the table without it")
+        assert "g1/pump/a1" not in terminal.screen()
+        terminal.process.send_signal(signal.SIGINT)
+        wait_until(lambda: (terminal.screen(), terminal.process.poll())[1] is not None, what="its end")
+        assert terminal.process.returncode == 0
+
+
+def test_live_writes_lines_where_there_is_no_terminal(broker: Broker) -> None:
+    """And goes with nothing that needs them."""
+    with publishing(broker.port) as client:
+        publish(client, "edge/g1/alerts/pump/a1", alert("g1"), retain=True)
+    done = run_tool("edgetool", "watch", "--port", str(broker.port), "--live", "--for", "1")
+    assert done.stdout.startswith("DOUBT  g1/pump/a1  retained")
+    done = run_tool("edgetool", "watch", "--live", "--json")
+    assert (done.returncode, done.stderr) == (2, "edgetool: --live: goes with neither --json nor --count\n")

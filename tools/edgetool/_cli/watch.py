@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, assert_never
 
 import typer
 
+from edge_agent.errors import UsageError
 from edge_agent.terminal import json_text, say
 from edgetool._cli.app import app
 from edgetool._cli.broker_options import Broker, takes_broker
@@ -36,12 +37,20 @@ def watch(
     count: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many ordinary events.", show_default=False)
     ] = None,
+    live: Annotated[
+        bool, typer.Option("--live", help="On a terminal, a table of the open alerts in place of lines.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document per line, for each event.")] = False,
 ) -> None:
     """Show alerts as they come: asset, time, score against the limit, and the sensors that had most to do with it."""
     from edgetool.commands.watch import watch as work
     from edgetool.progress import console
 
+    if live and (as_json or count is not None):
+        raise UsageError("--live: goes with neither --json nor --count")
+    if live and sys.stdout.isatty():
+        _show_open(broker, agent, seconds)
+        return
     terminal = console(soft_wrap=True)
     events = work(
         broker,
@@ -58,6 +67,23 @@ def watch(
                 terminal.print(render(watched))
     except KeyboardInterrupt:
         events.close()
+
+
+def _show_open(broker: Broker, agent: str, seconds: float | None) -> None:
+    from rich.live import Live
+
+    from edgetool._cli.open_alerts import open_alerts_table
+    from edgetool.commands.watch import open_alerts
+    from edgetool.progress import console
+
+    terminal = console()
+    found = open_alerts(broker, agent=agent, seconds=seconds)
+    try:
+        with Live(console=terminal, auto_refresh=False, screen=True) as shown:
+            for told in found:
+                shown.update(open_alerts_table(told, height=terminal.height), refresh=True)
+    except KeyboardInterrupt:
+        found.close()
 
 
 def render(watched: WatchedEvent) -> Text:

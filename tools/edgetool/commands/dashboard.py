@@ -75,6 +75,7 @@ def dashboard(
     from edgetool.monitoring.intake import TOPICS, Intake
     from edgetool.monitoring.marking import Marking
     from edgetool.monitoring.server import Parts
+    from edgetool.monitoring.taking import Taking
 
     broker = broker or BrokerAddress()
     with ExitStack() as stack:
@@ -93,14 +94,10 @@ def dashboard(
         server = _Server(
             lambda is_over: Parts(fleet, kept, intake, marking, access, client.is_connected, is_over),
         )
-        is_over = threading.Event()
-        taking = threading.Thread(target=intake.run, args=(arrived, is_over, server.end), name="edgetool.dashboard")
-        taking.start()
-        stack.callback(taking.join)
-        stack.callback(is_over.set)
+        taking = stack.enter_context(Taking(arrived, intake, kept, server.end))
         server.serve(listener, lambda: on_ready(_url(listener)))
-        if intake.error is not None:
-            raise intake.error
+        if taking.error is not None:
+            raise taking.error
 
 
 class _Server:

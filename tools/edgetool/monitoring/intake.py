@@ -1,29 +1,24 @@
-"""From messages to the model and the history. Runs on one thread, which is the only one that changes them."""
+"""From messages to the model and what is kept. Runs on one thread, which is the only one that changes them."""
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
-from edge_agent.errors import BrokerError
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.status import Status
 from edge_agent.messages.text import decode
 from edgetool.believed import Judge, Told, WatchedEvent
+from edgetool.monitoring.alerts import Alert
 from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.heard import EvidencePart, Health, Mark, Score
-from edgetool.monitoring.history import History
-from edgetool.subscription import Message, Subscription
+from edgetool.subscription import Message
 
-__all__ = ["TOPICS", "Intake"]
-
-log = logging.getLogger(__name__)
+__all__ = ["TOPICS", "Intake", "Keeper", "NoKeeper"]
 
 TOPICS = (
     "edge/+/alerts/+/+",
@@ -38,17 +33,59 @@ _NAME_BYTES = 1_000
 _HOUSEKEEPING_S = 60.0
 
 
+class Keeper(Protocol):
+    """What of it is kept; `History` keeps it in a file."""
+
+    days: float
+
+    def add_score(self, score: Score, at: float) -> None:
+        """One point of an asset's curve, with its time, epoch seconds."""
+
+    def add_alert(self, alert: Alert, event: dict[str, Any] | None) -> None:
+        """An alert as it is now, and the event that made it so."""
+
+    def add_evidence(self, part: EvidencePart) -> None:
+        """Readings around a raise."""
+
+    def add_mark(self, mark: Mark) -> None:
+        """What people said of an alert."""
+
+    def remove_mark(self, agent: str, alert_id: str) -> None:
+        """What people said of an alert was taken back."""
+
+
+class NoKeeper:
+    """Keeps nothing."""
+
+    days = 1.0
+
+    def add_score(self, score: Score, at: float) -> None:
+        """Nothing."""
+
+    def add_alert(self, alert: Alert, event: dict[str, Any] | None) -> None:
+        """Nothing."""
+
+    def add_evidence(self, part: EvidencePart) -> None:
+        """Nothing."""
+
+    def add_mark(self, mark: Mark) -> None:
+        """Nothing."""
+
+    def remove_mark(self, agent: str, alert_id: str) -> None:
+        """Nothing."""
+
+
 class Intake:
     """Believes what comes as far as `edgetool watch` does, and counts what it does not believe.
 
     Args:
         fleet: the model.
-        history: the file.
+        keeper: what of it is kept.
     """
 
-    def __init__(self, fleet: Fleet, history: History) -> None:
+    def __init__(self, fleet: Fleet, keeper: Keeper) -> None:
         self._fleet = fleet
-        self._history = history
+        self._keeper = keeper
         self._judge = Judge()
         self._told = Told()
         self._tidied_mono_s = time.monotonic()
@@ -56,34 +93,13 @@ class Intake:
         """By kind, such as `scores`."""
         self.doubted: Counter[str] = Counter()
         """Messages that their agent cannot have published, or that are none of ours, by kind."""
-        self.error: BrokerError | None = None
-        """Why nothing more comes."""
-
-    def run(self, arrived: Subscription, is_over: threading.Event, on_error: Callable[[], None]) -> None:
-        """Take messages until it is over. The body of a thread.
-
-        Args:
-            arrived: where they come from.
-            is_over: set when the dashboard ends.
-            on_error: called when no more messages can come; `error` says why.
-        """
-        while not is_over.is_set():
-            try:
-                message = arrived.get()
-            except BrokerError as exc:
-                self.error = exc
-                on_error()
-                return
-            if message is not None:
-                self.take(message)
-            self._history.commit_if_due()
-            self._tidy()
 
     def take(self, message: Message) -> None:
         """Take one message, whatever is in it."""
         levels = message.topic.split("/")
         kind = levels[2] if len(levels) > 2 else ""
         self.messages[kind if kind in _READERS else "other"] += 1
+        self._tidy()
         try:
             if len(message.topic.encode()) > _NAME_BYTES or kind not in _READERS:
                 raise _DoubtError
@@ -94,7 +110,7 @@ class Intake:
     def _tidy(self) -> None:
         if time.monotonic() >= self._tidied_mono_s + _HOUSEKEEPING_S:
             self._tidied_mono_s = time.monotonic()
-            self._fleet.forget_before(time.time() - self._history.days * 86_400)
+            self._fleet.forget_before(time.time() - self._keeper.days * 86_400)
 
     def _take_alert(self, _levels: list[str], message: Message) -> None:
         watched = self._judge.look_at(message)
@@ -110,7 +126,7 @@ class Intake:
             self._notice(watched, event.describe())
             return
         alert = self._fleet.take_event(watched, event)
-        self._history.add_alert(alert, msgspec.to_builtins(event))
+        self._keeper.add_alert(alert, msgspec.to_builtins(event))
 
     def _notice(self, watched: WatchedEvent, text: str) -> None:
         notice: dict[str, Any] = {
@@ -137,14 +153,14 @@ class Intake:
         if health.agent != levels[1]:
             raise _DoubtError
         for alert in self._fleet.take_health(levels[1], health):
-            self._history.add_alert(alert, None)
+            self._keeper.add_alert(alert, None)
 
     def _take_score(self, levels: list[str], message: Message) -> None:
         score = decode(message.payload, Score)
         # No agent retains these, so their age would not be known.
         if message.is_retained or [score.agent, "scores", score.stream, score.asset] != levels[1:]:
             raise _DoubtError
-        self._history.add_score(score, self._fleet.take_score(score))
+        self._keeper.add_score(score, self._fleet.take_score(score))
 
     def _take_evidence(self, levels: list[str], message: Message) -> None:
         part = decode(message.payload, EvidencePart)
@@ -152,18 +168,18 @@ class Intake:
             raise _DoubtError
         if any(len(row) != len(part.channels) + 1 for row in part.rows):
             raise _DoubtError
-        self._history.add_evidence(part)
+        self._keeper.add_evidence(part)
 
     def _take_mark(self, levels: list[str], message: Message) -> None:
         agent, alert_id = levels[1], levels[3]
         if not message.payload:
             self._fleet.forget_mark(f"{agent}/{alert_id}")
-            self._history.remove_mark(agent, alert_id)
+            self._keeper.remove_mark(agent, alert_id)
             return
         mark = decode(message.payload, Mark)
         if [mark.agent, mark.id] != [agent, alert_id]:
             raise _DoubtError
-        self._history.add_mark(mark)
+        self._keeper.add_mark(mark)
         self._fleet.take_mark(mark)
 
 

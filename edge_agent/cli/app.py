@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from importlib import import_module
 from typing import NoReturn
 
-from edge_agent.cli.log import configure_logging, goes_to_journal, log_error
+from edge_agent.cli.log import LogFormat, configure_logging, log_error
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import shown
 from edge_agent.terminal import begin, complain, drop_output
@@ -43,11 +42,11 @@ def main(arguments: list[str] | None = None) -> int:
     begin()
     arguments = sys.argv[1:] if arguments is None else arguments
     options = _parser(arguments[:1]).parse_args(arguments)
-    configure_logging(options.log_level)
+    is_logged = configure_logging(options.log_level, LogFormat(getattr(options, "log_format", LogFormat.TEXT)))
     try:
         options.command(options)
     except EdgeError as exc:
-        if goes_to_journal(sys.stderr, os.environ):
+        if is_logged:
             log_error(exc)
         else:
             complain("edge-agent", exc)

@@ -8,14 +8,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
+from enum import StrEnum
 from types import TracebackType
 from typing import Any, TextIO, TypeAlias
 
 from edge_agent.errors import EdgeError
-from edge_agent.messages.text import shown
-from edge_agent.terminal import traceback_text
+from edge_agent.messages.text import iso_time, shown
+from edge_agent.service.facts import facts_of
+from edge_agent.terminal import json_text, traceback_text
 
-__all__ = ["SenderLimit", "configure_logging", "goes_to_journal", "log_error"]
+__all__ = ["LogFormat", "SenderLimit", "configure_logging", "goes_to_journal", "log_error"]
 
 _PERIOD_S = 60.0
 _LINES = 10
@@ -60,27 +62,43 @@ class SenderLimit(logging.Filter):
 _ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
 
-def configure_logging(level: str) -> None:
+class LogFormat(StrEnum):
+    """What a log line looks like where it does not go to the systemd journal."""
+
+    TEXT = "text"
+    JSON = "json"
+    """An object on each line, with the facts of the line as the journal has them."""
+
+
+def configure_logging(level: str, form: LogFormat = LogFormat.TEXT) -> bool:
     """Send log lines to stderr; where that leads to the systemd journal, to the journal itself, which adds the time.
 
     Args:
         level: name of a level of `logging`, such as "info".
+        form: of the lines; JSON also where they go to the journal.
+
+    Returns:
+        Whether a program reads them, which has to find errors that end a command among them.
     """
     handler: logging.Handler
-    if goes_to_journal(sys.stderr, os.environ):
+    to_journal = form is LogFormat.TEXT and goes_to_journal(sys.stderr, os.environ)
+    if to_journal:
         # Where there is no journal, there may not be what its protocol needs.
         from edge_agent.service.journald import JournalHandler
 
         # Its fields have the level and the name.
         handler = JournalHandler(sys.stderr)
         handler.setFormatter(_Formatter("%(message)s"))
-        sys.excepthook = lambda kind, error, trace: _log_bug((kind, error, trace))
-        threading.excepthook = lambda thread: _log_bug((thread.exc_type, thread.exc_value, thread.exc_traceback))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+        handler.setFormatter(_FORMATTERS[form])
+    is_read = to_journal or form is LogFormat.JSON
+    if is_read:
+        sys.excepthook = lambda kind, error, trace: _log_bug((kind, error, trace))
+        threading.excepthook = lambda thread: _log_bug((thread.exc_type, thread.exc_value, thread.exc_traceback))
     handler.addFilter(SenderLimit())
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    return is_read
 
 
 def _log_bug(found: Any) -> None:
@@ -102,6 +120,29 @@ class _Formatter(logging.Formatter):
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 -- the name is the library's
         return "" if ei[1] is None else traceback_text(ei[1])
+
+
+class _JsonFormatter(_Formatter):
+    """One JSON object on one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        line: dict[str, Any] = {
+            "time": iso_time(record.created),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            "facts": facts_of(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json_text(line)
+
+
+_FORMATTERS = {
+    LogFormat.TEXT: _Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"),
+    LogFormat.JSON: _JsonFormatter(),
+}
 
 
 def goes_to_journal(stream: TextIO | None, environ: Mapping[str, str]) -> bool:

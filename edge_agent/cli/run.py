@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.cli.log import LogFormat
 from edge_agent.cli.options import add_config, load, misfits, open_bundles, remarks
 from edge_agent.errors import BundleError, ConfigError, EdgeError, UsageError
 
@@ -30,6 +31,12 @@ _NEEDS_A_PERSON = {kind.exit_code for kind in (BundleError, ConfigError, UsageEr
 def add_options(command: argparse.ArgumentParser) -> None:
     """Of this command."""
     add_config(command)
+    command.add_argument(
+        "--log-format",
+        choices=[*LogFormat],
+        default=LogFormat.TEXT,
+        help="json: an object on each line, with the facts of the line by name; default: text, or the systemd journal",
+    )
 
 
 def run(options: argparse.Namespace) -> None:

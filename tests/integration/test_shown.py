@@ -51,7 +51,10 @@ JSON = "\\u009b31m\\u202e"
 CASES: dict[tuple[str, str], list[Case]] = {
     ("edge-agent", "run"): [
         Case("run --config {run} --set mqtt.port={port}"),
+        Case("run --config {run} --set mqtt.port={port} --log-format json", shows=JSON),
         Case("run --config {wrong}", 78),
+        Case("run --config {wrong} --log-format json", 78, shows=JSON),
+        Case("run --config {wrong} --log-format {name}", 2),
         Case("run --config {bad}", 65),
         Case("run {name}", 2),
     ],

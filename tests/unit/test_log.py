@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from edge_agent.cli.log import SenderLimit, configure_logging, goes_to_journal
+from edge_agent.cli.log import LogFormat, SenderLimit, configure_logging, goes_to_journal
 from edge_agent.service.journald import JournalHandler
 
 
@@ -44,6 +45,27 @@ def test_lines_for_the_journal_have_no_time_of_their_own(
         configure_logging("info")
         logging.getLogger("edge_agent").info("told")
     assert (tmp_path / "log").read_text().startswith(begins)
+
+
+def test_lines_of_json_have_the_facts_of_the_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole, whatever is in them, and each on one line; also a bug that ends the program, with its traceback."""
+    with (tmp_path / "log").open("w+") as stream:
+        monkeypatch.setattr(sys, "stderr", stream)
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        assert configure_logging("info", LogFormat.JSON)
+        logging.getLogger("edge_agent.x").warning("silent asset=%.3s for_s=%.1f level=%s", "a1\n\x1b{}", 2.04, "alarm")
+        try:
+            raise RuntimeError("who\nknows")
+        except RuntimeError:
+            sys.excepthook(*sys.exc_info())
+    first, second = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert [*first] == ["time", "level", "logger", "message", "facts"]
+    assert (first["level"], first["logger"]) == ("warning", "edge_agent.x")
+    assert first["message"] == "silent asset=a1\n for_s=2.0 level=alarm"
+    assert first["facts"] == {"asset": "a1\n\x1b{}", "for_s": "2.0", "level": "alarm"}
+    assert second["level"] == "critical"
+    assert "RuntimeError: who" in second["traceback"]
 
 
 def test_what_is_no_file_is_not_the_journal(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ __all__ = [
     "NAME_CHARACTER",
     "Addresses",
     "Assets",
+    "Bytes",
     "Count",
     "Duration",
     "FilePath",
@@ -65,6 +66,9 @@ Whole = Annotated[int, Meta(ge=0, le=10_000, description="an integer from 0 to 1
 Scores = Annotated[int, Meta(ge=0, le=10_000_000, description="an integer from 0 to 10000000")]
 Assets = Annotated[int, Meta(ge=0, le=10_000_000, description="an integer from 0 to 10000000; 0 sets no limit")]
 Megabytes = Annotated[float, Meta(ge=0, le=1_000_000, description="a number of megabytes from 0 to 1000000")]
+Bytes = Annotated[
+    int, Meta(ge=100_000, le=1_000_000_000, description="an integer number of bytes from 100000 to 1000000000")
+]
 Limit = Annotated[float, Meta(gt=0, description="a number above 0")]
 Score = Annotated[float, Meta(ge=-3.4e38, le=3.4e38, description="a number")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]

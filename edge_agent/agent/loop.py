@@ -185,7 +185,9 @@ class Agent:
         self._publisher = Publisher(alerts, self._journal)
         self._unheard = Unheard(self._streams, self._brokers.readings)
         self._listening = Listening(self._streams, self._brokers)
-        self._outlets = Outlets(self._streams, self._config, alerts, self._journal)
+        self._outlets = Outlets(
+            self._streams, self._config, client=alerts, publisher=self._publisher, journal=self._journal
+        )
         self._telling = Telling(self._notifier, self._brokers, self._streams, self._remarks)
         self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=former_sessions(self._journal))
         self._scoring = Scoring(

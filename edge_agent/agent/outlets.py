@@ -6,14 +6,16 @@ Nothing of it is kept for a broker that is away, and nothing of it holds up an a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from edge_agent import __version__
 from edge_agent.agent.announcing import Announcing
 from edge_agent.agent.batch import Batches, Record
+from edge_agent.agent.evidence_keeper import EvidenceKeeper
 from edge_agent.agent.handover import former_announced
 from edge_agent.agent.picture import Picture
+from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.stream import Stream
 from edge_agent.config.settings import Config
 from edge_agent.journal.journal import Journal
@@ -35,18 +37,24 @@ class Outlets:
         streams: all.
         config: checked settings.
         client: the connection that alerts go by.
+        publisher: of alerts, which go first.
         journal: knows what earlier runs have announced.
 
     Raises:
         MissingExtraError: what is asked for needs a package that is not installed.
     """
 
-    def __init__(self, streams: Sequence[Stream], config: Config, client: MqttClient, journal: Journal) -> None:
+    def __init__(
+        self, streams: Sequence[Stream], config: Config, *, client: MqttClient, publisher: Publisher, journal: Journal
+    ) -> None:
         self._client = client
         self._topics = AgentTopics(config.agent.id)
         self._picture = self._make_picture(streams, config)
         self._announcing = self._make_announcing(streams, config, journal)
         self._metrics = make_metrics(config)
+        self._evidence = None
+        if config.evidence.is_on:
+            self._evidence = EvidenceKeeper(streams, config, client, publisher)
 
     def _make_picture(self, streams: Sequence[Stream], config: Config) -> Picture | None:
         settings = config.publish
@@ -78,7 +86,11 @@ class Outlets:
     @property
     def due_mono_s(self) -> float:
         """When `tick` has something to do; infinite where nothing is asked for."""
-        return min((each.due_mono_s for each in (self._picture, self._announcing) if each), default=math.inf)
+        return min((each.due_mono_s for each in self._parts()), default=math.inf)
+
+    def _parts(self) -> Iterator[Picture | Announcing | EvidenceKeeper]:
+        """Those that have something to do now and then."""
+        return (each for each in (self._picture, self._announcing, self._evidence) if each is not None)
 
     def tick(self, now_mono_s: float, batches: Batches) -> None:
         """Do what is due; to be called in each turn of the loop.
@@ -94,6 +106,8 @@ class Outlets:
             self._picture.tick(now_mono_s)
         if self._announcing is not None and now_mono_s >= self._announcing.due_mono_s:
             self._announcing.tick(now_mono_s, batches)
+        if self._evidence is not None:
+            self._evidence.tick(now_mono_s)
 
     def records(self) -> list[Record]:
         """What the next run has to know, to begin a journal with."""
@@ -101,7 +115,8 @@ class Outlets:
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""
-        return {"scores_left_out": 0 if self._picture is None else self._picture.left_out}
+        evidence = {} if self._evidence is None else {"evidence": self._evidence.describe()}
+        return {"scores_left_out": 0 if self._picture is None else self._picture.left_out, **evidence}
 
     def note_health(self, health: Mapping[str, Any]) -> None:
         """Take what the next health message says."""

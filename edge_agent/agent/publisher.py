@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Callable
 
 from edge_agent.agent.turns import Turns
 from edge_agent.journal.journal import Journal
@@ -45,8 +46,15 @@ class Publisher:
         self._done: list[Outgoing] = []
         self._never_taken: list[Outgoing] = []
         self._logged_dropped = 0
+        self.others: Callable[[int, Answer], None] = lambda _mid, _answer: None
+        """Takes answers to what is published beside events."""
         self.published = 0
         """Events that the broker has acknowledged."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no event waits for its turn, so that something else may go."""
+        return not self._more
 
     def events_added(self) -> None:
         """The journal has new events."""
@@ -113,6 +121,7 @@ class Publisher:
         for mid, answer in self._client.answers():
             event = self._sent.pop(mid, None)
             if event is None:
+                self.others(mid, answer)
                 continue
             self._outbox.in_flight.discard(event.seq)
             if answer is Answer.TAKEN:

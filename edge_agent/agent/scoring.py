@@ -134,6 +134,8 @@ class Scoring:
                 self._command(Message(topic, payload))
         # Before missing values are held.
         stream.ranges.add(readings)
+        if stream.recorder is not None:
+            stream.recorder.add(stream.name, readings, time.monotonic())
         refused: list[str] = []
         for part in stream.pipeline.parts(readings, stream.engine.pace.limit):
             delayed = not self._is_connected()

@@ -26,8 +26,10 @@ from edge_agent.messages.event import STREAM_ASSET, AlertEvent
 from edge_agent.messages.reading import Rejection, RejectReason
 from edge_agent.messages.text import encode, printable
 from edge_agent.messages.topic_names import AgentTopics, TopicFilters, can_be_asset
+from edge_agent.messages.values import read_iso_time
 from edge_agent.sources.decode import Decoder
 from edge_agent.sources.polled import PolledInput
+from edge_agent.stream.evidence import Recorder
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.ranges import Ranges
@@ -66,6 +68,8 @@ class Stream:
     most_listened_s: float
     """No more is taken for listened between two calls of `listen`, seconds."""
     counters: Counters = field(default_factory=Counters)
+    recorder: Recorder | None = None
+    """Collects the readings around raises, where that is asked for."""
     polled: PolledInput | None = None
     """What asks devices for its readings, where something does."""
     _listened_mono_s: float | None = None
@@ -119,6 +123,9 @@ class Stream:
         """What is told now: of alerts that come or were kept back, of storms and of mutes."""
         events, records = self.suppression.take()
         for event in events:
+            if self.recorder is not None and isinstance(event, AlertEvent) and event.has_readings:
+                raised_s = read_iso_time(event.since)
+                self.recorder.begin(event.id, self.name, event.asset, raised_s, time.monotonic())
             topic = self.topics.alert(self.name, event.asset)
             commit.since[topic] = self._known_since(event.asset)
             if not isinstance(event, AlertEvent):

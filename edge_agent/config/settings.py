@@ -11,7 +11,14 @@ from edge_agent.engine.settings import EngineSettings
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, TopicFilters, input_topic
 from edge_agent.mqtt.settings import MqttSettings
-from edge_agent.outputs.settings import OUTPUTS, HomeAssistantSettings, MetricsSettings, PublishSettings, in_words
+from edge_agent.outputs.settings import (
+    OUTPUTS,
+    EvidenceSettings,
+    HomeAssistantSettings,
+    MetricsSettings,
+    PublishSettings,
+    in_words,
+)
 from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
 from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.formats import SPARKPLUG
@@ -181,6 +188,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     engine: EngineSettings
     journal: JournalSettings
     publish: PublishSettings
+    evidence: EvidenceSettings
     homeassistant: HomeAssistantSettings
     metrics: MetricsSettings
     streams: tuple[StreamSection, ...]

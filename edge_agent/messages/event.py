@@ -106,6 +106,11 @@ class AlertEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """(id, event, time), which no other event has: an alert has one raise and one clear, but many updates."""
         return self.id, self.event, self.time
 
+    @property
+    def has_readings(self) -> bool:
+        """Whether it raises an alert that readings of its asset have caused."""
+        return self.event in ("raise", "flapping") and self.level in ("warn", "alarm", "stuck")
+
     def describe(self) -> str:
         """Score and limit, as text for a person."""
         if self.level == "silent":

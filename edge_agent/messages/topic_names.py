@@ -233,6 +233,10 @@ class AgentTopics:
         """Where the events of one asset's alerts go."""
         return f"{self._root}/alerts/{stream}/{asset}"
 
+    def evidence(self, stream: str, asset: str) -> str:
+        """Where the readings around a raise go."""
+        return f"{self._root}/evidence/{stream}/{asset}"
+
     def scores(self, stream: str, asset: str) -> str:
         """Where it is told what one asset scored in an interval."""
         return f"{self._root}/scores/{stream}/{asset}"

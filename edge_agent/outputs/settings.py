@@ -7,9 +7,17 @@ import msgspec
 from edge_agent.messages.topic_names import can_be_topic
 from edge_agent.messages.values import read_length
 from edge_agent.mqtt.address import Address, read_address
-from edge_agent.setting_types import Length, Rate, Text, Whole
+from edge_agent.setting_types import Bytes, Duration, Length, Rate, Text, Whole
 
-__all__ = ["OUTPUTS", "HomeAssistantSettings", "MetricsSettings", "PublishSettings", "in_words", "output_problems"]
+__all__ = [
+    "OUTPUTS",
+    "EvidenceSettings",
+    "HomeAssistantSettings",
+    "MetricsSettings",
+    "PublishSettings",
+    "in_words",
+    "output_problems",
+]
 
 _LEAST_S, _MOST_S = 0.1, 86_400.0
 METRICS_PORT = 9464
@@ -28,6 +36,22 @@ class PublishSettings(msgspec.Struct, frozen=True, kw_only=True):
     def interval_s(self) -> float | None:
         """`scores` in seconds."""
         return None if self.scores is None else read_length(self.scores)
+
+
+class EvidenceSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[evidence]`: the readings around each raise."""
+
+    before_s: Duration = 0.0
+    """How far back from the reading that raised an alert."""
+    after_s: Duration = 0.0
+    """How far on from it; with both 0, none are kept."""
+    max_bytes: Bytes = 8_000_000
+    """What readings that are kept, collected or wait for the broker may take in memory."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether any are kept."""
+        return self.before_s > 0 or self.after_s > 0
 
 
 class HomeAssistantSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +85,7 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 OUTPUTS: dict[str, type[msgspec.Struct]] = {
     "publish": PublishSettings,
+    "evidence": EvidenceSettings,
     "homeassistant": HomeAssistantSettings,
     "metrics": MetricsSettings,
 }
@@ -68,13 +93,15 @@ OUTPUTS: dict[str, type[msgspec.Struct]] = {
 
 
 def output_problems(
-    publish: PublishSettings, homeassistant: HomeAssistantSettings, metrics: MetricsSettings
+    publish: PublishSettings, evidence: EvidenceSettings, homeassistant: HomeAssistantSettings, metrics: MetricsSettings
 ) -> list[str]:
     """What is wrong with values that are of the right type, a line each."""
     problems = []
     interval_s = publish.interval_s
     if interval_s is not None and not _LEAST_S <= interval_s <= _MOST_S:
         problems.append(f"[publish] scores = {publish.scores!r}: expected a length of time from 0.1s to 1d")
+    if max(evidence.before_s, evidence.after_s) > _MOST_S:
+        problems.append(f"[evidence] before_s, after_s: expected at most {_MOST_S:g}")
     if not can_be_topic(homeassistant.prefix):
         what = "expected levels of a topic, without '+', '#' or a '$' in front"
         problems.append(f"[homeassistant] prefix = {homeassistant.prefix!r}: {what}")
@@ -87,11 +114,15 @@ def output_problems(
     return problems
 
 
-def in_words(publish: PublishSettings, homeassistant: HomeAssistantSettings, metrics: MetricsSettings) -> list[str]:
+def in_words(
+    publish: PublishSettings, evidence: EvidenceSettings, homeassistant: HomeAssistantSettings, metrics: MetricsSettings
+) -> list[str]:
     """What is published beside alerts, a few words for each."""
     found = []
     if publish.scores is not None:
         found.append(f"scores every {publish.scores}, at most {publish.scores_a_second} a second")
+    if evidence.is_on:
+        found.append(f"readings from {evidence.before_s:g} s before a raise to {evidence.after_s:g} s after it")
     if homeassistant.discovery:
         found.append(f"discovery for Home Assistant below {homeassistant.prefix}/")
     if metrics.address is not None:

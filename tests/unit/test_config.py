@@ -91,6 +91,18 @@ def _write(tmp_path: Path, text: str) -> Path:
             "[homeassistant] prefix = 'ha/#': expected levels of a topic, without '+', '#' or a '$' in front",
         ),
         (
+            "[evidence]\nbefore_s = 100000\nmax_bytes = 5",
+            "[evidence] max_bytes = 5: expected an integer number of bytes from 100000 to 1000000000",
+        ),
+        (
+            "[evidence]\nbefore_s = 100000",
+            "[evidence] before_s, after_s: expected at most 86400",
+        ),
+        (
+            "[metrics]\nmost_assets = 5",
+            "[metrics] most_assets = 5: has no effect without [publish] scores",
+        ),
+        (
             '[publish]\nscores = "0.01s"',
             "[publish] scores = '0.01s': expected a length of time from 0.1s to 1d",
         ),

@@ -1,0 +1,120 @@
+"""`[evidence]`: the readings around a raise, from a real agent beside a real broker."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+
+EVIDENCE = "[evidence]\nbefore_s = 10\nafter_s = 2\n"
+
+
+class Evidence:
+    """Hears what comes on the topics of evidence, over outages too."""
+
+    def __init__(self, port: int) -> None:
+        self.messages: list[dict[str, Any]] = []
+        self.order: list[str] = []
+        """The third level of each topic, in order of arrival."""
+        self.flags: set[tuple[int, bool]] = set()
+        self._subscribed = threading.Event()
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="evidence", clean_session=False)
+        self._client.reconnect_delay_set(1, 1)
+        self._client.on_connect = lambda client, *_: client.subscribe(
+            [("edge/+/evidence/#", 1), ("edge/+/alerts/#", 1)]
+        )
+        self._client.on_subscribe = lambda *_: self._subscribed.set()
+        self._client.on_message = self._on_message
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert self._subscribed.wait(10)
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        kind = message.topic.split("/")[2]
+        self.order.append(kind)
+        if kind == "evidence":
+            self.flags.add((message.qos, message.retain))
+            self.messages.append({"topic": message.topic, **msgspec.json.decode(message.payload)})
+
+    def __enter__(self) -> Evidence:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def test_a_raise_is_followed_by_the_readings_around_it(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """As they came: those of its asset alone, with what was missing; once, though the alert goes on."""
+    with (
+        Evidence(broker.port) as evidence,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=EVIDENCE)),
+    ):
+        subscriber.wait_online()
+        for number in range(20):
+            value = 9.0 if number >= 15 else None if number == 12 else 0.1 * number
+            sender.send("sensors/a1/pump", {"time": 1763700000.0 + number, "c1": value, "c2": 0.5})
+            sender.send("sensors/a2/pump", {"time": 1763700000.0 + number, "c1": 0.0, "c2": 0.0})
+        wait_until(lambda: evidence.messages)
+        wait_until(lambda: subscriber.health.get("evidence", {}).get("published") == 1)
+        assert subscriber.health["evidence"] == {"waiting_bytes": 0, "published": 1, "dropped": 0, "left_out": 0}
+    (message,) = evidence.messages
+    (raised,) = [event for event in subscriber.alerts if event.event == "raise"]
+    assert message["topic"] == "edge/g1/evidence/pump/a1"
+    assert evidence.flags == {(1, False)}
+    assert (message["id"], message["agent"], message["stream"], message["asset"]) == (raised.id, "g1", "pump", "a1")
+    assert (message["channels"], message["part"], message["parts"]) == (["c1", "c2"], 1, 1)
+    rows = message["rows"]
+    assert [row[0] for row in rows] == [f"2025-11-21T04:40:{second:02}.000Z" for second in range(5, 18)]
+    assert [row[1] for row in rows] == [0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, None, 1.3, 1.4, 9.0, 9.0, 9.0]
+    assert {row[2] for row in rows} == {0.5}
+
+
+def test_evidence_waits_for_a_broker_that_is_away_and_lets_alerts_go_first(tmp_path: Path, bundle: Path) -> None:
+    """In memory, behind all alerts; what was on its way as the broker died comes again."""
+    with (
+        Broker(tmp_path / "broker") as broker,
+        Subscriber(broker.port) as subscriber,
+        Evidence(broker.port) as evidence,
+    ):
+        extra = "[evidence]\nbefore_s = 0\nafter_s = 1\n"
+        pipe = tmp_path / "lines"
+        config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=extra)
+        config.write_text(config.read_text().replace('topic = "sensors/+/pump"', f'input = "{pipe}"'))
+        os.mkfifo(pipe)
+        with Agent(config), pipe.open("w") as lines:
+            subscriber.wait_online()
+            broker.stop()
+            for number in range(10):
+                lines.write(f'{{"asset":"a{number}","time":{1763700000 + number},"c1":9,"c2":0}}\n')
+                lines.write(f'{{"asset":"a{number}","time":{1763700005 + number},"c1":9,"c2":0}}\n')
+            lines.flush()
+            broker.start()
+            wait_until(lambda: {each["asset"] for each in evidence.messages} == {f"a{n}" for n in range(10)}, 60)
+    first = evidence.order.index("evidence")
+    assert evidence.order[:first].count("alerts") >= 10
+
+
+def test_a_flood_of_raises_leaves_memory_and_alerts_as_they_were(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Sixteen are collected at a time; the others are counted."""
+    extra = "[evidence]\nbefore_s = 60\nafter_s = 60\nmax_bytes = 200000\n"
+    storm = "[stream.storm]\nraises = 0"
+    with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=extra, stream=storm)) as agent:
+        subscriber.wait_online()
+        before_mb = agent.memory_mb()
+        for number in range(500):
+            sender.send(f"sensors/a{number}/pump", {"c1": 9.0, "c2": 0.0})
+        wait_until(lambda: subscriber.stream("pump").get("raised") == 500, 60)
+        wait_until(lambda: subscriber.health.get("evidence", {}).get("left_out") == 500 - 16)
+        wait_until(lambda: len(subscriber.different) == 500, 60)
+        assert agent.memory_mb() < before_mb + 10

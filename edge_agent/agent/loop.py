@@ -186,7 +186,12 @@ class Agent:
         self._unheard = Unheard(self._streams, self._brokers.readings)
         self._listening = Listening(self._streams, self._brokers)
         self._outlets = Outlets(
-            self._streams, self._config, client=alerts, publisher=self._publisher, journal=self._journal
+            self._streams,
+            self._config,
+            client=alerts,
+            publisher=self._publisher,
+            journal=self._journal,
+            wake=self._wake,
         )
         self._telling = Telling(self._notifier, self._brokers, self._streams, self._remarks)
         self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=former_sessions(self._journal))
@@ -245,7 +250,7 @@ class Agent:
         writers: list[int] = []
         due_mono_s = self._brokers.wait_for(readers, writers)
         due_mono_s = min(due_mono_s, self._batches.due_mono_s, self._health_due_mono_s, self._telling.due_mono_s)
-        due_mono_s = min(due_mono_s, self._outlets.due_mono_s)
+        due_mono_s = min(due_mono_s, self._outlets.wait_for(readers, writers))
         timeout_s = max(0.0, due_mono_s - time.monotonic())
         for source in self._sources:
             readers += source.readers()

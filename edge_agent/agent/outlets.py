@@ -6,7 +6,7 @@ Nothing of it is kept for a broker that is away, and nothing of it holds up an a
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from edge_agent import __version__
@@ -16,6 +16,7 @@ from edge_agent.agent.evidence_keeper import EvidenceKeeper
 from edge_agent.agent.handover import former_announced
 from edge_agent.agent.picture import Picture
 from edge_agent.agent.publisher import Publisher
+from edge_agent.agent.sparkplug_node import SparkplugNode
 from edge_agent.agent.stream import Stream
 from edge_agent.config.settings import Config
 from edge_agent.journal.journal import Journal
@@ -38,6 +39,7 @@ class Outlets:
         config: checked settings.
         client: the connection that alerts go by.
         publisher: of alerts, which go first.
+        wake: wakes the agent's loop; called on other threads, must return at once.
         journal: knows what earlier runs have announced.
 
     Raises:
@@ -45,13 +47,21 @@ class Outlets:
     """
 
     def __init__(
-        self, streams: Sequence[Stream], config: Config, *, client: MqttClient, publisher: Publisher, journal: Journal
+        self,
+        streams: Sequence[Stream],
+        config: Config,
+        *,
+        client: MqttClient,
+        publisher: Publisher,
+        journal: Journal,
+        wake: Callable[[], None],
     ) -> None:
         self._client = client
         self._topics = AgentTopics(config.agent.id)
         self._picture = self._make_picture(streams, config)
         self._announcing = self._make_announcing(streams, config, journal)
         self._metrics = make_metrics(config)
+        self._sparkplug = None if config.sparkplug.group is None else SparkplugNode(streams, config, wake)
         self._evidence = None
         if config.evidence.is_on:
             self._evidence = EvidenceKeeper(streams, config, client, publisher)
@@ -83,10 +93,14 @@ class Outlets:
             client=self._client,
         )
 
-    @property
-    def due_mono_s(self) -> float:
-        """When `tick` has something to do; infinite where nothing is asked for."""
-        return min((each.due_mono_s for each in self._parts()), default=math.inf)
+    def wait_for(self, readers: list[int], writers: list[int]) -> float:
+        """Add numbers of sockets to what the loop waits for.
+
+        Returns:
+            When `tick` has something to do, on the monotonic clock; infinite where nothing is asked for.
+        """
+        due_mono_s = min((each.due_mono_s for each in self._parts()), default=math.inf)
+        return due_mono_s if self._sparkplug is None else min(due_mono_s, self._sparkplug.wait_for(readers, writers))
 
     def _parts(self) -> Iterator[Picture | Announcing | EvidenceKeeper]:
         """Those that have something to do now and then."""
@@ -108,6 +122,8 @@ class Outlets:
             self._announcing.tick(now_mono_s, batches)
         if self._evidence is not None:
             self._evidence.tick(now_mono_s)
+        if self._sparkplug is not None:
+            self._sparkplug.tick(now_mono_s)
 
     def records(self) -> list[Record]:
         """What the next run has to know, to begin a journal with."""
@@ -115,8 +131,9 @@ class Outlets:
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""
-        evidence = {} if self._evidence is None else {"evidence": self._evidence.describe()}
-        return {"scores_left_out": 0 if self._picture is None else self._picture.left_out, **evidence}
+        parts = {"evidence": self._evidence, "sparkplug_node": self._sparkplug}
+        found = {name: part.describe() for name, part in parts.items() if part is not None}
+        return {"scores_left_out": 0 if self._picture is None else self._picture.left_out, **found}
 
     def note_health(self, health: Mapping[str, Any]) -> None:
         """Take what the next health message says."""
@@ -124,7 +141,9 @@ class Outlets:
             self._metrics.note_health(health)
 
     def close(self) -> None:
-        """End what listens."""
+        """End what listens, and what has a connection of its own."""
+        if self._sparkplug is not None:
+            self._sparkplug.close()
         if self._metrics is not None:
             self._metrics.close()
 
@@ -133,6 +152,8 @@ class Outlets:
         self._client.publish(Message(self._topics.scores(report.stream, report.asset), encode(report)))
         if self._metrics is not None:
             self._metrics.note_report(report, rank)
+        if self._sparkplug is not None:
+            self._sparkplug.note(report)
 
 
 def make_metrics(config: Config) -> Metrics | None:

@@ -17,6 +17,7 @@ from edge_agent.outputs.settings import (
     HomeAssistantSettings,
     MetricsSettings,
     PublishSettings,
+    SparkplugSettings,
     in_words,
 )
 from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
@@ -191,6 +192,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     evidence: EvidenceSettings
     homeassistant: HomeAssistantSettings
     metrics: MetricsSettings
+    sparkplug: SparkplugSettings
     streams: tuple[StreamSection, ...]
 
     def outputs_in_words(self) -> list[str]:

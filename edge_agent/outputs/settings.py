@@ -7,7 +7,7 @@ import msgspec
 from edge_agent.messages.topic_names import can_be_topic
 from edge_agent.messages.values import read_length
 from edge_agent.mqtt.address import Address, read_address
-from edge_agent.setting_types import Bytes, Duration, Length, Rate, Text, Whole
+from edge_agent.setting_types import Bytes, Duration, Length, Name, Rate, Text, Whole
 
 __all__ = [
     "OUTPUTS",
@@ -83,17 +83,31 @@ class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.listen is None else read_address(self.listen, METRICS_PORT)
 
 
+class SparkplugSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[sparkplug]`: the agent as an edge node, its assets as devices; needs `[publish] scores`."""
+
+    group: Name | None = None
+    """The node's group; None for no node."""
+    most_assets: Whole = 1000
+    """Assets that are devices at most, those known longest."""
+
+
 OUTPUTS: dict[str, type[msgspec.Struct]] = {
     "publish": PublishSettings,
     "evidence": EvidenceSettings,
     "homeassistant": HomeAssistantSettings,
     "metrics": MetricsSettings,
+    "sparkplug": SparkplugSettings,
 }
 """The tables of all that is published beside alerts."""
 
 
 def output_problems(
-    publish: PublishSettings, evidence: EvidenceSettings, homeassistant: HomeAssistantSettings, metrics: MetricsSettings
+    publish: PublishSettings,
+    evidence: EvidenceSettings,
+    homeassistant: HomeAssistantSettings,
+    metrics: MetricsSettings,
+    sparkplug: SparkplugSettings,
 ) -> list[str]:
     """What is wrong with values that are of the right type, a line each."""
     problems = []
@@ -111,11 +125,17 @@ def output_problems(
         problems.append(f"[metrics] listen = {metrics.listen!r}: {exc}")
     if metrics.most_assets and interval_s is None:
         problems.append(f"[metrics] most_assets = {metrics.most_assets}: has no effect without [publish] scores")
+    if sparkplug.group is not None and interval_s is None:
+        problems.append(f"[sparkplug] group = {sparkplug.group!r}: needs [publish] scores, which say how often")
     return problems
 
 
 def in_words(
-    publish: PublishSettings, evidence: EvidenceSettings, homeassistant: HomeAssistantSettings, metrics: MetricsSettings
+    publish: PublishSettings,
+    evidence: EvidenceSettings,
+    homeassistant: HomeAssistantSettings,
+    metrics: MetricsSettings,
+    sparkplug: SparkplugSettings,
 ) -> list[str]:
     """What is published beside alerts, a few words for each."""
     found = []
@@ -127,4 +147,6 @@ def in_words(
         found.append(f"discovery for Home Assistant below {homeassistant.prefix}/")
     if metrics.address is not None:
         found.append(f"metrics at http://{metrics.address}/metrics")
+    if sparkplug.group is not None:
+        found.append(f"an edge node of Sparkplug B in the group {sparkplug.group}")
     return found

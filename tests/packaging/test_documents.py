@@ -25,7 +25,13 @@ from edge_agent.engine.wheels import Platform, runtimes_for
 from edge_agent.errors import EdgeError
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.mqtt.settings import MqttSettings
-from edge_agent.outputs.settings import EvidenceSettings, HomeAssistantSettings, MetricsSettings, PublishSettings
+from edge_agent.outputs.settings import (
+    EvidenceSettings,
+    HomeAssistantSettings,
+    MetricsSettings,
+    PublishSettings,
+    SparkplugSettings,
+)
 from edge_agent.sources.formats import FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.settings import CommissionSettings, DriftSettings
@@ -179,6 +185,7 @@ def test_the_sample_configuration_loads(tmp_path: Path) -> None:
         ("evidence", EvidenceSettings),
         ("homeassistant", HomeAssistantSettings),
         ("metrics", MetricsSettings),
+        ("sparkplug", SparkplugSettings),
         ("stream", StreamSection),
         ("stream.window", WindowSettings),
         ("stream.alarm", AlarmSettings),

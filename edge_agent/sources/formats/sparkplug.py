@@ -7,17 +7,16 @@ it. Numbers of fields and datatypes are those of the specification's `sparkplug_
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from edge_agent.messages.protobuf import bytes_field, number_field, read_fields
 from edge_agent.messages.reading import RejectReason
 from edge_agent.sources.formats import READINGS_LIMIT, FormatError
 
 __all__ = ["Metric", "SparkplugPayload", "read_payload", "rebirth_command", "signed"]
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIGNED_BITS = {1: 8, 2: 16, 3: 32, 4: 64}
 """By datatype, how many bits of a signed integer count."""
 _BOOLEAN = 11
@@ -25,7 +24,6 @@ _BOOLEAN_FIELD, _TEXT_FIELD = 14, 15
 _VALUE_FIELDS = (10, 11, 12, 13, _BOOLEAN_FIELD, _TEXT_FIELD)
 """Of integers of 32 and 64 bits, floats of 32 and 64 bits, a boolean, a text."""
 _QUALITY = "Quality"
-_MOST_VARINT_BYTES = 10
 
 
 class Metric(msgspec.Struct):
@@ -74,7 +72,7 @@ def read_payload(data: bytes) -> SparkplugPayload:
     """
     found = SparkplugPayload(metrics=[])
     try:
-        for number, value in _fields(data, 0, len(data)):
+        for number, value in read_fields(data, 0, len(data)):
             if number == 1 and isinstance(value, int):
                 found.timestamp = value
             elif number == 3 and isinstance(value, int):
@@ -90,13 +88,13 @@ def read_payload(data: bytes) -> SparkplugPayload:
 
 def rebirth_command(at_ms: int) -> bytes:
     """The payload of the command by which a node is asked for its births."""
-    name = b"Node Control/Rebirth"
-    metric = b"\x0a" + _varint(len(name)) + name + b"\x18" + _varint(at_ms) + b"\x20" + _varint(_BOOLEAN) + b"\x70\x01"
-    return b"\x08" + _varint(at_ms) + b"\x12" + _varint(len(metric)) + metric
+    metric = bytes_field(1, b"Node Control/Rebirth") + number_field(3, at_ms)
+    metric += number_field(4, _BOOLEAN) + number_field(_BOOLEAN_FIELD, 1)
+    return number_field(1, at_ms) + bytes_field(2, metric)
 
 
 def _metric(data: bytes, start: int, end: int) -> Metric:
-    fields = dict(_fields(data, start, end))
+    fields = dict(read_fields(data, start, end))
     found = Metric()
     if isinstance(name := fields.get(1), tuple):
         found.name = data[name[0] : name[1]].decode()
@@ -127,63 +125,16 @@ def _quality(data: bytes, start: int, end: int) -> int | None:
     """The property `Quality` of a metric's properties: keys, and values in the same order."""
     keys: list[str] = []
     values: list[int | None] = []
-    for number, value in _fields(data, start, end):
+    for number, value in read_fields(data, start, end):
         if not isinstance(value, tuple):
             continue
         if number == 1:
             keys.append(data[value[0] : value[1]].decode())
         elif number == 2:
-            inner = dict(_fields(data, *value))
+            inner = dict(read_fields(data, *value))
             sent = inner.get(3, inner.get(4))
             values.append(sent if isinstance(sent, int) else None)
     return dict(zip(keys, values, strict=False)).get(_QUALITY)
-
-
-def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int | float | tuple[int, int]]]:
-    """Number and value of each field; for bytes, where they start and end."""
-    while at < end:
-        tag, at = _read_varint(data, at, end)
-        kind = tag & 7
-        value: int | float | tuple[int, int]
-        if kind == _VARINT:
-            value, at = _read_varint(data, at, end)
-        elif kind == _BYTES:
-            size, at = _read_varint(data, at, end)
-            value = (at, at + size)
-            at += size
-        elif kind == _FIXED64:
-            (value,) = struct.unpack_from("<d", data, at)
-            at += 8
-        elif kind == _FIXED32:
-            (value,) = struct.unpack_from("<f", data, at)
-            at += 4
-        else:
-            raise IndexError(f"a field of kind {kind} at byte {at}")
-        if at > end:
-            raise IndexError("it ends too early")
-        yield tag >> 3, value
-
-
-def _read_varint(data: bytes, at: int, end: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 7 * _MOST_VARINT_BYTES, 7):
-        if at >= end:
-            raise IndexError("it ends too early")
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at += 1
-        if not byte & 0x80:
-            return value, at
-    raise IndexError("a number of more than 64 bits")
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    found.append(value)
-    return bytes(found)
 
 
 def _as_int(value: object) -> int | None:

@@ -1,0 +1,186 @@
+"""Brings what the assets score to hosts that speak Sparkplug B, over a connection of its own.
+
+The node's death has to be the will of the connection that its births come by, and a connection has one will: that of
+the agent's own is its status. This one has no session, as Sparkplug asks for, and no reading or alert goes by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Any
+
+from edge_agent import __version__
+from edge_agent.agent.stream import Stream
+from edge_agent.config.settings import Config
+from edge_agent.messages.scores import ScoreReport
+from edge_agent.mqtt.brokers import connections
+from edge_agent.mqtt.client import ClientState, MqttClient
+from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.opening import Opener
+from edge_agent.outputs.sparkplug import EdgeNode, Metric, device_metrics, device_name
+
+__all__ = ["SparkplugNode"]
+
+_LOOK_S = 1.0
+_AT_ONCE = 20
+"""Messages in one turn of the loop."""
+_COMMANDS = 100
+
+_Key = tuple[str, str]
+"""Stream and asset."""
+
+
+class SparkplugNode:
+    """Of a running agent.
+
+    Args:
+        streams: all.
+        config: checked settings, which have a group.
+        wake: see `MqttClient`.
+    """
+
+    def __init__(self, streams: Sequence[Stream], config: Config, wake: Callable[[], None]) -> None:
+        settings = config.sparkplug
+        self._streams = {stream.name: stream for stream in streams}
+        self._most = settings.most_assets
+        self._node = EdgeNode(settings.group or "", config.agent.id, version=__version__)
+        # Everything that the agent publishes goes by the last of its connections, so to that broker.
+        settings_of_broker, client_id = connections(config.mqtt, config.agent.id)[-1]
+        client_id += "-sparkplug"
+        opener = Opener(settings_of_broker, client_id=client_id, wake=wake, keeps_session=False)
+        self._client = MqttClient(
+            settings_of_broker,
+            client_id=client_id,
+            subscriptions=[(self._node.command_topic, 1)],
+            former=[],
+            will=lambda _session: self._node.will(),
+            birth=None,
+            wake=wake,
+            opener=opener,
+        )
+        self._session = ""
+        self._is_born = False
+        self._alarms: dict[_Key, bool] = {}
+        """The devices, each with whether it has an alarm."""
+        self._reports: dict[_Key, ScoreReport] = {}
+        """What they scored last."""
+        self._deaths: list[_Key] = []
+        self._births: list[_Key] = []
+        self._news: dict[_Key, None] = {}
+        """Devices that are to be told to be gone, to be there, or to have changed; in this order."""
+        self._look_mono_s = 0.0
+        self._rebirths = 0
+
+    def wait_for(self, readers: list[int], writers: list[int]) -> float:
+        """See `MqttClient.wait_for`."""
+        due_mono_s = self._client.wait_for(readers, writers)
+        return 0.0 if self._client.has_backlog else min(due_mono_s, self._look_mono_s)
+
+    def note(self, report: ScoreReport) -> None:
+        """Take what an asset scored."""
+        key = report.stream, report.asset
+        if key in self._alarms:
+            self._reports[key] = report
+            self._news[key] = None
+
+    def tick(self, now_mono_s: float) -> None:
+        """Take commands, and tell what has changed; to be called in each turn of the loop."""
+        client = self._client
+        client.tick()
+        commands = client.take(_COMMANDS)
+        client.ack(commands)
+        if any(self._node.is_rebirth(command.payload) for command in commands):
+            self._rebirths += 1
+            self._begin_anew()
+        if client.state is ClientState.CONNECTED:
+            if client.session != self._session:
+                self._session = client.session
+                self._begin_anew()
+            self._tell(now_mono_s)
+        client.flush()
+
+    def describe(self) -> dict[str, Any]:
+        """For the health message."""
+        status = self._client.status
+        what = {"state": status.state, "problem": status.last_error() or None}
+        return {**what, "devices": len(self._alarms), "rebirths": self._rebirths}
+
+    def close(self) -> None:
+        """Say that the node is gone, and disconnect."""
+        self._client.close(self._node.death())
+
+    def _begin_anew(self) -> None:
+        """The node and all devices are to be born again, and none of them has to be told to be gone."""
+        self._is_born = False
+        self._births = [*self._alarms]
+        self._deaths.clear()
+        self._news.clear()
+        self._look_mono_s = 0.0
+
+    def _tell(self, now_mono_s: float) -> None:
+        if not self._is_born:
+            self._is_born = self._publish(self._node.birth())
+        if self._is_born and now_mono_s >= self._look_mono_s:
+            self._look_mono_s = now_mono_s + _LOOK_S
+            self._look()
+        if self._is_born and self._send():
+            self._look_mono_s = now_mono_s  # there is more
+
+    def _look(self) -> None:
+        """Find out which devices there are, and which of them have an alarm."""
+        untold = {name: {*stream.suppression.untold()} for name, stream in self._streams.items()}
+        known = {name: stream.pipeline.assets() for name, stream in self._streams.items()}
+        for key in [key for key in self._alarms if key[1] not in known[key[0]]]:
+            del self._alarms[key]
+            self._reports.pop(key, None)
+            self._news.pop(key, None)
+            if key in self._births:
+                self._births.remove(key)
+            else:
+                self._deaths.append(key)
+        for key in islice(self._newcomers(), self._most - len(self._alarms)):
+            self._alarms[key] = False
+            self._births.append(key)
+        for key, before in self._alarms.items():
+            name, asset = key
+            is_alarm = asset not in untold[name] and self._streams[name].pipeline.standings.has_alert(asset)
+            if is_alarm is not before:
+                self._alarms[key] = is_alarm
+                self._news[key] = None
+
+    def _newcomers(self) -> list[_Key]:
+        found = ((name, asset) for name, stream in self._streams.items() for asset in stream.pipeline.roster.assets())
+        return [key for key in found if key not in self._alarms] if len(self._alarms) < self._most else []
+
+    def _send(self) -> bool:
+        """Send some of what is to be told; gives whether there is more that would go now."""
+        for _ in range(_AT_ONCE):
+            if self._deaths:
+                key, waiting = self._deaths[0], self._deaths
+                message = self._node.device_death(device_name(*key))
+            elif self._births:
+                key, waiting = self._births[0], self._births
+                message = self._node.device_birth(device_name(*key), self._metrics(key))
+            elif self._news:
+                key, waiting = next(iter(self._news)), None
+                message = self._node.device_data(device_name(*key), self._metrics(key))
+            else:
+                return False
+            if not self._publish(message):
+                return False
+            if waiting is not None:
+                del waiting[0]
+            # A birth has all that was new.
+            self._news.pop(key, None)
+        return bool(self._deaths or self._births or self._news)
+
+    def _metrics(self, key: _Key) -> list[Metric]:
+        return device_metrics(self._reports.get(key), is_alarm=self._alarms[key])
+
+    def _publish(self, message: Message) -> bool:
+        """Send a message that has the next number; False if the connection does not take it now."""
+        if self._client.publish(message) is None:
+            return False
+        self._node.sent()
+        return True

@@ -1,0 +1,176 @@
+"""`[sparkplug]`: the agent as an edge node, heard by an implementation that is not ours."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers import environment, install
+from processes import Agent, Broker, Sender, Subscriber, free_port, run_tool, wait_until, write_config
+
+ROOT = Path(__file__).parents[2]
+SPARKPLUG = '[publish]\nscores = "0.3s"\n[sparkplug]\ngroup = "plant"\n'
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of pysparkplug and what it needs."""
+    return install(tmp_path_factory.mktemp("peers"))
+
+
+class Host:
+    """The other implementation, listening."""
+
+    def __init__(self, packages: Path, port: int, group: str = "plant") -> None:
+        script = str(ROOT / "tests" / "peers" / "sparkplug_host.py")
+        self.messages: list[dict[str, Any]] = []
+        self._process = subprocess.Popen(
+            [sys.executable, script, str(port), group],
+            env=environment(packages),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "{}\n"
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.messages.append(json.loads(line))
+
+    def ask(self, node: str) -> None:
+        """For its births."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{node}\n")
+        self._process.stdin.flush()
+
+    def of(self, kind: str, device: str | None = None) -> list[dict[str, Any]]:
+        return [each for each in list(self.messages) if each["kind"] == kind and each["device"] == device]
+
+    def __enter__(self) -> Host:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=20)
+        self._thread.join()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+def check_numbers(messages: list[dict[str, Any]]) -> None:
+    """See that each birth of the node begins with 0, that no number is missing, and that all else is as it must be."""
+    expected: int | None = None
+    bd_seq = None
+    for each in messages:
+        assert each["retain"] is False
+        assert each["node"] == "g1"
+        if each["kind"] == "NDEATH":
+            assert each["metrics"]["bdSeq"] == bd_seq
+            expected = None
+            continue
+        if each["kind"] == "NBIRTH":
+            assert each["seq"] == 0
+            assert each["metrics"]["Node Control/Rebirth"] is False
+            assert each["types"]["bdSeq"] == "INT64"
+            bd_seq = each["metrics"]["bdSeq"]
+            expected = 0
+        assert each["seq"] == expected
+        expected = (expected + 1) % 256 if expected is not None else None
+
+
+def test_a_host_hears_births_data_and_deaths(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path, packages: Path
+) -> None:
+    """In order, with scores, limits and alarms; a device that is forgotten dies, and so does the node at its stop."""
+    options: dict[str, Any] = {"extra": SPARKPLUG, "stream": "idle_s = 4"}
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, **options)
+    with Host(packages, broker.port) as host:
+        with Agent(config):
+            subscriber.wait_online()
+            sender.send("sensors/a1/pump", {"c1": 1.0, "c2": 0.0})
+            wait_until(lambda: host.of("DBIRTH", "pump:a1"))
+            (birth,) = host.of("DBIRTH", "pump:a1")
+            assert birth["types"] == {"Score": "DOUBLE", "Limit": "DOUBLE", "Alarm": "BOOLEAN"}
+            for value in (1.0, 5.0):
+                sender.send("sensors/a1/pump", {"c1": value, "c2": 0.0})
+            wait_until(lambda: any(each["metrics"]["Alarm"] for each in host.of("DDATA", "pump:a1")))
+            wait_until(lambda: any(each["metrics"]["Score"] == 25.0 for each in host.of("DDATA", "pump:a1")))
+            assert host.of("DDATA", "pump:a1")[-1]["metrics"]["Limit"] == 9.0
+            sender.send("sensors/a1/pump", {"c1": 0.0, "c2": 0.0})
+            wait_until(lambda: host.of("DDATA", "pump:a1")[-1]["metrics"]["Alarm"] is False)
+            wait_until(lambda: host.of("DDEATH", "pump:a1"))
+            assert subscriber.health["sparkplug_node"]["state"] == "connected"
+        wait_until(lambda: host.of("NDEATH"))
+    assert host.messages[0]["kind"] == "NBIRTH"
+    assert host.messages[-1]["kind"] == "NDEATH"
+    check_numbers(host.messages)
+    assert {each["qos"] for each in host.messages if each["kind"] != "NDEATH"} == {0}
+
+
+def test_a_host_that_asks_gets_all_births_and_a_killed_agent_is_declared_dead(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path, packages: Path
+) -> None:
+    """By the will of its connection, whose number is that of the birth; and more than 256 messages are numbered."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=SPARKPLUG)
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        for number in range(300):
+            sender.send(f"sensors/a{number}/pump", {"c1": 0.0, "c2": 0.0})
+        wait_until(lambda: subscriber.health.get("sparkplug_node", {}).get("devices") == 300)
+        with Host(packages, broker.port) as host:
+            host.ask("g2")  # of another node
+            host.ask("g1")
+            wait_until(lambda: len(host.of("NBIRTH")) == 1)
+            wait_until(
+                lambda: (
+                    {each["device"] for each in host.messages if each["kind"] == "DBIRTH"}
+                    == {f"pump:a{number}" for number in range(300)}
+                )
+            )
+            agent.kill()
+            wait_until(lambda: host.of("NDEATH"))
+            agent.start()
+            wait_until(lambda: len(host.of("NBIRTH")) == 2)
+            births = host.of("NBIRTH")
+            assert births[0]["metrics"]["bdSeq"] != births[1]["metrics"]["bdSeq"]
+            first = next(number for number, each in enumerate(host.messages) if each["kind"] == "NBIRTH")
+            check_numbers(host.messages[first:])
+        assert subscriber.health["sparkplug_node"]["rebirths"] in (0, 1)
+
+
+def test_a_broker_that_dies_is_told_everything_again(tmp_path: Path, bundle: Path, packages: Path) -> None:
+    """And nothing of it holds up the agent's own connection."""
+    with (
+        Broker(tmp_path / "broker") as broker,
+        Subscriber(broker.port) as subscriber,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=SPARKPLUG)),
+    ):
+        subscriber.wait_online()
+        with Sender(broker.port) as sender:
+            sender.send("sensors/a1/pump", {"c1": 0.0, "c2": 0.0})
+            sender.drain()
+        wait_until(lambda: subscriber.health.get("sparkplug_node", {}).get("devices") == 1)
+        broker.stop(signal.SIGKILL)
+        broker.start()
+        with Host(packages, broker.port) as host:
+            wait_until(lambda: host.of("NBIRTH") and host.of("DBIRTH", "pump:a1"), 60)
+            check_numbers(host.messages)
+
+
+def test_a_group_needs_scores(tmp_path: Path, bundle: Path) -> None:
+    """Which say how often."""
+    config = write_config(tmp_path, free_port(), {"pump": bundle}, extra='[sparkplug]\ngroup = "plant"')
+    done = run_tool("edge-agent", "check", "--config", config)
+    assert done.returncode == 78
+    assert "[sparkplug] group = 'plant': needs [publish] scores, which say how often" in done.stderr

@@ -60,9 +60,13 @@ log_type subscribe
 
 EVERY_ALERT = "[stream.alarm]\nflap_raises = 0"
 """For a `[[stream]]` of which one asset is raised more than ten times on purpose."""
-PORTS = range(20_000, 32_768)
+PORTS = range(
+    20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")),
+    32_768,
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")),
+)
 """Below those that Linux gives to outgoing connections: one of these, even one that tries to reach a broker that is
-stopped, would take the port before the broker starts again.
+stopped, would take the port before the broker starts again. Of tests beside each other, each process has its own.
 """
 _ports = iter(random.sample(PORTS, len(PORTS)))
 

@@ -61,6 +61,7 @@ class Proxy:
         self._listener = socket.create_server((host, 0))
         self.port = int(self._listener.getsockname()[1])
         self._links: list[_Link] = []
+        self._serving: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
@@ -86,22 +87,40 @@ class Proxy:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._listener))
         self._loop.run_forever()
-        server.close()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.run_until_complete(asyncio.sleep(0))  # transports close their sockets in the next round
+        self._loop.run_until_complete(self._end(server))
         self._loop.close()
+
+    async def _end(self, server: asyncio.Server) -> None:
+        self._loop.remove_reader(self._listener)
+        await asyncio.sleep(_LOOK_S)  # what was accepted last begins: a server that is closed forgets its socket
+        server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving)
+        await asyncio.sleep(_LOOK_S)  # transports close their sockets in the next rounds
 
     async def _serve(self, reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         self.connections += 1
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
         try:
             await self._clear_sky()
             far_reader, server = await asyncio.open_connection("127.0.0.1", self._target_port)
-        except OSError:
+            await self._forward(reader, client, far_reader, server)
+        except (OSError, asyncio.CancelledError):
+            pass  # there is no broker, or this is the end of the proxy
+        finally:
             client.transport.abort()
-            return
+            self._serving.remove(task)
+
+    async def _forward(
+        self,
+        reader: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+        far_reader: asyncio.StreamReader,
+        server: asyncio.StreamWriter,
+    ) -> None:
         link = _Link(client, server)
         self._links.append(link)
         to_server: _Pieces = asyncio.Queue(64)
@@ -118,11 +137,12 @@ class Proxy:
             await asyncio.wait([tasks[1], tasks[3]], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._links.remove(link)
+            # First, because the end of the proxy cancels what is awaited here.
+            for writer in (client, server):
+                writer.transport.abort()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for writer in (client, server):
-                writer.transport.abort()
 
     async def _clear_sky(self) -> None:
         while self.weather.cut:  # noqa: ASYNC110  # the test's thread changes it

@@ -2,7 +2,7 @@
 # Expected: `pytest -n 2 --dist loadgroup` runs all tests marked xdist_group("one") in one process, one after another, as
 # pytest-xdist's documentation says.
 # Found: under pytest 9.2.0, pytest-xdist 3.8.0 sends them to any process, two at once, without a warning: it writes the
-# group into item._nodeid, which pytest reads no more (the identity is item._id since). Under pytest 9.1.1 it is as said.
+# group into item._nodeid, which pytest reads no more. Under pytest 9.1.1 it is as said.
 # Both are the newest versions on the date below.
 # Versions: pytest 9.2.0 and 9.1.1, pytest-xdist 3.8.0, Python 3.11, Linux x86-64. Date: 2026-11-30.
 # Exits with 1 if the group is kept together under pytest 9.2.0, or is not under 9.1.1.

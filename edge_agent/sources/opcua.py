@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
@@ -70,6 +69,9 @@ class OpcuaPoller:
     """
 
     def __init__(self, place: str, settings: OpcuaSettings) -> None:
+        # Only where something is asked: every agent reads these settings, and asyncio is a thirtieth of a start.
+        import asyncio
+
         try:
             from asyncua.ua.uatypes import NodeId
         except ImportError as exc:
@@ -93,6 +95,8 @@ class OpcuaPoller:
 
     def ask(self, asset: str) -> Reading | None:
         """See `Poller.ask`."""
+        import asyncio
+
         at_s = time.time()
         try:
             values = self._loop.run_until_complete(asyncio.wait_for(self._read(asset), 2 * self._settings.timeout_s))
@@ -138,6 +142,8 @@ class OpcuaPoller:
         self._client = client
 
     async def _leave(self) -> None:
+        import asyncio
+
         client, self._client = self._client, None
         if client is not None:
             with suppress(Exception):

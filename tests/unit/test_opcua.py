@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -11,6 +13,15 @@ from asyncua.ua.status_codes import StatusCodes
 
 from edge_agent.config.inputs import input_problems
 from edge_agent.sources.opcua import OpcuaPoller, OpcuaSettings, opcua_address
+
+
+def test_an_agent_that_asks_nobody_imports_nothing_that_asks() -> None:
+    """Each start reads the settings of what may be asked."""
+    listing = "import sys; import edge_agent.agent.loop; print(*sys.modules, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, timeout=60, check=True)
+    found = set(done.stdout.split())
+    assert "edge_agent.sources.opcua" in found
+    assert not found & {"asyncio", "asyncua", "pymodbus"}
 
 
 def test_an_address_has_no_password_in_it() -> None:

@@ -16,7 +16,7 @@ from edge_agent.config.settings import Config
 from edge_agent.messages.scores import ScoreReport
 from edge_agent.mqtt.brokers import connections
 from edge_agent.mqtt.client import ClientState, MqttClient
-from edge_agent.mqtt.message import Message
+from edge_agent.mqtt.message import Message, Subscription
 from edge_agent.mqtt.opening import Opener
 from edge_agent.outputs.sparkplug import EdgeNode, Metric, device_metrics, device_name
 
@@ -52,7 +52,7 @@ class SparkplugNode:
         self._client = MqttClient(
             settings_of_broker,
             client_id=client_id,
-            subscriptions=[(self._node.command_topic, 1)],
+            subscriptions=[Subscription(self._node.command_topic, 1)],
             former=[],
             will=lambda _session: self._node.will(),
             birth=None,

@@ -15,6 +15,8 @@ let lengthSeconds = Number(asked.get("length_s") ?? 3600)
 let end = asked.get("end")
 let curve = null
 let latest = null
+// While nobody moves along the curve, the newest point is shown.
+let isFollowing = true
 
 write(byId("name"), shown(where.asset))
 write(byId("where"), `${shown(where.agent)} / ${shown(where.stream)}`)
@@ -24,7 +26,7 @@ const chart = new Chart(byId("chart"), [
   { label: "highest", stroke: "--curve", width: 2 },
   { label: "last", stroke: "--other", width: 1 },
   { label: "limit", stroke: "--alarm", width: 1.5, dash: [6, 4] },
-], { onCursor: showAt })
+], { onCursor: moveTo })
 
 // For a test, or anybody who wants the numbers: what is drawn.
 byId("chart").chart = chart
@@ -49,8 +51,15 @@ function channelsAt(at) {
   return curve.channels[at].map(([name, share, value]) => ({ name, share, value }))
 }
 
+// A screen reader is told only of what is moved to.
+function moveTo(at) {
+  isFollowing = at === null
+  byId("at").setAttribute("aria-live", isFollowing ? "off" : "polite")
+  showAt(isFollowing && curve !== null ? curve.time.length - 1 : at)
+}
+
 function showAt(at) {
-  if (at === null || curve === null || at >= curve.time.length) return
+  if (at === null || curve === null || !(at in curve.time)) return
   const channels = channelsAt(at)
   const what = `${moment(curve.time[at])}: highest score ${number(curve.highest[at])}, limit ${number(curve.threshold[at])}, ${shown(curve.state[at])}`
   write(byId("at"), channels.length ? what : `${what}; no sensors were told`)
@@ -69,6 +78,7 @@ function showFacts() {
 }
 
 function showCurve() {
+  if (isFollowing) showAt(curve.time.length - 1)
   const open = Date.now() / 1000
   const spans = curve.alerts.map((alert) => ({
     from: alert.raised, to: alert.state === "open" ? Math.max(alert.until, Math.min(curve.to, open)) : alert.until,
@@ -96,7 +106,6 @@ async function fetchCurve() {
   if (!answer.ok) return
   curve = await answer.json()
   showCurve()
-  if (curve.time.length && channelRows.rows.size === 0) showAt(curve.time.length - 1)
 }
 
 function append(asset) {

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from edge_agent.agent.batch import Batches
+from edge_agent.agent.beside import Beside
 from edge_agent.agent.handover import Announced, Former, announced_record
 from edge_agent.agent.stream import Stream
 from edge_agent.messages.event import STREAM_ASSET
-from edge_agent.mqtt.client import ClientState, MqttClient
 from edge_agent.mqtt.message import Message
 from edge_agent.outputs.homeassistant import Discovery
 
@@ -37,7 +37,7 @@ class Announcing:
         discovery: makes the messages; None where nothing is to be announced any more.
         former: what earlier runs have announced.
         most: assets that are announced, those known longest; without limit for streams as a whole.
-        client: the connection that alerts go by.
+        beside: the way of the messages.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class Announcing:
         *,
         former: Former,
         most: int,
-        client: MqttClient,
+        beside: Beside,
     ) -> None:
         self._streams = {stream.name: stream for stream in streams} if discovery else {}
         self._discovery = discovery
         self._most = most
-        self._client = client
+        self._beside = beside
         self._announced = {(each.stream, each.asset): each for each in former.announced}
         self._leaving: dict[str, float | None] = dict.fromkeys(former.leaving)
         """Topics that are cleared, each with when it was; None if it has to be."""
@@ -72,12 +72,13 @@ class Announcing:
         """All that a broker may retain, as the journal keeps it."""
         return announced_record(Former([*self._announced.values()], [*self._leaving]))
 
-    def tick(self, now_mono_s: float, batches: Batches) -> None:
+    def tick(self, now_mono_s: float, batches: Batches, *, is_open: bool) -> None:
         """Tell what has changed; to be called in each turn of the loop.
 
         Args:
             now_mono_s: monotonic.
             batches: writes what was announced.
+            is_open: something may be told now.
 
         Raises:
             JournalError: the disk is full or broken; what is new is announced later.
@@ -85,9 +86,9 @@ class Announcing:
         if self._began_mono_s is None:
             self._began_mono_s = now_mono_s
         self.due_mono_s = now_mono_s + _LOOK_S
-        if self._client.state is not ClientState.CONNECTED or not batches.takes_more:
+        if not is_open or not batches.takes_more:
             return
-        if self._client.session != self._session:
+        if self._beside.session != self._session:
             self._begin_anew()
         if not self._messages:
             self._look(now_mono_s, now_mono_s - self._began_mono_s)
@@ -96,23 +97,25 @@ class Announcing:
                 batches.keep([self.record])
                 self._recorded = self.record
             self._tell_problems()
-        self._send()
-        if self._messages and self._client.may_publish(self._messages[0].topic):
+        if self._send():
             self.due_mono_s = now_mono_s
 
     def _begin_anew(self) -> None:
         """On a new connection all is told again."""
-        self._session = self._client.session
+        self._session = self._beside.session
         self._told.clear()
         self._messages.clear()
         self._leaving = dict.fromkeys(self._leaving)
 
-    def _send(self) -> None:
+    def _send(self) -> bool:
+        """Send some of what waits; gives whether more would go now. A topic that is refused is passed over."""
         for _ in range(min(_AT_ONCE, len(self._messages))):
-            topic = self._messages[0].topic
-            if self._client.publish(self._messages[0]) is None and self._client.may_publish(topic):
-                break
+            message = self._messages[0]
+            is_sent = self._beside.publish(message.topic, message.payload, retain=message.retain)
+            if not is_sent and self._beside.may_publish(message.topic):
+                return False
             self._messages.popleft()
+        return bool(self._messages)
 
     def _look(self, now_mono_s: float, run_s: float) -> None:
         """Find out what is to be announced, and what is to be cleared."""

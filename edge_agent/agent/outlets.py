@@ -12,6 +12,7 @@ from typing import Any
 from edge_agent import __version__
 from edge_agent.agent.announcing import Announcing
 from edge_agent.agent.batch import Batches, Record
+from edge_agent.agent.beside import Beside
 from edge_agent.agent.evidence_keeper import EvidenceKeeper
 from edge_agent.agent.handover import former_announced
 from edge_agent.agent.picture import Picture
@@ -24,7 +25,6 @@ from edge_agent.messages.scores import ScoreReport
 from edge_agent.messages.text import encode
 from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.mqtt.client import MqttClient
-from edge_agent.mqtt.message import Message
 from edge_agent.outputs.homeassistant import Discovery
 from edge_agent.outputs.metrics import Metrics
 
@@ -56,7 +56,9 @@ class Outlets:
         journal: Journal,
         wake: Callable[[], None],
     ) -> None:
-        self._client = client
+        self._beside = Beside(client)
+        self._is_open = False
+        """Something may be told in this turn of the loop."""
         self._topics = AgentTopics(config.agent.id)
         self._picture = self._make_picture(streams, config)
         self._announcing = self._make_announcing(streams, config, journal)
@@ -90,7 +92,7 @@ class Outlets:
             discovery if settings.discovery else None,
             former=former,
             most=settings.most_assets,
-            client=self._client,
+            beside=self._beside,
         )
 
     def wait_for(self, readers: list[int], writers: list[int]) -> float:
@@ -116,10 +118,11 @@ class Outlets:
         Raises:
             JournalError: the disk is full or broken.
         """
+        self._is_open = self._beside.is_open(now_mono_s)
         if self._picture is not None and now_mono_s >= self._picture.due_mono_s:
             self._picture.tick(now_mono_s)
         if self._announcing is not None and now_mono_s >= self._announcing.due_mono_s:
-            self._announcing.tick(now_mono_s, batches)
+            self._announcing.tick(now_mono_s, batches, is_open=self._is_open)
         if self._evidence is not None:
             self._evidence.tick(now_mono_s)
         if self._sparkplug is not None:
@@ -148,8 +151,9 @@ class Outlets:
             self._metrics.close()
 
     def _tell(self, report: ScoreReport, rank: int) -> None:
-        # At QoS 0 and for a moment's picture: what the connection does not take now is out of date later.
-        self._client.publish(Message(self._topics.scores(report.stream, report.asset), encode(report)))
+        # A moment's picture: what the connection does not take now is out of date later.
+        if self._is_open:
+            self._beside.publish(self._topics.scores(report.stream, report.asset), encode(report))
         if self._metrics is not None:
             self._metrics.note_report(report, rank)
         if self._sparkplug is not None:

@@ -179,7 +179,7 @@ class Link:
                 size = len(message.payload)
                 log.error("message left out, the broker takes none so large topic=%.80s bytes=%d", message.topic, size)
             return None
-        if not is_last and not self._access.may_go(message.topic, self.unanswered, self._untold):
+        if not is_last and not self._may_go(message):
             return None
         # paho raises ValueError for what MQTT cannot carry, such as a topic over 65535 bytes.
         info = self._client.publish(
@@ -189,10 +189,16 @@ class Link:
             return None
         if message.qos:
             self._in_flight.add(info.mid, message.topic, self._clock())
-        if not message.qos or self._access.is_mute(message.topic):
+        if (not message.qos and not message.is_beside) or self._access.is_mute(message.topic):
             self._untold.setdefault(message.topic, self._clock())
         self._access.sent(message.topic)
         return info.mid
+
+    def _may_go(self, message: Message) -> bool:
+        """Whether a message may be sent beside those that the broker may still end the connection for."""
+        if message.is_beside:
+            return not self._access.is_careful
+        return self._access.may_go(message.topic, self.unanswered, self._untold)
 
     def room_for(self, topic: str) -> int:
         """See `MqttClient.room_for`."""

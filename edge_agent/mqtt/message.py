@@ -30,6 +30,8 @@ class Message:
     payload: bytes
     qos: int = 0
     retain: bool = False
+    is_beside: bool = False
+    """At QoS 0 only: it is not sent while it is found out which topic the broker refuses, and blamed for nothing."""
 
 
 class Answer(Enum):

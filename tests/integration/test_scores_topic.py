@@ -144,6 +144,29 @@ def test_nothing_is_kept_for_a_broker_that_is_away(tmp_path: Path, broker: Broke
             assert not scores.of("gone")
 
 
+def test_a_broker_that_refuses_scores_hears_every_alert_and_few_connections(tmp_path: Path, bundle: Path) -> None:
+    """Mosquitto 2.0.11 ends a connection of MQTT 5 for a message that it refuses, at QoS 0 too."""
+    rules = tmp_path / "acl"
+    rules.write_text("topic readwrite #\ntopic deny edge/g1/scores/#\n")
+    config = write_config(tmp_path, 0, {"pump": bundle}, extra='[publish]\nscores = "0.1s"')
+    with (
+        Broker(tmp_path / "broker", rules=f"acl_file {rules}\n") as broker,
+        Subscriber(broker.port) as subscriber,
+        Sender(broker.port) as sender,
+    ):
+        config.write_text(config.read_text().replace("port = 0", f"port = {broker.port}"))
+        with Agent(config):
+            subscriber.wait_online()
+            for number in range(16):
+                sender.send(f"sensors/a{number % 4}/pump", {"c1": 9.0 * (number % 8 < 4), "c2": 0.0})
+                time.sleep(0.5)
+            wait_until(lambda: len(subscriber.different) == 16)
+            wait_until(lambda: subscriber.health["connects"] >= 2)
+    # After some time with a pause of 5 s, and one of 10: without these, it would be eighty.
+    assert subscriber.health["connects"] <= 4
+    assert subscriber.health["broker"]["refused"] == {}
+
+
 def _scored(folder: Path) -> int:
     """What the agent itself knows, with no broker to tell it."""
     found = [msgspec.json.decode(file.read_bytes()) for file in folder.glob("run/**/*health.json")]

@@ -28,6 +28,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from edge_agent.errors import DataError
+from edge_agent.messages.text import decode
 from edgetool.monitoring.exposition import exposition
 from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.guard import COOKIE, Access, Guard
@@ -140,7 +141,7 @@ class _Answers:
     async def mark(self, request: Request) -> Response:
         """What a person says of an alert."""
         try:
-            asked = msgspec.json.decode(await _body(request), type=dict[str, Any])
+            asked = decode(await _body(request), dict[str, Any])
             marked = await run_in_threadpool(self._parts.marking.mark, asked)
         except ValueError as exc:
             return PlainTextResponse(str(exc), 400)

@@ -98,8 +98,9 @@ class Browser:
         return self.driver.execute_script(script, *arguments)
 
     def text(self, css: str) -> str:
-        """The text that can be seen of the first element."""
-        return self.driver.find_element(By.CSS_SELECTOR, css).text
+        """The text of the first element; empty where there is none. Asked in one step, because pages change."""
+        found: str = self.run("return document.querySelector(arguments[0])?.innerText ?? ''", css)
+        return found
 
     def texts(self, css: str) -> list[str]:
         """The texts of all elements, seen or not."""

@@ -455,3 +455,37 @@ def test_json_is_what_the_page_is_told(browser: Browser, dashboard: Dashboard) -
     browser.open(dashboard.page("alert", agent="g1", id="none"))
     browser.wait(lambda: browser.text("#problem") == "not in the history", "that it is not there")
     browser.forget()
+
+
+def test_a_browser_is_asked_for_the_token_once(browser: Browser, broker: Broker, tmp_path: Path) -> None:
+    """And then led to the page that was asked for, which is told what happens."""
+    token = tmp_path / "token"
+    token.write_text("correct horse battery")
+    with Dashboard(broker.port, "--token-file", token) as running:
+        browser.open(running.page("alert", agent="g1", id="none"))
+        browser.element("input[name=token]").send_keys("wrong", Keys.ENTER)
+        browser.wait(lambda: "That is not the token." in browser.text("main"), "the refusal")
+        browser.element("input[name=token]").send_keys("correct horse battery", Keys.ENTER)
+        browser.wait(lambda: browser.text("#problem") == "not in the history", "the page")
+        browser.open(running.page())
+        browser.wait(lambda: browser.text("#state") == "● live", "the fleet")
+        browser.driver.delete_all_cookies()
+        running.stop()
+
+
+def test_pages_that_nobody_sees_keep_no_connection(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
+    """But the first, whose title tells of alerts. A browser has six connections, and an eighth page is to live, too."""
+    send_scores(sender, "a1", [2.0, 5.0], start=time.time() - 10)
+    browser.open(dashboard.page())
+    first = browser.driver.current_window_handle
+    for _ in range(7):
+        browser.driver.switch_to.new_window("tab")
+        browser.open(dashboard.page("asset", agent="g1", stream="pump", asset="a1"))
+        browser.wait(lambda: browser.text("#state") == "● live", "a page that is told")
+    viewers = "return fetch('/metrics').then((answer) => answer.text())"
+    browser.wait(lambda: "dashboard_viewers 2\n" in browser.run(viewers), "two pages that are told")
+    for handle in browser.driver.window_handles:
+        if handle != first:
+            browser.driver.switch_to.window(handle)
+            browser.driver.close()
+    browser.driver.switch_to.window(first)

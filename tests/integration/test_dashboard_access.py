@@ -8,11 +8,13 @@ import socket
 import subprocess
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
+import paho.mqtt.client as paho
 import pytest
 from browser import Dashboard
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from processes import Broker, free_port, run_tool, wait_until
 
 TOKEN = "correct horse battery"
@@ -96,6 +98,26 @@ def test_only_our_own_page_marks(broker: Broker) -> None:
         assert (answer.code, json.loads(answer.body)["verdict"]) == (200, "true")
         assert ask(running, "/api/mark", body=MARK, sec_fetch_site="same-origin").code == 200
         running.stop()
+
+
+def test_a_broker_forgets_a_mark_in_time(broker: Broker) -> None:
+    """With MQTT 5: retained messages of alerts that are long gone would become ever more."""
+    came: list[dict[str, Any]] = []
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.on_message = lambda _client, _data, message: came.append(
+        {"retain": message.retain, **vars(message.properties)}
+    )
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    with Dashboard(broker.port) as running:
+        assert ask(running, "/api/mark", body=MARK, origin=running.url.rstrip("/")).code == 200
+        client.subscribe("edge/g1/marks/x")
+        wait_until(lambda: came, what="the mark that the broker keeps")
+        running.stop()
+    client.disconnect()
+    client.loop_stop()
+    assert came[0]["retain"] is True
+    assert 89 * 86_400 < came[0]["MessageExpiryInterval"] <= 90 * 86_400
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,25 @@ def test_an_end_that_was_not_heard_is_told_by_two_healths(intake: Intake, fleet:
     assert whole(fleet).alerts[0].state == UNSEEN
 
 
+def test_an_agent_that_was_retired_has_no_open_alerts(intake: Intake, fleet: Fleet, history: History) -> None:
+    """Nobody will tell of their end any more. Its retained messages are gone then."""
+    send(intake, "edge/g1/status", {"state": "online", "reason": "", "session": "", "time": "", "version": ""})
+    send_alert(intake, id="x1")
+    send(intake, "edge/g1/status", b"")
+    found = whole(fleet)
+    assert (found.agents, found.assets, [alert.state for alert in found.alerts]) == ([], [], [UNSEEN])
+    history.commit()
+    assert [alert.state for alert in restored(history.file)[1]] == [UNSEEN]
+
+
+def test_texts_of_an_alert_are_shortened(intake: Intake, fleet: Fleet) -> None:
+    """Thousands of alerts are in memory, and a sender chooses their length."""
+    send_alert(
+        intake, level="l" * 9_000, provider="p" * 9_000, time="t" * 9_000, channels=[ChannelShare("c" * 9_000, 1, 1)]
+    )
+    assert len(msgspec.json.encode(whole(fleet).alerts[0])) < 2_000
+
+
 def test_an_old_last_will_ends_no_new_connection(intake: Intake, fleet: Fleet) -> None:
     """It may come late; its session is that of the old one."""
     status = {"state": "online", "reason": "connected", "session": "new", "time": "", "version": "1"}
@@ -153,6 +172,11 @@ def test_an_old_last_will_ends_no_new_connection(intake: Intake, fleet: Fleet) -
         ("edge/g1/alerts/pump/a1", make_alert(agent="g2"), False),
         ("edge/g1/alerts/pump/a1", make_alert(agent="g1"), True),
         (f"edge/g1/alerts/pump/{'a' * 2000}", make_alert(agent="g1"), False),
+        ("edge/g1/evidence/pump/a1", {**make_evidence(), "rows": [[1.0, 1.0]]}, False),
+        ("edge/g1/scores/pump/a1", msgspec.structs.replace(make_score(), time="yesterday"), False),
+        ("edge/g1/scores/pump/a1", make_score(channels=[ChannelShare("c" * 20_000, 1.0, 1.0)]), False),
+        ("edge/g1/health", {**health(1, 0), "journal_problem": "x" * 600_000}, True),
+        ("edge/g1/alerts/pump/a1", make_alert(agent="g1", id="x" * 300), False),
         ("edge/g1/else", b"{}", False),
         ("edge", b"{}", False),
     ],

@@ -150,6 +150,8 @@ class State:
     pss_mb: float
     page_mb: float
     cpu_s: float
+    written_mb: float
+    """To the disk."""
     mono_s: float
 
     @classmethod
@@ -159,7 +161,9 @@ class State:
         (pss_kb,) = [int(line.split()[1]) for line in memory.splitlines() if line.startswith("Pss:")]
         browser.driver.execute_cdp_cmd("HeapProfiler.collectGarbage", {})
         page = browser.driver.execute_cdp_cmd("Runtime.getHeapUsage", {})["usedSize"]
-        return cls(pss_kb / 1e3, page / 1e6, cpu_seconds(process), time.monotonic())
+        counts = dict(line.split(": ") for line in Path(f"/proc/{process}/io").read_text(encoding="ascii").splitlines())
+        written_mb = int(counts["write_bytes"]) / 1e6
+        return cls(pss_kb / 1e3, page / 1e6, cpu_seconds(process), written_mb, time.monotonic())
 
 
 @contextmanager
@@ -183,13 +187,14 @@ def three_pages(folder: Path, assets: int) -> Iterator[tuple[Scores, Callable[[]
         dashboard.stop()
 
 
-def core_share(folder: Path, seconds: float) -> tuple[float, int]:
-    """The share of a core that the process takes, and how many messages left late."""
+def core_share(folder: Path, seconds: float) -> tuple[float, float, int]:
+    """The share of a core that the process takes, MB that it writes in a minute, and how many messages left late."""
     with three_pages(folder, 1_000) as (scores, measure):
         before = measure()
         late = scores.send_at_pace(seconds)
         after = measure()
-    return (after.cpu_s - before.cpu_s) / (after.mono_s - before.mono_s), late
+    took_s = after.mono_s - before.mono_s
+    return (after.cpu_s - before.cpu_s) / took_s, 60 * (after.written_mb - before.written_mb) / took_s, late
 
 
 def growth(folder: Path, rounds: int) -> list[State]:
@@ -239,8 +244,8 @@ def _tell(what: str, values: list[float], bar: str) -> None:
     print(f"{what}: {len(values)} measured, {figures} ({bar})", flush=True)
 
 
-def _tell_share(share: float, late: int) -> None:
-    figures = f"{share:.1%} of a core with 1,000 assets and three pages"
+def _tell_share(share: float, written_mb: float, late: int) -> None:
+    figures = f"{share:.1%} of a core with 1,000 assets and three pages, {written_mb:.0f} MB written in a minute"
     print(f"cpu: {figures} (bar: below 15 %; {late} sent late)", flush=True)
 
 

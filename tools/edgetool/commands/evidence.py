@@ -16,7 +16,7 @@ from edge_agent.files.plain import replacing
 from edgetool.monitoring.alerts import ENDED, Alert, seconds
 from edgetool.monitoring.heard import Mark, Verdict
 from edgetool.monitoring.history import reading
-from edgetool.monitoring.questions import together
+from edgetool.monitoring.questions import PARTS, together
 from edgetool.parquet_file import to_parquet
 from edgetool.paths import StrPath
 
@@ -140,7 +140,8 @@ def _read(
             alert = msgspec.json.decode(alert_body, type=Alert)
             verdict = Verdict.OPEN if mark_body is None else msgspec.json.decode(mark_body, type=Mark).verdict
             parts = database.execute(
-                "SELECT body, parts FROM evidence WHERE (agent, alert) = (?, ?) ORDER BY part", (alert.agent, alert.id)
+                "SELECT body, parts FROM evidence WHERE (agent, alert) = (?, ?) ORDER BY part LIMIT ?",
+                (alert.agent, alert.id, PARTS),
             ).fetchall()
             readings = together(parts)
             report.without_verdict += readings is not None and verdict is Verdict.OPEN

@@ -17,7 +17,8 @@ __all__ = ["ENDED", "OPEN", "UNSEEN", "Alert", "Alerts", "seconds"]
 _OPEN_LIMIT = 2_000
 _ENDED_LIMIT = 100
 _CHANNELS = 8
-_ASSETS = 20
+_TEXT, _SAID = 120, 600
+"""Characters of a name, and of a sentence: a sender chooses their length."""
 _NEAR_HEALTHS = 2
 """So many health messages in a row have to say that a stream has no alert, before one that we show is ended."""
 
@@ -68,15 +69,18 @@ class Alert(msgspec.Struct, kw_only=True):
     def follow(self, watched: WatchedEvent, event: AlertEvent) -> None:
         """Take one more event, which may come again or late."""
         is_end = event.event == "clear"
-        self.level, self.threshold = event.level, event.threshold
-        self.score, self.time, self.since = event.score, event.time, event.since
+        self.level, self.threshold = event.level[:_TEXT], event.threshold
+        self.score, self.time, self.since = event.score, event.time[:_TEXT], event.since[:_TEXT]
         self.raised, self.until = seconds(event.since), seconds(event.time)
-        self.said, self.delayed = event.describe(), event.delayed
+        self.said, self.delayed = event.describe()[:_SAID], event.delayed
         self.shared_id = Doubt.SHARED_ID in watched.doubts
-        self.model, self.provider = f"{event.model.name} {event.model.version}", event.provider
+        self.model = f"{event.model.name} {event.model.version}"[: 2 * _TEXT]
+        self.provider = event.provider[:_TEXT]
         worst = event.worst if isinstance(event.worst, float) else event.score
         if event.channels and (not self.channels or (worst >= self.worst and not is_end)):
-            self.channels = event.channels[:_CHANNELS]
+            self.channels = [
+                ChannelShare(each.name[:_TEXT], each.share, each.value) for each in event.channels[:_CHANNELS]
+            ]
         self.worst = max(self.worst, worst)
         if is_end:
             self.state = ENDED
@@ -141,6 +145,15 @@ class Alerts:
         if alert is not None:
             alert.mark = None
         return alert
+
+    def end_all(self, agent: str) -> list[Alert]:
+        """End the alerts of an agent that is gone for good."""
+        gone = [self.open.pop(key) for key, alert in list(self.open.items()) if alert.agent == agent]
+        for alert in gone:
+            alert.state = UNSEEN
+            self._not_there.pop(alert.key, None)
+            self.put(alert)
+        return gone
 
     def hear(self, agent: str, stream: str, active: int) -> list[Alert]:
         """End the alerts that an agent does not have any more, as where we were away when they ended.

@@ -196,15 +196,18 @@ class Fleet:
             self._notices.append(notice)
             self._new_notices = [*self._new_notices, notice][-_NOTICES:]
 
-    def forget_agent(self, agent: str) -> None:
-        """An agent was retired: its retained messages were taken from the broker."""
+    def forget_agent(self, agent: str) -> list[Alert]:
+        """An agent was retired: its retained messages were taken from the broker. Gives its alerts, which end so."""
         with self._lock:
             if self._agents.pop(agent, None) is None:
-                return
+                return []
             self._changed_agents.discard(agent)
             self._gone.append(agent)
             for key in [key for key, asset in self._assets.items() if asset.agent == agent]:
                 self._drop_asset(key)
+            gone = self._alerts.end_all(agent)
+            self._changed_alerts.update(alert.key for alert in gone)
+            return gone
 
     def forget_before(self, heard: float) -> None:
         """Forget assets of which nothing came since a time, epoch seconds by our clock."""

@@ -7,6 +7,7 @@ transaction of a reader stays open and the write-ahead log does not grow.
 from __future__ import annotations
 
 import logging
+import math
 import sqlite3
 import threading
 import time
@@ -27,7 +28,9 @@ __all__ = ["History", "reading"]
 
 log = logging.getLogger(__name__)
 
-_COMMIT_S = 2.0
+_COMMIT_S = 1.0
+_SCORES_S = 30.0
+"""Scores of many assets lie far apart in the file, so that two commits write nearly twice what one does."""
 _WAITING = 50_000
 """Rows that wait while the file cannot be written; the oldest are dropped then."""
 _SERIES = 100_000
@@ -63,7 +66,7 @@ class History:
         self._limit_bytes = limit_mb * 1e6
         self._lock = threading.Lock()
         self._waiting: list[tuple[str, tuple[Any, ...]]] = []
-        self._committed_mono_s = time.monotonic()
+        self._due_mono_s = math.inf
         self._untrimmed = _TRIM_EVERY  # so that the first commit deletes what became old while nobody ran
         self._trimmed_mono_s = 0.0
         self._owned = _own(file)
@@ -93,13 +96,16 @@ class History:
             series = self._series[key] = self._next_series
             self._next_series += 1
             self._add(
-                "INSERT OR IGNORE INTO series VALUES (?, ?, ?, ?)", (series, score.agent, score.stream, score.asset)
+                "INSERT OR IGNORE INTO series VALUES (?, ?, ?, ?)",
+                (series, score.agent, score.stream, score.asset),
+                within_s=_SCORES_S,
             )
         channels = [[each.name, each.share, each.value] for each in score.channels[:_CHANNELS]]
         row = (series, at, time.time(), score.score, score.highest, score.threshold, score.clear, score.state)
         self._add(
             "INSERT OR IGNORE INTO points VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*row, msgspec.json.encode(channels) if channels else None),
+            within_s=_SCORES_S,
         )
 
     def add_alert(self, alert: Alert, event: dict[str, Any] | None) -> None:
@@ -135,13 +141,13 @@ class History:
 
     def commit_if_due(self) -> None:
         """Write what waits, if it has waited long enough."""
-        if time.monotonic() >= self._committed_mono_s + _COMMIT_S:
+        if time.monotonic() >= self._due_mono_s:
             self.commit()
 
     def commit(self) -> None:
         """Write what waits. What cannot be written waits on, and `problem` says why."""
         with self._lock:
-            self._committed_mono_s = time.monotonic()
+            self._due_mono_s = math.inf
             if not self._waiting:
                 return
             try:
@@ -154,6 +160,7 @@ class History:
                         self._trim()
                         self._untrimmed, self._trimmed_mono_s = 0, now_mono_s
             except sqlite3.Error as exc:
+                self._due_mono_s = time.monotonic() + _COMMIT_S
                 self._report(str(exc))
             else:
                 self._waiting.clear()
@@ -180,9 +187,10 @@ class History:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _add(self, statement: str, row: tuple[Any, ...]) -> None:
+    def _add(self, statement: str, row: tuple[Any, ...], *, within_s: float = _COMMIT_S) -> None:
         with self._lock:
             self._waiting.append((statement, row))
+            self._due_mono_s = min(self._due_mono_s, time.monotonic() + within_s)
             if len(self._waiting) > _WAITING:
                 del self._waiting[0]
                 self.dropped += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.status import Status
 from edge_agent.messages.text import decode
 from edgetool.believed import Judge, Told, WatchedEvent
-from edgetool.monitoring.alerts import Alert
+from edgetool.monitoring.alerts import Alert, seconds
 from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.heard import EvidencePart, Health, Mark, Score
 from edgetool.subscription import Message
@@ -30,6 +31,9 @@ TOPICS = (
 )
 _NAME_BYTES = 1_000
 """Of a whole topic; an agent's own names are shorter."""
+_ID_CHARACTERS = 200
+_LIMITS_BYTES = {"status": 16_384, "health": 524_288, "scores": 16_384, "marks": 16_384}
+"""What is kept of such a message is kept in memory for each agent, asset or alert, and anybody may make these up."""
 _HOUSEKEEPING_S = 60.0
 
 
@@ -101,7 +105,9 @@ class Intake:
         self.messages[kind if kind in _READERS else "other"] += 1
         self._tidy()
         try:
-            if len(message.topic.encode()) > _NAME_BYTES or kind not in _READERS:
+            if kind not in _READERS or len(message.topic.encode()) > _NAME_BYTES:
+                raise _DoubtError
+            if len(message.payload) > _LIMITS_BYTES.get(kind, math.inf):
                 raise _DoubtError
             _READERS[kind](self, levels, message)
         except (_DoubtError, ValueError):
@@ -114,7 +120,7 @@ class Intake:
 
     def _take_alert(self, _levels: list[str], message: Message) -> None:
         watched = self._judge.look_at(message)
-        if watched is None:
+        if watched is None or len(watched.event.id) > _ID_CHARACTERS:
             raise _DoubtError
         if not self._told.is_new(watched):
             return
@@ -142,7 +148,8 @@ class Intake:
 
     def _take_status(self, levels: list[str], message: Message) -> None:
         if not message.payload:
-            self._fleet.forget_agent(levels[1])
+            for alert in self._fleet.forget_agent(levels[1]):
+                self._keeper.add_alert(alert, None)
             return
         self._fleet.take_status(levels[1], decode(message.payload, Status))
 
@@ -160,13 +167,15 @@ class Intake:
         # No agent retains these, so their age would not be known.
         if message.is_retained or [score.agent, "scores", score.stream, score.asset] != levels[1:]:
             raise _DoubtError
+        if not seconds(score.time):
+            raise _DoubtError
         self._keeper.add_score(score, self._fleet.take_score(score))
 
     def _take_evidence(self, levels: list[str], message: Message) -> None:
         part = decode(message.payload, EvidencePart)
         if message.is_retained or [part.agent, "evidence", part.stream, part.asset] != levels[1:]:
             raise _DoubtError
-        if any(len(row) != len(part.channels) + 1 for row in part.rows):
+        if any(len(row) != len(part.channels) + 1 or not isinstance(row[0], str) for row in part.rows):
             raise _DoubtError
         self._keeper.add_evidence(part)
 

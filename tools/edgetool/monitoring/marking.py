@@ -7,6 +7,9 @@ import time
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge_agent.messages.text import encode, iso_time
 from edge_agent.setting_types import NAME_CHARACTER
@@ -17,6 +20,7 @@ __all__ = ["Marking", "NotMarkedError"]
 
 _WAIT_S = 5.0
 _POLL_S = 0.05
+_EXPIRY_S = 90 * 86_400
 _LEVEL = re.compile(rf"{NAME_CHARACTER}{{1,200}}")
 _FIELDS = {"acknowledged", "verdict", "note", "by"}
 
@@ -57,7 +61,7 @@ class Marking:
         mark = self._fleet.mark_of(agent, alert_id).changed({**changes, "time": iso_time(time.time())})
         if not self._client.is_connected():
             raise NotMarkedError("there is no connection to the broker, so nobody else would see it; try again")
-        self._client.publish(f"edge/{agent}/marks/{alert_id}", encode(mark), qos=1, retain=True)
+        self._publish(f"edge/{agent}/marks/{alert_id}", encode(mark))
         limit = time.monotonic() + _WAIT_S
         while (found := self._fleet.mark_of(agent, alert_id)).time < mark.time:
             if time.monotonic() > limit:
@@ -66,3 +70,11 @@ class Marking:
                 )
             time.sleep(_POLL_S)
         return found
+
+    def _publish(self, topic: str, payload: bytes) -> None:
+        properties = None
+        if self._client.protocol is MQTTProtocolVersion.MQTTv5:
+            # Else the broker would keep it for ever: no dashboard knows which alerts another one still shows.
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = _EXPIRY_S
+        self._client.publish(topic, payload, qos=1, retain=True, properties=properties)

@@ -14,12 +14,14 @@ from edgetool.monitoring.fleet import SPARK_POINTS, Asset
 from edgetool.monitoring.heard import Mark
 from edgetool.monitoring.history import reading
 
-__all__ = ["alert_story", "curve", "restored"]
+__all__ = ["PARTS", "alert_story", "curve", "restored", "together"]
 
 _POINTS = 1_500
 """Of one curve, about as many as a screen has columns."""
 _SPANS = 500
 _EVENTS = 500
+PARTS = 200
+"""Of the readings of one alert, each of 128 kB at most."""
 _RESTORED_ASSETS = 10_000
 _RESTORED_ENDED = 100
 
@@ -108,7 +110,7 @@ def alert_story(file: Path, agent: str, alert_id: str) -> dict[str, Any] | None:
             "SELECT body FROM events WHERE (agent, alert) = (?, ?) ORDER BY id DESC LIMIT ?", (*key, _EVENTS)
         ).fetchall()
         parts = database.execute(
-            "SELECT body, parts FROM evidence WHERE (agent, alert) = (?, ?) ORDER BY part", key
+            "SELECT body, parts FROM evidence WHERE (agent, alert) = (?, ?) ORDER BY part LIMIT ?", (*key, PARTS)
         ).fetchall()
         mark = database.execute("SELECT body FROM marks WHERE (agent, alert) = (?, ?)", key).fetchone()
     return {

@@ -91,8 +91,11 @@ async function fetchStory() {
   if (isListening) return
   isListening = true
   const { alert } = story
+  let isFirst = true
   listen(`${alert.agent}/${alert.stream}/${alert.asset}`, (changes) => {
-    if (!changes.whole && changes.alerts.some((each) => each.agent === agent && each.id === id)) fetchStory()
+    const isOurs = changes.alerts.some((each) => each.agent === agent && each.id === id)
+    if (changes.whole ? !isFirst : isOurs) fetchStory()
+    isFirst = false
   })
 }
 

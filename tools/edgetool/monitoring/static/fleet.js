@@ -263,4 +263,4 @@ byId("find").addEventListener("input", showSoon)
 listen(null, (changes) => {
   take(changes)
   showSoon()
-})
+}, { maySleep: false }) // its title tells of alerts where nobody sees the page

@@ -1,8 +1,8 @@
 """Careful mode: each topic's first message goes alone, until the broker has taken it.
 
-Some brokers end the connection with a refusal, or in place of one: mosquitto 2.0.11, that of Debian 12, ends the
-connection at once, and of the refusal nothing arrives where more was on its way. Careful mode finds out which message
-such an end came of.
+Some brokers end the connection with a refusal, or in place of one: mosquitto 2.0.11, that of Debian 12, ends it at once
+where its `max_queued_messages` is 0, and of the refusal nothing arrives where more was on its way. Careful mode finds
+out which message such an end came of.
 
 A cell is the mode that follows; `+` restarts the clock; with `.` nothing changes. A test compares this table with
 `TRANSITIONS`.

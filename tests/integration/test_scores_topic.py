@@ -145,7 +145,7 @@ def test_nothing_is_kept_for_a_broker_that_is_away(tmp_path: Path, broker: Broke
 
 
 def test_a_broker_that_refuses_scores_hears_every_alert_and_few_connections(tmp_path: Path, bundle: Path) -> None:
-    """Mosquitto 2.0.11 ends a connection of MQTT 5 for a message that it refuses, at QoS 0 too."""
+    """Mosquitto 2.0.11 with `max_queued_messages 0` ends a connection for each message that it refuses."""
     rules = tmp_path / "acl"
     rules.write_text("topic readwrite #\ntopic deny edge/g1/scores/#\n")
     config = write_config(tmp_path, 0, {"pump": bundle}, extra='[publish]\nscores = "0.1s"')

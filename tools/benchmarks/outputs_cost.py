@@ -59,11 +59,17 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--assets", type=int, nargs="*", default=[FEW, MANY])
     parser.add_argument("--inflight", type=int, nargs="*", default=[20, 1000])
+    parser.add_argument("--without", choices=[*MEMORY_BARS_MB], action="append", default=[], help="leaves this out")
     options = parser.parse_args()
     print(f"{machine()}; {options.readings} readings of 8 floats, 1 % alerts, QoS 1, medians of {options.turns} turns")
     print("| assets | in flight | published beside alerts | us per reading | ratio | bar | PSS MB | more | bar |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    builds = {"nothing": "", "scores and discovery": SCORES + DISCOVERY, "and metrics": SCORES + DISCOVERY + METRICS}
+    all_builds = {
+        "nothing": "",
+        "scores and discovery": SCORES + DISCOVERY,
+        "and metrics": SCORES + DISCOVERY + METRICS,
+    }
+    builds = {title: extra for title, extra in all_builds.items() if title not in options.without}
     with tempfile.TemporaryDirectory(prefix="edge-bench-") as name:
         folder = Path(name)
         bundle = make_bundle(folder)

@@ -235,16 +235,17 @@ def test_a_debian_package_is_one_to_dpkg(bundle: Path, tmp_path: Path, monkeypat
 def test_what_speaks_to_devices_is_in_the_archive_of_who_asks_them(
     bundle: Path, tmp_path: Path, machine: str, python: str
 ) -> None:
-    """By the extras of the streams' inputs, with all that these need, and of no others."""
+    """By the extras of the streams' inputs and of the outputs, with all that these need, and of no others."""
     config = tmp_path / "agent.toml"
     text = config.read_text()
     topic = re.search(r"^topic = .*$", text, re.MULTILINE)
     assert topic is not None
     nodes = '[stream.opcua.nodes]\nc1 = "ns=2;s=p"\n'
-    config.write_text(text.replace(topic[0], 'input = "opc.tcp://127.0.0.1:4840"') + f"\n{nodes}")
+    text = text.replace(topic[0], 'input = "opc.tcp://127.0.0.1:4840"') + f"\n{nodes}"
+    config.write_text(f'{text}[metrics]\nlisten = "127.0.0.1:9464"\n')
     report = edgetool.deploy([bundle], config=config, to=str(tmp_path / "out"), machine=machine, python=python)
     with tarfile.open(report.archive) as archive:
         names = archive.getnames()
     packages = {name.split("/site-packages/")[1].split("/")[0] for name in names if "/site-packages/" in name}
-    assert {"asyncua", "cryptography", "sortedcontainers"} <= packages
+    assert {"asyncua", "cryptography", "sortedcontainers", "prometheus_client"} <= packages
     assert "pymodbus" not in packages

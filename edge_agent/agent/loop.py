@@ -281,9 +281,9 @@ class Agent:
         try:
             self._take()
             self._publisher.pump()
-            self._outlets.tick(time.monotonic(), self._batches)
         except JournalError as exc:
             self._batches.journal_failed(exc)
+        self._outlets.tick(time.monotonic(), self._batches)
         self._brokers.flush()
         now = time.monotonic()
         if now >= self._health_due_mono_s:

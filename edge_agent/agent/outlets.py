@@ -20,6 +20,7 @@ from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.sparkplug_node import SparkplugNode
 from edge_agent.agent.stream import Stream
 from edge_agent.config.settings import Config
+from edge_agent.errors import JournalError
 from edge_agent.journal.journal import Journal
 from edge_agent.messages.scores import ScoreReport
 from edge_agent.messages.text import encode
@@ -113,16 +114,16 @@ class Outlets:
 
         Args:
             now_mono_s: monotonic.
-            batches: writes what the next run has to know.
-
-        Raises:
-            JournalError: the disk is full or broken.
+            batches: writes what the next run has to know, and is told where that fails.
         """
         self._is_open = self._beside.is_open(now_mono_s)
         if self._picture is not None and now_mono_s >= self._picture.due_mono_s:
             self._picture.tick(now_mono_s)
         if self._announcing is not None and now_mono_s >= self._announcing.due_mono_s:
-            self._announcing.tick(now_mono_s, batches, is_open=self._is_open)
+            try:
+                self._announcing.tick(now_mono_s, batches, is_open=self._is_open)
+            except JournalError as exc:
+                batches.journal_failed(exc)
         if self._evidence is not None:
             self._evidence.tick(now_mono_s)
         if self._sparkplug is not None:

@@ -6,6 +6,7 @@ the agent's own is its status. This one has no session, as Sparkplug asks for, a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
@@ -98,6 +99,8 @@ class SparkplugNode:
                 self._session = client.session
                 self._begin_anew()
             self._tell(now_mono_s)
+        else:
+            self._look_mono_s = math.inf
         client.flush()
 
     def describe(self) -> dict[str, Any]:
@@ -119,10 +122,12 @@ class SparkplugNode:
         self._look_mono_s = 0.0
 
     def _tell(self, now_mono_s: float) -> None:
+        is_due = now_mono_s >= self._look_mono_s
+        if is_due:
+            self._look_mono_s = now_mono_s + _LOOK_S
         if not self._is_born:
             self._is_born = self._publish(self._node.birth())
-        if self._is_born and now_mono_s >= self._look_mono_s:
-            self._look_mono_s = now_mono_s + _LOOK_S
+        if self._is_born and is_due:
             self._look()
         if self._is_born and self._send():
             self._look_mono_s = now_mono_s  # there is more

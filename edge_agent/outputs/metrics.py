@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 _PATH = "/metrics"
 _TIMEOUT_S = 5.0
 """Of each read and write: who asks and says no more must not hold a thread for ever."""
+_POLL_S = 0.1
+"""How soon it ends when it is asked to."""
 _AT_ONCE = 4
 """Requests that are answered at a time; others are closed."""
 
@@ -154,7 +156,9 @@ class Metrics:
                 self._problem = str(exc)
                 log.warning("metrics cannot be given, trying again listen=%s error=%s", self._address, exc)
             return
-        threading.Thread(target=self._server.serve_forever, name="edge-agent.metrics", daemon=True).start()
+        arguments = {"poll_interval": _POLL_S}
+        serve = self._server.serve_forever
+        threading.Thread(target=serve, kwargs=arguments, name="edge-agent.metrics", daemon=True).start()
         log.info("metrics are given listen=%s path=%s", self._address, _PATH)
 
     def _make_server(self) -> ThreadingHTTPServer:

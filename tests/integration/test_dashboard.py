@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from browser import Browser, Dashboard
-from processes import Agent, Broker, Sender, Subscriber, write_config
+from processes import Agent, Broker, Sender, Subscriber, run_tool, write_config
 from selenium.webdriver.common.keys import Keys
 
 from edge_agent.messages.text import iso_time
@@ -444,6 +444,34 @@ def test_readings_around_a_raise_are_shown(browser: Browser, dashboard: Dashboar
     browser.wait(lambda: [len(data[0]) for data in browser.run(charts)] == [20, 20], "both sensors")
     assert browser.run(charts)[1][1][:5] == [1, 1, 1, None, 1]
     assert browser.texts("#evidence h3") == ["c1", "c2"]
+
+
+def test_what_people_say_of_an_agents_readings_becomes_data(
+    browser: Browser, dashboard: Dashboard, broker: Broker, bundle: Path, sender: Sender, tmp_path: Path
+) -> None:
+    """From the agent's readings around its raise, by a verdict on the page, to rows with labels."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, extra="[evidence]\nbefore_s = 5\nafter_s = 10")
+    browser.open(dashboard.page())
+    start = round(time.time()) - 60
+    with Agent(config):
+        broker.wait_subscribed()
+        for number in range(30):
+            sender.send("sensors/a1/pump", {"time": start + number, "c1": 9 if 10 <= number < 15 else 1, "c2": 0.5})
+        browser.wait(lambda: "a1" in browser.text("#ended"), "the alert")
+        browser.open(browser.run("return document.querySelector('#ended tbody a').href"))
+        charts = "return [...document.querySelectorAll('#evidence .chart')].map((each) => each.chart.columns[1])"
+        browser.wait(lambda: browser.run(charts), "the readings")
+    expected = [9 if 10 <= number < 15 else 1 for number in range(5, 21)]
+    assert browser.run(charts) == [expected, [0.5] * len(expected)]
+    browser.element("input[name=by]").send_keys("Ada")
+    browser.element("input[name=verdict][value=true]").click()
+    browser.element("form button").click()
+    browser.wait(lambda: "true: something was wrong by Ada" in browser.text("#marked"), "the verdict")
+    done = run_tool("edgetool", "evidence", tmp_path / "history.db", "-o", tmp_path / "labelled.csv")
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(",") for line in (tmp_path / "labelled.csv").read_text().splitlines()]
+    assert rows[0] == ["time", "asset", "c1", "c2", "label"]
+    assert [row[4] for row in rows[1:]] == ["1" if 10 <= number < 15 else "0" for number in range(5, 21)]
 
 
 def test_json_is_what_the_page_is_told(browser: Browser, dashboard: Dashboard) -> None:

@@ -59,7 +59,8 @@ def make_score(asset: str = "a1", highest: float = 2.0, *, at: float = NOW_S, **
 
 def make_evidence() -> dict[str, Any]:
     rows = [["2026-11-21T10:16:00Z", 1.0]]
-    return {"id": "x", "agent": "g1", "stream": "pump", "asset": "a1", "channels": ["c1"], "rows": rows}
+    place = {"id": "x", "agent": "g1", "stream": "pump", "asset": "a1"}
+    return {**place, "channels": ["c1"], "rows": rows, "part": 1, "parts": 1}
 
 
 def send(intake: Intake, topic: str, document: object, *, is_retained: bool = False) -> None:

@@ -1,4 +1,7 @@
-"""The messages that the dashboard reads beside alerts; docs/mqtt.md has their keys. Keys that are new are ignored."""
+"""What the dashboard reads of messages beside alerts; docs/mqtt.md has their keys.
+
+Scores and health are read as far as pages show them, and so that a newer agent's state or counter is no error.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import msgspec
 
 from edge_agent.messages.event import ChannelShare
 
-__all__ = ["EvidencePart", "Health", "Mark", "Score", "StreamHealth", "Verdict"]
+__all__ = ["Health", "Mark", "Score", "StreamHealth", "Verdict"]
 
 _NOTE_CHARACTERS = 2_000
 _NAME_CHARACTERS = 80
@@ -39,21 +42,6 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     muted: bool = False
     channels: list[ChannelShare] = []
     """Of the highest score, largest share first."""
-
-
-class EvidencePart(msgspec.Struct, frozen=True, kw_only=True):
-    """Readings around a raise, or a part of them, on `edge/{agent}/evidence/{stream}/{asset}`."""
-
-    id: str
-    """Of the alert."""
-    agent: str
-    stream: str
-    asset: str
-    channels: list[str]
-    rows: list[list[str | float | None]]
-    """Each a time (ISO 8601 in UTC) and one value for each channel, None where it was missing."""
-    part: int = 1
-    parts: int = 1
 
 
 class _Model(msgspec.Struct, frozen=True):

@@ -20,8 +20,9 @@ from urllib.parse import quote
 import msgspec
 
 from edge_agent.errors import DataError
+from edge_agent.outputs.evidence import EvidenceMessage
 from edgetool.monitoring.alerts import Alert
-from edgetool.monitoring.heard import EvidencePart, Mark, Score
+from edgetool.monitoring.heard import Mark, Score
 from edgetool.monitoring.schema import FORMAT, TABLES
 
 __all__ = ["History", "reading"]
@@ -123,7 +124,7 @@ class History:
                 (alert.agent, alert.id, event["event"], event["time"], time.time(), msgspec.json.encode(event)),
             )
 
-    def add_evidence(self, part: EvidencePart) -> None:
+    def add_evidence(self, part: EvidenceMessage) -> None:
         """Readings around a raise."""
         body = msgspec.json.encode({"channels": part.channels, "rows": part.rows})
         self._add(

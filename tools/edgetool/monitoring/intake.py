@@ -13,10 +13,11 @@ import msgspec
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.status import Status
 from edge_agent.messages.text import decode
+from edge_agent.outputs.evidence import EvidenceMessage
 from edgetool.believed import Judge, Told, WatchedEvent
 from edgetool.monitoring.alerts import Alert, seconds
 from edgetool.monitoring.fleet import Fleet
-from edgetool.monitoring.heard import EvidencePart, Health, Mark, Score
+from edgetool.monitoring.heard import Health, Mark, Score
 from edgetool.subscription import Message
 
 __all__ = ["TOPICS", "Intake", "Keeper", "NoKeeper"]
@@ -48,7 +49,7 @@ class Keeper(Protocol):
     def add_alert(self, alert: Alert, event: dict[str, Any] | None) -> None:
         """An alert as it is now, and the event that made it so."""
 
-    def add_evidence(self, part: EvidencePart) -> None:
+    def add_evidence(self, part: EvidenceMessage) -> None:
         """Readings around a raise."""
 
     def add_mark(self, mark: Mark) -> None:
@@ -69,7 +70,7 @@ class NoKeeper:
     def add_alert(self, alert: Alert, event: dict[str, Any] | None) -> None:
         """Nothing."""
 
-    def add_evidence(self, part: EvidencePart) -> None:
+    def add_evidence(self, part: EvidenceMessage) -> None:
         """Nothing."""
 
     def add_mark(self, mark: Mark) -> None:
@@ -172,7 +173,7 @@ class Intake:
         self._keeper.add_score(score, self._fleet.take_score(score))
 
     def _take_evidence(self, levels: list[str], message: Message) -> None:
-        part = decode(message.payload, EvidencePart)
+        part = decode(message.payload, EvidenceMessage)
         if message.is_retained or [part.agent, "evidence", part.stream, part.asset] != levels[1:]:
             raise _DoubtError
         if any(len(row) != len(part.channels) + 1 or not isinstance(row[0], str) for row in part.rows):

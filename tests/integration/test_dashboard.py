@@ -136,6 +136,11 @@ def test_an_alert_appears_with_its_curve_and_its_story(browser: Browser, dashboa
     browser.wait(lambda: "clear" in browser.texts("#events")[0], "its end")
     assert "Lasted\n30 s" in browser.text("#facts")
     assert "Worst\n81" in browser.text("#facts")
+    browser.run("[...document.querySelectorAll('#facts a')].at(-1).click()")
+    shown = (
+        "const { columns, spans } = document.querySelector('#chart').chart; return [columns[0].length, spans.length]"
+    )
+    browser.wait(lambda: browser.texts("#chart canvas") and browser.run(shown) == [5, 1], "the curve around the alert")
     browser.open(dashboard.page())
     browser.wait(lambda: "30 s" in browser.text("#ended"), "the alert that has ended")
     browser.note()

@@ -303,6 +303,15 @@ def test_a_history_that_cannot_be_written_says_so_and_goes_on(history: History) 
     assert curve(history.file, "g1", "pump", "a1", length_s=0, end=None)["time"] == [NOW_S]
 
 
+def test_many_rows_are_written_before_their_time(history: History) -> None:
+    """Else a flood of scores would lose some, though nothing is wrong with the disk."""
+    for number in range(20_000):
+        history.add_score(make_score(at=number), float(number))
+        history.commit_if_due()
+    assert len(history._waiting) < 5_001
+    assert history.dropped == 0
+
+
 def test_rows_that_cannot_be_written_are_bounded(history: History) -> None:
     """The oldest are dropped, and counted."""
     for number in range(60_000):

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 _COMMIT_S = 1.0
 _SCORES_S = 30.0
 """Scores of many assets lie far apart in the file, so that two commits write nearly twice what one does."""
+_BATCH = 5_000
+"""Rows that are written at once, however soon they came."""
 _WAITING = 50_000
 """Rows that wait while the file cannot be written; the oldest are dropped then."""
 _SERIES = 100_000
@@ -191,7 +193,8 @@ class History:
     def _add(self, statement: str, row: tuple[Any, ...], *, within_s: float = _COMMIT_S) -> None:
         with self._lock:
             self._waiting.append((statement, row))
-            self._due_mono_s = min(self._due_mono_s, time.monotonic() + within_s)
+            due_mono_s = time.monotonic() + (0.0 if len(self._waiting) == _BATCH else within_s)
+            self._due_mono_s = min(self._due_mono_s, due_mono_s)
             if len(self._waiting) > _WAITING:
                 del self._waiting[0]
                 self.dropped += 1

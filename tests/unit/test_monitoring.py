@@ -208,6 +208,9 @@ def test_a_flood_of_names_stays_within_bounds(intake: Intake, fleet: Fleet) -> N
         send(intake, "edge/g1/alerts/pump/stream", msgspec.structs.replace(dropped, id=f"d{number}"))
     found = whole(fleet)
     assert (len(found.agents), len(found.alerts), len(found.notices)) == (1_000, 2_000, 30)
+    told = changes(fleet)
+    assert told.gone_alerts == [f"g1/id{number}" for number in range(1_000)]
+    assert {alert.id for alert in told.alerts} == {f"id{number}" for number in range(1_000, 3_000)}
     for number in range(3_000):
         fleet.take_mark(Mark(agent="g1", id=f"m{number}"))
     assert len(fleet._alerts.marks) == 2_000

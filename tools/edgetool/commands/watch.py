@@ -87,6 +87,7 @@ def open_alerts(
             if time.monotonic() >= next_mono_s:
                 next_mono_s = time.monotonic() + _SHOWN_S
                 with fleet.lock:
+                    fleet.changes({})  # nobody is told what alone has changed, and it would be kept for ever
                     found = fleet.whole({})
                 yield found
 

@@ -97,6 +97,8 @@ class Alerts:
         self.ended: OrderedDict[str, Alert] = OrderedDict()
         self.marks: OrderedDict[str, Mark] = OrderedDict()
         """By the key of the alert, which may not have come yet."""
+        self.pushed_out: list[str] = []
+        """Keys of open alerts that made room, since somebody has emptied this."""
         self._not_there: dict[str, int] = {}
         """By the key of an open alert, how many health messages in a row knew of none."""
 
@@ -120,7 +122,10 @@ class Alerts:
         kept, limit = (self.open, _OPEN_LIMIT) if alert.state == OPEN else (self.ended, _ENDED_LIMIT)
         kept[alert.key] = alert
         if len(kept) > limit:
-            kept.popitem(last=False)
+            key, _ = kept.popitem(last=False)
+            if kept is self.open:
+                self.pushed_out.append(key)
+                self._not_there.pop(key, None)
 
     def get(self, key: str) -> Alert | None:
         """An alert by its key."""

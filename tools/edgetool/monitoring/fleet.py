@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.messages.event import ChannelShare
+from edge_agent.messages.event import AlertEvent, ChannelShare
 from edge_agent.messages.status import Status
+from edgetool.believed import WatchedEvent
 from edgetool.monitoring.alerts import OPEN, Alert, Alerts, seconds
 from edgetool.monitoring.heard import Health, Mark, Score, StreamHealth
 
@@ -83,7 +84,9 @@ class Changes(msgspec.Struct, kw_only=True):
     assets: list[Asset] = []
     alerts: list[Alert] = []
     gone: list[str] = []
-    """Keys of assets and alerts, and names of agents, that are not shown any more."""
+    """Keys of assets, and names of agents, that are not shown any more."""
+    gone_alerts: list[str] = []
+    """Keys of open alerts that made room for newer ones."""
     notices: list[dict[str, Any]] = []
     """What happened beside alerts, newest last."""
     figures: dict[str, Any] = {}
@@ -168,7 +171,7 @@ class Fleet:
             self._alerts.put(alert)
             self._changed_alerts.add(alert.key)
 
-    def take_event(self, watched: Any, event: Any) -> Alert:
+    def take_event(self, watched: WatchedEvent, event: AlertEvent) -> Alert:
         """One event of an alert; gives the alert as it is now."""
         with self._lock:
             self._asset(watched.agent, watched.stream, watched.asset)
@@ -232,12 +235,6 @@ class Fleet:
         with self._lock:
             return self._alerts.marks.get(f"{agent}/{alert_id}") or Mark(agent=agent, id=alert_id)
 
-    def alert(self, agent: str, alert_id: str) -> Alert | None:
-        """A copy of an alert, if it is here."""
-        with self._lock:
-            found = self._alerts.get(f"{agent}/{alert_id}")
-            return None if found is None else msgspec.structs.replace(found)
-
     def counts(self) -> dict[str, int]:
         """How many there are of what."""
         with self._lock:
@@ -252,8 +249,7 @@ class Fleet:
     def changes(self, figures: dict[str, Any]) -> Changes:
         """What has changed since this was asked the last time.
 
-        The records are those of the model: to be written out before the lock is given to somebody else. So the caller
-        holds no reference to them; see `told`.
+        The records are those of the model, so they are to be written out while the lock is held.
         """
         assets = [
             msgspec.structs.replace(self._assets[key], spark=points[-SPARK_POINTS:])
@@ -267,10 +263,12 @@ class Fleet:
             assets=assets,
             alerts=alerts,
             gone=self._gone,
+            gone_alerts=self._alerts.pushed_out,
             notices=self._new_notices,
             figures=figures,
         )
         self._new_points, self._gone, self._new_notices = {}, [], []
+        self._alerts.pushed_out = []
         self._changed_agents, self._changed_alerts = set(), set()
         return changes
 

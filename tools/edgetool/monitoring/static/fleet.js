@@ -223,8 +223,9 @@ function take(changes) {
     notices = []
   }
   for (const name of changes.gone) {
-    for (const kept of [agents, assets, alerts]) kept.delete(name)
+    for (const kept of [agents, assets]) kept.delete(name)
   }
+  for (const key of changes.gone_alerts) alerts.delete(key)
   for (const agent of changes.agents) agents.set(agent.agent, agent)
   for (const asset of changes.assets) {
     asset.key = assetKey(asset)

@@ -100,7 +100,7 @@ $(TENSORFLOW)/.installed: requirements/development.txt requirements/cpu.txt requ
 	@$(TENSORFLOW)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# Those that start processes and wait for nothing but their end. The others have a broker and an agent that must be in time.
+# Those that start processes and wait for nothing but their end: they compute. The others have a broker and an agent.
 PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.py test_custom_ops.py test_custom_ops_pack.py \
   test_data_options.py test_edgetool.py test_engines.py test_evaluate.py test_evaluate_config.py test_evidence.py test_export.py \
   test_export_boosted.py test_export_lightgbm.py test_export_opset.py test_export_pyod.py test_export_torch.py \
@@ -109,6 +109,7 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.p
   test_next_steps.py test_orders.py test_other_peoples_models.py test_pack.py test_pack_data.py test_parity.py test_pieces.py \
   test_portability.py test_raised_opset.py test_scaling.py test_score_options.py \
   test_score_progress.py test_shown.py test_sklearn.py test_workbench.py test_zoo.py)
+BROKER_TESTS := $(filter-out $(PATIENT_TESTS),$(wildcard tests/integration/test_*.py)) tests/faults
 
 test: check test-unit $(TORCH)
 	@tools/ensure_mosquitto.sh
@@ -117,9 +118,10 @@ test: check test-unit $(TORCH)
 	@tools/ensure_cc.sh
 	@tools/ensure_systemd_analyze.sh
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
-	$(BIN)/pytest tests/booted
 	@[ "$$CI" != true ] || PYTHON=$(BIN)/python tools/ensure_broker.sh rabbitmq
-	$(BIN)/pytest tests/integration tests/faults $(addprefix --ignore=,$(PATIENT_TESTS))
+	@# A machine that boots and an agent behind a broker wait more than they compute. What asks how long something takes runs alone.
+	$(BIN)/pytest -n 4 --dist loadgroup -m 'not alone' tests/booted $(BROKER_TESTS)
+	$(BIN)/pytest -m alone $(BROKER_TESTS)
 
 # Programs that npm and Debian have and that `make test` does without; docs/integrations has the last result.
 neighbours: $(STAMP)

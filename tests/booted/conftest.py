@@ -114,7 +114,7 @@ def lab(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     first = deploy([bundle], **given).archive.rename(folder / "first.tar.gz")
     deploy([bundle], **given, deb=True).archive.rename(folder / "first.deb")
-    _altered(first, "other", "version.py", '"""Another build."""\n')
+    _altered(first, "other", "version.py", '"""Another build."""\n', deb=True)
     _altered(first, "broken", "run.py", "raise RuntimeError('this build is broken')\n")
     newer = bundle.rename(folder / "pump-1.1.0.edge")
     (folder / "agent.toml").write_text(CONFIG.replace(bundle.name, newer.name))
@@ -123,8 +123,8 @@ def lab(device: Device, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _altered(archive: Path, name: str, module: str, text: str) -> None:
-    """An archive beside another one, with other code in one module of the command line."""
+def _altered(archive: Path, name: str, module: str, text: str, *, deb: bool = False) -> None:
+    """An archive beside another one, and its package, with other code in one module of the command line."""
     folder = archive.with_name(f"{name}.folder")
     with tarfile.open(archive) as opened:
         opened.extractall(folder, filter="fully_trusted")
@@ -140,10 +140,10 @@ def _altered(archive: Path, name: str, module: str, text: str) -> None:
         runtime=program.runtime,
         interpreter=interpreter,
     )
-    scratch = folder / "deb"
-    package = Package(program_at(content / "program"))
-    write_package(package, content / "program", content / "files", "", archive.with_name(f"{name}.deb"), scratch)
-    shutil.rmtree(scratch)
+    if deb:
+        package = Package(program_at(content / "program"))
+        output = archive.with_name(f"{name}.deb")
+        write_package(package, content / "program", content / "files", "", output, folder / "deb")
     write_sums(content)
     write_archive(content, archive.with_name(f"{name}.tar.gz"))
     shutil.rmtree(folder)

@@ -6,6 +6,7 @@ script, which systemd runs when the system has booted, and whose findings come b
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -50,13 +51,23 @@ def why_not() -> str:
     """Why no machine can be booted here; empty if one can."""
     if os.geteuid() != 0:
         return "booting a real systemd takes root"
-    missing = [package for program, package in TOOLS.items() if shutil.which(program) is None]
-    if missing and shutil.which("apt-get") is not None:
-        subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL)
-        install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing]
-        subprocess.run(install, check=False, stdout=subprocess.DEVNULL)
+    with _one_at_a_time():
+        missing = [package for program, package in TOOLS.items() if shutil.which(program) is None]
+        if missing and shutil.which("apt-get") is not None:
+            subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL)
+            install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing]
+            subprocess.run(install, check=False, stdout=subprocess.DEVNULL)
     missing = [package for program, package in TOOLS.items() if shutil.which(program) is None]
     return f"not installed, and not to be had by apt-get: {', '.join(missing)}" if missing else ""
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Tests beside each other need the same programs and roots."""
+    ROOTS.mkdir(parents=True, exist_ok=True)
+    with (ROOTS / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def debian(release: str = "bookworm") -> Path:
@@ -74,18 +85,18 @@ def kept_root(name: str, packages: Sequence[str], make: Callable[[Path], None]) 
     """
     root, described = ROOTS / name, ROOTS / f"{name}.packages"
     wanted = " ".join(packages)
-    if not root.is_dir() or not described.is_file() or described.read_text() != wanted:
-        part = ROOTS / f".{name}.part"
-        for folder in (part, root):
-            shutil.rmtree(folder, ignore_errors=True)
-        ROOTS.mkdir(parents=True, exist_ok=True)
-        make(part)
-        if (part / "proc").is_symlink():
-            # Of another architecture, debootstrap makes a link to /proc, which inside of the root leads to itself.
-            (part / "proc").unlink()
-            (part / "proc").mkdir()
-        part.rename(root)
-        described.write_text(wanted)
+    with _one_at_a_time():
+        if not root.is_dir() or not described.is_file() or described.read_text() != wanted:
+            part = ROOTS / f".{name}.part"
+            for folder in (part, root):
+                shutil.rmtree(folder, ignore_errors=True)
+            make(part)
+            if (part / "proc").is_symlink():
+                # Of another architecture, debootstrap makes a link to /proc, which inside of the root leads to itself.
+                (part / "proc").unlink()
+                (part / "proc").mkdir()
+            part.rename(root)
+            described.write_text(wanted)
     return root
 
 

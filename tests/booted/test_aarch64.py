@@ -18,7 +18,7 @@ from booted.emulated import arm_debian, emulation, inside
 from booted.machine import overlay
 from edgetool.commands.deploy import deploy
 
-pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("booted")]
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.xdist_group("emulated")]
 MODELS = Path(__file__).parents[2] / "models"
 STREAM = '[[stream]]\nname = "{name}"\nbundle = "{bundle}"\ntopic = "sensors/+/{name}"\n'
 

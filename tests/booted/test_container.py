@@ -17,7 +17,7 @@ from booted.emulated import arm_debian, emulation
 from booted.machine import debian
 from edgetool.commands.deploy import deploy
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("booted")]
+pytestmark = pytest.mark.timeout(900)
 # A test machine may have lower limits than those that podman sets by itself, and runc takes any kind of control groups.
 LIMITS = ["--ulimit", "nofile=1024:4096", "--ulimit", "nproc=4096:4096"]
 BUILD = ["--isolation=chroot", "--format=docker", "--build-arg"]
@@ -152,6 +152,7 @@ def test_buildah_crun_and_another_python_do_the_same(podman: Podman, tmp_path: P
 
 
 @needs_time
+@pytest.mark.xdist_group("emulated")
 def test_an_image_for_aarch64_is_built_and_scores(podman: Podman, tmp_path: Path) -> None:
     """Its steps run in QEMU, and so does the container; what is simulated besides stands in `emulated.py`."""
     bundle = write_bundle(tmp_path)

@@ -17,7 +17,7 @@ from processes import Broker, Sender, Subscriber, free_port, run_tool, wait_unti
 from booted.conftest import CONFIG, require_machines, write_bundle
 from booted.machine import boot, debian
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.xdist_group("booted")]
+pytestmark = pytest.mark.timeout(900)
 SERVER = """\
 Port {port}
 ListenAddress 127.0.0.1

@@ -6,7 +6,7 @@ import pytest
 
 from booted.conftest import IS_FULL, Device, Machine
 
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("booted")]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("lab")]
 MOMENTS = tuple(0.15 * n for n in range(1, 21)) if IS_FULL else (0.3, 0.8, 1.3, 1.9, 2.6)
 """Seconds after the start of an installation at which it is killed."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from booted.conftest import Machine
 
-pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("booted")]
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.xdist_group("lab")]
 PYTHON = "/opt/edge-agent/current/bin/python3"
 
 

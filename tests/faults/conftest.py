@@ -14,7 +14,8 @@ from processes import IN_CI
 from rig import Report
 
 _FACTS: pytest.StashKey[dict[str, Any]] = pytest.StashKey()
-_ROWS: list[dict[str, Any]] = []
+_ROW = "row of the fault matrix"
+_ROWS: list[Any] = []
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -68,13 +69,18 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
             "date": time.strftime("%Y-%m-%d", time.gmtime()),
             "facts": item.stash.get(_FACTS, {}),
         }
-        _ROWS.append(row)
+        outcome.user_properties.append((_ROW, row))
         record: Path | None = item.config.getoption("record", default=None)
         if record is not None:
             record.parent.mkdir(parents=True, exist_ok=True)
             with record.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
     return outcome  # type: ignore[no-any-return]
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Rows of tests beside each other come from other processes."""
+    _ROWS.extend(row for name, row in report.user_properties if name == _ROW)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

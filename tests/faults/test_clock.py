@@ -39,6 +39,7 @@ def live(at: Rig) -> list[float]:
     return [seconds(event) for event in at.subscriber.alerts if event.asset == "live"]
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_clock_steps(tmp_path: Path, full: bool, report: Report) -> None:
     """The clock steps back an hour, then forward a day: windows, cool-downs and watchdog go on, times stay."""

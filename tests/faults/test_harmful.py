@@ -47,6 +47,7 @@ class Supervisor(threading.Thread):
         self.join()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["abort", "kill", "hang", "memory", "error"])
 def test_harmful_message(tmp_path: Path, report: Report, how: str) -> None:

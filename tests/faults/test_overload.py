@@ -21,6 +21,7 @@ QUEUED = 1000
 """mosquitto's default for a client that does not take its messages; beyond it, the broker drops."""
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_ten_times_the_sustainable_rate(tmp_path: Path, full: bool, report: Report) -> None:
     """Ten times what can be scored (4 ms for a window) for a minute: memory bounded, what comes in is scored, recovers.
@@ -70,6 +71,7 @@ def test_ten_times_the_sustainable_rate(tmp_path: Path, full: bool, report: Repo
         assert growth_mib < 16
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(600)
 def test_slow_device(tmp_path: Path, full: bool, report: Report) -> None:
     """40 ms for a window, 20 s for a batch of 512: it starts, scores a backlog, and the watchdog is fed throughout.

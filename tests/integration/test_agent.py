@@ -333,6 +333,7 @@ def test_health_tells_what_runs_and_why(tmp_path: Path, broker: Broker, subscrib
     assert subscriber.health["memory_bytes"] > 10_000_000
 
 
+@pytest.mark.alone
 def test_the_service_manager_is_told(
     tmp_path: Path, broker: Broker, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

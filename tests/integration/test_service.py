@@ -265,6 +265,7 @@ def test_the_watchdog_is_not_fed_while_a_part_stands_still(
         agent.kill()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", ["away", "silent"])
 def test_a_broker_that_is_away_or_silent_is_no_lack_of_progress(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path, how: str

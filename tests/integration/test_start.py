@@ -40,6 +40,7 @@ def agent_with(folder: Path, broker: Broker, bundle: Path, fault: str, engine: s
         yield agent
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(("how", "code"), [(signal.SIGTERM, 0), (signal.SIGKILL, -signal.SIGKILL)])
 def test_an_end_while_measuring_is_prompt_and_leaves_no_process(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path, how: signal.Signals, code: int
@@ -76,6 +77,7 @@ def test_what_hung_is_known_to_the_next_start(
         assert not probes(tmp_path)
 
 
+@pytest.mark.alone
 def test_a_start_that_has_to_wait_says_so_and_can_be_ended(tmp_path: Path, broker: Broker, bundle: Path) -> None:
     """The one provider that may run hangs: the service manager is asked for time, and obeyed."""
     address = tmp_path / "notify"

@@ -32,7 +32,7 @@ def test_one_topic_per_channel_is_joined(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
 ) -> None:
     """Bare numbers on `plant/{asset}/{channel}`; a kill between two channels of one reading loses none of them."""
-    config = configure(tmp_path, broker.port, bundle, topic="plant/{asset}/{channel}", extra="join_s = 5")
+    config = configure(tmp_path, broker.port, bundle, topic="plant/{asset}/{channel}", extra="join_s = 60")
     with Agent(config) as agent:
         subscriber.wait_online()
         for value in (b"0.5", b"0.25"):

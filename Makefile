@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed-$(RUNTIME)
 # Of the demo: auto takes mosquitto where it is installed, else nats-server, which comes with the demo's packages.
 BROKER := auto
 
-.PHONY: help setup demo screenshot test systemd neighbours check test-unit test-lowest test-tensorflow faults bench lock clean
+.PHONY: help setup demo screenshot test systemd neighbours check test-unit test-lowest test-tensorflow test-homeassistant faults bench lock clean
 
 help:
 	@echo "make demo    train two detectors, pack them, run the agent beside a broker, show alerts"
@@ -20,6 +20,7 @@ help:
 	@echo "make test-unit    unit and contract tests only"
 	@echo "make test-lowest  those with the lowest versions that pyproject.toml allows"
 	@echo "make test-tensorflow  edgetool export of TensorFlow and Keras, which are left out above (2 GB, some minutes)"
+	@echo "make test-homeassistant  Home Assistant itself beside an agent, which needs Python 3.13 and is left out above"
 	@echo "make neighbours  alerts through Node-RED into a mail, a ticket and InfluxDB (installs them, 200 MB)"
 	@echo "make systemd the tests in a real systemd at length, as root (a quarter of an hour)"
 	@echo "make check   form and types only"
@@ -87,7 +88,7 @@ $(LOWEST)/.installed: requirements/lowest.txt pyproject.toml
 
 # TensorFlow takes 2 GB, so what needs it runs by itself; docs/export.md has the last result.
 TENSORFLOW := .venv-tensorflow
-TENSORFLOW_TESTS := tests/separate
+TENSORFLOW_TESTS := tests/separate/test_export_keras.py tests/separate/test_pages_keras.py
 test-tensorflow: $(TENSORFLOW)/.installed
 	$(TENSORFLOW)/bin/pytest -n auto $(TENSORFLOW_TESTS)
 
@@ -98,6 +99,20 @@ $(TENSORFLOW)/.installed: requirements/development.txt requirements/cpu.txt requ
 	@$(TENSORFLOW)/bin/python -m pip install --quiet --require-hashes -r requirements/development.txt -r requirements/cpu.txt \
 	  -r requirements/tensorflow.txt
 	@$(TENSORFLOW)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# Home Assistant wants a Python of its own; docs/integrations/home-assistant.md has the last result.
+HOMEASSISTANT := .venv-homeassistant
+PYTHON313 ?= python3.13
+test-homeassistant: $(STAMP) $(HOMEASSISTANT)/.installed
+	@tools/ensure_mosquitto.sh
+	$(BIN)/pytest tests/separate/test_home_assistant.py
+
+$(HOMEASSISTANT)/.installed: requirements/homeassistant.txt
+	@echo "setting up $(HOMEASSISTANT) with Home Assistant (300 MB, a minute or two, once)"
+	@rm -rf $(HOMEASSISTANT)
+	@$(PYTHON313) -m venv $(HOMEASSISTANT)
+	@$(HOMEASSISTANT)/bin/python -m pip install --quiet --require-hashes -r requirements/homeassistant.txt
 	@touch $@
 
 # Those that start processes and wait for nothing but their end: they compute. The others have a broker and an agent.
@@ -176,6 +191,7 @@ lock:
 	  --no-emit-package torch -o requirements/torch.txt pyproject.toml
 	@$(BIN)/$(LOCK) -c requirements/development.txt --extra torch --group torch -o requirements/torch-cuda.txt pyproject.toml
 	@$(BIN)/$(LOCK) -c requirements/development.txt --extra tensorflow -o requirements/tensorflow.txt pyproject.toml
+	@printf 'homeassistant==2025.4.4\npaho-mqtt==2.1.0\n' | $(BIN)/$(subst --python-version 3.11,--python-version 3.13,$(LOCK)) -o requirements/homeassistant.txt -
 	@# Anew, because pins that are there already would outlast a bound that is lowered.
 	@$(BIN)/$(LOCK) --upgrade --resolution lowest-direct $(EXTRAS) --extra cpu --group test -o requirements/lowest.txt pyproject.toml
 

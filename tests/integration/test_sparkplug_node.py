@@ -204,32 +204,6 @@ def cpu_s(agent: Agent) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_a_broker_that_is_away_keeps_nobody_busy(tmp_path: Path, bundle: Path) -> None:
-    """The agent sleeps until the next attempt; one that looked again at once would use a whole core."""
-    extra = f"{SPARKPLUG}[homeassistant]\ndiscovery = true\n[evidence]\nbefore_s = 5\n"
-    with (
-        Broker(tmp_path / "broker") as broker,
-        Subscriber(broker.port) as subscriber,
-        Sender(broker.port) as sender,
-        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=extra)) as agent,
-    ):
-        subscriber.wait_online()
-        sender.send("sensors/a1/pump", {"c1": 9.0, "c2": 0.0})
-        wait_until(lambda: subscriber.health.get("sparkplug_node", {}).get("devices") == 1)
-        broker.stop(signal.SIGKILL)
-        time.sleep(1)
-        before_s = cpu_s(agent)
-        time.sleep(3)
-        assert cpu_s(agent) - before_s < 1.0
-
-
-def cpu_s(agent: Agent) -> float:
-    """What an agent has used of a core, seconds."""
-    assert agent.process is not None
-    fields = Path(f"/proc/{agent.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def test_a_group_needs_scores(tmp_path: Path, bundle: Path) -> None:
     """Which say how often."""
     config = write_config(tmp_path, free_port(), {"pump": bundle}, extra='[sparkplug]\ngroup = "plant"')

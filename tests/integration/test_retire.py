@@ -181,7 +181,7 @@ def test_events_that_wait_are_not_discarded_in_silence(tmp_path: Path, bundle: P
     with plant, Sender(plant.port) as sender, Agent(config) as agent:
         plant.wait_subscribed()
         sender.send("sensors/a1/pump", {"c1": 9, "c2": 0})
-        wait_until(lambda: "alert raise" in log_of(agent))
+        wait_until(lambda: waiting() == 1, what="the event in the journal, which is told before")
         agent.kill()
         _, err = retire(config, code=2)
         waits = f"{tmp_path / 'state'}: events in the journal that nobody would publish any more: 1"

@@ -113,7 +113,7 @@ class Browser:
         """The first element."""
         return self.driver.find_element(By.CSS_SELECTOR, css)
 
-    def wait(self, condition: Callable[[], object], what: str, timeout_s: float = 20.0) -> None:
+    def wait(self, condition: Callable[[], object], what: str, timeout_s: float = 60.0) -> None:
         """Until something in the page is true."""
         try:
             wait_until(condition, timeout_s, what)

@@ -249,7 +249,7 @@ class Terminal:
     def __init__(self, *arguments: str) -> None:
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 140, 0, 0))
-        env = {**os.environ, "TERM": "xterm-256color"}
+        env = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "140", "LINES": "20"}
         self.process = subprocess.Popen([tool("edgetool"), *arguments], stdout=theirs, stderr=subprocess.PIPE, env=env)
         os.close(theirs)
         self._told = bytearray()

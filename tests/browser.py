@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -13,8 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import pytest
-from processes import IN_CI, tool, wait_until
+from processes import program, tool, wait_until
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
@@ -32,15 +30,6 @@ _OPTIONS = (
 )
 
 
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        if IN_CI:
-            pytest.fail(f"{name} is not installed")
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
 class Browser:
     """Chromium without a window.
 
@@ -51,13 +40,13 @@ class Browser:
 
     def __init__(self, size: tuple[int, int] = (1280, 900), *, dark: bool = False) -> None:
         options = ChromeOptions()
-        options.binary_location = _program("chromium")
+        options.binary_location = program("chromium")
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-")
         for option in (*_OPTIONS, f"--user-data-dir={self._profile.name}"):
             options.add_argument(option)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         # Without the path selenium would look for a driver on the internet.
-        self.driver = Chrome(options, ChromeService(_program("chromedriver")))
+        self.driver = Chrome(options, ChromeService(program("chromedriver")))
         self.driver.set_script_timeout(60)
         self.requests: list[str] = []
         """The address of everything that was asked for."""

@@ -33,6 +33,7 @@ __all__ = [
     "Sender",
     "Subscriber",
     "free_port",
+    "program",
     "run_tool",
     "tool",
     "wait_until",
@@ -85,6 +86,16 @@ def tool(name: str) -> str:
     return str(Path(sys.executable).with_name(name))
 
 
+def program(name: str) -> str:
+    """A program of this machine's; without it, a test is skipped on a laptop and fails in CI."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        if IN_CI:
+            pytest.fail(f"{name} is not installed")
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
 def run_tool(*arguments: str | Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run one of our programs to its end."""
     command = [tool(str(arguments[0])), *map(str, arguments[1:])]
@@ -123,12 +134,7 @@ class Broker:
         rules: str = "",
         anonymous: bool = True,
     ) -> None:
-        found = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-        if found is None:
-            if IN_CI:
-                pytest.fail("mosquitto is not installed")
-            pytest.skip("mosquitto is not installed")
-        self._program = found
+        self._program = program("mosquitto")
         self.port = free_port()
         folder.mkdir(parents=True, exist_ok=True)
         self._config = folder / "mosquitto.conf"

@@ -15,7 +15,7 @@ import paho.mqtt.client as paho
 import pytest
 from browser import Dashboard
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from processes import Broker, free_port, run_tool, wait_until
+from processes import Broker, free_port, program, run_tool, wait_until
 
 TOKEN = "correct horse battery"
 
@@ -232,6 +232,9 @@ def test_metrics_and_health_are_told(broker: Broker, tmp_path: Path) -> None:
         lines = answer.body.splitlines()
         assert "edgetool_dashboard_broker_connected 1" in lines
         assert len({line.split()[2] for line in lines if line.startswith("# TYPE")}) == 10
+        command = [program("promtool"), "check", "metrics"]
+        done = subprocess.run(command, input=answer.body, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
         broker.stop()
         wait_until(lambda: ask(running, "/healthz")[:2] == (503, "not well\n"), what="not well")
         broker.start()

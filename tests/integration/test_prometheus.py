@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -21,21 +19,12 @@ from typing import Any
 import msgspec
 import pytest
 from fakes import write_bundle
-from processes import IN_CI, Agent, Broker, Sender, Subscriber, free_port, run_tool, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, free_port, program, run_tool, wait_until, write_config
 
 INTEGRATIONS = Path(__file__).parents[2] / "docs" / "integrations"
 RULES = INTEGRATIONS / "prometheus-alerts.yml"
 DASHBOARD = INTEGRATIONS / "grafana-dashboard.json"
 METRIC = re.compile(r"edge_agent_\w+")
-
-
-def program(name: str) -> str:
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
-        if IN_CI:
-            pytest.fail(f"{name} is not installed")
-        pytest.skip(f"{name} is not installed; run tools/ensure_prometheus.sh")
-    return found
 
 
 def fetch(url: str) -> str:

@@ -36,7 +36,7 @@ def exposition(figures: dict[str, Any], counts: dict[str, int], intake: Intake, 
     for name, kind, text, values in families:
         full = f"edgetool_dashboard_{name}"
         lines += [f"# HELP {full} {text}", f"# TYPE {full} {kind}"]
-        lines += [f"{full}{label} {float(value):g}" for label, value in values.items()]
+        lines += [f"{full}{label} {float(value):.15g}" for label, value in values.items()]
     return "\n".join([*lines, ""])
 
 

@@ -39,9 +39,11 @@ def browser(window: Browser) -> Browser:
 
 
 @pytest.fixture
-def dashboard(broker: Broker, tmp_path: Path) -> Iterator[Dashboard]:
+def dashboard(window: Browser, broker: Broker, tmp_path: Path) -> Iterator[Dashboard]:
     with Dashboard(broker.port, "--history", tmp_path / "history.db") as running:
         yield running
+        # A page that is left there would ask on for what has gone, and complain in the next test.
+        window.open("about:blank")
         if running.process is not None:
             running.stop()
 

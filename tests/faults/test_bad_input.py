@@ -24,7 +24,7 @@ HOSTILE: dict[str, list[bytes]] = {
         b"\x00\x01\x02\xff",
         b'{"other":' * DEEP,
         b'{"other":' + b"[" * DEEP,
-        b"\xef\xbb\xbf{}",
+        b"\xef\xbb\xbf",
         b'{"c1": 1, "c2": 2',
         b"'; DROP TABLE outbox; --",
     ],
@@ -59,12 +59,13 @@ HOSTILE: dict[str, list[bytes]] = {
 
 TAKEN = [
     b'{"c1": 1, "c1": 2, "c2": 0, "c2": 1}',
+    b'\xef\xbb\xbf{"c1": 1, "c2": 1}',
     b'{"c1": 123456789012345678901234567890, "c2": 1}',
     b'{"time": 4102444800, "c1": 1, "c2": 1}',
     b'{"time": 0, "c1": 1, "c2": 1}',
     b'{"time": "9999-12-31T23:59:59Z", "c1": 1, "c2": 1}',
 ]
-"""Strange and valid: a key twice (the last counts), a huge integer that float32 holds, times years away."""
+"""Strange and read: a key twice (the last counts), a mark before the text, a huge integer that float32 holds, times years away."""
 
 
 def is_tame(sample: dict[str, object]) -> bool:

@@ -19,10 +19,13 @@ from edge_agent.agent.stream import Stream
 from edge_agent.messages.event import ChannelShare
 from edge_agent.messages.scores import ScoreReport
 from edge_agent.messages.text import iso_time
+from edge_agent.stream.shares import shares_of
 from edge_agent.stream.tally import Tallied, Tally
 
 __all__ = ["Picture"]
 
+_MOST_CHANNELS = 5
+"""Channels of a report, those with the largest shares."""
 _AT_ONCE = 20
 """Reports in one turn of the loop: a millisecond, about."""
 _LEAST_BAND = 1e-30
@@ -143,9 +146,10 @@ def _nearness(stream: Stream, tallied: Tallied) -> NDArray[np.float64]:
 
 def _channels(stream: Stream, tallied: Tallied, place: int) -> list[ChannelShare]:
     names = stream.loaded.bundle.manifest.channels
-    columns = (tallied.channels[place].tolist(), tallied.shares[place].tolist(), tallied.values[place].tolist())
+    order, share, tells = shares_of(tallied.parts[place : place + 1], _MOST_CHANNELS)
+    values = tallied.values[place, order[0]].tolist()
+    found = zip(order[0].tolist(), share[0].round(4).tolist(), values, strict=True)
     return [
-        ChannelShare(names[number].name, round(share, 4), None if value != value else value)  # noqa: PLR0124 - NaN
-        for number, share, value in zip(*columns, strict=True)
-        if number >= 0
+        ChannelShare(names[number].name, part, None if math.isnan(value) else value)
+        for number, part, value in (found if tells[0] else ())
     ]

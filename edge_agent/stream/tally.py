@@ -15,14 +15,12 @@ from numpy.typing import NDArray
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Scores
 from edge_agent.stream.outcome import WindowBatch
-from edge_agent.stream.shares import shares_of
 
-__all__ = ["MOST_CHANNELS", "Tallied", "Tally"]
+__all__ = ["Tallied", "Tally"]
 
-MOST_CHANNELS = 5
-"""Channels that are kept of the highest score, those with the largest shares: there may be thousands of assets."""
-_MOST_ASSETS = 20_000
-"""Assets of one interval, at most: a sender may make up a name for each reading."""
+_LEAST_ASSETS, _MOST_ASSETS = 500, 20_000
+_BYTES, _CHANNEL_BYTES = 4_000_000, 8
+"""Assets of one interval, at most, and bytes of their channels: a sender may make up a name for each reading."""
 _ROWS, _VALUES = 512, 65_536
 """Most rows that are held, and most values of channels in them."""
 _FIRST_ASSETS = 64
@@ -36,7 +34,8 @@ class Tallied:
     """
 
     def __init__(self, width: int) -> None:
-        most = min(width, MOST_CHANNELS)
+        self.most = max(_LEAST_ASSETS, min(_MOST_ASSETS, _BYTES // (_CHANNEL_BYTES * width)))
+        """Assets that there are places for."""
         self.numbers: defaultdict[str, int] = defaultdict(count().__next__)
         """The place of each asset."""
         self.left_out = 0
@@ -49,19 +48,18 @@ class Tallied:
         """The same of the last one."""
         self.last = np.zeros(0, np.float32)
         self.highest = np.zeros(0, np.float32)
-        self.channels = np.zeros((0, most), np.int32)
-        """Of the highest score: the channels with the largest shares, -1 where nothing is known."""
-        self.shares = np.zeros((0, most), np.float32)
-        self.values = np.zeros((0, most), np.float32)
-        """The last values of these channels, in their units; NaN where one was missing."""
+        self.parts = np.zeros((0, width), np.float32)
+        """Contributions to the highest score; 0 where the model gives none."""
+        self.values = np.zeros((0, width), np.float32)
+        """The last values of its window, in the units of the channels; NaN where one was missing."""
 
     def __len__(self) -> int:
         return min(len(self.numbers), len(self.windows))
 
     def places(self, assets: list[str]) -> NDArray[np.intp]:
-        """The place of each row's asset; `_MOST_ASSETS` or more where there is none."""
+        """The place of each row's asset; `most` or more where there is none."""
         places = np.fromiter(map(self.numbers.__getitem__, assets), np.intp, len(assets))
-        over = len(self.numbers) - _MOST_ASSETS
+        over = len(self.numbers) - self.most
         if over > 0:
             for asset in [*islice(reversed(self.numbers), over)]:
                 del self.numbers[asset]
@@ -75,7 +73,7 @@ class Tallied:
         for name, empty in (("windows", 0), ("since_s", 0.0), ("time_s", 0.0), ("last", 0.0), ("highest", -np.inf)):
             column = getattr(self, name)
             setattr(self, name, np.append(column, np.full(more, empty, column.dtype)))
-        for name, empty in (("channels", -1), ("shares", 0.0), ("values", np.nan)):
+        for name, empty in (("parts", 0.0), ("values", np.nan)):
             column = getattr(self, name)
             setattr(self, name, np.append(column, np.full((more, column.shape[1]), empty, column.dtype), axis=0))
 
@@ -130,7 +128,7 @@ class Tally:
             return
         held, found = self._filled, self._tallied
         places = found.places(self._assets)
-        rows = np.flatnonzero(np.isfinite(self._scores[:held]) & (places < _MOST_ASSETS))
+        rows = np.flatnonzero(np.isfinite(self._scores[:held]) & (places < found.most))
         places, times, scores = places[rows], self._times[rows], self._scores[rows]
         is_new = found.windows[places] == 0
         # Of a place that comes again, numpy leaves what is assigned last.
@@ -141,13 +139,8 @@ class Tally:
         np.maximum.at(found.highest, places, scores)
         best = np.flatnonzero((scores == found.highest[places]) & (scores > before))
         if self._parts is not None:
-            self._note_channels(places[best], rows[best], self._parts)
+            # What they mean is worked out for the few that are told.
+            found.parts[places[best]] = self._parts[rows[best]]
+            found.values[places[best]] = self._values[rows[best]]
         self._filled = 0
         self._assets.clear()
-
-    def _note_channels(self, places: NDArray[np.intp], rows: NDArray[np.intp], parts: FloatArray) -> None:
-        found = self._tallied
-        order, share, tells = shares_of(parts[rows], found.channels.shape[1])
-        found.channels[places] = np.where(tells[:, np.newaxis], order, -1)
-        found.shares[places] = share
-        found.values[places] = np.take_along_axis(self._values[rows], order, axis=1)

@@ -11,6 +11,7 @@ import argparse
 import random
 import statistics
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -49,7 +50,9 @@ def turn(folder: Path, bundle: Path, messages: list[bytes], *, assets: int, infl
         with running(command, port) as consumer:
             drain(consumer, port, messages[:assets], topics=first)
             measured = drain(consumer, port, messages[assets:], topics=rest)
-            return Turn(measured, pss_mb(consumer[0]))
+            found = Turn(measured, pss_mb(consumer[0]))
+            print(f"{assets} assets, {inflight} in flight, {extra!r}: {found}", file=sys.stderr, flush=True)
+            return found
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ TAKEN = [
     b'{"time": 0, "c1": 1, "c2": 1}',
     b'{"time": "9999-12-31T23:59:59Z", "c1": 1, "c2": 1}',
 ]
-"""Strange and read: a key twice (the last counts), a mark before JSON, an integer that float32 holds, times far away."""
+"""Strange and read: a key twice (the last counts), a mark before JSON, an integer that float32 holds, times far off."""
 
 
 def is_tame(sample: dict[str, object]) -> bool:

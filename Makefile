@@ -143,7 +143,7 @@ neighbours: $(STAMP)
 	@tools/ensure_mosquitto.sh
 	@tools/ensure_node_red.sh
 	@tools/ensure_influxdb.sh
-	$(BIN)/pytest tests/neighbours
+	$(BIN)/pytest tests/separate/test_node_red.py
 
 # The short form is in `make test`.
 systemd: $(STAMP)

@@ -17,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
+from fakes import write_bundle
 from peers import environment, install
 from processes import Agent, Broker, Sender, Subscriber, free_port, wait_until, write_config
 
@@ -148,17 +149,17 @@ def node_red(folder: Path, **variables: str) -> Iterator[Path]:
             yield log
 
 
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    with Broker(tmp_path / "broker") as running:
+        yield running
+
+
 def test_an_alert_is_a_mail_a_ticket_and_a_row(
-    tmp_path: Path,
-    broker: Broker,
-    subscriber: Subscriber,
-    sender: Sender,
-    bundle: Path,
-    mails: tuple[int, Path],
-    influx: str,
+    tmp_path: Path, broker: Broker, mails: tuple[int, Path], influx: str
 ) -> None:
     """Each once, though the ticket's system refuses it first; what comes while Node-RED is away is told afterwards."""
-    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config = write_config(tmp_path, broker.port, {"pump": write_bundle(tmp_path / "square-1.0.0.edge")})
     tickets = Tickets()
     port, letters = mails
     variables = {
@@ -172,7 +173,7 @@ def test_an_alert_is_a_mail_a_ticket_and_a_row(
         "INFLUX_URL": f"{influx}/write?db=edge&precision=ms",
     }
     try:
-        with Agent(config):
+        with Subscriber(broker.port) as subscriber, Sender(broker.port) as sender, Agent(config):
             subscriber.wait_online()
             with node_red(tmp_path / "red", **variables):
                 broker.wait_subscribed("edge/+/alerts/+/+", client_id="node-red-alerts")

@@ -33,7 +33,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
     add_config(command)
     command.add_argument(
         "--log-format",
-        choices=[*LogFormat],
+        choices=[str(form) for form in LogFormat],
         default=LogFormat.TEXT,
         help="json: an object on each line, with the facts of the line by name; default: text, or the systemd journal",
     )

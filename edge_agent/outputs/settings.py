@@ -113,16 +113,17 @@ def output_problems(
     problems = []
     interval_s = publish.interval_s
     if interval_s is not None and not _LEAST_S <= interval_s <= _MOST_S:
-        problems.append(f"[publish] scores = {publish.scores!r}: expected a length of time from 0.1s to 1d")
+        wanted = "expected a length of time from 0.1s to 1d, as 0.5s, 5s or 1min"
+        problems.append(f"[publish] scores = {publish.scores!r}: {wanted}")
     if max(evidence.before_s, evidence.after_s) > _MOST_S:
-        problems.append(f"[evidence] before_s, after_s: expected at most {_MOST_S:g}")
+        problems.append(f"[evidence] before_s, after_s: expected at most {_MOST_S:g}, a day")
     if not can_be_topic(homeassistant.prefix):
         what = "expected levels of a topic, without '+', '#' or a '$' in front"
         problems.append(f"[homeassistant] prefix = {homeassistant.prefix!r}: {what}")
     try:
         _ = metrics.address
     except ValueError as exc:
-        problems.append(f"[metrics] listen = {metrics.listen!r}: {exc}")
+        problems.append(f"[metrics] listen = {metrics.listen!r}: {exc}; write it as 127.0.0.1:{METRICS_PORT}")
     if metrics.most_assets and interval_s is None:
         problems.append(f"[metrics] most_assets = {metrics.most_assets}: has no effect without [publish] scores")
     if sparkplug.group is not None and interval_s is None:

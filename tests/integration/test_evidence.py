@@ -93,6 +93,7 @@ def test_verdicts_become_labels(history: Path, tmp_path: Path) -> None:
         "without_verdict": 1,
         "without_readings": 1,
         "missing_parts": 0,
+        "undecided": 0,
     }
     with (tmp_path / "labelled.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -105,6 +106,32 @@ def test_verdicts_become_labels(history: Path, tmp_path: Path) -> None:
     data = read_sensor_data(tmp_path / "known.parquet")
     assert data.labels is not None
     assert (len(data.values), int(data.labels.sum()), data.channels) == (30, 0, ("c1", "c2"))
+
+
+def test_what_nobody_judged_is_no_normal_row_beside_a_judged_alert(history: Path, tmp_path: Path) -> None:
+    """Its rows are in the readings around its neighbour. What is judged true is true there, too."""
+
+    def messages(send: Callable[[str, Any], None]) -> None:
+        alert(send, "x1", at=NOW_S, verdict="false")
+        alert(send, "x2", at=NOW_S + 12, verdict="known", has_readings=False)
+        alert(send, "y1", at=NOW_S, verdict="false", asset="a2")
+        alert(send, "y2", at=NOW_S + 15, verdict="true", asset="a2", has_readings=False)
+
+    tell(history, messages)
+    report = evidence(history, tmp_path / "labelled.csv")
+    assert report.undecided == 8
+    with (tmp_path / "labelled.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["label"] for row in rows if row["asset"] == "a1"] == ["0"] * 22
+    assert [row["label"] for row in rows if row["asset"] == "a2"] == ["0"] * 25 + ["1"] * 5
+
+
+def test_a_stream_that_there_is_not_is_told_with_those_that_there_are(history: Path, tmp_path: Path) -> None:
+    """Not as one whose alerts nobody has judged."""
+    tell(history, lambda send: alert(send, "x1", at=NOW_S, verdict="true"))
+    done = run_tool("edgetool", "evidence", history, "-o", tmp_path / "labelled.csv", "--stream", "nope")
+    assert done.returncode == 65
+    assert "has no alert of that agent and stream; it has --agent" in done.stderr
 
 
 def test_evaluate_and_calibrate_take_it(history: Path, tmp_path: Path, bundle: Path) -> None:

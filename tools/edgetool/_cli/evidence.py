@@ -44,3 +44,6 @@ def evidence(
         say(f"  {report.without_readings} more have a verdict, and no readings came; see [evidence] in agent.toml")
     if report.missing_parts:
         say(f"  {report.missing_parts} parts of readings did not come")
+    if report.undecided:
+        say(f"  {report.undecided} rows are left out, in an alert that nobody judged, or that was not asked for")
+    say("  these are hours around alerts alone: a rate a day of evaluate or calibrate means nothing here")

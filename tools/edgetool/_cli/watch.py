@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, assert_never
 
@@ -48,7 +49,8 @@ def watch(
 
     if live and (as_json or count is not None):
         raise UsageError("--live: goes with neither --json nor --count")
-    if live and sys.stdout.isatty():
+    # Of a terminal that cannot move its cursor, rich would show nothing before the end.
+    if live and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown"):
         _show_open(broker, agent, seconds)
         return
     terminal = console(soft_wrap=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,8 @@ class EvidenceReport:
     """Alerts with such a verdict whose readings did not come."""
     missing_parts: int = 0
     """Parts of readings that did not come, of alerts that were written."""
+    undecided: int = 0
+    """Rows that were left out: they are in an alert of which nobody said, or was asked for, what it is."""
 
     def describe(self) -> dict[str, Any]:
         """As one JSON document."""
@@ -56,15 +58,20 @@ class EvidenceReport:
             "without_verdict": self.without_verdict,
             "without_readings": self.without_readings,
             "missing_parts": self.missing_parts,
+            "undecided": self.undecided,
         }
 
 
 class _Judged(msgspec.Struct):
-    """An alert with its verdict and its readings."""
+    """An alert with its verdict, and with its readings where they came."""
 
     alert: Alert
     verdict: Verdict
-    readings: dict[str, Any]
+    readings: dict[str, Any] | None
+
+    def spans(self, at: float) -> bool:
+        """Whether it was open then, epoch seconds."""
+        return at >= self.alert.raised and (at < self.alert.until or self.alert.state != ENDED)
 
 
 def evidence(
@@ -77,8 +84,8 @@ def evidence(
 ) -> EvidenceReport:
     """Write the readings around alerts that people judged, as data for `evaluate`, `calibrate` and `pack`.
 
-    A row has label 1 from the raise of an alert that was judged true to its end, and 0 elsewhere. Where the readings of
-    two alerts overlap, each row is written once, with the higher label.
+    A row has label 1 from the raise of an alert that was judged true to its end. What is in another alert that is not
+    asked for, as one that nobody has judged, is left out. All other rows have label 0. Each row is written once.
 
     Args:
         history: of a dashboard, which may be running.
@@ -99,7 +106,8 @@ def evidence(
     report = EvidenceReport(path)
     if not source.is_file():
         raise DataError(f"{source}: there is no such history; edgetool dashboard --history FILE makes one")
-    judged = _read(source, wanted, report, stream=stream, agent=agent)
+    alerts = _read(source, wanted, report, stream=stream, agent=agent)
+    judged = [each for each in alerts if each.readings is not None and each.verdict in wanted]
     streams = sorted({each.alert.stream for each in judged})
     if len(streams) > 1:
         raise UsageError(f"{source}: has readings of {', '.join(streams)}; choose one with --stream")
@@ -108,7 +116,7 @@ def evidence(
             f"{source}: no alert has readings and a verdict of {' or '.join(wanted)} "
             f"({report.without_verdict} have no verdict, {report.without_readings} no readings)"
         )
-    rows = _rows(judged, report)
+    rows = _rows(judged, alerts, wanted, report)
     kept = path.with_suffix(".part.csv") if path.suffix == ".parquet" else path
     _write(kept, rows, report)
     if kept != path:
@@ -129,6 +137,7 @@ def _verdicts(given: Iterable[str]) -> list[Verdict]:
 def _read(
     source: Path, wanted: list[Verdict], report: EvidenceReport, *, stream: str | None, agent: str | None
 ) -> list[_Judged]:
+    """All alerts."""
     found = []
     with reading(source) as database:
         alerts = database.execute(
@@ -146,31 +155,45 @@ def _read(
             readings = together(parts)
             report.without_verdict += readings is not None and verdict is Verdict.OPEN
             report.without_readings += readings is None and verdict in wanted
+            found.append(_Judged(alert, verdict, readings))
             if readings is not None and verdict in wanted:
-                found.append(_Judged(alert, verdict, readings))
                 report.alerts[verdict] += 1
                 report.missing_parts += readings["missing"]
+        if not alerts and (stream or agent):
+            known = database.execute("SELECT DISTINCT agent, stream FROM alerts ORDER BY agent, stream").fetchall()
+            told = ", ".join(f"--agent {one} --stream {two}" for one, two in known) or "none at all"
+            raise DataError(f"{source}: has no alert of that agent and stream; it has {told}")
     return found
 
 
-def _rows(judged: list[_Judged], report: EvidenceReport) -> dict[tuple[str, float], tuple[str, dict[str, Any], int]]:
+def _rows(
+    judged: list[_Judged], alerts: list[_Judged], wanted: list[Verdict], report: EvidenceReport
+) -> dict[tuple[str, float], tuple[str, dict[str, Any], int]]:
     """By asset and time: the time as it was sent, the values by channel, and the label."""
     rows: dict[tuple[str, float], tuple[str, dict[str, Any], int]] = {}
+    undecided: set[tuple[str, float]] = set()
     has_several_agents = len({each.alert.agent for each in judged}) > 1
+    of_asset: defaultdict[tuple[str, str, str], list[_Judged]] = defaultdict(list)
+    for each in alerts:
+        of_asset[each.alert.agent, each.alert.stream, each.alert.asset].append(each)
     for each in judged:
-        alert, channels = each.alert, each.readings["channels"]
+        alert, readings = each.alert, each.readings or {}
+        beside, channels = of_asset[alert.agent, alert.stream, alert.asset], readings["channels"]
         report.channels += [name for name in channels if name not in report.channels]
         asset = f"{alert.agent}.{alert.asset}" if has_several_agents else alert.asset
         report.assets.add(asset)
-        for time, *values in each.readings["rows"]:
+        for time, *values in readings["rows"]:
             at = seconds(time)
-            is_within = at >= alert.raised and (at < alert.until or alert.state != ENDED)
-            label = int(each.verdict is Verdict.TRUE and is_within)
-            before = rows.get((asset, at))
+            said = {other.verdict for other in beside if other.spans(at)}
+            label = int(Verdict.TRUE in said and Verdict.TRUE in wanted)
+            if not label and said - {*wanted}:
+                undecided.add((asset, at))
+                continue
             known = {name: value for name, value in zip(channels, values, strict=False) if value is not None}
-            if before is not None:
-                label, known = max(label, before[2]), {**before[1], **known}
+            if (before := rows.get((asset, at))) is not None:
+                known = {**before[1], **known}
             rows[asset, at] = time, known, label
+    report.undecided = len(undecided)
     return rows
 
 

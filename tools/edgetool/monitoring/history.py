@@ -310,7 +310,8 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
             raise DataError(f"{file}: is no history of this version's dashboard")
         yield database
     except sqlite3.Error as exc:
-        raise DataError(f"{file}: cannot be read as a history ({exc})") from exc
+        step = "it may be damaged; move it away, and the dashboard begins a new one"
+        raise DataError(f"{file}: cannot be read as a history ({exc}); {step}") from exc
     finally:
         with suppress(AttributeError):
             database.close()  # type: ignore[union-attr]

@@ -96,7 +96,7 @@ def _write(tmp_path: Path, text: str) -> Path:
         ),
         (
             "[evidence]\nbefore_s = 100000",
-            "[evidence] before_s, after_s: expected at most 86400",
+            "[evidence] before_s, after_s: expected at most 86400, a day",
         ),
         (
             "[metrics]\nmost_assets = 5",
@@ -104,7 +104,7 @@ def _write(tmp_path: Path, text: str) -> Path:
         ),
         (
             '[publish]\nscores = "0.01s"',
-            "[publish] scores = '0.01s': expected a length of time from 0.1s to 1d",
+            "[publish] scores = '0.01s': expected a length of time from 0.1s to 1d, as 0.5s, 5s or 1min",
         ),
         (
             '[journal]\nlimit_mb = "64"',

@@ -102,6 +102,21 @@ def drawn_pixels(browser: Browser, css: str) -> int:
 
 
 @pytest.mark.usefixtures("agent")
+def test_alerts_of_before_its_start_are_counted(
+    browser: Browser, broker: Broker, sender: Sender, subscriber: Subscriber
+) -> None:
+    """They are retained nowhere, so nothing tells which they are; that there are some, health does."""
+    sender.send("sensors/a1/pump", {"time": time.time(), "c1": 9, "c2": 0})
+    subscriber.wait_events("raise")
+    with Dashboard(broker.port) as running:
+        browser.open(running.page())
+        browser.wait(lambda: "! 1 more are open by the agents' health" in browser.text("#not-heard"), "the hint")
+        sender.send("sensors/a1/pump", {"time": time.time(), "c1": 0, "c2": 0})
+        browser.wait(lambda: not browser.run("return !document.querySelector('#not-heard').hidden"), "its end")
+        browser.open("about:blank")
+
+
+@pytest.mark.usefixtures("agent")
 def test_an_alert_appears_with_its_curve_and_its_story(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
     """Of an agent that is seen to be online; then its end, and nothing was asked of another host."""
     browser.open(dashboard.page())

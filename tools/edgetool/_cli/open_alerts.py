@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgetool.monitoring.alerts import OPEN, Alert
@@ -56,12 +57,26 @@ def open_alerts_table(told: Changes, *, height: int) -> RenderableType:
             foreign(_who(alert)),
         )
     more = [foreign(f"… and {len(alerts) - room} more", "dim")] if len(alerts) > room else []
+    if unheard := _not_heard(told, alerts):
+        words = "more are open by the agents' health: they began before this did, are muted, or are in a storm"
+        more.append(foreign(f"! {unheard} {words}", "yellow"))
     last = (
         [foreign(_short(f"{told.notices[-1]['agent']}: {told.notices[-1]['text']}", 2 * _SAID), "dim")]
         if told.notices
         else []
     )
     return Group(table, *more, *last)
+
+
+def _not_heard(told: Changes, alerts: list[Alert]) -> int:
+    """How many alerts agents have that no event told of."""
+    heard = Counter((alert.agent, alert.stream) for alert in alerts)
+    return sum(
+        max(0, stream.active_alerts - heard[agent.agent, name])
+        for agent in told.agents
+        if agent.state == "online"
+        for name, stream in agent.streams.items()
+    )
 
 
 def sparkline(asset: Asset | None) -> Text:

@@ -175,12 +175,28 @@ function listedOf(sorted) {
   return order.map((key) => assets.get(key)).filter((asset) => asset?.words !== undefined)
 }
 
+// By their health, agents have alerts that no event told of: they began before this did, are muted, or are in a storm.
+function notHeard(open) {
+  let found = 0
+  for (const agent of agents.values()) {
+    if (agent.state !== "online") continue
+    for (const [name, stream] of Object.entries(agent.streams)) {
+      const heard = open.filter((alert) => alert.agent === agent.agent && alert.stream === name).length
+      found += Math.max(0, stream.active_alerts - heard)
+    }
+  }
+  return found
+}
+
 function show() {
   const all = [...alerts.values()]
   const open = all.filter((alert) => alert.state === "open").sort(compareAlerts)
   const ended = all.filter((alert) => alert.state !== "open").reverse().slice(0, MOST_ENDED)
   alertRows.show(open, alertKey, fillAlert)
   showOrSay(byId("alerts"), byId("no-alerts"), open.length > 0)
+  const more = notHeard(open)
+  byId("not-heard").hidden = more === 0
+  write(byId("not-heard"), `! ${more} more are open by the agents' health: they began before this did, are muted, or are in a storm.`)
   endedRows.show(ended, alertKey, fillEnded)
   showOrSay(byId("ended"), byId("no-ended"), ended.length > 0)
   const sorted = sortedAssets(open)

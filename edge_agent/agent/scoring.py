@@ -100,7 +100,7 @@ class Scoring:
         by_stream, strangers = self._routes.sort(deliveries, fresh)
         for stranger in strangers:
             self.unrouted.received += 1
-            detail = "no stream has this topic"
+            detail = "no stream has this topic, or its asset's name is above 256 bytes or has signs that do not print"
             rejection = Rejection(RejectReason.BAD_TOPIC, detail, stranger.topic.name, stranger.payload)
             self._rejects.add(self.unrouted, _NO_STREAM_NAME, rejection)
         foreign: list[tuple[Stream, Rejection]] = []

@@ -126,11 +126,11 @@ class Scoring:
         now_s = self._clock()
         latest_s = now_s + stream.ahead_s if self._clock_is_right() else math.inf
         readings, rejections = stream.decoder.decode(deliveries, now_s, latest_s)
-        announced = stream.decoder.announced
-        if announced is not None:
-            commit.records += [(stream.name, *record) for record in announced.take_changed()]
-            stream.note_gone(announced.take_gone())
-            for topic, payload in announced.take_commands():
+        metadata = stream.decoder.metadata
+        if metadata is not None:
+            commit.records += [(stream.name, *record) for record in metadata.take_changed()]
+            stream.note_gone(metadata.take_gone())
+            for topic, payload in metadata.take_commands():
                 self._command(Message(topic, payload))
         # Before missing values are held.
         stream.ranges.add(readings)

@@ -232,8 +232,8 @@ class Stream:
 
     def records(self) -> list[tuple[str, bytes]]:
         """(key, record) pairs of all that is known, to begin a journal with."""
-        announced = self.decoder.announced
-        return [*self.pipeline.records(), *self.suppression.records(), *(announced.records() if announced else ())]
+        metadata = self.decoder.metadata
+        return [*self.pipeline.records(), *self.suppression.records(), *(metadata.records() if metadata else ())]
 
     def note_gone(self, topics: Iterable[str]) -> None:
         """Take the assets of these topics for silent at the next `listen`: they have said so themselves."""
@@ -283,7 +283,7 @@ class Stream:
             **self.pipeline.describe(),
             "out_of_range": self.ranges.describe(),
             **self.suppression.describe(),
-            **({} if (announced := self.decoder.announced) is None else {announced.name: announced.describe()}),
+            **({} if (metadata := self.decoder.metadata) is None else {metadata.name: metadata.describe()}),
             **({} if self.polled is None else {"devices": self.polled.describe()}),
             "model": {"name": manifest.name, "version": manifest.version, "sha256": manifest.model.sha256},
             "provider": self.engine.provider.name,
@@ -364,8 +364,8 @@ def _open_stream(
     suppression = Suppression(loaded.section.storm, agent=config.agent.id, stream=loaded.section.name)
     records = suppression.restore(journal.records(loaded.section.name))
     decoder = make_decoder(loaded.section, manifest)
-    if decoder.announced is not None:
-        records = decoder.announced.restore(records)
+    if decoder.metadata is not None:
+        records = decoder.metadata.restore(records)
     pipeline = Pipeline(
         agent=config.agent.id,
         stream=loaded.section.name,

@@ -22,10 +22,10 @@ from edge_agent.journal.settings import JournalSettings
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings, broker_problems, with_credentials
 from edge_agent.outputs.settings import OUTPUTS, output_problems
 from edge_agent.setting_types import meant_by
-from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.formats import FORMATS, SPARKPLUG
 from edge_agent.sources.mapping.mapping import settings_problem, with_preset
 from edge_agent.sources.mapping.settings import PayloadSettings
+from edge_agent.sources.metadata_formats import METADATA_FORMATS
 from edge_agent.stream.alarm import AlarmSettings
 from edge_agent.stream.commission import MIN_READINGS
 from edge_agent.stream.settings import CommissionSettings
@@ -160,7 +160,7 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
         where = f"[[stream]] {number}"
         before = len(problems)
         good = read_table(table, where, StreamSection, problems)
-        if good.get("format") in ANNOUNCING:
+        if good.get("format") in METADATA_FORMATS:
             # It has no other form than that of its table.
             payload = good.get("payload", PayloadSettings())
             good["payload"] = msgspec.structs.replace(payload, format=payload.format or good["format"])
@@ -229,8 +229,8 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
     problems: list[str] = []
     payload_format = good.get("format", "auto")
     alarm, readings = good.get("alarm", AlarmSettings()), good.get("commission", CommissionSettings()).readings
-    if payload_format not in (*FORMATS, *ANNOUNCING):
-        problems.append(f"format = {payload_format!r}: expected one of {', '.join((*FORMATS, *ANNOUNCING))}")
+    if payload_format not in (*FORMATS, *METADATA_FORMATS):
+        problems.append(f"format = {payload_format!r}: expected one of {', '.join((*FORMATS, *METADATA_FORMATS))}")
     if alarm.confirm > alarm.of:
         problems.append(f"[alarm] confirm = {alarm.confirm}: must not be above of = {alarm.of}")
     window = good.get("window", WindowSettings())

@@ -21,10 +21,10 @@ from edge_agent.outputs.settings import (
     in_words,
 )
 from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
-from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.formats import SPARKPLUG
 from edge_agent.sources.mapping.presets import PRESETS
 from edge_agent.sources.mapping.settings import PayloadSettings
+from edge_agent.sources.metadata_formats import METADATA_FORMATS
 from edge_agent.sources.modbus import ModbusSettings
 from edge_agent.sources.opcua import OpcuaSettings
 from edge_agent.stream.alarm import AlarmSettings
@@ -48,7 +48,7 @@ def topic_filters(topic: str | tuple[str, ...], asset: str | None, payload_forma
     Args:
         topic: one or several.
         asset: what the asset is made of.
-        payload_format: a format of `ANNOUNCING` needs topics beside what is written.
+        payload_format: a format of `METADATA_FORMATS` needs topics beside what is written.
 
     Raises:
         ValueError: they are none.
@@ -56,13 +56,13 @@ def topic_filters(topic: str | tuple[str, ...], asset: str | None, payload_forma
     topics = (topic,) if isinstance(topic, str) else topic
     if not topics:
         raise ValueError("expected at least one topic")
-    announcing = ANNOUNCING.get(payload_format)
-    if announcing is None:
+    needed = METADATA_FORMATS.get(payload_format)
+    if needed is None:
         return TopicFilters([TopicFilter(each, asset) for each in topics])
-    wanted = [announcing.topics(each) for each in topics]
+    wanted = [needed.topics(each) for each in topics]
     filters = [TopicFilter(first, asset) for first, *_ in wanted]
     others = [each for _, *further in wanted for each in further]
-    for more in [TopicFilter(each, wants_retained=announcing.is_retained) for each in others]:
+    for more in [TopicFilter(each, wants_retained=needed.is_retained) for each in others]:
         if not any(more.overlaps(known) for known in filters):
             filters.append(more)
     return TopicFilters(filters)

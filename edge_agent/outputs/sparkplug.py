@@ -18,12 +18,11 @@ from typing import NamedTuple
 
 from edge_agent.messages.protobuf import bytes_field, double_field, number_field, read_fields
 from edge_agent.messages.scores import ScoreReport
+from edge_agent.messages.sparkplug import NAMESPACE, REBIRTH
 from edge_agent.mqtt.message import Message
 
 __all__ = ["EdgeNode", "Metric", "device_metrics", "device_name"]
 
-_NAMESPACE = "spBv1.0"
-_REBIRTH = "Node Control/Rebirth"
 _INT64, _DOUBLE, _BOOLEAN, _STRING = 4, 10, 11, 12
 _LONG_FIELD, _DOUBLE_FIELD, _BOOLEAN_FIELD, _STRING_FIELD = 11, 13, 14, 15
 _NUMBERS = 256
@@ -93,7 +92,7 @@ class EdgeNode:
         self._seq = 0
         metrics = [
             self._birth_number(),
-            Metric(_REBIRTH, False, _BOOLEAN),
+            Metric(REBIRTH, False, _BOOLEAN),
             Metric("Properties/Version", self._version, _STRING),
         ]
         return self._message("NBIRTH", metrics)
@@ -123,7 +122,7 @@ class EdgeNode:
                     continue
                 metric = dict(read_fields(payload, *value))
                 name = metric.get(1)
-                if isinstance(name, tuple) and payload[slice(*name)] == _REBIRTH.encode():
+                if isinstance(name, tuple) and payload[slice(*name)] == REBIRTH.encode():
                     return bool(metric.get(_BOOLEAN_FIELD))
         except (IndexError, struct.error):
             return False
@@ -141,7 +140,7 @@ class EdgeNode:
         return Metric("bdSeq", self._bd_seq, _INT64)
 
     def _topic(self, kind: str, device: str = "") -> str:
-        return "/".join([_NAMESPACE, self._group, kind, self._node, *([device] if device else [])])
+        return "/".join([NAMESPACE, self._group, kind, self._node, *([device] if device else [])])
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)

@@ -16,15 +16,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from edge_agent.messages.reading import RejectReason
-from edge_agent.sources.announced import Announced
+from edge_agent.messages.sparkplug import NAMESPACE
 from edge_agent.sources.formats import FormatError
 from edge_agent.sources.formats.sparkplug import Metric, SparkplugPayload, read_payload, rebirth_command, signed
+from edge_agent.sources.metadata import Metadata
 
-__all__ = ["NAMESPACE", "Births", "sparkplug_topics"]
+__all__ = ["Births", "sparkplug_topics"]
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = "spBv1.0"
 _BIRTHS, _DATA, _DEATHS = ("NBIRTH", "DBIRTH"), ("NDATA", "DDATA"), ("NDEATH", "DDEATH")
 _NODE_LEVELS = 4
 _MOST_METRICS = 10_000
@@ -56,7 +56,7 @@ def sparkplug_topics(written: str) -> list[str]:
     return ["/".join(levels), "/".join(node)]
 
 
-class Births(Announced[_Names]):
+class Births(Metadata[_Names]):
     """The births of one stream, by group/node or group/node/device.
 
     Args:
@@ -84,7 +84,7 @@ class Births(Announced[_Names]):
         """Values of the past, which are not scored."""
 
     def read(self, topic: str, payload: bytes) -> dict[str, Any] | None:
-        """The metrics of a message; see `Announced.read`."""
+        """The metrics of a message; see `Metadata.read`."""
         levels = topic.split("/")
         if len(levels) < _NODE_LEVELS or levels[2] not in (*_BIRTHS, *_DATA, *_DEATHS):
             return None  # a command, or the state of a host
@@ -103,24 +103,24 @@ class Births(Announced[_Names]):
         return {"metrics": metrics} if len(levels) in self._levels else None
 
     def has_time(self, payload: bytes) -> bool:
-        """See `Announced.has_time`; of two messages with the same number and time, one is the other again."""
+        """See `Metadata.has_time`; of two messages with the same number and time, one is the other again."""
         try:
             return read_payload(payload).timestamp is not None
         except FormatError:
             return False
 
     def take_commands(self) -> list[tuple[str, bytes]]:
-        """See `Announced.take_commands`; what asks nodes for their births."""
+        """See `Metadata.take_commands`; what asks nodes for their births."""
         commands, self._commands = self._commands, []
         return commands
 
     def take_gone(self) -> set[str]:
-        """See `Announced.take_gone`; those that were born again are not among them."""
+        """See `Metadata.take_gone`; those that were born again are not among them."""
         gone, self._gone = self._gone, set()
         return {_data_topic(who) for who in gone}
 
     def describe(self) -> dict[str, int]:
-        """See `Announced.describe`."""
+        """See `Metadata.describe`."""
         return {**super().describe(), "deaths": self.deaths, "gaps": self.gaps, "historical": self.historical}
 
     def _die(self, who: str, *, is_node: bool) -> None:

@@ -20,8 +20,6 @@ from edge_agent.messages.values import (
     LATEST_TIME_S,
     read_number,
 )
-from edge_agent.sources.announced import Announced
-from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.arrival import APART_S, time_of
 from edge_agent.sources.columns import Row, to_float32
 from edge_agent.sources.formats import READINGS_LIMIT, Fields, FormatError, FromNow, make_parser
@@ -30,6 +28,8 @@ from edge_agent.sources.mapping.mapping import PayloadMapping
 from edge_agent.sources.mapping.settings import PayloadSettings
 from edge_agent.sources.mapping.values import is_missing, with_unit
 from edge_agent.sources.mapping.walk import Found
+from edge_agent.sources.metadata import Metadata
+from edge_agent.sources.metadata_formats import METADATA_FORMATS
 from edge_agent.sources.unreadable import UnreadableValues
 
 __all__ = ["PAYLOAD_LIMIT_BYTES", "Decoder", "is_time_name"]
@@ -70,7 +70,7 @@ class Decoder:
         one_channel: True if each message has values of one channel, which its topic names.
         payload: the stream's `[stream.payload]` table, with its preset in it.
         units: the manifest's units of the channels, in order; None where it names none.
-        topics: of the stream as they are written, for formats of `ANNOUNCING`.
+        topics: of the stream as they are written, for formats of `METADATA_FORMATS`.
 
     Raises:
         ValueError: the table contradicts itself or the channels.
@@ -99,7 +99,7 @@ class Decoder:
             payload_format = payload.format
         self._places = {name: number for number, name in enumerate(channels)}
         # A message of one channel is a bare number, an object with a `value`, or an array of such objects.
-        plain = "auto" if payload_format in ANNOUNCING else payload_format
+        plain = "auto" if payload_format in METADATA_FORMATS else payload_format
         self._parse = make_parser(plain, ("value",) if one_channel else channels)
         self._told_no_time = False
         self.unreadable = UnreadableValues(channels)
@@ -113,9 +113,9 @@ class Decoder:
         """
 
     @property
-    def announced(self) -> Announced[Any] | None:
+    def metadata(self) -> Metadata[Any] | None:
         """What senders have announced of their data; None for formats in which they do not."""
-        return None if self._mapping is None else self._mapping.announced
+        return None if self._mapping is None else self._mapping.metadata
 
     def portions(self, deliveries: Sequence[Delivery]) -> Iterator[Sequence[Delivery]]:
         """The messages in portions, in order, whose readings are few enough to be decoded at once; usually one.

@@ -16,14 +16,15 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Collection
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
 from edge_agent.messages.reading import RejectReason
-from edge_agent.sources.announced import Announced
 from edge_agent.sources.formats import FormatError
 from edge_agent.sources.formats.documents import make_document_reader
+from edge_agent.sources.metadata import Metadata
 
 __all__ = ["TagNames", "is_metadata", "metadata_topics"]
 
@@ -52,11 +53,11 @@ class _Connection(msgspec.Struct, rename="camel"):
     data_points: list[_Collection] = []
 
 
-class _Metadata(msgspec.Struct):
+class _Said(msgspec.Struct):
     connections: list[_Connection]
 
 
-_metadata = msgspec.json.Decoder(_Metadata)
+_said = msgspec.json.Decoder(_Said)
 _document = make_document_reader("json")
 
 
@@ -73,9 +74,18 @@ def metadata_topics(written: str) -> list[str]:
     return [written] if found is None else [written, "/".join(found)]
 
 
+@lru_cache(maxsize=4096)
 def is_metadata(topic: str) -> bool:
     """True for the topic on which a connector says what its data points are called."""
     return (_ROOT, _METADATA) in itertools.pairwise(topic.split("/"))
+
+
+@lru_cache(maxsize=4096)  # each message asks, and a stream has few topics
+def _place_of(topic: str) -> tuple[str, str] | None:
+    """Of a topic of values, that of its metadata, and what the metadata call it; None if it is none of the databus."""
+    levels = topic.split("/")
+    found = _metadata_levels(levels)
+    return None if found is None else ("/".join(found), "/".join(levels[len(found) - _METADATA_LEVELS :]))
 
 
 def _metadata_levels(levels: list[str]) -> list[str] | None:
@@ -86,7 +96,7 @@ def _metadata_levels(levels: list[str]) -> list[str] | None:
     return None
 
 
-class TagNames(Announced[_Names]):
+class TagNames(Metadata[_Names]):
     """The names of one stream's data points.
 
     Args:
@@ -105,22 +115,21 @@ class TagNames(Announced[_Names]):
     def read(self, topic: str, payload: bytes) -> dict[str, Any] | None:
         """The values of a message with their names, as {"vals": [{"name": …, "id": …, "val": …}]}.
 
-        See `Announced.read`.
+        See `Metadata.read`.
         """
         if is_metadata(topic):
             self._hear(topic, payload)
             return None
-        levels = topic.split("/")
         values = _values(_document(payload))
-        source = _metadata_levels(levels)
-        if source is not None:
-            self._name(values, "/".join(source), "/".join(levels[len(source) - _METADATA_LEVELS :]))
+        place = _place_of(topic)
+        if place is not None:
+            self._name(values, *place)
         for value in values:
             value.setdefault("name", value.get("id"))
         return {"vals": values}
 
     def has_time(self, payload: bytes) -> bool:
-        """See `Announced.has_time`."""
+        """See `Metadata.has_time`."""
         try:
             values = _values(_document(payload))
         except FormatError:
@@ -136,13 +145,13 @@ class TagNames(Announced[_Names]):
         return []
 
     def describe(self) -> dict[str, int]:
-        """See `Announced.describe`."""
+        """See `Metadata.describe`."""
         names = [len(ids) for known in self._known.values() for ids in known.values()]
         return {**super().describe(), "names": sum(names), "changes": self.changes}
 
     def _hear(self, topic: str, payload: bytes) -> None:
         try:
-            metadata = _metadata.decode(payload)
+            metadata = _said.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
             raise FormatError(RejectReason.NOT_JSON, f"metadata: {exc}") from None
         names: _Names = {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
-from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
 from proxy import Proxy
 
 BRIDGE = Path(__file__).parents[2] / "docs" / "integrations" / "mosquitto-bridge.conf"
@@ -33,3 +35,12 @@ def test_alerts_reach_the_central_broker_though_it_was_away(tmp_path: Path, bund
             way.weather.resets = 0.0
             there.wait_events("raise", "clear", "raise", timeout_s=60)
             assert [alert.id for alert in there.alerts] == [alert.id for alert in here.alerts]
+            # A person who looks there finds the status and the events as if the agent were there, and nothing doubtful.
+            watched = [tool("edgetool"), "watch", "--port", str(central.port), "--json", "--count", "1"]
+            with subprocess.Popen(watched, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+                assert process.stderr is not None
+                assert process.stderr.readline().startswith("watching ")
+                sender.send("sensors/a1/pump", {"time": 1763700003, "c1": 0, "c2": 0})
+                out, _ = process.communicate(timeout=60)
+            found = json.loads(out)
+            assert (found["event"], found["doubts"]) == ("clear", [])

@@ -159,7 +159,7 @@ def test_a_broker_that_refuses_scores_hears_every_alert_and_few_connections(tmp_
             subscriber.wait_online()
             for number in range(16):
                 sender.send(f"sensors/a{number % 4}/pump", {"c1": 9.0 * (number % 8 < 4), "c2": 0.0})
-                time.sleep(0.5)
+                time.sleep(0.5)  # longer than an interval of scores
             wait_until(lambda: len(subscriber.different) == 16)
             wait_until(lambda: subscriber.health["connects"] >= 2)
     # After some time with a pause of 5 s, and one of 10: without these, it would be eighty.

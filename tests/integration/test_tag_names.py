@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import msgspec
+import pytest
+from brokers import broker_named
 from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
 
 DATA = "ie/d/j/simatic/v1/s7c1/dp/r/PLC1/default"
@@ -28,13 +30,14 @@ def values(second: int, **found: float) -> bytes:
     )
 
 
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_names_come_from_what_the_broker_keeps_and_change_while_running(
-    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path, protocol: str
 ) -> None:
     """The metadata were published before the agent was there. Retained values are none: they are of unknown age."""
     sender.send(METADATA, metadata(id101="c1", id102="c2"), retain=True)
     sender.send(DATA, values(0, id101=9.0, id102=9.0), retain=True)
-    config = write_config(tmp_path, broker.port, {"pump": bundle})
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, mqtt=f'protocol = "{protocol}"')
     text = config.read_text().replace('topic = "sensors/+/pump"', f'topic = "{WRITTEN}"\nformat = "siemens-ie"')
     config.write_text(text)
     with Agent(config) as agent:
@@ -55,6 +58,24 @@ def test_names_come_from_what_the_broker_keeps_and_change_while_running(
         wait_until(lambda: len(subscriber.alerts) == 3)
         assert subscriber.alerts[2].channels[0].name == "c1"
         assert subscriber.stream("pump")["rejected"] == {}
+
+
+def test_names_come_from_what_rabbitmq_keeps(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+) -> None:
+    """It gives retained copies to a topic in full, which that of a connector is. Alerts go by mosquitto."""
+    with broker_named("rabbitmq", tmp_path / "rabbitmq") as other, Sender(other.port) as sender:
+        sender.send(METADATA, metadata(id101="c1", id102="c2"), retain=True)
+        sender.drain()
+        alerts = f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {broker.port}'
+        config = write_config(tmp_path, other.port, {"pump": bundle}, mqtt=alerts)
+        text = config.read_text().replace('topic = "sensors/+/pump"', f'topic = "{WRITTEN}"\nformat = "siemens-ie"')
+        config.write_text(text)
+        with Agent(config):
+            wait_until(lambda: subscriber.stream("pump").get("metadata", {}).get("names") == 2, 60)
+            sender.send(DATA, values(1, id101=3.0, id102=0.0))
+            wait_until(lambda: subscriber.alerts)
+            assert subscriber.alerts[0].channels[0].name == "c1"
 
 
 def test_a_recording_hears_the_names(tmp_path: Path, broker: Broker, sender: Sender) -> None:

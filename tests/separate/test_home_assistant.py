@@ -76,7 +76,7 @@ def test_home_assistant_shows_an_asset_from_its_first_reading_until_it_is_forgot
                 }
                 for _ in range(60):
                     sender.send("sensors/a1/pump", {"c1": 0.5, "c2": 0.0})
-                    time.sleep(1)
+                    time.sleep(1)  # longer than an interval of scores
                     if quiet.items() <= home.told["states"].items():
                         break
                 assert quiet.items() <= home.told["states"].items()

@@ -85,8 +85,8 @@ class Listener:
     @property
     def births(self) -> Births:
         """Of the decoder."""
-        assert isinstance(self.decoder.announced, Births)
-        return self.decoder.announced
+        assert isinstance(self.decoder.metadata, Births)
+        return self.decoder.metadata
 
 
 def test_a_birth_is_a_reading_and_says_what_the_aliases_mean() -> None:

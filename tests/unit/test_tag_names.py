@@ -59,8 +59,8 @@ class Listener:
     @property
     def names(self) -> TagNames:
         """Of the decoder."""
-        assert isinstance(self.decoder.announced, TagNames)
-        return self.decoder.announced
+        assert isinstance(self.decoder.metadata, TagNames)
+        return self.decoder.metadata
 
 
 def test_ids_get_the_names_of_the_metadata_also_when_they_change() -> None:

@@ -13,6 +13,7 @@ import msgspec
 
 from edge_agent.messages.protobuf import bytes_field, number_field, read_fields
 from edge_agent.messages.reading import RejectReason
+from edge_agent.messages.sparkplug import REBIRTH
 from edge_agent.sources.formats import READINGS_LIMIT, FormatError
 
 __all__ = ["Metric", "SparkplugPayload", "read_payload", "rebirth_command", "signed"]
@@ -88,7 +89,7 @@ def read_payload(data: bytes) -> SparkplugPayload:
 
 def rebirth_command(at_ms: int) -> bytes:
     """The payload of the command by which a node is asked for its births."""
-    metric = bytes_field(1, b"Node Control/Rebirth") + number_field(3, at_ms)
+    metric = bytes_field(1, REBIRTH.encode()) + number_field(3, at_ms)
     metric += number_field(4, _BOOLEAN) + number_field(_BOOLEAN_FIELD, 1)
     return number_field(1, at_ms) + bytes_field(2, metric)
 

@@ -11,8 +11,6 @@ import numpy as np
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import Topic
 from edge_agent.messages.values import LATEST_TIME_S, seconds_of
-from edge_agent.sources.announced import Announced
-from edge_agent.sources.announcing import ANNOUNCING
 from edge_agent.sources.arrival import APART_S, time_of
 from edge_agent.sources.columns import Affine, Row
 from edge_agent.sources.formats import FORMATS, FormatError
@@ -23,10 +21,12 @@ from edge_agent.sources.mapping.times import plain_time
 from edge_agent.sources.mapping.typed import make_typed_parser
 from edge_agent.sources.mapping.values import make_channel
 from edge_agent.sources.mapping.walk import Found, Walk, asset_of
+from edge_agent.sources.metadata import Metadata
+from edge_agent.sources.metadata_formats import METADATA_FORMATS
 
 __all__ = ["PayloadMapping", "settings_problem", "with_preset"]
 
-_OWN_PRESETS = ("influx", *ANNOUNCING)
+_OWN_PRESETS = ("influx", *METADATA_FORMATS)
 _TIME, _ASSET, _LISTED, _CHANNELS = 0, 1, 2, 3
 """Places in what a typed parser gives."""
 _KNOWN_ASSETS = 100_000
@@ -41,7 +41,7 @@ class PayloadMapping:
         channels: the manifest's names, in order, with their units.
         payload_format: of the stream.
         topic_names_channel: each message has values of one channel, which its topic names.
-        topics: of the stream as they are written, for formats of `ANNOUNCING`.
+        topics: of the stream as they are written, for formats of `METADATA_FORMATS`.
 
     Raises:
         ValueError: the table contradicts itself or the channels; the text names the key.
@@ -62,11 +62,11 @@ class PayloadMapping:
         self._channels = [_channel(name, unit, settings) for name, unit in channels.items()]
         self._walk = Walk(settings, self._channels, topic_names_channel=topic_names_channel)
         payload_format = settings.format or payload_format
-        announcing = ANNOUNCING.get(payload_format)
+        needed = METADATA_FORMATS.get(payload_format)
         names = () if self._walk.names else self._walk.sent_names
-        self.announced: Announced[Any] | None = None if announcing is None else announcing.make(topics, names)
+        self.metadata: Metadata[Any] | None = None if needed is None else needed.make(topics, names)
         """What senders have announced of their data; None for formats in which they do not."""
-        self._document = make_document_reader(payload_format if announcing is None else "auto")
+        self._document = make_document_reader(payload_format if needed is None else "auto")
         self._bare = topic_names_channel and payload_format in ("auto", "json")
         form = "json" if payload_format == "auto" else payload_format
         typed = form in ("json", "msgpack")
@@ -178,8 +178,8 @@ class PayloadMapping:
         """
         payload, topic_channel = delivery.payload, delivery.topic.channel
         document: Any = None
-        if self.announced is not None:
-            document = self.announced.read(delivery.topic.name, payload)
+        if self.metadata is not None:
+            document = self.metadata.read(delivery.topic.name, payload)
             return self._walk.read(document, None, now_s, is_told=is_told) if document is not None else Found()
         if self._bare and payload.lstrip()[:1] not in (b"{", b"["):
             document = _bare(payload)
@@ -189,8 +189,8 @@ class PayloadMapping:
 
     def has_time(self, payload: bytes) -> bool:
         """True if the payload can be read and all of its readings have a time of their own."""
-        if self.announced is not None:
-            return self.announced.has_time(payload)
+        if self.metadata is not None:
+            return self.metadata.has_time(payload)
         name = next(iter(self._walk.sent_names), None)
         try:
             found = self.explain(Delivery(Topic(b"", "", name), payload, 0, False), 0.0, is_told=False)
@@ -225,14 +225,14 @@ def settings_problem(settings: PayloadSettings, payload_format: str, *, topic_na
     """What is wrong with a table whatever the bundle's channels are; None if nothing."""
     if settings.format is not None and payload_format not in ("auto", settings.format):
         return "format: is given in [[stream]] too; leave one out"
-    if settings.format is not None and settings.format not in (*FORMATS, *ANNOUNCING):
-        return f"format = {settings.format!r}: expected one of {', '.join((*FORMATS, *ANNOUNCING))}"
+    if settings.format is not None and settings.format not in (*FORMATS, *METADATA_FORMATS):
+        return f"format = {settings.format!r}: expected one of {', '.join((*FORMATS, *METADATA_FORMATS))}"
     try:
         full = with_preset(settings)
         form = full.format or payload_format
-        if form in ANNOUNCING and full.name is None:
+        if form in METADATA_FORMATS and full.name is None:
             return f'format = "{form}": needs the table of its names; write preset = "{form}"'
-        if not full.is_empty and form not in ANNOUNCING:
+        if not full.is_empty and form not in METADATA_FORMATS:
             make_document_reader(form)
         channels = [_channel(name, each.unit, full) for name, each in full.channels.items()]
         Walk(full, channels, topic_names_channel=topic_names_channel)

@@ -183,7 +183,7 @@ def _listen(
             if message is not None:
                 _take(message, place, writer)
                 # A device of Sparkplug that was born before is asked what its aliases mean.
-                for topic, payload in place.decoder.announced.take_commands() if place.decoder.announced else ():
+                for topic, payload in place.decoder.metadata.take_commands() if place.decoder.metadata else ():
                     client.publish(topic, payload)
             if rows is not None and report.rows >= rows:
                 break

@@ -182,10 +182,10 @@ def _try(group: Group, table: Table, channels: Mapping[str, str | None], place: 
         )
     except (ValueError, msgspec.ValidationError):
         return None
-    if decoder.announced is not None:
+    if decoder.metadata is not None:
         for topic_of_names, payload in group.metadata.items():
             with suppress(FormatError):
-                decoder.announced.read(topic_of_names, payload)
+                decoder.metadata.read(topic_of_names, payload)
     counts = np.zeros(len(channels), dtype=int)
     times: list[float] = []
     rejected = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from edge_agent.sources.births import NAMESPACE
+from edge_agent.messages.sparkplug import NAMESPACE
 from edge_agent.sources.formats import FormatError
 from edge_agent.sources.formats.sparkplug import read_payload
 from edgetool.sniffing.likeness import match_names

@@ -6,6 +6,7 @@ It comes once, or seldom: so it is in the journal, and a restart understands the
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -13,7 +14,7 @@ import msgspec
 
 from edge_agent.files.checksum import seal, unseal
 
-__all__ = ["Announced"]
+__all__ = ["Metadata"]
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ _MOST_KNOWN = 2_000
 T = TypeVar("T")
 
 
-class Announced(Generic[T]):
+class Metadata(ABC, Generic[T]):
     """What the senders of one stream have announced.
 
     Args:
@@ -41,6 +42,7 @@ class Announced(Generic[T]):
         """By sender."""
         self._changed: set[str] = set()
 
+    @abstractmethod
     def read(self, topic: str, payload: bytes) -> dict[str, Any] | None:
         """A message as a document with all that was announced in it; None where it has no readings of the stream.
 
@@ -51,11 +53,10 @@ class Announced(Generic[T]):
         Raises:
             FormatError: it cannot be read, or what it needs was not announced.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def has_time(self, payload: bytes) -> bool:
         """True if all readings of a message have a time of their own."""
-        raise NotImplementedError
 
     def describe(self) -> dict[str, int]:
         """For the health message."""

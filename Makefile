@@ -122,7 +122,7 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.p
   test_export_torch_batch.py test_export_torch_given.py test_export_torch_refused.py test_export_wrapped.py \
   test_export_xgboost.py test_fitted_scaler.py test_float16_library.py test_heads.py test_model_commands.py test_models.py \
   test_next_steps.py test_orders.py test_other_peoples_models.py test_pack.py test_pack_data.py test_parity.py test_pieces.py \
-  test_portability.py test_raised_opset.py test_scaling.py test_score_options.py \
+  test_portability.py test_raised_opset.py test_scaling.py test_score_options.py test_signing.py \
   test_score_progress.py test_shown.py test_sklearn.py test_workbench.py test_zoo.py)
 BROKER_TESTS := $(filter-out $(PATIENT_TESTS),$(wildcard tests/integration/test_*.py)) tests/faults
 
@@ -178,10 +178,10 @@ bench: $(STAMP)
 
 # For every Python and platform at once, and without an index, so that the files hold only names, versions and hashes.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-EXTRAS := --extra host --extra files --extra dashboard --extra reports --extra sklearn --extra lightgbm --extra pyod
+EXTRAS := --extra host --extra files --extra dashboard --extra reports --extra signing --extra sklearn --extra lightgbm --extra pyod
 lock:
 	@$(BIN)/$(LOCK) $(EXTRAS) --extra demo --group dev -o requirements/development.txt pyproject.toml
-	@for extra in cpu openvino modbus opcua metrics; do \
+	@for extra in cpu openvino modbus opcua metrics trust; do \
 	  $(BIN)/$(LOCK) -c requirements/development.txt --extra $$extra -o requirements/$$extra.txt pyproject.toml || exit 1; \
 	done
 	@$(BIN)/$(LOCK) -c requirements/development.txt --group fuzz -o requirements/fuzz.txt pyproject.toml

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -14,17 +12,19 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.errors import BundleError
+from edge_agent.errors import BundleError, TrustError
 from edge_agent.files.archives import Archive, ArchiveError
 from edge_agent.files.shared_library import Library
 from edge_agent.golden_vectors import GOLDEN_LIMIT_BYTES, read_golden
 from edge_agent.setting_types import Name
+from edge_agent.trust import SIGNATURE_BYTES, Keys
 
 __all__ = [
     "CHANNEL_NAME",
     "FORMAT",
     "MOST_STATE_VALUES",
     "RESERVED_CHANNELS",
+    "SIGNATURE",
     "Bundle",
     "Calibration",
     "Channel",
@@ -42,6 +42,8 @@ __all__ = [
 
 FORMAT = 1
 """The version of the bundle format that this agent reads."""
+SIGNATURE = "manifest.sig"
+"""The member with the signature, Ed25519 over the bytes of `manifest.json`."""
 RESERVED_CHANNELS = frozenset({"time", "asset", "label", "values"})
 """Names that no channel may have, because as keys of a reading, or columns of a data file, they mean something else."""
 
@@ -54,8 +56,6 @@ MOST_STATE_VALUES = 100_000
 
 _MANIFEST_LIMIT_BYTES = 1 << 20
 _MODEL_LIMIT_BYTES = 1 << 30
-_HASHED_FIRST_BYTES = 16 << 20
-"""A larger member takes its memory only once it is known to be the right one, for which it is unpacked twice."""
 _DOMAIN = r"^[^\x00-\x1f\x7f]{1,200}\Z"
 _SAFE_FILE = r"^[A-Za-z0-9._-]{1,100}\Z"
 
@@ -284,27 +284,37 @@ class Bundle:
     libraries: tuple[Library, ...] = field(default=(), kw_only=True)
     """Those of `manifest.custom_ops` for this device that somebody on it allows (`engine.custom_ops`): what is loaded
     with the model. `open_bundle` gives none, because a bundle cannot allow itself anything."""
+    manifest_sha256: str = field(default="", kw_only=True)
+    """Of `manifest.json` as it was read, which names the hash of every other part: two bundles of one such hash are the
+    same one."""
+    is_signed: bool = field(default=False, kw_only=True)
+    """It has a signature, be it anybody's."""
+    signed_by: str = field(default="", kw_only=True)
+    """Id of the key whose signature was found to be good; empty where nobody has asked."""
 
 
-def open_bundle(path: Path) -> Bundle:
+def open_bundle(path: Path, keys: Keys | None = None) -> Bundle:
     """Read a bundle and verify it.
 
     Args:
         path: the `.edge` file.
+        keys: one of which must have signed it, which is looked at before anything of its content; nobody is asked when
+            None.
 
     Raises:
         BundleError: the bundle is missing, altered, of another format, or its parts do not fit each other.
+        TrustError: no such key has signed it.
     """
     try:
         with path.open("rb") as file:
-            return _read_archive(path, Archive(file))
+            return _read_archive(path, Archive(file), keys)
     except FileNotFoundError as exc:
         where = "" if path.is_absolute() else f" in {Path.cwd()}"
         raise BundleError(f"{path}: no such bundle{where}; make one: edgetool pack") from exc
     except PermissionError as exc:
         advice = "let it be read: chmod a+r, and a+x on the folders above it"
         raise BundleError(f"{path}: cannot be read ({exc.strerror}); {advice}") from exc
-    except BundleError:
+    except (BundleError, TrustError):
         raise
     except ArchiveError as exc:
         raise BundleError(f"{path}: {exc}; pack it again: edgetool pack") from exc
@@ -313,14 +323,16 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path}: is not a readable bundle ({exc}); pack it again: edgetool pack") from exc
 
 
-def _read_archive(path: Path, archive: Archive) -> Bundle:
-    manifest = _read_manifest(path, archive)
+def _read_archive(path: Path, archive: Archive, keys: Keys | None) -> Bundle:
+    raw = archive.read("manifest.json", _MANIFEST_LIMIT_BYTES)
+    signed_by = "" if keys is None else _check_signature(path, archive, raw, keys)
+    manifest = _read_manifest(path, raw)
     part = manifest.model
     found = archive.info(part.file).file_size
     if found != part.size_bytes:
         _refuse(path, f"{part.file} differs from its manifest ({found} bytes, expected {part.size_bytes})")
-    model = _read_member(path, archive, part.file, _MODEL_LIMIT_BYTES, part.sha256)
-    golden = _read_member(path, archive, manifest.golden.file, GOLDEN_LIMIT_BYTES, manifest.golden.sha256)
+    model = archive.read(part.file, _MODEL_LIMIT_BYTES, part.sha256)
+    golden = archive.read(manifest.golden.file, GOLDEN_LIMIT_BYTES, manifest.golden.sha256)
     takes_missing = manifest.takes_missing
     readings, scores, *states = read_golden(golden, with_state=part.state_size > 0, with_missing=takes_missing)
     shape = (scores.size, manifest.window, len(manifest.channels))
@@ -329,11 +341,30 @@ def _read_archive(path: Path, archive: Archive) -> Bundle:
     if any(state.shape != (scores.size, part.state_size) for state in states):
         found_shapes = " and ".join(str(state.shape) for state in states)
         _refuse(path, f"golden states have shapes {found_shapes}, expected {(scores.size, part.state_size)}")
-    return Bundle(path, manifest, model, readings, scores, *states)
+    return Bundle(
+        path,
+        manifest,
+        model,
+        readings,
+        scores,
+        *states,
+        manifest_sha256=hashlib.sha256(raw).hexdigest(),
+        is_signed=SIGNATURE in archive.names,
+        signed_by=signed_by,
+    )
 
 
-def _read_manifest(path: Path, archive: Archive) -> Manifest:
-    raw = _read_member(path, archive, "manifest.json", _MANIFEST_LIMIT_BYTES)
+def _check_signature(path: Path, archive: Archive, manifest: bytes, keys: Keys) -> str:
+    """The id of the key that has signed the manifest."""
+    try:
+        if SIGNATURE not in archive.names:
+            raise TrustError("is not signed")
+        return keys.check(manifest, archive.read(SIGNATURE, SIGNATURE_BYTES))
+    except (TrustError, ArchiveError) as exc:
+        raise TrustError(f"{path}: {exc}; sign it: edgetool sign") from exc
+
+
+def _read_manifest(path: Path, raw: bytes) -> Manifest:
     try:
         found = msgspec.json.decode(raw)
         version = found.get("format") if isinstance(found, dict) else None
@@ -352,30 +383,6 @@ def _read_manifest(path: Path, archive: Archive) -> Manifest:
     if not (math.isfinite(alarm) and math.isfinite(clear) and clear <= alarm):
         _refuse(path, f"manifest.json: threshold clear = {clear} must not be above alarm = {alarm}")
     return manifest
-
-
-def _read_member(path: Path, archive: Archive, name: str, limit_bytes: int, sha256: str | None = None) -> bytes:
-    """The content of a member, if it is not too large and has this hash."""
-    size = archive.info(name).file_size
-    if size > limit_bytes:
-        _refuse(path, f"{name} would have {size} bytes, at most {limit_bytes} are read")
-    if sha256 is not None and size > _HASHED_FIRST_BYTES:
-        _check_hash(path, name, archive.pieces(name), sha256)
-    # A join would keep all pieces beside their sum.
-    content = io.BytesIO()
-    content.writelines(archive.pieces(name))
-    data = content.getvalue()
-    if sha256 is not None:
-        _check_hash(path, name, (data,), sha256)
-    return data
-
-
-def _check_hash(path: Path, name: str, pieces: Iterable[bytes], want: str) -> None:
-    found = hashlib.sha256()
-    for piece in pieces:
-        found.update(piece)
-    if found.hexdigest() != want:
-        _refuse(path, f"{name} differs from its manifest (sha256 {found.hexdigest():.12}, expected {want:.12})")
 
 
 def _refuse(path: Path, problem: str) -> NoReturn:

@@ -17,6 +17,7 @@ __all__ = [
     "MissingExtraError",
     "ProviderError",
     "ServiceError",
+    "TrustError",
     "UsageError",
 ]
 
@@ -44,6 +45,12 @@ class UsageError(EdgeError):
 
 class BundleError(EdgeError):
     """A model bundle is missing, altered, or of a format this agent does not read."""
+
+    exit_code = 65
+
+
+class TrustError(EdgeError):
+    """A bundle or a message is not signed by anybody who is trusted here."""
 
     exit_code = 65
 

@@ -76,6 +76,7 @@ def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "", al
     from edge_agent.agent.outlets import make_metrics
     from edge_agent.agent.state_dir import check_state_dir
     from edge_agent.cli.check_data import check_data, place_of
+    from edge_agent.config.trust import trusted_keys
     from edge_agent.engine.runtime import runtime_problem
 
     if options.payload is not None:
@@ -104,13 +105,17 @@ def _check(options: argparse.Namespace, config: Config, *, as_whom: str = "", al
             facts["data"] = fits[section.name].describe()
         report.append(facts)
     found = [*remarks(config, bundles), *by_stream(config, bundles, _remark_on_runtimes), *also]
+    keys = trusted_keys(config.trust)
+    ids = () if keys is None else keys.ids
     if not options.json:
         _show(report, fits, found, beside)
+        for key in ids:
+            say(f"trusted key: {key}")
     for fit in fits.values():
         fit.refuse()
     if options.json:
         told = {"ok": True, "config": str(options.config), "streams": report, "beside_alerts": beside}
-        say(json_text({**told, "remarks": found}))
+        say(json_text({**told, "trusted_keys": [*ids], "remarks": found}))
         return
     count = f"{len(report)} stream{'s' if len(report) > 1 else ''}"
     say(f"{options.config}: good, {count}; neither the broker nor writing to the state folder was tried{as_whom}")
@@ -133,6 +138,7 @@ def _try_stream(section: StreamSection, bundle: Bundle, config: Config) -> tuple
         "stream": section.name,
         "bundle": section.bundle,
         "model": f"{bundle.manifest.name} {bundle.manifest.version}",
+        "signed_by": bundle.signed_by or None,
         "provider": choice.provider,
         "provider_reason": choice.reason,
         "score_of_zeros": float(engine.score(zeros).score[0]),
@@ -144,7 +150,8 @@ def _show(
     report: list[dict[str, Any]], fits: Mapping[str, DataFit], found: Sequence[str], beside: Sequence[str]
 ) -> None:
     for stream in report:
-        say(f"{stream['stream']}: {stream['model']} on {stream['provider']} ({stream['provider_reason']})")
+        signed = f", signed by {stream['signed_by']}" if stream["signed_by"] else ""
+        say(f"{stream['stream']}: {stream['model']}{signed} on {stream['provider']} ({stream['provider_reason']})")
         say(f"  a window of zeros scores {stream['score_of_zeros']:.4g}; alerts start at {stream['threshold']:.4g}")
         if stream["stream"] in fits:
             fits[stream["stream"]].show()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.errors import BundleError, ConfigError
+from edge_agent.errors import BundleError, ConfigError, TrustError
 
 if TYPE_CHECKING:
     from edge_agent.bundle import Bundle, Manifest
@@ -70,20 +70,29 @@ def open_bundles(config: Config) -> list[Bundle]:
     Raises:
         BundleError: some cannot be used; the text has a line for each.
         ConfigError: some need libraries that they may not have; the text has a line for each.
+        MissingExtraError: what checks signatures is not installed.
+        TrustError: some are not signed by a key of `[trust]`; the text has a line for each.
     """
     from edge_agent.bundle import open_bundle
+    from edge_agent.config.trust import trusted_keys
     from edge_agent.engine.custom_ops import allow_configured
 
     bundles: list[Bundle] = []
     problems: list[str] = []
+    not_trusted: list[str] = []
     not_allowed: list[str] = []
+    keys = trusted_keys(config.trust)
     for stream in config.streams:
         try:
-            bundles.append(allow_configured(open_bundle(Path(stream.bundle)), config.engine))
+            bundles.append(allow_configured(open_bundle(Path(stream.bundle), keys), config.engine))
+        except TrustError as exc:
+            not_trusted += exc.lines
         except BundleError as exc:
             problems += exc.lines
         except ConfigError as exc:
             not_allowed += exc.lines
+    if not_trusted:
+        raise TrustError(*not_trusted, *problems)
     if problems:
         raise BundleError(*problems)
     if not_allowed:
@@ -135,11 +144,13 @@ def misfits(config: Config, bundles: list[Bundle]) -> list[str]:
 def remarks(config: Config, bundles: list[Bundle]) -> list[str]:
     """What is worth a thought, and no reason not to start; a line each."""
     from edge_agent.agent.in_hand import is_writable_folder
+    from edge_agent.config.trust import trust_remarks
     from edge_agent.mqtt.settings import broker_remarks
     from edge_agent.stream.settings import StreamSettings
 
     brokers = {"[mqtt]": config.mqtt, "[mqtt.alerts]": config.mqtt.alerts}
     found = [f"{name} {text}" for name, broker in brokers.items() if broker for text in broker_remarks(broker)]
+    found += [f"[trust] {text}" for text in trust_remarks(config.trust)]
     topics = {f"[[stream]] {each.name!r} topic": each.topic for each in config.streams if each.topic}
     for where, name in {"[agent] id": config.agent.id, **topics}.items():
         if "." in name:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from edge_agent.cli.log import LogFormat
 from edge_agent.cli.options import add_config, load, misfits, open_bundles, remarks
-from edge_agent.errors import BundleError, ConfigError, EdgeError, UsageError
+from edge_agent.errors import BundleError, ConfigError, EdgeError, TrustError, UsageError
 
 if TYPE_CHECKING:
     from edge_agent.service.notifier import Notifier
@@ -24,7 +24,7 @@ __all__ = ["add_options", "run"]
 
 log = logging.getLogger(__name__)
 
-_NEEDS_A_PERSON = {kind.exit_code for kind in (BundleError, ConfigError, UsageError)}
+_NEEDS_A_PERSON = {kind.exit_code for kind in (BundleError, ConfigError, TrustError, UsageError)}
 """Exit codes that the unit does not start again after."""
 
 

@@ -113,12 +113,13 @@ def run(options: argparse.Namespace) -> None:
 
 def _bundle(options: argparse.Namespace, config: Config | None, section: StreamSection | None) -> Bundle:
     """The bundle, with the libraries that the configuration or the command line allows it."""
+    from edge_agent.config.trust import trusted_keys
     from edge_agent.engine.custom_ops import allow_configured, allow_given
 
     if config is not None and section is not None:
         if options.custom_ops:
             raise UsageError("score: with --config, [[engine.custom_ops]] there allows libraries, not --custom-ops")
-        return allow_configured(open_bundle(Path(section.bundle)), config.engine)
+        return allow_configured(open_bundle(Path(section.bundle), trusted_keys(config.trust)), config.engine)
     bundle = open_bundle(options.bundle)
     if options.custom_ops and not bundle.manifest.custom_ops:
         raise UsageError(f"score: {options.bundle} needs no operators of a library; leave --custom-ops out")

@@ -29,7 +29,8 @@ def is_device(section: StreamSection) -> bool:
 def extras_of(config: Config) -> list[str]:
     """The extras of the agent that a configuration needs."""
     schemes = {str(section.input).partition("://")[0] for section in config.streams if is_device(section)}
-    return sorted([*(_TABLES[scheme] for scheme in schemes), *(["metrics"] if config.metrics.listen else [])])
+    also = {"metrics": config.metrics.listen, "trust": config.trust.keys}
+    return sorted([*(_TABLES[scheme] for scheme in schemes), *(extra for extra, asked in also.items() if asked)])
 
 
 def open_input(section: StreamSection, manifest: Manifest) -> TextInput | PolledInput:

@@ -16,6 +16,7 @@ from edge_agent.config.paths import begin_at
 from edge_agent.config.service_state import service_name, service_state_dir
 from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection, topic_filters
 from edge_agent.config.tables import read_table, suggest
+from edge_agent.config.trust import TrustSettings, trust_problems
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ConfigError
 from edge_agent.journal.settings import JournalSettings
@@ -139,12 +140,19 @@ def _read_document(
     mqtt = _complete_mqtt(sections["mqtt"], problems, is_here=is_here)
     engine = EngineSettings(**sections["engine"])
     _check_engine(engine, problems)
+    trust = TrustSettings(**sections["trust"])
+    if document.get("trust") == {}:
+        problems.append("[trust] keys: is missing")
+    if is_here:
+        problems += [f"[trust] {problem}" for problem in trust_problems(trust)]
     outputs: dict[str, Any] = {name: kind(**sections[name]) for name, kind in OUTPUTS.items()}
     problems += output_problems(**outputs)
     if problems:
         return None
     journal = JournalSettings(**sections["journal"])
-    return Config(agent=agent, mqtt=mqtt, engine=engine, journal=journal, streams=tuple(streams), **outputs)
+    return Config(
+        agent=agent, mqtt=mqtt, engine=engine, journal=journal, trust=trust, streams=tuple(streams), **outputs
+    )
 
 
 def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:

@@ -32,10 +32,16 @@ def begin_at(folder: Path, table: object, kind: type[msgspec.Struct]) -> None:
         if inner is not None:
             for each in value if isinstance(value, list) else [value]:
                 begin_at(folder, each, inner)
-        elif (
-            isinstance(value, str) and value not in ("", _STANDARD_INPUT) and "://" not in value and is_path(field.type)
-        ):
-            table[field.name] = str(folder / value)
+        elif not is_path(field.type):
+            continue
+        elif isinstance(value, list):
+            table[field.name] = [_placed(folder, each) for each in value]
+        elif value is not None:
+            table[field.name] = _placed(folder, value)
+
+
+def _placed(folder: Path, value: object) -> object:
+    return str(folder / value) if isinstance(value, str) and not _stands_alone(value) else value
 
 
 def _stands_alone(value: str) -> bool:
@@ -44,6 +50,6 @@ def _stands_alone(value: str) -> bool:
 
 
 def is_path(annotation: Any) -> bool:
-    """True for the type `FilePath`, also where it may be None."""
+    """True for the type `FilePath`, also where it may be None, or there may be several."""
     metas = (meta for part in (annotation, *get_args(annotation)) for meta in getattr(part, "__metadata__", ()))
     return any(isinstance(meta, Meta) and (meta.extra or {}).get(IS_PATH, False) for meta in metas)

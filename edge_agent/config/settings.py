@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from edge_agent.config.trust import TrustSettings
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, TopicFilters, input_topic
@@ -188,6 +189,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     mqtt: MqttSettings
     engine: EngineSettings
     journal: JournalSettings
+    trust: TrustSettings = TrustSettings()
     publish: PublishSettings
     evidence: EvidenceSettings
     homeassistant: HomeAssistantSettings
@@ -219,5 +221,6 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "mqtt": MqttSettings,
     "engine": EngineSettings,
     "journal": JournalSettings,
+    "trust": TrustSettings,
     **OUTPUTS,
 }

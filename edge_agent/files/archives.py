@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import math
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -29,6 +30,8 @@ _END_BYTES, _END64_BYTES, _LOCATOR_BYTES, _COMMENT_BYTES = 22, 56, 20, 0xFFFF
 _HEADER_LIMIT_BYTES = 10_000
 """What numpy parses at most."""
 _PIECE_BYTES = 1 << 20
+_HASHED_FIRST_BYTES = 16 << 20
+"""A larger member takes its memory only once it is known to be the right one, for which it is unpacked twice."""
 
 
 class ArchiveError(Exception):
@@ -89,6 +92,30 @@ class Archive:
                 yield piece
         if left:
             raise ArchiveError(f"{name!r} is {left} bytes shorter than it claims")
+
+    def read(self, name: str, limit_bytes: int, sha256: str | None = None) -> bytes:
+        """The content of a member.
+
+        Args:
+            name: of the member.
+            limit_bytes: most that it may have.
+            sha256: of the content, as the manifest has it; None where nobody knows it.
+
+        Raises:
+            ArchiveError: it is larger, or another one than the manifest says.
+        """
+        size = self.info(name).file_size
+        if size > limit_bytes:
+            raise ArchiveError(f"{name} would have {size} bytes, at most {limit_bytes} are read")
+        if sha256 is not None and size > _HASHED_FIRST_BYTES:
+            _check_hash(name, self.pieces(name), sha256)
+        # A join would keep all pieces beside their sum.
+        content = io.BytesIO()
+        content.writelines(self.pieces(name))
+        data = content.getvalue()
+        if sha256 is not None:
+            _check_hash(name, (data,), sha256)
+        return data
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +182,14 @@ class ArrayArchive:
             place += len(piece)
         _check_text(name, array)
         return array
+
+
+def _check_hash(name: str, pieces: Iterable[bytes], want: str) -> None:
+    found = hashlib.sha256()
+    for piece in pieces:
+        found.update(piece)
+    if found.hexdigest() != want:
+        raise ArchiveError(f"{name} differs from its manifest (sha256 {found.hexdigest():.12}, expected {want:.12})")
 
 
 def is_packed(info: zipfile.ZipInfo) -> bool:

@@ -44,6 +44,8 @@ __all__ = [
 
 RUNTIMES = {"cpu": "onnxruntime", "openvino": "onnxruntime-openvino"}
 """The package that an extra brings."""
+_OPTIONAL = ("asyncua", "prometheus-client", "pymodbus", "pynacl")
+"""Packages that extras of the device bring, and that an installation may have."""
 _DESCRIPTION = "program.json"
 _UNUSED = (
     "*/tests",
@@ -148,7 +150,7 @@ def write_launcher(root: Path, final: Path) -> None:
 
 
 def gather(packages: Path) -> str:
-    """Copy this installation's packages, with all that they need and nothing else of its environment.
+    """Copy this installation's packages, those of its extras too, with all that they need and nothing else.
 
     Returns:
         The extra of the runtime.
@@ -160,7 +162,7 @@ def gather(packages: Path) -> str:
     if not found:
         raise MissingExtraError("onnxruntime", "cpu")
     runtime = found[-1]
-    wanted, copied = ["numpy", "paho-mqtt", "msgspec", RUNTIMES[runtime]], set[str]()
+    wanted, copied = ["numpy", "paho-mqtt", "msgspec", RUNTIMES[runtime], *_OPTIONAL], set[str]()
     while wanted:
         name = wanted.pop()
         distribution = _distribution(name)

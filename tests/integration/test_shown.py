@@ -24,6 +24,7 @@ from sklearn.decomposition import PCA
 from edge_agent.cli.app import COMMANDS
 from edge_agent.messages.event import AlertEvent, AlertModel, ChannelShare
 from edge_agent.terminal import json_text
+from edgetool import keygen, sign
 from edgetool._cli import app
 
 NAME = "\x1b[2J\x1b]0;owned\x07\r\nforged: all is well\x85\u2028\x9b31m\u202e\u200b\x7f\ue000[bold red]x<b>"
@@ -202,7 +203,26 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("inspect {named} --json", shows=JSON),
         Case("inspect {broken}"),
         Case("inspect {model} --custom-ops {name}", 2),
+        Case("inspect {named} --key {gone}", 2, shows="\\udcff"),
         Case("inspect {gone}", 65, shows="\\udcff"),
+    ],
+    ("edgetool", "keygen"): [
+        Case("keygen {folder}/{stream}1"),
+        Case("keygen {folder}/{stream}2 --json", shows=JSON),
+        Case("keygen {folder}/{stream}1", 2),
+        Case("keygen {folder}/none --passphrase-file {gone}", 2, shows="\\udcff"),
+    ],
+    ("edgetool", "sign"): [
+        Case("sign {signed} --key {key}"),
+        Case("sign {signed} --key {key} --json", shows=JSON),
+        Case("sign {bad_bundle} --key {key}", 65),
+        Case("sign {signed} --key {gone}", 2, shows="\\udcff"),
+    ],
+    ("edgetool", "verify"): [
+        Case("verify {signed} --key {public}"),
+        Case("verify {signed} --key {public} --json", shows=JSON),
+        Case("verify {named} --key {public}", 65),
+        Case("verify {signed} --key {name}", 2),
     ],
     ("edgetool", "compare"): [
         Case("compare {model} {model} --layers --html {page}", pages=("{page}",)),
@@ -309,7 +329,11 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     good = write_bundle(folder / f"good{CHANNEL}.edge", changes=changes)
     named = write_bundle(folder / f"named{CHANNEL}.edge", changes={**changes, "channels": channels})
     bad = write_bundle(folder / f"bad{CHANNEL}.edge", changes={"format": NAME})
-    found |= {"bundle": str(good), "named": str(named)}
+    signed = write_bundle(folder / f"signed{CHANNEL}.edge", changes=changes)
+    keys = keygen(folder / f"plant{CHANNEL}")
+    sign(signed, key=keys.key)
+    found |= {"bundle": str(good), "named": str(named), "bad_bundle": str(bad), "signed": str(signed)}
+    found |= {"key": str(keys.key), "public": str(keys.public)}
     lines = folder / f"lines{CHANNEL}"
     lines.write_text(
         f'asset,"{CHANNEL}1","{CHANNEL}2","{CHANNEL}3"\n"{NAME}",9,9,1\na1,"{NAME}",9,1\na1,9,9,1\n', newline=""

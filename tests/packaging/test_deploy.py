@@ -248,4 +248,24 @@ def test_what_speaks_to_devices_is_in_the_archive_of_who_asks_them(
         names = archive.getnames()
     packages = {name.split("/site-packages/")[1].split("/")[0] for name in names if "/site-packages/" in name}
     assert {"asyncua", "cryptography", "sortedcontainers", "prometheus_client"} <= packages
-    assert "pymodbus" not in packages
+    assert not {"pymodbus", "nacl"} & packages
+
+
+@pytest.mark.parametrize(("machine", "python"), [("x86_64", "3.14"), ("aarch64", "3.11")])
+def test_public_keys_go_along_and_what_checks_signatures(
+    bundle: Path, tmp_path: Path, machine: str, python: str
+) -> None:
+    """And a bundle that the device would not open is refused here."""
+    config, keys = tmp_path / "agent.toml", edgetool.keygen(tmp_path / "plant")
+    config.write_text(f'{config.read_text()}\n[trust]\nkeys = ["plant.pub"]\n')
+    with pytest.raises(edgetool.TrustError, match="is not signed"):
+        edgetool.deploy([bundle], config=config, to=str(tmp_path / "out"), machine=machine, python=python)
+    edgetool.sign(bundle, key=keys.key)
+    report = edgetool.deploy([bundle], config=config, to=str(tmp_path / "out"), machine=machine, python=python)
+    assert "plant.pub" in report.files
+    with tarfile.open(report.archive) as archive:
+        names = archive.getnames()
+    packages = {name.split("/site-packages/")[1].split("/")[0] for name in names if "/site-packages/" in name}
+    assert {"nacl", "cffi"} <= packages
+    assert "cryptography" not in packages
+    assert not [name for name in names if name.endswith(".key")]

@@ -18,6 +18,7 @@ from processes import run_tool
 import edgetool
 from edge_agent.config.load import load_config
 from edge_agent.config.settings import AgentSettings, StreamSection
+from edge_agent.config.trust import TrustSettings
 from edge_agent.engine.providers import PROVIDERS
 from edge_agent.engine.releases import READS
 from edge_agent.engine.settings import AllowedLibrary, EngineSettings
@@ -185,6 +186,7 @@ def test_the_sample_configuration_loads(tmp_path: Path) -> None:
         ("evidence", EvidenceSettings),
         ("homeassistant", HomeAssistantSettings),
         ("metrics", MetricsSettings),
+        ("trust", TrustSettings),
         ("sparkplug", SparkplugSettings),
         ("stream", StreamSection),
         ("stream.window", WindowSettings),

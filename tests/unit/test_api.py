@@ -26,12 +26,15 @@ COMMANDS = (
     "evidence",
     "export",
     "inspect",
+    "keygen",
     "optimize",
     "pack",
     "quantize",
     "record",
     "replay",
+    "sign",
     "sniff",
+    "verify_bundle",
     "watch",
 )
 

@@ -515,7 +515,7 @@ def test_every_key_that_names_a_place_is_a_path() -> None:
         field.name
         for kind in kinds
         for field in msgspec.structs.fields(kind)
-        if field.name.endswith(("_file", "_dir", "bundle", "input"))
+        if field.name.endswith(("_file", "_dir", "bundle", "input", "keys"))
     }
     assert found == named - {"allow_unsafe_state_dir"}
 

@@ -18,6 +18,7 @@ from edge_agent.errors import (
     EdgeError,
     MissingExtraError,
     ProviderError,
+    TrustError,
     UsageError,
 )
 from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, Io, LayoutIs, Level, Precision, ScoreIs, SmoothIs, Target
@@ -36,12 +37,15 @@ if TYPE_CHECKING:
     from edgetool.commands.evidence import EvidenceReport, evidence
     from edgetool.commands.export import ExportReport, export
     from edgetool.commands.inspect import InspectReport, inspect
+    from edgetool.commands.keygen import KeygenReport, keygen
     from edgetool.commands.optimize import OptimizeReport, optimize
     from edgetool.commands.pack import pack
     from edgetool.commands.quantize import quantize
     from edgetool.commands.record import RecordReport, record
     from edgetool.commands.replay import ReplayReport, replay
+    from edgetool.commands.sign import SignReport, sign
     from edgetool.commands.sniff import SniffReport, sniff
+    from edgetool.commands.verify import VerifyReport, verify_bundle
     from edgetool.commands.watch import watch
     from edgetool.detector.report import PackReport
     from edgetool.precision.context import Converter
@@ -72,6 +76,7 @@ __all__ = [
     "HigherIs",
     "InspectReport",
     "Io",
+    "KeygenReport",
     "LayoutIs",
     "Level",
     "MissingExtraError",
@@ -85,12 +90,15 @@ __all__ = [
     "ReplayReport",
     "ScoreIs",
     "SetAsideEvent",
+    "SignReport",
     "SmoothIs",
     "SniffReport",
     "StormEvent",
     "Target",
+    "TrustError",
     "UsageError",
     "Verdict",
+    "VerifyReport",
     "WatchedEvent",
     "bench",
     "calibrate",
@@ -102,12 +110,15 @@ __all__ = [
     "evidence",
     "export",
     "inspect",
+    "keygen",
     "optimize",
     "pack",
     "quantize",
     "record",
     "replay",
+    "sign",
     "sniff",
+    "verify_bundle",
     "watch",
 ]
 
@@ -129,13 +140,16 @@ _HOMES = {
     "EvidenceReport": "edgetool.commands.evidence",
     "ExportReport": "edgetool.commands.export",
     "InspectReport": "edgetool.commands.inspect",
+    "KeygenReport": "edgetool.commands.keygen",
     "OptimizeReport": "edgetool.commands.optimize",
     "PackReport": "edgetool.detector.report",
     "QuantizeReport": "edgetool.precision.report",
     "RecordReport": "edgetool.commands.record",
     "ReplayReport": "edgetool.commands.replay",
+    "SignReport": "edgetool.commands.sign",
     "SniffReport": "edgetool.commands.sniff",
     "Verdict": "edgetool.precision.report",
+    "VerifyReport": "edgetool.commands.verify",
     "WatchedEvent": "edgetool.believed",
     "bench": "edgetool.commands.bench",
     "calibrate": "edgetool.commands.calibrate",
@@ -147,12 +161,15 @@ _HOMES = {
     "evidence": "edgetool.commands.evidence",
     "export": "edgetool.commands.export",
     "inspect": "edgetool.commands.inspect",
+    "keygen": "edgetool.commands.keygen",
     "optimize": "edgetool.commands.optimize",
     "pack": "edgetool.commands.pack",
     "quantize": "edgetool.commands.quantize",
     "record": "edgetool.commands.record",
     "replay": "edgetool.commands.replay",
+    "sign": "edgetool.commands.sign",
     "sniff": "edgetool.commands.sniff",
+    "verify_bundle": "edgetool.commands.verify",
     "watch": "edgetool.commands.watch",
 }
 """Loaded on first use: importing onnx takes longer than most commands. No module here has one of these names, because

@@ -49,6 +49,8 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
 
     bundle: str
     """Path of the bundle's file."""
+    manifest_sha256: str
+    """Of that bundle: what lies there since is not loaded, be it good or not."""
     provider: Provider
     threads: int
     """Threads of one inference."""
@@ -261,6 +263,8 @@ def _main() -> None:
     _limit_memory(task)
     _stay_on(task.threads)
     bundle = replace(open_bundle(Path(task.bundle)), libraries=task.libraries)
+    if bundle.manifest_sha256 != task.manifest_sha256:
+        raise BundleError(f"{bundle.path}: another bundle has taken its place meanwhile")
     signs = SignsOfLife(answers)
     signs.give()
     engine, proof = _open_and_prove(task, bundle, signs)

@@ -87,6 +87,7 @@ class ProbeChild:
         self._child = self._start()
         task = Task(
             bundle=str(bundle.path),
+            manifest_sha256=bundle.manifest_sha256,
             provider=provider,
             threads=threads,
             cache_dir=str(cache_dir) if cache_dir else None,

@@ -25,6 +25,12 @@ def inspect(
     html: HtmlOption = None,
     netron: Annotated[bool, typer.Option("--netron", help="Open it in Netron, when that is installed.")] = False,
     custom_ops: CustomOpsOption = None,
+    key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE.pub", help="Public keys, one of which must have signed the bundle.", show_default=False
+        ),
+    ] = None,
     timeout: TimeoutOption = LOOK_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +46,7 @@ def inspect(
     if netron and util.find_spec("netron") is None:
         raise UsageError("--netron: Netron is not installed; run: pip install netron")
     with working(f"inspecting {model.name}", timeout):
-        report = work(model, custom_ops=custom_ops or (), timeout_s=timeout)
+        report = work(model, custom_ops=custom_ops or (), keys=key or (), timeout_s=timeout)
         if html is not None:
             from edgetool.reports.looked_at import write_inspect_page
 

@@ -18,6 +18,7 @@ from edgetool._cli.export import (
     TrustTypeOption,
     WeightsOption,
 )
+from edgetool._cli.key_options import PassphraseFileOption, passphrase_of
 from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, LayoutIs, ScoreIs, SmoothIs
 from edgetool.deadline import DEFAULT_S
 
@@ -190,6 +191,13 @@ def pack(
     trust_type: TrustTypeOption = None,
     trust_code: TrustCodeOption = False,
     custom_ops: CustomOpsOption = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A private key to sign the bundle with: edgetool keygen.", show_default=False
+        ),
+    ] = None,
+    passphrase_file: PassphraseFileOption = None,
     timeout: TimeoutOption = DEFAULT_S,
     as_json: JsonOption = False,
 ) -> None:
@@ -200,6 +208,7 @@ def pack(
     from edgetool.commands.pack import pack as work
     from edgetool.progress import working
 
+    passphrase = None if key is None else passphrase_of(key, passphrase_file)
     with working(f"packing {model.name}", timeout):
         report = work(
             model,
@@ -239,6 +248,8 @@ def pack(
             trust_types=trust_type or (),
             trust_code=trust_code,
             custom_ops=custom_ops or (),
+            key=key,
+            passphrase=passphrase,
             timeout_s=timeout,
         )
     print_json(report.describe(), data) if as_json else _show_packed(report)
@@ -304,6 +315,8 @@ def _show_packed(report: PackReport) -> None:
         say(f"  golden     met within {report.deviation:.1e} (tolerance {manifest.golden.tolerance:.2g})")
     elif manifest.model.precision == "float32":
         say("  compared   with no other model; --reference compares it with the one that it was made from")
+    if report.signed_by:
+        say(f"  signed     by {report.signed_by}")
     for warning in report.warnings():
         say(f"  WARNING    {warning}")
 

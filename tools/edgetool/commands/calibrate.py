@@ -83,6 +83,8 @@ class CalibrateReport:
     """The share that reaches the limit so far."""
     assets: tuple[AssetLimit, ...]
     """Empty unless asked for."""
+    loses_signature: bool = False
+    """The bundle is signed, and the one that was written is not."""
     silenced: str | None = None
     """Why a bundle with this limit is refused, which only a report without one has."""
 
@@ -114,6 +116,8 @@ class CalibrateReport:
                 f"It takes {about(told.needed_rows)} such windows{hours}{here}. "
                 f"The limit is that of a rate of {told.limit_rate:.2g}, so that {told.rate:.3g} is a bound"
             )
+        if self.loses_signature:
+            found.append(f"{self.bundle} is signed, and the new one is not yet: edgetool sign {self.output} --key FILE")
         if self.silenced is not None:
             found.append(self.silenced)
         return found
@@ -236,6 +240,7 @@ def calibrate(
         share=float(np.mean(scores >= threshold.alarm)),
         share_before=float(np.mean(scores >= manifest.threshold.alarm)),
         assets=_by_asset(scored, order, rate, threshold.alarm) if per_asset else (),
+        loses_signature=output is not None and opened.is_signed,
         silenced=silent,
     )
 

@@ -14,7 +14,7 @@ import onnx
 
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.providers import available_providers
-from edge_agent.errors import ConversionError, EdgeError
+from edge_agent.errors import ConversionError, EdgeError, UsageError
 from edgetool.deadline import LOOK_S, Deadline, OutOfTimeError
 from edgetool.detector.allowed import open_allowed
 from edgetool.graph.custom_ops import CustomOps, read_custom_ops
@@ -27,8 +27,9 @@ from edgetool.graph.traps import Trap, find_traps
 from edgetool.graph.versions import lower_versions
 from edgetool.graph.walks import nodes_of
 from edgetool.graph.weights import WeightStore, read_light, size_of, tensors_of
-from edgetool.paths import StrPath
+from edgetool.paths import StrPath, as_paths
 from edgetool.precision.storage import store_weights
+from edgetool.signing import public_keys
 from edgetool.verify.fitting import explain, samples_for
 from edgetool.verify.workbench import Workbench
 
@@ -113,6 +114,8 @@ class InspectReport:
             "placements": [{name: getattr(p, name) for name in p.__slots__} for p in self.placements],
             "runtimes": [reach.describe() for reach in self.runtimes],
             "traps": [trap.describe() for trap in self.traps],
+            "is_signed": self.bundle is not None and self.bundle.is_signed,
+            "signed_by": None if self.bundle is None else self.bundle.signed_by or None,
             "manifest": None if self.bundle is None else msgspec.to_builtins(self.bundle.manifest),
         }
 
@@ -122,6 +125,7 @@ def inspect(
     *,
     providers: bool = True,
     custom_ops: StrPath | Sequence[StrPath] = (),
+    keys: StrPath | Sequence[StrPath] = (),
     timeout_s: float = LOOK_S,
 ) -> InspectReport:
     """Look into a model, or into a bundle and the model in it.
@@ -130,23 +134,32 @@ def inspect(
         model: the ONNX file, or the `.edge` file.
         providers: run it on every installed provider, to see which nodes each takes.
         custom_ops: libraries with operators that no runtime has of its own, which are loaded with the model.
+        keys: files of public keys, one of which must have signed the bundle; nobody is asked when none is given.
         timeout_s: seconds for these runs together; a provider that needs more is reported so.
 
     Raises:
         BundleError: the bundle cannot be read.
         ConversionError: the file is missing, or no ONNX model.
-        UsageError: a library is none, is not needed, or is not the one that the bundle names.
+        MissingExtraError: keys are given, and the extra `trust` is not installed.
+        TrustError: none of the keys has signed the bundle.
+        UsageError: a key is none, or is given with a model by itself; a library is none, is not needed, or is not the
+            one that the bundle names.
     """
-    model = Path(model)
+    model, key_files = Path(model), as_paths(keys)
+    trusted = public_keys(key_files) if key_files else None
     ops = read_custom_ops(custom_ops)
     if model.suffix == ".edge":
-        bundle = open_allowed([model], ops.paths)[0] if ops.given else open_bundle(model)
+        bundle = open_bundle(model, trusted)
+        if ops.given:
+            bundle = replace(open_allowed([model], ops.paths)[0], signed_by=bundle.signed_by)
         with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
             inner = Path(name) / bundle.manifest.model.file
             inner.write_bytes(bundle.model)
             needed = [library.path for library in bundle.libraries]
             found = inspect(inner, providers=providers, custom_ops=needed, timeout_s=timeout_s)
             return replace(found, model=model, bundle=bundle)
+    if trusted is not None:
+        raise UsageError(f"{model}: --key is of a bundle's signature, and this is a model by itself")
     with tempfile.TemporaryDirectory(prefix="edgetool-") as name:
         store = WeightStore(Path(name))
         original, size_bytes = read_light(model, store)

@@ -15,7 +15,6 @@ from edge_agent.bundle import (
     CHANNEL_NAME,
     RESERVED_CHANNELS,
     Calibration,
-    ExportedPart,
     ScorePart,
     Threshold,
 )
@@ -68,11 +67,12 @@ from edgetool.frameworks.sources import Saved, Trust
 from edgetool.graph.custom_ops import read_custom_ops
 from edgetool.graph.integers import batch_scales
 from edgetool.graph.onnx_file import load_model
-from edgetool.graph.origin import Origin, origin_of
+from edgetool.graph.origin import origin_of
 from edgetool.graph.runtimes import check_runtimes, parse_runtimes
 from edgetool.graph.traps import many_nodes
 from edgetool.graph.versions import lower_versions
 from edgetool.paths import StrPath, as_path
+from edgetool.signing import read_private_key
 from edgetool.verify.saturated import looks_scaled
 from edgetool.verify.scores import count_flips, still_channels
 
@@ -138,6 +138,8 @@ def pack(
     trust_pickle: bool = False,
     trust_types: Sequence[str] = (),
     trust_code: bool = False,
+    key: StrPath | None = None,
+    passphrase: str | None = None,
     timeout_s: float = DEFAULT_S,
 ) -> PackReport:
     """Make a bundle.
@@ -190,6 +192,8 @@ def pack(
         trust_pickle: as for `export`.
         trust_types: as for `export`.
         trust_code: as for `export`.
+        key: file of a private key to sign the bundle with; None leaves it unsigned.
+        passphrase: of that file; None where it has none.
         timeout_s: seconds for all runs of models together.
 
     Raises:
@@ -200,11 +204,13 @@ def pack(
             ranks labelled rows worse.
         DataError: the data cannot be read or are too few.
         OutOfTimeError: the model takes longer than that, or never ends.
+        MissingExtraError: what a signature, or the model's framework, needs is not installed.
         UsageError: the file name, the channels or an option cannot be meant, more than one reading of the model fits,
-            or a library is none, or is not needed.
+            a library is none, or is not needed, or the key cannot be read.
     """
     started = time.monotonic()
     _check_shares(tolerance, false_alarm_rate)
+    signs_with = None if key is None else read_private_key(Path(key), passphrase)
     scalers = read_scalers((scale, unscale), Trust(trust_pickle, tuple(trust_types)))
     options = DetectorOptions(
         output=score_output,
@@ -307,8 +313,9 @@ def pack(
             expected=None if agreement is None else agreement.part(),
             quality=None if found is None else found.quality,
             custom_ops=ops.parts(loaded),
-            exported=None if origin is None else _exported(origin),
+            exported=None if origin is None else origin.part(),
             warm_up=0 if detector.warm_up is None else detector.warm_up.windows,
+            key=signs_with,
         )
         still = still_channels(detector.windows)
         return PackReport(
@@ -330,6 +337,7 @@ def pack(
             deviation=None if reference is None else golden.deviation,
             repairs=detector.repairs,
             replaced=replaced,
+            signed_by="" if signs_with is None else signs_with.public.id,
             trial=trial,
             expected=agreement,
             formula=detector.formula,
@@ -342,16 +350,6 @@ def pack(
             feeds_each_row=0 if detector.warm_up is None else -(-detector.frame.seen // stride),
             seconds=time.monotonic() - started,
         )
-
-
-def _exported(origin: Origin) -> ExportedPart:
-    return ExportedPart(
-        framework=origin.framework,
-        estimator=origin.estimator,
-        converter=origin.converter,
-        rows=origin.rows,
-        deviation=origin.deviation,
-    )
 
 
 def _check_rows(rows: SensorData, scalers: Sequence[FittedScaler]) -> None:

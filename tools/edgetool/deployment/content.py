@@ -13,6 +13,7 @@ from edge_agent.config.load import load_config
 from edge_agent.config.settings import Config
 from edge_agent.errors import ConfigError, UsageError
 from edge_agent.mqtt.settings import BrokerSettings
+from edge_agent.trust import load_keys
 
 __all__ = ["Content", "read_content"]
 
@@ -31,7 +32,7 @@ class Content:
     config: Path
     bundles: tuple[Path, ...]
     others: tuple[Path, ...]
-    """Certificates and libraries of operators that lie beside the configuration."""
+    """Certificates, public keys and libraries of operators that lie beside the configuration."""
     wanted: tuple[str, ...]
     """A line for each file that the configuration names and that is not among these."""
     extras: tuple[str, ...] = ()
@@ -59,10 +60,10 @@ def read_content(config: Path, bundles: Sequence[Path]) -> Content:
     Raises:
         BundleError: one is none.
         ConfigError: the configuration has problems, or names a file of its folder that is not there or not given.
+        MissingExtraError: signatures are asked for, and what checks them is not installed.
+        TrustError: one is signed by none of the keys that lie beside the configuration, where all of them do.
         UsageError: two files have one name, or nobody names a bundle.
     """
-    for path in bundles:
-        open_bundle(path)
     settings = load_config(config.resolve(), (f"agent.state_dir={_STATE}",), is_here=False)
     folder = config.resolve().parent
     given = {path.name: path for path in bundles}
@@ -78,10 +79,19 @@ def read_content(config: Path, bundles: Sequence[Path]) -> Content:
         raise ConfigError(*(f"{config}: {problem}" for problem in problems))
     if unused := sorted(given.keys() - named):
         raise UsageError(f"{', '.join(unused)}: no stream of {config} names it")
+    _check_bundles(settings, folder, bundles)
     names = [_CONFIG, *(path.name for path in (*bundles, *others))]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise UsageError(f"{', '.join(twice)}: two files have this name, and all lie in {_SETTINGS}")
     return Content(config, tuple(bundles), tuple(others), tuple(wanted), tuple(extras_of(settings)))
+
+
+def _check_bundles(settings: Config, folder: Path, bundles: Sequence[Path]) -> None:
+    """Refuse a bundle that the device would not open."""
+    files = [folder / Path(key).name for key in settings.trust.keys]
+    keys = load_keys(files) if files and all(file.is_file() for file in files) else None
+    for path in bundles:
+        open_bundle(path, keys)
 
 
 def _others(settings: Config, folder: Path, problems: list[str]) -> tuple[list[Path], list[str]]:
@@ -119,6 +129,8 @@ def _files(settings: Config) -> Iterator[tuple[str, str]]:
         for key in ("ca_file", "cert_file", *_SECRETS):
             if (path := getattr(broker, key)) is not None:
                 yield f"{section} {key}", path
+    for path in settings.trust.keys:
+        yield "[trust] keys", path
     for library in settings.engine.custom_ops:
         yield "[[engine.custom_ops]] path", library.path
 

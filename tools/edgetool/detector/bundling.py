@@ -17,6 +17,7 @@ import onnx
 
 from edge_agent.bundle import (
     FORMAT,
+    SIGNATURE,
     Bundle,
     Calibration,
     Channel,
@@ -32,7 +33,7 @@ from edge_agent.bundle import (
     open_bundle,
 )
 from edge_agent.engine.providers import import_runtime
-from edge_agent.errors import UsageError
+from edge_agent.errors import BundleError, UsageError
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.build_time import built_at
 from edgetool.data import SensorData
@@ -40,8 +41,9 @@ from edgetool.detector.golden import Golden
 from edgetool.detector.state import state_size
 from edgetool.graph.onnx_file import stored_precision, write_result
 from edgetool.graph.runtimes import runtimes_of
+from edgetool.signing import PrivateKey
 
-__all__ = ["describe_channels", "name_and_version", "rewrite_bundle", "write_bundle"]
+__all__ = ["describe_channels", "name_and_version", "rewrite_bundle", "sign_bundle", "write_bundle"]
 
 _VERSION_CHARACTER = f"(?!-){NAME_CHARACTER}"
 _NAME_VERSION = re.compile(
@@ -97,6 +99,7 @@ def write_bundle(
     custom_ops: tuple[CustomOpsPart, ...] = (),
     exported: ExportedPart | None = None,
     warm_up: int = 0,
+    key: PrivateKey | None = None,
 ) -> Manifest:
     """Write a bundle, whole or not at all, and only if it can be read back.
 
@@ -119,6 +122,7 @@ def write_bundle(
         custom_ops: libraries that the model needs.
         exported: what the model was made of; None if nobody knows.
         warm_up: windows that only fill the state of a model.
+        key: to sign it with; None leaves it unsigned.
     """
     arrays = io.BytesIO()
     np.savez(arrays, allow_pickle=False, **golden.vectors())
@@ -147,7 +151,7 @@ def write_bundle(
     # Most bundles need none, and stay byte for byte what they were.
     if not custom_ops:
         del document["custom_ops"]
-    _write(output, document, [("model.onnx", model), ("golden.npz", packed_vectors)])
+    _write(output, document, [("model.onnx", model), ("golden.npz", packed_vectors)], key)
     return manifest
 
 
@@ -155,6 +159,8 @@ def rewrite_bundle(
     output: Path, bundle: Bundle, *, name: str, version: str, threshold: Threshold, calibration: Calibration
 ) -> Manifest:
     """Write a bundle with the model and the golden scores of another one, byte for byte, and with other limits.
+
+    It is not signed, whether the other one is or not.
 
     Args:
         output: the file.
@@ -181,6 +187,21 @@ def rewrite_bundle(
     return manifest
 
 
+def sign_bundle(bundle: Bundle, key: PrivateKey) -> None:
+    """Put a signature into a bundle's file, in the place of one that is there. All other members stay as they are.
+
+    Raises:
+        BundleError: the file has changed since it was opened.
+        ConversionError: it cannot be written.
+    """
+    with zipfile.ZipFile(bundle.path) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist() if name != SIGNATURE]
+    text = dict(members)["manifest.json"]
+    if hashlib.sha256(text).hexdigest() != bundle.manifest_sha256:
+        raise BundleError(f"{bundle.path}: has changed since it was opened; sign it again")
+    _write_archive(bundle.path, [*members, (SIGNATURE, key.sign(text))])
+
+
 def _now() -> str:
     """The time of the build: SOURCE_DATE_EPOCH where that is set, so that a build can be repeated byte for byte.
 
@@ -192,12 +213,17 @@ def _now() -> str:
     return now.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _write(output: Path, manifest: object, members: list[tuple[str, bytes]]) -> None:
+def _write(output: Path, manifest: object, members: list[tuple[str, bytes]], key: PrivateKey | None = None) -> None:
     """Write the file, once it was read back as a device will."""
-    archive = io.BytesIO()
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
+    signature = [] if key is None else [(SIGNATURE, key.sign(text))]
+    _write_archive(output, [("manifest.json", text), *members, *signature])
+
+
+def _write_archive(output: Path, members: list[tuple[str, bytes]]) -> None:
+    archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as bundle:
-        for member, content in [("manifest.json", text), *members]:
+        for member, content in members:
             bundle.writestr(zipfile.ZipInfo(member, _EPOCH), content, zipfile.ZIP_DEFLATED)
     # Read as the device will read it, before it takes the place of a bundle that works.
     with tempfile.TemporaryDirectory(prefix="edgetool-") as folder:

@@ -16,6 +16,7 @@ def card_of(bundle: Bundle) -> Iterator[tuple[str, str]]:
     """Pairs of what, and what the manifest says of it."""
     manifest = bundle.manifest
     yield "bundle", f"{manifest.name} {manifest.version}, packed {manifest.created}"
+    yield "signed", _signed_in_words(bundle)
     model = manifest.model
     runtimes = ", ".join(f"{extra} from {release}" for extra, release in model.runtimes.items()) or "unknown"
     yield "model", f"{model.precision}, {model.size_bytes} bytes, sha256 {model.sha256:.12}; runs with {runtimes}"
@@ -65,6 +66,12 @@ def in_words(made_of: ExportedPart) -> str:
 def library_in_words(part: CustomOpsPart) -> str:
     """A library that devices of its architecture have to have, and to allow."""
     return f"{part.file} for {part.architecture}, with operators of {', '.join(part.domains)}; sha256 {part.sha256}"
+
+
+def _signed_in_words(bundle: Bundle) -> str:
+    if not bundle.is_signed:
+        return "by nobody"
+    return f"by {bundle.signed_by}" if bundle.signed_by else "by whom it does not say; ask with --key FILE.pub"
 
 
 def _of_calibration(calibration: Calibration) -> Iterator[tuple[str, str]]:

@@ -60,6 +60,8 @@ class PackReport:
     """What was put right in the model, in words."""
     replaced: bool
     """True if the bundle took the place of a file of the same name."""
+    signed_by: str
+    """Id of the key that has signed it; empty if none has."""
     trial: Trial
     """How made-up faults score."""
     expected: Agreement | None
@@ -101,6 +103,7 @@ class PackReport:
             "deviation": self.deviation,
             "repairs": self.repairs,
             "replaced": self.replaced,
+            "signed_by": self.signed_by or None,
             "trial": self.trial.describe(),
             "expected": None if self.expected is None else self.expected.describe(),
             "formula": self.formula,

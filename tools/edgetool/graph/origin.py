@@ -7,6 +7,8 @@ from typing import Any
 import msgspec
 import onnx
 
+from edge_agent.bundle import ExportedPart
+
 __all__ = ["Origin", "origin_of", "write_origin"]
 
 _KEY = "edgetool"
@@ -36,6 +38,16 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Labels of a classifier's classes, in the order of its columns; empty of any other."""
     features: tuple[str, ...] = ()
     """Names of the columns that it was trained on, in their order; empty if it does not know them."""
+
+    def part(self) -> ExportedPart:
+        """The manifest's entry."""
+        return ExportedPart(
+            framework=self.framework,
+            estimator=self.estimator,
+            converter=self.converter,
+            rows=self.rows,
+            deviation=self.deviation,
+        )
 
     def describe(self) -> dict[str, Any]:
         """For a report."""

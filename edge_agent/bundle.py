@@ -254,6 +254,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return self.calibration.false_alarm_rate if self.calibration is not None else 0.001
 
     @property
+    def rows(self) -> str:
+        """Identifies the meaning of a window's rows, whatever the model is that they are given to."""
+        meaning = [self.window, self.missing, [channel.name for channel in self.channels]]
+        return hashlib.sha256(msgspec.json.encode(meaning)).hexdigest()[:16]
+
+    @property
     def scorer(self) -> str:
         """Identifies the meaning of stored readings and scores: those of another scorer cannot be used.
 

@@ -114,6 +114,12 @@ class ChildProcess:
         """The system's number of it."""
         return self._process.pid
 
+    @property
+    def requests(self) -> int:
+        """The number of the pipe that its requests go by, for who does not want to wait until it takes them."""
+        assert self._process.stdin is not None
+        return self._process.stdin.fileno()
+
     def has_ended(self) -> bool:
         """True if the process is gone. What it has started is there until `close`."""
         if self._process.returncode is not None or not hasattr(os, "waitid"):

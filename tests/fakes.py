@@ -7,6 +7,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ __all__ = [
     "model_with_a_scan",
     "outgoing",
     "readings",
+    "slow_model",
     "write_bundle",
 ]
 
@@ -181,6 +183,35 @@ def canonical_model(*, channels: int = 2, window: int = 1, factor: float = 1.0, 
     return bytes(model.SerializeToString())
 
 
+def slow_model(*, window: int = 1, layers: int = 8, width: int = 1500) -> bytes:
+    """`canonical_model` of two channels, with the same scores, that takes some ten milliseconds for a window."""
+    names = ["wide", *(f"layer{number}" for number in range(layers))]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Mul", ["readings", "readings"], ["squared"]),
+            helper.make_node("ReduceMean", ["squared"], ["contributions"], axes=[1], keepdims=0),
+            helper.make_node("ReduceSum", ["contributions", "axes"], ["sum"], keepdims=0),
+            helper.make_node("MatMul", ["contributions", "in"], [names[0]]),
+            *(helper.make_node("MatMul", [one, "through"], [two]) for one, two in pairwise(names)),
+            helper.make_node("ReduceSum", [names[-1], "axes"], ["ballast"], keepdims=0),
+            helper.make_node("Add", ["sum", "ballast"], ["score"]),
+        ],
+        "slow",
+        [helper.make_tensor_value_info("readings", TensorProto.FLOAT, ["batch", window, 2])],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch"]),
+            helper.make_tensor_value_info("contributions", TensorProto.FLOAT, ["batch", 2]),
+        ],
+        [
+            numpy_helper.from_array(np.array([1], dtype=np.int64), "axes"),
+            numpy_helper.from_array(np.zeros((2, width), dtype=np.float32), "in"),
+            numpy_helper.from_array(np.full((width, width), 1e-6, dtype=np.float32), "through"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
+
+
 def make_candidate(
     name: str,
     *,
@@ -241,6 +272,7 @@ def write_bundle(
     clear: float = 4.0,
     golden_factor: float = 1.0,
     fragile: bool = False,
+    model: bytes | None = None,
     changes: dict[str, Any] | None = None,
 ) -> Path:
     """A bundle around `canonical_model`.
@@ -253,9 +285,10 @@ def write_bundle(
         clear: limit.
         golden_factor: other than 1, the golden scores are wrong by it.
         fragile: see `canonical_model`.
+        model: in place of that one, with the same scores.
         changes: replaces keys of the manifest.
     """
-    model = canonical_model(channels=channels, window=window, fragile=fragile)
+    model = model or canonical_model(channels=channels, window=window, fragile=fragile)
     rng = np.random.default_rng(0)
     golden = rng.uniform(-2, 2, (24, window, channels)).astype(np.float32)
     scores = ((golden**2).mean(axis=1).sum(axis=1) * golden_factor).astype(np.float32)

@@ -18,6 +18,7 @@ from edge_agent.agent.outlets import Outlets
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.stream import Stream
+from edge_agent.agent.updating import Updating
 from edge_agent.errors import JournalError
 from edge_agent.files.plain import write_file
 from edge_agent.journal.journal import Journal
@@ -71,6 +72,7 @@ class Health:
         batches: the batch at work.
         scoring: of the batches.
         outlets: what is told beside alerts.
+        updating: what comes over the broker; None where nothing may.
         clock: the device's.
         agent: its id.
         reload_problem: why the newest reload was refused; empty if it was not.
@@ -88,6 +90,7 @@ class Health:
         batches: Batches,
         scoring: Scoring,
         outlets: Outlets,
+        updating: Updating | None,
         clock: DeviceClock,
         agent: str,
         reload_problem: Callable[[], str],
@@ -101,6 +104,7 @@ class Health:
         self._batches = batches
         self._scoring = scoring
         self._outlets = outlets
+        self._updating = updating
         self._clock = clock
         self._agent = agent
         self._reload_problem = reload_problem
@@ -158,5 +162,6 @@ class Health:
             "latency": self.latency.describe(),
             "streams": {stream.name: stream.describe() for stream in self._streams},
             **self._outlets.describe(),
+            **({} if self._updating is None else self._updating.describe()),
             "unrouted": self._scoring.unrouted.received,
         }

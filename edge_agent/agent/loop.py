@@ -22,8 +22,9 @@ from edge_agent.agent.handover import (
 )
 from edge_agent.agent.health import Health, health_file, status_payload
 from edge_agent.agent.in_hand import InHand, runtime_file
-from edge_agent.agent.inputs import open_inputs
+from edge_agent.agent.inputs import open_inputs, take_last_lines
 from edge_agent.agent.listening import Listening
+from edge_agent.agent.open_streams import end_upkeep, open_streams
 from edge_agent.agent.outlets import Outlets
 from edge_agent.agent.publisher import Publisher
 from edge_agent.agent.rejects import Rejects
@@ -32,9 +33,10 @@ from edge_agent.agent.routing import Routes, subscriptions_of
 from edge_agent.agent.scoring import Scoring
 from edge_agent.agent.set_aside import SetAside
 from edge_agent.agent.state_dir import is_in_memory
-from edge_agent.agent.stream import LoadedStream, end_upkeep, open_streams
+from edge_agent.agent.stream import LoadedStream
 from edge_agent.agent.telling import Telling
 from edge_agent.agent.unheard import Unheard
+from edge_agent.agent.updating import Updating, make_updating
 from edge_agent.child_process import Stopped
 from edge_agent.config.settings import Config
 from edge_agent.engine.upkeep import clear_compiled
@@ -51,7 +53,7 @@ from edge_agent.sources.mqtt import MqttSource
 from edge_agent.sources.repeats import Repeats
 from edge_agent.sources.source import Source
 from edge_agent.sources.waiting import Waiter
-from edge_agent.stream.records import keys_of
+from edge_agent.update.beginning import Begun
 
 __all__ = ["Agent"]
 
@@ -71,13 +73,22 @@ class Agent:
         notifier: the service manager.
         signals: caught.
         check: of the configuration, when a signal asks for a reload.
+        begun: what the start has found of updates; None where none may come.
     """
 
     def __init__(
-        self, config: Config, streams: list[LoadedStream], *, notifier: Notifier, signals: Signals, check: Check
+        self,
+        config: Config,
+        streams: list[LoadedStream],
+        *,
+        notifier: Notifier,
+        signals: Signals,
+        check: Check,
+        begun: Begun | None = None,
     ) -> None:
         self._config = config
         self._loaded = streams
+        self._begun = begun
         self._notifier = notifier
         self._topics = AgentTopics(config.agent.id)
         self._signals = signals
@@ -113,7 +124,7 @@ class Agent:
             self._in_hand = InHand(runtime_file(self._config.agent.runtime_dir, state_dir))
             stack.callback(self._in_hand.close)
             # The disk is the journal's first.
-            clear_compiled([stream.bundle for stream in self._loaded], self._config.engine, state_dir)
+            clear_compiled([(each.bundle, self._config.engine_of(each.section)) for each in self._loaded], state_dir)
             self._memory = "the state is in memory, and gone with a reboot" if is_in_memory(state_dir) else ""
             self._journal = Journal(state_dir / "journal.db", self._config.journal)
             stack.callback(self._journal.close)
@@ -129,7 +140,7 @@ class Agent:
             self._brokers = self._make_brokers()
             self._clock.look(time.monotonic())
             self._wire_up()
-            stack.callback(self._outlets.close)
+            stack.callback(lambda: [other.close() for other in self._others])
             stack.callback(lambda: leave_rows(self._journal, self._streams, settled=self._batches.is_settled))
             for stream in self._streams:
                 stack.callback(stream.finish)
@@ -142,16 +153,18 @@ class Agent:
             log.info(
                 "agent started id=%s version=%s streams=%d", self._config.agent.id, __version__, len(self._streams)
             )
-            while self._signals.received is None and not self._reload.is_due and not self._has_ended():
+            while self._signals.received is None and not self._starts_anew and not self._has_ended():
                 self._wait()
                 self._turn()
             log.info("agent stopping reason=%r", self._why)
             self._settle()
-            self._take_last_lines()
-            if self._signals.received is None and not self._reload.is_due:
+            take_last_lines(self._sources, self._batches)
+            if self._signals.received is None and not self._starts_anew:
                 for stream, lines in self._inputs:
                     stream.check_input(lines.given)
-        return self._reload.is_due
+            if self._updating is not None:
+                self._updating.ended_in_order()
+        return self._starts_anew
 
     # Start ------------------------------------------------------------------------------------------------------
 
@@ -193,6 +206,8 @@ class Agent:
             journal=self._journal,
             wake=self._wake,
         )
+        self._updating = make_updating(self._streams, self._config, self._begun, self._wake)
+        self._others: list[Outlets | Updating] = [self._outlets, *filter(None, [self._updating])]
         self._telling = Telling(self._notifier, self._brokers, self._streams, self._remarks)
         self._repeats = Repeats(self._delivered, has_time=routes.has_time, sessions=former_sessions(self._journal))
         self._scoring = Scoring(
@@ -219,6 +234,7 @@ class Agent:
             batches=self._batches,
             scoring=self._scoring,
             outlets=self._outlets,
+            updating=self._updating,
             clock=self._clock,
             agent=self._config.agent.id,
             reload_problem=lambda: self._reload.refusal,
@@ -250,7 +266,7 @@ class Agent:
         writers: list[int] = []
         due_mono_s = self._brokers.wait_for(readers, writers)
         due_mono_s = min(due_mono_s, self._batches.due_mono_s, self._health_due_mono_s, self._telling.due_mono_s)
-        due_mono_s = min(due_mono_s, self._outlets.wait_for(readers, writers))
+        due_mono_s = min(due_mono_s, *(other.wait_for(readers, writers) for other in self._others))
         timeout_s = max(0.0, due_mono_s - time.monotonic())
         for source in self._sources:
             readers += source.readers()
@@ -283,7 +299,8 @@ class Agent:
             self._publisher.pump()
         except JournalError as exc:
             self._batches.journal_failed(exc)
-        self._outlets.tick(time.monotonic(), self._batches)
+        for other in self._others:
+            other.tick(time.monotonic(), self._batches)
         self._brokers.flush()
         now = time.monotonic()
         if now >= self._health_due_mono_s:
@@ -335,14 +352,7 @@ class Agent:
         if self._batches.takes_more:
             carry_out(self._requests, self._streams, self._batches.add)
         for stream in self._streams if self._batches.takes_more else ():
-            records = stream.records_due(now_mono_s)
-            # Names of assets come from topics, and anybody may write to a new one.
-            gone = stream.forget_idle()
-            if gone:
-                records += [(key, b"") for asset in gone for key in keys_of(asset)]
-                idle_s = stream.loaded.section.idle_s
-                log.info("assets forgotten stream=%s count=%d idle_s=%.0f", stream.name, len(gone), idle_s)
-            if records:
+            if records := stream.records_due(now_mono_s):
                 self._batches.keep([(stream.name, *record) for record in records])
 
     def _report(self, now_mono_s: float) -> None:
@@ -360,16 +370,20 @@ class Agent:
         """Why the loop ends, for the log."""
         if self._signals.received is not None:
             return signal.Signals(self._signals.received).name
-        return "a reload" if self._reload.is_due else "the input ended"
+        return "a reload" if self._starts_anew else "the input ended"
+
+    @property
+    def _starts_anew(self) -> bool:
+        return self._reload.is_due or (self._updating is not None and self._updating.is_due)
 
     def _say_goodbye(self) -> None:
-        reason = "reloading" if self._reload.is_due else "stopped"
+        reason = "reloading" if self._starts_anew else "stopped"
         self._brokers.close(self._status(reason, self._brokers.alerts.session))
         with suppress(JournalError):  # then the next start publishes again what was answered just now
             self._publisher.pump()
 
     def _tell_manager(self) -> None:
-        if self._reload.is_due:
+        if self._starts_anew:
             self._notifier.starting_anew()
         elif self._signals.received is not None:
             # Of a failure it is not told: what waits before it ends could not be stopped any more.
@@ -381,14 +395,3 @@ class Agent:
             self._batches.finish()
         except JournalError as exc:
             log.warning("last batch stays with the broker error=%s", exc)
-
-    def _take_last_lines(self) -> None:
-        """A planned stop: what was read from a file or a pipe, nobody gives again."""
-        for source in self._sources:
-            deliveries = source.leave()
-            try:
-                if deliveries:
-                    self._batches.finish()
-                    self._batches.process(deliveries, source.ack, may_repeat=source.may_repeat)
-            except JournalError as exc:
-                log.warning("last lines of an input are lost count=%d error=%s", len(deliveries), exc)

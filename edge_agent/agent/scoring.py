@@ -139,10 +139,15 @@ class Scoring:
         refused: list[str] = []
         for part in stream.pipeline.parts(readings, stream.engine.pace.limit):
             delayed = not self._is_connected()
+            shadow = stream.shadow
+            is_timed = shadow is not None and shadow.offer(part)
             started_s = time.perf_counter()
             outcome = stream.pipeline.process(part)
+            spent_s = time.perf_counter() - started_s
             # By readings, not windows: with a stride, few of them complete one.
-            stream.engine.pace.took(len(part), time.perf_counter() - started_s)
+            stream.engine.pace.took(len(part), spent_s)
+            if shadow is not None:
+                shadow.scored(outcome, spent_s, is_timed=is_timed)
             stream.conclude(len(part), outcome, commit, delayed=delayed)
             refused += outcome.refused
             self._alive()

@@ -5,25 +5,21 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 from edge_agent.agent.counters import Counters
 from edge_agent.bundle import Bundle
-from edge_agent.child_process import Look
-from edge_agent.config.decoders import make_decoder
-from edge_agent.config.settings import Config, StreamSection
+from edge_agent.config.settings import StreamSection
 from edge_agent.engine.fallback import FallbackEngine
-from edge_agent.engine.upkeep import Upkeep, open_stream_engine
+from edge_agent.engine.upkeep import Upkeep
 from edge_agent.errors import DataError
-from edge_agent.journal.journal import Commit, Journal
+from edge_agent.journal.journal import Commit
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.event import STREAM_ASSET, AlertEvent
 from edge_agent.messages.reading import Rejection, RejectReason
+from edge_agent.messages.scores import AssetState
 from edge_agent.messages.text import encode, printable
 from edge_agent.messages.topic_names import AgentTopics, TopicFilters, can_be_asset
 from edge_agent.messages.values import read_iso_time
@@ -33,15 +29,18 @@ from edge_agent.stream.evidence import Recorder
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.pipeline import Pipeline
 from edge_agent.stream.ranges import Ranges
+from edge_agent.stream.recent import RecentScores
+from edge_agent.stream.records import keys_of
 from edge_agent.stream.suppression import Suppression
+from edge_agent.update.comparison import Deeds
+from edge_agent.update.shadowing import Shadowing
 
-__all__ = ["LoadedStream", "Stream", "end_upkeep", "open_streams"]
+__all__ = ["LoadedStream", "Stream"]
 
 log = logging.getLogger(__name__)
 
 _KEEP_INTERVAL_S = 60.0
 _TELL_INTERVAL_S = 60.0
-_UPKEEP_STOP_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,8 @@ class Stream:
     """Collects the readings around raises, where that is asked for."""
     polled: PolledInput | None = None
     """What asks devices for its readings, where something does."""
+    shadow: Shadowing | None = None
+    """Scores the same readings with another bundle, while an update is tried."""
     _listened_mono_s: float | None = None
     """When `listen` was called last; None before the first time."""
     _keep_mono_s: float = 0.0
@@ -196,7 +197,19 @@ class Stream:
         self.upkeep.keep_mix()
 
     def records_due(self, now_mono_s: float) -> list[tuple[str, bytes]]:
-        """(asset, record) pairs that no batch has brought into the journal; once a minute, to spare the disk."""
+        """(asset, record) pairs that no batch has brought into the journal, among them those of assets that were silent
+        for too long, which are forgotten.
+        """
+        records = self._drift_records(now_mono_s)
+        # Names of assets come from topics, and anybody may write to a new one.
+        gone = self.forget_idle()
+        if gone:
+            idle_s = self.loaded.section.idle_s
+            log.info("assets forgotten stream=%s count=%d idle_s=%.0f", self.name, len(gone), idle_s)
+        return [*records, *((key, b"") for asset in gone for key in keys_of(asset))]
+
+    def _drift_records(self, now_mono_s: float) -> list[tuple[str, bytes]]:
+        """Once a minute, to spare the disk."""
         if now_mono_s < self._keep_mono_s or self.counters.scored == self._kept_scored:
             return []
         self._keep_mono_s, self._kept_scored = now_mono_s + _KEEP_INTERVAL_S, self.counters.scored
@@ -273,6 +286,26 @@ class Stream:
             return []
         return [asset for asset in self.pipeline.heard.silent_for(idle_s) if self.pipeline.forget(asset)]
 
+    def deeds(self) -> Deeds:
+        """What its model did since the agent started, as an update is judged by."""
+        return Deeds(
+            scored=self.counters.scored,
+            not_finite=self.counters.not_finite,
+            raised=self.counters.raised,
+            batch_us=self.engine.record.median_us(),
+            timed=self.engine.record.kept,
+            drifts=self.pipeline.drift.has_alert,
+        )
+
+    def alerting(self) -> set[str]:
+        """The assets that have an alert of their scores."""
+        standings = self.pipeline.standings
+        return {asset for asset in self.pipeline.assets() if standings.state(asset) is AssetState.ALARM}
+
+    def shadow_with(self, shadow: Shadowing | None, recent: RecentScores | None) -> None:
+        """Let a shadow have the readings, and keep the last scores beside it; None takes it away."""
+        self.shadow, self.pipeline.recent = shadow, recent
+
     def describe(self) -> dict[str, Any]:
         """For the health message."""
         manifest = self.loaded.bundle.manifest
@@ -290,102 +323,3 @@ class Stream:
             "provider_reason": self.engine.choice.reason,
             "engine": self.engine.describe(),
         }
-
-
-def open_streams(
-    loaded_streams: Sequence[LoadedStream],
-    config: Config,
-    journal: Journal,
-    stack: ExitStack,
-    look: Look,
-    tell: Callable[[str], None] = lambda _: None,
-) -> list[Stream]:
-    """Choose and load the streams' engines, and put back what the journal remembers of them.
-
-    Args:
-        loaded_streams: of the configuration, in its order.
-        config: checked settings.
-        journal: open.
-        stack: closes the engines.
-        look: called while a provider's process is waited for.
-        tell: is given a few words on what is being done, whenever that changes.
-
-    Raises:
-        BundleError: nothing on this device can load a model, and its manifest names no newer runtime.
-        ProviderError: nothing that may run gives the golden scores.
-        MissingExtraError: no runtime is installed.
-        EngineError: what is proven does not load.
-        Stopped: the agent is to stop.
-    """
-    streams: list[Stream] = []
-    for number, loaded in enumerate(loaded_streams, start=1):
-        look()
-        name, which = loaded.section.name, f"{number} of {len(loaded_streams)}"
-        tell(f"starting {name}, {which}")
-        on_try = partial(_tell_try, tell, name, which)
-        streams.append(_open_stream(loaded, config, journal, stack=stack, look=look, on_try=on_try))
-    return streams
-
-
-def end_upkeep(streams: Sequence[Stream]) -> None:
-    """Let go of whatever is being measured; its processes are gone then."""
-    # All are told before any is waited for.
-    for stream in streams:
-        stream.upkeep.stop()
-    for stream in streams:
-        stream.upkeep.wait(_UPKEEP_STOP_S)
-
-
-def _tell_try(tell: Callable[[str], None], stream: str, which: str, provider: str) -> None:
-    tell(f"measuring {stream} on {provider}, {which}")
-
-
-def _open_stream(
-    loaded: LoadedStream,
-    config: Config,
-    journal: Journal,
-    *,
-    stack: ExitStack,
-    look: Look,
-    on_try: Callable[[str], None],
-) -> Stream:
-    manifest = loaded.bundle.manifest
-    # This scores golden vectors, so a provider that compiles at its first inference does it before a reading waits.
-    engine, upkeep = open_stream_engine(
-        loaded.bundle,
-        config.engine,
-        stream=loaded.section.name,
-        state_dir=Path(config.agent.state_dir),
-        look=look,
-        on_try=on_try,
-    )
-    # At once: an error below is an end that says nothing about the provider.
-    stack.callback(engine.close)
-    suppression = Suppression(loaded.section.storm, agent=config.agent.id, stream=loaded.section.name)
-    records = suppression.restore(journal.records(loaded.section.name))
-    decoder = make_decoder(loaded.section, manifest)
-    if decoder.metadata is not None:
-        records = decoder.metadata.restore(records)
-    pipeline = Pipeline(
-        agent=config.agent.id,
-        stream=loaded.section.name,
-        manifest=manifest,
-        engine=engine,
-        provider=engine.provider.name,
-        # Nobody holds what is restored: see `in_restore_order`.
-        records=(records.pop() for _ in range(len(records))),
-        settings=loaded.section.settings,
-    )
-    most_s = 2 * config.agent.health_interval_s
-    return Stream(
-        loaded,
-        AgentTopics(config.agent.id),
-        loaded.section.filters,
-        decoder,
-        pipeline,
-        Ranges(loaded.section.name, manifest.channels),
-        suppression,
-        engine,
-        upkeep,
-        most_s,
-    )

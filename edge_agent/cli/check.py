@@ -15,7 +15,7 @@ from edge_agent.cli.options import (
     add_json,
     by_stream,
     check_connections,
-    load,
+    load_running,
     misfits,
     open_bundles,
     remarks,
@@ -63,10 +63,10 @@ def run(options: argparse.Namespace) -> None:
     from edge_agent.cli.as_service import as_service, is_for_service, not_given, see_as_service
 
     if not is_for_service(options):
-        _check(options, load(options))
+        _check(options, load_running(options))
         return
     with as_service(options.config) as unit:
-        config = load(options)
+        config = load_running(options)
         see_as_service(options.config, config, unit)
         whom = f"; looked as {unit.name} would{'' if unit.is_known else ' (not installed)'}"
         _check(options, config, as_whom=whom, also=not_given(unit) if unit.is_known else [])
@@ -128,7 +128,7 @@ def _try_stream(section: StreamSection, bundle: Bundle, config: Config) -> tuple
     from edge_agent.engine.choice.choose import choose_provider
     from edge_agent.engine.fallback import FallbackEngine
 
-    choice = choose_provider(bundle, config.engine, state_dir=None)
+    choice = choose_provider(bundle, config.engine_of(section), state_dir=None)
     engine = FallbackEngine(bundle, choice)
     make_decoder(section, bundle.manifest)
     if section.input is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from edge_agent.agent.state_dir import check_state_dir, is_in_use
 from edge_agent.bundle import Bundle
 from edge_agent.child_process import Look
-from edge_agent.cli.options import check_connections, load, open_bundles
+from edge_agent.cli.options import check_connections, load_running, open_bundles
 from edge_agent.config.decoders import make_decoder
 from edge_agent.config.settings import Config
 from edge_agent.engine.choice.choose import provider_memory
@@ -36,7 +36,7 @@ def check_new_configuration(
         EdgeError: the new start would end with it.
         Stopped: by `look`.
     """
-    config = load(options)
+    config = load_running(options)
     # A file or a pipe has no session that keeps what comes meanwhile, and knows nothing of where we were in it.
     for section in (*running.streams, *config.streams):
         if section.input is not None:
@@ -47,10 +47,11 @@ def check_new_configuration(
     check_state_dir(state_dir, allow_unsafe=config.agent.allow_unsafe_state_dir)
     if state_dir.resolve() != Path(running.agent.state_dir).resolve() and is_in_use(state_dir):
         raise ConfigError(f"{options.config}: [agent] state_dir = {str(state_dir)!r}: another edge-agent is using it")
-    known = [bundle.manifest for bundle in bundles] if config.engine == running.engine else []
+    engines = [running.engine_of(section) for section in running.streams]
+    known = [(bundle.manifest, engine) for bundle, engine in zip(bundles, engines, strict=True)]
     for section, bundle in zip(config.streams, open_bundles(config), strict=True):
         look()
         make_decoder(section, bundle.manifest)
-        if bundle.manifest not in known:
-            memory = provider_memory(bundle, config.engine, state_dir)
-            choose_to_start(bundle, config.engine, memory, mix=None, look=look)
+        wanted = config.engine_of(section)
+        if (bundle.manifest, wanted) not in known:
+            choose_to_start(bundle, wanted, provider_memory(bundle, wanted, state_dir), mix=None, look=look)

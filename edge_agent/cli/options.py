@@ -22,6 +22,7 @@ __all__ = [
     "by_stream",
     "check_connections",
     "load",
+    "load_running",
     "misfits",
     "open_bundles",
     "remarks",
@@ -64,6 +65,17 @@ def load(options: argparse.Namespace) -> Config:
     return load_config(options.config, tuple(options.set))
 
 
+def load_running(options: argparse.Namespace) -> Config:
+    """The same with what came over the broker since: the bundles that run, and settings of their streams.
+
+    Raises:
+        ConfigError: it has problems.
+    """
+    from edge_agent.update.effective import with_updates
+
+    return with_updates(load(options))
+
+
 def open_bundles(config: Config) -> list[Bundle]:
     """Every stream's bundle, with the libraries that the configuration allows it.
 
@@ -84,7 +96,7 @@ def open_bundles(config: Config) -> list[Bundle]:
     keys = trusted_keys(config.trust)
     for stream in config.streams:
         try:
-            bundles.append(allow_configured(open_bundle(Path(stream.bundle), keys), config.engine))
+            bundles.append(stream.limited(allow_configured(open_bundle(Path(stream.bundle), keys), config.engine)))
         except TrustError as exc:
             not_trusted += exc.lines
         except BundleError as exc:

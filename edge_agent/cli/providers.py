@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.cli.options import DEFAULT_CONFIG, add_config, add_json, load, open_bundles
+from edge_agent.cli.options import DEFAULT_CONFIG, add_config, add_json, load_running, open_bundles
 from edge_agent.terminal import json_text, say
 
 __all__ = ["add_options", "run"]
@@ -35,11 +35,13 @@ def run(options: argparse.Namespace) -> None:
         for line in ("this device, no configuration given:", *discovery_lines(found)):
             say(line)
         return
-    config = load(options)
+    config = load_running(options)
     state_dir = Path(config.agent.state_dir)
     report: list[dict[str, Any]] = []
     for settings, bundle in zip(config.streams, open_bundles(config), strict=True):
-        choice = choose_for_stream(bundle, config.engine, stream=settings.name, state_dir=state_dir, anew=options.anew)
+        choice = choose_for_stream(
+            bundle, config.engine_of(settings), stream=settings.name, state_dir=state_dir, anew=options.anew
+        )
         report.append({"stream": settings.name, "bundle": settings.bundle, **choice.describe()})
         if not options.json:
             for line in (f"{settings.name}: {settings.bundle}", *choice_lines(choice)):

@@ -15,9 +15,11 @@ from edge_agent.cli.options import add_config, load, misfits, open_bundles, rema
 from edge_agent.errors import BundleError, ConfigError, EdgeError, TrustError, UsageError
 
 if TYPE_CHECKING:
+    from edge_agent.agent.loop import Agent
     from edge_agent.service.notifier import Notifier
     from edge_agent.service.patience import Patience
     from edge_agent.service.signals import Signals
+    from edge_agent.update.beginning import Beginning
 
 __all__ = ["add_options", "run"]
 
@@ -100,26 +102,46 @@ def _run_agent(options: argparse.Namespace, notifier: Notifier, signals: Signals
     with _nothing_collected():
         from edge_agent.agent.loop import Agent
         from edge_agent.agent.state_dir import check_state_dir, locked_state_dir
-        from edge_agent.agent.stream import LoadedStream
-        from edge_agent.cli.new_configuration import check_new_configuration
         from edge_agent.engine.crash import crash_watch
+        from edge_agent.update.beginning import Beginning, problem_of
 
-        notifier.status("opening the bundles")
         config = load(options)
-        bundles = open_bundles(config)
-        for misfit in misfits(config, bundles):
-            # Perhaps only since the bundle was replaced: no reason not to start.
-            log.warning("setting does not fit the bundle: %s", misfit)
-        for remark in remarks(config, bundles):
-            log.warning("setting: %s", remark)
         state_dir = Path(config.agent.state_dir)
         check_state_dir(state_dir, allow_unsafe=config.agent.allow_unsafe_state_dir)
-        streams = [LoadedStream(*pair) for pair in zip(config.streams, bundles, strict=True)]
     with locked_state_dir(state_dir), crash_watch(state_dir):
-        return Agent(
-            config,
-            streams,
-            notifier=notifier,
-            signals=signals,
-            check=lambda look: check_new_configuration(options, config, bundles, look),
-        ).run()
+        beginning = Beginning(config)
+        try:
+            with _nothing_collected():
+                agent = _make_agent(Agent, options, beginning, notifier, signals)
+            return agent.run()
+        except Exception as exc:
+            # A bundle on probation has to go for it, and then another start helps.
+            if not beginning.failed(problem_of(exc)):
+                raise
+            log.exception("the agent ended over a new bundle, starting anew with the one before")
+            return True
+
+
+def _make_agent(
+    kind: type[Agent], options: argparse.Namespace, beginning: Beginning, notifier: Notifier, signals: Signals
+) -> Agent:
+    from edge_agent.agent.stream import LoadedStream
+    from edge_agent.cli.new_configuration import check_new_configuration
+
+    notifier.status("opening the bundles")
+    config = beginning.take_up()
+    bundles = open_bundles(config)
+    for misfit in misfits(config, bundles):
+        # Perhaps only since the bundle was replaced: no reason not to start.
+        log.warning("setting does not fit the bundle: %s", misfit)
+    for remark in remarks(config, bundles):
+        log.warning("setting: %s", remark)
+    streams = [LoadedStream(*pair) for pair in zip(config.streams, bundles, strict=True)]
+    return kind(
+        config,
+        streams,
+        notifier=notifier,
+        signals=signals,
+        check=lambda look: check_new_configuration(options, config, bundles, look),
+        begun=beginning.begun(config, bundles),
+    )

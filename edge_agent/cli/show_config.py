@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from edge_agent.cli.options import add_config, add_json, load
+from edge_agent.cli.options import add_config, add_json, load_running
 from edge_agent.terminal import json_text, say
 
 __all__ = ["add_options", "run"]
@@ -19,7 +19,7 @@ def add_options(command: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Print the effective settings."""
-    shown = load(options).describe()
+    shown = load_running(options).describe()
     if options.json:
         say(json_text(shown))
         return

@@ -17,6 +17,7 @@ from edge_agent.config.service_state import service_name, service_state_dir
 from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection, topic_filters
 from edge_agent.config.tables import read_table, suggest
 from edge_agent.config.trust import TrustSettings, trust_problems
+from edge_agent.config.updates import UpdateSettings
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.errors import ConfigError
 from edge_agent.journal.settings import JournalSettings
@@ -32,7 +33,7 @@ from edge_agent.stream.commission import MIN_READINGS
 from edge_agent.stream.settings import CommissionSettings
 from edge_agent.stream.window_settings import LEAST_EVERY_S, Missing, Resample, WindowSettings
 
-__all__ = ["load_config"]
+__all__ = ["load_config", "stream_problems"]
 
 _LIMIT_BYTES = 1 << 20
 
@@ -149,9 +150,15 @@ def _read_document(
     problems += output_problems(**outputs)
     if problems:
         return None
-    journal = JournalSettings(**sections["journal"])
     return Config(
-        agent=agent, mqtt=mqtt, engine=engine, journal=journal, trust=trust, streams=tuple(streams), **outputs
+        agent=agent,
+        mqtt=mqtt,
+        engine=engine,
+        journal=JournalSettings(**sections["journal"]),
+        trust=trust,
+        updates=UpdateSettings(**sections["updates"]),
+        streams=tuple(streams),
+        **outputs,
     )
 
 
@@ -172,7 +179,7 @@ def _read_streams(tables: object, problems: list[str]) -> list[StreamSection]:
             # It has no other form than that of its table.
             payload = good.get("payload", PayloadSettings())
             good["payload"] = msgspec.structs.replace(payload, format=payload.format or good["format"])
-        problems.extend(f"{where} {problem}" for problem in (*_topic_problems(table, good), *_stream_problems(good)))
+        problems.extend(f"{where} {problem}" for problem in (*_topic_problems(table, good), *stream_problems(good)))
         is_whole = len(problems) == before
         if good.get("name") in names:
             problems.append(f"{where} name = {good['name']!r}: used by an earlier stream too")
@@ -232,7 +239,7 @@ def _clash(stream: StreamSection, other: StreamSection) -> str | None:
     return None
 
 
-def _stream_problems(good: dict[str, Any]) -> list[str]:
+def stream_problems(good: dict[str, Any]) -> list[str]:
     """The problems of keys that are correct alone and not together, and of an unknown `format`."""
     problems: list[str] = []
     payload_format = good.get("format", "auto")
@@ -248,6 +255,9 @@ def _stream_problems(good: dict[str, Any]) -> list[str]:
         problems.append(f"[window] resample = {window.resample.value!r}: has no effect without every_s")
     if window.hold_s and window.missing in (Missing.SKIP, Missing.MODEL):
         problems.append(f"[window] hold_s = {window.hold_s:g}: has no effect with missing = {window.missing.value!r}")
+    threshold = good.get("threshold")
+    if threshold is not None and threshold.clear > threshold.alarm:
+        problems.append(f"[threshold] clear = {threshold.clear:g}: must not be above alarm = {threshold.alarm:g}")
     silent_s, idle_s = good.get("silent_s", 0.0), good.get("idle_s", IDLE_S)
     if silent_s and 0 < idle_s <= silent_s:
         problems.append(f"silent_s = {silent_s:g}: must be below idle_s = {idle_s:g}, or a silence is never told")

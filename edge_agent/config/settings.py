@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from edge_agent.bundle import Bundle, Threshold
 from edge_agent.config.trust import TrustSettings
+from edge_agent.config.updates import UpdateSettings
 from edge_agent.engine.settings import EngineSettings
 from edge_agent.journal.settings import JournalSettings
 from edge_agent.messages.topic_names import TopicFilter, TopicFilters, input_topic
@@ -21,7 +24,7 @@ from edge_agent.outputs.settings import (
     SparkplugSettings,
     in_words,
 )
-from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Scores, Seconds, Text
+from edge_agent.setting_types import Assets, Duration, FilePath, Megabytes, Name, Qos, Score, Scores, Seconds, Text
 from edge_agent.sources.formats import SPARKPLUG
 from edge_agent.sources.mapping.presets import PRESETS
 from edge_agent.sources.mapping.settings import PayloadSettings
@@ -33,7 +36,7 @@ from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSe
 from edge_agent.stream.storm import StormSettings
 from edge_agent.stream.window_settings import WindowSettings
 
-__all__ = ["IDLE_S", "SECTIONS", "AgentSettings", "Config", "StreamSection", "topic_filters"]
+__all__ = ["IDLE_S", "SECTIONS", "AgentSettings", "Config", "StreamSection", "ThresholdSettings", "topic_filters"]
 
 IDLE_S = 604_800.0
 """Default of `idle_s`, a week, seconds."""
@@ -86,6 +89,15 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Time between two messages on `edge/{agent}/health`."""
 
 
+class ThresholdSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """`[stream.threshold]`: limits of a score in place of the bundle's; higher scores are more anomalous."""
+
+    alarm: Score
+    """A score at or above it raises an alert."""
+    clear: Score
+    """A score below it ends the alert."""
+
+
 class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     """`[[stream]]`: readings of one kind of asset, and the bundle that scores them."""
 
@@ -122,6 +134,10 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     max_state_mb: Megabytes = MAX_STATE_MB
     """Most memory that they take together, in units of 1,000,000 bytes: fewer are remembered where `max_assets` would
     take more. 0 sets no limit."""
+    provider: Text | None = None
+    """In place of `[engine] provider`, for this stream."""
+    threshold: ThresholdSettings | None = None
+    """None takes the bundle's."""
     payload: PayloadSettings = PayloadSettings()
     modbus: ModbusSettings = ModbusSettings()
     opcua: OpcuaSettings = OpcuaSettings()
@@ -164,6 +180,13 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
         is_single = self.filters.names_channel or self.payload.name is not None
         return is_single and not self.is_sparkplug
 
+    def limited(self, bundle: Bundle) -> Bundle:
+        """The bundle with the limits of this stream, where it has some of its own."""
+        if self.threshold is None:
+            return bundle
+        threshold = Threshold(alarm=self.threshold.alarm, clear=self.threshold.clear)
+        return dataclasses.replace(bundle, manifest=msgspec.structs.replace(bundle.manifest, threshold=threshold))
+
     @property
     def settings(self) -> StreamSettings:
         """The settings that the stream's pipeline needs."""
@@ -195,7 +218,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     homeassistant: HomeAssistantSettings
     metrics: MetricsSettings
     sparkplug: SparkplugSettings
+    updates: UpdateSettings = UpdateSettings()
     streams: tuple[StreamSection, ...]
+
+    def engine_of(self, section: StreamSection) -> EngineSettings:
+        """The `[engine]` settings of one stream."""
+        if section.provider is None:
+            return self.engine
+        return msgspec.structs.replace(self.engine, provider=section.provider, prefer=(), require=None)
 
     def outputs_in_words(self) -> list[str]:
         """What is published beside alerts, a few words for each."""
@@ -222,5 +252,6 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "engine": EngineSettings,
     "journal": JournalSettings,
     "trust": TrustSettings,
+    "updates": UpdateSettings,
     **OUTPUTS,
 }

@@ -36,15 +36,14 @@ def mix_file(state_dir: Path, stream: str) -> Path:
     return state_dir / f"batches-{stream}.json"
 
 
-def clear_compiled(bundles: Iterable[Bundle], wanted: EngineSettings, state_dir: Path) -> None:
+def clear_compiled(bundles: Iterable[tuple[Bundle, EngineSettings]], state_dir: Path) -> None:
     """Remove compiled models of bundles that are not in use, and those in use where the disk is short.
 
     Args:
-        bundles: in use.
-        wanted: the `[engine]` settings.
+        bundles: in use, each with its `[engine]` settings.
         state_dir: folder of the compiled models.
     """
-    memories = [provider_memory(bundle, wanted, state_dir) for bundle in bundles]
+    memories = [provider_memory(bundle, wanted, state_dir) for bundle, wanted in bundles]
     drop_compiled(state_dir, {memory.key for memory in memories})
     for memory in memories:
         memory.cache_dir()

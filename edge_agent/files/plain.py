@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["create_file", "read_file", "replacing", "write_file"]
+__all__ = ["create_file", "read_file", "replacing", "sync_folder", "write_file"]
 
 # Where the system has no such flag, it has no such files either.
 _WARY = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
@@ -103,7 +103,7 @@ def replacing(path: Path, *, durable: bool = True, mode: int | None = None) -> I
             beside.unlink(missing_ok=True)
         raise
     if durable:
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
 
 def _is_descriptor(path: Path) -> bool:
@@ -112,7 +112,8 @@ def _is_descriptor(path: Path) -> bool:
     return path.is_symlink() and (folder == "/dev" or folder.startswith("/proc/"))
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Let the disk have the names in a folder."""
     # Windows opens no folders, and some file systems cannot synchronise one; the file itself is on the disk.
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

@@ -14,6 +14,7 @@ __all__ = [
     "TopicFilters",
     "can_be_asset",
     "can_be_topic",
+    "chunk_topic",
     "input_topic",
 ]
 
@@ -220,6 +221,16 @@ def input_topic(stream: str, asset: str) -> str:
     return f"$input/{stream}/{asset}"
 
 
+def chunk_topic(sha256: str, number: int) -> str:
+    """Where a piece of a bundle is.
+
+    Args:
+        sha256: of the bundle's file, in lower-case hexadecimal digits.
+        number: of the piece, from 0.
+    """
+    return f"edge/bundles/{sha256}/{number}"
+
+
 class AgentTopics:
     """The topics of one agent (`edge/{agent}/…`)."""
 
@@ -236,6 +247,14 @@ class AgentTopics:
     def evidence(self, stream: str, asset: str) -> str:
         """Where the readings around a raise go."""
         return f"{self._root}/evidence/{stream}/{asset}"
+
+    def wish(self, stream: str, kind: str) -> str:
+        """Where an operator says what is wished of a stream."""
+        return f"{self._root}/wishes/{stream}/{kind}"
+
+    def update(self, stream: str) -> str:
+        """Where it is told what became of that."""
+        return f"{self._root}/updates/{stream}"
 
     def scores(self, stream: str, asset: str) -> str:
         """Where it is told what one asset scored in an interval."""

@@ -229,6 +229,12 @@ class MqttClient:
         if self._link is not None and self._link.is_up:
             self._link.acknowledge(deliveries)
 
+    def resubscribe(self, gone: Subscription | None, new: Subscription | None) -> None:
+        """End one subscription and make another, where they are given; of the first, something may still come."""
+        self._subscriptions[:] = [each for each in self._subscriptions if each != gone] + ([new] if new else [])
+        if self._link is not None:
+            self._link.resubscribe(gone, new)
+
     def publish(self, message: Message) -> int | None:
         """Hand over a message to the connection.
 

@@ -157,6 +157,13 @@ class Link:
         """Acknowledge readings in their order of arrival."""
         self._wire.acknowledge(deliveries)
 
+    def resubscribe(self, gone: Subscription | None, new: Subscription | None) -> None:
+        """See `MqttClient.resubscribe`; the subscriptions have changed already."""
+        if self.is_up and gone is not None:
+            self._client.unsubscribe(gone.topic)
+        if self.is_up and new is not None:
+            self._subscribing.add(new)
+
     # What goes out ----------------------------------------------------------------------------------------------
 
     def publish(self, message: Message, *, is_last: bool = False) -> int | None:
@@ -364,8 +371,8 @@ class Link:
             self.may_be_refusal = code.value not in (*_ENDS_ANYBODY, *_LACKS)
             self._end(trouble_of_code(code.value, str(code)))
 
-    def _on_subscribe(self, _client: paho.Client, _data: Any, _mid: int, codes: list[Any], _properties: Any) -> None:
-        self._subscribing.answered(codes)
+    def _on_subscribe(self, _client: paho.Client, _data: Any, mid: int, codes: list[Any], _properties: Any) -> None:
+        self._subscribing.answered(mid, codes)
         if self._birth is not None and not self._is_born:
             self._give_birth(self._birth)
 

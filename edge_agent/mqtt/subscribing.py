@@ -47,38 +47,50 @@ class Subscribing:
         self._subscriptions = subscriptions
         self._access = access
         self._clock = clock
-        self._retained = [each.topic for each in subscriptions if each.wants_retained]
-        self._asked: list[Subscription] = []
+        self._asked: dict[int, list[Subscription]] = {}
+        """What each request that has no answer yet was for, by its identifier."""
         self._limit_mono_s = math.inf
         self.is_answered = False
         """True once the broker has answered, whatever it said, or there was nothing to ask for."""
 
     def ask(self, granted: Granted) -> None:
         """Subscribe, or subscribe again, to what the broker may grant."""
-        self._asked = []
+        asked: list[Subscription] = []
         for wish in self._subscriptions:
             problem = granted.problem_of(wish.topic)
             if problem is None:
-                self._asked.append(wish)
+                asked.append(wish)
             else:
                 # A broker would grant it all the same, and send nothing.
                 self._access.refuse("subscription", wish.topic, problem, self._clock(), advice="")
-        if not self._asked:
+        if not asked:
             self.is_answered = True
-        elif self._client.speaks_5:
-            self._client.subscribe([(wish.topic, _options(wish)) for wish in self._asked])
         else:
-            self._client.subscribe([(wish.topic, wish.qos) for wish in self._asked])
+            self._send(asked)
         self._limit_mono_s = math.inf if self.is_answered else self._clock() + _ANSWER_LIMIT_S
 
-    def answered(self, codes: list[Any]) -> None:
+    def add(self, wish: Subscription) -> None:
+        """Subscribe to one more, which is among the subscriptions already, where those were asked for."""
+        if self._asked or self.is_answered:
+            self._send([wish])
+
+    def _send(self, wishes: list[Subscription]) -> None:
+        if self._client.speaks_5:
+            _, mid = self._client.subscribe([(wish.topic, _options(wish)) for wish in wishes])
+        else:
+            _, mid = self._client.subscribe([(wish.topic, wish.qos) for wish in wishes])
+        if mid is not None:
+            self._asked[mid] = wishes
+
+    def answered(self, mid: int, codes: list[Any]) -> None:
         """Note the broker's answer.
 
         Args:
-            codes: paho's, one for each subscription.
+            mid: identifier of the request.
+            codes: paho's, one for each subscription of it.
         """
         self.is_answered = True
-        for (topic, qos, _), code in zip(self._asked, codes, strict=False):
+        for (topic, qos, _), code in zip(self._asked.pop(mid, []), codes, strict=False):
             if code.is_failure:
                 without = {
                     _SHARED_REFUSED: Granted(shared_subscriptions=False),
@@ -109,7 +121,7 @@ class Subscribing:
     def wants_retained(self, topic: bytes) -> bool:
         """Whether a retained copy on a topic is wanted."""
         name = topic.decode(errors="replace")
-        return any(topic_matches_sub(each, name) for each in self._retained)
+        return any(each.wants_retained and topic_matches_sub(each.topic, name) for each in self._subscriptions)
 
 
 def _options(wish: Subscription) -> SubscribeOptions:

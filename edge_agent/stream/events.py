@@ -56,6 +56,11 @@ class AlertBatch:
     def __iter__(self) -> Iterator[AlertEvent]:
         return self.maker.events(self)
 
+    def raised(self) -> list[str]:
+        """The asset of each alert that begins, without making the events."""
+        begin = (Transition.RAISE, Transition.FLAPPING)
+        return [told.asset for told in self.changes if told.change.transition in begin]
+
 
 class EventMaker:
     """Makes the events of one stream.

@@ -40,7 +40,9 @@ class Memory:
     stream: str
     """The stream's name, for the log."""
     scorer: str
-    """`Manifest.scorer` of the bundle; of a record of another scorer only alerts are restored."""
+    """`Manifest.scorer` of the bundle; of a record of another scorer only alerts and rows are restored."""
+    rows: str
+    """`Manifest.rows` of the bundle."""
     intake: Intake
     commission: Commission | None
     """None where all assets have the bundle's limits."""
@@ -57,6 +59,7 @@ class Memory:
         return encode_record(
             AssetRecord(
                 scorer=self.scorer,
+                rows=self.rows,
                 alarm=self.states.get(asset),
                 window=self.intake.windows.dump(asset),
                 join=self.intake.dump_open(asset),
@@ -84,7 +87,8 @@ class Memory:
     def left_record(self) -> list[tuple[str, bytes]]:
         """The (key, record) pair of the last rows, for a planned stop; empty if the journal keeps all rows."""
         left = self.intake.windows.leave()
-        return [(LEFT_RECORD, encode_record(LeftRecord(scorer=self.scorer, windows=left)))] if left else []
+        record = LeftRecord(scorer=self.scorer, rows=self.rows, windows=left)
+        return [(LEFT_RECORD, encode_record(record))] if left else []
 
     def forget_readings(self, asset: str) -> None:
         """Delete the window, the open reading and the model's state of one asset, so that scores begin anew."""
@@ -124,7 +128,7 @@ class Memory:
             self.drift.restore(record)
         elif key == LEFT_RECORD:
             left = decode_record(record, LeftRecord)
-            known = {*self.intake.windows.assets()} if left.scorer == self.scorer else {*left.windows}
+            known = {*self.intake.windows.assets()} if self._knows_rows(left) else {*left.windows}
             for name in left.windows.keys() - known:
                 self.intake.windows.restore(name, left.windows[name], kept=False)
                 yield name
@@ -139,14 +143,19 @@ class Memory:
         else:
             self._restore_asset(key, decode_record(record, AssetRecord))
 
+    def _knows_rows(self, kept: AssetRecord | LeftRecord) -> bool:
+        return kept.scorer == self.scorer or kept.rows == self.rows
+
     def _restore_asset(self, asset: str, kept: AssetRecord) -> None:
         is_ours = kept.scorer == self.scorer
         if kept.alarm is not None:
             # An alert outlives a change of model: it was raised, so it has to be cleared.
             self.states.put(asset, kept.alarm if is_ours else for_another_model(kept.alarm))
+        if self._knows_rows(kept):
+            # An asset must not go unwatched for a whole window because its model is another one now.
+            self.intake.restore(asset, rows=kept.window, opened=kept.join, interval=kept.interval)
         if not is_ours:
             return
-        self.intake.restore(asset, rows=kept.window, opened=kept.join, interval=kept.interval)
         if self.model_states is not None:
             self.model_states.restore(asset, kept.state)
         if self.commission is not None and kept.commission is not None:

@@ -25,6 +25,7 @@ from edge_agent.stream.missing import MissingValues
 from edge_agent.stream.model_state import ModelStates
 from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.quiet import Quiet
+from edge_agent.stream.recent import RecentScores
 from edge_agent.stream.records import keys_of
 from edge_agent.stream.room import Room
 from edge_agent.stream.roster import Pinned, Roster
@@ -101,6 +102,7 @@ class Pipeline:
         self._memory = Memory(
             stream=stream,
             scorer=manifest.scorer,
+            rows=manifest.rows,
             intake=self._intake,
             commission=self._commission,
             drift=self.drift,
@@ -111,6 +113,7 @@ class Pipeline:
         self._states = self._memory.states
         self.standings = Standings(self._memory, self._threshold, self._alarm)
         self.tally: Tally | None = None  # counts every score, where somebody asks for that
+        self.recent: RecentScores | None = None  # keeps the last ones, beside a shadow
         for asset in self._memory.restore(records):
             self.roster.restore(asset)
         # Only after all records: an alert or a limit, which keeps its asset here, may be in the last record.
@@ -202,8 +205,9 @@ class Pipeline:
         Returns:
             The changes. `records` has no record of an asset yet; `process` adds them.
         """
-        if self.tally is not None:
-            self.tally.add(windows, scores)
+        for counted in (self.tally, self.recent):
+            if counted is not None:
+                counted.add(windows, scores)
         not_finite, at_limit = look_at(scores.score, self._lowest_limit)
         outcome = Outcome(scored=len(windows), not_finite=not_finite)
         latest = windows.values[:, -1, :]

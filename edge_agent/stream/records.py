@@ -118,8 +118,11 @@ class AssetRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The state of one asset."""
 
     scorer: str
-    """`Manifest.scorer` of the bundle; of a record of another scorer only the alarm is restored."""
+    """`Manifest.scorer` of the bundle; of a record of another scorer only the alarm and rows are restored."""
     alarm: AlarmState | None
+    rows: str = ""
+    """`Manifest.rows`: rows of the same meaning are restored for another scorer too. Empty in a record of an earlier
+    version."""
     window: bytes = b""
     """From `Windows.dump`; empty when the journal keeps no rows of the asset."""
     join: bytes = b""
@@ -174,6 +177,9 @@ class LeftRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The last rows of each asset at a planned stop."""
 
     scorer: str
-    """`Manifest.scorer`; rows of another scorer are not restored."""
+    """`Manifest.scorer`."""
+    rows: str = ""
+    """`Manifest.rows`; rows of another meaning are not restored. Empty in a record of an earlier version, where the
+    scorer says it."""
     windows: dict[str, bytes]
     """For each asset, from `Windows.leave`."""

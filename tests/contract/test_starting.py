@@ -9,7 +9,8 @@ import pytest
 from bad_providers import TESTS_DIR, bad, found
 from fakes import make_candidate, write_bundle
 
-from edge_agent.agent.stream import LoadedStream, open_streams
+from edge_agent.agent.open_streams import open_streams
+from edge_agent.agent.stream import LoadedStream
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.child_process import Stopped
 from edge_agent.config.load import load_config

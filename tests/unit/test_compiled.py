@@ -87,5 +87,5 @@ def test_what_is_no_longer_configured_is_not_kept(tmp_path: Path) -> None:
         blob(tmp_path / "compiled" / key, "openvino")
     drop_compiled(tmp_path, {"current"})
     assert [folder.name for folder in (tmp_path / "compiled").glob("*")] == ["current"]
-    clear_compiled([bundle], EngineSettings(), tmp_path)
+    clear_compiled([(bundle, EngineSettings())], tmp_path)
     assert list((tmp_path / "compiled").glob("*")) == []

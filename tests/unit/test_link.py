@@ -284,7 +284,7 @@ def test_a_refused_subscription_is_told_and_asked_for_again() -> None:
     """After a minute, and it is forgotten when the broker accepts it."""
     access = TopicAccess()
     link, fake = make_link(access=access)
-    hear(link, fake, CONNACK_5, b"\x90\x04\x00\x02\x00\x87")
+    hear(link, fake, CONNACK_5, b"\x90\x04\x00\x01\x00\x87")
     assert access.refused == {"sensors/+": "not authorized"}
     assert link.can_publish()
     before = len(fake.sent)

@@ -28,11 +28,14 @@ def make_pipeline(
     window: int = 1,
     channels: int = 2,
     settings: StreamSettings | None = None,
+    model_sha256: str = "0" * 64,
 ) -> Pipeline:
+    manifest = make_manifest(channels=channels, window=window)
+    model = msgspec.structs.replace(manifest.model, sha256=model_sha256)
     return Pipeline(
         agent="g1",
         stream="pump",
-        manifest=make_manifest(channels=channels, window=window),
+        manifest=msgspec.structs.replace(manifest, model=model),
         engine=FakeEngine(),
         provider="fake",
         records=records or [],
@@ -367,6 +370,16 @@ def test_an_alert_outlives_a_change_of_model() -> None:
     before = make_pipeline(window=3).process(readings([[5, 0]] * 3))
     other = make_pipeline(before.records, channels=1)
     assert [event.event for event in other.process(readings([[0]], start_s=1010.0)).events] == ["clear"]
+
+
+def test_windows_go_on_over_a_change_of_model() -> None:
+    """No asset goes unwatched for a window; with another window or other channels the rows mean nothing."""
+    before = make_pipeline(window=3)
+    kept = before.process(readings([[1, 0]] * 3)).records
+    after = readings([[5, 0]], start_s=1003.0)
+    assert make_pipeline(kept, window=3, model_sha256="1" * 64).process(after).scored == 1
+    assert make_pipeline(kept, window=2, model_sha256="1" * 64).process(after).scored == 0
+    assert make_pipeline(kept, window=3, channels=1).process(readings([[5]], start_s=1003.0)).scored == 0
 
 
 def contents(outcomes: list[Outcome]) -> list[AlertEvent]:

@@ -56,6 +56,11 @@ class LiveRecord:
         """Median time of the last 256 batches, of all sizes together, microseconds; None before the first batch."""
         return round(statistics.median(ns for _, ns in self._recent) / 1e3, 1) if self._recent else None
 
+    @property
+    def kept(self) -> int:
+        """Number of batches that `median_us` is of."""
+        return len(self._recent)
+
     def excess(self, measured: Candidate) -> str | None:
         """Compare the last batches with the measurement.
 

@@ -1,0 +1,264 @@
+"""Signed wishes from the broker, and bundles in pieces, over a connection of its own: no reading waits behind them.
+
+The connection keeps no session. What is wished is retained by the broker, each wish on a topic of its own that is
+subscribed to by its exact name, because some brokers give nothing retained to a filter.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edge_agent.agent.batch import Batches
+from edge_agent.agent.stream import Stream
+from edge_agent.config.settings import Config
+from edge_agent.errors import JournalError, TrustError
+from edge_agent.messages.delivery import Delivery
+from edge_agent.messages.text import encode, printable
+from edge_agent.messages.topic_names import AgentTopics, chunk_topic
+from edge_agent.mqtt.brokers import connections
+from edge_agent.mqtt.client import ClientState, MqttClient
+from edge_agent.mqtt.message import Message, Subscription
+from edge_agent.mqtt.opening import Opener
+from edge_agent.trust import Keys, load_keys, read_wish
+from edge_agent.update.beginning import Begun
+from edge_agent.update.steps import StreamUpdate
+from edge_agent.update.surroundings import Surroundings
+from edge_agent.update.wishes import KINDS, Kind, Wish, problem_with, read_wish_text
+
+__all__ = ["Updating", "make_updating"]
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 20
+_TELL_S = 2.0
+"""Between two messages on how far a step is."""
+_REFUSALS_S = 60.0
+"""Between two lines on wishes that were not obeyed: anybody may send them."""
+
+
+class Updating:
+    """Of a running agent.
+
+    Args:
+        streams: those that updates may come for.
+        config: as it runs.
+        begun: what the start has found on the disk.
+        keys: that are trusted.
+        wake: see `MqttClient`.
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        config: Config,
+        begun: Begun,
+        keys: Keys,
+        wake: Callable[[], None],
+    ) -> None:
+        self._agent = config.agent.id
+        self._keys = keys
+        self._topics = AgentTopics(self._agent)
+        self._streams = {stream.name: stream for stream in streams}
+        self._updates = {
+            stream.name: StreamUpdate(
+                _surroundings(stream, config, begun, keys, wake), begun.stores[stream.name], stream
+            )
+            for stream in streams
+        }
+        # Everything that the agent publishes goes by the last of its connections, so to that broker.
+        settings, client_id = connections(config.mqtt, self._agent)[-1]
+        client_id += "-updates"
+        self._wishes = {self._topics.wish(name, kind): (name, kind) for name in self._updates for kind in KINDS}
+        self._client = MqttClient(
+            settings,
+            client_id=client_id,
+            subscriptions=[Subscription(topic, 1, wants_retained=True) for topic in self._wishes],
+            former=[],
+            will=None,
+            birth=None,
+            wake=wake,
+            opener=Opener(settings, client_id=client_id, wake=wake, keeps_session=False),
+        )
+        self._session = ""
+        self._piece: tuple[str, str, str, int] | None = None
+        """Topic of the piece that is subscribed to, its stream, the bundle's hash, and its number."""
+        self._told: dict[str, int] = {}
+        """By stream, the number of changes that were told."""
+        self._told_state: dict[str, object] = {}
+        self._tell_mono_s = 0.0
+        self._refusals = 0
+        self._refused_mono_s = -math.inf
+        self._recommissions: list[tuple[str, Wish]] = []
+
+    @property
+    def is_due(self) -> bool:
+        """True once the agent has to start anew."""
+        return any(update.is_due for update in self._updates.values()) and not self._recommissions
+
+    def wait_for(self, readers: list[int], writers: list[int]) -> float:
+        """See `MqttClient.wait_for`."""
+        due_mono_s = self._client.wait_for(readers, writers)
+        due_mono_s = min(due_mono_s, *(update.due_mono_s for update in self._updates.values()))
+        return 0.0 if self._client.has_backlog else due_mono_s
+
+    def tick(self, now_mono_s: float, batches: Batches) -> None:
+        """Take what has come, go on with every step, and tell of it; to be called in each turn of the loop."""
+        client = self._client
+        client.tick()
+        deliveries = client.take(_AT_ONCE)
+        for delivery in deliveries:
+            self._take(delivery)
+        client.ack(deliveries)
+        for update in self._updates.values():
+            update.tick(now_mono_s)
+        if batches.takes_more:
+            self._recommission(batches)
+        if client.state is ClientState.CONNECTED:
+            if client.session != self._session:
+                self._session = client.session
+                self._told.clear()
+            self._ask_for_piece()
+            self._tell(now_mono_s)
+        client.flush()
+
+    def describe(self) -> dict[str, Any]:
+        """For the health message."""
+        status = self._client.status
+        return {
+            "updates": {
+                "state": status.state,
+                "problem": status.last_error() or None,
+                "refused_wishes": self._refusals,
+                "streams": {name: update.state for name, update in self._updates.items()},
+            }
+        }
+
+    def ended_in_order(self) -> None:
+        """See `StreamUpdate.ended_in_order`."""
+        for update in self._updates.values():
+            update.ended_in_order()
+
+    def close(self) -> None:
+        """End what was started, and disconnect."""
+        if self._client.state is ClientState.CONNECTED:
+            self._tell(math.inf)
+        for update in self._updates.values():
+            update.close()
+        self._client.close(None)
+
+    # What comes in ----------------------------------------------------------------------------------------------
+
+    def _take(self, delivery: Delivery) -> None:
+        name = delivery.topic.name
+        if self._piece is not None and name == self._piece[0]:
+            _, stream, sha256, number = self._piece
+            if delivery.payload:
+                self._updates[stream].piece(sha256, number, delivery.payload)
+        elif name in self._wishes and delivery.payload:
+            # An empty one says nothing: it takes away what the broker retains, and nobody has signed it.
+            self._take_wish(*self._wishes[name], delivery.payload)
+
+    def _take_wish(self, stream: str, kind: Kind, payload: bytes) -> None:
+        update = self._updates[stream]
+        try:
+            text = read_wish(payload, self._keys)
+            wish = read_wish_text(text)
+        except (TrustError, ValueError) as exc:
+            self._refuse(stream, kind, exc)
+            return
+        last = update.last(kind)
+        problem = problem_with(wish, agent=self._agent, stream=stream, kind=kind, last=last, now_s=time.time())
+        if problem is not None:
+            if last is None or wish.sequence != last:  # the last one stays at the broker, and expires there
+                self._refuse(stream, kind, problem)
+            return
+        if kind is Kind.RECOMMISSION:
+            if wish.sequence != last:
+                self._recommissions.append((stream, wish))
+            return
+        update.obey(wish, text.decode())
+
+    def _refuse(self, stream: str, kind: Kind, why: object) -> None:
+        self._refusals += 1
+        now = time.monotonic()
+        if now >= self._refused_mono_s + _REFUSALS_S:
+            self._refused_mono_s = now
+            reason = printable(str(why))
+            log.warning(
+                "wish not obeyed stream=%s kind=%s count=%d reason=%r", stream, kind.value, self._refusals, reason
+            )
+
+    def _recommission(self, batches: Batches) -> None:
+        while self._recommissions:
+            stream, wish = self._recommissions[0]
+            commit = self._streams[stream].recommission(wish.asset)
+            try:
+                if commit.records:
+                    batches.add(commit)
+            except JournalError as exc:
+                batches.journal_failed(exc)
+            del self._recommissions[0]
+            what = "nothing is commissioned here" if not commit.records else f"{wish.asset or 'all assets'}"
+            self._updates[stream].answer(wish, "applied" if commit.records else "refused", what)
+
+    # What goes out ----------------------------------------------------------------------------------------------
+
+    def _ask_for_piece(self) -> None:
+        """Subscribe to the one piece that is wanted: several at once would lie in memory together."""
+        wanted = None
+        for name, update in self._updates.items():
+            found = update.wanted_piece
+            if found is not None:
+                wanted = (chunk_topic(*found), name, *found)
+                break
+        if wanted == self._piece:
+            return
+        before, self._piece = self._piece, wanted
+        gone, new = (
+            None if each is None else Subscription(each[0], 1, wants_retained=True) for each in (before, wanted)
+        )
+        self._client.resubscribe(gone, new)
+
+    def _tell(self, now_mono_s: float) -> None:
+        is_time = now_mono_s >= self._tell_mono_s
+        for name, update in self._updates.items():
+            if self._told.get(name) == update.changes or not self._client.can_publish():
+                continue
+            state = (update.state, update.is_due)
+            if not is_time and self._told_state.get(name) == state and name in self._told:
+                continue
+            changes = update.changes
+            message = Message(self._topics.update(name), encode(update.describe()), qos=1, retain=True)
+            if self._client.publish(message) is not None:
+                self._told[name], self._told_state[name] = changes, state
+        if is_time:
+            self._tell_mono_s = now_mono_s + _TELL_S
+
+
+def _surroundings(stream: Stream, config: Config, begun: Begun, keys: Keys, wake: Callable[[], None]) -> Surroundings:
+    return Surroundings(
+        config=config,
+        configured_section=begun.sections[stream.name],
+        section=stream.loaded.section,
+        bundle=stream.loaded.bundle,
+        running=begun.running[stream.name],
+        configured=begun.configured[stream.name],
+        keys=keys,
+        wake=wake,
+    )
+
+
+def make_updating(
+    streams: Sequence[Stream], config: Config, begun: Begun | None, wake: Callable[[], None]
+) -> Updating | None:
+    """What obeys wishes; None where the configuration trusts no key."""
+    if begun is None:
+        return None
+    mine = [stream for stream in streams if stream.name in begun.stores]
+    keys = load_keys([Path(key) for key in config.trust.keys])
+    return Updating(mine, config, begun, keys, wake) if mine else None

@@ -1,0 +1,126 @@
+"""What a start makes of the updates on the disk: which bundle runs, and what a run that ended badly says of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.bundle import Bundle
+from edge_agent.config.settings import Config, StreamSection
+from edge_agent.errors import EdgeError
+from edge_agent.messages.text import iso_time
+from edge_agent.update.effective import file_hash, stores_of, with_updates
+from edge_agent.update.store import BundleFile, Standing, Store
+
+__all__ = ["Beginning", "Begun"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What a run is told of its updates, each by stream."""
+
+    stores: dict[str, Store]
+    sections: dict[str, StreamSection]
+    """As the file has them."""
+    running: dict[str, BundleFile]
+    configured: dict[str, BundleFile]
+
+
+class Beginning:
+    """Of one start of the agent, which has the state folder to itself.
+
+    Args:
+        config: as the file has it.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._stores = stores_of(config)
+        self._standings = {name: store.load() for name, store in self._stores.items()}
+
+    def take_up(self) -> Config:
+        """The configuration that runs. What ended over a new bundle has rolled that back, and what is on probation is
+        marked: if this run ends without a word, the next one rolls it back.
+        """
+        for name, standing in self._standings.items():
+            if standing.is_running:
+                self._roll_back(name, "the agent ended over it: a crash, a kill, a watchdog, or the power was cut")
+            elif standing.state.is_on_trial:
+                standing.is_running = True
+                self._save(name)
+            elif standing.active is not None and not self._stores[name].path(standing.active.sha256).exists():
+                self._roll_back(name, f"the file of {standing.active} is gone")
+        return with_updates(self._config, self._standings)
+
+    def failed(self, problem: str) -> bool:
+        """The run has failed. Gives whether a bundle on probation was rolled back for it: then another start helps."""
+        tried = [name for name, standing in self._standings.items() if self._stores[name].load().state.is_on_trial]
+        for name in tried:
+            self._standings[name] = self._stores[name].load()
+            self._roll_back(name, problem)
+        return bool(tried)
+
+    def begun(self, config: Config, bundles: list[Bundle]) -> Begun | None:
+        """What the run is told; None where no update may come.
+
+        Args:
+            config: from `take_up`.
+            bundles: of its streams.
+        """
+        if not self._stores:
+            return None
+        running, configured = {}, {}
+        sections = {section.name: section for section in self._config.streams}
+        for section, bundle in zip(config.streams, bundles, strict=True):
+            name = section.name
+            if name not in self._stores:
+                continue
+            standing, manifest = self._standings[name], bundle.manifest
+            is_configured = section.bundle == sections[name].bundle
+            active = standing.active
+            if is_configured and active is not None:
+                self._end(name, standing)
+            if not is_configured and active is not None:
+                running[name] = active
+                configured[name] = standing.configured or active
+                continue
+            file = BundleFile(sha256=_hash(Path(section.bundle)), name=manifest.name, version=manifest.version)
+            running[name] = configured[name] = file
+        return Begun(self._stores, sections, running, configured)
+
+    def _end(self, name: str, standing: Standing) -> None:
+        """Somebody has put another bundle on the device: that is the last word."""
+        standing.go_back(iso_time(time.time()), "the configuration names another file than the update was for")
+        standing.active = standing.former = standing.configured = None
+        log.warning("update ended, the configured bundle is another one now stream=%s", name)
+        self._save(name)
+
+    def _roll_back(self, name: str, reason: str) -> None:
+        standing = self._standings[name]
+        log.error("rolled back stream=%s bundle=%s reason=%r", name, standing.active, reason)
+        standing.go_back(iso_time(time.time()), reason)
+        self._save(name)
+
+    def _save(self, name: str) -> None:
+        try:
+            self._stores[name].save(self._standings[name])
+        except OSError as exc:
+            # The run goes on with what is meant, and the next start comes to the same.
+            log.warning("update not noted on the disk stream=%s error=%s", name, exc)
+
+
+def _hash(path: Path) -> str:
+    try:
+        return file_hash(path)
+    except OSError:
+        return ""
+
+
+def problem_of(exc: BaseException) -> str:
+    """An error in a line."""
+    lines = exc.lines if isinstance(exc, EdgeError) else (f"{type(exc).__name__}: {exc}",)
+    return lines[0] if lines else type(exc).__name__

@@ -1,0 +1,135 @@
+"""What came over the broker, put into the configuration: the bundle that runs, and keys of its stream."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from edge_agent.config.load import stream_problems
+from edge_agent.config.settings import Config, StreamSection
+from edge_agent.config.tables import read_table
+from edge_agent.errors import ConfigError
+from edge_agent.update.store import Standing, Store
+
+__all__ = ["CHANGEABLE", "file_hash", "standing_section", "stores_of", "with_settings", "with_updates"]
+
+CHANGEABLE = ("threshold", "alarm", "commission", "drift", "storm", "silent_s", "stuck_readings", "provider")
+"""Keys of a `[[stream]]` that a wish may change: none says where readings come from, or what is loaded."""
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in lower-case hexadecimal digits.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def stores_of(config: Config) -> dict[str, Store]:
+    """By its name, the store of each stream that updates may come for; empty where none may."""
+    if not config.updates.over_broker or not config.trust.keys:
+        return {}
+    return {
+        section.name: Store(Path(config.agent.state_dir), section.name)
+        for section in config.streams
+        if section.input is None
+    }
+
+
+def with_updates(config: Config, standings: Mapping[str, Standing] | None = None) -> Config:
+    """A configuration with what came over the broker in place of what it says itself.
+
+    Args:
+        config: as it is in the file.
+        standings: by stream; None for what the disk has.
+
+    Raises:
+        ConfigError: settings that came over the broker do not go with the configuration any more.
+    """
+    stores = stores_of(config)
+    if not stores:
+        return config
+    if standings is None:
+        standings = {name: store.load() for name, store in stores.items()}
+    sections = [
+        standing_section(section, standings[section.name], stores[section.name])
+        if section.name in standings
+        else section
+        for section in config.streams
+    ]
+    return msgspec.structs.replace(config, streams=tuple(sections))
+
+
+def standing_section(section: StreamSection, standing: Standing, store: Store) -> StreamSection:
+    """One stream's settings with its updates.
+
+    Raises:
+        ConfigError: settings that came over the broker do not go with the others any more.
+    """
+    settings = dict(standing.settings)
+    active = standing.active
+    if active is not None and _is_as_it_was(section, standing):
+        section = msgspec.structs.replace(section, bundle=str(store.path(active.sha256)))
+    else:
+        active = None
+    if "threshold" in settings and standing.threshold_for != _running_hash(section, active):
+        # Limits are a model's; those of another one mean nothing.
+        del settings["threshold"]
+    return with_settings(section, settings) if settings else section
+
+
+def _is_as_it_was(section: StreamSection, standing: Standing) -> bool:
+    """Whether the configuration still names the file that the update took the place of."""
+    if standing.configured is None:
+        return True
+    try:
+        return file_hash(Path(section.bundle)) == standing.configured.sha256
+    except OSError:
+        return True  # it is gone, which is nobody's word for another one
+
+
+def _running_hash(section: StreamSection, active: object) -> str:
+    name = getattr(active, "sha256", None)
+    try:
+        return name or file_hash(Path(section.bundle))
+    except OSError:
+        return ""
+
+
+def with_settings(section: StreamSection, settings: Mapping[str, Any]) -> StreamSection:
+    """A stream's settings with some keys changed; of a table, the keys that are given.
+
+    Raises:
+        ConfigError: a key is unknown, may not be changed so, or its value is wrong; a line for each.
+    """
+    where = f"[[stream]] {section.name!r}"
+    problems = [
+        f"{where} {key[:64]!r}: cannot be changed over the broker; it can be: {', '.join(CHANGEABLE)}"
+        for key in settings
+        if key not in CHANGEABLE
+    ]
+    table: dict[str, Any] = {"name": section.name, "bundle": section.bundle}
+    for key, value in settings.items():
+        before = getattr(section, key, None)
+        is_table = isinstance(before, msgspec.Struct) and isinstance(value, Mapping)
+        table[key] = {**msgspec.to_builtins(before), **value} if is_table else value
+    if not problems:
+        good = read_table(table, where, StreamSection, problems)
+        for key in ("name", "bundle"):
+            good.pop(key, None)
+        if not problems:
+            given = {
+                field.name: getattr(section, field.name)
+                for field in msgspec.structs.fields(section)
+                if getattr(section, field.name) != field.default
+            }
+            problems = [f"{where} {text}" for text in stream_problems({**given, **good})]
+    if problems:
+        raise ConfigError(*problems)
+    return msgspec.structs.replace(section, **good)

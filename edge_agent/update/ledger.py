@@ -1,0 +1,84 @@
+"""What is known of a stream's updates, and its copy on the disk, which is tried again where the disk takes nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from edge_agent.messages.text import iso_time
+from edge_agent.update.store import Answer, State, Store
+from edge_agent.update.wishes import Wish, read_wish_text
+
+__all__ = ["Ledger"]
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S = 10.0
+
+
+class Ledger:
+    """Of one stream.
+
+    Args:
+        store: the stream's.
+        stream: its name, for the log.
+    """
+
+    def __init__(self, store: Store, stream: str) -> None:
+        self._store = store
+        self._stream = stream
+        self._again_mono_s = 0.0
+        self.standing = store.load()
+        self.is_unsaved = False
+        """The disk has not taken the last change."""
+        self.changes = 1
+        """Grows with what there is to tell."""
+
+    def wish(self) -> Wish | None:
+        """The wish that was obeyed last; None where none was, or it cannot be read any more."""
+        try:
+            return read_wish_text(self.standing.wish.encode()) if self.standing.wish else None
+        except ValueError as exc:
+            log.warning("wish cannot be read any more stream=%s error=%s", self._stream, exc)
+            return None
+
+    def note(self, state: State, reason: str = "", *, save: bool = True) -> None:
+        """Where the update stands now; each new state is written."""
+        standing = self.standing
+        if (state, reason) == (standing.state, standing.reason):
+            return
+        is_step = state is not standing.state
+        standing.note(state, iso_time(time.time()), reason)
+        bundle = standing.wanted or "-"
+        log.info("update %s stream=%s bundle=%s reason=%r", state.value, self._stream, bundle, reason)
+        self.changes += 1
+        if save and is_step:
+            self.save()
+
+    def answer(self, wish: Wish, state: str, reason: str) -> None:
+        """Note what became of a wish that needs no steps."""
+        standing = self.standing
+        standing.sequences = {**standing.sequences, wish.kind: wish.sequence}
+        answer = Answer(sequence=wish.sequence, state=state, reason=reason, time=iso_time(time.time()))
+        standing.answers = {**standing.answers, wish.kind: answer}
+        log.info("wish %s stream=%s kind=%s reason=%r", state, self._stream, wish.kind.value, reason)
+        self.save()
+
+    def save(self) -> bool:
+        """Write all; gives whether the disk has it."""
+        self.changes += 1
+        try:
+            self._store.save(self.standing)
+        except OSError as exc:
+            if not self.is_unsaved:
+                log.warning("update not noted on the disk stream=%s error=%s", self._stream, exc)
+            self.is_unsaved = True
+            self._again_mono_s = time.monotonic() + _AGAIN_S
+            return False
+        self.is_unsaved = False
+        return True
+
+    def tend(self, now_mono_s: float) -> None:
+        """Try again what the disk did not take; to be called now and then."""
+        if self.is_unsaved and now_mono_s >= self._again_mono_s:
+            self.save()

@@ -1,0 +1,211 @@
+"""Bundles and settings over the broker, with a real broker and a real agent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import write_bundle
+from nacl.signing import SigningKey
+from operators import Operator, public_file, sign_bundle
+from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+
+KEY = SigningKey.generate()
+
+
+def signed_bundle(path: Path, version: str, key: SigningKey = KEY, **options: Any) -> Path:
+    return sign_bundle(write_bundle(path, changes={"version": version}, **options), key)
+
+
+class Feed(threading.Thread):
+    """Sends readings of three assets that raise nothing, until it is stopped."""
+
+    def __init__(self, sender: Sender, *, each_s: float = 0.02) -> None:
+        super().__init__(daemon=True)
+        self._sender = sender
+        self._each_s = each_s
+        self._end = threading.Event()
+        self.sent = 0
+        self.value = 1.0
+
+    def run(self) -> None:
+        while not self._end.wait(self._each_s):
+            reading = {"time": time.time(), "c1": self.value, "c2": 0.5}
+            self._sender.send(f"sensors/a{self.sent % 3}/pump", reading)
+            self.sent += 1
+
+    def __enter__(self) -> Feed:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self.join()
+
+
+@pytest.fixture
+def operator(broker: Broker) -> Iterator[Operator]:
+    with Operator(broker.port, KEY) as running:
+        yield running
+
+
+def config_of(folder: Path, broker: Broker, *, extra: str = "", **options: Any) -> Path:
+    bundle = signed_bundle(folder / "square-1.0.0.edge", "1.0.0")
+    key = public_file(folder / "plant.pub", KEY)
+    return write_config(folder, broker.port, {"pump": bundle}, extra=f'[trust]\nkeys = ["{key}"]\n{extra}', **options)
+
+
+def test_a_bundle_comes_is_tried_and_settles(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """Every step in its order, with times; no reading is lost or scored by both, and the new model is the one told."""
+    new = signed_bundle(tmp_path / "new.edge", "1.1.0", alarm=16.0)
+    with Agent(config_of(tmp_path, broker)), Feed(sender) as feed:
+        subscriber.wait_online()
+        operator.deploy(new, shadow=(50, 0.03), probation=(50, 0.03), chunk_bytes=1000)
+        told = operator.wait_state("settled")
+        wait_until(lambda: subscriber.stream("pump").get("model", {}).get("version") == "1.1.0")
+    steps = [step["state"] for step in told["steps"]]
+    assert steps == ["fetching", "proving", "shadow", "switched", "probation", "settled"]
+    assert told["running"]["version"] == "1.1.0"
+    assert told["configured"]["version"] == "1.0.0"
+    assert told["comparison"]["new"]["scored"] >= 50
+    assert told["comparison"]["new"]["scores"] == told["comparison"]["old"]["scores"]
+    assert not told["comparison"]["left_out"]
+    sender.drain()
+    assert feed.sent >= 100
+
+
+def deployed_back(told: dict[str, Any], reason: str, *, runs: str = "1.0.0") -> None:
+    """See that the update has ended with the old bundle, and says why."""
+    assert reason in told["reason"], told
+    assert told["running"]["version"] == runs
+
+
+def test_a_model_that_is_no_number_on_live_readings_is_rolled_back(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """It is right on the golden vectors. Without a shadow it is switched to, and gone within a second."""
+    new = signed_bundle(tmp_path / "new.edge", "1.1.0", fragile=True)
+    with Agent(config_of(tmp_path, broker)), Feed(sender) as feed:
+        subscriber.wait_online()
+        feed.value = -200.0
+        subscriber.wait_events("raise", "raise", "raise")
+        operator.deploy(new, probation=(10_000, 10.0))
+        told = operator.wait_state("rolled_back")
+        deployed_back(operator.now, "no number", runs="1.1.0")
+        wait_until(lambda: operator.now["running"]["version"] == "1.0.0")
+        # An alert that was open is open still, and ends by the old model's scores.
+        feed.value = 0.5
+        wait_until(lambda: len([each for each in subscriber.alerts if each.event == "clear"]) == 3)
+        again = operator.wish(bundle=operator.part(new), shadow={"readings": 50, "minutes": 0})
+        feed.value = -200.0
+        operator.send(again)
+        told = operator.wait_state("refused")
+        assert "in the shadow" in told["reason"]
+        assert told["comparison"]["new"]["not_finite"] > 0
+
+
+def test_a_kill_on_probation_rolls_back(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """Nobody can tell a crash from a kill, so the next start runs the old bundle; a planned stop is none."""
+    new = signed_bundle(tmp_path / "new.edge", "1.1.0")
+    agent = Agent(config_of(tmp_path, broker))
+    with agent, Feed(sender):
+        subscriber.wait_online()
+        operator.deploy(new, probation=(100_000, 10.0))
+        operator.wait_state("probation")
+        agent.stop()
+        agent.start()
+        wait_until(lambda: operator.now["progress"].get("readings", 0) > 0 and operator.now["state"] == "probation")
+        assert operator.now["running"]["version"] == "1.1.0"
+        agent.kill()
+        agent.start()
+        deployed_back(operator.wait_state("rolled_back"), "ended over it")
+
+
+@pytest.mark.parametrize("what", ["key", "agent", "stream", "kind", "expired", "old", "text"])
+def test_a_wish_that_is_not_the_operators_changes_nothing(
+    what: str, tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
+) -> None:
+    """Whoever may only write to the broker, or has recorded a wish, gets nothing done."""
+    new = signed_bundle(tmp_path / "new.edge", "1.1.0")
+    with Agent(config_of(tmp_path, broker)) as agent:
+        subscriber.wait_online()
+        if what == "old":
+            operator.send(operator.wish("settings", settings={}))
+            wait_until(lambda: "settings" in operator.now)
+            wait_until(lambda: len([each for each in subscriber.statuses if each["state"] == "online"]) == 2)
+        operator.put_pieces(new)
+        wish = operator.wish(bundle=operator.part(new))
+        wish |= {
+            "agent": {"agent": "g2"},
+            "stream": {"stream": "other"},
+            "expired": {"issued": "2026-01-01T00:00:00Z", "expires": "2026-01-02T00:00:00Z"},
+        }.get(what, {})
+        if what == "old":
+            wish = {**operator.wish("settings", settings={"silent_s": 60.0}), "sequence": 5}
+        raw = operator.envelope(wish, SigningKey.generate() if what == "key" else None)
+        if what == "text":
+            raw = raw.replace(b"1.1.0", b"1.2.0")
+        operator.publish(operator.topic("settings" if what in ("kind", "old") else "bundle"), raw)
+        wait_until(lambda: subscriber.health.get("updates", {}).get("refused_wishes"))
+        time.sleep(1.5)
+        assert operator.now["state"] == "none"
+        assert operator.now["running"]["version"] == "1.0.0"
+        assert operator.now["overrides"] == {}
+        assert "wish not obeyed" in agent.log.read_text()
+
+
+def test_versions_only_grow(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """An older bundle needs a wish that says it is meant, and the way back to the last one needs no bundle."""
+    newer, older = (signed_bundle(tmp_path / f"{v}.edge", v) for v in ("1.2.0", "1.1.0"))
+    with Agent(config_of(tmp_path, broker)), Feed(sender):
+        subscriber.wait_online()
+        operator.deploy(newer)
+        operator.wait_state("settled")
+        operator.deploy(older)
+        deployed_back(operator.wait_state("refused"), "not above 1.2.0", runs="1.2.0")
+        operator.deploy(older, rollback=True)
+        wait_until(lambda: operator.now["state"] == "settled" and operator.now["running"]["version"] == "1.1.0")
+        operator.send(operator.wish(rollback=True))
+        deployed_back(operator.wait_state("rolled_back"), "as the operator wished", runs="1.1.0")
+        wait_until(lambda: operator.now["running"]["version"] == "1.2.0")
+        operator.send(operator.wish(rollback=True))
+        wait_until(lambda: operator.now["running"]["version"] == "1.0.0")
+        operator.send(operator.wish(rollback=True))
+        deployed_back(operator.wait_state("refused"), "none before it")
+
+
+def test_settings_come_and_go(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """Limits, the alarm and the provider of a stream; what does not fit is refused and changes nothing."""
+    with Agent(config_of(tmp_path, broker)), Feed(sender) as feed:
+        subscriber.wait_online()
+        bad = [{"topic": "#"}, {"alarm": {"confirm": 5, "of": 2}}, {"threshold": {"alarm": "high", "clear": 1}}]
+        for number, settings in enumerate([*bad, {"provider": "no-such"}]):
+            wish = operator.wish("settings", settings=settings)
+            operator.send(wish)
+            wait_until(lambda: operator.now.get("settings", {}).get("sequence") == wish["sequence"])  # noqa: B023
+            assert operator.now["settings"]["state"] == "refused", number
+        operator.send(operator.wish("settings", settings={"threshold": {"alarm": 1.2, "clear": 1.0}}))
+        wait_until(lambda: operator.now.get("settings", {}).get("state") == "applied")
+        subscriber.wait_events("raise", "raise", "raise")
+        assert {each.threshold for each in subscriber.alerts} == {1.2}
+        feed.value = 0.1
+        wait_until(lambda: len([each for each in subscriber.alerts if each.event == "clear"]) == 3)
+        operator.send(operator.wish("settings", settings={}))
+        wait_until(lambda: operator.now["overrides"] == {})
+        feed.value = 1.0
+        before = len(subscriber.alerts)
+        scored = feed.sent
+        wait_until(lambda: feed.sent > scored + 60)
+        assert len(subscriber.alerts) == before

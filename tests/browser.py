@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
@@ -9,14 +10,14 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from processes import program, tool, wait_until
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
-__all__ = ["Browser", "Dashboard"]
+__all__ = ["Answer", "Browser", "Dashboard"]
 
 _OPTIONS = (
     "--headless=new",
@@ -119,6 +120,14 @@ class Browser:
         self._profile.cleanup()
 
 
+class Answer(NamedTuple):
+    """To one request."""
+
+    code: int
+    body: str
+    headers: dict[str, str]
+
+
 class Dashboard:
     """`edgetool dashboard` as a process, on a free port.
 
@@ -132,12 +141,16 @@ class Dashboard:
         self._command += map(str, arguments)
         self.process: subprocess.Popen[str] | None = None
         self.url = ""
+        self.said = ""
+        """What it said before its pages were there."""
 
     def start(self) -> None:
         self.process = subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True, env={**os.environ})
         assert self.process.stderr is not None
-        line = self.process.stderr.readline()
-        assert line.startswith("dashboard of "), line + self.process.stderr.read()
+        self.said = ""
+        while not (line := self.process.stderr.readline()).startswith("dashboard of "):
+            assert line, self.said
+            self.said += line
         self.url = line.split()[-1]
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
@@ -150,9 +163,29 @@ class Dashboard:
         self.process = None
         assert (code, said) == (0, "")
 
+    def kill(self) -> None:
+        assert self.process is not None
+        assert self.process.stderr is not None
+        self.process.kill()
+        self.process.wait(timeout=20)
+        self.process.stderr.close()
+        self.process = None
+
     def page(self, path: str = "", **question: str) -> str:
         """The address of a page."""
         return f"{self.url}{path}" + (f"?{urlencode(question)}" if question else "")
+
+    def ask(self, path: str, *, body: str | None = None, method: str = "", **headers: str) -> Answer:
+        """One request, as a program asks and not a browser; `x_y` is the header `x-y`."""
+        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=20)
+        try:
+            named = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method or ("GET" if body is None else "POST"), path, body, named)
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, answer.read().decode(), found)
+        finally:
+            connection.close()
 
     def is_only_host(self, requests: Sequence[str]) -> bool:
         """Whether pages asked for nothing else. What the browser's own first page has in itself does not count."""
@@ -165,7 +198,4 @@ class Dashboard:
 
     def __exit__(self, *_: object) -> None:
         if self.process is not None:
-            self.process.kill()
-            self.process.wait(timeout=20)
-            assert self.process.stderr is not None
-            self.process.stderr.close()
+            self.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
@@ -38,11 +38,23 @@ class Subscription:
     Args:
         topics: what to subscribe to.
         on_ready: called with each topic, on paho's thread, when the broker has confirmed it.
+        on_connected: called on paho's thread with each connection, before anything comes by it.
+        passing: topics of what is worth nothing later: they are asked for at QoS 0, so that no broker keeps them for
+            a client that is away.
     """
 
-    def __init__(self, topics: Sequence[str], on_ready: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        topics: Sequence[str],
+        on_ready: Callable[[str], None] = lambda _: None,
+        *,
+        on_connected: Callable[[], None] = lambda: None,
+        passing: Collection[str] = (),
+    ) -> None:
         self._topics = topics
         self._on_ready = on_ready
+        self._on_connected = on_connected
+        self._passing = passing
         self._queue: queue.Queue[Message] = queue.Queue(_WAITING)
         self._is_over = threading.Event()
         self._refusal: str | None = None
@@ -54,12 +66,13 @@ class Subscription:
         client.on_message = lambda _client, _data, message: self._on_message(message)
 
     def _subscribe(self, client: paho.Client) -> None:
+        self._on_connected()
+        wanted = [(topic, int(topic not in self._passing)) for topic in self._topics]
         if client.protocol is MQTTProtocolVersion.MQTTv5:
             # Else a broker tells of retained messages only where they are older than the subscription.
-            options = SubscribeOptions(qos=1, retainAsPublished=True)
-            client.subscribe([(topic, options) for topic in self._topics])
+            client.subscribe([(topic, SubscribeOptions(qos=qos, retainAsPublished=True)) for topic, qos in wanted])
         else:
-            client.subscribe([(topic, 1) for topic in self._topics])
+            client.subscribe(wanted)
 
     def _on_answer(self, codes: Sequence[Any]) -> None:
         for topic, code in zip(self._topics, codes, strict=False):
@@ -95,5 +108,9 @@ class Subscription:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Take nothing more, so that paho's thread waits for nobody."""
         self._is_over.set()
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from edge_agent.errors import BrokerError, UsageError
 from edge_agent.mqtt.credentials import read_secret
 from edge_agent.mqtt.settings import is_this_machine
-from edgetool.broker import BrokerAddress, connected
+from edgetool.broker import BrokerAddress, Session
 from edgetool.extras import require
 from edgetool.paths import StrPath, as_path
 from edgetool.subscription import Subscription
@@ -34,6 +34,8 @@ _STOP_S = 3
 _OWN_MB = 200.0
 """Most that is kept where no file is given."""
 _CONNECTIONS = 300
+_SESSION_S = 3 * 86_400
+"""How long a broker keeps alerts for a dashboard that is away: over a long weekend."""
 
 
 def dashboard(
@@ -49,10 +51,13 @@ def dashboard(
 ) -> None:
     """Serve pages about all agents at a broker, until SIGTERM or Ctrl-C.
 
+    A broker that is away is waited for.
+
     Args:
         broker: the local one when not given.
         listen: HOST:PORT, with an IPv6 address in brackets; port 0 takes any that is free.
-        history: where what was heard is kept; when not given, in a temporary file that goes with this process.
+        history: where what was heard is kept, together with a name at the broker, which keeps alerts for it while
+            nobody has it open; when not given, in a temporary file that goes with this process.
         days: how long it is kept.
         history_mb: beyond this the oldest is deleted, megabytes.
         token_file: a file with what a visitor has to know, 16 characters at least; needed where others than this
@@ -61,7 +66,7 @@ def dashboard(
         on_ready: called with the address of the pages once they can be opened.
 
     Raises:
-        BrokerError: the broker cannot be reached, or refuses us or the subscription.
+        BrokerError: there is no host of that name, its certificate is not good, or it refuses us or the subscription.
         DataError: the history cannot be used.
         MissingExtraError: the extra `dashboard` is not installed.
         UsageError: an argument cannot be meant, or the address is taken.
@@ -70,9 +75,10 @@ def dashboard(
     require("starlette", extra="dashboard")
     host, port = _address(listen)
     access = _access(host, token_file, behind_proxy=behind_proxy)
+    from edgetool.monitoring.connection import Connection
     from edgetool.monitoring.fleet import Fleet
     from edgetool.monitoring.history import History
-    from edgetool.monitoring.intake import TOPICS, Intake
+    from edgetool.monitoring.intake import PASSING, TOPICS, Intake
     from edgetool.monitoring.marking import Marking
     from edgetool.monitoring.server import Parts
     from edgetool.monitoring.taking import Taking
@@ -87,28 +93,24 @@ def dashboard(
         fleet = Fleet()
         intake = Intake(fleet, kept)
         _restore(fleet, kept.file)
-        arrived = Subscription(TOPICS)
-        client = stack.enter_context(connected(broker, arrived.listen))
-        stack.enter_context(arrived)
-        marking = Marking(client, fleet)
-        server = _Server(
-            lambda is_over: Parts(fleet, kept, intake, marking, access, client.is_connected, is_over),
-        )
-        taking = stack.enter_context(Taking(arrived, intake, kept, server.end))
-        server.serve(listener, lambda: on_ready(_url(listener)))
-        if taking.error is not None:
-            raise taking.error
+        arrived = Subscription(TOPICS, passing=PASSING)
+        session = None if file is None else Session(kept.client_id, _SESSION_S)
+        server = _Server()
+        connection = Connection(broker, arrived.listen, session=session, on_error=server.end)
+        marking = Marking(connection, fleet)
+        parts = Parts(fleet, kept, intake, marking, access, connection, server.is_ending)
+        taking = stack.enter_context(Taking(arrived, intake, [kept.commit_if_due], server.end))
+        stack.enter_context(connection)
+        server.serve(parts, listener, lambda: on_ready(_url(listener)))
+        for error in (taking.error, connection.error):
+            if error is not None:
+                raise error
 
 
 class _Server:
-    """The web server, on this thread until a signal or `end`.
+    """The web server, on this thread until a signal or `end`."""
 
-    Args:
-        parts: makes what the application answers from, given what says that it is to end.
-    """
-
-    def __init__(self, parts: Callable[[Callable[[], bool]], Parts]) -> None:
-        self._parts = parts
+    def __init__(self) -> None:
         self._is_over = False
         self._server: uvicorn.Server | None = None
 
@@ -118,7 +120,11 @@ class _Server:
         if self._server is not None:
             self._server.should_exit = True
 
-    def serve(self, listener: socket.socket, on_ready: Callable[[], None]) -> None:
+    def is_ending(self) -> bool:
+        """Whether it is to end."""
+        return self._is_over or (self._server is not None and self._server.should_exit)
+
+    def serve(self, parts: Parts, listener: socket.socket, on_ready: Callable[[], None]) -> None:
         """Answer what comes to a socket, until it is to end."""
         import uvicorn
 
@@ -130,7 +136,7 @@ class _Server:
                 on_ready()
 
         config = uvicorn.Config(
-            application(self._parts(lambda: self._is_over or server.should_exit)),
+            application(parts),
             log_config=None,
             access_log=False,
             server_header=False,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import secrets
 import sqlite3
 import threading
 import time
@@ -75,6 +76,8 @@ class History:
         self._owned = _own(file)
         try:
             self._database = _open(file)
+            self.client_id = _client_id(self._database, file)
+            """Of whoever keeps this history, at a broker."""
         except DataError:
             if self._owned is not None:
                 self._owned.close()
@@ -294,6 +297,28 @@ def _open(file: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _client_id(database: sqlite3.Connection, file: Path) -> str:
+    """The name in a file; a new one where there is none, and in a copy: two with one name would end each other's
+    connections without end.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    inode = file.stat().st_ino
+    try:
+        found = database.execute("SELECT client_id, inode FROM own").fetchone()
+        if found is not None and found[1] == inode:
+            return str(found[0])
+        # MQTT 3.1.1 lets a broker refuse more than 23 characters.
+        made = f"edgetool-{secrets.token_hex(7)}"
+        with database:
+            database.execute("INSERT OR REPLACE INTO own VALUES (1, ?, ?)", (made, inode))
+    except sqlite3.Error as exc:
+        database.close()
+        raise DataError(f"{file}: cannot be written ({exc}); give another file with --history") from exc
+    return made
 
 
 @contextmanager

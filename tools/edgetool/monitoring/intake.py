@@ -20,7 +20,7 @@ from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.heard import Health, Mark, Score
 from edgetool.subscription import Message
 
-__all__ = ["TOPICS", "Intake", "Keeper", "NoKeeper"]
+__all__ = ["PASSING", "TOPICS", "Intake", "Keeper", "NoKeeper"]
 
 TOPICS = (
     "edge/+/alerts/+/+",
@@ -30,6 +30,8 @@ TOPICS = (
     "edge/+/evidence/+/+",
     "edge/+/marks/+",
 )
+PASSING = ("edge/+/status", "edge/+/health", "edge/+/scores/+/+")
+"""Those of them that tell of a moment: later, there is a newer one."""
 _NAME_BYTES = 1_000
 """Of a whole topic; an agent's own names are shorter."""
 _ID_CHARACTERS = 200

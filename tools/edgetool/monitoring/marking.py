@@ -6,13 +6,13 @@ import re
 import time
 from typing import Any
 
-import paho.mqtt.client as paho
 from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_agent.messages.text import encode, iso_time
 from edge_agent.setting_types import NAME_CHARACTER
+from edgetool.monitoring.connection import Connection
 from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.heard import Mark
 
@@ -33,12 +33,12 @@ class Marking:
     """Publishes marks. What the pages show is what came back, so that all dashboards show the same.
 
     Args:
-        client: connected, and subscribed to the marks.
+        connection: subscribed to the marks once there is one.
         fleet: the model, in which a mark is once it came back.
     """
 
-    def __init__(self, client: paho.Client, fleet: Fleet) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, fleet: Fleet) -> None:
+        self._connection = connection
         self._fleet = fleet
 
     def mark(self, asked: dict[str, Any]) -> Mark:
@@ -59,7 +59,7 @@ class Marking:
         changes = {name: value for name, value in asked.items() if name in _FIELDS}
         # In the time is also what tells this mark from an equal one before.
         mark = self._fleet.mark_of(agent, alert_id).changed({**changes, "time": iso_time(time.time())})
-        if not self._client.is_connected():
+        if not self._connection.is_connected():
             raise NotMarkedError("there is no connection to the broker, so nobody else would see it; try again")
         self._publish(f"edge/{agent}/marks/{alert_id}", encode(mark))
         limit = time.monotonic() + _WAIT_S
@@ -72,9 +72,10 @@ class Marking:
         return found
 
     def _publish(self, topic: str, payload: bytes) -> None:
-        properties = None
-        if self._client.protocol is MQTTProtocolVersion.MQTTv5:
+        client, properties = self._connection.client, None
+        assert client is not None
+        if client.protocol is MQTTProtocolVersion.MQTTv5:
             # Else the broker would keep it for ever: no dashboard knows which alerts another one still shows.
             properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             properties.MessageExpiryInterval = _EXPIRY_S
-        self._client.publish(topic, payload, qos=1, retain=True, properties=properties)
+        client.publish(topic, payload, qos=1, retain=True, properties=properties)

@@ -23,7 +23,11 @@ CREATE TABLE IF NOT EXISTS events (
 CREATE TABLE IF NOT EXISTS evidence (
     id INTEGER PRIMARY KEY, agent TEXT, alert TEXT, stream TEXT, asset TEXT, part INTEGER, parts INTEGER, received REAL,
     body BLOB, UNIQUE (agent, alert, part));
+CREATE TABLE IF NOT EXISTS own (only INTEGER PRIMARY KEY CHECK (only = 1), client_id TEXT, inode INTEGER);
 CREATE TABLE IF NOT EXISTS marks (agent TEXT, alert TEXT, body BLOB, PRIMARY KEY (agent, alert)) WITHOUT ROWID;
 PRAGMA user_version = {FORMAT};
 """
-"""Times are epoch seconds: `time`, `raised` and `until` by the readings, `received` by the dashboard's own clock."""
+"""Times are epoch seconds: `time`, `raised` and `until` by the readings, `received` by the dashboard's own clock.
+
+`own` has one row: the name at the broker, and the file that it was made for.
+"""

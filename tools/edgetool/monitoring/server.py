@@ -29,6 +29,7 @@ from starlette.types import ASGIApp
 
 from edge_agent.errors import DataError
 from edge_agent.messages.text import decode
+from edgetool.monitoring.connection import Connection
 from edgetool.monitoring.exposition import exposition
 from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.guard import COOKIE, Access, Guard
@@ -55,8 +56,7 @@ class Parts:
     intake: Intake
     marking: Marking
     access: Access
-    is_connected: Callable[[], bool]
-    """Whether there is a connection to the broker."""
+    connection: Connection
     is_over: Callable[[], bool]
     """Whether the dashboard is to end."""
 
@@ -178,13 +178,16 @@ class _Answers:
 
     async def healthz(self, _request: Request) -> Response:
         """Whether it works, for whoever keeps it running."""
-        is_well = self._parts.is_connected() and not self._parts.history.problem
-        return PlainTextResponse("well\n" if is_well else "not well\n", 200 if is_well else 503)
+        # Anybody may ask this, so it has no name of a machine or of a file.
+        problem = "" if self._parts.connection.is_connected() else "no connection to the broker"
+        problem = problem or (self._parts.history.problem and "the history cannot be written")
+        return PlainTextResponse(f"not well: {problem}\n" if problem else "well\n", 503 if problem else 200)
 
     def _figures(self) -> dict[str, Any]:
         parts = self._parts
         return {
-            "connected": parts.is_connected(),
+            "connected": parts.connection.is_connected(),
+            "broker_problem": parts.connection.problem,
             "history_problem": parts.history.problem,
             "doubted": sum(parts.intake.doubted.values()),
             "viewers": self._live.viewers,

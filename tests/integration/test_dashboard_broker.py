@@ -1,0 +1,113 @@
+"""What the dashboard and its broker have of each other while one of them is away."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from browser import Dashboard
+from fakes import make_alert
+from processes import Broker, Sender, free_port, run_tool, wait_until
+
+from edge_agent.messages.text import encode
+
+
+def send_alert(sender: Sender, alert_id: str, *events: str) -> None:
+    """Tell of an alert, of g1's asset a1."""
+    for number, event in enumerate(events):
+        time = f"2026-11-21T10:16:{number:02}Z"
+        sender.send("edge/g1/alerts/pump/a1", encode(make_alert(agent="g1", id=alert_id, event=event, time=time)))
+
+
+def events_of(running: Dashboard, alert_id: str) -> list[str]:
+    """The events of an alert in the history."""
+    answer = running.ask(f"/api/alert?agent=g1&id={alert_id}")
+    return [each["event"] for each in json.loads(answer.body)["events"]] if answer.code == 200 else []
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_dashboard_hears_what_was_told_while_it_was_away(
+    broker: Broker, sender: Sender, tmp_path: Path, protocol: str, how: signal.Signals
+) -> None:
+    """With a history: the broker keeps alerts for it. Of health and scores it has the newest, and no others."""
+    arguments = ("--history", tmp_path / "history.db", "--protocol", protocol)
+    with Dashboard(broker.port, *arguments) as running:
+        send_alert(sender, "before", "raise")
+        wait_until(lambda: events_of(running, "before") == ["raise"], what="the alert")
+        running.stop() if how is signal.SIGTERM else running.kill()
+        send_alert(sender, "before", "raise", "clear")
+        send_alert(sender, "meanwhile", "raise", "clear")
+        for number in range(3):
+            sender.send("edge/g1/health", {"agent": "g1", "time": f"{number}"}, retain=True)
+        sender.drain()
+        running.start()
+        wait_until(lambda: events_of(running, "meanwhile") == ["raise", "clear"], what="what was told meanwhile")
+        assert events_of(running, "before") == ["raise", "clear"]
+        wait_until(lambda: 'messages_total{kind="health"} 1\n' in running.ask("/metrics").body, what="health, once")
+        running.stop()
+
+
+def test_a_copy_of_a_history_has_a_name_of_its_own(broker: Broker, sender: Sender, tmp_path: Path) -> None:
+    """Two dashboards with one name would end each other's connections, and each would miss half of the alerts."""
+    one, other = tmp_path / "one.db", tmp_path / "other.db"
+    with Dashboard(broker.port, "--history", one) as first:
+        send_alert(sender, "x1", "raise")
+        wait_until(lambda: events_of(first, "x1"), what="the alert")
+        first.stop()
+        shutil.copy2(one, other)
+        first.start()
+        with Dashboard(broker.port, "--history", other) as second:
+            for number in range(20):
+                send_alert(sender, f"y{number}", "raise")
+            for each in (first, second):
+                wait_until(lambda each=each: events_of(each, "y19"), what="the last alert")  # type: ignore[misc]
+                assert events_of(each, "x1") == ["raise"]
+                assert each.ask("/healthz").code == 200
+            second.stop()
+        first.stop()
+    # A name that ends another's connection is told by mosquitto.
+    assert "already connected" not in broker.log.read_text()
+
+
+def test_a_broker_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    """As after a power cut, when the service may start first. Whoever looks is told why there is no connection."""
+    with Broker(tmp_path / "broker") as broker:
+        broker.stop()
+        with Dashboard(broker.port, "--history", tmp_path / "history.db") as running:
+            where = f"broker 127.0.0.1:{broker.port}: cannot be reached ([Errno 111] Connection refused)"
+            assert running.said == f"waiting for the broker reason={where}; give it with --host and --port\n"
+            assert running.ask("/healthz")[:2] == (503, "not well: no connection to the broker\n")
+            mark = json.dumps({"agent": "g1", "id": "x", "verdict": "true"})
+            refused = running.ask("/api/mark", body=mark, origin=running.url.rstrip("/"))
+            assert (refused.code, "there is no connection" in refused.body) == (503, True)
+            broker.start()
+            wait_until(lambda: running.ask("/healthz")[:2] == (200, "well\n"), what="the connection")
+            running.stop()
+
+
+def test_a_dashboard_that_waits_ends_when_it_is_told(tmp_path: Path) -> None:
+    """Within seconds, and with 0."""
+    with Dashboard(free_port(), "--history", tmp_path / "history.db") as running:
+        running.stop()
+
+
+def test_what_waiting_does_not_heal_is_told_at_once(tmp_path: Path) -> None:
+    """A name that is none, and a password that is wrong; in one line, and with 69."""
+    users, password = tmp_path / "users", tmp_path / "password"
+    users.write_text("ada:right\n")
+    password.write_text("wrong")
+    subprocess.run(["mosquitto_passwd", "-U", str(users)], check=True, capture_output=True, timeout=30)
+    command = ("edgetool", "dashboard", "--listen", "127.0.0.1:0")
+    with Broker(tmp_path / "broker", rules=f"password_file {users}\n", anonymous=False) as broker:
+        arguments = ("--port", str(broker.port), "--username", "ada", "--password-file", password)
+        done = run_tool(*command, *arguments)
+        assert (done.returncode, len(done.stderr.splitlines())) == (69, 1)
+        assert done.stderr.endswith("(Not authorized); check --username and --password-file\n")
+    done = run_tool(*command, "--host", "no-such-host.invalid")
+    assert (done.returncode, len(done.stderr.splitlines())) == (69, 1)
+    assert done.stderr.startswith("edgetool: broker no-such-host.invalid:1883: cannot be reached (")

@@ -505,7 +505,7 @@ def test_json_is_what_the_page_is_told(browser: Browser, dashboard: Dashboard) -
     browser.open(dashboard.page("api/curve", agent="g1", length_s="x"))
     assert browser.text("body") == "length_s and end: expected seconds"
     browser.open(dashboard.page("alert", agent="g1", id="none"))
-    browser.wait(lambda: browser.text("#problem") == "not in the history", "that it is not there")
+    browser.wait(lambda: browser.text("#problem") == "nothing was heard here of such an alert", "that it is not there")
     browser.forget()
 
 
@@ -518,7 +518,7 @@ def test_a_browser_is_asked_for_the_token_once(browser: Browser, broker: Broker,
         browser.element("input[name=token]").send_keys("wrong", Keys.ENTER)
         browser.wait(lambda: "That is not the token." in browser.text("main"), "the refusal")
         browser.element("input[name=token]").send_keys("correct horse battery", Keys.ENTER)
-        browser.wait(lambda: browser.text("#problem") == "not in the history", "the page")
+        browser.wait(lambda: browser.text("#problem") == "nothing was heard here of such an alert", "the page")
         browser.open(running.page())
         browser.wait(lambda: browser.text("#state") == "● live", "the fleet")
         browser.driver.delete_all_cookies()

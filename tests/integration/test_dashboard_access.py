@@ -13,8 +13,15 @@ from urllib.parse import urlencode, urlsplit
 import paho.mqtt.client as paho
 import pytest
 from browser import Dashboard
+from fakes import make_alert
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from processes import Broker, free_port, program, run_tool, wait_until
+from processes import Broker, Sender, free_port, program, run_tool, wait_until
+
+from edge_agent.messages.text import encode
+from edgetool.monitoring.fleet import Fleet
+from edgetool.monitoring.history import History
+from edgetool.monitoring.intake import Intake
+from edgetool.subscription import Message
 
 TOKEN = "correct horse battery"
 
@@ -65,9 +72,18 @@ def test_every_answer_forbids_what_is_not_ours(broker: Broker) -> None:
 MARK = json.dumps({"agent": "g1", "id": "x", "verdict": "true", "by": "Ada"})
 
 
-def test_only_our_own_page_marks(broker: Broker) -> None:
+@pytest.fixture
+def heard(tmp_path: Path) -> Path:
+    """A history with that alert."""
+    with History(tmp_path / "history.db", days=7, limit_mb=100) as history:
+        event = encode(make_alert(agent="g1", id="x"))
+        Intake(Fleet(), history).take(Message("edge/g1/alerts/pump/a1", event, is_retained=False))
+    return tmp_path / "history.db"
+
+
+def test_only_our_own_page_marks(broker: Broker, heard: Path) -> None:
     """A page of somebody else's may send a form to any address; its browser says whose page it is."""
-    with Dashboard(broker.port) as running:
+    with Dashboard(broker.port, "--history", heard) as running:
         ours = running.url.rstrip("/")
         assert running.ask("/api/mark", body=MARK).code == 403
         assert running.ask("/api/mark", body=MARK, origin="null").code == 403
@@ -80,7 +96,23 @@ def test_only_our_own_page_marks(broker: Broker) -> None:
         running.stop()
 
 
-def test_a_broker_forgets_a_mark_in_time(broker: Broker) -> None:
+def test_an_alert_that_nobody_heard_of_is_not_marked(broker: Broker, sender: Sender) -> None:
+    """A mark would be retained at the broker, of nothing. One that another dashboard has marked is there, though."""
+    with Dashboard(broker.port) as running:
+        ours = running.url.rstrip("/")
+        answer = running.ask("/api/mark", body=MARK, origin=ours)
+        assert answer[:2] == (404, "no such alert was heard here, so nobody can say anything of it")
+        assert running.ask("/api/alert?agent=g1&id=x")[:2] == (404, "nothing was heard here of such an alert")
+        sender.send("edge/g1/marks/x", {"agent": "g1", "id": "x", "note": "theirs", "by": "Bob"}, retain=True)
+        wait_until(lambda: running.ask("/api/alert?agent=g1&id=x").code == 200, what="the mark of somebody else")
+        story = json.loads(running.ask("/api/alert?agent=g1&id=x").body)
+        assert (story["alert"], story["mark"]["note"]) == (None, "theirs")
+        marked = json.loads(running.ask("/api/mark", body=MARK, origin=ours).body)
+        assert (marked["by"], marked["note"], marked["verdict"]) == ("Ada", "theirs", "true")
+        running.stop()
+
+
+def test_a_broker_forgets_a_mark_in_time(broker: Broker, heard: Path) -> None:
     """With MQTT 5: retained messages of alerts that are long gone would become ever more."""
     came: list[dict[str, Any]] = []
     client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
@@ -89,7 +121,7 @@ def test_a_broker_forgets_a_mark_in_time(broker: Broker) -> None:
     )
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
-    with Dashboard(broker.port) as running:
+    with Dashboard(broker.port, "--history", heard) as running:
         assert running.ask("/api/mark", body=MARK, origin=running.url.rstrip("/")).code == 200
         client.subscribe("edge/g1/marks/x")
         wait_until(lambda: came, what="the mark that the broker keeps")
@@ -253,7 +285,7 @@ ACL = Path(__file__).parents[2] / "docs" / "mosquitto" / "acl"
 
 
 @pytest.mark.parametrize(("user", "code"), [("dashboard", 200), ("viewer", 503)])
-def test_the_rules_that_we_ship_let_the_dashboard_mark(tmp_path: Path, user: str, code: int) -> None:
+def test_the_rules_that_we_ship_let_the_dashboard_mark(tmp_path: Path, heard: Path, user: str, code: int) -> None:
     """And nobody who only reads: mosquitto 2.0 says nothing of it, but does not give the mark back either."""
     users = tmp_path / "users"
     users.write_text(f"{user}:{user}\n")
@@ -263,7 +295,7 @@ def test_the_rules_that_we_ship_let_the_dashboard_mark(tmp_path: Path, user: str
     rules = f"password_file {users}\nacl_file {ACL}\n"
     with (
         Broker(tmp_path / "broker", rules=rules, anonymous=False) as broker,
-        Dashboard(broker.port, "--username", user, "--password-file", password) as running,
+        Dashboard(broker.port, "--history", heard, "--username", user, "--password-file", password) as running,
     ):
         answer = running.ask("/api/mark", body=MARK, origin=running.url.rstrip("/"))
         assert answer.code == code, answer.body

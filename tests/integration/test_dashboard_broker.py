@@ -6,11 +6,16 @@ import json
 import shutil
 import signal
 import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
 from browser import Dashboard
 from fakes import make_alert
+from paho.mqtt.enums import CallbackAPIVersion
 from processes import Broker, Sender, free_port, run_tool, wait_until
 
 from edge_agent.messages.text import encode
@@ -72,6 +77,79 @@ def test_a_copy_of_a_history_has_a_name_of_its_own(broker: Broker, sender: Sende
         first.stop()
     # A name that ends another's connection is told by mosquitto.
     assert "already connected" not in broker.log.read_text()
+
+
+class Marks:
+    """What a broker has on the topics of marks: what it retains when asked anew, and all that comes."""
+
+    def __init__(self, port: int) -> None:
+        self.retained: dict[str, dict[str, Any]] = {}
+        self.came: list[dict[str, Any]] = []
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._client.on_connect = lambda client, *_: client.subscribe("edge/+/marks/+", qos=1)
+        self._client.on_message = lambda _client, _data, message: self._take(message)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def _take(self, message: paho.MQTTMessage) -> None:
+        mark = json.loads(message.payload)
+        if message.retain:
+            self.retained[mark["id"]] = mark
+        else:
+            self.came.append(mark)
+
+    def __enter__(self) -> Marks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def mark_at(port: int, alert_id: str) -> dict[str, Any] | None:
+    """The mark that a broker has now."""
+    with Marks(port) as marks:
+        with suppress(AssertionError):
+            wait_until(lambda: alert_id in marks.retained, 1.0)
+        return marks.retained.get(alert_id)
+
+
+def test_marks_survive_a_broker_that_keeps_nothing(tmp_path: Path) -> None:
+    """Dashboards publish again what it has lost, the newest of each alert, and then are quiet."""
+    status = {"state": "online", "reason": "", "session": "", "time": "", "version": ""}
+    with (
+        Broker(tmp_path / "broker", persistence=False) as broker,
+        Dashboard(broker.port, "--history", tmp_path / "one.db") as one,
+        Dashboard(broker.port, "--history", tmp_path / "other.db") as other,
+    ):
+        for alert_id, said_to in (("x1", [one]), ("x2", [one, other])):
+            with Sender(broker.port) as sender:
+                sender.send("edge/g1/status", status, retain=True)
+                send_alert(sender, alert_id, "raise")
+                sender.drain()
+            for number, each in enumerate(said_to):
+                wait_until(lambda each=each, it=alert_id: events_of(each, it), what="the alert")  # type: ignore[misc]
+                body = json.dumps({"agent": "g1", "id": alert_id, "note": f"said {number}", "by": "Ada"})
+                assert each.ask("/api/mark", body=body, origin=each.url.rstrip("/")).code == 200
+            one.stop()  # it does not hear what is said of x2 at the other one
+            if alert_id == "x1":
+                one.start()
+        broker.stop()
+        broker.start()
+        wait_until(lambda: other.ask("/healthz").code == 200, what="the connection")
+        one.start()
+        assert mark_at(broker.port, "x1") is None  # the agent is not known yet, and may have been retired
+        with Marks(broker.port) as marks, Sender(broker.port) as sender:
+            sender.send("edge/g1/status", status, retain=True)
+            wait_until(lambda: len({mark["id"] for mark in marks.came}) == 2, what="the marks")
+            time.sleep(12)
+            found = [mark_at(broker.port, name) for name in ("x1", "x2")]
+            assert [mark and mark["note"] for mark in found] == ["said 0", "said 1"]
+            assert len(marks.came) <= 5, marks.came
+        for each in (one, other):
+            story = json.loads(each.ask("/api/alert?agent=g1&id=x2").body)
+            assert story["mark"]["note"] == "said 1"
+            each.stop()
 
 
 def test_a_broker_that_is_away_is_waited_for(tmp_path: Path) -> None:

@@ -216,6 +216,56 @@ def test_a_flood_of_names_stays_within_bounds(intake: Intake, fleet: Fleet) -> N
     assert len(fleet._alerts.marks) == 2_000
 
 
+def make_mark(note: str, at: float = NOW_S) -> Mark:
+    return Mark(agent="g1", id="x", note=note, time=iso_time(at))
+
+
+def test_the_newer_of_two_marks_counts(intake: Intake, fleet: Fleet, history: History) -> None:
+    """Whichever comes first; one with a time far ahead would be the newest for ever, and is not believed."""
+    send_alert(intake, id="x")
+    for mark in (make_mark("second", NOW_S + 1), make_mark("first"), make_mark("forged", time.time() + 90_000)):
+        send(intake, "edge/g1/marks/x", mark, is_retained=True)
+    assert fleet.mark_of("g1", "x").note == "second"
+    assert intake.doubted == {"marks": 1}
+    history.commit()
+    assert [mark.note for mark in restored(history.file)[2]] == ["second"]
+    assert curve(history.file, "g1", "pump", "a1", length_s=0, end=None)["alerts"][0].mark.note == "second"
+
+
+def test_lost_marks_are_those_that_the_broker_does_not_have(intake: Intake, fleet: Fleet) -> None:
+    """Or has an older one of; of agents that it knows, and each once."""
+    status = {"state": "online", "reason": "", "session": "", "time": "", "version": ""}
+    for alert_id in ("has", "older", "lost"):
+        mark = Mark(agent="g1", id=alert_id, time=iso_time(NOW_S))
+        send(intake, f"edge/g1/marks/{alert_id}", mark)
+        send(intake, f"edge/g2/marks/{alert_id}", msgspec.structs.replace(mark, agent="g2"))
+    assert fleet.lost_marks(9) == []
+    send(intake, "edge/g1/status", status)
+    fleet.doubt_marks()
+    assert fleet.lost_marks(9) == []
+    send(intake, "edge/g1/status", status, is_retained=True)
+    send(intake, "edge/g1/marks/has", Mark(agent="g1", id="has", time=iso_time(NOW_S)), is_retained=True)
+    send(intake, "edge/g1/marks/older", Mark(agent="g1", id="older", time=iso_time(NOW_S - 1)), is_retained=True)
+    assert {mark.key for mark in fleet.lost_marks(9)} == {"g1/older", "g1/lost"}
+    assert fleet.lost_marks(9) == []
+
+
+def test_an_event_of_long_ago_adds_to_its_alert(intake: Intake, fleet: Fleet, history: History) -> None:
+    """Also where the alert is in the history only: what it was at its worst is not lost."""
+    send_alert(intake, id="old", score=99.0)
+    send_alert(intake, id="old", event="clear", time="2026-11-21T10:17:00Z")
+    for number in range(200):
+        for name in ("raise", "clear"):
+            send_alert(intake, id=f"x{number}", event=name)
+    history.commit()
+    assert not fleet.has_alert("g1", "old")
+    send_alert(intake, id="old", event="update", time="2026-11-21T10:16:00Z")
+    history.commit()
+    found = history.alert("g1", "old")
+    assert found is not None
+    assert (found.state, found.worst) == (ENDED, 99.0)
+
+
 def test_a_page_is_told_each_point_once(fleet: Fleet) -> None:
     """And only of what has changed."""
     fleet.take_score(make_score("a1", 1.0))

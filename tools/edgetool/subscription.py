@@ -38,7 +38,6 @@ class Subscription:
     Args:
         topics: what to subscribe to.
         on_ready: called with each topic, on paho's thread, when the broker has confirmed it.
-        on_connected: called on paho's thread with each connection, before anything comes by it.
         passing: topics of what is worth nothing later: they are asked for at QoS 0, so that no broker keeps them for
             a client that is away.
     """
@@ -48,13 +47,13 @@ class Subscription:
         topics: Sequence[str],
         on_ready: Callable[[str], None] = lambda _: None,
         *,
-        on_connected: Callable[[], None] = lambda: None,
         passing: Collection[str] = (),
     ) -> None:
         self._topics = topics
         self._on_ready = on_ready
-        self._on_connected = on_connected
         self._passing = passing
+        self.connections = 0
+        """How many there were so far; counted before anything comes by the connection."""
         self._queue: queue.Queue[Message] = queue.Queue(_WAITING)
         self._is_over = threading.Event()
         self._refusal: str | None = None
@@ -66,7 +65,7 @@ class Subscription:
         client.on_message = lambda _client, _data, message: self._on_message(message)
 
     def _subscribe(self, client: paho.Client) -> None:
-        self._on_connected()
+        self.connections += 1
         wanted = [(topic, int(topic not in self._passing)) for topic in self._topics]
         if client.protocol is MQTTProtocolVersion.MQTTv5:
             # Else a broker tells of retained messages only where they are older than the subscription.

@@ -79,7 +79,7 @@ def dashboard(
     from edgetool.monitoring.fleet import Fleet
     from edgetool.monitoring.history import History
     from edgetool.monitoring.intake import PASSING, TOPICS, Intake
-    from edgetool.monitoring.marking import Marking
+    from edgetool.monitoring.marking import Marking, Renewing
     from edgetool.monitoring.server import Parts
     from edgetool.monitoring.taking import Taking
 
@@ -97,9 +97,10 @@ def dashboard(
         session = None if file is None else Session(kept.client_id, _SESSION_S)
         server = _Server()
         connection = Connection(broker, arrived.listen, session=session, on_error=server.end)
-        marking = Marking(connection, fleet)
+        marking = Marking(connection, fleet, kept)
+        renewing = Renewing(fleet, marking.publish, arrived)
         parts = Parts(fleet, kept, intake, marking, access, connection, server.is_ending)
-        taking = stack.enter_context(Taking(arrived, intake, [kept.commit_if_due], server.end))
+        taking = stack.enter_context(Taking(arrived, intake, [kept.commit_if_due, renewing.tick], server.end))
         stack.enter_context(connection)
         server.serve(parts, listener, lambda: on_ready(_url(listener)))
         for error in (taking.error, connection.error):

@@ -13,10 +13,11 @@ import msgspec
 
 from edge_agent.errors import DataError, UsageError
 from edge_agent.files.plain import replacing
-from edgetool.monitoring.alerts import ENDED, Alert, seconds
+from edgetool.monitoring.alerts import ENDED, Alert
 from edgetool.monitoring.heard import Mark, Verdict
 from edgetool.monitoring.history import reading
 from edgetool.monitoring.questions import PARTS, together
+from edgetool.monitoring.times import seconds
 from edgetool.parquet_file import to_parquet
 from edgetool.paths import StrPath
 

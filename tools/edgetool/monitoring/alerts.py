@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from contextlib import suppress
 
 import msgspec
 
 from edge_agent.messages.event import AlertEvent, ChannelShare
-from edge_agent.messages.values import read_iso_time
 from edgetool.believed import Doubt, WatchedEvent
 from edgetool.monitoring.heard import Mark
+from edgetool.monitoring.times import seconds
 
-__all__ = ["ENDED", "OPEN", "UNSEEN", "Alert", "Alerts", "seconds"]
+__all__ = ["ENDED", "OPEN", "UNSEEN", "Alert", "Alerts"]
 
 _OPEN_LIMIT = 2_000
 _ENDED_LIMIT = 100
@@ -97,6 +96,8 @@ class Alerts:
         self.ended: OrderedDict[str, Alert] = OrderedDict()
         self.marks: OrderedDict[str, Mark] = OrderedDict()
         """By the key of the alert, which may not have come yet."""
+        self.unsure_marks: set[str] = set()
+        """Keys of those that the broker has not given to us, by the connection that we have."""
         self.pushed_out: list[str] = []
         """Keys of open alerts that made room, since somebody has emptied this."""
         self._not_there: dict[str, int] = {}
@@ -131,21 +132,27 @@ class Alerts:
         """An alert by its key."""
         return self.open.get(key) or self.ended.get(key)
 
-    def note(self, mark: Mark) -> Alert | None:
-        """Take what people said; gives the alert, if it is here."""
-        key = f"{mark.agent}/{mark.id}"
+    def note(self, mark: Mark) -> bool:
+        """Take what people said, unless something newer is known; tells whether that was done."""
+        key = mark.key
+        known = self.marks.get(key)
+        if known is not None and seconds(mark.time) < seconds(known.time):
+            self.unsure_marks.add(key)
+            return False
+        self.unsure_marks.discard(key)
         self.marks[key] = mark
         self.marks.move_to_end(key)
         if len(self.marks) > _OPEN_LIMIT:
-            self.marks.popitem(last=False)
+            self.unsure_marks.discard(self.marks.popitem(last=False)[0])
         alert = self.get(key)
         if alert is not None:
             alert.mark = mark
-        return alert
+        return True
 
     def forget_mark(self, key: str) -> Alert | None:
         """What people said was taken back at the broker; gives the alert, if it is here."""
         self.marks.pop(key, None)
+        self.unsure_marks.discard(key)
         alert = self.get(key)
         if alert is not None:
             alert.mark = None
@@ -180,10 +187,3 @@ class Alerts:
             alert.state = UNSEEN
             self.put(alert)
         return gone
-
-
-def seconds(time: str) -> float:
-    """Epoch seconds of a time that somebody sent; 0 for a text that is none."""
-    with suppress(ValueError, OverflowError):
-        return read_iso_time(time)
-    return 0.0

@@ -12,8 +12,9 @@ import msgspec
 from edge_agent.messages.event import AlertEvent, ChannelShare
 from edge_agent.messages.status import Status
 from edgetool.believed import WatchedEvent
-from edgetool.monitoring.alerts import OPEN, Alert, Alerts, seconds
+from edgetool.monitoring.alerts import OPEN, Alert, Alerts
 from edgetool.monitoring.heard import Health, Mark, Score, StreamHealth
+from edgetool.monitoring.times import seconds
 
 __all__ = ["SPARK_POINTS", "Agent", "Asset", "Changes", "Fleet"]
 
@@ -113,6 +114,8 @@ class Fleet:
         """The one that was heard last is last."""
         self._sparks: dict[str, deque[float]] = {}
         self._alerts = Alerts()
+        self._present: set[str] = set()
+        """Agents whose status came by the connection that we have."""
         self._notices: deque[dict[str, Any]] = deque(maxlen=_NOTICES)
         self._new_points: dict[str, list[float]] = {}
         """Of assets that have changed."""
@@ -125,6 +128,7 @@ class Fleet:
         """An agent has come or gone."""
         with self._lock:
             known = self._agent(agent)
+            self._present.add(agent)
             # The last will of an old connection may come behind the birth of a new one.
             if status.state == "offline" and known.state == "online" and status.session != known.session:
                 return
@@ -168,6 +172,7 @@ class Fleet:
         with self._lock:
             if alert.state == OPEN:
                 self._asset(alert.agent, alert.stream, alert.asset)
+            alert.mark = self._alerts.marks.get(alert.key, alert.mark)
             self._alerts.put(alert)
             self._changed_alerts.add(alert.key)
 
@@ -179,13 +184,29 @@ class Fleet:
             self._changed_alerts.add(alert.key)
             return alert
 
-    def take_mark(self, mark: Mark) -> Alert | None:
-        """What people said of an alert; gives it, if it is here."""
+    def take_mark(self, mark: Mark) -> bool:
+        """What people said of an alert; False where something newer is known."""
         with self._lock:
-            alert = self._alerts.note(mark)
-            if alert is not None:
-                self._changed_alerts.add(alert.key)
-            return alert
+            is_newest = self._alerts.note(mark)
+            if is_newest and self._alerts.get(mark.key) is not None:
+                self._changed_alerts.add(mark.key)
+            return is_newest
+
+    def doubt_marks(self) -> None:
+        """A connection is new: which marks the broker still has, it is about to tell."""
+        with self._lock:
+            self._present.clear()
+            self._alerts.unsure_marks = {*self._alerts.marks}
+
+    def lost_marks(self, most: int) -> list[Mark]:
+        """Marks that the broker does not have, or has older ones of, each told once.
+
+        Of agents that the broker knows: what was retained of one that was retired must not come back.
+        """
+        with self._lock:
+            keys = [key for key in self._alerts.unsure_marks if self._alerts.marks[key].agent in self._present][:most]
+            self._alerts.unsure_marks.difference_update(keys)
+            return [self._alerts.marks[key] for key in keys]
 
     def forget_mark(self, key: str) -> None:
         """What people said of an alert was taken back at the broker."""
@@ -205,6 +226,7 @@ class Fleet:
             if self._agents.pop(agent, None) is None:
                 return []
             self._changed_agents.discard(agent)
+            self._present.discard(agent)
             self._gone.append(agent)
             for key in [key for key, asset in self._assets.items() if asset.agent == agent]:
                 self._drop_asset(key)
@@ -234,6 +256,16 @@ class Fleet:
         """What people have said of an alert so far."""
         with self._lock:
             return self._alerts.marks.get(f"{agent}/{alert_id}") or Mark(agent=agent, id=alert_id)
+
+    def has_alert(self, agent: str, alert_id: str) -> bool:
+        """Whether an alert is here; those that ended some time ago are not."""
+        with self._lock:
+            return self._alerts.get(f"{agent}/{alert_id}") is not None
+
+    def has_mark(self, agent: str, alert_id: str) -> bool:
+        """Whether somebody has said something of an alert, which may not have been heard here."""
+        with self._lock:
+            return f"{agent}/{alert_id}" in self._alerts.marks
 
     def counts(self) -> dict[str, int]:
         """How many there are of what."""
@@ -298,6 +330,7 @@ class Fleet:
                 oldest = next(iter(self._agents))
                 del self._agents[oldest]
                 self._changed_agents.discard(oldest)
+                self._present.discard(oldest)
                 self._gone.append(oldest)
         self._changed_agents.add(name)
         return agent

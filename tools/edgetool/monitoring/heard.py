@@ -123,7 +123,12 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     by: Person = ""
     """Who marked last, as they call themselves."""
     time: str = ""
-    """When, ISO 8601 in UTC."""
+    """When, ISO 8601 in UTC. Of two marks of an alert, the newer one counts."""
+
+    @property
+    def key(self) -> str:
+        """Which alert it is of."""
+        return f"{self.agent}/{self.id}"
 
     def changed(self, changes: dict[str, Any]) -> Mark:
         """With some fields changed.

@@ -129,6 +129,17 @@ class History:
                 (alert.agent, alert.id, event["event"], event["time"], time.time(), msgspec.json.encode(event)),
             )
 
+    def alert(self, agent: str, alert_id: str) -> Alert | None:
+        """An alert as it was written last; None for one that is not here."""
+        with self._lock:
+            try:
+                found = self._database.execute("SELECT body FROM alerts WHERE (agent, id) = (?, ?)", (agent, alert_id))
+                row = found.fetchone()
+            except sqlite3.Error as exc:
+                self._report(str(exc))
+                return None
+        return None if row is None else msgspec.json.decode(row[0], type=Alert)
+
     def add_evidence(self, part: EvidenceMessage) -> None:
         """Readings around a raise."""
         body = msgspec.json.encode({"channels": part.channels, "rows": part.rows})

@@ -15,9 +15,10 @@ from edge_agent.messages.status import Status
 from edge_agent.messages.text import decode
 from edge_agent.outputs.evidence import EvidenceMessage
 from edgetool.believed import Judge, Told, WatchedEvent
-from edgetool.monitoring.alerts import Alert, seconds
+from edgetool.monitoring.alerts import Alert
 from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.heard import Health, Mark, Score
+from edgetool.monitoring.times import is_ahead, seconds
 from edgetool.subscription import Message
 
 __all__ = ["PASSING", "TOPICS", "Intake", "Keeper", "NoKeeper"]
@@ -45,6 +46,9 @@ class Keeper(Protocol):
 
     days: float
 
+    def alert(self, agent: str, alert_id: str) -> Alert | None:
+        """An alert that was kept."""
+
     def add_score(self, score: Score, at: float) -> None:
         """One point of an asset's curve, with its time, epoch seconds."""
 
@@ -65,6 +69,9 @@ class NoKeeper:
     """Keeps nothing."""
 
     days = 1.0
+
+    def alert(self, agent: str, alert_id: str) -> Alert | None:
+        """None."""
 
     def add_score(self, score: Score, at: float) -> None:
         """Nothing."""
@@ -134,6 +141,11 @@ class Intake:
         if not isinstance(event, AlertEvent):
             self._notice(watched, event.describe())
             return
+        if not self._fleet.has_alert(watched.agent, event.id):
+            # It may come again or late, and then adds to what is kept, in place of it.
+            kept = self._keeper.alert(watched.agent, event.id)
+            if kept is not None:
+                self._fleet.take_alert(kept)
         alert = self._fleet.take_event(watched, event)
         self._keeper.add_alert(alert, msgspec.to_builtins(event))
 
@@ -189,10 +201,11 @@ class Intake:
             self._keeper.remove_mark(agent, alert_id)
             return
         mark = decode(message.payload, Mark)
-        if [mark.agent, mark.id] != [agent, alert_id]:
+        # With a time that is far ahead, it would be the newest for ever.
+        if [mark.agent, mark.id] != [agent, alert_id] or is_ahead(seconds(mark.time)):
             raise _DoubtError
-        self._keeper.add_mark(mark)
-        self._fleet.take_mark(mark)
+        if self._fleet.take_mark(mark):
+            self._keeper.add_mark(mark)
 
 
 class _DoubtError(Exception):

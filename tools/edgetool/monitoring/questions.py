@@ -57,15 +57,23 @@ def curve(file: Path, agent: str, stream: str, asset: str, *, length_s: float, e
         since = min(first or to, to) if not length_s else to - length_s
         rows, is_thinned = _points(database, series, since, to)
         spans = database.execute(
-            "SELECT body FROM alerts WHERE (agent, stream, asset) = (?, ?, ?) AND raised <= ?"
-            " AND (until >= ? OR state = ?) ORDER BY raised DESC LIMIT ?",
+            "SELECT alerts.body, marks.body FROM alerts LEFT JOIN marks ON marks.agent = alerts.agent AND alert = id"
+            " WHERE (alerts.agent, stream, asset) = (?, ?, ?) AND raised <= ? AND (until >= ? OR state = ?)"
+            " ORDER BY raised DESC LIMIT ?",
             (*where, to, since, OPEN, _SPANS),
         ).fetchall()
     names = ("time", "score", "highest", "threshold", "clear", "state")
     columns: dict[str, Any] = {name: [row[number] for row in rows] for number, name in enumerate(names)}
     columns["channels"] = [msgspec.Raw(row[6] or b"[]") for row in rows]
     bounds = {"from": since, "to": to, "first": first, "thinned": is_thinned}
-    return {**columns, "alerts": [msgspec.Raw(row[0]) for row in spans], **bounds}
+    return {**columns, "alerts": [_marked(*row) for row in spans], **bounds}
+
+
+def _marked(alert_body: bytes, mark_body: bytes | None) -> Alert:
+    """An alert with what people say of it now; what they said at its last event is in its body."""
+    alert = msgspec.json.decode(alert_body, type=Alert)
+    alert.mark = None if mark_body is None else msgspec.json.decode(mark_body, type=Mark)
+    return alert
 
 
 def _points(database: sqlite3.Connection, series: int, since: float, to: float) -> tuple[list[Any], bool]:
@@ -85,18 +93,19 @@ def _points(database: sqlite3.Connection, series: int, since: float, to: float) 
     return database.execute(statement, (*bounds, since, (to - since) / _POINTS)).fetchall(), True
 
 
-def alert_story(file: Path, agent: str, alert_id: str) -> dict[str, Any] | None:
-    """An alert with all that is known of it; None for one that is not in the history.
+def alert_story(file: Path, agent: str, alert_id: str, mark: Mark | None = None) -> dict[str, Any] | None:
+    """An alert with all that is known of it; None for one of which nothing is.
 
     Args:
         file: of the history.
         agent: whose alert it is.
         alert_id: its id.
+        mark: what people say of it, where that is known; what the history has, when not given.
 
     Returns:
-        `alert`, its `events` as they came (the last ones, where there are very many), its `mark` or None, and
-        `evidence`: None, or `channels` and `rows` as the agent sent them, and `missing`, the number of parts that did
-        not come.
+        `alert`, or None where only the rest of it was heard; its `events` as they came (the last ones, where there are
+        very many), its `mark` or None, and `evidence`: None, or `channels` and `rows` as the agent sent them, and
+        `missing`, the number of parts that did not come.
 
     Raises:
         DataError: the file cannot be read.
@@ -104,19 +113,21 @@ def alert_story(file: Path, agent: str, alert_id: str) -> dict[str, Any] | None:
     key = (agent, alert_id)
     with reading(file) as database:
         alert = database.execute("SELECT body FROM alerts WHERE (agent, id) = (?, ?)", key).fetchone()
-        if alert is None:
-            return None
         events = database.execute(
             "SELECT body FROM events WHERE (agent, alert) = (?, ?) ORDER BY id DESC LIMIT ?", (*key, _EVENTS)
         ).fetchall()
         parts = database.execute(
             "SELECT body, parts FROM evidence WHERE (agent, alert) = (?, ?) ORDER BY part LIMIT ?", (*key, PARTS)
         ).fetchall()
-        mark = database.execute("SELECT body FROM marks WHERE (agent, alert) = (?, ?)", key).fetchone()
+        kept = database.execute("SELECT body FROM marks WHERE (agent, alert) = (?, ?)", key).fetchone()
+    if mark is None and kept is not None:
+        mark = msgspec.json.decode(kept[0], type=Mark)
+    if alert is None and mark is None and not parts:
+        return None
     return {
-        "alert": msgspec.Raw(alert[0]),
+        "alert": None if alert is None else msgspec.Raw(alert[0]),
         "events": [msgspec.Raw(row[0]) for row in reversed(events)],
-        "mark": None if mark is None else msgspec.Raw(mark[0]),
+        "mark": mark,
         "evidence": together(parts),
     }
 

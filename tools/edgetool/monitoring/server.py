@@ -36,7 +36,7 @@ from edgetool.monitoring.guard import COOKIE, Access, Guard
 from edgetool.monitoring.history import History
 from edgetool.monitoring.intake import Intake
 from edgetool.monitoring.live import Live, TooManyViewersError
-from edgetool.monitoring.marking import Marking, NotMarkedError
+from edgetool.monitoring.marking import Marking, NotMarkedError, UnknownAlertError
 from edgetool.monitoring.questions import alert_story, curve
 
 __all__ = ["Parts", "application"]
@@ -135,8 +135,10 @@ class _Answers:
 
     async def alert(self, request: Request) -> Response:
         """One alert with its story."""
-        asked = request.query_params
-        return await self._from_history(lambda file: alert_story(file, asked.get("agent", ""), asked.get("id", "")))
+        agent, alert_id = (request.query_params.get(name, "") for name in ("agent", "id"))
+        fleet = self._parts.fleet
+        mark = fleet.mark_of(agent, alert_id) if fleet.has_mark(agent, alert_id) else None
+        return await self._from_history(lambda file: alert_story(file, agent, alert_id, mark))
 
     async def mark(self, request: Request) -> Response:
         """What a person says of an alert."""
@@ -145,6 +147,8 @@ class _Answers:
             marked = await run_in_threadpool(self._parts.marking.mark, asked)
         except ValueError as exc:
             return PlainTextResponse(str(exc), 400)
+        except UnknownAlertError as exc:
+            return PlainTextResponse(str(exc), 404)
         except NotMarkedError as exc:
             return PlainTextResponse(str(exc), 503)
         return Response(msgspec.json.encode(marked), media_type="application/json")
@@ -203,7 +207,7 @@ class _Answers:
         except DataError as exc:
             return PlainTextResponse(str(exc), 503)
         if answer is None:
-            return PlainTextResponse("not in the history", 404)
+            return PlainTextResponse("nothing was heard here of such an alert", 404)
         return Response(msgspec.json.encode(answer), media_type="application/json")
 
 

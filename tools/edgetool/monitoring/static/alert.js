@@ -56,7 +56,7 @@ function showEvidence(evidence, alert) {
   byId("evidence").replaceChildren()
   if (rows === 0) return
   const times = evidence.rows.map((each) => Date.parse(each[0]) / 1000)
-  const span = [{ from: alert.raised, to: Math.min(Math.max(alert.until, alert.raised), times[times.length - 1]) }]
+  const span = alert === null ? [] : [{ from: alert.raised, to: Math.min(Math.max(alert.until, alert.raised), times[times.length - 1]) }]
   const missing = evidence.missing ? `${evidence.missing} parts of these readings did not come. ` : ""
   const more = evidence.channels.length > MOST_CHARTS ? `The first ${MOST_CHARTS} of ${evidence.channels.length} sensors are drawn.` : ""
   byId("evidence").append(make("p", { class: "quiet" }, missing + more))
@@ -82,17 +82,26 @@ function showMark(mark) {
 async function fetchStory() {
   const answer = await fetch(`/api/alert?${new URLSearchParams({ agent, id })}`)
   write(byId("problem"), answer.ok ? "" : shown(await answer.text()))
-  if (!answer.ok) return
+  if (!answer.ok) return listenTo(null)
   story = await answer.json()
-  showFacts(story.alert)
+  byId("known").hidden = false
+  if (story.alert === null) {
+    write(byId("name"), `Alert ${shown(id)}`)
+    write(byId("where"), shown(agent))
+    write(byId("said"), "Its events were not heard here: it is older than this dashboard's history, or came while that was away.")
+  } else showFacts(story.alert)
   showEvents(story.events)
   showEvidence(story.evidence, story.alert)
   showMark(story.mark)
+  listenTo(story.alert)
+}
+
+// Of an alert that is not known here, only whether the dashboard answers is told.
+function listenTo(alert) {
   if (isListening) return
   isListening = true
-  const { alert } = story
   let isFirst = true
-  listen(`${alert.agent}/${alert.stream}/${alert.asset}`, (changes) => {
+  listen(alert === null ? "" : `${alert.agent}/${alert.stream}/${alert.asset}`, (changes) => {
     const isOurs = changes.alerts.some((each) => each.agent === agent && each.id === id)
     if (changes.whole ? !isFirst : isOurs) fetchStory()
     isFirst = false

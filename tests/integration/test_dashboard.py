@@ -13,10 +13,12 @@ from typing import Any
 
 import pytest
 from browser import Browser, Dashboard
+from fakes import make_alert
 from processes import Agent, Broker, Sender, Subscriber, run_tool, write_config
 from selenium.webdriver.common.keys import Keys
 
-from edge_agent.messages.text import iso_time
+from edge_agent.messages.event import ChannelShare
+from edge_agent.messages.text import encode, iso_time
 
 pytestmark = pytest.mark.xdist_group("dashboard")
 
@@ -496,6 +498,100 @@ def test_what_people_say_of_an_agents_readings_becomes_data(
     rows = [line.split(",") for line in (tmp_path / "labelled.csv").read_text().splitlines()]
     assert rows[0] == ["time", "asset", "c1", "c2", "label"]
     assert [row[4] for row in rows[1:]] == ["1" if 10 <= number < 15 else "0" for number in range(5, 21)]
+
+
+def test_one_score_is_drawn(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
+    """A line through one point cannot be seen."""
+    send_scores(sender, "a1", [5.0], start=time.time())
+    browser.open(dashboard.page("asset", agent="g1", stream="pump", asset="a1"))
+    browser.wait(
+        lambda: browser.run("return document.querySelector('#chart').chart.plot.data[0].length") == 1, "the point"
+    )
+    browser.wait(lambda: drawn_pixels(browser, "#chart") > 3, "what is drawn of it")
+
+
+def test_a_time_of_the_future_stretches_nothing(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
+    """A sender's clock that is wrong once, and a forged score of the last year that there is: shown as doubtful."""
+    now = time.time()
+    send_scores(sender, "a1", [2.0, 5.0, 3.0], start=now - 10)
+    for at in (4_070_908_800.0, 253_402_300_799.0):
+        sender.send(*score("a1", 7.0, at=at))
+    sender.drain()
+    browser.open(dashboard.page())
+    browser.wait(lambda: "9999" in browser.text("#assets"), "the last score")
+    assert "(⚠ far ahead of the clock)" in browser.text("#assets")
+    bounds = "const { min, max } = document.querySelector('#chart').chart.plot.scales.x; return [min, max]"
+    for length_s in ("3600", "0"):
+        browser.open(dashboard.page("asset", agent="g1", stream="pump", asset="a1", length_s=length_s))
+        browser.wait(lambda: "2 scores are not drawn" in browser.text("#problem"), "the doubt")
+        assert browser.run("return document.querySelector('#chart').chart.columns[1]") == [2, 5, 3]
+        assert browser.run(bounds)[1] == pytest.approx(now, abs=1)
+    sender.send(*score("a1", 8.0, at=253_402_300_798.0))
+    sender.send(*score("a1", 4.0, at=now + 5))
+    columns = "return document.querySelector('#chart').chart.columns[1]"
+    browser.wait(lambda: browser.run(columns) == [2, 5, 3, 4], "the next score")
+    assert browser.run(bounds)[1] == pytest.approx(now + 5, abs=1)
+
+
+@pytest.mark.parametrize("size", [(1280, 900), (360, 740)])
+def test_long_and_blank_names_leave_room_for_the_rest(
+    dashboard: Dashboard, sender: Sender, size: tuple[int, int]
+) -> None:
+    """Of 256 bytes, which the broker takes; and a name of spaces can be seen and clicked on."""
+    long, now = "w" * 256, time.time()
+    send_scores(sender, long, [2.0, 8.0], start=now - 5)
+    send_scores(sender, " ", [2.0], start=now)
+    channels = [ChannelShare(long, 0.9, 1.0)]
+    for asset, events in ((long, ["raise"]), ("ended", ["raise", "clear"]), (f"{long[:-1]}2", ["raise", "clear"])):
+        for event in events:
+            alert = make_alert(agent="g1", id=asset[-9:], event=event, asset=asset, channels=channels)
+            sender.send(f"edge/g1/alerts/pump/{asset}", encode(alert))
+    sender.drain()
+    widths = (
+        "return [...document.querySelectorAll(arguments[0] + ' tbody tr')].map((row) => "
+        "Math.min(...[...row.cells].filter((cell) => cell.offsetWidth).map((cell) => cell.offsetWidth)))"
+    )
+    heights = "return [...document.querySelectorAll(arguments[0] + ' tbody tr')].map((row) => row.offsetHeight)"
+    with Browser(size) as browser:
+        browser.open(dashboard.page())
+        browser.wait(lambda: len(browser.texts("#assets tbody tr")) == 4, "the assets")
+        browser.wait(lambda: len(browser.texts("#ended tbody tr")) == 2, "the alerts")
+        for table in ("#alerts", "#assets", "#ended"):
+            assert min(browser.run(widths, table)) >= 40, table
+            assert max(browser.run(heights, table)) <= 200, table
+        assert browser.run("return document.documentElement.scrollWidth") <= size[0]
+        names = browser.texts("#assets tbody th a")
+        assert "\\u{20}" in names
+        (blank,) = [each for each in browser.driver.find_elements("css selector", "#assets th a") if "20" in each.text]
+        blank.click()
+        browser.wait(lambda: browser.text("#name") == "\\u{20}", "its page")
+
+
+def test_the_page_of_a_name_that_is_none_says_so(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
+    """Anybody may send a link; and a name of which something comes later is one."""
+    browser.open(dashboard.page("asset", agent="g1", stream="pump", asset="none"))
+    browser.wait(lambda: browser.text("#problem") == "Nothing was heard here of such an asset.", "that it is none")
+    send_scores(sender, "none", [5.0], start=time.time())
+    browser.wait(lambda: browser.text("#problem") == "", "that it is one")
+
+
+def test_the_page_of_an_alert_that_was_not_heard_shows_what_others_say(
+    browser: Browser, dashboard: Dashboard, sender: Sender
+) -> None:
+    """And that its events are not here; its form works on."""
+    sender.send("edge/g1/marks/x", {"agent": "g1", "id": "x", "verdict": "known", "by": "Bob"}, retain=True)
+    sender.drain()
+    browser.open(dashboard.page("alert", agent="g1", id="x"))
+    browser.wait(lambda: browser.text("#marked").startswith("known cause, no fault by Bob"), "what Bob said")
+    assert "Its events were not heard here" in browser.text("#said")
+    browser.element("input[name=by]").send_keys("Ada")
+    browser.element("#mark button").click()
+    browser.wait(lambda: "by Ada" in browser.text("#marked"), "the mark")
+    browser.open(dashboard.page("alert", agent="g1", id="none"))
+    browser.wait(lambda: browser.text("#problem") == "nothing was heard here of such an alert", "that it is not there")
+    assert browser.run("return document.querySelector('#known').hidden") is True
+    browser.wait(lambda: browser.text("#state") == "● live", "whether we are told")
+    browser.forget()
 
 
 def test_json_is_what_the_page_is_told(browser: Browser, dashboard: Dashboard) -> None:

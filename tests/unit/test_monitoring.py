@@ -102,6 +102,7 @@ def test_an_alert_is_made_of_its_events(intake: Intake, fleet: Fleet) -> None:
     send_alert(intake, **end, channels=[ChannelShare("calm", 1.0, 0.0)])
     (alert,) = whole(fleet).alerts
     assert (alert.state, alert.worst, alert.duration_s, alert.channels[0].name) == (ENDED, 9.5, 89.75, "heat")
+    assert alert.said == "worst score 9.5 (limit 3.2)"
 
 
 def test_an_end_that_was_not_heard_is_told_by_two_healths(intake: Intake, fleet: Fleet) -> None:
@@ -298,6 +299,43 @@ def test_a_curve_has_its_highest_points_however_long_it_is(history: History) -> 
     assert bytes(near["channels"][0]) == b'[["c1",1.0,2.5]]'
     none = curve(history.file, "g1", "pump", "none", length_s=60, end=None)
     assert (none["time"], none["alerts"]) == ([], [])
+
+
+def test_a_time_of_the_future_bounds_no_curve(intake: Intake, history: History) -> None:
+    """Nor what is shown after a restart; alerts of such a time are in every list, and bound nothing either."""
+    late = iso_time(4_070_908_800)
+    for at in (NOW_S, NOW_S + 5, 4_070_908_800.0, 253_402_300_799.0):
+        send(intake, "edge/g1/scores/pump/a1", make_score(highest=at % 7, at=at))
+    send_alert(intake, id="early", since=iso_time(NOW_S - 60), time=iso_time(NOW_S - 50), event="clear")
+    send_alert(intake, id="late", since=late, time=late)
+    history.commit()
+    for length_s, since in ((0.0, NOW_S - 60), (10.0, NOW_S - 5)):
+        found = curve(history.file, "g1", "pump", "a1", length_s=length_s, end=None)
+        assert (found["from"], found["to"], found["ahead"]) == (since, NOW_S + 5, 2)
+        assert found["time"] == [NOW_S, NOW_S + 5]
+        assert [alert.id for alert in found["alerts"]] == ["late", "early"][: 2 if length_s == 0 else 1]
+    assert [(asset.at, len(points)) for asset, points in restored(history.file)[0]] == [(NOW_S + 5, 2)]
+
+
+def test_readings_that_came_first_stay(intake: Intake, history: History) -> None:
+    """What comes later by the name of the same alert does not take their place, and adds no part to them."""
+    first = {**make_evidence(), "parts": 2}
+    send_alert(intake)
+    send(intake, "edge/g1/evidence/pump/a1", first)
+    send(intake, "edge/g1/evidence/pump/a1", {**first, "rows": [["2026-11-21T10:16:00Z", 7.0]]})
+    send(intake, "edge/g1/evidence/pump/a1", {**first, "parts": 3, "part": 2})
+    send(intake, "edge/g1/evidence/pump/a2", {**first, "asset": "a2", "part": 2})
+    send(intake, "edge/g1/evidence/pump/a1", {**first, "part": 3})
+    history.commit()
+    story = alert_story(history.file, "g1", "x")
+    assert story is not None
+    assert (story["evidence"]["rows"], story["evidence"]["missing"]) == ([["2026-11-21T10:16:00Z", 1.0]], 1)
+    send(intake, "edge/g1/evidence/pump/a1", {**first, "rows": [["2026-11-21T10:16:01Z", 2.0]], "part": 2})
+    history.commit()
+    story = alert_story(history.file, "g1", "x")
+    assert story is not None
+    assert [row[1] for row in story["evidence"]["rows"]] == [1.0, 2.0]
+    assert intake.doubted == {"evidence": 1}
 
 
 def test_a_history_stays_within_its_bytes(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ _ENDED_LIMIT = 100
 _CHANNELS = 8
 _TEXT, _SAID = 120, 600
 """Characters of a name, and of a sentence: a sender chooses their length."""
+_SPOKEN = ("silent", "stuck")
+"""Levels of which a clear says in its own words what has ended."""
 _NEAR_HEALTHS = 2
 """So many health messages in a row have to say that a stream has no alert, before one that we show is ended."""
 
@@ -48,7 +50,7 @@ class Alert(msgspec.Struct, kw_only=True):
     until: float = 0.0
     """`time` in epoch seconds."""
     said: str = ""
-    """The last event, in words."""
+    """The last event, in words; once it has ended, the worst."""
     channels: list[ChannelShare] = []
     """Of the worst event that has any."""
     delayed: bool = False
@@ -83,6 +85,10 @@ class Alert(msgspec.Struct, kw_only=True):
         self.worst = max(self.worst, worst)
         if is_end:
             self.state = ENDED
+            if event.level not in _SPOKEN:
+                # What it has come down to says nothing of what it was.
+                at_worst = msgspec.structs.replace(event, score=self.worst)
+                self.said = f"worst {at_worst.describe()}"[:_SAID]
             self.duration_s = event.duration_s if isinstance(event.duration_s, float) else None
         elif self.state == UNSEEN:
             self.state = OPEN

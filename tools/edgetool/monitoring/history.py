@@ -141,10 +141,14 @@ class History:
         return None if row is None else msgspec.json.decode(row[0], type=Alert)
 
     def add_evidence(self, part: EvidenceMessage) -> None:
-        """Readings around a raise."""
+        """Readings around a raise. What came first stays: what comes later by the name of the same alert may be a
+        part that comes again, and must not take the place of readings that somebody has judged.
+        """
         body = msgspec.json.encode({"channels": part.channels, "rows": part.rows})
         self._add(
-            "INSERT OR REPLACE INTO evidence VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO evidence SELECT NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS"
+            " (SELECT 1 FROM evidence WHERE (agent, alert) = (?1, ?2)"
+            " AND ((stream, asset, parts) <> (?3, ?4, ?6) OR part = ?5))",
             (part.agent, part.id, part.stream, part.asset, part.part, part.parts, time.time(), body),
         )
 

@@ -192,6 +192,8 @@ class Intake:
             raise _DoubtError
         if any(len(row) != len(part.channels) + 1 or not isinstance(row[0], str) for row in part.rows):
             raise _DoubtError
+        if not 1 <= part.part <= part.parts:
+            raise _DoubtError
         self._keeper.add_evidence(part)
 
     def _take_mark(self, levels: list[str], message: Message) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from edgetool.monitoring.alerts import OPEN, Alert
 from edgetool.monitoring.fleet import SPARK_POINTS, Asset
 from edgetool.monitoring.heard import Mark
 from edgetool.monitoring.history import reading
+from edgetool.monitoring.times import AHEAD_S
 
 __all__ = ["PARTS", "alert_story", "curve", "restored", "together"]
 
@@ -40,7 +42,9 @@ def curve(file: Path, agent: str, stream: str, asset: str, *, length_s: float, e
     Returns:
         Columns of the same length, in order of time: `time`, `score`, `highest`, `threshold`, `clear`, `state`,
         `channels`. Where there are more points than a screen shows, the highest of several neighbours stands for them;
-        `thinned` tells that. `alerts` are those that touch this time, `from` and `to` its bounds.
+        `thinned` tells that. `alerts` are those that touch this time, `from` and `to` its bounds. A time that is far
+        ahead of our clock bounds nothing, or one reading would stretch the axis over decades: `ahead` says how many
+        such points there are, and such alerts are among all.
 
     Raises:
         DataError: the file cannot be read.
@@ -49,23 +53,30 @@ def curve(file: Path, agent: str, stream: str, asset: str, *, length_s: float, e
         where = (agent, stream, asset)
         found = database.execute("SELECT id FROM series WHERE (agent, stream, asset) = (?, ?, ?)", where).fetchone()
         series = -1 if found is None else found[0]
-        first, last = database.execute("SELECT min(time), max(time) FROM points WHERE series = ?", (series,)).fetchone()
-        alert_end = database.execute(
-            "SELECT max(until) FROM alerts WHERE (agent, stream, asset) = (?, ?, ?)", where
-        ).fetchone()[0]
-        to = end if end is not None else max(last or 0.0, alert_end or 0.0)
-        since = min(first or to, to) if not length_s else to - length_s
+        latest = time.time() + AHEAD_S
+        first, last, ahead = database.execute(
+            "SELECT min(time) FILTER (WHERE time <= ?1), max(time) FILTER (WHERE time <= ?1),"
+            " count(*) FILTER (WHERE time > ?1) FROM points WHERE series = ?2",
+            (latest, series),
+        ).fetchone()
+        first_raise, last_event = database.execute(
+            "SELECT min(raised) FILTER (WHERE raised BETWEEN 1 AND ?1), max(until) FILTER (WHERE until <= ?1)"
+            " FROM alerts WHERE (agent, stream, asset) = (?2, ?3, ?4)",
+            (latest, *where),
+        ).fetchone()
+        to = end if end is not None else max(last or 0.0, last_event or 0.0)
+        since = min(first or to, first_raise or to, to) if not length_s else to - length_s
         rows, is_thinned = _points(database, series, since, to)
         spans = database.execute(
             "SELECT alerts.body, marks.body FROM alerts LEFT JOIN marks ON marks.agent = alerts.agent AND alert = id"
-            " WHERE (alerts.agent, stream, asset) = (?, ?, ?) AND raised <= ? AND (until >= ? OR state = ?)"
-            " ORDER BY raised DESC LIMIT ?",
-            (*where, to, since, OPEN, _SPANS),
+            " WHERE (alerts.agent, stream, asset) = (?, ?, ?)"
+            " AND (raised > ? OR raised <= ? AND (until >= ? OR state = ?)) ORDER BY raised DESC LIMIT ?",
+            (*where, latest, to, since, OPEN, _SPANS),
         ).fetchall()
     names = ("time", "score", "highest", "threshold", "clear", "state")
     columns: dict[str, Any] = {name: [row[number] for row in rows] for number, name in enumerate(names)}
     columns["channels"] = [msgspec.Raw(row[6] or b"[]") for row in rows]
-    bounds = {"from": since, "to": to, "first": first, "thinned": is_thinned}
+    bounds = {"from": since, "to": to, "first": first, "thinned": is_thinned, "ahead": ahead}
     return {**columns, "alerts": [_marked(*row) for row in spans], **bounds}
 
 
@@ -159,8 +170,8 @@ def restored(file: Path) -> tuple[list[tuple[Asset, list[float]]], list[Alert], 
         ).fetchall():
             rows = database.execute(
                 "SELECT time, received, score, highest, threshold, clear, state FROM points"
-                " WHERE series = ? ORDER BY time DESC LIMIT ?",
-                (series, SPARK_POINTS),
+                " WHERE series = ? AND time <= ? ORDER BY time DESC LIMIT ?",
+                (series, time.time() + AHEAD_S, SPARK_POINTS),
             ).fetchall()
             if rows:
                 assets.append((_asset((agent, stream, name), rows[0]), [row[3] for row in reversed(rows)]))

@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js"
 import { byId, make, Rows, setClass, showOrSay, write } from "./dom.js"
 import { listen } from "./told.js"
-import { length, level, levelClass, moment, number, percent, said, shown } from "./words.js"
+import { isAhead, length, level, levelClass, moment, number, percent, said, shown } from "./words.js"
 
 const RANGES = [["10 min", 600], ["1 h", 3600], ["6 h", 21600], ["1 day", 86400], ["7 days", 604800], ["all", 0]]
 const NEWEST = 50
@@ -106,12 +106,20 @@ async function fetchCurve() {
   if (!answer.ok) return
   curve = await answer.json()
   showCurve()
+  showDoubts()
+}
+
+// Anybody may ask for the page of any name.
+function showDoubts() {
+  const isKnown = latest !== null || curve.first !== null || curve.ahead > 0 || curve.alerts.length > 0
+  const ahead = curve.ahead ? `${curve.ahead} scores are not drawn: their times are far ahead of the clock.` : ""
+  write(byId("problem"), isKnown ? ahead : "Nothing was heard here of such an asset.")
 }
 
 function append(asset) {
   if (curve === null || curve.thinned || end !== null || asset.spark.length === 0) return
   const last = curve.time.length ? curve.time[curve.time.length - 1] : -Infinity
-  if (!(asset.at > last)) return
+  if (!(asset.at > last) || isAhead(asset.at)) return
   for (const name of ["score", "highest", "threshold", "clear", "state"]) curve[name].push(asset[name])
   curve.time.push(asset.at)
   curve.channels.push(asset.channels.slice(0, 5).map((each) => [each.name, each.share, each.value]))
@@ -152,7 +160,9 @@ listen(key, (changes) => {
   if (changes.assets.length === 0 && changes.alerts.length === 0) return
   changes.assets.forEach(append)
   changes.alerts.forEach(takeAlert)
-  if (curve !== null) showCurve()
+  if (curve === null) return
+  showCurve()
+  showDoubts()
 })
 // A thinned curve is drawn anew now and then, because a new point belongs to a group of neighbours.
 setInterval(() => curve?.thinned && end === null && fetchCurve(), 30000)

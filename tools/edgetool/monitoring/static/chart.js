@@ -2,6 +2,8 @@
 
 import uPlot from "/static/uplot/uPlot.esm.js"
 
+const FEW_POINTS = 3
+
 const dark = matchMedia("(prefers-color-scheme: dark)")
 
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim()
@@ -59,7 +61,8 @@ export class Chart {
         width: line.width ?? 1.5,
         dash: line.dash,
         spanGaps: false,
-        points: { show: line.points ?? false },
+        // A line through one point cannot be seen.
+        points: { show: line.points ?? ((plot) => plot.data[0].length < FEW_POINTS) },
       }))],
       hooks: {
         drawClear: [(plot) => drawSpans(plot, this.spans)],

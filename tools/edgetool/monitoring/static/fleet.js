@@ -23,7 +23,7 @@ const assetLink = (record) => `/asset?${new URLSearchParams({ agent: record.agen
 // A header of a row: the asset's name as a link, and below it whose it is.
 function nameCell(record, link) {
   const where = make("span", { class: "where" }, `${shown(record.agent)} / ${shown(record.stream)}`)
-  return make("th", { scope: "row" }, make("a", { href: link }, shown(record.asset)), where)
+  return make("th", { scope: "row" }, make("a", { href: link, title: shown(record.asset) }, shown(record.asset) || "(no name)"), where)
 }
 
 function cells(count, wide = []) {

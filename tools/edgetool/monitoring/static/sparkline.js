@@ -27,8 +27,9 @@ export class Sparkline {
     const bottom = Math.min(0, ...points)
     const y = (value) => (HEIGHT - 2 - ((value - bottom) / (top - bottom || 1)) * (HEIGHT - 4)).toFixed(1)
     const step = WIDTH / (POINTS - 1)
-    const first = POINTS - points.length
-    this.curve.setAttribute("points", points.map((value, at) => `${((first + at) * step).toFixed(1)},${y(value)}`).join(" "))
+    const drawn = points.length === 1 ? [...points, ...points] : points // a line through one point cannot be seen
+    const first = POINTS - drawn.length
+    this.curve.setAttribute("points", drawn.map((value, at) => `${((first + at) * step).toFixed(1)},${y(value)}`).join(" "))
     this.limit.style.display = threshold === null ? "none" : ""
     if (threshold !== null) {
       this.limit.setAttribute("y1", y(threshold))

@@ -1,7 +1,7 @@
 // What the server tells while it happens.
 
 import { byId, setClass, write } from "./dom.js"
-import { shown } from "./words.js"
+import { setClock, shown } from "./words.js"
 
 // Calls `onChanges` with each message, whole or a change, and shows in the page's header whether we are still told.
 // A page that may sleep is told nothing while nobody sees it, and the whole when it is seen again: a browser keeps six
@@ -17,6 +17,7 @@ export function listen(asset, onChanges, { maySleep = true } = {}) {
     source = new EventSource(asset === null ? "/events" : `/events?asset=${encodeURIComponent(asset)}`)
     source.onmessage = (message) => {
       const changes = JSON.parse(message.data)
+      setClock(changes.now)
       const { connected, broker_problem: reason, history_problem: problem } = changes.figures
       if (!connected) say(`⚠ no connection to the broker${reason ? `: ${shown(reason)}` : ""}`, true)
       else if (problem) say("⚠ the history cannot be written", true)

@@ -1,11 +1,17 @@
 // Numbers, times and names as a person reads them.
 
 const LONGEST = 200
+const LONGEST_IN_LIST = 40
 
-// A name that anybody may have chosen: what is invisible, or turns the direction of writing, is escaped.
+const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text)
+
+const escape = (sign) => `\\u{${sign.codePointAt(0).toString(16)}}`
+
+// A name that anybody may have chosen: what is invisible, or turns the direction of writing, is escaped; of a name of
+// nothing else but spaces, which nobody could see or click on, everything is.
 export function shown(text) {
-  const escaped = String(text).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (sign) => `\\u{${sign.codePointAt(0).toString(16)}}`)
-  return escaped.length > LONGEST ? `${escaped.slice(0, LONGEST - 1)}…` : escaped
+  const escaped = String(text).replace(/[\p{C}\p{Zl}\p{Zp}]/gu, escape).replace(/^[\s\u2800\u115f\u1160\u3164\uffa0]+$/u, (all) => [...all].map(escape).join(""))
+  return cut(escaped, LONGEST)
 }
 
 export function number(value) {
@@ -29,11 +35,23 @@ const anyDay = new Intl.DateTimeFormat(undefined, {
   year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
 })
 
+const AHEAD_SECONDS = 86400
+let skewSeconds = 0
+
+// What the time is by the dashboard's clock, epoch seconds; a phone's may be wrong.
+export function setClock(now) {
+  skewSeconds = now - Date.now() / 1000
+}
+
+// Whether a time, epoch seconds, is so far ahead of the clock that a sender's must be wrong.
+export const isAhead = (seconds) => seconds > Date.now() / 1000 + skewSeconds + AHEAD_SECONDS
+
 // Epoch seconds, or a text that is a time, in the reader's own zone.
 export function moment(time) {
   const date = new Date(typeof time === "number" ? time * 1000 : time)
   if (Number.isNaN(date.getTime())) return shown(time)
-  return (date.toDateString() === new Date().toDateString() ? today : anyDay).format(date)
+  const text = (date.toDateString() === new Date().toDateString() ? today : anyDay).format(date)
+  return isAhead(date.getTime() / 1000) ? `${text} (⚠ far ahead of the clock)` : text
 }
 
 const SIGNS = { alarm: "▲", warn: "△", drift: "≈", silent: "∅", stuck: "=" }
@@ -55,4 +73,4 @@ export function said(mark) {
 }
 
 export const channelsInWords = (channels, most) =>
-  channels.slice(0, most).map((each) => `${shown(each.name)} ${number(each.value)} (${percent(each.share)})`).join(", ")
+  channels.slice(0, most).map((each) => `${cut(shown(each.name), LONGEST_IN_LIST)} ${number(each.value)} (${percent(each.share)})`).join(", ")

@@ -16,11 +16,13 @@ __all__ = [
     "Assets",
     "Bytes",
     "Count",
+    "DayLength",
     "Duration",
     "FilePath",
     "Keepalive",
     "Length",
     "Limit",
+    "Listen",
     "Megabytes",
     "Name",
     "Port",
@@ -73,6 +75,7 @@ Limit = Annotated[float, Meta(gt=0, description="a number above 0")]
 Score = Annotated[float, Meta(ge=-3.4e38, le=3.4e38, description="a number")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]
 Duration = Annotated[float, Meta(ge=0, le=31_536_000, description="a number of seconds from 0 to 31536000 (a year)")]
+DayLength = Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400 (a day)")]
 Length = Annotated[
     str,
     Meta(pattern=r"^\d{1,6}(\.\d{1,6})?(s|m|min|h|d)\Z", description='a length of time, such as "5s" or "2m"'),
@@ -80,6 +83,14 @@ Length = Annotated[
 """Read with `messages.values.read_length`."""
 Rate = Annotated[int, Meta(ge=1, le=100_000, description="an integer from 1 to 100000")]
 Keepalive = Annotated[int, Meta(ge=5, le=3600, description="an integer number of seconds from 5 to 3600")]
+Listen = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x20\x7f]*[^\x00-\x20\x7f\d][^\x00-\x20\x7f]*\Z",
+        description='HOST:PORT in quotes, such as "127.0.0.1:9464"',
+    ),
+]
+"""Read with `mqtt.address.read_address`. A port alone would listen on no address, or on all."""
 UrlPath = Annotated[
     str, Meta(pattern=r"^/[\x21-\x7e]{0,2000}\Z", description="a path that begins with '/', without spaces")
 ]

@@ -7,7 +7,7 @@ import msgspec
 from edge_agent.messages.topic_names import can_be_topic
 from edge_agent.messages.values import read_length
 from edge_agent.mqtt.address import Address, read_address
-from edge_agent.setting_types import Bytes, Duration, Length, Name, Rate, Text, Whole
+from edge_agent.setting_types import Bytes, DayLength, Length, Listen, Name, Rate, Text, Whole
 
 __all__ = [
     "OUTPUTS",
@@ -41,9 +41,9 @@ class PublishSettings(msgspec.Struct, frozen=True, kw_only=True):
 class EvidenceSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[evidence]`: the readings around each raise."""
 
-    before_s: Duration = 0.0
+    before_s: DayLength = 0.0
     """How far back from the reading that raised an alert."""
-    after_s: Duration = 0.0
+    after_s: DayLength = 0.0
     """How far on from it; with both 0, none are kept."""
     max_bytes: Bytes = 8_000_000
     """What readings that are kept, collected or wait for the broker may take in memory."""
@@ -68,7 +68,7 @@ class HomeAssistantSettings(msgspec.Struct, frozen=True, kw_only=True):
 class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[metrics]`: what Prometheus scrapes."""
 
-    listen: Text | None = None
+    listen: Listen | None = None
     """HOST:PORT to listen on; None gives no metrics."""
     most_assets: Whole = 0
     """Assets that have metrics of their own, those nearest to their limit; needs `[publish] scores`."""
@@ -115,8 +115,6 @@ def output_problems(
     if interval_s is not None and not _LEAST_S <= interval_s <= _MOST_S:
         wanted = "expected a length of time from 0.1s to 1d, as 0.5s, 5s or 1min"
         problems.append(f"[publish] scores = {publish.scores!r}: {wanted}")
-    if max(evidence.before_s, evidence.after_s) > _MOST_S:
-        problems.append(f"[evidence] before_s, after_s: expected at most {_MOST_S:g}, a day")
     if not can_be_topic(homeassistant.prefix):
         what = "expected levels of a topic, without '+', '#' or a '$' in front"
         problems.append(f"[homeassistant] prefix = {homeassistant.prefix!r}: {what}")
@@ -124,11 +122,27 @@ def output_problems(
         _ = metrics.address
     except ValueError as exc:
         problems.append(f"[metrics] listen = {metrics.listen!r}: {exc}; write it as 127.0.0.1:{METRICS_PORT}")
-    if metrics.most_assets and interval_s is None:
-        problems.append(f"[metrics] most_assets = {metrics.most_assets}: has no effect without [publish] scores")
+    problems += [
+        *_idle("publish", publish, "scores_a_second", None if publish.scores else "scores"),
+        *_idle("metrics", metrics, "most_assets", None if publish.scores else "[publish] scores"),
+        *_idle("metrics", metrics, "most_assets", None if metrics.listen else "listen"),
+        *_idle("evidence", evidence, "max_bytes", None if evidence.is_on else "before_s or after_s"),
+        *_idle("homeassistant", homeassistant, "prefix", None if homeassistant.discovery else "discovery = true"),
+        *_idle("homeassistant", homeassistant, "most_assets", None if homeassistant.discovery else "discovery = true"),
+        *_idle("sparkplug", sparkplug, "most_assets", None if sparkplug.group else "group"),
+    ]
     if sparkplug.group is not None and interval_s is None:
         problems.append(f"[sparkplug] group = {sparkplug.group!r}: needs [publish] scores, which say how often")
     return problems
+
+
+def _idle(table: str, settings: msgspec.Struct, key: str, missing: str | None) -> list[str]:
+    """The problem of a key that somebody has set, where what it needs is missing."""
+    value = getattr(settings, key)
+    (default,) = (field.default for field in msgspec.structs.fields(settings) if field.name == key)
+    if missing is None or value == default:
+        return []
+    return [f"[{table}] {key} = {value!r}: has no effect without {missing}"]
 
 
 def in_words(

@@ -96,11 +96,41 @@ def _write(tmp_path: Path, text: str) -> Path:
         ),
         (
             "[evidence]\nbefore_s = 100000",
-            "[evidence] before_s, after_s: expected at most 86400, a day",
+            "[evidence] before_s = 100000: expected a number of seconds from 0 to 86400 (a day)",
         ),
         (
             "[metrics]\nmost_assets = 5",
             "[metrics] most_assets = 5: has no effect without [publish] scores",
+        ),
+        (
+            '[publish]\nscores = "5s"\n[metrics]\nmost_assets = 5',
+            "[metrics] most_assets = 5: has no effect without listen",
+        ),
+        ("[publish]\nscores_a_second = 5", "[publish] scores_a_second = 5: has no effect without scores"),
+        (
+            "[evidence]\nmax_bytes = 200000",
+            "[evidence] max_bytes = 200000: has no effect without before_s or after_s",
+        ),
+        (
+            '[homeassistant]\nprefix = "ha"',
+            "[homeassistant] prefix = 'ha': has no effect without discovery = true",
+        ),
+        (
+            "[homeassistant]\nmost_assets = 5",
+            "[homeassistant] most_assets = 5: has no effect without discovery = true",
+        ),
+        ("[sparkplug]\nmost_assets = 5", "[sparkplug] most_assets = 5: has no effect without group"),
+        (
+            "[metrics]\nlisten = 9464",
+            '[metrics] listen = 9464: expected HOST:PORT in quotes, such as "127.0.0.1:9464"',
+        ),
+        (
+            '[metrics]\nlisten = "9464"',
+            "[metrics] listen = '9464': expected HOST:PORT in quotes, such as \"127.0.0.1:9464\"",
+        ),
+        (
+            '[evidence]\nbefore_s = "60s"',
+            "[evidence] before_s = '60s': expected a number of seconds from 0 to 86400 (a day)",
         ),
         (
             '[publish]\nscores = "0.01s"',

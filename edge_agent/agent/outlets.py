@@ -170,4 +170,5 @@ def make_metrics(config: Config) -> Metrics | None:
     address = config.metrics.address
     if address is None:
         return None
-    return Metrics(address, agent=config.agent.id, most_assets=config.metrics.most_assets)
+    interval_s = config.publish.interval_s or 0.0
+    return Metrics(address, agent=config.agent.id, most_assets=config.metrics.most_assets, interval_s=interval_s)

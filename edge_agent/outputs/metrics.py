@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
@@ -30,6 +31,10 @@ _POLL_S = 0.1
 """How soon it ends when it is asked to."""
 _AT_ONCE = 4
 """Requests that are answered at a time; others are closed."""
+_INTERVALS, _LEAST_S = 5, 60.0
+"""An asset of which nothing was told for so many intervals, a minute at least, has no metrics any more: its last score
+says nothing of now. Prometheus scrapes every 15 s or so, and an asset need not score in each interval.
+"""
 
 
 class Metrics:
@@ -39,12 +44,22 @@ class Metrics:
         address: where to listen.
         agent: its id.
         most_assets: assets of which there are metrics at most.
+        interval_s: time between two reports of an asset, seconds.
+        clock: monotonic seconds.
 
     Raises:
         MissingExtraError: prometheus-client is not installed.
     """
 
-    def __init__(self, address: Address, *, agent: str, most_assets: int) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        agent: str,
+        most_assets: int,
+        interval_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         try:
             from prometheus_client import core
         except ImportError as exc:
@@ -53,12 +68,14 @@ class Metrics:
         self._address = address
         self._agent = agent
         self._most_assets = most_assets
+        self._kept_s = max(_LEAST_S, _INTERVALS * interval_s)
+        self._clock = clock
         self._server: ThreadingHTTPServer | None = None
         self._problem = ""
-        # Each is replaced whole, never changed: the server's threads read them.
+        # It is replaced whole, never changed: the server's threads read it.
         self._health: Mapping[str, Any] = {}
-        self._reports: dict[tuple[str, str], ScoreReport] = {}
-        self._coming: dict[tuple[str, str], ScoreReport] = {}
+        self._reports: dict[tuple[str, str], tuple[float, ScoreReport]] = {}
+        """When the last report of an asset came, monotonic, and that report; the one that came last is last."""
 
     def note_health(self, health: Mapping[str, Any]) -> None:
         """Take what the next health message says; and listen, where that was not possible so far."""
@@ -74,10 +91,13 @@ class Metrics:
             report: as it is published.
             rank: its place among those of the interval, from 0 on.
         """
-        if not rank:
-            self._reports, self._coming = self._coming, {}
-        if rank < self._most_assets:
-            self._coming[report.stream, report.asset] = report
+        if rank >= self._most_assets:
+            return
+        key = (report.stream, report.asset)
+        self._reports.pop(key, None)
+        self._reports[key] = self._clock(), report
+        if len(self._reports) > self._most_assets:
+            del self._reports[next(iter(self._reports))]
 
     def close(self) -> None:
         """Listen no longer."""
@@ -133,10 +153,12 @@ class Metrics:
         return metric
 
     def _of_assets(self) -> Iterator[Metric]:
-        reports = self._reports
         if not self._most_assets:
             return
-        for key, text in (("highest", "Highest score of the last interval."), ("threshold", "Alarm limit.")):
+        since_mono_s = self._clock() - self._kept_s
+        # A copy is made in one step, while the loop's thread changes nothing.
+        reports = {key: report for key, (at, report) in self._reports.copy().items() if at >= since_mono_s}
+        for key, text in (("highest", "Highest score of its last interval."), ("threshold", "Alarm limit.")):
             row = Row(key, f"edge_agent_asset_score{'' if key == 'highest' else '_limit'}", "gauge", text)
             samples = [
                 ({"stream": stream, "asset": asset}, value)

@@ -14,7 +14,7 @@ from typing import Any, TextIO, TypeAlias
 
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import iso_time, shown
-from edge_agent.service.facts import facts_of
+from edge_agent.service.facts import json_facts_of
 from edge_agent.terminal import json_text, traceback_text
 
 __all__ = ["LogFormat", "SenderLimit", "configure_logging", "goes_to_journal", "log_error"]
@@ -132,7 +132,7 @@ class _JsonFormatter(_Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            "facts": facts_of(record),
+            "facts": json_facts_of(record),
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

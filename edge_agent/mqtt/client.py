@@ -85,8 +85,8 @@ class MqttClient:
         self._clock = clock
         self._opener = opener or Opener(settings, client_id=client_id, wake=wake)
         self._next_session = ""
-        self._reconnect = Reconnect(settings, clock)
-        self._greeting = Greeting(names)
+        self._reconnect = Reconnect(settings, clock, client_id)
+        self._greeting = Greeting(names, client_id)
         self._renew_due_mono_s: float | None = None
         self._was_up = False
         self._answers: list[tuple[int, Answer]] = []

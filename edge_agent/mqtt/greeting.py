@@ -20,10 +20,12 @@ class Greeting:
 
     Args:
         names: of this agent that stand in topics, such as its id.
+        client_id: tells its lines from those of the agent's other connections.
     """
 
-    def __init__(self, names: tuple[str, ...] = ()) -> None:
+    def __init__(self, names: tuple[str, ...] = (), client_id: str = "") -> None:
         self._names = names
+        self._client_id = client_id
         self._ended_s: float | None = None
         """When the last connection of this run ended, epoch seconds."""
         self._told: dict[Address, list[str]] = {}
@@ -40,10 +42,11 @@ class Greeting:
             is_known: whether the broker should have kept our session.
         """
         log.info(
-            "broker connected host=%s port=%d session=%s session_present=%s",
+            "broker connected host=%s port=%d client=%s session=%s session_present=%s",
             *address,
+            self._client_id,
             session,
-            str(link.session_present).lower(),
+            link.session_present,
         )
         if is_known and not link.session_present:
             since = None if self._ended_s is None else iso_time(self._ended_s)

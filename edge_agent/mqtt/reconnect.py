@@ -35,8 +35,11 @@ class Reconnect:
         clock: gives now, on the monotonic clock, in seconds.
     """
 
-    def __init__(self, settings: BrokerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, settings: BrokerSettings, clock: Callable[[], float] = time.monotonic, client_id: str = ""
+    ) -> None:
         self._clock = clock
+        self._client_id = client_id
         self._backoff = Backoff(settings.keepalive_s)
         places = [
             Place(address, settings.url_of(address), ProtocolChoice(settings.protocol), TopicAccess(clock))
@@ -136,13 +139,14 @@ class Reconnect:
         if trouble != place.trouble:
             log.log(
                 logging.ERROR if trouble.is_permanent else logging.WARNING,
-                "broker %s host=%s port=%d reason=%s error=%r%s retry_s=%.1f%s",
+                "broker %s host=%s port=%d reason=%s error=%r%s retry_s=%.1f client=%s%s",
                 "not connected" if up_s is None else "connection lost",
                 *place.address,
                 trouble.reason,
                 trouble.detail,
                 "" if len(self.places) == 1 else f" next={self.place.address}",
                 pause_s,
+                self._client_id,
                 f"; {trouble.advice}" if trouble.advice else "",
             )
         else:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import NamedTuple, TypeAlias
 
-__all__ = ["facts_of"]
+__all__ = ["JsonFact", "facts_of", "json_facts_of"]
+
+JsonFact: TypeAlias = str | int | float | bool | None
 
 _LIMIT_CHARACTERS = 1024
 _PLACEHOLDER = re.compile(r"(?:(?P<name>[a-z]\w*)=)?%(?P<form>[-#0 +]*(?P<width>\*|\d+)?(?:\.(?P<digits>\*|\d+))?\w|%)")
+
+
+class _Fact(NamedTuple):
+    name: str
+    value: object
+    """The argument."""
+    text: str
+    """As it stands in the line; a text as it is, where the line may have it quoted or cut short."""
 
 
 def facts_of(record: logging.LogRecord) -> dict[str, str]:
@@ -17,9 +31,30 @@ def facts_of(record: logging.LogRecord) -> dict[str, str]:
     A text is given as it is, where the line may have it quoted or cut short, up to 1,024 characters; a number as it
     stands in the line.
     """
-    found: dict[str, str] = {}
+    return {fact.name: fact.text for fact in _facts(record)}
+
+
+def json_facts_of(record: logging.LogRecord) -> dict[str, JsonFact]:
+    """The same for JSON: numbers are numbers, with the digits that the line has; truth values and None are JSON's own.
+
+    A number that is none (NaN, infinite) is None, too.
+    """
+    return {fact.name: _as_json(fact) for fact in _facts(record)}
+
+
+def _as_json(fact: _Fact) -> JsonFact:
+    if fact.value is None or isinstance(fact.value, bool):
+        return fact.value
+    if isinstance(fact.value, Integral):
+        return int(fact.value)
+    if isinstance(fact.value, Real):
+        return float(fact.text) if math.isfinite(fact.value) else None
+    return fact.text
+
+
+def _facts(record: logging.LogRecord) -> Iterator[_Fact]:
     if not isinstance(record.args, tuple):
-        return found
+        return
     arguments = iter(record.args)
     try:
         for match in _PLACEHOLDER.finditer(str(record.msg)):
@@ -31,8 +66,7 @@ def facts_of(record: logging.LogRecord) -> dict[str, str]:
                 continue
             is_text = match["form"][-1] in "sra"
             text = str(value) if is_text else f"%{match['form']}" % (*stars, value)
-            found[match["name"]] = text[:_LIMIT_CHARACTERS]
+            yield _Fact(match["name"], value, text[:_LIMIT_CHARACTERS])
     except (StopIteration, TypeError, ValueError):
         # The line itself says what is wrong with its arguments; see `logging.Handler.handleError`.
-        return found
-    return found
+        return

@@ -187,7 +187,8 @@ class Ranges:
             channel, last = self._channels[place], self._last[place]
             text = "some readings are" if not is_most else "most readings, likely of another unit or scaling, are"
             log.warning(
-                "%s far outside of what the model has seen stream=%s channel=%r value=%.6g seen=%.6g..%.6g asset=%r",
+                "%s far outside of what the model has seen stream=%s channel=%r "
+                "value=%.6g seen_min=%.6g seen_max=%.6g asset=%r",
                 text,
                 self._stream,
                 channel.name,

@@ -306,7 +306,7 @@ def test_readings_far_outside_of_what_the_model_has_seen_are_told(
     told = [line for line in agent.log.read_text().splitlines() if "far outside of what the model has seen" in line]
     assert 1 <= len(told) <= 2
     assert "most readings, likely of another unit or scaling, are far outside" in told[-1]
-    assert "stream=pump channel='c2' value=2.5 seen=0..1 asset=" in told[-1]
+    assert "stream=pump channel='c2' value=2.5 seen_min=0 seen_max=1 asset=" in told[-1]
 
 
 def test_a_storm_of_bad_readings_makes_no_storm_of_reports(

@@ -212,10 +212,10 @@ def test_a_broker_that_forgot_everything_is_told_everything_again(tmp_path: Path
         Broker(tmp_path / "broker", persistence=False) as broker,
         Agent(write_config(tmp_path, broker.port, {"pump": bundle})) as agent,
     ):
-        wait_until(lambda: log_of(agent).count("session_present=false") == 1)
+        wait_until(lambda: log_of(agent).count("session_present=False") == 1)
         broker.stop()
         broker.start()
-        wait_until(lambda: log_of(agent).count("session_present=false") == 2, 60, "the second connection")
+        wait_until(lambda: log_of(agent).count("session_present=False") == 2, 60, "the second connection")
         with Subscriber(broker.port) as late, Sender(broker.port) as sender:
             wait_until(lambda: late.statuses and late.health, what="the retained birth and health")
             assert late.statuses[0]["state"] == "online"

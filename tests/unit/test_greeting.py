@@ -38,6 +38,14 @@ def test_a_session_that_the_broker_has_forgotten_is_a_warning(caplog: pytest.Log
     assert f"readings at QoS 1 that were sent meanwhile may be lost host=b since={found['since']}" in caplog.text
 
 
+def test_a_connection_is_told_with_its_client(caplog: pytest.LogCaptureFixture) -> None:
+    """An agent may have three: of its readings, of its alerts, of its Sparkplug node."""
+    caplog.set_level("INFO")
+    Greeting((), "edge-agent-g1-sparkplug").came_up(BROKER, "s1", link(), is_known=True)
+    told = "broker connected host=b port=1883 client=edge-agent-g1-sparkplug session=s1 session_present=True"
+    assert told in caplog.text
+
+
 def test_a_session_of_an_earlier_run_is_missed_too(caplog: pytest.LogCaptureFixture) -> None:
     """The journal knows that there was one; since when, nobody noted."""
     sessions = Sessions()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import array
+import ast
 import fcntl
 import io
 import logging
+import math
 import os
+import re
 import socket
 import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import edge_agent
 from edge_agent.cli.log import configure_logging, log_error
 from edge_agent.errors import ConfigError
 from edge_agent.service import journald
-from edge_agent.service.facts import facts_of
+from edge_agent.service.facts import facts_of, json_facts_of
 from edge_agent.service.journald import JournalHandler
 
 
@@ -208,6 +213,40 @@ def test_facts_are_the_named_arguments(message: str, arguments: tuple[object, ..
     """A line whose arguments do not fit is no reason to fail."""
     record = logging.LogRecord("edge_agent", logging.INFO, __file__, 1, message, arguments, None)
     assert facts_of(record) == facts
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "facts"),
+    [
+        ("retry_s=%.1f count=%d", (1.25, 3), {"retry_s": 1.2, "count": 3}),
+        ("count=%s share=%s", (3, 0.25), {"count": 3, "share": 0.25}),
+        ("value=%.6g places=%d", (np.float32(2.5), np.int64(7)), {"value": 2.5, "places": 7}),
+        ("synchronised=%s since=%s", (False, None), {"synchronised": False, "since": None}),
+        ("score=%.3g limit=%s", (math.nan, math.inf), {"score": None, "limit": None}),
+        ("asset=%r version=%s path=%s", ("7", "1.0", Path("/x")), {"asset": "7", "version": "1.0", "path": "/x"}),
+    ],
+)
+def test_facts_in_json_are_of_their_kind(message: str, arguments: tuple[object, ...], facts: dict[str, object]) -> None:
+    """A text of digits stays a text: an asset may have such a name."""
+    record = logging.LogRecord("edge_agent", logging.INFO, __file__, 1, message, arguments, None)
+    found = json_facts_of(record)
+    assert found == facts
+    assert [type(value) for value in found.values()] == [type(value) for value in facts.values()]
+
+
+PLACEHOLDER = re.compile(r"\w+=%[-#0 +]*(?:\*|\d+)?(?:\.(?:\*|\d+))?[a-zA-Z](\S*)")
+
+
+def test_no_line_has_a_fact_that_is_cut() -> None:
+    """What stands in one word with a fact, as in `seen=%g..%g`, would be missing in the journal and in JSON."""
+    cut = [
+        text
+        for file in Path(edge_agent.__file__).parent.rglob("*.py")
+        for text in (node.value for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Constant))
+        if isinstance(text, str)
+        and any(behind.strip(".,:;`") not in ("", "%s") for behind in PLACEHOLDER.findall(text))
+    ]
+    assert cut == []
 
 
 def test_a_journal_that_hangs_does_not_hang_the_agent(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:

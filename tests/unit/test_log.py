@@ -63,7 +63,7 @@ def test_lines_of_json_have_the_facts_of_the_line(tmp_path: Path, monkeypatch: p
     assert [*first] == ["time", "level", "logger", "message", "facts"]
     assert (first["level"], first["logger"]) == ("warning", "edge_agent.x")
     assert first["message"] == "silent asset=a1\n for_s=2.0 level=alarm"
-    assert first["facts"] == {"asset": "a1\n\x1b{}", "for_s": "2.0", "level": "alarm"}
+    assert first["facts"] == {"asset": "a1\n\x1b{}", "for_s": 2.0, "level": "alarm"}
     assert second["level"] == "critical"
     assert "RuntimeError: who" in second["traceback"]
 

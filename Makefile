@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed-$(RUNTIME)
 # Of the demo: auto takes mosquitto where it is installed, else nats-server, which comes with the demo's packages.
 BROKER := auto
 
-.PHONY: help setup demo screenshot test systemd neighbours check test-unit test-lowest test-tensorflow test-homeassistant faults bench lock clean
+.PHONY: help setup demo screenshot test systemd neighbours check test-unit test-lowest test-tensorflow test-homeassistant test-spark faults bench lock clean
 
 help:
 	@echo "make demo    train two detectors, pack them, run the agent beside a broker, show alerts"
@@ -21,6 +21,7 @@ help:
 	@echo "make test-lowest  those with the lowest versions that pyproject.toml allows"
 	@echo "make test-tensorflow  edgetool export of TensorFlow and Keras, which are left out above (2 GB, some minutes)"
 	@echo "make test-homeassistant  Home Assistant itself beside an agent, which needs Python 3.13 and is left out above"
+	@echo "make test-spark  the recipe of docs/scale.md in Spark, which needs Java and is left out above (900 MB, a minute or two)"
 	@echo "make neighbours  alerts through Node-RED into a mail, a ticket and InfluxDB (installs them, 200 MB)"
 	@echo "make systemd the tests in a real systemd at length, as root (a quarter of an hour)"
 	@echo "make check   form and types only"
@@ -115,8 +116,23 @@ $(HOMEASSISTANT)/.installed: requirements/homeassistant.txt
 	@$(HOMEASSISTANT)/bin/python -m pip install --quiet --require-hashes -r requirements/homeassistant.txt
 	@touch $@
 
+# Spark needs Java 17; docs/scale.md has the last result. It has no wheel, and is built by the setuptools that is there.
+SPARK := .venv-spark
+test-spark: $(SPARK)/.installed
+	$(SPARK)/bin/pytest tests/separate/test_spark.py
+
+$(SPARK)/.installed: requirements/development.txt requirements/cpu.txt requirements/spark.txt pyproject.toml
+	@java -version 2>/dev/null || { echo "Spark needs Java: apt-get install openjdk-17-jre-headless"; exit 1; }
+	@echo "setting up $(SPARK) with Spark (900 MB, a minute or two, once)"
+	@rm -rf $(SPARK)
+	@$(PYTHON) -m venv $(SPARK)
+	@$(SPARK)/bin/python -m pip install --quiet --require-hashes -r requirements/development.txt -r requirements/cpu.txt
+	@$(SPARK)/bin/python -m pip install --quiet --require-hashes --no-build-isolation -r requirements/spark.txt
+	@$(SPARK)/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
 # Those that start processes and wait for nothing but their end: they compute. The others have a broker and an agent.
-PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_calibrate.py test_custom_ops.py test_custom_ops_pack.py \
+PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_backfill.py test_calibrate.py test_custom_ops.py test_custom_ops_pack.py \
   test_data_options.py test_edgetool.py test_engines.py test_evaluate.py test_evaluate_config.py test_evidence.py test_export.py \
   test_export_boosted.py test_export_lightgbm.py test_export_opset.py test_export_pyod.py test_export_torch.py \
   test_export_torch_batch.py test_export_torch_given.py test_export_torch_refused.py test_export_wrapped.py \
@@ -178,7 +194,7 @@ bench: $(STAMP)
 
 # For every Python and platform at once, and without an index, so that the files hold only names, versions and hashes.
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
-EXTRAS := --extra host --extra files --extra dashboard --extra reports --extra signing --extra sklearn --extra lightgbm --extra pyod
+EXTRAS := --extra host --extra files --extra dashboard --extra scale --extra reports --extra signing --extra sklearn --extra lightgbm --extra pyod
 lock:
 	@$(BIN)/$(LOCK) $(EXTRAS) --extra demo --group dev -o requirements/development.txt pyproject.toml
 	@for extra in cpu openvino modbus opcua metrics trust; do \
@@ -192,6 +208,7 @@ lock:
 	@$(BIN)/$(LOCK) -c requirements/development.txt --extra torch --group torch -o requirements/torch-cuda.txt pyproject.toml
 	@$(BIN)/$(LOCK) -c requirements/development.txt --extra tensorflow -o requirements/tensorflow.txt pyproject.toml
 	@printf 'homeassistant==2025.4.4\npaho-mqtt==2.1.0\n' | $(BIN)/$(subst --python-version 3.11,--python-version 3.13,$(LOCK)) -o requirements/homeassistant.txt -
+	@printf 'pyspark==4.3.0\npandas<3\n' | $(BIN)/$(LOCK) -c requirements/development.txt -o requirements/spark.txt -
 	@# Anew, because pins that are there already would outlast a bound that is lowered.
 	@$(BIN)/$(LOCK) --upgrade --resolution lowest-direct $(EXTRAS) --extra cpu --group test -o requirements/lowest.txt pyproject.toml
 

@@ -8,6 +8,7 @@ __all__ = [
     "AccuracyError",
     "BrokerError",
     "BundleError",
+    "ClusterError",
     "ConfigError",
     "ConversionError",
     "DataError",
@@ -103,6 +104,12 @@ class MissingExtraError(EdgeError):
 
 class ServiceError(EdgeError):
     """systemd is not here, or does not start, stop or know the service."""
+
+    exit_code = 69
+
+
+class ClusterError(EdgeError):
+    """The scheduler that work was to be handed to does not answer."""
 
     exit_code = 69
 

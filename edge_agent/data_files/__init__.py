@@ -2,7 +2,16 @@
 
 from edge_agent.data_files.arrays import open_arrays
 from edge_agent.data_files.columns import Columns
-from edge_agent.data_files.reading import MOST_STEPS, DataFiles, DataStream, open_data, read_sensor_data
+from edge_agent.data_files.reading import (
+    MOST_STEPS,
+    DataFiles,
+    DataStream,
+    first_time,
+    follow,
+    in_order,
+    open_data,
+    read_sensor_data,
+)
 from edge_agent.data_files.sensor_data import SensorData, in_batches
 
 __all__ = [
@@ -11,7 +20,10 @@ __all__ = [
     "DataFiles",
     "DataStream",
     "SensorData",
+    "first_time",
+    "follow",
     "in_batches",
+    "in_order",
     "open_arrays",
     "open_data",
     "read_sensor_data",

@@ -53,6 +53,10 @@ class ArrayTable:
         """None: it is read at once."""
         return None
 
+    def first_time(self) -> float | None:
+        """The time of the first row, epoch seconds; None without times or rows."""
+        return next((float(block.times[0]) for block in self.blocks() if block.times is not None and len(block)), None)
+
     def blocks(self) -> Iterator[SensorData]:
         """The rows in one block.
 

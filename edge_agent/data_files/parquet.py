@@ -84,6 +84,14 @@ class ParquetTable:
             self._rows += batch.num_rows
             yield block
 
+    def first_time(self) -> float | None:
+        """The time of the first row, epoch seconds; None without a column of times or a row."""
+        if self.plan.time is None:
+            return None
+        for batch in self._file.iter_batches(batch_size=1, columns=[self.plan.time]):
+            return float(self._times(batch.column(self.plan.time), self.plan.time, 0)[0])
+        return None
+
     def share_read(self) -> float | None:
         """How many of the file's rows `blocks` gave; None without any."""
         every: int = self._file.metadata.num_rows

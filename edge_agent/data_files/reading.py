@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
@@ -22,7 +22,7 @@ from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.data_files.text import open_csv
 from edge_agent.errors import DataError, UsageError
 
-__all__ = ["MOST_STEPS", "DataFiles", "DataStream", "open_data", "read_sensor_data"]
+__all__ = ["MOST_STEPS", "DataFiles", "DataStream", "first_time", "follow", "in_order", "open_data", "read_sensor_data"]
 
 _MAGIC = re.compile(r"[*?\[]")
 _PARQUET = {".parquet", ".pq"}
@@ -42,6 +42,9 @@ class _Table(Protocol):
 
     def share_read(self) -> float | None:
         """How much of the file was read, from 0 to 1; None if nobody knows."""
+
+    def first_time(self) -> float | None:
+        """The time of the first row, epoch seconds; None without a column of times or a row. In place of `blocks`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,17 +110,15 @@ class DataStream:
         Raises:
             DataError: a row or cell is not what it should be; the text names the line.
         """
-        tail: NDArray[np.float64] | None = None
-        row = 0
-        for number, path in enumerate(self._files.paths):
-            self._number, begun = number, row
-            for block in self._blocks_of(path):
-                is_start = 0 < row == begun and not _goes_on(tail, block.times)
-                yield replace(block, starts=(0,) if is_start else (), first_row=row, ignored=self.ignored)
-                row += len(block)
-                tail = None if block.times is None else block.times[-_STEPS_LOOKED_AT:]
-            if row == begun:
-                raise DataError(f"{path}: has no rows")
+        return follow(self._counted(number, path) for number, path in enumerate(self._files.paths))
+
+    def _counted(self, number: int, path: Path) -> Iterator[SensorData]:
+        self._number, is_empty = number, True
+        for block in self._blocks_of(path):
+            is_empty = False
+            yield replace(block, ignored=self.ignored)
+        if is_empty:
+            raise DataError(f"{path}: has no rows")
 
     def _blocks_of(self, path: Path) -> Iterator[SensorData]:
         first = path == self._files.paths[0]
@@ -149,6 +150,35 @@ def open_data(files: DataFiles) -> Iterator[DataStream]:
                 ignored |= dict.fromkeys(other.plan.ignored)
         files.ignored[:] = ignored
         yield DataStream(files, table, tuple(ignored))
+
+
+def follow(parts: Iterable[Iterator[SensorData]]) -> Iterator[SensorData]:
+    """The blocks of files that follow each other, with the numbers of their rows, and a start where a file does not go
+    on from the rows before it.
+
+    Args:
+        parts: the blocks of each file, with the same channels; one may have none.
+    """
+    tail: NDArray[np.float64] | None = None
+    row = 0
+    for part in parts:
+        begun = row
+        for block in part:
+            is_start = 0 < row == begun and not _goes_on(tail, block.times)
+            yield replace(block, starts=(0,) if is_start else (), first_row=row)
+            row += len(block)
+            tail = None if block.times is None else block.times[-_STEPS_LOOKED_AT:]
+
+
+def first_time(path: Path, columns: Columns) -> float | None:
+    """The time of a data file's first row, epoch seconds; None if it has no times, or no rows.
+
+    Raises:
+        DataError: it is missing or is none, or its columns are not what they should be.
+        MissingExtraError: a Parquet file needs a package that is not installed.
+    """
+    with _told(path), _open(path, columns) as table:
+        return table.first_time()
 
 
 def read_sensor_data(source: Path | DataFiles, channels: tuple[str, ...] = ()) -> SensorData:
@@ -210,13 +240,13 @@ def _found_by(name: str) -> list[Path]:
     if not _MAGIC.search(name) or Path(name).exists():
         return [Path(name)]
     # Not by Path.glob, which takes a path apart: a pattern may be absolute, and have `..` in it.
-    found = sorted(glob.glob(name, recursive=True), key=_in_order)  # noqa: PTH207
+    found = sorted(glob.glob(name, recursive=True), key=in_order)  # noqa: PTH207
     if not found:
         raise DataError(f"{name}: no file has such a name")
     return [Path(each) for each in found]
 
 
-def _in_order(name: str) -> list[tuple[str, int]]:
+def in_order(name: str) -> list[tuple[str, int]]:
     """A key by which 2 comes before 10."""
     return [(text, int(digits or 0)) for text, digits in re.findall(r"(\D*)(\d{0,18})", name)]
 

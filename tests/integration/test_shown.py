@@ -152,6 +152,13 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("calibrate {bundle} --data {labelled} -o {name}", 2),
         Case("calibrate {bundle} --data {labelled} --custom-ops {name}", 2),
     ],
+    ("edgetool", "backfill"): [
+        Case("backfill {bundle} --data {assets} -o {folder}/filled"),
+        Case("backfill {bundle} --data {assets} -o {folder}/filled --json", shows=JSON),
+        Case("backfill {bundle} --data {cell} -o {folder}/filled", 65),
+        Case("backfill {bundle} --data {cell} -o {folder}/filled --json", 65, shows=JSON),
+        Case("backfill {bundle} --data {assets} -o {folder}/filled --custom-ops {name}", 2),
+    ],
     ("edgetool", "evaluate"): [
         Case("evaluate {bundle} --data {labelled}"),
         Case("evaluate {bundle} --data {labelled} --json", shows=JSON),

@@ -16,6 +16,7 @@ from edgetool.choices import as_member
 from edgetool.paths import as_path, as_paths
 
 COMMANDS = (
+    "backfill",
     "bench",
     "calibrate",
     "compare",

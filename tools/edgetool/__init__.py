@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
     from edgetool.believed import Doubt, WatchedEvent
     from edgetool.broker import BrokerAddress
+    from edgetool.commands.backfill import BackfillReport, backfill
     from edgetool.commands.bench import BenchReport, bench
     from edgetool.commands.calibrate import CalibrateReport, calibrate
     from edgetool.commands.compare import CompareReport, compare
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccuracyError",
     "AlertEvent",
+    "BackfillReport",
     "BenchReport",
     "BrokerAddress",
     "BrokerError",
@@ -100,6 +102,7 @@ __all__ = [
     "Verdict",
     "VerifyReport",
     "WatchedEvent",
+    "backfill",
     "bench",
     "calibrate",
     "compare",
@@ -124,6 +127,7 @@ __all__ = [
 
 _HOMES = {
     "AlertEvent": "edge_agent.messages.event",
+    "BackfillReport": "edgetool.commands.backfill",
     "BenchReport": "edgetool.commands.bench",
     "BrokerAddress": "edgetool.broker",
     "CalibrateReport": "edgetool.commands.calibrate",
@@ -151,6 +155,7 @@ _HOMES = {
     "Verdict": "edgetool.precision.report",
     "VerifyReport": "edgetool.commands.verify",
     "WatchedEvent": "edgetool.believed",
+    "backfill": "edgetool.commands.backfill",
     "bench": "edgetool.commands.bench",
     "calibrate": "edgetool.commands.calibrate",
     "compare": "edgetool.commands.compare",

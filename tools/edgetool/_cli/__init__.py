@@ -11,6 +11,7 @@ from edge_agent.errors import UsageError
 
 # In the order of --help, which is that of an engineer's work.
 from edgetool._cli import (
+    backfill,
     bench,
     calibrate,
     compare,
@@ -37,6 +38,7 @@ from edgetool._cli.app import app
 
 __all__ = [
     "app",
+    "backfill",
     "bench",
     "calibrate",
     "compare",

@@ -13,12 +13,14 @@ import typer
 from edge_agent.terminal import say
 
 if TYPE_CHECKING:
+    from edge_agent.data_files import Columns
     from edge_agent.data_files import DataFiles as Data
+    from edgetool.backfilling.lake import Lake
 else:
     # What typer makes of the command line; `takes_data` makes a DataFiles of it, and importing that takes long.
-    Data = list[str]
+    Data = Lake = list[str]
 
-__all__ = ["DATA_FORMS", "ChannelsOption", "Data", "DataOption", "takes_data"]
+__all__ = ["DATA_FORMS", "ChannelsOption", "Data", "DataOption", "Lake", "takes_data", "takes_lake"]
 
 DATA_FORMS = ".csv, .csv.gz, .npz, .parquet; a pattern, or given again: several files"
 
@@ -41,6 +43,27 @@ def takes_data(command: Callable[..., None]) -> Callable[..., None]:
     Args:
         command: has a parameter `data`, of the type `Data`. The options of all commands are named here once.
     """
+
+    def make(names: list[str], columns: Columns) -> Data | None:
+        from edge_agent.data_files import DataFiles
+
+        return DataFiles.named(names, columns) if names else None
+
+    return _with_columns(command, make)
+
+
+def takes_lake(command: Callable[..., None]) -> Callable[..., None]:
+    """The same for a command whose data are those of a fleet, a `Lake`."""
+
+    def make(names: list[str], columns: Columns) -> Lake:
+        from edgetool.backfilling.lake import Lake
+
+        return Lake.named(names, columns)
+
+    return _with_columns(command, make)
+
+
+def _with_columns(command: Callable[..., None], make: Callable[[list[str], Columns], Any]) -> Callable[..., None]:
     own = inspect.signature(command, eval_str=True)
     places = [inspect.Parameter(f"{role}_column", _KEYWORD, default=None, annotation=_named(role)) for role in _ROLES]
     if "channels" not in own.parameters:
@@ -48,15 +71,15 @@ def takes_data(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        from edge_agent.data_files import Columns, DataFiles
+        from edge_agent.data_files import Columns
 
         names = given.pop("data")
         options = {place.name: given.pop(place.name) for place in places}
         channels = tuple(name.strip() for name in (options.get("channels") or "").split(",") if name.strip())
         roles = {role: options[f"{role}_column"] for role in _ROLES}
-        data = DataFiles.named(names, Columns(**roles, channels=channels)) if names else None
+        data = make(names, Columns(**roles, channels=channels))
         command(**given, data=data)
-        for name in data.ignored if data else ():
+        for name in getattr(data, "ignored", ()):
             say(f"WARNING  column {name!r} holds text and is none of the named channels: it is ignored", to=sys.stderr)
 
     after = list(own.parameters).index("data") + 1

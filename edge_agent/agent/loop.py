@@ -272,8 +272,11 @@ class Agent:
             readers += source.readers()
             if source.has_backlog():
                 timeout_s = 0.0
-        if wake in self._waiter.wait(readers, writers, timeout_s):
+        ready = self._waiter.wait(readers, writers, timeout_s)
+        if is_woken := wake in ready:
             self._wake_in.recv(4096)
+        if self._updating is not None:
+            self._updating.note_ready(ready, is_woken=is_woken)
 
     def _has_ended(self) -> bool:
         """True if there is nothing left to read, ever, and the broker has all that came of it.

@@ -95,19 +95,29 @@ class Updating:
         self._refused_mono_s = -math.inf
         self._recommissions: list[tuple[str, Wish]] = []
 
-    @property
-    def is_due(self) -> bool:
+        self._sockets: list[int] = []
+        self._due_mono_s = 0.0
+        self._has_work = True
+        """Something has come, or can be written; readings that come all the time must not make us look each time."""
+        self.is_due = False
         """True once the agent has to start anew."""
-        return any(update.is_due for update in self._updates.values()) and not self._recommissions
 
     def wait_for(self, readers: list[int], writers: list[int]) -> float:
         """See `MqttClient.wait_for`."""
-        due_mono_s = self._client.wait_for(readers, writers)
-        due_mono_s = min(due_mono_s, *(update.due_mono_s for update in self._updates.values()))
-        return 0.0 if self._client.has_backlog else due_mono_s
+        before, unsent = len(readers), len(writers)
+        client_due_mono_s = self._client.wait_for(readers, writers)
+        self._sockets = readers[before:]
+        self._has_work = self._client.has_backlog or len(writers) > unsent
+        return 0.0 if self._client.has_backlog else min(client_due_mono_s, self._due_mono_s)
+
+    def note_ready(self, ready: list[int], *, is_woken: bool) -> None:
+        """Take which sockets can be read, after `wait_for`, and whether a thread has woken the loop."""
+        self._has_work |= is_woken or any(number in ready for number in self._sockets)
 
     def tick(self, now_mono_s: float, batches: Batches) -> None:
         """Take what has come, go on with every step, and tell of it; to be called in each turn of the loop."""
+        if not self._has_work and now_mono_s < self._due_mono_s:
+            return
         client = self._client
         client.tick()
         deliveries = client.take(_AT_ONCE)
@@ -125,6 +135,9 @@ class Updating:
             self._ask_for_piece()
             self._tell(now_mono_s)
         client.flush()
+        updates = self._updates.values()
+        self.is_due = any(update.is_due for update in updates) and not self._recommissions
+        self._due_mono_s = min(client.wait_for([], []), *(update.due_mono_s for update in updates))
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""
@@ -134,7 +147,7 @@ class Updating:
                 "state": status.state,
                 "problem": status.last_error() or None,
                 "refused_wishes": self._refusals,
-                "streams": {name: update.state for name, update in self._updates.items()},
+                "streams": {name: update.summary() for name, update in self._updates.items()},
             }
         }
 

@@ -107,6 +107,10 @@ def _show(agent: str, health: dict[str, Any], age_s: float) -> None:
     say(f"  {'queue':13} {waiting}" + (f", {health['dropped']} given up" if health["dropped"] else ""))
     for name, stream in health["streams"].items():
         say(f"  {name:13} {_stream(stream)}")
+    for name, update in health.get("updates", {}).get("streams", {}).items():
+        if update["bundle"] is not None:
+            reason = f": {update['reason']}" if update["reason"] else ""
+            say(f"  {'update':13} {name}: {update['bundle']} {update['state'].replace('_', ' ')}{reason}")
     if health["unrouted"]:
         say(f"  {'unrouted':13} {health['unrouted']} messages that no stream's topic matches")
     for what in ("journal_problem", "reload_problem", "last_error"):

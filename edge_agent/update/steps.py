@@ -340,6 +340,12 @@ class StreamUpdate:
         """Where the update of the bundle stands."""
         return self._standing.state
 
+    def summary(self) -> dict[str, str | None]:
+        """The same in few words, for the health message."""
+        standing = self._standing
+        bundle = None if standing.wanted is None else str(standing.wanted)
+        return {"state": standing.state.value, "bundle": bundle, "reason": standing.reason or None}
+
     def describe(self) -> dict[str, Any]:
         """Where the updates of the stream stand, for `edge/{agent}/updates/{stream}`."""
         part = self._arrival or self._trial

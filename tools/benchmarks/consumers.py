@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,20 +150,21 @@ def drain(
     *,
     qos: int = 1,
     topics: Sequence[str] = (TOPIC,),
+    cpu: Callable[[int], float] = cpu_seconds,
 ) -> Measured:
     """Fill the broker's queue while a consumer is stopped, and measure it while it drains the queue.
 
-    So no sender limits it, and its start is not counted.
+    So no sender limits it, and its start is not counted. `cpu` gives the processor time of a process, seconds.
     """
     process, counter = consumer
     wanted = counter.count + len(messages)
     process.send_signal(signal.SIGSTOP)
     fill_queue(port, messages, qos, topics)
-    before, started = cpu_seconds(process.pid), time.monotonic()
+    before, started = cpu(process.pid), time.monotonic()
     counter.done_mono_s = None
     process.send_signal(signal.SIGCONT)
     wait_until(lambda: counter.count >= wanted, 240)
     # The count comes twice a second only; a consumer that tells its end is timed by that.
     seconds = (counter.done_mono_s or time.monotonic()) - started
-    used = cpu_seconds(process.pid) - before
+    used = cpu(process.pid) - before
     return Measured(us_per_reading=used / len(messages) * 1e6, readings_per_s=len(messages) / seconds)

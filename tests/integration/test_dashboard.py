@@ -113,7 +113,7 @@ def test_alerts_of_before_its_start_are_counted(
     subscriber.wait_events("raise")
     with Dashboard(broker.port) as running:
         browser.open(running.page())
-        browser.wait(lambda: "! 1 more are open by the agents' health" in browser.text("#not-heard"), "the hint")
+        browser.wait(lambda: "! 1 more is open by the agents' health" in browser.text("#not-heard"), "the hint")
         sender.send("sensors/a1/pump", {"time": time.time(), "c1": 0, "c2": 0})
         browser.wait(lambda: not browser.run("return !document.querySelector('#not-heard').hidden"), "its end")
         browser.open("about:blank")
@@ -123,7 +123,7 @@ def test_alerts_of_before_its_start_are_counted(
 def test_an_alert_appears_with_its_curve_and_its_story(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
     """Of an agent that is seen to be online; then its end, and nothing was asked of another host."""
     browser.open(dashboard.page())
-    browser.wait(lambda: "1 of 1 agents online" in browser.text("#summary"), "the agent")
+    browser.wait(lambda: "1 of 1 agent online" in browser.text("#summary"), "the agent")
     assert browser.text("#alerts-title + p") == "None."
     assert "pump: 0 assets, 0 alerts, square 1.0.0 on cpu" in browser.text("#agents")
     now = time.time()
@@ -220,7 +220,7 @@ def test_a_restart_forgets_nothing_that_is_in_the_history(
     with Dashboard(broker.port) as running:
         browser.open(running.page())
         browser.forget()
-        browser.wait(lambda: "1 of 1 agents online" in browser.text("#summary"), "the agent")
+        browser.wait(lambda: "1 of 1 agent online" in browser.text("#summary"), "the agent")
         assert browser.text("#summary").startswith("0 open alerts, 0 assets")
         running.stop(signal.SIGINT)
 
@@ -355,7 +355,7 @@ def test_people_mark_an_alert_and_a_second_dashboard_shows_it(
     address = browser.run("return location.pathname + location.search")
     with Dashboard(broker.port) as second:
         browser.open(second.page())
-        browser.wait(lambda: "1 of 1 agents" in browser.text("#summary"), "the agent")
+        browser.wait(lambda: "1 of 1 agent" in browser.text("#summary"), "the agent")
         # This one began behind the raise, so it hears of the alert with its next event.
         sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
         browser.wait(lambda: said in browser.text("#ended"), "the mark")
@@ -523,7 +523,7 @@ def test_a_time_of_the_future_stretches_nothing(browser: Browser, dashboard: Das
     bounds = "const { min, max } = document.querySelector('#chart').chart.plot.scales.x; return [min, max]"
     for length_s in ("3600", "0"):
         browser.open(dashboard.page("asset", agent="g1", stream="pump", asset="a1", length_s=length_s))
-        browser.wait(lambda: "2 scores are not drawn" in browser.text("#problem"), "the doubt")
+        browser.wait(lambda: "2 scores not drawn" in browser.text("#problem"), "the doubt")
         assert browser.run("return document.querySelector('#chart').chart.columns[1]") == [2, 5, 3]
         assert browser.run(bounds)[1] == pytest.approx(now, abs=1)
     sender.send(*score("a1", 8.0, at=253_402_300_798.0))

@@ -196,6 +196,8 @@ def test_others_are_let_in_by_a_token_or_a_proxy_only(broker: Broker, token_file
         ((listen, "--token-file", str(tmp_path / "none")), f"--token-file '{tmp_path / 'none'}': cannot be read"),
         (("8080",), "--listen '8080': expected HOST:PORT"),
         (("::1:8080",), "--listen '::1:8080': expected HOST:PORT"),
+        (("127.0.0.1:0", "--days", "3"), "--days and --history-mb: bound the file of --history; give that, too"),
+        (("127.0.0.1:0", "--history-mb", "3"), "--days and --history-mb: bound the file of --history; give that, too"),
     ):
         done = run_tool(*command, *arguments)
         assert done.returncode == 2
@@ -207,6 +209,14 @@ def test_others_are_let_in_by_a_token_or_a_proxy_only(broker: Broker, token_file
             headers = {"host": "plant.example", "authorization": f"Bearer {TOKEN}"}
             assert running.ask("/", **headers).code == 200
             running.stop()
+
+
+def test_a_proxy_may_leave_it_to_the_token(broker: Broker, token_file: Path) -> None:
+    """As one that only gives TLS: any name of a host is let through, and the token is asked for."""
+    with Dashboard(broker.port, "--behind-proxy", "--token-file", token_file) as running:
+        assert running.ask("/metrics", host="plant.example").code == 401
+        assert running.ask("/metrics", host="plant.example", authorization=f"Bearer {TOKEN}").code == 200
+        running.stop()
 
 
 def test_an_address_that_is_taken_and_a_file_that_is_none_are_told(broker: Broker, tmp_path: Path) -> None:

@@ -293,7 +293,7 @@ def test_open_alerts_are_a_table_on_a_terminal(broker: Broker) -> None:
         assert "score 7.9 (limit 3.2)" in screen
         assert "\\x1b[2J[red]odd" in screen
         publish(client, "edge/g1/alerts/pump/a1", alert("g1", event="clear"))
-        wait_until(lambda: "1 open alerts" in terminal.screen(), what="the table without it")
+        wait_until(lambda: "1 open alert," in terminal.screen(), what="the table without it")
         assert "g1/pump/a1" not in terminal.screen()
         terminal.process.send_signal(signal.SIGINT)
         wait_until(lambda: (terminal.screen(), terminal.process.poll())[1] is not None, what="its end")

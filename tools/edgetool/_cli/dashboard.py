@@ -25,14 +25,19 @@ def dashboard(
         Path | None,
         typer.Option(metavar="FILE", help="Keep what is heard over a restart (SQLite).", show_default=False),
     ] = None,
-    days: Annotated[float, typer.Option(min=0.01, help="Keep it for so long.")] = 7.0,
-    history_mb: Annotated[float, typer.Option("--history-mb", min=1, help="Keep no more than this.")] = 2_000.0,
+    days: Annotated[
+        float | None, typer.Option(min=0.01, help="Keep the history for so long; 7 if not given.", show_default=False)
+    ] = None,
+    history_mb: Annotated[
+        float | None,
+        typer.Option("--history-mb", min=1, help="Keep no more than this; 2000 if not given.", show_default=False),
+    ] = None,
     token_file: Annotated[
         Path | None,
         typer.Option("--token-file", metavar="FILE", help="What a visitor has to know.", show_default=False),
     ] = None,
     behind_proxy: Annotated[
-        bool, typer.Option("--behind-proxy", help="A proxy in front says who may come: ask for no token.")
+        bool, typer.Option("--behind-proxy", help="Requests come by a proxy, which says who may come.")
     ] = False,
 ) -> None:
     """Show the fleet in a browser: agents, scores against their limits, alerts with their story.

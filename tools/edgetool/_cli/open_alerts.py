@@ -21,51 +21,91 @@ _BARS = "▁▂▃▄▅▆▇█"
 _POINTS = 24
 _NAME = 60
 _SAID = 80
-_OTHER_LINES = 6
-"""Of the terminal, beside rows."""
+_FROM_WIDTH = {"level": 0, "asset": 0, "lately": 110, "what": 0, "since": 60, "who looks": 80}
+"""The columns in their order, each with the characters that a terminal has to have in a line for it to be shown."""
+_WIDTHS = {"level": 8, "lately": _POINTS, "since": 10, "who looks": 18}
+"""Characters of a column at most; the others share the rest."""
+_RULES = 3
+"""Characters of each column that are blank or a line; one more is at the end."""
+_FRAME_LINES = 5
+"""The summary, and the table's own lines beside rows."""
+_LEAST_ROWS = 2
+"""One alert, and how many more there are: of a terminal of few lines, these are worth most."""
 
 
-def open_alerts_table(told: Changes, *, height: int) -> RenderableType:
-    """What needs a person, first those alerts that nobody looks after.
+def open_alerts_table(told: Changes, *, width: int, height: int) -> RenderableType:
+    """What needs a person, first those alerts that nobody looks after; no larger than the terminal.
 
     Args:
         told: the whole model.
-        height: lines of the terminal.
+        width: characters in a line of the terminal.
+        height: its lines.
     """
     from rich.console import Group
-    from rich.table import Table
-
-    from edgetool.progress import foreign
 
     assets = {asset.key: asset for asset in told.assets}
     alerts = sorted((alert for alert in told.alerts if alert.state == OPEN), key=_need)
     online = sum(agent.state == "online" for agent in told.agents)
-    table = Table(
-        title=f"{len(alerts)} open alerts, {len(assets)} assets, {online} of {len(told.agents)} agents online"
-    )
-    for name in ("level", "asset", "lately", "what", "since", "who looks"):
-        table.add_column(name, no_wrap=name in {"level", "lately"}, overflow="fold")
-    room = max(1, height - _OTHER_LINES)
-    for alert in alerts[:room]:
-        asset = assets.get(f"{alert.agent}/{alert.stream}/{alert.asset}")
-        table.add_row(
-            foreign(_short(alert.level, _NAME), "bold red" if alert.level == "alarm" else "bold yellow"),
-            foreign(f"{_short(alert.agent, _NAME)}/{_short(alert.stream, _NAME)}/{_short(alert.asset, _NAME)}", "bold"),
-            sparkline(asset),
-            foreign(_short(alert.said, _SAID)),
-            foreign(_ago(told.now - alert.raised)),
-            foreign(_who(alert)),
-        )
-    more = [foreign(f"… and {len(alerts) - room} more", "dim")] if len(alerts) > room else []
+    agents = f"{online} of {_many(len(told.agents), 'agent')} online"
+    summary = _line(f"{_many(len(alerts), 'open alert')}, {_many(len(assets), 'asset')}, {agents}", "bold")
+    below = []
     if unheard := _not_heard(told, alerts):
-        words = "more are open by the agents' health: they began before this did, are muted, or are in a storm"
-        more.append(foreign(f"! {unheard} {words}", "yellow"))
-    last = (
-        [foreign(_short(f"{told.notices[-1]['agent']}: {told.notices[-1]['text']}", 2 * _SAID), "dim")]
-        if told.notices
-        else []
-    )
-    return Group(table, *more, *last)
+        verb = "is" if unheard == 1 else "are"
+        words = f"more {verb} open by the agents' health: begun before this did, muted, or in a storm"
+        below.append(_line(f"! {unheard} {words}", "yellow"))
+    if told.notices:
+        below.append(_line(f"{told.notices[-1]['agent']}: {told.notices[-1]['text']}", "dim"))
+    below = below[: max(0, height - _FRAME_LINES - _LEAST_ROWS)]
+    room = height - _FRAME_LINES - len(below)
+    if len(alerts) > room:
+        room = max(1, room - 1)
+        below.insert(0, _line(f"… and {len(alerts) - room} more", "dim"))
+    return Group(summary, _table(alerts[:room], assets, told.now, width), *below)
+
+
+def _table(alerts: list[Alert], assets: dict[str, Asset], now: float, width: int) -> RenderableType:
+    from rich.table import Table
+
+    from edgetool.progress import foreign
+
+    names = [name for name, least in _FROM_WIDTH.items() if width >= least]
+    rest = width - _RULES * len(names) - 1 - sum(_WIDTHS.get(name, 0) for name in names)
+    widths = {"asset": max(1, rest // 2), "what": max(1, rest - rest // 2), **_WIDTHS}
+    table = Table()
+    for name in names:
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=widths[name])
+    for alert in alerts:
+        asset = assets.get(f"{alert.agent}/{alert.stream}/{alert.asset}")
+        cells = {
+            "level": foreign(_short(alert.level, _NAME), "bold red" if alert.level == "alarm" else "bold yellow"),
+            "asset": foreign(_where(alert, widths["asset"]), "bold"),
+            "lately": sparkline(asset),
+            "what": foreign(_short(alert.said, _SAID)),
+            "since": foreign(_ago(now - alert.raised)),
+            "who looks": foreign(_who(alert)),
+        }
+        table.add_row(*(cells[name] for name in names))
+    return table
+
+
+def _where(alert: Alert, room: int) -> str:
+    """Whose alert it is, in full where there is room for it; else the asset, which tells most."""
+    names = [_short(name, _NAME) for name in (alert.agent, alert.stream, alert.asset)]
+    whole = "/".join(names)
+    return whole if len(whole) <= room else names[-1]
+
+
+def _line(text: str, style: str) -> Text:
+    """One line, however narrow the terminal."""
+    from edgetool.progress import foreign
+
+    line = foreign(_short(text, 2 * _SAID), style)
+    line.no_wrap, line.overflow = True, "ellipsis"
+    return line
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _not_heard(told: Changes, alerts: list[Alert]) -> int:

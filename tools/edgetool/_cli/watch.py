@@ -83,7 +83,7 @@ def _show_open(broker: Broker, agent: str, seconds: float | None) -> None:
     try:
         with Live(console=terminal, auto_refresh=False, screen=True) as shown:
             for told in found:
-                shown.update(open_alerts_table(told, height=terminal.height), refresh=True)
+                shown.update(open_alerts_table(told, width=terminal.width, height=terminal.height), refresh=True)
     except KeyboardInterrupt:
         found.close()
 

@@ -31,6 +31,7 @@ __all__ = ["dashboard"]
 _TOKEN_CHARACTERS = 16
 _STOP_S = 3
 """For requests that are being answered when the dashboard ends."""
+_DAYS, _MOST_MB = 7.0, 2_000.0
 _OWN_MB = 200.0
 """Most that is kept where no file is given."""
 _CONNECTIONS = 300
@@ -43,8 +44,8 @@ def dashboard(
     *,
     listen: str = "127.0.0.1:8080",
     history: StrPath | None = None,
-    days: float = 7.0,
-    history_mb: float = 2_000.0,
+    days: float | None = None,
+    history_mb: float | None = None,
     token_file: StrPath | None = None,
     behind_proxy: bool = False,
     on_ready: Callable[[str], None] = lambda _: None,
@@ -58,11 +59,11 @@ def dashboard(
         listen: HOST:PORT, with an IPv6 address in brackets; port 0 takes any that is free.
         history: where what was heard is kept, together with a name at the broker, which keeps alerts for it while
             nobody has it open; when not given, in a temporary file that goes with this process.
-        days: how long it is kept.
-        history_mb: beyond this the oldest is deleted, megabytes.
+        days: how long the history is kept; 7 when not given.
+        history_mb: beyond this the oldest of the history is deleted, megabytes; 2,000 when not given.
         token_file: a file with what a visitor has to know, 16 characters at least; needed where others than this
             machine can reach the pages.
-        behind_proxy: in place of a token: a proxy in front says who may come.
+        behind_proxy: requests come by a proxy, so they may name any host. It says who may come, unless a token does.
         on_ready: called with the address of the pages once they can be opened.
 
     Raises:
@@ -73,6 +74,9 @@ def dashboard(
     """
     require("uvicorn", extra="dashboard")
     require("starlette", extra="dashboard")
+    file = as_path(history)
+    if file is None and (days is not None or history_mb is not None):
+        raise UsageError("--days and --history-mb: bound the file of --history; give that, too, or leave them out")
     host, port = _address(listen)
     access = _access(host, token_file, behind_proxy=behind_proxy)
     from edgetool.monitoring.connection import Connection
@@ -87,9 +91,8 @@ def dashboard(
     with ExitStack() as stack:
         listener = stack.enter_context(_listener(host, port))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="edgetool-dashboard-"))
-        file = as_path(history)
-        limit_mb = history_mb if file else min(history_mb, _OWN_MB)
-        kept = stack.enter_context(History(file or Path(folder) / "history.db", days=days, limit_mb=limit_mb))
+        limit_mb = _OWN_MB if file is None else history_mb or _MOST_MB
+        kept = stack.enter_context(History(file or Path(folder) / "history.db", days=days or _DAYS, limit_mb=limit_mb))
         fleet = Fleet()
         intake = Intake(fleet, kept)
         _restore(fleet, kept.file)

@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js"
 import { byId, make, setClass, write } from "./dom.js"
 import { listen } from "./told.js"
-import { length, level, levelClass, moment, number, percent, said, shown } from "./words.js"
+import { length, level, levelClass, many, moment, number, percent, said, shown } from "./words.js"
 
 const MOST_CHARTS = 16
 
@@ -57,7 +57,7 @@ function showEvidence(evidence, alert) {
   if (rows === 0) return
   const times = evidence.rows.map((each) => Date.parse(each[0]) / 1000)
   const span = alert === null ? [] : [{ from: alert.raised, to: Math.min(Math.max(alert.until, alert.raised), times[times.length - 1]) }]
-  const missing = evidence.missing ? `${evidence.missing} parts of these readings did not come. ` : ""
+  const missing = evidence.missing ? `${many(evidence.missing, "part")} of these readings did not come. ` : ""
   const more = evidence.channels.length > MOST_CHARTS ? `The first ${MOST_CHARTS} of ${evidence.channels.length} sensors are drawn.` : ""
   byId("evidence").append(make("p", { class: "quiet" }, missing + more))
   for (const [at, name] of evidence.channels.slice(0, MOST_CHARTS).entries()) {

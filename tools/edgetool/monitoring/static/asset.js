@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js"
 import { byId, make, Rows, setClass, showOrSay, write } from "./dom.js"
 import { listen } from "./told.js"
-import { isAhead, length, level, levelClass, moment, number, percent, said, shown } from "./words.js"
+import { isAhead, length, level, levelClass, many, moment, number, percent, said, shown } from "./words.js"
 
 const RANGES = [["10 min", 600], ["1 h", 3600], ["6 h", 21600], ["1 day", 86400], ["7 days", 604800], ["all", 0]]
 const NEWEST = 50
@@ -112,7 +112,7 @@ async function fetchCurve() {
 // Anybody may ask for the page of any name.
 function showDoubts() {
   const isKnown = latest !== null || curve.first !== null || curve.ahead > 0 || curve.alerts.length > 0
-  const ahead = curve.ahead ? `${curve.ahead} scores are not drawn: their times are far ahead of the clock.` : ""
+  const ahead = curve.ahead ? `${many(curve.ahead, "score")} not drawn: far ahead of the clock.` : ""
   write(byId("problem"), isKnown ? ahead : "Nothing was heard here of such an asset.")
 }
 

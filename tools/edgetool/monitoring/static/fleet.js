@@ -4,7 +4,7 @@ import { byId, make, Rows, setClass, showOrSay, write } from "./dom.js"
 import { alertKey, assetKey, compareAlerts, compareAssets, margin, need } from "./order.js"
 import { cell, newPoints, Sparkline } from "./sparkline.js"
 import { listen } from "./told.js"
-import { channelsInWords, length, level, levelClass, moment, number, said, shown } from "./words.js"
+import { channelsInWords, length, level, levelClass, many, moment, number, said, shown } from "./words.js"
 
 const MOST_ROWS = 1000
 const MOST_ENDED = 20
@@ -111,14 +111,14 @@ function fillAgent(row, agent) {
   write(row.state, isOnline ? "● online" : `○ ${shown(agent.state)} (${shown(agent.reason)}) since ${moment(agent.since)}`)
   setClass(row.state, isOnline ? "well" : "warn")
   const inWords = Object.entries(agent.streams).map(([name, each]) =>
-    `${shown(name)}: ${each.assets} assets, ${each.active_alerts} alerts, ${shown(each.model.name)} ${shown(each.model.version)} ` +
+    `${shown(name)}: ${many(each.assets, "asset")}, ${many(each.active_alerts, "alert")}, ${shown(each.model.name)} ${shown(each.model.version)} ` +
     `on ${shown(each.provider)} (${shown(each.provider_reason)})`)
   const texts = inWords.join("\n")
   if (row.streams.dataset.text !== texts) {
     row.streams.dataset.text = texts
     row.streams.replaceChildren(...inWords.map((text) => make("div", {}, text)))
   }
-  write(row.waiting, agent.queue_depth ? `${agent.queue_depth} events` : "nothing")
+  write(row.waiting, agent.queue_depth ? many(agent.queue_depth, "event") : "nothing")
   write(row.version, shown(agent.version))
   const problems = [...agent.problems.map(shown), agent.scores_left_out ? `${agent.scores_left_out} scores not shown: too many` : ""]
   write(row.problems, problems.filter(Boolean).join("; ") || "none")
@@ -196,7 +196,7 @@ function show() {
   showOrSay(byId("alerts"), byId("no-alerts"), open.length > 0)
   const more = notHeard(open)
   byId("not-heard").hidden = more === 0
-  write(byId("not-heard"), `! ${more} more are open by the agents' health: they began before this did, are muted, or are in a storm.`)
+  write(byId("not-heard"), `! ${more} more ${more === 1 ? "is" : "are"} open by the agents' health: begun before this did, muted, or in a storm.`)
   endedRows.show(ended, alertKey, fillEnded)
   showOrSay(byId("ended"), byId("no-ended"), ended.length > 0)
   const sorted = sortedAssets(open)
@@ -206,7 +206,7 @@ function show() {
   byId("no-scores").hidden = [...assets.values()].some((asset) => asset.time !== "") || agents.size === 0
   agentRows.show([...agents.values()].sort(compareAgents), (agent) => agent.agent, fillAgent)
   const online = [...agents.values()].filter((agent) => agent.state === "online").length
-  write(byId("summary"), `${open.length} open alerts, ${assets.size} assets, ${online} of ${agents.size} agents online`)
+  write(byId("summary"), `${many(open.length, "open alert")}, ${many(assets.size, "asset")}, ${online} of ${many(agents.size, "agent")} online`)
   document.title = open.length ? `(${open.length}) Fleet` : "Fleet"
   showNotices()
 }

@@ -20,6 +20,8 @@ export function number(value) {
   return String(Number(value.toPrecision(4)))
 }
 
+export const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`
+
 export const percent = (share) => `${Math.round(share * 100)} %`
 
 export function length(seconds) {

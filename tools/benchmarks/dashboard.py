@@ -109,7 +109,7 @@ def alert_times(folder: Path, alerts: int) -> list[float]:
         Browser() as browser,
     ):
         browser.open(dashboard.page())
-        browser.wait(lambda: "1 of 1 agents online" in browser.text("#summary"), "the agent")
+        browser.wait(lambda: "1 of 1 agent online" in browser.text("#summary"), "the agent")
         browser.run(_NOTE_ALERTS)
         client = paho.Client(CallbackAPIVersion.VERSION2)
         client.connect("127.0.0.1", broker.port)

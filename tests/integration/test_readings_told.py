@@ -3,51 +3,12 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
-from typing import Any
 
-import msgspec
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from telling import Listener
 
 EVIDENCE = "[evidence]\nbefore_s = 10\nafter_s = 2\n"
-
-
-class Evidence:
-    """Hears what comes on the topics of evidence, over outages too."""
-
-    def __init__(self, port: int) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.order: list[str] = []
-        """The third level of each topic, in order of arrival."""
-        self.flags: set[tuple[int, bool]] = set()
-        self._subscribed = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="evidence", clean_session=False)
-        self._client.reconnect_delay_set(1, 1)
-        self._client.on_connect = lambda client, *_: client.subscribe(
-            [("edge/+/evidence/#", 1), ("edge/+/alerts/#", 1)]
-        )
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = self._on_message
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-        assert self._subscribed.wait(10)
-
-    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        kind = message.topic.split("/")[2]
-        self.order.append(kind)
-        if kind == "evidence":
-            self.flags.add((message.qos, message.retain))
-            self.messages.append({"topic": message.topic, **msgspec.json.decode(message.payload)})
-
-    def __enter__(self) -> Evidence:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 def test_a_raise_is_followed_by_the_readings_around_it(
@@ -55,7 +16,7 @@ def test_a_raise_is_followed_by_the_readings_around_it(
 ) -> None:
     """As they came: those of its asset alone, with what was missing; once, though the alert goes on."""
     with (
-        Evidence(broker.port) as evidence,
+        Listener(broker.port, "evidence", "alerts") as evidence,
         Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=EVIDENCE)),
     ):
         subscriber.wait_online()
@@ -83,7 +44,7 @@ def test_evidence_waits_for_a_broker_that_is_away_and_lets_alerts_go_first(tmp_p
     with (
         Broker(tmp_path / "broker") as broker,
         Subscriber(broker.port) as subscriber,
-        Evidence(broker.port) as evidence,
+        Listener(broker.port, "evidence", "alerts") as evidence,
     ):
         extra = "[evidence]\nbefore_s = 0\nafter_s = 1\n"
         pipe = tmp_path / "lines"

@@ -3,53 +3,15 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from telling import Listener
 
 KEYS = ["agent", "stream", "asset", "time", "since", "windows", "score", "highest", "threshold", "clear"]
 KEYS += ["state", "channels"]
-
-
-class Scores:
-    """Hears the scores of an agent."""
-
-    def __init__(self, port: int) -> None:
-        self.messages: list[dict[str, Any]] = []
-        self.topics: list[str] = []
-        self.flags: set[tuple[int, bool]] = set()
-        self._subscribed = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2)
-        self._client.on_connect = lambda client, *_: client.subscribe("edge/+/scores/#", qos=1)
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = self._on_message
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-        assert self._subscribed.wait(10)
-
-    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        self.topics.append(message.topic)
-        self.flags.add((message.qos, message.retain))
-        self.messages.append(msgspec.json.decode(message.payload))
-
-    def of(self, asset: str) -> list[dict[str, Any]]:
-        return [each for each in self.messages if each["asset"] == asset]
-
-    def windows(self) -> int:
-        return sum(each["windows"] for each in self.messages)
-
-    def __enter__(self) -> Scores:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
 
 
 def test_an_asset_is_told_with_its_scores_its_limits_and_its_state(
@@ -57,7 +19,7 @@ def test_an_asset_is_told_with_its_scores_its_limits_and_its_state(
 ) -> None:
     """Every window once; the highest score with its channels; nothing of an asset that scored nothing."""
     config = write_config(tmp_path, broker.port, {"pump": bundle}, extra='[publish]\nscores = "0.5s"')
-    with Scores(broker.port) as scores, Agent(config):
+    with Listener(broker.port, "scores") as scores, Agent(config):
         subscriber.wait_online()
         for number, value in enumerate([0.5, 4.0, 1.0]):
             sender.send("sensors/a1/pump", {"time": 1763700000.0 + number, "c1": value, "c2": -2.0})
@@ -67,8 +29,8 @@ def test_an_asset_is_told_with_its_scores_its_limits_and_its_state(
         wait_until(lambda: scores.windows() == 5)
         wait_until(lambda: scores.of("a1")[-1]["state"] == "normal")
         assert subscriber.health["scores_left_out"] == 0
-    assert all([*each] == KEYS for each in scores.messages)
-    assert set(scores.topics) == {"edge/g1/scores/pump/a1", "edge/g1/scores/pump/b 2"}
+    assert all([*each] == ["topic", *KEYS] for each in scores.messages)
+    assert {each["topic"] for each in scores.messages} == {"edge/g1/scores/pump/a1", "edge/g1/scores/pump/b 2"}
     assert scores.flags == {(0, False)}
     top = max(scores.of("a1"), key=lambda each: each["highest"])
     assert (top["highest"], top["threshold"], top["clear"]) == (20.0, 9.0, 4.0)
@@ -86,7 +48,7 @@ def test_learning_stuck_and_muted_assets_are_told_as_such(
     stream = "stuck_readings = 5\n[stream.commission]\nreadings = 30"
     extra = '[publish]\nscores = "0.3s"'
     config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=extra, stream=stream)
-    with Scores(broker.port) as scores, Agent(config):
+    with Listener(broker.port, "scores") as scores, Agent(config):
         subscriber.wait_online()
         sender.send("sensors/a1/pump", {"c1": 1.0, "c2": 0.0})
         wait_until(lambda: scores.of("a1"))
@@ -106,7 +68,10 @@ def test_ten_thousand_assets_are_told_up_to_a_bound(
 ) -> None:
     """Those nearest to their limit or farthest above it; the others are counted."""
     extra = '[publish]\nscores = "2s"\nscores_a_second = 10'
-    with Scores(broker.port) as scores, Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=extra)):
+    with (
+        Listener(broker.port, "scores") as scores,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=extra)),
+    ):
         subscriber.wait_online()
         for number in range(10_000):
             # The score grows with the number, from 0 to 4: all below the limit of 9.
@@ -136,7 +101,7 @@ def test_nothing_is_kept_for_a_broker_that_is_away(tmp_path: Path, broker: Broke
         wait_until(lambda: _scored(tmp_path) == 1)
         time.sleep(0.6)  # three intervals
         broker.start()
-        with Scores(broker.port) as scores:
+        with Listener(broker.port, "scores") as scores:
             wait_until(lambda: subscriber.health.get("connects") == 2, 60)
             lines.write('{"asset":"here","c1":1,"c2":0}\n')
             lines.flush()

@@ -181,9 +181,9 @@ class Dashboard:
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request(method or ("GET" if body is None else "POST"), path, body, named)
-            answer = connection.getresponse()
-            found = {name.lower(): value for name, value in answer.getheaders()}
-            return Answer(answer.status, answer.read().decode(), found)
+            with connection.getresponse() as answer:
+                found = {name.lower(): value for name, value in answer.getheaders()}
+                return Answer(answer.status, answer.read().decode(), found)
         finally:
             connection.close()
 

@@ -189,3 +189,19 @@ def test_what_waiting_does_not_heal_is_told_at_once(tmp_path: Path) -> None:
     done = run_tool(*command, "--host", "no-such-host.invalid")
     assert (done.returncode, len(done.stderr.splitlines())) == (69, 1)
     assert done.stderr.startswith("edgetool: broker no-such-host.invalid:1883: cannot be reached (")
+
+
+def test_a_broker_that_comes_and_refuses_ends_it(tmp_path: Path) -> None:
+    """Though its pages were there while it waited: nobody would look for a wrong password there."""
+    users, password = tmp_path / "users", tmp_path / "password"
+    users.write_text("ada:right\n")
+    password.write_text("wrong")
+    subprocess.run(["mosquitto_passwd", "-U", str(users)], check=True, capture_output=True, timeout=30)
+    with Broker(tmp_path / "broker", rules=f"password_file {users}\n", anonymous=False) as broker:
+        broker.stop()
+        with Dashboard(broker.port, "--username", "ada", "--password-file", password) as running:
+            assert running.process is not None
+            assert running.process.stderr is not None
+            broker.start()
+            assert running.process.wait(timeout=30) == 69
+            assert running.process.stderr.read().endswith("(Not authorized); check --username and --password-file\n")

@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js"
 import { byId, make, setClass, write } from "./dom.js"
 import { listen } from "./told.js"
-import { length, level, levelClass, many, moment, number, percent, said, shown } from "./words.js"
+import { isAhead, length, level, levelClass, many, moment, number, percent, said, shown } from "./words.js"
 
 const MOST_CHARTS = 16
 
@@ -19,9 +19,10 @@ const row = (...texts) => make("tr", {}, make("th", { scope: "row" }, texts[0]),
 
 function showFacts(alert) {
   const place = new URLSearchParams({ agent: alert.agent, stream: alert.stream, asset: alert.asset })
-  const around = Math.max(600, 4 * (alert.until - alert.raised))
+  const hasBounds = !isAhead(alert.until)
+  const around = hasBounds ? Math.max(600, 4 * (alert.until - alert.raised)) : 3600
   place.set("length_s", String(Math.round(around)))
-  if (alert.state !== "open") place.set("end", String(alert.until + around / 4))
+  if (alert.state !== "open" && hasBounds) place.set("end", String(alert.until + around / 4))
   const ended = { open: "not yet", unseen: "yes, while nobody listened" }[alert.state] ?? moment(alert.time)
   const facts = [["Raised", moment(alert.since)], ["Ended", ended], ["Lasted", length(alert.duration_s)],
     ["Worst", number(alert.worst)], ["Limit", number(alert.threshold)], ["Model", shown(alert.model)], ["Computed by", shown(alert.provider)],

@@ -251,6 +251,26 @@ def test_lost_marks_are_those_that_the_broker_does_not_have(intake: Intake, flee
     assert fleet.lost_marks(9) == []
 
 
+def test_a_lost_mark_that_may_not_be_written_is_not_tried_at_once(
+    intake: Intake, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker may end the connection for it, and the next one would do the same; in an hour the rules may differ."""
+
+    def connect_anew() -> list[str]:
+        fleet.doubt_marks()
+        send(intake, "edge/g1/status", {"state": "online", "reason": "", "session": "", "time": "", "version": ""})
+        return [mark.id for mark in fleet.lost_marks(9)]
+
+    send(intake, "edge/g1/marks/x", make_mark("seen"))
+    assert connect_anew() == ["x"]
+    assert connect_anew() == []
+    then = time.monotonic() + 3_600
+    monkeypatch.setattr(time, "monotonic", lambda: then)
+    assert connect_anew() == ["x"]
+    send(intake, "edge/g1/marks/x", make_mark("seen"))
+    assert connect_anew() == ["x"]
+
+
 def test_an_event_of_long_ago_adds_to_its_alert(intake: Intake, fleet: Fleet, history: History) -> None:
     """Also where the alert is in the history only: what it was at its worst is not lost."""
     send_alert(intake, id="old", score=99.0)

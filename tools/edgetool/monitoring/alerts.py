@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import OrderedDict
+from collections.abc import Collection
 
 import msgspec
 
@@ -20,6 +23,9 @@ _TEXT, _SAID = 120, 600
 """Characters of a name, and of a sentence: a sender chooses their length."""
 _SPOKEN = ("silent", "stuck")
 """Levels of which a clear says in its own words what has ended."""
+_UNANSWERED_S = 3_600.0
+"""A mark that was published again and did not come back is not soon tried anew: the broker's rules may forbid it, and
+mosquitto 2.0.11 may then end the connection, with which all of this would begin again."""
 _NEAR_HEALTHS = 2
 """So many health messages in a row have to say that a stream has no alert, before one that we show is ended."""
 
@@ -104,6 +110,8 @@ class Alerts:
         """By the key of the alert, which may not have come yet."""
         self.unsure_marks: set[str] = set()
         """Keys of those that the broker has not given to us, by the connection that we have."""
+        self.unanswered_marks: dict[str, float] = {}
+        """Keys of those that were published again and did not come back, with when, monotonic."""
         self.pushed_out: list[str] = []
         """Keys of open alerts that made room, since somebody has emptied this."""
         self._not_there: dict[str, int] = {}
@@ -145,11 +153,11 @@ class Alerts:
         if known is not None and seconds(mark.time) < seconds(known.time):
             self.unsure_marks.add(key)
             return False
-        self.unsure_marks.discard(key)
+        self._settle_mark(key)
         self.marks[key] = mark
         self.marks.move_to_end(key)
         if len(self.marks) > _OPEN_LIMIT:
-            self.unsure_marks.discard(self.marks.popitem(last=False)[0])
+            self._settle_mark(self.marks.popitem(last=False)[0])
         alert = self.get(key)
         if alert is not None:
             alert.mark = mark
@@ -158,11 +166,33 @@ class Alerts:
     def forget_mark(self, key: str) -> Alert | None:
         """What people said was taken back at the broker; gives the alert, if it is here."""
         self.marks.pop(key, None)
-        self.unsure_marks.discard(key)
+        self._settle_mark(key)
         alert = self.get(key)
         if alert is not None:
             alert.mark = None
         return alert
+
+    def lost_marks(self, present: Collection[str], most: int) -> list[Mark]:
+        """Marks that the broker does not have, or has older ones of, each once.
+
+        Args:
+            present: agents whose marks are meant.
+            most: so many at most.
+        """
+        now_mono_s = time.monotonic()
+        found = [
+            key
+            for key in self.unsure_marks
+            if self.marks[key].agent in present
+            and now_mono_s >= self.unanswered_marks.get(key, -math.inf) + _UNANSWERED_S
+        ][:most]
+        self.unsure_marks.difference_update(found)
+        self.unanswered_marks.update(dict.fromkeys(found, now_mono_s))
+        return [self.marks[key] for key in found]
+
+    def _settle_mark(self, key: str) -> None:
+        self.unsure_marks.discard(key)
+        self.unanswered_marks.pop(key, None)
 
     def end_all(self, agent: str) -> list[Alert]:
         """End the alerts of an agent that is gone for good."""

@@ -204,9 +204,7 @@ class Fleet:
         Of agents that the broker knows: what was retained of one that was retired must not come back.
         """
         with self._lock:
-            keys = [key for key in self._alerts.unsure_marks if self._alerts.marks[key].agent in self._present][:most]
-            self._alerts.unsure_marks.difference_update(keys)
-            return [self._alerts.marks[key] for key in keys]
+            return self._alerts.lost_marks(self._present, most)
 
     def forget_mark(self, key: str) -> None:
         """What people said of an alert was taken back at the broker."""

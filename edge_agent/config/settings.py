@@ -234,6 +234,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     def describe(self) -> dict[str, Any]:
         """The effective settings with the keys of the file. Safe to paste into a report: secrets are in other files."""
         shown: dict[str, Any] = {section: msgspec.to_builtins(getattr(self, section)) for section in SECTIONS}
+        if not self.trust.keys:
+            del shown["trust"]  # without keys there is no such table
         shown["stream"] = [_described(stream) for stream in self.streams]
         return shown
 

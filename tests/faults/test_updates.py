@@ -74,7 +74,7 @@ def updating(
             at.end_of(sending)
         verdict = at.verdict(from_number=(judged_from or [0])[-1])
         report(**at.facts(verdict))
-        assert verdict.problems == []
+        assert not verdict.problems, "\n".join(map(str, verdict.problems[:20]))
 
 
 def wait_final(operator: Operator, wish: dict[str, Any]) -> dict[str, Any]:

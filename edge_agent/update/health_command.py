@@ -27,6 +27,8 @@ class HealthCommand:
         self._interval_s = interval_s
         self._process: subprocess.Popen[bytes] | None = None
         self._due_mono_s = 0.0
+        self.runs = 0
+        """How often it was started."""
 
     def tick(self, now_mono_s: float) -> str | None:
         """Start it when it is time, and take its answer. Gives why all is not well; None where nothing says so."""
@@ -71,4 +73,5 @@ class HealthCommand:
             )
         except OSError as exc:
             return f"the health command {self._name} cannot be started ({exc.strerror})"
+        self.runs += 1
         return None

@@ -1,0 +1,376 @@
+"""The pure parts of an update: wishes, what a new model may not do, pieces, and what the disk has."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from fakes import write_bundle
+
+from edge_agent.config.load import load_config
+from edge_agent.config.settings import Config
+from edge_agent.errors import ConfigError
+from edge_agent.messages.scores import Scores
+from edge_agent.stream.outcome import WindowBatch
+from edge_agent.stream.recent import RecentScores
+from edge_agent.update.beginning import Beginning
+from edge_agent.update.comparison import Deeds, comparison_of, problem_with_deeds
+from edge_agent.update.effective import file_hash, with_settings, with_updates
+from edge_agent.update.fetching import Fetch
+from edge_agent.update.health_command import HealthCommand
+from edge_agent.update.ledger import Ledger
+from edge_agent.update.probation import Trial
+from edge_agent.update.store import Baseline, BundleFile, Probation, Standing, State, Store
+from edge_agent.update.wishes import (
+    BundlePart,
+    Kind,
+    LimitsPart,
+    ProbationPart,
+    Wish,
+    problem_with,
+    problem_with_version,
+    read_wish_text,
+    waits_for_clock,
+)
+
+NOW_S = 1_796_000_000.0
+ISSUED, EXPIRES = "2026-11-29T22:00:00Z", "2026-11-30T22:00:00Z"
+
+
+def wish(**changes: Any) -> Wish:
+    part = BundlePart(sha256="a" * 64, size_bytes=1000, name="pump", version="1.1.0")
+    common = {"agent": "g1", "stream": "pump", "kind": Kind.BUNDLE, "sequence": 7, "issued": ISSUED, "expires": EXPIRES}
+    return Wish(**{**common, "bundle": part, **changes})
+
+
+def problem(found: Wish, *, last: int | None = None, now_s: float = NOW_S) -> str | None:
+    return problem_with(found, agent="g1", stream="pump", kind=Kind.BUNDLE, last=last, now_s=now_s)
+
+
+def test_a_wish_says_nothing_to_others_nor_later() -> None:
+    """To another agent, on another topic, in an old sequence, or after its time."""
+    assert problem(wish()) is None
+    assert problem(wish(), last=7) is None, "the same wish, heard again"
+    assert "signed for" in (problem(wish(agent="g2")) or "")
+    assert "signed for" in (problem(wish(stream="fan")) or "")
+    assert "signed for" in (problem(wish(kind=Kind.SETTINGS)) or "")
+    assert "below 8" in (problem(wish(), last=8) or "")
+    assert "expired" in (problem(wish(), now_s=NOW_S + 7 * 86400) or "")
+
+
+def test_a_clock_that_is_behind_can_judge_no_expiry() -> None:
+    """Five minutes are no reason to wait."""
+    assert waits_for_clock(wish(), 0.0)
+    assert waits_for_clock(wish(), NOW_S - 86400)
+    assert not waits_for_clock(wish(), wish().issued_s - 200)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{}",
+        b"[]",
+        b"\xff",
+        b'{"agent": "g1"}',
+        msgspec.json.encode({**msgspec.to_builtins(wish()), "issued": "yesterday"}),
+        msgspec.json.encode({**msgspec.to_builtins(wish()), "sequence": -1}),
+        msgspec.json.encode({**msgspec.to_builtins(wish()), "bundle": None}),
+        msgspec.json.encode({**msgspec.to_builtins(wish()), "bundle": {"sha256": "../x", "size_bytes": 1}}),
+        msgspec.json.encode({**msgspec.to_builtins(wish()), "shadow": {"minutes": -1}}),
+        msgspec.json.encode(
+            {
+                **msgspec.to_builtins(wish()),
+                "bundle": {**msgspec.to_builtins(wish())["bundle"], "url": "file:///etc/passwd"},
+            }
+        ),
+    ],
+)
+def test_what_is_no_wish(text: bytes) -> None:
+    """Though its signature may be good: a value that cannot be meant is not guessed at."""
+    with pytest.raises(ValueError, match=r".+"):
+        read_wish_text(text)
+
+
+def test_a_wish_may_have_keys_of_a_later_version() -> None:
+    """They are ignored."""
+    found = read_wish_text(msgspec.json.encode({**msgspec.to_builtins(wish()), "colour": "blue"}))
+    assert found == wish()
+
+
+@pytest.mark.parametrize(
+    ("version", "floors", "rollback", "is_good"),
+    [
+        ("1.1.0", ["1.0.0"], False, True),
+        ("1.0.0", ["1.0.0"], False, False),
+        ("1.0.0", ["1.0.0"], True, True),
+        ("1.1.0-rc.1", ["1.1.0"], False, False),
+        ("1.10.0", ["1.9.0"], False, True),
+        ("1.1.0", ["1.0.0", "1.2.0"], False, False),
+        ("1.1.0", ["yesterday"], False, True),
+        ("yesterday", [], False, False),
+    ],
+)
+def test_versions_only_grow(version: str, floors: list[str], rollback: bool, is_good: bool) -> None:
+    """By semver.org, above all that have run here, unless an older one is meant."""
+    found = wish(rollback=rollback)
+    assert found.bundle is not None
+    part = msgspec.structs.replace(found.bundle, version=version)
+    assert (problem_with_version(found, part, floors=floors, max_mb=0) is None) is is_good
+
+
+def test_a_bundle_may_be_too_large() -> None:
+    """By the device's own bound, in units of 1,000,000 bytes."""
+    part = BundlePart(sha256="a" * 64, size_bytes=2_000_001, name="pump", version="1.1.0")
+    assert "max_mb = 2" in (problem_with_version(wish(), part, floors=[], max_mb=2) or "")
+    assert problem_with_version(wish(), part, floors=[], max_mb=3) is None
+
+
+LIMITS = LimitsPart()
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "word"),
+    [
+        (Deeds(scored=100), Baseline(scored=100), None),
+        (Deeds(scored=100, not_finite=1), Baseline(), "no number"),
+        (Deeds(scored=100, raised=3), Baseline(scored=100), None),
+        (Deeds(scored=100, raised=4), Baseline(scored=100), "alerts"),
+        (Deeds(scored=1000, raised=33), Baseline(scored=1000, raised=10), None),
+        (Deeds(scored=1000, raised=34), Baseline(scored=1000, raised=10), "alerts"),
+        # For as many windows: the old rate, not the old count.
+        (Deeds(scored=10_000, raised=300), Baseline(scored=1000, raised=10), None),
+        (Deeds(batch_us=5000, timed=4), Baseline(batch_us=100), None),
+        (Deeds(batch_us=5000, timed=5), Baseline(batch_us=100), "batch takes"),
+        (Deeds(batch_us=790, timed=50), Baseline(batch_us=100), None),
+        (Deeds(batch_us=5000, timed=50), Baseline(), None),
+        (Deeds(drifts=True), Baseline(), "drift"),
+    ],
+)
+def test_what_a_new_model_may_not_do(new: Deeds, old: Baseline, word: str | None) -> None:
+    """Scores that are no number, three times the alerts and three more, three times the time and half a millisecond."""
+    found = problem_with_deeds(new, old, LIMITS)
+    assert (found is None) if word is None else word in (found or "")
+
+
+def test_what_two_models_did_is_told_with_who_alone_raised() -> None:
+    """By the names of assets, a few of them."""
+    new = Deeds(scored=9, raised=2, assets=["a1", "a2"], quantiles=[1.0, 2.0, 3.0])
+    told = comparison_of(new, Deeds(scored=9, raised=1, assets=["a2", "a3"]))
+    assert told["assets_only_by_new"] == ["a1"]
+    assert told["assets_only_by_old"] == ["a3"]
+    assert told["new"]["scores"] == {"median": 1.0, "p99": 2.0, "highest": 3.0}
+    assert told["old"]["scores"] == {}
+
+
+def test_the_last_scores_are_kept_and_what_is_no_number_left_out() -> None:
+    """In a ring of 4,096, also where a batch is longer than it."""
+    recent = RecentScores()
+    assert recent.quantiles() == []
+    none = WindowBatch(np.zeros((0, 1, 1), np.float32), [], [])
+    for batch in ([1.0, float("nan")], [2.0] * 5000, [3.0]):
+        recent.add(none, Scores(np.array(batch, np.float32), None))
+    assert recent.quantiles() == [2.0, 2.0, 3.0]
+
+
+def test_pieces_go_on_where_they_were(tmp_path: Path) -> None:
+    """What is no whole piece is cut off, and the last one may be shorter."""
+    content = bytes(range(256)) * 10
+    part = BundlePart(sha256="a" * 64, size_bytes=len(content), chunk_bytes=1000, name="pump", version="1.1.0")
+    path = tmp_path / "x.part"
+    path.write_bytes(content[:1500])
+    fetch = Fetch(path, part)
+    assert fetch.next == 1
+    assert not fetch.takes(content[1000:1999])
+    assert fetch.takes(content[1000:2000])
+    fetch.add(content[1000:2000])
+    fetch.close()
+    fetch = Fetch(path, part)
+    assert (fetch.next, fetch.is_whole) == (2, False)
+    assert fetch.takes(content[2000:])
+    fetch.add(content[2000:])
+    assert fetch.is_whole
+    fetch.close()
+    assert path.read_bytes() == content
+    assert Fetch(path, part).is_whole
+    path.write_bytes(content + b"more")
+    assert Fetch(path, part).next == 2
+
+
+def test_a_piece_file_that_is_a_link_is_not_written(tmp_path: Path) -> None:
+    """Whoever may have put it there."""
+    (tmp_path / "x.part").symlink_to(tmp_path / "elsewhere")
+    part = BundlePart(sha256="a" * 64, size_bytes=10, chunk_bytes=1000, name="pump", version="1.1.0")
+    with pytest.raises(OSError, match=r".+"):
+        Fetch(tmp_path / "x.part", part)
+
+
+def test_the_ledger_is_whole_or_told_to_be_unknown(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A bit that changed is no other standing; and what the disk does not take is tried again."""
+    store = Store(tmp_path, "..")
+    ledger = Ledger(store, "..")
+    ledger.note(State.FETCHING)
+    ledger.note(State.FETCHING)
+    assert [step.state for step in store.load().steps] == [State.FETCHING]
+    (file,) = tmp_path.rglob("standing.json")
+    assert tmp_path in file.parents
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"fetching", b"settling"))
+    assert store.load() == Standing()
+    assert "not known any more" in caplog.text
+    file.parent.rename(file.parent.with_name("away"))
+    file.parent.write_text("no folder")
+    assert not ledger.save()
+    file.parent.unlink()
+    ledger.tend(time.monotonic() + 60)
+    assert store.load().state is State.FETCHING
+
+
+class _Live:
+    def __init__(self) -> None:
+        self.now = Deeds()
+
+    def deeds(self) -> Deeds:
+        return msgspec.structs.replace(self.now)
+
+    def alerting(self) -> set[str]:
+        return set()
+
+    def shadow_with(self, *_: object) -> None:
+        """None here."""
+
+
+def test_probation_counts_over_restarts() -> None:
+    """Windows and minutes of all runs; both have to be reached."""
+    wanted = ProbationPart(readings=100, minutes=1.0)
+    probation = Probation(wanted=wanted, limits=LIMITS, baseline=Baseline())
+    for _ in range(2):
+        live = _Live()
+        trial = Trial(probation, live, HealthCommand((), 1.0))
+        for scored in (30, 50):
+            live.now.scored = scored
+            assert trial.look(0.0, 10.0) is None
+    assert (probation.scored, probation.seconds, trial.is_over) == (100, 40.0, False)
+    assert trial.look(0.0, 20.0) is None
+    assert trial.is_over
+
+
+@pytest.mark.parametrize(
+    ("code", "limit_s", "word"),
+    [
+        ("pass", 10, None),
+        ("raise SystemExit(3)", 10, "ended with 3"),
+        ("import time; time.sleep(60)", 0.2, "did not end"),
+    ],
+)
+def test_the_health_command(code: str, limit_s: float, word: str | None) -> None:
+    """Its exit code decides, and it has a time to end in."""
+    health = HealthCommand([sys.executable, "-c", code], limit_s, interval_s=0.1)
+    found, end = None, time.monotonic() + 20
+    while found is None and time.monotonic() < end and health.runs < 2:
+        found = health.tick(time.monotonic())
+        time.sleep(0.01)
+    health.close()
+    assert (found is None) if word is None else word in (found or "")
+    assert "cannot be started" in (HealthCommand(["/no/such"], 1.0).tick(1.0) or "")
+
+
+def configured(folder: Path, *, trusts: bool = True) -> Config:
+    bundle = write_bundle(folder / "square-1.0.0.edge")
+    key = folder / "plant.pub"
+    key.write_text(
+        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n"
+        "-----END PUBLIC KEY-----\n"
+    )
+    text = f'[agent]\nid = "g1"\nstate_dir = "{folder}/state"\n[mqtt]\nhost = "127.0.0.1"\n'
+    text += f'[trust]\nkeys = ["{key}"]\n' if trusts else ""
+    text += f'[[stream]]\nname = "pump"\nbundle = "{bundle}"\ntopic = "sensors/+/pump"\n'
+    text += "[stream.alarm]\nconfirm = 2\nof = 4\n"
+    (folder / "agent.toml").write_text(text)
+    return load_config(folder / "agent.toml")
+
+
+def test_what_came_takes_the_place_of_the_file_until_that_is_another_one(tmp_path: Path) -> None:
+    """A bundle that somebody puts on the device is the last word; without [trust], nothing that came counts."""
+    config = configured(tmp_path)
+    (section,) = config.streams
+    store = Store(tmp_path / "state", "pump")
+    active = BundleFile(sha256="b" * 64, name="square", version="1.1.0")
+    here = BundleFile(sha256=file_hash(Path(section.bundle)), name="square", version="1.0.0")
+    store.save(Standing(active=active, configured=here, state=State.SETTLED, settings={"alarm": {"confirm": 3}}))
+    store.path(active.sha256).write_bytes(b"")
+    (found,) = with_updates(config).streams
+    assert found.bundle == str(store.path(active.sha256))
+    assert (found.alarm.confirm, found.alarm.of) == (3, 4)
+    assert with_updates(configured(tmp_path, trusts=False)).streams[0].bundle == section.bundle
+    write_bundle(Path(section.bundle), alarm=8.0)
+    assert with_updates(config).streams[0].bundle == section.bundle
+
+
+def test_limits_that_came_are_for_one_model(tmp_path: Path) -> None:
+    """They mean nothing for the bundle that follows."""
+    config = configured(tmp_path)
+    store = Store(tmp_path / "state", "pump")
+    limits = {"threshold": {"alarm": 5.0, "clear": 2.0}}
+    store.save(Standing(settings=limits, threshold_for=file_hash(Path(config.streams[0].bundle))))
+    found = with_updates(config).streams[0].threshold
+    assert found is not None
+    assert (found.alarm, found.clear) == (5.0, 2.0)
+    store.save(Standing(settings=limits, threshold_for="c" * 64))
+    assert with_updates(config).streams[0].threshold is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "word"),
+    [
+        ({"topic": "#"}, "cannot be changed"),
+        ({"bundle": "/etc/passwd"}, "cannot be changed"),
+        ({"alarm": {"confrim": 3}}, "did you mean 'confirm'"),
+        ({"alarm": {"confirm": 5}}, "must not be above of = 4"),
+        ({"threshold": {"alarm": 1.0, "clear": 2.0}}, "must not be above"),
+        ({"threshold": {"alarm": 1.0}}, "clear: is missing"),
+        ({"silent_s": "soon"}, "silent_s"),
+        ({"commission": {"readings": 5}}, "at least 30"),
+    ],
+)
+def test_settings_that_are_refused(tmp_path: Path, settings: dict[str, Any], word: str) -> None:
+    """As the file would be, with the same words."""
+    (section,) = configured(tmp_path).streams
+    with pytest.raises(ConfigError, match=r".+") as caught:
+        with_settings(section, settings)
+    assert word in str(caught.value)
+
+
+def test_a_run_that_ended_over_a_bundle_on_probation_has_rolled_it_back(tmp_path: Path) -> None:
+    """A mark that is still there is no planned stop; an error of a marked run rolls back, too."""
+    config = configured(tmp_path)
+    store = Store(tmp_path / "state", "pump")
+    active = BundleFile(sha256="b" * 64, name="square", version="1.1.0")
+    standing = Standing(active=active, state=State.SWITCHED)
+    store.save(standing)
+    store.path(active.sha256).write_bytes(b"")
+    beginning = Beginning(config)
+    assert beginning.take_up().streams[0].bundle == str(store.path(active.sha256))
+    assert store.load().is_running
+    assert Beginning(config).take_up().streams[0].bundle == config.streams[0].bundle
+    assert (store.load().state, store.load().active) == (State.ROLLED_BACK, None)
+    assert not Beginning(config).failed("some error"), "nothing is on probation"
+    store.save(standing)
+    again = Beginning(config)
+    again.take_up()
+    assert again.failed("the runtime failed")
+    assert store.load().reason == "the runtime failed"
+    assert Beginning(config).take_up().streams[0].bundle == config.streams[0].bundle
+
+
+def test_a_bundle_that_is_gone_from_the_disk_is_not_looked_for(tmp_path: Path) -> None:
+    """The one before it runs."""
+    config = configured(tmp_path)
+    store = Store(tmp_path / "state", "pump")
+    store.save(Standing(active=BundleFile(sha256="b" * 64, name="square", version="1.1.0"), state=State.SETTLED))
+    assert Beginning(config).take_up().streams[0].bundle == config.streams[0].bundle
+    assert "is gone" in store.load().reason

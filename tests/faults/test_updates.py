@@ -16,12 +16,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from brokers import broker_named
 from fakes import slow_model, write_bundle
 from marking import Marking, entry
 from nacl.signing import SigningKey
 from operators import Operator, public_file, sign_bundle
 from plan import FIRST_TIME_S, SEED, Plan, seconds
-from processes import wait_until
+from processes import Agent, wait_until, write_config
 from rig import Report, Rig, hooked, rig
 
 from edge_agent.bundle import open_bundle
@@ -342,3 +343,23 @@ def test_what_cannot_be_read_on_the_disk(tmp_path: Path, report: Report) -> None
         wait_until(lambda: operator.now["running"]["version"] == "1.0.0")
         report(told="not known any more")
         assert "not known any more" in at.agent.log.read_text()
+
+
+@pytest.mark.timeout(600)
+def test_an_update_behind_other_brokers(tmp_path: Path, report: Report, broker_name: str) -> None:
+    """A bundle over brokers that plants run, one of which gives nothing retained to filters; also to a device away."""
+    key = public_file(tmp_path / "plant.pub", KEY)
+    bundle = make_bundle(tmp_path, "1.0.0")
+    with broker_named(broker_name, tmp_path / "broker") as broker, Operator(broker.port, KEY) as operator:
+        config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=f'[trust]\nkeys = ["{key}"]')
+        agent = Agent(config)
+        with agent:
+            wait_until(lambda: operator.now, 60, "the agent to tell of its updates")
+            wish = operator.deploy(make_bundle(tmp_path, "1.1.0", padding=250_000))
+            first = wait_final(operator, wish)
+            agent.stop()
+            wish = operator.deploy(make_bundle(tmp_path, "1.2.0"))
+            agent.start()
+            second = wait_final(operator, wish)
+    report(ends=[first["state"], second["state"]], runs=second["running"]["version"])
+    assert second["running"]["version"] == "1.2.0"

@@ -209,3 +209,17 @@ def test_settings_come_and_go(
         scored = feed.sent
         wait_until(lambda: feed.sent > scored + 60)
         assert len(subscriber.alerts) == before
+
+
+def test_the_operators_own_program_rolls_back(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """Whatever it looks at: it ends with 3, and the old bundle runs again."""
+    new = signed_bundle(tmp_path / "new.edge", "1.1.0")
+    asked = '[updates]\nhealth_command = ["/bin/sh", "-c", "exit 3"]'
+    with Agent(config_of(tmp_path, broker, extra=asked)), Feed(sender):
+        subscriber.wait_online()
+        operator.deploy(new, probation=(100_000, 10.0))
+        told = operator.wait_state("rolled_back")
+        assert told["reason"] == "the health command /bin/sh ended with 3"
+        wait_until(lambda: operator.now["running"]["version"] == "1.0.0")

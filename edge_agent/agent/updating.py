@@ -229,6 +229,9 @@ class Updating:
             if found is not None:
                 wanted = (chunk_topic(*found), name, *found)
                 break
+        if wanted is not None:
+            refused = self._client.status.refused.get(wanted[0]) if wanted == self._piece else None
+            self._updates[wanted[1]].note_asked(refused)
         if wanted == self._piece:
             return
         before, self._piece = self._piece, wanted

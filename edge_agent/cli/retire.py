@@ -99,10 +99,12 @@ def _retire(config: Config, announced: list[str]) -> list[Retired]:
     from edge_agent.mqtt.retire import retire
 
     topics = AgentTopics(config.agent.id)
+    updates = [topics.update(stream.name) for stream in config.streams] if config.trust.keys else []
+    retained = [topics.status, topics.health, *updates, *announced]
     found = connections(config.mqtt, config.agent.id)
     return [
         # What the agent publishes goes by the last of its connections.
-        retire(connection, address, [topics.status, topics.health, *announced] if connection is found[-1] else [])
+        retire(connection, address, retained if connection is found[-1] else [])
         for connection in found
         for address in connection.settings.addresses
     ]

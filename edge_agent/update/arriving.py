@@ -38,7 +38,8 @@ class Arrival:
         self._fetch: Fetch | None = None
         self._download: Beside[Path] | None = None
         self._proving: Beside[Proven] | None = None
-        self._asked_mono_s = 0.0
+        self._asked_mono_s: float | None = None
+        """Since when the next piece is asked for; None while it is not."""
         self._again_mono_s = 0.0
         self._tries = 0
         self.waits = ""
@@ -55,6 +56,13 @@ class Arrival:
     def wanted_piece(self) -> int | None:
         """Number of the piece that has to come next; None where none has."""
         return None if self._fetch is None else self._fetch.next
+
+    def note_asked(self, refused: str | None, now_mono_s: float) -> None:
+        """The next piece is asked for; `refused` is what the broker's access rules say to that, where they do."""
+        if self._asked_mono_s is None:
+            self._asked_mono_s = now_mono_s
+        if refused is not None and self._fetch is not None:
+            self.waits = f"the broker does not give piece {self._fetch.next} to this device ({refused})"
 
     def describe(self) -> dict[str, Any]:
         """How far it is."""
@@ -75,7 +83,7 @@ class Arrival:
         except OSError as exc:
             self._wait(f"piece {number} cannot be written ({exc.strerror})", now_mono_s)
             return False
-        self.waits, self._asked_mono_s = "", now_mono_s
+        self.waits, self._asked_mono_s = "", None
         if fetch.is_whole:
             self._prove()
         return True
@@ -92,7 +100,8 @@ class Arrival:
             if self._download.is_done:
                 self._take_download(now_mono_s)
         elif self._fetch is not None:
-            if now_mono_s > self._asked_mono_s + _LATE_PIECE_S and not self.waits:
+            asked_mono_s = now_mono_s if self._asked_mono_s is None else self._asked_mono_s
+            if now_mono_s > asked_mono_s + _LATE_PIECE_S and not self.waits:
                 self.waits = f"piece {self._fetch.next} is not at the broker"
         elif now_mono_s >= self._again_mono_s:
             self._begin(now_mono_s)
@@ -125,7 +134,7 @@ class Arrival:
             if room is not None:
                 self._wait(room, now_mono_s)
                 return
-            self.waits, self._asked_mono_s = "", now_mono_s
+            self.waits, self._asked_mono_s = "", None
             file = store.part(part.sha256)
             url = part.url
             if url is not None:

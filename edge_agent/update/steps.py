@@ -11,8 +11,6 @@ import logging
 import time
 from typing import Any
 
-import msgspec
-
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import iso_time
 from edge_agent.stream.recent import RecentScores
@@ -87,6 +85,8 @@ class StreamUpdate:
         if wish.sequence == self.last(wish.kind):
             return
         if wish.kind is Kind.SETTINGS:
+            if self._settings is not None:
+                self._settings.stop()
             self._settings = SettingsChange(wish, self._about)
         elif self._standing.state.is_on_trial and not wish.cancel:
             # What is on probation is decided first. A restart hears this one again.
@@ -150,6 +150,11 @@ class StreamUpdate:
         number = None if self._arrival is None else self._arrival.wanted_piece
         wanted = self._standing.wanted
         return None if number is None or wanted is None else (wanted.sha256, number)
+
+    def note_asked(self, refused: str | None) -> None:
+        """That piece is asked for; see `Arrival.note_asked`."""
+        if self._arrival is not None:
+            self._arrival.note_asked(refused, time.monotonic())
 
     def piece(self, sha256: str, number: int, payload: bytes) -> None:
         """A piece has come."""
@@ -254,7 +259,7 @@ class StreamUpdate:
         if problem is not None:
             self._end(State.REFUSED, f"in the shadow: {problem}")
         elif shadow.new.scored >= wish.shadow.readings and shadow.seconds >= 60 * wish.shadow.minutes:
-            self._switch(msgspec.structs.replace(old, batch_us=self._live.deeds().batch_us))
+            self._switch(self._live_baseline())
 
     def _compare(self) -> None:
         if self._shadow is not None:

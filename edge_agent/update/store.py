@@ -194,6 +194,11 @@ class Store:
             return msgspec.json.decode(unseal(read_file(self._file, _LIMIT_BYTES)), type=Standing)
         except FileNotFoundError:
             return Standing()
+        except PermissionError:
+            log.warning(
+                "updates over the broker are not known to this user stream=%s folder=%s", self._stream, self._folder
+            )
+            return Standing()
         except (OSError, ValueError) as exc:
             log.warning(
                 "updates of the past are not known any more, the configured bundle runs stream=%s error=%s",

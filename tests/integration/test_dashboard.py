@@ -523,7 +523,7 @@ def test_a_time_of_the_future_stretches_nothing(browser: Browser, dashboard: Das
     bounds = "const { min, max } = document.querySelector('#chart').chart.plot.scales.x; return [min, max]"
     for length_s in ("3600", "0"):
         browser.open(dashboard.page("asset", agent="g1", stream="pump", asset="a1", length_s=length_s))
-        browser.wait(lambda: "2 scores not drawn" in browser.text("#problem"), "the doubt")
+        browser.wait(lambda: "2 scores not drawn" in browser.text("#left-out"), "the doubt")
         assert browser.run("return document.querySelector('#chart').chart.columns[1]") == [2, 5, 3]
         assert browser.run(bounds)[1] == pytest.approx(now, abs=1)
     sender.send(*score("a1", 8.0, at=253_402_300_798.0))
@@ -571,8 +571,13 @@ def test_the_page_of_a_name_that_is_none_says_so(browser: Browser, dashboard: Da
     """Anybody may send a link; and a name of which something comes later is one."""
     browser.open(dashboard.page("asset", agent="g1", stream="pump", asset="none"))
     browser.wait(lambda: browser.text("#problem") == "Nothing was heard here of such an asset.", "that it is none")
+    hidden = "return document.querySelector('#known').hidden"
+    assert browser.run(hidden) is True
     send_scores(sender, "none", [5.0], start=time.time())
-    browser.wait(lambda: browser.text("#problem") == "", "that it is one")
+    browser.wait(lambda: (browser.text("#problem"), browser.run(hidden)) == ("", False), "that it is one")
+    browser.wait(lambda: drawn_pixels(browser, "#chart") > 3, "its score")
+    width = "return document.querySelector('#chart canvas').getBoundingClientRect().width"
+    browser.wait(lambda: browser.run(width) > 1000, "a chart as wide as the page")
 
 
 def test_the_page_of_an_alert_that_was_not_heard_shows_what_others_say(
@@ -583,7 +588,9 @@ def test_the_page_of_an_alert_that_was_not_heard_shows_what_others_say(
     sender.drain()
     browser.open(dashboard.page("alert", agent="g1", id="x"))
     browser.wait(lambda: browser.text("#marked").startswith("known cause, no fault by Bob"), "what Bob said")
+    assert browser.text("#marked") == "known cause, no fault by Bob"  # without a time, as it has none
     assert "Its events were not heard here" in browser.text("#said")
+    assert not browser.element("#events").is_displayed()
     browser.element("input[name=by]").send_keys("Ada")
     browser.element("#mark button").click()
     browser.wait(lambda: "by Ada" in browser.text("#marked"), "the mark")

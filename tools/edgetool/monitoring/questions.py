@@ -37,7 +37,7 @@ def curve(file: Path, agent: str, stream: str, asset: str, *, length_s: float, e
         stream: of the agent.
         asset: of the stream.
         length_s: how much time is shown, seconds; 0 is all that there is.
-        end: up to when, epoch seconds by the readings; None is the newest reading.
+        end: up to when, epoch seconds by the readings; None is the newest reading, or now where there is none.
 
     Returns:
         Columns of the same length, in order of time: `time`, `score`, `highest`, `threshold`, `clear`, `state`,
@@ -64,7 +64,7 @@ def curve(file: Path, agent: str, stream: str, asset: str, *, length_s: float, e
             " FROM alerts WHERE (agent, stream, asset) = (?2, ?3, ?4)",
             (latest, *where),
         ).fetchone()
-        to = end if end is not None else max(last or 0.0, last_event or 0.0)
+        to = end if end is not None else max(last or 0.0, last_event or 0.0) or time.time()
         since = min(first or to, first_raise or to, to) if not length_s else to - length_s
         rows, is_thinned = _points(database, series, since, to)
         spans = database.execute(

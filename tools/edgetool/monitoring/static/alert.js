@@ -71,7 +71,7 @@ function showEvidence(evidence, alert) {
 }
 
 function showMark(mark) {
-  write(byId("marked"), mark === null ? "Nobody has looked yet." : `${said(mark)} (${moment(mark.time)})`)
+  write(byId("marked"), mark === null ? "Nobody has looked yet." : said(mark) + (mark.time ? ` (${moment(mark.time)})` : ""))
   const form = byId("mark")
   form.elements.by.value ||= localStorage.getItem("name") ?? ""
   if (isTouched || mark === null) return
@@ -86,6 +86,7 @@ async function fetchStory() {
   if (!answer.ok) return listenTo(null)
   story = await answer.json()
   byId("known").hidden = false
+  for (const section of document.querySelectorAll(".of-events")) section.hidden = story.alert === null
   if (story.alert === null) {
     write(byId("name"), `Alert ${shown(id)}`)
     write(byId("where"), shown(agent))

@@ -112,8 +112,10 @@ async function fetchCurve() {
 // Anybody may ask for the page of any name.
 function showDoubts() {
   const isKnown = latest !== null || curve.first !== null || curve.ahead > 0 || curve.alerts.length > 0
-  const ahead = curve.ahead ? `${many(curve.ahead, "score")} not drawn: far ahead of the clock.` : ""
-  write(byId("problem"), isKnown ? ahead : "Nothing was heard here of such an asset.")
+  byId("known").hidden = !isKnown
+  write(byId("problem"), isKnown ? "" : "Nothing was heard here of such an asset.")
+  byId("left-out").hidden = curve.ahead === 0
+  write(byId("left-out"), `⚠ ${many(curve.ahead, "score")} not drawn: far ahead of the clock.`)
 }
 
 function append(asset) {

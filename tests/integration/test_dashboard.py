@@ -120,6 +120,16 @@ def test_alerts_of_before_its_start_are_counted(
 
 
 @pytest.mark.usefixtures("agent")
+def test_a_page_that_has_no_frames_any_more_is_told_on(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
+    """As one that goes out of sight just as it asks for its next frame: its title still tells of alerts."""
+    browser.open(dashboard.page())
+    browser.wait(lambda: "1 of 1 agent online" in browser.text("#summary"), "the agent")
+    browser.run("window.requestAnimationFrame = () => 0")
+    sender.send("sensors/a1/pump", {"time": time.time(), "c1": 9, "c2": 0})
+    browser.wait(lambda: browser.run("return document.title") == "(1) Fleet", "the title")
+
+
+@pytest.mark.usefixtures("agent")
 def test_an_alert_appears_with_its_curve_and_its_story(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
     """Of an agent that is seen to be online; then its end, and nothing was asked of another host."""
     browser.open(dashboard.page())

@@ -268,12 +268,14 @@ function showSoon() {
   if (isWaiting) return
   isWaiting = true
   const run = () => {
+    if (!isWaiting) return
     isWaiting = false
     show()
   }
-  // A page that is not seen has no frames, and its title is still to tell of alerts.
-  if (document.hidden) setTimeout(run, 500)
-  else requestAnimationFrame(run)
+  // A page that is not seen has no frames, also where it was seen as it asked for one, and its title is still to tell of
+  // alerts.
+  requestAnimationFrame(run)
+  setTimeout(run, 500)
 }
 
 byId("find").addEventListener("input", showSoon)

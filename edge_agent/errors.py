@@ -14,6 +14,7 @@ __all__ = [
     "DataError",
     "EdgeError",
     "EngineError",
+    "FleetError",
     "JournalError",
     "MissingExtraError",
     "ProviderError",
@@ -70,6 +71,12 @@ class ConversionError(EdgeError):
 
 class AccuracyError(EdgeError):
     """A converted model runs, but its outputs differ from the original's by more than allowed."""
+
+    exit_code = 65
+
+
+class FleetError(EdgeError):
+    """Agents do not have what they were asked to have: some have refused it, rolled it back, or are away."""
 
     exit_code = 65
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from enum import StrEnum
 from typing import Annotated, Any, get_args
@@ -37,6 +38,7 @@ __all__ = [
     "Threads",
     "UrlPath",
     "Whole",
+    "can_be_name",
     "expected",
     "meant_by",
     "read_value",
@@ -98,6 +100,11 @@ Addresses = Annotated[
     tuple[Text, ...], Meta(max_length=15, description="a list of up to 15 addresses, each HOST or HOST:PORT")
 ]
 Providers = Annotated[tuple[Text, ...], Meta(description="a list of provider names")]
+
+
+def can_be_name(text: str) -> bool:
+    """Whether an agent or a stream can be called so."""
+    return re.fullmatch(rf"{NAME_CHARACTER}{{1,64}}", text) is not None
 
 
 def read_value(value: object, kind: Any) -> Any:

@@ -191,6 +191,16 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("watch --host {name}", 69),
         Case("watch --agent {name}", 2),
     ],
+    ("edgetool", "fleet"): [
+        Case("fleet status --port {port} --for 2", shows="\\x1b"),
+        Case("fleet status --port {port} --for 2 --json", shows=JSON),
+        Case("fleet status --port {port} --agents {name}", 2),
+        Case("fleet deploy {signed} --stream pump --to {braces} --key {key} --port {port}", 65),
+        Case("fleet deploy {signed} --stream pump --to * --key {gone} --port {port}", 2, shows="\\udcff"),
+        Case("fleet deploy --plan {wrong}", 2),
+        Case("fleet rollback --stream pump --to {braces} --key {key} --port {port}", 2),
+        Case("fleet settings {wrong} --stream {stream} --to * --key {key} --port {port}", 2),
+    ],
     ("edgetool", "dashboard"): [
         Case("dashboard --port {port} --listen {name}", 2),
         Case("dashboard --port {port} --token-file {gone}", 2, shows="\\udcff"),
@@ -379,6 +389,15 @@ def hostile_event() -> bytes:
     return msgspec.json.encode(event)
 
 
+def hostile_agent() -> dict[str, dict[str, Any]]:
+    """What an agent says of itself, with the name wherever a broker lets it through: no topic has such characters."""
+    status = {"state": "offline", "reason": NAME, "session": NAME, "time": NAME, "version": NAME}
+    stream = {"provider": NAME, "provider_reason": NAME, "model": {"name": NAME, "version": NAME}}
+    health = {"agent": "g1", "time": NAME, "version": NAME, "journal_problem": NAME, "streams": {NAME: stream}}
+    update = {"agent": "g1", "stream": "pump", "state": NAME, "reason": NAME}
+    return {"edge/g1/status": status, "edge/g1/health": health, "edge/g1/updates/pump": update}
+
+
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Of a broker that has the event, and gives it to everybody who comes."""
@@ -387,6 +406,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         client.connect("127.0.0.1", broker.port)
         client.loop_start()
         client.publish("edge/g1/alerts/pump/a1", hostile_event(), qos=1, retain=True).wait_for_publish(10)
+        for topic, document in hostile_agent().items():
+            client.publish(topic, msgspec.json.encode(document), qos=1, retain=True).wait_for_publish(10)
         client.disconnect()
         client.loop_stop()
         yield broker.port
@@ -422,4 +443,5 @@ def test_every_command_is_tried() -> None:
     """A new one needs its cases here."""
     assert {command for program, command in CASES if program == "edge-agent"} == set(COMMANDS)
     names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
+    names |= {str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance}
     assert {command for program, command in CASES if program == "edgetool"} == names

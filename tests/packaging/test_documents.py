@@ -236,11 +236,11 @@ def test_the_documents_use_options_that_exist() -> None:
     uses: dict[tuple[str, str], set[str]] = {}
     for name in DOCUMENTS:
         for program, command, rest in re.findall(
-            r"(?:^ *|[`/|] ?)(edgetool|edge-agent) ([a-z-]+)([^`\n]*)", read(name), re.MULTILINE
+            r"(?:^ *|[`/|] ?)(edgetool|edge-agent) (fleet [a-z]+|[a-z-]+)([^`\n]*)", read(name), re.MULTILINE
         ):
             uses.setdefault((program, command), set()).update(re.findall(r"--[a-z-]+", rest))
     for (program, command), options in uses.items():
-        text = run_tool(program, command, "--help").stdout if options else ""
+        text = run_tool(program, *command.split(), "--help").stdout if options else ""
         for option in options:
             assert option in text, f"{program} {command} {option}"
 

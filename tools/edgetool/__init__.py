@@ -16,6 +16,7 @@ from edge_agent.errors import (
     ConversionError,
     DataError,
     EdgeError,
+    FleetError,
     MissingExtraError,
     ProviderError,
     TrustError,
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
     from edgetool.commands.evaluate import EvaluateReport, evaluate
     from edgetool.commands.evidence import EvidenceReport, evidence
     from edgetool.commands.export import ExportReport, export
+    from edgetool.commands.fleet_deploy import DeploymentReport, fleet_deploy
+    from edgetool.commands.fleet_status import FleetReport, fleet_status
+    from edgetool.commands.fleet_wish import WishReport, fleet_recommission, fleet_rollback, fleet_settings
     from edgetool.commands.inspect import InspectReport, inspect
     from edgetool.commands.keygen import KeygenReport, keygen
     from edgetool.commands.optimize import OptimizeReport, optimize
@@ -49,6 +53,7 @@ if TYPE_CHECKING:
     from edgetool.commands.verify import VerifyReport, verify_bundle
     from edgetool.commands.watch import watch
     from edgetool.detector.report import PackReport
+    from edgetool.fleet.plan import FleetPlan, OnHalt
     from edgetool.precision.context import Converter
     from edgetool.precision.report import QuantizeReport, Verdict
 
@@ -66,6 +71,7 @@ __all__ = [
     "Converter",
     "DataError",
     "DeployReport",
+    "DeploymentReport",
     "DoctorReport",
     "Doubt",
     "DroppedEvent",
@@ -75,6 +81,9 @@ __all__ = [
     "EvidenceReport",
     "ExportReport",
     "FeaturesBy",
+    "FleetError",
+    "FleetPlan",
+    "FleetReport",
     "HigherIs",
     "InspectReport",
     "Io",
@@ -83,6 +92,7 @@ __all__ = [
     "Level",
     "MissingExtraError",
     "MutedEvent",
+    "OnHalt",
     "OptimizeReport",
     "PackReport",
     "Precision",
@@ -102,6 +112,7 @@ __all__ = [
     "Verdict",
     "VerifyReport",
     "WatchedEvent",
+    "WishReport",
     "backfill",
     "bench",
     "calibrate",
@@ -112,6 +123,11 @@ __all__ = [
     "evaluate",
     "evidence",
     "export",
+    "fleet_deploy",
+    "fleet_recommission",
+    "fleet_rollback",
+    "fleet_settings",
+    "fleet_status",
     "inspect",
     "keygen",
     "optimize",
@@ -143,8 +159,12 @@ _HOMES = {
     "EvaluateReport": "edgetool.commands.evaluate",
     "EvidenceReport": "edgetool.commands.evidence",
     "ExportReport": "edgetool.commands.export",
+    "DeploymentReport": "edgetool.commands.fleet_deploy",
+    "FleetPlan": "edgetool.fleet.plan",
+    "FleetReport": "edgetool.commands.fleet_status",
     "InspectReport": "edgetool.commands.inspect",
     "KeygenReport": "edgetool.commands.keygen",
+    "OnHalt": "edgetool.fleet.plan",
     "OptimizeReport": "edgetool.commands.optimize",
     "PackReport": "edgetool.detector.report",
     "QuantizeReport": "edgetool.precision.report",
@@ -155,6 +175,7 @@ _HOMES = {
     "Verdict": "edgetool.precision.report",
     "VerifyReport": "edgetool.commands.verify",
     "WatchedEvent": "edgetool.believed",
+    "WishReport": "edgetool.commands.fleet_wish",
     "backfill": "edgetool.commands.backfill",
     "bench": "edgetool.commands.bench",
     "calibrate": "edgetool.commands.calibrate",
@@ -165,6 +186,11 @@ _HOMES = {
     "evaluate": "edgetool.commands.evaluate",
     "evidence": "edgetool.commands.evidence",
     "export": "edgetool.commands.export",
+    "fleet_deploy": "edgetool.commands.fleet_deploy",
+    "fleet_recommission": "edgetool.commands.fleet_wish",
+    "fleet_rollback": "edgetool.commands.fleet_wish",
+    "fleet_settings": "edgetool.commands.fleet_wish",
+    "fleet_status": "edgetool.commands.fleet_status",
     "inspect": "edgetool.commands.inspect",
     "keygen": "edgetool.commands.keygen",
     "optimize": "edgetool.commands.optimize",

@@ -105,9 +105,14 @@ class Changes(msgspec.Struct, kw_only=True):
 
 
 class Fleet:
-    """The model. One thread changes it, others look at it: each method takes the lock."""
+    """The model. One thread changes it, others look at it: each method takes the lock.
 
-    def __init__(self) -> None:
+    Args:
+        most_agents: of more, those known longest are forgotten.
+    """
+
+    def __init__(self, most_agents: int = _AGENTS) -> None:
+        self._most_agents = most_agents
         self._lock = threading.Lock()
         self._agents: OrderedDict[str, Agent] = OrderedDict()
         self._assets: OrderedDict[str, Asset] = OrderedDict()
@@ -324,7 +329,7 @@ class Fleet:
         agent = self._agents.get(name)
         if agent is None:
             agent = self._agents[name] = Agent(agent=name)
-            if len(self._agents) > _AGENTS:
+            if len(self._agents) > self._most_agents:
                 oldest = next(iter(self._agents))
                 del self._agents[oldest]
                 self._changed_agents.discard(oldest)

@@ -57,6 +57,7 @@ class StreamHealth(msgspec.Struct, frozen=True):
     """One stream in a health message."""
 
     assets: int = 0
+    readings: int = 0
     active_alerts: int = 0
     scored: int = 0
     rejected: dict[str, int] = {}
@@ -71,6 +72,7 @@ class Health(msgspec.Struct, frozen=True):
 
     agent: str
     time: str = ""
+    uptime_s: float = 0.0
     version: str = ""
     last_error: str | None = None
     queue_depth: int = 0

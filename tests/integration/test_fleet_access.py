@@ -1,0 +1,106 @@
+"""The access rules that we ship, with a fleet: who may ask agents for something at the broker, and who may not."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from fakes import write_bundle
+from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
+from processes import Broker, run_tool, wait_until
+from simulated_agents import Behaviour, simulated
+
+import edgetool
+from edge_agent.trust import load_keys
+
+ACL = Path(__file__).parents[2] / "docs" / "mosquitto" / "acl"
+USERS = ("press-7", "press-8", "a1", "viewer", "dashboard", "operator")
+NOT_AUTHORIZED = 0x87
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Broker]:
+    """A broker with these rules; the password of each user is its name."""
+    users = tmp_path / "users"
+    users.write_text("".join(f"{user}:{user}\n" for user in USERS))
+    subprocess.run(["mosquitto_passwd", "-U", str(users)], check=True, capture_output=True, timeout=30)
+    for user in USERS:
+        (tmp_path / f"{user}.password").write_text(user)
+    with Broker(tmp_path / "broker", rules=f"password_file {users}\nacl_file {ACL}\n", anonymous=False) as broker:
+        yield broker
+
+
+def answer_to(port: int, user: str, topic: str) -> int:
+    """What the broker says to a message of a user, by MQTT 5; 0 and 16 are that it takes it."""
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
+    client.username_pw_set(user, user)
+    codes: list[int] = []
+    client.on_publish = lambda _client, _data, _mid, code, _properties: codes.append(code.value)
+    connected: list[int] = []
+    client.on_connect = lambda *_: connected.append(1)
+    client.connect("127.0.0.1", port)
+    client.loop_start()
+    wait_until(lambda: connected, what="the connection")
+    client.publish(topic, b"{}", qos=1)
+    wait_until(lambda: codes, what="the answer")
+    client.disconnect()
+    client.loop_stop()
+    return codes[0]
+
+
+@pytest.mark.parametrize(
+    ("user", "topic", "may"),
+    [
+        ("press-7", "edge/press-7/updates/pump", True),
+        ("press-7", "edge/press-7/alerts/pump/a1", True),
+        ("press-7", "edge/press-7/status", True),
+        ("press-7", "edge/press-7/wishes/pump/bundle", False),
+        ("press-7", "edge/press-8/wishes/pump/bundle", False),
+        ("press-7", "edge/press-8/updates/pump", False),
+        ("press-7", "edge/press-8/status", False),
+        ("press-7", "edge/bundles/00/0", False),
+        ("press-7", "edge/press-7/marks/x", False),
+        ("a1", "sensors/a1/pump", True),
+        ("a1", "edge/press-7/wishes/pump/bundle", False),
+        ("a1", "edge/bundles/00/0", False),
+        ("viewer", "edge/press-7/wishes/pump/settings", False),
+        ("dashboard", "edge/press-7/wishes/pump/bundle", False),
+        ("dashboard", "edge/bundles/00/0", False),
+        ("operator", "edge/press-7/wishes/pump/bundle", True),
+        ("operator", "edge/bundles/00/0", True),
+        ("operator", "edge/press-7/updates/pump", False),
+        ("operator", "edge/press-7/alerts/pump/a1", False),
+        ("operator", "sensors/a1/pump", False),
+    ],
+)
+def test_operators_alone_write_wishes(guarded: Broker, user: str, topic: str, may: bool) -> None:
+    """And agents in their own name only."""
+    assert (answer_to(guarded.port, user, topic) != NOT_AUTHORIZED) is may
+
+
+def test_a_fleet_is_updated_under_these_rules(tmp_path: Path, guarded: Broker) -> None:
+    """By the operator; whoever only looks is told that it may not."""
+    keys = edgetool.keygen(tmp_path / "plant")
+    bundle = write_bundle(tmp_path / "square-1.1.0.edge", changes={"version": "1.1.0"})
+    edgetool.sign(bundle, key=keys.key)
+    behaviour = replace(Behaviour(keys=load_keys([keys.public]), health_s=1.0), username=lambda agent: agent)
+
+    def fleet(user: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        who = ("--username", user, "--password-file", tmp_path / f"{user}.password")
+        return run_tool("edgetool", "fleet", *arguments, "--port", str(guarded.port), *who)
+
+    deploy = ("deploy", bundle, "--stream", "pump", "--to", "press-*", "--key", keys.key, "--waves", "100%")
+    with simulated(guarded.port, ["press-7", "press-8"], behaviour) as agents:
+        wait_until(lambda: all(agent.published for agent in agents.agents.values()), what="the agents")
+        shown = fleet("viewer", "status")
+        assert (shown.returncode, "2 of 2 agents online" in shown.stdout) == (0, True)
+        refused = fleet("viewer", *deploy)
+        assert refused.returncode == 69
+        assert "the broker refuses the message (Not authorized); may the user write there?" in refused.stderr
+        done = fleet("operator", *deploy)
+        assert done.returncode == 0, done.stderr
+        assert {agent.streams["pump"].running["version"] for agent in agents.agents.values()} == {"1.1.0"}

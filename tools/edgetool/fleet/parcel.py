@@ -1,0 +1,82 @@
+"""A bundle as it travels: pieces that any broker keeps, and what a wish says of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edge_agent.bundle import open_bundle
+from edge_agent.errors import BundleError
+from edge_agent.trust import Keys
+from edge_agent.versions import is_semantic
+from edgetool.fleet.publishing import Retained
+from edgetool.signing import PrivateKey
+
+__all__ = ["CHUNK_BYTES", "Parcel", "open_parcel"]
+
+CHUNK_BYTES = 102_400
+"""Of a piece: below the smallest limit of a broker that is known, 128 KiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A bundle's file."""
+
+    content: bytes
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def chunks(self) -> int:
+        """Number of pieces."""
+        return -(-len(self.content) // CHUNK_BYTES)
+
+    def describe(self, url: str | None) -> dict[str, Any]:
+        """What a wish says of it."""
+        facts = {"sha256": self.sha256, "size_bytes": len(self.content), "chunk_bytes": CHUNK_BYTES}
+        return {**facts, "name": self.name, "version": self.version, **({} if url is None else {"url": url})}
+
+    def put(self, retained: Retained) -> None:
+        """Let the broker keep it.
+
+        Raises:
+            BrokerError: it refuses a piece.
+        """
+        for number in range(self.chunks):
+            start = number * CHUNK_BYTES
+            retained.put(self._topic(number), self.content[start : start + CHUNK_BYTES])
+        retained.flush()
+
+    def take_away(self, retained: Retained) -> None:
+        """Let the broker keep it no more.
+
+        Raises:
+            BrokerError: it refuses a message.
+        """
+        for number in range(self.chunks):
+            retained.put(self._topic(number), b"")
+        retained.flush()
+
+    def _topic(self, number: int) -> str:
+        return f"edge/bundles/{self.sha256}/{number}"
+
+
+def open_parcel(path: Path, key: PrivateKey) -> Parcel:
+    """Read a bundle that may be sent.
+
+    Args:
+        path: of the file.
+        key: which must have signed it.
+
+    Raises:
+        BundleError: it is missing, altered, or its version has no order.
+        TrustError: this key has not signed it.
+    """
+    manifest = open_bundle(path, Keys([key.public])).manifest
+    if not is_semantic(manifest.version):
+        raise BundleError(f"{path}: {manifest.version} is no semantic version, such as 1.2.0; pack it with one")
+    content = path.read_bytes()
+    return Parcel(content, manifest.name, manifest.version, hashlib.sha256(content).hexdigest())

@@ -1,0 +1,82 @@
+"""Puts messages to where the broker keeps them, and takes them away again."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import paho.mqtt.client as paho
+
+from edge_agent.errors import BrokerError
+
+__all__ = ["Retained"]
+
+_AT_ONCE = 50
+"""Messages that are on their way together: a bundle is not to lie in memory twice."""
+_ANSWER_S = 60.0
+_POLL_S = 0.01
+
+
+class Retained:
+    """Retained messages at QoS 1.
+
+    Args:
+        client: connected.
+        hear: takes a message that has come, waiting for so many seconds at most. It is called while the broker's word
+            is waited for: what nobody takes keeps paho from reading that word.
+    """
+
+    def __init__(self, client: paho.Client, hear: Callable[[float], object]) -> None:
+        self._client = client
+        self._hear = hear
+        self._on_way: deque[paho.MQTTMessageInfo] = deque()
+        self._topics: dict[int, str] = {}
+        """By the identifier of a message."""
+        self._refused: deque[tuple[int, object]] = deque()
+        """Identifiers of messages that the broker does not take, and its words."""
+        client.on_publish = self._on_publish
+
+    def put(self, topic: str, payload: bytes) -> None:
+        """Publish; an empty payload takes away what is there.
+
+        Raises:
+            BrokerError: the broker refuses a message of before, or does not answer.
+        """
+        info = self._client.publish(topic, payload, qos=1, retain=True)
+        self._topics[info.mid] = topic
+        self._on_way.append(info)
+        while len(self._on_way) > _AT_ONCE:
+            self._wait(self._on_way.popleft())
+
+    def flush(self) -> None:
+        """Wait until the broker has all.
+
+        Raises:
+            BrokerError: it refuses a message, or does not answer.
+        """
+        while self._on_way:
+            self._wait(self._on_way.popleft())
+        if self._refused:
+            mid, code = self._refused[0]
+            what = f"{self._topics[mid]}: the broker refuses the message ({code})"
+            raise BrokerError(f"{what}; may the user write there? docs/mqtt.md has the rules")
+
+    def _wait(self, info: paho.MQTTMessageInfo) -> None:
+        limit_mono_s = time.monotonic() + _ANSWER_S
+        try:
+            while not info.is_published():
+                self._hear(_POLL_S)
+                if time.monotonic() > limit_mono_s:
+                    raise BrokerError(f"the broker has not acknowledged a message for {_ANSWER_S:g} s")
+        except (ValueError, RuntimeError) as exc:
+            raise BrokerError(f"a message cannot be published ({exc})") from exc
+
+    def _on_publish(self, _client: Any, _data: Any, mid: int, code: Any, _properties: Any) -> None:
+        """Called on paho's thread, which holds a lock that `publish` takes: no lock of ours may be taken here.
+
+        Only MQTT 5 tells of a refusal.
+        """
+        if code is not None and code.is_failure:
+            self._refused.append((mid, code))

@@ -241,6 +241,8 @@ class FakeOpener:
         others: by host, those that are there besides.
     """
 
+    keeps_session = True
+
     def __init__(self, broker: FakeBroker, others: Mapping[str, FakeBroker] | None = None) -> None:
         self._broker = broker
         self._others = others or {}

@@ -290,7 +290,9 @@ class Subscriber:
         self.rejected: list[dict[str, Any]] = []
         self._agent = agent
         self._subscribed = 0
-        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"subscriber-{port}", clean_session=False)
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, client_id=f"subscriber-{agent}-{port}", clean_session=False
+        )
         self._client.reconnect_delay_set(1, 1)
         self._client.on_connect = lambda client, *_: client.subscribe(f"edge/{agent}/#", qos=1)
         self._client.on_subscribe = self._on_subscribe

@@ -110,6 +110,7 @@ class Batches:
         scorer: of the readings.
         clock: monotonic seconds.
         commit_s: how long a batch without an event is held for more, seconds; 0 holds none.
+        comes_again: whether a broker sends again, after a crash, what was not acknowledged.
     """
 
     def __init__(
@@ -120,12 +121,14 @@ class Batches:
         *,
         clock: Callable[[], float],
         commit_s: float = 0.0,
+        comes_again: bool = True,
     ) -> None:
         self._journal = journal
         self._publisher = publisher
         self._scorer = scorer
         self._clock = clock
         self._commit_s = commit_s
+        self._comes_again = comes_again
         self._in_flight = InFlight()
         self._connection = ""
         self._batch: _Batch | None = None
@@ -169,7 +172,7 @@ class Batches:
             EngineError: the runtime failed; the batch must not be acknowledged.
         """
         self._batch = batch = self._batch or _Batch(self._clock())
-        scored = Commit()
+        scored = Commit(comes_again=self._comes_again)
         self._scorer.score(deliveries, scored, may_repeat=may_repeat)
         batch.add(scored)
         batch.deliveries.append((acknowledge, deliveries))

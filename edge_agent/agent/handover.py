@@ -25,6 +25,7 @@ __all__ = [
     "former_sessions",
     "former_topics",
     "leave_rows",
+    "leave_session",
     "sessions_record",
     "take_over_rows",
     "warn_of_gone",
@@ -92,6 +93,15 @@ def former_sessions(journal: Journal) -> Sessions:
 def sessions_record(sessions: Sessions) -> tuple[str, str, bytes]:
     """The record of what is known of our sessions, as the journal keeps it."""
     return _NO_STREAM, _SESSIONS_RECORD, sessions.record()
+
+
+def leave_session(journal: Journal, sessions: Sessions) -> None:
+    """A planned stop of an agent whose session ends with its connection: nothing was in flight any more."""
+    sessions.left()
+    try:
+        journal.commit(Commit(records=[sessions_record(sessions)]))
+    except JournalError as exc:
+        log.warning("the next start will tell of a session that was lost error=%s", exc)
 
 
 def former_topics(journal: Journal, topics: list[str]) -> list[str]:

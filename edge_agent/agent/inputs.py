@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 
-from edge_agent.agent.batch import Batches
 from edge_agent.agent.stream import Stream
 from edge_agent.config.inputs import open_input
-from edge_agent.errors import JournalError
 from edge_agent.sources.polled import PolledInput
-from edge_agent.sources.source import Source
 from edge_agent.sources.text_input import TextInput
 
-__all__ = ["open_inputs", "take_last_lines"]
-
-log = logging.getLogger(__name__)
+__all__ = ["open_inputs"]
 
 
 def open_inputs(streams: Sequence[Stream], stack: ExitStack) -> list[tuple[Stream, TextInput | PolledInput]]:
@@ -45,15 +39,3 @@ def open_inputs(streams: Sequence[Stream], stack: ExitStack) -> list[tuple[Strea
             stream.polled = source
         opened.append((stream, source))
     return opened
-
-
-def take_last_lines(sources: Sequence[Source], batches: Batches) -> None:
-    """A planned stop: what was read from a file or a pipe, nobody gives again."""
-    for source in sources:
-        deliveries = source.leave()
-        try:
-            if deliveries:
-                batches.finish()
-                batches.process(deliveries, source.ack, may_repeat=source.may_repeat)
-        except JournalError as exc:
-            log.warning("last lines of an input are lost count=%d error=%s", len(deliveries), exc)

@@ -16,13 +16,15 @@ from edge_agent.agent.handover import (
     former_sessions,
     former_topics,
     leave_rows,
+    leave_session,
     sessions_record,
     take_over_rows,
     warn_of_gone,
 )
 from edge_agent.agent.health import Health, health_file, status_payload
 from edge_agent.agent.in_hand import InHand, runtime_file
-from edge_agent.agent.inputs import open_inputs, take_last_lines
+from edge_agent.agent.inputs import open_inputs
+from edge_agent.agent.leaving import take_last
 from edge_agent.agent.listening import Listening
 from edge_agent.agent.open_streams import end_upkeep, open_streams
 from edge_agent.agent.outlets import Outlets
@@ -89,6 +91,7 @@ class Agent:
         self._config = config
         self._loaded = streams
         self._begun = begun
+        self._is_shared = any(stream.section.is_shared for stream in streams)
         self._notifier = notifier
         self._topics = AgentTopics(config.agent.id)
         self._signals = signals
@@ -157,8 +160,9 @@ class Agent:
                 self._wait()
                 self._turn()
             log.info("agent stopping reason=%r", self._why)
-            self._settle()
-            take_last_lines(self._sources, self._batches)
+            take_last(self._sources, self._batches)
+            if self._is_shared and self._brokers.readings.state is ClientState.CONNECTED:
+                leave_session(self._journal, self._repeats.sessions)
             if self._signals.received is None and not self._starts_anew:
                 for stream, lines in self._inputs:
                     stream.check_input(lines.given)
@@ -184,12 +188,14 @@ class Agent:
             birth=lambda session: self._status("connected", session),
             wake=self._wake,
             connected=lambda *of: self._repeats.connected(*of) and bool(subscriptions),
+            keeps_session=not self._is_shared,
         )
 
     def _open_sources(self, stack: ExitStack) -> list[Source]:
         self._inputs = open_inputs(self._streams, stack)
         subscribes = len(self._inputs) < len(self._streams)
-        return [MqttSource(self._brokers.readings, ended=not subscribes), *(source for _, source in self._inputs)]
+        mqtt = MqttSource(self._brokers.readings, ended=not subscribes, is_shared=self._is_shared)
+        return [mqtt, *(source for _, source in self._inputs)]
 
     def _wire_up(self) -> None:
         """What works on a batch, and what tells of it. Nothing here starts or has to be stopped."""
@@ -225,7 +231,14 @@ class Agent:
             others=self._outlets.records,
         )
         commit_s = self._config.journal.commit_s
-        self._batches = Batches(self._journal, self._publisher, self._scoring, clock=time.monotonic, commit_s=commit_s)
+        self._batches = Batches(
+            self._journal,
+            self._publisher,
+            self._scoring,
+            clock=time.monotonic,
+            commit_s=commit_s,
+            comes_again=not self._is_shared,
+        )
         self._health = Health(
             self._streams,
             brokers=self._brokers,
@@ -391,10 +404,3 @@ class Agent:
         elif self._signals.received is not None:
             # Of a failure it is not told: what waits before it ends could not be stopped any more.
             self._notifier.stopping()
-
-    def _settle(self) -> None:
-        """A planned stop: the batch that is held need not come again."""
-        try:
-            self._batches.finish()
-        except JournalError as exc:
-            log.warning("last batch stays with the broker error=%s", exc)

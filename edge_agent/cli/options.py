@@ -81,11 +81,12 @@ def open_bundles(config: Config) -> list[Bundle]:
 
     Raises:
         BundleError: some cannot be used; the text has a line for each.
-        ConfigError: some need libraries that they may not have; the text has a line for each.
+        ConfigError: some need libraries that they may not have, or all readings of an asset; a line for each.
         MissingExtraError: what checks signatures is not installed.
         TrustError: some are not signed by a key of `[trust]`; the text has a line for each.
     """
     from edge_agent.bundle import open_bundle
+    from edge_agent.config.shared import bundle_problem
     from edge_agent.config.trust import trusted_keys
     from edge_agent.engine.custom_ops import allow_configured
 
@@ -97,6 +98,8 @@ def open_bundles(config: Config) -> list[Bundle]:
     for stream in config.streams:
         try:
             bundles.append(stream.limited(allow_configured(open_bundle(Path(stream.bundle), keys), config.engine)))
+            if (problem := bundle_problem(stream, bundles[-1].manifest)) is not None:
+                not_allowed.append(problem)
         except TrustError as exc:
             not_trusted += exc.lines
         except BundleError as exc:

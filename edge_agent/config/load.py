@@ -15,6 +15,7 @@ from edge_agent.config.inputs import input_problems
 from edge_agent.config.paths import begin_at
 from edge_agent.config.service_state import service_name, service_state_dir
 from edge_agent.config.settings import IDLE_S, SECTIONS, AgentSettings, Config, StreamSection, topic_filters
+from edge_agent.config.shared import agent_problems, sharing_problems
 from edge_agent.config.tables import read_table, suggest
 from edge_agent.config.trust import TrustSettings, trust_problems
 from edge_agent.config.updates import UpdateSettings
@@ -148,6 +149,7 @@ def _read_document(
         problems += [f"[trust] {problem}" for problem in trust_problems(trust)]
     outputs: dict[str, Any] = {name: kind(**sections[name]) for name, kind in OUTPUTS.items()}
     problems += output_problems(**outputs)
+    problems += agent_problems(streams, outputs["publish"])
     if problems:
         return None
     return Config(
@@ -213,7 +215,7 @@ def _topic_problems(table: Any, good: dict[str, Any]) -> list[str]:
     if filters.mixes_assets and not names_asset:
         what = "which asset a reading is of stays open: let an {asset} stand in it, or [stream.payload] asset say it"
         return [f"topic = {good['topic']!r}: {what}"]
-    return []
+    return sharing_problems(good, filters)
 
 
 def _with_preset(payload: PayloadSettings) -> PayloadSettings:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from edge_agent.bundle import Bundle, Threshold
+from edge_agent.config.shared import Shared
 from edge_agent.config.trust import TrustSettings
 from edge_agent.config.updates import UpdateSettings
 from edge_agent.engine.settings import EngineSettings
@@ -114,6 +115,10 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
     """In place of a topic: a file or a named pipe with readings, CSV or JSON lines, or `-` for the standard input."""
     qos: Qos = 1
     """QoS of the subscription; 0 loses readings while the agent is away."""
+    shared: Shared = Shared.ANY
+    """With `$share/GROUP/` before the topic: which member of the group gets a message."""
+    alerts: bool = True
+    """Whether alerts are raised; without, scores alone are told."""
     format: Text = "auto"
     """Format of the payloads: a key of `sources.formats.FORMATS`."""
     join_s: Seconds = 1.0
@@ -170,6 +175,11 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
         return self.payload_format == SPARKPLUG
 
     @property
+    def is_shared(self) -> bool:
+        """Whether the broker shares its readings among several agents."""
+        return self.topic is not None and self.filters.is_shared
+
+    @property
     def topics(self) -> tuple[str, ...]:
         """Its topics, as they are written."""
         return (self.topic,) if isinstance(self.topic, str) else self.topic or ()
@@ -194,7 +204,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             window=self.window,
             alarm=self.alarm,
             commission=self.commission,
-            drift=self.drift,
+            drift=self.drift if self.alerts else DriftSettings(block=0),
             storm=self.storm,
             silent_s=self.silent_s,
             stuck_readings=self.stuck_readings,
@@ -202,6 +212,7 @@ class StreamSection(msgspec.Struct, frozen=True, kw_only=True):
             max_state_mb=self.max_state_mb,
             join_s=self.join_s if self._joins else None,
             sends_changes=self.is_sparkplug,
+            alerts=self.alerts,
         )
 
 

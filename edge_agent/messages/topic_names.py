@@ -52,7 +52,9 @@ class TopicFilter:
     def __init__(self, text: str, asset: str | None = None, *, wants_retained: bool = False) -> None:
         self.wants_retained = wants_retained
         levels = text.split("/")
-        if levels[0] == "$share":
+        self.is_shared = levels[0] == "$share"
+        """Whether the broker hands each message to one of a group."""
+        if self.is_shared:
             levels = levels[2:]
         if not any(levels):
             raise ValueError("expected a topic with at least one level")
@@ -100,6 +102,12 @@ class TopicFilter:
         ]
         return is_open and self._asset_level is None and self._asset_parts is None
 
+    @property
+    def spreads_assets(self) -> bool:
+        """True if one asset may have several topics."""
+        named = {self._asset_level, *(part for part in self._asset_parts or () if isinstance(part, int))}
+        return self._has_rest or any(level is None and place not in named for place, level in enumerate(self._levels))
+
     def route_of(self, topic: str) -> Route | None:
         """What a topic says, or None when it is not one of this filter, or no topic of ours can hold its asset."""
         levels = topic.split("/")
@@ -141,6 +149,8 @@ class TopicFilters:
         """Of these, the ones whose retained copies are wanted."""
         self.names_channel = filters[0].names_channel
         """Whether each message is one value."""
+        self.is_shared = any(each.is_shared for each in filters)
+        """Whether the broker hands messages to one of a group."""
         for number, one in enumerate(filters):
             if one.names_channel is not self.names_channel and not one.wants_retained:
                 raise ValueError("expected '{channel}' in all of them, or in none")
@@ -165,6 +175,12 @@ class TopicFilters:
     def mixes_assets(self) -> bool:
         """True if topics that differ belong to one asset."""
         return any(each.mixes_assets for each in self._filters)
+
+    @property
+    def spreads_assets(self) -> bool:
+        """True if one asset may have several topics."""
+        of_readings = [each for each in self._filters if not each.wants_retained]
+        return len(of_readings) > 1 or any(each.spreads_assets for each in of_readings)
 
     def clashes(self, other: TopicFilters) -> tuple[str, str] | None:
         """Two subscriptions that differ and have a topic in common, so that a broker may send its messages twice."""

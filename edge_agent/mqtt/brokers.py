@@ -10,6 +10,7 @@ import msgspec
 
 from edge_agent.mqtt.client import MqttClient
 from edge_agent.mqtt.message import Message, Subscription
+from edge_agent.mqtt.opening import Opener
 from edge_agent.mqtt.settings import BrokerSettings, MqttSettings
 
 __all__ = ["Brokers", "Connection", "connections"]
@@ -52,6 +53,7 @@ class Brokers:
         birth: makes the message we send there when connected; gets the session's name.
         wake: see `MqttClient`.
         connected: see `MqttClient`; of the broker that readings come from.
+        keeps_session: see `Opener`; of that broker, too.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Brokers:
         birth: Callable[[str], Message],
         wake: Callable[[], None],
         connected: Callable[[str, bool], bool],
+        keeps_session: bool = True,
     ) -> None:
         first, *second = connections(settings, agent)
         one = not second
@@ -78,6 +81,7 @@ class Brokers:
             wake=wake,
             connected=connected,
             names=(agent,),
+            opener=Opener(first.settings, client_id=first.client_id, wake=wake, keeps_session=keeps_session),
         )
         """The connection that readings come by."""
         self.alerts = self.readings

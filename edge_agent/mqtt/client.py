@@ -23,19 +23,14 @@ from edge_agent.mqtt.reconnect import Reconnect
 from edge_agent.mqtt.settings import BrokerSettings
 from edge_agent.mqtt.status import ClientState, ConnectionStatus
 from edge_agent.mqtt.topic_access import TopicAccess
-from edge_agent.mqtt.trouble import Reason, Trouble
+from edge_agent.mqtt.trouble import NEVER_A_REFUSAL, Trouble
 
 __all__ = ["ClientState", "MqttClient"]
 
 log = logging.getLogger(__name__)
 
 _TICK_S = 1.0
-_ANSWER_LIMIT_S = 10.0
-_TRIAL_LIMIT_S = 3.0
-"""Seconds for an answer to MQTT 5 from a broker that may not know it: some brokers say nothing then."""
 _RENEW_AGAIN_S = 60.0
-_NEVER_A_REFUSAL = (Reason.SILENT, Reason.UNREACHABLE)
-"""Reasons for the end of a connection that no message of ours can have caused."""
 _DISCARDED_AT_ONCE = 1000
 _HELD_BYTES = 1 << 20
 """With this much held, no more is held. One call may exceed it, by some hundred kilobytes or by one message."""
@@ -86,7 +81,7 @@ class MqttClient:
         self._opener = opener or Opener(settings, client_id=client_id, wake=wake)
         self._next_session = ""
         self._reconnect = Reconnect(settings, clock, client_id)
-        self._greeting = Greeting(names, client_id)
+        self._greeting = Greeting(names, client_id, keeps_session=self._opener.keeps_session)
         self._renew_due_mono_s: float | None = None
         self._was_up = False
         self._answers: list[tuple[int, Answer]] = []
@@ -198,7 +193,7 @@ class MqttClient:
             self.has_backlog = self._receive(inbox, limit) or len(inbox) > limit
         # What a lost connection brought in comes again on the next one, under identifiers that are valid there.
         if self._link is None:
-            return []
+            inbox = self._outliving(inbox)
         self._held = inbox[limit:]
         return inbox[:limit]
 
@@ -223,6 +218,11 @@ class MqttClient:
     def read_control(self) -> None:
         """Read on a connection that has no subscriptions, and so brings no readings."""
         self._receive([], _DISCARDED_AT_ONCE)
+
+    def unsubscribe(self) -> None:
+        """Ask for no more readings on this connection; what the broker has for us already still comes."""
+        if self._link is not None:
+            self._link.unsubscribe()
 
     def ack(self, deliveries: list[Delivery]) -> None:
         """Acknowledge messages in their order of arrival. Those of a lost connection come again by themselves."""
@@ -342,7 +342,7 @@ class MqttClient:
             birth=None if self._birth is None else self._birth(self.session),
             access=self._access,
             keepalive_s=self._settings.keepalive_s,
-            answer_limit_s=_TRIAL_LIMIT_S if self._reconnect.is_trial else _ANSWER_LIMIT_S,
+            answer_limit_s=self._reconnect.answer_limit_s,
             clock=self._clock,
         )
         self._due_mono_s = now_mono_s + _TICK_S
@@ -354,12 +354,9 @@ class MqttClient:
             self._due_mono_s = self._clock()
             return
         self._renew_due_mono_s = now_mono_s + _RENEW_AGAIN_S
-        log.warning(
-            "changed files cannot be used yet, keeping the present connection host=%s error=%r retry_s=%.0f",
-            self._reconnect.place.address.host,
-            trouble.detail,
-            _RENEW_AGAIN_S,
-        )
+        where = self._reconnect.place.address.host
+        text = "changed files cannot be used yet, keeping the present connection host=%s error=%r retry_s=%.0f"
+        log.warning(text, where, trouble.detail, _RENEW_AGAIN_S)
 
     def _renew(self, now_mono_s: float) -> None:
         """Connect anew when certificate or key were replaced: the old connection serves until the new one is open."""
@@ -373,7 +370,7 @@ class MqttClient:
         up_s = self._clock() - link.up_mono_s if self._was_up else None
         if self._was_up:
             self._greeting.ended()
-        may_be = link.may_be_refusal and trouble.reason not in _NEVER_A_REFUSAL
+        may_be = link.may_be_refusal and trouble.reason not in NEVER_A_REFUSAL
         is_refusal = may_be and self._access.ended(link.unanswered, link.untold)
         self._drop()
         self._was_up = False
@@ -398,6 +395,12 @@ class MqttClient:
             self._answers += self._link.answers()
             self._link.close()
         self._link = None
-        self._held = []
+        self._held = self._outliving(self._held)
         self._has_left_out = False
-        self.has_backlog = False
+        self.has_backlog = bool(self._held)
+
+    def _outliving(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """What stays of messages of a connection that is gone: nobody sends them again where no session is kept."""
+        return (
+            [] if self._opener.keeps_session else [Delivery(each.topic, each.payload, 0, False) for each in deliveries]
+        )

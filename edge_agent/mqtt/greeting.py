@@ -15,15 +15,27 @@ __all__ = ["Greeting"]
 log = logging.getLogger(__name__)
 
 
+_FORGOTTEN = (
+    "broker has forgotten our session, readings at QoS 1 that were sent meanwhile may be lost "
+    "host=%s since=%s count=%d; check the broker's persistence and how long it keeps sessions"
+)
+_ENDED = (
+    "our session ended with its connection, as it must where readings are shared; what the broker had sent us and not "
+    "heard of may be lost, the rest is the other members' host=%s since=%s count=%d"
+)
+
+
 class Greeting:
     """Of one client, over all of its connections.
 
     Args:
         names: of this agent that stand in topics, such as its id.
         client_id: tells its lines from those of the agent's other connections.
+        keeps_session: whether we ask the broker to keep our session.
     """
 
-    def __init__(self, names: tuple[str, ...] = (), client_id: str = "") -> None:
+    def __init__(self, names: tuple[str, ...] = (), client_id: str = "", *, keeps_session: bool = True) -> None:
+        self._keeps_session = keeps_session
         self._names = names
         self._client_id = client_id
         self._ended_s: float | None = None
@@ -39,7 +51,7 @@ class Greeting:
             address: of the broker.
             session: name of the connection.
             link: the connection.
-            is_known: whether the broker should have kept our session.
+            is_known: whether we had a session there, and did not end it in good order.
         """
         log.info(
             "broker connected host=%s port=%d client=%s session=%s session_present=%s",
@@ -53,8 +65,7 @@ class Greeting:
             self._count += 1
             self._last = {"since": since, "until": iso_time(time.time())}
             log.warning(
-                "broker has forgotten our session, readings at QoS 1 that were sent meanwhile may be lost "
-                "host=%s since=%s count=%d; check the broker's persistence and how long it keeps sessions",
+                _FORGOTTEN if self._keeps_session else _ENDED,
                 address.host,
                 since or "the agent's last run",
                 self._count,

@@ -164,6 +164,10 @@ class Link:
         if self.is_up and new is not None:
             self._subscribing.add(new)
 
+    def unsubscribe(self) -> None:
+        """Ask for no more readings; what the broker has for us already still comes."""
+        self._subscribing.end()
+
     # What goes out ----------------------------------------------------------------------------------------------
 
     def publish(self, message: Message, *, is_last: bool = False) -> int | None:

@@ -45,6 +45,8 @@ _SESSION_KEPT_S = 7 * 86400
 """How long a broker that speaks MQTT 5 keeps our session and its readings while there is no connection."""
 _RECEIVE_MAXIMUM = 1000
 """How many unacknowledged readings a broker that speaks MQTT 5 may have sent: batches need not be small."""
+_RECEIVE_MAXIMUM_SHARED = 100
+"""The same where the session ends with the connection: brokers may lose what they had sent and not heard of."""
 _WEBSOCKET_PACKET_LIMIT = 4 << 20
 """paho's websocket keeps a whole frame in memory, and copies the frame for every piece that is read of it."""
 
@@ -99,7 +101,8 @@ class Opener:
         self, settings: BrokerSettings, *, client_id: str, wake: Callable[[], None], keeps_session: bool = True
     ) -> None:
         self._settings = settings
-        self._keeps_session = keeps_session
+        self.keeps_session = keeps_session
+        """Whether the broker keeps our session, and sends again what was not acknowledged."""
         self._client_id = client_id
         self._wake = wake
         self._files = FileWatch(files_of(settings))
@@ -122,7 +125,7 @@ class Opener:
             address,
             speaks_5=speaks_5,
             client_id=self._client_id,
-            keeps_session=self._keeps_session,
+            keeps_session=self.keeps_session,
             will=will,
             wake=self._wake,
         )
@@ -253,7 +256,7 @@ class _Attempt:
             return {}
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
         properties.SessionExpiryInterval = _SESSION_KEPT_S if self._keeps_session else 0
-        properties.ReceiveMaximum = _RECEIVE_MAXIMUM
+        properties.ReceiveMaximum = _RECEIVE_MAXIMUM if self._keeps_session else _RECEIVE_MAXIMUM_SHARED
         if self._settings.transport is Transport.WEBSOCKETS:
             properties.MaximumPacketSize = _WEBSOCKET_PACKET_LIMIT
         return {"clean_start": not self._keeps_session, "properties": properties}

@@ -20,6 +20,9 @@ __all__ = ["Reconnect"]
 
 log = logging.getLogger(__name__)
 
+_ANSWER_LIMIT_S = 10.0
+_TRIAL_LIMIT_S = 3.0
+"""Seconds for an answer to MQTT 5 from a broker that may not know it: some brokers say nothing then."""
 _SHORT_LIFE_S, _SHORT_LIVES = 15.0, 3
 """After that many connections in a row that lasted for less, another client may have our identifier."""
 
@@ -75,9 +78,9 @@ class Reconnect:
         return self.place.protocol.speaks_5
 
     @property
-    def is_trial(self) -> bool:
-        """Whether the broker may not know the next attempt's protocol: then its answer is not waited for long."""
-        return self.place.protocol.is_trial
+    def answer_limit_s(self) -> float:
+        """For how long the next attempt's answer is waited for, seconds."""
+        return _TRIAL_LIMIT_S if self.place.protocol.is_trial else _ANSWER_LIMIT_S
 
     def came_up(self) -> None:
         """Note that the broker has accepted a connection."""

@@ -114,6 +114,11 @@ class Subscribing:
             self._limit_mono_s = math.inf
             log.warning("broker has not answered our subscriptions for %.0f s, no status says online", _ANSWER_LIMIT_S)
 
+    def end(self) -> None:
+        """Unsubscribe from all that was asked for."""
+        if self._asked or (self.is_answered and self._subscriptions):
+            self._client.unsubscribe([wish.topic for wish in self._subscriptions])
+
     def any_refused(self) -> bool:
         """Whether the broker refuses one of them."""
         return any(each.topic in self._access.refused for each in self._subscriptions)

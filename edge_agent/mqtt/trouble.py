@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from edge_agent.errors import BrokerError
 
-__all__ = ["MAY_BE_THE_PROTOCOL", "Reason", "Trouble", "trouble_of_code", "trouble_of_error"]
+__all__ = ["MAY_BE_THE_PROTOCOL", "NEVER_A_REFUSAL", "Reason", "Trouble", "trouble_of_code", "trouble_of_error"]
 
 
 class Reason(StrEnum):
@@ -58,6 +58,8 @@ class Reason(StrEnum):
 
 MAY_BE_THE_PROTOCOL = (Reason.CLOSED, Reason.NO_ANSWER, Reason.PROTOCOL)
 """Ends before an answer to CONNECT that a broker may mean which does not know our version of MQTT."""
+NEVER_A_REFUSAL = (Reason.SILENT, Reason.UNREACHABLE)
+"""Reasons for the end of a connection that no message of ours can have caused."""
 CLOSED_SILENTLY = "the broker closed the connection"
 """The detail of an end for which the broker gave no reason."""
 _ADVICE = {

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 from edge_agent.messages.delivery import Delivery
-from edge_agent.mqtt.client import MqttClient
+from edge_agent.mqtt.client import ClientState, MqttClient
 
 __all__ = ["MqttSource"]
+
+_LEAVING_S, _QUIET_S = 5.0, 0.5
+"""For so long at most the last shared readings are waited for at a planned stop; after so much silence, all came."""
+_STEP_S = 0.005
+_LAST_AT_ONCE = 512
 
 
 class MqttSource:
@@ -14,13 +21,16 @@ class MqttSource:
     Args:
         client: the connection; the agent also publishes on it, so that one session at the broker is one agent.
         ended: True if the client subscribes to no readings; messages of other subscriptions still come from here.
+        is_shared: True if other agents get what we have not acknowledged, or nobody does.
     """
 
     may_repeat = True
 
-    def __init__(self, client: MqttClient, *, ended: bool = False) -> None:
+    def __init__(self, client: MqttClient, *, ended: bool = False, is_shared: bool = False) -> None:
         self._client = client
         self.ended = ended
+        self._is_shared = is_shared
+        self._leave_mono_s: float | None = None
         self._session = ""
 
     def readers(self) -> list[int]:
@@ -37,7 +47,24 @@ class MqttSource:
         return self._client.take(limit)
 
     def leave(self) -> list[Delivery]:
-        """See `Source.leave`; nothing, because the broker sends unacknowledged messages again."""
+        """See `Source.leave`; what is not shared, the broker sends again.
+
+        A broker may drop what it has for a member whose session ends, as mosquitto does. So we leave the group first,
+        and then the connection, once nothing comes any more.
+        """
+        if not self._is_shared or self._client.state is not ClientState.CONNECTED:
+            return []
+        now = time.monotonic()
+        if self._leave_mono_s is None:
+            self._client.unsubscribe()
+            self._leave_mono_s = now + _LEAVING_S
+        until_mono_s = min(now + _QUIET_S, self._leave_mono_s)
+        while time.monotonic() < until_mono_s:
+            self._client.flush()
+            deliveries = self.take(_LAST_AT_ONCE)
+            if deliveries:
+                return deliveries
+            time.sleep(_STEP_S)  # a stop is not the place for another wait on sockets
         return []
 
     def ack(self, deliveries: list[Delivery]) -> None:

@@ -104,6 +104,12 @@ class Sessions:
         self.has_news = True
         return is_known
 
+    def left(self) -> None:
+        """Note that the present session was ended in good order, so that nobody misses it."""
+        note = self._note
+        others = {address: number for address, number in note.numbers.items() if number != note.number}
+        self._note = msgspec.structs.replace(note, numbers=others)
+
     def record(self) -> bytes:
         """For the journal."""
         return seal(msgspec.json.encode(self._note))

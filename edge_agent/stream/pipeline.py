@@ -75,7 +75,7 @@ class Pipeline:
         self._engine = engine
         self._threshold = manifest.threshold
         self._alarm = Alarm(settings.alarm, agent=agent, stream=stream, model_sha256=manifest.model.sha256)
-        self._lowest_limit = self._alarm.lowest_limit(self._threshold)
+        self._lowest_limit = self._alarm.lowest_limit(self._threshold) if settings.alerts else math.inf
         self._events = EventMaker(agent=agent, stream=stream, manifest=manifest, provider=provider)
         width = len(manifest.channels)
         self._most_rows = min(_MOST_ROWS, max(1, _MOST_VALUES // (manifest.window * width)))

@@ -37,7 +37,7 @@ class DriftSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """All sub-tables of one `[[stream]]`, and five of its keys."""
+    """All sub-tables of one `[[stream]]`, and six of its keys."""
 
     window: WindowSettings = WindowSettings()
     alarm: AlarmSettings = AlarmSettings()
@@ -56,6 +56,8 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     """For readings that arrive one channel at a time: values within so many seconds are one reading. None: readings
     arrive whole."""
 
+    alerts: bool = True
+    """Whether scores raise alerts; one that is open is cleared in any case."""
     sends_changes: bool = False
     """The sender leaves out what has not changed, so that an asset's last values must outlive a crash from the first
     reading on."""

@@ -148,12 +148,11 @@ def test_readings_sent_while_the_agent_is_away_are_scored(
 def test_a_topic_that_is_configured_no_more_is_not_received(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
 ) -> None:
-    """The broker's session would have it for a week: as part of a shared subscription, it takes others' readings."""
+    """The broker's session would have it for a week."""
     config = write_config(tmp_path, broker.port, {"pump": bundle})
-    config.write_text(config.read_text().replace('"sensors/+/pump"', '"$share/group/sensors/+/pump"'))
     with Agent(config):
         subscriber.wait_online()
-    config.write_text(config.read_text().replace("$share/group/sensors", "other"))
+    config.write_text(config.read_text().replace("sensors/+", "other/+"))
     with Agent(config):
         wait_until(lambda: len(subscriber.statuses) > 2)
         subscriber.health = {}

@@ -74,6 +74,8 @@ class Rig:
     sender: Sender
     agent: Agent
     proxy: Proxy | None
+    sent: Callable[[], int] = lambda: 0
+    """How many readings were sent, where somebody counts them."""
 
     @property
     def net(self) -> Proxy:

@@ -15,6 +15,7 @@ from typing import Any
 
 import paho.mqtt.client as paho
 import pytest
+from brokers import broker_named
 from fakes import write_bundle
 from paho.mqtt.enums import CallbackAPIVersion
 from processes import Broker, run_tool, tool, wait_until
@@ -122,6 +123,19 @@ def test_a_bundle_goes_to_all_in_waves(plant: Plant) -> None:
     assert "wave 2 of 3: 5 settled, 5 to come" in lines
     assert lines[-1] == "wave 3 of 3: 10 settled"
     assert retained(plant.port, *LEFT) == {}
+
+
+def test_a_bundle_goes_to_all_behind_rabbitmq(tmp_path: Path) -> None:
+    """It gives nothing that it keeps to a filter: agents, wishes and pieces are asked for by their names."""
+    with broker_named("rabbitmq", tmp_path / "rabbitmq") as other:
+        plant = Plant(tmp_path, other.port, edgetool.keygen(tmp_path / "plant"))
+        with simulated(other.port, TEN[:3], plant.behaviour) as fleet:
+            wait_until(lambda: all_told(fleet), 60, "the agents")
+            report = plant.deploy()
+            assert report.is_done, report
+            assert running(fleet) == ["1.1.0"] * 3
+        kept = retained(other.port, f"edge/bundles/{report.sha256}/0", "edge/press-00/wishes/pump/bundle")
+    assert kept == {}
 
 
 def test_a_bad_bundle_stops_in_the_first_wave(plant: Plant) -> None:

@@ -43,6 +43,8 @@ class Listening:
         """What came of topics that are not the roster's, newest last; whoever subscribes to such takes it away."""
         self._arrived = arrived
         self._names = names
+        self._kept_mono_s = 0.0
+        """When the last message came that the broker had kept. What agents say now never ends."""
         self._exact: set[str] = set()
         """Agents whose topics are subscribed to by their names."""
 
@@ -55,6 +57,8 @@ class Listening:
         message = self._arrived.get(wait_s)
         if message is None:
             return False
+        if message.is_retained:
+            self._kept_mono_s = time.monotonic()
         if "/wishes/" in message.topic:
             self.others.append(message)
             return True
@@ -76,17 +80,16 @@ class Listening:
         Raises:
             BrokerError: nothing will come.
         """
-        began = last = time.monotonic()
+        began = self._kept_mono_s = time.monotonic()
         while True:
-            if self.hear():
-                last = time.monotonic()
+            self.hear()
             now = time.monotonic()
             if self._follow(now - began):
-                last = now
+                self._kept_mono_s = now
             if seconds is not None:
                 if now - began >= seconds:
                     break
-            elif now - began >= LIVE_S or (self._is_enough() and now - last >= _QUIET_S):
+            elif now - began >= LIVE_S or (self._is_enough() and now - self._kept_mono_s >= _QUIET_S):
                 break
         self.heard_s = time.monotonic() - began
 
@@ -96,10 +99,9 @@ class Listening:
         Raises:
             BrokerError: nothing will come.
         """
-        began = last = time.monotonic()
-        while time.monotonic() - last < _QUIET_S and time.monotonic() - began < LIVE_S:
-            if self.hear():
-                last = time.monotonic()
+        began = self._kept_mono_s = time.monotonic()
+        while time.monotonic() - self._kept_mono_s < _QUIET_S and time.monotonic() - began < LIVE_S:
+            self.hear()
 
     def _is_enough(self) -> bool:
         """Whether silence means that there is no more."""

@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -263,39 +265,68 @@ def test_what_cannot_be_meant_is_told(tmp_path: Path, bundle: Path, arguments: l
     assert text in done.stderr
 
 
+CLUSTER = """
+import distributed, sys
+
+if __name__ == "__main__":
+    count = int(sys.argv[1])
+    options = {"cls": distributed.Scheduler, "options": {"host": "127.0.0.1", "port": 0, "dashboard": False}}
+    worker = {"cls": distributed.Nanny, "options": {"nthreads": 2}}
+    with distributed.SpecCluster({number: worker for number in range(count)}, options, silence_logs=50) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+
+
+@contextmanager
+def scheduler(folder: Path, workers: int) -> Iterator[str]:
+    """A scheduler of Dask in a process of its own, with so many workers; gives its address."""
+    script = folder / "cluster.py"
+    script.write_text(CLUSTER)
+    command = [sys.executable, str(script), str(workers)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        process.communicate("")
+
+
 def test_a_scheduler_that_is_there_is_used(tmp_path: Path, bundle: Path) -> None:
-    """Its workers score; they stay."""
-    write_lake(tmp_path / "lake", 2)
-    script = tmp_path / "cluster.py"
-    script.write_text(
-        "import distributed, sys\n"
-        "if __name__ == '__main__':\n"
-        "    with distributed.LocalCluster(1, threads_per_worker=2, dashboard_address=None) as cluster:\n"
-        "        print(cluster.scheduler_address, flush=True)\n"
-        "        sys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as cluster:
-        assert cluster.stdout is not None
-        address = cluster.stdout.readline().strip()
+    """Its workers score, two assets at a time each; they stay."""
+    write_lake(tmp_path / "lake", 4)
+    with scheduler(tmp_path, 1) as address:
         for turn in ("one", "two"):
-            done = run_tool(
-                "edgetool",
-                "backfill",
-                bundle,
-                "--data",
-                tmp_path / "lake",
-                "-o",
-                tmp_path / turn,
-                "--scheduler",
-                address,
-            )
+            command = ("edgetool", "backfill", bundle, "--data", tmp_path / "lake", "-o", tmp_path / turn)
+            done = run_tool(*command, "--scheduler", address)
             assert done.returncode == 0, done.stderr
-        cluster.communicate("")
-    for number in range(2):
+    for number in (0, 3):
         wanted = expected(tmp_path, number, "--bundle", bundle)
         assert written(tmp_path / "two" / "square-1.0.0", f"a{number}") == wanted
+
+
+def test_a_scheduler_that_is_lost_is_told_and_the_next_run_goes_on(tmp_path: Path, bundle: Path) -> None:
+    """What was whole stays."""
+    write_lake(tmp_path / "lake", 12)
+    output = tmp_path / "out" / "square-1.0.0"
+    command = [tool("edgetool"), "backfill", str(bundle), "--data", str(tmp_path / "lake"), "-o", str(tmp_path / "out")]
+    with scheduler(tmp_path, 1) as address:
+        process = subprocess.Popen([*command, "--scheduler", address], stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: [*output.glob("_done/*")], 60, "the first asset")
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 69
+    assert "the scheduler of Dask is gone; the same command goes on where it ended" in err
+    assert "Traceback" not in err
+    again = backfill(bundle, "--data", tmp_path / "lake", "-o", tmp_path / "out")["models"][0]
+    assert again["assets_kept"] > 0
+    assert again["assets"] + again["assets_kept"] == 12
+
+
+def test_a_scheduler_without_workers_is_told(tmp_path: Path, bundle: Path) -> None:
+    """Nobody waits for what does not come."""
+    write_lake(tmp_path / "lake", 1)
+    with scheduler(tmp_path, 0) as address:
+        command = ("edgetool", "backfill", bundle, "--data", tmp_path / "lake", "-o", tmp_path / "out")
+        done = run_tool(*command, "--scheduler", address)
+    assert (done.returncode, "has no workers; start some: dask worker tcp://" in done.stderr) == (69, True)
 
 
 def test_the_function_scores_rows_in_memory(tmp_path: Path, bundle: Path) -> None:
@@ -317,6 +348,17 @@ def test_the_function_scores_rows_in_memory(tmp_path: Path, bundle: Path) -> Non
         assert [event.id for event in found.events] == [
             json.loads(line)["id"] for line in alerts.read_text().splitlines()
         ]
+
+
+def test_files_that_say_no_asset_are_told(tmp_path: Path, bundle: Path) -> None:
+    """They are one asset, which may not be meant."""
+    for number in range(2):
+        write_parquet(tmp_path / "lake" / f"a{number}.parquet", days_of(number)[0])
+    report = backfill(bundle, "--data", tmp_path / "lake", "-o", tmp_path / "out")
+    assert report["models"][0]["assets"] == 1
+    assert "2 files say no asset, and were scored as one that is called 'a1'" in report["warnings"][0]
+    report = backfill(bundle, "--data", f"{tmp_path}/lake/{{asset}}.parquet", "-o", tmp_path / "named")
+    assert (report["models"][0]["assets"], report["warnings"]) == (2, [])
 
 
 def test_a_path_says_its_asset(tmp_path: Path) -> None:

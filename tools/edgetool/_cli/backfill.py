@@ -97,6 +97,8 @@ def _show(report: BackfillReport) -> None:
             f"{report.output / model.model}: {len(model.scored)} assets{kept}, {model.total('rows')} rows, "
             f"{model.total('scored')} scores, {model.total('raised')} raised, {model.total('cleared')} cleared"
         )
+    for text in report.warnings:
+        say(f"  WARNING    {text}")
     for failure in report.failed[:_SHOWN_FAILURES]:
         where = "left out" if failure.asset is None else f"asset {failure.asset} of {failure.model}"
         say(f"  FAILED     {where}: {failure.problem}")

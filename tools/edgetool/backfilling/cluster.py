@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol, TypeVar
 
@@ -19,6 +21,7 @@ _LOCAL = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.scheduler.allowed-failures": 3,
     "distributed.admin.tick.limit": "1h",
+    "distributed.worker.preload": ["edgetool.backfilling.undisturbed"],
     "logging": _QUIET,
 }
 
@@ -50,9 +53,12 @@ def connected(scheduler: str | None, workers: int) -> Iterator[Any]:
 
     Raises:
         MissingExtraError: Dask is not installed.
-        ClusterError: the scheduler does not answer.
+        ClusterError: the scheduler does not answer, or has no workers.
     """
     dask, distributed = require("dask", extra="scale"), require("distributed", extra="scale")
+    for name in ("distributed", "distributed.client"):
+        # What goes wrong is told by an error of ours, in a line.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     with ExitStack() as stack:
         stack.enter_context(dask.config.set(_LOCAL))
         where: Any = scheduler
@@ -74,6 +80,8 @@ def connected(scheduler: str | None, workers: int) -> Iterator[Any]:
             client = stack.enter_context(distributed.Client(where, set_as_default=False))
         except (OSError, ValueError) as exc:
             raise ClusterError(f"--scheduler {scheduler}: no scheduler of Dask answers there ({exc})") from exc
+        if not client.scheduler_info(n_workers=-1)["workers"]:
+            raise ClusterError(f"--scheduler {scheduler}: has no workers; start some: dask worker {scheduler}")
         yield client
 
 
@@ -88,16 +96,25 @@ def run_all(
         client: from `connected`.
         work: does one job; nothing but what it returns and writes may matter.
         jobs: with names that differ.
+
+    Raises:
+        ClusterError: the workers lack this package, or the scheduler is gone.
     """
     distributed = require("distributed", extra="scale")
     sent = {client.submit(work, job, key=f"{work.__name__} {job.name}", pure=False): job for job in jobs}
     for future in distributed.as_completed(sent, loop=client.loop):
         job = sent.pop(future)
-        error = future.exception() if future.status == "error" else None
+        error = future.exception()
+        if isinstance(error, ImportError):
+            raise ClusterError(f"the workers lack {error.name}; install edge-agent[scale,cpu] there, in this version")
         if isinstance(error, distributed.KilledWorker):
             yield job, _killed(job)
-        else:
-            yield job, future.result()
+            continue
+        try:
+            answer = future.result()
+        except CancelledError as exc:
+            raise ClusterError("the scheduler of Dask is gone; the same command goes on where it ended") from exc
+        yield job, answer
         future.release()
 
 

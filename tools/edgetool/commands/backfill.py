@@ -18,6 +18,7 @@ from edgetool.backfilling.output import Counts, FileFacts, OutputFolder, read_kn
 from edgetool.backfilling.parts import Part
 from edgetool.backfilling.scoring import Scoring, scoring_of
 from edgetool.backfilling.work import AssetJob, Failed, SplitJob, run_job, run_split
+from edgetool.data import DEFAULT_ASSET
 from edgetool.paths import StrPath, as_paths
 from edgetool.progress import counted
 
@@ -71,6 +72,8 @@ class BackfillReport:
     files: int
     models: list[ModelReport]
     failed: list[FailedJob] = field(default_factory=list)
+    warnings: tuple[str, ...] = ()
+    """What a user has to know before the scores are used."""
     seconds: float = 0.0
 
     @property
@@ -86,6 +89,7 @@ class BackfillReport:
             "files": self.files,
             "models": [model.describe() for model in self.models],
             "failed": [failure.describe() for failure in self.failed],
+            "warnings": [*self.warnings],
             "seconds": round(self.seconds, 3),
         }
 
@@ -143,7 +147,8 @@ def backfill(
         models = [fleet.plan(scoring) for scoring in scorings]
         fleet.split_again()
         fleet.score()
-    return BackfillReport(Path(output), len(lake.files), models, fleet.failed, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return BackfillReport(Path(output), len(lake.files), models, fleet.failed, fleet.warnings(), seconds)
 
 
 def _with_channels(lake: Lake, scorings: Sequence[Scoring]) -> Lake:
@@ -224,6 +229,14 @@ class _Fleet:
             else:
                 report.kept[asset] = counts
         return report
+
+    def warnings(self) -> tuple[str, ...]:
+        """What may not be meant."""
+        nameless = len(self._assets.get(DEFAULT_ASSET, ()))
+        if nameless < 2:
+            return ()
+        what = f"{nameless} files say no asset, and were scored as one that is called {DEFAULT_ASSET!r}"
+        return (f"{what}; if they are of several, let an {{asset}} stand in --data in the place of its name",)
 
     def split_again(self) -> None:
         """Read the files whose assets are known, and of which some are to be scored."""

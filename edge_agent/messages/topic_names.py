@@ -84,7 +84,9 @@ class TopicFilter:
             "/"
         )
         wanted = ["+" if level is None else level for level in self._levels]
-        self.subscription += "/".join([*wanted, *(["#"] if self._has_rest else [])])
+        self.unshared = "/".join([*wanted, *(["#"] if self._has_rest else [])])
+        """The same messages, of which no member of the group gets fewer."""
+        self.subscription += self.unshared
         """What is subscribed to."""
 
     @property
@@ -145,6 +147,8 @@ class TopicFilters:
         self._filters = filters
         self.subscriptions = [each.subscription for each in filters]
         """What is subscribed to."""
+        self.unshared = [each.unshared for each in filters]
+        """What is subscribed to by who only listens."""
         self.retained = frozenset(each.subscription for each in filters if each.wants_retained)
         """Of these, the ones whose retained copies are wanted."""
         self.names_channel = filters[0].names_channel

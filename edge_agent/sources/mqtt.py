@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from edge_agent.messages.delivery import Delivery
 from edge_agent.mqtt.client import ClientState, MqttClient
 
 __all__ = ["MqttSource"]
+
+log = logging.getLogger(__name__)
 
 _LEAVING_S, _QUIET_S = 5.0, 0.5
 """For so long at most the last shared readings are waited for at a planned stop; after so much silence, all came."""
@@ -65,6 +68,8 @@ class MqttSource:
             if deliveries:
                 return deliveries
             time.sleep(_STEP_S)  # a stop is not the place for another wait on sockets
+        if until_mono_s == self._leave_mono_s:
+            log.warning("leaving the group, more was sent than could be taken in %.0f s and may be lost", _LEAVING_S)
         return []
 
     def ack(self, deliveries: list[Delivery]) -> None:

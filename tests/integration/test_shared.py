@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from fakes import write_bundle
-from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, run_tool, tool, wait_until, write_config
 
 SHARED = "$share/plant/sensors/+/pump"
 SCORES_ONLY = '[publish]\nscores = "1s"'
@@ -142,6 +143,21 @@ def test_a_group_without_alerts_tells_scores_and_raises_nothing(group: Group) ->
     wait_until(lambda: group.total == 40, what="all readings")
     assert not [event for heard in group.heard.values() for event in heard.alerts]
     assert all(heard.stream("pump")["active_alerts"] == 0 for heard in group.heard.values())
+
+
+def test_a_recording_takes_nothing_from_the_group(tmp_path: Path) -> None:
+    """Although it reads as the stream of a member does."""
+    with ExitStack() as stack:
+        group = Group(stack, tmp_path, "")
+        config, output = group.agents["m1"].config, tmp_path / "normal.csv"
+        command = [tool("edgetool"), "record", "--config", str(config), "-o", str(output), "--rows", "300"]
+        recorder = stack.enter_context(subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL))
+        assert recorder.stderr is not None
+        recorder.stderr.readline()
+        group.send(300)
+        assert recorder.wait(60) == 0
+        wait_until(lambda: group.total == 300, what="all readings at the members")
+    assert len(output.read_text().splitlines()) == 301
 
 
 @pytest.mark.parametrize(

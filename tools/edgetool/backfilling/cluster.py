@@ -80,7 +80,7 @@ def connected(scheduler: str | None, workers: int) -> Iterator[Any]:
             client = stack.enter_context(distributed.Client(where, set_as_default=False))
         except (OSError, ValueError) as exc:
             raise ClusterError(f"--scheduler {scheduler}: no scheduler of Dask answers there ({exc})") from exc
-        if not client.scheduler_info(n_workers=-1)["workers"]:
+        if not client.nthreads():
             raise ClusterError(f"--scheduler {scheduler}: has no workers; start some: dask worker {scheduler}")
         yield client
 

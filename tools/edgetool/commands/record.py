@@ -153,7 +153,7 @@ def record(
         raise UsageError(f"{path}: is there already, and Parquet cannot be continued; give another name")
     report = RecordReport(str(path), channels=place.channels)
     with _Rows(kept, place.channels, report) as writer:
-        _listen(place, address, writer, seconds, rows, Subscription(place.filters.subscriptions, on_ready))
+        _listen(place, address, writer, seconds, rows, Subscription(place.filters.unshared, on_ready))
     _sum_up(kept, report)
     if kept is not path and (report.rows or report.rows_before):
         to_parquet(kept, path)

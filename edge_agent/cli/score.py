@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
-import gc
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,7 +78,7 @@ def run(options: argparse.Namespace) -> None:
     """Score files with the code that scores a stream."""
     from edge_agent.config.offline import load_offline, stream_of
     from edge_agent.data_files import DataFiles, open_data
-    from edge_agent.offline import Summary, score_blocks
+    from edge_agent.offline import Summary, score_blocks, without_collector
 
     config = None if options.config is None else load_offline(options.config, options.set)
     section = None if config is None else stream_of(config, options.stream, "score")
@@ -107,7 +106,7 @@ def run(options: argparse.Namespace) -> None:
             provider=provider,
             settings=None if section is None else section.settings,
         )
-        with _without_collector():
+        with without_collector():
             _report(scored, summary, data, options)
 
 
@@ -156,18 +155,6 @@ def _engines(bundle: Bundle, config: Config | None) -> tuple[Engine, Engine | No
     # Elsewhere than on the processor, two would want one device.
     helper = _Later(lambda: FallbackEngine(bundle, choice)) if engine.current.name == _PROVIDER else None
     return engine, helper, choice.provider
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """A block in which Python does not look for cycles: it makes none, and looking takes a twentieth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 class _Later:

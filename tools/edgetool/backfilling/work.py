@@ -4,15 +4,13 @@ may be done twice, and at the same time.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import msgspec
 
 from edge_agent.data_files import Columns
 from edge_agent.errors import EdgeError
-from edge_agent.offline import Summary
+from edge_agent.offline import Summary, without_collector
 from edge_agent.offline_files import AlertsFile
 from edgetool.backfilling.output import Counts, FileFacts, OutputFolder, ScoresParquet
 from edgetool.backfilling.parts import Part, Split, rows_of, split_file
@@ -81,7 +79,7 @@ def run_split(job: SplitJob) -> Split | Failed:
 def run_job(job: AssetJob) -> Counts | Failed:
     """Score an asset, and write what comes of it."""
     try:
-        with _without_collector():
+        with without_collector():
             return _score(job)
     except EdgeError as exc:
         return Failed(str(exc), exc.exit_code)
@@ -103,15 +101,3 @@ def _score(job: AssetJob) -> Counts:
     counts = msgspec.convert(summary.describe(), Counts)
     output.finish(job.asset, job.files, counts)
     return counts
-
-
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """A block in which Python does not look for cycles: scoring makes none, and looking takes time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

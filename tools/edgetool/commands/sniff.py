@@ -12,6 +12,7 @@ from typing import Any
 
 from edge_agent.bundle import open_bundle
 from edge_agent.errors import UsageError
+from edge_agent.messages.text import shown
 from edgetool.broker import BrokerAddress, connected
 from edgetool.paths import StrPath, as_path
 from edgetool.progress import counted
@@ -54,13 +55,13 @@ class SniffReport:
         blocks = []
         for number, (group, proposal) in enumerate(self._proposed(), start=1):
             name = f"stream-{number}" if number > 1 or self.bundle is None else Path(self.bundle).stem.partition("-")[0]
-            comment = [f"# {group.messages} messages on {_topics(group)}", f"# {_channels(proposal)}"]
-            comment += [f"# look: {remark}" for remark in proposal.remarks]
+            comment = [_comment(f"{group.messages} messages on {_topics(group)}"), _comment(_channels(proposal))]
+            comment += [_comment(f"look: {remark}") for remark in proposal.remarks]
             blocks.append("\n".join([*comment, proposal.toml(name, self.bundle or "NAME.edge")]))
         others = [(group, proposal) for group, proposal in self.groups if proposal is None]
         if others:
             lines = [
-                f"# not proposed: {group.messages} messages on {_topics(group)}: {group.form[:_FORM_SHOWN]}"
+                _comment(f"not proposed: {group.messages} messages on {_topics(group)}: {group.form[:_FORM_SHOWN]}")
                 for group, _ in others[:_OTHERS_SHOWN]
             ]
             blocks.append("\n".join(lines))
@@ -68,6 +69,11 @@ class SniffReport:
 
     def _proposed(self) -> list[tuple[Group, Proposal]]:
         return [(group, proposal) for group, proposal in self.groups if proposal is not None]
+
+
+def _comment(text: str) -> str:
+    """A line of TOML that says something: no name that a sender chose may begin another line in it."""
+    return f"# {shown(text)}"
 
 
 def sniff(

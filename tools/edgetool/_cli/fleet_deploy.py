@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,20 +123,33 @@ def deploy(
     wanted = make_plan("edgetool fleet deploy", changes) if plan is None else read_plan(plan, changes)
     passphrase = passphrase_of(Path(wanted.key), passphrase_file)
     try:
-        report = fleet_deploy(
-            wanted,
-            broker=broker,
-            agents=names_in(agents),
-            passphrase=passphrase,
-            dry_run=dry_run,
-            resume=resume,
-            on_progress=lambda line: say(f"{iso_time(time.time())[11:19]} {line}", to=sys.stderr),
-        )
+        with _progress() as tell:
+            report = fleet_deploy(
+                wanted,
+                broker=broker,
+                agents=names_in(agents),
+                passphrase=passphrase,
+                dry_run=dry_run,
+                resume=resume,
+                on_progress=tell,
+            )
     except KeyboardInterrupt:
         raise FleetError("interrupted; all stays as it is: --resume goes on, fleet rollback ends it") from None
     print_json(report.describe()) if as_json else _show(report)
     if report.sent and not report.is_done:
         raise FleetError(_problem(report))
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """On a terminal one line that changes, else a line for each change, with the time (UTC)."""
+    if not sys.stderr.isatty():
+        yield lambda line: say(f"{iso_time(time.time())[11:19]} {line}", to=sys.stderr)
+        return
+    from edgetool.progress import console, foreign
+
+    with console(to_stderr=True).status("listening") as status:
+        yield lambda line: status.update(foreign(line))
 
 
 def _pairs(option: str, text: str | None) -> dict[str, float | int] | None:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from edge_agent.errors import UsageError
+from edge_agent.messages.text import iso_time
 from edgetool.broker import BrokerAddress
 from edgetool.commands.fleet_status import checked
 from edgetool.fleet.choosing import choose, read_sent, refuse_unfit, see
@@ -91,7 +92,8 @@ def fleet_deploy(
         BundleError: the bundle is missing or altered, or its version has no order.
         FleetError: some agents would not take it; nothing was sent.
         TrustError: the key has not signed the bundle.
-        UsageError: the key cannot be read, no agent is meant, or a deployment of this bundle is under way.
+        UsageError: the key cannot be read, no agent is meant, a deployment of this bundle is under way, or none is to
+            go on with.
     """
     started_mono_s = time.monotonic()
     key = read_private_key(Path(plan.key), passphrase)
@@ -106,6 +108,9 @@ def fleet_deploy(
         refuse_unfit(plan, parcel, chosen)
         had = tuple(name for name, seen in chosen.items() if _has_it(seen, parcel) and not (resume and name in ours))
         targets = _targets({name: seen for name, seen in chosen.items() if name not in had}, ours if resume else {})
+        if resume and targets and not ours:
+            what = f"no agent has a wish for {parcel.name} {parcel.version}"
+            raise UsageError(f"--resume: {what}, so there is nothing to go on with; leave it out to begin")
         halted = "an earlier run of it was halted" if resume and any(each.takes_back for each in ours.values()) else ""
         course = _Course(plan, parcel, wisher, heard, Deployment(plan, parcel.sha256, targets, halted), sent)
         try:
@@ -200,6 +205,8 @@ class _Course:
         counts = self.deployment.counts()
         words = ", ".join(f"{count} {standing}" for standing, count in sorted(counts.items()))
         line = f"wave {self.deployment.wave + 1} of {len(self.deployment.sizes)}: {words}"
+        if (next_s := self.deployment.next_wave_s) is not None:
+            line += f"; the next wave at {iso_time(next_s)[11:19]}"
         if self.deployment.halted:
             line = f"HALTED: {self.deployment.halted}; {words}"
         if line != self._told:

@@ -124,6 +124,11 @@ class Deployment:
         )
 
     @property
+    def next_wave_s(self) -> float | None:
+        """When the next wave comes if all stays well, epoch seconds; None while that is not known."""
+        return None if self._well_since_s is None or self.halted else self._well_since_s + self._soak_s
+
+    @property
     def missing(self) -> list[str]:
         """Agents that are away, and have not said what became of it."""
         done = {Standing.SETTLED, Standing.FAILED, Standing.TAKEN_BACK}

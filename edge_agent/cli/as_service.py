@@ -141,6 +141,7 @@ def _needed(path: Path, config: Config) -> dict[Path, str]:
         if stream.input not in (None, "-") and not is_device(stream)
     }
     needed |= dict.fromkeys((Path(library.path) for library in config.engine.custom_ops), readable)
+    needed |= dict.fromkeys((Path(key) for key in config.trust.keys), readable)
     program = "install the agent where every user may read it, such as /opt/edge-agent"
     needed |= dict.fromkeys((Path(sys.executable), Path(__file__)), program)
     credentials = Path(os.environ["CREDENTIALS_DIRECTORY"])

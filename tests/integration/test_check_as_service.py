@@ -11,6 +11,7 @@ import pytest
 from certificates import Authority
 from processes import tool, write_config
 
+import edgetool
 from edge_agent.cli.as_service import as_service, is_for_service
 from edge_agent.config.load import load_config
 from edge_agent.errors import ConfigError, UsageError
@@ -27,11 +28,13 @@ def check(config: Path, *options: str) -> subprocess.CompletedProcess[str]:
 @needs_root
 def test_what_the_service_does_not_see_is_told(tmp_path: Path, bundle: Path) -> None:
     """Root finds it good; the unit hides the folder of these tests. No advice to pack the bundle again."""
-    config = write_config(tmp_path, 1883, {"pump": bundle})
+    keys = edgetool.keygen(tmp_path / "plant")
+    edgetool.sign(bundle, key=keys.key)
+    config = write_config(tmp_path, 1883, {"pump": bundle}, extra='[trust]\nkeys = ["plant.pub"]')
     assert check(config).returncode == 0, "by default only with a configuration in /etc/edge-agent"
     done = check(config, "--as-service")
     assert done.returncode == 78
-    for path in (config, bundle):
+    for path in (config, bundle, keys.public):
         (line,) = [line for line in done.stderr.splitlines() if f"{path}: " in line]
         assert "the user that systemd makes for the service cannot read it (" in line
         assert "put it into /etc/edge-agent" in line

@@ -11,7 +11,7 @@ import paho.mqtt.client as paho
 import pytest
 from fakes import write_bundle
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
-from processes import Broker, run_tool, wait_until
+from processes import Agent, Broker, run_tool, wait_until, write_config
 from simulated_agents import Behaviour, simulated
 
 import edgetool
@@ -80,6 +80,31 @@ def answer_to(port: int, user: str, topic: str) -> int:
 def test_operators_alone_write_wishes(guarded: Broker, user: str, topic: str, may: bool) -> None:
     """And agents in their own name only."""
     assert (answer_to(guarded.port, user, topic) != NOT_AUTHORIZED) is may
+
+
+def test_a_real_agent_is_updated_under_these_rules(tmp_path: Path, guarded: Broker) -> None:
+    """It reads its wishes and the pieces, and tells its steps, with nothing more than the file allows."""
+    keys = edgetool.keygen(tmp_path / "plant")
+    bundles = [write_bundle(tmp_path / f"square-{v}.edge", changes={"version": v}) for v in ("1.0.0", "1.1.0")]
+    for bundle in bundles:
+        edgetool.sign(bundle, key=keys.key)
+    who = f'username = "press-7"\npassword_file = "{tmp_path / "press-7.password"}"'
+    trust = f'[trust]\nkeys = ["{keys.public}"]'
+    config = write_config(tmp_path, guarded.port, {"pump": bundles[0]}, agent="press-7", mqtt=who, extra=trust)
+    operator = ("--username", "operator", "--password-file", tmp_path / "operator.password")
+    port = ("--port", str(guarded.port))
+
+    def told() -> bool:
+        shown = run_tool("edgetool", "fleet", "status", "--json", *port, *operator)
+        return '"update": {' in shown.stdout
+
+    with Agent(config) as agent:
+        wait_until(told, 60, "the agent")
+        trial = ("--shadow", "readings=0,minutes=0", "--probation", "readings=0,minutes=0.01")
+        to = ("--stream", "pump", "--to", "press-7", "--key", keys.key, "--waves", "100%")
+        done = run_tool("edgetool", "fleet", "deploy", bundles[1], *to, *trial, *port, *operator)
+        assert done.returncode == 0, done.stderr
+        assert "refused" not in agent.log.read_text()
 
 
 def test_a_fleet_is_updated_under_these_rules(tmp_path: Path, guarded: Broker) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from brokers import broker_named
-from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, run_tool, tool, wait_until, write_config
 from simulated_agents import Behaviour, SimulatedFleet, simulated
 
 import edgetool
@@ -109,3 +112,29 @@ def test_what_cannot_be_meant_is_told(broker: Broker, options: Sequence[str], pr
     done = run_tool("edgetool", "fleet", "status", "--port", str(broker.port), *options)
     assert done.returncode == 2
     assert problem in done.stderr
+
+
+def test_a_terminal_shows_the_fleet_as_it_changes(broker: Broker, behaviour: Behaviour) -> None:
+    """The table is drawn anew each second, until the time is over."""
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "150", "LINES": "30"}
+    command = [tool("edgetool"), "fleet", "status", "--watch", "--for", "8", "--port", str(broker.port)]
+    with simulated(broker.port, NAMES, behaviour) as fleet:
+        wait_until(lambda: all_told(fleet), what="the agents")
+        process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=env)
+        os.close(theirs)
+        shown = b""
+        try:
+            while b"3 of 3 agents online" not in shown:
+                shown += os.read(ours, 10_000)
+            fleet.stop("press-2")
+            while b"2 of 3 agents online" not in shown:
+                shown += os.read(ours, 10_000)
+            while os.read(ours, 10_000):
+                pass
+        except OSError:  # the end of a terminal, on Linux
+            pass
+        finally:
+            assert process.wait(timeout=60) == 0
+            os.close(ours)
+    assert b"connection lost" in shown

@@ -61,7 +61,6 @@ class Picture:
         most_a_second: int,
         tell: Callable[[ScoreReport, int], None],
     ) -> None:
-        self._streams = streams
         self._agent = agent
         self._interval_s = interval_s
         self._most = max(1, int(most_a_second * interval_s))
@@ -70,8 +69,9 @@ class Picture:
         self._next_mono_s: float | None = None
         self.left_out = 0
         """Assets that scored in an interval and were not reported, since the start."""
-        for stream in streams:
-            stream.pipeline.tally = Tally(len(stream.loaded.bundle.manifest.channels))
+        self._tallies = [(stream, Tally(len(stream.loaded.bundle.manifest.channels))) for stream in streams]
+        for stream, tally in self._tallies:
+            stream.pipeline.watchers.append(tally)
 
     @property
     def due_mono_s(self) -> float:
@@ -93,7 +93,7 @@ class Picture:
             self._tell(self._report(row), row.rank)
 
     def _choose(self) -> None:
-        found = [(stream, stream.pipeline.tally.take()) for stream in self._streams if stream.pipeline.tally]
+        found = [(stream, tally.take()) for stream, tally in self._tallies]
         nearness = np.concatenate([_nearness(stream, tallied) for stream, tallied in found])
         chosen = np.argsort(-nearness, kind="stable")[: self._most]
         self.left_out += len(nearness) - len(chosen) + sum(tallied.left_out for _, tallied in found)

@@ -304,7 +304,9 @@ class Stream:
 
     def shadow_with(self, shadow: Shadowing | None, recent: RecentScores | None) -> None:
         """Let a shadow have the readings, and keep the last scores beside it; None takes it away."""
-        self.shadow, self.pipeline.recent = shadow, recent
+        self.shadow = shadow
+        self.pipeline.watchers[:] = [each for each in self.pipeline.watchers if not isinstance(each, RecentScores)]
+        self.pipeline.watchers += [] if recent is None else [recent]
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""

@@ -112,8 +112,7 @@ class Pipeline:
         )
         self._states = self._memory.states
         self.standings = Standings(self._memory, self._threshold, self._alarm)
-        self.tally: Tally | None = None  # counts every score, where somebody asks for that
-        self.recent: RecentScores | None = None  # keeps the last ones, beside a shadow
+        self.watchers: list[Tally | RecentScores] = []  # are given every score
         for asset in self._memory.restore(records):
             self.roster.restore(asset)
         # Only after all records: an alert or a limit, which keeps its asset here, may be in the last record.
@@ -205,9 +204,8 @@ class Pipeline:
         Returns:
             The changes. `records` has no record of an asset yet; `process` adds them.
         """
-        for counted in (self.tally, self.recent):
-            if counted is not None:
-                counted.add(windows, scores)
+        for watcher in self.watchers:
+            watcher.add(windows, scores)
         not_finite, at_limit = look_at(scores.score, self._lowest_limit)
         outcome = Outcome(scored=len(windows), not_finite=not_finite)
         latest = windows.values[:, -1, :]

@@ -92,7 +92,8 @@ class _Shadow:
             provider=task.provider.name,
             settings=task.settings,
         )
-        self._pipeline.recent = self._recent = RecentScores()
+        self._recent = RecentScores()
+        self._pipeline.watchers.append(self._recent)
         self._timed: deque[float] = deque(maxlen=_TIMED_KEPT)
         self._deeds = Deeds()
         self._assets: dict[str, None] = {}

@@ -75,6 +75,13 @@ class Fleet:
         report = edgetool.fleet_status(BrokerAddress(port=self._port))
         return {row.agent: row.streams[0].version for row in report.agents if row.streams}
 
+    def states(self) -> dict[str, str]:
+        """Where the update of each agent stands."""
+        report = edgetool.fleet_status(BrokerAddress(port=self._port))
+        return {
+            row.agent: row.streams[0].update.state for row in report.agents if row.streams and row.streams[0].update
+        }
+
     def wait_versions(self, version: str) -> None:
         wait_until(lambda: self.versions() == dict.fromkeys(AGENTS, version), 60, f"version {version}")
 
@@ -113,6 +120,28 @@ def test_a_bundle_comes_to_all_and_goes_again(fleet: Fleet, sender: Sender, tmp_
         assert "2 of 2 agents have done it" in fleet.run("rollback")
         fleet.wait_versions("1.0.0")
         assert "is not above 1.1.0, which has run there" in fleet.run("deploy", fleet.bundle("1.0.5"), code=65)
+
+
+def test_a_broker_that_loses_all_it_kept_is_given_it_again(tmp_path: Path) -> None:
+    """It is restarted without a memory, while the first agent tries the bundle: the second still gets it."""
+    with Broker(tmp_path / "broker", persistence=False) as broker, ExitStack() as stack:
+        fleet = Fleet(tmp_path, broker.port)
+        for name in AGENTS:
+            stack.enter_context(fleet.agent(name))
+        fleet.wait_updates()
+        sender = stack.enter_context(Sender(broker.port))
+        stack.enter_context(readings(sender, 1.0))
+        said: list[str] = []
+        trial = ("--shadow", "readings=150,minutes=0.02", "--probation", TRIAL, "--waves", "1,100%", "--soak", "1s")
+        bundle = fleet.bundle("1.1.0")
+        deploying = threading.Thread(target=lambda: said.append(fleet.run("deploy", bundle, *trial)))
+        deploying.start()
+        wait_until(lambda: fleet.states()["press-1"] == "shadow", 60, "the shadow")
+        broker.stop()
+        broker.start()
+        deploying.join(110)
+        assert said
+        assert "settled    2 of 2" in said[0]
 
 
 def test_a_bad_bundle_stops_in_the_first_wave(fleet: Fleet, sender: Sender) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -161,10 +161,13 @@ class _Course:
     deployment: Deployment
     sent: dict[str, Sent]
     _told: str = ""
+    _wishes: dict[str, bytes] = field(default_factory=dict)
+    """By topic, what was sent in this run."""
 
     def run(self, on_progress: Callable[[str], None]) -> None:
         """Until it is over, or has expired."""
         retained = Retained(self.heard.client, self.heard.hear)
+        connections = self.heard.connections
         if self.plan.url is None and not self.deployment.halted:
             self.parcel.put(retained)
             on_progress(f"{self.parcel.chunks} pieces of {self.parcel.name} {self.parcel.version} are at the broker")
@@ -172,6 +175,9 @@ class _Course:
             until_mono_s = time.monotonic() + _LOOK_S
             while self.heard.hear() and time.monotonic() < until_mono_s:
                 continue
+            if self.heard.connections > connections:
+                connections = self.heard.connections
+                self._put_again(retained)
             seen = see(self.heard.roster, self.plan.stream)
             for target, ask in self.deployment.look(seen, time.time()):
                 self._ask(retained, target, ask, seen.get(target.agent))
@@ -193,13 +199,19 @@ class _Course:
             what |= {name: part for name, part in parts.items() if part}
         else:
             what |= {ask.value: True}
-        retained.put(
-            wish_topic(target.agent, self.plan.stream, "bundle"),
-            self.wisher.make(target.agent, "bundle", sequence, what),
-        )
+        topic = wish_topic(target.agent, self.plan.stream, "bundle")
+        self._wishes[topic] = self.wisher.make(target.agent, "bundle", sequence, what)
+        retained.put(topic, self._wishes[topic])
         self.sent[target.agent] = Sent(sequence)
         asked = Asked(ask, sequence, time.time(), alerts)
         self.deployment.ask(target, asked, online=seen is not None and seen.online)
+
+    def _put_again(self, retained: Retained) -> None:
+        """After a new connection: a broker that keeps nothing over a restart has lost it. Agents know a wish again."""
+        if self.plan.url is None and not self.deployment.halted:
+            self.parcel.put(retained)
+        for topic, wish in self._wishes.items():
+            retained.put(topic, wish)
 
     def _tell(self, on_progress: Callable[[str], None]) -> None:
         counts = self.deployment.counts()

@@ -67,6 +67,11 @@ class Listening:
         self.roster.take(message)
         return True
 
+    @property
+    def connections(self) -> int:
+        """How many there were so far."""
+        return self._arrived.connections
+
     def also(self, topics: Iterable[str]) -> None:
         """Subscribe to more."""
         self._arrived.add(self.client, [*topics])

@@ -31,9 +31,12 @@ class Retained:
     def __init__(self, client: paho.Client, hear: Callable[[float], object]) -> None:
         self._client = client
         self._hear = hear
-        self._on_way: deque[paho.MQTTMessageInfo] = deque()
+        self._on_way: deque[int] = deque()
         self._topics: dict[int, str] = {}
         """By the identifier of a message."""
+        self._there: deque[int] = deque()
+        """Identifiers of messages that the broker has answered, as they come from paho's thread."""
+        self._answered: set[int] = set()
         self._refused: deque[tuple[int, object]] = deque()
         """Identifiers of messages that the broker does not take, and its words."""
         client.on_publish = self._on_publish
@@ -45,8 +48,9 @@ class Retained:
             BrokerError: the broker refuses a message of before, or does not answer.
         """
         info = self._client.publish(topic, payload, qos=1, retain=True)
+        # Without a connection it waits in paho's queue, and goes out with the next one.
         self._topics[info.mid] = topic
-        self._on_way.append(info)
+        self._on_way.append(info.mid)
         while len(self._on_way) > _AT_ONCE:
             self._wait(self._on_way.popleft())
 
@@ -63,15 +67,15 @@ class Retained:
             what = f"{self._topics[mid]}: the broker refuses the message ({code})"
             raise BrokerError(f"{what}; may the user write there? docs/mqtt.md has the rules")
 
-    def _wait(self, info: paho.MQTTMessageInfo) -> None:
+    def _wait(self, mid: int) -> None:
         limit_mono_s = time.monotonic() + _ANSWER_S
-        try:
-            while not info.is_published():
-                self._hear(_POLL_S)
-                if time.monotonic() > limit_mono_s:
-                    raise BrokerError(f"the broker has not acknowledged a message for {_ANSWER_S:g} s")
-        except (ValueError, RuntimeError) as exc:
-            raise BrokerError(f"a message cannot be published ({exc})") from exc
+        while mid not in self._answered:
+            self._hear(_POLL_S)
+            while self._there:
+                self._answered.add(self._there.popleft())
+            if time.monotonic() > limit_mono_s:
+                raise BrokerError(f"the broker has not acknowledged a message for {_ANSWER_S:g} s; --resume goes on")
+        self._answered.discard(mid)
 
     def _on_publish(self, _client: Any, _data: Any, mid: int, code: Any, _properties: Any) -> None:
         """Called on paho's thread, which holds a lock that `publish` takes: no lock of ours may be taken here.
@@ -80,3 +84,4 @@ class Retained:
         """
         if code is not None and code.is_failure:
             self._refused.append((mid, code))
+        self._there.append(mid)

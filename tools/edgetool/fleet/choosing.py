@@ -82,7 +82,7 @@ def refuse_unfit(plan: FleetPlan, parcel: Parcel, chosen: Mapping[str, Seen]) ->
 
 def _problem(plan: FleetPlan, parcel: Parcel, update: Update | None) -> str | None:
     if update is None:
-        return "it tells nothing of updates: it trusts no key ([trust] keys), or is of an older version"
+        return "it tells nothing of updates: it trusts no key ([trust] keys), has them off, or is of an older version"
     if update.is_under_way and (update.bundle is None or update.bundle.sha256 != parcel.sha256):
         return f"another update is under way there ({update.in_words()}); take it back first: edgetool fleet rollback"
     running = update.running

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EdgeError
+from edge_agent.messages.update import State
 from edge_agent.update.fetching import Fetch
 from edge_agent.update.proving import Beside, Proven, WrongFileError, download, prove_bundle
-from edge_agent.update.store import State, Store
+from edge_agent.update.store import Store
 from edge_agent.update.surroundings import Surroundings
 from edge_agent.update.wishes import BundlePart
 

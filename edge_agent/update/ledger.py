@@ -6,7 +6,8 @@ import logging
 import time
 
 from edge_agent.messages.text import iso_time
-from edge_agent.update.store import Answer, State, Store
+from edge_agent.messages.update import State
+from edge_agent.update.store import Answer, Store
 from edge_agent.update.wishes import Wish, read_wish_text
 
 __all__ = ["Ledger"]

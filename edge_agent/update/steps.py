@@ -13,6 +13,7 @@ from typing import Any
 
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import iso_time
+from edge_agent.messages.update import State
 from edge_agent.stream.recent import RecentScores
 from edge_agent.update.arriving import Arrival
 from edge_agent.update.comparison import comparison_of, problem_with_deeds
@@ -23,7 +24,7 @@ from edge_agent.update.proving import Proven
 from edge_agent.update.settings_change import SettingsChange
 from edge_agent.update.shadow_start import shadow_of
 from edge_agent.update.shadowing import ShadowError, Shadowing
-from edge_agent.update.store import Baseline, BundleFile, Probation, State, Store
+from edge_agent.update.store import Baseline, BundleFile, Probation, Store
 from edge_agent.update.surroundings import Live, Surroundings, problem_with_bundle
 from edge_agent.update.told import told_of
 from edge_agent.update.wishes import Kind, Wish, waits_for_clock

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import shutil
 from contextlib import suppress
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,10 @@ import msgspec
 
 from edge_agent.files.checksum import seal, unseal
 from edge_agent.files.plain import read_file, sync_folder, write_file
+from edge_agent.messages.update import State
 from edge_agent.update.wishes import LimitsPart, ProbationPart
 
-__all__ = ["Answer", "Baseline", "BundleFile", "Probation", "Standing", "State", "Step", "Store"]
+__all__ = ["Answer", "Baseline", "BundleFile", "Probation", "Standing", "Step", "Store"]
 
 log = logging.getLogger(__name__)
 
@@ -28,36 +28,6 @@ _STEPS = 20
 _NAMES = 50
 _RESERVE_BYTES = 50_000_000
 """Stays free on the disk: the journal's room."""
-
-
-class State(StrEnum):
-    """Where an update stands."""
-
-    NONE = "none"
-    WAITING = "waiting"
-    """Something has to come first, which the reason tells; it is tried again."""
-    FETCHING = "fetching"
-    PROVING = "proving"
-    SHADOW = "shadow"
-    """The new model scores the same readings beside the old one, and raises nothing."""
-    SWITCHED = "switched"
-    PROBATION = "probation"
-    SETTLED = "settled"
-    ROLLED_BACK = "rolled_back"
-    REFUSED = "refused"
-    """It was never switched to."""
-    GIVEN_UP = "given_up"
-    """It was taken back, or its time has run out."""
-
-    @property
-    def is_pending(self) -> bool:
-        """True before the switch, while the wish is worked on."""
-        return self in (State.WAITING, State.FETCHING, State.PROVING, State.SHADOW)
-
-    @property
-    def is_on_trial(self) -> bool:
-        """True while the new bundle runs and may be rolled back by itself."""
-        return self in (State.SWITCHED, State.PROBATION)
 
 
 class BundleFile(msgspec.Struct, frozen=True, kw_only=True):

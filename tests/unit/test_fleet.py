@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from edge_agent.errors import FleetError, UsageError
 from edge_agent.messages.text import iso_time
+from edge_agent.update.wishes import CHUNK_BYTES
 from edgetool.fleet.choosing import refuse_unfit
 from edgetool.fleet.deployment import Ask, Asked, Deployment, Seen, Standing, Target
-from edgetool.fleet.parcel import CHUNK_BYTES, Parcel
+from edgetool.fleet.parcel import Parcel
 from edgetool.fleet.plan import FleetPlan, Halts, OnHalt, make_plan, matching, read_plan, wave_sizes
 from edgetool.fleet.roster import Roster
 from edgetool.fleet.told import BundleFile, Update

@@ -16,6 +16,7 @@ from edge_agent.config.load import load_config
 from edge_agent.config.settings import Config
 from edge_agent.errors import ConfigError
 from edge_agent.messages.scores import Scores
+from edge_agent.messages.update import State
 from edge_agent.stream.outcome import WindowBatch
 from edge_agent.stream.recent import RecentScores
 from edge_agent.update.beginning import Beginning
@@ -25,7 +26,7 @@ from edge_agent.update.fetching import Fetch
 from edge_agent.update.health_command import HealthCommand
 from edge_agent.update.ledger import Ledger
 from edge_agent.update.probation import Trial
-from edge_agent.update.store import Baseline, BundleFile, Probation, Standing, State, Store
+from edge_agent.update.store import Baseline, BundleFile, Probation, Standing, Store
 from edge_agent.update.wishes import (
     BundlePart,
     Kind,

@@ -12,6 +12,7 @@ import msgspec
 
 from edge_agent.errors import UsageError
 from edge_agent.messages.text import iso_time
+from edge_agent.messages.update import State
 from edgetool.broker import BrokerAddress
 from edgetool.commands.fleet_status import checked
 from edgetool.fleet.choosing import choose, read_sent, refuse_unfit, see
@@ -20,7 +21,6 @@ from edgetool.fleet.listening import Listening, listening
 from edgetool.fleet.parcel import Parcel, open_parcel
 from edgetool.fleet.plan import FleetPlan, OnHalt, length_of, make_plan, read_plan, wave_sizes
 from edgetool.fleet.publishing import Retained
-from edgetool.fleet.told import State
 from edgetool.fleet.wishes import Sent, Wisher, next_sequence, wish_topic
 from edgetool.signing import read_private_key
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from edge_agent.messages.update import State
 from edgetool.fleet.plan import FleetPlan, Halts, OnHalt, length_of, wave_sizes
-from edgetool.fleet.told import State, Update
+from edgetool.fleet.told import Update
 
 __all__ = ["Ask", "Asked", "Deployment", "Seen", "Standing", "Target"]
 

@@ -9,15 +9,14 @@ from typing import Any
 
 from edge_agent.bundle import open_bundle
 from edge_agent.errors import BundleError
+from edge_agent.messages.topic_names import chunk_topic
 from edge_agent.trust import Keys
+from edge_agent.update.wishes import CHUNK_BYTES
 from edge_agent.versions import is_semantic
 from edgetool.fleet.publishing import Retained
 from edgetool.signing import PrivateKey
 
-__all__ = ["CHUNK_BYTES", "Parcel", "open_parcel"]
-
-CHUNK_BYTES = 102_400
-"""Of a piece: below the smallest limit of a broker that is known, 128 KiB."""
+__all__ = ["Parcel", "open_parcel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +60,7 @@ class Parcel:
         retained.flush()
 
     def _topic(self, number: int) -> str:
-        return f"edge/bundles/{self.sha256}/{number}"
+        return chunk_topic(self.sha256, number)
 
 
 def open_parcel(path: Path, key: PrivateKey) -> Parcel:

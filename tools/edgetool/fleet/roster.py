@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edge_agent.messages.text import decode
-from edgetool.fleet.told import State, Update
+from edge_agent.messages.update import State
+from edgetool.fleet.told import Update
 from edgetool.monitoring.fleet import Agent, Fleet
 from edgetool.monitoring.heard import Health
 from edgetool.monitoring.intake import Intake, NoKeeper

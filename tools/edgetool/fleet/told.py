@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-__all__ = ["Answer", "BundleFile", "State", "Update"]
+from edge_agent.messages.update import FINAL_STATES, State
 
-
-class State(StrEnum):
-    """Where an update stands; a state of a newer agent is passed on as it is."""
-
-    NONE = "none"
-    WAITING = "waiting"
-    FETCHING = "fetching"
-    PROVING = "proving"
-    SHADOW = "shadow"
-    SWITCHED = "switched"
-    PROBATION = "probation"
-    SETTLED = "settled"
-    ROLLED_BACK = "rolled_back"
-    REFUSED = "refused"
-    GIVEN_UP = "given_up"
-
-
-_FINAL = {State.SETTLED, State.ROLLED_BACK, State.REFUSED, State.GIVEN_UP}
+__all__ = ["Answer", "BundleFile", "Update"]
 
 
 class BundleFile(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,6 +39,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int | None = None
     """Of the last wish for a bundle that was obeyed; None before the first."""
     state: str = State.NONE
+    """One of `State`; that of a newer agent is passed on as it is."""
     since: str | None = None
     """ISO 8601."""
     reason: str = ""
@@ -74,7 +57,7 @@ class Update(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_final(self) -> bool:
         """Whether nothing more happens by itself."""
-        return self.state in _FINAL
+        return self.state in FINAL_STATES
 
     @property
     def is_under_way(self) -> bool:

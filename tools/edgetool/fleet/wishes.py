@@ -11,6 +11,7 @@ import msgspec
 
 from edge_agent.errors import TrustError
 from edge_agent.messages.text import iso_time
+from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.trust import Keys, read_wish
 from edgetool.fleet.told import Update
 from edgetool.signing import PrivateKey, sign_wish
@@ -68,7 +69,7 @@ class Wisher:
 
 def wish_topic(agent: str, stream: str, kind: str) -> str:
     """Where it is published, retained."""
-    return f"edge/{agent}/wishes/{stream}/{kind}"
+    return AgentTopics(agent).wish(stream, kind)
 
 
 def next_sequence(kind: str, update: Update | None, sent: Sent | None = None) -> int:

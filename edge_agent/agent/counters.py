@@ -26,6 +26,8 @@ class Counters:
     """Windows that got a score; at window 1 and stride 1, readings."""
     not_finite: int = 0
     """Scores that were no number; they change no alarm."""
+    at_limit: int = 0
+    """Windows whose score reached the limit."""
     raised: int = 0
     updated: int = 0
     cleared: int = 0

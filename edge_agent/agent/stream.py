@@ -32,7 +32,7 @@ from edge_agent.stream.ranges import Ranges
 from edge_agent.stream.recent import RecentScores
 from edge_agent.stream.records import keys_of
 from edge_agent.stream.suppression import Suppression
-from edge_agent.update.comparison import Deeds
+from edge_agent.update.comparison import Deeds, readings_needed
 from edge_agent.update.shadowing import Shadowing
 
 __all__ = ["LoadedStream", "Stream"]
@@ -104,6 +104,7 @@ class Stream:
         self.counters.readings += readings - len(outcome.refused)
         self.counters.scored += outcome.scored
         self.counters.not_finite += outcome.not_finite
+        self.counters.at_limit += outcome.at_limit
         if outcome.released:
             # They stand on what is not in the journal: the agent's clock, counts, or which assets were remembered.
             commit.comes_again = False
@@ -288,7 +289,11 @@ class Stream:
 
     def deeds(self) -> Deeds:
         """What its model did since the agent started, as an update is judged by."""
+        manifest, counters = self.loaded.bundle.manifest, self.counters
+        needed = readings_needed(manifest.window * manifest.stride, len(self.pipeline.assets()))
         return Deeds(
+            is_blind=not counters.scored and counters.received > needed,
+            at_limit=counters.at_limit,
             scored=self.counters.scored,
             not_finite=self.counters.not_finite,
             raised=self.counters.raised,

@@ -162,10 +162,12 @@ def remarks(config: Config, bundles: list[Bundle]) -> list[str]:
     from edge_agent.config.trust import trust_remarks
     from edge_agent.mqtt.settings import broker_remarks
     from edge_agent.stream.settings import StreamSettings
+    from edge_agent.update.effective import update_remarks
 
     brokers = {"[mqtt]": config.mqtt, "[mqtt.alerts]": config.mqtt.alerts}
     found = [f"{name} {text}" for name, broker in brokers.items() if broker for text in broker_remarks(broker)]
     found += [f"[trust] {text}" for text in trust_remarks(config.trust)]
+    found += update_remarks(config)
     topics = {f"[[stream]] {each.name!r} topic": each.topic for each in config.streams if each.topic}
     for where, name in {"[agent] id": config.agent.id, **topics}.items():
         if "." in name:

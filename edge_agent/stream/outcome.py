@@ -20,6 +20,8 @@ class Outcome(msgspec.Struct):
     """Number of windows that were scored."""
     not_finite: int = 0
     """Number of windows whose score was NaN or infinite; such scores change no alarm."""
+    at_limit: int = 0
+    """Number of windows whose score reached the lowest limit; 0 where assets have limits of their own."""
     alerts: AlertBatch | None = None
     """The changes of alarms; None when there are none."""
     released: list[AlertEvent] = msgspec.field(default_factory=list)

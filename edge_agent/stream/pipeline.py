@@ -207,7 +207,8 @@ class Pipeline:
         for watcher in self.watchers:
             watcher.add(windows, scores)
         not_finite, at_limit = look_at(scores.score, self._lowest_limit)
-        outcome = Outcome(scored=len(windows), not_finite=not_finite)
+        high = 0 if self._commission is not None else len(at_limit)
+        outcome = Outcome(scored=len(windows), not_finite=not_finite, at_limit=high)
         latest = windows.values[:, -1, :]
         changes = self._update_alarms(windows, latest, scores.score, at_limit, outcome.changed)
         if changes:

@@ -19,8 +19,9 @@ __all__ = ["Arrival"]
 _AGAIN_S = 10.0
 """Time until something that failed is tried again."""
 _LATE_PIECE_S = 10.0
-_TRIES = 2
-"""A piece may have changed on its way, or be of another try: so the whole is fetched once more."""
+_TRIES = 4
+"""A piece may have changed on its way, or be of another try or of somebody else: so the whole is fetched again, each
+time after twice as long."""
 
 
 class Arrival:
@@ -186,7 +187,7 @@ class Arrival:
             if self._tries >= _TRIES:
                 raise
             self._wait(f"{exc}; it is fetched once more", now_mono_s)
-            self._again_mono_s = now_mono_s
+            self._again_mono_s = now_mono_s + 2**self._tries
             return None
         except EdgeError:
             self._store.discard(self._part.sha256)

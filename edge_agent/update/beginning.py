@@ -11,7 +11,9 @@ from edge_agent.bundle import Bundle
 from edge_agent.config.settings import Config, StreamSection
 from edge_agent.errors import EdgeError
 from edge_agent.messages.text import iso_time
+from edge_agent.trust import Keys, load_keys
 from edge_agent.update.effective import file_hash, stores_of, with_updates
+from edge_agent.update.proving import problem_with_file
 from edge_agent.update.store import BundleFile, Standing, Store
 
 __all__ = ["Beginning", "Begun"]
@@ -47,9 +49,10 @@ class Beginning:
         marked: if this run ends without a word, the next one rolls it back.
         """
         for name, standing in self._standings.items():
-            if standing.is_running:
-                self._roll_back(name, "the agent ended over it: a crash, a kill, a watchdog, or the power was cut")
-            elif standing.state.is_on_trial:
+            ended = "the agent ended over it: a crash, a kill, a watchdog, or the power was cut"
+            if standing.is_running and self._roll_back(name, ended):
+                continue
+            if standing.state.is_on_trial:
                 standing.is_running = True
                 self._save(name)
             elif standing.active is not None and not self._stores[name].path(standing.active.sha256).exists():
@@ -57,12 +60,19 @@ class Beginning:
         return with_updates(self._config, self._standings)
 
     def failed(self, problem: str) -> bool:
-        """The run has failed. Gives whether a bundle on probation was rolled back for it: then another start helps."""
-        tried = [name for name, standing in self._standings.items() if self._stores[name].load().state.is_on_trial]
-        for name in tried:
-            self._standings[name] = self._stores[name].load()
-            self._roll_back(name, problem)
-        return bool(tried)
+        """The run has failed. Gives whether a bundle was rolled back for it, so that another start helps.
+
+        That is one on probation, or one whose file cannot be used any more.
+        """
+        rolled_back = False
+        for name, store in self._stores.items():
+            standing = self._standings[name] = store.load()
+            spoilt = None
+            if standing.active is not None and not standing.state.is_on_trial:
+                spoilt = problem_with_file(store.path(standing.active.sha256), self._keys())
+            if standing.state.is_on_trial or spoilt is not None:
+                rolled_back |= self._roll_back(name, problem if spoilt is None else spoilt)
+        return rolled_back
 
     def begun(self, config: Config, bundles: list[Bundle]) -> Begun | None:
         """What the run is told; None where no update may come.
@@ -99,11 +109,25 @@ class Beginning:
         log.warning("update ended, the configured bundle is another one now stream=%s", name)
         self._save(name)
 
-    def _roll_back(self, name: str, reason: str) -> None:
-        standing = self._standings[name]
+    def _roll_back(self, name: str, reason: str) -> bool:
+        """Put the last bundle in charge that can run; gives whether there is one beside the one that has to go."""
+        standing, store = self._standings[name], self._stores[name]
+        configured = Path(next(each.bundle for each in self._config.streams if each.name == name))
+        former = standing.former
+        if former is not None and problem_with_file(store.path(former.sha256), self._keys()) is not None:
+            standing.former = former = None
+        if former is None and (problem := problem_with_file(configured, self._keys())) is not None:
+            log.error("not rolled back stream=%s reason=%r: the one before cannot run: %s", name, reason, problem)
+            standing.note(standing.state, iso_time(time.time()), f"{reason}; it stays, for {problem}")
+            self._save(name)
+            return False
         log.error("rolled back stream=%s bundle=%s reason=%r", name, standing.active, reason)
         standing.go_back(iso_time(time.time()), reason)
         self._save(name)
+        return True
+
+    def _keys(self) -> Keys:
+        return load_keys([Path(key) for key in self._config.trust.keys])
 
     def _save(self, name: str) -> None:
         try:

@@ -15,7 +15,15 @@ from edge_agent.config.tables import read_table
 from edge_agent.errors import ConfigError
 from edge_agent.update.store import Standing, Store
 
-__all__ = ["CHANGEABLE", "file_hash", "standing_section", "stores_of", "with_settings", "with_updates"]
+__all__ = [
+    "CHANGEABLE",
+    "file_hash",
+    "standing_section",
+    "stores_of",
+    "update_remarks",
+    "with_settings",
+    "with_updates",
+]
 
 CHANGEABLE = ("threshold", "alarm", "commission", "drift", "storm", "silent_s", "stuck_readings", "provider")
 """Keys of a `[[stream]]` that a wish may change: none says where readings come from, or what is loaded."""
@@ -64,6 +72,20 @@ def with_updates(config: Config, standings: Mapping[str, Standing] | None = None
         for section in config.streams
     ]
     return msgspec.structs.replace(config, streams=tuple(sections))
+
+
+def update_remarks(config: Config) -> list[str]:
+    """What came over the broker and does not count any more, a line each."""
+    stores, found = stores_of(config), []
+    for folder in sorted((Path(config.agent.state_dir) / "updates").glob("stream-*")):
+        name = folder.name.removeprefix("stream-")
+        active = None if name in stores else Store(Path(config.agent.state_dir), name).load().active
+        if active is None:
+            continue
+        is_here = any(section.name == name for section in config.streams)
+        why = "updates are off ([trust], [updates])" if is_here else "no stream of this name is configured"
+        found.append(f"{active} came over the broker for stream {name!r} and does not run: {why}")
+    return found
 
 
 def standing_section(section: StreamSection, standing: Standing, store: Store) -> StreamSection:

@@ -26,6 +26,8 @@ class Trial:
         self._live = live
         self._health = health
         self._counted = Deeds()
+        self._had_drift = live.deeds().drifts
+        """An alert of the old model's is open, which says nothing of the new one."""
 
     def look(self, now_mono_s: float, seconds: float) -> str | None:
         """Count what happened since the last call; to be called about each second.
@@ -40,15 +42,19 @@ class Trial:
         probation, now, before = self._probation, self._live.deeds(), self._counted
         probation.scored += now.scored - before.scored
         probation.raised += now.raised - before.raised
+        probation.at_limit += now.at_limit - before.at_limit
+        self._had_drift &= now.drifts
         probation.seconds += seconds
         self._counted = now
         new = Deeds(
             scored=probation.scored,
             not_finite=now.not_finite,
             raised=probation.raised,
+            at_limit=probation.at_limit,
+            is_blind=now.is_blind and not probation.scored,
             batch_us=now.batch_us,
             timed=now.timed,
-            drifts=now.drifts,
+            drifts=now.drifts and not self._had_drift,
         )
         return problem_with_deeds(new, probation.baseline, probation.limits) or self._health.tick(now_mono_s)
 

@@ -23,7 +23,7 @@ from edge_agent.trust import Keys
 from edge_agent.update.effective import file_hash
 from edge_agent.update.wishes import BundlePart
 
-__all__ = ["Beside", "Proven", "WrongFileError", "download", "prove_bundle", "prove_settings"]
+__all__ = ["Beside", "Proven", "WrongFileError", "download", "problem_with_file", "prove_bundle", "prove_settings"]
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +133,15 @@ def prove_bundle(
     if problem is not None:
         raise BundleError(problem)
     return Proven(bundle, _choose(bundle, section, config, look))
+
+
+def problem_with_file(path: Path, keys: Keys | None) -> str | None:
+    """Why a bundle's file cannot be opened, or is of nobody who is trusted; None if it can run."""
+    try:
+        open_bundle(path, keys)
+    except EdgeError as exc:
+        return exc.lines[0]
+    return None
 
 
 def prove_settings(section: StreamSection, bundle: Bundle, config: Config, look: Look) -> StreamSection:

@@ -48,6 +48,10 @@ class ShadowTask(msgspec.Struct, frozen=True, kw_only=True):
     libraries: tuple[Library, ...]
     settings: StreamSettings
     stream: str
+    width: int
+    """Number of the channels of the running bundle."""
+    columns: list[int]
+    """Where each channel of this bundle stands among those."""
 
 
 class Block(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -79,7 +83,8 @@ class _Shadow:
     """The other model at work."""
 
     def __init__(self, bundle: Bundle, task: ShadowTask) -> None:
-        self._width = len(bundle.manifest.channels)
+        self._width, self._columns = task.width, task.columns
+        self._is_as_it_comes = task.columns == [*range(task.width)]
         cache_dir = Path(task.cache_dir) if task.cache_dir else None
         engine = open_engine(
             bundle.model, task.provider, threads=task.threads, cache_dir=cache_dir, libraries=task.libraries
@@ -102,6 +107,8 @@ class _Shadow:
         """Score a block."""
         times = np.frombuffer(block.times, np.float64)
         values = np.frombuffer(bytearray(block.values), np.float32).reshape(len(times), self._width)
+        if not self._is_as_it_comes:
+            values = np.ascontiguousarray(values[:, self._columns])
         cuts = [0, block.timed_from, block.timed_to, len(times)]
         anew = block.anew
         for place, (start, end) in enumerate(itertools.pairwise(cuts)):
@@ -122,6 +129,7 @@ class _Shadow:
             outcome = self._pipeline.process(part)
             deeds.scored += outcome.scored
             deeds.not_finite += outcome.not_finite
+            deeds.at_limit += outcome.at_limit
             if outcome.alerts is not None:
                 raised = outcome.alerts.raised()
                 deeds.raised += len(raised)

@@ -22,6 +22,7 @@ def shadow_of(proven: Proven, about: Surroundings, *, alerting: set[str], recent
 
     Raises:
         OSError: the system has no room for another process.
+        ShadowError: it has channels that the running bundle does not read.
     """
     memory = provider_memory(proven.bundle, about.config.engine_of(about.section), about.state_dir)
     return Shadowing(
@@ -30,6 +31,7 @@ def shadow_of(proven: Proven, about: Surroundings, *, alerting: set[str], recent
         cache_dir=memory.cache_dir(),
         settings=about.section.settings,
         stream=about.section.name,
+        channels=[channel.name for channel in about.bundle.manifest.channels],
         alerting=alerting,
         recent=recent,
     )

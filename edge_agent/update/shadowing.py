@@ -26,7 +26,7 @@ from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.stream.outcome import Outcome
 from edge_agent.stream.recent import RecentScores
 from edge_agent.stream.settings import StreamSettings
-from edge_agent.update.comparison import Deeds
+from edge_agent.update.comparison import Deeds, readings_needed
 from edge_agent.update.shadow import Block, ShadowReport, ShadowTask
 from edge_agent.update.wishes import ShadowPart
 
@@ -43,6 +43,7 @@ _PIPE_BYTES = 1 << 20
 _TIMED_EVERY_S = 0.05
 _TIMED_KEPT = 256
 _ASSETS_KEPT = 200
+_NAMED, _MOST_SEEN = 5, 10_000
 
 
 class ShadowError(Exception):
@@ -58,11 +59,13 @@ class Shadowing:
         cache_dir: folder for compiled models; None compiles anew.
         settings: of the stream.
         stream: its name.
+        channels: of the running bundle, in order.
         alerting: assets that have an alert already.
         recent: gets the scores of the running model.
 
     Raises:
         OSError: the system has no room for another process.
+        ShadowError: it has channels that the running bundle does not read.
     """
 
     def __init__(
@@ -73,9 +76,18 @@ class Shadowing:
         cache_dir: Path | None,
         settings: StreamSettings,
         stream: str,
+        channels: list[str],
         alerting: set[str],
         recent: RecentScores,
     ) -> None:
+        wanted = [channel.name for channel in bundle.manifest.channels]
+        if new := [name for name in wanted if name not in channels]:
+            names = ", ".join(new[:_NAMED])
+            raise ShadowError(
+                f"the running bundle does not read its channels {names}, so both cannot be compared; send it without a "
+                "shadow (0 readings, 0 minutes) if it is meant"
+            )
+        self._window = bundle.manifest.window * bundle.manifest.stride
         self._child = ChildProcess("edge_agent.update.shadow")
         task = ShadowTask(
             bundle=str(bundle.path),
@@ -85,6 +97,8 @@ class Shadowing:
             libraries=bundle.libraries,
             settings=settings,
             stream=stream,
+            width=len(channels),
+            columns=[channels.index(name) for name in wanted],
         )
         self._child.ask(msgspec.json.encode(task))
         self._pipe = self._child.requests
@@ -108,6 +122,8 @@ class Shadowing:
         """An answer is to come."""
         self._recent = recent
         self._old_assets = dict.fromkeys(alerting)
+        self._seen: set[str] = set()
+        """Assets that had readings, some of them where there are very many."""
         self.old = Deeds(raised=0)
         self.new = Deeds()
         self.left_out = 0
@@ -145,6 +161,8 @@ class Shadowing:
         if not self._times:
             self._since_mono_s = now
         self._assets += part.assets
+        if len(self._seen) < _MOST_SEEN:
+            self._seen.update(part.assets)
         self._times += part.times
         self._values.append(part.values.copy())
         return is_timed
@@ -162,6 +180,7 @@ class Shadowing:
         old = self.old
         old.scored += outcome.scored
         old.not_finite += outcome.not_finite
+        old.at_limit += outcome.at_limit
         if is_timed:
             self._times_us.append(seconds * 1e6)
             old.timed += 1
@@ -184,6 +203,13 @@ class Shadowing:
         self._take(now)
         if self._waits and now > self._answered_mono_s + _SILENT_S:
             raise ShadowError(f"the new model's process gave no sign of life for {_SILENT_S:.0f} s")
+
+    def problem(self) -> str | None:
+        """Why nothing can come of it; None if something may."""
+        needed = readings_needed(self._window, max(1, len(self._seen)))
+        if self.new.scored or self.old.scored <= needed:
+            return None
+        return f"the new model has scored nothing, and the old one {self.old.scored} windows"
 
     def tell_old(self) -> Deeds:
         """What the running model did meanwhile."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import EdgeError
@@ -16,11 +17,11 @@ from edge_agent.messages.text import iso_time
 from edge_agent.messages.update import State
 from edge_agent.stream.recent import RecentScores
 from edge_agent.update.arriving import Arrival
-from edge_agent.update.comparison import comparison_of, problem_with_deeds
+from edge_agent.update.comparison import baseline_of, comparison_of, problem_with_deeds
 from edge_agent.update.health_command import HealthCommand
 from edge_agent.update.ledger import Ledger
 from edge_agent.update.probation import Trial
-from edge_agent.update.proving import Proven
+from edge_agent.update.proving import Proven, problem_with_file
 from edge_agent.update.settings_change import SettingsChange
 from edge_agent.update.shadow_start import shadow_of
 from edge_agent.update.shadowing import ShadowError, Shadowing
@@ -104,7 +105,7 @@ class StreamUpdate:
         standing.sequences = {**standing.sequences, wish.kind: wish.sequence}
         if wish.cancel:
             if standing.state.is_on_trial:
-                self._go_back("the operator has taken it back")
+                self._go_back_from("the operator has taken it back")
             elif standing.state.is_pending:
                 self._end(State.GIVEN_UP, "the operator has taken it back")
             else:
@@ -114,11 +115,14 @@ class StreamUpdate:
         standing.wish, standing.steps, standing.comparison, self._wish = text, [], {}, wish
         about = self._about
         if wish.bundle is None:
-            standing.wanted = standing.former or about.configured
+            target, standing.wanted = standing.former or about.configured, about.running
+            problem = self._problem_with_going_back()
             if standing.active is None:
                 self._end(State.REFUSED, f"the configured bundle {about.configured} runs, and there is none before it")
+            elif problem is not None:
+                self._end(State.REFUSED, f"{target} cannot run: {problem}")
             else:
-                self._go_back(f"to {standing.wanted}, as the operator wished")
+                self._go_back(f"to {target}, as the operator wished")
             return
         part = wish.bundle
         standing.wanted = BundleFile(sha256=part.sha256, name=part.name, version=part.version)
@@ -139,9 +143,14 @@ class StreamUpdate:
             self._ledger.answer(change.wish, "refused", problem)
             return
         standing, wish = self._standing, change.wish
+        before = standing.settings, standing.threshold_for
         standing.settings, standing.threshold_for = wish.settings, self._about.running.sha256
-        self._ledger.answer(wish, "applied", ", ".join(wish.settings) or "none is left")
-        self.is_due = not self._ledger.is_unsaved
+        if self._ledger.save():
+            self._ledger.answer(wish, "applied", ", ".join(wish.settings) or "none is left")
+            self.is_due = True
+        else:
+            standing.settings, standing.threshold_for = before
+            self._ledger.answer(wish, "refused", "the disk does not take them")
 
     # Pieces -----------------------------------------------------------------------------------------------------
 
@@ -241,7 +250,7 @@ class StreamUpdate:
         about, wish = self._about, self._wish
         assert wish is not None
         if not wish.shadow.readings and not wish.shadow.minutes:
-            self._switch(self._live_baseline())
+            self._switch(baseline_of(self._live.deeds()))
             return
         recent = RecentScores()
         try:
@@ -249,27 +258,26 @@ class StreamUpdate:
         except OSError as exc:
             self._end(State.REFUSED, f"no process can be started for the new model ({exc.strerror})")
             return
+        except ShadowError as exc:
+            self._end(State.REFUSED, str(exc))
+            return
         self._live.shadow_with(self._shadow, recent)
         self._ledger.note(State.SHADOW)
 
     def _look_shadow(self, shadow: Shadowing, wish: Wish) -> None:
         self._compare()
         self._ledger.changes += 1
-        old = Baseline(scored=shadow.old.scored, raised=shadow.old.raised, batch_us=shadow.old.batch_us)
-        problem = problem_with_deeds(shadow.new, old, wish.limits)
+        old = baseline_of(shadow.old)
+        problem = shadow.problem() or problem_with_deeds(shadow.new, old, wish.limits)
         if problem is not None:
             self._end(State.REFUSED, f"in the shadow: {problem}")
         elif shadow.new.scored >= wish.shadow.readings and shadow.seconds >= 60 * wish.shadow.minutes:
-            self._switch(self._live_baseline())
+            self._switch(baseline_of(self._live.deeds()))
 
     def _compare(self) -> None:
         if self._shadow is not None:
             told = comparison_of(self._shadow.new, self._shadow.tell_old())
             self._standing.comparison = {**told, "left_out": self._shadow.left_out}
-
-    def _live_baseline(self) -> Baseline:
-        deeds = self._live.deeds()
-        return Baseline(scored=deeds.scored, raised=deeds.raised, batch_us=deeds.batch_us)
 
     def _switch(self, baseline: Baseline) -> None:
         """Let the next start run the new bundle."""
@@ -307,7 +315,7 @@ class StreamUpdate:
         problem = trial.look(now_mono_s, seconds)
         self._ledger.changes += 1
         if problem is not None:
-            self._go_back(problem)
+            self._go_back_from(problem)
         elif trial.is_over:
             self._settle()
         elif now_mono_s >= self._kept_mono_s + _KEEP_S:
@@ -317,11 +325,26 @@ class StreamUpdate:
     def _settle(self) -> None:
         standing = self._standing
         standing.is_running, standing.probation = False, None
+        self._close_trial()
         self._end(State.SETTLED, "")
         self._store.tidy([each.sha256 for each in (standing.active, standing.former) if each is not None])
         if self._later is not None:
             (wish, text), self._later = self._later, None
             self._take(wish, text)
+
+    def _problem_with_going_back(self) -> str | None:
+        """Why the bundle from before cannot run; None if it can."""
+        former = self._standing.former
+        path = Path(self._about.configured_section.bundle) if former is None else self._store.path(former.sha256)
+        return problem_with_file(path, self._about.keys)
+
+    def _go_back_from(self, reason: str) -> None:
+        """Go back, unless nothing is there that could run: a bad model is better than none."""
+        problem = self._problem_with_going_back()
+        if problem is None:
+            self._go_back(reason)
+        else:
+            self._ledger.note(State.PROBATION, f"{reason}; it stays, for the one before cannot run: {problem}")
 
     def _go_back(self, reason: str) -> None:
         """Let the next start run the bundle from before."""

@@ -56,6 +56,7 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
 
     scored: int = 0
     raised: int = 0
+    at_limit: int = 0
     batch_us: float | None = None
     """Median time of its batches, microseconds; None if unknown."""
 
@@ -69,6 +70,7 @@ class Probation(msgspec.Struct, kw_only=True):
     scored: int = 0
     """Windows that the new model has scored, over all runs."""
     raised: int = 0
+    at_limit: int = 0
     seconds: float = 0.0
     """For how long it has run."""
 

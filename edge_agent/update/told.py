@@ -21,6 +21,9 @@ def told_of(standing: Standing, about: Surroundings, progress: dict[str, Any]) -
         about: the agent and the stream.
         progress: how far the present step is.
     """
+    # Limits that came for another model do not hold.
+    holds = standing.threshold_for == about.running.sha256
+    overrides = {key: value for key, value in standing.settings.items() if key != "threshold" or holds}
     return {
         "agent": about.config.agent.id,
         "stream": about.section.name,
@@ -36,7 +39,7 @@ def told_of(standing: Standing, about: Surroundings, progress: dict[str, Any]) -
         "comparison": standing.comparison,
         "steps": msgspec.to_builtins(standing.steps),
         "highest": {name: each.version for name, each in standing.highest.items()},
-        "overrides": standing.settings,
+        "overrides": overrides,
         **{kind: msgspec.to_builtins(answer) for kind, answer in standing.answers.items()},
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,13 @@ from processes import Agent, Broker, Sender, Subscriber, wait_until, write_confi
 KEY = SigningKey.generate()
 
 
-def signed_bundle(path: Path, version: str, key: SigningKey = KEY, **options: Any) -> Path:
-    return sign_bundle(write_bundle(path, changes={"version": version}, **options), key)
+def signed_bundle(path: Path, version: str, key: SigningKey = KEY, names: Sequence[str] = (), **options: Any) -> Path:
+    """A bundle; with `names`, of channels that are called so."""
+    changes: dict[str, Any] = {"version": version}
+    if names:
+        changes["channels"] = [{"name": name, "unit": "V"} for name in names]
+        options["channels"] = len(names)
+    return sign_bundle(write_bundle(path, changes=changes, **options), key)
 
 
 class Feed(threading.Thread):
@@ -71,6 +76,7 @@ def test_a_bundle_comes_is_tried_and_settles(
         wait_until(lambda: subscriber.stream("pump").get("model", {}).get("version") == "1.1.0")
     steps = [step["state"] for step in told["steps"]]
     assert steps == ["fetching", "proving", "shadow", "switched", "probation", "settled"]
+    assert told["progress"] == {}, "nothing judges it any more"
     assert told["running"]["version"] == "1.1.0"
     assert told["configured"]["version"] == "1.0.0"
     assert told["comparison"]["new"]["scored"] >= 50
@@ -223,3 +229,62 @@ def test_the_operators_own_program_rolls_back(
         told = operator.wait_state("rolled_back")
         assert told["reason"] == "the health command /bin/sh ended with 3"
         wait_until(lambda: operator.now["running"]["version"] == "1.0.0")
+
+
+@pytest.mark.parametrize(
+    ("what", "options", "shadow", "state", "reason"),
+    [
+        ("one alert for each asset that never ends", {"alarm": 1.0, "clear": 0.5}, 100, "refused", "reached the limit"),
+        ("the same", {"alarm": 1.0, "clear": 0.5}, 0, "rolled_back", "reached the limit"),
+        ("a channel that is not read", {"names": ["c1", "c9"]}, 100, "refused", "does not read its channels c9"),
+        ("the same", {"names": ["c1", "c9"]}, 0, "rolled_back", "none of them could be scored"),
+    ],
+)
+def test_a_bundle_that_does_not_fit_the_plant(
+    what: str,
+    options: dict[str, Any],
+    shadow: int,
+    state: str,
+    reason: str,
+    tmp_path: Path,
+    broker: Broker,
+    subscriber: Subscriber,
+    sender: Sender,
+    operator: Operator,
+) -> None:
+    """Whatever its golden vectors say: it is refused beside the old model, and without a shadow rolled back."""
+    new = signed_bundle(tmp_path / "new.edge", "1.1.0", **options)
+    with Agent(config_of(tmp_path, broker)), Feed(sender):
+        subscriber.wait_online()
+        operator.deploy(new, shadow=(shadow, 0.0), probation=(10_000, 10.0))
+        assert reason in operator.wait_state(state)["reason"], what
+        wait_until(lambda: operator.now["running"]["version"] == "1.0.0")
+
+
+def test_the_shadow_takes_channels_by_their_names(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """A model of the second channel alone scores its square, and not that of the first."""
+    new = signed_bundle(tmp_path / "new.edge", "1.1.0", names=["c2"])
+    with Agent(config_of(tmp_path, broker)), Feed(sender):
+        subscriber.wait_online()
+        operator.deploy(new, shadow=(50, 0.0))
+        told = operator.wait_state("settled")
+        assert told["comparison"]["new"]["scores"]["median"] == 0.25
+        assert told["comparison"]["old"]["scores"]["median"] == 1.25
+
+
+def test_nobody_goes_back_to_what_cannot_run(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """The configured file is gone: the wish is refused, and the agent goes on."""
+    with Agent(config_of(tmp_path, broker)) as agent, Feed(sender):
+        subscriber.wait_online()
+        operator.deploy(signed_bundle(tmp_path / "new.edge", "1.1.0"))
+        operator.wait_state("settled")
+        (tmp_path / "square-1.0.0.edge").unlink()
+        operator.send(operator.wish(rollback=True))
+        assert "cannot run" in operator.wait_state("refused")["reason"]
+        assert operator.now["running"]["version"] == "1.1.0"
+        assert agent.process is not None
+        assert agent.process.poll() is None

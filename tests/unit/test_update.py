@@ -11,6 +11,8 @@ import msgspec
 import numpy as np
 import pytest
 from fakes import write_bundle
+from nacl.signing import SigningKey
+from operators import public_file, sign_bundle
 
 from edge_agent.config.load import load_config
 from edge_agent.config.settings import Config
@@ -21,7 +23,7 @@ from edge_agent.stream.outcome import WindowBatch
 from edge_agent.stream.recent import RecentScores
 from edge_agent.update.beginning import Beginning
 from edge_agent.update.comparison import Deeds, comparison_of, problem_with_deeds
-from edge_agent.update.effective import file_hash, with_settings, with_updates
+from edge_agent.update.effective import file_hash, update_remarks, with_settings, with_updates
 from edge_agent.update.fetching import Fetch
 from edge_agent.update.health_command import HealthCommand
 from edge_agent.update.ledger import Ledger
@@ -40,6 +42,7 @@ from edge_agent.update.wishes import (
 )
 
 NOW_S = 1_796_000_000.0
+KEY = SigningKey.generate()
 ISSUED, EXPIRES = "2026-11-29T22:00:00Z", "2026-11-30T22:00:00Z"
 
 
@@ -150,6 +153,12 @@ LIMITS = LimitsPart()
         (Deeds(batch_us=790, timed=50), Baseline(batch_us=100), None),
         (Deeds(batch_us=5000, timed=50), Baseline(), None),
         (Deeds(drifts=True), Baseline(), "drift"),
+        (Deeds(is_blind=True), Baseline(), "none of them could be scored"),
+        # One alert that never ends, on one machine: all of its windows are at the limit.
+        (Deeds(scored=1000, raised=1, at_limit=1000), Baseline(scored=1000), "reached the limit"),
+        (Deeds(scored=1000, raised=1, at_limit=50), Baseline(scored=1000), None),
+        (Deeds(scored=1000, raised=1, at_limit=51), Baseline(scored=1000), "reached the limit"),
+        (Deeds(scored=1000, at_limit=600), Baseline(scored=1000, at_limit=300), None),
     ],
 )
 def test_what_a_new_model_may_not_do(new: Deeds, old: Baseline, word: str | None) -> None:
@@ -260,6 +269,19 @@ def test_probation_counts_over_restarts() -> None:
     assert trial.is_over
 
 
+def test_a_drift_of_the_old_model_says_nothing_of_the_new_one() -> None:
+    """Its alert is open as the new model begins, and counts again only after it was cleared."""
+    live = _Live()
+    live.now.drifts = True
+    probation = Probation(wanted=ProbationPart(), limits=LIMITS, baseline=Baseline())
+    trial = Trial(probation, live, HealthCommand((), 1.0))
+    assert trial.look(0.0, 1.0) is None
+    live.now.drifts = False
+    assert trial.look(1.0, 1.0) is None
+    live.now.drifts = True
+    assert "drift" in (trial.look(2.0, 1.0) or "")
+
+
 @pytest.mark.parametrize(
     ("code", "limit_s", "word"),
     [
@@ -281,12 +303,8 @@ def test_the_health_command(code: str, limit_s: float, word: str | None) -> None
 
 
 def configured(folder: Path, *, trusts: bool = True) -> Config:
-    bundle = write_bundle(folder / "square-1.0.0.edge")
-    key = folder / "plant.pub"
-    key.write_text(
-        "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n"
-        "-----END PUBLIC KEY-----\n"
-    )
+    bundle = sign_bundle(write_bundle(folder / "square-1.0.0.edge"), KEY)
+    key = public_file(folder / "plant.pub", KEY)
     text = f'[agent]\nid = "g1"\nstate_dir = "{folder}/state"\n[mqtt]\nhost = "127.0.0.1"\n'
     text += f'[trust]\nkeys = ["{key}"]\n' if trusts else ""
     text += f'[[stream]]\nname = "pump"\nbundle = "{bundle}"\ntopic = "sensors/+/pump"\n'
@@ -366,6 +384,44 @@ def test_a_run_that_ended_over_a_bundle_on_probation_has_rolled_it_back(tmp_path
     assert again.failed("the runtime failed")
     assert store.load().reason == "the runtime failed"
     assert Beginning(config).take_up().streams[0].bundle == config.streams[0].bundle
+
+
+def test_nothing_is_gone_back_to_that_cannot_run(tmp_path: Path) -> None:
+    """A bundle that is bad is better than none: it stays, and it is told."""
+    config = configured(tmp_path)
+    store = Store(tmp_path / "state", "pump")
+    active = BundleFile(sha256="b" * 64, name="square", version="1.1.0")
+    former = BundleFile(sha256="c" * 64, name="square", version="1.0.5")
+    store.save(Standing(active=active, former=former, state=State.PROBATION, is_running=True))
+    store.path(active.sha256).write_bytes(b"")
+    assert Beginning(config).take_up().streams[0].bundle == config.streams[0].bundle, "the one before is gone"
+    store.save(Standing(active=active, state=State.PROBATION, is_running=True))
+    Path(config.streams[0].bundle).unlink()
+    assert Beginning(config).take_up().streams[0].bundle == str(store.path(active.sha256))
+    assert "it stays" in store.load().reason
+
+
+def test_a_spoilt_bundle_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    """Though it had settled: the start that fails over it rolls it back."""
+    config = configured(tmp_path)
+    store = Store(tmp_path / "state", "pump")
+    active = BundleFile(sha256="b" * 64, name="square", version="1.1.0")
+    store.save(Standing(active=active, state=State.SETTLED))
+    store.path(active.sha256).write_bytes(b"half of it")
+    beginning = Beginning(config)
+    beginning.take_up()
+    assert beginning.failed("no readable bundle")
+    assert Beginning(config).take_up().streams[0].bundle == config.streams[0].bundle
+
+
+def test_what_came_and_does_not_count_any_more_is_told(tmp_path: Path) -> None:
+    """Without [trust], or for a stream that has another name now."""
+    config = configured(tmp_path)
+    for name in ("pump", "fan"):
+        active = BundleFile(sha256="b" * 64, name="square", version="1.1.0")
+        Store(tmp_path / "state", name).save(Standing(active=active, state=State.SETTLED))
+    assert [*map(len, (update_remarks(config), update_remarks(configured(tmp_path, trusts=False))))] == [1, 2]
+    assert "no stream of this name" in update_remarks(config)[0]
 
 
 def test_a_bundle_that_is_gone_from_the_disk_is_not_looked_for(tmp_path: Path) -> None:

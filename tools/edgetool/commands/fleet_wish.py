@@ -17,7 +17,7 @@ from edgetool.fleet.listening import listening
 from edgetool.fleet.plan import length_of
 from edgetool.fleet.publishing import Retained
 from edgetool.fleet.told import Update
-from edgetool.fleet.wishes import Wisher, next_sequence, wish_topic
+from edgetool.fleet.wishes import Sent, Wisher, next_sequence, wish_topic
 from edgetool.paths import StrPath
 from edgetool.signing import read_private_key
 
@@ -81,9 +81,13 @@ def fleet_rollback(
         UsageError: the key cannot be read, or no agent is meant.
     """
 
-    def what(seen: Seen) -> dict[str, Any]:
-        # What is under way is taken back; to go back from it by a wish of its own would have to wait for its end.
-        return {"cancel": True} if seen.update and seen.update.is_under_way else {"rollback": True}
+    def what(seen: Seen, kept: Sent | None) -> dict[str, Any]:
+        # What is under way is taken back; to go back from it by a wish of its own would have to wait for its end. So is
+        # what an agent that is away has not heard of: it runs the bundle that it is to go back to.
+        obeyed = -1 if seen.update is None or seen.update.sequence is None else seen.update.sequence
+        is_unheard = kept is not None and kept.bundle is not None and kept.sequence > obeyed
+        is_under_way = seen.update is not None and seen.update.is_under_way
+        return {"cancel": True} if is_unheard or is_under_way else {"rollback": True}
 
     return _send(
         "bundle",
@@ -126,7 +130,7 @@ def fleet_settings(
     document = {"settings": {**settings}}
     return _send(
         "settings",
-        lambda _: document,
+        lambda *_: document,
         stream=stream,
         to=to,
         key=key,
@@ -165,7 +169,7 @@ def fleet_recommission(
     document = {} if asset is None else {"asset": asset}
     return _send(
         "recommission",
-        lambda _: document,
+        lambda *_: document,
         stream=stream,
         to=to,
         key=key,
@@ -180,7 +184,7 @@ def fleet_recommission(
 
 def _send(
     kind: str,
-    what: Callable[[Seen], dict[str, Any]],
+    what: Callable[[Seen, Sent | None], dict[str, Any]],
     *,
     stream: str,
     to: Sequence[str],
@@ -205,7 +209,9 @@ def _send(
         asked: dict[str, int] = {}
         for agent, seen in chosen.items():
             asked[agent] = next_sequence(kind, seen.update, kept.get(agent))
-            retained.put(wish_topic(agent, stream, kind), wisher.make(agent, kind, asked[agent], what(seen)))
+            retained.put(
+                wish_topic(agent, stream, kind), wisher.make(agent, kind, asked[agent], what(seen, kept.get(agent)))
+            )
         retained.flush()
         on_progress(f"{len(asked)} agents were asked")
         waits_until_mono_s = time.monotonic() + wait_s

@@ -192,8 +192,8 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("watch --agent {name}", 2),
     ],
     ("edgetool", "fleet"): [
-        Case("fleet status --port {port} --for 2", shows="\\x1b"),
-        Case("fleet status --port {port} --for 2 --json", shows=JSON),
+        Case("fleet status --port {port} --for 6", shows="\\x1b"),
+        Case("fleet status --port {port} --for 6 --json", shows=JSON),
         Case("fleet status --port {port} --agents {name}", 2),
         Case("fleet deploy {signed} --stream pump --to {braces} --key {key} --port {port}", 65),
         Case("fleet deploy {signed} --stream pump --to * --key {gone} --port {port}", 2, shows="\\udcff"),

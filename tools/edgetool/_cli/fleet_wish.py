@@ -68,7 +68,7 @@ def settings(
     broker: Broker,
     file: Annotated[
         Path | None,
-        typer.Argument(help="TOML with keys of a [[stream]]: threshold, alarm, provider, ….", show_default=False),
+        typer.Argument(help="TOML with keys of a stream: threshold, alarm, provider, ….", show_default=False),
     ] = None,
     stream: StreamOption,
     to: ToOption,

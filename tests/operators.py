@@ -83,10 +83,9 @@ class Operator:
             raise AssertionError(f"waited {timeout_s:.0f} s for {states}; told last: {self.now}") from None
         return self.now
 
-    def states(self) -> list[str]:
-        """The states that were told, in order, each once in a row."""
-        found = [each["state"] for each in self.told]
-        return [state for place, state in enumerate(found) if place == 0 or found[place - 1] != state]
+    def wait_answer(self, wish: dict[str, Any]) -> None:
+        """Until a wish for settings is answered."""
+        wait_until(lambda: self.now.get("settings", {}).get("sequence") == wish["sequence"], what="the answer")
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
         """Publish, and wait until the broker has it."""

@@ -1,10 +1,12 @@
-"""A checksum behind what we write for ourselves."""
+"""A checksum behind what we write for ourselves, and the hash by which a file is known to others."""
 
 from __future__ import annotations
 
+import hashlib
 import zlib
+from pathlib import Path
 
-__all__ = ["seal", "unseal"]
+__all__ = ["file_hash", "seal", "unseal"]
 
 _SEAL_BYTES = 9
 
@@ -27,3 +29,13 @@ def unseal(sealed: bytes) -> bytes:
     if seal(content) != sealed:
         raise ValueError("its checksum does not fit: it is damaged, or of an earlier version")
     return content
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in lower-case hexadecimal digits; the file is not kept in memory.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

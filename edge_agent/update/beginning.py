@@ -10,9 +10,10 @@ from pathlib import Path
 from edge_agent.bundle import Bundle
 from edge_agent.config.settings import Config, StreamSection
 from edge_agent.errors import EdgeError
+from edge_agent.files.checksum import file_hash
 from edge_agent.messages.text import iso_time
 from edge_agent.trust import Keys, load_keys
-from edge_agent.update.effective import file_hash, stores_of, with_updates
+from edge_agent.update.effective import stores_of, with_updates
 from edge_agent.update.proving import problem_with_file
 from edge_agent.update.store import BundleFile, Standing, Store
 

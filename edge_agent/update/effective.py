@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from edge_agent.config.load import stream_problems
 from edge_agent.config.settings import Config, StreamSection
 from edge_agent.config.tables import read_table
 from edge_agent.errors import ConfigError
+from edge_agent.files.checksum import file_hash
 from edge_agent.update.store import Standing, Store
 
 __all__ = [
     "CHANGEABLE",
-    "file_hash",
     "standing_section",
     "stores_of",
     "update_remarks",
@@ -27,16 +26,6 @@ __all__ = [
 
 CHANGEABLE = ("threshold", "alarm", "commission", "drift", "storm", "silent_s", "stuck_readings", "provider")
 """Keys of a `[[stream]]` that a wish may change: none says where readings come from, or what is loaded."""
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in lower-case hexadecimal digits.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def stores_of(config: Config) -> dict[str, Store]:

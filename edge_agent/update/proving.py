@@ -19,8 +19,8 @@ from edge_agent.engine.choice.choose import Choice
 from edge_agent.engine.custom_ops import allow_configured
 from edge_agent.engine.upkeep import choose_for_stream
 from edge_agent.errors import BundleError, EdgeError
+from edge_agent.files.checksum import file_hash
 from edge_agent.trust import Keys
-from edge_agent.update.effective import file_hash
 from edge_agent.update.wishes import BundlePart
 
 __all__ = ["Beside", "Proven", "WrongFileError", "download", "problem_with_file", "prove_bundle", "prove_settings"]

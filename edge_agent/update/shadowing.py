@@ -124,7 +124,7 @@ class Shadowing:
         self._old_assets = dict.fromkeys(alerting)
         self._seen: set[str] = set()
         """Assets that had readings, some of them where there are very many."""
-        self.old = Deeds(raised=0)
+        self.old = Deeds()
         self.new = Deeds()
         self.left_out = 0
         """Readings that the shadow did not get."""
@@ -148,6 +148,8 @@ class Shadowing:
         """
         if not self.is_ready or len(self._unsent) > _UNSENT_BYTES:
             self.left_out += len(part) if self.is_ready else 0
+            if self._times:
+                self._seal()  # what is held was before the gap
             self._anew = True
             return False
         if part.anew or len(self._times) + len(part) > _ROWS:

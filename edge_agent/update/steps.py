@@ -90,8 +90,8 @@ class StreamUpdate:
             if self._settings is not None:
                 self._settings.stop()
             self._settings = SettingsChange(wish, self._about)
-        elif self._standing.state.is_on_trial and not wish.cancel:
-            # What is on probation is decided first. A restart hears this one again.
+        elif self._trial is not None and not wish.cancel:
+            # What is judged is decided first. A restart hears this one again.
             self._later = (wish, text)
         else:
             self._take(wish, text)
@@ -285,6 +285,7 @@ class StreamUpdate:
         assert wish is not None
         assert standing.wanted is not None
         self._drop_work()
+        before = standing.active, standing.former, standing.configured, standing.highest
         if standing.active is None:
             standing.configured = about.configured
         standing.former, standing.active = standing.active, standing.wanted
@@ -297,7 +298,8 @@ class StreamUpdate:
             self.is_due = True
             return
         # The disk does not take it: nothing was switched, and it is tried again.
-        standing.active, standing.former, standing.probation = standing.former, None, None
+        standing.active, standing.former, standing.configured, standing.highest = before
+        standing.probation = None
         self._ledger.note(State.WAITING, f"the disk does not take the switch to {standing.wanted}", save=False)
 
     # Probation --------------------------------------------------------------------------------------------------
@@ -344,6 +346,7 @@ class StreamUpdate:
         if problem is None:
             self._go_back(reason)
         else:
+            self._close_trial()
             self._ledger.note(State.PROBATION, f"{reason}; it stays, for the one before cannot run: {problem}")
 
     def _go_back(self, reason: str) -> None:

@@ -114,6 +114,7 @@ def test_killed_at_each_step_of_an_update(tmp_path: Path, full: bool, report: Re
                 return any(each["sequence"] == sequence and each["state"] == step for each in list(operator.told))
 
             wait_until(is_there, 60, f"the step {step} of {version}")
+            # The random moment.
             time.sleep(chance.uniform(0.0, {"proving": 1.0, "probation": 1.0}.get(step, 0.2)))
             at.agent.kill()
             at.agent.start()
@@ -151,7 +152,7 @@ def test_power_cut_in_an_update(tmp_path: Path, full: bool, report: Report) -> N
                 shutil.rmtree(copy, ignore_errors=True)
             else:
                 taken.append(copy)
-            time.sleep(0.1)
+            time.sleep(0.1)  # between two moments of the cut
         wait_final(operator, wish)
     config = at.agent.config
     chance = random.Random(SEED)

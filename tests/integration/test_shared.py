@@ -100,7 +100,7 @@ def test_a_member_that_is_killed_at_work_loses_no_more_than_was_in_flight(tmp_pa
                 group.agents["m1"].kill()
                 begun = len({event.asset for heard in group.heard.values() for event in heard.alerts})
             group.sender.send(f"sensors/b{number}/pump", {"time": 1_700_000_000 + number, "c1": 50, "c2": 50})
-            time.sleep(0.0003)
+            time.sleep(0.0003)  # so that the member is killed while readings still come
         group.sender.drain()
         assert begun, "it was at work"
         group.agents["m1"].start()  # it tells the alerts that it had committed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -17,17 +18,19 @@ from operators import public_file, sign_bundle
 from edge_agent.config.load import load_config
 from edge_agent.config.settings import Config
 from edge_agent.errors import ConfigError
+from edge_agent.files.checksum import file_hash
 from edge_agent.messages.scores import Scores
 from edge_agent.messages.update import State
 from edge_agent.stream.outcome import WindowBatch
 from edge_agent.stream.recent import RecentScores
 from edge_agent.update.beginning import Beginning
 from edge_agent.update.comparison import Deeds, comparison_of, problem_with_deeds
-from edge_agent.update.effective import file_hash, update_remarks, with_settings, with_updates
+from edge_agent.update.effective import update_remarks, with_settings, with_updates
 from edge_agent.update.fetching import Fetch
 from edge_agent.update.health_command import HealthCommand
 from edge_agent.update.ledger import Ledger
 from edge_agent.update.probation import Trial
+from edge_agent.update.steps import StreamUpdate
 from edge_agent.update.store import Baseline, BundleFile, Probation, Standing, Store
 from edge_agent.update.wishes import (
     BundlePart,
@@ -252,6 +255,27 @@ class _Live:
 
     def shadow_with(self, *_: object) -> None:
         """None here."""
+
+
+def test_a_switch_that_the_disk_does_not_take_has_changed_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither which bundle runs, nor the one before it, nor the version that may only grow."""
+    one, two, three = (BundleFile(sha256=digit * 64, name="pump", version=f"{digit}.0.0") for digit in "123")
+    store = Store(tmp_path, "pump")
+    store.save(Standing(active=two, former=one, wanted=three))
+    about: Any = SimpleNamespace(section=SimpleNamespace(name="pump"), configured=one, running=two)
+    update = StreamUpdate(about, store, _Live())
+    update._wish = wish()
+
+    def full(_standing: Standing) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, "save", full)
+    update._switch(Baseline())
+    standing = update._standing
+    assert (standing.active, standing.former, standing.highest, update.is_due) == (two, one, {}, False)
+    assert standing.state is State.WAITING
 
 
 def test_probation_counts_over_restarts() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_agent.bundle import open_bundle
+from edge_agent.files.checksum import file_hash
 from edge_agent.versions import is_semantic
 from edgetool.detector.bundling import sign_bundle
 from edgetool.paths import StrPath
@@ -66,6 +66,6 @@ def sign(bundle: StrPath, *, key: StrPath, passphrase: str | None = None) -> Sig
         version=opened.manifest.version,
         key_id=secret.public.id,
         replaced=opened.is_signed,
-        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        sha256=file_hash(path),
         warnings=tuple(warnings),
     )

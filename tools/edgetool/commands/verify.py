@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edge_agent.bundle import open_bundle
+from edge_agent.files.checksum import file_hash
 from edgetool.paths import StrPath, as_paths
 from edgetool.signing import public_keys
 
@@ -60,5 +60,5 @@ def verify_bundle(bundle: StrPath, *, keys: StrPath | Sequence[StrPath]) -> Veri
         version=opened.manifest.version,
         key_id=opened.signed_by,
         key=files[opened.signed_by],
-        sha256=hashlib.sha256(Path(bundle).read_bytes()).hexdigest(),
+        sha256=file_hash(Path(bundle)),
     )

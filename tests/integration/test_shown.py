@@ -362,7 +362,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     write_toml(Path(found["commissioned"]), {**own, "stream.commission": {"readings": 100}})
     write_toml(Path(found["wrong"]), {**here, NAME: {NAME: 1}, "mqtt": {"host": NAME}, "stream": lane | {NAME: NAME}})
     write_toml(Path(found["bad"]), {**here, "stream": lane | {"bundle": str(bad)}})
-    retired = {**here, "agent": {"id": "g1", "state_dir": str(folder / f"state{CHANNEL}")}, "stream": lane}
+    # Another agent than that of the other commands: what the broker keeps of it is taken away.
+    retired = {**here, "agent": {"id": "g2", "state_dir": str(folder / f"state{CHANNEL}")}, "stream": lane}
     write_toml(Path(found["retire"]), retired)
     lane = {"name": "pump", "bundle": str(named), "input": str(lines)}
     write_toml(Path(found["run"]), {**here, "stream": lane})
@@ -405,7 +406,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         client = paho.Client(CallbackAPIVersion.VERSION2)
         client.connect("127.0.0.1", broker.port)
         client.loop_start()
-        client.publish("edge/g1/alerts/pump/a1", hostile_event(), qos=1, retain=True).wait_for_publish(10)
+        for agent in ("g1", "g2"):
+            client.publish(f"edge/{agent}/alerts/pump/a1", hostile_event(), qos=1, retain=True).wait_for_publish(10)
         for topic, document in hostile_agent().items():
             client.publish(topic, msgspec.json.encode(document), qos=1, retain=True).wait_for_publish(10)
         client.disconnect()

@@ -74,7 +74,7 @@ Bytes = Annotated[
     int, Meta(ge=100_000, le=1_000_000_000, description="an integer number of bytes from 100000 to 1000000000")
 ]
 Limit = Annotated[float, Meta(gt=0, description="a number above 0")]
-Score = Annotated[float, Meta(ge=-3.4e38, le=3.4e38, description="a number")]
+Score = Annotated[float, Meta(ge=-3.4e38, le=3.4e38, description="a number from -3.4e38 to 3.4e38")]
 Seconds = Annotated[float, Meta(gt=0, le=86400, description="a number of seconds above 0, at most 86400")]
 Duration = Annotated[float, Meta(ge=0, le=31_536_000, description="a number of seconds from 0 to 31536000 (a year)")]
 DayLength = Annotated[float, Meta(ge=0, le=86_400, description="a number of seconds from 0 to 86400 (a day)")]

@@ -306,7 +306,7 @@ def test_a_dry_run_sends_nothing_and_a_plan_is_a_file(plant: Plant) -> None:
         wait_until(lambda: all_told(fleet), what="the agents")
         dry = run_tool(*command, "--dry-run")
         assert dry.returncode == 0, dry.stderr
-        assert "10 agents in waves of 2, 10" in dry.stdout
+        assert "wave 1     2: press-00, press-01" in dry.stdout
         assert retained(plant.port, *LEFT) == {}
         assert running(fleet) == ["1.0.0"] * 10
         done = run_tool(*command, "--to", "press-00,press-01")

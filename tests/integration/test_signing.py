@@ -174,3 +174,14 @@ def test_new_limits_have_to_be_signed_again(tmp_path: Path, bundle: Path) -> Non
         edgetool.verify_bundle(new, keys=keys.public)
     edgetool.sign(new, key=keys.key)
     assert edgetool.verify_bundle(new, keys=keys.public).version == "1.0.1"
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o640, True), (0o604, True)])
+def test_a_key_that_others_may_read_is_warned_of(tmp_path: Path, bundle: Path, mode: int, warned: bool) -> None:
+    """It is used all the same; one with a passphrase may lie anywhere."""
+    key = tmp_path / "plant.key"
+    assert run_tool("edgetool", "keygen", tmp_path / "plant").returncode == 0
+    key.chmod(mode)
+    done = run_tool("edgetool", "sign", bundle, "--key", key)
+    assert done.returncode == 0
+    assert ("others on this machine may read it" in done.stderr) is warned

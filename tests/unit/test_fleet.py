@@ -19,7 +19,7 @@ from edgetool.fleet.choosing import refuse_unfit
 from edgetool.fleet.deployment import Ask, Asked, Deployment, Seen, Standing, Target
 from edgetool.fleet.parcel import Parcel
 from edgetool.fleet.plan import FleetPlan, Halts, OnHalt, make_plan, matching, read_plan, wave_sizes
-from edgetool.fleet.roster import Roster
+from edgetool.fleet.roster import NO_HEALTH, Roster
 from edgetool.fleet.told import BundleFile, Update
 from edgetool.fleet.wishes import Sent, next_sequence
 from edgetool.subscription import Message
@@ -218,6 +218,47 @@ def test_one_that_does_not_do_well_stops_it(state: str) -> None:
     assert world.deployment.targets[4].asked is None
 
 
+def test_one_that_obeys_another_operator_stops_it_and_is_let_be() -> None:
+    """Two deploy at once: the later wish counts, and the one that lost neither undoes nor waits for it."""
+    other = BundleFile("pump", "1.2.0", "b" * 64)
+    world = World(3, waves=["2", "100%"])
+    world.look()
+    update = Update(agent="g", stream="pump", sequence=7, state="shadow", bundle=other, running=OLD)
+    world.seen["g0"] = Seen(online=True, update=update)
+    world.say("g1", "shadow")
+    assert world.look() == [("g1", Ask.CANCEL)]
+    assert "g0 obeys another wish" in world.deployment.halted
+    assert world.deployment.counts()["replaced"] == 1
+    world.say("g1", "given_up", 2)
+    world.look()
+    assert world.deployment.is_over
+    assert world.deployment.missing == []
+
+
+def test_one_that_failed_is_no_reason_to_wait_where_it_was_to_stop_nothing() -> None:
+    """Without `rollback` in --halt-on, the others have it, and it is told in the end."""
+    world = World(2, waves=["1", "100%"], halt_on=["offline"], soak="1s")
+    world.look()
+    world.say("g0", "rolled_back")
+    world.look()
+    assert world.look(2) == [("g1", Ask.BUNDLE)]
+    world.settle("g1")
+    world.look()
+    assert world.deployment.is_over
+    assert world.deployment.counts() == {"failed": 1, "settled": 1}
+
+
+def test_the_one_that_is_waited_for_longest_is_known() -> None:
+    """So that a deployment which waits says for whom."""
+    world = World(2, waves=["1", "100%"], soak="1s")
+    assert world.deployment.longest_under_way is None
+    world.look()
+    assert world.deployment.longest_under_way is world.deployment.targets[0]
+    world.settle("g0")
+    world.look()
+    assert world.deployment.longest_under_way is None
+
+
 def test_a_halt_can_leave_those_that_have_it() -> None:
     """By the plan's word."""
     world = World(4, waves=["100%"], on_halt="keep")
@@ -395,6 +436,17 @@ def test_who_needs_a_person_comes_first() -> None:
         change(name)
     assert [row.agent for row in roster.rows()] == [*reversed(changes)]
     assert roster.rows()[1].problems[0].startswith("health: last told ")
+
+
+def test_an_agent_of_which_only_the_status_came_is_a_problem() -> None:
+    """Of thousands, a broker gives a subscriber only a part of what it keeps, and a row without streams looks well."""
+    roster = Roster()
+    online(roster, "g1")
+    assert roster.rows()[0].problems == (NO_HEALTH,)
+    healthy(roster, "g1", 1, NOW_S)
+    assert roster.rows()[0].problems == ()
+    online(roster, "g2", "offline")
+    assert roster.rows()[0].problems == ()
 
 
 def test_an_update_is_believed_on_its_own_topic_only() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from edgetool.extras import require
 __all__ = [
     "PrivateKey",
     "is_encrypted",
+    "others_may_read",
     "public_keys",
     "read_passphrase",
     "read_private_key",
@@ -58,6 +60,20 @@ def is_encrypted(path: Path) -> bool:
         UsageError: it cannot be read.
     """
     return _ENCRYPTED in _read(path)
+
+
+def others_may_read(path: Path) -> bool:
+    """Whether a private key lies open: its file has no passphrase, and its mode lets in more than its owner.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
+    # A pipe, such as a shell's <(…), is nobody's file.
+    return stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH)) and not is_encrypted(path)
 
 
 def read_passphrase(path: Path) -> str:

@@ -18,7 +18,6 @@ __all__ = [
     "HtmlOption",
     "JsonOption",
     "ModelArgument",
-    "TimeoutOption",
     "app",
     "parse_range",
     "print_json",
@@ -48,13 +47,6 @@ CustomOpsOption = Annotated[
         metavar="LIB",
         help="A library with operators of the model that ONNX Runtime has not; it is loaded here. May be given again.",
         show_default=False,
-    ),
-]
-
-TimeoutOption = Annotated[
-    float,
-    typer.Option(
-        "--timeout", min=1.0, metavar="SECONDS", help="For all runs of models together; given up when they are over."
     ),
 ]
 

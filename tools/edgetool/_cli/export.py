@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import JsonOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
+from edgetool._cli.length_options import TimeoutOption
 from edgetool.choices import LayoutIs
 from edgetool.deadline import DEFAULT_S
 

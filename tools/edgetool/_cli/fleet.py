@@ -13,6 +13,7 @@ from edge_agent.errors import UsageError
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
 from edgetool._cli.broker_options import Broker, takes_broker
+from edgetool._cli.length_options import some_length
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,7 +42,8 @@ AgentsOption = Annotated[
     ),
 ]
 
-_MOST_WORDS = 60
+_MOST_SHOWN = 90
+"""Characters of a cell."""
 
 
 def names_in(text: str | None) -> list[str]:
@@ -56,8 +58,10 @@ def names_in(text: str | None) -> list[str]:
         return [name.strip() for name in text.split(",") if name.strip()]
     try:
         lines = Path(text[1:]).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"--agents {text}: cannot be read ({exc})") from exc
+    except OSError as exc:
+        raise UsageError(f"--agents {text}: cannot be read ({exc.strerror})") from exc
+    except UnicodeDecodeError as exc:
+        raise UsageError(f"--agents {text}: is not UTF-8 ({exc})") from exc
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
@@ -71,8 +75,8 @@ def status(
         float | None,
         typer.Option(
             "--for",
-            metavar="SECONDS",
-            min=0.1,
+            parser=some_length,
+            metavar="30s|1min",
             help="How long to listen. Default: until all has come that the broker keeps, at most 12 s.",
             show_default=False,
         ),
@@ -115,11 +119,15 @@ def _watch(reports: object) -> None:
 
 
 def _show(report: FleetReport) -> None:
+    from edgetool.fleet.roster import NO_HEALTH
     from edgetool.progress import console
 
     if report.agents:
         # A pipe has no width, and a name that is cut off helps no script.
         console(width=None if sys.stdout.isatty() else 200).print(_table(report))
+    if (dumb := sum(NO_HEALTH in row.problems for row in report.agents)) > 0:
+        say(f"{dumb} agents are online, and no health of theirs has come; updates of others may be missing, too.")
+        say("Of what it keeps, a broker gives a subscriber only so much (mosquitto: max_queued_messages); try --agents")
     for name in report.missing:
         say(f"{name}: nothing was heard of it")
     kept = "with what the broker keeps" if report.kept else "live, because the broker gives nothing that it keeps"
@@ -177,4 +185,7 @@ def _update(stream: StreamRow | None) -> str:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= _MOST_WORDS else f"{text[: _MOST_WORDS - 1]}…"
+    """On a terminal, what fits into a cell: of what is too long the middle goes, for the reason stands at the end."""
+    if len(text) <= _MOST_SHOWN or not sys.stdout.isatty():
+        return text
+    return f"{text[: _MOST_SHOWN // 3]}…{text[-(_MOST_SHOWN - _MOST_SHOWN // 3 - 1) :]}"

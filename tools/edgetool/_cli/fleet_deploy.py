@@ -168,27 +168,29 @@ def _pairs(option: str, text: str | None) -> dict[str, float | int] | None:
 def _problem(report: DeploymentReport) -> str:
     if report.halted:
         return f"halted: {report.halted}"
+    if not report.missing:
+        failed = [name for name, (standing, _) in report.agents.items() if standing != "settled"]
+        return f"{len(failed)} of {len(report.agents)} agents do not have it, {failed[0]} among them"
     away = f"{len(report.missing)} agents are away and take it as they come back, until {iso_time(report.expires)}"
     return f"{away}; --resume waits for them, and takes the pieces away from the broker"
 
 
 def _show(report: DeploymentReport) -> None:
-    say(f"{report.bundle} for stream {report.stream}: {len(report.agents)} agents in waves of {_waves(report)}")
+    say(f"{report.bundle} for stream {report.stream}: {len(report.agents)} agents in {len(report.waves)} waves")
     if report.had:
         say(f"  had it     {len(report.had)}: {', '.join(report.had[:_SHOWN])}")
+    if not report.sent:
+        for number, names in enumerate(report.agents_by_wave, start=1):
+            more = f" and {len(names) - _SHOWN} more, which --json has" if len(names) > _SHOWN else ""
+            say(f"  wave {number:<5} {len(names)}: {', '.join(names[:_SHOWN])}{more}")
+        say("  nothing was sent: this is a dry run")
+        return
     shown = [(name, standing, told) for name, (standing, told) in report.agents.items() if standing != "settled"]
     for name, standing, told in shown[:_SHOWN]:
         say(f"  {standing:<10} {name}{f': {told}' if told else ''}")
     if len(shown) > _SHOWN:
         say(f"  …          {len(shown) - _SHOWN} more, which --json has")
     settled = len(report.agents) - len(shown)
-    if report.sent:
-        say(f"  settled    {settled} of {len(report.agents)} in {report.seconds:.0f} s")
-    else:
-        say("  nothing was sent: this is a dry run")
+    say(f"  settled    {settled} of {len(report.agents)} in {report.seconds:.0f} s")
     if report.halted:
         say(f"  HALTED     {report.halted}")
-
-
-def _waves(report: DeploymentReport) -> str:
-    return ", ".join(str(size) for size in report.waves) or "0"

@@ -16,6 +16,7 @@ from edgetool._cli.app import JsonOption, print_json
 from edgetool._cli.broker_options import Broker, takes_broker
 from edgetool._cli.fleet import AgentsOption, fleet, names_in
 from edgetool._cli.key_options import KeyOption, PassphraseFileOption, passphrase_of
+from edgetool._cli.length_options import length
 
 if TYPE_CHECKING:
     from edgetool.commands.fleet_wish import WishReport
@@ -27,7 +28,9 @@ ToOption = Annotated[
     str, typer.Option("--to", metavar="PATTERN,…", help="Agents, such as 'press-*'.", show_default=False)
 ]
 ExpiresOption = Annotated[str, typer.Option("--expires", help="How long an agent may be away and still obey.")]
-WaitOption = Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for answers.")]
+WaitOption = Annotated[
+    float, typer.Option("--wait", parser=length, metavar="30s|10min", help="How long to wait for answers.")
+]
 
 
 @fleet.command("rollback")
@@ -136,7 +139,9 @@ def recommission(
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as exc:
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
+    except ValueError as exc:
         raise UsageError(f"{path}: is no TOML ({exc})") from exc
 
 

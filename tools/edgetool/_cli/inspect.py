@@ -10,7 +10,8 @@ import typer
 
 from edge_agent.errors import UsageError
 from edge_agent.terminal import say
-from edgetool._cli.app import CustomOpsOption, HtmlOption, JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, HtmlOption, JsonOption, app, print_json
+from edgetool._cli.length_options import TimeoutOption
 from edgetool.deadline import LOOK_S
 
 if TYPE_CHECKING:

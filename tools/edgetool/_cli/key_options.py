@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_agent.errors import UsageError
+from edge_agent.terminal import say
 
 __all__ = ["KeyOption", "PassphraseFileOption", "PublicKeysOption", "new_passphrase", "passphrase_of"]
 
@@ -33,13 +34,15 @@ PassphraseFileOption = Annotated[
 
 
 def passphrase_of(key: Path, file: Path | None) -> str | None:
-    """The passphrase of a private key's file; None where it has none.
+    """The passphrase of a private key's file; None where it has none. A key that lies open is warned of.
 
     Raises:
         UsageError: a file cannot be read, or there is nobody to ask.
     """
-    from edgetool.signing import is_encrypted, read_passphrase
+    from edgetool.signing import is_encrypted, others_may_read, read_passphrase
 
+    if others_may_read(key):
+        say(f"edgetool: warning: {key}: others on this machine may read it, and sign with it; chmod 600", to=sys.stderr)
     if file is not None:
         return read_passphrase(file)
     return _ask(f"passphrase of {key}: ") if is_encrypted(key) else None

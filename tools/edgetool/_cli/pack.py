@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import CustomOpsOption, JsonOption, TimeoutOption, app, print_json
+from edgetool._cli.app import CustomOpsOption, JsonOption, app, print_json
 from edgetool._cli.data_options import DATA_FORMS, Data, takes_data
 from edgetool._cli.export import (
     ShapeOption,
@@ -19,6 +19,7 @@ from edgetool._cli.export import (
     WeightsOption,
 )
 from edgetool._cli.key_options import PassphraseFileOption, passphrase_of
+from edgetool._cli.length_options import TimeoutOption
 from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, LayoutIs, ScoreIs, SmoothIs
 from edgetool.deadline import DEFAULT_S
 

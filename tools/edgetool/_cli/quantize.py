@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge_agent.terminal import say
-from edgetool._cli.app import CustomOpsOption, JsonOption, ModelArgument, TimeoutOption, app, parse_range, print_json
+from edgetool._cli.app import CustomOpsOption, JsonOption, ModelArgument, app, parse_range, print_json
 from edgetool._cli.data_options import DataOption, takes_data
+from edgetool._cli.length_options import TimeoutOption
 from edgetool.choices import Io, LayoutIs, Precision, Target
 from edgetool.deadline import DEFAULT_S
 

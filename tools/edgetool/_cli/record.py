@@ -8,13 +8,12 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.errors import UsageError
-from edge_agent.messages.values import read_length
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
 from edgetool._cli.broker_options import Broker, takes_broker
+from edgetool._cli.length_options import some_length
 
-__all__ = ["length_of", "record"]
+__all__ = ["record"]
 
 
 @app.command()
@@ -35,8 +34,9 @@ def record(
     ] = None,
     asset: Annotated[str | None, typer.Option(help="The asset's name of the topic's parts: '{line}-{cell}'.")] = None,
     preset: Annotated[str | None, typer.Option(help="A sender of docs/payloads.md, such as telegraf.")] = None,
-    length: Annotated[
-        str | None, typer.Option("--for", metavar="30s|15min|24h|7d", help="Stop after this time.")
+    seconds: Annotated[
+        float | None,
+        typer.Option("--for", parser=some_length, metavar="30s|15min|24h|7d", help="Stop after this time."),
     ] = None,
     rows: Annotated[int | None, typer.Option(min=1, help="Stop after so many rows.")] = None,
     broker: Broker,
@@ -59,7 +59,7 @@ def record(
         asset=asset,
         preset=preset,
         broker=broker,
-        seconds=None if length is None else length_of(length),
+        seconds=seconds,
         rows=rows,
         on_ready=lambda heard: say(f"recording {heard}; Ctrl-C ends it in good order", to=sys.stderr),
     )
@@ -82,18 +82,3 @@ def record(
         say(f"  {count} messages could not be read ({reason})")
     if report.rejected_sample is not None:
         say(f"  the last: {report.rejected_sample}")
-
-
-def length_of(text: str) -> float:
-    """A time in seconds, of a text such as 30s, 15min, 24h or 7d.
-
-    Raises:
-        UsageError: it is none.
-    """
-    try:
-        seconds = read_length(text)
-    except ValueError:
-        seconds = 0.0
-    if not seconds:
-        raise UsageError(f"--for {text!r}: expected a time such as 30s, 15min, 24h or 7d")
-    return seconds

@@ -13,7 +13,7 @@ from edge_agent.messages.text import shown
 from edge_agent.terminal import say
 from edgetool._cli.app import JsonOption, app, print_json
 from edgetool._cli.broker_options import Broker, takes_broker
-from edgetool._cli.record import length_of
+from edgetool._cli.length_options import some_length
 
 __all__ = ["sniff"]
 
@@ -29,7 +29,9 @@ def sniff(
     channels: Annotated[
         str | None, typer.Option(help="In its place, names: pressure,flow; else any numbers.", show_default=False)
     ] = None,
-    length: Annotated[str, typer.Option("--for", metavar="30s|5min|1h", help="How long.")] = "30s",
+    seconds: Annotated[
+        float, typer.Option("--for", parser=some_length, metavar="30s|5min|1h", help="How long.")
+    ] = 30.0,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the tables to a file.", show_default=False)
     ] = None,
@@ -45,7 +47,7 @@ def sniff(
     from edgetool.commands.sniff import sniff as work
 
     names = [name.strip() for name in channels.split(",")] if channels else ()
-    report = work(topic, seconds=length_of(length), bundle=bundle, channels=names, broker=broker)
+    report = work(topic, seconds=seconds, bundle=bundle, channels=names, broker=broker)
     text = "".join(shown(line) + "\n" for line in report.toml().splitlines())
     if output is not None:
         try:

@@ -12,6 +12,7 @@ from edge_agent.errors import UsageError
 from edge_agent.terminal import json_text, say
 from edgetool._cli.app import app
 from edgetool._cli.broker_options import Broker, takes_broker
+from edgetool._cli.length_options import length
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -33,7 +34,8 @@ def watch(
     broker: Broker,
     agent: Annotated[str, typer.Option(help="One agent's id; + is all of them.")] = "+",
     seconds: Annotated[
-        float | None, typer.Option("--for", metavar="SECONDS", help="Stop after this time.", show_default=False)
+        float | None,
+        typer.Option("--for", parser=length, metavar="30s|15min|24h", help="Stop after this time.", show_default=False),
     ] = None,
     count: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many ordinary events.", show_default=False)

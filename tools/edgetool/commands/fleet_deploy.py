@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from edgetool.signing import read_private_key
 __all__ = ["DeploymentReport", "FleetPlan", "OnHalt", "fleet_deploy", "make_plan", "read_plan"]
 
 _LOOK_S = 0.2
+_REMIND_S = 60.0
+"""After so long without a change, what is waited for is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,12 @@ class DeploymentReport:
     sent: bool
     """False of a dry run."""
     seconds: float
+
+    @property
+    def agents_by_wave(self) -> list[list[str]]:
+        """The agents that each wave asks, in their order."""
+        names, ends = [*self.agents], (0, *self.waves)
+        return [names[start:end] for start, end in pairwise(ends)]
 
     @property
     def is_done(self) -> bool:
@@ -161,6 +170,7 @@ class _Course:
     deployment: Deployment
     sent: dict[str, Sent]
     _told: str = ""
+    _told_mono_s: float = 0.0
     _wishes: dict[str, bytes] = field(default_factory=dict)
     """By topic, what was sent in this run."""
 
@@ -210,8 +220,14 @@ class _Course:
         """After a new connection: a broker that keeps nothing over a restart has lost it. Agents know a wish again."""
         if self.plan.url is None and not self.deployment.halted:
             self.parcel.put(retained)
-        for topic, wish in self._wishes.items():
-            retained.put(topic, wish)
+        for target in self.deployment.targets:
+            wish = self._wishes.get(topic := wish_topic(target.agent, self.plan.stream, "bundle"))
+            if wish is not None and self._is_ours(target):
+                retained.put(topic, wish)
+
+    def _is_ours(self, target: Target) -> bool:
+        """False where the wish at an agent's topic may be another's, which is not to be written over."""
+        return target.standing is not Standing.REPLACED
 
     def _tell(self, on_progress: Callable[[str], None]) -> None:
         counts = self.deployment.counts()
@@ -221,9 +237,14 @@ class _Course:
             line += f"; the next wave at {iso_time(next_s)[11:19]}"
         if self.deployment.halted:
             line = f"HALTED: {self.deployment.halted}; {words}"
+        now_mono_s = time.monotonic()
         if line != self._told:
-            self._told = line
+            self._told, self._told_mono_s = line, now_mono_s
             on_progress(line)
+        elif now_mono_s - self._told_mono_s >= _REMIND_S and (busy := self.deployment.longest_under_way) is not None:
+            self._told_mono_s = now_mono_s
+            since_s = time.time() - (time.time() if busy.asked is None else busy.asked.at_s)
+            on_progress(f"{line}; {busy.agent}, asked {since_s:.0f} s ago: {busy.told or 'has said nothing of it yet'}")
 
     def _tidy(self, retained: Retained) -> None:
         """Take away what nobody needs any more: pieces once nobody is to fetch them, and wishes that were obeyed."""
@@ -232,7 +253,7 @@ class _Course:
         if self.plan.url is None and (not missing or is_expired or self.deployment.halted):
             self.parcel.take_away(retained)
         for target in self.deployment.targets:
-            if target.asked is not None and (target.agent not in missing or is_expired):
+            if target.asked is not None and self._is_ours(target) and (target.agent not in missing or is_expired):
                 retained.put(wish_topic(target.agent, self.plan.stream, "bundle"), b"")
         retained.flush()
 

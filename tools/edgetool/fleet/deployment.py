@@ -50,6 +50,12 @@ class Standing(StrEnum):
     """It has refused the bundle, or rolled it back by itself."""
     TAKEN_BACK = "taken back"
     """It has what it had before, because it was asked to."""
+    REPLACED = "replaced"
+    """It has obeyed a newer wish, which is none of ours: somebody else has it in hand."""
+
+
+_OUT = (Standing.FAILED, Standing.TAKEN_BACK, Standing.REPLACED)
+"""Where a deployment that is halted waits for an agent no more, and asks it for nothing."""
 
 
 @dataclass(slots=True)
@@ -119,10 +125,7 @@ class Deployment:
         """Whether nothing more is to be waited for but agents that are away."""
         if self.halted:
             return all(self._is_out(target) or target.is_away or target.is_silent for target in self.targets)
-        return all(
-            target.asked is not None and (target.standing is Standing.SETTLED or target.is_away)
-            for target in self.targets
-        )
+        return all(target.asked is not None and self._is_well(target) for target in self.targets)
 
     @property
     def next_wave_s(self) -> float | None:
@@ -132,8 +135,14 @@ class Deployment:
     @property
     def missing(self) -> list[str]:
         """Agents that are away, and have not said what became of it."""
-        done = {Standing.SETTLED, Standing.FAILED, Standing.TAKEN_BACK}
+        done = (Standing.SETTLED, *_OUT)
         return [t.agent for t in self.targets if t.asked is not None and t.standing not in done]
+
+    @property
+    def longest_under_way(self) -> Target | None:
+        """Of the agents that are at work on it, the one that was asked first; None if there is none."""
+        busy = [t for t in self.targets if t.asked is not None and t.standing in (Standing.ASKED, Standing.UNDER_WAY)]
+        return min(busy, key=lambda t: 0.0 if t.asked is None else t.asked.at_s, default=None)
 
     def counts(self) -> Counter[str]:
         """How many agents stand where."""
@@ -182,7 +191,9 @@ class Deployment:
         target.told = update.in_words()
         running = "" if update.running is None else update.running.sha256
         target.has_switched = running == self._sha256
-        if asked.ask is not Ask.BUNDLE:
+        if told > asked.sequence and not is_ours:
+            target.standing = Standing.REPLACED
+        elif asked.ask is not Ask.BUNDLE:
             # An agent that had settled before a cancel came goes on with the new bundle.
             if update.is_final or update.state == State.NONE:
                 went_on = asked.ask is Ask.CANCEL and update.state == State.SETTLED and is_ours
@@ -199,6 +210,8 @@ class Deployment:
         for target in self.targets:
             if target.asked is None:
                 continue
+            if target.standing is Standing.REPLACED:
+                return f"{target.agent} obeys another wish, sent after ours ({target.told}); does somebody else deploy?"
             if self._halts.rollback and target.standing is Standing.FAILED:
                 return f"{target.agent} has {target.told}"
             away = None if target.away_since_s is None else now_s - target.away_since_s
@@ -215,7 +228,8 @@ class Deployment:
 
     def _undo(self, target: Target) -> Ask | None:
         """What an agent of a deployment that is halted is asked for; None for nothing."""
-        if target.asked is None or target.asked.ask is Ask.ROLLBACK or target.standing is Standing.FAILED:
+        gone = (Standing.FAILED, Standing.REPLACED)
+        if target.asked is None or target.asked.ask is Ask.ROLLBACK or target.standing in gone:
             return None
         if target.asked.ask is Ask.CANCEL:
             came_late = target.standing is Standing.SETTLED and self._on_halt is OnHalt.ROLLBACK
@@ -226,19 +240,20 @@ class Deployment:
 
     def _is_out(self, target: Target) -> bool:
         """Whether a deployment that is halted waits for an agent no more."""
-        if target.asked is None or target.standing in (Standing.FAILED, Standing.TAKEN_BACK):
+        if target.asked is None or target.standing in _OUT:
             return True
         return self._on_halt is OnHalt.KEEP and target.standing is Standing.SETTLED
+
+    def _is_well(self, target: Target) -> bool:
+        """Whether the next wave need not wait for an agent: one that failed would have halted all if it were to."""
+        return target.standing in (Standing.SETTLED, Standing.FAILED) or target.is_away
 
     def _next(self, now_s: float) -> list[Target]:
         """Agents whose turn it is."""
         asked = sum(target.asked is not None for target in self.targets)
         if asked == len(self.targets):
             return []
-        is_well = all(
-            target.standing is Standing.SETTLED or target.is_away for target in self.targets if target.asked is not None
-        )
-        if not is_well:
+        if not all(self._is_well(target) for target in self.targets if target.asked is not None):
             self._well_since_s = None
             return []
         size = next(size for size in self.sizes if size > asked)

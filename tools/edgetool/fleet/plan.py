@@ -166,7 +166,9 @@ def read_plan(path: Path, changes: dict[str, Any]) -> FleetPlan:
     try:
         with path.open("rb") as file:
             document = tomllib.loads(file.read(_LIMIT_BYTES).decode())
-    except (OSError, ValueError) as exc:
+    except OSError as exc:
+        raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
+    except ValueError as exc:
         raise UsageError(f"{path}: is no plan ({exc})") from exc
     for key in ("bundle", "key"):
         if isinstance(document.get(key), str):

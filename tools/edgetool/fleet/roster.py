@@ -15,10 +15,12 @@ from edgetool.monitoring.intake import Intake, NoKeeper
 from edgetool.monitoring.times import seconds
 from edgetool.subscription import Message
 
-__all__ = ["AgentRow", "Roster", "StreamRow"]
+__all__ = ["NO_HEALTH", "AgentRow", "Roster", "StreamRow"]
 
 _MOST_AGENTS = 100_000
 _LIMIT_BYTES = 524_288
+NO_HEALTH = "health: none has come"
+"""The problem of an agent that is online, which tells it at its start and the broker keeps."""
 _NOT_HEARD_S = 60.0
 """An agent that is online and has not told its health for so long does not do its work."""
 
@@ -181,6 +183,8 @@ class Roster:
         silent_s = time.time() - seconds(agent.health_time) if agent.health_time else 0.0
         if agent.state == "online" and silent_s > _NOT_HEARD_S:
             problems.append(f"health: last told {silent_s:.0f} s ago")
+        elif agent.state == "online" and not agent.health_time:
+            problems.append(NO_HEALTH)
         return AgentRow(
             agent=agent.agent,
             state=agent.state,

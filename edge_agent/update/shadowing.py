@@ -126,6 +126,11 @@ class Shadowing:
         """Assets that had readings, some of them where there are very many."""
         self.old = Deeds()
         self.new = Deeds()
+        """As its last answer has it."""
+        self._old_asked = 0
+        """Windows of the running model when the last answer was asked for."""
+        self._old_answered = 0
+        """Those of which that answer knows; the other model is always behind."""
         self.left_out = 0
         """Readings that the shadow did not get."""
         self.is_ready = False
@@ -209,9 +214,9 @@ class Shadowing:
     def problem(self) -> str | None:
         """Why nothing can come of it; None if something may."""
         needed = readings_needed(self._window, max(1, len(self._seen)))
-        if self.new.scored or self.old.scored <= needed:
+        if self.new.scored or self._old_answered <= needed:
             return None
-        return f"the new model has scored nothing, and the old one {self.old.scored} windows"
+        return f"the new model has scored nothing, and the old one {self._old_answered} windows"
 
     def tell_old(self) -> Deeds:
         """What the running model did meanwhile."""
@@ -254,6 +259,7 @@ class Shadowing:
         self._unsent += len(content).to_bytes(4, "little") + content
         if asks:
             self._waits, self._asked_mono_s, self._answered_mono_s = True, now, now
+            self._old_asked = self.old.scored
         if self._times:
             self._anew = False
         self._assets, self._times, self._values = [], [], []
@@ -285,4 +291,4 @@ class Shadowing:
             self._waits = False
             if not self.is_ready:
                 self.is_ready, self._started_mono_s = True, now_mono_s
-            self.new = report.deeds
+            self.new, self._old_answered = report.deeds, self._old_asked

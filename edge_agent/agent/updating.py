@@ -223,15 +223,10 @@ class Updating:
 
     def _ask_for_piece(self) -> None:
         """Subscribe to the one piece that is wanted: several at once would lie in memory together."""
-        wanted = None
-        for name, update in self._updates.items():
-            found = update.wanted_piece
-            if found is not None:
-                wanted = (chunk_topic(*found), name, *found)
-                break
+        wanted = self._wanted_piece()
         if wanted is not None:
             refused = self._client.status.refused.get(wanted[0]) if wanted == self._piece else None
-            self._updates[wanted[1]].note_asked(refused)
+            self._updates[wanted[1]].note_asked(refused, is_new=wanted != self._piece)
         if wanted == self._piece:
             return
         before, self._piece = self._piece, wanted
@@ -239,6 +234,19 @@ class Updating:
             None if each is None else Subscription(each[0], 1, wants_retained=True) for each in (before, wanted)
         )
         self._client.resubscribe(gone, new)
+
+    def _wanted_piece(self) -> tuple[str, str, str, int] | None:
+        """As `_piece` has it. A stream whose piece does not come makes way for the next one, and has its turn again."""
+        names = [*self._updates]
+        turn = names.index(self._piece[1]) if self._piece is not None else 0
+        in_turn = names[turn:] + names[:turn]
+        if self._updates[in_turn[0]].is_stuck:
+            in_turn = [*in_turn[1:], in_turn[0]]
+        for name in in_turn:
+            found = self._updates[name].wanted_piece
+            if found is not None:
+                return (chunk_topic(*found), name, *found)
+        return None
 
     def _tell(self, now_mono_s: float) -> None:
         is_time = now_mono_s >= self._tell_mono_s

@@ -25,6 +25,8 @@ class State(StrEnum):
     """It was never switched to."""
     GIVEN_UP = "given_up"
     """It was taken back, or its time has run out."""
+    KEPT = "kept"
+    """It should have gone back, and nothing is there that could run in its place."""
 
     @property
     def is_pending(self) -> bool:
@@ -37,5 +39,5 @@ class State(StrEnum):
         return self in (State.SWITCHED, State.PROBATION)
 
 
-FINAL_STATES = frozenset({State.SETTLED, State.ROLLED_BACK, State.REFUSED, State.GIVEN_UP})
+FINAL_STATES = frozenset({State.SETTLED, State.ROLLED_BACK, State.REFUSED, State.GIVEN_UP, State.KEPT})
 """Those after which nothing more happens by itself."""

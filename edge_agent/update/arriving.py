@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,21 @@ class Arrival:
         """Number of the piece that has to come next; None where none has."""
         return None if self._fetch is None else self._fetch.next
 
-    def note_asked(self, refused: str | None, now_mono_s: float) -> None:
-        """The next piece is asked for; `refused` is what the broker's access rules say to that, where they do."""
-        if self._asked_mono_s is None:
+    @property
+    def is_stuck(self) -> bool:
+        """True if the next piece was asked for long enough, and does not come: another update may be asked for."""
+        asked_mono_s = self._asked_mono_s
+        return bool(self.waits) and asked_mono_s is not None and time.monotonic() > asked_mono_s + _LATE_PIECE_S
+
+    def note_asked(self, refused: str | None, now_mono_s: float, *, is_new: bool) -> None:
+        """The next piece is asked for, perhaps anew after pieces of other updates.
+
+        Args:
+            refused: what the broker's access rules say to that, where they do.
+            now_mono_s: monotonic.
+            is_new: it was not asked for until now.
+        """
+        if is_new or self._asked_mono_s is None:
             self._asked_mono_s = now_mono_s
         if refused is not None and self._fetch is not None:
             self.waits = f"the broker does not give piece {self._fetch.next} to this device ({refused})"

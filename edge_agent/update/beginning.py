@@ -55,7 +55,9 @@ class Beginning:
                 continue
             if standing.state.is_on_trial:
                 standing.is_running = True
-                self._save(name)
+                if not self._save(name):
+                    # Without its mark, a bundle that ends the agent would do so at each start.
+                    self._roll_back(name, "the disk does not take the mark that a run on probation needs")
             elif standing.active is not None and not self._stores[name].path(standing.active.sha256).exists():
                 self._roll_back(name, f"the file of {standing.active} is gone")
         return with_updates(self._config, self._standings)
@@ -119,7 +121,7 @@ class Beginning:
             standing.former = former = None
         if former is None and (problem := problem_with_file(configured, self._keys())) is not None:
             log.error("not rolled back stream=%s reason=%r: the one before cannot run: %s", name, reason, problem)
-            standing.note(standing.state, iso_time(time.time()), f"{reason}; it stays, for {problem}")
+            standing.keep(iso_time(time.time()), f"{reason}; the one before cannot run: {problem}")
             self._save(name)
             return False
         log.error("rolled back stream=%s bundle=%s reason=%r", name, standing.active, reason)
@@ -130,12 +132,14 @@ class Beginning:
     def _keys(self) -> Keys:
         return load_keys([Path(key) for key in self._config.trust.keys])
 
-    def _save(self, name: str) -> None:
+    def _save(self, name: str) -> bool:
+        """Gives whether the disk has it. If not, the run goes on with what is meant."""
         try:
             self._stores[name].save(self._standings[name])
         except OSError as exc:
-            # The run goes on with what is meant, and the next start comes to the same.
             log.warning("update not noted on the disk stream=%s error=%s", name, exc)
+            return False
+        return True
 
 
 def _hash(path: Path) -> str:

@@ -30,7 +30,7 @@ class Ledger:
         self._stream = stream
         self._again_mono_s = 0.0
         self.standing = store.load()
-        self.is_unsaved = False
+        self.is_unsaved = store.is_unsaved
         """The disk has not taken the last change."""
         self.changes = 1
         """Grows with what there is to tell."""

@@ -84,8 +84,8 @@ class StreamUpdate:
             wish: of a good signature, for this stream.
             text: the JSON that it was read from.
         """
-        if wish.sequence == self.last(wish.kind):
-            return
+        if wish.sequence == self.last(wish.kind) or self.is_due:
+            return  # the run that follows hears it again
         if wish.kind is Kind.SETTINGS:
             if self._settings is not None:
                 self._settings.stop()
@@ -113,10 +113,13 @@ class StreamUpdate:
             return
         self._drop_work()
         standing.wish, standing.steps, standing.comparison, self._wish = text, [], {}, wish
-        about = self._about
-        if wish.bundle is None:
-            target, standing.wanted = standing.former or about.configured, about.running
-            problem = self._problem_with_going_back()
+        about, part = self._about, wish.bundle
+        standing.wanted = (
+            about.running if part is None else BundleFile(sha256=part.sha256, name=part.name, version=part.version)
+        )
+        self._tidy()
+        if part is None:
+            target, problem = standing.former or about.configured, self._problem_with_going_back()
             if standing.active is None:
                 self._end(State.REFUSED, f"the configured bundle {about.configured} runs, and there is none before it")
             elif problem is not None:
@@ -124,8 +127,6 @@ class StreamUpdate:
             else:
                 self._go_back(f"to {target}, as the operator wished")
             return
-        part = wish.bundle
-        standing.wanted = BundleFile(sha256=part.sha256, name=part.name, version=part.version)
         problem = problem_with_bundle(wish, part, standing, about)
         if part.sha256 == about.running.sha256:
             self._end(State.SETTLED, "it runs already")
@@ -161,10 +162,15 @@ class StreamUpdate:
         wanted = self._standing.wanted
         return None if number is None or wanted is None else (wanted.sha256, number)
 
-    def note_asked(self, refused: str | None) -> None:
+    @property
+    def is_stuck(self) -> bool:
+        """See `Arrival.is_stuck`."""
+        return self._arrival is not None and self._arrival.is_stuck
+
+    def note_asked(self, refused: str | None, *, is_new: bool) -> None:
         """That piece is asked for; see `Arrival.note_asked`."""
         if self._arrival is not None:
-            self._arrival.note_asked(refused, time.monotonic())
+            self._arrival.note_asked(refused, time.monotonic(), is_new=is_new)
 
     def piece(self, sha256: str, number: int, payload: bytes) -> None:
         """A piece has come."""
@@ -329,7 +335,11 @@ class StreamUpdate:
         standing.is_running, standing.probation = False, None
         self._close_trial()
         self._end(State.SETTLED, "")
-        self._store.tidy([each.sha256 for each in (standing.active, standing.former) if each is not None])
+        self._tidy()
+        self._take_later()
+
+    def _take_later(self) -> None:
+        """What was wished while something was judged."""
         if self._later is not None:
             (wish, text), self._later = self._later, None
             self._take(wish, text)
@@ -345,9 +355,12 @@ class StreamUpdate:
         problem = self._problem_with_going_back()
         if problem is None:
             self._go_back(reason)
-        else:
-            self._close_trial()
-            self._ledger.note(State.PROBATION, f"{reason}; it stays, for the one before cannot run: {problem}")
+            return
+        log.error("not rolled back stream=%s reason=%r: the one before cannot run: %s", self._name, reason, problem)
+        self._close_trial()
+        self._standing.keep(iso_time(time.time()), f"{reason}; the one before cannot run: {problem}")
+        self._ledger.save()
+        self._take_later()
 
     def _go_back(self, reason: str) -> None:
         """Let the next start run the bundle from before."""
@@ -417,11 +430,11 @@ class StreamUpdate:
     def _end(self, state: State, reason: str) -> None:
         self._drop_work()
         self._ledger.note(state, reason)
-        if state is not State.SETTLED and self._standing.wanted is not None:
-            self._forget_wanted(self._standing.wanted.sha256)
+        wanted = self._standing.wanted
+        if state is not State.SETTLED and wanted is not None and wanted.sha256 not in self._standing.used:
+            self._store.discard(wanted.sha256)
 
-    def _forget_wanted(self, sha256: str) -> None:
-        """A bundle that is not used needs no place on the disk."""
-        used = [each.sha256 for each in (self._standing.active, self._standing.former) if each is not None]
-        if sha256 not in used:
-            self._store.discard(sha256)
+    def _tidy(self) -> None:
+        """Leave nothing on the disk but what runs, what may have to, and what is wished for."""
+        standing = self._standing
+        self._store.tidy([*standing.used, *([] if standing.wanted is None else [standing.wanted.sha256])])

@@ -139,6 +139,16 @@ class Standing(msgspec.Struct, kw_only=True):
         self.is_running, self.probation = False, None
         self.note(State.ROLLED_BACK, time, reason)
 
+    def keep(self, time: str, reason: str) -> None:
+        """Leave the bundle that should go in charge, for nothing else could run; nobody judges it any more."""
+        self.is_running, self.probation = False, None
+        self.note(State.KEPT, time, reason)
+
+    @property
+    def used(self) -> list[str]:
+        """Hashes of the bundles in the store that run, or may have to."""
+        return [each.sha256 for each in (self.active, self.former) if each is not None]
+
     def note_highest(self, file: BundleFile) -> None:
         """The version that may only grow from now on."""
         kept = {name: each for name, each in self.highest.items() if name != file.name}
@@ -159,9 +169,17 @@ class Store:
         self._folder = state_dir / "updates" / f"stream-{stream}"
         self._file = self._folder / "standing.json"
         self._stream = stream
+        self._unsaved: Standing | None = None
+
+    @property
+    def is_unsaved(self) -> bool:
+        """The disk has not taken what was last written."""
+        return self._unsaved is not None
 
     def load(self) -> Standing:
-        """What is known; nothing where it cannot be read, which is told."""
+        """What is known, also where the disk has not taken it; nothing where it cannot be read, which is told."""
+        if self._unsaved is not None:
+            return self._unsaved
         try:
             return msgspec.json.decode(unseal(read_file(self._file, _LIMIT_BYTES)), type=Standing)
         except FileNotFoundError:
@@ -183,10 +201,12 @@ class Store:
         """Write it; the disk has it then.
 
         Raises:
-            OSError: it cannot be written, and what was there is there.
+            OSError: it cannot be written, and what was there is there. `load` gives what was meant all the same.
         """
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._unsaved = standing
+        self.make()
         write_file(self._file, seal(msgspec.json.encode(standing)), mode=0o600)
+        self._unsaved = None
 
     def path(self, sha256: str) -> Path:
         """Where a bundle lies that is whole."""

@@ -288,3 +288,24 @@ def test_nobody_goes_back_to_what_cannot_run(
         assert operator.now["running"]["version"] == "1.1.0"
         assert agent.process is not None
         assert agent.process.poll() is None
+
+
+def test_a_stream_whose_pieces_do_not_come_holds_up_no_other(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
+) -> None:
+    """One piece at a time is asked for, of one stream after the other; and who waits gets what comes late."""
+    bundle = signed_bundle(tmp_path / "square-1.0.0.edge", "1.0.0")
+    key = public_file(tmp_path / "plant.pub", KEY)
+    streams = {"fan": bundle, "pump": bundle}
+    late, good = (signed_bundle(tmp_path / f"new-{version}.edge", version) for version in ("1.1.0", "1.2.0"))
+    config = write_config(tmp_path, broker.port, streams, extra=f'[trust]\nkeys = ["{key}"]')
+    with Operator(broker.port, KEY, stream="fan") as other, Agent(config):
+        subscriber.wait_online()
+        at_once = {"readings": 0, "minutes": 0}
+        other.send(other.wish(bundle=other.part(late), shadow=at_once, probation=at_once))
+        wait_until(lambda: other.now.get("state") == "fetching")
+        operator.deploy(good, chunk_bytes=1000)
+        operator.wait_state("settled")
+        assert "is not at the broker" in other.wait_state("waiting")["reason"]
+        other.put_pieces(late)
+        other.wait_state("settled")

@@ -196,7 +196,7 @@ def test_who_was_away_from_the_beginning_is_asked_and_not_waited_for() -> None:
 # Halts --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("state", ["refused", "rolled_back", "given_up"])
+@pytest.mark.parametrize("state", ["refused", "rolled_back", "given_up", "kept"])
 def test_one_that_does_not_do_well_stops_it(state: str) -> None:
     """Those that were asked are taken back, by what their state allows."""
     world = World(5, waves=["4", "100%"])
@@ -283,6 +283,22 @@ def test_who_settled_before_a_cancel_came_goes_back_by_a_wish_of_its_own() -> No
     assert world.look() == [("g1", Ask.CANCEL)]
     world.settle("g1")
     assert world.look() == [("g1", Ask.ROLLBACK)]
+
+
+@pytest.mark.parametrize("state", ["refused", "kept"])
+def test_who_cannot_go_back_is_no_agent_that_was_taken_back(state: str) -> None:
+    """It has the new bundle, whatever it was asked for; nobody waits for it."""
+    world = World(3, waves=["100%"])
+    world.look()
+    world.say("g0", "refused")
+    world.settle("g1")
+    world.say("g2", "probation", new=True)
+    world.look()
+    world.say("g1", state, 2, new=True)
+    world.say("g2", "kept", 2, new=True)
+    world.look()
+    assert world.deployment.is_over
+    assert world.deployment.counts() == {"failed": 3}
 
 
 def test_who_rolled_back_by_itself_before_a_cancel_came_is_not_waited_for() -> None:

@@ -422,7 +422,9 @@ def test_nothing_is_gone_back_to_that_cannot_run(tmp_path: Path) -> None:
     store.save(Standing(active=active, state=State.PROBATION, is_running=True))
     Path(config.streams[0].bundle).unlink()
     assert Beginning(config).take_up().streams[0].bundle == str(store.path(active.sha256))
-    assert "it stays" in store.load().reason
+    found = store.load()
+    assert (found.state, found.is_running) == (State.KEPT, False)
+    assert "cannot run" in found.reason
 
 
 def test_a_spoilt_bundle_gives_way_to_the_one_before(tmp_path: Path) -> None:

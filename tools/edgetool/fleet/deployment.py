@@ -47,7 +47,7 @@ class Standing(StrEnum):
     UNDER_WAY = "under way"
     SETTLED = "settled"
     FAILED = "failed"
-    """It has refused the bundle, or rolled it back by itself."""
+    """It has refused the bundle, or rolled it back by itself; or it should go back, and cannot."""
     TAKEN_BACK = "taken back"
     """It has what it had before, because it was asked to."""
     REPLACED = "replaced"
@@ -197,7 +197,9 @@ class Deployment:
             # An agent that had settled before a cancel came goes on with the new bundle.
             if update.is_final or update.state == State.NONE:
                 went_on = asked.ask is Ask.CANCEL and update.state == State.SETTLED and is_ours
-                target.standing = Standing.SETTLED if went_on else Standing.TAKEN_BACK
+                could_not = target.has_switched and update.state in (State.REFUSED, State.KEPT)
+                ended = Standing.FAILED if could_not else Standing.TAKEN_BACK
+                target.standing = Standing.SETTLED if went_on else ended
         elif update.state == State.SETTLED and is_ours:
             target.standing = Standing.SETTLED
         elif update.is_final:

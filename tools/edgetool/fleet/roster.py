@@ -76,7 +76,7 @@ class AgentRow:
     @property
     def bad_updates(self) -> int:
         """Streams whose last update did not come to its end."""
-        bad = {State.ROLLED_BACK, State.REFUSED, State.WAITING}
+        bad = {State.ROLLED_BACK, State.REFUSED, State.WAITING, State.KEPT}
         return sum(stream.update is not None and stream.update.state in bad for stream in self.streams)
 
     @property

@@ -1,0 +1,165 @@
+"""An update between its steps: what is left on the disk, what has an end, and what a start makes of a full disk."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import pytest
+from fakes import write_bundle
+from nacl.signing import SigningKey
+from operators import public_file, sign_bundle
+
+from edge_agent.bundle import open_bundle
+from edge_agent.config.load import load_config
+from edge_agent.config.settings import Config
+from edge_agent.messages.update import State
+from edge_agent.trust import Keys, PublicKey
+from edge_agent.update.beginning import Beginning
+from edge_agent.update.comparison import Deeds
+from edge_agent.update.steps import StreamUpdate
+from edge_agent.update.store import Baseline, BundleFile, Probation, Standing, Store
+from edge_agent.update.wishes import BundlePart, Kind, LimitsPart, ProbationPart, Wish
+
+KEY = SigningKey.generate()
+OLD, BAD, NEW = (BundleFile(sha256=digit * 64, name="pump", version=f"{digit}.0.0") for digit in "123")
+HOUR = ("2026-01-01T00:00:00Z", "2099-01-01T00:00:00Z")
+
+
+class Live:
+    """A stream whose model does nothing but what is said here."""
+
+    def __init__(self) -> None:
+        self.now = Deeds()
+
+    def deeds(self) -> Deeds:
+        return msgspec.structs.replace(self.now)
+
+    def alerting(self) -> set[str]:
+        return set()
+
+    def shadow_with(self, *_: object) -> None:
+        """None here."""
+
+
+def wish(sequence: int, of: BundleFile | None = NEW, **more: Any) -> Wish:
+    part = None if of is None else BundlePart(sha256=of.sha256, size_bytes=9_000, name=of.name, version=of.version)
+    common = {"agent": "g1", "stream": "pump", "kind": Kind.BUNDLE, "issued": HOUR[0], "expires": HOUR[1]}
+    return Wish(**{**common, "sequence": sequence, "bundle": part, **more})
+
+
+def stream_update(folder: Path, standing: Standing, *, live: Live | None = None) -> StreamUpdate:
+    """Of a stream whose configured bundle is gone."""
+    store = Store(folder, "pump")
+    store.save(standing)
+    config = SimpleNamespace(
+        updates=SimpleNamespace(max_mb=50.0, health_command=[], health_limit_s=1.0),
+        agent=SimpleNamespace(id="g1"),
+    )
+    about: Any = SimpleNamespace(
+        section=SimpleNamespace(name="pump"),
+        configured_section=SimpleNamespace(bundle=str(folder / "gone.edge")),
+        config=config,
+        configured=OLD,
+        running=standing.active or OLD,
+        keys=Keys([PublicKey(KEY.verify_key.encode())]),
+        wake=lambda: None,
+    )
+    return StreamUpdate(about, store, live or Live())
+
+
+def on_trial(**more: Any) -> Standing:
+    probation = Probation(wanted=ProbationPart(), limits=LimitsPart(), baseline=Baseline())
+    return Standing(active=BAD, wanted=BAD, state=State.PROBATION, probation=probation, is_running=True, **more)
+
+
+def test_what_is_wished_for_no_more_is_left_nowhere(tmp_path: Path) -> None:
+    """Not the pieces of a wish that another one has replaced, nor a bundle that was rolled back."""
+    store = Store(tmp_path, "pump")
+    update = stream_update(tmp_path, Standing(active=OLD, former=None, wanted=BAD, state=State.ROLLED_BACK))
+    for path in (store.path(OLD.sha256), store.path(BAD.sha256)):
+        path.write_bytes(b"")
+    update.obey(wish(1), "{}")
+    store.part(NEW.sha256).write_bytes(b"piece")
+    assert not store.path(BAD.sha256).exists()
+    update.obey(wish(2), "{}")
+    assert store.part(NEW.sha256).exists(), "the same bundle goes on where it was"
+    update.obey(wish(3, None, cancel=False, rollback=True), "{}")
+    assert [*tmp_path.rglob("*.part"), *tmp_path.rglob("*.edge")] == [store.path(OLD.sha256)]
+    update.close()
+
+
+def test_what_should_go_back_and_cannot_is_told_as_an_end_of_its_own(tmp_path: Path) -> None:
+    """Nobody waits for it, a wish that waited for the judgement is obeyed, and a crash later says nothing of it."""
+    live = Live()
+    update = stream_update(tmp_path, on_trial(), live=live)
+    update.obey(wish(5), "{}")
+    assert update.state is State.PROBATION, "what is judged is decided first"
+    live.now = Deeds(scored=10, not_finite=3)
+    update.tick(time.monotonic() + 5)
+    told = update.describe()
+    assert told["state"] == "fetching"
+    assert told["bundle"]["version"] == NEW.version
+    known = Store(tmp_path, "pump").load()
+    assert (known.active, known.is_running, known.probation) == (BAD, False, None)
+    update.close()
+    other = stream_update(tmp_path / "other", on_trial(), live=live)
+    other.tick(time.monotonic() + 5)
+    assert (told := other.describe())["state"] == "kept"
+    assert "cannot run" in told["reason"]
+    other.obey(wish(6), "{}")
+    assert other.describe()["state"] == "fetching"
+    other.close()
+
+
+def test_an_agent_about_to_start_anew_leaves_wishes_to_the_next_run(tmp_path: Path) -> None:
+    """Else a wish in that moment would replace the trial of a bundle that nobody has tried."""
+    update = stream_update(tmp_path, Standing(active=BAD, wanted=BAD, state=State.SWITCHED))
+    update.is_due = True
+    update.obey(wish(7), "{}")
+    assert update.last(Kind.BUNDLE) is None
+    assert Store(tmp_path, "pump").load().state is not State.FETCHING
+    update.close()
+
+
+def configured(folder: Path) -> Config:
+    bundle = sign_bundle(write_bundle(folder / "square-1.0.0.edge"), KEY)
+    key = public_file(folder / "plant.pub", KEY)
+    text = f'[agent]\nid = "g1"\nstate_dir = "{folder}/state"\n[trust]\nkeys = ["{key}"]\n'
+    text += f'[[stream]]\nname = "pump"\nbundle = "{bundle}"\ntopic = "sensors/+/pump"\n'
+    (folder / "agent.toml").write_text(text)
+    return load_config(folder / "agent.toml")
+
+
+def test_a_bundle_on_probation_does_not_run_without_its_mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk one that ends the agent would end it at each start. And what is known then is what runs."""
+    config = configured(tmp_path)
+    store = Store(tmp_path / "state", "pump")
+    store.save(Standing(active=BAD, wanted=BAD, state=State.SWITCHED))
+    store.path(BAD.sha256).write_bytes(b"")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    beginning = Beginning(config)
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.update.store.write_file", full)
+        running = beginning.take_up()
+        assert running.streams[0].bundle == config.streams[0].bundle
+        begun = beginning.begun(running, [open_bundle(Path(running.streams[0].bundle))])
+        assert begun is not None
+        mine = begun.stores["pump"]
+        assert (mine.is_unsaved, mine.load().state) == (True, State.ROLLED_BACK)
+        assert Store(tmp_path / "state", "pump").load().state is State.SWITCHED
+    live = Live()
+    update = stream_update(tmp_path / "other", Standing())
+    about = update._about
+    update.close()
+    again = StreamUpdate(about, mine, live)
+    assert again.state is State.ROLLED_BACK
+    again.tick(time.monotonic() + 60)
+    assert Store(tmp_path / "state", "pump").load().state is State.ROLLED_BACK, "once the disk has room"
+    again.close()

@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 from fakes import write_bundle
+from operators import Operator
 from processes import Agent, Broker, Sender, run_tool, wait_until, write_config
 
 import edgetool
+from edge_agent.files.checksum import file_hash
 from edgetool.broker import BrokerAddress
+from edgetool.fleet.plan import Bounds
 
 AGENTS = ("press-1", "press-2")
 TRIAL = "readings=20,minutes=0.02"
@@ -153,3 +156,25 @@ def test_a_bad_bundle_stops_in_the_first_wave(fleet: Fleet, sender: Sender) -> N
     assert "halted: press-1 has rolled back 1.1.0: " in said
     assert "to come    press-2" in said
     fleet.wait_versions("1.0.0")
+
+
+def test_pieces_that_somebody_takes_away_are_put_there_again(
+    fleet: Fleet, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an agent waits for one; else it would wait until all expires."""
+    monkeypatch.setattr("edgetool.commands.fleet_deploy._PUT_AGAIN_S", 3.0)
+    with Operator(broker.port) as thief:
+        plan = edgetool.FleetPlan(
+            bundle=str(fleet.bundle("1.1.0")),
+            stream="pump",
+            to=("press-1",),
+            key=str(fleet.keys.key),
+            shadow=Bounds(readings=0, minutes=0),
+            probation=Bounds(readings=0, minutes=0),
+        )
+
+        def tell(line: str) -> None:
+            if "are at the broker" in line:
+                thief.publish(f"edge/bundles/{file_hash(Path(plan.bundle))}/0", b"")
+
+        assert edgetool.fleet_deploy(plan, broker=BrokerAddress(port=broker.port), on_progress=tell).is_done

@@ -382,3 +382,51 @@ def test_nobody_without_the_key_changes_anything(plant: Plant) -> None:
         client.loop_stop()
         client.disconnect()
         assert running(fleet) == ["1.2.0", "1.0.0"]
+
+
+def test_pieces_that_another_deployment_needs_stay(plant: Plant) -> None:
+    """Two deployments of one bundle, for two lines: who is done first takes nothing away from the other's agents."""
+    with simulated(plant.port, TEN[:4], plant.behaviour) as fleet:
+        wait_until(lambda: all_told(fleet), what="the agents")
+        fleet.stop("press-00")
+        wait_until(lambda: b"offline" in retained(plant.port, "edge/press-00/status")["edge/press-00/status"])
+        assert plant.deploy(to=("press-00", "press-01"), soak="0s").missing == ("press-00",)
+        assert plant.deploy(to=("press-02", "press-03"), soak="0s").is_done
+        assert len([topic for topic in retained(plant.port, *LEFT) if topic.startswith("edge/bundles/")]) == 1
+        fleet.start("press-00")
+        wait_until(lambda: running(fleet) == ["1.1.0"] * 4, what="the late one")
+        assert plant.deploy(to=("press-00", "press-01"), resume=True).is_done
+    assert retained(plant.port, *LEFT) == {}
+
+
+def interrupt(plant: Plant, fleet: SimulatedFleet, *more: str) -> None:
+    """Begin a deployment, and leave it once an agent is at work."""
+    with subprocess.Popen([tool("edgetool"), *plant.command("1.1.0", *more)[1:]], stderr=subprocess.PIPE) as process:
+        wait_until(lambda: fleet.agents["press-00"].streams["pump"].state == "shadow", 60, "the first wave")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert retained(plant.port, "edge/bundles/#")
+
+
+def test_what_an_interrupted_deployment_left_goes_with_what_ends_it(plant: Plant) -> None:
+    """A rollback, or another bundle in its place."""
+    with simulated(plant.port, TEN[:2], replace(plant.behaviour, step_s=1.0)) as fleet:
+        wait_until(lambda: all_told(fleet), what="the agents")
+        interrupt(plant, fleet)
+        broker = BrokerAddress(port=plant.port)
+        edgetool.fleet_rollback(stream="pump", to=("press-*",), key=plant.keys.key, broker=broker)
+        assert retained(plant.port, *LEFT) == {}
+        interrupt(plant, fleet)
+        wait_until(lambda: fleet.agents["press-00"].streams["pump"].state == "settled", 60, "its end")
+        assert plant.deploy("1.2.0", soak="0s").is_done
+    assert retained(plant.port, *LEFT) == {}
+
+
+def test_what_nobody_ends_is_gone_once_it_has_expired(plant: Plant) -> None:
+    """The broker drops it by itself: pieces and wishes."""
+    with simulated(plant.port, TEN[:2], replace(plant.behaviour, step_s=30.0)) as fleet:
+        wait_until(lambda: all_told(fleet), what="the agents")
+        with subprocess.Popen([tool("edgetool"), *plant.command("1.1.0", "--expires", "6s")[1:]]) as process:
+            wait_until(lambda: len(retained(plant.port, *LEFT)) == 2, what="what is sent")
+            process.kill()
+        wait_until(lambda: retained(plant.port, *LEFT) == {}, 30, "its end")

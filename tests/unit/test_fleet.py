@@ -112,6 +112,8 @@ def test_waves_grow(shares: list[int], count: int) -> None:
         ({"on_halt": "leave"}, "test: Invalid enum value 'leave' - at `$.on_halt`"),
         ({"stream": 5}, "test: Expected `str`, got `int` - at `$.stream`"),
         ({"shadow": {"readings": -1}}, "test: Expected `int` >= 0 - at `$.shadow.readings`"),
+        ({"shadow": {"reading": 2}}, "test: shadow has no 'reading'; it has readings, minutes"),
+        ({"wave": ["1"]}, "test: a plan has no 'wave'; it has bundle, stream, to, "),
     ],
 )
 def test_what_cannot_be_meant_is_told(changes: dict[str, Any], problem: str) -> None:
@@ -119,6 +121,12 @@ def test_what_cannot_be_meant_is_told(changes: dict[str, Any], problem: str) -> 
     with pytest.raises(UsageError) as caught:
         plan(**changes)
     assert problem in str(caught.value)
+
+
+def test_what_a_plan_lacks_is_told_by_its_option() -> None:
+    """All of it at once."""
+    with pytest.raises(UsageError, match="missing: stream, to, key; give --stream --to --key, or a --plan"):
+        make_plan("test", {"bundle": "pump-1.1.0.edge"})
 
 
 def test_words_may_be_one_text() -> None:

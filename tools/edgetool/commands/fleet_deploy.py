@@ -14,10 +14,12 @@ import msgspec
 from edge_agent.errors import UsageError
 from edge_agent.messages.text import iso_time
 from edge_agent.messages.update import State
+from edge_agent.update.wishes import BundlePart
 from edgetool.broker import BrokerAddress
 from edgetool.commands.fleet_status import checked
 from edgetool.fleet.choosing import choose, read_sent, refuse_unfit, see
 from edgetool.fleet.deployment import Ask, Asked, Deployment, Seen, Standing, Target
+from edgetool.fleet.leftovers import take_unwished
 from edgetool.fleet.listening import Listening, listening
 from edgetool.fleet.parcel import Parcel, open_parcel
 from edgetool.fleet.plan import FleetPlan, OnHalt, length_of, make_plan, read_plan, wave_sizes
@@ -30,6 +32,7 @@ __all__ = ["DeploymentReport", "FleetPlan", "OnHalt", "fleet_deploy", "make_plan
 _LOOK_S = 0.2
 _REMIND_S = 60.0
 """After so long without a change, what is waited for is told."""
+_PUT_AGAIN_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,9 @@ def fleet_deploy(
             what = f"no agent has a wish for {parcel.name} {parcel.version}"
             raise UsageError(f"--resume: {what}, so there is nothing to go on with; leave it out to begin")
         halted = "an earlier run of it was halted" if resume and any(each.takes_back for each in ours.values()) else ""
-        course = _Course(plan, parcel, wisher, heard, Deployment(plan, parcel.sha256, targets, halted), sent)
+        before = [each.bundle for each in sent.values() if each.bundle is not None]
+        deployment = Deployment(plan, parcel.sha256, targets, halted)
+        course = _Course(plan, parcel, wisher, heard, deployment, sent, before)
         try:
             if targets and not dry_run:
                 course.run(on_progress)
@@ -169,6 +174,8 @@ class _Course:
     heard: Listening
     deployment: Deployment
     sent: dict[str, Sent]
+    before: Sequence[BundlePart] = ()
+    """Bundles that wishes of before were for."""
     _told: str = ""
     _told_mono_s: float = 0.0
     _wishes: dict[str, bytes] = field(default_factory=dict)
@@ -176,11 +183,12 @@ class _Course:
 
     def run(self, on_progress: Callable[[str], None]) -> None:
         """Until it is over, or has expired."""
-        retained = Retained(self.heard.client, self.heard.hear)
+        retained = Retained(self.heard.client, self.heard.hear, self.wisher.expires_s)
         connections = self.heard.connections
         if self.plan.url is None and not self.deployment.halted:
             self.parcel.put(retained)
             on_progress(f"{self.parcel.chunks} pieces of {self.parcel.name} {self.parcel.version} are at the broker")
+        put_mono_s = time.monotonic()
         while time.time() < self.wisher.expires_s:
             until_mono_s = time.monotonic() + _LOOK_S
             while self.heard.hear() and time.monotonic() < until_mono_s:
@@ -189,6 +197,9 @@ class _Course:
                 connections = self.heard.connections
                 self._put_again(retained)
             seen = see(self.heard.roster, self.plan.stream)
+            if time.monotonic() - put_mono_s >= _PUT_AGAIN_S and self._lacks_pieces(seen):
+                put_mono_s = time.monotonic()
+                self.parcel.put(retained)
             for target, ask in self.deployment.look(seen, time.time()):
                 self._ask(retained, target, ask, seen.get(target.agent))
             retained.flush()
@@ -205,7 +216,8 @@ class _Course:
         what: dict[str, Any] = {"deployment": self.parcel.sha256, "open_alerts": alerts}
         if ask is Ask.BUNDLE:
             parts = {name: msgspec.to_builtins(getattr(self.plan, name)) for name in ("shadow", "probation", "limits")}
-            what |= {"bundle": self.parcel.describe(self.plan.url), "rollback": self.plan.older}
+            part = msgspec.to_builtins(self.parcel.part(self.plan.url))
+            what |= {"bundle": part, "rollback": self.plan.older}
             what |= {name: part for name, part in parts.items() if part}
         else:
             what |= {ask.value: True}
@@ -224,6 +236,14 @@ class _Course:
             wish = self._wishes.get(topic := wish_topic(target.agent, self.plan.stream, "bundle"))
             if wish is not None and self._is_ours(target):
                 retained.put(topic, wish)
+
+    def _lacks_pieces(self, seen: Mapping[str, Seen]) -> bool:
+        """Whether an agent waits in the midst of its pieces: perhaps somebody has taken them from the broker."""
+        if self.plan.url is not None or self.deployment.halted:
+            return False
+        told = (seen[each.agent].update for each in self.deployment.targets if each.agent in seen and each.asked)
+        ours = (each for each in told if each and each.bundle and each.bundle.sha256 == self.parcel.sha256)
+        return any(each.state == State.WAITING and "chunks" in each.progress for each in ours)
 
     def _is_ours(self, target: Target) -> bool:
         """False where the wish at an agent's topic may be another's, which is not to be written over."""
@@ -247,15 +267,16 @@ class _Course:
             on_progress(f"{line}; {busy.agent}, asked {since_s:.0f} s ago: {busy.told or 'has said nothing of it yet'}")
 
     def _tidy(self, retained: Retained) -> None:
-        """Take away what nobody needs any more: pieces once nobody is to fetch them, and wishes that were obeyed."""
+        """Take away what nobody needs any more: wishes that were obeyed, and pieces that nobody is to fetch; also those
+        of wishes that ours have taken the place of.
+        """
         missing = {*self.deployment.missing}
         is_expired = time.time() >= self.wisher.expires_s
-        if self.plan.url is None and (not missing or is_expired or self.deployment.halted):
-            self.parcel.take_away(retained)
         for target in self.deployment.targets:
             if target.asked is not None and self._is_ours(target) and (target.agent not in missing or is_expired):
                 retained.put(wish_topic(target.agent, self.plan.stream, "bundle"), b"")
         retained.flush()
+        take_unwished(self.heard, self.wisher, retained, [self.parcel.part(self.plan.url), *self.before])
 
     def report(self, had: tuple[str, ...], *, sent: bool, seconds: float) -> DeploymentReport:
         deployment = self.deployment

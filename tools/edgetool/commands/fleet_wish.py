@@ -13,6 +13,7 @@ from edgetool.broker import BrokerAddress
 from edgetool.commands.fleet_status import checked
 from edgetool.fleet.choosing import choose, read_sent, see
 from edgetool.fleet.deployment import Seen
+from edgetool.fleet.leftovers import take_unwished
 from edgetool.fleet.listening import listening
 from edgetool.fleet.plan import length_of
 from edgetool.fleet.publishing import Retained
@@ -205,7 +206,7 @@ def _send(
         heard.hear_all()
         chosen = choose(heard, stream, tuple(to))
         kept = read_sent(heard, wisher, [*chosen]) if kind == "bundle" else {}
-        retained = Retained(heard.client, heard.hear)
+        retained = Retained(heard.client, heard.hear, wisher.expires_s)
         asked: dict[str, int] = {}
         for agent, seen in chosen.items():
             asked[agent] = next_sequence(kind, seen.update, kept.get(agent))
@@ -230,6 +231,8 @@ def _send(
             if state != "no answer":
                 retained.put(wish_topic(agent, stream, kind), b"")
         retained.flush()
+        if parts := [sent.bundle for sent in kept.values() if sent.bundle is not None]:
+            take_unwished(heard, wisher, retained, parts)
     return WishReport(
         kind=kind, stream=stream, answers=answers, expires=wisher.expires_s, seconds=time.monotonic() - started_mono_s
     )

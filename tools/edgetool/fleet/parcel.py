@@ -5,18 +5,17 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from edge_agent.bundle import open_bundle
 from edge_agent.errors import BundleError
 from edge_agent.messages.topic_names import chunk_topic
 from edge_agent.trust import Keys
-from edge_agent.update.wishes import CHUNK_BYTES
+from edge_agent.update.wishes import CHUNK_BYTES, BundlePart
 from edge_agent.versions import is_semantic
 from edgetool.fleet.publishing import Retained
 from edgetool.signing import PrivateKey
 
-__all__ = ["Parcel", "open_parcel"]
+__all__ = ["Parcel", "open_parcel", "take_away"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +30,12 @@ class Parcel:
     @property
     def chunks(self) -> int:
         """Number of pieces."""
-        return -(-len(self.content) // CHUNK_BYTES)
+        return self.part(None).chunks
 
-    def describe(self, url: str | None) -> dict[str, Any]:
-        """What a wish says of it."""
-        facts = {"sha256": self.sha256, "size_bytes": len(self.content), "chunk_bytes": CHUNK_BYTES}
-        return {**facts, "name": self.name, "version": self.version, **({} if url is None else {"url": url})}
+    def part(self, url: str | None) -> BundlePart:
+        """What a wish says of it; `url` is where the file can be had in place of the broker."""
+        size = len(self.content)
+        return BundlePart(sha256=self.sha256, size_bytes=size, name=self.name, version=self.version, url=url)
 
     def put(self, retained: Retained) -> None:
         """Let the broker keep it.
@@ -46,21 +45,19 @@ class Parcel:
         """
         for number in range(self.chunks):
             start = number * CHUNK_BYTES
-            retained.put(self._topic(number), self.content[start : start + CHUNK_BYTES])
+            retained.put(chunk_topic(self.sha256, number), self.content[start : start + CHUNK_BYTES])
         retained.flush()
 
-    def take_away(self, retained: Retained) -> None:
-        """Let the broker keep it no more.
 
-        Raises:
-            BrokerError: it refuses a message.
-        """
-        for number in range(self.chunks):
-            retained.put(self._topic(number), b"")
-        retained.flush()
+def take_away(part: BundlePart, retained: Retained) -> None:
+    """Let the broker keep a bundle no more.
 
-    def _topic(self, number: int) -> str:
-        return chunk_topic(self.sha256, number)
+    Raises:
+        BrokerError: it refuses a message.
+    """
+    for number in range(part.chunks):
+        retained.put(chunk_topic(part.sha256, number), b"")
+    retained.flush()
 
 
 def open_parcel(path: Path, key: PrivateKey) -> Parcel:

@@ -176,6 +176,21 @@ def read_plan(path: Path, changes: dict[str, Any]) -> FleetPlan:
     return make_plan(str(path), {**document, **changes})
 
 
+def _check_keys(where: str, values: dict[str, Any]) -> None:
+    """See that nothing is missing, and that every key is one."""
+    fields = msgspec.structs.fields(FleetPlan)
+    missing = [field.name for field in fields if field.required and field.name not in values]
+    if missing:
+        options = ("BUNDLE" if name == "bundle" else f"--{name}" for name in missing)
+        raise UsageError(f"{where}: missing: {', '.join(missing)}; give {' '.join(options)}, or a --plan that has it")
+    tables: dict[str, type[msgspec.Struct]] = {"": FleetPlan, "shadow": Bounds, "probation": Bounds, "limits": Limits}
+    for table, kind in tables.items():
+        given = values.get(table, {}) if table else values
+        known = [field.name for field in msgspec.structs.fields(kind)]
+        if isinstance(given, dict) and (unknown := [key for key in given if key not in known]):
+            raise UsageError(f"{where}: {table or 'a plan'} has no {unknown[0]!r}; it has {', '.join(known)}")
+
+
 def make_plan(where: str, values: dict[str, Any]) -> FleetPlan:
     """A plan of its keys.
 
@@ -189,6 +204,7 @@ def make_plan(where: str, values: dict[str, Any]) -> FleetPlan:
     for key in ("to", "waves", "halt_on"):
         if isinstance(values.get(key), str):
             values = {**values, key: [part for part in values[key].split(",") if part]}
+    _check_keys(where, values)
     try:
         plan = msgspec.convert(values, FleetPlan)
     except msgspec.ValidationError as exc:

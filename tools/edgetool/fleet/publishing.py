@@ -1,13 +1,20 @@
-"""Puts messages to where the broker keeps them, and takes them away again."""
+"""Puts messages to where the broker keeps them, and takes them away again.
+
+In MQTT 5 a broker drops each by itself once it has expired, so that nothing stays of what nobody ends or goes on with.
+"""
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import paho.mqtt.client as paho
+from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from edge_agent.errors import BrokerError
 
@@ -17,6 +24,8 @@ _AT_ONCE = 50
 """Messages that are on their way together: a bundle is not to lie in memory twice."""
 _ANSWER_S = 60.0
 _POLL_S = 0.01
+_MOST_EXPIRY_S = 0xFFFFFFFF
+"""That MQTT has room for."""
 
 
 class Retained:
@@ -26,11 +35,13 @@ class Retained:
         client: connected.
         hear: takes a message that has come, waiting for so many seconds at most. It is called while the broker's word
             is waited for: what nobody takes keeps paho from reading that word.
+        expires_s: when nobody needs a message any more, epoch seconds.
     """
 
-    def __init__(self, client: paho.Client, hear: Callable[[float], object]) -> None:
+    def __init__(self, client: paho.Client, hear: Callable[[float], object], expires_s: float) -> None:
         self._client = client
         self._hear = hear
+        self._expires_s = expires_s
         self._on_way: deque[int] = deque()
         self._topics: dict[int, str] = {}
         """By the identifier of a message."""
@@ -47,7 +58,11 @@ class Retained:
         Raises:
             BrokerError: the broker refuses a message of before, or does not answer.
         """
-        info = self._client.publish(topic, payload, qos=1, retain=True)
+        properties = None
+        if payload and self._client.protocol is MQTTProtocolVersion.MQTTv5:
+            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            properties.MessageExpiryInterval = min(max(1, math.ceil(self._expires_s - time.time())), _MOST_EXPIRY_S)
+        info = self._client.publish(topic, payload, qos=1, retain=True, properties=properties)
         # Without a connection it waits in paho's queue, and goes out with the next one.
         self._topics[info.mid] = topic
         self._on_way.append(info.mid)

@@ -13,6 +13,7 @@ from edge_agent.errors import TrustError
 from edge_agent.messages.text import iso_time
 from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.trust import Keys, read_wish
+from edge_agent.update.wishes import BundlePart
 from edgetool.fleet.told import Update
 from edgetool.signing import PrivateKey, sign_wish
 
@@ -27,7 +28,9 @@ class Sent(msgspec.Struct, frozen=True):
     """Hash of the bundle that it was sent for; empty for others."""
     cancel: bool = False
     rollback: bool = False
-    bundle: dict[str, Any] | None = None
+    bundle: BundlePart | None = None
+    expires: str = ""
+    """ISO 8601."""
     open_alerts: int = 0
     """Of the agent's stream, as it was sent."""
 

@@ -315,7 +315,7 @@ def test_a_dry_run_sends_nothing_and_a_plan_is_a_file(plant: Plant) -> None:
         assert "had it     2: press-00, press-01" in run_tool(*command, "--to", "press-00,press-01").stdout
     plan.write_text(plan.read_text().replace("soak", "soaks"))
     wrong = run_tool(*command)
-    assert (wrong.returncode, "unknown field `soaks`" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "a plan has no 'soaks'" in wrong.stderr) == (2, True)
 
 
 WISHES: Sequence[tuple[Callable[[Plant, Path], tuple[str | Path, ...]], str]] = [

@@ -13,7 +13,7 @@ from edge_agent.errors import EdgeError
 from edge_agent.files.checksum import file_hash
 from edge_agent.messages.text import iso_time
 from edge_agent.trust import Keys, load_keys
-from edge_agent.update.effective import stores_of, with_updates
+from edge_agent.update.effective import settings_problem, stores_of, with_updates
 from edge_agent.update.proving import problem_with_file
 from edge_agent.update.store import BundleFile, Standing, Store
 
@@ -60,7 +60,19 @@ class Beginning:
                     self._roll_back(name, "the disk does not take the mark that a run on probation needs")
             elif standing.active is not None and not self._stores[name].path(standing.active.sha256).exists():
                 self._roll_back(name, f"the file of {standing.active} is gone")
+        for section in self._config.streams:
+            if section.name in self._stores:
+                self._drop_misfits(section)
         return with_updates(self._config, self._standings)
+
+    def _drop_misfits(self, section: StreamSection) -> None:
+        standing = self._standings[section.name]
+        problem = settings_problem(section, standing, self._stores[section.name])
+        if problem is not None:
+            what = "settings that came over the broker do not go with the configuration any more, and are left out"
+            log.warning("%s stream=%s problem=%r", what, section.name, problem)
+            standing.drop_settings(iso_time(time.time()), f"they do not go with agent.toml any more: {problem}")
+            self._save(section.name)
 
     def failed(self, problem: str) -> bool:
         """The run has failed. Gives whether a bundle was rolled back for it, so that another start helps.

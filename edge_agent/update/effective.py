@@ -17,6 +17,7 @@ from edge_agent.update.store import Standing, Store
 
 __all__ = [
     "CHANGEABLE",
+    "settings_problem",
     "standing_section",
     "stores_of",
     "update_remarks",
@@ -45,9 +46,6 @@ def with_updates(config: Config, standings: Mapping[str, Standing] | None = None
     Args:
         config: as it is in the file.
         standings: by stream; None for what the disk has.
-
-    Raises:
-        ConfigError: settings that came over the broker do not go with the configuration any more.
     """
     stores = stores_of(config)
     if not stores:
@@ -65,7 +63,12 @@ def with_updates(config: Config, standings: Mapping[str, Standing] | None = None
 
 def update_remarks(config: Config) -> list[str]:
     """What came over the broker and does not count any more, a line each."""
-    stores, found = stores_of(config), []
+    stores = stores_of(config)
+    found = [
+        f"settings that came over the broker for stream {section.name!r} are left out: {problem}"
+        for section in config.streams
+        if (store := stores.get(section.name)) and (problem := settings_problem(section, store.load(), store))
+    ]
     for folder in sorted((Path(config.agent.state_dir) / "updates").glob("stream-*")):
         name = folder.name.removeprefix("stream-")
         active = None if name in stores else Store(Path(config.agent.state_dir), name).load().active
@@ -78,11 +81,18 @@ def update_remarks(config: Config) -> list[str]:
 
 
 def standing_section(section: StreamSection, standing: Standing, store: Store) -> StreamSection:
-    """One stream's settings with its updates.
-
-    Raises:
-        ConfigError: settings that came over the broker do not go with the others any more.
+    """One stream's settings with its updates. The file is the device's own word: settings that came over the broker and
+    do not go with it any more are left out.
     """
+    return _with_standing(section, standing, store)[0]
+
+
+def settings_problem(section: StreamSection, standing: Standing, store: Store) -> str | None:
+    """Why settings that came over the broker do not go with the file any more; None if they do."""
+    return _with_standing(section, standing, store)[1]
+
+
+def _with_standing(section: StreamSection, standing: Standing, store: Store) -> tuple[StreamSection, str | None]:
     settings = dict(standing.settings)
     active = standing.active
     if active is not None and _is_as_it_was(section, standing):
@@ -92,7 +102,10 @@ def standing_section(section: StreamSection, standing: Standing, store: Store) -
     if "threshold" in settings and standing.threshold_for != _running_hash(section, active):
         # Limits are a model's; those of another one mean nothing.
         del settings["threshold"]
-    return with_settings(section, settings) if settings else section
+    try:
+        return (with_settings(section, settings) if settings else section), None
+    except ConfigError as exc:
+        return section, "; ".join(exc.lines)
 
 
 def _is_as_it_was(section: StreamSection, standing: Standing) -> bool:

@@ -139,6 +139,14 @@ class Standing(msgspec.Struct, kw_only=True):
         self.is_running, self.probation = False, None
         self.note(State.ROLLED_BACK, time, reason)
 
+    def drop_settings(self, time: str, reason: str) -> None:
+        """Go on without the settings that came."""
+        self.settings, self.threshold_for = {}, ""
+        before = self.answers.get("settings")
+        if before is not None:
+            answer = msgspec.structs.replace(before, state="refused", reason=reason, time=time)
+            self.answers = {**self.answers, "settings": answer}
+
     def keep(self, time: str, reason: str) -> None:
         """Leave the bundle that should go in charge, for nothing else could run; nobody judges it any more."""
         self.is_running, self.probation = False, None

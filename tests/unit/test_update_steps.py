@@ -20,8 +20,9 @@ from edge_agent.messages.update import State
 from edge_agent.trust import Keys, PublicKey
 from edge_agent.update.beginning import Beginning
 from edge_agent.update.comparison import Deeds
+from edge_agent.update.effective import update_remarks, with_updates
 from edge_agent.update.steps import StreamUpdate
-from edge_agent.update.store import Baseline, BundleFile, Probation, Standing, Store
+from edge_agent.update.store import Answer, Baseline, BundleFile, Probation, Standing, Store
 from edge_agent.update.wishes import BundlePart, Kind, LimitsPart, ProbationPart, Wish
 
 KEY = SigningKey.generate()
@@ -163,3 +164,24 @@ def test_a_bundle_on_probation_does_not_run_without_its_mark(tmp_path: Path, mon
     again.tick(time.monotonic() + 60)
     assert Store(tmp_path / "state", "pump").load().state is State.ROLLED_BACK, "once the disk has room"
     again.close()
+
+
+def test_settings_that_do_not_go_with_the_file_any_more_keep_no_agent_from_starting(tmp_path: Path) -> None:
+    """They are left out and told; the file is the device's own word."""
+    config = configured(tmp_path)
+    store = Store(tmp_path / "state", "pump")
+    answer = Answer(sequence=5, state="applied", reason="alarm", time=HOUR[0])
+    store.save(Standing(settings={"alarm": {"of": 5}, "silent_s": 60}, answers={"settings": answer}))
+    assert with_updates(config).streams[0].silent_s == 60
+    assert update_remarks(config) == []
+    with (tmp_path / "agent.toml").open("a") as file:
+        file.write("[stream.alarm]\nof = 6\nconfirm = 6\n")
+    edited = load_config(tmp_path / "agent.toml")
+    (remark,) = update_remarks(edited)
+    assert "are left out: " in remark
+    assert "confirm = 6: must not be above of = 5" in remark
+    (running,) = Beginning(edited).take_up().streams
+    assert (running.alarm.of, running.silent_s) == (6, 0)
+    known = store.load()
+    assert (known.settings, known.answers["settings"].state) == ({}, "refused")
+    assert update_remarks(edited) == []

@@ -140,7 +140,7 @@ def test_an_alert_appears_with_its_curve_and_its_story(browser: Browser, dashboa
     send_scores(sender, "a1", [2.0, 5.0, 3.0, 81.0], start=now - 15)
     sender.send("sensors/a1/pump", {"time": now, "c1": 9, "c2": 0})
     browser.wait(lambda: "score 81 (limit 9)" in browser.text("#alerts"), "the alert")
-    assert "c1 9 (100 %), c2 0 (0 %)" in browser.text("#alerts")
+    assert "c1 9 (100\u00a0%), c2 0 (0\u00a0%)" in browser.text("#alerts")
     assert browser.text("#alerts tbody th a") == "a1"
     assert browser.run("return document.title") == "(1) Fleet"
     browser.wait(lambda: "New alert, ▲ alarm: a1 of g1" in browser.texts("#news")[0], "the words for a screen reader")
@@ -154,7 +154,7 @@ def test_an_alert_appears_with_its_curve_and_its_story(browser: Browser, dashboa
     )
     assert drawn_pixels(browser, "#chart") > 30
     assert browser.run("return document.querySelector('#chart').chart.spans.length") == 1
-    assert browser.texts("#channels tbody tr") == ["c12.575 %", "c2\u201325 %"]
+    assert browser.texts("#channels tbody tr") == ["c12.575\u00a0%", "c2\u201325\u00a0%"]
     sender.send(*score("a1", 7.0, at=now + 5))
     browser.wait(
         lambda: browser.run("return document.querySelector('#chart').chart.plot.data[1].at(-1)") == 7, "a new point"

@@ -117,6 +117,60 @@ def test_an_end_that_was_not_heard_is_told_by_two_healths(intake: Intake, fleet:
     assert whole(fleet).alerts[0].state == UNSEEN
 
 
+def test_alerts_that_only_health_knows_of_are_counted_when_it_comes(intake: Intake, fleet: Fleet) -> None:
+    """Of what comes later only events tell: an alert that has just ended is not one more that is open."""
+    send_alert(intake)
+    send(intake, "edge/g1/health", health(1, 3))
+    assert whole(fleet).agents[0].unheard == {"pump": 2}
+    send_alert(intake, event="clear", time="2026-11-21T10:16:00Z")
+    send(intake, "edge/g1/health", health(1, 3))  # the same one, of a new connection
+    assert whole(fleet).agents[0].unheard == {"pump": 2}
+    send(intake, "edge/g1/health", health(2, 0))
+    assert whole(fleet).agents[0].unheard == {}
+
+
+def test_a_flapping_alert_says_so(intake: Intake, fleet: Fleet) -> None:
+    """It is open while the score may be low. What becomes of it is told as of any other."""
+    send_alert(intake, event="flapping")
+    assert whole(fleet).alerts[0].said == "goes on and off, score 7.9 (limit 3.2)"
+    send_alert(intake, event="update", time="2026-11-21T10:16:00Z")
+    assert whole(fleet).alerts[0].said == "score 7.9 (limit 3.2)"
+
+
+def test_pauses_between_scores_are_learned(intake: Intake, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they come, so that an asset that tells once an hour is not missed after minutes; an outage is forgotten."""
+    at = 1_000.0
+    monkeypatch.setattr("edgetool.monitoring.fleet.time.time", lambda: at)
+    for wait_s, expected in ((0.0, 0.0), (3_600.0, 3_600.0), (5.0, 3_240.0), (5.0, 2_916.0)):
+        at += wait_s
+        send(intake, "edge/g1/scores/pump/a1", make_score(at=at))
+        send_alert(intake)
+        (asset,) = whole(fleet).assets
+        assert asset.scored == at
+        assert asset.pause_s == pytest.approx(expected)
+
+
+def test_when_an_agent_was_lost_is_when_its_last_will_came(
+    intake: Intake, fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written with the connection. Where it is there before us, nobody here knows when."""
+    monkeypatch.setattr("edgetool.monitoring.fleet.time.time", lambda: NOW_S)
+    birth = {"state": "online", "reason": "connected", "session": "s", "time": "2025-01-01T00:00:00Z", "version": "1"}
+    will = {**birth, "state": "offline", "reason": "connection lost"}
+    send(intake, "edge/g1/status", birth)
+    assert whole(fleet).agents[0].since == birth["time"]
+    send(intake, "edge/g1/status", will)
+    assert whole(fleet).agents[0].since == iso_time(NOW_S)
+    send(intake, "edge/g1/status", birth)
+    send(intake, "edge/g1/status", {**will, "reason": "stopped", "time": "2025-01-02T00:00:00Z"})
+    assert whole(fleet).agents[0].since == "2025-01-02T00:00:00Z"
+    send(intake, "edge/g2/status", will)
+    send(intake, "edge/g1/status", birth)
+    fleet.doubt_marks()  # a new connection, which brings what the broker kept meanwhile
+    send(intake, "edge/g1/status", will)
+    assert [agent.since for agent in whole(fleet).agents] == ["", ""]
+
+
 def test_an_agent_that_was_retired_has_no_open_alerts(intake: Intake, fleet: Fleet, history: History) -> None:
     """Nobody will tell of their end any more. Its retained messages are gone then."""
     send(intake, "edge/g1/status", {"state": "online", "reason": "", "session": "", "time": "", "version": ""})
@@ -126,6 +180,23 @@ def test_an_agent_that_was_retired_has_no_open_alerts(intake: Intake, fleet: Fle
     assert (found.agents, found.assets, [alert.state for alert in found.alerts]) == ([], [], [UNSEEN])
     history.commit()
     assert [alert.state for alert in restored(history.file)[1]] == [UNSEEN]
+
+
+@pytest.mark.parametrize("table", ["alerts", "marks"])
+def test_a_damaged_row_is_told_as_that(intake: Intake, history: History, table: str) -> None:
+    """SQLite finds no fault in it. And the alert begins anew with its next event."""
+    send_alert(intake)
+    send(intake, "edge/g1/marks/x", Mark(agent="g1", id="x", time="2026-11-30T13:00:00Z"))
+    history.commit()
+    database = sqlite3.connect(history.file)
+    database.execute(f"UPDATE {table} SET body = ?", (b'{"agent": "g',))
+    database.commit()
+    database.close()
+    for ask in (restored, lambda file: curve(file, "g1", "pump", "a1", length_s=0, end=None)):
+        with pytest.raises(DataError, match=r"cannot be read as a history .*; it may be damaged; move it away"):
+            ask(history.file)
+    if table == "alerts":
+        assert history.alert("g1", "x") is None
 
 
 def test_texts_of_an_alert_are_shortened(intake: Intake, fleet: Fleet) -> None:
@@ -153,6 +224,9 @@ def test_an_old_last_will_ends_no_new_connection(intake: Intake, fleet: Fleet) -
 @pytest.mark.parametrize(
     ("topic", "document", "is_retained"),
     [
+        ("edge/g1/evidence/pump/a1", {**make_evidence(), "rows": [["x", 1.0]]}, False),
+        ("edge/g1/evidence/pump/a1", {**make_evidence(), "rows": [["2026-11-21T10:16:00Z", "1.0"]]}, False),
+        ("edge/g1/evidence/pump/a1", {**make_evidence(), "rows": [["2026-11-21T10:16:00Z"]]}, False),
         ("edge/g1/scores/pump/a1", make_score(), True),
         ("edge/g2/scores/pump/a1", make_score(), False),
         ("edge/g1/scores/fan/a1", make_score(), False),

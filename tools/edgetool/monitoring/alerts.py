@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Collection
 
 import msgspec
@@ -79,7 +79,9 @@ class Alert(msgspec.Struct, kw_only=True):
         self.level, self.threshold = event.level[:_TEXT], event.threshold
         self.score, self.time, self.since = event.score, event.time[:_TEXT], event.since[:_TEXT]
         self.raised, self.until = seconds(event.since), seconds(event.time)
-        self.said, self.delayed = event.describe()[:_SAID], event.delayed
+        # Such an alert is open while the score may be low: its raises are no longer told one by one.
+        often = "goes on and off, " if event.event == "flapping" else ""
+        self.said, self.delayed = f"{often}{event.describe()}"[:_SAID], event.delayed
         self.shared_id = Doubt.SHARED_ID in watched.doubts
         self.model = f"{event.model.name} {event.model.version}"[: 2 * _TEXT]
         self.provider = event.provider[:_TEXT]
@@ -145,6 +147,10 @@ class Alerts:
     def get(self, key: str) -> Alert | None:
         """An alert by its key."""
         return self.open.get(key) or self.ended.get(key)
+
+    def open_by_stream(self, agent: str) -> Counter[str]:
+        """How many open alerts each stream of an agent has, as far as they were heard."""
+        return Counter(alert.stream for alert in self.open.values() if alert.agent == agent)
 
     def note(self, mark: Mark) -> bool:
         """Take what people said, unless something newer is known; tells whether that was done."""

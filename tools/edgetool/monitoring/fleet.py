@@ -11,6 +11,7 @@ import msgspec
 
 from edge_agent.messages.event import AlertEvent, ChannelShare
 from edge_agent.messages.status import Status
+from edge_agent.messages.text import iso_time
 from edgetool.believed import WatchedEvent
 from edgetool.monitoring.alerts import OPEN, Alert, Alerts
 from edgetool.monitoring.heard import Health, Mark, Score, StreamHealth
@@ -24,6 +25,9 @@ _ASSETS = 10_000
 _STREAMS = 50
 """Of one agent."""
 _NOTICES = 30
+_WILL = "connection lost"
+_PAUSE_KEPT = 0.9
+"""How much of the longest pause between two scores counts at the next one, so that an outage is soon forgotten."""
 
 
 class Agent(msgspec.Struct, kw_only=True):
@@ -34,7 +38,7 @@ class Agent(msgspec.Struct, kw_only=True):
     """`online`, `offline`, or `unknown` before its status came."""
     reason: str = ""
     since: str = ""
-    """When it came to that state, ISO 8601 in UTC."""
+    """When it came to that state, ISO 8601 in UTC; empty where nobody here can know: it was lost while we were away."""
     version: str = ""
     health_time: str = ""
     """When it made its last health message."""
@@ -43,6 +47,8 @@ class Agent(msgspec.Struct, kw_only=True):
     scores_left_out: int = 0
     problems: list[str] = []
     streams: dict[str, StreamHealth] = {}
+    unheard: dict[str, int] = {}
+    """By stream, how many alerts it had at its last health message of which no event had told."""
     session: str = ""
 
 
@@ -57,7 +63,11 @@ class Asset(msgspec.Struct, kw_only=True):
     at: float = 0.0
     """The same in epoch seconds."""
     heard: float = 0.0
-    """When it came, epoch seconds by our clock."""
+    """When something came of it, epoch seconds by our clock."""
+    scored: float = 0.0
+    """When the last score came, by our clock."""
+    pause_s: float = 0.0
+    """How far its scores have been apart lately, as they came, seconds; 0 before the second."""
     score: float | None = None
     highest: float | None = None
     threshold: float | None = None
@@ -133,12 +143,15 @@ class Fleet:
         """An agent has come or gone."""
         with self._lock:
             known = self._agent(agent)
+            is_first = agent not in self._present
             self._present.add(agent)
             # The last will of an old connection may come behind the birth of a new one.
             if status.state == "offline" and known.state == "online" and status.session != known.session:
                 return
             if known.state != status.state:
-                known.since = status.time
+                # A last will was written when its connection was made, so its time is not the one of the loss.
+                lost = "" if is_first else iso_time(time.time())
+                known.since = lost if status.reason == _WILL else status.time
             known.state, known.reason, known.version = status.state, status.reason, status.version
             known.session = status.session
 
@@ -157,6 +170,10 @@ class Fleet:
             if is_new and not health.queue_depth:
                 for name, stream in known.streams.items():
                     gone += self._alerts.hear(agent, name, stream.active_alerts)
+            if is_new:
+                heard = self._alerts.open_by_stream(agent)
+                more = {name: stream.active_alerts - heard[name] for name, stream in known.streams.items()}
+                known.unheard = {name: count for name, count in more.items() if count > 0}
             self._changed_alerts.update(alert.key for alert in gone)
             return gone
 
@@ -165,6 +182,9 @@ class Fleet:
         with self._lock:
             asset = self._asset(score.agent, score.stream, score.asset)
             asset.time, asset.at = score.time, seconds(score.time)
+            if asset.scored:
+                asset.pause_s = max(asset.heard - asset.scored, _PAUSE_KEPT * asset.pause_s)
+            asset.scored = asset.heard
             asset.score, asset.highest = score.score, score.highest
             asset.threshold, asset.clear = score.threshold, score.clear
             asset.state, asset.muted, asset.channels = score.state, score.muted, score.channels

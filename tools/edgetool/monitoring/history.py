@@ -138,7 +138,9 @@ class History:
             except sqlite3.Error as exc:
                 self._report(str(exc))
                 return None
-        return None if row is None else msgspec.json.decode(row[0], type=Alert)
+            with suppress(msgspec.MsgspecError):  # of a damaged row: the alert begins anew with its next event
+                return None if row is None else msgspec.json.decode(row[0], type=Alert)
+        return None
 
     def add_evidence(self, part: EvidenceMessage) -> None:
         """Readings around a raise. What came first stays: what comes later by the name of the same alert may be a
@@ -341,7 +343,7 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
     """A connection that only reads, for as long as the block takes.
 
     Raises:
-        DataError: the file cannot be read, or is something else.
+        DataError: the file, or what the block decodes of it, cannot be read, or it is something else.
     """
     database = None
     try:
@@ -349,7 +351,7 @@ def reading(file: Path) -> Iterator[sqlite3.Connection]:
         if database.execute("PRAGMA user_version").fetchone()[0] != FORMAT:
             raise DataError(f"{file}: is no history of this version's dashboard")
         yield database
-    except sqlite3.Error as exc:
+    except (sqlite3.Error, msgspec.MsgspecError) as exc:
         step = "it may be damaged; move it away, and the dashboard begins a new one"
         raise DataError(f"{file}: cannot be read as a history ({exc}); {step}") from exc
     finally:

@@ -190,7 +190,7 @@ class Intake:
         part = decode(message.payload, EvidenceMessage)
         if message.is_retained or [part.agent, "evidence", part.stream, part.asset] != levels[1:]:
             raise _DoubtError
-        if any(len(row) != len(part.channels) + 1 or not isinstance(row[0], str) for row in part.rows):
+        if not all(_is_reading(row, len(part.channels)) for row in part.rows):
             raise _DoubtError
         if not 1 <= part.part <= part.parts:
             raise _DoubtError
@@ -208,6 +208,13 @@ class Intake:
             raise _DoubtError
         if self._fleet.take_mark(mark):
             self._keeper.add_mark(mark)
+
+
+def _is_reading(row: list[str | float | None], channels: int) -> bool:
+    """Whether a row of evidence has a time, and a number or nothing of each channel."""
+    if len(row) != channels + 1 or not isinstance(row[0], str) or not seconds(row[0]):
+        return False
+    return not any(isinstance(value, str) for value in row[1:])
 
 
 class _DoubtError(Exception):

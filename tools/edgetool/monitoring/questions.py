@@ -73,11 +73,12 @@ def curve(file: Path, agent: str, stream: str, asset: str, *, length_s: float, e
             " AND (raised > ? OR raised <= ? AND (until >= ? OR state = ?)) ORDER BY raised DESC LIMIT ?",
             (*where, latest, to, since, OPEN, _SPANS),
         ).fetchall()
+        alerts = [_marked(*row) for row in spans]
     names = ("time", "score", "highest", "threshold", "clear", "state")
     columns: dict[str, Any] = {name: [row[number] for row in rows] for number, name in enumerate(names)}
     columns["channels"] = [msgspec.Raw(row[6] or b"[]") for row in rows]
     bounds = {"from": since, "to": to, "first": first, "thinned": is_thinned, "ahead": ahead}
-    return {**columns, "alerts": [_marked(*row) for row in spans], **bounds}
+    return {**columns, "alerts": alerts, **bounds}
 
 
 def _marked(alert_body: bytes, mark_body: bytes | None) -> Alert:
@@ -131,15 +132,16 @@ def alert_story(file: Path, agent: str, alert_id: str, mark: Mark | None = None)
             "SELECT body, parts FROM evidence WHERE (agent, alert) = (?, ?) ORDER BY part LIMIT ?", (*key, PARTS)
         ).fetchall()
         kept = database.execute("SELECT body FROM marks WHERE (agent, alert) = (?, ?)", key).fetchone()
-    if mark is None and kept is not None:
-        mark = msgspec.json.decode(kept[0], type=Mark)
+        if mark is None and kept is not None:
+            mark = msgspec.json.decode(kept[0], type=Mark)
+        readings = together(parts)
     if alert is None and mark is None and not parts:
         return None
     return {
         "alert": None if alert is None else msgspec.Raw(alert[0]),
         "events": [msgspec.Raw(row[0]) for row in reversed(events)],
         "mark": mark,
-        "evidence": together(parts),
+        "evidence": readings,
     }
 
 
@@ -174,23 +176,22 @@ def restored(file: Path) -> tuple[list[tuple[Asset, list[float]]], list[Alert], 
                 (series, time.time() + AHEAD_S, SPARK_POINTS),
             ).fetchall()
             if rows:
-                assets.append((_asset((agent, stream, name), rows[0]), [row[3] for row in reversed(rows)]))
-        alerts = database.execute("SELECT body FROM alerts WHERE state = ? ORDER BY received", (OPEN,)).fetchall()
+                assets.append((_asset((agent, stream, name), rows), [row[3] for row in reversed(rows)]))
+        still_open = database.execute("SELECT body FROM alerts WHERE state = ? ORDER BY received", (OPEN,)).fetchall()
         ended = database.execute(
             "SELECT body FROM alerts WHERE state <> ? ORDER BY received DESC LIMIT ?", (OPEN, _RESTORED_ENDED)
         ).fetchall()
-        marks = database.execute("SELECT body FROM marks").fetchall()
+        alerts = [msgspec.json.decode(row[0], type=Alert) for row in [*reversed(ended), *still_open]]
+        marked = database.execute("SELECT body FROM marks").fetchall()
+        marks = [msgspec.json.decode(row[0], type=Mark) for row in marked]
     assets.sort(key=lambda pair: pair[0].heard)
-    return (
-        assets,
-        [msgspec.json.decode(row[0], type=Alert) for row in [*reversed(ended), *alerts]],
-        [msgspec.json.decode(row[0], type=Mark) for row in marks],
-    )
+    return assets, alerts, marks
 
 
-def _asset(where: tuple[str, str, str], row: Any) -> Asset:
+def _asset(where: tuple[str, str, str], rows: list[Any]) -> Asset:
+    """An asset, of its points, the newest first."""
     agent, stream, name = where
-    at, heard, score, highest, threshold, clear, state = row
+    at, heard, score, highest, threshold, clear, state = rows[0]
     return Asset(
         agent=agent,
         stream=stream,
@@ -198,6 +199,8 @@ def _asset(where: tuple[str, str, str], row: Any) -> Asset:
         time=iso_time(at),
         at=at,
         heard=heard,
+        scored=heard,
+        pause_s=max(0.0, heard - rows[1][1]) if len(rows) > 1 else 0.0,
         score=score,
         highest=highest,
         threshold=threshold,

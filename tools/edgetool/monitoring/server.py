@@ -69,6 +69,7 @@ def application(parts: Parts) -> ASGIApp:
         Route("/asset", answers.page("asset.html")),
         Route("/alert", answers.page("alert.html")),
         Route("/events", answers.events),
+        Route("/api/open", answers.open),
         Route("/api/curve", answers.curve),
         Route("/api/alert", answers.alert),
         Route("/api/mark", answers.mark, methods=["POST"]),
@@ -121,6 +122,11 @@ class _Answers:
 
         # A proxy that gathers output before it passes it on would hold back what happens.
         return StreamingResponse(all_of_it(), media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+
+    async def open(self, _request: Request) -> Response:
+        """How many alerts are open, for a page that nobody sees."""
+        told = {"open": self._parts.fleet.counts()["alerts_open"], "connected": self._parts.connection.is_connected()}
+        return Response(msgspec.json.encode(told), media_type="application/json")
 
     async def curve(self, request: Request) -> Response:
         """The scores of one asset over time."""

@@ -2,7 +2,7 @@
 
 import { Chart } from "./chart.js"
 import { byId, make, setClass, write } from "./dom.js"
-import { listen } from "./told.js"
+import { listen, setTitle } from "./told.js"
 import { isAhead, length, level, levelClass, many, moment, number, percent, said, shown } from "./words.js"
 
 const MOST_CHARTS = 16
@@ -34,7 +34,7 @@ function showFacts(alert) {
   setClass(byId("name"), alert.state === "open" ? levelClass(alert.level) : "")
   write(byId("where"), `${shown(alert.agent)} / ${shown(alert.stream)}`)
   write(byId("said"), shown(alert.said))
-  document.title = `${shown(alert.asset)}: ${shown(alert.level)}`
+  setTitle(`${shown(alert.asset)}: ${shown(alert.level)}`)
   byId("channels").tBodies[0].replaceChildren(...alert.channels.map((each) => row(shown(each.name), number(each.value), percent(each.share))))
 }
 
@@ -49,6 +49,13 @@ function showEvents(events) {
   byId("events").tBodies[0].replaceChildren(...events.map((event) => row(shown(event.event), moment(event.time), what(event))))
 }
 
+// Each channel with its place in the rows: first those that had most to do with the alert, then the rest as they came.
+function mostFirst(channels, alert) {
+  const told = (alert?.channels ?? []).map((each) => each.name)
+  const rank = (name) => (told.includes(name) ? told.indexOf(name) : told.length)
+  return [...channels.entries()].sort(([, one], [, other]) => rank(one) - rank(other))
+}
+
 function showEvidence(evidence, alert) {
   const rows = evidence?.rows.length ?? 0
   if (rows === evidenceRows) return
@@ -61,7 +68,7 @@ function showEvidence(evidence, alert) {
   const missing = evidence.missing ? `${many(evidence.missing, "part")} of these readings did not come. ` : ""
   const more = evidence.channels.length > MOST_CHARTS ? `The first ${MOST_CHARTS} of ${evidence.channels.length} sensors are drawn.` : ""
   byId("evidence").append(make("p", { class: "quiet" }, missing + more))
-  for (const [at, name] of evidence.channels.slice(0, MOST_CHARTS).entries()) {
+  for (const [at, name] of mostFirst(evidence.channels, alert).slice(0, MOST_CHARTS)) {
     const place = make("div", { class: "chart small", tabindex: "0", role: "group", "aria-label": `${shown(name)} over time` })
     byId("evidence").append(make("h3", {}, shown(name)), place)
     const chart = new Chart(place, [{ label: shown(name), stroke: "--curve", points: times.length < 100 }], { height: 160 })

@@ -2,11 +2,12 @@
 
 import { Chart } from "./chart.js"
 import { byId, make, Rows, setClass, showOrSay, write } from "./dom.js"
-import { listen } from "./told.js"
-import { isAhead, length, level, levelClass, many, moment, number, percent, said, shown } from "./words.js"
+import { listen, setTitle } from "./told.js"
+import { ageOf, isAhead, length, level, levelClass, many, moment, number, percent, said, shown } from "./words.js"
 
 const RANGES = [["10 min", 600], ["1 h", 3600], ["6 h", 21600], ["1 day", 86400], ["7 days", 604800], ["all", 0]]
 const NEWEST = 50
+const LOW = 3
 
 const asked = new URLSearchParams(location.search)
 const where = { agent: asked.get("agent") ?? "", stream: asked.get("stream") ?? "", asset: asked.get("asset") ?? "" }
@@ -15,12 +16,14 @@ let lengthSeconds = Number(asked.get("length_s") ?? 3600)
 let end = asked.get("end")
 let curve = null
 let latest = null
+// Whether the chart ends at a small multiple of the limit: beside a score a thousand times as high, nothing else is seen.
+let isLow = false
 // While nobody moves along the curve, the newest point is shown.
 let isFollowing = true
 
 write(byId("name"), shown(where.asset))
 write(byId("where"), `${shown(where.agent)} / ${shown(where.stream)}`)
-document.title = shown(where.asset)
+setTitle(shown(where.asset))
 
 const chart = new Chart(byId("chart"), [
   { label: "highest", stroke: "--curve", width: 2 },
@@ -72,7 +75,9 @@ function showAt(at) {
 }
 
 function showFacts() {
-  const facts = [["Score", number(latest?.highest)], ["Limit", number(latest?.threshold)], ["State", shown(latest?.state || "unknown")],
+  const age = latest === null ? "" : ageOf(latest)
+  const state = shown(latest?.state || "unknown")
+  const facts = [["Score", number(latest?.highest)], ["Limit", number(latest?.threshold)], ["State", age ? `○ ${age}; ${state} before` : state],
     ["Last score", latest?.time ? moment(latest.time) : "none yet"], ["Muted", latest?.muted ? "yes" : "no"]]
   byId("facts").replaceChildren(...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]))
 }
@@ -83,6 +88,9 @@ function showCurve() {
   const spans = curve.alerts.map((alert) => ({
     from: alert.raised, to: alert.state === "open" ? Math.max(alert.until, Math.min(curve.to, open)) : alert.until,
   }))
+  const limit = Math.max(...curve.threshold.filter((each) => each !== null))
+  byId("low").hidden = !(limit > 0 && limit < Infinity)
+  chart.top = isLow && !byId("low").hidden ? LOW * limit : null
   chart.show([curve.time, curve.highest, curve.score, curve.threshold], spans, curve.to > curve.from ? [curve.from, curve.to] : null)
   alertRows.show(curve.alerts, (alert) => alert.id, (row, alert) => {
     write(row.link, level(alert.level))
@@ -148,6 +156,12 @@ for (const [name, seconds] of RANGES) {
   })
   byId("ranges").append(button)
 }
+
+byId("low").addEventListener("click", () => {
+  isLow = !isLow
+  byId("low").setAttribute("aria-pressed", String(isLow))
+  if (curve !== null) showCurve()
+})
 
 let hadWhole = false
 

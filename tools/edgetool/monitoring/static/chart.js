@@ -1,8 +1,11 @@
 // Curves over time, drawn by uPlot, with alerts as spans.
 
 import uPlot from "/static/uplot/uPlot.esm.js"
+import { moment, shortDay, shortTime } from "./words.js"
 
 const FEW_POINTS = 3
+const DAY_SECONDS = 86400
+const PAUSES = 5
 
 const dark = matchMedia("(prefers-color-scheme: dark)")
 
@@ -29,6 +32,30 @@ function drawSpans(plot, spans) {
   ctx.restore()
 }
 
+// Of times on the axis: the hour as the reader's language writes it, and the day below the first of each day.
+function timesInWords(_plot, times, _axis, _space, step) {
+  return times.map((time, at) => {
+    const day = shortDay(time)
+    if (step >= DAY_SECONDS) return day
+    const text = shortTime(time, step < 60)
+    return at > 0 && day === shortDay(times[at - 1]) ? text : `${text}\n${day}`
+  })
+}
+
+// Where nothing came for several times the usual pause, nothing is known, and a line would claim that it was.
+function pauses(plot, _line, first, last, ofMissing) {
+  const times = plot.data[0]
+  const steps = []
+  for (let at = first + 1; at <= last; at++) steps.push(times[at] - times[at - 1])
+  const usual = steps.toSorted((one, other) => one - other)[steps.length >> 1]
+  const found = [...ofMissing]
+  for (let at = first + 1; at <= last; at++) {
+    if (times[at] - times[at - 1] <= PAUSES * usual) continue
+    found.push([times[at - 1], times[at]].map((time) => Math.round(plot.valToPos(time, "x", true))))
+  }
+  return found.sort(([one], [other]) => one - other)
+}
+
 // A chart in an element. `lines` are {label, stroke (a colour's name), width, dash}, drawn in their order; `onCursor` is
 // called with the index of the point at the pointer, or null.
 export class Chart {
@@ -40,6 +67,7 @@ export class Chart {
     this.columns = [[], ...lines.map(() => [])]
     this.spans = []
     this.range = null
+    this.top = null // highest value that is drawn; null draws all
     dark.addEventListener("change", () => this.make())
     new ResizeObserver(() => this.resize()).observe(place)
     place.addEventListener("keydown", (event) => this.onKey(event))
@@ -52,15 +80,19 @@ export class Chart {
     this.plot = new uPlot({
       width: this.place.clientWidth || 600,
       height: this.height,
-      scales: { x: { time: true, range: (_plot, from, to) => this.range ?? (from < to ? [from, to] : [from - 30, to + 30]) } },
-      axes: [axis, { ...axis, size: 64 }],
+      scales: {
+        x: { time: true, range: (_plot, from, to) => this.range ?? (from < to ? [from, to] : [from - 30, to + 30]) },
+        y: { range: (_plot, from, to) => (this.top === null ? from === null ? [null, null] : uPlot.rangeNum(from, to, 0.1, true) : [Math.min(0, from), this.top]) },
+      },
+      axes: [{ ...axis, space: 90, values: timesInWords }, { ...axis, size: 64 }],
       cursor: { drag: { x: true, y: false } },
-      series: [{}, ...this.lines.map((line) => ({
+      series: [{ value: (_plot, time) => (time === null ? "–" : moment(time)) }, ...this.lines.map((line) => ({
         label: line.label,
         stroke: colour(line.stroke),
         width: line.width ?? 1.5,
         dash: line.dash,
         spanGaps: false,
+        gaps: pauses,
         // A line through one point cannot be seen.
         points: { show: line.points ?? ((plot) => plot.data[0].length < FEW_POINTS) },
       }))],

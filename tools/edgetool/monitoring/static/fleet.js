@@ -3,8 +3,8 @@
 import { byId, make, Rows, setClass, showOrSay, write } from "./dom.js"
 import { alertKey, assetKey, compareAlerts, compareAssets, margin, need } from "./order.js"
 import { cell, newPoints, Sparkline } from "./sparkline.js"
-import { listen } from "./told.js"
-import { channelsInWords, length, level, levelClass, many, moment, number, said, shown } from "./words.js"
+import { listen, setTitle } from "./told.js"
+import { ageOf, channelsInWords, length, level, levelClass, many, moment, number, said, shown } from "./words.js"
 
 const MOST_ROWS = 1000
 const MOST_ENDED = 20
@@ -31,10 +31,13 @@ function cells(count, wide = []) {
 }
 
 const alertRows = new Rows(byId("alerts"), (alert) => {
-  const [what, since, sensors, who] = cells(4, [1, 2])
+  const [about, since, sensors, who] = cells(4, [1, 2])
   const link = make("a", { href: alertLink(alert) })
-  const element = make("tr", {}, make("td", { class: "short" }, link), nameCell(alert, assetLink(alert)), what, since, sensors, who)
-  return { element, link, what, since, sensors, who }
+  const what = make("span")
+  const sinceBelow = make("span", { class: "narrow" })
+  about.append(what, sinceBelow)
+  const element = make("tr", {}, make("td", { class: "short" }, link), nameCell(alert, assetLink(alert)), about, since, sensors, who)
+  return { element, link, what, since, sinceBelow, sensors, who }
 })
 
 function fillAlert(row, alert) {
@@ -43,12 +46,14 @@ function fillAlert(row, alert) {
   const remarks = [alert.delayed ? "delayed" : "", alert.shared_id ? "another agent's alert has this id" : ""].filter(Boolean)
   write(row.what, [shown(alert.said), ...remarks].join("; "))
   write(row.since, moment(alert.since))
+  write(row.sinceBelow, `since ${moment(alert.since)}`)
   write(row.sensors, channelsInWords(alert.channels, 2))
   write(row.who, said(alert.mark) || "nobody yet")
 }
 
 const endedRows = new Rows(byId("ended"), (alert) => {
   const [worst, raised, lasted, verdict] = cells(4, [2])
+  worst.className = "number"
   const link = make("a", { href: alertLink(alert) })
   const element = make("tr", {}, make("td", {}, link), nameCell(alert, assetLink(alert)), worst, raised, lasted, verdict)
   return { element, link, worst, raised, lasted, verdict }
@@ -108,15 +113,16 @@ const agentRows = new Rows(byId("agents"), (agent) => {
 
 function fillAgent(row, agent) {
   const isOnline = agent.state === "online"
-  write(row.state, isOnline ? "● online" : `○ ${shown(agent.state)} (${shown(agent.reason)}) since ${moment(agent.since)}`)
+  const since = agent.since ? `since ${moment(agent.since)}` : agent.health_time ? `last heard ${moment(agent.health_time)}` : ""
+  write(row.state, isOnline ? "● online" : `○ ${shown(agent.state)} (${shown(agent.reason)}) ${since}`)
   setClass(row.state, isOnline ? "well" : "warn")
   const inWords = Object.entries(agent.streams).map(([name, each]) =>
-    `${shown(name)}: ${many(each.assets, "asset")}, ${many(each.active_alerts, "alert")}, ${shown(each.model.name)} ${shown(each.model.version)} ` +
-    `on ${shown(each.provider)} (${shown(each.provider_reason)})`)
-  const texts = inWords.join("\n")
+    [`${shown(name)}: ${many(each.assets, "asset")}, ${many(openIn(agent, name), "alert")}, ${shown(each.model.name)} ${shown(each.model.version)} ` +
+    `on ${shown(each.provider)}`, ` (${shown(each.provider_reason)})`])
+  const texts = inWords.map((each) => each.join("")).join("\n")
   if (row.streams.dataset.text !== texts) {
     row.streams.dataset.text = texts
-    row.streams.replaceChildren(...inWords.map((text) => make("div", {}, text)))
+    row.streams.replaceChildren(...inWords.map(([text, why]) => make("div", {}, text, make("span", { class: "wide quiet" }, why))))
   }
   write(row.waiting, agent.queue_depth ? many(agent.queue_depth, "event") : "nothing")
   write(row.version, shown(agent.version))
@@ -125,16 +131,20 @@ function fillAgent(row, agent) {
   setClass(row.problems, agent.problems.length ? "warn" : "quiet")
 }
 
-function stateOf(asset, alert, isOnline) {
+function stateOf(asset, alert, isOnline, age) {
   if (alert !== undefined) return [`${level(alert.level)}${said(alert.mark) ? `, ${said(alert.mark)}` : ""}`, levelClass(alert.level)]
   if (asset.muted) return ["– muted", "quiet"]
-  if (asset.state === "alarm") return ["▲ above the limit", "alarm"]
+  if (asset.state === "alarm") return [`▲ above the limit${age ? `, ${age}` : ""}`, "alarm"]
   if (asset.state === "silent") return ["∅ silent", "warn"]
   if (asset.state === "stuck") return ["= frozen values", "warn"]
   if (!isOnline) return ["○ its agent is away", "warn"]
+  if (age) return [`○ ${age}`, isLeftOut(asset) ? "quiet" : "warn"]
   if (asset.state === "learning") return ["… learning its limit", "quiet"]
   return asset.time === "" ? ["no scores", "quiet"] : ["● normal", "well"]
 }
+
+// Where an agent has more assets than it may tell of, an asset of which nothing comes is no news.
+const isLeftOut = (asset) => (agents.get(asset.agent)?.scores_left_out ?? 0) > 0
 
 function sortedAssets(open) {
   const first = new Map()
@@ -148,9 +158,10 @@ function sortedAssets(open) {
     if (!words.every((word) => asset.text.includes(word))) continue
     const alert = first.get(asset.key)
     const isOnline = agents.get(asset.agent)?.state !== "offline"
-    asset.need = need(asset, alert, isOnline)
+    const age = ageOf(asset)
+    asset.need = need(asset, alert, isOnline, age !== "" && !isLeftOut(asset))
     asset.margin = margin(asset)
-    ;[asset.words, asset.look] = stateOf(asset, alert, isOnline)
+    ;[asset.words, asset.look] = stateOf(asset, alert, isOnline, age)
     found.push(asset)
   }
   return found.sort(compareAssets)
@@ -175,15 +186,21 @@ function listedOf(sorted) {
   return order.map((key) => assets.get(key)).filter((asset) => asset?.words !== undefined)
 }
 
-// By their health, agents have alerts that no event told of: they began before this did, are muted, or are in a storm.
-function notHeard(open) {
+const streamKey = (record) => `${record.agent}/${record.stream}`
+let heardIn = new Map()
+
+// By its last health, a stream has alerts that no event told of: they began before this did, are muted, or are in a storm.
+// Of what has come since, only the events tell.
+const notHeard = (agent, name) =>
+  Math.max(0, Math.min(agent.unheard[name] ?? 0, agent.streams[name].active_alerts - (heardIn.get(`${agent.agent}/${name}`) ?? 0)))
+
+const openIn = (agent, name) => (heardIn.get(`${agent.agent}/${name}`) ?? 0) + notHeard(agent, name)
+
+function allNotHeard() {
   let found = 0
   for (const agent of agents.values()) {
     if (agent.state !== "online") continue
-    for (const [name, stream] of Object.entries(agent.streams)) {
-      const heard = open.filter((alert) => alert.agent === agent.agent && alert.stream === name).length
-      found += Math.max(0, stream.active_alerts - heard)
-    }
+    for (const name of Object.keys(agent.streams)) found += notHeard(agent, name)
   }
   return found
 }
@@ -194,7 +211,9 @@ function show() {
   const ended = all.filter((alert) => alert.state !== "open").reverse().slice(0, MOST_ENDED)
   alertRows.show(open, alertKey, fillAlert)
   showOrSay(byId("alerts"), byId("no-alerts"), open.length > 0)
-  const more = notHeard(open)
+  heardIn = new Map()
+  for (const alert of open) heardIn.set(streamKey(alert), (heardIn.get(streamKey(alert)) ?? 0) + 1)
+  const more = allNotHeard()
   byId("not-heard").hidden = more === 0
   write(byId("not-heard"), `! ${more} more ${more === 1 ? "is" : "are"} open by the agents' health: begun before this did, muted, or in a storm.`)
   endedRows.show(ended, alertKey, fillEnded)
@@ -207,9 +226,11 @@ function show() {
   agentRows.show([...agents.values()].sort(compareAgents), (agent) => agent.agent, fillAgent)
   const online = [...agents.values()].filter((agent) => agent.state === "online").length
   write(byId("summary"), `${many(open.length, "open alert")}, ${many(assets.size, "asset")}, ${online} of ${many(agents.size, "agent")} online`)
-  document.title = open.length ? `(${open.length}) Fleet` : "Fleet"
+  showCount(open.length)
   showNotices()
 }
+
+const showCount = (open) => setTitle(open ? `(${open}) Fleet` : "Fleet")
 
 function compareAgents(one, other) {
   const isWell = (agent) => agent.state === "online" && agent.problems.length === 0
@@ -282,4 +303,4 @@ byId("find").addEventListener("input", showSoon)
 listen(null, (changes) => {
   take(changes)
   showSoon()
-}, { maySleep: false }) // its title tells of alerts where nobody sees the page
+}, { onCount: showCount })

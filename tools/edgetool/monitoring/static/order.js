@@ -20,12 +20,13 @@ export function margin(asset) {
   return (asset.highest - asset.threshold) / (Math.abs(asset.threshold) || 1)
 }
 
-// Small numbers first. `alert` is the asset's first open alert, or undefined.
-export function need(asset, alert, agentIsOnline) {
+// Small numbers first. `alert` is the asset's first open alert, or undefined; `isOverdue`: a score of it should have come.
+export function need(asset, alert, agentIsOnline, isOverdue) {
   if (alert !== undefined) return isSettled(alert) ? 10 + levelRank(alert.level) : levelRank(alert.level)
   if (asset.muted) return 50
   if (["alarm", "silent", "stuck"].includes(asset.state)) return 20
   if (!agentIsOnline) return 30
+  if (isOverdue) return 35
   return asset.threshold === null ? 45 : 40
 }
 

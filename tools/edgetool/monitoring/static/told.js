@@ -3,15 +3,36 @@
 import { byId, setClass, write } from "./dom.js"
 import { setClock, shown } from "./words.js"
 
+const COUNT_MS = 5000
+
+let title = document.title
+let isLost = false
+
+const showTitle = () => {
+  const text = isLost ? `⚠ ${title}` : title
+  if (document.title !== text) document.title = text
+}
+
+// Names the page. A sign before the name tells, also where nobody sees the page, that it may not be true any more.
+export function setTitle(text) {
+  title = text
+  showTitle()
+}
+
 // Calls `onChanges` with each message, whole or a change, and shows in the page's header whether we are still told.
-// A page that may sleep is told nothing while nobody sees it, and the whole when it is seen again: a browser keeps six
-// connections to one host, and somebody who opens seven alerts would see nothing in the seventh.
-export function listen(asset, onChanges, { maySleep = true } = {}) {
+//
+// A browser keeps six connections to one host, and somebody who opens seven pages would see nothing in the seventh. So a
+// page is told nothing while nobody sees it, and the whole when it is seen again. One whose title counts open alerts gives
+// `onCount`: of those, the one that was seen last is told on, and the others ask for the number now and then.
+export function listen(asset, onChanges, { onCount = null } = {}) {
   const state = byId("state")
+  const unseen = onCount === null ? null : new BroadcastChannel("edgetool-dashboard")
   let source = null
-  const say = (text, isLost) => {
+  const say = (text, lost) => {
     write(state, text)
-    setClass(state, isLost ? "state lost" : "state")
+    setClass(state, lost ? "state lost" : "state")
+    isLost = lost
+    showTitle()
   }
   const open = () => {
     source = new EventSource(asset === null ? "/events" : `/events?asset=${encodeURIComponent(asset)}`)
@@ -30,11 +51,29 @@ export function listen(asset, onChanges, { maySleep = true } = {}) {
       if (source?.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 10000)
     }
   }
+  const close = () => {
+    source?.close()
+    source = null
+  }
   const look = () => {
-    if (maySleep && document.hidden) {
-      source?.close()
-      source = null
-    } else if (source === null) open()
+    if (document.hidden && unseen === null) return close()
+    if (document.hidden) unseen.postMessage("mine is the page that is told on")
+    if (source === null) open()
+  }
+  const count = async () => {
+    if (source !== null) return
+    try {
+      const { open: found, connected } = await (await fetch("/api/open")).json()
+      isLost = !connected
+      onCount(found)
+    } catch {
+      isLost = true
+    }
+    showTitle()
+  }
+  if (unseen !== null) {
+    unseen.onmessage = () => document.hidden && close()
+    setInterval(count, COUNT_MS)
   }
   document.addEventListener("visibilitychange", look)
   look()

@@ -2,6 +2,7 @@
 
 const LONGEST = 200
 const LONGEST_IN_LIST = 40
+const LONGEST_LEVEL = 12
 
 const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text)
 
@@ -22,7 +23,7 @@ export function number(value) {
 
 export const many = (count, what) => `${count} ${what}${count === 1 ? "" : "s"}`
 
-export const percent = (share) => `${Math.round(share * 100)} %`
+export const percent = (share) => `${Math.round(share * 100)}\u00a0%`
 
 export function length(seconds) {
   if (seconds === null || seconds === undefined) return "–"
@@ -33,6 +34,8 @@ export function length(seconds) {
 }
 
 const today = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", second: "2-digit" })
+const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" })
+const day = new Intl.DateTimeFormat(undefined, { month: "short", day: "numeric" })
 const anyDay = new Intl.DateTimeFormat(undefined, {
   year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit",
 })
@@ -48,6 +51,19 @@ export function setClock(now) {
 // Whether a time, epoch seconds, is so far ahead of the clock that a sender's must be wrong.
 export const isAhead = (seconds) => seconds > Date.now() / 1000 + skewSeconds + AHEAD_SECONDS
 
+const OVERDUE_SECONDS = 300
+
+// For how long no score of an asset has come, in words; empty where that is no longer than usual. Its last state is not its
+// present one then.
+export function ageOf(asset) {
+  const seconds = Date.now() / 1000 + skewSeconds - asset.scored
+  return asset.scored && seconds > Math.max(OVERDUE_SECONDS, 3 * asset.pause_s) ? `no score for ${length(seconds)}` : ""
+}
+
+// A text for the day or the hour of a time, epoch seconds, as short as it can be; seconds only where they are asked for.
+export const shortDay = (time) => day.format(new Date(time * 1000))
+export const shortTime = (time, hasSeconds) => (hasSeconds ? today : hour).format(new Date(time * 1000))
+
 // Epoch seconds, or a text that is a time, in the reader's own zone.
 export function moment(time) {
   const date = new Date(typeof time === "number" ? time * 1000 : time)
@@ -58,7 +74,7 @@ export function moment(time) {
 
 const SIGNS = { alarm: "▲", warn: "△", drift: "≈", silent: "∅", stuck: "=" }
 
-export const level = (name) => `${SIGNS[name] ?? "●"} ${shown(name)}`
+export const level = (name) => `${SIGNS[name] ?? "●"} ${cut(shown(name), LONGEST_LEVEL)}`
 
 export const levelClass = (name) => (name === "alarm" ? "alarm" : "warn")
 

@@ -168,6 +168,14 @@ def test_an_alert_that_has_just_ended_is_not_one_more_that_is_open(
     assert "1 alert" in browser.text("#agents")
 
 
+def test_a_clock_that_is_hours_wrong_is_told(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
+    """Of an agent whose times nobody can make sense of otherwise."""
+    browser.open(dashboard.page())
+    for ago_s in (18_001, 18_000):
+        sender.send("edge/g1/health", {"agent": "g1", "time": iso_time(time.time() - ago_s)})
+    browser.wait(lambda: "clock: 5 h behind the dashboard's" in browser.text("#agents"), "the problem")
+
+
 def test_an_alert_that_flaps_says_so(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
     """Else it seems wrong: it is open while the score is low."""
     browser.open(dashboard.page())

@@ -18,12 +18,13 @@ from edge_agent.messages.event import AlertEvent, ChannelShare, DroppedEvent
 from edge_agent.messages.status import Status
 from edge_agent.messages.text import iso_time
 from edgetool.monitoring.alerts import ENDED, OPEN, UNSEEN
-from edgetool.monitoring.fleet import Changes, Fleet
+from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.heard import Mark, Score
 from edgetool.monitoring.history import History
 from edgetool.monitoring.intake import Intake
 from edgetool.monitoring.live import Live, TooManyViewersError
 from edgetool.monitoring.questions import alert_story, curve, restored
+from edgetool.monitoring.shown import Changes
 from edgetool.subscription import Message
 
 NOW_S = 1_763_700_000.0
@@ -169,6 +170,20 @@ def test_when_an_agent_was_lost_is_when_its_last_will_came(
     fleet.doubt_marks()  # a new connection, which brings what the broker kept meanwhile
     send(intake, "edge/g1/status", will)
     assert [agent.since for agent in whole(fleet).agents] == ["", ""]
+
+
+def test_a_clock_that_is_hours_wrong_is_told(intake: Intake, fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else an alert of now seems to be of the morning. A message that the broker kept is old and tells nothing."""
+    at = NOW_S
+    monkeypatch.setattr("edgetool.monitoring.fleet.time.time", lambda: at)
+    for made, expected in ((-7_200, 0.0), (-7_190, -7_190.0), (7_200, 7_200.0), (100, 0.0), (-100, 0.0)):
+        send(intake, "edge/g1/health", health(made, 0))
+        assert whole(fleet).agents[0].skew_s == pytest.approx(expected)
+    fleet.doubt_marks()  # a new connection
+    send(intake, "edge/g1/health", health(-7_000, 0))
+    assert whole(fleet).agents[0].skew_s == 0.0
+    send(intake, "edge/g1/health", {"agent": "g1", "time": "x"})
+    assert whole(fleet).agents[0].skew_s == 0.0
 
 
 def test_an_agent_that_was_retired_has_no_open_alerts(intake: Intake, fleet: Fleet, history: History) -> None:

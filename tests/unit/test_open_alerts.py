@@ -9,8 +9,8 @@ import pytest
 
 from edgetool._cli.open_alerts import open_alerts_table
 from edgetool.monitoring.alerts import Alert
-from edgetool.monitoring.fleet import Agent, Asset, Changes
 from edgetool.monitoring.heard import Mark, StreamHealth
+from edgetool.monitoring.shown import Agent, Asset, Changes
 from edgetool.progress import console
 
 
@@ -19,8 +19,9 @@ def make_alert(number: int, **more: Any) -> Alert:
     return Alert(**{**names, "said": "score 7.9 (limit 3.2)", "raised": 900.0 + number, **more})
 
 
-def make_agent(active: int, *, state: str = "online") -> Agent:
-    return Agent(agent="press-7", state=state, streams={"pump": StreamHealth(active_alerts=active)})
+def make_agent(active: int, *, unheard: int = 0, state: str = "online") -> Agent:
+    streams = {"pump": StreamHealth(active_alerts=active)}
+    return Agent(agent="press-7", state=state, streams=streams, unheard={"pump": unheard})
 
 
 def shown(told: Changes, width: int = 120, height: int = 24) -> list[str]:
@@ -43,11 +44,20 @@ def test_one_is_spoken_of_as_one() -> None:
 @pytest.mark.parametrize(
     ("agents", "heard", "more"),
     [
-        ([make_agent(3)], 1, "! 2 more are open by the agents' health: begun before this did, muted, or in a storm"),
-        ([make_agent(2)], 1, "! 1 more is open by the agents' health: begun before this did, muted, or in a storm"),
-        ([make_agent(2)], 2, ""),
+        (
+            [make_agent(3, unheard=2)],
+            1,
+            "! 2 more are open by the agents' health: begun before this did, muted, or in a storm",
+        ),
+        (
+            [make_agent(2, unheard=1)],
+            1,
+            "! 1 more is open by the agents' health: begun before this did, muted, or in a storm",
+        ),
+        ([make_agent(2)], 1, ""),  # one has ended since
+        ([make_agent(2, unheard=1)], 2, ""),
         ([make_agent(1)], 2, ""),
-        ([make_agent(3, state="offline")], 0, ""),
+        ([make_agent(3, unheard=3, state="offline")], 0, ""),
     ],
 )
 def test_alerts_that_no_event_told_of_are_counted(agents: list[Agent], heard: int, more: str) -> None:

@@ -7,8 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from edgetool.monitoring.alerts import OPEN, Alert
-from edgetool.monitoring.fleet import Asset, Changes
 from edgetool.monitoring.heard import Verdict
+from edgetool.monitoring.shown import Asset, Changes
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -112,10 +112,10 @@ def _not_heard(told: Changes, alerts: list[Alert]) -> int:
     """How many alerts agents have that no event told of."""
     heard = Counter((alert.agent, alert.stream) for alert in alerts)
     return sum(
-        max(0, stream.active_alerts - heard[agent.agent, name])
+        agent.not_heard(name, heard[agent.agent, name])
         for agent in told.agents
         if agent.state == "online"
-        for name, stream in agent.streams.items()
+        for name in agent.streams
     )
 
 

@@ -10,8 +10,9 @@ from edge_agent.errors import UsageError
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.believed import Judge, Told, WatchedEvent
 from edgetool.broker import BrokerAddress, connected
-from edgetool.monitoring.fleet import Changes, Fleet
+from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.intake import TOPICS, Intake, NoKeeper
+from edgetool.monitoring.shown import Changes
 from edgetool.subscription import Subscription
 
 __all__ = ["open_alerts", "watch"]

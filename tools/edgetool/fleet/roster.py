@@ -9,9 +9,10 @@ from typing import Any
 from edge_agent.messages.text import decode
 from edge_agent.messages.update import State
 from edgetool.fleet.told import Update
-from edgetool.monitoring.fleet import Agent, Fleet
+from edgetool.monitoring.fleet import Fleet
 from edgetool.monitoring.heard import Health
 from edgetool.monitoring.intake import Intake, NoKeeper
+from edgetool.monitoring.shown import Agent
 from edgetool.monitoring.times import seconds
 from edgetool.subscription import Message
 

@@ -9,109 +9,27 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.messages.event import AlertEvent, ChannelShare
+from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.status import Status
 from edge_agent.messages.text import iso_time
 from edgetool.believed import WatchedEvent
 from edgetool.monitoring.alerts import OPEN, Alert, Alerts
-from edgetool.monitoring.heard import Health, Mark, Score, StreamHealth
+from edgetool.monitoring.heard import Health, Mark, Score
+from edgetool.monitoring.shown import SPARK_POINTS, Agent, Asset, Changes
 from edgetool.monitoring.times import seconds
 
-__all__ = ["SPARK_POINTS", "Agent", "Asset", "Changes", "Fleet"]
+__all__ = ["Fleet"]
 
-SPARK_POINTS = 60
 _AGENTS = 1_000
 _ASSETS = 10_000
 _STREAMS = 50
 """Of one agent."""
 _NOTICES = 30
 _WILL = "connection lost"
+_SKEW_S = 120.0
+"""Of a clock; less may be the way of a message."""
 _PAUSE_KEPT = 0.9
 """How much of the longest pause between two scores counts at the next one, so that an outage is soon forgotten."""
-
-
-class Agent(msgspec.Struct, kw_only=True):
-    """One agent."""
-
-    agent: str
-    state: str = "unknown"
-    """`online`, `offline`, or `unknown` before its status came."""
-    reason: str = ""
-    since: str = ""
-    """When it came to that state, ISO 8601 in UTC; empty where nobody here can know: it was lost while we were away."""
-    version: str = ""
-    health_time: str = ""
-    """When it made its last health message."""
-    queue_depth: int = 0
-    memory_bytes: float = 0.0
-    scores_left_out: int = 0
-    problems: list[str] = []
-    streams: dict[str, StreamHealth] = {}
-    unheard: dict[str, int] = {}
-    """By stream, how many alerts it had at its last health message of which no event had told."""
-    session: str = ""
-
-
-class Asset(msgspec.Struct, kw_only=True):
-    """One asset of one stream, and the last that was scored of it."""
-
-    agent: str
-    stream: str
-    asset: str
-    time: str = ""
-    """Of the last score, ISO 8601 in UTC; empty where only alerts were heard of it."""
-    at: float = 0.0
-    """The same in epoch seconds."""
-    heard: float = 0.0
-    """When something came of it, epoch seconds by our clock."""
-    scored: float = 0.0
-    """When the last score came, by our clock."""
-    pause_s: float = 0.0
-    """How far its scores have been apart lately, as they came, seconds; 0 before the second."""
-    score: float | None = None
-    highest: float | None = None
-    threshold: float | None = None
-    clear: float | None = None
-    state: str = ""
-    muted: bool = False
-    channels: list[ChannelShare] = []
-    spark: list[float] = []
-    """Highest scores: in a snapshot the last ones, in a change those that are new."""
-
-    @property
-    def key(self) -> str:
-        """Which asset it is; no part of a topic has a slash."""
-        return f"{self.agent}/{self.stream}/{self.asset}"
-
-
-class Changes(msgspec.Struct, kw_only=True):
-    """What a page is told: all that there is, or what has changed."""
-
-    whole: bool
-    """Whether this takes the place of all that was told before."""
-    now: float
-    """Epoch seconds by our clock."""
-    agents: list[Agent] = []
-    assets: list[Asset] = []
-    alerts: list[Alert] = []
-    gone: list[str] = []
-    """Keys of assets, and names of agents, that are not shown any more."""
-    gone_alerts: list[str] = []
-    """Keys of open alerts that made room for newer ones."""
-    notices: list[dict[str, Any]] = []
-    """What happened beside alerts, newest last."""
-    figures: dict[str, Any] = {}
-
-    def of_asset(self, key: str) -> Changes:
-        """Only what concerns one asset."""
-        return Changes(
-            whole=self.whole,
-            now=self.now,
-            agents=[each for each in self.agents if key.startswith(f"{each.agent}/")],
-            assets=[each for each in self.assets if each.key == key],
-            alerts=[each for each in self.alerts if f"{each.agent}/{each.stream}/{each.asset}" == key],
-            figures=self.figures,
-        )
 
 
 class Fleet:
@@ -131,6 +49,8 @@ class Fleet:
         self._alerts = Alerts()
         self._present: set[str] = set()
         """Agents whose status came by the connection that we have."""
+        self._well_timed: set[str] = set()
+        """Agents whose health came by that connection, so that their next one is as old as it took to come."""
         self._notices: deque[dict[str, Any]] = deque(maxlen=_NOTICES)
         self._new_points: dict[str, list[float]] = {}
         """Of assets that have changed."""
@@ -161,6 +81,8 @@ class Fleet:
             known = self._agent(agent)
             # The retained one comes again with each connection of ours; a flag does not tell it from a new one.
             is_new, known.health_time = known.health_time != health.time, health.time
+            if is_new:
+                known.skew_s = self._skew_s(agent, seconds(health.time))
             known.version = health.version
             known.queue_depth, known.memory_bytes = health.queue_depth, health.memory_bytes
             known.scores_left_out = health.scores_left_out
@@ -221,6 +143,7 @@ class Fleet:
         """A connection is new: which marks the broker still has, it is about to tell."""
         with self._lock:
             self._present.clear()
+            self._well_timed.clear()
             self._alerts.unsure_marks = {*self._alerts.marks}
 
     def lost_marks(self, most: int) -> list[Mark]:
@@ -250,6 +173,7 @@ class Fleet:
                 return []
             self._changed_agents.discard(agent)
             self._present.discard(agent)
+            self._well_timed.discard(agent)
             self._gone.append(agent)
             for key in [key for key, asset in self._assets.items() if asset.agent == agent]:
                 self._drop_asset(key)
@@ -354,9 +278,18 @@ class Fleet:
                 del self._agents[oldest]
                 self._changed_agents.discard(oldest)
                 self._present.discard(oldest)
+                self._well_timed.discard(oldest)
                 self._gone.append(oldest)
         self._changed_agents.add(name)
         return agent
+
+    def _skew_s(self, agent: str, made: float) -> float:
+        """How far ahead an agent's clock is by a new health message, which is 0 for what may be a delay."""
+        found = made - time.time() if made else 0.0
+        # The first one by a connection may have been kept by the broker for as long as the agent is away.
+        is_old = agent not in self._well_timed and found < 0
+        self._well_timed.add(agent)
+        return 0.0 if is_old or abs(found) < _SKEW_S else found
 
     def _asset(self, agent: str, stream: str, name: str) -> Asset:
         key = f"{agent}/{stream}/{name}"

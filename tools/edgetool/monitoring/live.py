@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from edgetool.monitoring.fleet import Changes, Fleet
+from edgetool.monitoring.fleet import Fleet
+from edgetool.monitoring.shown import Changes
 
 __all__ = ["Live", "TooManyViewersError"]
 

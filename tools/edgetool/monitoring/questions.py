@@ -11,9 +11,9 @@ import msgspec
 
 from edge_agent.messages.text import iso_time
 from edgetool.monitoring.alerts import OPEN, Alert
-from edgetool.monitoring.fleet import SPARK_POINTS, Asset
 from edgetool.monitoring.heard import Mark
 from edgetool.monitoring.history import reading
+from edgetool.monitoring.shown import SPARK_POINTS, Asset
 from edgetool.monitoring.times import AHEAD_S
 
 __all__ = ["PARTS", "alert_story", "curve", "restored", "together"]

@@ -111,10 +111,12 @@ const agentRows = new Rows(byId("agents"), (agent) => {
   return { element, state, streams, waiting, version, problems }
 })
 
+const hasProblem = (agent) => agent.problems.length > 0 || agent.skew_s !== 0
+
 function fillAgent(row, agent) {
   const isOnline = agent.state === "online"
   const since = agent.since ? `since ${moment(agent.since)}` : agent.health_time ? `last heard ${moment(agent.health_time)}` : ""
-  write(row.state, isOnline ? "● online" : `○ ${shown(agent.state)} (${shown(agent.reason)}) ${since}`)
+  write(row.state, isOnline ? "● online" : `○ ${shown(agent.state)} ${agent.reason ? `(${shown(agent.reason)}) ` : ""}${since}`)
   setClass(row.state, isOnline ? "well" : "warn")
   const inWords = Object.entries(agent.streams).map(([name, each]) =>
     [`${shown(name)}: ${many(each.assets, "asset")}, ${many(openIn(agent, name), "alert")}, ${shown(each.model.name)} ${shown(each.model.version)} ` +
@@ -126,9 +128,10 @@ function fillAgent(row, agent) {
   }
   write(row.waiting, agent.queue_depth ? many(agent.queue_depth, "event") : "nothing")
   write(row.version, shown(agent.version))
-  const problems = [...agent.problems.map(shown), agent.scores_left_out ? `${agent.scores_left_out} scores not shown: too many` : ""]
+  const skew = agent.skew_s ? `clock: ${length(Math.abs(agent.skew_s))} ${agent.skew_s > 0 ? "ahead of" : "behind"} the dashboard's` : ""
+  const problems = [skew, ...agent.problems.map(shown), agent.scores_left_out ? `${agent.scores_left_out} scores not shown: too many` : ""]
   write(row.problems, problems.filter(Boolean).join("; ") || "none")
-  setClass(row.problems, agent.problems.length ? "warn" : "quiet")
+  setClass(row.problems, hasProblem(agent) ? "warn" : "quiet")
 }
 
 function stateOf(asset, alert, isOnline, age) {
@@ -233,7 +236,7 @@ function show() {
 const showCount = (open) => setTitle(open ? `(${open}) Fleet` : "Fleet")
 
 function compareAgents(one, other) {
-  const isWell = (agent) => agent.state === "online" && agent.problems.length === 0
+  const isWell = (agent) => agent.state === "online" && !hasProblem(agent)
   return isWell(one) - isWell(other) || (one.agent < other.agent ? -1 : 1)
 }
 

@@ -259,6 +259,8 @@ def test_five_hundred_assets_are_listed_by_what_needs_a_person(
     ]
     assert browser.texts(names) == expected
     assert browser.texts("#assets tbody tr:last-child td")[0] == "\u2013 muted"
+    without_words = "return document.querySelectorAll('#assets .spark:not([aria-label])').length"
+    assert browser.run(without_words) == 0, "also of what is not in sight"
     browser.element("#find").send_keys("A49 g1")
     browser.wait(lambda: browser.texts(names) == [f"a{number}" for number in reversed(range(490, 500))], "ten of them")
     assert browser.text("#shown") == "10"

@@ -17,6 +17,8 @@ export class Sparkline {
     this.limit = document.createElementNS(SVG, "line")
     this.limit.setAttribute("class", "limit")
     this.limit.setAttribute("x2", WIDTH)
+    this.limit.style.display = "none" // until it is drawn, which is when somebody can see it
+    this.element.setAttribute("aria-label", "last scores")
     this.curve = document.createElementNS(SVG, "polyline")
     this.curve.setAttribute("class", "curve")
     this.element.append(this.limit, this.curve)

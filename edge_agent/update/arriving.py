@@ -80,10 +80,8 @@ class Arrival:
             self.waits = f"the broker does not give piece {self._fetch.next} to this device ({refused})"
 
     def describe(self) -> dict[str, Any]:
-        """How far it is."""
-        if self._part.url is not None or self._proving is not None:
-            return {}
-        return {"chunks": self._fetch.next if self._fetch else 0, "of": self._part.chunks}
+        """How far it is; empty where no piece is asked for."""
+        return {} if self._fetch is None else {"chunks": self._fetch.next, "of": self._part.chunks}
 
     def piece(self, number: int, payload: bytes, now_mono_s: float) -> bool:
         """Take a piece; gives whether it was the next one."""

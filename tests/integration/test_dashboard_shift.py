@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -227,6 +228,30 @@ def test_a_page_that_is_not_seen_asks_for_the_number(browser: Browser, dashboard
     browser.wait(lambda: "dashboard_viewers 0\n" in dashboard.ask("/metrics").body, "that it is not told any more")
     send_alert(sender, "a1")
     browser.wait(lambda: browser.run("return document.title") == "(1) Fleet", "the number")
+
+
+def test_two_who_mark_at_once_take_nothing_back(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
+    """What one enters is kept in the form while another's mark comes, and only that is saved."""
+    send_alert(sender, "a1")
+    sender.drain()
+    browser.open(dashboard.page("alert", agent="g1", id="of-a1"))
+    browser.wait(lambda: "raise" in browser.texts("#events")[0], "the alert")
+    browser.element("input[name=by]").send_keys("Ada")
+    browser.element("input[name=acknowledged]").click()
+    said = {"agent": "g1", "id": "of-a1", "by": "Bob", "verdict": "true", "note": "the valve\r\nis stuck"}
+    answer = dashboard.ask("/api/mark", body=json.dumps(said), Sec_Fetch_Site="same-origin")
+    assert answer.code == 200, answer.body
+    browser.wait(lambda: "by Bob" in browser.text("#marked"), "what Bob says")
+    assert browser.element("input[name=acknowledged]").is_selected()
+    assert browser.element("textarea").get_property("value") == "the valve\nis stuck"
+    browser.element("#mark button").click()
+    browser.wait(lambda: "by Ada" in browser.text("#marked"), "the mark")
+    mark = json.loads(dashboard.ask("/api/alert?agent=g1&id=of-a1").body)["mark"]
+    assert {**mark, "time": ""} == {**said, "by": "Ada", "acknowledged": True, "time": ""}
+    browser.element("textarea").clear()
+    browser.element("#mark button").click()
+    browser.wait(lambda: "stuck" not in browser.text("#marked"), "the note taken back")
+    assert browser.text("#marked").startswith("looked after, true: something was wrong by Ada")
 
 
 def test_what_had_most_to_do_with_an_alert_is_drawn_first(

@@ -12,7 +12,8 @@ const agent = asked.get("agent") ?? ""
 const id = asked.get("id") ?? ""
 let story = null
 let isListening = false
-let isTouched = false
+// What the form was filled with. What differs from it was entered here.
+let filled = { acknowledged: false, verdict: "", note: "" }
 let evidenceRows = -1
 
 const row = (...texts) => make("tr", {}, make("th", { scope: "row" }, texts[0]), ...texts.slice(1).map((text) => make("td", {}, text)))
@@ -77,14 +78,27 @@ function showEvidence(evidence, alert) {
   }
 }
 
+function entered() {
+  const { acknowledged, verdict, note } = byId("mark").elements
+  return { acknowledged: acknowledged.checked, verdict: verdict.value, note: note.value }
+}
+
+// Shows what people have said by now, also in the form, but for what was entered here and is not saved.
+function fill(mark) {
+  const form = byId("mark").elements
+  const now = entered()
+  if (now.acknowledged === filled.acknowledged) form.acknowledged.checked = mark.acknowledged
+  if (now.verdict === filled.verdict) form.verdict.value = mark.verdict
+  const isNoteOurs = now.note !== filled.note
+  if (!isNoteOurs) form.note.value = mark.note
+  // A browser writes the ends of lines its own way.
+  filled = { acknowledged: mark.acknowledged, verdict: mark.verdict, note: isNoteOurs ? mark.note : form.note.value }
+}
+
 function showMark(mark) {
   write(byId("marked"), mark === null ? "Nobody has looked yet." : said(mark) + (mark.time ? ` (${moment(mark.time)})` : ""))
-  const form = byId("mark")
-  form.elements.by.value ||= localStorage.getItem("name") ?? ""
-  if (isTouched || mark === null) return
-  form.elements.acknowledged.checked = mark.acknowledged
-  form.elements.verdict.value = mark.verdict
-  form.elements.note.value = mark.note
+  byId("mark").elements.by.value ||= localStorage.getItem("name") ?? ""
+  if (mark !== null) fill(mark)
 }
 
 async function fetchStory() {
@@ -117,18 +131,19 @@ function listenTo(alert) {
   })
 }
 
-byId("mark").addEventListener("input", () => { isTouched = true })
 byId("mark").addEventListener("submit", async (event) => {
   event.preventDefault()
-  const form = event.target.elements
-  const mark = { agent, id, by: form.by.value, acknowledged: form.acknowledged.checked, verdict: form.verdict.value, note: form.note.value }
+  // Only what was entered: somebody else may have said something meanwhile, which must not be taken back.
+  const changed = Object.entries(entered()).filter(([name, value]) => value !== filled[name])
+  const mark = { agent, id, by: event.target.elements.by.value, ...Object.fromEntries(changed) }
   localStorage.setItem("name", mark.by)
   write(byId("saved"), "saving …")
   try {
     const answer = await fetch("/api/mark", { method: "POST", body: JSON.stringify(mark) })
     write(byId("saved"), answer.ok ? "saved" : `not saved: ${shown(await answer.text())}`)
-    isTouched = !answer.ok
-    if (answer.ok) fetchStory()
+    if (!answer.ok) return
+    fill(await answer.json())
+    fetchStory()
   } catch {
     write(byId("saved"), "not saved: the dashboard does not answer")
   }

@@ -181,7 +181,10 @@ def test_an_alert_that_flaps_says_so(browser: Browser, dashboard: Dashboard, sen
     """Else it seems wrong: it is open while the score is low."""
     browser.open(dashboard.page())
     send_alert(sender, "a1", "flapping")
-    browser.wait(lambda: "goes on and off, score 7.9 (limit 3.2)" in browser.text("#alerts"), "the word")
+    browser.wait(lambda: "goes on and off, score 7.9 (limit 3.2)" in browser.text("#alerts tbody"), "the word")
+    assert "now" not in browser.text("#alerts tbody")
+    send_scores(sender, "a1", [0.5], start=time.time())
+    browser.wait(lambda: "score 7.9 (limit 3.2), now 0.5" in browser.text("#alerts"), "how it is by now")
 
 
 def test_a_page_that_is_not_told_says_so_in_its_title(browser: Browser, dashboard: Dashboard) -> None:

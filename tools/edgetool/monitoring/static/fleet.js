@@ -40,11 +40,18 @@ const alertRows = new Rows(byId("alerts"), (alert) => {
   return { element, link, what, since, sinceBelow, sensors, who }
 })
 
+// An alert tells of a raise, and may have no more to tell for hours; how it is by now, the scores say.
+function now(alert) {
+  const asset = assets.get(assetKey(alert))
+  const isOfScores = alert.level === "alarm" || alert.level === "warn"
+  return isOfScores && asset?.scored && !ageOf(asset) ? `, now ${number(asset.highest)}` : ""
+}
+
 function fillAlert(row, alert) {
   write(row.link, level(alert.level))
   setClass(row.link, levelClass(alert.level))
   const remarks = [alert.delayed ? "delayed" : "", alert.shared_id ? "another agent's alert has this id" : ""].filter(Boolean)
-  write(row.what, [shown(alert.said), ...remarks].join("; "))
+  write(row.what, [shown(alert.said) + now(alert), ...remarks].join("; "))
   write(row.since, moment(alert.since))
   write(row.sinceBelow, `since ${moment(alert.since)}`)
   write(row.sensors, channelsInWords(alert.channels, 2))

@@ -290,6 +290,14 @@ def test_an_agent_that_trusts_another_key_is_told(plant: Plant) -> None:
         wait_until(lambda: all_told(fleet), what="the agents")
         report = plant.deploy(answer_within="2s")
         assert report.halted.startswith("press-00 says nothing of its wish for ")
+        fleet.stop("press-01")
+        wait_until(lambda: b"offline" in retained(plant.port, "edge/press-01/status")["edge/press-01/status"])
+        broker = BrokerAddress(port=plant.port)
+        answers = edgetool.fleet_settings(
+            {"silent_s": 60}, stream="pump", to=("press-*",), key=plant.keys.key, broker=broker, wait_s=2.0
+        ).answers
+        assert answers["press-00"] == ("no answer", "it is online and says nothing of it; does it trust this key?")
+        assert answers["press-01"] == ("no answer", "it is away")
         assert running(fleet) == ["1.0.0"] * 2
 
 
@@ -315,7 +323,7 @@ def test_a_dry_run_sends_nothing_and_a_plan_is_a_file(plant: Plant) -> None:
         assert "had it     2: press-00, press-01" in run_tool(*command, "--to", "press-00,press-01").stdout
     plan.write_text(plan.read_text().replace("soak", "soaks"))
     wrong = run_tool(*command)
-    assert (wrong.returncode, "a plan has no 'soaks'" in wrong.stderr) == (2, True)
+    assert (wrong.returncode, "a plan has no 'soaks'; it has bundle, " in wrong.stderr) == (2, True)
 
 
 WISHES: Sequence[tuple[Callable[[Plant, Path], tuple[str | Path, ...]], str]] = [
@@ -353,7 +361,7 @@ def test_a_settled_bundle_is_rolled_back(plant: Plant) -> None:
         assert done.returncode == 65
         assert running(fleet) == ["1.0.0", "1.0.0", "1.1.0"]
         assert "press-00: rolled back (an operator has wished it)" in done.stdout
-        assert "1 of 3 agents have not done it; 1 have not answered, and obey until " in done.stderr
+        assert "1 of 3 agents have not done it; 1 have not answered, and may obey until " in done.stderr
         fleet.start("press-02")
         wait_until(lambda: running(fleet) == ["1.0.0"] * 3, what="the late one")
 

@@ -155,5 +155,5 @@ def _show(report: WishReport, *, as_json: bool) -> None:
         say(f"{done} of {len(report.answers)} agents have done it in {report.seconds:.0f} s")
     if not report.is_done:
         waits = [agent for agent, (state, _) in report.answers.items() if state == "no answer"]
-        more = f"; {len(waits)} have not answered, and obey until {iso_time(report.expires)}" if waits else ""
+        more = f"; {len(waits)} have not answered, and may obey until {iso_time(report.expires)}" if waits else ""
         raise FleetError(f"{len(report.answers) - done} of {len(report.answers)} agents have not done it{more}")

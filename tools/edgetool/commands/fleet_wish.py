@@ -17,7 +17,6 @@ from edgetool.fleet.leftovers import take_unwished
 from edgetool.fleet.listening import listening
 from edgetool.fleet.plan import length_of
 from edgetool.fleet.publishing import Retained
-from edgetool.fleet.told import Update
 from edgetool.fleet.wishes import Sent, Wisher, next_sequence, wish_topic
 from edgetool.paths import StrPath
 from edgetool.signing import read_private_key
@@ -220,7 +219,7 @@ def _send(
         while time.monotonic() < waits_until_mono_s:
             heard.hear()
             answers = {
-                agent: _answer(kind, seen.update, asked[agent])
+                agent: _answer(kind, seen, asked[agent])
                 for agent, seen in see(heard.roster, stream).items()
                 if agent in asked
             }
@@ -238,13 +237,16 @@ def _send(
     )
 
 
-def _answer(kind: str, update: Update | None, sequence: int) -> tuple[str, str]:
+def _answer(kind: str, seen: Seen, sequence: int) -> tuple[str, str]:
+    update = seen.update
+    silence = "it is online and says nothing of it; does it trust this key?" if seen.online else "it is away"
     if update is None:
-        return "no answer", "it tells nothing of updates"
+        return "no answer", "it tells nothing of updates" if seen.online else silence
     if kind == "bundle":
-        is_answer = (update.sequence or -1) >= sequence and not update.is_under_way
-        return (update.state, update.reason) if is_answer else ("no answer", update.in_words())
+        if (update.sequence or -1) < sequence:
+            return "no answer", silence
+        return ("no answer", update.in_words()) if update.is_under_way else (update.state, update.reason)
     answer = update.settings if kind == "settings" else update.recommission
     if answer is None or answer.sequence < sequence:
-        return "no answer", ""
+        return "no answer", silence
     return answer.state, answer.reason

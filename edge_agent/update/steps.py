@@ -216,7 +216,7 @@ class StreamUpdate:
         elif now_s > wish.expires_s:
             self._end(State.GIVEN_UP, f"it has expired at {wish.expires}")
         elif waits_for_clock(wish, now_s):
-            self._wait_for_clock(now_s)
+            self._wait_for_clock(wish, now_s)
         elif self._shadow is not None:
             self._look_shadow(self._shadow, wish)
         elif self._arrival is None:
@@ -228,16 +228,17 @@ class StreamUpdate:
             self._end(State.GIVEN_UP, "the wish is not known any more")
             return
         if waits_for_clock(wish, now_s):
-            self._wait_for_clock(now_s)
+            self._wait_for_clock(wish, now_s)
             return
         self._arrival = Arrival(self._about, self._store, wish.bundle)
         self._ledger.note(State.FETCHING)
 
-    def _wait_for_clock(self, now_s: float) -> None:
+    def _wait_for_clock(self, wish: Wish, now_s: float) -> None:
         """Nothing is done whose time nobody knows: the wish may have expired."""
         self._drop_work()
-        day = iso_time(now_s)[:10]  # what changes each second would be told each second
-        self._ledger.note(State.WAITING, f"this device's clock says {day}, before the wish was made")
+        hour = f"{iso_time(now_s)[:13]}h".replace("T", " ")  # what changes each second would be told each second
+        made = f"by the operator's clock, the wish was made at {wish.issued}"
+        self._ledger.note(State.WAITING, f"this device's clock says {hour}h UTC, and {made}: one of them is wrong")
 
     def _go_on(self, now_mono_s: float) -> None:
         assert self._arrival is not None

@@ -344,7 +344,10 @@ def test_offline_and_silence_stop_it() -> None:
     silent = World(1, halt_on=[], answer_within="20s")
     silent.look()
     silent.look(20)
-    assert silent.deployment.halted == "g0 says nothing of its wish for 20 s; does it trust this key?"
+    assert (
+        silent.deployment.halted
+        == "g0 says nothing of its wish for 20 s; does it trust this key, and is its clock right?"
+    )
 
 
 def test_a_run_of_before_goes_on_with_who_was_asked() -> None:

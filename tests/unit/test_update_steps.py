@@ -185,3 +185,15 @@ def test_settings_that_do_not_go_with_the_file_any_more_keep_no_agent_from_start
     known = store.load()
     assert (known.settings, known.answers["settings"].state) == ({}, "refused")
     assert update_remarks(edited) == []
+
+
+def test_of_two_clocks_that_disagree_both_are_told(tmp_path: Path) -> None:
+    """Nobody knows which one is wrong: an operator's may be ahead as well as a device's behind."""
+    update = stream_update(tmp_path, Standing())
+    update.obey(wish(1, issued="2098-12-31T10:00:00Z"), "{}")
+    told = update.describe()
+    assert told["state"] == "waiting"
+    assert (
+        "h UTC, and by the operator's clock, the wish was made at 2098-12-31T10:00:00Z: one of them" in told["reason"]
+    )
+    update.close()

@@ -12,7 +12,7 @@ from edge_agent.errors import UsageError
 from edgetool.broker import BrokerAddress
 from edgetool.commands.fleet_status import checked
 from edgetool.fleet.choosing import choose, read_sent, see
-from edgetool.fleet.deployment import Seen
+from edgetool.fleet.deployment import SILENT, Seen
 from edgetool.fleet.leftovers import take_unwished
 from edgetool.fleet.listening import listening
 from edgetool.fleet.plan import length_of
@@ -239,7 +239,7 @@ def _send(
 
 def _answer(kind: str, seen: Seen, sequence: int) -> tuple[str, str]:
     update = seen.update
-    silence = "it is online and says nothing of it; does it trust this key?" if seen.online else "it is away"
+    silence = f"it is online and says nothing of it; {SILENT}" if seen.online else "it is away"
     if update is None:
         return "no answer", "it tells nothing of updates" if seen.online else silence
     if kind == "bundle":

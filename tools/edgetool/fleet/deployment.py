@@ -14,8 +14,10 @@ from edge_agent.messages.update import State
 from edgetool.fleet.plan import FleetPlan, Halts, OnHalt, length_of, wave_sizes
 from edgetool.fleet.told import Update
 
-__all__ = ["Ask", "Asked", "Deployment", "Seen", "Standing", "Target"]
+__all__ = ["SILENT", "Ask", "Asked", "Deployment", "Seen", "Standing", "Target"]
 
+SILENT = "does it trust this key, and is its clock right?"
+"""What is to be looked at of an agent that is online and does not answer."""
 _AWAY_S = 60.0
 
 
@@ -220,7 +222,7 @@ class Deployment:
             if target.was_online and away is not None and away >= self._halts.offline_s:
                 return f"{target.agent} is offline for {away:.0f} s"
             if target.is_silent and away is None:
-                return f"{target.agent} says nothing of its wish for {self._answer_s:.0f} s; does it trust this key?"
+                return f"{target.agent} says nothing of its wish for {self._answer_s:.0f} s; {SILENT}"
         switched = [target for target in self.targets if target.has_switched and target.asked is not None]
         before = sum(target.asked.open_alerts for target in switched if target.asked is not None)
         now = sum(seen[target.agent].open_alerts for target in switched if target.agent in seen)

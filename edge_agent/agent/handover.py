@@ -156,8 +156,9 @@ class Former(NamedTuple):
 
     @property
     def topics(self) -> list[str]:
-        """All topics on which a broker may retain something."""
-        return [topic for each in self.announced for topic in (each.topic, each.problem_topic)] + self.leaving
+        """All topics on which a broker may retain something, each once."""
+        announced = (topic for each in self.announced for topic in (each.topic, each.problem_topic))
+        return [*dict.fromkeys((*announced, *self.leaving))]
 
 
 def announced_record(former: Former) -> tuple[str, str, bytes]:

@@ -6,7 +6,6 @@ Such a package (`onnxruntime-ep-openvino`, for one) has a module with `get_libra
 from __future__ import annotations
 
 import importlib
-from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -30,6 +29,8 @@ class PluginPackage(msgspec.Struct, frozen=True, kw_only=True):
 
 def find_plugins() -> list[PluginPackage]:
     """Find the installed plug-in packages, sorted by name. Reads metadata only and loads no library."""
+    from importlib import metadata
+
     found: dict[str, PluginPackage] = {}
     for distribution in metadata.distributions():
         name = (distribution.name or "").lower().replace("_", "-")

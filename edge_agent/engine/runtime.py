@@ -5,11 +5,11 @@ from __future__ import annotations
 import csv
 import os
 import re
-from importlib import metadata
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from edge_agent.engine.wheels import runtimes_for, this_platform
 from edge_agent.errors import MissingExtraError, ProviderError
 
 __all__ = ["import_runtime", "installed_runtimes", "make_session", "runtime_problem", "runtime_reason"]
@@ -50,6 +50,8 @@ def runtime_reason(exc: BaseException) -> str:
 
 def installed_runtimes() -> dict[str, str]:
     """Installed packages that contain the module `onnxruntime`, with their versions. Two of them break each other."""
+    from importlib import metadata
+
     found: dict[str, str] = {}
     for package in _RUNTIME_PACKAGES:
         try:
@@ -97,8 +99,7 @@ def import_runtime() -> Any:
         ProviderError: two runtime packages are installed and have overwritten parts of each other, the installed one is
             damaged, or there is none for this platform.
     """
-    problem = runtime_problem()
-    if problem is not None:
+    if _may_be_several() and (problem := runtime_problem()) is not None:
         raise ProviderError(problem)
     # From 1.29 on, the official Linux builds report model names, hashes and devices to their maker, unless this
     # variable is set before the first session. Child processes inherit the variable.
@@ -108,6 +109,8 @@ def import_runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as exc:
+        from edge_agent.engine.wheels import runtimes_for, this_platform
+
         problem = runtime_problem(thorough=True)
         if problem is not None:
             raise ProviderError(problem) from exc
@@ -154,12 +157,28 @@ def _explain_conflict(runtimes: dict[str, str]) -> str:
     )
 
 
+def _may_be_several() -> bool:
+    """Whether more than one runtime may be installed, by the names of folders: to read what is in them takes long."""
+    found = 0
+    for place in sys.path:
+        with suppress(OSError), os.scandir(place or ".") as entries:
+            found += sum(_is_of_runtime(entry.name) for entry in entries)
+    return found > 1
+
+
+def _is_of_runtime(folder: str) -> bool:
+    name, _, rest = folder.lower().partition("-")
+    return rest.endswith(("dist-info", "egg-info")) and name.replace("_", "-") in _RUNTIME_PACKAGES
+
+
 def _brings_folder(package: str) -> bool:
     recorded = _recorded_files(package)
     return recorded is None or any(file.startswith("onnxruntime/") for file, _ in recorded)
 
 
 def _damaged_files(package: str) -> list[str]:
+    from importlib import metadata
+
     damaged: list[str] = []
     place = metadata.distribution(package)
     for file, size_bytes in _recorded_files(package) or ():
@@ -179,6 +198,8 @@ def _recorded_files(package: str) -> list[tuple[str, int | None]] | None:
 
     `metadata.files` is of no use here: from Python 3.12 on it leaves out missing files, the very ones to find.
     """
+    from importlib import metadata
+
     record = metadata.distribution(package).read_text("RECORD")
     if record is None:
         return None

@@ -8,18 +8,19 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edge_agent.engine.custom_ops import register
 from edge_agent.engine.plugins import register_plugin
 from edge_agent.engine.providers import Provider, import_runtime
 from edge_agent.engine.runtime import make_session, runtime_reason
 from edge_agent.errors import BundleError, EdgeError, EngineError
-from edge_agent.files.shared_library import Library
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine, Scores
+
+if TYPE_CHECKING:
+    from edge_agent.files.shared_library import Library
 
 __all__ = ["OrtEngine", "open_engine", "open_session", "session_options"]
 
@@ -179,7 +180,11 @@ def session_options(ort: Any, provider: Provider, threads: int, libraries: Seque
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     # 4: fatal only. A failure reaches us as an exception or as a missing provider, and we report it.
     options.log_severity_level = 4
-    register(options, libraries)
+    if libraries:
+        # Few models need one, and to import what guards them takes as long as to open a small model.
+        from edge_agent.engine.custom_ops import register
+
+        register(options, libraries)
     return options
 
 

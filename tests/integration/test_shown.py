@@ -25,7 +25,7 @@ from edge_agent.cli.app import COMMANDS
 from edge_agent.messages.event import AlertEvent, AlertModel, ChannelShare
 from edge_agent.terminal import json_text
 from edgetool import keygen, sign
-from edgetool._cli import app
+from edgetool._cli import command_line
 
 NAME = "\x1b[2J\x1b]0;owned\x07\r\nforged: all is well\x85\u2028\x9b31m\u202e\u200b\x7f\ue000[bold red]x<b>"
 """What a terminal obeys, what begins a line, what turns the writing direction, what is invisible, and markup."""
@@ -444,6 +444,4 @@ def test_no_name_reaches_the_terminal_as_it_is(files: dict[str, str], port: int,
 def test_every_command_is_tried() -> None:
     """A new one needs its cases here."""
     assert {command for program, command in CASES if program == "edge-agent"} == set(COMMANDS)
-    names = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
-    names |= {str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance}
-    assert {command for program, command in CASES if program == "edgetool"} == names
+    assert {command for program, command in CASES if program == "edgetool"} == set(command_line().commands)

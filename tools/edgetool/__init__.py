@@ -22,12 +22,23 @@ from edge_agent.errors import (
     TrustError,
     UsageError,
 )
-from edgetool.choices import ErrorIn, FeaturesBy, HigherIs, Io, LayoutIs, Level, Precision, ScoreIs, SmoothIs, Target
 
 if TYPE_CHECKING:
     from edge_agent.messages.event import AlertEvent, DroppedEvent, MutedEvent, SetAsideEvent, StormEvent
     from edgetool.believed import Doubt, WatchedEvent
     from edgetool.broker import BrokerAddress
+    from edgetool.choices import (
+        ErrorIn,
+        FeaturesBy,
+        HigherIs,
+        Io,
+        LayoutIs,
+        Level,
+        Precision,
+        ScoreIs,
+        SmoothIs,
+        Target,
+    )
     from edgetool.commands.backfill import BackfillReport, backfill
     from edgetool.commands.bench import BenchReport, bench
     from edgetool.commands.calibrate import CalibrateReport, calibrate
@@ -150,28 +161,38 @@ _HOMES = {
     "CompareReport": "edgetool.commands.compare",
     "Converter": "edgetool.precision.context",
     "DeployReport": "edgetool.commands.deploy",
+    "DeploymentReport": "edgetool.commands.fleet_deploy",
     "DoctorReport": "edgetool.commands.doctor",
     "Doubt": "edgetool.believed",
     "DroppedEvent": "edge_agent.messages.event",
-    "MutedEvent": "edge_agent.messages.event",
-    "SetAsideEvent": "edge_agent.messages.event",
-    "StormEvent": "edge_agent.messages.event",
+    "ErrorIn": "edgetool.choices",
     "EvaluateReport": "edgetool.commands.evaluate",
     "EvidenceReport": "edgetool.commands.evidence",
     "ExportReport": "edgetool.commands.export",
-    "DeploymentReport": "edgetool.commands.fleet_deploy",
+    "FeaturesBy": "edgetool.choices",
     "FleetPlan": "edgetool.fleet.plan",
     "FleetReport": "edgetool.commands.fleet_status",
+    "HigherIs": "edgetool.choices",
     "InspectReport": "edgetool.commands.inspect",
+    "Io": "edgetool.choices",
     "KeygenReport": "edgetool.commands.keygen",
+    "LayoutIs": "edgetool.choices",
+    "Level": "edgetool.choices",
+    "MutedEvent": "edge_agent.messages.event",
     "OnHalt": "edgetool.fleet.plan",
     "OptimizeReport": "edgetool.commands.optimize",
     "PackReport": "edgetool.detector.report",
+    "Precision": "edgetool.choices",
     "QuantizeReport": "edgetool.precision.report",
     "RecordReport": "edgetool.commands.record",
     "ReplayReport": "edgetool.commands.replay",
+    "ScoreIs": "edgetool.choices",
+    "SetAsideEvent": "edge_agent.messages.event",
     "SignReport": "edgetool.commands.sign",
+    "SmoothIs": "edgetool.choices",
     "SniffReport": "edgetool.commands.sniff",
+    "StormEvent": "edge_agent.messages.event",
+    "Target": "edgetool.choices",
     "Verdict": "edgetool.precision.report",
     "VerifyReport": "edgetool.commands.verify",
     "WatchedEvent": "edgetool.believed",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import sys
 
 from edge_agent.errors import EdgeError
@@ -19,6 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
         and exit code 1.
     """
     begin()
+    # The other threads of numpy's algebra spin for longer than most commands have work for them. Read with the import.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         require("typer", extra="host")
         from edgetool._cli import run
@@ -30,6 +34,9 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         drop_output()
         return 0
+    finally:
+        if arguments is None:
+            gc.freeze()  # the process ends now, and to look through all its modules for garbage takes long
 
 
 if __name__ == "__main__":

@@ -9,22 +9,22 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import msgspec
 import numpy as np
 
 from edge_agent.child_process import child_side
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.runtime import runtime_reason
 from edge_agent.engine.session import open_session, session_options
-from edge_agent.files.shared_library import Library
-from edgetool.choices import Io
 from edgetool.extras import require
 from edgetool.verify.arrays import Sample, flatten, load_samples, save_samples
 from edgetool.verify.drift import tensor_drift
 from edgetool.verify.ranges import note_range
+
+if TYPE_CHECKING:
+    from edge_agent.files.shared_library import Library
 
 __all__ = ["run_session"]
 
@@ -263,6 +263,8 @@ class _Child:
         """The float16 form of a model that onnxconverter-common makes, into a file."""
         import onnx
 
+        from edgetool.choices import Io
+
         convert = require("onnxconverter_common.float16", extra="host").convert_float_to_float16
         # Its own limits clip weights at 1e4 and lift small ones to 1e-7, without a word to the caller.
         made = convert(
@@ -336,12 +338,22 @@ def _time_once(session: Any, sample: Sample, repeats: int) -> float:
     return seconds
 
 
+def _libraries_of(request: dict[str, Any]) -> tuple[Library, ...]:
+    if not request["libraries"]:
+        return ()
+    import msgspec
+
+    from edge_agent.files.shared_library import Library
+
+    return msgspec.convert(request["libraries"], tuple[Library, ...])
+
+
 def _main() -> None:
     requests, answers = child_side()
     child = _Child()
     for line in requests:
         request = json.loads(line)
-        child.libraries = msgspec.convert(request["libraries"], tuple[Library, ...])
+        child.libraries = _libraries_of(request)
         if request["fresh"]:
             child.forget()
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,24 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgetool.verify.arrays import Sample
+from edgetool.verify.arrays import Sample, by_sample
 
-__all__ = ["BOOL", "FLOAT", "HALF", "INT64", "Nodes", "ZooModel", "make", "node", "rng", "rows", "value", "weights"]
+__all__ = [
+    "BOOL",
+    "FLOAT",
+    "HALF",
+    "INT64",
+    "Nodes",
+    "ZooModel",
+    "make",
+    "node",
+    "read_npz",
+    "rng",
+    "rows",
+    "value",
+    "weights",
+    "write_npz",
+]
 
 FLOAT, HALF, INT64, BOOL = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64, TensorProto.BOOL
 Nodes = Sequence[onnx.NodeProto]
@@ -27,6 +43,18 @@ class ZooModel:
     model: onnx.ModelProto
     samples: list[Sample]
     weight_bytes: int = field(default=0)
+
+
+def write_npz(path: Path, samples: Sequence[Sample]) -> None:
+    """Samples as a user keeps them, with keys `<i>|<name>`."""
+    arrays = {f"{number}|{name}": array for number, sample in enumerate(samples) for name, array in sample.items()}
+    np.savez(path, allow_pickle=False, **arrays)
+
+
+def read_npz(path: Path) -> list[Sample]:
+    """What `write_npz` wrote."""
+    with np.load(path) as arrays:
+        return by_sample((key, arrays[key]) for key in arrays.files)
 
 
 def rng() -> np.random.Generator:

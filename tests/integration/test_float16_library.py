@@ -11,19 +11,19 @@ from pathlib import Path
 import onnx
 import pytest
 from zoo import build
+from zoo_parts import write_npz
 
 import edgetool
 from edgetool.cli import main
 from edgetool.graph.walks import nodes_of
 from edgetool.precision.context import Converter
-from edgetool.verify.arrays import save_samples
 
 
 def put(folder: Path, name: str) -> tuple[Path, Path]:
     made = build(name)
     model, data = folder / f"{name}.onnx", folder / f"{name}.npz"
     onnx.save(made.model, model)
-    save_samples(data, made.samples)
+    write_npz(data, made.samples)
     return model, data
 
 

@@ -13,13 +13,13 @@ import pytest
 from fakes import autoencoder
 from onnx import TensorProto, helper, numpy_helper
 from zoo import build
+from zoo_parts import write_npz
 
 import edgetool
 from edge_agent.errors import DataError
 from edgetool.cli import main
 from edgetool.commands.quantize import quantize
 from edgetool.graph import weights
-from edgetool.verify.arrays import save_samples
 from edgetool.verify.workbench import ModelCrashError, Workbench
 
 
@@ -28,7 +28,7 @@ def put(folder: Path, name: str) -> tuple[Path, Path]:
     made = build(name)
     model, data = folder / f"{name}.onnx", folder / f"{name}.npz"
     onnx.save(made.model, model)
-    save_samples(data, made.samples)
+    write_npz(data, made.samples)
     return model, data
 
 
@@ -239,7 +239,7 @@ def test_external_data_are_read_and_counted(tmp_path: Path, capsys: pytest.Captu
     made = build("wide_mlp")
     model, data = tmp_path / "wide.onnx", tmp_path / "wide.npz"
     onnx.save(made.model, model, save_as_external_data=True, location="wide.bin", size_threshold=1024)
-    save_samples(data, made.samples)
+    write_npz(data, made.samples)
     report = run_json(capsys, "quantize", model, "--data", data)
     assert report["size_before_bytes"] > 3_000_000
     assert report["size_ratio"] == pytest.approx(0.5, abs=0.02)

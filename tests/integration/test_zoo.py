@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 from zoo import ZOO, build
+from zoo_parts import read_npz, write_npz
 
 from edge_agent.errors import ConversionError
 from edgetool.choices import Precision, Target
@@ -18,7 +19,7 @@ from edgetool.commands.quantize import QuantizeReport, Verdict, quantize
 from edgetool.graph.onnx_file import load_model
 from edgetool.graph.walks import graphs_of, nodes_of
 from edgetool.precision.context import Converter
-from edgetool.verify.arrays import Sample, load_samples, save_samples
+from edgetool.verify.arrays import Sample
 from edgetool.verify.drift import compare_answers
 from edgetool.verify.workbench import Workbench
 
@@ -52,7 +53,7 @@ class Quantizer:
             model, data = self._files(name)
             output = self._folder / f"{model.stem}.{precision}.{target}.onnx"
             report = quantize(model, output, precision=precision, target=target, data=data)
-            self._done[key] = Done(model, output, load_samples(data), report)
+            self._done[key] = Done(model, output, read_npz(data), report)
         return self._done[key]
 
     def _files(self, name: str) -> tuple[Path, Path]:
@@ -63,7 +64,7 @@ class Quantizer:
         if not model.exists():
             made = build(name)
             onnx.save(made.model, model)
-            save_samples(data, made.samples)
+            write_npz(data, made.samples)
         return model, data
 
 

@@ -93,6 +93,6 @@ def test_where_there_is_no_runtime_nobody_is_sent_to_install_one(monkeypatch: py
 
     monkeypatch.setattr(builtins, "__import__", absent)
     monkeypatch.setattr(runtime, "runtime_problem", lambda **_: None)
-    monkeypatch.setattr(runtime, "this_platform", lambda: Platform("Linux", "x86_64", (3, 12), is_musl=True))
+    monkeypatch.setattr(wheels, "this_platform", lambda: Platform("Linux", "x86_64", (3, 12), is_musl=True))
     with pytest.raises(ProviderError, match="no runtime can be installed here: Linux x86_64, musl"):
         runtime.import_runtime()

@@ -283,6 +283,7 @@ def pack(
             found_weak = {"is_given": alarm is not None, "accept_weak": accept_weak}
             trial = put_to_trial(path, detector, packed, scores=scores, alarm=threshold.alarm, **found_weak)
             golden = prove(detector, packed, made_by, batch_scales=batch_scales(loaded))
+            runtime = runs.runtime()
             found = quality_of(
                 rows,
                 threshold,
@@ -306,6 +307,7 @@ def pack(
             channels=describe_channels(normal, dict(pairs)),
             window=detector.window,
             stride=stride,
+            runtime=runtime,
             interval_s=interval_of(rows),
             threshold=threshold,
             calibration=calibration,

@@ -32,7 +32,6 @@ from edge_agent.bundle import (
     Threshold,
     open_bundle,
 )
-from edge_agent.engine.providers import import_runtime
 from edge_agent.errors import BundleError, UsageError
 from edge_agent.setting_types import NAME_CHARACTER
 from edgetool.build_time import built_at
@@ -90,6 +89,7 @@ def write_bundle(
     channels: tuple[Channel, ...],
     window: int,
     stride: int,
+    runtime: str,
     interval_s: float | None,
     threshold: Threshold,
     calibration: Calibration,
@@ -113,6 +113,7 @@ def write_bundle(
         channels: from `describe_channels`.
         window: rows in a window.
         stride: readings from one window to the next.
+        runtime: version of the one that gave the golden scores.
         interval_s: from `interval_of`.
         threshold: limits of the score.
         calibration: what the limits were made from.
@@ -132,7 +133,7 @@ def write_bundle(
         name=name,
         version=version,
         created=_now(),
-        model=_describe_model(model, warm_up),
+        model=_describe_model(model, runtime, warm_up),
         golden=GoldenPart(file="golden.npz", sha256=hashlib.sha256(packed_vectors).hexdigest(), tolerance=tolerance),
         channels=channels,
         window=window,
@@ -233,7 +234,7 @@ def _write_archive(output: Path, members: list[tuple[str, bytes]]) -> None:
     write_result(output, archive.getvalue())
 
 
-def _describe_model(model: bytes, warm_up: int) -> ModelPart:
+def _describe_model(model: bytes, runtime: str, warm_up: int) -> ModelPart:
     """The manifest's entry, with what a device needs in order to tell a bad bundle from a runtime that is too old."""
     parsed = onnx.load_from_string(model)
     return ModelPart(
@@ -243,7 +244,7 @@ def _describe_model(model: bytes, warm_up: int) -> ModelPart:
         size_bytes=len(model),
         ir_version=parsed.ir_version,
         opsets={entry.domain or "ai.onnx": entry.version for entry in parsed.opset_import if entry.domain in _DOMAINS},
-        runtime=import_runtime().__version__,
+        runtime=runtime,
         runtimes=runtimes_of(parsed),
         state_size=state_size(parsed),
         warm_up=warm_up,

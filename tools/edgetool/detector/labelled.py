@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,11 @@ from edge_agent.errors import AccuracyError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.stream.window_settings import WindowSettings
 from edgetool.data import SensorData, windows_with_rows
-from edgetool.quality.alerts import alerts_at, hold_against
-from edgetool.quality.judge import Labelled, judge
-from edgetool.quality.metrics import rank
-from edgetool.quality.rows import AssetRows
-from edgetool.quality.seen import EventSeen, EventSpan, events_seen, spans_of
+
+# Most data have no labels.
+if TYPE_CHECKING:
+    from edgetool.quality.judge import Labelled
+    from edgetool.quality.seen import EventSeen, EventSpan
 
 __all__ = ["MAX_AUC_DROP", "LabelledQuality", "quality_of"]
 
@@ -83,6 +83,12 @@ def quality_of(
         raise UsageError(f"--max-auc-drop {max_auc_drop:g}: expected a share from 0 to 1")
     if rows.labels is None or not rows.labels.any():
         return None
+    from edgetool.quality.alerts import alerts_at, hold_against
+    from edgetool.quality.judge import Labelled, judge
+    from edgetool.quality.metrics import rank
+    from edgetool.quality.rows import AssetRows
+    from edgetool.quality.seen import events_seen, spans_of
+
     order = AssetRows.of(rows.assets, len(rows))
     times = None if rows.times is None else order.by_place(rows.times)
     labelled = Labelled.of(order, order.by_place(rows.labels), times)
@@ -109,6 +115,8 @@ def quality_of(
 
 
 def _auc(labelled: Labelled, places: NDArray[np.int64], scores: FloatArray, window: int) -> float | None:
+    from edgetool.quality.metrics import rank
+
     scored = labelled.scored(places, scores, window)
     return rank(scored.score, scored.label).roc_auc if scored.score.size else None
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +20,11 @@ from edgetool.detector.effects import error_in_words, range_of
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
 from edgetool.detector.orders import CLEARLY, REVERSED, other_order
-from edgetool.detector.scaled_back import error_of, scaled_back
+from edgetool.detector.scaled_back import scaled_back
 from edgetool.verify.arrays import Sample
 from edgetool.verify.finite import unanswered
 from edgetool.verify.saturated import saturated
-from edgetool.verify.scores import poor_channels, smallest_error, unlike_channels, usual_error
+from edgetool.verify.scores import Normal
 
 __all__ = ["FURTHER", "choose", "rows_ahead"]
 
@@ -113,20 +112,10 @@ class _Trial:
         self.refused: list[str] = []
         """Why errors that fit by their shape are none, in words."""
         self._windows = windows
+        self._normal = Normal(windows)
         self._frame = frame
         self._channels = channels
         self._classes = classes
-
-    @cached_property
-    def _spread(self) -> NDArray[np.float64]:
-        """Of each channel. Of thousands of channels, this and the next take a second, and most models need neither."""
-        found: NDArray[np.float64] = self._windows.reshape(-1, self._windows.shape[-1]).std(axis=0, dtype=np.float64)
-        return found
-
-    @cached_property
-    def _least(self) -> NDArray[np.float64]:
-        """What counts as an error of each channel at least."""
-        return smallest_error(self._windows)
 
     def candidates(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
         """What an output can be."""
@@ -149,27 +138,22 @@ class _Trial:
         target, is_named = self._target(head), self.asked.head.kind is not HeadKind.AUTO
         has_horizon = is_forecast and self.asked.horizon is not None
         start = self._windows.shape[1] - head.rows if has_horizon else self._frame.seen if is_forecast else 0
-        answer, is_named = reconstruct(head, values, target), is_named or has_horizon
-
-        def other(is_named: bool) -> str | None:
-            return other_order(
-                answer,
-                self._windows,
-                seen=self._frame.seen,
-                start=start,
-                is_forecast=is_forecast,
-                is_named=is_named,
-                names=self._channels,
-            )
-
-        of_all = other(is_named)
-        if of_all is None:
+        found = other_order(
+            reconstruct(head, values, target),
+            self._windows,
+            seen=self._frame.seen,
+            start=start,
+            is_forecast=is_forecast,
+            is_named=is_named or has_horizon,
+            names=self._channels,
+        )
+        if found is None:
             return None
-        of_itself = of_all if is_named else other(is_named=True)
+        of_all, is_of_itself = found
         what = f"what is output {head.name!r}? It has the size of a {head.kind.value}, and is nearer to {of_all}. "
         turn = " (in PyTorch, return answer.flip(1))" if of_all.startswith(REVERSED) else ""
         step = f"Put that right in the model{turn}, or let it give the error itself and say --head score"
-        return f"{what}{step}" + ("" if of_itself else f"; --head {head.kind.value} takes it as one all the same")
+        return f"{what}{step}" + ("" if is_of_itself else f"; --head {head.kind.value} takes it as one all the same")
 
     def points(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
         """What an output can be as a point."""
@@ -261,9 +245,9 @@ class _Trial:
         if not np.isfinite(values).all():
             return first
         target = self._target(head)
-        spread = np.maximum(target.reshape(-1, target.shape[-1]).std(axis=0, dtype=np.float64), 1e-12)
+        normal = Normal(target)
         ways = [reconstruct(replace(head, channels_first=way), values, target) for way in (first, not first)]
-        usual = [float(np.median(usual_error(answer, target) / spread)) for answer in ways]
+        usual = [float(np.median(normal.usual_error(way) / np.maximum(normal.spread, 1e-12))) for way in ways]
         return first if usual[1] * CLEARLY >= usual[0] else not first
 
     def _try(self, head: Head, values: NDArray[np.floating]) -> Iterator[Candidate]:
@@ -279,10 +263,12 @@ class _Trial:
             raise ConversionError(f"output {each.in_words()}")
         answer = reconstruct(head, values, target)
         flat = saturated([{head.name: answer}], [{"readings": target}], is_reconstruction=True)
-        unlike, error = unlike_channels(answer, target), error_of(answer, target)
+        normal = Normal(target)
+        usual = normal.usual_error(answer)
+        unlike, error = normal.unlike(usual), normal.in_spreads(usual)
         fitting = None
         if self.asked.unscale is None and (flat or error > _FOLLOWS):
-            fitting = scaled_back(head, values, target, self.asked.scalings)
+            fitting = scaled_back(head, values, normal, self.asked.scalings)
         if fitting is not None and (flat or unlike.mean() > 0.5 or fitting.error * _CLEARLY_SCALED < error):
             self.refused.append(f"output {head.name!r} is scaled readings. {fitting.in_words}")
             does = error_in_words(head, fitting.error)
@@ -299,7 +285,7 @@ class _Trial:
                 f"was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
             )
             return
-        poor = poor_channels(answer, target)
+        poor = normal.poor(usual)
         if self.asked.head.kind is HeadKind.AUTO and poor.mean() > 0.5:
             self.refused.append(
                 (self.order_of(head, values) if head.rows > 1 else None)
@@ -349,8 +335,9 @@ class _Trial:
         channels = slice(None) if head.channel is None else slice(head.channel, head.channel + 1)
         target = rows[:, :, channels]
         off = np.square(target - reconstruct(head, values, target))
-        usual = np.maximum(np.sqrt(off.mean(axis=(0, 1))), self._least[channels])
-        return float(np.median(usual / np.where(self._spread[channels] > 0, self._spread[channels], usual)))
+        usual = np.maximum(np.sqrt(off.mean(axis=(0, 1))), self._normal.smallest_error[channels])
+        spread = self._normal.spread[channels]
+        return float(np.median(usual / np.where(spread > 0, spread, usual)))
 
     def _target(self, head: Head) -> FloatArray:
         """What an answer is held against; without an option, a residual is of the newest row that the model sees."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,10 @@ def other_order(
     is_forecast: bool,
     is_named: bool,
     names: Sequence[str],
-) -> str | None:
+) -> tuple[str, bool] | None:
     """What an answer is clearly nearer to than to the readings in their order; None where that is the nearest.
+
+    Also whether that is told of one, too, which the user has named.
 
     Args:
         answer: shape (n, rows, channels), in channel units.
@@ -50,10 +52,16 @@ def other_order(
     given = (windows.astype(np.float64) - middle)[:, :, moving] / spread[moving]
     made = (answer - middle)[:, :, moving] / spread[moving]
     own = np.arange(made.shape[1]) + start
-    places = [_reversed(own)] if is_named else list(_places(own, seen))
-    return _of_rows(_squares(made, given), own, dict(filter(None, places)), seen=seen, is_forecast=is_forecast) or (
-        _of_channels(made, given[:, own], [name for name, is_moving in zip(names, moving, strict=True) if is_moving])
-    )
+    squares = _squares(made, given)
+
+    def of_rows(places: Iterable[tuple[str, NDArray[np.int64]] | None]) -> str | None:
+        return _of_rows(squares, own, dict(filter(None, places)), seen=seen, is_forecast=is_forecast)
+
+    of_all = None if is_named else of_rows(_places(own, seen))
+    moved = [name for name, is_moving in zip(names, moving, strict=True) if is_moving]
+    of_itself = of_rows([_reversed(own)]) or _of_channels(made, given[:, own], moved)
+    found = of_all or of_itself
+    return None if found is None else (found, of_itself is not None)
 
 
 def _squares(made: NDArray[np.float64], given: NDArray[np.float64]) -> NDArray[np.float64]:

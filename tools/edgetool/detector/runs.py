@@ -59,6 +59,15 @@ class ModelRuns:
             self._bench.keeps_large = True
         return self._bench
 
+    def runtime(self) -> str:
+        """The version of ONNX Runtime that they run in.
+
+        Raises:
+            ConversionError: it crashes or hangs.
+            OutOfTimeError: the deadline has passed.
+        """
+        return self._started().runtime()
+
     def outputs(
         self,
         model: bytes,

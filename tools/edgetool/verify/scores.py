@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "MAX_BATCH_DEVIATION",
     "MAX_SCORE_DEVIATION",
     "Judged",
+    "Normal",
     "ScoreAgreement",
     "agree",
     "agree_on_scores",
@@ -25,9 +27,7 @@ __all__ = [
     "is_status",
     "poor_channels",
     "rank_correlation",
-    "smallest_error",
     "still_channels",
-    "unlike_channels",
     "usual_error",
 ]
 
@@ -202,17 +202,18 @@ def find_judged(
         pairs = [(x[source], a[name].reshape(x[source].shape)) for x, a in zip(inputs, original, strict=True)]
         values = _channels_last(np.concatenate([given for given, _ in pairs]), channels_first)
         answers = _channels_last(np.concatenate([answer for _, answer in pairs]), channels_first)
-        usual = usual_error(answers, values)
+        normal = Normal(values)
+        usual = normal.usual_error(answers)
         if not np.isfinite(usual).all():
             continue
-        if not measured or is_like(answers, values):
+        if not measured or normal.unlike(usual).mean() <= 0.5:
             found.append(Judged(name, source, usual, channels_first))
             continue
-        spread = np.maximum(_spread(values), smallest_error(values))
+        spread = np.maximum(normal.spread, normal.smallest_error)
         mean = values.reshape(-1, values.shape[-1]).mean(axis=0, dtype=np.float64)
-        scaled = answers * spread + mean
-        if poor_channels(scaled, values).mean() <= 0.5:
-            found.append(Judged(name, source, usual_error(scaled, values), channels_first, spread, mean))
+        usual = normal.usual_error(answers * spread + mean)
+        if normal.poor(usual).mean() <= 0.5:
+            found.append(Judged(name, source, usual, channels_first, spread, mean))
     return found
 
 
@@ -220,86 +221,109 @@ def _channels_last(values: NDArray[Any], channels_first: bool) -> NDArray[Any]:
     return values.transpose(0, 2, 1) if channels_first and values.ndim == 3 else values
 
 
+class Normal:
+    """Normal readings, and how far their channels move: found once, since of thousands of channels that takes long.
+
+    Args:
+        values: channels on the last axis.
+    """
+
+    def __init__(self, values: NDArray[Any]) -> None:
+        self.values = values
+        self._rows = values.reshape(-1, values.shape[-1])
+
+    @cached_property
+    def spread(self) -> NDArray[np.float64]:
+        """Standard deviation of each channel."""
+        spread: NDArray[np.float64] = self._rows.std(axis=0, dtype=np.float64)
+        return spread
+
+    @cached_property
+    def still(self) -> NDArray[np.bool_]:
+        """Channels that never moved, but for the last digit of float32."""
+        low, high = self._ends
+        still: NDArray[np.bool_] = high - low <= _SMALLEST_SHARE_OF_VALUE * self._size
+        return still
+
+    @cached_property
+    def smallest_error(self) -> NDArray[np.float64]:
+        """The least that counts as a usual error in each channel, so that the last digit of a value is no anomaly.
+
+        Of a channel that stands still, nobody knows how far it may move: a hundredth of its value is taken, or 0.01 of
+        0.
+        """
+        spread, size = self._rows.astype(np.float64).std(axis=0), self._size
+        floor: NDArray[np.float64] = np.maximum(
+            _SMALLEST_SHARE_OF_SPREAD * spread, np.maximum(_SMALLEST_SHARE_OF_VALUE * size, _SMALLEST_ERROR)
+        )
+        unknown: NDArray[np.float64] = _STILL_SHARE_OF_VALUE * np.where(size > 0, size, 1.0)
+        return np.where(self.still, unknown, floor)
+
+    def usual_error(self, answers: NDArray[Any]) -> NDArray[np.float64]:
+        """Root mean square of a reconstruction's error in each channel, with a smallest one.
+
+        Args:
+            answers: of the shape of the readings.
+        """
+        error = self._rows.astype(np.float64)
+        error -= answers.reshape(error.shape)
+        usual: NDArray[np.float64] = np.maximum(np.sqrt(np.square(error, out=error).mean(axis=0)), self.smallest_error)
+        return usual
+
+    def unlike(self, usual: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Channels that are no reconstruction, by their usual error: off by more than twice their spread."""
+        far: NDArray[np.bool_] = usual > _LIKE_SPREADS * np.maximum(self.spread, self.smallest_error)
+        return far
+
+    def poor(self, usual: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Channels that move, and whose mean would be as good an answer as one with this usual error."""
+        poor: NDArray[np.bool_] = usual >= self.spread
+        return poor & ~self.still
+
+    def in_spreads(self, usual: NDArray[np.float64]) -> float:
+        """The median over the channels of a usual error, in spreads of each."""
+        return float(np.median(usual / np.where(self.spread > 0, self.spread, usual)))
+
+    @cached_property
+    def _ends(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The lowest and the highest value of each channel."""
+        if not len(self._rows):
+            return np.zeros(self._rows.shape[1]), np.zeros(self._rows.shape[1])
+        return self._rows.min(axis=0).astype(np.float64), self._rows.max(axis=0).astype(np.float64)
+
+    @property
+    def _size(self) -> NDArray[np.float64]:
+        low, high = self._ends
+        size: NDArray[np.float64] = np.maximum(np.abs(low), np.abs(high))
+        return size
+
+
 def usual_error(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float64]:
-    """Root mean square of a reconstruction's error for each value of the last axis, with a smallest one.
-
-    Args:
-        answers: of the shape of `values`.
-        values: what is reconstructed, normal readings.
-    """
-    channels = values.shape[-1]
-    given = values.reshape(-1, channels).astype(np.float64)
-    rms = np.sqrt(np.square(given - answers.reshape(-1, channels)).mean(axis=0))
-    usual: NDArray[np.float64] = np.maximum(rms, smallest_error(values))
-    return usual
-
-
-def smallest_error(values: NDArray[Any]) -> NDArray[np.float64]:
-    """The least that counts as a usual error in each channel, so that the last digit of a value is no anomaly.
-
-    Of a channel that stands still, nobody knows how far it may move: a hundredth of its value is taken, or 0.01 of 0.
-
-    Args:
-        values: normal readings, channels on the last axis.
-    """
-    given = values.reshape(-1, values.shape[-1]).astype(np.float64)
-    size = np.abs(given).max(axis=0, initial=0.0)
-    floor: NDArray[np.float64] = np.maximum(
-        _SMALLEST_SHARE_OF_SPREAD * given.std(axis=0), np.maximum(_SMALLEST_SHARE_OF_VALUE * size, _SMALLEST_ERROR)
-    )
-    unknown: NDArray[np.float64] = _STILL_SHARE_OF_VALUE * np.where(size > 0, size, 1.0)
-    return np.where(still_channels(values), unknown, floor)
+    """As of `Normal`."""
+    return Normal(values).usual_error(answers)
 
 
 def still_channels(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Channels that never moved, but for the last digit of float32.
-
-    Args:
-        values: normal readings, channels on the last axis.
-    """
-    given = values.reshape(-1, values.shape[-1]).astype(np.float64)
-    moved = np.ptp(given, axis=0) if len(given) else np.zeros(values.shape[-1])
-    still: NDArray[np.bool_] = moved <= _SMALLEST_SHARE_OF_VALUE * np.abs(given).max(axis=0, initial=0.0)
-    return still
+    """As of `Normal`."""
+    return Normal(values).still
 
 
 def is_like(answers: NDArray[Any], values: NDArray[Any]) -> bool:
-    """True if at least half of the channels are those of a reconstruction, as `unlike_channels` has it."""
-    return bool(unlike_channels(answers, values).mean() <= 0.5)
-
-
-def unlike_channels(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Channels that are no reconstruction: off by more than twice their spread.
-
-    Args:
-        answers: of the shape of `values`.
-        values: normal readings, channels on the last axis.
-    """
-    least = np.maximum(_spread(values), smallest_error(values))
-    far: NDArray[np.bool_] = usual_error(answers, values) > _LIKE_SPREADS * least
-    return far
+    """True if at least half of the channels are those of a reconstruction, as `Normal.unlike` has it."""
+    normal = Normal(values)
+    return bool(normal.unlike(normal.usual_error(answers)).mean() <= 0.5)
 
 
 def poor_channels(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Channels that move, and whose mean would be as good an answer as the reconstruction.
-
-    Args:
-        answers: of the shape of `values`.
-        values: normal readings, channels on the last axis.
-    """
-    poor: NDArray[np.bool_] = usual_error(answers, values) >= _spread(values)
-    return poor & ~still_channels(values)
-
-
-def _spread(values: NDArray[Any]) -> NDArray[np.float64]:
-    spread: NDArray[np.float64] = values.reshape(-1, values.shape[-1]).std(axis=0, dtype=np.float64)
-    return spread
+    """As of `Normal`, of a reconstruction."""
+    normal = Normal(values)
+    return normal.poor(normal.usual_error(answers))
 
 
 def is_status(values: NDArray[Any]) -> bool:
     """True if a channel holds codes, such as the state of a valve, and not measured values."""
-    distinct = np.unique(values[:4096])
-    return len(distinct) <= _STATUS_VALUES and bool((distinct == np.round(distinct)).all())
+    some = values[:4096]
+    return bool((some == np.round(some)).all()) and len(np.unique(some)) <= _STATUS_VALUES
 
 
 def count_flips(before: NDArray[Any], after: NDArray[Any], threshold: float) -> int:

@@ -28,6 +28,7 @@ __all__ = ["ModelCrashError", "NoAnswerError", "Timing", "Workbench"]
 
 _CONVERSION_TIMEOUT_S = 30.0
 _DOING = {
+    "runtime": "looking at the runtime",
     "run": "running it",
     "pieces": "running it in pieces",
     "sequence": "running it as a sequence",
@@ -124,7 +125,7 @@ class Workbench:
     def keep_samples(self, samples: Sequence[Sample]) -> Path:
         """Have other samples at hand for a run."""
         self._count += 1
-        path = self._folder / f"samples{self._count}.npz"
+        path = self._folder / f"samples{self._count}"
         save_samples(path, samples)
         return path
 
@@ -139,6 +140,11 @@ class Workbench:
         if self._child is not None:
             self._child.close()
             self._child = None
+
+    def runtime(self) -> str:
+        """The version of ONNX Runtime. Asked of the child, because loading it here takes as long as a small model."""
+        found: str = self._ask("runtime")
+        return found
 
     def run(
         self, model: Path, provider: str = "cpu", *, optimized: bool = True, on: Path | None = None
@@ -234,7 +240,7 @@ class Workbench:
 
     def _answers(self, what: str, **request: Any) -> list[Sample]:
         self._count += 1
-        path = self._folder / f"answers{self._count}.npz"
+        path = self._folder / f"answers{self._count}"
         self._ask(what, answers=str(path), **request)
         answers = load_samples(path)
         path.unlink()

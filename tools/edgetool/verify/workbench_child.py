@@ -88,6 +88,10 @@ class _Child:
         self._sessions[key] = session
         return session
 
+    def runtime(self, _request: dict[str, Any]) -> Any:
+        """Version of the runtime."""
+        return import_runtime().__version__
+
     def run(self, request: dict[str, Any]) -> Any:
         """Answers of a model for all samples, into a file."""
         session = self.session(request["model"], request["provider"], optimized=request.get("optimized", True))

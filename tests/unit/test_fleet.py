@@ -476,6 +476,17 @@ def test_an_agent_of_which_only_the_status_came_is_a_problem() -> None:
     assert roster.rows()[0].problems == ()
 
 
+def test_nobody_knows_when_an_agent_was_lost_while_we_were_away() -> None:
+    """The broker gives what it kept of the loss, which is no news of now."""
+    roster = Roster()
+    online(roster, "g1")
+    healthy(roster, "g1", 1, NOW_S - 3600)
+    roster.connected_anew()
+    status = {"state": "offline", "reason": "connection lost", "time": iso_time(NOW_S - 7200), "session": "s"}
+    roster.take(Message("edge/g1/status", json.dumps(status).encode(), is_retained=True))
+    assert roster.rows()[0].last_seen == iso_time(NOW_S - 3600)
+
+
 def test_an_update_is_believed_on_its_own_topic_only() -> None:
     """And forgotten as its topic is emptied; rubbish says nothing."""
     roster = Roster()

@@ -167,7 +167,7 @@ def test_when_an_agent_was_lost_is_when_its_last_will_came(
     assert whole(fleet).agents[0].since == "2025-01-02T00:00:00Z"
     send(intake, "edge/g2/status", will)
     send(intake, "edge/g1/status", birth)
-    fleet.doubt_marks()  # a new connection, which brings what the broker kept meanwhile
+    fleet.connected_anew()  # a new connection, which brings what the broker kept meanwhile
     send(intake, "edge/g1/status", will)
     assert [agent.since for agent in whole(fleet).agents] == ["", ""]
 
@@ -179,7 +179,7 @@ def test_a_clock_that_is_hours_wrong_is_told(intake: Intake, fleet: Fleet, monke
     for made, expected in ((-7_200, 0.0), (-7_190, -7_190.0), (7_200, 7_200.0), (100, 0.0), (-100, 0.0)):
         send(intake, "edge/g1/health", health(made, 0))
         assert whole(fleet).agents[0].skew_s == pytest.approx(expected)
-    fleet.doubt_marks()  # a new connection
+    fleet.connected_anew()  # a new connection
     send(intake, "edge/g1/health", health(-7_000, 0))
     assert whole(fleet).agents[0].skew_s == 0.0
     send(intake, "edge/g1/health", {"agent": "g1", "time": "x"})
@@ -331,7 +331,7 @@ def test_lost_marks_are_those_that_the_broker_does_not_have(intake: Intake, flee
         send(intake, f"edge/g2/marks/{alert_id}", msgspec.structs.replace(mark, agent="g2"))
     assert fleet.lost_marks(9) == []
     send(intake, "edge/g1/status", status)
-    fleet.doubt_marks()
+    fleet.connected_anew()
     assert fleet.lost_marks(9) == []
     send(intake, "edge/g1/status", status, is_retained=True)
     send(intake, "edge/g1/marks/has", Mark(agent="g1", id="has", time=iso_time(NOW_S)), is_retained=True)
@@ -346,7 +346,7 @@ def test_a_lost_mark_that_may_not_be_written_is_not_tried_at_once(
     """A broker may end the connection for it, and the next one would do the same; in an hour the rules may differ."""
 
     def connect_anew() -> list[str]:
-        fleet.doubt_marks()
+        fleet.connected_anew()
         send(intake, "edge/g1/status", {"state": "online", "reason": "", "session": "", "time": "", "version": ""})
         return [mark.id for mark in fleet.lost_marks(9)]
 

@@ -43,6 +43,7 @@ class Listening:
         """What came of topics that are not the roster's, newest last; whoever subscribes to such takes it away."""
         self._arrived = arrived
         self._names = names
+        self._connections = 0
         self._kept_mono_s = 0.0
         """When the last message came that the broker had kept. What agents say now never ends."""
         self._exact: set[str] = set()
@@ -57,6 +58,9 @@ class Listening:
         message = self._arrived.get(wait_s)
         if message is None:
             return False
+        if self._arrived.connections != self._connections:
+            self._connections = self._arrived.connections
+            self.roster.connected_anew()
         if message.is_retained:
             self._kept_mono_s = time.monotonic()
         if "/wishes/" in message.topic:

@@ -134,6 +134,10 @@ class Roster:
     def __post_init__(self) -> None:
         self._intake = Intake(self._fleet, NoKeeper())
 
+    def connected_anew(self) -> None:
+        """What comes first now happened at a time that nobody here knows."""
+        self._fleet.connected_anew()
+
     def take(self, message: Message) -> None:
         """Take one message, whatever is in it."""
         levels = message.topic.split("/")

@@ -139,8 +139,10 @@ class Fleet:
                 self._changed_alerts.add(mark.key)
             return is_newest
 
-    def doubt_marks(self) -> None:
-        """A connection is new: which marks the broker still has, it is about to tell."""
+    def connected_anew(self) -> None:
+        """What comes first of each agent was kept by the broker, for nobody knows how long; the marks that it still has
+        are about to come.
+        """
         with self._lock:
             self._present.clear()
             self._well_timed.clear()

@@ -130,7 +130,7 @@ class Renewing:
         now_mono_s = time.monotonic()
         if self._arrived.connections != self._connections:
             self._connections = self._arrived.connections
-            self._fleet.doubt_marks()
+            self._fleet.connected_anew()
             self._due_mono_s = now_mono_s + _SETTLED_S
         if now_mono_s >= self._due_mono_s:
             self._due_mono_s = now_mono_s + _SETTLED_S

@@ -25,7 +25,6 @@ from edgetool.fleet.wishes import Sent, next_sequence
 from edgetool.subscription import Message
 
 NEW = BundleFile("pump", "1.1.0", "a" * 64)
-NOW_S = time.time()
 OLD = BundleFile("pump", "1.0.0", "0" * 64)
 
 
@@ -448,18 +447,18 @@ def test_readings_a_minute_are_those_of_the_last_interval() -> None:
 
 def test_who_needs_a_person_comes_first() -> None:
     """Gone, not told for long, an update that went wrong, alerts, an update under way, and all others by name."""
-    roster = Roster()
+    roster, now_s = Roster(), time.time()
     changes: dict[str, Callable[[str], None]] = {
         "f-well": lambda _: None,
         "e-updated": lambda name: hear(roster, f"edge/{name}/updates/pump", say(name, "shadow")),
-        "d-alert": lambda name: healthy(roster, name, 1, NOW_S, active_alerts=2),
+        "d-alert": lambda name: healthy(roster, name, 1, now_s, active_alerts=2),
         "c-rolled-back": lambda name: hear(roster, f"edge/{name}/updates/pump", say(name, "rolled_back")),
         "b-stuck": lambda name: healthy(roster, name, 1, 1.7e9),
         "a-gone": lambda name: online(roster, name, "offline"),
     }
     for name, change in changes.items():
         online(roster, name)
-        healthy(roster, name, 1, NOW_S)
+        healthy(roster, name, 1, now_s)
         change(name)
     assert [row.agent for row in roster.rows()] == [*reversed(changes)]
     assert roster.rows()[1].problems[0].startswith("health: last told ")
@@ -470,7 +469,7 @@ def test_an_agent_of_which_only_the_status_came_is_a_problem() -> None:
     roster = Roster()
     online(roster, "g1")
     assert roster.rows()[0].problems == (NO_HEALTH,)
-    healthy(roster, "g1", 1, NOW_S)
+    healthy(roster, "g1", 1, time.time())
     assert roster.rows()[0].problems == ()
     online(roster, "g2", "offline")
     assert roster.rows()[0].problems == ()
@@ -478,13 +477,13 @@ def test_an_agent_of_which_only_the_status_came_is_a_problem() -> None:
 
 def test_nobody_knows_when_an_agent_was_lost_while_we_were_away() -> None:
     """The broker gives what it kept of the loss, which is no news of now."""
-    roster = Roster()
+    roster, now_s = Roster(), time.time()
     online(roster, "g1")
-    healthy(roster, "g1", 1, NOW_S - 3600)
+    healthy(roster, "g1", 1, now_s - 3600)
     roster.connected_anew()
-    status = {"state": "offline", "reason": "connection lost", "time": iso_time(NOW_S - 7200), "session": "s"}
+    status = {"state": "offline", "reason": "connection lost", "time": iso_time(now_s - 7200), "session": "s"}
     roster.take(Message("edge/g1/status", json.dumps(status).encode(), is_retained=True))
-    assert roster.rows()[0].last_seen == iso_time(NOW_S - 3600)
+    assert roster.rows()[0].last_seen == iso_time(now_s - 3600)
 
 
 def test_an_update_is_believed_on_its_own_topic_only() -> None:

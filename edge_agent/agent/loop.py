@@ -166,8 +166,6 @@ class Agent:
             if self._signals.received is None and not self._starts_anew:
                 for stream, lines in self._inputs:
                     stream.check_input(lines.given)
-            if self._updating is not None:
-                self._updating.ended_in_order()
         return self._starts_anew
 
     # Start ------------------------------------------------------------------------------------------------------

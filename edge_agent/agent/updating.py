@@ -16,7 +16,7 @@ from typing import Any
 from edge_agent.agent.batch import Batches
 from edge_agent.agent.stream import Stream
 from edge_agent.config.settings import Config
-from edge_agent.errors import JournalError, TrustError
+from edge_agent.errors import EdgeError, JournalError, TrustError
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.text import encode, printable
 from edge_agent.messages.topic_names import AgentTopics, chunk_topic
@@ -25,7 +25,8 @@ from edge_agent.mqtt.client import ClientState, MqttClient
 from edge_agent.mqtt.message import Message, Subscription
 from edge_agent.mqtt.opening import Opener
 from edge_agent.trust import Keys, load_keys, read_wish
-from edge_agent.update.beginning import Begun
+from edge_agent.update.beginning import Begun, problem_of
+from edge_agent.update.proving import Beside
 from edge_agent.update.steps import StreamUpdate
 from edge_agent.update.surroundings import Surroundings
 from edge_agent.update.wishes import KINDS, Kind, Wish, problem_with, read_wish_text
@@ -37,6 +38,7 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 20
 _TELL_S = 2.0
 """Between two messages on how far a step is."""
+_TRY_AGAIN_S = 10.0
 _REFUSALS_S = 60.0
 """Between two lines on wishes that were not obeyed: anybody may send them."""
 
@@ -94,6 +96,12 @@ class Updating:
         self._refusals = 0
         self._refused_mono_s = -math.inf
         self._recommissions: list[tuple[str, Wish]] = []
+        self._try_start = begun.try_start
+        self._wake = wake
+        self._trying: Beside[bool] | None = None
+        """A look at whether the agent could start anew: nobody at the device has asked for that, and somebody may just
+        be editing its configuration."""
+        self._try_mono_s = 0.0
 
         self._sockets: list[int] = []
         self._due_mono_s = 0.0
@@ -136,7 +144,8 @@ class Updating:
             self._tell(now_mono_s)
         client.flush()
         updates = self._updates.values()
-        self.is_due = any(update.is_due for update in updates) and not self._recommissions
+        if any(update.is_due for update in updates) and not self._recommissions:
+            self._look_ahead(now_mono_s)
         self._due_mono_s = min(client.wait_for([], []), *(update.due_mono_s for update in updates))
 
     def describe(self) -> dict[str, Any]:
@@ -151,18 +160,31 @@ class Updating:
             }
         }
 
-    def ended_in_order(self) -> None:
-        """See `StreamUpdate.ended_in_order`."""
-        for update in self._updates.values():
-            update.ended_in_order()
-
     def close(self) -> None:
         """End what was started, and disconnect."""
+        if self._trying is not None:
+            self._trying.stop()
         if self._client.state is ClientState.CONNECTED:
             self._tell(math.inf)
         for update in self._updates.values():
             update.close()
         self._client.close(None)
+
+    def _look_ahead(self, now_mono_s: float) -> None:
+        """Let the agent start anew, once that start would not end with what is in its files now."""
+        if self._trying is None:
+            if now_mono_s >= self._try_mono_s:
+                self._trying = Beside(lambda _: bool((self._try_start(), True)), "try-start", self._wake)
+        elif self._trying.is_done:
+            trying, self._trying = self._trying, None
+            try:
+                self.is_due = trying.result()
+            except (EdgeError, OSError) as exc:
+                self._try_mono_s = now_mono_s + _TRY_AGAIN_S
+                problem = problem_of(exc)
+                log.warning("not started anew for an update, the agent goes on as it was problem=%r", problem)
+                for update in self._updates.values():
+                    update.note_held(problem)
 
     # What comes in ----------------------------------------------------------------------------------------------
 
@@ -226,7 +248,9 @@ class Updating:
         wanted = self._wanted_piece()
         if wanted is not None:
             refused = self._client.status.refused.get(wanted[0]) if wanted == self._piece else None
-            self._updates[wanted[1]].note_asked(refused, is_new=wanted != self._piece)
+            arrival = self._updates[wanted[1]].arrival
+            if arrival is not None:
+                arrival.note_asked(refused, time.monotonic(), is_new=wanted != self._piece)
         if wanted == self._piece:
             return
         before, self._piece = self._piece, wanted
@@ -240,11 +264,9 @@ class Updating:
         names = [*self._updates]
         turn = names.index(self._piece[1]) if self._piece is not None else 0
         in_turn = names[turn:] + names[:turn]
-        if self._updates[in_turn[0]].is_stuck:
-            in_turn = [*in_turn[1:], in_turn[0]]
-        for name in in_turn:
-            found = self._updates[name].wanted_piece
-            if found is not None:
+        arrivals = [(name, arrival) for name in in_turn if (arrival := self._updates[name].arrival) is not None]
+        for name, arrival in sorted(arrivals, key=lambda pair: pair[1].is_stuck):
+            if (found := arrival.wanted_piece) is not None:
                 return (chunk_topic(*found), name, *found)
         return None
 

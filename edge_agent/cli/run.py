@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edge_agent.cli.log import LogFormat
-from edge_agent.cli.options import add_config, load, misfits, open_bundles, remarks
+from edge_agent.cli.options import add_config, load, load_running, misfits, open_bundles, remarks
 from edge_agent.errors import BundleError, ConfigError, EdgeError, TrustError, UsageError
 
 if TYPE_CHECKING:
@@ -109,17 +109,20 @@ def _run_agent(options: argparse.Namespace, notifier: Notifier, signals: Signals
         state_dir = Path(config.agent.state_dir)
         check_state_dir(state_dir, allow_unsafe=config.agent.allow_unsafe_state_dir)
     with locked_state_dir(state_dir), crash_watch(state_dir):
-        beginning = Beginning(config)
+        beginning = Beginning(config, lambda: open_bundles(load_running(options)))
         try:
             with _nothing_collected():
                 agent = _make_agent(Agent, options, beginning, notifier, signals)
-            return agent.run()
+            starts_anew = agent.run()
         except Exception as exc:
             # A bundle on probation has to go for it, and then another start helps.
             if not beginning.failed(problem_of(exc)):
                 raise
             log.exception("the agent ended over a new bundle, starting anew with the one before")
             return True
+        # Also one that was stopped before it had started: a bundle on probation is marked by then.
+        beginning.ended_in_order()
+        return starts_anew
 
 
 def _make_agent(

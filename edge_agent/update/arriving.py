@@ -56,9 +56,9 @@ class Arrival:
         return State.WAITING if self.waits else State.FETCHING
 
     @property
-    def wanted_piece(self) -> int | None:
-        """Number of the piece that has to come next; None where none has."""
-        return None if self._fetch is None else self._fetch.next
+    def wanted_piece(self) -> tuple[str, int] | None:
+        """The bundle's hash and the number of the piece that has to come next; None where none has."""
+        return None if self._fetch is None else (self._part.sha256, self._fetch.next)
 
     @property
     def is_stuck(self) -> bool:
@@ -83,10 +83,10 @@ class Arrival:
         """How far it is; empty where no piece is asked for."""
         return {} if self._fetch is None else {"chunks": self._fetch.next, "of": self._part.chunks}
 
-    def piece(self, number: int, payload: bytes, now_mono_s: float) -> bool:
+    def piece(self, sha256: str, number: int, payload: bytes, now_mono_s: float) -> bool:
         """Take a piece; gives whether it was the next one."""
         fetch = self._fetch
-        if fetch is None or number != fetch.next:
+        if fetch is None or (sha256, number) != self.wanted_piece:
             return False
         if not fetch.takes(payload):
             self.waits = f"piece {number} at the broker has {len(payload)} bytes, and another length was wished for"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from edge_agent.update.effective import settings_problem, stores_of, with_update
 from edge_agent.update.proving import problem_with_file
 from edge_agent.update.store import BundleFile, Standing, Store
 
-__all__ = ["Beginning", "Begun"]
+__all__ = ["Beginning", "Begun", "problem_of"]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +32,8 @@ class Begun:
     """As the file has them."""
     running: dict[str, BundleFile]
     configured: dict[str, BundleFile]
+    try_start: Callable[[], object]
+    """See `Beginning`."""
 
 
 class Beginning:
@@ -38,10 +41,13 @@ class Beginning:
 
     Args:
         config: as the file has it.
+        try_start: reads the configuration and its bundles as a new start would, and raises EdgeError where that would
+            end with it; may be called on any thread.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, try_start: Callable[[], object] = lambda: None) -> None:
         self._config = config
+        self._try_start = try_start
         self._stores = stores_of(config)
         self._standings = {name: store.load() for name, store in self._stores.items()}
 
@@ -73,6 +79,14 @@ class Beginning:
             log.warning("%s stream=%s problem=%r", what, section.name, problem)
             standing.drop_settings(iso_time(time.time()), f"they do not go with agent.toml any more: {problem}")
             self._save(section.name)
+
+    def ended_in_order(self) -> None:
+        """The run ends because it was asked to, perhaps before it had begun: that says nothing of a bundle."""
+        for name, store in self._stores.items():
+            standing = self._standings[name] = store.load()
+            if standing.is_running:
+                standing.is_running = False
+                self._save(name)
 
     def failed(self, problem: str) -> bool:
         """The run has failed. Gives whether a bundle was rolled back for it, so that another start helps.
@@ -115,7 +129,7 @@ class Beginning:
                 continue
             file = BundleFile(sha256=_hash(Path(section.bundle)), name=manifest.name, version=manifest.version)
             running[name] = configured[name] = file
-        return Begun(self._stores, sections, running, configured)
+        return Begun(self._stores, sections, running, configured, self._try_start)
 
     def _end(self, name: str, standing: Standing) -> None:
         """Somebody has put another bundle on the device: that is the last word."""

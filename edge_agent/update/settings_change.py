@@ -7,6 +7,7 @@ import msgspec
 from edge_agent.config.settings import StreamSection
 from edge_agent.errors import EdgeError
 from edge_agent.update.effective import with_settings
+from edge_agent.update.ledger import Ledger
 from edge_agent.update.proving import Beside, prove_settings
 from edge_agent.update.surroundings import Surroundings
 from edge_agent.update.wishes import Wish
@@ -15,17 +16,24 @@ __all__ = ["SettingsChange"]
 
 
 class SettingsChange:
-    """Of one wish; it is tried on a thread from the start.
+    """Of one stream; the newest wish is tried on a thread.
 
     Args:
-        wish: of a good signature.
         about: the agent and the stream.
+        ledger: of the stream; is told what became of each.
     """
 
-    def __init__(self, wish: Wish, about: Surroundings) -> None:
-        self.wish = wish
+    def __init__(self, about: Surroundings, ledger: Ledger) -> None:
+        self._about = about
+        self._ledger = ledger
+        self._wish: Wish | None = None
         self._problem = ""
         self._work: Beside[StreamSection] | None = None
+
+    def take(self, wish: Wish) -> None:
+        """Begin with a wish of a good signature, in place of one that is being tried."""
+        self.stop()
+        about, self._wish, self._problem = self._about, wish, ""
         try:
             # As they would be without what came before: a wish says all.
             section = msgspec.structs.replace(about.configured_section, bundle=about.section.bundle)
@@ -37,12 +45,26 @@ class SettingsChange:
             lambda look: prove_settings(section, about.bundle, about.config, look), "settings", about.wake
         )
 
-    @property
-    def is_done(self) -> bool:
-        """Whether it was tried."""
-        return self._work is None or self._work.is_done
+    def tick(self) -> bool:
+        """Conclude what was tried; gives whether the agent has to start anew with it."""
+        wish = self._wish
+        if wish is None or (self._work is not None and not self._work.is_done):
+            return False
+        problem, self._wish, self._work = self._verdict(), None, None
+        if problem is not None:
+            self._ledger.answer(wish, "refused", problem)
+            return False
+        standing = self._ledger.standing
+        before = standing.settings, standing.threshold_for
+        standing.settings, standing.threshold_for = wish.settings, self._about.running.sha256
+        if self._ledger.save():
+            self._ledger.answer(wish, "applied", ", ".join(wish.settings) or "none is left")
+            return True
+        standing.settings, standing.threshold_for = before
+        self._ledger.answer(wish, "refused", "the disk does not take them")
+        return False
 
-    def problem(self) -> str | None:
+    def _verdict(self) -> str | None:
         """Why the stream would not run with them; None if it would."""
         if self._work is None:
             return self._problem
@@ -53,6 +75,7 @@ class SettingsChange:
         return None
 
     def stop(self) -> None:
-        """Give it up."""
+        """Give up what is being tried."""
         if self._work is not None:
             self._work.stop()
+        self._wish = self._work = None

@@ -58,7 +58,7 @@ class StreamUpdate:
         self._shadow: Shadowing | None = None
         self._trial: Trial | None = None
         self._later: tuple[Wish, str] | None = None
-        self._settings: SettingsChange | None = None
+        self._settings = SettingsChange(about, self._ledger)
         self._looked_mono_s = self._kept_mono_s = time.monotonic()
         self.is_due = False
         """True once the agent has to start anew, for another bundle or other settings."""
@@ -87,9 +87,7 @@ class StreamUpdate:
         if wish.sequence == self.last(wish.kind) or self.is_due:
             return  # the run that follows hears it again
         if wish.kind is Kind.SETTINGS:
-            if self._settings is not None:
-                self._settings.stop()
-            self._settings = SettingsChange(wish, self._about)
+            self._settings.take(wish)
         elif self._trial is not None and not wish.cancel:
             # What is judged is decided first. A restart hears this one again.
             self._later = (wish, text)
@@ -135,49 +133,21 @@ class StreamUpdate:
         else:
             self._begin_arrival()
 
-    def _take_settings(self) -> None:
-        if self._settings is None or not self._settings.is_done:
-            return
-        change, self._settings = self._settings, None
-        problem = change.problem()
-        if problem is not None:
-            self._ledger.answer(change.wish, "refused", problem)
-            return
-        standing, wish = self._standing, change.wish
-        before = standing.settings, standing.threshold_for
-        standing.settings, standing.threshold_for = wish.settings, self._about.running.sha256
-        if self._ledger.save():
-            self._ledger.answer(wish, "applied", ", ".join(wish.settings) or "none is left")
-            self.is_due = True
-        else:
-            standing.settings, standing.threshold_for = before
-            self._ledger.answer(wish, "refused", "the disk does not take them")
+    def note_held(self, problem: str) -> None:
+        """The agent cannot start anew for it yet."""
+        if self.is_due and not self._standing.reason:
+            self._ledger.note(self._standing.state, f"the agent could not start anew: {problem}")
 
     # Pieces -----------------------------------------------------------------------------------------------------
 
     @property
-    def wanted_piece(self) -> tuple[str, int] | None:
-        """The bundle's hash and the number of the piece that has to come next; None where none has."""
-        number = None if self._arrival is None else self._arrival.wanted_piece
-        wanted = self._standing.wanted
-        return None if number is None or wanted is None else (wanted.sha256, number)
-
-    @property
-    def is_stuck(self) -> bool:
-        """See `Arrival.is_stuck`."""
-        return self._arrival is not None and self._arrival.is_stuck
-
-    def note_asked(self, refused: str | None, *, is_new: bool) -> None:
-        """That piece is asked for; see `Arrival.note_asked`."""
-        if self._arrival is not None:
-            self._arrival.note_asked(refused, time.monotonic(), is_new=is_new)
+    def arrival(self) -> Arrival | None:
+        """Of the bundle that is wished for; None where none is on its way."""
+        return self._arrival
 
     def piece(self, sha256: str, number: int, payload: bytes) -> None:
         """A piece has come."""
-        wanted = self._standing.wanted
-        if self._arrival is None or wanted is None or wanted.sha256 != sha256:
-            return
-        if self._arrival.piece(number, payload, time.monotonic()):
+        if self._arrival is not None and self._arrival.piece(sha256, number, payload, time.monotonic()):
             self._ledger.note(self._arrival.state, self._arrival.waits)
 
     # Steps ------------------------------------------------------------------------------------------------------
@@ -190,7 +160,7 @@ class StreamUpdate:
 
     def tick(self, now_mono_s: float) -> None:
         """Go on; to be called in each turn of the loop."""
-        self._take_settings()
+        self.is_due |= self._settings.tick()
         if self._shadow is not None:
             try:
                 self._shadow.tick()
@@ -402,18 +372,11 @@ class StreamUpdate:
 
     # The end ----------------------------------------------------------------------------------------------------
 
-    def ended_in_order(self) -> None:
-        """The agent ends because it was asked to: no start that follows has to think ill of the bundle."""
-        if self._standing.is_running:
-            self._standing.is_running = False
-            self._ledger.save()
-
     def close(self) -> None:
         """End what was started; what is on the disk stays."""
         self._drop_work()
         self._close_trial()
-        if self._settings is not None:
-            self._settings.stop()
+        self._settings.stop()
 
     def _close_trial(self) -> None:
         if self._trial is not None:

@@ -185,3 +185,12 @@ def test_a_key_that_others_may_read_is_warned_of(tmp_path: Path, bundle: Path, m
     done = run_tool("edgetool", "sign", bundle, "--key", key)
     assert done.returncode == 0
     assert ("others on this machine may read it" in done.stderr) is warned
+
+
+def test_the_public_half_signs_nothing_and_may_be_read_by_all(tmp_path: Path, bundle: Path) -> None:
+    """The two files lie beside each other, and one letter more is typed soon."""
+    assert run_tool("edgetool", "keygen", tmp_path / "plant").returncode == 0
+    done = run_tool("edgetool", "sign", bundle, "--key", tmp_path / "plant.pub")
+    assert done.returncode == 2
+    assert "is the public half; what signs is the private one, plant.key" in done.stderr
+    assert "chmod" not in done.stderr

@@ -135,6 +135,29 @@ def test_a_kill_on_probation_rolls_back(
         deployed_back(operator.wait_state("rolled_back"), "ended over it")
 
 
+def test_a_stop_while_the_agent_starts_is_no_crash(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
+) -> None:
+    """`systemctl restart` in the second after a switch: the bundle on probation stays on it."""
+    agent = Agent(config_of(tmp_path, broker, engine='provider = "auto"'))
+    with agent:
+        subscriber.wait_online()
+        operator.deploy(signed_bundle(tmp_path / "new.edge", "1.1.0"), probation=(100_000, 10.0))
+        operator.wait_state("probation")
+        standing = tmp_path / "state" / "updates" / "stream-pump" / "standing.json"
+        for _ in range(3):
+            agent.stop()
+            assert b'"is_running":false' in standing.read_bytes()
+            agent.start()
+            wait_until(lambda: b'"is_running":true' in standing.read_bytes())
+            assert agent.stop() == 0
+            assert b'"is_running":false' in standing.read_bytes(), "as it was stopped, it had not started yet"
+            subscriber.statuses.clear()
+            agent.start()
+            wait_until(lambda: any(each["state"] == "online" for each in subscriber.statuses), 60)
+        assert operator.now["state"] == "probation"
+
+
 @pytest.mark.parametrize("what", ["key", "agent", "stream", "kind", "expired", "old", "text"])
 def test_a_wish_that_is_not_the_operators_changes_nothing(
     what: str, tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
@@ -309,3 +332,23 @@ def test_a_stream_whose_pieces_do_not_come_holds_up_no_other(
         assert "is not at the broker" in other.wait_state("waiting")["reason"]
         other.put_pieces(late)
         other.wait_state("settled")
+
+
+def test_an_update_does_not_start_the_agent_anew_with_a_file_that_is_wrong(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
+) -> None:
+    """Somebody is editing agent.toml: the old model goes on, it is told, and the update goes on with the good file."""
+    config = config_of(tmp_path, broker)
+    good = config.read_text()
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        config.write_text(good + "topik = 3\n")
+        operator.deploy(signed_bundle(tmp_path / "new.edge", "1.1.0"))
+        wait_until(lambda: "could not start anew" in operator.now.get("reason", ""), 60)
+        assert "topik: unknown key" in operator.now["reason"]
+        assert agent.process is not None
+        assert agent.process.poll() is None
+        assert operator.now["running"]["version"] == "1.0.0"
+        config.write_text(good)
+        operator.wait_state("settled")
+        assert operator.now["running"]["version"] == "1.1.0"

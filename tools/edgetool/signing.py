@@ -32,6 +32,8 @@ __all__ = [
 ]
 
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+_PRIVATE = b"-----BEGIN PRIVATE KEY-----"
+_PUBLIC = b"-----BEGIN PUBLIC KEY-----"
 _LIMIT_BYTES = 1 << 16
 _LEAST_CHARACTERS = 8
 
@@ -73,7 +75,8 @@ def others_may_read(path: Path) -> bool:
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
     # A pipe, such as a shell's <(…), is nobody's file.
-    return stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH)) and not is_encrypted(path)
+    is_open = stat.S_ISREG(mode) and bool(mode & (stat.S_IRGRP | stat.S_IROTH))
+    return is_open and _PRIVATE in _read(path)
 
 
 def read_passphrase(path: Path) -> str:
@@ -105,6 +108,8 @@ def read_private_key(path: Path, passphrase: str | None = None) -> PrivateKey:
     ed25519 = require("cryptography.hazmat.primitives.asymmetric.ed25519", extra="signing")
     serialization = require("cryptography.hazmat.primitives.serialization", extra="signing")
     text = _read(path)
+    if _PUBLIC in text:
+        raise UsageError(f"{path}: is the public half; what signs is the private one, {path.with_suffix('.key').name}")
     if _ENCRYPTED in text and passphrase is None:
         raise UsageError(f"{path}: has a passphrase; give it: --passphrase-file")
     # One that is not needed does no harm.

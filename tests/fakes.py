@@ -29,10 +29,12 @@ from edge_agent.journal.outbox import Outgoing
 from edge_agent.messages.event import AlertEvent, AlertModel, ChannelShare
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Scores
+from edge_agent.update.comparison import Deeds
 
 __all__ = [
     "FakeEngine",
     "FakeSocket",
+    "JudgedStream",
     "autoencoder",
     "canonical_model",
     "here",
@@ -48,6 +50,22 @@ __all__ = [
 ]
 
 ZERO_HASH = "0" * 64
+
+
+class JudgedStream:
+    """The running stream of an update, whose model does nothing but what a test says in `now`."""
+
+    def __init__(self) -> None:
+        self.now = Deeds()
+
+    def deeds(self) -> Deeds:
+        return msgspec.structs.replace(self.now)
+
+    def alerting(self) -> set[str]:
+        return set()
+
+    def shadow_with(self, *_: object) -> None:
+        """None here."""
 
 
 class FakeSocket:

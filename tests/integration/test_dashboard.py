@@ -26,31 +26,6 @@ MARKUP = "<img src=x onerror=document.title='owned'><b>x</b>\u202eback"
 """What no page may take for more than a text."""
 
 
-@pytest.fixture(scope="module")
-def window() -> Iterator[Browser]:
-    """One browser for all tests here, because it takes seconds to start."""
-    with Browser() as running:
-        yield running
-
-
-@pytest.fixture
-def browser(window: Browser) -> Browser:
-    """With an empty page, which has asked for nothing."""
-    window.open("about:blank")
-    window.forget()
-    return window
-
-
-@pytest.fixture
-def dashboard(window: Browser, broker: Broker, tmp_path: Path) -> Iterator[Dashboard]:
-    with Dashboard(broker.port, "--history", tmp_path / "history.db") as running:
-        yield running
-        # A page that is left there would ask on for what has gone, and complain in the next test.
-        window.open("about:blank")
-        if running.process is not None:
-            running.stop()
-
-
 @pytest.fixture
 def agent(broker: Broker, subscriber: Subscriber, bundle: Path, tmp_path: Path) -> Iterator[Agent]:
     """With one stream, `pump`, whose limit is 9."""

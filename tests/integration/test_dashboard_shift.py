@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,6 @@ from edge_agent.messages.event import ChannelShare
 from edge_agent.messages.text import encode, iso_time
 
 pytestmark = pytest.mark.xdist_group("dashboard")
-
-
-@pytest.fixture(scope="module")
-def window() -> Iterator[Browser]:
-    """One browser for all tests here, because it takes seconds to start."""
-    with Browser() as running:
-        yield running
-
-
-@pytest.fixture
-def browser(window: Browser) -> Browser:
-    """With an empty page, which has asked for nothing."""
-    window.open("about:blank")
-    window.forget()
-    return window
-
-
-@pytest.fixture
-def dashboard(window: Browser, broker: Broker, tmp_path: Path) -> Iterator[Dashboard]:
-    with Dashboard(broker.port, "--history", tmp_path / "history.db") as running:
-        yield running
-        window.open("about:blank")
-        if running.process is not None:
-            running.stop()
 
 
 def send_scores(sender: Sender, asset: str, values: list[float], *, start: float, step_s: float = 5.0) -> None:

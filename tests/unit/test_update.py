@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from fakes import write_bundle
+from fakes import JudgedStream, write_bundle
 from nacl.signing import SigningKey
 from operators import public_file, sign_bundle
 
@@ -243,20 +243,6 @@ def test_the_ledger_is_whole_or_told_to_be_unknown(tmp_path: Path, caplog: pytes
     assert store.load().state is State.FETCHING
 
 
-class _Live:
-    def __init__(self) -> None:
-        self.now = Deeds()
-
-    def deeds(self) -> Deeds:
-        return msgspec.structs.replace(self.now)
-
-    def alerting(self) -> set[str]:
-        return set()
-
-    def shadow_with(self, *_: object) -> None:
-        """None here."""
-
-
 def test_a_switch_that_the_disk_does_not_take_has_changed_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,7 +251,7 @@ def test_a_switch_that_the_disk_does_not_take_has_changed_nothing(
     store = Store(tmp_path, "pump")
     store.save(Standing(active=two, former=one, wanted=three))
     about: Any = SimpleNamespace(section=SimpleNamespace(name="pump"), configured=one, running=two)
-    update = StreamUpdate(about, store, _Live())
+    update = StreamUpdate(about, store, JudgedStream())
     update._wish = wish()
 
     def full(_standing: Standing) -> None:
@@ -283,7 +269,7 @@ def test_probation_counts_over_restarts() -> None:
     wanted = ProbationPart(readings=100, minutes=1.0)
     probation = Probation(wanted=wanted, limits=LIMITS, baseline=Baseline())
     for _ in range(2):
-        live = _Live()
+        live = JudgedStream()
         trial = Trial(probation, live, HealthCommand((), 1.0))
         for scored in (30, 50):
             live.now.scored = scored
@@ -295,7 +281,7 @@ def test_probation_counts_over_restarts() -> None:
 
 def test_a_drift_of_the_old_model_says_nothing_of_the_new_one() -> None:
     """Its alert is open as the new model begins, and counts again only after it was cleared."""
-    live = _Live()
+    live = JudgedStream()
     live.now.drifts = True
     probation = Probation(wanted=ProbationPart(), limits=LIMITS, baseline=Baseline())
     trial = Trial(probation, live, HealthCommand((), 1.0))

@@ -7,9 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import msgspec
 import pytest
-from fakes import write_bundle
+from fakes import JudgedStream, write_bundle
 from nacl.signing import SigningKey
 from operators import public_file, sign_bundle
 
@@ -30,29 +29,13 @@ OLD, BAD, NEW = (BundleFile(sha256=digit * 64, name="pump", version=f"{digit}.0.
 HOUR = ("2026-01-01T00:00:00Z", "2099-01-01T00:00:00Z")
 
 
-class Live:
-    """A stream whose model does nothing but what is said here."""
-
-    def __init__(self) -> None:
-        self.now = Deeds()
-
-    def deeds(self) -> Deeds:
-        return msgspec.structs.replace(self.now)
-
-    def alerting(self) -> set[str]:
-        return set()
-
-    def shadow_with(self, *_: object) -> None:
-        """None here."""
-
-
 def wish(sequence: int, of: BundleFile | None = NEW, **more: Any) -> Wish:
     part = None if of is None else BundlePart(sha256=of.sha256, size_bytes=9_000, name=of.name, version=of.version)
     common = {"agent": "g1", "stream": "pump", "kind": Kind.BUNDLE, "issued": HOUR[0], "expires": HOUR[1]}
     return Wish(**{**common, "sequence": sequence, "bundle": part, **more})
 
 
-def stream_update(folder: Path, standing: Standing, *, live: Live | None = None) -> StreamUpdate:
+def stream_update(folder: Path, standing: Standing, *, live: JudgedStream | None = None) -> StreamUpdate:
     """Of a stream whose configured bundle is gone."""
     store = Store(folder, "pump")
     store.save(standing)
@@ -69,7 +52,7 @@ def stream_update(folder: Path, standing: Standing, *, live: Live | None = None)
         keys=Keys([PublicKey(KEY.verify_key.encode())]),
         wake=lambda: None,
     )
-    return StreamUpdate(about, store, live or Live())
+    return StreamUpdate(about, store, live or JudgedStream())
 
 
 def on_trial(**more: Any) -> Standing:
@@ -95,7 +78,7 @@ def test_what_is_wished_for_no_more_is_left_nowhere(tmp_path: Path) -> None:
 
 def test_what_should_go_back_and_cannot_is_told_as_an_end_of_its_own(tmp_path: Path) -> None:
     """Nobody waits for it, a wish that waited for the judgement is obeyed, and a crash later says nothing of it."""
-    live = Live()
+    live = JudgedStream()
     update = stream_update(tmp_path, on_trial(), live=live)
     update.obey(wish(5), "{}")
     assert update.state is State.PROBATION, "what is judged is decided first"
@@ -155,7 +138,7 @@ def test_a_bundle_on_probation_does_not_run_without_its_mark(tmp_path: Path, mon
         mine = begun.stores["pump"]
         assert (mine.is_unsaved, mine.load().state) == (True, State.ROLLED_BACK)
         assert Store(tmp_path / "state", "pump").load().state is State.SWITCHED
-    live = Live()
+    live = JudgedStream()
     update = stream_update(tmp_path / "other", Standing())
     about = update._about
     update.close()

@@ -15,6 +15,7 @@ from typing import Any
 
 from edge_agent.agent.batch import Batches
 from edge_agent.agent.stream import Stream
+from edge_agent.bundle import Bundle
 from edge_agent.config.settings import Config
 from edge_agent.errors import EdgeError, JournalError, TrustError
 from edge_agent.messages.delivery import Delivery
@@ -98,7 +99,7 @@ class Updating:
         self._recommissions: list[tuple[str, Wish]] = []
         self._try_start = begun.try_start
         self._wake = wake
-        self._trying: Beside[bool] | None = None
+        self._trying: Beside[list[Bundle]] | None = None
         """A look at whether the agent could start anew: nobody at the device has asked for that, and somebody may just
         be editing its configuration."""
         self._try_mono_s = 0.0
@@ -174,11 +175,12 @@ class Updating:
         """Let the agent start anew, once that start would not end with what is in its files now."""
         if self._trying is None:
             if now_mono_s >= self._try_mono_s:
-                self._trying = Beside(lambda _: bool((self._try_start(), True)), "try-start", self._wake)
+                self._trying = Beside(lambda _: self._try_start(), "try-start", self._wake)
         elif self._trying.is_done:
             trying, self._trying = self._trying, None
             try:
-                self.is_due = trying.result()
+                trying.result()
+                self.is_due = True
             except (EdgeError, OSError) as exc:
                 self._try_mono_s = now_mono_s + _TRY_AGAIN_S
                 problem = problem_of(exc)

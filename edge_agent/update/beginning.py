@@ -32,7 +32,7 @@ class Begun:
     """As the file has them."""
     running: dict[str, BundleFile]
     configured: dict[str, BundleFile]
-    try_start: Callable[[], object]
+    try_start: Callable[[], list[Bundle]]
     """See `Beginning`."""
 
 
@@ -45,7 +45,7 @@ class Beginning:
             end with it; may be called on any thread.
     """
 
-    def __init__(self, config: Config, try_start: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, config: Config, try_start: Callable[[], list[Bundle]] = list) -> None:
         self._config = config
         self._try_start = try_start
         self._stores = stores_of(config)

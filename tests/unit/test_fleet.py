@@ -260,7 +260,7 @@ def test_the_one_that_is_waited_for_longest_is_known() -> None:
     world = World(2, waves=["1", "100%"], soak="1s")
     assert world.deployment.longest_under_way is None
     world.look()
-    assert world.deployment.longest_under_way is world.deployment.targets[0]
+    assert world.deployment.longest_under_way == (world.deployment.targets[0], Asked(Ask.BUNDLE, 1, world.now_s))
     world.settle("g0")
     world.look()
     assert world.deployment.longest_under_way is None

@@ -263,8 +263,9 @@ class _Course:
             on_progress(line)
         elif now_mono_s - self._told_mono_s >= _REMIND_S and (busy := self.deployment.longest_under_way) is not None:
             self._told_mono_s = now_mono_s
-            since_s = time.time() - (time.time() if busy.asked is None else busy.asked.at_s)
-            on_progress(f"{line}; {busy.agent}, asked {since_s:.0f} s ago: {busy.told or 'has said nothing of it yet'}")
+            target, asked = busy
+            told = target.told or "has said nothing of it yet"
+            on_progress(f"{line}; {target.agent}, asked {time.time() - asked.at_s:.0f} s ago: {told}")
 
     def _tidy(self, retained: Retained) -> None:
         """Take away what nobody needs any more: wishes that were obeyed, and pieces that nobody is to fetch; also those

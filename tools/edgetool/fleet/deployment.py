@@ -141,10 +141,11 @@ class Deployment:
         return [t.agent for t in self.targets if t.asked is not None and t.standing not in done]
 
     @property
-    def longest_under_way(self) -> Target | None:
-        """Of the agents that are at work on it, the one that was asked first; None if there is none."""
-        busy = [t for t in self.targets if t.asked is not None and t.standing in (Standing.ASKED, Standing.UNDER_WAY)]
-        return min(busy, key=lambda t: 0.0 if t.asked is None else t.asked.at_s, default=None)
+    def longest_under_way(self) -> tuple[Target, Asked] | None:
+        """Of the agents that are at work on it, the one that was asked first, and for what; None if there is none."""
+        busy = (Standing.ASKED, Standing.UNDER_WAY)
+        asked = [(t, t.asked) for t in self.targets if t.asked is not None and t.standing in busy]
+        return min(asked, key=lambda pair: pair[1].at_s, default=None)
 
     def counts(self) -> Counter[str]:
         """How many agents stand where."""

@@ -28,6 +28,7 @@ from processes import Agent, Broker, run_tool, tool, wait_until, write_config
 from edge_agent.errors import BrokerError
 from edge_agent.messages.text import encode
 from edgetool.broker import BrokerAddress, connected
+from edgetool.commands.watch import open_alerts
 
 REFUSED_IN_3 = b"\x20\x02\x00\x01"
 REFUSED_IN_5 = b"\x20\x03\x00\x84\x00"
@@ -271,6 +272,30 @@ class Terminal:
         self.process.kill()
         self.process.communicate()
         os.close(self._ours)
+
+
+def test_a_large_fleet_is_heard_whole(tmp_path: Path) -> None:
+    """Also behind a broker that passes over a part of what it retains, at QoS 1."""
+    with Broker(tmp_path / "large", queued=1000) as broker, publishing(broker.port) as client:
+        agents = [f"press-{number}" for number in range(800)]
+        status = {
+            "state": "online",
+            "reason": "connected",
+            "session": "s",
+            "version": "1",
+            "time": "2026-11-30T10:00:00Z",
+        }
+        said = [(f"edge/{agent}/status", status) for agent in agents]
+        said += [(f"edge/{agent}/health", {"agent": agent, "time": "2026-11-30T10:00:00Z"}) for agent in agents]
+        sent = [client.publish(topic, json.dumps(document), qos=1, retain=True) for topic, document in said]
+        for each in sent:
+            each.wait_for_publish(60)
+        heard = 0
+        for found in open_alerts(BrokerAddress(port=broker.port), seconds=20):
+            heard = sum(agent.state == "online" and bool(agent.health_time) for agent in found.agents)
+            if heard == len(agents):
+                break
+        assert heard == len(agents)
 
 
 def test_open_alerts_are_a_table_on_a_terminal(broker: Broker) -> None:

@@ -208,7 +208,7 @@ class StreamUpdate:
         self._drop_work()
         hour = f"{iso_time(now_s)[:13]}h".replace("T", " ")  # what changes each second would be told each second
         made = f"by the operator's clock, the wish was made at {wish.issued}"
-        self._ledger.note(State.WAITING, f"this device's clock says {hour}h UTC, and {made}: one of them is wrong")
+        self._ledger.note(State.WAITING, f"this device's clock says {hour} UTC, and {made}: one of them is wrong")
 
     def _go_on(self, now_mono_s: float) -> None:
         assert self._arrival is not None

@@ -9,8 +9,9 @@ from edge_agent.errors import EdgeError
 from edge_agent.update.effective import with_settings
 from edge_agent.update.ledger import Ledger
 from edge_agent.update.proving import Beside, prove_settings
+from edge_agent.update.store import Standing
 from edge_agent.update.surroundings import Surroundings
-from edge_agent.update.wishes import Wish
+from edge_agent.update.wishes import Kind, Wish
 
 __all__ = ["SettingsChange"]
 
@@ -29,6 +30,8 @@ class SettingsChange:
         self._wish: Wish | None = None
         self._problem = ""
         self._work: Beside[StreamSection] | None = None
+        self._before: Standing | None = None
+        """As it was before the last ones were taken, which hold once the agent has started anew; None if none were."""
 
     def take(self, wish: Wish) -> None:
         """Begin with a wish of a good signature, in place of one that is being tried."""
@@ -55,14 +58,27 @@ class SettingsChange:
             self._ledger.answer(wish, "refused", problem)
             return False
         standing = self._ledger.standing
-        before = standing.settings, standing.threshold_for
+        before = msgspec.structs.replace(standing)
         standing.settings, standing.threshold_for = wish.settings, self._about.running.sha256
         if self._ledger.save():
+            self._before = self._before or before
             self._ledger.answer(wish, "applied", ", ".join(wish.settings) or "none is left")
             return True
-        standing.settings, standing.threshold_for = before
+        standing.settings, standing.threshold_for = before.settings, before.threshold_for
         self._ledger.answer(wish, "refused", "the disk does not take them")
         return False
+
+    def as_it_runs(self, standing: Standing) -> Standing:
+        """What is to be told of a standing: settings are applied once the agent has started anew with them."""
+        before = self._before
+        if before is None:
+            return standing
+        answers = {kind: answer for kind, answer in standing.answers.items() if kind != Kind.SETTINGS}
+        if (answer := before.answers.get(Kind.SETTINGS)) is not None:
+            answers[Kind.SETTINGS] = answer
+        return msgspec.structs.replace(
+            standing, settings=before.settings, threshold_for=before.threshold_for, answers=answers
+        )
 
     def _verdict(self) -> str | None:
         """Why the stream would not run with them; None if it would."""

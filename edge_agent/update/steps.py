@@ -368,7 +368,7 @@ class StreamUpdate:
         progress = {} if part is None else part.describe()
         if self._shadow is not None and self._wish is not None:
             progress = self._shadow.describe(self._wish.shadow)
-        return told_of(self._standing, self._about, progress)
+        return told_of(self._settings.as_it_runs(self._standing), self._about, progress)
 
     # The end ----------------------------------------------------------------------------------------------------
 

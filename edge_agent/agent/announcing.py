@@ -159,9 +159,6 @@ class Announcing:
 
     def _made(self, stream: str, asset: str) -> Announced:
         assert self._discovery is not None
-        known = self._announced.get((stream, asset))
-        if known is not None and stream != _AGENT[0]:
-            return known
         topics = self._discovery.topic(stream, asset), self._discovery.problem_topic(stream, asset)
         return Announced(stream, asset, *topics)
 

@@ -62,6 +62,8 @@ class StreamUpdate:
         self._looked_mono_s = self._kept_mono_s = time.monotonic()
         self.is_due = False
         """True once the agent has to start anew, for another bundle or other settings."""
+        self._held = ""
+        """Why it cannot; empty where nothing was found."""
         if self._standing.state.is_on_trial:
             self._begin_trial()
         elif self._standing.state.is_pending:
@@ -135,8 +137,9 @@ class StreamUpdate:
 
     def note_held(self, problem: str) -> None:
         """The agent cannot start anew for it yet."""
-        if self.is_due and not self._standing.reason:
-            self._ledger.note(self._standing.state, f"the agent could not start anew: {problem}")
+        if self.is_due and problem != self._held:
+            self._held = problem
+            self._ledger.changes += 1
 
     # Pieces -----------------------------------------------------------------------------------------------------
 
@@ -360,7 +363,7 @@ class StreamUpdate:
         """The same in few words, for the health message."""
         standing = self._standing
         bundle = None if standing.wanted is None else str(standing.wanted)
-        return {"state": standing.state.value, "bundle": bundle, "reason": standing.reason or None}
+        return {"state": standing.state.value, "bundle": bundle, "reason": self._reason() or None}
 
     def describe(self) -> dict[str, Any]:
         """Where the updates of the stream stand, for `edge/{agent}/updates/{stream}`."""
@@ -368,7 +371,13 @@ class StreamUpdate:
         progress = {} if part is None else part.describe()
         if self._shadow is not None and self._wish is not None:
             progress = self._shadow.describe(self._wish.shadow)
-        return told_of(self._settings.as_it_runs(self._standing), self._about, progress)
+        told = told_of(self._settings.as_it_runs(self._standing), self._about, progress)
+        return {**told, "reason": self._reason()}
+
+    def _reason(self) -> str:
+        """Of its state, and why it does not go on from there."""
+        held = f"the agent could not start anew: {self._held}" if self._held else ""
+        return "; ".join(filter(None, (self._standing.reason, held)))
 
     # The end ----------------------------------------------------------------------------------------------------
 

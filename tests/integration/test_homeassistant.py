@@ -170,6 +170,16 @@ def test_what_is_forgotten_or_no_longer_configured_is_removed(
             wait_until(lambda: not retained.messages)
 
 
+def test_another_prefix_moves_all_that_was_announced(tmp_path: Path, broker: Broker, bundle: Path) -> None:
+    """What an earlier run announced elsewhere is removed there."""
+    with listening(broker) as before, listening(broker, "ha") as after:
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=DISCOVERY)):
+            wait_until(lambda: "pump stream" in before.devices())
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=f'{DISCOVERY}prefix = "ha"\n')):
+            wait_until(lambda: "pump stream" in after.devices())
+            wait_until(lambda: not before.messages)
+
+
 def test_an_agent_that_is_retired_takes_everything_with_it(tmp_path: Path, broker: Broker, bundle: Path) -> None:
     """As the journal knows it, though the agent does not run."""
     config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=DISCOVERY)

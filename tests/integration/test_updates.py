@@ -353,6 +353,7 @@ def test_an_update_does_not_start_the_agent_anew_with_a_file_that_is_wrong(
         operator.wait_state("settled")
         assert operator.now["running"]["version"] == "1.1.0"
         config.write_text(good + "topik = 3\n")
+        assert operator.now["reason"] == "", "what held it up is over"
         wish = operator.wish("settings", settings={"threshold": {"alarm": 1.2, "clear": 1.0}})
         operator.send(wish)
         wait_until(lambda: "could not start anew" in operator.now["reason"], 60)

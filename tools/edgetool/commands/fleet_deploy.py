@@ -33,6 +33,7 @@ _LOOK_S = 0.2
 _REMIND_S = 60.0
 """After so long without a change, what is waited for is told."""
 _PUT_AGAIN_S = 60.0
+"""Between two looks at whether somebody has taken the pieces away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,7 @@ class Retained:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        del self._client  # paho closes its own sockets with the client, which must not wait for a search for garbage
 
 
 def listening(broker: Broker, prefix: str = "homeassistant") -> Retained:

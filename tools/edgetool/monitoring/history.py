@@ -69,7 +69,7 @@ class History:
         self.dropped = 0
         self._limit_bytes = limit_mb * 1e6
         self._lock = threading.Lock()
-        self._waiting: list[tuple[str, tuple[Any, ...]]] = []
+        self._waiting: list[tuple[str, tuple[Any, ...] | dict[str, Any]]] = []
         self._due_mono_s = math.inf
         self._untrimmed = _TRIM_EVERY  # so that the first commit deletes what became old while nobody ran
         self._trimmed_mono_s = 0.0
@@ -148,10 +148,19 @@ class History:
         """
         body = msgspec.json.encode({"channels": part.channels, "rows": part.rows})
         self._add(
-            "INSERT INTO evidence SELECT NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8 WHERE NOT EXISTS"
-            " (SELECT 1 FROM evidence WHERE (agent, alert) = (?1, ?2)"
-            " AND ((stream, asset, parts) <> (?3, ?4, ?6) OR part = ?5))",
-            (part.agent, part.id, part.stream, part.asset, part.part, part.parts, time.time(), body),
+            "INSERT INTO evidence SELECT NULL, :agent, :id, :stream, :asset, :part, :parts, :now, :body"
+            " WHERE NOT EXISTS (SELECT 1 FROM evidence WHERE (agent, alert) = (:agent, :id)"
+            " AND ((stream, asset, parts) <> (:stream, :asset, :parts) OR part = :part))",
+            {
+                "agent": part.agent,
+                "id": part.id,
+                "stream": part.stream,
+                "asset": part.asset,
+                "part": part.part,
+                "parts": part.parts,
+                "now": time.time(),
+                "body": body,
+            },
         )
 
     def add_mark(self, mark: Mark) -> None:
@@ -210,7 +219,7 @@ class History:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _add(self, statement: str, row: tuple[Any, ...], *, within_s: float = _COMMIT_S) -> None:
+    def _add(self, statement: str, row: tuple[Any, ...] | dict[str, Any], *, within_s: float = _COMMIT_S) -> None:
         with self._lock:
             self._waiting.append((statement, row))
             due_mono_s = time.monotonic() + (0.0 if len(self._waiting) == _BATCH else within_s)

@@ -55,14 +55,14 @@ def curve(file: Path, agent: str, stream: str, asset: str, *, length_s: float, e
         series = -1 if found is None else found[0]
         latest = time.time() + AHEAD_S
         first, last, ahead = database.execute(
-            "SELECT min(time) FILTER (WHERE time <= ?1), max(time) FILTER (WHERE time <= ?1),"
-            " count(*) FILTER (WHERE time > ?1) FROM points WHERE series = ?2",
-            (latest, series),
+            "SELECT min(time) FILTER (WHERE time <= :latest), max(time) FILTER (WHERE time <= :latest),"
+            " count(*) FILTER (WHERE time > :latest) FROM points WHERE series = :series",
+            {"latest": latest, "series": series},
         ).fetchone()
         first_raise, last_event = database.execute(
-            "SELECT min(raised) FILTER (WHERE raised BETWEEN 1 AND ?1), max(until) FILTER (WHERE until <= ?1)"
-            " FROM alerts WHERE (agent, stream, asset) = (?2, ?3, ?4)",
-            (latest, *where),
+            "SELECT min(raised) FILTER (WHERE raised BETWEEN 1 AND :latest), max(until) FILTER (WHERE until <= :latest)"
+            " FROM alerts WHERE (agent, stream, asset) = (:agent, :stream, :asset)",
+            {"latest": latest, "agent": agent, "stream": stream, "asset": asset},
         ).fetchone()
         to = end if end is not None else max(last or 0.0, last_event or 0.0) or time.time()
         since = min(first or to, first_raise or to, to) if not length_s else to - length_s

@@ -129,7 +129,11 @@ class Rig:
             time.sleep(0.05)
         # Whatever comes in the time of two health messages is one too many, and shows in the verdict.
         time.sleep(0.5)
-        return judge(self.plan, list(self.subscriber.raw_alerts), from_number=from_number, only_later=only_later)
+        verdict = judge(self.plan, list(self.subscriber.raw_alerts), from_number=from_number, only_later=only_later)
+        if verdict.problems:
+            # One reading less is a clear and the next raise less, and a second kill at the same message takes one.
+            verdict.problems.append(f"set aside: {[each['topic'] for each in self.subscriber.set_aside]}")
+        return verdict
 
     def facts(self, verdict: Verdict) -> dict[str, int]:
         """Sent, scored, raised, received."""

@@ -206,7 +206,8 @@ def test_an_agent_that_goes_away_stops_it(plant: Plant) -> None:
         assert retained(plant.port, *LEFT) == {}
 
 
-def test_an_interrupted_deployment_goes_on(plant: Plant) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_deployment_goes_on(plant: Plant, number: signal.Signals) -> None:
     """All that it must know is at the broker. What is under way is not begun anew by mistake."""
     behaviour = replace(plant.behaviour, step_s=0.5)
     with simulated(plant.port, TEN, behaviour) as fleet:
@@ -217,7 +218,7 @@ def test_an_interrupted_deployment_goes_on(plant: Plant) -> None:
         ) as process:
             try:
                 wait_until(lambda: fleet.agents["press-03"].streams["pump"].state == "shadow", 60, "the second wave")
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 _, err = process.communicate(timeout=60)
             finally:
                 process.kill()

@@ -91,10 +91,10 @@ def test_waves_end_with_all(waves: tuple[str, ...], count: int, sizes: list[int]
     assert wave_sizes(waves, count) == sizes
 
 
-@given(st.lists(st.integers(1, 100), min_size=1, max_size=6), st.integers(1, 2000))
-def test_waves_grow(shares: list[int], count: int) -> None:
+@given(st.sets(st.integers(1, 100), min_size=1, max_size=6), st.integers(1, 2000))
+def test_waves_grow(shares: set[int], count: int) -> None:
     """Whatever is written, each adds somebody, and the last one is all."""
-    sizes = wave_sizes(tuple(f"{share}%" for share in shares), count)
+    sizes = wave_sizes(tuple(f"{share}%" for share in sorted(shares)), count)
     assert sizes == sorted({*sizes})
     assert sizes[-1] == count
 
@@ -105,6 +105,12 @@ def test_waves_grow(shares: list[int], count: int) -> None:
         ({"waves": ["0"]}, "--waves '0': expected numbers of agents or shares of all"),
         ({"waves": ["1.5"]}, "--waves '1.5': "),
         ({"waves": ["101%"]}, "--waves '101%': "),
+        (
+            {"waves": ["2", "1"]},
+            "--waves '1': it is how many have been asked after the wave, so more than after the one",
+        ),
+        ({"waves": ["5", "5", "100%"]}, "--waves '5': it is how many have been asked after the wave"),
+        ({"waves": ["1", "50%", "10%"]}, "--waves '10%': it is how many have been asked after the wave"),
         ({"soak": "soon"}, "--soak 'soon': expected a number with s, m, h or d, such as 30m"),
         ({"halt_on": ["alert=3x"]}, "--halt-on 'alert=3x': expected rollback, alerts=3x or offline=60s"),
         ({"halt_on": ["alerts=3"]}, "--halt-on 'alerts=3': "),

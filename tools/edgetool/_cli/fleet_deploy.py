@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +123,8 @@ def deploy(
     changes = {name: value for name, value in given.items() if value is not None}
     wanted = make_plan("edgetool fleet deploy", changes) if plan is None else read_plan(plan, changes)
     passphrase = passphrase_of(Path(wanted.key), passphrase_file)
+    # A pipeline that is cancelled, or whose time is up, ends it with SIGTERM.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with _progress() as tell:
             report = fleet_deploy(

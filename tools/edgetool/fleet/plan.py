@@ -118,18 +118,26 @@ def wave_sizes(waves: tuple[str, ...], count: int) -> list[int]:
     """How many agents have been asked after each wave.
 
     Args:
-        waves: numbers or shares, such as `1`, `10%`, `100%`; one that adds nobody is none, and the last one is all.
+        waves: numbers or shares, such as `1`, `10%`, `100%`, of all who have been asked then, so each is above the one
+            before; a share that adds nobody to few agents is none, and the last one is all.
         count: of all agents.
 
     Raises:
-        UsageError: one is neither.
+        UsageError: one is neither, or not above the one before.
     """
     sizes: list[int] = []
+    highest = {"": 0.0, "%": 0.0}
     for wave in waves:
         found = re.fullmatch(r"(\d+(?:\.\d+)?)(%?)", wave.strip())
         number = 0.0 if found is None else float(found[1])
         if found is None or number <= 0 or (number > 100 if found[2] else number % 1):
             raise UsageError(f"--waves {wave!r}: expected numbers of agents or shares of all, such as 1,10%,100%")
+        if number <= highest[found[2]]:
+            told = (
+                "it is how many have been asked after the wave, so more than after the one before, such as 1,10%,100%"
+            )
+            raise UsageError(f"--waves {wave!r}: {told}")
+        highest[found[2]] = number
         size = min(count, math.ceil(number * count / 100 - 1e-9) if found[2] else int(number))
         if size > (sizes[-1] if sizes else 0):
             sizes.append(size)

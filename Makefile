@@ -146,6 +146,7 @@ test: check test-unit $(TORCH)
 	@tools/ensure_mosquitto.sh
 	@tools/ensure_chromium.sh
 	@tools/ensure_prometheus.sh
+	@tools/ensure_nginx.sh
 	@tools/ensure_cc.sh
 	@tools/ensure_systemd_analyze.sh
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)

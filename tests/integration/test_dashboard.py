@@ -282,8 +282,8 @@ def test_what_names_and_notes_say_is_shown_and_not_obeyed(
     browser.wait(lambda: shown in browser.text("#alerts"), "the note")
     browser.wait(lambda: f"journal: {shown}" in browser.text("#agents"), "the problem")
     assert browser.text("#assets tbody th a") == shown.replace("/", "\\")
-    pages = ["", browser.run("return document.querySelector('#assets tbody a').getAttribute('href')")[1:]]
-    pages.append(browser.run("return document.querySelector('#alerts tbody a').getAttribute('href')")[1:])
+    pages = ["", browser.run("return document.querySelector('#assets tbody a').getAttribute('href')")]
+    pages.append(browser.run("return document.querySelector('#alerts tbody a').getAttribute('href')"))
     for page, where in zip(pages, ("#alerts", "#channels", "#channels"), strict=True):
         browser.open(dashboard.url + page)
         browser.wait(lambda where=where: "<b>x</b>" in browser.text(where), f"{where} of {page}")  # type: ignore[misc]

@@ -158,10 +158,12 @@ def test_a_token_is_asked_for(broker: Broker, token_file: Path) -> None:
     with Dashboard(broker.port, "--token-file", token_file) as running:
         for path in ("/events", "/api/curve", "/api/alert", "/metrics", "/static/fleet.js", "/static/../"):
             assert running.ask(path).code == 401, path
-        for path in ("/login", "/static/style.css", "/healthz"):
+        for path in ("/login", "/static/style.css", "/static/icon.svg", "/healthz"):
             assert running.ask(path).code == 200, path
         asked = running.ask("/alert?agent=g1&id=x", accept="text/html")
-        assert (asked.code, asked.headers["location"]) == (303, "/login?next=%2Falert%3Fagent%3Dg1%26id%3Dx")
+        assert (asked.code, asked.headers["location"]) == (303, "login?next=alert%3Fagent%3Dg1%26id%3Dx")
+        deeper = running.ask("/static/fleet.js", accept="text/html").headers["location"]
+        assert deeper == "../login?next=static%2Ffleet.js"
         assert running.ask("/metrics", authorization=f"Bearer {TOKEN}").code == 200
         begun = time.monotonic()
         assert running.ask("/metrics", authorization="Bearer wrong").code == 401
@@ -169,8 +171,8 @@ def test_a_token_is_asked_for(broker: Broker, token_file: Path) -> None:
         form = {"origin": running.url.rstrip("/"), "content_type": "application/x-www-form-urlencoded"}
         wrong = running.ask("/login", body=urlencode({"token": "wrong"}), **form)
         assert (wrong.code, "That is not the token." in wrong.body) == (401, True)
-        entered = running.ask(asked.headers["location"], body=urlencode({"token": TOKEN}), **form)
-        assert (entered.code, entered.headers["location"]) == (303, "/alert?agent=g1&id=x")
+        entered = running.ask(f"/{asked.headers['location']}", body=urlencode({"token": TOKEN}), **form)
+        assert (entered.code, entered.headers["location"]) == (303, "./alert?agent=g1&id=x")
         cookie = entered.headers["set-cookie"]
         assert "HttpOnly" in cookie
         assert "SameSite=lax" in cookie
@@ -178,9 +180,17 @@ def test_a_token_is_asked_for(broker: Broker, token_file: Path) -> None:
         assert running.ask("/", cookie=cookie.partition(";")[0]).code == 200
         assert running.ask("/", cookie="edgetool-dashboard=0123").code == 401
         assert running.ask("/", cookie='\x7f=;="').code == 401
-        for goal in ("//other.example", "/\\other.example", "https://other.example", "/\t/other.example"):
+        others = (
+            "//other.example",
+            "/\\other.example",
+            "https://other.example",
+            "/\t/other.example",
+            "/asset",
+            "alert?\n",
+        )
+        for goal in others:
             entered = running.ask(f"/login?{urlencode({'next': goal})}", body=urlencode({"token": TOKEN}), **form)
-            assert entered.headers["location"] == "/", goal
+            assert entered.headers["location"] == "./", goal
         running.stop()
 
 

@@ -20,7 +20,7 @@ from edge_agent.mqtt.settings import is_this_machine
 __all__ = ["COOKIE", "Access", "Guard"]
 
 COOKIE = "edgetool-dashboard"
-_OPEN_PATHS = {"/healthz", "/login", "/static/style.css"}
+_OPEN_PATHS = {"/healthz", "/login", "/static/style.css", "/static/icon.svg"}
 """What may be seen without a token."""
 _WRONG_WAIT_S = 1.0
 _WRONG_AT_ONCE = 10
@@ -113,8 +113,10 @@ class Guard:
         if scope["path"] in _OPEN_PATHS or self._access.lets_in(headers):
             return None
         if "text/html" in headers.get("accept", ""):
-            asked = scope["path"] + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
-            return RedirectResponse(f"/login?next={quote(asked, safe='')}", 303)
+            path = scope["path"].removeprefix("/")
+            asked = path + ("?" + scope["query_string"].decode("latin-1") if scope["query_string"] else "")
+            # Relative, because a proxy may show all this below a path of its own.
+            return RedirectResponse(f"{'../' * path.count('/')}login?next={quote(asked, safe='')}", 303)
         return PlainTextResponse("a token is needed", 401, {"www-authenticate": "Bearer"})
 
     async def _slowed(self, scope: MutableMapping[str, Any], refusal: Response) -> Response:

@@ -42,6 +42,8 @@ from edgetool.monitoring.questions import alert_story, curve
 __all__ = ["Parts", "application"]
 
 _STATIC = Path(__file__).with_name("static")
+_PAGES = {"": "fleet.html", "asset": "asset.html", "alert": "alert.html"}
+"""Files of `static` by path. All are on one level, so that their links hold below whatever path a proxy shows them."""
 _BODY_BYTES = 16_384
 _COOKIE_S = 30 * 86_400
 _LONGEST_S = 3660 * 86_400.0
@@ -65,9 +67,7 @@ def application(parts: Parts) -> ASGIApp:
     """The application, behind its guard."""
     answers = _Answers(parts)
     routes = [
-        Route("/", answers.page("fleet.html")),
-        Route("/asset", answers.page("asset.html")),
-        Route("/alert", answers.page("alert.html")),
+        *(Route(f"/{path}", answers.page(name)) for path, name in _PAGES.items()),
         Route("/events", answers.events),
         Route("/api/open", answers.open),
         Route("/api/curve", answers.curve),
@@ -161,7 +161,7 @@ class _Answers:
 
     async def login(self, request: Request) -> Response:
         """Ask for the token, and remember in the browser that it was known."""
-        access, goal = self._parts.access, _own_path(request.query_params.get("next", "/"))
+        access, goal = self._parts.access, _own_page(request.query_params.get("next", ""))
         if request.method != "POST":
             return HTMLResponse(_login_page(""))
         try:
@@ -231,16 +231,17 @@ async def _body(request: Request) -> bytes:
     return body
 
 
-def _own_path(path: str) -> str:
-    """A path of ours; anything that a browser could take for another host is the first page."""
-    return path if path.startswith("/") and not path.startswith(("//", "/\\")) and path.isprintable() else "/"
+def _own_page(asked: str) -> str:
+    """Where a visitor goes on from the form, relative to it; the first page where that is no page of ours."""
+    return f"./{asked}" if asked.partition("?")[0] in _PAGES and asked.isprintable() else "./"
 
 
 def _login_page(problem: str) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>edgetool dashboard</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="stylesheet" href="/static/style.css"></head><body><main class="login"><h1>edgetool dashboard</h1>'
+        '<link rel="icon" href="static/icon.svg" type="image/svg+xml">'
+        '<link rel="stylesheet" href="static/style.css"></head><body><main class="login"><h1>edgetool dashboard</h1>'
         f'<form method="post"><p role="alert">{escape(problem)}</p><label>Token '
         '<input name="token" type="password" autocomplete="current-password" autofocus required></label> '
         "<button>Enter</button></form></main></body></html>"

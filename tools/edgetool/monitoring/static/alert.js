@@ -28,7 +28,7 @@ function showFacts(alert) {
   const facts = [["Raised", moment(alert.since)], ["Ended", ended], ["Lasted", length(alert.duration_s)],
     ["Worst", number(alert.worst)], ["Limit", number(alert.threshold)], ["Model", shown(alert.model)], ["Computed by", shown(alert.provider)],
     ["Told late", alert.delayed ? "yes" : "no"], ["Id", shown(alert.id)]]
-  const link = make("a", { href: `/asset?${place}` }, "its scores around that time")
+  const link = make("a", { href: `asset?${place}` }, "its scores around that time")
   byId("facts").replaceChildren(...facts.flatMap(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]),
     make("dt", {}, "Curve"), make("dd", {}, link))
   write(byId("name"), `${level(alert.level)}: ${shown(alert.asset)}`)
@@ -102,7 +102,7 @@ function showMark(mark) {
 }
 
 async function fetchStory() {
-  const answer = await fetch(`/api/alert?${new URLSearchParams({ agent, id })}`)
+  const answer = await fetch(`api/alert?${new URLSearchParams({ agent, id })}`)
   write(byId("problem"), answer.ok ? "" : shown(await answer.text()))
   if (!answer.ok) return listenTo(null)
   story = await answer.json()
@@ -139,7 +139,7 @@ byId("mark").addEventListener("submit", async (event) => {
   localStorage.setItem("name", mark.by)
   write(byId("saved"), "saving …")
   try {
-    const answer = await fetch("/api/mark", { method: "POST", body: JSON.stringify(mark) })
+    const answer = await fetch("api/mark", { method: "POST", body: JSON.stringify(mark) })
     write(byId("saved"), answer.ok ? "saved" : `not saved: ${shown(await answer.text())}`)
     if (!answer.ok) return
     fill(await answer.json())

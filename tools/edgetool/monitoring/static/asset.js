@@ -40,7 +40,7 @@ const channelRows = new Rows(byId("channels"), () => {
 })
 
 const alertRows = new Rows(byId("alerts"), (alert) => {
-  const link = make("a", { href: `/alert?agent=${encodeURIComponent(alert.agent)}&id=${encodeURIComponent(alert.id)}` })
+  const link = make("a", { href: `alert?agent=${encodeURIComponent(alert.agent)}&id=${encodeURIComponent(alert.id)}` })
   const cells = [1, 2, 3, 4].map(() => make("td"))
   return { element: make("tr", {}, make("td", {}, link), ...cells), link, cells }
 })
@@ -109,7 +109,7 @@ function showCurve() {
 async function fetchCurve() {
   const question = new URLSearchParams({ ...where, length_s: String(lengthSeconds) })
   if (end !== null) question.set("end", end)
-  const answer = await fetch(`/api/curve?${question}`)
+  const answer = await fetch(`api/curve?${question}`)
   write(byId("problem"), answer.ok ? "" : await answer.text())
   if (!answer.ok) return
   curve = await answer.json()

@@ -1,6 +1,6 @@
 // Curves over time, drawn by uPlot, with alerts as spans.
 
-import uPlot from "/static/uplot/uPlot.esm.js"
+import uPlot from "./uplot/uPlot.esm.js"
 import { moment, shortDay, shortTime } from "./words.js"
 
 const FEW_POINTS = 3

@@ -17,8 +17,8 @@ let notices = []
 let isFirst = true
 
 const alertLink = (alert) =>
-  `/alert?agent=${encodeURIComponent(alert.agent)}&id=${encodeURIComponent(alert.id)}`
-const assetLink = (record) => `/asset?${new URLSearchParams({ agent: record.agent, stream: record.stream, asset: record.asset })}`
+  `alert?agent=${encodeURIComponent(alert.agent)}&id=${encodeURIComponent(alert.id)}`
+const assetLink = (record) => `asset?${new URLSearchParams({ agent: record.agent, stream: record.stream, asset: record.asset })}`
 
 // A header of a row: the asset's name as a link, and below it whose it is.
 function nameCell(record, link) {

@@ -35,7 +35,7 @@ export function listen(asset, onChanges, { onCount = null } = {}) {
     showTitle()
   }
   const open = () => {
-    source = new EventSource(asset === null ? "/events" : `/events?asset=${encodeURIComponent(asset)}`)
+    source = new EventSource(asset === null ? "events" : `events?asset=${encodeURIComponent(asset)}`)
     source.onmessage = (message) => {
       const changes = JSON.parse(message.data)
       setClock(changes.now)
@@ -63,7 +63,7 @@ export function listen(asset, onChanges, { onCount = null } = {}) {
   const count = async () => {
     if (source !== null) return
     try {
-      const { open: found, connected } = await (await fetch("/api/open")).json()
+      const { open: found, connected } = await (await fetch("api/open")).json()
       isLost = !connected
       onCount(found)
     } catch {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
+from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 
 from edge_agent.errors import MissingExtraError
@@ -184,7 +185,7 @@ class Metrics:
         log.info("metrics are given listen=%s path=%s", self._address, _PATH)
 
     def _make_server(self) -> ThreadingHTTPServer:
-        from prometheus_client.exposition import MetricsHandler
+        from prometheus_client.exposition import MetricsHandler, choose_encoder
 
         room = threading.Semaphore(_AT_ONCE)
 
@@ -195,16 +196,27 @@ class Metrics:
             registry = self
 
             def do_GET(self) -> None:  # noqa: N802 - the name is the library's
-                if self.path.partition("?")[0] == _PATH:
-                    super().do_GET()
-                else:
+                if self.path.partition("?")[0] != _PATH:
                     self.send_error(HTTPStatus.NOT_FOUND, explain=f"metrics are at {_PATH}")
+                    return
+                try:
+                    choose_encoder(self.headers.get("Accept", ""))
+                except (TypeError, ValueError):  # the library's way to say that a version is none
+                    self.send_error(HTTPStatus.NOT_ACCEPTABLE)
+                    return
+                # Whoever asks for a part of them (`name[]`) gets all: only a registry of the library's can choose.
+                self.path = _PATH
+                super().do_GET()
 
         class Server(ThreadingHTTPServer):
             """Has a bounded number of threads."""
 
             daemon_threads = True
             address_family = socket.AF_INET6 if ":" in self._address.host else socket.AF_INET
+
+            def server_bind(self) -> None:
+                # The library's own asks DNS for a name that nobody needs, and the loop would wait for the answer.
+                TCPServer.server_bind(self)
 
             def process_request(self, request: Any, client_address: Any) -> None:
                 if room.acquire(blocking=False):
@@ -213,10 +225,13 @@ class Metrics:
                     self.shutdown_request(request)
 
             def process_request_thread(self, request: Any, client_address: Any) -> None:
-                with suppress(OSError):  # the client is gone
-                    self.finish_request(request, client_address)
-                self.shutdown_request(request)
-                room.release()
+                try:
+                    with suppress(OSError):  # the client is gone
+                        self.finish_request(request, client_address)
+                finally:
+                    # Before the end of the answer is seen: who asks one after the other must find room.
+                    room.release()
+                    self.shutdown_request(request)
 
         return Server(self._address, Handler)
 

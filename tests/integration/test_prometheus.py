@@ -164,6 +164,25 @@ def test_metrics_are_clean_and_on_one_path(
     assert found.returncode == 0, found.stderr
 
 
+def test_no_request_ends_the_metrics(tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path) -> None:
+    """Neither one for a part of them, as Prometheus makes with `params`, nor one that cannot be understood."""
+    port = free_port()
+    agent = Agent(metrics_config(tmp_path, broker, bundle, port))
+    with agent:
+        subscriber.wait_online()
+        wait_until(lambda: subscriber.health and _is_given(port))
+        for _ in range(10):
+            assert "edge_agent_info" in fetch(f"http://127.0.0.1:{port}/metrics?name[]=edge_agent_info")
+        for _ in range(10):
+            with socket.create_connection(("127.0.0.1", port), timeout=10) as odd:
+                odd.sendall(b"GET /metrics HTTP/1.1\r\nAccept: text/plain;version=x\r\n\r\n")
+                # Other versions of the library take it for a version that they know.
+                assert odd.recv(12)[-3:] in (b"200", b"406")
+                while odd.recv(65536):
+                    pass
+    assert "Traceback" not in agent.log.read_text()
+
+
 def _is_given(port: int) -> bool:
     try:
         return bool(fetch(f"http://127.0.0.1:{port}/metrics"))

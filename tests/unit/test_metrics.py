@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from edge_agent.messages.scores import AssetState, ScoreReport
@@ -80,3 +82,18 @@ def test_no_more_assets_have_metrics_than_are_asked_for(scraped: Scraped) -> Non
     assert scraped.scores() == {"a1": 8.0, "a2": 7.0}
     scraped.tell(a3=8.5, a1=8.0, a2=7.0)
     assert scraped.scores() == {"a3": 8.5, "a1": 8.0}
+
+
+def test_listening_asks_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which a device may not reach: the loop would wait for an answer, and score nothing meanwhile."""
+    asked: list[str] = []
+
+    def getfqdn(name: str = "") -> str:
+        asked.append(name)
+        return name
+
+    monkeypatch.setattr(socket, "getfqdn", getfqdn)
+    metrics = Metrics(Address("0.0.0.0", 0), agent="g1", most_assets=0)
+    server = metrics._make_server()
+    server.server_close()
+    assert asked == []

@@ -55,7 +55,7 @@ class SparkplugNode:
             client_id=client_id,
             subscriptions=[Subscription(self._node.command_topic, 1)],
             former=[],
-            will=lambda _session: self._node.will(),
+            will=self._node.will,
             birth=None,
             wake=wake,
             opener=opener,
@@ -66,6 +66,8 @@ class SparkplugNode:
         """The devices, each with whether it has an alarm."""
         self._reports: dict[_Key, ScoreReport] = {}
         """What they scored last."""
+        self._told: dict[_Key, list[Metric]] = {}
+        """What hosts know of them: a metric that has not changed must not be told again."""
         self._deaths: list[_Key] = []
         self._births: list[_Key] = []
         self._news: dict[_Key, None] = {}
@@ -111,7 +113,7 @@ class SparkplugNode:
 
     def close(self) -> None:
         """Say that the node is gone, and disconnect."""
-        self._client.close(self._node.death())
+        self._client.close(self._node.death(self._session) if self._session else None)
 
     def _begin_anew(self) -> None:
         """The node and all devices are to be born again, and none of them has to be told to be gone."""
@@ -126,7 +128,7 @@ class SparkplugNode:
         if is_due:
             self._look_mono_s = now_mono_s + _LOOK_S
         if not self._is_born:
-            self._is_born = self._publish(self._node.birth())
+            self._is_born = self._publish(self._node.birth(self._session))
         if self._is_born and is_due:
             self._look()
         if self._is_born and self._send():
@@ -139,6 +141,7 @@ class SparkplugNode:
         for key in [key for key in self._alarms if key[1] not in known[key[0]]]:
             del self._alarms[key]
             self._reports.pop(key, None)
+            self._told.pop(key, None)
             self._news.pop(key, None)
             if key in self._births:
                 self._births.remove(key)
@@ -162,26 +165,34 @@ class SparkplugNode:
         """Send some of what is to be told; gives whether there is more that would go now."""
         for _ in range(_AT_ONCE):
             if self._deaths:
-                key, waiting = self._deaths[0], self._deaths
-                message = self._node.device_death(device_name(*key))
+                if not self._publish(self._node.device_death(device_name(*self._deaths[0]))):
+                    return False
+                del self._deaths[0]
             elif self._births:
-                key, waiting = self._births[0], self._births
-                message = self._node.device_birth(device_name(*key), self._metrics(key))
+                if not self._tell_device(self._births[0], is_born=False):
+                    return False
+                del self._births[0]
             elif self._news:
-                key, waiting = next(iter(self._news)), None
-                message = self._node.device_data(device_name(*key), self._metrics(key))
+                if not self._tell_device(next(iter(self._news)), is_born=True):
+                    return False
             else:
                 return False
-            if not self._publish(message):
-                return False
-            if waiting is not None:
-                del waiting[0]
-            # A birth has all that was new.
-            self._news.pop(key, None)
         return bool(self._deaths or self._births or self._news)
 
-    def _metrics(self, key: _Key) -> list[Metric]:
-        return device_metrics(self._reports.get(key), is_alarm=self._alarms[key])
+    def _tell_device(self, key: _Key, *, is_born: bool) -> bool:
+        """Tell all of a device in its birth, or what has changed since; False if the connection does not take it."""
+        metrics = device_metrics(self._reports.get(key), is_alarm=self._alarms[key])
+        name = device_name(*key)
+        if is_born:
+            changed = [metric for metric in metrics if metric not in self._told[key]]
+            is_taken = not changed or self._publish(self._node.device_data(name, changed))
+        else:
+            is_taken = self._publish(self._node.device_birth(name, metrics))
+        if is_taken:
+            self._told[key] = metrics
+            # A birth has all that was new.
+            self._news.pop(key, None)
+        return is_taken
 
     def _publish(self, message: Message) -> bool:
         """Send a message that has the next number; False if the connection does not take it now."""

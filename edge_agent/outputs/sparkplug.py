@@ -72,26 +72,33 @@ class EdgeNode:
         self._version = version
         self._clock = clock
         # A death of the run before must not be taken for one of this run: any other number will do.
-        self._bd_seq = int(clock()) % _NUMBERS
+        self._last = int(clock()) % _NUMBERS
+        self._numbers: dict[str, int] = {}
+        """The birth number of each connection that the node has, or may have next, by its session."""
+        self._tried = self._session = ""
         self._seq = 0
         self.command_topic = self._topic("NCMD")
         """Where hosts ask for a new birth."""
 
-    def will(self) -> Message:
-        """The will of the next connection."""
-        self._bd_seq = (self._bd_seq + 1) % _NUMBERS
-        return self.death()
+    def will(self, session: str) -> Message:
+        """The will of a connection that is tried; until it is there, the present one goes on with its own number."""
+        kept = (self._session, self._tried)
+        self._numbers = {name: number for name, number in self._numbers.items() if name in kept}
+        self._tried = session
+        self._last = self._numbers[session] = (self._last + 1) % _NUMBERS
+        return self.death(session)
 
-    def death(self) -> Message:
-        """The node is gone. The births that it ends have the same number."""
-        payload = self._head() + _metric(self._birth_number(), self._now_ms())
+    def death(self, session: str) -> Message:
+        """The node is gone. The births of this session, which it ends, have the same number."""
+        payload = self._head() + _metric(self._birth_number(session), self._now_ms())
         return Message(self._topic("NDEATH"), payload, qos=1)
 
-    def birth(self) -> Message:
-        """The node itself; numbers begin anew with it."""
+    def birth(self, session: str) -> Message:
+        """The node itself, on the connection of this session; numbers begin anew with it."""
+        self._session = session
         self._seq = 0
         metrics = [
-            self._birth_number(),
+            self._birth_number(session),
             Metric(REBIRTH, False, _BOOLEAN),
             Metric("Properties/Version", self._version, _STRING),
         ]
@@ -102,7 +109,7 @@ class EdgeNode:
         return self._message("DBIRTH", metrics, device)
 
     def device_data(self, device: str, metrics: Sequence[Metric]) -> Message:
-        """Metrics of a device that was born."""
+        """Metrics of a device that was born, those that have changed since they were told."""
         return self._message("DDATA", metrics, device)
 
     def device_death(self, device: str) -> Message:
@@ -136,8 +143,8 @@ class EdgeNode:
     def _head(self) -> bytes:
         return number_field(1, self._now_ms())
 
-    def _birth_number(self) -> Metric:
-        return Metric("bdSeq", self._bd_seq, _INT64)
+    def _birth_number(self, session: str) -> Metric:
+        return Metric("bdSeq", self._numbers[session], _INT64)
 
     def _topic(self, kind: str, device: str = "") -> str:
         return "/".join([NAMESPACE, self._group, kind, self._node, *([device] if device else [])])

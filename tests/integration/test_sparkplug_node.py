@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Authority
 from peers import environment, install
 from processes import Agent, Broker, Sender, Subscriber, free_port, run_tool, wait_until, write_config
 
@@ -58,6 +59,16 @@ class Host:
     def of(self, kind: str, device: str | None = None) -> list[dict[str, Any]]:
         return [each for each in list(self.messages) if each["kind"] == kind and each["device"] == device]
 
+    def told(self, device: str) -> dict[str, Any]:
+        """What it knows of a device: its birth, and what was told to have changed since."""
+        known: dict[str, Any] = {}
+        for each in [*self.messages]:
+            if each["device"] == device and each["kind"] == "DBIRTH":
+                known = dict(each["metrics"])
+            elif each["device"] == device and each["kind"] == "DDATA":
+                known.update(each["metrics"])
+        return known
+
     def __enter__(self) -> Host:
         return self
 
@@ -71,10 +82,20 @@ class Host:
 
 
 def check_numbers(messages: list[dict[str, Any]]) -> None:
-    """See that each birth of the node begins with 0, that no number is missing, and that all else is as it must be."""
+    """See that each birth of the node begins with 0, that no number is missing, and that all else is as it must be.
+
+    Data are changes only: "metric values that have not changed within the same Sparkplug Session MUST not be resent".
+    """
     expected: int | None = None
     bd_seq = None
+    known: dict[str, dict[str, Any]] = {}
     for each in messages:
+        if each["kind"] == "DBIRTH":
+            known[each["device"]] = dict(each["metrics"])
+        elif each["kind"] == "DDATA":
+            assert each["metrics"]
+            assert not each["metrics"].items() & known[each["device"]].items()
+            known[each["device"]] |= each["metrics"]
         assert each["retain"] is False
         assert each["node"] == "g1"
         if each["kind"] == "NDEATH":
@@ -106,11 +127,11 @@ def test_a_host_hears_births_data_and_deaths(
             assert birth["types"] == {"Score": "DOUBLE", "Limit": "DOUBLE", "Alarm": "BOOLEAN"}
             for value in (1.0, 5.0):
                 sender.send("sensors/a1/pump", {"c1": value, "c2": 0.0})
-            wait_until(lambda: any(each["metrics"]["Alarm"] for each in host.of("DDATA", "pump:a1")))
-            wait_until(lambda: any(each["metrics"]["Score"] == 25.0 for each in host.of("DDATA", "pump:a1")))
-            assert host.of("DDATA", "pump:a1")[-1]["metrics"]["Limit"] == 9.0
+            wait_until(lambda: any(each["metrics"].get("Alarm") for each in host.of("DDATA", "pump:a1")))
+            wait_until(lambda: host.told("pump:a1")["Score"] == 25.0)
+            assert host.told("pump:a1")["Limit"] == 9.0
             sender.send("sensors/a1/pump", {"c1": 0.0, "c2": 0.0})
-            wait_until(lambda: host.of("DDATA", "pump:a1")[-1]["metrics"]["Alarm"] is False)
+            wait_until(lambda: host.told("pump:a1")["Alarm"] is False)
             wait_until(lambda: host.of("DDEATH", "pump:a1"))
             assert subscriber.health["sparkplug_node"]["state"] == "connected"
         wait_until(lambda: host.of("NDEATH"))
@@ -149,6 +170,28 @@ def test_a_host_that_asks_gets_all_births_and_a_killed_agent_is_declared_dead(
             first = next(number for number, each in enumerate(host.messages) if each["kind"] == "NBIRTH")
             check_numbers(host.messages[first:])
         assert subscriber.health["sparkplug_node"]["rebirths"] in (0, 1)
+
+
+def test_the_death_is_that_of_the_birth_where_a_new_connection_could_not_be_made(
+    tmp_path: Path, bundle: Path, packages: Path
+) -> None:
+    """A certificate without its key is tried, and the present connection goes on, with the number of its own will."""
+    authority = Authority(tmp_path / "authority")
+    own, (cert, key) = authority.issue("broker"), authority.issue("agent")
+    listener = f"cafile {authority.file}\ncertfile {own[0]}\nkeyfile {own[1]}\nrequire_certificate true\n"
+    mqtt = f'ca_file = "{authority.file}"\ncert_file = "{cert}"\nkey_file = "{key}"'
+    with Broker(tmp_path / "broker", second=listener) as broker, Host(packages, broker.port) as host:
+        agent = Agent(write_config(tmp_path, broker.second_port, {"pump": bundle}, mqtt=mqtt, extra=SPARKPLUG))
+        with agent:
+            wait_until(lambda: host.of("NBIRTH"))
+            cert.write_bytes(authority.issue("other")[0].read_bytes())
+            # Of both connections.
+            wait_until(lambda: agent.log.read_text().count("changed files cannot be used yet") == 2, 60)
+            host.ask("g1")
+            wait_until(lambda: len(host.of("NBIRTH")) == 2)
+        wait_until(lambda: host.of("NDEATH"))
+    check_numbers(host.messages)
+    assert len({each["metrics"]["bdSeq"] for each in host.of("NBIRTH") + host.of("NDEATH")}) == 1
 
 
 def test_a_broker_that_dies_is_told_everything_again(tmp_path: Path, bundle: Path, packages: Path) -> None:

@@ -203,3 +203,41 @@ def test_an_alert_is_a_mail_a_ticket_and_a_row(
     finally:
         tickets.server.shutdown()
         tickets.server.server_close()
+
+
+def test_no_ticket_stays_open_and_none_is_missing(tmp_path: Path, broker: Broker) -> None:
+    """One whose opening was refused until the alert had ended, and one of an asset that goes on and off."""
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, stream="[stream.alarm]\nflap_raises = 1")
+    tickets = Tickets()
+    variables = {"EDGE_BROKER": "127.0.0.1", "EDGE_BROKER_PORT": str(broker.port), "TICKETS_URL": tickets.url}
+
+    def next_ticket() -> tuple[str, str]:
+        found = tickets.found.get(timeout=60)
+        return found["action"], found["key"]
+
+    try:
+        with (
+            Subscriber(broker.port) as subscriber,
+            Sender(broker.port) as sender,
+            Agent(config),
+            node_red(tmp_path / "red", **variables),
+        ):
+            subscriber.wait_online()
+            broker.wait_subscribed("edge/+/alerts/+/+", client_id="node-red-alerts")
+            sender.send("sensors/a1/pump", {"time": "2025-11-21T04:40:00Z", "c1": 3, "c2": 0})
+            wait_until(lambda: not tickets.refusals, 30, "the first ticket")
+            sender.send("sensors/a1/pump", {"time": "2025-11-21T04:40:01Z", "c1": 0, "c2": 0})
+            subscriber.wait_events("raise", "clear")
+            key = subscriber.alerts[0].id
+            assert [next_ticket() for _ in range(3)] == [("close", key), ("open", key), ("close", key)]
+            sender.send("sensors/a1/pump", {"time": "2025-11-21T04:40:02Z", "c1": 3, "c2": 0})
+            subscriber.wait_events("raise", "clear", "flapping")
+            key = subscriber.alerts[-1].id
+            assert next_ticket() == ("open", key)
+            sender.send("sensors/a1/pump", {"time": "2025-11-21T04:40:03Z", "c1": 0, "c2": 0})
+            sender.send("sensors/a1/pump", {"time": "2025-11-21T06:40:03Z", "c1": 0, "c2": 0})
+            assert next_ticket() == ("close", key)
+    finally:
+        tickets.server.shutdown()
+        tickets.server.server_close()

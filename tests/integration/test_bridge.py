@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
+import threading
 from pathlib import Path
 
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
 from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
 from proxy import Proxy
 
@@ -44,3 +47,49 @@ def test_alerts_reach_the_central_broker_though_it_was_away(tmp_path: Path, bund
                 out, _ = process.communicate(timeout=60)
             found = json.loads(out)
             assert (found["event"], found["doubts"]) == ("clear", [])
+
+
+def test_what_people_say_of_an_alert_is_known_on_both_sides(tmp_path: Path) -> None:
+    """Also what is taken back, and nothing goes round."""
+    with Broker(tmp_path / "central") as central:
+        text = BRIDGE.read_text().replace("CENTRAL:1883", f"127.0.0.1:{central.port}").replace("PLANT", "hall-7")
+        with (
+            Broker(tmp_path / "plant", rules=f"\n{text}") as plant,
+            Marks(plant.port) as here,
+            Marks(central.port) as there,
+        ):
+            central.wait_subscribed("edge/+/marks/+", client_id="bridge-hall-7")
+            for number, (one, other) in enumerate([(here, there), (there, here), (here, there)]):
+                one.say(f"{number}")
+                wait_until(lambda number=number, other=other: other.said[-1:] == [f"{number}"])  # type: ignore[misc]
+            there.say("")
+            wait_until(lambda: here.said[-1:] == [""])
+            here.say("end")
+            wait_until(lambda: here.said[-1:] == there.said[-1:] == ["end"])
+            assert here.said == there.said == ["0", "1", "2", "", "end"]
+
+
+class Marks:
+    """A dashboard as far as the mark of one alert goes."""
+
+    def __init__(self, port: int) -> None:
+        self.said: list[str] = []
+        self._client = paho.Client(CallbackAPIVersion.VERSION2)
+        self._is_there = threading.Event()
+        self._client.on_connect = lambda client, *_: client.subscribe("edge/+/marks/+", 1)
+        self._client.on_subscribe = lambda *_: self._is_there.set()
+        self._client.on_message = lambda _client, _data, message: self.said.append(message.payload.decode())
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        assert self._is_there.wait(10)
+
+    def say(self, text: str) -> None:
+        self._client.publish("edge/g1/marks/a", text, qos=1, retain=True)
+
+    def __enter__(self) -> Marks:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+        del self._client  # paho closes its own sockets with the client, which must not wait for a search for garbage

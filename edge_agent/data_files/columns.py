@@ -203,7 +203,7 @@ def make_plan(path: Path, looks: Mapping[str, Look], columns: Columns) -> Plan:
             raise _role_error(path, role, found[0], looks[found[0]])
     texts = [name for name in spare if looks[name].text is not None]
     if texts and not columns.channels:
-        raise _text_error(path, texts[0], looks[texts[0]], [n for n in free if n not in texts], columns)
+        raise _text_error(path, texts[0], looks[texts[0]], [n for n in free if n not in texts])
     channels = columns.channels or tuple(free)
     if not channels:
         raise DataError(f"{path}: has no channel beside {', '.join(named)}")
@@ -245,7 +245,7 @@ def _role_error(path: Path, role: str, name: str, look: Look, what: str = "colum
     )
 
 
-def _text_error(path: Path, name: str, look: Look, others: Sequence[str], columns: Columns) -> DataError:
+def _text_error(path: Path, name: str, look: Look, others: Sequence[str]) -> DataError:
     if look.line is None:
         what = f"{path}: column {name!r} holds {look.text}, which is no number"
     else:
@@ -254,7 +254,7 @@ def _text_error(path: Path, name: str, look: Look, others: Sequence[str], column
         if re.fullmatch(r"\s*[-+]?\d*,\d+\s*", text):
             return DataError(f"{what}; write decimals with '.'")
     if others:
-        what += f"; if it is no channel, name those that are: {columns.channels_from} {_quoted(','.join(others))}"
+        what += f"; if it is no channel, name those that are: --channels {_quoted(','.join(others))}"
     return DataError(what)
 
 

@@ -64,6 +64,21 @@ def test_a_forecast_of_as_many_rows_as_it_is_given_is_held_against_the_next_ones
     )
 
 
+def test_a_forecast_of_scaled_readings_is_asked_about_with_the_scaling(tmp_path: Path) -> None:
+    """Its values are far from the readings, so it is shown as a point, and the scaling that it lacks beside that."""
+    inner = onnx.load(last_row(tmp_path / "m.onnx", 12, 3, 1))
+    inner.graph.node[-1].output[0] = "last_row"
+    inner.graph.node.append(helper.make_node("Mul", ["last_row", "by"], ["y"]))
+    inner.graph.initializer.append(onnx.numpy_helper.from_array(np.array(9, np.float32), "by"))
+    onnx.save(inner, tmp_path / "m.onnx")
+    data = write(tmp_path / "n.csv", 5 + rows_of(3000, 3))
+    with pytest.raises(
+        UsageError,
+        match=r"--head distance:centre.*As an error it does not fit: output 'y' .*of a forecast.*--scale data",
+    ):
+        pack(tmp_path / "m.onnx", data=data)
+
+
 def test_a_horizon_leaves_rows_out(tmp_path: Path) -> None:
     """One row that lies five rows ahead."""
     rows = rows_of(2000, 2)
@@ -289,7 +304,41 @@ def test_what_the_mean_would_answer_as_well_is_no_reconstruction(tmp_path: Path)
     rows = np.random.default_rng(0).normal(size=(2000, 2))
     w = np.array([[1, -1], [-1, 1]], np.float32) / 2
     path = model(tmp_path / "m.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])], (2,), {"y": ["n", 2]}, {"w": -w})
-    with pytest.raises(ConversionError, match="in 2 of 2 channels the mean would be as good an answer, so it is none"):
+    with pytest.raises(ConversionError, match="in 2 of 2 channels the mean would be as good an answer, or nearly so"):
+        pack(path, data=write(tmp_path / "n.csv", rows))
+
+
+@pytest.mark.parametrize(
+    ("is_squared", "step"),
+    [(False, "If it is the error of each channel, or a point, say --head distance:centre"), (True, "give one of all")],
+)
+def test_an_error_of_each_channel_is_no_reconstruction(tmp_path: Path, is_squared: bool, step: str) -> None:
+    """Taken as one, its difference from the readings would be what the model explains."""
+    rows = np.random.default_rng(0).normal(size=(2000, 1)) + np.random.default_rng(1).normal(size=(2000, 3)) / 5
+    w = (np.eye(3) - 1 / 3).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["e"]), helper.make_node("Mul", ["e", "e"], ["q"])]
+    name = "q" if is_squared else "e"
+    # It explains a little, as the part of a reading that a good answer leaves over does.
+    path = model(tmp_path / "m.onnx", nodes if is_squared else nodes[:1], (3,), {name: ["n", 3]}, {"w": w})
+    data = write(tmp_path / "n.csv", rows)
+    with pytest.raises(ConversionError, match=step):
+        pack(path, data=data)
+    if not is_squared:
+        bundle = open_bundle(pack(path, data=data, head="distance:centre").bundle)
+        error = rows @ w
+        expected = np.einsum("ni,ij,nj->n", error, np.linalg.pinv(np.cov(error.T)), error) / 3
+        found = score(bundle, windows_of(rows, 1)).score
+        # The error has two directions of three; the third is rounding.
+        assert np.corrcoef(found, expected)[0, 1] > 0.99
+
+
+def test_an_output_that_is_called_an_error_is_no_reconstruction(tmp_path: Path) -> None:
+    """Of an answer that explains half of the readings, the other half looks as one that does; its name tells."""
+    rows = np.random.default_rng(0).normal(size=(2000, 4))
+    w = np.kron(np.eye(2), [[0.5, -0.5], [-0.5, 0.5]]).astype(np.float32)
+    node = helper.make_node("MatMul", ["x", "w"], ["residuals"])
+    path = model(tmp_path / "m.onnx", [node], (4,), {"residuals": ["n", 4]}, {"w": w})
+    with pytest.raises(ConversionError, match=r"by its name it is the error of one.*say --head distance:centre"):
         pack(path, data=write(tmp_path / "n.csv", rows))
 
 

@@ -111,6 +111,30 @@ def test_limits_come_from_scores_in_their_order(decaying: Bundle) -> None:
     assert decaying.manifest.threshold.alarm <= 1.2 * decaying_scores(rows).max()
 
 
+def test_of_several_outputs_the_one_that_fits_is_proposed_as_the_state(tmp_path: Path) -> None:
+    """A score of one number comes first here, and cannot be what an input of two takes."""
+    model = decaying_score()
+    model.graph.input[1].CopyFrom(helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["n", 2]))
+    model.graph.node[3].input[0] = "mean"
+    model.graph.node[3].output[0] = "kept"
+    model.graph.node[4].input[:] = ["xx", "kept"]
+    model.graph.node[4].output[0] = "mean_out"
+    model.graph.node[1].input[0] = "mean_out"
+    model.graph.node[1].output[0] = "score"
+    order = [model.graph.node[place] for place in (0, 3, 4, 1)]
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in order]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.output.append(helper.make_tensor_value_info("mean_out", TensorProto.FLOAT, ["n", 2]))
+    onnx.save(model, tmp_path / "m.onnx")
+    rows = write_rows(tmp_path / "n.csv", np.random.default_rng(1).standard_normal((900, 2)).astype(np.float32))
+    with pytest.raises(ConversionError, match=r"say which: --state mean:mean_out$"):
+        pack(tmp_path / "m.onnx", data=rows)
+    with pytest.raises(UsageError, match=r"output 'score' is of \(None, 1\), which is no shape of input 'mean'"):
+        pack(tmp_path / "m.onnx", data=rows, state=["mean:score"])
+    assert pack(tmp_path / "m.onnx", data=rows, state=["mean:mean_out"]).bundle.exists()
+
+
 def test_pack_says_how_a_state_is_named(forecaster: Made, tmp_path: Path) -> None:
     """And what is wrong with a name."""
     output = tmp_path / "m-1.0.0.edge"
@@ -122,6 +146,7 @@ def test_pack_says_how_a_state_is_named(forecaster: Made, tmp_path: Path) -> Non
         ("h:y", "no output 'y'; it has forecast, h_out"),
         ("h:h_out@7", "has no axis 7"),
         ("h:h_out@first", "expected INPUT:OUTPUT"),
+        ("h:forecast", r"output 'forecast' is of \(None, 1, 2\), which is no shape of input 'h', \(1, None, 24\)"),
     ):
         with pytest.raises(UsageError, match=problem):
             pack(forecaster.model, output, data=forecaster.normal, state=[word])

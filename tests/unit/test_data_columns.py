@@ -116,6 +116,8 @@ def test_a_column_of_text_is_left_out_with_a_word_where_channels_are_named(tmp_p
         "line 2, column 'state': 'RUN' is not a number; if it is no channel, name those that are: --channels a,b"
     )
     assert problem_of(path, Columns(channels=("a", "state"))) == "line 2, column 'state': 'RUN' is not a number"
+    # Of an estimator that knows no names of columns, the option is the same.
+    assert problem_of(path, Columns(channels_from="IsolationForest")).endswith("name those that are: --channels a,b")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from edgetool.choices import ANY_HEAD, HeadIs, HeadKind
 from edgetool.detector.head import Head
 from edgetool.detector.scaling import Scaling
 
-__all__ = ["SHOWN", "Asked", "Candidate", "by_name", "is_score_name", "question_of"]
+__all__ = ["SHOWN", "Asked", "Candidate", "by_name", "is_error_name", "is_score_name", "question_of"]
 
 _SCORE_NAME = re.compile(
     r"(^|[_./])(anomaly|outlier)?_?scores?([_.]|$)|score_samples|decision_function|anomaly|log_?lik|nll"
@@ -18,6 +18,8 @@ _SCORE_NAME = re.compile(
 """An output of such a name is a score, if it can be one."""
 _VERDICT_NAME = re.compile(r"(^|[_./])(is|flag|label|pred|verdict|alarm|alert)([_.]|$)|flags?$|labels?$")
 """One of such a name is a verdict, also where it is about anomalies, and counts only where there is no other."""
+_ERROR_NAME = re.compile(r"(^|[_./])(residuals?|errors?|err|diff(erences?)?|loss(es)?)([_.]|$)")
+"""One of such a name that has the size of the readings is what they differ by from an answer, and no answer."""
 
 SHOWN = 8
 """Ways that are shown."""
@@ -75,6 +77,11 @@ def question_of(fit: Sequence[Candidate]) -> str:
 def is_score_name(name: str) -> bool:
     """True of an output that is called a score."""
     return bool(_SCORE_NAME.search(name.lower()))
+
+
+def is_error_name(name: str) -> bool:
+    """True of an output that is called an error."""
+    return bool(_ERROR_NAME.search(name.lower()))
 
 
 def by_name(fit: list[Candidate]) -> list[Candidate]:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edge_agent.errors import ConversionError, UsageError
 from edge_agent.messages.reading import FloatArray
 from edgetool.choices import ANY_HEAD, HeadKind
-from edgetool.detector.candidates import SHOWN, Asked, Candidate, by_name, is_score_name, question_of
+from edgetool.detector.candidates import SHOWN, Asked, Candidate, by_name, is_error_name, is_score_name, question_of
 from edgetool.detector.classes import are_probabilities, class_heads
 from edgetool.detector.effects import error_in_words, range_of
 from edgetool.detector.frame import Frame
@@ -38,6 +38,9 @@ _CLEARLY_SCALED = 2.0
 """An answer that is nearer by this factor once it is scaled back is scaled, though it is not far from the readings."""
 _NEARER = 1.2
 """A forecast whose error is smaller by this factor against rows further ahead is asked about."""
+_HARDLY = 0.9
+"""An answer that is off by this share of its channel's spread, or more, explains hardly any of it; the error of a good
+answer looks so, too."""
 _SCALE = "--scale data, or --scale FILE with `mean` and `scale`"
 
 
@@ -95,7 +98,9 @@ def choose(
     # A point has no direction of its own, so nothing but the user's word makes it a score.
     is_point = fit[0].head.kind in (HeadKind.DISTANCE, HeadKind.PROJECTION)
     if len(fit) > 1 or fit[0].horizon is not None or (is_point and asked.head.kind is HeadKind.AUTO):
-        raise UsageError(question_of(fit))
+        # Whose forecast is of scaled readings looks in vain for it among ways to read a point.
+        beside = f". As an error it does not fit: {at.refused[0]}" if is_point and at.refused else ""
+        raise UsageError(question_of(fit) + beside)
     doubt = at.order_of(fit[0].head, usable[fit[0].head.name])
     if doubt is not None:
         raise UsageError(doubt)
@@ -285,13 +290,18 @@ class _Trial:
                 f"was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
             )
             return
-        poor = normal.poor(usual)
-        if self.asked.head.kind is HeadKind.AUTO and poor.mean() > 0.5:
+        poor = normal.poor(usual / _HARDLY)
+        is_error = is_error_name(head.name) and error > _FOLLOWS
+        if self.asked.head.kind is HeadKind.AUTO and (poor.mean() > 0.5 or is_error):
+            why = (
+                "by its name it is the error of one"
+                if is_error
+                else f"in {int(poor.sum())} of {len(poor)} channels the mean would be as good an answer, or nearly so"
+            )
             self.refused.append(
                 (self.order_of(head, values) if head.rows > 1 else None)
-                or f"output {head.name!r} has the size of a {head.kind.value}, and in {int(poor.sum())} of {len(poor)} "
-                "channels the mean would be as good an answer, so it is none; "
-                f"--head {head.kind.value} takes it all the same"
+                or f"output {head.name!r} has the size of a {head.kind.value}, and {why}. {_of_each_channel(values)}; "
+                f"--head {head.kind.value} takes it as one all the same"
             )
             return
         yield Candidate(head, error, error_in_words(head, error))
@@ -366,6 +376,13 @@ class _Trial:
         if HeadKind.SCORE in kinds and ahead is not None and ahead.error > _FORETELLS:
             return [each for each in tried if each is not ahead]
         return tried
+
+
+def _of_each_channel(values: NDArray[np.floating]) -> str:
+    """What to do where an output is an error of each channel, or a score of each, and no answer."""
+    if values.min() < 0:
+        return "If it is the error of each channel, or a point, say --head distance:centre"
+    return "If it is a score of each channel, let the model give one of all, such as their mean"
 
 
 def _nothing_fits(trial: _Trial, shown: str, of_one: Sequence[str]) -> str:

@@ -52,6 +52,8 @@ def links_of(model: onnx.ModelProto, words: Sequence[str]) -> tuple[Link, ...]:
     inputs = {item.name: item for item in model_inputs(model)}
     outputs = [value.name for value in model.graph.output]
     links = [_link(inputs, outputs, word) for word in words]
+    for word, link in zip(words, links, strict=True):
+        _check_fits(model, word, inputs[link.given], link)
     size = sum(link.size for link in links)
     if size > MOST_STATE_VALUES:
         raise ConversionError(
@@ -159,6 +161,29 @@ def _link(inputs: dict[str, ModelInput], outputs: Sequence[str], word: str) -> L
     return Link(given, made, axis, tuple(size or 0 for size in shape), item.dtype)
 
 
+def _check_fits(model: onnx.ModelProto, word: str, item: ModelInput, link: Link) -> None:
+    made = next(value for value in model.graph.output if value.name == link.made)
+    if not _can_be(item, made):
+        raise UsageError(
+            f"--state {word}: output {link.made!r} is of {_sizes(made)}, which is no shape of input {link.given!r}, "
+            f"{item.shape}"
+        )
+
+
+def _sizes(value: onnx.ValueInfoProto) -> tuple[int | None, ...]:
+    """The shape that an output declares, None for a size that is free."""
+    return tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim)
+
+
+def _can_be(item: ModelInput, value: onnx.ValueInfoProto) -> bool:
+    """True if an output can be given back as an input, by the shape that it declares, if it declares one."""
+    if item.shape is None or not value.type.tensor_type.HasField("shape"):
+        return True
+    sizes = _sizes(value)
+    pairs = zip(item.shape, sizes, strict=False)
+    return len(sizes) == len(item.shape) and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
 def _named(inputs: dict[str, ModelInput], outputs: Sequence[str], word: str) -> tuple[str, str, str]:
     """Input, output and axis of a word. Names may have a colon or an @ in them, so those that are there decide."""
     forms = [(word, "")]
@@ -190,18 +215,15 @@ def _batch_axis(item: ModelInput, inputs: dict[str, ModelInput], problem: str) -
 
 def _hint(model: onnx.ModelProto, inputs: Sequence[ModelInput]) -> str:
     """How inputs that look like outputs are named as states; empty where none do."""
-    shapes = {
-        value.name: (value.type.tensor_type.elem_type, len(value.type.tensor_type.shape.dim))
-        for value in model.graph.output
-    }
+    outputs = list(model.graph.output)
     pairs: list[str] = []
     for item in inputs[1:]:
-        alike = (helper.np_dtype_to_tensor_dtype(item.dtype), len(item.shape or ()))
-        made = next((name for name, shape in shapes.items() if shape == alike and item.name in name), None)
-        made = made or next((name for name, shape in shapes.items() if shape == alike), None)
+        of_type = helper.np_dtype_to_tensor_dtype(item.dtype)
+        alike = [each for each in outputs if each.type.tensor_type.elem_type == of_type and _can_be(item, each)]
+        made = next((each for each in alike if item.name in each.name), alike[0] if alike else None)
         if made is not None:
-            shapes.pop(made)
-            pairs.append(f"--state {item.name}:{made}")
+            outputs.remove(made)
+            pairs.append(f"--state {item.name}:{made.name}")
     return (
         f"; of inputs that take what an output gave for the window before, say which: {' '.join(pairs)}"
         if pairs

@@ -13,10 +13,13 @@ from onnx import TensorProto, helper, numpy_helper
 from pack_models import CHANNELS, detector, save, score, smoother, write_normal
 
 from edge_agent.bundle import open_bundle
+from edge_agent.data_files import Columns, DataFiles
 from edge_agent.errors import ConversionError, DataError, UsageError
 from edgetool.choices import HigherIs, LayoutIsName
 from edgetool.cli import main
+from edgetool.commands.calibrate import calibrate
 from edgetool.commands.doctor import doctor
+from edgetool.commands.evaluate import evaluate
 from edgetool.commands.pack import pack
 from edgetool.commands.quantize import quantize
 
@@ -334,3 +337,41 @@ def test_rows_newest_first_are_refused(tmp_path: Path, normal: Path) -> None:
     data.write_text("\n".join(timed), encoding="utf-8")
     with pytest.raises(DataError, match="the times go backwards; sort the rows, the oldest first"):
         pack(save(detector(), tmp_path / "m.onnx"), data=data)
+
+
+def test_rows_in_no_order_are_refused(tmp_path: Path, normal: Path) -> None:
+    """As a shuffled part of a data set is: no row resembles its neighbours, and a rate would seem to be known."""
+    lines = normal.read_text(encoding="utf-8").splitlines()
+    timed = [f"{60 * number},{line}" for number, line in enumerate(lines[1:])]
+    np.random.default_rng(0).shuffle(timed)
+    data = tmp_path / "d.csv"
+    data.write_text("\n".join([f"time,{lines[0]}", *timed]), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"in [45]\d% of the rows the time is before .* sort the rows, .*--asset-column"
+    ):
+        pack(save(detector(), tmp_path / "m.onnx"), data=data, higher_is="normal")
+    # A few that came late are no disorder.
+    few = sorted(timed, key=lambda line: float(line.split(",")[0]))
+    few[100:102] = few[101:99:-1]
+    data.write_text("\n".join([f"time,{lines[0]}", *few]), encoding="utf-8")
+    assert pack(save(detector(), tmp_path / "m.onnx"), data=data, higher_is="normal").repeated_times == ""
+
+
+def test_rows_of_several_machines_without_their_names_are_told(tmp_path: Path, normal: Path) -> None:
+    """Their windows hold rows of both; `pack`, `calibrate` and `evaluate` say so."""
+    lines = normal.read_text(encoding="utf-8").splitlines()
+    rows = [f"{60 * (number // 2)},{number % 2},{line}" for number, line in enumerate(lines[1:])]
+    data = tmp_path / "d.csv"
+    data.write_text("\n".join([f"time,line,{lines[0]}", *rows]), encoding="utf-8")
+    told = "in 50% of the rows the time is that of the row before. If they are of several assets"
+    made = pack(save(detector(), tmp_path / "m.onnx"), data=data, higher_is="normal", channels=lines[0])
+    assert any(each.startswith(told) for each in made.warnings())
+    assert calibrate(made.bundle, data=data, false_alarm_rate=0.05).warnings()[0].startswith(told)
+    named = DataFiles((data,), Columns(asset="line"))
+    assert (
+        pack(save(detector(), tmp_path / "m.onnx"), data=named, higher_is="normal", channels=lines[0]).repeated_times
+        == ""
+    )
+    labelled = [f"{line},{int(number > 1500)}" for number, line in enumerate(rows)]
+    data.write_text("\n".join([f"time,line,{lines[0]},label", *labelled]), encoding="utf-8")
+    assert evaluate(made.bundle, data=data).warnings()[0].startswith(told)

@@ -20,6 +20,7 @@ from edgetool.data import DataSource, SensorData, holes, read_sensor_data
 from edgetool.detector.allowed import open_allowed
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
+from edgetool.detector.interval import repeated_times
 from edgetool.detector.refusals import check_order
 from edgetool.detector.relimited import made_up_for, silenced
 from edgetool.detector.rescored import files_for, open_engine, rescore
@@ -85,6 +86,8 @@ class CalibrateReport:
     """Empty unless asked for."""
     loses_signature: bool = False
     """The bundle is signed, and the one that was written is not."""
+    repeated_times: str = ""
+    """That many rows have the time of the row before, in words; empty where they have not."""
     silenced: str | None = None
     """Why a bundle with this limit is refused, which only a report without one has."""
 
@@ -107,6 +110,8 @@ class CalibrateReport:
         told, needed = self.told, self.needed_days
         if self.not_finite:
             found.append(f"{self.not_finite} windows have a score that is no number, and are left out")
+        if self.repeated_times:
+            found.append(self.repeated_times)
         if not told.is_supported:
             hours = "" if needed is None else f", about {about(needed * 24)} hours"
             here = "" if self.days is None else f" where these are {about(self.days * 24)}"
@@ -241,6 +246,7 @@ def calibrate(
         share_before=float(np.mean(scores >= manifest.threshold.alarm)),
         assets=_by_asset(scored, order, rate, threshold.alarm) if per_asset else (),
         loses_signature=output is not None and opened.is_signed,
+        repeated_times=repeated_times(rows),
         silenced=silent,
     )
 

@@ -9,7 +9,7 @@ from edgetool.choices import HeadKind
 from edgetool.detector.classes import class_of
 from edgetool.detector.head import Head
 
-__all__ = ["error_in_words", "range_of"]
+__all__ = ["error_in_words", "of_each_channel", "range_of"]
 
 
 def range_of(head: Head, values: NDArray[np.floating], count: int) -> str:
@@ -38,3 +38,10 @@ def error_in_words(head: Head, error: float) -> str:
         HeadKind.RESIDUAL: f"channel {head.which}",
     }[head.kind]
     return f"off {of} by {error:.2g} of the spread"
+
+
+def of_each_channel(values: NDArray[np.floating]) -> str:
+    """What to do where an output is an error of each channel, or a score of each, and no answer."""
+    if values.min() < 0:
+        return "If it is the error of each channel, or a point, say --head distance:centre"
+    return "If it is a score of each channel, let the model give one of all, such as their mean"

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from edgetool.data import SensorData
+from edgetool.data import SensorData, time_steps
 
-__all__ = ["interval_of"]
+__all__ = ["interval_of", "repeated_times"]
 
 _LEAST = 10
 _NEAR, _MOST = 0.2, 0.8
 """Rows are apart evenly if most differences of their times are near the median, as shares."""
+_MOST_REPEATED = 0.2
+"""Share of the rows that may have the time of the row before."""
 
 
 def interval_of(data: SensorData) -> float | None:
@@ -35,3 +37,21 @@ def interval_of(data: SensorData) -> float | None:
     if median <= 0 or np.mean(np.abs(apart - median) <= _NEAR * median) < _MOST:
         return None
     return float(f"{median:.6g}")
+
+
+def repeated_times(data: SensorData) -> str:
+    """That many rows of an asset have the time of the row before, in words; empty where they have not.
+
+    Rows of several machines look so, and windows join them where nobody says which is whose.
+    """
+    steps = time_steps(data)
+    share = float(np.mean(steps == 0)) if len(steps) else 0.0
+    if share <= _MOST_REPEATED:
+        return ""
+    of_whom = (
+        " of its asset: are there rows twice, or have the times lost their fractions?"
+        if data.assets is not None
+        else ". If they are of several assets, windows join rows of different ones: name their column with "
+        "--asset-column. Else, are there rows twice, or have the times lost their fractions?"
+    )
+    return f"in {share:.0%} of the rows the time is that of the row before{of_whom}"

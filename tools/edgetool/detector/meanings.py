@@ -16,7 +16,7 @@ from edge_agent.messages.reading import FloatArray
 from edgetool.choices import ANY_HEAD, HeadKind
 from edgetool.detector.candidates import SHOWN, Asked, Candidate, by_name, is_error_name, is_score_name, question_of
 from edgetool.detector.classes import are_probabilities, class_heads
-from edgetool.detector.effects import error_in_words, range_of
+from edgetool.detector.effects import error_in_words, of_each_channel, range_of
 from edgetool.detector.frame import Frame
 from edgetool.detector.head import PREFIX, Head, reconstruct, target_of
 from edgetool.detector.orders import CLEARLY, REVERSED, other_order
@@ -157,8 +157,12 @@ class _Trial:
         of_all, is_of_itself = found
         what = f"what is output {head.name!r}? It has the size of a {head.kind.value}, and is nearer to {of_all}. "
         turn = " (in PyTorch, return answer.flip(1))" if of_all.startswith(REVERSED) else ""
-        step = f"Put that right in the model{turn}, or let it give the error itself and say --head score"
-        return f"{what}{step}" + ("" if is_of_itself else f"; --head {head.kind.value} takes it as one all the same")
+        step = f"ut that right in the model{turn}, or let it give the error itself and say --head score"
+        if is_forecast and not is_of_itself:
+            return (
+                f"{what}The best forecast of noisy readings is so, too: --head forecast takes it as one. Else p{step}"
+            )
+        return f"{what}P{step}" + ("" if is_of_itself else f"; --head {head.kind.value} takes it as one all the same")
 
     def points(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
         """What an output can be as a point."""
@@ -300,7 +304,7 @@ class _Trial:
             )
             self.refused.append(
                 (self.order_of(head, values) if head.rows > 1 else None)
-                or f"output {head.name!r} has the size of a {head.kind.value}, and {why}. {_of_each_channel(values)}; "
+                or f"output {head.name!r} has the size of a {head.kind.value}, and {why}. {of_each_channel(values)}; "
                 f"--head {head.kind.value} takes it as one all the same"
             )
             return
@@ -376,13 +380,6 @@ class _Trial:
         if HeadKind.SCORE in kinds and ahead is not None and ahead.error > _FORETELLS:
             return [each for each in tried if each is not ahead]
         return tried
-
-
-def _of_each_channel(values: NDArray[np.floating]) -> str:
-    """What to do where an output is an error of each channel, or a score of each, and no answer."""
-    if values.min() < 0:
-        return "If it is the error of each channel, or a point, say --head distance:centre"
-    return "If it is a score of each channel, let the model give one of all, such as their mean"
 
 
 def _nothing_fits(trial: _Trial, shown: str, of_one: Sequence[str]) -> str:

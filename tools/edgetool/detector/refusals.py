@@ -16,6 +16,10 @@ from edgetool.graph.onnx_file import load_model
 
 _DAYS = (32874.0, 73050.0)
 """Of the years 1990 to 2099, in a spreadsheet."""
+_MOST_BACK = 0.05
+"""Share of the rows that may be late. Of shuffled rows half are, and none resembles its neighbours any more, so that a
+false-alarm rate would seem to be known as well as from so many independent rows."""
+_NEWEST_FIRST = 0.9
 _LARGEST_STEP_DAYS = 0.5
 """From one row to the next: of seconds since a recording began, few are so near to each other after nine hours."""
 
@@ -23,15 +27,24 @@ __all__ = ["check_order", "check_reference", "of_one_window"]
 
 
 def check_order(rows: SensorData) -> None:
-    """Refuse rows that come newest first: their windows would run backwards; and times that are no seconds.
+    """Refuse rows that come newest first, whose windows would run backwards, or in no order, which would seem to be
+    independent of each other; and times that are no seconds.
 
     Raises:
         DataError: they do, or look like days.
     """
     steps = time_steps(rows)
     _check_days(rows, steps)
-    if len(steps) and float(np.median(steps)) < 0:
+    back = float(np.mean(steps < 0)) if len(steps) else 0.0
+    if back > _NEWEST_FIRST:
         raise DataError(f"{rows.path}: the times go backwards; sort the rows, the oldest first")
+    if back > _MOST_BACK:
+        of_whom = "" if rows.assets is None else " of its asset"
+        assets = "; if they are of several assets, name the column of these with --asset-column"
+        raise DataError(
+            f"{rows.path}: in {back:.0%} of the rows the time is before that of the row before{of_whom}; sort the "
+            f"rows, the oldest first{assets if rows.assets is None else ''}"
+        )
 
 
 def _check_days(rows: SensorData, steps: NDArray[np.float64]) -> None:

@@ -45,6 +45,8 @@ class PackReport:
     """That a network takes large readings as they are, in words; empty where it does not, or the score is an error."""
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
+    repeated_times: str
+    """That many rows have the time of the row before, in words; empty where they have not."""
     rows_with_missing: int
     """Normal rows in which some values are missing."""
     missing: str | None
@@ -174,6 +176,8 @@ class PackReport:
             )
         if self.raw_readings:
             yield self.raw_readings
+        if self.repeated_times:
+            yield self.repeated_times
         for name in self.still_channels:
             if self.sign.found is SignFrom.ERROR:
                 means = (

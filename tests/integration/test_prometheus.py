@@ -183,6 +183,46 @@ def test_no_request_ends_the_metrics(tmp_path: Path, broker: Broker, subscriber:
     assert "Traceback" not in agent.log.read_text()
 
 
+RULES_TEST = """\
+rule_files: [{rules}]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {{series: 'edge_agent_uptime_seconds{{instance="hangs"}}', values: '10+60x5 310x30'}}
+      - {{series: 'edge_agent_uptime_seconds{{instance="runs"}}', values: '10+60x40'}}
+      - {{series: 'edge_agent_uptime_seconds{{instance="starts anew"}}', values: '10 70 10 70 10+60x30'}}
+      - {{series: 'edge_agent_events_dropped_total{{instance="full"}}', values: '0x5 3x30'}}
+    alert_rule_test:
+      - {{alertname: EdgeAgentHangs, eval_time: 12m, exp_alerts: []}}
+      - alertname: EdgeAgentHangs
+        eval_time: 30m
+        exp_alerts: [{{exp_labels: {{severity: page, instance: hangs}}, exp_annotations: {hangs}}}]
+      - alertname: EdgeAgentEventsDropped
+        eval_time: 15m
+        exp_alerts: [{{exp_labels: {{severity: ticket, instance: full}}, exp_annotations: {dropped}}}]
+"""
+
+
+def test_rules_fire_when_they_are_to(tmp_path: Path) -> None:
+    """An agent whose loop hangs still gives metrics, the last ones; one that starts again and again does not hang."""
+    hangs = {
+        "summary": "hangs runs and does nothing",
+        "description": "It waits for a disk or a driver that does not answer. "
+        "Where systemd's watchdog is on, it starts anew by itself.",
+    }
+    dropped = {
+        "summary": "full has given up 3 events",
+        "description": "They were over the limits of its journal, and nobody will see them.",
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(RULES_TEST.format(rules=RULES, hangs=json.dumps(hangs), dropped=json.dumps(dropped)))
+    found = subprocess.run(
+        [program("promtool"), "test", "rules", file], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
 def _is_given(port: int) -> bool:
     try:
         return bool(fetch(f"http://127.0.0.1:{port}/metrics"))

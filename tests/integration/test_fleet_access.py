@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,22 +17,29 @@ from processes import Agent, Broker, run_tool, wait_until, write_config
 from simulated_agents import Behaviour, simulated
 
 import edgetool
+from edge_agent.sources.formats.sparkplug import rebirth_command
 from edge_agent.trust import load_keys
 
 ACL = Path(__file__).parents[2] / "docs" / "mosquitto" / "acl"
-USERS = ("press-7", "press-8", "a1", "viewer", "dashboard", "operator")
+USERS = ("press-7", "press-8", "a1", "viewer", "dashboard", "operator", "homeassistant", "scada")
 NOT_AUTHORIZED = 0x87
 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Broker]:
     """A broker with these rules; the password of each user is its name."""
+    with guarded_by(tmp_path, ACL) as broker:
+        yield broker
+
+
+@contextmanager
+def guarded_by(tmp_path: Path, rules: Path) -> Iterator[Broker]:
     users = tmp_path / "users"
     users.write_text("".join(f"{user}:{user}\n" for user in USERS))
     subprocess.run(["mosquitto_passwd", "-U", str(users)], check=True, capture_output=True, timeout=30)
     for user in USERS:
         (tmp_path / f"{user}.password").write_text(user)
-    with Broker(tmp_path / "broker", rules=f"password_file {users}\nacl_file {ACL}\n", anonymous=False) as broker:
+    with Broker(tmp_path / "broker", rules=f"password_file {users}\nacl_file {rules}\n", anonymous=False) as broker:
         yield broker
 
 
@@ -105,6 +114,62 @@ def test_a_real_agent_is_updated_under_these_rules(tmp_path: Path, guarded: Brok
         done = run_tool("edgetool", "fleet", "deploy", bundles[1], *to, *trial, *port, *operator)
         assert done.returncode == 0, done.stderr
         assert "refused" not in agent.log.read_text()
+
+
+def test_neighbours_hear_an_agent_under_the_lines_for_them(tmp_path: Path) -> None:
+    """Those that stand there as comments; each hears what is for it, and a wish for births comes through."""
+    rules = tmp_path / "acl"
+    rules.write_text(ACL.read_text().replace("\n#topic ", "\ntopic ").replace("\n#user ", "\nuser "))
+    rules.chmod(0o600)
+    who = f'username = "press-7"\npassword_file = "{tmp_path / "press-7.password"}"'
+    extra = '[publish]\nscores = "0.3s"\n[homeassistant]\ndiscovery = true\n[sparkplug]\ngroup = "plant"\n'
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge")
+    with guarded_by(tmp_path, rules) as broker:
+        config = write_config(tmp_path, broker.port, {"pump": bundle}, agent="press-7", mqtt=who, extra=extra)
+        with (
+            Neighbour(broker.port, "homeassistant") as home,
+            Neighbour(broker.port, "scada") as scada,
+            Neighbour(broker.port, "a1") as sensor,
+            Agent(config),
+        ):
+            wait_until(lambda: "spBv1.0/plant/NBIRTH/press-7" in scada.heard, what="the node")
+            sensor.client.publish("sensors/a1/pump", b'{"c1": 1, "c2": 0}', qos=1)
+            wait_until(lambda: "spBv1.0/plant/DBIRTH/press-7/pump:a1" in scada.heard, what="the device")
+            wait_until(lambda: any("_a1_" in topic and topic.endswith("/problem") for topic in home.heard))
+            assert "edge/press-7/status" in home.heard
+            sensor.client.publish("sensors/a1/pump", b'{"c1": 2, "c2": 0}', qos=1)
+            wait_until(lambda: "edge/press-7/scores/pump/a1" in home.heard, what="the score")
+            before = scada.heard.count("spBv1.0/plant/NBIRTH/press-7")
+            scada.client.publish("spBv1.0/plant/NCMD/press-7", rebirth_command(1), qos=0)
+            wait_until(lambda: scada.heard.count("spBv1.0/plant/NBIRTH/press-7") > before, what="the births")
+        assert sensor.heard == []
+        assert answer_to(broker.port, "homeassistant", "homeassistant/device/x/config") == NOT_AUTHORIZED
+        assert answer_to(broker.port, "scada", "spBv1.0/plant/NBIRTH/press-7") == NOT_AUTHORIZED
+        assert answer_to(broker.port, "press-8", "spBv1.0/plant/NBIRTH/press-7") == NOT_AUTHORIZED
+
+
+class Neighbour:
+    """A user who asks for everything, and hears what it may."""
+
+    def __init__(self, port: int, user: str) -> None:
+        self.heard: list[str] = []
+        self.client = paho.Client(CallbackAPIVersion.VERSION2)
+        self.client.username_pw_set(user, user)
+        subscribed = threading.Event()
+        self.client.on_connect = lambda client, *_: client.subscribe("#", 1)
+        self.client.on_subscribe = lambda *_: subscribed.set()
+        self.client.on_message = lambda _client, _data, message: self.heard.append(message.topic)
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        assert subscribed.wait(10)
+
+    def __enter__(self) -> Neighbour:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+        del self.client  # paho closes its own sockets with the client, which must not wait for a search for garbage
 
 
 def test_a_fleet_is_updated_under_these_rules(tmp_path: Path, guarded: Broker) -> None:

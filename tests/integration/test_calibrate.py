@@ -97,6 +97,11 @@ def test_alarms_per_day_are_alerts_of_one_asset(square: Path, normal: Path) -> N
     assert 4.0 <= report.alerts / report.days <= 5.0
     assert report.alarms_between is not None
     assert report.alarms_between[0] < 5 < report.alarms_between[1]
+    # Where nearly nothing is known, no more is told than can be: one alert for two windows.
+    rare = edgetool.calibrate(square, data=normal, alarms_per_day=0.01)
+    assert rare.alarms_between is not None
+    assert rare.days is not None
+    assert rare.alarms_between[1] == rare.rows / rare.days / 2
 
 
 def test_each_asset_has_its_own_limit_on_request(

@@ -12,7 +12,7 @@ from edge_agent.bundle import Calibration
 from edge_agent.errors import DataError
 from edge_agent.stream.drift import ScoreDrift
 from edge_agent.stream.threshold import tail_quantile, threshold_from, thresholds_from
-from edgetool.detector.calibration import calibrate, rate_doubt
+from edgetool.detector.calibration import calibrate, rate_doubt, tie_doubt
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.01, 0.001])
@@ -71,6 +71,33 @@ def test_the_clear_limit_lies_below_the_alarm_limit() -> None:
     """A tenth of the way to the median."""
     threshold, _ = calibrate(np.linspace(0, 1, 1001).astype(np.float32), 0.1)
     assert threshold.clear == pytest.approx(threshold.alarm - 0.1 * (threshold.alarm - 0.5))
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.001])
+def test_of_scores_with_few_values_the_rate_of_the_limit_is_told(rate: float) -> None:
+    """A count of sensors that are off, or a forest of few trees: a limit has the rate of a value, or of the next."""
+    rng = np.random.default_rng(0)
+    inside = []
+    for _ in range(20):
+        threshold, calibration = calibrate(rng.poisson(1, 20_000).astype(np.float32), rate)
+        seen = float(np.mean(rng.poisson(1, 20_000) >= threshold.alarm))
+        # Half a count above the value that too many have: the last digit of a score changes nothing.
+        assert threshold.alarm % 1 == 0.5
+        assert seen <= rate
+        assert calibration.interval is not None
+        inside.append(calibration.interval[0] <= seen <= calibration.interval[1])
+    assert sum(inside) >= 18
+
+
+def test_of_scores_whose_highest_is_shared_the_interval_is_that_of_its_share() -> None:
+    """Nothing lies above it, so the limit stays; 2 % reach it where 1 % was asked for."""
+    draws = np.random.default_rng(0).uniform(size=20_000)
+    scores = np.where(draws > 0.98, 1.0, draws / 2).astype(np.float32)
+    threshold, calibration = calibrate(scores, 0.01)
+    assert threshold.alarm == 1.0
+    assert calibration.interval is not None
+    assert calibration.interval[0] < 0.02 < calibration.interval[1]
+    assert "between 0.012 and 0.035" in (tie_doubt(calibration) or "")
 
 
 def test_scores_below_zero_are_fine() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from edgetool.data import DataSource, SensorData, holes, read_sensor_data
 from edgetool.detector.allowed import open_allowed
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
+from edgetool.detector.calibration import tie_doubt
 from edgetool.detector.interval import repeated_times
 from edgetool.detector.refusals import check_order
 from edgetool.detector.relimited import made_up_for, silenced
@@ -86,6 +87,8 @@ class CalibrateReport:
     """Empty unless asked for."""
     loses_signature: bool = False
     """The bundle is signed, and the one that was written is not."""
+    tied: str | None = None
+    """That no limit has the rate asked for, because many scores are equal."""
     repeated_times: str = ""
     """That many rows have the time of the row before, in words; empty where they have not."""
     silenced: str | None = None
@@ -101,8 +104,9 @@ class CalibrateReport:
         """The interval in alerts a day; None if a rate was asked for."""
         if self.alarms_per_day is None:
             return None
-        low, high = self.told.low / self.told.rate, self.told.high / self.told.rate
-        return self.alarms_per_day * low, self.alarms_per_day * high
+        low, high = (self.alarms_per_day * end / self.told.rate for end in (self.told.low, self.told.high))
+        # Between two alerts of an asset there is at least one window that is in none.
+        return low, high if self.days is None else min(high, self.rows / self.days / 2)
 
     def warnings(self) -> list[str]:
         """What a user has to know before the limit is used."""
@@ -110,6 +114,8 @@ class CalibrateReport:
         told, needed = self.told, self.needed_days
         if self.not_finite:
             found.append(f"{self.not_finite} windows have a score that is no number, and are left out")
+        if self.tied is not None:
+            found.append(self.tied)
         if self.repeated_times:
             found.append(self.repeated_times)
         if not told.is_supported:
@@ -212,6 +218,9 @@ def calibrate(
         effective = min(effective, alarms_per_day * days / rate)
     told = interval_of(rate, len(scores), effective)
     threshold, calibration = limits_from(scored.score, rate, told=told)
+    if calibration.interval is not None:
+        low, high = calibration.interval
+        told = replace(told, low=low, high=high)
     silent = None
     if threshold.alarm > manifest.threshold.alarm:
 
@@ -246,6 +255,7 @@ def calibrate(
         share_before=float(np.mean(scores >= manifest.threshold.alarm)),
         assets=_by_asset(scored, order, rate, threshold.alarm) if per_asset else (),
         loses_signature=output is not None and opened.is_signed,
+        tied=tie_doubt(calibration),
         repeated_times=repeated_times(rows),
         silenced=silent,
     )

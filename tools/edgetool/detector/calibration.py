@@ -10,11 +10,13 @@ from edge_agent.errors import DataError
 from edge_agent.stream.threshold import limits_at, method_of, threshold_from
 from edgetool.quality.dependence import RateInterval, about, effective_rows, interval_of
 
-__all__ = ["calibrate", "given_limit", "rate_doubt"]
+__all__ = ["calibrate", "given_limit", "rate_doubt", "tie_doubt"]
 
 _MIN_WINDOWS = 30
 _TIED_FACTOR = 5
 _TIED_SHARE = 0.005
+_OFF = 1.25
+"""A share that is off the rate by this factor, because scores are equal, is told as what it is."""
 # The device holds its live scores against these (edge_agent/stream/drift.py).
 _QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
@@ -44,7 +46,7 @@ def calibrate(
             quantiles[f"{share:.6g}"] = value
     limit_rate = false_alarm_rate if told is None else told.limit_rate
     known = told or interval_of(false_alarm_rate, len(exact), effective_rows(exact, false_alarm_rate))
-    threshold = threshold_from(exact, limit_rate)
+    threshold, tied = _between_ties(exact, threshold_from(exact, limit_rate), limit_rate)
     reached = float(np.mean(exact >= threshold.alarm))
     if reached > max(_TIED_FACTOR * false_alarm_rate, _TIED_FACTOR / len(exact)):
         raise DataError(
@@ -56,10 +58,41 @@ def calibrate(
         false_alarm_rate=false_alarm_rate,
         quantiles=quantiles,
         effective_rows=known.effective_rows,
-        interval=(known.low, known.high),
+        interval=known.ends_at(reached) if tied else (known.low, known.high),
         method=f"{method_of(len(exact), limit_rate)}{'' if limit_rate == false_alarm_rate else ', as a bound'}",
     )
     return threshold, calibration
+
+
+def _between_ties(exact: NDArray[np.float64], threshold: Threshold, rate: float) -> tuple[Threshold, bool]:
+    """The limit above scores that are equal and too many for a rate, where some lie above these; and whether there are
+    such, so that the rate of the limit is another one than was asked for.
+    """
+    beyond = exact[exact >= threshold.alarm]
+    if len(beyond) > _OFF * rate * len(exact):
+        level = float(beyond.min())
+        higher = exact[exact > level]
+        is_tied = len(beyond) - len(higher) > 1
+        if not is_tied or not len(higher):
+            return threshold, is_tied
+        # In the middle, because another provider's score may be off in its last digit.
+        return limits_at((level + float(higher.min())) / 2, float(np.median(exact))), True
+    below = exact[exact < threshold.alarm]
+    level = float(below.max(initial=-np.inf))
+    reached_there = np.count_nonzero(exact >= level)
+    is_shared = np.count_nonzero(below == level) > 1 and reached_there > _OFF * rate * len(exact)
+    return threshold, bool(is_shared and len(beyond) * _OFF < rate * len(exact))
+
+
+def tie_doubt(calibration: Calibration) -> str | None:
+    """That no limit has the rate of a bundle, because many scores are equal; None where one has."""
+    rate, interval = calibration.false_alarm_rate, calibration.interval
+    if interval is None or interval[0] <= rate <= interval[1]:
+        return None
+    return (
+        f"many normal windows have the same score, so no limit has a rate near {rate:g}: the rate of this one lies, "
+        f"nine times in ten, between {interval[0]:.2g} and {interval[1]:.2g}"
+    )
 
 
 def rate_doubt(calibration: Calibration) -> str | None:
@@ -70,9 +103,10 @@ def rate_doubt(calibration: Calibration) -> str | None:
     told = interval_of(rate, calibration.rows, effective)
     if told.is_supported:
         return None
+    high = told.high if calibration.interval is None else calibration.interval[1]
     return (
         f"a rate of {rate:g} cannot be known from {calibration.rows} windows that say as much as {effective:.0f} "
-        f"independent ones; in a next period it may be up to {told.high:.2g}. It takes {about(told.needed_rows)} such "
+        f"independent ones; in a next period it may be up to {high:.2g}. It takes {about(told.needed_rows)} such "
         "windows, from all that is normal; edgetool calibrate makes the limit a bound"
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edge_agent.bundle import Bundle, Calibration, CustomOpsPart, ExportedPart, Quality
-from edgetool.detector.calibration import rate_doubt
+from edgetool.detector.calibration import rate_doubt, tie_doubt
 
 __all__ = ["card_of", "in_words", "library_in_words"]
 
@@ -83,9 +83,7 @@ def _of_calibration(calibration: Calibration) -> Iterator[tuple[str, str]]:
         "calibrated",
         f"on {calibration.rows} windows{worth}; false alarms {calibration.false_alarm_rate:g}{between}{how}",
     )
-    doubt = rate_doubt(calibration)
-    if doubt is not None:
-        yield "WARNING", doubt
+    yield from (("WARNING", doubt) for doubt in (tie_doubt(calibration), rate_doubt(calibration)) if doubt is not None)
 
 
 def _of_quality(quality: Quality) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ import msgspec
 from edge_agent.bundle import Manifest
 from edge_agent.engine.releases import OLDEST, in_words, runtimes_from
 from edge_agent.files.shared_library import this_architecture
-from edgetool.detector.calibration import rate_doubt
+from edgetool.detector.calibration import rate_doubt, tie_doubt
 from edgetool.detector.direction import Sign, SignFrom
 from edgetool.detector.expected import Agreement
 from edgetool.detector.labelled import LabelledQuality
@@ -208,9 +208,7 @@ class PackReport:
         calibration = self.manifest.calibration
         if calibration is None or self.limit_is_given:
             return
-        doubt = rate_doubt(calibration)
-        if doubt is not None:
-            yield doubt
+        yield from filter(None, (tie_doubt(calibration), rate_doubt(calibration)))
 
     def _of_state(self) -> Iterator[str]:
         found = self.warm_up

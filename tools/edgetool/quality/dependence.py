@@ -90,6 +90,15 @@ class RateInterval:
     needed_rows: float
     """Rows like these that would support the rate; the number of rows where they do."""
 
+    def ends_at(self, share: float) -> tuple[float, float]:
+        """The interval of a limit that another share of the file reaches, since many scores are equal."""
+        if not share:
+            return 0.0, self.high
+        there = interval_of(share, 1, self.effective_rows)
+        if self.is_supported and there.is_supported:
+            return there.low, there.high
+        return 0.0, max(self.high, there.high)
+
 
 def interval_of(rate: float, rows: int, effective: float) -> RateInterval:
     """The interval of a rate whose limit was read off, or extrapolated from, so many rows.

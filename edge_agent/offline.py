@@ -80,6 +80,8 @@ class Summary:
         self._kinds: Counter[str] = Counter()
         self._median = _Median()
         self._max = -math.inf
+        self._empty: dict[str, None] | None = None
+        self._not_finite = 0
         self.rows = 0
         self.scored = 0
 
@@ -87,16 +89,32 @@ class Summary:
         """The same blocks, counted as they are taken."""
         for block in blocks:
             self.rows += len(block)
+            if self._empty is None or self._empty:
+                nothing = np.flatnonzero(np.isnan(block.values).all(axis=0))
+                names = [block.channels[place] for place in nothing.tolist()]
+                self._empty = {name: None for name in names if self._empty is None or name in self._empty}
             yield block
 
     def add(self, batch: Scored) -> None:
         """Count a batch."""
         self.scored += len(batch.scores)
+        self._not_finite += batch.outcome.not_finite
         self._kinds.update(batch.outcome.kinds())
         finite = batch.scores if not batch.outcome.not_finite else batch.scores[np.isfinite(batch.scores)]
         if finite.size:
             self._max = max(self._max, float(finite.max()))
             self._median.add(finite)
+
+    def warnings(self, window: int) -> list[str]:
+        """Why there are fewer scores, or alerts, than a user may expect; for a bundle with windows of so many rows."""
+        found = [f"channel {name} has no value in any row" for name in self._empty or ()]
+        if not self.scored:
+            found.append(
+                f"nothing was scored: no asset has {window} readings in a row in which each channel has had a value"
+            )
+        if self._not_finite:
+            found.append(f"{self._not_finite} scores are no number, and raise nothing")
+        return found
 
     @property
     def seconds(self) -> float:

@@ -107,7 +107,7 @@ def run(options: argparse.Namespace) -> None:
             settings=None if section is None else section.settings,
         )
         with without_collector():
-            _report(scored, summary, data, options)
+            _report(scored, summary, data, options, window=bundle.manifest.window)
 
 
 def _bundle(options: argparse.Namespace, config: Config | None, section: StreamSection | None) -> Bundle:
@@ -170,7 +170,9 @@ class _Later:
         return self._engine.score(windows, state)
 
 
-def _report(scored: Iterator[Scored], summary: Summary, data: DataStream, options: argparse.Namespace) -> None:
+def _report(
+    scored: Iterator[Scored], summary: Summary, data: DataStream, options: argparse.Namespace, *, window: int
+) -> None:
     """Write or show what was scored, a batch at a time: a long file has more alerts than there may be memory."""
     from edge_agent.offline_files import AlertsFile, ScoresFile
 
@@ -194,12 +196,18 @@ def _report(scored: Iterator[Scored], summary: Summary, data: DataStream, option
                     say(f"{event.event:<8} {event.asset}  {event.time}  {event.describe()}")
             line.step()
         line.erase()
-        found = summary.describe()
+        found, warnings = summary.describe(), summary.warnings(window)
+        for text in warnings:
+            say(f"WARNING  {text}", to=sys.stderr)
         if told is None:
             say(", ".join(f"{name} {value}" for name, value in found.items()))
             return
         told.seek(0)
-        say_list({**found, "ignored_columns": list(data.ignored)}, "alerts", (line.decode().rstrip() for line in told))
+        say_list(
+            {**found, "ignored_columns": list(data.ignored), "warnings": warnings},
+            "alerts",
+            (line.decode().rstrip() for line in told),
+        )
 
 
 def _how_far(data: DataStream, summary: Summary) -> str:

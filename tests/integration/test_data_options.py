@@ -134,3 +134,37 @@ def test_score_ends_with_one_line_for_data_and_bundle_alike(tmp_path: Path, caps
     wrong = write_bundle(tmp_path / "other-1.0.0.edge", golden_factor=2.0)
     assert agent(["score", str(data), "--bundle", str(wrong)]) == 69
     assert "wrong scores" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("with_arrow", [True, False])
+def test_a_file_of_which_nothing_is_scored_says_why(
+    with_arrow: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sensor that was never connected, and too few rows for a window: no alert is not all well."""
+    if not with_arrow:
+        monkeypatch.setattr(FastText, "of_installed", lambda _path: None)
+    bundle, data = write_bundle(tmp_path / "square-1.0.0.edge", window=3), tmp_path / "d.csv"
+    given = ["score", str(data), "--bundle", str(bundle)]
+    data.write_text("c1,c2\n" + "1,\n" * 50, encoding="ascii")
+    nothing = "nothing was scored: no asset has 3 readings in a row in which each channel has had a value"
+    assert agent(given) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("rows 50, scored 0")
+    assert told.err == f"WARNING  channel c2 has no value in any row\nWARNING  {nothing}\n"
+    assert agent([*given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == ["channel c2 has no value in any row", nothing]
+    # From some row on is enough for a warning less.
+    data.write_text("c1,c2\n" + "1,\n" * 50 + "1,2\n" * 2, encoding="ascii")
+    assert agent([*given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [nothing]
+    data.write_text("c1,c2\n" + "1,\n" * 50 + "1,2\n" * 3, encoding="ascii")
+    assert agent([*given, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == []
+
+
+def test_scores_that_are_no_number_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They raise no alert, and nothing else in the summary shows them."""
+    bundle, data = write_bundle(tmp_path / "square-1.0.0.edge"), tmp_path / "d.csv"
+    data.write_text("c1,c2\n" + "1,2\n" * 20 + "3e38,3e38\n" * 2, encoding="ascii")
+    assert agent(["score", str(data), "--bundle", str(bundle), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == ["2 scores are no number, and raise nothing"]

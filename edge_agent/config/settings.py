@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
 from edge_agent.bundle import Bundle, Threshold
-from edge_agent.config.shared import Shared
 from edge_agent.config.trust import TrustSettings
 from edge_agent.config.updates import UpdateSettings
 from edge_agent.engine.settings import EngineSettings
@@ -37,10 +37,27 @@ from edge_agent.stream.settings import MAX_STATE_MB, CommissionSettings, DriftSe
 from edge_agent.stream.storm import StormSettings
 from edge_agent.stream.window_settings import WindowSettings
 
-__all__ = ["IDLE_S", "SECTIONS", "AgentSettings", "Config", "StreamSection", "ThresholdSettings", "topic_filters"]
+__all__ = [
+    "IDLE_S",
+    "SECTIONS",
+    "AgentSettings",
+    "Config",
+    "Shared",
+    "StreamSection",
+    "ThresholdSettings",
+    "topic_filters",
+]
 
 IDLE_S = 604_800.0
 """Default of `idle_s`, a week, seconds."""
+
+
+class Shared(StrEnum):
+    """Which member of a group the broker hands a message to."""
+
+    ANY = "any"
+    BY_TOPIC = "by-topic"
+    """The messages of a topic to one member, as EMQX does with `hash_topic`."""
 
 
 TopicText = Annotated[str | tuple[str, ...], Meta(description="a topic, or a list of topics")]

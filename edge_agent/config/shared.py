@@ -8,28 +8,17 @@ stream tells scores only.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edge_agent.bundle import Manifest
+from edge_agent.config.settings import Shared, StreamSection
 from edge_agent.messages.topic_names import TopicFilters
+from edge_agent.outputs.settings import PublishSettings
 from edge_agent.stream.settings import CommissionSettings
 
-if TYPE_CHECKING:
-    from edge_agent.config.settings import StreamSection
-    from edge_agent.outputs.settings import PublishSettings
-
-__all__ = ["Shared", "agent_problems", "bundle_problem", "sharing_problems"]
+__all__ = ["agent_problems", "bundle_problem", "sharing_problems"]
 
 _GUIDE = "docs/scale.md"
-
-
-class Shared(StrEnum):
-    """Which member of a group the broker hands a message to."""
-
-    ANY = "any"
-    BY_TOPIC = "by-topic"
-    """The messages of a topic to one member, as EMQX does with `hash_topic`."""
 
 
 def sharing_problems(good: dict[str, Any], filters: TopicFilters) -> list[str]:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from fake_broker import FakeBroker, FakeOpener
 
-from edge_agent.config.shared import Shared, sharing_problems
+from edge_agent.config.settings import Shared
+from edge_agent.config.shared import sharing_problems
 from edge_agent.messages.delivery import Delivery
 from edge_agent.messages.topic import Topic
 from edge_agent.messages.topic_names import TopicFilter, TopicFilters

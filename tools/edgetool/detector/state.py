@@ -52,13 +52,13 @@ def links_of(model: onnx.ModelProto, words: Sequence[str]) -> tuple[Link, ...]:
     inputs = {item.name: item for item in model_inputs(model)}
     outputs = [value.name for value in model.graph.output]
     links = [_link(inputs, outputs, word) for word in words]
-    for word, link in zip(words, links, strict=True):
-        _check_fits(model, word, inputs[link.given], link)
     size = sum(link.size for link in links)
     if size > MOST_STATE_VALUES:
         raise ConversionError(
             f"--state: the states of one asset have {size} values, at most {MOST_STATE_VALUES} are kept"
         )
+    for word, link in zip(words, links, strict=True):
+        _check_fits(model, word, inputs[link.given], link)
     for what, names in (("input", [link.given for link in links]), ("output", [link.made for link in links])):
         for name in names:
             if names.count(name) > 1:

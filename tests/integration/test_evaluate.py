@@ -305,3 +305,21 @@ def test_inspect_shows_all_of_a_bundle(close: Path, capsys: pytest.CaptureFixtur
     assert found["model"] == str(bundle)
     assert found["manifest"]["quality"]["events_found"] == 1
     assert main(["inspect", str(close)]) == 65
+
+
+def test_channels_of_a_peak_are_told_where_values_are_missing(square: Path, rows: Rows) -> None:
+    """The window is the one that was scored: of the last values, and without rows that are no reading."""
+    path = rows("labelled.csv")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    at = next(number for number, line in enumerate(lines) if ",a,1.0,4.0," in line)
+    # Its highest rows lack c1, and a row of a sender that has nothing to say stands before them.
+    lines = [line.replace(",a,1.0,4.0,", ",a,,4.0,") for line in lines]
+    stamp = lines[at].split(",")[0]
+    lines.insert(at, f"{int(stamp) - 1},a,,,1")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    wide = write_bundle(square.parent / "wide-1.0.0.edge", changes=CALIBRATED, window=2)
+    found = edgetool.evaluate([square, wide], data=path)
+    first, second = (quality.events[0] for quality in found.bundles)
+    assert first.peak == 17
+    assert [(name, round(share, 3)) for name, share in first.shares] == [("c2", 0.941), ("c1", 0.059)]
+    assert dict(second.shares)["c2"] > 0.9

@@ -155,6 +155,20 @@ def test_a_score_is_of_the_last_row_of_its_interval(tmp_path: Path) -> None:
     assert mine.scored.window == 8
 
 
+def test_of_readings_made_of_several_rows_no_channel_is_blamed(tmp_path: Path) -> None:
+    """The window that was scored is in no row of the file, and the last row's shares would be another window's."""
+    values = np.ones((60, 2))
+    values[31, 1], values[34, 0] = 40.0, 3.0
+    label = (np.arange(60) // 5 == 6).astype(int)
+    np.savez(tmp_path / "d.npz", readings=values, time=1_700_000_000 + np.arange(60.0), label=label)
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", changes=CALIBRATED)
+    config = write_config(tmp_path / "agent.toml", bundle, "window.every_s = 5", "window.resample = 'mean'")
+    event = edgetool.evaluate(data=tmp_path / "d.npz", config=config).bundles[0].events[0]
+    assert event.peak == pytest.approx(1.4**2 + 8.8**2, rel=1e-3)
+    assert event.shares == ()
+    assert edgetool.evaluate(bundle, data=tmp_path / "d.npz").bundles[0].events[0].shares[0][0] == "c2"
+
+
 def test_commissioning_gives_each_asset_a_limit_at_each_rate(tmp_path: Path) -> None:
     """An asset that runs higher than the others is in alarm for ever by the bundle's limit; by its own it is not."""
     rng = np.random.default_rng(0)

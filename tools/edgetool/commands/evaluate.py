@@ -32,7 +32,7 @@ from edgetool.quality.judge import AtLimit, Labelled, judge
 from edgetool.quality.limits import limit_at, rates_beside
 from edgetool.quality.metrics import VUS_WIDTH, Curves, Surface, rank
 from edgetool.quality.rows import EVENT_GAP, AssetRows
-from edgetool.quality.seen import EventSeen, EventSpan, events_seen, spans_of
+from edgetool.quality.seen import EventSeen, EventSpan, events_seen, last_window, spans_of
 from edgetool.quality.told import EACH_ALERT, ToldAlerts, for_baselines, without_doubts
 
 __all__ = ["DetectorQuality", "EvaluateReport", "JudgedBy", "evaluate"]
@@ -41,6 +41,10 @@ _TABLES = ("window", "alarm", "commission")
 """Of a stream's settings, those that make windows and alerts of a file."""
 _EXPLAINED = 200
 """Most events whose peaks are scored once more for the channels' shares."""
+_LOOKS_BACK = 4096
+"""Rows before a window in which the last value of a channel is looked for."""
+_SAME = 1e-3
+"""Share by which the score of a window that was found again may be off its peak."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +359,8 @@ def _explain(
     labelled: Labelled,
     engine: Engine,
 ) -> tuple[EventSeen, ...]:
-    """Add the channels' shares of each event's peak, where no value of its window is missing, or the model takes it.
+    """Add the channels' shares of each event's peak, where its window is found in the file: one of readings that a
+    stream makes of several rows is not.
 
     What a model with state was given back there is not known any more, so it has none.
     """
@@ -366,19 +371,21 @@ def _explain(
     for number, event in enumerate(events[:_EXPLAINED]):
         if event.peak_row is None:
             continue
-        place = int(places[event.peak_row])
-        begin = place - manifest.window + 1
-        window = values[order[max(begin, 0) : place + 1]].astype(np.float32)
-        if begin >= starts[labelled.rows.asset_of(np.array([place]))[0]] and (
-            manifest.takes_missing or not np.isnan(window).any()
-        ):
+        place = places[event.peak_row : event.peak_row + 1]
+        start = int(starts[labelled.rows.asset_of(place)[0]])
+        rows = values[order[max(start, int(place[0]) - _LOOKS_BACK - manifest.window) : int(place[0]) + 1]]
+        window = last_window(rows, manifest.window, holds=not manifest.takes_missing)
+        if window is not None:
             windows.append(window)
             which.append(number)
-    shares = engine.score(np.stack(windows)).contributions if windows else None
-    if shares is None:
+    answer = engine.score(np.stack(windows)) if windows else None
+    if answer is None or answer.contributions is None:
         return events
     explained = list(events)
-    for number, parts in zip(which, shares, strict=True):
+    for number, score, parts in zip(which, answer.score.tolist(), answer.contributions, strict=True):
+        peak = events[number].peak
+        if peak is None or not np.isclose(score, peak, rtol=_SAME):
+            continue
         total = float(parts.sum()) or 1.0
         pairs = zip((channel.name for channel in manifest.channels), (parts / total).tolist(), strict=True)
         ranked = tuple(sorted(pairs, key=lambda pair: -pair[1]))

@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from edge_agent.messages.reading import FloatArray
 from edgetool.quality.alerts import Found, Scored
 from edgetool.quality.judge import Labelled
 
-__all__ = ["EventSeen", "EventSpan", "events_seen", "spans_of"]
+__all__ = ["EventSeen", "EventSpan", "events_seen", "last_window", "spans_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +120,26 @@ def events_seen(scored: Scored, found: Found, labelled: Labelled) -> tuple[Event
             )
         )
     return tuple(seen)
+
+
+def last_window(values: NDArray[np.float64], window: int, *, holds: bool) -> FloatArray | None:
+    """The window that the last of some rows of an asset completes, as the agent makes it.
+
+    Args:
+        values: shape (rows, channels), NaN where a value is missing; a row without any is no reading.
+        window: rows in it.
+        holds: a missing value is the channel's last one; else it stays missing.
+
+    Returns:
+        Shape (window, channels); None where a channel had no value yet, or the rows are too few.
+    """
+    heard = values[~np.isnan(values).all(axis=1)]
+    if len(heard) < window:
+        return None
+    if not holds:
+        return heard[-window:].astype(np.float32)
+    known = np.where(np.isnan(heard), -1, np.arange(len(heard))[:, np.newaxis])
+    last = np.maximum.accumulate(known, axis=0)[-window:]
+    if (last < 0).any():
+        return None
+    return heard[last, np.arange(heard.shape[1])].astype(np.float32)

@@ -12,7 +12,16 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edge_agent.engine.providers import import_runtime
 
-__all__ = ["HIDDEN", "KEEPS", "decaying_score", "decaying_scores", "recurrent_forecaster", "waves", "write_rows"]
+__all__ = [
+    "HIDDEN",
+    "KEEPS",
+    "decaying_score",
+    "decaying_scores",
+    "drift_of_mean",
+    "recurrent_forecaster",
+    "waves",
+    "write_rows",
+]
 
 KEEPS = 0.8
 HIDDEN = 24
@@ -46,6 +55,24 @@ def decaying_score(channels: int = CHANNELS) -> onnx.ModelProto:
     }
     inputs = [_floats("x", ["n", channels]), _floats("last", ["n", 1])]
     return _model(nodes, inputs, [_floats("score", ["n", 1])], constants)
+
+
+def drift_of_mean(keeps: float, channels: int = CHANNELS) -> onnx.ModelProto:
+    """`x, mean -> score, mean_out`: the square of an exponential mean of the readings, which finds what lasts."""
+    nodes = [
+        helper.make_node("Mul", ["x", "new"], ["part"]),
+        helper.make_node("Mul", ["mean", "keeps"], ["rest"]),
+        helper.make_node("Add", ["part", "rest"], ["mean_out"]),
+        helper.make_node("Mul", ["mean_out", "mean_out"], ["squares"]),
+        helper.make_node("ReduceSum", ["squares", "axes"], ["score"], keepdims=1),
+    ]
+    constants = {
+        "axes": np.array([1], np.int64),
+        "new": np.array(1 - keeps, np.float32),
+        "keeps": np.array(keeps, np.float32),
+    }
+    inputs = [_floats("x", ["n", channels]), _floats("mean", ["n", channels])]
+    return _model(nodes, inputs, [_floats("score", ["n", 1]), _floats("mean_out", ["n", channels])], constants)
 
 
 def decaying_scores(rows: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

@@ -15,15 +15,17 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
-from stateful_models import decaying_score, decaying_scores, recurrent_forecaster, waves, write_rows
+from stateful_models import decaying_score, decaying_scores, drift_of_mean, recurrent_forecaster, waves, write_rows
 
 from edge_agent.bundle import Bundle, open_bundle
 from edge_agent.engine.golden import GoldenError, check_golden_quickly
 from edge_agent.engine.providers import Provider, available_providers, import_runtime
 from edge_agent.engine.session import OrtEngine
 from edge_agent.errors import AccuracyError, BundleError, ConversionError, UsageError
+from edgetool.commands.calibrate import calibrate
 from edgetool.commands.evaluate import evaluate
 from edgetool.commands.pack import pack
+from edgetool.detector.outliers import SignVerdict
 
 STATE = ["h:h_out"]
 
@@ -113,26 +115,29 @@ def test_limits_come_from_scores_in_their_order(decaying: Bundle) -> None:
 
 def test_of_several_outputs_the_one_that_fits_is_proposed_as_the_state(tmp_path: Path) -> None:
     """A score of one number comes first here, and cannot be what an input of two takes."""
-    model = decaying_score()
-    model.graph.input[1].CopyFrom(helper.make_tensor_value_info("mean", TensorProto.FLOAT, ["n", 2]))
-    model.graph.node[3].input[0] = "mean"
-    model.graph.node[3].output[0] = "kept"
-    model.graph.node[4].input[:] = ["xx", "kept"]
-    model.graph.node[4].output[0] = "mean_out"
-    model.graph.node[1].input[0] = "mean_out"
-    model.graph.node[1].output[0] = "score"
-    order = [model.graph.node[place] for place in (0, 3, 4, 1)]
-    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in order]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-    model.graph.output.append(helper.make_tensor_value_info("mean_out", TensorProto.FLOAT, ["n", 2]))
-    onnx.save(model, tmp_path / "m.onnx")
+    onnx.save(drift_of_mean(0.5), tmp_path / "m.onnx")
     rows = write_rows(tmp_path / "n.csv", np.random.default_rng(1).standard_normal((900, 2)).astype(np.float32))
     with pytest.raises(ConversionError, match=r"say which: --state mean:mean_out$"):
         pack(tmp_path / "m.onnx", data=rows)
     with pytest.raises(UsageError, match=r"output 'score' is of \(None, 1\), which is no shape of input 'mean'"):
         pack(tmp_path / "m.onnx", data=rows, state=["mean:score"])
     assert pack(tmp_path / "m.onnx", data=rows, state=["mean:mean_out"]).bundle.exists()
+
+
+def test_a_fault_of_the_trial_lasts(tmp_path: Path) -> None:
+    """One reading that is off by 20 spreads moves a mean of fifty by less than it moves anyway."""
+    onnx.save(drift_of_mean(0.98), tmp_path / "m.onnx")
+    rng = np.random.default_rng(1)
+    data = write_rows(tmp_path / "n.csv", rng.standard_normal((3000, 2)).astype(np.float32))
+    made = pack(tmp_path / "m.onnx", tmp_path / "m-1.0.0.edge", data=data, state=["mean:mean_out"])
+    reached = {row.fault: row.reached for row in made.trial.rows}
+    assert reached["moved by 5 spreads"] == 1
+    assert made.sign_evidence is not None
+    assert made.sign_evidence.verdict is SignVerdict.CONFIRMED
+    later = write_rows(tmp_path / "later.csv", 1.1 * rng.standard_normal((3000, 2)).astype(np.float32))
+    raised = calibrate(made.bundle, tmp_path / "m-1.0.1.edge", data=later)
+    assert raised.threshold.alarm > raised.before.alarm
+    assert raised.silenced is None
 
 
 def test_pack_says_how_a_state_is_named(forecaster: Made, tmp_path: Path) -> None:

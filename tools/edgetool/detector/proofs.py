@@ -18,7 +18,7 @@ from edgetool.detector.missing import check_answers
 from edgetool.detector.options import DetectorOptions
 from edgetool.detector.outliers import SignEvidence, SignVerdict, weigh_sign
 from edgetool.detector.own_scaling import raw_into_network
-from edgetool.detector.trial import Trial, try_detector
+from edgetool.detector.trial import LASTS, Trial, try_detector
 from edgetool.graph.origin import Origin
 from edgetool.verify.finite import unanswered
 from edgetool.verify.saturated import saturated
@@ -65,7 +65,7 @@ def weigh_direction(detector: Detector, scores: FloatArray, rows: SensorData) ->
         return None
     labelled = labelled_windows(rows, window=detector.window, stride=detector.stride, policy=detector.normal.policy)
     evidence = weigh_sign(
-        lambda more, states: detector.scores(detector.model, more, states),
+        lambda more, states: _lasting_scores(detector, detector.model, more, states)[-1],
         detector.windows,
         scores,
         labelled,
@@ -111,7 +111,7 @@ def put_to_trial(
 ) -> Trial:
     """How made-up faults score; refused where few of them reach the limit, which the user may have given."""
     trial = try_detector(
-        lambda more, states: detector.scores(packed, more, states),
+        lambda more, states: _lasting_scores(detector, packed, more, states).max(axis=0),
         detector.windows,
         scores,
         alarm=alarm,
@@ -128,6 +128,22 @@ def put_to_trial(
             f"{trial.advice} (--accept-weak packs it all the same)"
         )
     return trial
+
+
+def _lasting_scores(
+    detector: Detector, model: bytes, windows: FloatArray, states: FloatArray | None
+) -> NDArray[np.float32]:
+    """The scores of windows, each coming again and again where the model keeps a state: shape (times, n).
+
+    One reading that is off moves a mean of a hundred by a hundredth; a fault lasts.
+    """
+    if states is None:
+        return detector.scores(model, windows)[np.newaxis]
+    found = []
+    for _ in range(LASTS):
+        scores, states = detector.answers(model, windows, states)
+        found.append(scores)
+    return np.stack(found)
 
 
 def raw_readings(model: onnx.ModelProto, detector: Detector, options: DetectorOptions, origin: Origin | None) -> str:

@@ -11,7 +11,7 @@ from edge_agent.bundle import Bundle, Threshold
 from edge_agent.errors import ConversionError, EngineError
 from edge_agent.messages.reading import FloatArray
 from edge_agent.messages.scores import Engine
-from edgetool.detector.trial import RATES, MadeUp, Trial, make_up
+from edgetool.detector.trial import LASTS, RATES, MadeUp, Trial, make_up
 
 __all__ = ["made_up_for", "silenced"]
 
@@ -39,15 +39,29 @@ def made_up_for(
     mean = np.where(known, made, 0).sum(axis=(0, 1)) / np.maximum(known.sum(axis=(0, 1)), 1)
     made = np.where(known, made, mean).astype(np.float32)
 
+    lasts = LASTS if bundle.manifest.model.state_size else 1
+
     def score(windows: FloatArray, _: FloatArray | None) -> FloatArray:
         try:
             return np.concatenate(
-                [engine.score(windows[at : at + _BATCH]).score for at in range(0, len(windows), _BATCH)]
+                [_highest(engine, windows[at : at + _BATCH], lasts) for at in range(0, len(windows), _BATCH)]
             )
         except EngineError as exc:
             raise ConversionError(str(exc)) from exc
 
     return make_up(score, made, scores[some])
+
+
+def _highest(engine: Engine, windows: FloatArray, lasts: int) -> FloatArray:
+    """The highest score of each window that comes so many times."""
+    found: list[FloatArray] = []
+    state: FloatArray | None = None
+    for _ in range(lasts):
+        answer = engine.score(windows, state)
+        state = answer.state
+        found.append(answer.score)
+    highest: FloatArray = np.stack(found).max(axis=0)
+    return highest
 
 
 def silenced(

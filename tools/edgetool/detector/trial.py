@@ -19,8 +19,10 @@ from edge_agent.messages.reading import FloatArray
 from edge_agent.stream.threshold import threshold_from
 from edgetool.verify.scores import is_status, still_channels
 
-__all__ = ["RATES", "MadeUp", "Trial", "TrialRow", "make_up", "try_detector"]
+__all__ = ["LASTS", "RATES", "MadeUp", "Trial", "TrialRow", "make_up", "try_detector"]
 
+LASTS = 64
+"""Windows in a row that a fault lasts for, where the model keeps a state; the highest of their scores counts."""
 _STEPS = (2.0, 5.0, 10.0, 20.0)
 """Spreads of its channel that a reading is moved by."""
 _MOVED = "moved by {:g} spreads"

@@ -45,7 +45,10 @@ class Standings:
         return AssetState.NORMAL if self.limits(asset) is not None else AssetState.LEARNING
 
     def has_alert(self, asset: str) -> bool:
-        """Whether an alert is open, of an asset, or with `STREAM_ASSET` of the stream as a whole."""
-        if asset == STREAM_ASSET:
-            return self.memory.drift.has_alert or self.memory.silence.is_silent("")
+        """Whether an alert is open, of an asset, or with `STREAM_ASSET` of the stream as a whole.
+
+        Somebody may have called an asset so; its alerts are then told on the same topic, and count here, too.
+        """
+        if asset == STREAM_ASSET and (self.memory.drift.has_alert or self.memory.silence.is_silent("")):
+            return True
         return self.state(asset) not in (AssetState.NORMAL, AssetState.LEARNING)

@@ -148,6 +148,19 @@ def test_a_problem_is_there_from_the_raise_to_the_clear_and_over_a_restart(
             wait_until(lambda: retained.problems()["pump a1"] == b"OFF")
 
 
+def test_an_asset_that_is_called_as_the_stream_is_has_its_problem_there(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Its alerts have the topic of the stream's own, so one device tells of both."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=DISCOVERY)
+    with listening(broker) as retained, Agent(config):
+        subscriber.wait_online()
+        sender.send("sensors/stream/pump", {"c1": 9.0, "c2": 0.0})
+        wait_until(lambda: retained.problems() == {"pump stream": b"ON"})
+        sender.send("sensors/stream/pump", {"c1": 0.0, "c2": 0.0})
+        wait_until(lambda: retained.problems() == {"pump stream": b"OFF"})
+
+
 def test_what_is_forgotten_or_no_longer_configured_is_removed(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
 ) -> None:

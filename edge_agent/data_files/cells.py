@@ -18,7 +18,20 @@ from edge_agent.messages.values import (
     read_numbers,
 )
 
-__all__ = ["checked_labels", "checked_times", "is_number", "is_time", "read_floats", "read_times", "short"]
+__all__ = [
+    "TRUTH",
+    "checked_labels",
+    "checked_times",
+    "is_number",
+    "is_time",
+    "read_floats",
+    "read_labels",
+    "read_times",
+    "short",
+]
+
+TRUTH = {"true": "1", "false": "0"}
+"""Labels as pandas writes them, in lower case."""
 
 _SHOWN_CHARACTERS = 80
 
@@ -87,6 +100,15 @@ def checked_times(
         problem = f"{times[row]:.15g} is no time since 1970, in seconds or finer"
         raise DataError(f"{path}: {line} {lines[row]}, column {name!r}: {problem}")
     return times
+
+
+def read_labels(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) -> NDArray[np.int64]:
+    """A column of labels, 0 and 1, or True and False; arguments and errors are those of `read_floats`."""
+    try:
+        values = read_floats(path, name, cells, lines)
+    except DataError:
+        values = read_floats(path, name, [TRUTH.get(cell.strip().lower(), cell) for cell in cells], lines)
+    return checked_labels(path, name, values)
 
 
 def checked_labels(path: Path, name: str, values: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edge_agent.bundle import CHANNEL_NAME, RESERVED_CHANNELS
-from edge_agent.data_files.cells import is_number, is_time, short
+from edge_agent.data_files.cells import TRUTH, is_number, is_time, short
 from edge_agent.data_files.sensor_data import names_of
 from edge_agent.errors import DataError
 
@@ -234,7 +234,7 @@ def _check_near(path: Path, header: Sequence[str], columns: Columns, where: str)
 
 def _role_error(path: Path, role: str, name: str, look: Look, what: str = "column") -> DataError:
     """A column that says by its name what it is, and is not read as that."""
-    if role == "label" and look.text is not None:
+    if role == "label" and look.text is not None and look.text.strip().lower() not in TRUTH:
         return DataError(
             f"{path}: column {name!r} holds text that looks like the label of the rows. Write it as a column 'label' "
             "with 1 for an anomaly and 0 for a normal row, or give --label-column '' if it is something else"

@@ -101,7 +101,7 @@ class ParquetTable:
         path, plan = self._path, self.plan
         values = np.empty((batch.num_rows, len(plan.channels)))
         for place, name in enumerate(plan.channels):
-            values[:, place] = self._numbers(batch.column(name))
+            values[:, place] = self._numbers(batch.column(name), name)
         wrong = np.argwhere(np.abs(values) > FLOAT32_MAX)
         if wrong.size:
             found, place = wrong[0]
@@ -113,22 +113,33 @@ class ParquetTable:
         if plan.time is not None:
             times = self._times(batch.column(plan.time), plan.time, row)
         if plan.label is not None:
-            labels = checked_labels(path, plan.label, self._numbers(batch.column(plan.label)))
+            labels = checked_labels(path, plan.label, self._numbers(batch.column(plan.label), plan.label))
         if plan.asset is not None:
             names = batch.column(plan.asset).cast(self._arrow.string()).to_pylist()
             assets = tuple((name or "").strip() or DEFAULT_ASSET for name in names)
         return SensorData(path, plan.channels, values, times, assets, labels)
 
-    def _numbers(self, column: Any) -> NDArray[np.float64]:
+    def _numbers(self, column: Any, name: str) -> NDArray[np.float64]:
         """A column as float64, NaN where it is null."""
-        if self._arrow.types.is_boolean(column.type):
-            column = column.cast(self._arrow.int8())
-        numbers: NDArray[np.float64] = column.cast(self._arrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+        try:
+            if self._arrow.types.is_boolean(column.type):
+                column = column.cast(self._arrow.int8())
+            numbers: NDArray[np.float64] = column.cast(self._arrow.float64(), safe=False).to_numpy(zero_copy_only=False)
+        except (self._arrow.ArrowInvalid, self._arrow.ArrowNotImplementedError) as exc:
+            what = (
+                "no time, which is a timestamp, a date, ISO 8601 or seconds" if name == self.plan.time else "no number"
+            )
+            raise DataError(
+                f"{self._path}: column {name!r} holds {column.type}, which is {what} ({_first_line(exc)})"
+            ) from exc
         return numbers
 
     def _times(self, column: Any, name: str, row: int) -> NDArray[np.float64]:
         """A column of times as epoch seconds; those without a zone are taken as UTC."""
-        types, kind = self._arrow.types, column.type
+        types = self._arrow.types
+        if types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        kind = column.type
         rows = range(row, row + len(column))
         if column.null_count:
             raise DataError(f"{self._path}: row {rows[column.is_null().to_pylist().index(True)]}, {name!r}: is empty")
@@ -141,7 +152,7 @@ class ParquetTable:
             # A float64 of seconds has no nanoseconds, and neither have times in texts as we read them.
             times = counts // 1000 / _SECOND["us"] if kind.unit == "ns" else counts / _SECOND[kind.unit]
         else:
-            times = self._numbers(column)
+            times = self._numbers(column, name)
         return checked_times(self._path, name, times, rows, line="row")
 
     def _looks(self, schema: Any) -> dict[str, Look]:
@@ -151,7 +162,7 @@ class ParquetTable:
         if doubtful:
             for batch in self._file.iter_batches(batch_size=LOOKED_AT, columns=doubtful):
                 for name in doubtful:
-                    numbers = self._numbers(batch.column(name))
+                    numbers = self._numbers(batch.column(name), name)
                     known = numbers[~np.isnan(numbers)]
                     first[name] = float(known[0]) if known.size else None
                 break

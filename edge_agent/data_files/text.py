@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.data_files.cells import checked_labels, read_floats, read_times
+from edge_agent.data_files.cells import read_floats, read_labels, read_times
 from edge_agent.data_files.columns import LOOKED_AT, Columns, Look, check_header, look_at, make_plan
 from edge_agent.data_files.fast_text import FastText, read_chunk
 from edge_agent.data_files.sensor_data import SensorData
@@ -118,7 +118,7 @@ class CsvTable:
         times = None if plan.time is None else read_times(path, plan.time, cells(plan.time), block.lines)
         labels: NDArray[np.int64] | None = None
         if plan.label is not None:
-            labels = checked_labels(path, plan.label, read_floats(path, plan.label, cells(plan.label), block.lines))
+            labels = read_labels(path, plan.label, cells(plan.label), block.lines)
         assets: tuple[str, ...] | None = None
         if plan.asset is not None:
             named = (cell.strip() or DEFAULT_ASSET for cell in cells(plan.asset))

@@ -215,6 +215,7 @@ def test_a_parquet_file_says_what_its_csv_says(tmp_path: Path) -> None:
         ([dt.date(2026, 1, 1)], 1767225600.0),
         ([dt.datetime(2026, 1, 1, 1)], 1767229200.0),  # noqa: DTZ001 - a file may have times without a zone
         (["2026-01-01T01:00:00+01:00"], 1767225600.0),
+        (importlib.import_module("pyarrow").array(["2026-01-01T00:00:00Z"]).dictionary_encode(), 1767225600.0),
         ([5], 5.0),
     ],
 )
@@ -223,6 +224,29 @@ def test_a_time_in_parquet_may_have_several_types(tmp_path: Path, times: list[ob
     data = read(parquet(tmp_path / "d.parquet", time=times, p=[1]))
     assert data.times is not None
     assert data.times.tolist() == [found]
+
+
+def test_a_channel_of_text_in_parquet_is_told_as_that(tmp_path: Path) -> None:
+    """And not as a file that is broken."""
+    path = parquet(tmp_path / "d.parquet", p=[1.0, 2.0], state=["1", "RUN"])
+    assert problem_of(path, Columns(channels=("p", "state"))).startswith(
+        "column 'state' holds string, which is no number (Failed to parse string: 'RUN'"
+    )
+
+
+@pytest.mark.parametrize("cells", ["False,True,,true", "0,1,,1", "0.0,1.0,,1"])
+def test_labels_may_be_written_as_pandas_does(tmp_path: Path, cells: str) -> None:
+    """With and without Arrow; under another name they are asked for like others."""
+    rows = "".join(f"{number},{cell}\n" for number, cell in enumerate(cells.split(",")))
+    data = read(write(tmp_path / "d.csv", f"p,label\n{rows}"))
+    assert data.labels is not None
+    assert data.labels.tolist() == [0, 1, 0, 1]
+    path = write(tmp_path / "e.csv", f"p,is_anomaly\n{rows}")
+    assert "Give --label-column is_anomaly" in problem_of(path)
+    named = read(path, Columns(label="is_anomaly"))
+    assert named.labels is not None
+    assert named.labels.tolist() == [0, 1, 0, 1]
+    assert "line 2, column 'label': 'yes' is not a number" in problem_of(write(path, "p,label\n1,yes\n"))
 
 
 @pytest.mark.parametrize(
@@ -239,6 +263,8 @@ def test_a_time_in_parquet_may_have_several_types(tmp_path: Path, times: list[ob
         ({"p": [[1.0]], "q": [1]}, "column 'p' holds list<"),
         ({"p": [1], "label": [2]}, "column 'label' holds something else than 0 and 1"),
         ({"p": np.empty(0)}, "has no rows"),
+        ({"time": [dt.time(1, 2)], "p": [1]}, "column 'time' holds time64[us], which is no time, which is a timestamp"),
+        ({"time": [dt.timedelta(seconds=5)], "p": [1]}, "column 'time' holds duration[us], which is no time"),
         ({"Time": [1], "p": [1]}, "its schema has a column 'Time'; write it 'time', or give --time-column Time"),
     ],
 )

@@ -329,6 +329,31 @@ def test_a_flat_window_is_tried_both_ways(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.score, want, rtol=2e-2, atol=1e-6)
 
 
+@pytest.mark.parametrize(("offset", "is_coarse"), [(0, False), (1e4, False), (1e7, True), (1e9, True)])
+def test_a_movement_that_float32_does_not_hold_is_told(tmp_path: Path, offset: float, is_coarse: bool) -> None:
+    """As of a counter of energy. At 1e9 it seems to stand still, which is not what is told."""
+    rows = np.random.default_rng(0).normal((offset, 5, 0), 1, size=(500, 3))
+    rows[3, 0] = np.nan
+    rows[:, 2] = 0.1
+    data = tmp_path / "d.csv"
+    lines = (",".join("" if np.isnan(cell) else repr(float(cell)) for cell in row) for row in rows)
+    data.write_text("\n".join(["a,b,c", *lines]))
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["b"]), helper.make_node("Mul", ["b", "b"], ["score"])]
+    graph = helper.make_graph(
+        nodes,
+        "square of b",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3])],
+        [helper.make_tensor_value_info("score", TensorProto.FLOAT, ["n", 1])],
+        [numpy_helper.from_array(np.array([[0], [1], [0]], np.float32), "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    made = pack(save(model, tmp_path / "m.onnx"), data=data)
+    assert made.coarse_channels == (("a",) if is_coarse else ())
+    told = [text for text in made.warnings() if text.startswith("channel a ")]
+    assert len(told) == is_coarse
+    assert all("let the sender take an offset off" in text for text in told)
+
+
 def test_rows_newest_first_are_refused(tmp_path: Path, normal: Path) -> None:
     """Their windows would run backwards."""
     lines = normal.read_text(encoding="utf-8").splitlines()

@@ -74,7 +74,7 @@ from edgetool.graph.versions import lower_versions
 from edgetool.paths import StrPath, as_path
 from edgetool.signing import read_private_key
 from edgetool.verify.saturated import looks_scaled
-from edgetool.verify.scores import count_flips, still_channels
+from edgetool.verify.scores import coarse_channels, count_flips, still_channels
 
 __all__ = ["PackReport", "pack", "parse_channels"]
 
@@ -319,7 +319,7 @@ def pack(
             warm_up=0 if detector.warm_up is None else detector.warm_up.windows,
             key=signs_with,
         )
-        still = still_channels(detector.windows)
+        still, coarse = still_channels(detector.windows), coarse_channels(normal.values)
         return PackReport(
             bundle=output,
             manifest=manifest,
@@ -329,6 +329,7 @@ def pack(
             sign=detector.sign,
             rows_used=len(normal),
             still_channels=tuple(name for name, is_still in zip(normal.channels, still, strict=True) if is_still),
+            coarse_channels=tuple(name for name, is_it in zip(normal.channels, coarse, strict=True) if is_it),
             looks_scaled=looks_scaled(normal.values),
             raw_readings=raw_readings(loaded, detector, options, origin),
             rows_labelled=len(rows) - len(normal),

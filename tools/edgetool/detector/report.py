@@ -39,6 +39,8 @@ class PackReport:
     rows_used: int
     still_channels: tuple[str, ...]
     """Channels that never moved in the normal rows, so that nobody knows what a movement of theirs means."""
+    coarse_channels: tuple[str, ...]
+    """Channels whose movements are lost in float32, because their values are so much larger."""
     looks_scaled: bool
     """True if every channel has a mean of 0 and a spread of 1, as readings have that were scaled for the training."""
     raw_readings: str
@@ -96,6 +98,7 @@ class PackReport:
             "sign_from": self.sign.found.value,
             "rows_used": self.rows_used,
             "still_channels": list(self.still_channels),
+            "coarse_channels": list(self.coarse_channels),
             "looks_scaled": self.looks_scaled,
             "rows_labelled": self.rows_labelled,
             "rows_with_missing": self.rows_with_missing,
@@ -178,7 +181,13 @@ class PackReport:
             yield self.raw_readings
         if self.repeated_times:
             yield self.repeated_times
-        for name in self.still_channels:
+        for name in self.coarse_channels:
+            yield (
+                f"channel {name} has values so much larger than its movements that float32, in which device and model "
+                "have readings, loses more than a hundredth of these; let the sender take an offset off, or send what "
+                "it grows by"
+            )
+        for name in (name for name in self.still_channels if name not in self.coarse_channels):
             if self.sign.found is SignFrom.ERROR:
                 means = (
                     "its error counts in hundredths of its value, so a small movement is no alarm and a large one is"

@@ -21,6 +21,7 @@ __all__ = [
     "ScoreAgreement",
     "agree",
     "agree_on_scores",
+    "coarse_channels",
     "count_flips",
     "find_judged",
     "is_like",
@@ -43,6 +44,7 @@ _STATUS_VALUES = 16
 _SMALLEST_SHARE_OF_SPREAD = 1e-3
 _SMALLEST_SHARE_OF_VALUE = 1e-6
 _SMALLEST_ERROR = 1e-9
+_LOST_SHARE = 0.01
 _STILL_SHARE_OF_VALUE = 0.01
 
 
@@ -306,6 +308,25 @@ def usual_error(answers: NDArray[Any], values: NDArray[Any]) -> NDArray[np.float
 def still_channels(values: NDArray[Any]) -> NDArray[np.bool_]:
     """As of `Normal`."""
     return Normal(values).still
+
+
+def coarse_channels(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Channels whose movements float32 does not hold to a hundredth of their spread, as of a counter of 10 million.
+
+    Args:
+        values: shape (rows, channels), NaN where a value is missing.
+    """
+    known = ~np.isnan(values)
+    exact = np.where(known, values, 0.0)
+    lost = np.abs(exact - exact.astype(np.float32)).max(axis=0, initial=0.0)
+    count = np.maximum(known.sum(axis=0), 1)
+    apart = np.where(known, exact - exact.sum(axis=0) / count, 0.0)
+    coarse: NDArray[np.bool_] = lost > _LOST_SHARE * np.sqrt(np.square(apart).sum(axis=0) / count)
+    # What is the same in all rows loses nothing that counts.
+    moves: NDArray[np.bool_] = np.abs(apart).max(axis=0, initial=0.0) > _SMALLEST_ERROR * np.abs(exact).max(
+        axis=0, initial=0.0
+    )
+    return coarse & moves
 
 
 def is_like(answers: NDArray[Any], values: NDArray[Any]) -> bool:

@@ -17,15 +17,17 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.bundle import Bundle
+from edge_agent.bundle import Bundle, Channel
 from edge_agent.data_files import SensorData, in_batches
 from edge_agent.errors import DataError
 from edge_agent.messages.event import AlertEvent
 from edge_agent.messages.reading import FloatArray, Readings
 from edge_agent.messages.scores import Engine, Scores
+from edge_agent.running_median import RunningMedian
 from edge_agent.stream.alarm_state import Transition
 from edge_agent.stream.outcome import Outcome, WindowBatch
 from edge_agent.stream.pipeline import Pipeline
+from edge_agent.stream.ranges import far_limits
 from edge_agent.stream.settings import StreamSettings
 
 __all__ = [
@@ -46,9 +48,6 @@ batch that the processor's cache cannot hold is slower; docs/benchmarks.md has t
 _LEAST_ROWS, _MOST_ROWS = 512, 1 << 15
 _AHEAD = 3
 """Batches that are scored or wait, beside the one whose events are made; more do not make it faster."""
-_EXACT_SCORES = 1 << 20
-"""So many scores are kept for their median."""
-_BINS = 1 << 20
 
 _Ahead = tuple[WindowBatch, Future[Scores]]
 """A batch and its future scores."""
@@ -73,12 +72,20 @@ class Scored:
 
 
 class Summary:
-    """Counts what was scored, in memory that does not grow with it."""
+    """Counts what was scored, in memory that does not grow with it.
 
-    def __init__(self) -> None:
+    Args:
+        channels: of the bundle; values far outside of what it knows are counted. Empty counts none.
+    """
+
+    def __init__(self, channels: Sequence[Channel] = ()) -> None:
+        self._channels = channels
+        self._limits = far_limits(channels)
+        self._far: NDArray[np.int64] = np.zeros(len(channels), dtype=np.int64)
+        self._known: NDArray[np.int64] = np.zeros(len(channels), dtype=np.int64)
         self._started = time.perf_counter()
         self._kinds: Counter[str] = Counter()
-        self._median = _Median()
+        self._median = RunningMedian()
         self._max = -math.inf
         self._empty: dict[str, None] | None = None
         self._not_finite = 0
@@ -89,6 +96,8 @@ class Summary:
         """The same blocks, counted as they are taken."""
         for block in blocks:
             self.rows += len(block)
+            if self._channels:
+                self._compare(block.select(tuple(channel.name for channel in self._channels)).values)
             if self._empty is None or self._empty:
                 nothing = np.flatnonzero(np.isnan(block.values).all(axis=0))
                 names = [block.channels[place] for place in nothing.tolist()]
@@ -106,8 +115,18 @@ class Summary:
             self._median.add(finite)
 
     def warnings(self, window: int) -> list[str]:
-        """Why there are fewer scores, or alerts, than a user may expect; for a bundle with windows of so many rows."""
-        found = [f"channel {name} has no value in any row" for name in self._empty or ()]
+        """What is wrong with the readings, and why there are fewer scores or alerts than a user may expect.
+
+        Args:
+            window: rows in a window of the bundle.
+        """
+        most = np.flatnonzero(2 * self._far > self._known).tolist()
+        found = [
+            f"most values of channel {channel.name} are far outside of what the model has seen, {channel.min:.6g} to "
+            f"{channel.max:.6g}; likely of another unit or scaling"
+            for channel in (self._channels[place] for place in most)
+        ]
+        found += [f"channel {name} has no value in any row" for name in self._empty or ()]
         if not self.scored:
             found.append(
                 f"nothing was scored: no asset has {window} readings in a row in which each channel has had a value"
@@ -115,6 +134,12 @@ class Summary:
         if self._not_finite:
             found.append(f"{self._not_finite} scores are no number, and raise nothing")
         return found
+
+    def _compare(self, values: NDArray[np.float64]) -> None:
+        """Count values far outside of what the bundle knows, and those that are there."""
+        low, high = self._limits
+        self._far += np.count_nonzero((values < low) | (values > high), axis=0)
+        self._known += len(values) - np.count_nonzero(np.isnan(values), axis=0)
 
     @property
     def seconds(self) -> float:
@@ -345,52 +370,3 @@ def _first(ahead: deque[_Ahead], helper: Engine | None) -> tuple[WindowBatch, Sc
             scored.set_result(helper.score(windows.values))
             ahead[place] = windows, scored
     return done, answer.result()
-
-
-class _Median:
-    """The median of numbers that need not be kept: exact for the first million, within 0.1 % beyond."""
-
-    def __init__(self) -> None:
-        self._kept: list[FloatArray] = []
-        self._count = 0
-        self._bins: NDArray[np.int64] | None = None
-
-    def add(self, numbers: FloatArray) -> None:
-        """Count finite numbers."""
-        self._kept.append(numbers)
-        self._count += len(numbers)
-        if self._count > _EXACT_SCORES:
-            self._fold()
-
-    def value(self) -> float | None:
-        """The median; None if nothing was counted."""
-        if not self._count:
-            return None
-        if self._bins is None:
-            middle = [(self._count - 1) // 2, self._count // 2]
-            # Not numpy's median, for which it imports 20 ms of code that nothing else here needs.
-            return float(np.partition(np.concatenate(self._kept), middle)[middle].mean())
-        self._fold()
-        bin_number = np.searchsorted(np.cumsum(self._bins), (self._count + 1) // 2)
-        return float(_numbers_of(np.array([bin_number]))[0])
-
-    def _fold(self) -> None:
-        if self._bins is None:
-            self._bins = np.zeros(_BINS, np.int64)
-        for numbers in self._kept:
-            np.add.at(self._bins, _bins_of(numbers), 1)
-        self._kept.clear()
-
-
-def _bins_of(numbers: FloatArray) -> NDArray[np.int64]:
-    """The first 20 bits of numbers, so that a larger number has a bin that is not smaller."""
-    bits = np.ascontiguousarray(numbers).view(np.uint32)
-    ordered = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31))
-    return (ordered >> np.uint32(12)).astype(np.int64)
-
-
-def _numbers_of(bins: NDArray[np.int64]) -> FloatArray:
-    """The number in the middle of each bin."""
-    ordered = ((bins << 12) + (1 << 11)).astype(np.uint32)
-    numbers: FloatArray = np.where(ordered >> 31, ordered ^ np.uint32(1 << 31), ~ordered).view(np.float32)
-    return numbers

@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> None:
     if options.scores is not None and options.scores == options.alerts:
         raise UsageError(f"score: --scores and --alerts are both {options.scores}")
     bundle = _bundle(options, config, section)
-    summary = Summary()
+    summary = Summary(bundle.manifest.channels)
     with open_data(DataFiles.named(options.files, _columns(options, bundle))) as data:
         _tell_ignored(data)
         blocks = summary.count_rows(data.blocks())

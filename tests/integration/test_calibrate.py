@@ -15,6 +15,8 @@ from onnx import helper
 
 import edgetool
 from edge_agent.bundle import open_bundle
+from edge_agent.cli import main as agent
+from edge_agent.errors import DataError, UsageError
 from edgetool.cli import main
 
 ROWS = 6000
@@ -101,7 +103,10 @@ def test_alarms_per_day_are_alerts_of_one_asset(square: Path, normal: Path) -> N
     rare = edgetool.calibrate(square, data=normal, alarms_per_day=0.01)
     assert rare.alarms_between is not None
     assert rare.days is not None
-    assert rare.alarms_between[1] == rare.rows / rare.days / 2
+    most = rare.rows / rare.days / 2
+    assert rare.alarms_between[1] == most
+    with pytest.raises(UsageError, match=r"--alarms-per-day 1e\+06: these readings can have at most 7\d\d\.?\d* a day"):
+        edgetool.calibrate(square, data=normal, alarms_per_day=1e6)
 
 
 def test_each_asset_has_its_own_limit_on_request(
@@ -188,3 +193,46 @@ def test_a_limit_beyond_what_the_score_can_reach_is_refused(tmp_path: Path, caps
     assert found is not None
     assert main([*arguments, "--false-alarm-rate", found[1], "-o", str(new)]) == 0
     assert open_bundle(new).manifest.threshold.alarm < 1
+
+
+def other_readings(tmp_path: Path, by: float, every_s: int) -> tuple[Path, Path]:
+    """A bundle that knows readings of -5 to 5 a minute apart, in windows of two; and others."""
+    known = [{"name": name, "unit": "V", "min": -5.0, "max": 5.0} for name in ("c1", "c2")]
+    calibration = {"rows": 1000, "false_alarm_rate": 0.01, "quantiles": {"0.5": 1.0}}
+    changes = {"channels": known, "interval_s": 60.0, "calibration": calibration}
+    bundle = write_bundle(tmp_path / "square-1.0.0.edge", window=2, changes=changes)
+    values = by * np.random.default_rng(0).standard_normal((1000, 2))
+    labels = np.arange(1000) % 100 < 5
+    # What is labelled is no normal reading, and may be anything.
+    values[labels] *= 1000
+    rows = zip(values.tolist(), labels.tolist(), strict=True)
+    lines = (f"{1_700_000_000 + every_s * row},{a},{b},{fault:d}\n" for row, ((a, b), fault) in enumerate(rows))
+    data = tmp_path / "d.csv"
+    data.write_text("time,c1,c2,label\n" + "".join(lines), encoding="utf-8")
+    return bundle, data
+
+
+def test_readings_in_another_unit_make_no_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The ranges of the new bundle would be those of other readings; `evaluate` and `score` say what they see."""
+    bundle, data = other_readings(tmp_path, 1000.0, 60)
+    told = r"channel c1 is not what the bundle knows: -?\d.*, the model has seen -5 to 5.*of another unit or scaling"
+    assert re.match(told, edgetool.calibrate(bundle, data=data).warnings()[0])
+    assert re.match(f"square-1.0.0.edge: {told}", edgetool.evaluate(bundle, data=data).warnings()[0])
+    with pytest.raises(DataError, match=r"not the readings that the bundle knows: c1 \(.*c2 \(.*pack the model again"):
+        edgetool.calibrate(bundle, tmp_path / "square-1.0.1.edge", data=data)
+    assert not (tmp_path / "square-1.0.1.edge").exists()
+    assert agent(["score", str(data), "--bundle", str(bundle), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    shown = [text.partition(" far outside of what the model has seen, -5 to 5;")[0] for text in document["warnings"]]
+    assert shown == [f"most values of channel {name} are" for name in ("c1", "c2")]
+
+
+def test_readings_at_another_pace_are_told(tmp_path: Path) -> None:
+    """A window of two of them is another window; of those as the bundle knows them, nothing is told."""
+    bundle, data = other_readings(tmp_path, 1.0, 10)
+    told = "the rows are 10 s apart, and the windows of the bundle are made of rows that are 60 s apart"
+    assert edgetool.calibrate(bundle, data=data).misfits == (told,)
+    assert edgetool.evaluate(bundle, data=data).warnings() == [f"square-1.0.0.edge: {told}"]
+    bundle, data = other_readings(tmp_path, 1.0, 60)
+    assert edgetool.calibrate(bundle, data=data).misfits == ()
+    assert edgetool.evaluate(bundle, data=data).warnings() == []

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fakes import FakeEngine, make_manifest, write_bundle
 
-from edge_agent import offline
+from edge_agent import running_median
 from edge_agent.bundle import Calibration, open_bundle
 from edge_agent.data_files import SensorData
 from edge_agent.errors import DataError, EngineError
@@ -199,15 +199,15 @@ def test_a_value_is_not_held_from_one_file_into_the_next(tmp_path: Path) -> None
 @pytest.mark.parametrize("count", [1, 2, 1000, 1001, 5000])
 def test_a_median_is_exact_as_long_as_scores_are_few(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """And within a thousandth beyond; negative scores and zeros are scores too."""
-    monkeypatch.setattr(offline, "_EXACT_SCORES", 1000)
+    monkeypatch.setattr(running_median, "_EXACT_SCORES", 1000)
     numbers = np.random.default_rng(count).normal(0.3, 1.0, count).astype(np.float32)
     numbers[: count // 10] = 0.0
-    median = offline._Median()
+    median = running_median.RunningMedian()
     for start in range(0, count, 300):
         median.add(numbers[start : start + 300])
     expected = float(np.median(numbers))
     assert median.value() == pytest.approx(expected, rel=0 if count <= 1000 else 2e-3)
-    assert offline._Median().value() is None
+    assert running_median.RunningMedian().value() is None
 
 
 def test_a_helper_that_fails_is_told_as_the_other_engine_would_be(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from edge_agent.bundle import Bundle, Threshold
+from edge_agent.bundle import Bundle, Manifest, Threshold
 from edge_agent.errors import DataError, UsageError
 from edge_agent.messages.scores import Engine
 from edge_agent.stream.threshold import threshold_from
@@ -22,6 +22,7 @@ from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
 from edgetool.detector.calibration import tie_doubt
 from edgetool.detector.interval import repeated_times
+from edgetool.detector.misfits import another_pace, another_scale
 from edgetool.detector.refusals import check_order
 from edgetool.detector.relimited import made_up_for, silenced
 from edgetool.detector.rescored import files_for, open_engine, rescore
@@ -87,6 +88,8 @@ class CalibrateReport:
     """Empty unless asked for."""
     loses_signature: bool = False
     """The bundle is signed, and the one that was written is not."""
+    misfits: tuple[str, ...] = ()
+    """That the readings are of another unit or pace than those that the bundle was packed with."""
     tied: str | None = None
     """That no limit has the rate asked for, because many scores are equal."""
     repeated_times: str = ""
@@ -105,12 +108,11 @@ class CalibrateReport:
         if self.alarms_per_day is None:
             return None
         low, high = (self.alarms_per_day * end / self.told.rate for end in (self.told.low, self.told.high))
-        # Between two alerts of an asset there is at least one window that is in none.
         return low, high if self.days is None else min(high, self.rows / self.days / 2)
 
     def warnings(self) -> list[str]:
         """What a user has to know before the limit is used."""
-        found = []
+        found = list(self.misfits)
         told, needed = self.told, self.needed_days
         if self.not_finite:
             found.append(f"{self.not_finite} windows have a score that is no number, and are left out")
@@ -188,7 +190,7 @@ def calibrate(
     Raises:
         BundleError: the bundle cannot be read.
         DataError: the data cannot be read, are too few, or have no times where these are needed; or no fault would
-            reach the limit of the bundle to write.
+            reach the limit of the bundle to write, or the data are in other units than it knows.
         EngineError: the runtime failed.
         UsageError: an option cannot be meant, the new bundle has the old one's version, or a library is missing, or not
             needed.
@@ -203,6 +205,7 @@ def calibrate(
         rows = read_sensor_data(files)
         check_order(rows)
     running = engine.result()
+    misfits = _misfits(rows, manifest, is_written=output is not None)
     scored, order, days, not_finite = _normal_scores(opened, rows, running)
     as_they_came = np.argsort(order.order[scored.place])
     scores = scored.score.astype(np.float64)
@@ -210,6 +213,10 @@ def calibrate(
     if alarms_per_day is not None:
         if days is None:
             raise DataError(f"{files}: has no times, so nobody knows how long a day is; give --false-alarm-rate")
+        # Between two alerts of an asset there is at least one window that is in none.
+        most = len(scores) / days / 2
+        if alarms_per_day > most:
+            raise UsageError(f"--alarms-per-day {alarms_per_day:g}: these readings can have at most {most:.4g} a day")
         rate = rate_for(scored, alarms_per_day * days)
     ways = (np.arange(len(scores)), as_they_came)
     effective = effective_rows(scores, rate, ways)
@@ -255,6 +262,7 @@ def calibrate(
         share_before=float(np.mean(scores >= manifest.threshold.alarm)),
         assets=_by_asset(scored, order, rate, threshold.alarm) if per_asset else (),
         loses_signature=output is not None and opened.is_signed,
+        misfits=misfits,
         tied=tie_doubt(calibration),
         repeated_times=repeated_times(rows),
         silenced=silent,
@@ -279,6 +287,25 @@ def _new_identity(bundle: Bundle, output: Path) -> tuple[str, str]:
             "give the new one a version of its own, such as 1.0.1"
         )
     return name, version
+
+
+def _misfits(rows: SensorData, manifest: Manifest, *, is_written: bool) -> tuple[str, ...]:
+    """What in the readings is another than in those that the bundle was packed with, in words.
+
+    Raises:
+        DataError: the units are, and a bundle is to be written, whose ranges would be those of other readings.
+    """
+    scales = another_scale(rows, manifest)
+    if scales and is_written:
+        parts = ", ".join(f"{fit.name} ({fit.in_words()})" for fit in scales)
+        raise DataError(
+            f"{rows.path}: these are not the readings that the bundle knows: {parts}; give readings in its units, or "
+            "pack the model again with these, so that the ranges of the bundle are theirs"
+        )
+    pace = another_pace(rows, manifest)
+    return *(f"channel {fit.name} is not what the bundle knows: {fit.in_words()}" for fit in scales), *filter(
+        None, [pace]
+    )
 
 
 def _normal_scores(bundle: Bundle, rows: SensorData, engine: Engine) -> tuple[Scored, AssetRows, float | None, int]:

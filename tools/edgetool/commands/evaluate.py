@@ -22,7 +22,7 @@ from edge_agent.stream.settings import StreamSettings
 from edge_agent.stream.threshold import thresholds_from
 from edgetool.data import DataSource, SensorData, read_sensor_data
 from edgetool.detector.allowed import open_allowed
-from edgetool.detector.interval import repeated_times
+from edgetool.detector.misfits import doubts_about
 from edgetool.detector.refusals import check_order
 from edgetool.detector.rescored import files_for, open_engine, rescore
 from edgetool.paths import StrPath, as_paths
@@ -131,8 +131,8 @@ class EvaluateReport:
     event_gap: int
     vus_width: int
     judged_by: JudgedBy
-    repeated_times: str
-    """That many rows have the time of the row before, in words; empty where they have not."""
+    of_data: tuple[str, ...]
+    """What in the rows is another than a bundle expects, in words."""
     bundles: tuple[DetectorQuality, ...]
     baselines: tuple[DetectorQuality, ...]
     seconds: float
@@ -143,7 +143,7 @@ class EvaluateReport:
 
     def warnings(self) -> list[str]:
         """What to know before trusting the figures, a line each."""
-        found = [self.repeated_times] if self.repeated_times else []
+        found = list(self.of_data)
         for quality in self.bundles:
             if quality.not_finite:
                 found.append(f"{quality.not_finite} scores of {quality.name} are no number, and are left out")
@@ -242,7 +242,7 @@ def evaluate(
         event_gap=event_gap,
         vus_width=vus_width,
         judged_by=judged_by,
-        repeated_times=repeated_times(rows),
+        of_data=tuple(doubts_about(rows, opened, is_resampled=bool(settings.window.every_s))),
         bundles=judged,
         baselines=baselines,
         seconds=time.monotonic() - started,

@@ -1,0 +1,58 @@
+"""Whether a file has the readings that a bundle was made for: their units, and how far they are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from edge_agent.bundle import Bundle, Manifest
+from edge_agent.stream.ranges import ChannelFit, fit_of
+from edgetool.data import SensorData
+from edgetool.detector.interval import interval_of, repeated_times
+
+__all__ = ["another_pace", "another_scale", "doubts_about"]
+
+_LOOKED_AT = 1 << 16
+"""Rows, from all over a file; looking at a million takes as long as scoring some."""
+_FACTOR = 2.0
+"""As the agent has it (`edge_agent.stream.intervals`)."""
+
+
+def another_scale(rows: SensorData, manifest: Manifest) -> list[ChannelFit]:
+    """The channels of which most values are far outside of what the bundle knows.
+
+    Args:
+        rows: with the channels of the bundle, in any order; those of label 1 are not looked at.
+        manifest: of the bundle.
+    """
+    values = rows.select(tuple(channel.name for channel in manifest.channels)).values
+    if rows.labels is not None:
+        values = values[rows.labels == 0]
+    step = -(-len(values) // _LOOKED_AT) or 1
+    return [fit for fit in fit_of(values[::step], manifest.channels) if fit.is_another_scale]
+
+
+def another_pace(rows: SensorData, manifest: Manifest) -> str:
+    """That the rows are further apart than those of the bundle's windows, or less far, in words; empty if not."""
+    expected, found = manifest.interval_s, interval_of(rows)
+    if manifest.window == 1 or expected is None or found is None or expected / _FACTOR < found < expected * _FACTOR:
+        return ""
+    return (
+        f"the rows are {found:g} s apart, and the windows of the bundle are made of rows that are {expected:g} s apart"
+    )
+
+
+def doubts_about(rows: SensorData, bundles: Sequence[Bundle], *, is_resampled: bool) -> Iterator[str]:
+    """What in a file is another than some bundles expect, in words.
+
+    Args:
+        rows: with the channels of all bundles.
+        bundles: that score them.
+        is_resampled: their readings are made of several rows, so how far these are apart does not matter.
+    """
+    if text := repeated_times(rows):
+        yield text
+    for bundle in bundles:
+        for fit in another_scale(rows, bundle.manifest):
+            yield f"{bundle.path.name}: channel {fit.name} is not what the bundle knows: {fit.in_words()}"
+        if not is_resampled and (pace := another_pace(rows, bundle.manifest)):
+            yield f"{bundle.path.name}: {pace}"

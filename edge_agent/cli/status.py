@@ -103,6 +103,9 @@ def _show(agent: str, health: dict[str, Any], age_s: float) -> None:
     for name in ("broker", "alerts_broker"):
         if name in health:
             say(f"  {name.replace('_', ' '):13} {_broker(health[name])}")
+    if (node := health.get("sparkplug_node")) is not None:
+        problem = "" if node["problem"] is None else f": {node['problem']}"
+        say(f"  {'sparkplug':13} {node['state']}, {_counted(node['devices'], 'device')}{problem}")
     waiting = f"{health['queue_depth']} events wait, {health['published']} were published"
     say(f"  {'queue':13} {waiting}" + (f", {health['dropped']} given up" if health["dropped"] else ""))
     for name, stream in health["streams"].items():
@@ -136,8 +139,12 @@ def _stream(stream: dict[str, Any]) -> str:
         (len(stream["out_of_range"]), "channel", " out of range"),
     )
     shown = [*told, *(each for each in if_any if each[0])]
-    counts = [f"{number} {noun}{'' if number == 1 else 's'}{rest}" for number, noun, rest in shown]
+    counts = [f"{_counted(number, noun)}{rest}" for number, noun, rest in shown]
     return f"{', '.join(counts)}; {stream['provider']} ({stream['provider_reason']})"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _span(seconds: float) -> str:

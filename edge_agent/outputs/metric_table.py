@@ -43,6 +43,7 @@ OF_AGENT = (
     Row("connects", "edge_agent_broker_connections", "counter", "Connections made to the readings' broker."),
     # Not of the message itself, but of its connections.
     Row("connected", "edge_agent_broker_connected", "gauge", "1 if every broker is connected."),
+    Row("sparkplug_connected", "edge_agent_sparkplug_connected", "gauge", "1 if the node of Sparkplug B is connected."),
     Row("scores_left_out", "edge_agent_scores_left_out", "counter", "Scores of an interval that were not told."),
     Row("unrouted", "edge_agent_messages_unrouted", "counter", "Messages that no stream has the topic of."),
 )

@@ -81,7 +81,12 @@ class Metrics:
     def note_health(self, health: Mapping[str, Any]) -> None:
         """Take what the next health message says; and listen, where that was not possible so far."""
         connections = [health[key] for key in ("broker", "alerts_broker") if key in health]
-        self._health = {**health, "connected": all(each["state"] == "connected" for each in connections)}
+        node = health.get("sparkplug_node")
+        self._health = {
+            **health,
+            "connected": all(each["state"] == "connected" for each in connections),
+            "sparkplug_connected": None if node is None else node["state"] == "connected",
+        }
         if self._server is None:
             self._listen()
 

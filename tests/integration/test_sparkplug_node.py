@@ -233,8 +233,14 @@ def test_a_broker_that_is_away_keeps_nobody_busy(tmp_path: Path, bundle: Path) -
         subscriber.wait_online()
         sender.send("sensors/a1/pump", {"c1": 9.0, "c2": 0.0})
         wait_until(lambda: subscriber.health.get("sparkplug_node", {}).get("devices") == 1)
+        here = {**os.environ, "RUNTIME_DIRECTORY": str(agent.config.with_name("run"))}
+
+        def shown() -> str:
+            return run_tool("edge-agent", "status", "--config", agent.config, env=here).stdout
+
+        assert "sparkplug     connected, 1 device\n" in shown()
         broker.stop(signal.SIGKILL)
-        time.sleep(1)  # until the loss is noticed and logged
+        wait_until(lambda: "sparkplug     waiting, 1 device: " in shown(), what="the node's trouble to be shown")
         before_s = cpu_s(agent)
         time.sleep(3)  # what is measured
         assert cpu_s(agent) - before_s < 1.0

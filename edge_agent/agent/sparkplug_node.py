@@ -81,10 +81,11 @@ class SparkplugNode:
         return 0.0 if self._client.has_backlog else min(due_mono_s, self._look_mono_s)
 
     def note(self, report: ScoreReport) -> None:
-        """Take what an asset scored."""
+        """Take what an asset scored. One that is new is born within a second, and may not score again for long."""
         key = report.stream, report.asset
-        if key in self._alarms:
+        if key in self._alarms or len(self._reports) < self._most:
             self._reports[key] = report
+        if key in self._alarms:
             self._news[key] = None
 
     def tick(self, now_mono_s: float) -> None:
@@ -150,6 +151,8 @@ class SparkplugNode:
         for key in islice(self._newcomers(), self._most - len(self._alarms)):
             self._alarms[key] = False
             self._births.append(key)
+        for key in [key for key in self._reports if key not in self._alarms]:
+            del self._reports[key]
         for key, before in self._alarms.items():
             name, asset = key
             is_alarm = asset not in untold[name] and self._streams[name].pipeline.standings.has_alert(asset)

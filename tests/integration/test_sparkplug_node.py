@@ -141,6 +141,22 @@ def test_a_host_hears_births_data_and_deaths(
     assert {each["qos"] for each in host.messages if each["kind"] != "NDEATH"} == {0}
 
 
+def test_an_asset_that_scores_once_is_told_with_its_score(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path, packages: Path
+) -> None:
+    """Though it was no device yet when it did."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=SPARKPLUG)
+    with Host(packages, broker.port) as host, Agent(config):
+        subscriber.wait_online()
+        wait_until(lambda: host.of("NBIRTH"))
+        for asset in range(5):
+            sender.send(f"sensors/a{asset}/pump", {"c1": 2.0, "c2": 0.0})
+            time.sleep(0.35)  # over an interval of scores, at different times of the node's own
+        expected = {"Score": 4.0, "Limit": 9.0, "Alarm": False}
+        wait_until(lambda: all(host.told(f"pump:a{asset}") == expected for asset in range(5)), what="all scores")
+    check_numbers(host.messages)
+
+
 def test_a_host_that_asks_gets_all_births_and_a_killed_agent_is_declared_dead(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path, packages: Path
 ) -> None:

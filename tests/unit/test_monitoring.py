@@ -19,7 +19,7 @@ from edge_agent.messages.status import Status
 from edge_agent.messages.text import iso_time
 from edgetool.monitoring.alerts import ENDED, OPEN, UNSEEN
 from edgetool.monitoring.fleet import Fleet
-from edgetool.monitoring.heard import Mark, Score
+from edgetool.monitoring.heard import Health, Mark, Score
 from edgetool.monitoring.history import History
 from edgetool.monitoring.intake import Intake
 from edgetool.monitoring.live import Live, TooManyViewersError
@@ -614,3 +614,11 @@ def test_no_more_than_a_hundred_pages_are_told(fleet: Fleet) -> None:
     live = Live(fleet, dict)
     assert asyncio.run(open_many(live)) == 100
     assert live.viewers == 0
+
+
+def test_a_node_of_sparkplug_that_has_no_connection_is_a_problem_of_its_agent() -> None:
+    """Its connection is one of its own, so the agent's may be good."""
+    node = b'{"state": "waiting", "problem": "identifier rejected", "devices": 3, "rebirths": 0}'
+    health = msgspec.json.decode(b'{"agent": "g1", "sparkplug_node": ' + node + b"}", type=Health)
+    assert health.problems() == ["sparkplug: identifier rejected"]
+    assert msgspec.json.decode(b'{"agent": "g1"}', type=Health).problems() == []

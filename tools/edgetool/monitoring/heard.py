@@ -53,6 +53,10 @@ class _Silent(msgspec.Struct, frozen=True):
     count: int = 0
 
 
+class _Node(msgspec.Struct, frozen=True):
+    problem: str | None = None
+
+
 class StreamHealth(msgspec.Struct, frozen=True):
     """One stream in a health message."""
 
@@ -81,6 +85,7 @@ class Health(msgspec.Struct, frozen=True):
     dropped: int = 0
     memory_bytes: float = 0.0
     clock_synchronised: bool | None = None
+    sparkplug_node: _Node = _Node()
     streams: dict[str, StreamHealth] = {}
     scores_left_out: int = 0
     """Assets whose scores were not published, because there were too many."""
@@ -93,6 +98,7 @@ class Health(msgspec.Struct, frozen=True):
             ("journal", self.journal_problem),
             ("reload", self.reload_problem),
             ("broker", self.last_error),
+            ("sparkplug", self.sparkplug_node.problem),
             ("journal", self.dropped and f"{self.dropped} events were given up"),
             ("clock", self.clock_synchronised is False and "is not known to be right"),
             ("readings", rejected and f"{rejected} messages could not be read"),

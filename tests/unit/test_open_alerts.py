@@ -92,3 +92,10 @@ def test_a_wide_terminal_shows_all_of_an_alert() -> None:
     (row,) = [line for line in shown(told, 140) if "press-7" in line]
     cells = [cell.strip() for cell in row.strip("│").split("│")]
     assert cells == ["alarm", "press-7/pump/a1", "▁▃█", "score 7.9 (limit 3.2)", "2 min", "Ada"]
+
+
+def test_an_ordinary_terminal_shows_the_whole_score() -> None:
+    """A column that needs little leaves the rest to those that need more."""
+    (row,) = [line for line in shown(Changes(whole=True, now=1000.0, alerts=[make_alert(1)]), 80) if "press-7" in line]
+    cells = [cell.strip() for cell in row.strip("│").split("│")]
+    assert cells == ["alarm", "press-7/pump/a1", "score 7.9 (limit 3.2)", "2 min", ""]

@@ -24,7 +24,7 @@ _SAID = 80
 _FROM_WIDTH = {"level": 0, "asset": 0, "lately": 110, "what": 0, "since": 60, "who looks": 80}
 """The columns in their order, each with the characters that a terminal has to have in a line for it to be shown."""
 _WIDTHS = {"level": 8, "lately": _POINTS, "since": 10, "who looks": 18}
-"""Characters of a column at most; the others share the rest."""
+"""Characters of a column at most, of which it takes what it needs; the others share the rest."""
 _RULES = 3
 """Characters of each column that are blank or a line; one more is at the end."""
 _FRAME_LINES = 5
@@ -69,23 +69,34 @@ def _table(alerts: list[Alert], assets: dict[str, Asset], now: float, width: int
     from edgetool.progress import foreign
 
     names = [name for name, least in _FROM_WIDTH.items() if width >= least]
-    rest = width - _RULES * len(names) - 1 - sum(_WIDTHS.get(name, 0) for name in names)
-    widths = {"asset": max(1, rest // 2), "what": max(1, rest - rest // 2), **_WIDTHS}
+    rows = [_cells(alert, assets.get(f"{alert.agent}/{alert.stream}/{alert.asset}"), now) for alert in alerts]
+    widths = {
+        name: min(_WIDTHS[name], max([len(name), *(row[name].cell_len for row in rows)]))
+        for name in names
+        if name in _WIDTHS
+    }
+    rest = width - _RULES * len(names) - 1 - sum(widths.values())
+    widths |= {"asset": max(1, rest // 2), "what": max(1, rest - rest // 2)}
     table = Table()
     for name in names:
         table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=widths[name])
-    for alert in alerts:
-        asset = assets.get(f"{alert.agent}/{alert.stream}/{alert.asset}")
-        cells = {
-            "level": foreign(_short(alert.level, _NAME), "bold red" if alert.level == "alarm" else "bold yellow"),
-            "asset": foreign(_where(alert, widths["asset"]), "bold"),
-            "lately": sparkline(asset),
-            "what": foreign(_short(alert.said, _SAID)),
-            "since": foreign(_ago(now - alert.raised)),
-            "who looks": foreign(_who(alert)),
-        }
-        table.add_row(*(cells[name] for name in names))
+    for alert, row in zip(alerts, rows, strict=True):
+        row["asset"] = foreign(_where(alert, widths["asset"]), "bold")
+        table.add_row(*(row[name] for name in names))
     return table
+
+
+def _cells(alert: Alert, asset: Asset | None, now: float) -> dict[str, Text]:
+    """What is told of an alert by column, but for whose it is, which gets the room that the others leave."""
+    from edgetool.progress import foreign
+
+    return {
+        "level": foreign(_short(alert.level, _NAME), "bold red" if alert.level == "alarm" else "bold yellow"),
+        "lately": sparkline(asset),
+        "what": foreign(_short(alert.said, _SAID)),
+        "since": foreign(_ago(now - alert.raised)),
+        "who looks": foreign(_who(alert)),
+    }
 
 
 def _where(alert: Alert, room: int) -> str:

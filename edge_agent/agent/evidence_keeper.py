@@ -55,6 +55,10 @@ class EvidenceKeeper:
         if self._publisher.is_done:
             self._queue.send()
 
+    def leave(self) -> None:
+        """Hand over what was collected so far, as much as goes at once: the connection is about to end."""
+        self.tick(math.inf)
+
     def describe(self) -> dict[str, Any]:
         """For the health message."""
         return {**self._queue.describe(), "left_out": self._recorder.left_out}

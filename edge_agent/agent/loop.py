@@ -391,6 +391,7 @@ class Agent:
         return self._reload.is_due or (self._updating is not None and self._updating.is_due)
 
     def _say_goodbye(self) -> None:
+        self._outlets.leave()
         reason = "reloading" if self._starts_anew else "stopped"
         self._brokers.close(self._status(reason, self._brokers.alerts.session))
         with suppress(JournalError):  # then the next start publishes again what was answered just now

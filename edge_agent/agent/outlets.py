@@ -144,6 +144,11 @@ class Outlets:
         if self._metrics is not None:
             self._metrics.note_health(health)
 
+    def leave(self) -> None:
+        """Tell what would be lost with the end; to be called before the goodbye, which waits for the answers."""
+        if self._evidence is not None:
+            self._evidence.leave()
+
     def close(self) -> None:
         """End what listens, and what has a connection of its own."""
         if self._sparkplug is not None:

@@ -2,7 +2,7 @@
 
 They do not go through the journal. An alert is what must not be lost, and its readings are a hundred times its size:
 they would wear out the disk, and push out what waits there. So they go behind all alerts, in what room is left, and
-what waits at the end of the process is gone.
+what the broker has not at the end of the process is gone.
 """
 
 from __future__ import annotations

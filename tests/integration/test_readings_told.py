@@ -39,6 +39,23 @@ def test_a_raise_is_followed_by_the_readings_around_it(
     assert {row[2] for row in rows} == {0.5}
 
 
+def test_a_stop_hands_over_what_was_collected(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """Somebody who stops or reloads an agent because of an alert must not lose the readings of it."""
+    extra = "[evidence]\nbefore_s = 10\nafter_s = 3600\n"
+    with Listener(broker.port, "evidence") as evidence:
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=extra)):
+            subscriber.wait_online()
+            for number, value in enumerate((0.0, 0.5, 9.0, 9.5)):
+                sender.send("sensors/a1/pump", {"time": 1763700000.0 + number, "c1": value, "c2": 0.0})
+            subscriber.wait_events("raise")
+            wait_until(lambda: subscriber.stream("pump").get("scored") == 4)
+            assert evidence.messages == []
+        wait_until(lambda: evidence.messages)
+    assert [row[1] for row in evidence.messages[0]["rows"]] == [0.0, 0.5, 9.0, 9.5]
+
+
 def test_evidence_waits_for_a_broker_that_is_away_and_lets_alerts_go_first(tmp_path: Path, bundle: Path) -> None:
     """In memory, behind all alerts; what was on its way as the broker died comes again."""
     with (

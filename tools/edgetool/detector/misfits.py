@@ -24,16 +24,17 @@ def another_scale(rows: SensorData, manifest: Manifest) -> list[ChannelFit]:
         rows: with the channels of the bundle, in any order; those of label 1 are not looked at.
         manifest: of the bundle.
     """
-    values = rows.select(tuple(channel.name for channel in manifest.channels)).values
+    step = -(-len(rows) // _LOOKED_AT) or 1
+    values = rows.select(tuple(channel.name for channel in manifest.channels)).values[::step]
     if rows.labels is not None:
-        values = values[rows.labels == 0]
-    step = -(-len(values) // _LOOKED_AT) or 1
-    return [fit for fit in fit_of(values[::step], manifest.channels) if fit.is_another_scale]
+        values = values[rows.labels[::step] == 0]
+    return [fit for fit in fit_of(values, manifest.channels) if fit.is_another_scale]
 
 
 def another_pace(rows: SensorData, manifest: Manifest) -> str:
     """That the rows are further apart than those of the bundle's windows, or less far, in words; empty if not."""
-    expected, found = manifest.interval_s, interval_of(rows)
+    expected = manifest.interval_s
+    found = interval_of(rows.take(min(len(rows), _LOOKED_AT))[0])
     if manifest.window == 1 or expected is None or found is None or expected / _FACTOR < found < expected * _FACTOR:
         return ""
     return (

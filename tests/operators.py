@@ -21,7 +21,7 @@ from processes import wait_until
 
 from edge_agent.update.wishes import CHUNK_BYTES
 
-__all__ = ["Operator", "public_file", "sign_bundle"]
+__all__ = ["Operator", "iso", "public_file", "sign_bundle"]
 
 _HEADER = bytes.fromhex("302a300506032b6570032100")
 

@@ -30,7 +30,7 @@ from edge_agent.update.beginning import Begun, problem_of
 from edge_agent.update.proving import Beside
 from edge_agent.update.steps import StreamUpdate
 from edge_agent.update.surroundings import Surroundings
-from edge_agent.update.wishes import KINDS, Kind, Wish, problem_with, read_wish_text
+from edge_agent.update.wishes import KINDS, Kind, Wish, problem_with, read_wish_text, waits_for_clock
 
 __all__ = ["Updating", "make_updating"]
 
@@ -97,6 +97,8 @@ class Updating:
         self._refusals = 0
         self._refused_mono_s = -math.inf
         self._recommissions: list[tuple[str, Wish]] = []
+        self._early: dict[tuple[str, Kind], tuple[Wish, str]] = {}
+        """By stream and kind, the newest wish that this device's clock is too far behind for, and its message."""
         self._try_start = begun.try_start
         self._wake = wake
         self._trying: Beside[list[Bundle]] | None = None
@@ -133,6 +135,7 @@ class Updating:
         for delivery in deliveries:
             self._take(delivery)
         client.ack(deliveries)
+        self._look_early()
         for update in self._updates.values():
             update.tick(now_mono_s)
         if batches.takes_more:
@@ -201,24 +204,42 @@ class Updating:
             self._take_wish(*self._wishes[name], delivery.payload)
 
     def _take_wish(self, stream: str, kind: Kind, payload: bytes) -> None:
-        update = self._updates[stream]
         try:
-            text = read_wish(payload, self._keys)
-            wish = read_wish_text(text)
+            wish = read_wish_text(read_wish(payload, self._keys))
+            message = payload.decode()  # what is passed over in it may be no text
         except (TrustError, ValueError) as exc:
             self._refuse(stream, kind, exc)
             return
+        self._judge(stream, kind, wish, message)
+
+    def _judge(self, stream: str, kind: Kind, wish: Wish, message: str) -> None:
+        """Obey a wish of a good signature, if it is for us, new, and of this time."""
+        update, now_s = self._updates[stream], time.time()
         last = update.last(kind)
-        problem = problem_with(wish, agent=self._agent, stream=stream, kind=kind, last=last, now_s=time.time())
+        problem = problem_with(wish, agent=self._agent, stream=stream, kind=kind, last=last, now_s=now_s)
         if problem is not None:
             if last is None or wish.sequence != last:  # the last one stays at the broker, and expires there
                 self._refuse(stream, kind, problem)
-            return
-        if kind is Kind.RECOMMISSION:
-            if wish.sequence != last:
-                self._recommissions.append((stream, wish))
-            return
-        update.obey(wish, text.decode())
+        elif waits_for_clock(wish, now_s) and wish.bundle is None:  # that of a bundle waits among the update's steps
+            self._keep_early(stream, kind, wish, message)
+        elif kind is not Kind.RECOMMISSION:
+            update.obey(wish, message)
+        elif update.is_new(wish):
+            self._recommissions.append((stream, wish))
+
+    def _keep_early(self, stream: str, kind: Kind, wish: Wish, message: str) -> None:
+        before = self._early.get((stream, kind))
+        if before is None or wish.sequence > before[0].sequence:
+            self._early[stream, kind] = wish, message
+            text = "wish waits for the clock: it was made later than it is here stream=%s kind=%s issued=%s"
+            log.warning(text, stream, kind.value, wish.issued)
+
+    def _look_early(self) -> None:
+        now_s = time.time()
+        for (stream, kind), (wish, message) in [*self._early.items()]:
+            if not waits_for_clock(wish, now_s):
+                del self._early[stream, kind]
+                self._judge(stream, kind, wish, message)
 
     def _refuse(self, stream: str, kind: Kind, why: object) -> None:
         self._refusals += 1

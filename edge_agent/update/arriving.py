@@ -167,10 +167,25 @@ class Arrival:
         work, self._download = self._download, None
         try:
             work.result()
+        except WrongFileError as exc:
+            self._fetch_again(exc, now_mono_s)
         except OSError as exc:
             self._wait(f"{self._part.url}: {exc}", now_mono_s)
         else:
             self._prove()
+
+    def _fetch_again(self, exc: WrongFileError, now_mono_s: float) -> None:
+        """Throw away what came, and fetch it once more, but not for ever.
+
+        Raises:
+            WrongFileError: it came too often.
+        """
+        self._tries += 1
+        self._store.discard(self._part.sha256)
+        if self._tries >= _TRIES:
+            raise exc
+        self._wait(f"{exc}; it is fetched once more", now_mono_s)
+        self._again_mono_s = now_mono_s + 2**self._tries
 
     def _prove(self) -> None:
         self._close_fetch()
@@ -193,12 +208,7 @@ class Arrival:
             proven = work.result()
             path = self._store.adopt(self._part.sha256)
         except WrongFileError as exc:
-            self._tries += 1
-            self._store.discard(self._part.sha256)
-            if self._tries >= _TRIES:
-                raise
-            self._wait(f"{exc}; it is fetched once more", now_mono_s)
-            self._again_mono_s = now_mono_s + 2**self._tries
+            self._fetch_again(exc, now_mono_s)
             return None
         except EdgeError:
             self._store.discard(self._part.sha256)

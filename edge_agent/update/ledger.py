@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 
+from edge_agent.errors import TrustError
 from edge_agent.messages.text import iso_time
 from edge_agent.messages.update import State
+from edge_agent.trust import Keys, read_wish
 from edge_agent.update.store import Answer, Store
 from edge_agent.update.wishes import Wish, read_wish_text
 
@@ -15,6 +17,9 @@ __all__ = ["Ledger"]
 log = logging.getLogger(__name__)
 
 _AGAIN_S = 10.0
+_REASON_CHARACTERS = 2_000
+"""Most of a reason: of a wish with thousands of mistakes, all of them would be a message that no broker takes, and a
+document that `Store.load` does not."""
 
 
 class Ledger:
@@ -35,17 +40,21 @@ class Ledger:
         self.changes = 1
         """Grows with what there is to tell."""
 
-    def wish(self) -> Wish | None:
-        """The wish that was obeyed last; None where none was, or it cannot be read any more."""
+    def wish(self, keys: Keys) -> Wish | None:
+        """The wish that was obeyed last; None where none was, or it does not count any more.
+
+        Args:
+            keys: that are trusted now. A key may have been taken off the list since the wish came.
+        """
         try:
-            return read_wish_text(self.standing.wish.encode()) if self.standing.wish else None
-        except ValueError as exc:
-            log.warning("wish cannot be read any more stream=%s error=%s", self._stream, exc)
+            return read_wish_text(read_wish(self.standing.wish.encode(), keys)) if self.standing.wish else None
+        except (TrustError, ValueError) as exc:
+            log.warning("wish does not count any more stream=%s error=%s", self._stream, exc)
             return None
 
     def note(self, state: State, reason: str = "", *, save: bool = True) -> None:
         """Where the update stands now; each new state is written."""
-        standing = self.standing
+        standing, reason = self.standing, _short(reason)
         if (state, reason) == (standing.state, standing.reason):
             return
         is_step = state is not standing.state
@@ -58,7 +67,7 @@ class Ledger:
 
     def answer(self, wish: Wish, state: str, reason: str) -> None:
         """Note what became of a wish that needs no steps."""
-        standing = self.standing
+        standing, reason = self.standing, _short(reason)
         standing.sequences = {**standing.sequences, wish.kind: wish.sequence}
         answer = Answer(sequence=wish.sequence, state=state, reason=reason, time=iso_time(time.time()))
         standing.answers = {**standing.answers, wish.kind: answer}
@@ -83,3 +92,7 @@ class Ledger:
         """Try again what the disk did not take; to be called now and then."""
         if self.is_unsaved and now_mono_s >= self._again_mono_s:
             self.save()
+
+
+def _short(reason: str) -> str:
+    return reason if len(reason) <= _REASON_CHARACTERS else f"{reason[:_REASON_CHARACTERS]}…"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import threading
 import urllib.request
@@ -20,6 +21,7 @@ from edge_agent.engine.custom_ops import allow_configured
 from edge_agent.engine.upkeep import choose_for_stream
 from edge_agent.errors import BundleError, EdgeError
 from edge_agent.files.checksum import file_hash
+from edge_agent.files.plain import create_file
 from edge_agent.trust import Keys
 from edge_agent.update.wishes import BundlePart
 
@@ -182,18 +184,20 @@ def download(url: str, path: Path, size_bytes: int, look: Look) -> Path:
 
     Raises:
         OSError: it cannot be had, or not be written.
-        BundleError: it is larger or smaller than it should be.
+        WrongFileError: it is larger or smaller than it should be: another file, or the connection has ended too soon.
         Stopped: by `look`.
     """
     taken = 0
-    # The scheme is http or https: the pattern of the wish's key.
-    with urllib.request.urlopen(url, timeout=_URL_TIMEOUT_S) as source, path.open("wb") as file:  # noqa: S310
-        while piece := source.read(_PIECE_BYTES):
-            look()
-            taken += len(piece)
-            if taken > size_bytes:
-                break
-            file.write(piece)
+    try:
+        # The scheme is http or https: the pattern of the wish's key.
+        with urllib.request.urlopen(url, timeout=_URL_TIMEOUT_S) as source, create_file(path) as file:  # noqa: S310
+            # What has come, and not a whole piece: a server that sends a byte now and then must not keep us here.
+            while taken <= size_bytes and (piece := source.read1(_PIECE_BYTES)):
+                look()
+                taken += len(piece)
+                file.write(piece)
+    except (http.client.HTTPException, ValueError) as exc:  # what comes is no HTTP, or the address is none
+        raise OSError(f"{type(exc).__name__}: {exc}") from exc
     if taken != size_bytes:
-        raise BundleError(f"{url}: gives {'more' if taken > size_bytes else taken} bytes, expected {size_bytes}")
+        raise WrongFileError(f"{url} gives {'more' if taken > size_bytes else taken} bytes, expected {size_bytes}")
     return path

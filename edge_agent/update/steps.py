@@ -34,6 +34,7 @@ __all__ = ["StreamUpdate"]
 
 log = logging.getLogger(__name__)
 
+_UNKNOWN = "its wish cannot be read any more, or is signed by a key that is not trusted any more"
 _LOOK_S = 1.0
 _KEEP_S = 60.0
 
@@ -53,11 +54,13 @@ class StreamUpdate:
         self._live = live
         self._ledger = Ledger(store, about.section.name)
         self._standing = self._ledger.standing
-        self._wish = self._ledger.wish()
+        self._wish = self._ledger.wish(about.keys)
         self._arrival: Arrival | None = None
         self._shadow: Shadowing | None = None
         self._trial: Trial | None = None
         self._later: tuple[Wish, str] | None = None
+        self._heard: dict[Kind, int] = {}
+        """By kind, the highest sequence that came in this run, be it obeyed yet or not."""
         self._settings = SettingsChange(about, self._ledger)
         self._looked_mono_s = self._kept_mono_s = time.monotonic()
         self.is_due = False
@@ -75,32 +78,45 @@ class StreamUpdate:
 
     # Wishes -----------------------------------------------------------------------------------------------------
 
-    def last(self, kind: str) -> int | None:
-        """The highest sequence that was obeyed of a kind."""
-        return self._standing.sequences.get(kind)
+    def last(self, kind: Kind) -> int | None:
+        """The highest sequence that came of a kind, in this run or, obeyed, in those before."""
+        found = [each[kind] for each in (self._standing.sequences, self._heard) if kind in each]
+        return max(found, default=None)
 
-    def obey(self, wish: Wish, text: str) -> None:
-        """Take a wish that was judged good; one that was obeyed already changes nothing.
+    def is_new(self, wish: Wish) -> bool:
+        """Whether a wish is newer than all before, which it then belongs to.
+
+        What is at work on a wish must not begin anew with each copy of it, nor make way for an older one: whoever may
+        only write to the broker can send recorded ones as often as it likes.
+        """
+        last = self.last(wish.kind)
+        if last is not None and wish.sequence <= last:
+            return False
+        self._heard[wish.kind] = wish.sequence
+        return True
+
+    def obey(self, wish: Wish, message: str) -> None:
+        """Take a wish that was judged good; one that came already changes nothing.
 
         Args:
             wish: of a good signature, for this stream.
-            text: the JSON that it was read from.
+            message: the signed message that it was read from.
         """
-        if wish.sequence == self.last(wish.kind) or self.is_due:
+        if self.is_due or not self.is_new(wish):
             return  # the run that follows hears it again
         if wish.kind is Kind.SETTINGS:
             self._settings.take(wish)
         elif self._trial is not None and not wish.cancel:
             # What is judged is decided first. A restart hears this one again.
-            self._later = (wish, text)
+            self._later = (wish, message)
         else:
-            self._take(wish, text)
+            self._take(wish, message)
 
     def answer(self, wish: Wish, state: str, reason: str) -> None:
         """Note what became of a wish that somebody else has carried out."""
         self._ledger.answer(wish, state, reason)
 
-    def _take(self, wish: Wish, text: str) -> None:
+    def _take(self, wish: Wish, message: str) -> None:
         standing = self._standing
         standing.sequences = {**standing.sequences, wish.kind: wish.sequence}
         if wish.cancel:
@@ -112,12 +128,17 @@ class StreamUpdate:
                 self._ledger.save()
             return
         self._drop_work()
-        standing.wish, standing.steps, standing.comparison, self._wish = text, [], {}, wish
+        standing.wish, standing.steps, standing.comparison, self._wish = message, [], {}, wish
+        # Its first step is a step also where the wish before stood at the same one.
+        standing.state, standing.reason = State.NONE, ""
         about, part = self._about, wish.bundle
         standing.wanted = (
             about.running if part is None else BundleFile(sha256=part.sha256, name=part.name, version=part.version)
         )
         self._tidy()
+        if time.time() > wish.expires_s:
+            self._end(State.GIVEN_UP, f"it has expired at {wish.expires}")  # while something else was judged
+            return
         if part is None:
             target, problem = standing.former or about.configured, self._problem_with_going_back()
             if standing.active is None:
@@ -185,7 +206,7 @@ class StreamUpdate:
     def _look_pending(self) -> None:
         wish, now_s = self._wish, time.time()
         if wish is None:
-            self._end(State.GIVEN_UP, "the wish is not known any more")
+            self._end(State.GIVEN_UP, _UNKNOWN)
         elif now_s > wish.expires_s:
             self._end(State.GIVEN_UP, f"it has expired at {wish.expires}")
         elif waits_for_clock(wish, now_s):
@@ -198,7 +219,7 @@ class StreamUpdate:
     def _begin_arrival(self) -> None:
         wish, now_s = self._wish, time.time()
         if wish is None or wish.bundle is None:
-            self._end(State.GIVEN_UP, "the wish is not known any more")
+            self._end(State.GIVEN_UP, _UNKNOWN)
             return
         if waits_for_clock(wish, now_s):
             self._wait_for_clock(wish, now_s)
@@ -315,8 +336,8 @@ class StreamUpdate:
     def _take_later(self) -> None:
         """What was wished while something was judged."""
         if self._later is not None:
-            (wish, text), self._later = self._later, None
-            self._take(wish, text)
+            (wish, message), self._later = self._later, None
+            self._take(wish, message)
 
     def _problem_with_going_back(self) -> str | None:
         """Why the bundle from before cannot run; None if it can."""

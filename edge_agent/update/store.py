@@ -18,6 +18,7 @@ from edge_agent.files.checksum import seal, unseal
 from edge_agent.files.plain import read_file, sync_folder, write_file
 from edge_agent.messages.update import State
 from edge_agent.update.wishes import LimitsPart, ProbationPart
+from edge_agent.versions import precedence
 
 __all__ = ["Answer", "Baseline", "BundleFile", "Probation", "Standing", "Step", "Store"]
 
@@ -107,7 +108,7 @@ class Standing(msgspec.Struct, kw_only=True):
     former: BundleFile | None = None
     """The last good one in the store, before `active`; None for the configured one."""
     wish: str = ""
-    """JSON of the last wish for a bundle that was obeyed."""
+    """The last wish for a bundle that was obeyed, as it came: signed."""
     wanted: BundleFile | None = None
     """The bundle of that wish."""
     state: State = State.NONE
@@ -158,7 +159,10 @@ class Standing(msgspec.Struct, kw_only=True):
         return [each.sha256 for each in (self.active, self.former) if each is not None]
 
     def note_highest(self, file: BundleFile) -> None:
-        """The version that may only grow from now on."""
+        """The version that may only grow: that of an operator's way back to an older one changes nothing."""
+        known = self.highest.get(file.name)
+        if known is not None and precedence(file.version) < precedence(known.version):
+            return
         kept = {name: each for name, each in self.highest.items() if name != file.name}
         kept[file.name] = Highest(version=file.version, sha256=file.sha256)
         self.highest = dict([*kept.items()][-_NAMES:])

@@ -35,6 +35,8 @@ __all__ = [
 CHUNK_BYTES = 102_400
 """Of a bundle in one message: below the smallest limit of a broker that is known, 128 KiB."""
 _MOST_CHUNK_BYTES = 131_072
+_MOST_BUNDLE_BYTES = 1 << 40
+"""So that a size can be computed with: in JSON an integer may have any length."""
 _CLOCK_SLACK_S = 300.0
 """A wish may be so much younger than this device's clock says that it can be."""
 
@@ -61,7 +63,7 @@ class BundlePart(msgspec.Struct, frozen=True, kw_only=True):
 
     sha256: Hash
     """Of the file."""
-    size_bytes: Annotated[int, Meta(ge=1)]
+    size_bytes: Annotated[int, Meta(ge=1, le=_MOST_BUNDLE_BYTES)]
     """Of the file."""
     chunk_bytes: Annotated[int, Meta(ge=1_000, le=_MOST_CHUNK_BYTES)] = CHUNK_BYTES
     """Of each message but the last."""
@@ -160,22 +162,25 @@ def problem_with(wish: Wish, *, agent: str, stream: str, kind: str, last: int | 
         agent: this agent.
         stream: that its topic names.
         kind: that its topic names.
-        last: the highest sequence that was obeyed of this kind; None if none was.
+        last: the highest sequence that came of this kind; None if none did.
         now_s: this device's clock, epoch seconds.
     """
     if (wish.agent, wish.stream, wish.kind) != (agent, stream, kind):
         what = f"{wish.kind.value} of stream {wish.stream[:64]!r} at agent {wish.agent[:64]!r}"
         return f"it was signed for the {what}, and came on another topic"
     if last is not None and wish.sequence < last:
-        return f"its sequence {wish.sequence} is below {last}, which was obeyed: it is an old wish"
+        return f"its sequence {wish.sequence} is below {last}, which came before: it is an old wish"
     if now_s > wish.expires_s:
         return f"it has expired at {wish.expires}"
     return None
 
 
 def waits_for_clock(wish: Wish, now_s: float) -> bool:
-    """True if this device's clock is behind the time at which the wish was made, so that no expiry can be judged."""
-    return now_s < wish.issued_s - _CLOCK_SLACK_S
+    """True if this device's clock is behind the time at which the wish was made, so that no expiry can be judged.
+
+    What takes an update back need not wait: it leaves the device as it was.
+    """
+    return not wish.cancel and now_s < wish.issued_s - _CLOCK_SLACK_S
 
 
 def problem_with_version(wish: Wish, part: BundlePart, *, floors: Sequence[str], max_mb: float) -> str | None:

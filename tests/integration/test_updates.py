@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
 from fakes import write_bundle
 from nacl.signing import SigningKey
-from operators import Operator, public_file, sign_bundle
+from operators import Operator, iso, public_file, sign_bundle
+from paho.mqtt.enums import CallbackAPIVersion
 from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+
+from edge_agent.child_process import Stopped
+from edge_agent.update.proving import download
 
 KEY = SigningKey.generate()
 
@@ -240,6 +247,80 @@ def test_settings_come_and_go(
         assert len(subscriber.alerts) == before
 
 
+class Echo:
+    """Somebody who may only write to the broker, and sends again and again what he has seen there."""
+
+    def __init__(self, port: int, topic: str) -> None:
+        self.sent = 0
+        self._client = paho.Client(CallbackAPIVersion.VERSION2, client_id="echo")
+        self._client.on_connect = lambda client, *_: client.subscribe(topic)
+        # Each copy that it sends comes back to it, and is sent again.
+        self._client.on_message = self._on_message
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+
+    def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.payload:
+            time.sleep(0.02)
+            client.publish(message.topic, message.payload)
+            self.sent += 1
+
+    def __enter__(self) -> Echo:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.mark.parametrize("kind", ["settings", "recommission"])
+def test_a_wish_that_is_sent_again_and_again_is_done_once(
+    kind: str, tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
+) -> None:
+    """What tries it does not begin anew with each copy, which anybody can send who has seen it."""
+    what: dict[str, Any] = {"settings": {"silent_s": 60.0}} if kind == "settings" else {}
+    with Agent(config_of(tmp_path, broker)) as agent, Echo(broker.port, operator.topic(kind)) as echo:
+        subscriber.wait_online()
+        operator.send(operator.wish(kind, **what))
+        wait_until(lambda: kind in operator.now, what="the answer")
+        copies = echo.sent
+        wait_until(lambda: echo.sent > copies + 50, what="more copies")
+        log = agent.log.read_text()
+        assert log.count(f"kind={kind}") == 1, log
+        assert "not obeyed" not in log
+
+
+def test_a_wish_waits_for_a_clock_that_is_behind(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
+) -> None:
+    """Whether it has expired, nobody knows at a device that has just started in 1970; five minutes are let be."""
+    early_s = 304.0
+    with Agent(config_of(tmp_path, broker)) as agent:
+        subscriber.wait_online()
+        wish = {**operator.wish("settings", settings={"silent_s": 60.0}), "issued": iso(early_s)}
+        made_s = time.time() + early_s
+        operator.send(wish)
+        wait_until(lambda: "wish waits for the clock" in agent.log.read_text())
+        operator.wait_answer(wish)
+        assert operator.now["overrides"] == {"silent_s": 60.0}
+        assert time.time() >= made_s - 300.0
+
+
+def test_a_good_wish_with_bytes_around_it_that_are_no_text_ends_nothing(
+    tmp_path: Path, broker: Broker, operator: Operator
+) -> None:
+    """What was signed is one key of the message; anybody can put others beside it."""
+    with Agent(config_of(tmp_path, broker)) as agent:
+        wait_until(lambda: operator.now, what="the agent")
+        raw = operator.envelope(operator.wish("settings", settings={"silent_s": 60.0}))
+        operator.publish(operator.topic("settings"), raw[:-1] + b', "more": "\xff\xfe"}')
+        wait_until(lambda: "settings" in operator.now or "wish not obeyed" in agent.log.read_text())
+        assert agent.process is not None
+        assert agent.process.poll() is None
+        operator.publish(operator.topic("settings"), raw)
+        wait_until(lambda: operator.now.get("overrides") == {"silent_s": 60.0})
+
+
 def test_the_operators_own_program_rolls_back(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
 ) -> None:
@@ -361,3 +442,71 @@ def test_an_update_does_not_start_the_agent_anew_with_a_file_that_is_wrong(
         config.write_text(good)
         operator.wait_answer(wish)
         assert operator.now["overrides"] == {"threshold": {"alarm": 1.2, "clear": 1.0}}
+
+
+class OddServer(threading.Thread):
+    """A web server that answers each request with the next of these; the last one again and again.
+
+    Args:
+        answers: bytes, after which the connection is closed, and None for a byte now and then.
+    """
+
+    def __init__(self, *answers: bytes | None) -> None:
+        super().__init__(daemon=True)
+        self._answers = [*answers]
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/new.edge"
+        self.asked = 0
+
+    def run(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return
+            with client, suppress(OSError):
+                client.recv(10_000)
+                answer = self._answers[min(self.asked, len(self._answers) - 1)]
+                self.asked += 1
+                client.sendall(b"HTTP/1.0 200 OK\r\n\r\n" if answer is None else answer)
+                while answer is None:
+                    client.sendall(b"x")
+                    time.sleep(0.02)
+
+    def __enter__(self) -> OddServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self.join()
+
+
+def test_a_download_that_is_cut_off_is_begun_again(tmp_path: Path, broker: Broker, operator: Operator) -> None:
+    """Nor does a word that is no HTTP end the update: a proxy may say it while the server starts."""
+    new = signed_bundle(tmp_path / "new.edge", "1.1.0")
+    content = new.read_bytes()
+    good = b"HTTP/1.0 200 OK\r\n\r\n" + content
+    zero = {"readings": 0, "minutes": 0}
+    with Agent(config_of(tmp_path, broker)), OddServer(good[:-500], b"hello\r\n\r\n", good) as server:
+        wait_until(lambda: operator.now, what="the agent")
+        part = operator.part(new, url=server.url)
+        operator.send(operator.wish(bundle=part, shadow=zero, probation=zero))
+        assert f"gives {len(content) - 500} bytes, expected {len(content)}" in operator.wait_state("waiting")["reason"]
+        assert operator.wait_state("settled")["running"]["version"] == "1.1.0"
+        assert server.asked == 3
+
+
+def test_a_server_that_drips_holds_up_no_end(tmp_path: Path) -> None:
+    """After each byte it is asked whether the update is still wanted."""
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(1)
+        if len(looks) == 3:
+            raise Stopped
+
+    with OddServer(None) as server, pytest.raises(Stopped):
+        download(server.url, tmp_path / "new.part", 1_000_000, look)
+    assert (tmp_path / "new.part").stat().st_size < 1_000

@@ -74,6 +74,8 @@ def test_a_clock_that_is_behind_can_judge_no_expiry() -> None:
     """Five minutes are no reason to wait."""
     assert waits_for_clock(wish(), 0.0)
     assert waits_for_clock(wish(), NOW_S - 86400)
+    assert waits_for_clock(wish(bundle=None, rollback=True), 0.0)
+    assert not waits_for_clock(wish(bundle=None, cancel=True), 0.0), "what was wished before is taken back at any time"
     assert not waits_for_clock(wish(), wish().issued_s - 200)
 
 
@@ -89,6 +91,7 @@ def test_a_clock_that_is_behind_can_judge_no_expiry() -> None:
         msgspec.json.encode({**msgspec.to_builtins(wish()), "bundle": None}),
         msgspec.json.encode({**msgspec.to_builtins(wish()), "bundle": {"sha256": "../x", "size_bytes": 1}}),
         msgspec.json.encode({**msgspec.to_builtins(wish()), "shadow": {"minutes": -1}}),
+        msgspec.json.encode(wish()).replace(b'"size_bytes":1000', b'"size_bytes":1' + b"0" * 400),
         msgspec.json.encode(
             {
                 **msgspec.to_builtins(wish()),
@@ -250,7 +253,7 @@ def test_a_switch_that_the_disk_does_not_take_has_changed_nothing(
     one, two, three = (BundleFile(sha256=digit * 64, name="pump", version=f"{digit}.0.0") for digit in "123")
     store = Store(tmp_path, "pump")
     store.save(Standing(active=two, former=one, wanted=three))
-    about: Any = SimpleNamespace(section=SimpleNamespace(name="pump"), configured=one, running=two)
+    about: Any = SimpleNamespace(section=SimpleNamespace(name="pump"), configured=one, running=two, keys=None)
     update = StreamUpdate(about, store, JudgedStream())
     update._wish = wish()
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fakes import JudgedStream, write_bundle
 from nacl.signing import SigningKey
-from operators import public_file, sign_bundle
+from operators import Operator, public_file, sign_bundle
 
 from edge_agent.bundle import open_bundle
 from edge_agent.config.load import load_config
@@ -180,3 +180,76 @@ def test_of_two_clocks_that_disagree_both_are_told(tmp_path: Path) -> None:
         "h UTC, and by the operator's clock, the wish was made at 2098-12-31T10:00:00Z: one of them" in told["reason"]
     )
     update.close()
+
+
+def test_what_waits_makes_way_for_nothing_older(tmp_path: Path) -> None:
+    """Whoever may only write to the broker can send recorded wishes, in any order and as often as it likes."""
+    live = JudgedStream()
+    update = stream_update(tmp_path, on_trial(sequences={Kind.BUNDLE: 17}), live=live)
+    update.obey(wish(20), "{}")
+    update.obey(wish(19, OLD), "{}")
+    assert update.last(Kind.BUNDLE) == 20
+    live.now = Deeds(scored=10, not_finite=3)
+    update.tick(time.monotonic() + 5)
+    told = update.describe()
+    assert (told["sequence"], told["bundle"]["version"]) == (20, NEW.version)
+    update.close()
+
+
+def test_what_has_expired_while_something_was_judged_is_not_done(tmp_path: Path) -> None:
+    """A way back that was wished for an hour ago may be one that nobody wants any more."""
+    store = Store(tmp_path, "pump")
+    live = JudgedStream()
+    update = stream_update(tmp_path, on_trial(), live=live)
+    update.obey(wish(20, None, rollback=True, expires=HOUR[0]), "{}")
+    live.now = Deeds(scored=10, not_finite=3)
+    update.tick(time.monotonic() + 5)
+    told = update.describe()
+    assert (told["state"], told["running"]["version"]) == ("given_up", BAD.version)
+    assert "expired" in told["reason"]
+    assert store.load().active == BAD
+    update.close()
+
+
+def test_a_wish_in_place_of_another_at_the_same_step_is_told_and_kept(tmp_path: Path) -> None:
+    """Both are being fetched: who waits for an answer to the second hears that it is, also after a crash."""
+    update = stream_update(tmp_path, Standing())
+    update.obey(wish(1, BAD), "{}")
+    before = update.changes
+    update.obey(wish(2), "{}")
+    told = update.describe()
+    assert update.changes > before
+    assert (told["sequence"], [step["state"] for step in told["steps"]]) == (2, ["fetching"])
+    assert Store(tmp_path, "pump").load().wanted == NEW
+    update.close()
+
+
+@pytest.mark.parametrize(("key", "state"), [(KEY, "fetching"), (SigningKey.generate(), "given_up")])
+def test_a_wish_counts_for_as_long_as_its_key(key: SigningKey, state: str, tmp_path: Path) -> None:
+    """A key that was taken off the list while its update was under way brings nothing any more."""
+    operator = Operator(0, key)
+    part = {"sha256": NEW.sha256, "size_bytes": 9_000, "name": NEW.name, "version": NEW.version}
+    message = operator.envelope(operator.wish(bundle=part)).decode()
+    update = stream_update(tmp_path, Standing(wish=message, wanted=NEW, state=State.FETCHING))
+    assert update.describe()["state"] == state
+    update.close()
+
+
+def test_a_reason_has_an_end(tmp_path: Path) -> None:
+    """Of thousands of mistakes in one wish, all would be more than a broker takes, and than is read of the disk."""
+    update = stream_update(tmp_path, Standing())
+    update.answer(wish(1, kind=Kind.SETTINGS), "refused", "x" * (1 << 21))
+    assert len(Store(tmp_path, "pump").load().answers["settings"].reason) == 2_001
+    update.close()
+
+
+def test_the_highest_version_stays_the_highest() -> None:
+    """To go back is the operator's own act, and lets nothing else in that is older."""
+    standing = Standing()
+    for version in ("1.2.0", "1.0.0", "1.2.0-rc.1"):
+        standing.note_highest(BundleFile(sha256=NEW.sha256, name="pump", version=version))
+    standing.note_highest(OLD)
+    assert {name: each.version for name, each in standing.highest.items()} == {"pump": "1.2.0"}
+    newer = BundleFile(sha256=OLD.sha256, name="pump", version="1.2.1")
+    standing.note_highest(newer)
+    assert (standing.highest["pump"].version, standing.highest["pump"].sha256) == ("1.2.1", OLD.sha256)

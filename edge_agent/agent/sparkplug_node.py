@@ -74,6 +74,10 @@ class SparkplugNode:
         """Devices that are to be told to be gone, to be there, or to have changed; in this order."""
         self._look_mono_s = 0.0
         self._rebirths = 0
+        self._is_asked = False
+        """A host wants all births."""
+        self._again_mono_s = 0.0
+        """When a host that asks is answered again at the soonest."""
 
     def wait_for(self, readers: list[int], writers: list[int]) -> float:
         """See `MqttClient.wait_for`."""
@@ -96,10 +100,14 @@ class SparkplugNode:
         client.ack(commands)
         if any(self._node.is_rebirth(command.payload) for command in commands):
             self._rebirths += 1
-            self._begin_anew()
+            self._is_asked = True
         if client.state is ClientState.CONNECTED:
             if client.session != self._session:
                 self._session = client.session
+                self._begin_anew()
+            elif self._is_asked and now_mono_s >= self._again_mono_s and not self._births:
+                # Many hosts may ask at once, or one again and again: births that begin anew each time never end.
+                self._again_mono_s = now_mono_s + _LOOK_S
                 self._begin_anew()
             self._tell(now_mono_s)
         else:
@@ -118,7 +126,7 @@ class SparkplugNode:
 
     def _begin_anew(self) -> None:
         """The node and all devices are to be born again, and none of them has to be told to be gone."""
-        self._is_born = False
+        self._is_asked = self._is_born = False
         self._births = [*self._alarms]
         self._deaths.clear()
         self._news.clear()

@@ -188,6 +188,39 @@ def test_a_host_that_asks_gets_all_births_and_a_killed_agent_is_declared_dead(
         assert subscriber.health["sparkplug_node"]["rebirths"] in (0, 1)
 
 
+def test_hosts_that_ask_without_end_get_all_births(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path, packages: Path
+) -> None:
+    """Each time to the last device, though they ask anew before that."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=SPARKPLUG)
+    devices = {f"pump:a{number}" for number in range(400)}
+    with Agent(config):
+        subscriber.wait_online()
+        for number in range(400):
+            sender.send(f"sensors/a{number}/pump", {"c1": 0.0, "c2": 0.0})
+        wait_until(lambda: subscriber.health.get("sparkplug_node", {}).get("devices") == 400)
+        with Host(packages, broker.port) as host:
+            for _ in range(100):
+                host.ask("g1")
+                time.sleep(0.02)  # less than the births take
+            wait_until(lambda: births(host)[-1:] == [devices], what="the births that were asked for last")
+            told = births(host)
+    # The last ones may have begun just now.
+    assert all(each == devices for each in told[:-1])
+    assert len(told) < 20
+
+
+def births(host: Host) -> list[set[str]]:
+    """Behind each birth of the node, the devices that were born."""
+    found: list[set[str]] = []
+    for each in list(host.messages):
+        if each["kind"] == "NBIRTH":
+            found.append(set())
+        elif each["kind"] == "DBIRTH" and found:
+            found[-1].add(each["device"])
+    return found
+
+
 def test_the_death_is_that_of_the_birth_where_a_new_connection_could_not_be_made(
     tmp_path: Path, bundle: Path, packages: Path
 ) -> None:

@@ -166,7 +166,8 @@ def check_header(path: Path, header: Sequence[str], columns: Columns, where: str
     odd = [name for name in header if not re.fullmatch(CHANNEL_NAME, name)]
     if odd:
         raise DataError(
-            f"{path}: {where} has a column {short(odd[0])!r}; a name holds no quotes, backslashes or control characters"
+            f"{path}: {where} has a column {short(odd[0])!r}; a name holds no quotes, backslashes or control "
+            "characters, and is at most 128 characters long"
         )
     _check_near(path, header, columns, where)
 

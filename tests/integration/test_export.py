@@ -49,7 +49,7 @@ from sklearn.tree import DecisionTreeRegressor
 from edge_agent.bundle import open_bundle
 from edge_agent.engine.providers import PROVIDERS, import_runtime
 from edge_agent.engine.session import OrtEngine
-from edge_agent.errors import AccuracyError, ConversionError, UsageError
+from edge_agent.errors import AccuracyError, ConversionError, DataError, UsageError
 from edgetool.commands.export import export
 from edgetool.commands.pack import pack
 from edgetool.frameworks.check import check
@@ -300,6 +300,17 @@ def test_classes_keep_their_labels(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, network.predict_proba(scaled)[:, place], atol=1e-5)
     with pytest.raises(UsageError, match=r"(?s)class:cold.*class:good.*class:worn"):
         pack(tmp_path / "m.skops", tmp_path / "m-1.0.0.edge", data=data, accept_weak=True)
+
+
+def test_a_soft_sensor_of_fewer_columns_is_told_how_it_is_packed(tmp_path: Path) -> None:
+    """It takes all channels but the one that it tells."""
+    rows = readings()
+    joblib.dump(make_pipeline(S(), Ridge()).fit(rows[:, :3], rows[:, 3]), tmp_path / "m.joblib")
+    data = write(tmp_path / "d.csv", rows, "temp,flow,press,current")
+    with pytest.raises(DataError, match=r"was trained on 3;.*say so to pack with --head residual:CHANNEL"):
+        pack(tmp_path / "m.joblib", data=data, trust_pickle=True)
+    made = pack(tmp_path / "m.joblib", tmp_path / "m-1.0.0.edge", data=data, trust_pickle=True, head="residual:current")
+    assert "which tells channel current" in made.score_from
 
 
 def test_columns_are_taken_by_the_names_of_the_training(tmp_path: Path) -> None:

@@ -226,6 +226,12 @@ def test_a_time_in_parquet_may_have_several_types(tmp_path: Path, times: list[ob
     assert data.times.tolist() == [found]
 
 
+def test_a_name_that_is_too_long_is_told_as_that(tmp_path: Path) -> None:
+    """As of a historian's path; it is no other problem."""
+    assert problem_of(write(tmp_path / "d.csv", f"{'x' * 129},a\n1,2\n")).endswith("is at most 128 characters long")
+    assert read(write(tmp_path / "d.csv", f"{'x' * 128},a\n1,2\n")).channels == ("x" * 128, "a")
+
+
 def test_a_channel_of_text_in_parquet_is_told_as_that(tmp_path: Path) -> None:
     """And not as a file that is broken."""
     path = parquet(tmp_path / "d.parquet", p=[1.0, 2.0], state=["1", "RUN"])

@@ -92,7 +92,8 @@ def parse_channels(text: str) -> tuple[tuple[str, str], ...]:
     for name in names:
         if not re.fullmatch(CHANNEL_NAME, name):
             raise UsageError(
-                f"--channels: {name!r} cannot be a channel; a name holds no quotes, backslashes or the like"
+                f"--channels: {name!r} cannot be a channel; a name holds no quotes, backslashes or the like, and is at "
+                "most 128 characters long"
             )
         if name in RESERVED_CHANNELS:
             raise UsageError(f"--channels: {name!r} cannot be a channel, a reading uses that key for something else")

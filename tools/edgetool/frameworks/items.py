@@ -61,6 +61,11 @@ def rows_of(data: DataFiles, made: Made, saved: Saved) -> tuple[Sample, tuple[st
         raise DataError(
             f"{read.path}: has {len(read.channels)} channels ({', '.join(read.channels[:20])}), {estimator} was "
             f"trained on {width}; name those with --channels, in the order of the training"
+            + (
+                "; if it tells one of these from the others, say so to pack with --head residual:CHANNEL"
+                if len(read.channels) == width + 1
+                else ""
+            )
         )
     rows = np.asarray(read.values, dtype=np.float64)
     if not np.isfinite(rows).all(axis=1).any():

@@ -323,3 +323,21 @@ def test_channels_of_a_peak_are_told_where_values_are_missing(square: Path, rows
     assert first.peak == 17
     assert [(name, round(share, 3)) for name, share in first.shares] == [("c2", 0.941), ("c1", 0.059)]
     assert dict(second.shares)["c2"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("share", "told"),
+    [
+        (0, "no row is labelled as an anomaly"),
+        (10, "all rows are labelled as anomalies"),
+        (9, "90% of the rows are labelled as anomalies: 1 is an anomaly and 0 is normal; are they turned round?"),
+        (1, ""),
+    ],
+)
+def test_labels_that_leave_figures_open_are_told(square: Path, tmp_path: Path, share: int, told: str) -> None:
+    """As dashes in a table they look like a detector that finds nothing."""
+    lines = "".join(f"1,0.5,{int(row % 10 < share)}\n" for row in range(200))
+    (tmp_path / "d.csv").write_text(f"c1,c2,label\n{lines}", encoding="utf-8")
+    assert [text[: len(told)] for text in edgetool.evaluate(square, data=tmp_path / "d.csv").warnings()] == [
+        told
+    ] * bool(told)

@@ -13,6 +13,7 @@ __all__ = ["another_pace", "another_scale", "doubts_about"]
 
 _LOOKED_AT = 1 << 16
 """Rows, from all over a file; looking at a million takes as long as scoring some."""
+_MOST_LABELLED = 0.5
 _FACTOR = 2.0
 """As the agent has it (`edge_agent.stream.intervals`)."""
 
@@ -50,10 +51,22 @@ def doubts_about(rows: SensorData, bundles: Sequence[Bundle], *, is_resampled: b
         bundles: that score them.
         is_resampled: their readings are made of several rows, so how far these are apart does not matter.
     """
-    if text := repeated_times(rows):
-        yield text
+    yield from filter(None, (repeated_times(rows), _labels_in_words(rows)))
     for bundle in bundles:
         for fit in another_scale(rows, bundle.manifest):
             yield f"{bundle.path.name}: channel {fit.name} is not what the bundle knows: {fit.in_words()}"
         if not is_resampled and (pace := another_pace(rows, bundle.manifest)):
             yield f"{bundle.path.name}: {pace}"
+
+
+def _labels_in_words(rows: SensorData) -> str:
+    """That the labels leave figures open, or may be turned round; empty where they do not."""
+    share = 0.0 if rows.labels is None else float(rows.labels.mean())
+    if share == 0:
+        return "no row is labelled as an anomaly, so the figures show false alerts and nothing of what is found"
+    if share == 1:
+        return "all rows are labelled as anomalies, so the figures show nothing of false alerts"
+    if share > _MOST_LABELLED:
+        whose = "1 is an anomaly and 0 is normal; are they turned round?"
+        return f"{share:.0%} of the rows are labelled as anomalies: {whose}"
+    return ""

@@ -225,7 +225,11 @@ class Metrics:
 
             def process_request(self, request: Any, client_address: Any) -> None:
                 if room.acquire(blocking=False):
-                    super().process_request(request, client_address)
+                    try:
+                        super().process_request(request, client_address)
+                    except RuntimeError:  # the system has no thread for it just now
+                        room.release()
+                        self.shutdown_request(request)
                 else:
                     self.shutdown_request(request)
 

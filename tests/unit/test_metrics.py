@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
@@ -97,3 +98,23 @@ def test_listening_asks_no_name_server(monkeypatch: pytest.MonkeyPatch) -> None:
     server = metrics._make_server()
     server.server_close()
     assert asked == []
+
+
+def test_a_system_without_a_thread_ends_no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a while none can be started; each request that is answered at a time has its place again afterwards."""
+    server = Metrics(Address("127.0.0.1", 0), agent="g1", most_assets=0)._make_server()
+    started: list[object] = []
+
+    def start(thread: threading.Thread) -> None:
+        if len(started) < 10:
+            started.append(thread)
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for _ in range(11):
+        one, other = socket.socketpair()
+        with one, other:
+            server.process_request(one, "")
+    server.server_close()
+    assert len(started) == 11

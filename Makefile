@@ -32,8 +32,7 @@ help:
 
 # The picture that the README shows.
 screenshot: $(STAMP)
-	@tools/ensure_mosquitto.sh
-	@tools/ensure_chromium.sh
+	@tools/ensure.sh mosquitto chromium
 	@$(BIN)/python tools/demo/screenshot.py
 
 setup: $(STAMP)
@@ -106,7 +105,7 @@ $(TENSORFLOW)/.installed: requirements/development.txt requirements/cpu.txt requ
 HOMEASSISTANT := .venv-homeassistant
 PYTHON313 ?= python3.13
 test-homeassistant: $(STAMP) $(HOMEASSISTANT)/.installed
-	@tools/ensure_mosquitto.sh
+	@tools/ensure.sh mosquitto
 	$(BIN)/pytest tests/separate/test_home_assistant.py
 
 $(HOMEASSISTANT)/.installed: requirements/homeassistant.txt
@@ -143,12 +142,7 @@ PATIENT_TESTS := tests/packaging $(addprefix tests/integration/,test_backfill.py
 BROKER_TESTS := $(filter-out $(PATIENT_TESTS),$(wildcard tests/integration/test_*.py)) tests/faults
 
 test: check test-unit $(TORCH)
-	@tools/ensure_mosquitto.sh
-	@tools/ensure_chromium.sh
-	@tools/ensure_prometheus.sh
-	@tools/ensure_nginx.sh
-	@tools/ensure_cc.sh
-	@tools/ensure_systemd_analyze.sh
+	@tools/ensure.sh mosquitto chromium prometheus nginx compiler systemd-analyze
 	$(BIN)/pytest -n auto --dist loadgroup $(PATIENT_TESTS)
 	@[ "$$CI" != true ] || PYTHON=$(BIN)/python tools/ensure_broker.sh rabbitmq
 	@# A machine that boots and an agent behind a broker wait more than they compute. What asks how long something takes runs alone.
@@ -157,9 +151,8 @@ test: check test-unit $(TORCH)
 
 # Programs that npm and Debian have and that `make test` does without; docs/integrations has the last result.
 neighbours: $(STAMP)
-	@tools/ensure_mosquitto.sh
+	@CI=true tools/ensure.sh mosquitto influxdb
 	@tools/ensure_node_red.sh
-	@tools/ensure_influxdb.sh
 	$(BIN)/pytest tests/separate/test_node_red.py
 
 # The short form is in `make test`.
@@ -174,7 +167,7 @@ ifneq ($(BROKER),auto)
 faults: ROWS := killed_behind_a_broker
 endif
 faults: $(STAMP)
-	@tools/ensure_mosquitto.sh
+	@tools/ensure.sh mosquitto
 	@[ "$(BROKER)" = auto ] || PYTHON=$(BIN)/python tools/ensure_broker.sh $(BROKER)
 	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/fuzz.txt \
 	  || echo "atheris cannot be installed here: the fuzzing is random"
@@ -184,7 +177,7 @@ faults: $(STAMP)
 	  $(BIN)/python tests/faults/table.py $(RECORD) docs/reliability.md $(if $(ROWS),--keep); exit $$status
 
 bench: $(STAMP)
-	@tools/ensure_mosquitto.sh
+	@tools/ensure.sh mosquitto
 	$(BIN)/python tools/benchmarks/agent_cpu.py --turns 2
 	$(BIN)/python tools/benchmarks/agent_throughput.py --readings 50001 --turns 2
 	$(BIN)/python tools/benchmarks/agent_latency.py --turns 2

@@ -48,7 +48,7 @@ def compiler() -> str:
     found = shutil.which("cc")
     if found is None:
         if IN_CI:
-            pytest.fail("no C compiler: tools/ensure_cc.sh")
+            pytest.fail("no C compiler: tools/ensure.sh compiler")
         pytest.skip("no C compiler")
     return found
 

@@ -270,6 +270,18 @@ def test_a_batch_that_cannot_be_freed_is_told_with_what_to_export(tmp_path: Path
         pack(path, data=write(tmp_path / "n.csv", rows_of(300, 3)))
 
 
+def test_a_mean_over_the_batch_is_told_as_that(tmp_path: Path) -> None:
+    """As of a normalisation that is still in training mode: no free axis helps."""
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["x", "mean"], ["d"]),
+        helper.make_node("ReduceSumSquare", ["d"], ["score"], axes=[1], keepdims=1),
+    ]
+    path = model(tmp_path / "m.onnx", nodes, (2,), {"score": ["n", 1]}, {})
+    with pytest.raises(ConversionError, match=r"takes a mean or the like over the batch.* and in evaluation mode"):
+        pack(path, data=write(tmp_path / "n.csv", rows_of(500, 2)))
+
+
 def test_a_graph_of_needlessly_many_nodes_is_named(tmp_path: Path) -> None:
     """As a forest with a node for each tree."""
     chain = [helper.make_node("Identity", [f"h{i}" if i else "q"], [f"h{i + 1}"]) for i in range(1200)]

@@ -122,6 +122,24 @@ def test_a_score_that_looks_at_one_side_is_not_acquitted_by_several_channels(sco
     assert not trial.sees_several
 
 
+def test_a_model_that_sees_changes_only_is_told_as_that() -> None:
+    """A mean that is taken off each window takes a fault that lasts with it; a step in the window shows."""
+    windows = np.lib.stride_tricks.sliding_window_view(readings(), 16, axis=0).transpose(0, 2, 1).astype(np.float32)
+
+    def by(takes_off: float) -> Trial:
+        def score(rows: FloatArray, _: FloatArray | None) -> FloatArray:
+            centred = rows - takes_off * rows.mean(axis=1, keepdims=True)
+            return np.asarray(np.square(centred).mean(axis=(1, 2)), np.float32)
+
+        scores = score(windows, None)
+        return try_detector(score, windows, scores, alarm=float(np.quantile(scores, 0.999)))
+
+    told = "the model sees changes within its window, and of channels that have moved by 20 spreads for longer 0%"
+    assert by(1.0).warning.startswith(told)
+    assert not by(1.0).is_weak
+    assert by(0.0).warning == ""
+
+
 def test_two_channels_have_no_half() -> None:
     """One of them is a single channel, which has been tried."""
     trial = tried(share_of_each, rows=readings()[:, :2])

@@ -91,8 +91,16 @@ def of_one_window(path: Path, problem: str) -> ConversionError:
         path: of it.
         problem: with two; empty where its answers are others.
     """
-    return ConversionError(
-        f"{path}: runs on one window and not on two ({problem or 'whose answers are others'}): it was exported for a "
-        "batch of one. Export it with a free first axis: in PyTorch torch.onnx.export(model, (x,), path, dynamo=True, "
+    export = (
+        "Export it with a free first axis: in PyTorch torch.onnx.export(model, (x,), path, dynamo=True, "
         "dynamic_shapes=({0: torch.export.Dim('batch')},)), with x of two rows"
+    )
+    if not problem:
+        return ConversionError(
+            f"{path}: answers two windows together otherwise than each alone: it was exported for a batch of one, or "
+            "takes a mean or the like over the batch, as a BatchNormalization does that is still in training mode. "
+            f"{export}, and in evaluation mode"
+        )
+    return ConversionError(
+        f"{path}: runs on one window and not on two ({problem}): it was exported for a batch of one. {export}"
     )

@@ -165,9 +165,9 @@ class Trial:
 
     @property
     def warning(self) -> str:
-        """What it does not find, for a person; empty where at least half of one kind of fault of one channel are."""
+        """What it does not find, for a person; empty where half of one kind of fault of one channel are found."""
         if not self.advice:
-            return ""
+            return self._of_changes_only
         how = "few" if self.best >= _FEW else "hardly any"
         found = f"{how} of the made-up faults of one channel reach the limit ({self.alone_in_words})"
         if self.sees_several:
@@ -178,6 +178,18 @@ class Trial:
         elif self.together:
             found += f", and of several together {self.together_in_words}"
         return f"{found}; {self.advice}"
+
+    @property
+    def _of_changes_only(self) -> str:
+        """That it finds what changes within a window, and nothing that has moved for longer; empty where it does."""
+        sees = any(row.reached >= _MOST for row in self.alone if row.fault.startswith(("noisy", "a step")))
+        moved = max((row.reached for row in self.rows if row.fault == _FARTHEST), default=1.0)
+        if not sees or moved >= _FEW:
+            return ""
+        return (
+            f"the model sees changes within its window, and of channels that have {_FARTHEST} for longer {moved:.0%}: "
+            "an alert ends though the fault lasts. Where that matters, pack a detector of levels beside it"
+        )
 
     def describe(self) -> list[dict[str, Any]]:
         """For a report."""
@@ -234,7 +246,9 @@ class MadeUp:
             finite = values[np.isfinite(values)]
             if len(finite):
                 reached, below = float(np.mean(finite >= alarm)), float(np.mean(finite < median))
-                best = _best_channel(values >= alarm)
+                hits = (values >= alarm).astype(np.float64)
+                # The windows of one channel or pattern follow each other.
+                best = float(np.max(hits.reshape(-1, _BASES).mean(axis=1)) if hits.size % _BASES == 0 else hits.mean())
                 rows.append(TrialRow(name, count, len(finite), reached, best_channel=best, below_median=below))
                 # Of one and of several channels, what shows at which rate.
                 for key in (_FARTHEST, _HALF):
@@ -276,11 +290,6 @@ def make_up(
 
     found = _score_all(score_made, [made for _, _, made in faults])
     return MadeUp(tuple((name, count, values) for (name, count, _), values in zip(faults, found, strict=True)), scores)
-
-
-def _best_channel(hits: NDArray[np.bool_]) -> float:
-    """The largest share among channels or patterns; the windows of one follow each other."""
-    return float(hits.reshape(-1, _BASES).mean(axis=1).max()) if hits.size % _BASES == 0 else float(hits.mean())
 
 
 def _score_all(score: Callable[[FloatArray], FloatArray], made: list[FloatArray]) -> list[FloatArray]:

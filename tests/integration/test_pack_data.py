@@ -379,7 +379,7 @@ def test_rows_in_no_order_are_refused(tmp_path: Path, normal: Path) -> None:
     few = sorted(timed, key=lambda line: float(line.split(",")[0]))
     few[100:102] = few[101:99:-1]
     data.write_text("\n".join([f"time,{lines[0]}", *few]), encoding="utf-8")
-    assert pack(save(detector(), tmp_path / "m.onnx"), data=data, higher_is="normal").repeated_times == ""
+    assert pack(save(detector(), tmp_path / "m.onnx"), data=data, higher_is="normal").time_doubts == ""
 
 
 def test_rows_of_several_machines_without_their_names_are_told(tmp_path: Path, normal: Path) -> None:
@@ -394,9 +394,36 @@ def test_rows_of_several_machines_without_their_names_are_told(tmp_path: Path, n
     assert calibrate(made.bundle, data=data, false_alarm_rate=0.05).warnings()[0].startswith(told)
     named = DataFiles((data,), Columns(asset="line"))
     assert (
-        pack(save(detector(), tmp_path / "m.onnx"), data=named, higher_is="normal", channels=lines[0]).repeated_times
-        == ""
+        pack(save(detector(), tmp_path / "m.onnx"), data=named, higher_is="normal", channels=lines[0]).time_doubts == ""
     )
     labelled = [f"{line},{int(number > 1500)}" for number, line in enumerate(rows)]
     data.write_text("\n".join([f"time,line,{lines[0]},label", *labelled]), encoding="utf-8")
     assert evaluate(made.bundle, data=data).warnings()[0].startswith(told)
+
+
+@pytest.mark.parametrize(("first", "second", "is_told"), [("a", "b", False), ("b", "a", True), ("b", "c", True)])
+def test_files_that_overlap_or_are_out_of_order_are_told(
+    tmp_path: Path, normal: Path, first: str, second: str, is_told: bool
+) -> None:
+    """Days named by their weekday, or an export that goes back some rows: windows begin anew, and rows count twice."""
+    lines = normal.read_text(encoding="utf-8").splitlines()
+    rows = [f"{60 * number},{line}" for number, line in enumerate(lines[1:])]
+    half = len(rows) // 2
+    for name, part in (("a", rows[:half]), ("b", rows[half:]), ("c", rows[half + 10 :])):
+        (tmp_path / f"{name}.csv").write_text("\n".join([f"time,{lines[0]}", *part]), encoding="utf-8")
+    files = [tmp_path / f"{name}.csv" for name in (first, second)]
+    made = pack(save(detector(), tmp_path / "m.onnx"), data=files, higher_is="normal")
+    assert (
+        any(text.startswith("the files overlap, or are not in the order of time") for text in made.warnings())
+        == is_told
+    )
+
+
+def test_a_file_for_each_machine_is_no_overlap(tmp_path: Path, normal: Path) -> None:
+    """Each begins at the same time, and its rows say whose they are."""
+    lines = normal.read_text(encoding="utf-8").splitlines()
+    for name in ("a", "b"):
+        rows = [f"{60 * number},{name},{line}" for number, line in enumerate(lines[1:])]
+        (tmp_path / f"{name}.csv").write_text("\n".join([f"time,asset,{lines[0]}", *rows]), encoding="utf-8")
+    files = [tmp_path / f"{name}.csv" for name in ("a", "b")]
+    assert pack(save(detector(), tmp_path / "m.onnx"), data=files, higher_is="normal").time_doubts == ""

@@ -21,7 +21,7 @@ from edgetool.detector.allowed import open_allowed
 from edgetool.detector.bundling import name_and_version, rewrite_bundle
 from edgetool.detector.calibration import calibrate as limits_from
 from edgetool.detector.calibration import tie_doubt
-from edgetool.detector.interval import repeated_times
+from edgetool.detector.interval import time_doubts
 from edgetool.detector.misfits import another_pace, another_scale
 from edgetool.detector.refusals import check_order
 from edgetool.detector.relimited import made_up_for, silenced
@@ -92,8 +92,8 @@ class CalibrateReport:
     """That the readings are of another unit or pace than those that the bundle was packed with."""
     tied: str | None = None
     """That no limit has the rate asked for, because many scores are equal."""
-    repeated_times: str = ""
-    """That many rows have the time of the row before, in words; empty where they have not."""
+    time_doubts: str = ""
+    """What is odd about the times of the rows, in words; empty where nothing is."""
     silenced: str | None = None
     """Why a bundle with this limit is refused, which only a report without one has."""
 
@@ -118,8 +118,8 @@ class CalibrateReport:
             found.append(f"{self.not_finite} windows have a score that is no number, and are left out")
         if self.tied is not None:
             found.append(self.tied)
-        if self.repeated_times:
-            found.append(self.repeated_times)
+        if self.time_doubts:
+            found.append(self.time_doubts)
         if not told.is_supported:
             hours = "" if needed is None else f", about {about(needed * 24)} hours"
             here = "" if self.days is None else f" where these are {about(self.days * 24)}"
@@ -264,7 +264,7 @@ def calibrate(
         loses_signature=output is not None and opened.is_signed,
         misfits=misfits,
         tied=tie_doubt(calibration),
-        repeated_times=repeated_times(rows),
+        time_doubts=time_doubts(rows),
         silenced=silent,
     )
 

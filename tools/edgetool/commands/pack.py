@@ -51,7 +51,7 @@ from edgetool.detector.calibration import calibrate, given_limit
 from edgetool.detector.detector import Detector
 from edgetool.detector.expected import read_expected
 from edgetool.detector.golden import prove
-from edgetool.detector.interval import interval_of, repeated_times
+from edgetool.detector.interval import interval_of, time_doubts
 from edgetool.detector.labelled import MAX_AUC_DROP, quality_of
 from edgetool.detector.missing import rows_with_missing
 from edgetool.detector.numbers import read_limit
@@ -334,7 +334,7 @@ def pack(
             looks_scaled=looks_scaled(normal.values),
             raw_readings=raw_readings(loaded, detector, options, origin),
             rows_labelled=len(rows) - len(normal),
-            repeated_times=repeated_times(rows),
+            time_doubts=time_doubts(rows),
             rows_with_missing=rows_with_missing(normal),
             missing=missing,
             blind_channels=blind,

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgetool.data import SensorData, time_steps
 
-__all__ = ["interval_of", "repeated_times"]
+__all__ = ["interval_of", "time_doubts"]
 
 _LEAST = 10
 _NEAR, _MOST = 0.2, 0.8
@@ -41,11 +41,18 @@ def interval_of(data: SensorData) -> float | None:
     return float(f"{median:.6g}")
 
 
-def repeated_times(data: SensorData) -> str:
-    """That many rows of an asset have the time of the row before, in words; empty where they have not.
+def time_doubts(data: SensorData) -> str:
+    """That files are not in the order of time, or that many rows of an asset have the time of the row before, in words;
+    empty where they are, and have not.
 
     Rows of several machines look so, and windows join them where nobody says which is whose.
     """
+    if any(_goes_back(data, start) for start in data.starts):
+        of_several = "; if they are of several assets, each row has to say of which" if data.assets is None else ""
+        return (
+            "the files overlap, or are not in the order of time: one begins before the last row of the one before it, "
+            f"so rows may count twice, and windows begin anew; name them in the order in which they came{of_several}"
+        )
     steps = time_steps(data.take(min(len(data), _LOOKED_AT))[0])
     share = float(np.mean(steps == 0)) if len(steps) else 0.0
     if share <= _MOST_REPEATED:
@@ -57,3 +64,13 @@ def repeated_times(data: SensorData) -> str:
         "--asset-column. Else, are there rows twice, or have the times lost their fractions?"
     )
     return f"in {share:.0%} of the rows the time is that of the row before{of_whom}"
+
+
+def _goes_back(data: SensorData, start: int) -> bool:
+    """True if a file begins, in this row, before the last row of its asset in the files before."""
+    times, assets = data.times, data.assets
+    if times is None or not start:
+        return False
+    rows = range(start - 1, max(start - _LOOKED_AT, 0) - 1, -1)
+    last = next((row for row in rows if assets is None or assets[row] == assets[start]), None)
+    return last is not None and bool(times[start] < times[last])

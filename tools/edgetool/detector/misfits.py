@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from edge_agent.bundle import Bundle, Manifest
 from edge_agent.stream.ranges import ChannelFit, fit_of
 from edgetool.data import SensorData
-from edgetool.detector.interval import interval_of, repeated_times
+from edgetool.detector.interval import interval_of, time_doubts
 
 __all__ = ["another_pace", "another_scale", "doubts_about"]
 
@@ -51,7 +51,7 @@ def doubts_about(rows: SensorData, bundles: Sequence[Bundle], *, is_resampled: b
         bundles: that score them.
         is_resampled: their readings are made of several rows, so how far these are apart does not matter.
     """
-    yield from filter(None, (repeated_times(rows), _labels_in_words(rows)))
+    yield from filter(None, (time_doubts(rows), _labels_in_words(rows)))
     for bundle in bundles:
         for fit in another_scale(rows, bundle.manifest):
             yield f"{bundle.path.name}: channel {fit.name} is not what the bundle knows: {fit.in_words()}"

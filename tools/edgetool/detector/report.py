@@ -47,8 +47,8 @@ class PackReport:
     """That a network takes large readings as they are, in words; empty where it does not, or the score is an error."""
     rows_labelled: int
     """Rows left out because the data call them anomalies."""
-    repeated_times: str
-    """That many rows have the time of the row before, in words; empty where they have not."""
+    time_doubts: str
+    """What is odd about the times of the rows, in words; empty where nothing is."""
     rows_with_missing: int
     """Normal rows in which some values are missing."""
     missing: str | None
@@ -179,8 +179,8 @@ class PackReport:
             )
         if self.raw_readings:
             yield self.raw_readings
-        if self.repeated_times:
-            yield self.repeated_times
+        if self.time_doubts:
+            yield self.time_doubts
         for name in self.coarse_channels:
             yield (
                 f"channel {name} has values so much larger than its movements that float32, in which device and model "

@@ -368,6 +368,29 @@ def test_a_settled_bundle_is_rolled_back(plant: Plant) -> None:
         wait_until(lambda: running(fleet) == ["1.0.0"] * 3, what="the late one")
 
 
+def test_what_anybody_puts_at_the_broker_misleads_no_command(plant: Plant) -> None:
+    """Streams that no topic can name, and a good wish for one agent on the topic of another."""
+    odd = {"agent": "odd", "time": "2026-12-01T00:00:00Z", "streams": {"#": {}, "+": {}, "a#b": {}, "": {}, "\x00": {}}}
+    client = paho.Client(CallbackAPIVersion.VERSION2)
+    client.connect("127.0.0.1", plant.port)
+    client.loop_start()
+    with simulated(plant.port, TEN[:2], plant.behaviour) as fleet:
+        wait_until(lambda: all_told(fleet), what="the agents")
+        client.publish("edge/odd/health", json.dumps(odd), 1, retain=True).wait_for_publish(10)
+        assert plant.deploy(waves=("100%",)).is_done
+        fleet.stop("press-00")
+        # The wish of the one that is away stays at the broker, with a bundle and a sequence that no other has obeyed.
+        away = plant.command("1.2.0", "--to", "press-00", "--waves", "100%")
+        assert run_tool(*away).returncode == 65
+        topic = "edge/press-00/wishes/pump/bundle"
+        client.publish("edge/press-01/wishes/pump/bundle", retained(plant.port, topic)[topic], 1, retain=True)
+        options = ("--stream", "pump", "--to", "press-01", "--key", plant.keys.key, "--port", str(plant.port))
+        done = run_tool("edgetool", "fleet", "rollback", *options)
+        assert (done.returncode, running(fleet)) == (0, ["1.1.0", "1.0.0"]), done.stderr
+    client.disconnect()
+    client.loop_stop()
+
+
 def test_nobody_without_the_key_changes_anything(plant: Plant) -> None:
     """Whoever may only write to the broker: rubbish, an unsigned wish, another agent's, and an old one again."""
     with simulated(plant.port, TEN[:2], plant.behaviour) as fleet:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,8 +21,9 @@ from edgetool.fleet.deployment import Ask, Asked, Deployment, Seen, Standing, Ta
 from edgetool.fleet.parcel import Parcel
 from edgetool.fleet.plan import FleetPlan, Halts, OnHalt, make_plan, matching, read_plan, wave_sizes
 from edgetool.fleet.roster import NO_HEALTH, Roster
-from edgetool.fleet.told import BundleFile, Update
-from edgetool.fleet.wishes import Sent, next_sequence
+from edgetool.fleet.told import Answer, BundleFile, Update
+from edgetool.fleet.wishes import Sent, Wisher, next_sequence, wish_topic
+from edgetool.signing import PrivateKey
 from edgetool.subscription import Message
 
 NEW = BundleFile("pump", "1.1.0", "a" * 64)
@@ -417,9 +419,40 @@ def test_what_an_agent_would_refuse_is_not_sent(
 
 def test_a_sequence_is_above_all_that_went_before() -> None:
     """Also where an operator's clock was in the future."""
-    assert next_sequence("bundle", told("settled", 10**15), None) == 10**15 + 1
+    assert next_sequence("bundle", told("settled", 4 * 10**12), None) == 4 * 10**12 + 1
     assert next_sequence("bundle", told("settled", 1), Sent(10**15 + 7)) == 10**15 + 8
     assert 10**12 < next_sequence("bundle", None) < 10**15
+
+
+@pytest.mark.parametrize("number", [10**15, (1 << 62) - 2, 10**30])
+def test_no_sequence_is_signed_above_one_that_somebody_makes_up(number: int) -> None:
+    """An agent that obeyed it would take only higher ones ever after, and there might be none."""
+    settings = Answer(sequence=number, state="applied")
+    assert next_sequence("bundle", told("settled", number)) < 10**13
+    assert next_sequence("settings", told("settled", 1, settings=settings)) < 10**13
+    agents = {"g0": Seen(online=True, update=told("settled", number))}
+    with pytest.raises(FleetError, match=rf"g0: it tells of a wish {number}, which no clock .* in its name"):
+        refuse_unfit(plan(), Parcel(b"x", "pump", "1.1.0", "a" * 64), agents)
+
+
+def test_a_wish_counts_on_its_own_topic_alone() -> None:
+    """Whoever may only write to the broker can put a good one for another agent, stream or kind there."""
+    key = PrivateKey(Ed25519PrivateKey.generate())
+    wisher = Wisher("pump", key, time.time() + 60)
+    message = wisher.make("g1", "bundle", 7, {"rollback": True})
+    read = wisher.read(wish_topic("g1", "pump", "bundle"), message)
+    assert read is not None
+    assert (read.sequence, read.takes_back, read.holds) == (7, True, True)
+    for topic in (
+        wish_topic("g2", "pump", "bundle"),
+        wish_topic("g1", "fan", "bundle"),
+        "edge/g1/wishes/pump/settings",
+    ):
+        assert wisher.read(topic, message) is None
+    late = Wisher("pump", key, time.time() - 1)
+    found = late.read(wish_topic("g1", "pump", "bundle"), late.make("g1", "bundle", 8, {"cancel": True}))
+    assert found is not None
+    assert not found.holds, "nobody obeys it any more"
 
 
 # Rows ---------------------------------------------------------------------------------------------------------------

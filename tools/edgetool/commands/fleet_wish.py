@@ -85,7 +85,7 @@ def fleet_rollback(
         # What is under way is taken back; to go back from it by a wish of its own would have to wait for its end. So is
         # what an agent that is away has not heard of: it runs the bundle that it is to go back to.
         obeyed = -1 if seen.update is None or seen.update.sequence is None else seen.update.sequence
-        is_unheard = kept is not None and kept.bundle is not None and kept.sequence > obeyed
+        is_unheard = kept is not None and kept.bundle is not None and kept.holds and kept.sequence > obeyed
         is_under_way = seen.update is not None and seen.update.is_under_way
         return {"cancel": True} if is_unheard or is_under_way else {"rollback": True}
 

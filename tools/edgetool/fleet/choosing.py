@@ -13,7 +13,7 @@ from edgetool.fleet.parcel import Parcel
 from edgetool.fleet.plan import FleetPlan, matching
 from edgetool.fleet.roster import Roster
 from edgetool.fleet.told import Update
-from edgetool.fleet.wishes import Sent, Wisher, wish_topic
+from edgetool.fleet.wishes import Sent, Wisher, is_made_up, told_sequence, wish_topic
 
 __all__ = ["choose", "read_sent", "refuse_unfit", "see"]
 
@@ -59,7 +59,7 @@ def read_sent(heard: Listening, wisher: Wisher, agents: Sequence[str]) -> dict[s
     heard.hear_kept()
     found: dict[str, Sent] = {}
     for message in heard.others:
-        sent = wisher.read(message.payload) if message.topic in topics and message.payload else None
+        sent = wisher.read(message.topic, message.payload) if message.topic in topics and message.payload else None
         if sent is not None:
             found[topics[message.topic]] = sent
     return found
@@ -83,6 +83,8 @@ def refuse_unfit(plan: FleetPlan, parcel: Parcel, chosen: Mapping[str, Seen]) ->
 def _problem(plan: FleetPlan, parcel: Parcel, update: Update | None) -> str | None:
     if update is None:
         return "it tells nothing of updates: it trusts no key ([trust] keys), has them off, or is of an older version"
+    if is_made_up(told := told_sequence("bundle", update)):
+        return f"it tells of a wish {told}, which no clock can have numbered so: somebody else speaks in its name"
     if update.is_under_way and (update.bundle is None or update.bundle.sha256 != parcel.sha256):
         return f"another update is under way there ({update.in_words()}); take it back first: edgetool fleet rollback"
     running = update.running

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from edge_agent.errors import BrokerError
-from edge_agent.messages.values import read_iso_time
 from edge_agent.update.wishes import BundlePart
 from edgetool.fleet.listening import Listening
 from edgetool.fleet.parcel import take_away
 from edgetool.fleet.publishing import Retained
-from edgetool.fleet.wishes import Sent, Wisher, wish_topic
+from edgetool.fleet.wishes import Wisher, wish_topic
 
 __all__ = ["take_unwished"]
 
@@ -42,9 +40,5 @@ def _wished(heard: Listening, wisher: Wisher) -> set[str]:
     heard.also(wish_topic(agent, stream, "bundle") for agent, stream in streams | {*heard.roster.updates})
     heard.hear_kept()
     newest = {message.topic: message.payload for message in heard.others}
-    sent = (wisher.read(payload) for payload in newest.values() if payload)
-    return {each.bundle.sha256 for each in sent if each is not None and each.bundle is not None and _holds(each)}
-
-
-def _holds(sent: Sent) -> bool:
-    return not sent.expires or read_iso_time(sent.expires) > time.time()
+    sent = (wisher.read(topic, payload) for topic, payload in newest.items() if payload)
+    return {each.bundle.sha256 for each in sent if each is not None and each.bundle is not None and each.holds}

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import paho.mqtt.client as paho
 
+from edge_agent.messages.topic_names import can_be_topic
 from edgetool.broker import BrokerAddress, connected
 from edgetool.fleet.roster import Roster
 from edgetool.subscription import Message, Subscription
@@ -77,8 +78,8 @@ class Listening:
         return self._arrived.connections
 
     def also(self, topics: Iterable[str]) -> None:
-        """Subscribe to more."""
-        self._arrived.add(self.client, [*topics])
+        """Subscribe to more; what can be no topic is passed over, because names of streams are anybody's word."""
+        self._arrived.add(self.client, [topic for topic in topics if can_be_topic(topic)])
 
     def hear_all(self, seconds: float | None = None) -> None:
         """Listen until all is heard that the broker keeps; or where that is nothing, for some seconds.

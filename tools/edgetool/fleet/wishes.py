@@ -12,18 +12,26 @@ import msgspec
 from edge_agent.errors import TrustError
 from edge_agent.messages.text import iso_time
 from edge_agent.messages.topic_names import AgentTopics
+from edge_agent.messages.values import read_iso_time
 from edge_agent.trust import Keys, read_wish
 from edge_agent.update.wishes import BundlePart
 from edgetool.fleet.told import Update
 from edgetool.signing import PrivateKey, sign_wish
 
-__all__ = ["Sent", "Wisher", "next_sequence", "wish_topic"]
+__all__ = ["Sent", "Wisher", "is_made_up", "next_sequence", "told_sequence", "wish_topic"]
+
+_CLOCKS_APART_S = 100 * 366 * 86_400.0
+"""The clock of one who has sent wishes may have been ahead by so much: as each sequence is at most one above what an
+agent can be believed, and time goes on by a thousand in a second, there are always higher ones."""
 
 
 class Sent(msgspec.Struct, frozen=True):
     """What is read of a wish of ours that the broker has kept."""
 
     sequence: int
+    agent: str = ""
+    stream: str = ""
+    kind: str = ""
     deployment: str = ""
     """Hash of the bundle that it was sent for; empty for others."""
     cancel: bool = False
@@ -38,6 +46,11 @@ class Sent(msgspec.Struct, frozen=True):
     def takes_back(self) -> bool:
         """Whether it undoes what was sent before."""
         return self.cancel or (self.rollback and self.bundle is None)
+
+    @property
+    def holds(self) -> bool:
+        """Whether an agent that has not heard it would still obey it."""
+        return not self.expires or read_iso_time(self.expires) > time.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +75,18 @@ class Wisher:
         times = {"issued": iso_time(time.time()), "expires": iso_time(self.expires_s)}
         return sign_wish({**head, **times, **what}, self.key)
 
-    def read(self, message: bytes) -> Sent | None:
-        """A wish that this key has signed; None of any other."""
+    def read(self, topic: str, message: bytes) -> Sent | None:
+        """A wish that this key has signed, where it was signed for; None of any other.
+
+        Args:
+            topic: that it came on. Whoever may only write to the broker can put one for another agent there.
+            message: of anybody.
+        """
         try:
-            return msgspec.json.decode(read_wish(message, Keys([self.key.public])), type=Sent)
+            sent = msgspec.json.decode(read_wish(message, Keys([self.key.public])), type=Sent)
         except (TrustError, ValueError):
             return None
+        return sent if wish_topic(sent.agent, sent.stream, sent.kind) == topic else None
 
 
 def wish_topic(agent: str, stream: str, kind: str) -> str:
@@ -83,8 +102,24 @@ def next_sequence(kind: str, update: Update | None, sent: Sent | None = None) ->
         update: what the agent tells; None if nothing.
         sent: the wish that is at the broker; None if none of ours is.
     """
-    told = -1
-    if update is not None:
-        answer = {"settings": update.settings, "recommission": update.recommission}.get(kind)
-        told = (update.sequence if kind == "bundle" else answer.sequence if answer else None) or -1
-    return max(int(time.time() * 1000), told + 1, (-1 if sent is None else sent.sequence) + 1)
+    now = int(time.time() * 1000)
+    told = told_sequence(kind, update)
+    return max(now, 0 if is_made_up(told) else told + 1, (-1 if sent is None else sent.sequence) + 1)
+
+
+def told_sequence(kind: str, update: Update | None) -> int:
+    """The last sequence of a kind that an agent says it has obeyed; -1 if none."""
+    if update is None:
+        return -1
+    answer = {"settings": update.settings, "recommission": update.recommission}.get(kind)
+    told = update.sequence if kind == "bundle" else answer.sequence if answer else None
+    return -1 if told is None else told
+
+
+def is_made_up(told: int) -> bool:
+    """Whether no clock of an operator can have made a sequence.
+
+    Answers are not signed. To sign a sequence above one that somebody else has made up would leave the agent, which
+    takes only a higher one ever after, with few or none.
+    """
+    return told > (time.time() + _CLOCKS_APART_S) * 1000

@@ -135,13 +135,8 @@ def parse_public_key(text: bytes) -> PublicKey:
 
 def public_key_problem(path: Path) -> str | None:
     """Why a file gives no key; None if it does."""
-    try:
-        _read_public_key(path)
-    except OSError as exc:
-        return f"cannot be read ({exc.strerror})"
-    except ValueError as exc:
-        return str(exc)
-    return None
+    found = _public_key(path)
+    return found if isinstance(found, str) else None
 
 
 def load_keys(paths: Sequence[Path]) -> Keys:
@@ -151,10 +146,12 @@ def load_keys(paths: Sequence[Path]) -> Keys:
         ConfigError: a file gives none; the text has a line for each.
         MissingExtraError: PyNaCl is not installed.
     """
-    problems = [f"{path}: {problem}" for path in paths if (problem := public_key_problem(path)) is not None]
+    # Each is read once: a pipe has nothing for a second time, and somebody may just be replacing a file.
+    found = [(path, _public_key(path)) for path in paths]
+    problems = [f"{path}: {each}" for path, each in found if isinstance(each, str)]
     if problems:
         raise ConfigError(*problems)
-    return Keys(_read_public_key(path) for path in paths)
+    return Keys(each for _, each in found if isinstance(each, PublicKey))
 
 
 def read_wish(raw: bytes, keys: Keys) -> bytes:
@@ -191,12 +188,18 @@ def wish_content(wish: str) -> bytes:
     return _WISH_PREFIX + wish.encode()
 
 
-def _read_public_key(path: Path) -> PublicKey:
-    with path.open("rb") as file:
-        text = file.read(_KEY_LIMIT_BYTES + 1)
-    if len(text) > _KEY_LIMIT_BYTES:
-        raise ValueError(f"is no public key: it has more than {_KEY_LIMIT_BYTES} bytes")
-    return parse_public_key(text)
+def _public_key(path: Path) -> PublicKey | str:
+    """The key of a file, or why it gives none."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_KEY_LIMIT_BYTES + 1)
+        if len(text) > _KEY_LIMIT_BYTES:
+            return f"is no public key: it has more than {_KEY_LIMIT_BYTES} bytes"
+        return parse_public_key(text)
+    except OSError as exc:
+        return f"cannot be read ({exc.strerror})"
+    except ValueError as exc:
+        return str(exc)
 
 
 def _import_verifier() -> Any:

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
 
@@ -194,3 +195,21 @@ def test_the_public_half_signs_nothing_and_may_be_read_by_all(tmp_path: Path, bu
     assert done.returncode == 2
     assert "is the public half; what signs is the private one, plant.key" in done.stderr
     assert "chmod" not in done.stderr
+
+
+@pytest.mark.parametrize("passphrase", [None, "a long passphrase"])
+def test_keys_may_come_through_a_pipe(passphrase: str | None, tmp_path: Path, bundle: Path) -> None:
+    """As of a shell's <(…), by which a safe for secrets gives one and no disk has it: it can be read once."""
+    keys = edgetool.keygen(tmp_path / "plant", passphrase=passphrase)
+    options: list[str | Path] = []
+    if passphrase is not None:
+        (tmp_path / "passphrase").write_text(passphrase)
+        options = ["--passphrase-file", tmp_path / "passphrase"]
+    for command, file in (("sign", keys.key), ("verify", keys.public)):
+        pipe = tmp_path / f"{command}.pipe"
+        os.mkfifo(pipe)
+        writer = threading.Thread(target=pipe.write_bytes, args=(file.read_bytes(),), daemon=True)
+        writer.start()
+        done = run_tool("edgetool", command, bundle, "--key", pipe, *(options if command == "sign" else []))
+        assert done.returncode == 0, done.stderr
+        writer.join(10)

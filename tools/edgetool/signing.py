@@ -56,12 +56,12 @@ class PrivateKey:
 
 
 def is_encrypted(path: Path) -> bool:
-    """Whether a private key's file wants a passphrase.
+    """Whether a private key's file is known to want a passphrase; of a pipe, which can be read once, it is not.
 
     Raises:
         UsageError: it cannot be read.
     """
-    return _ENCRYPTED in _read(path)
+    return not path.is_fifo() and _ENCRYPTED in _read(path)
 
 
 def others_may_read(path: Path) -> bool:

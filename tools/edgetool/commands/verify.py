@@ -53,12 +53,13 @@ def verify_bundle(bundle: StrPath, *, keys: StrPath | Sequence[StrPath]) -> Veri
     """
     paths = as_paths(keys)
     opened = open_bundle(Path(bundle), public_keys(paths))
-    files = {public_keys([path]).ids[0]: path for path in paths}
+    # One alone may be a pipe, which can be read once.
+    key = paths[0] if len(paths) == 1 else next(each for each in paths if opened.signed_by in public_keys([each]).ids)
     return VerifyReport(
         bundle=Path(bundle),
         name=opened.manifest.name,
         version=opened.manifest.version,
         key_id=opened.signed_by,
-        key=files[opened.signed_by],
+        key=key,
         sha256=file_hash(Path(bundle)),
     )

@@ -23,8 +23,12 @@ __all__ = [
     "BundlePart",
     "Kind",
     "LimitsPart",
+    "Minutes",
+    "Multiple",
     "ProbationPart",
+    "Readings",
     "ShadowPart",
+    "Url",
     "Wish",
     "problem_with",
     "problem_with_version",
@@ -45,6 +49,7 @@ ShortText = Annotated[str, Meta(max_length=200)]
 Minutes = Annotated[float, Meta(ge=0, le=43_200)]
 Readings = Annotated[int, Meta(ge=0, le=1_000_000_000)]
 Multiple = Annotated[float, Meta(gt=0, le=1_000_000)]
+Url = Annotated[str, Meta(max_length=2_000, pattern=r"^https?://[\x21-\x7e]+\Z")]
 
 
 class Kind(StrEnum):
@@ -69,7 +74,7 @@ class BundlePart(msgspec.Struct, frozen=True, kw_only=True):
     """Of each message but the last."""
     name: ShortText
     version: ShortText
-    url: Annotated[str, Meta(max_length=2_000, pattern=r"^https?://[\x21-\x7e]+\Z")] | None = None
+    url: Url | None = None
     """Where the file can be had in place of the broker."""
 
     @property

@@ -352,6 +352,15 @@ def test_other_wishes_are_sent_and_answered(
     assert retained(plant.port, *LEFT) == {}
 
 
+def test_an_empty_file_takes_nothing_away(plant: Plant) -> None:
+    """Nobody is asked: a file that could not be written, say, is no wish."""
+    (plant.folder / "settings.toml").write_text("# threshold\n")
+    options = ("--stream", "pump", "--to", "press-*", "--key", plant.keys.key, "--port", str(plant.port))
+    done = run_tool("edgetool", "fleet", "settings", plant.folder / "settings.toml", *options)
+    assert done.returncode == 2
+    assert "settings.toml: has no settings; to take away all that was set so before: --clear" in done.stderr
+
+
 def test_a_settled_bundle_is_rolled_back(plant: Plant) -> None:
     """By an operator's own signed wish; one that does not answer is told, and obeys later."""
     with simulated(plant.port, TEN[:3], plant.behaviour) as fleet:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,12 @@ def test_waves_grow(shares: set[int], count: int) -> None:
         ({"on_halt": "leave"}, "test: Invalid enum value 'leave' - at `$.on_halt`"),
         ({"stream": 5}, "test: Expected `str`, got `int` - at `$.stream`"),
         ({"shadow": {"readings": -1}}, "test: Expected `int` >= 0 - at `$.shadow.readings`"),
+        ({"probation": {"readings": 10**12}}, "test: Expected `int` <= 1000000000 - at `$.probation.readings`"),
+        ({"limits": {"alerts": math.inf}}, "test: Expected `float` <= 1000000.0 - at `$.limits.alerts`"),
+        ({"limits": {"latency": math.nan}}, "at `$.limits.latency`"),
+        ({"url": "ftp://plant/pump.edge"}, "at `$.url`"),
+        ({"expires": "0s"}, "--expires '0s': expected a time above 0 and of at most 3650d"),
+        ({"expires": "99999999999d"}, "--expires '99999999999d': expected a time above 0"),
         ({"shadow": {"reading": 2}}, "test: shadow has no 'reading'; it has readings, minutes"),
         ({"wave": ["1"]}, "test: a plan has no 'wave'; it has bundle, stream, to, "),
     ],
@@ -433,6 +440,21 @@ def test_no_sequence_is_signed_above_one_that_somebody_makes_up(number: int) -> 
     agents = {"g0": Seen(online=True, update=told("settled", number))}
     with pytest.raises(FleetError, match=rf"g0: it tells of a wish {number}, which no clock .* in its name"):
         refuse_unfit(plan(), Parcel(b"x", "pump", "1.1.0", "a" * 64), agents)
+
+
+@pytest.mark.parametrize(
+    ("kind", "what", "why"),
+    [
+        ("bundle", {}, "it wishes for a bundle and names none"),
+        ("bundle", {"rollback": True, "limits": {"alerts": math.inf}}, "Expected `float`, got `null`"),
+        ("settings", {"settings": {"x": "a" * 70_000}}, "bytes, at most 65536 are read"),
+    ],
+)
+def test_nothing_is_signed_that_no_agent_would_take(kind: str, what: dict[str, Any], why: str) -> None:
+    """It would say nothing of it, as of what anybody may send."""
+    wisher = Wisher("pump", PrivateKey(Ed25519PrivateKey.generate()), time.time() + 60)
+    with pytest.raises(UsageError, match=why):
+        wisher.make("g1", kind, 7, what)
 
 
 def test_a_wish_counts_on_its_own_topic_alone() -> None:

@@ -138,11 +138,14 @@ def recommission(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
         raise UsageError(f"{path}: cannot be read ({exc.strerror})") from exc
     except ValueError as exc:
         raise UsageError(f"{path}: is no TOML ({exc})") from exc
+    if not found:
+        raise UsageError(f"{path}: has no settings; to take away all that was set so before: --clear")
+    return found
 
 
 def _show(report: WishReport, *, as_json: bool) -> None:

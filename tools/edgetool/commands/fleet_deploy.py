@@ -22,7 +22,7 @@ from edgetool.fleet.deployment import Ask, Asked, Deployment, Seen, Standing, Ta
 from edgetool.fleet.leftovers import take_unwished
 from edgetool.fleet.listening import Listening, listening
 from edgetool.fleet.parcel import Parcel, open_parcel
-from edgetool.fleet.plan import FleetPlan, OnHalt, length_of, make_plan, read_plan, wave_sizes
+from edgetool.fleet.plan import FleetPlan, OnHalt, expiry_of, make_plan, read_plan, wave_sizes
 from edgetool.fleet.publishing import Retained
 from edgetool.fleet.wishes import Sent, Wisher, next_sequence, wish_topic
 from edgetool.signing import read_private_key
@@ -111,7 +111,7 @@ def fleet_deploy(
     started_mono_s = time.monotonic()
     key = read_private_key(Path(plan.key), passphrase)
     parcel = open_parcel(Path(plan.bundle), key)
-    wisher = Wisher(plan.stream, key, time.time() + length_of("--expires", plan.expires))
+    wisher = Wisher(plan.stream, key, expiry_of(plan.expires))
     with listening(broker, checked(agents)) as heard:
         heard.hear_all()
         chosen = choose(heard, plan.stream, plan.to)

@@ -15,7 +15,7 @@ from edgetool.fleet.choosing import choose, read_sent, see
 from edgetool.fleet.deployment import SILENT, Seen
 from edgetool.fleet.leftovers import take_unwished
 from edgetool.fleet.listening import listening
-from edgetool.fleet.plan import length_of
+from edgetool.fleet.plan import expiry_of
 from edgetool.fleet.publishing import Retained
 from edgetool.fleet.wishes import Sent, Wisher, next_sequence, wish_topic
 from edgetool.paths import StrPath
@@ -198,7 +198,7 @@ def _send(
 ) -> WishReport:
     started_mono_s = time.monotonic()
     secret = read_private_key(Path(key), passphrase)
-    wisher = Wisher(stream, secret, time.time() + length_of("--expires", expires))
+    wisher = Wisher(stream, secret, expiry_of(expires))
     if isinstance(to, str):
         raise UsageError(f"to = {to!r}: expected a list of patterns")
     with listening(broker, checked(agents)) as heard:

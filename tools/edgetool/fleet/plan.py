@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import math
 import re
+import time
 import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from edge_agent.errors import UsageError
 from edge_agent.messages.values import read_length
+from edge_agent.update.wishes import Minutes, Multiple, Readings, Url
 
-__all__ = ["FleetPlan", "Halts", "OnHalt", "length_of", "make_plan", "matching", "read_plan", "wave_sizes"]
+__all__ = ["FleetPlan", "Halts", "OnHalt", "expiry_of", "length_of", "make_plan", "matching", "read_plan", "wave_sizes"]
 
 _LIMIT_BYTES = 1 << 20
 _OFFLINE_S = 60.0
+_LONGEST_S = 3650 * 86_400.0
 
 
 class OnHalt(StrEnum):
@@ -34,15 +36,15 @@ class OnHalt(StrEnum):
 class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How long something lasts: until both are reached; the agent's own where one is not given."""
 
-    readings: Annotated[int, Meta(ge=0)] | None = None
-    minutes: Annotated[float, Meta(ge=0)] | None = None
+    readings: Readings | None = None
+    minutes: Minutes | None = None
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a new bundle may do on an agent, as multiples of what the old one did there."""
 
-    alerts: Annotated[float, Meta(gt=0)] | None = None
-    latency: Annotated[float, Meta(gt=0)] | None = None
+    alerts: Multiple | None = None
+    latency: Multiple | None = None
 
 
 class FleetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,7 +74,7 @@ class FleetPlan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A version that is not higher is meant."""
     other_model: bool = False
     """A bundle of another name than the one that runs is meant."""
-    url: str | None = None
+    url: Url | None = None
     """Where agents get the file, in place of the broker."""
     shadow: Bounds = Bounds()
     probation: Bounds = Bounds()
@@ -156,6 +158,18 @@ def length_of(option: str, text: str) -> float:
         raise UsageError(f"{option} {text!r}: {exc}, such as 30m") from exc
 
 
+def expiry_of(text: str) -> float:
+    """When a wish that is made now expires, epoch seconds.
+
+    Raises:
+        UsageError: it is no length of time, none at all, or more than ten years.
+    """
+    length_s = length_of("--expires", text)
+    if not 0 < length_s <= _LONGEST_S:
+        raise UsageError(f"--expires {text!r}: expected a time above 0 and of at most 3650d")
+    return time.time() + length_s
+
+
 def matching(patterns: tuple[str, ...], names: list[str]) -> list[str]:
     """The names that one of the patterns means."""
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)]
@@ -219,6 +233,7 @@ def make_plan(where: str, values: dict[str, Any]) -> FleetPlan:
         raise UsageError(f"{where}: {exc}") from exc
     Halts.of(plan.halt_on)
     wave_sizes(plan.waves, 1000)
-    for key in ("soak", "expires", "answer_within"):
+    for key in ("soak", "answer_within"):
         length_of(f"--{key.replace('_', '-')}", getattr(plan, key))
+    expiry_of(plan.expires)
     return plan

@@ -9,12 +9,12 @@ from typing import Any
 
 import msgspec
 
-from edge_agent.errors import TrustError
+from edge_agent.errors import TrustError, UsageError
 from edge_agent.messages.text import iso_time
 from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.messages.values import read_iso_time
-from edge_agent.trust import Keys, read_wish
-from edge_agent.update.wishes import BundlePart
+from edge_agent.trust import WISH_LIMIT_BYTES, Keys, read_wish
+from edge_agent.update.wishes import BundlePart, read_wish_text
 from edgetool.fleet.told import Update
 from edgetool.signing import PrivateKey, sign_wish
 
@@ -70,10 +70,23 @@ class Wisher:
             kind: `bundle`, `settings` or `recommission`.
             sequence: of `next_sequence`.
             what: the keys of its kind.
+
+        Raises:
+            UsageError: no agent would take it.
         """
         head = {"agent": agent, "stream": self.stream, "kind": kind, "sequence": sequence}
         times = {"issued": iso_time(time.time()), "expires": iso_time(self.expires_s)}
-        return sign_wish({**head, **times, **what}, self.key)
+        wish = {**head, **times, **what}
+        try:
+            read_wish_text(msgspec.json.encode(wish))
+        except ValueError as exc:
+            # An agent counts it among what anybody may send, and says nothing.
+            raise UsageError(f"no agent would take such a wish: {exc}") from exc
+        message = sign_wish(wish, self.key)
+        if len(message) > WISH_LIMIT_BYTES:
+            what_it_has = f"{len(message)} bytes, at most {WISH_LIMIT_BYTES} are read"
+            raise UsageError(f"no agent would take such a wish: it has {what_it_has}")
+        return message
 
     def read(self, topic: str, message: bytes) -> Sent | None:
         """A wish that this key has signed, where it was signed for; None of any other.

@@ -173,6 +173,7 @@ class StreamUpdate:
         """A piece has come."""
         if self._arrival is not None and self._arrival.piece(sha256, number, payload, time.monotonic()):
             self._ledger.note(self._arrival.state, self._arrival.waits)
+            self._ledger.changes += 1  # how far it is
 
     # Steps ------------------------------------------------------------------------------------------------------
 

@@ -253,3 +253,16 @@ def test_the_highest_version_stays_the_highest() -> None:
     newer = BundleFile(sha256=OLD.sha256, name="pump", version="1.2.1")
     standing.note_highest(newer)
     assert (standing.highest["pump"].version, standing.highest["pump"].sha256) == ("1.2.1", OLD.sha256)
+
+
+def test_each_piece_is_something_to_tell(tmp_path: Path) -> None:
+    """Over a thin line a bundle may take an hour, in which who waits sees how far it is."""
+    update = stream_update(tmp_path, Standing())
+    part = BundlePart(sha256=NEW.sha256, size_bytes=9_000, chunk_bytes=1_000, name=NEW.name, version=NEW.version)
+    update.obey(wish(1, bundle=part), "{}")
+    update.tick(time.monotonic())
+    before = update.changes
+    update.piece(NEW.sha256, 0, b"x" * 1_000)
+    assert update.changes > before
+    assert update.describe()["progress"] == {"chunks": 1, "of": 9}
+    update.close()

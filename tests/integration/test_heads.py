@@ -332,6 +332,20 @@ def test_an_error_of_each_channel_is_no_reconstruction(tmp_path: Path, is_square
         assert np.corrcoef(found, expected)[0, 1] > 0.99
 
 
+def test_a_weak_answer_of_readings_far_from_zero_is_no_error(tmp_path: Path) -> None:
+    """Of many channels that move by themselves a few components tell little, and no error lies near 300."""
+    rows = np.random.default_rng(0).normal(300, 2, size=(2000, 20))
+    keep = np.ones((20, 20), np.float32) / 20
+    nodes = [
+        helper.make_node("Sub", ["x", "mean"], ["d"]),
+        helper.make_node("MatMul", ["d", "keep"], ["r"]),
+        helper.make_node("Add", ["r", "mean"], ["y"]),
+    ]
+    constants = {"mean": np.array(300, np.float32), "keep": keep}
+    path = model(tmp_path / "m.onnx", nodes, (20,), {"y": ["n", 20]}, constants)
+    assert "the reconstruction 'y'" in pack(path, data=write(tmp_path / "n.csv", rows)).score_from
+
+
 def test_an_output_that_is_called_an_error_is_no_reconstruction(tmp_path: Path) -> None:
     """Of an answer that explains half of the readings, the other half looks as one that does; its name tells."""
     rows = np.random.default_rng(0).normal(size=(2000, 4))

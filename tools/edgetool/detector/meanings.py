@@ -294,7 +294,8 @@ class _Trial:
                 f"was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
             )
             return
-        poor = normal.poor(usual / _HARDLY)
+        # Of readings far from 0 no error looks like an answer.
+        poor = normal.poor(usual / np.where(normal.is_around_zero, _HARDLY, 1.0))
         is_error = is_error_name(head.name) and error > _FOLLOWS
         if self.asked.head.kind is HeadKind.AUTO and (poor.mean() > 0.5 or is_error):
             why = (

@@ -240,6 +240,12 @@ class Normal:
         spread: NDArray[np.float64] = self._rows.std(axis=0, dtype=np.float64)
         return spread
 
+    @property
+    def is_around_zero(self) -> NDArray[np.bool_]:
+        """Channels whose mean is so near to 0, in their spreads, that a value near 0 may be one of theirs."""
+        near: NDArray[np.bool_] = np.abs(self._rows.mean(axis=0, dtype=np.float64)) <= _LIKE_SPREADS * self.spread
+        return near
+
     @cached_property
     def still(self) -> NDArray[np.bool_]:
         """Channels that never moved, but for the last digit of float32."""

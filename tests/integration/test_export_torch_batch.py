@@ -177,7 +177,7 @@ def test_what_cannot_be_freed_is_refused_with_a_line_that_helps(tmp_path: Path) 
     torch.onnx.export(module, (torch.zeros(1, W, C),), path, dynamo=True, verbose=False, external_data=False)
     data = swings.write(tmp_path / "normal.csv", swings.readings(600, seed=1))
     line = "torch.onnx.export(model, (x,), path, dynamo=True, dynamic_shapes=({0: torch.export.Dim('batch')},))"
-    told = f"exported for a batch of one. Export it with a free first axis: in PyTorch {line}, with x of two rows"
+    told = f"Export it with a free first axis: in PyTorch {line}, with x of two rows"
     with pytest.raises(ConversionError, match=re.escape(told)):
         pack(path, data=data, head="reconstruction", accept_weak=True)
     eval(line, {"torch": torch, "model": _module("repeated"), "path": path, "x": torch.zeros(2, W, C)})

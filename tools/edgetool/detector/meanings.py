@@ -40,7 +40,7 @@ _NEARER = 1.2
 """A forecast whose error is smaller by this factor against rows further ahead is asked about."""
 _HARDLY = 0.9
 """An answer that is off by this share of its channel's spread, or more, explains hardly any of it; the error of a good
-answer looks so, too."""
+answer may look so, too."""
 _SCALE = "--scale data, or --scale FILE with `mean` and `scale`"
 
 
@@ -294,8 +294,7 @@ class _Trial:
                 f"was trained on scaled readings, pack puts the scaling into it: {_SCALE}"
             )
             return
-        # Of readings far from 0 no error looks like an answer.
-        poor = normal.poor(usual / np.where(normal.is_around_zero, _HARDLY, 1.0))
+        poor = normal.poor(usual) | (normal.poor(usual / _HARDLY) & normal.may_be_left_over(answer))
         is_error = is_error_name(head.name) and error > _FOLLOWS
         if self.asked.head.kind is HeadKind.AUTO and (poor.mean() > 0.5 or is_error):
             why = (

@@ -45,6 +45,7 @@ _SMALLEST_SHARE_OF_SPREAD = 1e-3
 _SMALLEST_SHARE_OF_VALUE = 1e-6
 _SMALLEST_ERROR = 1e-9
 _LOST_SHARE = 0.01
+_LEFT_OVER = 0.25
 _STILL_SHARE_OF_VALUE = 0.01
 
 
@@ -240,12 +241,6 @@ class Normal:
         spread: NDArray[np.float64] = self._rows.std(axis=0, dtype=np.float64)
         return spread
 
-    @property
-    def is_around_zero(self) -> NDArray[np.bool_]:
-        """Channels whose mean is so near to 0, in their spreads, that a value near 0 may be one of theirs."""
-        near: NDArray[np.bool_] = np.abs(self._rows.mean(axis=0, dtype=np.float64)) <= _LIKE_SPREADS * self.spread
-        return near
-
     @cached_property
     def still(self) -> NDArray[np.bool_]:
         """Channels that never moved, but for the last digit of float32."""
@@ -287,6 +282,24 @@ class Normal:
         """Channels that move, and whose mean would be as good an answer as one with this usual error."""
         poor: NDArray[np.bool_] = usual >= self.spread
         return poor & ~self.still
+
+    def may_be_left_over(self, answers: NDArray[Any]) -> NDArray[np.bool_]:
+        """Channels in which answers may be what another answer leaves over.
+
+        The error of a good answer has nothing in common with that answer, so its covariance with the readings is its
+        own variance. So is that of a weak answer, and where readings are around 0, as errors are, nothing in the
+        numbers tells the two apart.
+
+        Args:
+            answers: of the shape of the readings.
+        """
+        apart = answers.reshape(self._rows.shape).astype(np.float64)
+        apart -= apart.mean(axis=0)
+        own = np.square(apart).mean(axis=0)
+        shared = (apart * self._rows).mean(axis=0)
+        around_zero = np.abs(self._rows.mean(axis=0, dtype=np.float64)) <= _LIKE_SPREADS * self.spread
+        may_be: NDArray[np.bool_] = around_zero & (np.abs(shared - own) <= _LEFT_OVER * own)
+        return may_be
 
     def in_spreads(self, usual: NDArray[np.float64]) -> float:
         """The median over the channels of a usual error, in spreads of each."""

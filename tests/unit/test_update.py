@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -30,6 +31,7 @@ from edge_agent.update.fetching import Fetch
 from edge_agent.update.health_command import HealthCommand
 from edge_agent.update.ledger import Ledger
 from edge_agent.update.probation import Trial
+from edge_agent.update.proving import problem_with_file
 from edge_agent.update.steps import StreamUpdate
 from edge_agent.update.store import Baseline, BundleFile, Probation, Standing, Store
 from edge_agent.update.wishes import (
@@ -446,3 +448,9 @@ def test_a_bundle_that_is_gone_from_the_disk_is_not_looked_for(tmp_path: Path) -
     store.save(Standing(active=BundleFile(sha256="b" * 64, name="square", version="1.1.0"), state=State.SETTLED))
     assert Beginning(config).take_up().streams[0].bundle == config.streams[0].bundle
     assert "is gone" in store.load().reason
+
+
+def test_a_pipe_in_place_of_a_bundle_makes_nobody_wait(tmp_path: Path) -> None:
+    """Whether the one before can run is asked on the loop's thread."""
+    os.mkfifo(tmp_path / "pipe.edge")
+    assert "is a pipe, expected a file" in (problem_with_file(tmp_path / "pipe.edge", None) or "")

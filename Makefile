@@ -151,6 +151,7 @@ test: check test-unit $(TORCH)
 
 # Programs that npm and Debian have and that `make test` does without; docs/integrations has the last result.
 neighbours: $(STAMP)
+	@# Whoever asks for these tests wants no skips.
 	@CI=true tools/ensure.sh mosquitto influxdb
 	@tools/ensure_node_red.sh
 	$(BIN)/pytest tests/separate/test_node_red.py

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Self
 
 import msgspec
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "Neighbour"]
 
 
 class Listener:
@@ -61,3 +61,34 @@ class Listener:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+
+
+class Neighbour:
+    """A program that hears some topics, as long as it is there.
+
+    Args:
+        port: of the broker.
+        take: is given the topic and the payload of each message.
+        filters: what it subscribes to.
+        user: its name, which is its password, too; None where nobody asks.
+    """
+
+    def __init__(self, port: int, take: Callable[[str, bytes], None], *filters: str, user: str | None = None) -> None:
+        self.client = paho.Client(CallbackAPIVersion.VERSION2)
+        if user is not None:
+            self.client.username_pw_set(user, user)
+        subscribed = threading.Event()
+        self.client.on_connect = lambda client, *_: client.subscribe([(each, 1) for each in filters])
+        self.client.on_subscribe = lambda *_: subscribed.set()
+        self.client.on_message = lambda _client, _data, message: take(message.topic, bytes(message.payload))
+        self.client.connect("127.0.0.1", port)
+        self.client.loop_start()
+        assert subscribed.wait(10)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+        del self.client  # paho closes its own sockets with the client, which must not wait for a search for garbage

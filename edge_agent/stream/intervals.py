@@ -11,14 +11,15 @@ from edge_agent.bundle import Manifest
 from edge_agent.messages.reading import Readings
 from edge_agent.messages.text import printable
 
-__all__ = ["Intervals", "intervals_in_words"]
+__all__ = ["PACE_FACTOR", "Intervals", "intervals_in_words"]
 
 log = logging.getLogger(__name__)
 
 _ANOTHER_PACE = "readings come at another pace than the model's windows have"
 _BLOCK = 30
 """Differences of times that are judged together."""
-_FACTOR = 2.0
+PACE_FACTOR = 2.0
+"""Rows that are so many times as far apart as those of the windows, or as near, are of another pace."""
 _ASSET_BYTES = 350
 _SHOWN = 20
 """Most assets in a description."""
@@ -73,7 +74,7 @@ class Intervals:
         expected_s = self._expected_s
         if expected_s is None:
             return
-        short_s, long_s = expected_s / _FACTOR, expected_s * _FACTOR
+        short_s, long_s = expected_s / PACE_FACTOR, expected_s * PACE_FACTOR
         blocks = self._blocks
         for asset, time_s in zip(readings.assets, readings.times, strict=True):
             block = blocks.get(asset)
@@ -112,9 +113,9 @@ class Intervals:
     def _judge(self, asset: str, block: _Block, expected_s: float) -> None:
         mean_s = (block.last_s - block.first_s) / block.count
         found_s: float | None = None
-        if 2 * block.short > block.count and mean_s <= expected_s / _FACTOR:
+        if 2 * block.short > block.count and mean_s <= expected_s / PACE_FACTOR:
             found_s = mean_s
-        elif 2 * block.long > block.count and mean_s >= expected_s * _FACTOR:
+        elif 2 * block.long > block.count and mean_s >= expected_s * PACE_FACTOR:
             found_s = (block.long_s - block.longest_s) / (block.long - 1)
         if found_s is None:
             if self._wrong.pop(asset, None) is not None:

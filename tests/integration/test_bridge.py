@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import threading
 from pathlib import Path
 
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
 from proxy import Proxy
+from telling import Neighbour
 
 BRIDGE = Path(__file__).parents[2] / "docs" / "integrations" / "mosquitto-bridge.conf"
 
@@ -69,27 +67,12 @@ def test_what_people_say_of_an_alert_is_known_on_both_sides(tmp_path: Path) -> N
             assert here.said == there.said == ["0", "1", "2", "", "end"]
 
 
-class Marks:
+class Marks(Neighbour):
     """A dashboard as far as the mark of one alert goes."""
 
     def __init__(self, port: int) -> None:
         self.said: list[str] = []
-        self._client = paho.Client(CallbackAPIVersion.VERSION2)
-        self._is_there = threading.Event()
-        self._client.on_connect = lambda client, *_: client.subscribe("edge/+/marks/+", 1)
-        self._client.on_subscribe = lambda *_: self._is_there.set()
-        self._client.on_message = lambda _client, _data, message: self.said.append(message.payload.decode())
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-        assert self._is_there.wait(10)
+        super().__init__(port, lambda _topic, payload: self.said.append(payload.decode()), "edge/+/marks/+")
 
     def say(self, text: str) -> None:
-        self._client.publish("edge/g1/marks/a", text, qos=1, retain=True)
-
-    def __enter__(self) -> Marks:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-        del self._client  # paho closes its own sockets with the client, which must not wait for a search for garbage
+        self.client.publish("edge/g1/marks/a", text, qos=1, retain=True)

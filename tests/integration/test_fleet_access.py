@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,6 +14,7 @@ from fakes import write_bundle
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from processes import Agent, Broker, run_tool, wait_until, write_config
 from simulated_agents import Behaviour, simulated
+from telling import Neighbour
 
 import edgetool
 from edge_agent.sources.formats.sparkplug import rebirth_command
@@ -127,9 +127,9 @@ def test_neighbours_hear_an_agent_under_the_lines_for_them(tmp_path: Path) -> No
     with guarded_by(tmp_path, rules) as broker:
         config = write_config(tmp_path, broker.port, {"pump": bundle}, agent="press-7", mqtt=who, extra=extra)
         with (
-            Neighbour(broker.port, "homeassistant") as home,
-            Neighbour(broker.port, "scada") as scada,
-            Neighbour(broker.port, "a1") as sensor,
+            User(broker.port, "homeassistant") as home,
+            User(broker.port, "scada") as scada,
+            User(broker.port, "a1") as sensor,
             Agent(config),
         ):
             wait_until(lambda: "spBv1.0/plant/NBIRTH/press-7" in scada.heard, what="the node")
@@ -148,28 +148,12 @@ def test_neighbours_hear_an_agent_under_the_lines_for_them(tmp_path: Path) -> No
         assert answer_to(broker.port, "press-8", "spBv1.0/plant/NBIRTH/press-7") == NOT_AUTHORIZED
 
 
-class Neighbour:
-    """A user who asks for everything, and hears what it may."""
+class User(Neighbour):
+    """Asks for everything, and hears what it may."""
 
-    def __init__(self, port: int, user: str) -> None:
+    def __init__(self, port: int, name: str) -> None:
         self.heard: list[str] = []
-        self.client = paho.Client(CallbackAPIVersion.VERSION2)
-        self.client.username_pw_set(user, user)
-        subscribed = threading.Event()
-        self.client.on_connect = lambda client, *_: client.subscribe("#", 1)
-        self.client.on_subscribe = lambda *_: subscribed.set()
-        self.client.on_message = lambda _client, _data, message: self.heard.append(message.topic)
-        self.client.connect("127.0.0.1", port)
-        self.client.loop_start()
-        assert subscribed.wait(10)
-
-    def __enter__(self) -> Neighbour:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.client.disconnect()
-        self.client.loop_stop()
-        del self.client  # paho closes its own sockets with the client, which must not wait for a search for garbage
+        super().__init__(port, lambda topic, _payload: self.heard.append(topic), "#", user=name)
 
 
 def test_a_fleet_is_updated_under_these_rules(tmp_path: Path, guarded: Broker) -> None:

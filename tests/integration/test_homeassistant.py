@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
+from telling import Neighbour
 
 DISCOVERY = '[publish]\nscores = "0.5s"\n[homeassistant]\ndiscovery = true\n'
 SHARED = {"availability", "availability_mode", "state_topic", "command_topic", "qos", "encoding"}
@@ -29,28 +27,21 @@ PLATFORMS = {
 """The keys that https://www.home-assistant.io/integrations/mqtt/ documents for each place, of those that make sense."""
 
 
-class Retained:
-    """What a broker retains, and what comes later, on two trees."""
+class Retained(Neighbour):
+    """What a broker retains, and what comes later, on some trees."""
 
     def __init__(self, port: int, *filters: str) -> None:
         self.messages: dict[str, bytes] = {}
         self.came: list[str] = []
         """Topics of all messages."""
-        self._subscribed = threading.Event()
-        self._client = paho.Client(CallbackAPIVersion.VERSION2)
-        self._client.on_connect = lambda client, *_: client.subscribe([(each, 1) for each in filters])
-        self._client.on_subscribe = lambda *_: self._subscribed.set()
-        self._client.on_message = self._on_message
-        self._client.connect("127.0.0.1", port)
-        self._client.loop_start()
-        assert self._subscribed.wait(10)
+        super().__init__(port, self._take, *filters)
 
-    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        self.came.append(message.topic)
-        if message.payload:
-            self.messages[message.topic] = bytes(message.payload)
+    def _take(self, topic: str, payload: bytes) -> None:
+        self.came.append(topic)
+        if payload:
+            self.messages[topic] = payload
         else:
-            self.messages.pop(message.topic, None)
+            self.messages.pop(topic, None)
 
     def devices(self) -> dict[str, dict[str, Any]]:
         """By name, what is announced."""
@@ -65,14 +56,6 @@ class Retained:
     @staticmethod
     def _topic_of(device: dict[str, Any]) -> str:
         return str(device["components"].get("problem", {}).get("state_topic"))
-
-    def __enter__(self) -> Retained:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._client.disconnect()
-        self._client.loop_stop()
-        del self._client  # paho closes its own sockets with the client, which must not wait for a search for garbage
 
 
 def listening(broker: Broker, prefix: str = "homeassistant") -> Retained:

@@ -261,7 +261,7 @@ class Echo:
 
     def _on_message(self, client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         if message.payload:
-            time.sleep(0.02)
+            time.sleep(0.02)  # fifty copies a second, as one does who wants to be in the way
             client.publish(message.topic, message.payload)
             self.sent += 1
 
@@ -471,7 +471,7 @@ class OddServer(threading.Thread):
                 client.sendall(b"HTTP/1.0 200 OK\r\n\r\n" if answer is None else answer)
                 while answer is None:
                     client.sendall(b"x")
-                    time.sleep(0.02)
+                    time.sleep(0.02)  # a byte now and then
 
     def __enter__(self) -> OddServer:
         self.start()

@@ -157,12 +157,12 @@ class _Trial:
         of_all, is_of_itself = found
         what = f"what is output {head.name!r}? It has the size of a {head.kind.value}, and is nearer to {of_all}. "
         turn = " (in PyTorch, return answer.flip(1))" if of_all.startswith(REVERSED) else ""
-        step = f"ut that right in the model{turn}, or let it give the error itself and say --head score"
-        if is_forecast and not is_of_itself:
-            return (
-                f"{what}The best forecast of noisy readings is so, too: --head forecast takes it as one. Else p{step}"
-            )
-        return f"{what}P{step}" + ("" if is_of_itself else f"; --head {head.kind.value} takes it as one all the same")
+        step = f"put that right in the model{turn}, or let it give the error itself and say --head score"
+        if is_of_itself:
+            return f"{what}So {step}"
+        if is_forecast:
+            return f"{what}The best forecast of noisy readings is so, too: --head forecast takes it as one. Else {step}"
+        return f"{what}So {step}; --head {head.kind.value} takes it as one all the same"
 
     def points(self, name: str, values: NDArray[np.floating]) -> list[Candidate]:
         """What an output can be as a point."""

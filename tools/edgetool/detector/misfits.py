@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from edge_agent.bundle import Bundle, Manifest
+from edge_agent.stream.intervals import PACE_FACTOR
 from edge_agent.stream.ranges import ChannelFit, fit_of
 from edgetool.data import SensorData
 from edgetool.detector.interval import interval_of, time_doubts
@@ -14,8 +15,6 @@ __all__ = ["another_pace", "another_scale", "doubts_about"]
 _LOOKED_AT = 1 << 16
 """Rows, from all over a file; looking at a million takes as long as scoring some."""
 _MOST_LABELLED = 0.5
-_FACTOR = 2.0
-"""As the agent has it (`edge_agent.stream.intervals`)."""
 
 
 def another_scale(rows: SensorData, manifest: Manifest) -> list[ChannelFit]:
@@ -36,7 +35,9 @@ def another_pace(rows: SensorData, manifest: Manifest) -> str:
     """That the rows are further apart than those of the bundle's windows, or less far, in words; empty if not."""
     expected = manifest.interval_s
     found = interval_of(rows.take(min(len(rows), _LOOKED_AT))[0])
-    if manifest.window == 1 or expected is None or found is None or expected / _FACTOR < found < expected * _FACTOR:
+    if manifest.window == 1 or expected is None or found is None:
+        return ""
+    if expected / PACE_FACTOR < found < expected * PACE_FACTOR:
         return ""
     return (
         f"the rows are {found:g} s apart, and the windows of the bundle are made of rows that are {expected:g} s apart"

@@ -31,9 +31,10 @@ for name in "$@"; do
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "installing $name"
         # In runlevel 1, Debian starts no server of its own: the tests start theirs, on free ports.
-        # shellcheck disable=SC2086  # several packages
-        apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends $packages >/dev/null
+        retries="-o Acquire::Retries=5"
+        # shellcheck disable=SC2086  # several words
+        apt-get update -qq $retries && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends $retries $packages >/dev/null
         is_here && continue
     fi
     echo "$name is not installed and could not be; its tests are skipped (apt-get install $packages, as root)" >&2

@@ -16,7 +16,10 @@ of_debian() { # FILE PACKAGE...
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         echo "installing $*"
         # Debian starts none of them in a container; on a machine, stop the service that it starts.
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+        retries="-o Acquire::Retries=5"
+        # shellcheck disable=SC2086  # two words
+        apt-get update -qq $retries &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $retries "$@" >/dev/null
     fi
     [ -e "$file" ]
 }
@@ -41,7 +44,13 @@ of_debian_13() { # A system of its own below build/brokers, with what Debian 12 
     [ "$(id -u)" = 0 ] || return 1
     of_debian /usr/sbin/debootstrap debootstrap || return 1
     echo "making a Debian 13 in $root"
-    mkdir -p "$folder" && debootstrap --variant=minbase --include=rabbitmq-server,mosquitto trixie "$root" >/dev/null
+    mkdir -p "$folder"
+    # A mirror that fails once ends it; another try keeps what has come.
+    for _ in 1 2 3; do
+        debootstrap --variant=minbase --include=rabbitmq-server,mosquitto trixie "$root" >/dev/null && return 0
+        sleep 10
+    done
+    return 1
 }
 
 case $name in

@@ -10,10 +10,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from edge_agent.agent.batch import Batches
+from edge_agent.agent.batch import Batches, Record
 from edge_agent.agent.beside import Beside
 from edge_agent.agent.handover import Announced, Former, announced_record
 from edge_agent.agent.stream import Stream
+from edge_agent.journal.journal import Commit
 from edge_agent.messages.event import STREAM_ASSET
 from edge_agent.mqtt.message import Message
 from edge_agent.outputs.homeassistant import Discovery
@@ -68,7 +69,7 @@ class Announcing:
         """When `tick` has something to do."""
 
     @property
-    def record(self) -> tuple[str, str, bytes]:
+    def record(self) -> Record:
         """All that a broker may retain, as the journal keeps it."""
         return announced_record(Former([*self._announced.values()], [*self._leaving]))
 
@@ -92,13 +93,16 @@ class Announcing:
             self._begin_anew()
         if not self._messages:
             self._look(now_mono_s, now_mono_s - self._began_mono_s)
-            if self.record != self._recorded:
-                # Before it is announced: the run after a kill must know of it.
-                batches.keep([self.record])
-                self._recorded = self.record
+            record = self.record
+            if record != self._recorded:
+                # On the disk before it is announced: the run after a kill must know of it.
+                batches.add(Commit(records=[record]), lambda: self._note_recorded(record))
             self._tell_problems()
         if self._send():
             self.due_mono_s = now_mono_s
+
+    def _note_recorded(self, record: Record) -> None:
+        self._recorded = record
 
     def _begin_anew(self) -> None:
         """On a new connection all is told again."""

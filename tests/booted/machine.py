@@ -29,6 +29,8 @@ TOOLS = {
     "crun": "crun",
 }
 """Programs, and the Debian packages that bring them."""
+RETRIES = ("-o", "Acquire::Retries=5")
+"""For `apt-get`."""
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "mosquitto", "mosquitto-clients", "openssh-server", "sudo")
 _BOOT_S = 60
 
@@ -54,8 +56,8 @@ def why_not() -> str:
     with _one_at_a_time():
         missing = [package for program, package in TOOLS.items() if shutil.which(program) is None]
         if missing and shutil.which("apt-get") is not None:
-            subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=subprocess.DEVNULL)
-            install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *missing]
+            subprocess.run(["apt-get", "update", "-qq", *RETRIES], check=False, stdout=subprocess.DEVNULL)
+            install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", *RETRIES, *missing]
             subprocess.run(install, check=False, stdout=subprocess.DEVNULL)
     missing = [package for program, package in TOOLS.items() if shutil.which(program) is None]
     return f"not installed, and not to be had by apt-get: {', '.join(missing)}" if missing else ""
@@ -101,12 +103,20 @@ def kept_root(name: str, packages: Sequence[str], make: Callable[[Path], None]) 
 
 
 def debootstrap(release: str, root: Path, packages: Sequence[str], *options: str) -> None:
-    """Make a root of what this machine's own packages come from."""
+    """Make a root of what this machine's own packages come from.
+
+    A mirror that fails once in some hundred packages ends debootstrap, which asks for each only once. Another try keeps
+    what has come.
+    """
     found = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
     sites = subprocess.run(found, capture_output=True, text=True, check=True).stdout.split()
     command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", *options]
-    done = subprocess.run([*command, release, str(root), sites[0]], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout[-2000:]
+    for pause_s in (5, 20, 60, 0):
+        done = subprocess.run([*command, release, str(root), sites[0]], capture_output=True, text=True, check=False)
+        if "E: Couldn't download" not in done.stdout:
+            break
+        time.sleep(pause_s)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from fakes import write_bundle
 from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
 from telling import Neighbour
 
@@ -163,6 +164,23 @@ def test_what_is_forgotten_or_no_longer_configured_is_removed(
         with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, **options)):
             wait_until(lambda: {*retained.devices()} == {"edge-agent g1", "pump stream"})
             wait_until(lambda: {*retained.problems()} == {"pump stream"})
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
+            wait_until(lambda: not retained.messages)
+
+
+def test_what_was_announced_just_before_a_kill_is_known_to_the_next_run(
+    tmp_path: Path, broker: Broker, sender: Sender
+) -> None:
+    """Though readings that raise nothing are held for some of the usual gaps between them."""
+    bundle = write_bundle(tmp_path / "window-1.0.0.edge", window=12)
+    with listening(broker) as retained:
+        with Agent(write_config(tmp_path, broker.port, {"pump": bundle}, extra=DISCOVERY)) as agent:
+            wait_until(lambda: "pump stream" in retained.devices())
+            sender.send("sensors/a1/pump", {"c1": 0.0, "c2": 0.0})
+            wait_until(lambda: "pump a1" in retained.devices())
+            sender.send("sensors/a2/pump", {"c1": 0.0, "c2": 0.0})
+            wait_until(lambda: "pump a2" in retained.devices())
+            agent.kill()
         with Agent(write_config(tmp_path, broker.port, {"pump": bundle})):
             wait_until(lambda: not retained.messages)
 

@@ -56,6 +56,7 @@ def updating(
     engine: str = "",
     rate_hz: float = 200,
     judged_from: list[int] | None = None,
+    another_model: bool = False,
     **options: Any,
 ) -> Iterator[tuple[Rig, Operator]]:
     """A rig whose agent takes updates, with readings that come all the time; at the end, every event must have come, or
@@ -64,8 +65,9 @@ def updating(
     key = public_file(folder / "plant.pub", KEY)
     trust = f'provider = "cpu"\n{engine}\n[trust]\nkeys = ["{key}"]'
     bundle = make_bundle(folder, "1.0.0")
+    plan = Plan(readings=ENDLESS, another_model=another_model)
     with (
-        rig(folder, Plan(readings=ENDLESS), engine=trust, bundle=bundle, **options) as at,
+        rig(folder, plan, engine=trust, bundle=bundle, **options) as at,
         Operator(at.broker.port, KEY, stream=at.plan.stream) as operator,
     ):
         sending = at.sending(rate_hz=rate_hz)
@@ -284,7 +286,7 @@ def test_clock_wrong_in_an_update(tmp_path: Path, report: Report) -> None:
 def test_a_model_that_is_slow(tmp_path: Path, report: Report, where: str) -> None:
     """A model of fifty times the old one's time: refused in the shadow, and without one rolled back."""
     # So slow that a machine with other work, on which the old one takes ten times as long, does not hide it.
-    with updating(tmp_path, report, rate_hz=20) as (_, operator):
+    with updating(tmp_path, report, rate_hz=20, another_model=True) as (_, operator):
         bundle = make_bundle(tmp_path, "1.1.0", model=slow_model(window=Plan(readings=0).window, layers=20))
         minutes = 1.0 if where == "shadow" else 0.0
         wish = operator.deploy(bundle, shadow=(100, minutes) if minutes else (0, 0.0), probation=(10_000, 1.0))

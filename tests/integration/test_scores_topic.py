@@ -103,9 +103,14 @@ def test_nothing_is_kept_for_a_broker_that_is_away(tmp_path: Path, broker: Broke
         broker.start()
         with Listener(broker.port, "scores") as scores:
             wait_until(lambda: subscriber.health.get("connects") == 2, 60)
-            lines.write('{"asset":"here","c1":1,"c2":0}\n')
-            lines.flush()
-            wait_until(lambda: scores.of("here"))
+
+            def is_told() -> bool:
+                # For seconds nothing is told, if the agent told something before it found the connection gone.
+                lines.write('{"asset":"here","c1":1,"c2":0}\n')
+                lines.flush()
+                return bool(scores.of("here"))
+
+            wait_until(is_told)
             assert not scores.of("gone")
 
 

@@ -185,14 +185,14 @@ print("same", same, "before", before, "after", after)
 LOADING = """
 import ctypes, shutil, sys, threading
 from pathlib import Path
-import _opcode
+import _posixshmem
 from edge_agent.engine.libraries import kept_code
 
 loader = ctypes.PyDLL(None)
 loader.dlopen.argtypes = (ctypes.c_char_p, ctypes.c_int)
 copies = [Path(sys.argv[1]) / f"{number}.so" for number in range(1500)]
 for copy in copies:
-    shutil.copy(_opcode.__file__, copy)
+    shutil.copy(_posixshmem.__file__, copy)
 
 def load():
     for copy in copies:

@@ -444,9 +444,12 @@ def test_pieces_that_another_deployment_needs_stay(plant: Plant) -> None:
 def interrupt(plant: Plant, fleet: SimulatedFleet, *more: str) -> None:
     """Begin a deployment, and leave it once an agent is at work."""
     with subprocess.Popen([tool("edgetool"), *plant.command("1.1.0", *more)[1:]], stderr=subprocess.PIPE) as process:
-        wait_until(lambda: fleet.agents["press-00"].streams["pump"].state == "shadow", 60, "the first wave")
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+        try:
+            wait_until(lambda: fleet.agents["press-00"].streams["pump"].state == "proving", 60, "the first wave")
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert retained(plant.port, "edge/bundles/#")
 
 
@@ -461,6 +464,23 @@ def test_what_an_interrupted_deployment_left_goes_with_what_ends_it(plant: Plant
         interrupt(plant, fleet)
         wait_until(lambda: fleet.agents["press-00"].streams["pump"].state == "settled", 60, "its end")
         assert plant.deploy("1.2.0", soak="0s").is_done
+    assert retained(plant.port, *LEFT) == {}
+
+
+def test_a_rollback_that_comes_behind_the_end_goes_back(plant: Plant) -> None:
+    """It looks as if there were something to take back, and the agent settles before it hears that."""
+    behaviour = replace(plant.behaviour, step_s=60.0, settles_first=lambda agent: agent == "press-00")
+    with simulated(plant.port, TEN[:2], behaviour) as fleet:
+        wait_until(lambda: all_told(fleet), what="the agents")
+        interrupt(plant, fleet, "--waves", "100%")
+        broker = BrokerAddress(port=plant.port)
+        report = edgetool.fleet_rollback(stream="pump", to=("press-*",), key=plant.keys.key, broker=broker)
+        assert report.is_done
+        assert {agent: state for agent, (state, _) in report.answers.items()} == {
+            "press-00": "rolled_back",
+            "press-01": "given_up",
+        }
+        assert running(fleet) == ["1.0.0"] * 2
     assert retained(plant.port, *LEFT) == {}
 
 

@@ -41,6 +41,8 @@ class Behaviour:
     """Whether an agent rolls this version back while it is on probation."""
     refuses: Callable[[str, str], bool] = lambda _agent, _version: False
     """Whether the version does not prove itself on an agent."""
+    settles_first: Callable[[str], bool] = lambda _agent: False
+    """Whether an agent comes to the good end of an update just before it hears that this is taken back."""
     alerts: Callable[[str, str], int] = lambda _agent, _version: 0
     """Open alerts while an agent runs this version."""
     username: Callable[[str], str | None] = lambda _agent: None
@@ -120,6 +122,7 @@ class SimulatedAgent:
 
     def _begin(self) -> None:
         self._publish("status", self._status("online", "connected"), qos=1)
+        self._publish("health", self._health(), qos=0)
         if self._behaviour.keys is not None:
             kinds = ("bundle", "settings", "recommission")
             self._subscribe(*(f"edge/{self.name}/wishes/{name}/{kind}" for name in self.streams for kind in kinds))
@@ -128,8 +131,8 @@ class SimulatedAgent:
 
     async def _tell_health(self) -> None:
         while True:
-            self._publish("health", self._health(), qos=0)
             await asyncio.sleep(self._behaviour.health_s)
+            self._publish("health", self._health(), qos=0)
 
     # What it says -----------------------------------------------------------------------------------------------
 
@@ -225,13 +228,19 @@ class SimulatedAgent:
 
     def _cancel(self, name: str) -> None:
         stream = self.streams[name]
-        if stream.state in ("waiting", "fetching", "proving", "shadow"):
+        if self._behaviour.settles_first(self.name) and stream.bundle is not None and stream.state != "settled":
+            self._stop_work(stream)
+            stream.former, stream.running = stream.running, stream.bundle
+            self._step(name, "settled")
+        elif stream.state in ("waiting", "fetching", "proving", "shadow"):
             self._stop_work(stream)
             self._step(name, "given_up", "an operator has taken it back")
         elif stream.state in ("switched", "probation"):
             self._stop_work(stream)
             stream.running = stream.former
             self._step(name, "rolled_back", "an operator has taken it back")
+        else:
+            self._tell(name)
 
     def _stop_work(self, stream: _Stream) -> None:
         if stream.work is not None:

@@ -10,6 +10,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +139,7 @@ class Updating:
         self._look_early()
         for update in self._updates.values():
             update.tick(now_mono_s)
-        if batches.takes_more:
-            self._recommission(batches)
+        self._recommission(batches)
         if client.state is ClientState.CONNECTED:
             if client.session != self._session:
                 self._session = client.session
@@ -252,17 +252,17 @@ class Updating:
             )
 
     def _recommission(self, batches: Batches) -> None:
-        while self._recommissions:
-            stream, wish = self._recommissions[0]
-            commit = self._streams[stream].recommission(wish.asset)
+        while self._recommissions and batches.takes_more:
+            stream, wish = self._recommissions.pop(0)
+            commit, answer = self._streams[stream].recommission(wish.asset), self._updates[stream].answer
+            if not commit.records:
+                answer(wish, "refused", "nothing is commissioned here")
+                continue
             try:
-                if commit.records:
-                    batches.add(commit)
+                # Who is killed before the disk has it hears the wish again, because it was not obeyed.
+                batches.add(commit, partial(answer, wish, "applied", wish.asset or "all assets"))
             except JournalError as exc:
                 batches.journal_failed(exc)
-            del self._recommissions[0]
-            what = "nothing is commissioned here" if not commit.records else f"{wish.asset or 'all assets'}"
-            self._updates[stream].answer(wish, "applied" if commit.records else "refused", what)
 
     # What goes out ----------------------------------------------------------------------------------------------
 

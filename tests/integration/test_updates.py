@@ -290,6 +290,33 @@ def test_a_wish_that_is_sent_again_and_again_is_done_once(
         assert "not obeyed" not in log
 
 
+def test_limits_set_anew_on_a_wish_are_told_once_the_disk_has_them(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """On a full disk they are not, and an agent that is killed hears the wish again."""
+    config = config_of(tmp_path, broker, stream="[stream.commission]\nreadings = 40")
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        for number in range(40):
+            sender.send("sensors/a1/pump", {"time": 100.0 + number, "c1": 20.0 + number % 7, "c2": 0.0})
+        wait_until(lambda: (subscriber.stream("pump").get("commission") or {}).get("ready") == 1)
+        assert agent.stop() == 0  # so that the disk has the limits
+        agent.start()
+        subscriber.wait_online()
+        agent.limit_files(4096)
+        wish = operator.wish("recommission")
+        operator.send(wish)
+        wait_until(lambda: subscriber.health["journal_problem"])
+        agent.kill()
+        assert "recommission" not in operator.now
+        session = subscriber.health["session"]
+        agent.start()
+        wait_until(lambda: operator.now.get("recommission", {}).get("sequence") == wish["sequence"], what="the answer")
+        assert operator.now["recommission"]["state"] == "applied"
+        wait_until(lambda: subscriber.health["session"] != session and subscriber.health["uptime_s"] > 1.0)
+        assert subscriber.stream("pump")["commission"]["ready"] == 0
+
+
 def test_a_wish_waits_for_a_clock_that_is_behind(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
 ) -> None:

@@ -2,14 +2,14 @@
 
 They do not go through the journal. An alert is what must not be lost, and its readings are a hundred times its size:
 they would wear out the disk, and push out what waits there. So they go behind all alerts, in what room is left, and
-what the broker has not at the end of the process is gone.
+what the broker has not at the end of the process is gone. A topic that the broker refuses holds up no other.
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -23,7 +23,8 @@ __all__ = ["EvidenceMessage", "EvidenceQueue", "in_parts"]
 
 _LIMIT_BYTES = 128_000
 _AT_ONCE = 2
-"""Messages on their way: alerts need the room."""
+"""Messages on their way: alerts need the room. Those on topics that the broker is silent on do not count, or two of
+them would hold up all others."""
 
 
 class EvidenceMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,9 +89,12 @@ class EvidenceQueue:
         self._client = client
         self._limit_bytes = limit_bytes
         self._waiting: deque[Message] = deque()
+        self._passed_over: deque[Message] = deque()
+        """Those that had their turn and may not go, because their topics are refused."""
         self._bytes = 0
         self._sent: dict[int, Message] = {}
         self._session = ""
+        self._access_changes = 0
         self.published = 0
         """Messages that the broker has acknowledged."""
         self.dropped = 0
@@ -101,8 +105,14 @@ class EvidenceQueue:
         for payload in payloads:
             self._waiting.append(Message(topic, payload, qos=1))
             self._bytes += len(payload)
-        while self._bytes > self._limit_bytes and self._waiting:
-            self._drop(self._waiting.popleft())
+        gone = set()
+        while self._bytes > self._limit_bytes and (oldest := self._passed_over or self._waiting):
+            message = oldest.popleft()
+            gone.add(message.topic)
+            self._drop(message)
+        if gone:
+            # A topic that was refused stays so until a message on it is taken, and there may be none any more.
+            self._client.forget_refused(gone - self._topics())
 
     def send(self) -> None:
         """Hand over what there is room for; to be called in each turn of the loop in which no event waits."""
@@ -111,14 +121,20 @@ class EvidenceQueue:
             self._session = self._client.session
             self._waiting.extendleft(reversed(self._sent.values()))
             self._sent.clear()
-        while self._waiting and len(self._sent) < _AT_ONCE and self._client.can_publish():
+            self._look_again()
+        elif self._client.access_changes != self._access_changes:
+            self._look_again()
+        while self._waiting and self._on_their_way() < _AT_ONCE and self._client.can_publish():
             message = self._waiting[0]
             if len(message.payload) > self._client.room_for(message.topic):
-                self._drop(self._waiting.popleft())
-                continue
-            if not self._client.may_publish(message.topic) or (mid := self._client.publish(message)) is None:
+                self._drop(message)
+            elif not self._client.may_publish(message.topic):
+                self._passed_over.append(message)
+            elif (mid := self._client.publish(message)) is not None:
+                self._sent[mid] = message
+            else:
                 return
-            self._sent[mid] = self._waiting.popleft()
+            self._waiting.popleft()
 
     def answered(self, mid: int, answer: Answer) -> None:
         """Take the broker's answer to a message that may be one of these."""
@@ -133,6 +149,8 @@ class EvidenceQueue:
         else:
             self._bytes -= len(message.payload)
             self.published += 1
+            if message.topic in _topics(self._passed_over):
+                self._look_again()  # the next one on this topic may have waited for it
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""
@@ -141,3 +159,20 @@ class EvidenceQueue:
     def _drop(self, message: Message) -> None:
         self._bytes -= len(message.payload)
         self.dropped += 1
+
+    def _look_again(self) -> None:
+        """Those that were passed over have their turn again, before those that came later."""
+        self._access_changes = self._client.access_changes
+        self._waiting.extendleft(reversed(self._passed_over))
+        self._passed_over.clear()
+
+    def _on_their_way(self) -> int:
+        return sum(self._client.may_publish(message.topic) for message in self._sent.values())
+
+    def _topics(self) -> set[str]:
+        """Of all messages that are not given up."""
+        return _topics(self._waiting) | _topics(self._passed_over) | _topics(self._sent.values())
+
+
+def _topics(messages: Iterable[Message]) -> set[str]:
+    return {message.topic for message in messages}

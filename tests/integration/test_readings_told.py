@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from connecting import log_of, password_file
 from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
 from telling import Listener
 
 EVIDENCE = "[evidence]\nbefore_s = 10\nafter_s = 2\n"
+ACCESS = """\
+topic readwrite #
+user agent
+topic read sensors/#
+topic write edge/g1/status
+topic write edge/g1/health
+topic write edge/g1/alerts/#
+topic write edge/g1/evidence/pump/a2
+"""
 
 
 def test_a_raise_is_followed_by_the_readings_around_it(
@@ -96,3 +106,32 @@ def test_a_flood_of_raises_leaves_memory_and_alerts_as_they_were(
         wait_until(lambda: subscriber.health.get("evidence", {}).get("left_out") == 500 - 16)
         wait_until(lambda: len(subscriber.different) == 500, 60)
         assert agent.memory_mb() < before_mb + 10
+
+
+def test_readings_that_the_broker_refuses_hold_up_no_others_and_no_alert(tmp_path: Path, bundle: Path) -> None:
+    """Access rules for one asset alone; mosquitto 2.0.11 ends the connection with each refusal. It is told once."""
+    rules = tmp_path / "rules"
+    rules.write_text(ACCESS)
+    (tmp_path / "password").write_text("right")
+    mqtt = f'username = "agent"\npassword_file = "{tmp_path / "password"}"'
+    extra = "[evidence]\nbefore_s = 10\nafter_s = 0\n"
+    with (
+        Broker(
+            tmp_path / "broker", rules=f"password_file {password_file(tmp_path, 'right')}\nacl_file {rules}\n"
+        ) as broker,
+        Subscriber(broker.port) as subscriber,
+        Listener(broker.port, "evidence") as evidence,
+        Sender(broker.port) as sender,
+        Agent(write_config(tmp_path, broker.port, {"pump": bundle}, mqtt=mqtt, extra=extra)) as agent,
+    ):
+        subscriber.wait_online()
+        for asset in ("a1", "a2"):
+            for number in range(2):
+                sender.send(f"sensors/{asset}/pump", {"time": 1763700000.0 + number, "c1": 9, "c2": 0})
+        wait_until(lambda: evidence.of("a2"), 40, what="the readings of the other asset")
+        wait_until(lambda: {event.asset for event in subscriber.alerts} == {"a1", "a2"}, 40, what="both alerts")
+        topic = "edge/g1/evidence/pump/a1"
+        wait_until(lambda: [*subscriber.health.get("broker", {}).get("refused", {})] == [topic])
+        assert subscriber.health["evidence"]["waiting_bytes"] > 0
+        assert log_of(agent).count(f"message refused topic={topic}") == 1
+        assert evidence.of("a1") == []

@@ -1,5 +1,5 @@
 """What one run leaves to the next in the journal: last rows of windows, alerts of streams that are gone, and what is
-known of sessions at the broker, and of what it retains.
+known of sessions at the broker, of what it retains, and of the last birth that Sparkplug hosts heard.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ __all__ = [
     "Announced",
     "Former",
     "announced_record",
+    "birth_record",
     "former_announced",
+    "former_birth",
     "former_sessions",
     "former_topics",
+    "keep_birth",
     "leave_rows",
     "leave_session",
     "sessions_record",
@@ -79,6 +82,7 @@ _NO_STREAM = ""
 _TOPICS_RECORD = "topics"
 _SESSIONS_RECORD = "sessions"
 _ANNOUNCED_RECORD = "announced"
+_BIRTH_RECORD = "birth"
 
 
 def former_sessions(journal: Journal) -> Sessions:
@@ -178,3 +182,27 @@ def former_announced(journal: Journal) -> Former:
     except (JournalError, ValueError) as exc:
         log.warning("what was announced is not known any more, and may stay at the broker error=%s", exc)
         return Former([], [])
+
+
+def birth_record(number: int) -> tuple[str, str, bytes]:
+    """The record of the last birth number of our Sparkplug node, as the journal keeps it."""
+    return _NO_STREAM, _BIRTH_RECORD, seal(b"%d" % number)
+
+
+def former_birth(journal: Journal) -> int | None:
+    """The birth number that an earlier run had last; None where there is none."""
+    try:
+        record = dict(journal.records(_NO_STREAM)).get(_BIRTH_RECORD)
+        return None if record is None else int(unseal(record))
+    except (JournalError, ValueError) as exc:
+        log.warning("the last bdSeq is not known any more, it begins anew error=%s", exc)
+        return None
+
+
+def keep_birth(journal: Journal, number: int) -> None:
+    """Have a birth number on the disk; to be called before anybody hears of it."""
+    try:
+        journal.commit(Commit(records=[birth_record(number)]))
+        journal.sync()
+    except JournalError as exc:
+        log.warning("bdSeq is not kept, the next start may use it again bdSeq=%d error=%s", number, exc)

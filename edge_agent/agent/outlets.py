@@ -41,7 +41,7 @@ class Outlets:
         client: the connection that alerts go by.
         publisher: of alerts, which go first.
         wake: wakes the agent's loop; called on other threads, must return at once.
-        journal: knows what earlier runs have announced.
+        journal: knows what earlier runs have told, and tells the next one.
 
     Raises:
         MissingExtraError: what is asked for needs a package that is not installed.
@@ -64,7 +64,7 @@ class Outlets:
         self._picture = self._make_picture(streams, config)
         self._announcing = self._make_announcing(streams, config, journal)
         self._metrics = make_metrics(config)
-        self._sparkplug = None if config.sparkplug.group is None else SparkplugNode(streams, config, wake)
+        self._sparkplug = None if config.sparkplug.group is None else SparkplugNode(streams, config, journal, wake)
         self._evidence = None
         if config.evidence.is_on:
             self._evidence = EvidenceKeeper(streams, config, client, publisher)
@@ -131,7 +131,7 @@ class Outlets:
 
     def records(self) -> list[Record]:
         """What the next run has to know, to begin a journal with."""
-        return [] if self._announcing is None else [self._announcing.record]
+        return [part.record for part in (self._announcing, self._sparkplug) if part is not None]
 
     def describe(self) -> dict[str, Any]:
         """For the health message."""

@@ -12,8 +12,11 @@ from itertools import islice
 from typing import Any
 
 from edge_agent import __version__
+from edge_agent.agent.batch import Record
+from edge_agent.agent.handover import birth_record, former_birth, keep_birth
 from edge_agent.agent.stream import Stream
 from edge_agent.config.settings import Config
+from edge_agent.journal.journal import Journal
 from edge_agent.messages.scores import ScoreReport
 from edge_agent.mqtt.brokers import connections
 from edge_agent.mqtt.client import ClientState, MqttClient
@@ -38,14 +41,17 @@ class SparkplugNode:
     Args:
         streams: all.
         config: checked settings, which have a group.
+        journal: keeps the number of births over a restart.
         wake: see `MqttClient`.
     """
 
-    def __init__(self, streams: Sequence[Stream], config: Config, wake: Callable[[], None]) -> None:
+    def __init__(self, streams: Sequence[Stream], config: Config, journal: Journal, wake: Callable[[], None]) -> None:
         settings = config.sparkplug
         self._streams = {stream.name: stream for stream in streams}
         self._most = settings.most_assets
-        self._node = EdgeNode(settings.group or "", config.agent.id, version=__version__)
+        self._journal = journal
+        former = former_birth(journal)
+        self._node = EdgeNode(settings.group or "", config.agent.id, version=__version__, former=former)
         # Everything that the agent publishes goes by the last of its connections, so to that broker.
         settings_of_broker, client_id = connections(config.mqtt, config.agent.id)[-1]
         client_id += "-sparkplug"
@@ -55,7 +61,7 @@ class SparkplugNode:
             client_id=client_id,
             subscriptions=[Subscription(self._node.command_topic, 1)],
             former=[],
-            will=self._node.will,
+            will=self._will,
             birth=None,
             wake=wake,
             opener=opener,
@@ -78,6 +84,11 @@ class SparkplugNode:
         """A host wants all births."""
         self._again_mono_s = 0.0
         """When a host that asks is answered again at the soonest."""
+
+    @property
+    def record(self) -> Record:
+        """What the next run has to know."""
+        return birth_record(self._node.last)
 
     def wait_for(self, readers: list[int], writers: list[int]) -> float:
         """See `MqttClient.wait_for`."""
@@ -123,6 +134,12 @@ class SparkplugNode:
     def close(self) -> None:
         """Say that the node is gone, and disconnect."""
         self._client.close(self._node.death(self._session) if self._session else None)
+
+    def _will(self, session: str) -> Message:
+        before, will = self._node.last, self._node.will(session, self._client.session)
+        if self._node.last != before:
+            keep_birth(self._journal, self._node.last)
+        return will
 
     def _begin_anew(self) -> None:
         """The node and all devices are to be born again, and none of them has to be told to be gone."""

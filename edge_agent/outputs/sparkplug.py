@@ -63,16 +63,27 @@ class EdgeNode:
         group: its group.
         node: its name.
         version: of the agent, a metric of its birth.
+        former: the birth number that the run before had last; None where nobody knows it.
         clock: epoch seconds.
     """
 
-    def __init__(self, group: str, node: str, *, version: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        group: str,
+        node: str,
+        *,
+        version: str,
+        former: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._group = group
         self._node = node
         self._version = version
         self._clock = clock
-        # A death of the run before must not be taken for one of this run: any other number will do.
-        self._last = int(clock()) % _NUMBERS
+        # Where it is not known, any number is better than 0: a death of the run before that comes late would be taken
+        # for one of this run.
+        self.last = int(clock() if former is None else former) % _NUMBERS
+        """The birth number of the newest connection."""
         self._numbers: dict[str, int] = {}
         """The birth number of each connection that the node has, or may have next, by its session."""
         self._tried = self._session = ""
@@ -80,12 +91,19 @@ class EdgeNode:
         self.command_topic = self._topic("NCMD")
         """Where hosts ask for a new birth."""
 
-    def will(self, session: str) -> Message:
-        """The will of a connection that is tried; until it is there, the present one goes on with its own number."""
-        kept = (self._session, self._tried)
+    def will(self, session: str, present: str) -> Message:
+        """The will of a connection that is tried; until it is there, the present one goes on with its own number.
+
+        Args:
+            session: of the connection that is tried.
+            present: session of the newest connection whose CONNECT was sent. Only with such a one the number grows.
+        """
+        kept = (self._session, present)
         self._numbers = {name: number for name, number in self._numbers.items() if name in kept}
+        if present == self._tried:
+            self.last = (self.last + 1) % _NUMBERS
         self._tried = session
-        self._last = self._numbers[session] = (self._last + 1) % _NUMBERS
+        self._numbers[session] = self.last
         return self.death(session)
 
     def death(self, session: str) -> Message:

@@ -160,7 +160,10 @@ def test_an_asset_that_scores_once_is_told_with_its_score(
 def test_a_host_that_asks_gets_all_births_and_a_killed_agent_is_declared_dead(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path, packages: Path
 ) -> None:
-    """By the will of its connection, whose number is that of the birth; and more than 256 messages are numbered."""
+    """By the will of its connection, whose number is that of the birth; and more than 256 messages are numbered.
+
+    Each connection has the number behind the last one's, over a kill and a stop, so that no late death is its own.
+    """
     config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=SPARKPLUG)
     with Agent(config) as agent:
         subscriber.wait_online()
@@ -181,8 +184,11 @@ def test_a_host_that_asks_gets_all_births_and_a_killed_agent_is_declared_dead(
             wait_until(lambda: host.of("NDEATH"))
             agent.start()
             wait_until(lambda: len(host.of("NBIRTH")) == 2)
-            births = host.of("NBIRTH")
-            assert births[0]["metrics"]["bdSeq"] != births[1]["metrics"]["bdSeq"]
+            agent.stop()
+            agent.start()
+            wait_until(lambda: len(host.of("NBIRTH")) == 3)
+            numbers = [each["metrics"]["bdSeq"] for each in host.of("NBIRTH")]
+            assert numbers[1:] == [(number + 1) % 256 for number in numbers[:-1]]
             first = next(number for number, each in enumerate(host.messages) if each["kind"] == "NBIRTH")
             check_numbers(host.messages[first:])
         assert subscriber.health["sparkplug_node"]["rebirths"] in (0, 1)

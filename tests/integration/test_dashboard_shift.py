@@ -12,6 +12,7 @@ import pytest
 from browser import Browser, Dashboard
 from fakes import make_alert
 from processes import Broker, Sender
+from selenium.webdriver import ActionChains, Keys
 
 from edge_agent.messages.event import ChannelShare
 from edge_agent.messages.text import encode, iso_time
@@ -230,6 +231,87 @@ def test_two_who_mark_at_once_take_nothing_back(browser: Browser, dashboard: Das
     browser.element("#mark button").click()
     browser.wait(lambda: "stuck" not in browser.text("#marked"), "the note taken back")
     assert browser.text("#marked").startswith("looked after, true: something was wrong by Ada")
+
+
+def test_somebody_looks_after_an_alert_from_the_list(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
+    """By keyboard, in a name that is asked for once; the row goes down, behind the others, and keeps the focus."""
+    send_alert(sender, "a1")
+    send_alert(sender, "a2", since="2026-11-21T10:16:00Z")
+    said = {
+        "agent": "g1",
+        "id": "of-a2",
+        "verdict": "known",
+        "note": "<b>",
+        "by": "Bob",
+        "time": "2026-11-21T10:17:00Z",
+    }
+    sender.send("edge/g1/marks/of-a2", said, retain=True)
+    browser.open(dashboard.page())
+    browser.wait(lambda: browser.texts("#alerts tbody th a") == ["a1", "a2"], "both")
+    buttons = browser.driver.find_elements("css selector", "#alerts tbody button")
+    assert [each.accessible_name for each in buttons] == [
+        "I look after it: alarm of a1, g1 / pump",
+        "I look after it: alarm of a2, g1 / pump",
+    ]
+    browser.element("#by").clear()
+    focused = "return document.activeElement.id || document.activeElement.getAttribute('href')"
+    buttons[0].send_keys(Keys.SPACE)
+    assert browser.run(focused) == "by"
+    assert browser.text("#looked") == "Your name first: others see who looks."
+    # The level, the asset, and then the button.
+    ActionChains(browser.driver).send_keys("Ada", *[Keys.TAB] * 3, Keys.ENTER).perform()
+    browser.wait(lambda: "a1 of g1: looked after by Ada" in browser.text("#looked"), "what is read out")
+    browser.wait(lambda: "looked after by Ada" in browser.text("#alerts tbody"), "who looks")
+    assert not buttons[0].is_displayed()
+    assert browser.run(focused) == "alert?agent=g1&id=of-a1"
+    mark = json.loads(dashboard.ask("/api/alert?agent=g1&id=of-a1").body)["mark"]
+    assert (mark["acknowledged"], mark["verdict"], mark["note"], mark["by"]) == (True, "", "", "Ada")
+    browser.open(dashboard.page())
+    browser.wait(lambda: "looked after by Ada" in browser.text("#alerts tbody"), "the mark")
+    buttons = browser.driver.find_elements("css selector", "#alerts tbody button")
+    (other,) = [each for each in buttons if each.is_displayed()]
+    other.click()
+    what = "looked after, known cause, no fault by Ada “<b>”"
+    browser.wait(lambda: what in browser.text("#alerts tbody"), "what Bob said, and who looks")
+    assert browser.text("#looked") == f"a2 of g1: {what}"
+
+
+def test_a_row_that_moves_keeps_the_focus(browser: Browser, dashboard: Dashboard, sender: Sender) -> None:
+    """Who goes through the list by keyboard goes on from there, also where somebody else looks after an alert."""
+    for asset in ("a1", "a2", "a3"):
+        send_alert(sender, asset)
+    browser.open(dashboard.page())
+    browser.wait(lambda: len(browser.texts("#alerts tbody tr")) == 3, "the alerts")
+    first = browser.texts("#alerts tbody th a")[0]
+    browser.run("document.querySelector('#alerts tbody button').focus()")
+    said = {"agent": "g1", "id": f"of-{first}", "acknowledged": True, "by": "Bob", "time": "2026-11-21T10:17:00Z"}
+    sender.send(f"edge/g1/marks/of-{first}", said, retain=True)
+    browser.wait(lambda: browser.texts("#alerts tbody th a")[-1] == first, "that it went down")
+    assert browser.run("return document.activeElement.getAttribute('href')") == f"alert?agent=g1&id=of-{first}"
+    browser.run("document.querySelectorAll('#alerts tbody th a')[1].focus()")
+    name = browser.run("return document.activeElement.textContent")
+    said = {**said, "id": f"of-{name}"}
+    sender.send(f"edge/g1/marks/of-{name}", said, retain=True)
+    browser.wait(lambda: browser.text("#alerts tbody").count("by Bob") == 2, "the second one")
+    assert browser.run("return document.activeElement.textContent") == name
+
+
+def test_an_alert_that_nobody_could_be_told_to_look_after_says_so(
+    browser: Browser, dashboard: Dashboard, broker: Broker, sender: Sender
+) -> None:
+    """While the broker is away, in the list as on the alert's page."""
+    send_alert(sender, "a1")
+    browser.open(dashboard.page())
+    browser.wait(lambda: len(browser.texts("#alerts tbody tr")) == 1, "the alert")
+    broker.stop()
+    browser.wait(lambda: browser.text("#state").startswith("⚠ no connection"), "that the broker is away")
+    browser.element("#by").clear()
+    browser.element("#by").send_keys("Ada")
+    browser.element("#alerts tbody button").click()
+    browser.wait(lambda: "a1 of g1: not saved: there is no connection" in browser.text("#looked"), "that nothing is")
+    assert "nobody yet" in browser.text("#alerts tbody")
+    browser.forget()
+    broker.start()
 
 
 def test_what_had_most_to_do_with_an_alert_is_drawn_first(

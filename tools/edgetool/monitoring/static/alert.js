@@ -2,6 +2,7 @@
 
 import { Chart } from "./chart.js"
 import { byId, make, setClass, write } from "./dom.js"
+import { lastName, save } from "./mark.js"
 import { listen, setTitle } from "./told.js"
 import { isAhead, length, level, levelClass, many, moment, number, percent, said, shown } from "./words.js"
 
@@ -97,7 +98,7 @@ function fill(mark) {
 
 function showMark(mark) {
   write(byId("marked"), mark === null ? "Nobody has looked yet." : said(mark) + (mark.time ? ` (${moment(mark.time)})` : ""))
-  byId("mark").elements.by.value ||= localStorage.getItem("name") ?? ""
+  byId("mark").elements.by.value ||= lastName()
   if (mark !== null) fill(mark)
 }
 
@@ -136,16 +137,13 @@ byId("mark").addEventListener("submit", async (event) => {
   // Only what was entered: somebody else may have said something meanwhile, which must not be taken back.
   const changed = Object.entries(entered()).filter(([name, value]) => value !== filled[name])
   const mark = { agent, id, by: event.target.elements.by.value, ...Object.fromEntries(changed) }
-  localStorage.setItem("name", mark.by)
   write(byId("saved"), "saving …")
   try {
-    const answer = await fetch("api/mark", { method: "POST", body: JSON.stringify(mark) })
-    write(byId("saved"), answer.ok ? "saved" : `not saved: ${shown(await answer.text())}`)
-    if (!answer.ok) return
-    fill(await answer.json())
+    fill(await save(mark))
+    write(byId("saved"), "saved")
     fetchStory()
-  } catch {
-    write(byId("saved"), "not saved: the dashboard does not answer")
+  } catch (error) {
+    write(byId("saved"), `not saved: ${error.message}`)
   }
 })
 

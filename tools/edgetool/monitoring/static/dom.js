@@ -19,6 +19,11 @@ export function setClass(element, name) {
   if (element.className !== name) element.className = name
 }
 
+// What a screen reader says of an element.
+export function setLabel(element, text) {
+  if (element.getAttribute("aria-label") !== text) element.setAttribute("aria-label", text)
+}
+
 // A body of a table whose rows are known by a key. `fill` writes a row's cells, `build` makes them once.
 export class Rows {
   constructor(table, build) {
@@ -27,8 +32,10 @@ export class Rows {
     this.rows = new Map()
   }
 
-  // Shows these items in this order, and moves only rows that stand elsewhere.
+  // Shows these items in this order, and moves only rows that stand elsewhere. The focus stays where it is, also in a row
+  // that moves.
   show(items, keyOf, fill) {
+    const focused = this.body.contains(document.activeElement) ? document.activeElement : null
     const wanted = new Set()
     let next = this.body.firstElementChild
     for (const item of items) {
@@ -45,6 +52,7 @@ export class Rows {
       }
       if (row.element === next) next = next.nextElementSibling
       else this.body.insertBefore(row.element, next)
+      if (row.element.contains(focused)) focused.focus({ preventScroll: true })
       fill(row, item)
     }
     for (const [key, row] of this.rows) {

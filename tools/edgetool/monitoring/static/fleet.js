@@ -1,6 +1,7 @@
 // The first page: open alerts, assets by what needs a person, agents.
 
-import { byId, make, Rows, setClass, showOrSay, write } from "./dom.js"
+import { byId, make, Rows, setClass, setLabel, showOrSay, write } from "./dom.js"
+import { lastName, save } from "./mark.js"
 import { alertKey, assetKey, compareAlerts, compareAssets, margin, need } from "./order.js"
 import { cell, newPoints, Sparkline } from "./sparkline.js"
 import { listen, setTitle } from "./told.js"
@@ -36,9 +37,27 @@ const alertRows = new Rows(byId("alerts"), (alert) => {
   const what = make("span")
   const sinceBelow = make("span", { class: "narrow" })
   about.append(what, sinceBelow)
+  const looks = make("span")
+  const take = make("button", { type: "button" }, "I look after it")
+  who.append(looks, " ", take)
   const element = make("tr", {}, make("td", { class: "short" }, link), nameCell(alert, assetLink(alert)), about, since, sensors, who)
-  return { element, link, what, since, sinceBelow, sensors, who }
+  const row = { element, link, what, since, sinceBelow, sensors, looks, take, alert }
+  take.addEventListener("click", () => lookAfter(row.alert))
+  return row
 })
+
+async function lookAfter(alert) {
+  const by = byId("by")
+  if (!by.reportValidity()) return write(byId("looked"), "Your name first: others see who looks.")
+  const about = `${shown(alert.asset)} of ${shown(alert.agent)}`
+  write(byId("looked"), `${about}: saving …`)
+  try {
+    const mark = await save({ agent: alert.agent, id: alert.id, by: by.value, acknowledged: true })
+    write(byId("looked"), `${about}: ${said(mark)}`)
+  } catch (error) {
+    write(byId("looked"), `${about}: not saved: ${error.message}`)
+  }
+}
 
 // An alert tells of a raise, and may have no more to tell for hours; how it is by now, the scores say.
 function now(alert) {
@@ -55,7 +74,12 @@ function fillAlert(row, alert) {
   write(row.since, moment(alert.since))
   write(row.sinceBelow, `since ${moment(alert.since)}`)
   write(row.sensors, channelsInWords(alert.channels, 2))
-  write(row.who, said(alert.mark) || "nobody yet")
+  row.alert = alert
+  write(row.looks, said(alert.mark) || "nobody yet")
+  const isTaken = alert.mark?.acknowledged === true
+  if (isTaken && document.activeElement === row.take) row.link.focus({ preventScroll: true })
+  row.take.hidden = isTaken
+  setLabel(row.take, `I look after it: ${shown(alert.level)} of ${shown(alert.asset)}, ${shown(alert.agent)} / ${shown(alert.stream)}`)
 }
 
 const endedRows = new Rows(byId("ended"), (alert) => {
@@ -221,6 +245,7 @@ function show() {
   const ended = all.filter((alert) => alert.state !== "open").reverse().slice(0, MOST_ENDED)
   alertRows.show(open, alertKey, fillAlert)
   showOrSay(byId("alerts"), byId("no-alerts"), open.length > 0)
+  byId("look").hidden = open.length === 0
   heardIn = new Map()
   for (const alert of open) heardIn.set(streamKey(alert), (heardIn.get(streamKey(alert)) ?? 0) + 1)
   const more = allNotHeard()
@@ -309,6 +334,7 @@ function showSoon() {
   setTimeout(run, 500)
 }
 
+byId("by").value = lastName()
 byId("find").addEventListener("input", showSoon)
 listen(null, (changes) => {
   take(changes)

@@ -19,6 +19,7 @@ from homeassistant.helpers import (
     entity,
     entity_registry,
     floor_registry,
+    frame,
     issue_registry,
     label_registry,
     template,
@@ -37,7 +38,7 @@ async def begin(folder: str, port: int) -> core.HomeAssistant:
     loader.async_setup(hass)
     hass.config_entries = config_entries.ConfigEntries(hass, {})
     hass.auth = await auth_manager_from_config(hass, [], [])
-    for part in (entity, template, translation):
+    for part in (entity, frame, template, translation):
         part.async_setup(hass)
     for registry in REGISTRIES:
         try:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from fakes import write_bundle
 from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
 
 ROOT = Path(__file__).parents[2]
+PATIENCE_S = 120.0
+"""Home Assistant takes seconds to start, and a minute where others keep the machine busy."""
 OUTPUTS = '[publish]\nscores = "0.5s"\n[homeassistant]\ndiscovery = true\n'
 
 
@@ -39,10 +42,20 @@ class HomeAssistant:
         for line in self._process.stdout:
             self.told = json.loads(line)
 
-    def wait(self, **states: str) -> None:
-        """Until these entities are so; of names, dots are two underscores."""
+    def wait(self, between: Callable[[], None] = lambda: None, **states: str) -> None:
+        """Until these entities are so; of names, dots are two underscores.
+
+        Args:
+            between: is done before each look.
+            states: by entity.
+        """
         wanted = {name.replace("__", "."): state for name, state in states.items()}
-        wait_until(lambda: wanted.items() <= self.told["states"].items(), 60, f"{wanted}; see {self.log}")
+
+        def are_so() -> bool:
+            between()
+            return bool(wanted.items() <= self.told["states"].items())
+
+        wait_until(are_so, PATIENCE_S, f"{wanted}; see {self.log}")
 
     def __enter__(self) -> HomeAssistant:
         return self
@@ -63,26 +76,35 @@ def test_home_assistant_shows_an_asset_from_its_first_reading_until_it_is_forgot
         config = write_config(tmp_path, broker.port, {"pump": bundle}, extra=OUTPUTS, stream="idle_s = 20")
         with Agent(config) as agent:
             subscriber.wait_online()
-            sender.send("sensors/a1/pump", {"c1": 9.0, "c2": 0.0})
+
+            def send(asset: str, value: float) -> None:
+                """Again and again until it is shown: an asset that is silent meanwhile is forgotten."""
+                sender.send(f"sensors/{asset}/pump", {"c1": value, "c2": 0.0})
+                time.sleep(1)  # longer than an interval of scores
+
+            send("a1", 9.0)
             wait_until(lambda: subscriber.alerts)
             with HomeAssistant(broker.port, tmp_path / "home-assistant.log") as home:
                 # The alert came before; it was not retained.
-                home.wait(binary_sensor__pump_a1_problem="on", binary_sensor__edge_agent_g1_connectivity="on")
+                home.wait(
+                    lambda: send("a1", 9.0),
+                    binary_sensor__pump_a1_problem="on",
+                    binary_sensor__edge_agent_g1_connectivity="on",
+                )
                 # Until it has subscribed to the scores, too, which are not retained.
-                quiet = {
-                    "binary_sensor.pump_a1_problem": "off",
-                    "sensor.pump_a1_score": "0.25",
-                    "sensor.pump_a1_limit": "9.0",
-                }
-                for _ in range(60):
-                    sender.send("sensors/a1/pump", {"c1": 0.5, "c2": 0.0})
-                    time.sleep(1)  # longer than an interval of scores
-                    if quiet.items() <= home.told["states"].items():
-                        break
-                assert quiet.items() <= home.told["states"].items()
-                sender.send("sensors/Füll stand/pump", {"c1": 0.0, "c2": 0.0})
-                wait_until(lambda: "pump Füll stand" in home.told["devices"], 60)
-                wait_until(lambda: home.told["devices"] == ["edge-agent g1", "pump stream"], 90)
+                home.wait(
+                    lambda: send("a1", 0.5),
+                    binary_sensor__pump_a1_problem="off",
+                    sensor__pump_a1_score="0.25",
+                    sensor__pump_a1_limit="9.0",
+                )
+
+                def is_shown() -> bool:
+                    send("Füll stand", 0.0)
+                    return "pump Füll stand" in home.told["devices"]
+
+                wait_until(is_shown, PATIENCE_S)
+                wait_until(lambda: home.told["devices"] == ["edge-agent g1", "pump stream"], PATIENCE_S)
                 assert agent.stop() == 0
                 home.wait(
                     binary_sensor__pump_stream_problem="unavailable", binary_sensor__edge_agent_g1_connectivity="off"

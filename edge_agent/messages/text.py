@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-__all__ = ["decode", "encode", "iso_time", "printable", "shown"]
+__all__ = ["decode", "encode", "iso_time", "pair_name", "printable", "shown"]
 
 T = TypeVar("T")
 
@@ -51,6 +51,11 @@ def _iso_day(day: int) -> str:
 def _iso_minute(minute: int) -> str:
     """The text from a minute of a day up to the colon before its seconds."""
     return f"T{minute // 60:02}:{minute % 60:02}:"
+
+
+def pair_name(first: str, second: str) -> str:
+    """One name of two, `FIRST:SECOND`; no two pairs have the same. A `:` or `%` in the first is `%3A` or `%25`."""
+    return f"{first.replace('%', '%25').replace(':', '%3A')}:{second}"
 
 
 def shown(text: str) -> str:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from edge_agent.messages.protobuf import bytes_field, double_field, number_field, read_fields
 from edge_agent.messages.scores import ScoreReport
 from edge_agent.messages.sparkplug import NAMESPACE, REBIRTH
+from edge_agent.messages.text import pair_name
 from edge_agent.mqtt.message import Message
 
 __all__ = ["EdgeNode", "Metric", "device_metrics", "device_name"]
@@ -39,7 +40,7 @@ class Metric(NamedTuple):
 
 def device_name(stream: str, asset: str) -> str:
     """The device that stands for an asset; no two assets have the same."""
-    return f"{stream.replace('%', '%25').replace(':', '%3A')}:{asset}"
+    return pair_name(stream, asset)
 
 
 def device_metrics(report: ScoreReport | None, *, is_alarm: bool) -> list[Metric]:

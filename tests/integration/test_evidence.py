@@ -161,15 +161,22 @@ def test_evaluate_and_calibrate_take_it(history: Path, tmp_path: Path, bundle: P
 
 
 def test_an_asset_of_several_agents_is_told_apart(history: Path, tmp_path: Path) -> None:
-    """By its agent's name; one agent's alone has its own name."""
+    """By its agent's name, whatever signs are in the two; one agent's alone has its own name.
+
+    The assets 2.a1 of g1 and a1 of g1.2 were one, and of its readings half were lost.
+    """
 
     def messages(send: Callable[[str, Any], None]) -> None:
-        alert(send, "x1", at=NOW_S, verdict="true")
-        alert(send, "x2", at=NOW_S, verdict="false", agent="g2")
+        alert(send, "x1", at=NOW_S, verdict="true", asset="2.a1")
+        alert(send, "x2", at=NOW_S, verdict="false", agent="g1.2")
+        alert(send, "x3", at=NOW_S, verdict="false", agent="g1:2")
+        alert(send, "x4", at=NOW_S, verdict="false", asset="2:a1")
 
     tell(history, messages)
-    assert evidence(history, tmp_path / "both.csv").assets == {"g1.a1", "g2.a1"}
-    assert evidence(history, tmp_path / "one.csv", agent="g2").assets == {"a1"}
+    report = evidence(history, tmp_path / "all.csv")
+    assert report.assets == {"g1:2.a1", "g1.2:a1", "g1%3A2:a1", "g1:2:a1"}
+    assert (report.rows, report.anomalous) == (4 * 30, 10)
+    assert evidence(history, tmp_path / "one.csv", agent="g1.2").assets == {"a1"}
 
 
 def test_what_is_not_there_is_told(history: Path, tmp_path: Path) -> None:

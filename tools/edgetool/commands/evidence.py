@@ -13,6 +13,7 @@ import msgspec
 
 from edge_agent.errors import DataError, UsageError
 from edge_agent.files.plain import replacing
+from edge_agent.messages.text import pair_name
 from edgetool.monitoring.alerts import ENDED, Alert
 from edgetool.monitoring.heard import Mark, Verdict
 from edgetool.monitoring.history import reading
@@ -92,8 +93,8 @@ def evidence(
         history: of a dashboard, which may be running.
         output: `.csv` or `.parquet`: `time`, `asset`, the channels, `label`.
         stream: a stream's alerts; the only one's if not given.
-        agent: an agent's alerts; all agents' if not given, and then each asset has its agent's name before its own
-            where there are several.
+        agent: an agent's alerts; all agents' if not given, and then an asset is called `AGENT:ASSET` where there are
+            several.
         verdicts: which are taken: `true`, `false`, `known`.
 
     Raises:
@@ -181,7 +182,7 @@ def _rows(
         alert, readings = each.alert, each.readings or {}
         beside, channels = of_asset[alert.agent, alert.stream, alert.asset], readings["channels"]
         report.channels += [name for name in channels if name not in report.channels]
-        asset = f"{alert.agent}.{alert.asset}" if has_several_agents else alert.asset
+        asset = pair_name(alert.agent, alert.asset) if has_several_agents else alert.asset
         report.assets.add(asset)
         for time, *values in readings["rows"]:
             at = seconds(time)

@@ -226,6 +226,7 @@ class Agent:
             clock_is_right=lambda: self._clock.is_synchronised is True,
             alive=self._telling.scored,
             command=self._brokers.readings.publish,
+            ask=self._brokers.ask_retained,
             others=self._outlets.records,
         )
         commit_s = self._config.journal.commit_s

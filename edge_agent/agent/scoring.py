@@ -6,6 +6,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from edge_agent.agent.batch import Record
 from edge_agent.agent.counters import Counters
@@ -20,6 +21,7 @@ from edge_agent.journal.journal import Commit
 from edge_agent.messages.delivery import Delivery, fingerprints
 from edge_agent.messages.reading import Rejection, RejectReason
 from edge_agent.mqtt.message import Message
+from edge_agent.sources.metadata import Metadata
 from edge_agent.sources.repeats import Repeats
 
 __all__ = ["Scoring"]
@@ -61,6 +63,7 @@ class Scoring:
         clock_is_right: Callable[[], bool],
         alive: Callable[[], None] = lambda: None,
         command: Callable[[Message], object] = lambda _: None,
+        ask: Callable[[str], None] = lambda _: None,
         others: Callable[[], list[Record]] = list,
     ) -> None:
         self._streams = streams
@@ -74,6 +77,7 @@ class Scoring:
         self._clock_is_right = clock_is_right
         self._alive = alive
         self._command = command
+        self._ask = ask
         self._others = others
         self._unused: list[Delivery] = []
         """Messages of the present batch that were rejected."""
@@ -130,8 +134,7 @@ class Scoring:
         if metadata is not None:
             commit.records += [(stream.name, *record) for record in metadata.take_changed()]
             stream.note_gone(metadata.take_gone())
-            for topic, payload in metadata.take_commands():
-                self._command(Message(topic, payload))
+            self._ask_senders(metadata)
         # Before missing values are held.
         stream.ranges.add(readings)
         if stream.recorder is not None:
@@ -167,6 +170,13 @@ class Scoring:
                 foreign.append((stream, rejection))
             else:
                 self._rejects.add(stream.counters, stream.name, rejection)
+
+    def _ask_senders(self, metadata: Metadata[Any]) -> None:
+        """For what they announced and was not heard."""
+        for topic, payload in metadata.take_commands():
+            self._command(Message(topic, payload))
+        for topic in metadata.take_missing():
+            self._ask(topic)
 
     def _let_come_again(self, deliveries: list[Delivery], contents: list[int], commit: Commit) -> None:
         """What was rejected may be sent again, once its cause was mended, and is no repetition then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +19,10 @@ __all__ = ["Brokers", "Connection", "connections"]
 
 _LATE_S = 10.0
 """After so long, a connection was not looked after lately."""
+_ASKED_S = 30.0
+"""For so long something retained is asked for, and then it may be asked for again."""
+_MOST_ASKED = 100
+"""Topics that are asked for at a time: who sends readings makes them up."""
 
 
 class Connection(NamedTuple):
@@ -97,6 +102,9 @@ class Brokers:
                 wake=wake,
                 names=(agent,),
             )
+        self._subscriptions = subscriptions
+        self._asked: dict[str, float] = {}
+        """Topics that are asked for, each with until when."""
         self._clients = [self.readings] if one else [self.readings, self.alerts]
 
     def wait_for(self, readers: list[int], writers: list[int]) -> float:
@@ -112,6 +120,23 @@ class Brokers:
             client.tick()
         if self.alerts is not self.readings:
             self.alerts.read_control()
+        self._end_asking(time.monotonic())
+
+    def ask_retained(self, topic: str) -> None:
+        """Ask for what the readings' broker retains on a topic, which a subscription with wildcards has not brought.
+
+        RabbitMQ gives nothing retained to those, and mosquitto passes over what is more than max_queued_messages.
+        """
+        is_subscribed = any(topic == each.topic for each in self._subscriptions)
+        if not is_subscribed and len(self._asked) < _MOST_ASKED:
+            self._asked[topic] = time.monotonic() + _ASKED_S
+            self.readings.resubscribe(None, _asking(topic))
+
+    def _end_asking(self, now_mono_s: float) -> None:
+        for topic in [topic for topic, until_mono_s in self._asked.items() if now_mono_s >= until_mono_s]:
+            del self._asked[topic]
+            self.readings.resubscribe(_asking(topic), None)
+            self.readings.forget_refused([topic])
 
     def flush(self) -> None:
         """Write as much as the sockets take now."""
@@ -144,6 +169,10 @@ class Brokers:
         if self.alerts is self.readings:
             return self.readings.status.summary()
         return f"readings: {self.readings.status.summary()}; alerts: {self.alerts.status.summary()}"
+
+
+def _asking(topic: str) -> Subscription:
+    return Subscription(topic, 1, wants_retained=True)
 
 
 def _same(one: BrokerSettings, other: BrokerSettings) -> bool:

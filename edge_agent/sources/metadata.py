@@ -66,6 +66,10 @@ class Metadata(ABC, Generic[T]):
         """What is to be published now: (topic, payload) pairs, at QoS 0."""
         return []
 
+    def take_missing(self) -> list[str]:
+        """Topics of announcements that brokers keep, which were not heard and which data since the last call need."""
+        return []
+
     def take_gone(self) -> set[str]:
         """The topics of the data of those that have said, since the last call, that they are gone."""
         return set()

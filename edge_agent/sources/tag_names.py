@@ -109,6 +109,7 @@ class TagNames(Metadata[_Names]):
     def __init__(self, ids: Collection[str] = ()) -> None:
         super().__init__(_Names)
         self._wanted = frozenset(ids)
+        self._missing: set[str] = set()
         self.changes = 0
         """How often names were others than before."""
 
@@ -143,6 +144,11 @@ class TagNames(Metadata[_Names]):
                 if topic == own or topic.endswith(f"/{own}"):
                     return [*names.values()]
         return []
+
+    def take_missing(self) -> list[str]:
+        """See `Metadata.take_missing`."""
+        missing, self._missing = self._missing, set()
+        return sorted(missing)
 
     def describe(self) -> dict[str, int]:
         """See `Metadata.describe`."""
@@ -186,6 +192,8 @@ class TagNames(Metadata[_Names]):
             value["name"] = sent if str(sent) in self._wanted else names.get(str(sent), sent)
         if not names and not any(str(value["name"]) in self._wanted for value in values):
             what = "were not heard yet" if known is None else f"have no data points of {topic}"
+            if known is None:
+                self._missing.add(source)
             raise FormatError(RejectReason.NO_METADATA, f"what its ids mean is open, the metadata on {source} {what}")
 
 

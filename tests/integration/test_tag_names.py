@@ -12,6 +12,7 @@ from processes import Agent, Broker, Sender, Subscriber, tool, wait_until, write
 
 DATA = "ie/d/j/simatic/v1/s7c1/dp/r/PLC1/default"
 METADATA = "ie/m/j/simatic/v1/s7c1/dp"
+NO_STORM = "[stream.storm]\nraises = 0"
 WRITTEN = "ie/d/j/simatic/v1/s7c1/dp/r/+/default"
 
 
@@ -60,22 +61,59 @@ def test_names_come_from_what_the_broker_keeps_and_change_while_running(
         assert subscriber.stream("pump")["rejected"] == {}
 
 
+@pytest.mark.parametrize("written", [WRITTEN, WRITTEN.replace("s7c1", "{any}")])
 def test_names_come_from_what_rabbitmq_keeps(
-    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, bundle: Path, written: str
 ) -> None:
-    """It gives retained copies to a topic in full, which that of a connector is. Alerts go by mosquitto."""
+    """It gives retained copies to a topic in full, as that of a connector is. Behind a wildcard, that is asked for once
+    values need it. Alerts go by mosquitto.
+    """
     with broker_named("rabbitmq", tmp_path / "rabbitmq") as other, Sender(other.port) as sender:
         sender.send(METADATA, metadata(id101="c1", id102="c2"), retain=True)
         sender.drain()
         alerts = f'[mqtt.alerts]\nhost = "127.0.0.1"\nport = {broker.port}'
         config = write_config(tmp_path, other.port, {"pump": bundle}, mqtt=alerts)
-        text = config.read_text().replace('topic = "sensors/+/pump"', f'topic = "{WRITTEN}"\nformat = "siemens-ie"')
+        text = config.read_text().replace('topic = "sensors/+/pump"', f'topic = "{written}"\nformat = "siemens-ie"')
         config.write_text(text)
         with Agent(config):
+            subscriber.wait_online()
+            if written != WRITTEN:
+                wait_until(lambda: subscriber.health.get("broker", {}).get("state") == "connected", 60)
+                sender.send(DATA, values(0, id101=3.0, id102=0.0))
+                wait_until(lambda: subscriber.stream("pump").get("rejected") == {"no_metadata": 1}, 60)
             wait_until(lambda: subscriber.stream("pump").get("metadata", {}).get("names") == 2, 60)
             sender.send(DATA, values(1, id101=3.0, id102=0.0))
             wait_until(lambda: subscriber.alerts)
             assert subscriber.alerts[0].channels[0].name == "c1"
+
+
+def test_metadata_that_mosquitto_passes_over_are_asked_for(tmp_path: Path, bundle: Path) -> None:
+    """By default it gives 1,020 retained messages to a new subscription in MQTT 3.1.1, and no word of the others."""
+    connectors = [f"c{number}" for number in range(1100)]
+    with (
+        Broker(tmp_path / "broker", queued=1000) as broker,
+        Subscriber(broker.port) as subscriber,
+        Sender(broker.port) as sender,
+    ):
+        for name in connectors:
+            said = metadata(id101="c1", id102="c2").replace(b"s7c1", name.encode())
+            sender.send(METADATA.replace("s7c1", name), said, retain=True)
+        sender.drain()
+        config = write_config(tmp_path, broker.port, {"pump": bundle}, mqtt='protocol = "3.1.1"', stream=NO_STORM)
+        topic = "ie/d/j/simatic/v1/{asset}/dp/r/PLC1/default"
+        config.write_text(
+            config.read_text().replace('topic = "sensors/+/pump"', f'topic = "{topic}"\nformat = "siemens-ie"')
+        )
+        with Agent(config):
+            subscriber.wait_online()
+            wait_until(lambda: subscriber.stream("pump").get("metadata", {}).get("known", 0) >= 1000, 60)
+            # Not those of all: the broker would pass over what it has no room for here, too.
+            for name in connectors[900:]:
+                sender.send(DATA.replace("s7c1", name), values(1, id101=0.0, id102=0.0))
+            wait_until(lambda: subscriber.stream("pump")["metadata"]["known"] == 1100, 60, what="all metadata")
+            for name in connectors[900:]:
+                sender.send(DATA.replace("s7c1", name), values(2, id101=3.0, id102=0.0))
+            wait_until(lambda: len({event.asset for event in subscriber.alerts}) == 200, 60, what="an alert of each")
 
 
 def test_a_recording_hears_the_names(tmp_path: Path, broker: Broker, sender: Sender) -> None:

@@ -19,11 +19,6 @@ export function setClass(element, name) {
   if (element.className !== name) element.className = name
 }
 
-// What a screen reader says of an element.
-export function setLabel(element, text) {
-  if (element.getAttribute("aria-label") !== text) element.setAttribute("aria-label", text)
-}
-
 // A body of a table whose rows are known by a key. `fill` writes a row's cells, `build` makes them once.
 export class Rows {
   constructor(table, build) {

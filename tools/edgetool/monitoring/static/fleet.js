@@ -1,6 +1,6 @@
 // The first page: open alerts, assets by what needs a person, agents.
 
-import { byId, make, Rows, setClass, setLabel, showOrSay, write } from "./dom.js"
+import { byId, make, Rows, setClass, showOrSay, write } from "./dom.js"
 import { lastName, save } from "./mark.js"
 import { alertKey, assetKey, compareAlerts, compareAssets, margin, need } from "./order.js"
 import { cell, newPoints, Sparkline } from "./sparkline.js"
@@ -41,7 +41,7 @@ const alertRows = new Rows(byId("alerts"), (alert) => {
   const take = make("button", { type: "button" }, "I look after it")
   who.append(looks, " ", take)
   const element = make("tr", {}, make("td", { class: "short" }, link), nameCell(alert, assetLink(alert)), about, since, sensors, who)
-  const row = { element, link, what, since, sinceBelow, sensors, looks, take, alert }
+  const row = { element, link, what, since, sinceBelow, sensors, looks, take, alert: null }
   take.addEventListener("click", () => lookAfter(row.alert))
   return row
 })
@@ -74,12 +74,14 @@ function fillAlert(row, alert) {
   write(row.since, moment(alert.since))
   write(row.sinceBelow, `since ${moment(alert.since)}`)
   write(row.sensors, channelsInWords(alert.channels, 2))
-  row.alert = alert
   write(row.looks, said(alert.mark) || "nobody yet")
   const isTaken = alert.mark?.acknowledged === true
   if (isTaken && document.activeElement === row.take) row.link.focus({ preventScroll: true })
   row.take.hidden = isTaken
-  setLabel(row.take, `I look after it: ${shown(alert.level)} of ${shown(alert.asset)}, ${shown(alert.agent)} / ${shown(alert.stream)}`)
+  if (row.alert === alert) return
+  row.alert = alert
+  const which = `${shown(alert.level)} of ${shown(alert.asset)}, ${shown(alert.agent)} / ${shown(alert.stream)}`
+  row.take.setAttribute("aria-label", `I look after it: ${which}`)
 }
 
 const endedRows = new Rows(byId("ended"), (alert) => {

@@ -98,6 +98,34 @@ def test_nine_intervals_of_ten_hold_the_rate_of_the_next_period(stay: float) -> 
     assert np.mean(inside) >= 0.9
 
 
+def test_scores_that_wander_go_on_from_where_the_file_ended() -> None:
+    """A level that goes by half a standard deviation in a file: nine intervals of ten hold the next period's rate."""
+    inside, rng = [], np.random.default_rng(0)
+    for _ in range(60):
+        level = np.cumsum(rng.standard_normal(20_000)) * 0.5 / np.sqrt(10_000)
+        first, second = np.split(rng.standard_normal(20_000) + level, 2)
+        told = interval_of(0.01, 10_000, effective_rows(first, 0.01))
+        seen = np.mean(second >= tail_quantile(first, 1 - told.limit_rate))
+        inside.append(told.low <= seen <= told.high)
+    assert np.mean(inside) >= 0.9
+
+
+def test_a_season_does_not_wander() -> None:
+    """Fifteen periods of a file come again in the next one: the rate stays known."""
+    rng = np.random.default_rng(0)
+    scores = np.abs(rng.standard_normal(3000) + 1.5 * np.sin(2 * np.pi * np.arange(3000) / 200))
+    assert effective_rows(scores, 0.01) > 1000
+
+
+def test_assets_of_several_levels_do_not_wander() -> None:
+    """Asset by asset, a file of four machines goes up in steps; as the rows came, it does not."""
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal(4000) + 0.1 * (np.arange(4000) % 4)
+    by_asset = np.argsort(np.arange(4000) % 4, kind="stable")
+    as_they_came = effective_rows(scores, 0.01, (by_asset, np.arange(4000)))
+    assert as_they_came > 2 * effective_rows(scores, 0.01, (by_asset,))
+
+
 def scored(scores: list[float]) -> Scored:
     count = len(scores)
     zeros = np.zeros(count, dtype=np.int64)

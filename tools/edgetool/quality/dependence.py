@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,10 @@ _BLOCKS = {8: 1.717, 16: 1.487, 32: 1.335, 64: 1.231, 128: 1.161}
 """Numbers of blocks that a file is cut into, and what the variance of so many independent numbers stays below
 nine times in ten, as a multiple of what is expected: a chi-squared quantile over its degrees of freedom."""
 _FEWEST_ROWS = 2
+_WALK_BLOCKS = 16
+_WALK_CHANCE = 2 - 2.33 * 2 * math.sqrt((_WALK_BLOCKS - 2) / (_WALK_BLOCKS**2 - 1))
+"""Of so many blocks that know nothing of each other, the squared steps from one to the next are twice the variance, and
+less than this in one file of a hundred (von Neumann's ratio)."""
 _DRIFT = 0.32
 """How much, as a standard deviation of its logarithm, the rate of the next period differs from that of this one though
 the file shows no dependence at all. Fitted once, on the series of docs/calibrate.md."""
@@ -39,24 +44,62 @@ def effective_rows(scores: NDArray[np.floating], rate: float, orders: Sequence[N
     (the design effect of a sample taken in clusters; Kish, Survey Sampling, 1965). The largest factor counts, of all
     numbers of blocks and five levels, each first divided by what chance alone stays below nine times in ten.
 
+    Where neighbouring blocks resemble each other, the scores wander, and the next period begins where this one ended:
+    what they are expected to wander in it is added.
+
     Args:
         scores: shape (n,), finite, of normal rows.
         rate: share of normal rows that may be in alarm, above 0 and below 0.5; the highest level.
         orders: for each order in which the rows may depend on each other (asset by asset; as they came), their numbers;
-            the order of `scores` when there is none.
+            the last is that of time. The order of `scores` when there is none.
 
     Returns:
         At least 1.0 and at most n.
     """
     count = len(scores)
-    ordered = np.sort(scores)
+    by_size, orders = np.argsort(scores), orders or (np.arange(count),)
+    ordered = scores[by_size]
     worst = 1.0
     for share in {*_SHARES, rate}:
         level = ordered[min(int(np.ceil(count * (1 - share))), count - 1)]
         above = (scores >= level).astype(np.float64)
-        for order in orders or (np.arange(count),):
+        for order in orders:
             worst = max(worst, _rows_as_one(above[order]))
-    return max(count / worst, 1.0)
+    ranks = np.empty(count)
+    below, up_to = (np.searchsorted(ordered, ordered, side) for side in ("left", "right"))
+    ranks[by_size] = (below + up_to) / (2 * count)
+    # `interval_of` takes 2 / (rate * effective) for the variance of the logarithm of the rate.
+    normal = NormalDist()
+    by_shift = normal.pdf(normal.inv_cdf(rate)) / rate
+    wandering = rate / 2 * by_shift**2 * _wandering(ranks[orders[-1]])
+    return max(1 / (worst / count + wandering), 1.0)
+
+
+def _wandering(ranks: NDArray[np.float64]) -> float:
+    """The variance of the shift from this period's scores to the next one's, in standard deviations of normal scores
+    squared, that their way through this one lets expect; 0.0 where chance may have made it.
+
+    Args:
+        ranks: shape (n,), of the scores, in the order of time: shares of the file, equal scores in their middle.
+    """
+    if len(ranks) < _FEWEST_ROWS * _WALK_BLOCKS:
+        return 0.0
+    places = _places(ranks, _WALK_BLOCKS)
+    spread = float(np.square(places - places.mean()).sum())
+    if not spread or float(np.square(np.diff(places)).sum()) / spread > _WALK_CHANCE:
+        return 0.0
+    # Of a random walk, the variance of the shift from a part to the next grows with their length.
+    return max(parts * float(np.square(np.diff(_places(ranks, parts))).mean()) for parts in (2, 4))
+
+
+def _places(ranks: NDArray[np.float64], parts: int) -> NDArray[np.float64]:
+    """Where the rows of each part lie, in standard deviations of normal scores.
+
+    Their mean rank is the probability that one of them is above any row, which is Phi(place / sqrt(2)).
+    """
+    length = len(ranks) // parts
+    means = ranks[-parts * length :].reshape(parts, length).mean(axis=1)
+    return np.array([math.sqrt(2) * NormalDist().inv_cdf(mean) for mean in means.tolist()])
 
 
 def _rows_as_one(above: NDArray[np.float64]) -> float:

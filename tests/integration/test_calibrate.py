@@ -120,6 +120,31 @@ def test_each_asset_has_its_own_limit_on_request(
     assert "made on the device: [stream.commission]" in capsys.readouterr().out
 
 
+def test_limits_of_assets_of_few_scores_are_those_of_the_rule_for_all(
+    square: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of counts, the limit lies between two; an asset that scores one value, or has few windows, says why it has none."""
+    rng, rows = np.random.default_rng(0), 4000
+    counts, smooth = np.sqrt(rng.poisson(1, rows)), rng.standard_normal(rows)
+    lines = [
+        line for pair in zip(counts, smooth, strict=True) for line in (f"counts,{pair[0]},0", f"smooth,{pair[1]},0")
+    ]
+    data = tmp_path / "few.csv"
+    data.write_text("\n".join(["asset,c1,c2", *lines, *["still,1,0"] * 40, *["short,1,1"] * 7, ""]))
+    few, good, still, short = edgetool.calibrate(square, data=data, per_asset=True).assets
+    # Of counts of mean 1, 1.9 % are 4 or more, and 0.37 % are 5 or more.
+    assert few.alarm == pytest.approx(4.5, abs=0.001)
+    assert few.interval is not None
+    assert few.interval[0] < 0.0037 < few.interval[1] < 0.01
+    assert "many normal windows have the same score, so no limit has a rate near 0.01" in (few.doubt or "")
+    assert (good.doubt, still.alarm, short.alarm) == (None, None, None)
+    assert main(["calibrate", str(square), "--data", str(data), "--per-asset"]) == 0
+    shown = capsys.readouterr().out
+    assert "still: no limit of its own; 40 windows, as " in shown
+    assert "of all: all 40 normal windows score the same (1), so no score can tell an anomaly\n" in shown
+    assert "of all: 7 normal windows are too few to calibrate on, at least 30 are needed\n" in shown
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [

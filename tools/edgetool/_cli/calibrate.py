@@ -94,11 +94,12 @@ def _show_calibrated(report: CalibrateReport) -> None:
     for text in report.warnings():
         say(f"  WARNING    {text}")
     for asset in report.assets:
-        own = "too few windows" if asset.alarm is None else f"own limit {asset.alarm:.4g}"
+        own = "no limit of its own" if asset.alarm is None else f"own limit {asset.alarm:.4g}"
         within = "" if asset.interval is None else f", from {asset.interval[0]:.2g} to {asset.interval[1]:.2g}"
+        doubt = "" if asset.doubt is None else f": {asset.doubt}"
         say(
             f"  asset      {asset.asset}: {own}{within}; {asset.rows} windows, as {asset.effective_rows:.0f}; "
-            f"{asset.share_at_bundle_limit:.2g} reach the limit of all"
+            f"{asset.share_at_bundle_limit:.2g} reach the limit of all{doubt}"
         )
     if report.assets:
         say("  a bundle holds one limit; limits of each asset's own are made on the device: [stream.commission]")

@@ -47,11 +47,14 @@ class AssetLimit:
     rows: int
     """Its normal windows."""
     alarm: float | None
-    """None where it has fewer than 30 windows."""
+    """None where it can have none."""
     effective_rows: float
     interval: tuple[float, float] | None
+    """Of the rate that its own limit has."""
     share_at_bundle_limit: float
     """Of its windows, the share that reaches the limit of all."""
+    doubt: str | None = None
+    """Why it has no limit of its own, or none of the rate asked for, because many scores are equal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,19 +338,23 @@ def _by_asset(scored: Scored, order: AssetRows, rate: float, alarm: float) -> tu
     """What each asset would have by itself, in the order of the file."""
     limits = []
     for start, end in zip(scored.starts, np.append(scored.starts[1:], len(scored.score)), strict=True):
-        scores = scored.score[start:end].astype(np.float64)
+        scores = scored.score[start:end]
         name = order.names[int(order.asset_of(scored.place[start : start + 1])[0])]
-        effective = effective_rows(scores, rate)
-        told = interval_of(rate, len(scores), effective)
-        is_enough = len(scores) >= _FEWEST
-        limits.append(
-            AssetLimit(
-                asset=name,
-                rows=len(scores),
-                alarm=threshold_from(scores, told.limit_rate).alarm if is_enough else None,
-                effective_rows=effective,
-                interval=(told.low, told.high) if is_enough else None,
-                share_at_bundle_limit=float(np.mean(scores >= alarm)),
-            )
+        told = interval_of(rate, len(scores), effective_rows(scores, rate))
+        found = AssetLimit(
+            asset=name,
+            rows=len(scores),
+            alarm=None,
+            effective_rows=told.effective_rows,
+            interval=None,
+            share_at_bundle_limit=float(np.mean(scores >= alarm)),
         )
+        try:
+            threshold, calibration = limits_from(scores, rate, told=told)
+        except DataError as exc:
+            limits.append(replace(found, doubt=exc.lines[0].partition("; ")[0]))
+        else:
+            limits.append(
+                replace(found, alarm=threshold.alarm, interval=calibration.interval, doubt=tie_doubt(calibration))
+            )
     return tuple(limits)

@@ -123,7 +123,7 @@ def test_each_asset_has_its_own_limit_on_request(
 def test_limits_of_assets_of_few_scores_are_those_of_the_rule_for_all(
     square: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of counts, the limit lies between two; an asset that scores one value, or has few windows, says why it has none."""
+    """Of counts, the limit lies between two; an asset of one value, or of few windows, says why it has none."""
     rng, rows = np.random.default_rng(0), 4000
     counts, smooth = np.sqrt(rng.poisson(1, rows)), rng.standard_normal(rows)
     lines = [

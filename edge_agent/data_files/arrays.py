@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.data_files.cells import checked_labels, checked_times
+from edge_agent.data_files.cells import checked_labels, checked_times, read_assets
 from edge_agent.data_files.columns import Columns, Plan, refuse_other_names
 from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.errors import DataError
@@ -77,7 +77,8 @@ class ArrayTable:
         if plan.label is not None:
             labels = checked_labels(path, plan.label, read[plan.label].astype(np.float64))
         if plan.asset is not None:
-            assets = tuple(str(asset) for asset in read[plan.asset])
+            names = [str(asset) for asset in read[plan.asset]]
+            assets = read_assets(path, plan.asset, names, range(len(names)), line="row")
         yield SensorData(path, plan.channels, values, times, assets, labels)
 
 

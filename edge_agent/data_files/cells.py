@@ -24,6 +24,7 @@ __all__ = [
     "checked_times",
     "is_number",
     "is_time",
+    "read_assets",
     "read_floats",
     "read_labels",
     "read_times",
@@ -100,6 +101,22 @@ def checked_times(
         problem = f"{times[row]:.15g} is no time since 1970, in seconds or finer"
         raise DataError(f"{path}: {line} {lines[row]}, column {name!r}: {problem}")
     return times
+
+
+def read_assets(
+    path: Path, name: str, cells: Sequence[str], lines: Sequence[int], *, line: str = "line"
+) -> tuple[str, ...]:
+    """A column of assets, without the blanks around their names; arguments are those of `read_times`.
+
+    Raises:
+        DataError: a cell is empty, so nobody knows whose reading it is.
+    """
+    assets = tuple(cell.strip() for cell in cells)
+    if "" in assets:
+        step = "fill it in, leave the row out, or say with --asset-column '' that all rows are of one machine"
+        where = f"{line} {lines[assets.index('')]}, column {name!r}"
+        raise DataError(f"{path}: {where}: is empty, so nobody knows whose reading it is; {step}")
+    return assets
 
 
 def read_labels(path: Path, name: str, cells: Sequence[str], lines: Sequence[int]) -> NDArray[np.int64]:

@@ -19,7 +19,6 @@ from edge_agent.data_files.cells import is_number
 from edge_agent.data_files.columns import Plan
 from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.files.csv_rows import LINE_CHARACTERS
-from edge_agent.messages.reading import DEFAULT_ASSET
 from edge_agent.messages.values import FLOAT32_MAX, LATEST_TIME_S, epoch_seconds
 
 __all__ = ["FastText", "read_chunk"]
@@ -127,6 +126,8 @@ class FastText:
         if (times is None) != (plan.time is None) or (labels is None) != (plan.label is None):
             return None
         assets = None if plan.asset is None else tuple(self._assets(table.column(plan.asset)))
+        if assets is not None and "" in self.known:
+            return None  # our own reader says which row names no asset
         return SensorData(self.path, plan.channels, values, times, assets, labels)
 
     def _table(self, chunk: bytes, plan: Plan) -> Any:
@@ -169,7 +170,7 @@ class FastText:
 
     def _assets(self, column: Any) -> Iterator[str]:
         for chunk in column.chunks:
-            named = [name.strip() or DEFAULT_ASSET for name in chunk.dictionary.to_pylist()]
+            named = [name.strip() for name in chunk.dictionary.to_pylist()]
             names = np.array([self.known.setdefault(name, name) for name in named], dtype=object)
             yield from names[chunk.indices.to_numpy()].tolist()
 

@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.data_files.cells import checked_labels, checked_times, read_times
+from edge_agent.data_files.cells import checked_labels, checked_times, read_assets, read_times
 from edge_agent.data_files.columns import LOOKED_AT, Columns, Look, check_header, make_plan, may_be_a_role
 from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.errors import DataError, MissingExtraError
 from edge_agent.files.archives import LIMIT_BYTES, LIMIT_VALUES
-from edge_agent.messages.reading import DEFAULT_ASSET
 from edge_agent.messages.values import FLOAT32_MAX
 
 __all__ = ["ParquetTable", "open_parquet"]
@@ -116,7 +115,8 @@ class ParquetTable:
             labels = checked_labels(path, plan.label, self._numbers(batch.column(plan.label), plan.label))
         if plan.asset is not None:
             names = batch.column(plan.asset).cast(self._arrow.string()).to_pylist()
-            assets = tuple((name or "").strip() or DEFAULT_ASSET for name in names)
+            cells = [name or "" for name in names]
+            assets = read_assets(path, plan.asset, cells, range(row, row + len(cells)), line="row")
         return SensorData(path, plan.channels, values, times, assets, labels)
 
     def _numbers(self, column: Any, name: str) -> NDArray[np.float64]:

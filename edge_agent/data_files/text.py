@@ -14,12 +14,11 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from edge_agent.data_files.cells import read_floats, read_labels, read_times
+from edge_agent.data_files.cells import read_assets, read_floats, read_labels, read_times
 from edge_agent.data_files.columns import LOOKED_AT, Columns, Look, check_header, look_at, make_plan
 from edge_agent.data_files.fast_text import FastText, read_chunk
 from edge_agent.data_files.sensor_data import SensorData
 from edge_agent.files.csv_rows import Block, CsvRows, check_unpacked, open_unpacked
-from edge_agent.messages.reading import DEFAULT_ASSET
 from edge_agent.messages.values import FLOAT32_MAX, read_numbers
 
 __all__ = ["CsvTable", "open_csv"]
@@ -121,7 +120,7 @@ class CsvTable:
             labels = read_labels(path, plan.label, cells(plan.label), block.lines)
         assets: tuple[str, ...] | None = None
         if plan.asset is not None:
-            named = (cell.strip() or DEFAULT_ASSET for cell in cells(plan.asset))
+            named = read_assets(path, plan.asset, cells(plan.asset), block.lines)
             assets = tuple(self._known.setdefault(asset, asset) for asset in named)
         return SensorData(path, plan.channels, values, times, assets, labels)
 

@@ -70,6 +70,7 @@ def test_columns_are_chosen_and_ordered_by_name(tmp_path: Path) -> None:
         ("p,q\n", "has no rows"),
         ("p,q\n1,2\n1\n", "line 3 has 1 cells, expected 2"),
         ("p,q\n1,x\n", "line 2, column 'q': 'x' is not a number"),
+        ("asset,p\na,1\n ,2\n", "line 3, column 'asset': is empty, so nobody knows whose reading it is; fill it in"),
         ("p,q\n1,inf\n", "line 2, column 'q': 'inf' is more than float32 holds"),
         ("p,q\n1,1e39\n", "line 2, column 'q': '1e39' is more than float32 holds"),
         ("p,q\n1,1_0\n", "line 2, column 'q': '1_0' is not a number"),
@@ -103,6 +104,7 @@ def test_a_bad_file_is_told_with_line_and_column(tmp_path: Path, text: str, prob
         ({"readings": np.zeros((2, 2), dtype=complex)}, "expected numbers 'readings'"),
         ({"readings": np.zeros((2, 2)), "time": np.zeros(3)}, "'time' has shape (3,), expected (2,)"),
         ({"readings": np.zeros((2, 2)), "asset": np.array(["a"])}, "'asset' has shape (1,), expected (2,)"),
+        ({"readings": np.zeros((2, 2)), "asset": np.array(["a", ""])}, "row 1, column 'asset': is empty"),
         ({"readings": np.zeros((2, 2)), "time": np.array(["a", "b"])}, "'time' holds <U1, expected numbers"),
     ],
 )

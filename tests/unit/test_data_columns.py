@@ -188,7 +188,7 @@ def test_a_parquet_file_says_what_its_csv_says(tmp_path: Path) -> None:
         path = parquet(
             tmp_path / "d.parquet",
             time=arrow.array(utc, arrow.timestamp(unit, "Europe/Berlin")),
-            asset=arrow.array(["a", None]).dictionary_encode(),
+            asset=arrow.array(["a", " b"]).dictionary_encode(),
             p=arrow.array([1, None], arrow.int16()),
             q=arrow.array([0.5, 2.5], arrow.float32()),
             on=[True, False],
@@ -199,7 +199,7 @@ def test_a_parquet_file_says_what_its_csv_says(tmp_path: Path) -> None:
         np.testing.assert_array_equal(data.values, [[0.5, 1, 1], [2.5, np.nan, 0]])
         assert data.times is not None
         assert data.times.tolist() == [1767225600.0, 1767225600.25]
-        assert data.assets == ("a", "a1")
+        assert data.assets == ("a", "b")
         assert data.labels is not None
         assert data.labels.tolist() == [0, 1]
         assert data.ignored == ("state",)
@@ -207,6 +207,17 @@ def test_a_parquet_file_says_what_its_csv_says(tmp_path: Path) -> None:
             "column 'state' holds string, which is no number; if it is no channel, name those that are: "
             "--channels p,q,on"
         )
+
+
+@pytest.mark.parametrize("name", [None, " "])
+def test_a_parquet_row_without_its_asset_is_nobodys(tmp_path: Path, name: str | None) -> None:
+    """It was a reading of an asset that is called as those of files without such a column; '' says there is none."""
+    path = parquet(tmp_path / "d.parquet", asset=["a", "b", name], p=[1.0, 2.0, 3.0])
+    assert problem_of(path) == (
+        "row 2, column 'asset': is empty, so nobody knows whose reading it is; fill it in, leave the row out, or say "
+        "with --asset-column '' that all rows are of one machine"
+    )
+    assert read(path, Columns(asset="", channels=("p",))).assets is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import argparse
 import signal
 import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from edge_agent.cli.log import LogFormat, configure_logging, log_error
 from edge_agent.errors import EdgeError
@@ -67,6 +67,22 @@ class _Parser(argparse.ArgumentParser):
         super().error(shown(message))
 
 
+class _CommandParser(_Parser):
+    """Of one command: takes files and names in front of options, behind them, and in both places."""
+
+    _is_parsing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As of `ArgumentParser`, which takes them from one place; up to Python 3.11 its other way comes here again."""
+        if self._is_parsing:
+            return super().parse_known_args(args, namespace)
+        self._is_parsing = True
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self._is_parsing = False
+
+
 def _parser(named: list[str]) -> argparse.ArgumentParser:
     """The parser of all commands, with the options of those that are named."""
     parser = _Parser(
@@ -75,7 +91,7 @@ def _parser(named: list[str]) -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 2 wrong usage, 65 bad bundle, 69 a provider, package or broker is missing, "
         "70 the runtime failed, 78 the configuration is wrong.",
     )
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=_CommandParser)
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
         if name not in named:

@@ -168,3 +168,35 @@ def test_scores_that_are_no_number_are_counted(tmp_path: Path, capsys: pytest.Ca
     data.write_text("c1,c2\n" + "1,2\n" * 20 + "3e38,3e38\n" * 2, encoding="ascii")
     assert agent(["score", str(data), "--bundle", str(bundle), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["warnings"] == ["2 scores are no number, and raise nothing"]
+
+
+def test_files_and_names_stand_where_a_user_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In front of options, behind them and in both places, in the order in which they are written."""
+    bundle = str(write_bundle(tmp_path / "square-1.0.0.edge"))
+    first, second = str(tmp_path / "first.csv"), str(tmp_path / "second.csv")
+    Path(first).write_text("time,c1,c2\n1,1,1\n", encoding="ascii")
+    Path(second).write_text("time,c1,c2\n2,2,0\n3,0,1\n", encoding="ascii")
+    out = tmp_path / "scores.csv"
+    written = []
+    for arguments in (
+        [first, second, "--bundle", bundle, "--scores", str(out)],
+        [first, "--bundle", bundle, second, "--scores", str(out)],
+        ["--bundle", bundle, first, "--scores", str(out), second],
+    ):
+        assert agent(["score", *arguments]) == 0
+        written.append(out.read_text(encoding="ascii"))
+    assert written[0].splitlines() == ["time,asset,score", "1.0,a1,2", "2.0,a1,4", "3.0,a1,1"]
+    assert written[1:] == written[:1] * 2
+    # An asset behind an option is read, and the configuration is what is missing.
+    capsys.readouterr()
+    missing = str(tmp_path / "agent.toml")
+    assert agent(["mute", "press", "--config", missing, "--for", "2h", "m1"]) == 78
+    assert f"{missing}: cannot be read" in capsys.readouterr().err
+    for arguments, problem in (
+        (["score", first, "--bundle", bundle, "--nope", second], "unrecognized arguments: --nope"),
+        (["score", "--bundle", bundle], "the following arguments are required: FILE"),
+        (["mute", "press", "--for", "2h", "m1", "m2"], "unrecognized arguments: m2"),
+    ):
+        with pytest.raises(SystemExit):
+            agent(arguments)
+        assert problem in capsys.readouterr().err

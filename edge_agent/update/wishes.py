@@ -30,6 +30,7 @@ __all__ = [
     "ShadowPart",
     "Url",
     "Wish",
+    "is_beyond_clocks",
     "problem_with",
     "problem_with_version",
     "read_wish_text",
@@ -43,6 +44,9 @@ _MOST_BUNDLE_BYTES = 1 << 40
 """So that a size can be computed with: in JSON an integer may have any length."""
 _CLOCK_SLACK_S = 300.0
 """A wish may be so much younger than this device's clock says that it can be."""
+
+_CLOCKS_APART_S = 100 * 366 * 86_400.0
+"""The clock of one who numbers wishes by it may be ahead by so much."""
 
 Hash = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 ShortText = Annotated[str, Meta(max_length=200)]
@@ -173,11 +177,29 @@ def problem_with(wish: Wish, *, agent: str, stream: str, kind: str, last: int | 
     if (wish.agent, wish.stream, wish.kind) != (agent, stream, kind):
         what = f"{wish.kind.value} of stream {wish.stream[:64]!r} at agent {wish.agent[:64]!r}"
         return f"it was signed for the {what}, and came on another topic"
+    if is_beyond_clocks(wish.sequence, now_s):
+        return (
+            f"its sequence {wish.sequence} is milliseconds of more than 100 years from now, and would leave no higher"
+        )
     if last is not None and wish.sequence < last:
         return f"its sequence {wish.sequence} is below {last}, which came before: it is an old wish"
     if now_s > wish.expires_s:
         return f"it has expired at {wish.expires}"
     return None
+
+
+def is_beyond_clocks(sequence: int, now_s: float) -> bool:
+    """Whether no clock can have made a sequence, in milliseconds since 1970, though it may be 100 years ahead.
+
+    Who obeyed such a wish, or signed one above it, would have few numbers left or none, and only higher ones are obeyed
+    ever after. Below, there are always some: as each needs to be one higher only, and time goes on by a thousand in a
+    second.
+
+    Args:
+        sequence: of a wish; a plain count is never beyond.
+        now_s: epoch seconds.
+    """
+    return sequence > (now_s + _CLOCKS_APART_S) * 1000
 
 
 def waits_for_clock(wish: Wish, now_s: float) -> bool:

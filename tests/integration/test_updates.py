@@ -165,7 +165,7 @@ def test_a_stop_while_the_agent_starts_is_no_crash(
         assert operator.now["state"] == "probation"
 
 
-@pytest.mark.parametrize("what", ["key", "agent", "stream", "kind", "expired", "old", "text"])
+@pytest.mark.parametrize("what", ["key", "agent", "stream", "kind", "expired", "old", "text", "number"])
 def test_a_wish_that_is_not_the_operators_changes_nothing(
     what: str, tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
 ) -> None:
@@ -179,11 +179,13 @@ def test_a_wish_that_is_not_the_operators_changes_nothing(
             wait_until(lambda: len([each for each in subscriber.statuses if each["state"] == "online"]) == 2)
         operator.put_pieces(new)
         wish = operator.wish(bundle=operator.part(new))
-        wish |= {
+        others: dict[str, dict[str, Any]] = {
             "agent": {"agent": "g2"},
             "stream": {"stream": "other"},
             "expired": {"issued": "2026-01-01T00:00:00Z", "expires": "2026-01-02T00:00:00Z"},
-        }.get(what, {})
+            "number": {"sequence": (1 << 62) - 1},
+        }
+        wish |= others.get(what, {})
         if what == "old":
             wish = {**operator.wish("settings", settings={"silent_s": 60.0}), "sequence": 5}
         raw = operator.envelope(wish, SigningKey.generate() if what == "key" else None)
@@ -196,6 +198,9 @@ def test_a_wish_that_is_not_the_operators_changes_nothing(
         assert operator.now["running"]["version"] == "1.0.0"
         assert operator.now["overrides"] == {}
         assert "wish not obeyed" in agent.log.read_text()
+        if what == "number":
+            operator.send(operator.wish(rollback=True))
+            assert "none before it" in operator.wait_state("refused")["reason"], "the next wish is heard"
 
 
 def test_versions_only_grow(

@@ -427,7 +427,8 @@ def test_what_an_agent_would_refuse_is_not_sent(
 def test_a_sequence_is_above_all_that_went_before() -> None:
     """Also where an operator's clock was in the future."""
     assert next_sequence("bundle", told("settled", 4 * 10**12), None) == 4 * 10**12 + 1
-    assert next_sequence("bundle", told("settled", 1), Sent(10**15 + 7)) == 10**15 + 8
+    assert next_sequence("bundle", told("settled", 1), Sent(4 * 10**12 + 7)) == 4 * 10**12 + 8
+    assert next_sequence("bundle", None, Sent(10**15)) < 10**13, "no agent takes that one"
     assert 10**12 < next_sequence("bundle", None) < 10**15
 
 
@@ -446,6 +447,7 @@ def test_no_sequence_is_signed_above_one_that_somebody_makes_up(number: int) -> 
     ("kind", "what", "why"),
     [
         ("bundle", {}, "it wishes for a bundle and names none"),
+        ("bundle", {"rollback": True, "sequence": 10**15}, "its sequence 1000000000000000 is of no clock"),
         ("bundle", {"rollback": True, "limits": {"alerts": math.inf}}, "Expected `float`, got `null`"),
         ("settings", {"settings": {"x": "a" * 70_000}}, "bytes, at most 65536 are read"),
     ],
@@ -454,7 +456,7 @@ def test_nothing_is_signed_that_no_agent_would_take(kind: str, what: dict[str, A
     """It would say nothing of it, as of what anybody may send."""
     wisher = Wisher("pump", PrivateKey(Ed25519PrivateKey.generate()), time.time() + 60)
     with pytest.raises(UsageError, match=why):
-        wisher.make("g1", kind, 7, what)
+        wisher.make("g1", kind, what.get("sequence", 7), what)
 
 
 def test_a_wish_counts_on_its_own_topic_alone() -> None:

@@ -72,6 +72,15 @@ def test_a_wish_says_nothing_to_others_nor_later() -> None:
     assert "expired" in (problem(wish(), now_s=NOW_S + 7 * 86400) or "")
 
 
+@pytest.mark.parametrize("more", [{}, {"bundle": None, "cancel": True}, {"issued": "9999-01-01T00:00:00Z"}])
+def test_a_wish_leaves_numbers_for_those_that_follow(more: dict[str, Any]) -> None:
+    """Nobody could take the stream's updates up again after the highest number: a century ahead is the most."""
+    for sequence in ((1 << 62) - 1, 10**13):
+        assert "would leave no higher" in (problem(wish(sequence=sequence, **more)) or "")
+    assert problem(wish(sequence=int((NOW_S + 99 * 366 * 86400) * 1000))) is None
+    assert problem(wish(sequence=int(NOW_S * 1000)), now_s=0.0) is None, "a clock that has not been set yet"
+
+
 def test_a_clock_that_is_behind_can_judge_no_expiry() -> None:
     """Five minutes are no reason to wait."""
     assert waits_for_clock(wish(), 0.0)

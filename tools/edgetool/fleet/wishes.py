@@ -14,15 +14,11 @@ from edge_agent.messages.text import iso_time
 from edge_agent.messages.topic_names import AgentTopics
 from edge_agent.messages.values import read_iso_time
 from edge_agent.trust import WISH_LIMIT_BYTES, Keys, read_wish
-from edge_agent.update.wishes import BundlePart, read_wish_text
+from edge_agent.update.wishes import BundlePart, is_beyond_clocks, read_wish_text
 from edgetool.fleet.told import Update
 from edgetool.signing import PrivateKey, sign_wish
 
 __all__ = ["Sent", "Wisher", "is_made_up", "next_sequence", "told_sequence", "wish_topic"]
-
-_CLOCKS_APART_S = 100 * 366 * 86_400.0
-"""The clock of one who has sent wishes may have been ahead by so much: as each sequence is at most one above what an
-agent can be believed, and time goes on by a thousand in a second, there are always higher ones."""
 
 
 class Sent(msgspec.Struct, frozen=True):
@@ -77,6 +73,8 @@ class Wisher:
         head = {"agent": agent, "stream": self.stream, "kind": kind, "sequence": sequence}
         times = {"issued": iso_time(time.time()), "expires": iso_time(self.expires_s)}
         wish = {**head, **times, **what}
+        if is_beyond_clocks(sequence, time.time()):
+            raise UsageError(f"no agent would take such a wish: its sequence {sequence} is of no clock")
         try:
             read_wish_text(msgspec.json.encode(wish))
         except ValueError as exc:
@@ -108,16 +106,15 @@ def wish_topic(agent: str, stream: str, kind: str) -> str:
 
 
 def next_sequence(kind: str, update: Update | None, sent: Sent | None = None) -> int:
-    """Above all that the agent has obeyed, and all that was sent: milliseconds since 1970, or one more.
+    """Above all that the agent can have obeyed, by its word or ours: milliseconds since 1970, or one more.
 
     Args:
         kind: of the wish.
         update: what the agent tells; None if nothing.
         sent: the wish that is at the broker; None if none of ours is.
     """
-    now = int(time.time() * 1000)
-    told = told_sequence(kind, update)
-    return max(now, 0 if is_made_up(told) else told + 1, (-1 if sent is None else sent.sequence) + 1)
+    before = [told_sequence(kind, update), -1 if sent is None else sent.sequence]
+    return max(int(time.time() * 1000), *(each + 1 for each in before if not is_made_up(each)))
 
 
 def told_sequence(kind: str, update: Update | None) -> int:
@@ -130,9 +127,5 @@ def told_sequence(kind: str, update: Update | None) -> int:
 
 
 def is_made_up(told: int) -> bool:
-    """Whether no clock of an operator can have made a sequence.
-
-    Answers are not signed. To sign a sequence above one that somebody else has made up would leave the agent, which
-    takes only a higher one ever after, with few or none.
-    """
-    return told > (time.time() + _CLOCKS_APART_S) * 1000
+    """Whether an agent cannot have obeyed a sequence that it tells: answers are not signed."""
+    return is_beyond_clocks(told, time.time())

@@ -73,11 +73,10 @@ class Beginning:
 
     def _drop_misfits(self, section: StreamSection) -> None:
         standing = self._standings[section.name]
-        problem = settings_problem(section, standing, self._stores[section.name])
+        problem = settings_problem(section, standing, self._stores[section.name], self._config.trust)
         if problem is not None:
-            what = "settings that came over the broker do not go with the configuration any more, and are left out"
-            log.warning("%s stream=%s problem=%r", what, section.name, problem)
-            standing.drop_settings(iso_time(time.time()), f"they do not go with agent.toml any more: {problem}")
+            log.warning("settings that came over the broker are left out stream=%s problem=%r", section.name, problem)
+            standing.drop_settings(iso_time(time.time()), problem)
             self._save(section.name)
 
     def ended_in_order(self) -> None:

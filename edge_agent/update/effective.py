@@ -11,14 +11,15 @@ import msgspec
 from edge_agent.config.load import stream_problems
 from edge_agent.config.settings import Config, StreamSection
 from edge_agent.config.tables import read_table
-from edge_agent.errors import ConfigError
+from edge_agent.config.trust import TrustSettings
+from edge_agent.errors import ConfigError, TrustError
 from edge_agent.files.checksum import file_hash
+from edge_agent.trust import load_keys, read_wish
 from edge_agent.update.store import Standing, Store
 
 __all__ = [
     "CHANGEABLE",
     "settings_problem",
-    "standing_section",
     "stores_of",
     "update_remarks",
     "with_settings",
@@ -46,6 +47,10 @@ def with_updates(config: Config, standings: Mapping[str, Standing] | None = None
     Args:
         config: as it is in the file.
         standings: by stream; None for what the disk has.
+
+    Raises:
+        ConfigError: a key cannot be read that settings are held against.
+        MissingExtraError: what checks signatures is not installed.
     """
     stores = stores_of(config)
     if not stores:
@@ -53,7 +58,7 @@ def with_updates(config: Config, standings: Mapping[str, Standing] | None = None
     if standings is None:
         standings = {name: store.load() for name, store in stores.items()}
     sections = [
-        standing_section(section, standings[section.name], stores[section.name])
+        _with_standing(section, standings[section.name], stores[section.name], config.trust)[0]
         if section.name in standings
         else section
         for section in config.streams
@@ -67,7 +72,8 @@ def update_remarks(config: Config) -> list[str]:
     found = [
         f"settings that came over the broker for stream {section.name!r} are left out: {problem}"
         for section in config.streams
-        if (store := stores.get(section.name)) and (problem := settings_problem(section, store.load(), store))
+        if (store := stores.get(section.name))
+        and (problem := settings_problem(section, store.load(), store, config.trust))
     ]
     for folder in sorted((Path(config.agent.state_dir) / "updates").glob("stream-*")):
         name = folder.name.removeprefix("stream-")
@@ -80,19 +86,18 @@ def update_remarks(config: Config) -> list[str]:
     return found
 
 
-def standing_section(section: StreamSection, standing: Standing, store: Store) -> StreamSection:
-    """One stream's settings with its updates. The file is the device's own word: settings that came over the broker and
-    do not go with it any more are left out.
+def settings_problem(section: StreamSection, standing: Standing, store: Store, trust: TrustSettings) -> str | None:
+    """Why settings that came over the broker do not hold any more; None if they do."""
+    return _with_standing(section, standing, store, trust)[1]
+
+
+def _with_standing(
+    section: StreamSection, standing: Standing, store: Store, trust: TrustSettings
+) -> tuple[StreamSection, str | None]:
+    """One stream's settings with its updates, and why those that came are left out.
+
+    The file is the device's own word, and its keys are: what does not go with it any more does not hold.
     """
-    return _with_standing(section, standing, store)[0]
-
-
-def settings_problem(section: StreamSection, standing: Standing, store: Store) -> str | None:
-    """Why settings that came over the broker do not go with the file any more; None if they do."""
-    return _with_standing(section, standing, store)[1]
-
-
-def _with_standing(section: StreamSection, standing: Standing, store: Store) -> tuple[StreamSection, str | None]:
     settings = dict(standing.settings)
     active = standing.active
     if active is not None and _is_as_it_was(section, standing):
@@ -102,10 +107,15 @@ def _with_standing(section: StreamSection, standing: Standing, store: Store) -> 
     if "threshold" in settings and standing.threshold_for != _running_hash(section, active):
         # Limits are a model's; those of another one mean nothing.
         del settings["threshold"]
+    keys = load_keys([Path(key) for key in trust.keys]) if standing.settings else None
     try:
+        if keys is not None:
+            read_wish(standing.settings_wish.encode(), keys)
         return (with_settings(section, settings) if settings else section), None
+    except TrustError as exc:
+        return section, f"the wish that brought them does not count any more: {exc}"
     except ConfigError as exc:
-        return section, "; ".join(exc.lines)
+        return section, f"they do not go with agent.toml any more: {'; '.join(exc.lines)}"
 
 
 def _is_as_it_was(section: StreamSection, standing: Standing) -> bool:

@@ -28,15 +28,21 @@ class SettingsChange:
         self._about = about
         self._ledger = ledger
         self._wish: Wish | None = None
+        self._message = ""
         self._problem = ""
         self._work: Beside[StreamSection] | None = None
         self._before: Standing | None = None
         """As it was before the last ones were taken, which hold once the agent has started anew; None if none were."""
 
-    def take(self, wish: Wish) -> None:
-        """Begin with a wish of a good signature, in place of one that is being tried."""
+    def take(self, wish: Wish, message: str) -> None:
+        """Begin with a wish of a good signature, in place of one that is being tried.
+
+        Args:
+            wish: for settings.
+            message: the signed message that it was read from.
+        """
         self.stop()
-        about, self._wish, self._problem = self._about, wish, ""
+        about, self._wish, self._message, self._problem = self._about, wish, message, ""
         try:
             # As they would be without what came before: a wish says all.
             section = msgspec.structs.replace(about.configured_section, bundle=about.section.bundle)
@@ -59,12 +65,14 @@ class SettingsChange:
             return False
         standing = self._ledger.standing
         before = msgspec.structs.replace(standing)
-        standing.settings, standing.threshold_for = wish.settings, self._about.running.sha256
+        standing.settings, standing.settings_wish = wish.settings, self._message
+        standing.threshold_for = self._about.running.sha256
         if self._ledger.save():
             self._before = self._before or before
             self._ledger.answer(wish, "applied", ", ".join(wish.settings) or "none is left")
             return True
-        standing.settings, standing.threshold_for = before.settings, before.threshold_for
+        standing.settings, standing.settings_wish = before.settings, before.settings_wish
+        standing.threshold_for = before.threshold_for
         self._ledger.answer(wish, "refused", "the disk does not take them")
         return False
 

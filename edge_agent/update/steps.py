@@ -105,7 +105,7 @@ class StreamUpdate:
         if self.is_due or not self.is_new(wish):
             return  # the run that follows hears it again
         if wish.kind is Kind.SETTINGS:
-            self._settings.take(wish)
+            self._settings.take(wish, message)
         elif self._trial is not None and not wish.cancel:
             # What is judged is decided first. A restart hears this one again.
             self._later = (wish, message)

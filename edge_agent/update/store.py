@@ -123,6 +123,8 @@ class Standing(msgspec.Struct, kw_only=True):
     """What the new model did beside the old one."""
     settings: dict[str, Any] = {}
     """Keys of the `[[stream]]` in place of those of the configuration."""
+    settings_wish: str = ""
+    """The wish that brought them, as it came: signed."""
     threshold_for: str = ""
     """SHA-256 of the model that `settings` has limits for."""
     answers: dict[str, Answer] = {}
@@ -142,7 +144,7 @@ class Standing(msgspec.Struct, kw_only=True):
 
     def drop_settings(self, time: str, reason: str) -> None:
         """Go on without the settings that came."""
-        self.settings, self.threshold_for = {}, ""
+        self.settings, self.settings_wish, self.threshold_for = {}, "", ""
         before = self.answers.get("settings")
         if before is not None:
             answer = msgspec.structs.replace(before, state="refused", reason=reason, time=time)

@@ -252,6 +252,29 @@ def test_settings_come_and_go(
         assert len(subscriber.alerts) == before
 
 
+def test_settings_end_with_the_key_that_brought_them(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, operator: Operator
+) -> None:
+    """A bundle of the new key runs then, with what `agent.toml` says, and the agent tells why."""
+    with Agent(config_of(tmp_path, broker)) as agent:
+        subscriber.wait_online()
+        wish = operator.wish("settings", settings={"silent_s": 60.0})
+        operator.send(wish)
+        operator.wait_answer(wish)
+        wait_until(lambda: operator.now["overrides"] == {"silent_s": 60.0})
+        assert agent.stop() == 0
+        new = SigningKey.generate()
+        (tmp_path / "square-1.0.0.edge").unlink()
+        signed_bundle(tmp_path / "square-1.0.0.edge", "1.0.0", new)
+        public_file(tmp_path / "plant.pub", new)
+        operator.told.clear()
+        agent.start()
+        wait_until(lambda: operator.now.get("overrides") == {})
+        assert operator.now["settings"]["state"] == "refused"
+        assert "the wish that brought them does not count any more" in operator.now["settings"]["reason"]
+        assert "settings that came over the broker are left out stream=pump" in agent.log.read_text()
+
+
 class Echo:
     """Somebody who may only write to the broker, and sends again and again what he has seen there."""
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from fakes import JudgedStream, write_bundle
 from nacl.signing import SigningKey
-from operators import public_file, sign_bundle
+from operators import Operator, public_file, sign_bundle
 
 from edge_agent.config.load import load_config
 from edge_agent.config.settings import Config
@@ -33,7 +33,7 @@ from edge_agent.update.ledger import Ledger
 from edge_agent.update.probation import Trial
 from edge_agent.update.proving import problem_with_file
 from edge_agent.update.steps import StreamUpdate
-from edge_agent.update.store import Baseline, BundleFile, Probation, Standing, Store
+from edge_agent.update.store import Answer, Baseline, BundleFile, Probation, Standing, Store
 from edge_agent.update.wishes import (
     BundlePart,
     Kind,
@@ -337,6 +337,13 @@ def configured(folder: Path, *, trusts: bool = True) -> Config:
     return load_config(folder / "agent.toml")
 
 
+def brought(settings: dict[str, Any], key: SigningKey = KEY) -> dict[str, Any]:
+    """Settings as a standing has them, with the wish that brought them."""
+    operator = Operator(0, key)
+    message = operator.envelope(operator.wish("settings", settings=settings)).decode()
+    return {"settings": settings, "settings_wish": message}
+
+
 def test_what_came_takes_the_place_of_the_file_until_that_is_another_one(tmp_path: Path) -> None:
     """A bundle that somebody puts on the device is the last word; without [trust], nothing that came counts."""
     config = configured(tmp_path)
@@ -344,7 +351,7 @@ def test_what_came_takes_the_place_of_the_file_until_that_is_another_one(tmp_pat
     store = Store(tmp_path / "state", "pump")
     active = BundleFile(sha256="b" * 64, name="square", version="1.1.0")
     here = BundleFile(sha256=file_hash(Path(section.bundle)), name="square", version="1.0.0")
-    store.save(Standing(active=active, configured=here, state=State.SETTLED, settings={"alarm": {"confirm": 3}}))
+    store.save(Standing(active=active, configured=here, state=State.SETTLED, **brought({"alarm": {"confirm": 3}})))
     store.path(active.sha256).write_bytes(b"")
     (found,) = with_updates(config).streams
     assert found.bundle == str(store.path(active.sha256))
@@ -359,12 +366,49 @@ def test_limits_that_came_are_for_one_model(tmp_path: Path) -> None:
     config = configured(tmp_path)
     store = Store(tmp_path / "state", "pump")
     limits = {"threshold": {"alarm": 5.0, "clear": 2.0}}
-    store.save(Standing(settings=limits, threshold_for=file_hash(Path(config.streams[0].bundle))))
+    store.save(Standing(**brought(limits), threshold_for=file_hash(Path(config.streams[0].bundle))))
     found = with_updates(config).streams[0].threshold
     assert found is not None
     assert (found.alarm, found.clear) == (5.0, 2.0)
-    store.save(Standing(settings=limits, threshold_for="c" * 64))
+    store.save(Standing(**brought(limits), threshold_for="c" * 64))
     assert with_updates(config).streams[0].threshold is None
+
+
+def test_settings_hold_for_as_long_as_the_key_that_brought_them(tmp_path: Path) -> None:
+    """As bundles do: from the start on that finds the key off the list, `agent.toml` counts, and that is told."""
+    config = configured(tmp_path)
+    store = Store(tmp_path / "state", "pump")
+    answer = Answer(sequence=5, state="applied", reason="silent_s", time=ISSUED)
+    came = brought({"silent_s": 60})
+    store.save(Standing(**came, answers={"settings": answer}))
+    (tmp_path / "new").mkdir()
+    both = public_file(tmp_path / "new" / "plant.pub", SigningKey.generate())
+    text = (tmp_path / "agent.toml").read_text()
+    (tmp_path / "agent.toml").write_text(text.replace("keys = [", f'keys = ["{both}", '))
+    assert Beginning(load_config(tmp_path / "agent.toml")).take_up().streams[0].silent_s == 60, "the old key is there"
+    public_file(tmp_path / "plant.pub", SigningKey.generate())
+    (remark,) = update_remarks(config)
+    assert "settings that came over the broker for stream 'pump' are left out: the wish that brought them" in remark
+    assert with_updates(config).streams[0].silent_s == 0
+    assert Beginning(config).take_up().streams[0].silent_s == 0
+    known = store.load()
+    assert (known.settings, known.settings_wish, known.answers["settings"].state) == ({}, "", "refused")
+    assert "is not trusted here" in known.answers["settings"].reason
+    assert update_remarks(config) == []
+    store.save(Standing(settings={"silent_s": 60}))
+    assert Beginning(config).take_up().streams[0].silent_s == 0, "nobody has signed them"
+
+
+def test_a_key_that_cannot_be_read_takes_no_settings_away(tmp_path: Path) -> None:
+    """The start fails, as it does for bundles, and the next one finds them as they were."""
+    config = configured(tmp_path)
+    store = Store(tmp_path / "state", "pump")
+    store.save(Standing(**brought({"silent_s": 60})))
+    (tmp_path / "plant.pub").rename(tmp_path / "away.pub")
+    with pytest.raises(ConfigError, match=r"plant.pub: cannot be read"):
+        Beginning(config).take_up()
+    (tmp_path / "away.pub").rename(tmp_path / "plant.pub")
+    assert Beginning(config).take_up().streams[0].silent_s == 60
 
 
 @pytest.mark.parametrize(

@@ -154,7 +154,10 @@ def test_settings_that_do_not_go_with_the_file_any_more_keep_no_agent_from_start
     config = configured(tmp_path)
     store = Store(tmp_path / "state", "pump")
     answer = Answer(sequence=5, state="applied", reason="alarm", time=HOUR[0])
-    store.save(Standing(settings={"alarm": {"of": 5}, "silent_s": 60}, answers={"settings": answer}))
+    settings = {"alarm": {"of": 5}, "silent_s": 60.0}
+    operator = Operator(0, KEY)
+    message = operator.envelope(operator.wish("settings", settings=settings)).decode()
+    store.save(Standing(settings=settings, settings_wish=message, answers={"settings": answer}))
     assert with_updates(config).streams[0].silent_s == 60
     assert update_remarks(config) == []
     with (tmp_path / "agent.toml").open("a") as file:

@@ -9,24 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from edge_agent.errors import UsageError
-from edge_agent.messages.update import State
 from edgetool.broker import BrokerAddress
 from edgetool.commands.fleet_status import checked
+from edgetool.fleet.asking import NO_ANSWER, Asking
 from edgetool.fleet.choosing import choose, read_sent, see
-from edgetool.fleet.deployment import SILENT, Seen
+from edgetool.fleet.deployment import Seen
 from edgetool.fleet.leftovers import take_unwished
 from edgetool.fleet.listening import listening
 from edgetool.fleet.plan import expiry_of
 from edgetool.fleet.publishing import Retained
-from edgetool.fleet.told import Update
-from edgetool.fleet.wishes import Sent, Wisher, next_sequence, wish_topic
+from edgetool.fleet.wishes import Sent, Wisher, wish_topic
 from edgetool.paths import StrPath
 from edgetool.signing import read_private_key
 
 __all__ = ["WishReport", "fleet_recommission", "fleet_rollback", "fleet_settings"]
 
 _WAIT_S = 60.0
-_NO_ANSWER = "no answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +207,7 @@ def _send(
         chosen = choose(heard, stream, tuple(to))
         kept = read_sent(heard, wisher, [*chosen]) if kind == "bundle" else {}
         retained = Retained(heard.client, heard.hear, wisher.expires_s)
-        asking = _Asking(kind, wisher, retained, kept)
+        asking = Asking(kind, wisher, retained, kept)
         for agent, seen in chosen.items():
             asking.ask(agent, seen, what(seen, kept.get(agent)))
         retained.flush()
@@ -222,11 +220,11 @@ def _send(
             for agent in asking.ask_those_that_settled(present):
                 on_progress(f"{agent} had settled before it heard of it, and is asked to go back")
             answers = {agent: asking.answer(agent, seen) for agent, seen in present.items()}
-            if all(state != _NO_ANSWER for state, _ in answers.values()):
+            if all(state != NO_ANSWER for state, _ in answers.values()):
                 break
         for agent, (state, _) in answers.items():
             # An agent that was away takes it as it comes back.
-            if state != _NO_ANSWER:
+            if state != NO_ANSWER:
                 retained.put(wish_topic(agent, stream, kind), b"")
         retained.flush()
         if parts := [sent.bundle for sent in kept.values() if sent.bundle is not None]:
@@ -234,82 +232,3 @@ def _send(
     return WishReport(
         kind=kind, stream=stream, answers=answers, expires=wisher.expires_s, seconds=time.monotonic() - started_mono_s
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What an agent was asked for last."""
-
-    sequence: int
-    taken_back: str | None
-    """SHA-256 of the bundle that is taken back before it has settled; None where none is."""
-
-
-class _Asking:
-    """Sends one wish to many agents, and finds their answers.
-
-    Args:
-        kind: of the wish.
-        wisher: signs it.
-        retained: sends it.
-        kept: by agent, the wish of ours that was at the broker before.
-    """
-
-    def __init__(self, kind: str, wisher: Wisher, retained: Retained, kept: Mapping[str, Sent]) -> None:
-        self._kind = kind
-        self._wisher = wisher
-        self._retained = retained
-        self._kept = kept
-        self._asked: dict[str, _Asked] = {}
-
-    def ask(self, agent: str, seen: Seen, document: Mapping[str, Any]) -> None:
-        """Send it to one agent; again, in place of what was sent before."""
-        sent, before = self._kept.get(agent), self._asked.get(agent)
-        sequence = next_sequence(self._kind, seen.update, sent)
-        if before is not None:
-            sequence = max(sequence, before.sequence + 1)
-        taken_back = None
-        if document.get("cancel"):
-            update = seen.update
-            part = update.bundle if update is not None and update.is_under_way else sent and sent.bundle
-            taken_back = part.sha256 if part else None
-        self._asked[agent] = _Asked(sequence, taken_back)
-        topic = wish_topic(agent, self._wisher.stream, self._kind)
-        self._retained.put(topic, self._wisher.make(agent, self._kind, sequence, document))
-
-    def ask_those_that_settled(self, present: Mapping[str, Seen]) -> list[str]:
-        """Let agents go back that had settled before they heard that the bundle is taken back; gives who they are."""
-        late = [agent for agent, seen in present.items() if self._has_settled(self._asked[agent], seen.update)]
-        for agent in late:
-            self.ask(agent, present[agent], {"rollback": True})
-        return late
-
-    @staticmethod
-    def _has_settled(asked: _Asked, update: Update | None) -> bool:
-        if (
-            asked.taken_back is None
-            or update is None
-            or update.bundle is None
-            or (update.sequence or -1) < asked.sequence
-        ):
-            return False
-        return update.state == State.SETTLED and update.bundle.sha256 == asked.taken_back
-
-    def answer(self, agent: str, seen: Seen) -> tuple[str, str]:
-        """State and reason that an agent tells of the wish."""
-        asked, update = self._asked[agent], seen.update
-        silence = f"it is online and says nothing of it; {SILENT}" if seen.online else "it is away"
-        if update is None:
-            return _NO_ANSWER, "it tells nothing of updates" if seen.online else silence
-        if self._kind != "bundle":
-            answer = update.settings if self._kind == "settings" else update.recommission
-            return (
-                (_NO_ANSWER, silence)
-                if answer is None or answer.sequence < asked.sequence
-                else (answer.state, answer.reason)
-            )
-        if (update.sequence or -1) < asked.sequence or update.is_under_way:
-            return _NO_ANSWER, update.in_words() if update.is_under_way else silence
-        if asked.taken_back is not None and (update.bundle is None or update.bundle.sha256 != asked.taken_back):
-            return State.GIVEN_UP, "it had not begun"
-        return update.state, update.reason

@@ -61,6 +61,7 @@ class Listener:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        del self._client  # as below
 
 
 class Neighbour:

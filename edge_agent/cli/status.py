@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -103,17 +104,15 @@ def _show(agent: str, health: dict[str, Any], age_s: float) -> None:
     for name in ("broker", "alerts_broker"):
         if name in health:
             say(f"  {name.replace('_', ' '):13} {_broker(health[name])}")
-    if (node := health.get("sparkplug_node")) is not None:
-        problem = "" if node["problem"] is None else f": {node['problem']}"
-        say(f"  {'sparkplug':13} {node['state']}, {_counted(node['devices'], 'device')}{problem}")
+    for what, told in (("sparkplug", _node(health)), ("evidence", _evidence(health))):
+        if told:
+            say(f"  {what:13} {told}")
     waiting = f"{health['queue_depth']} events wait, {health['published']} were published"
     say(f"  {'queue':13} {waiting}" + (f", {health['dropped']} given up" if health["dropped"] else ""))
     for name, stream in health["streams"].items():
         say(f"  {name:13} {_stream(stream)}")
-    for name, update in health.get("updates", {}).get("streams", {}).items():
-        if update["bundle"] is not None:
-            reason = f": {update['reason']}" if update["reason"] else ""
-            say(f"  {'update':13} {name}: {update['bundle']} {update['state'].replace('_', ' ')}{reason}")
+    for told in _updates(health):
+        say(f"  {'update':13} {told}")
     if health["unrouted"]:
         say(f"  {'unrouted':13} {health['unrouted']} messages that no stream's topic matches")
     for what in ("journal_problem", "reload_problem", "last_error"):
@@ -124,6 +123,28 @@ def _show(agent: str, health: dict[str, Any], age_s: float) -> None:
 def _broker(broker: dict[str, Any]) -> str:
     problem = "" if broker["problem"] is None else f": {broker['problem']['detail']}"
     return f"{broker['state']} {broker['address']}{problem}"
+
+
+def _updates(health: dict[str, Any]) -> Iterator[str]:
+    for name, update in health.get("updates", {}).get("streams", {}).items():
+        if update["bundle"] is not None:
+            reason = f": {update['reason']}" if update["reason"] else ""
+            yield f"{name}: {update['bundle']} {update['state'].replace('_', ' ')}{reason}"
+
+
+def _node(health: dict[str, Any]) -> str:
+    if (node := health.get("sparkplug_node")) is None:
+        return ""
+    problem = "" if node["problem"] is None else f": {node['problem']}"
+    return f"{node['state']}, {_counted(node['devices'], 'device')}{problem}"
+
+
+def _evidence(health: dict[str, Any]) -> str:
+    if (evidence := health.get("evidence")) is None:
+        return ""
+    waiting = f"{_counted(evidence['published'], 'message')} published, {evidence['waiting_bytes']} bytes wait"
+    lost = ((evidence["dropped"], "given up"), (evidence["left_out"], "raises left out"))
+    return ", ".join([waiting, *(f"{count} {what}" for count, what in lost if count)])
 
 
 def _stream(stream: dict[str, Any]) -> str:

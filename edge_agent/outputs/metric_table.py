@@ -45,6 +45,8 @@ OF_AGENT = (
     Row("connected", "edge_agent_broker_connected", "gauge", "1 if every broker is connected."),
     Row("sparkplug_connected", "edge_agent_sparkplug_connected", "gauge", "1 if the node of Sparkplug B is connected."),
     Row("scores_left_out", "edge_agent_scores_left_out", "counter", "Scores of an interval that were not told."),
+    Row("evidence.waiting_bytes", "edge_agent_evidence_waiting_bytes", "gauge", "Readings around raises that wait."),
+    Row("evidence.dropped", "edge_agent_evidence_dropped", "counter", "Messages of such readings that were given up."),
     Row("unrouted", "edge_agent_messages_unrouted", "counter", "Messages that no stream has the topic of."),
 )
 OF_STREAM = (

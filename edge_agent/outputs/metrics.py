@@ -83,6 +83,7 @@ class Metrics:
         connections = [health[key] for key in ("broker", "alerts_broker") if key in health]
         node = health.get("sparkplug_node")
         self._health = {
+            "evidence": None,
             **health,
             "connected": all(each["state"] == "connected" for each in connections),
             "sparkplug_connected": None if node is None else node["state"] == "connected",

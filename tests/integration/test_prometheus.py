@@ -99,7 +99,7 @@ def test_a_prometheus_scrapes_what_our_rules_and_dashboard_ask_for(
 ) -> None:
     """Each expression gives an answer, and names metrics that are there; a rule fires when the agent is gone."""
     port = free_port()
-    extra = "most_assets = 2\n[publish]\nscores = '0.5s'\n[sparkplug]\ngroup = 'plant'"
+    extra = "most_assets = 2\n[publish]\nscores = '0.5s'\n[sparkplug]\ngroup = 'plant'\n[evidence]\nbefore_s = 5"
     prometheus = Prometheus(tmp_path, port)
     with prometheus.running(), Agent(metrics_config(tmp_path, broker, bundle, port, extra)) as agent:
         subscriber.wait_online()
@@ -125,6 +125,8 @@ def test_a_prometheus_scrapes_what_our_rules_and_dashboard_ask_for(
             assert prometheus.query(expression), f"{title} is empty: {expression}"
             assert {*METRIC.findall(expression)} <= there
         wait_until(lambda: prometheus.query("edge_agent_sparkplug_connected == 1"))
+        assert prometheus.query("edge_agent_evidence_dropped_total == 0")
+        assert prometheus.query("edge_agent_evidence_waiting_bytes >= 0")
         (info,) = prometheus.query("edge_agent_info{stream='pump'}")
         labels = {key: info["metric"][key] for key in ("agent", "provider", "model", "model_version")}
         assert labels == {"agent": "g1", "provider": "cpu", "model": "square", "model_version": "1.0.0"}
@@ -161,6 +163,7 @@ def test_metrics_are_clean_and_on_one_path(
     assert "asset=" not in text
     assert "edge_agent_sparkplug_connected " in text
     assert "\nedge_agent_sparkplug_connected " not in text
+    assert "\nedge_agent_evidence_dropped_total " not in text
     found = subprocess.run(
         [program("promtool"), "check", "rules", RULES], capture_output=True, text=True, check=False, timeout=60
     )

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from connecting import log_of, password_file
-from processes import Agent, Broker, Sender, Subscriber, wait_until, write_config
+from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
 from telling import Listener
 
 EVIDENCE = "[evidence]\nbefore_s = 10\nafter_s = 2\n"
@@ -133,5 +133,10 @@ def test_readings_that_the_broker_refuses_hold_up_no_others_and_no_alert(tmp_pat
         topic = "edge/g1/evidence/pump/a1"
         wait_until(lambda: [*subscriber.health.get("broker", {}).get("refused", {})] == [topic])
         assert subscriber.health["evidence"]["waiting_bytes"] > 0
+        here = {**os.environ, "RUNTIME_DIRECTORY": str(tmp_path / "run")}
+        said = run_tool("edge-agent", "status", "--config", agent.config, env=here).stdout
+        waiting = subscriber.health["evidence"]["waiting_bytes"]
+        assert f"\n  evidence      1 message published, {waiting} bytes wait\n" in said
+        assert f"last error    {topic} refused: not authorized" in said
         assert log_of(agent).count(f"message refused topic={topic}") == 1
         assert evidence.of("a1") == []

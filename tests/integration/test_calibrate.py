@@ -120,6 +120,19 @@ def test_each_asset_has_its_own_limit_on_request(
     assert "made on the device: [stream.commission]" in capsys.readouterr().out
 
 
+def test_the_order_of_the_assets_in_a_file_changes_nothing(square: Path, tmp_path: Path) -> None:
+    """Three machines of several levels, in turns or one behind the other: by their times, no score wanders."""
+    rng, rows = np.random.default_rng(0), 6000
+    level = np.array([1.0, 1.3, 1.7])
+    lines = [f"{60 * row},{'abc'[row % 3]},{rng.normal() * level[row % 3]:.6f},0\n" for row in range(rows)]
+    found = []
+    for name, ordered in (("turns", lines), ("behind", [line for each in range(3) for line in lines[each::3]])):
+        path = tmp_path / f"{name}.csv"
+        path.write_text("time,asset,c1,c2\n" + "".join(ordered), encoding="ascii")
+        found.append(edgetool.calibrate(square, data=path).told.effective_rows)
+    assert found[0] == found[1] > 200
+
+
 def test_limits_of_assets_of_few_scores_are_those_of_the_rule_for_all(
     square: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

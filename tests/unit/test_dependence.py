@@ -124,6 +124,7 @@ def test_assets_of_several_levels_do_not_wander() -> None:
     by_asset = np.argsort(np.arange(4000) % 4, kind="stable")
     as_they_came = effective_rows(scores, 0.01, (by_asset, np.arange(4000)))
     assert as_they_came > 2 * effective_rows(scores, 0.01, (by_asset,))
+    assert effective_rows(scores, 0.01, (by_asset,), in_time=False) == as_they_came
 
 
 def scored(scores: list[float]) -> Scored:

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from edge_agent.bundle import Bundle, Manifest, Threshold
 from edge_agent.errors import DataError, UsageError
@@ -210,7 +211,6 @@ def calibrate(
     running = engine.result()
     misfits = _misfits(rows, manifest, is_written=output is not None)
     scored, order, days, not_finite = _normal_scores(opened, rows, running)
-    as_they_came = np.argsort(order.order[scored.place])
     scores = scored.score.astype(np.float64)
     rate = false_alarm_rate or manifest.false_alarm_rate
     if alarms_per_day is not None:
@@ -221,8 +221,8 @@ def calibrate(
         if alarms_per_day > most:
             raise UsageError(f"--alarms-per-day {alarms_per_day:g}: these readings can have at most {most:.4g} a day")
         rate = rate_for(scored, alarms_per_day * days)
-    ways = (np.arange(len(scores)), as_they_came)
-    effective = effective_rows(scores, rate, ways)
+    ways, in_time = _ways(scored, order, rows)
+    effective = effective_rows(scores, rate, ways, in_time=in_time)
     if alarms_per_day is not None and days is not None:
         # Alerts are fewer than rows in alarm, also where these are independent.
         effective = min(effective, alarms_per_day * days / rate)
@@ -235,7 +235,7 @@ def calibrate(
     if threshold.alarm > manifest.threshold.alarm:
 
         def limit_of(other: float) -> float:
-            known = interval_of(other, len(scores), effective_rows(scores, other, ways))
+            known = interval_of(other, len(scores), effective_rows(scores, other, ways, in_time=in_time))
             return threshold_from(scores, known.limit_rate).alarm
 
         values = order.by_place(rows.select(tuple(channel.name for channel in manifest.channels)).values)
@@ -332,6 +332,16 @@ def _normal_scores(bundle: Bundle, rows: SensorData, engine: Engine) -> tuple[Sc
     labelled = Labelled.of(order, labels, None if rows.times is None else order.by_place(rows.times))
     scored = labelled.scored(places[kept], made.scores[kept], bundle.manifest.window)
     return scored, order, labelled.normal_days, int((is_normal & ~finite).sum())
+
+
+def _ways(scored: Scored, order: AssetRows, rows: SensorData) -> tuple[list[NDArray[np.int64]], bool]:
+    """The orders in which scores may depend on each other, and whether the last one is that of time."""
+    came = order.order[scored.place]
+    by_asset, as_they_came = np.arange(len(came)), np.argsort(came)
+    if len(order.starts) > 1 and rows.times is not None:
+        return [by_asset, as_they_came, np.argsort(rows.times[came], kind="stable")], True
+    is_in_turns = not np.array_equal(by_asset, as_they_came)
+    return [by_asset, as_they_came], len(order.starts) == 1 or is_in_turns
 
 
 def _by_asset(scored: Scored, order: AssetRows, rate: float, alarm: float) -> tuple[AssetLimit, ...]:

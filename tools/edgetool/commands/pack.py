@@ -278,7 +278,7 @@ def pack(
             made_by_given = given if reference is None else detector.normal_scores(detector.model)
             made_by = scores if reference is None else detector.scores_of_whole(detector.model, made_by_given)
             unseen = detector.unseen_scores(path, given)
-            threshold, calibration = _limits(unseen, false_alarm_rate, alarm, flipped=detector.sign.flipped)
+            threshold, calibration = _limits(detector, unseen, false_alarm_rate, alarm)
             evidence = weigh_direction(detector, made_by, rows)
             agreement = agree(detector, rows, wanted, scores=given, alarm=threshold.alarm, tolerance=tolerance)
             found_weak = {"is_given": alarm is not None, "accept_weak": accept_weak}
@@ -390,9 +390,11 @@ def _read(
     return (rows, None) if expect is None else read_expected(expect, rows)
 
 
-def _limits(scores: FloatArray, rate: float, alarm: float | None, *, flipped: bool) -> tuple[Threshold, Calibration]:
+def _limits(detector: Detector, scores: FloatArray, rate: float, alarm: float | None) -> tuple[Threshold, Calibration]:
     """The limits from the data, or the one that the author has validated."""
+    # Of several assets, the windows lie one asset behind the other.
+    in_time = len(set(detector.normal.rows.assets or ())) <= 1
     if alarm is None:
-        return calibrate(scores, rate)
+        return calibrate(scores, rate, in_time=in_time)
     # 0 turned round is 0, and no -0.
-    return given_limit(scores, (-alarm if flipped else alarm) + 0.0)
+    return given_limit(scores, (-alarm if detector.sign.flipped else alarm) + 0.0, in_time=in_time)

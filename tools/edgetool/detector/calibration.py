@@ -22,7 +22,7 @@ _QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999)
 
 
 def calibrate(
-    scores: NDArray[np.float32], false_alarm_rate: float, *, told: RateInterval | None = None
+    scores: NDArray[np.float32], false_alarm_rate: float, *, told: RateInterval | None = None, in_time: bool = True
 ) -> tuple[Threshold, Calibration]:
     """Choose alarm and clear limits, and note how normal scores are distributed.
 
@@ -30,6 +30,7 @@ def calibrate(
         scores: shape (n,), of normal windows, as they came; higher is more anomalous.
         false_alarm_rate: share of normal windows that may reach the alarm limit, above 0 and below 0.5.
         told: what is known of the rate, whose `limit_rate` the limit is made for; None makes it for the rate itself.
+        in_time: without `told`: the scores are of one asset, and not of several one behind the other.
 
     Returns:
         The limits (`edge_agent.stream.threshold`), and what they were made from.
@@ -45,7 +46,7 @@ def calibrate(
         if share > float(q) + _TIED_SHARE:
             quantiles[f"{share:.6g}"] = value
     limit_rate = false_alarm_rate if told is None else told.limit_rate
-    known = told or interval_of(false_alarm_rate, len(exact), effective_rows(exact, false_alarm_rate))
+    known = told or interval_of(false_alarm_rate, len(exact), effective_rows(exact, false_alarm_rate, in_time=in_time))
     threshold, tied = _between_ties(exact, threshold_from(exact, limit_rate), limit_rate)
     reached = float(np.mean(exact >= threshold.alarm))
     if reached > max(_TIED_FACTOR * false_alarm_rate, _TIED_FACTOR / len(exact)):
@@ -125,12 +126,13 @@ def _checked(scores: NDArray[np.float32]) -> NDArray[np.float64]:
     return exact
 
 
-def given_limit(scores: NDArray[np.float32], alarm: float) -> tuple[Threshold, Calibration]:
+def given_limit(scores: NDArray[np.float32], alarm: float, *, in_time: bool = True) -> tuple[Threshold, Calibration]:
     """The limits where an author has validated one, and how normal scores are distributed below it.
 
     Args:
         scores: shape (n,), of normal windows; higher is more anomalous.
         alarm: the limit, in the direction of `scores`.
+        in_time: as of `calibrate`.
 
     Raises:
         DataError: as of `calibrate`, or half of the normal windows reach the limit.
@@ -145,5 +147,5 @@ def given_limit(scores: NDArray[np.float32], alarm: float) -> tuple[Threshold, C
         )
     # Where none reaches it, the file shows no more than that it is rarer than one in so many.
     rate = min(max(reached, 1 / (len(exact) + 1)), 0.49)
-    _, calibration = calibrate(scores, rate)
+    _, calibration = calibrate(scores, rate, in_time=in_time)
     return limits_at(alarm, median), calibration

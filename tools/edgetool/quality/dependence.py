@@ -36,7 +36,13 @@ NEEDED_ALARMS = 2 / ((math.log(_WIDEST) / 2 / _Z) ** 2 - _DRIFT**2)
 5.2."""
 
 
-def effective_rows(scores: NDArray[np.floating], rate: float, orders: Sequence[NDArray[np.int64]] = ()) -> float:
+def effective_rows(
+    scores: NDArray[np.floating],
+    rate: float,
+    orders: Sequence[NDArray[np.int64]] = (),
+    *,
+    in_time: bool = True,
+) -> float:
     """The number of independent rows that would say as much about a rate as these rows do.
 
     A file is cut into 8 to 128 blocks, and the share of rows above a level is taken in each. Of independent rows, these
@@ -51,7 +57,9 @@ def effective_rows(scores: NDArray[np.floating], rate: float, orders: Sequence[N
         scores: shape (n,), finite, of normal rows.
         rate: share of normal rows that may be in alarm, above 0 and below 0.5; the highest level.
         orders: for each order in which the rows may depend on each other (asset by asset; as they came), their numbers;
-            the last is that of time. The order of `scores` when there is none.
+            the order of `scores` when there is none.
+        in_time: the last of these orders is that of time, so that scores can be seen to wander. Assets one behind the
+            other are in none.
 
     Returns:
         At least 1.0 and at most n.
@@ -65,6 +73,8 @@ def effective_rows(scores: NDArray[np.floating], rate: float, orders: Sequence[N
         above = (scores >= level).astype(np.float64)
         for order in orders:
             worst = max(worst, _rows_as_one(above[order]))
+    if not in_time:
+        return max(count / worst, 1.0)
     ranks = np.empty(count)
     below, up_to = (np.searchsorted(ordered, ordered, side) for side in ("left", "right"))
     ranks[by_size] = (below + up_to) / (2 * count)

@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.01)
     parser.add_argument("--files", type=int, default=40)
     options = parser.parse_args()
-    print("| process | " + " | ".join(f"held of {rows:,} rows: known, all" for rows in ROWS) + " |")
+    print("| process | " + " | ".join(f"{rows:,} rows: held where known, held of all" for rows in ROWS) + " |")
     print("| --- " * (1 + len(ROWS)) + "|")
     for name, process in PROCESSES.items():
         print(f"| {name} | " + " | ".join(held(process, rows, options.rate, options.files) for rows in ROWS) + " |")

@@ -32,7 +32,8 @@ _READ_BYTES = 1 << 16
 _GZIP = b"\x1f\x8b"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NO_NAME = ""
-"""Of an asset that is neither text nor an integer: no asset can be called so, so it is rejected as `bad_topic`."""
+"""Of an asset that is neither text nor an integer, or an empty cell: no asset can be called so, so it is rejected as
+`bad_topic`."""
 
 
 log = logging.getLogger(__name__)
@@ -173,8 +174,8 @@ class TextInput:
         reading: dict[str, Any] = {
             name: _number(cell) for name, cell in zip(self._columns, cells, strict=True) if cell and name != "asset"
         }
-        named = dict(zip(self._columns, cells, strict=True)).get("asset")
-        return [(named or DEFAULT_ASSET, msgspec.json.encode(reading))]
+        named = dict(zip(self._columns, cells, strict=True)).get("asset", DEFAULT_ASSET)
+        return [(named or _NO_NAME, msgspec.json.encode(reading))]
 
 
 def _standard_input() -> int:

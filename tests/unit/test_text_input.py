@@ -49,10 +49,10 @@ def routed(file: Path, limit: int = 100) -> list[Delivery]:
 
 def test_rows_become_objects(tmp_path: Path) -> None:
     """Empty cells are missing, the asset becomes the topic's, blank lines and a byte-order mark do not matter."""
-    text = "\ufefftime,asset,c1,c2\n1.5,a7,1,\n\n2026-01-01T00:00:00Z,,2, 3 \r\n"
+    text = "\ufefftime,asset,c1,c2\n1.5,a7,1,\n\n2026-01-01T00:00:00Z,a8,2, 3 \r\n"
     assert of(tmp_path, text) == [
         ("a7", {"time": 1.5, "c1": 1.0}),
-        ("a1", {"time": "2026-01-01T00:00:00Z", "c1": 2.0, "c2": 3.0}),
+        ("a8", {"time": "2026-01-01T00:00:00Z", "c1": 2.0, "c2": 3.0}),
     ]
 
 
@@ -75,6 +75,8 @@ def test_every_reading_goes_to_its_own_asset(tmp_path: Path) -> None:
     ]
     (tmp_path / "lines").write_text('{"asset": [7], "c1": 1}\n{"asset": 1.5, "c1": 1}\n{"asset": true, "c1": 1}\n')
     assert routed(tmp_path / "lines") == []
+    (tmp_path / "rows").write_text("time,asset,c1\n1,,1\n2, ,1\n")
+    assert routed(tmp_path / "rows") == []
 
 
 def test_each_writer_of_a_pipe_may_have_its_own_order(tmp_path: Path) -> None:

@@ -96,13 +96,11 @@ class Announcing:
             record = self.record
             if record != self._recorded:
                 # On the disk before it is announced: the run after a kill must know of it.
-                batches.add(Commit(records=[record]), lambda: self._note_recorded(record))
+                batches.add(Commit(records=[record]))
+                self._recorded = record
             self._tell_problems()
         if self._send():
             self.due_mono_s = now_mono_s
-
-    def _note_recorded(self, record: Record) -> None:
-        self._recorded = record
 
     def _begin_anew(self) -> None:
         """On a new connection all is told again."""

@@ -20,6 +20,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import msgspec
@@ -69,6 +70,8 @@ class _Batch(msgspec.Struct):
     """The last record of each (stream, asset)."""
     deliveries: list[tuple[Acknowledge, list[Delivery]]] = msgspec.field(default_factory=list)
     """In order of arrival, with whom to tell."""
+    once_safe: list[Callable[[], None]] = msgspec.field(default_factory=list)
+    """Called once the disk has it."""
     size: int = 0
     """Bytes of payloads and records, about."""
     may_be_asked_again: bool = True
@@ -132,6 +135,8 @@ class Batches:
         self._in_flight = InFlight()
         self._connection = ""
         self._batch: _Batch | None = None
+        self._once_safe: list[Callable[[], None]] = []
+        """Of batches that the journal has in memory only."""
         self._retry_due_mono_s = 0.0
         self.problem: str | None = None
         """Why the journal takes nothing; None when it does."""
@@ -203,14 +208,14 @@ class Batches:
 
         Args:
             commit: to be written.
-            acknowledge: is called once the disk has them.
+            acknowledge: is called once the disk has them; never for what is in memory when the process ends.
 
         Raises:
             JournalError: the disk is full or broken; they are held for `retry`.
         """
         self._batch = batch = self._batch or _Batch(self._clock())
         batch.add(commit)
-        batch.deliveries.append((lambda _: acknowledge(), []))
+        batch.once_safe.append(acknowledge)
         batch.may_be_asked_again = False
         self._finish(batch)
 
@@ -273,7 +278,7 @@ class Batches:
             self._publisher.events_added()
             if batch.leaves_first:
                 self._publisher.push()
-        if batch.commit.events or not batch.may_be_asked_again:
+        if batch.commit.events or not batch.may_be_asked_again or self._once_safe:
             self._journal.sync()
         self._batch = None
         if self.problem is not None:
@@ -281,6 +286,17 @@ class Batches:
             self.problem = None
         for acknowledge, deliveries in batch.deliveries:
             acknowledge(deliveries)
+        self._once_safe += batch.once_safe
+        self._tell_safe()
+
+    def _tell_safe(self) -> None:
+        """Tell whoever waits for the disk; to be called once all is synchronised, which says nothing of a journal in
+        memory.
+        """
+        if self._journal.problem is None:
+            told, self._once_safe = self._once_safe, []
+            for acknowledge in told:
+                acknowledge()
 
     # When the journal fails -------------------------------------------------------------------------------------
 
@@ -307,3 +323,6 @@ class Batches:
             batch.began_mono_s, records = -math.inf, []
         if self._journal.mend(records):
             log.warning("journal is on the disk again, with all that was known")
+            with suppress(JournalError):  # then they wait on
+                self._journal.sync()
+                self._tell_safe()

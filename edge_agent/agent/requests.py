@@ -78,11 +78,14 @@ class Requests:
         self._told: set[Path] = set()
         self._seen: set[Path] = set()
         """Given to the caller, or of no use. What cannot be taken away must not be obeyed again and again."""
+        self._done: set[Path] = set()
+        """Those of them that are to be taken away."""
 
     def take(self) -> list[Request]:
         """Those that nobody has seen yet; `ack` takes them away."""
+        self._take_away()
         files = sorted(self._state_dir.glob(_PATTERN))
-        for known in (self._seen, self._told):
+        for known in (self._seen, self._told, self._done):
             known.intersection_update(files)
         requests: list[Request] = []
         for file in files:
@@ -99,7 +102,11 @@ class Requests:
 
     def ack(self) -> None:
         """What `take` gave is committed, and the disk has it."""
-        for file in self._seen:
+        self._done |= self._seen
+        self._take_away()
+
+    def _take_away(self) -> None:
+        for file in self._done:
             try:
                 file.unlink(missing_ok=True)
             except OSError as exc:
@@ -138,8 +145,8 @@ def carry_out(
         JournalError: the disk is full or broken; what was done is held there.
     """
     named = {stream.name: stream for stream in streams}
-    commit = Commit()
-    for request in requests.take():
+    commit, taken = Commit(), requests.take()
+    for request in taken:
         stream = named.get(request.stream)
         if stream is None:
             log.warning("request not carried out, this agent runs no such stream stream=%.80s", request.stream)
@@ -152,7 +159,5 @@ def carry_out(
         commit.events += done.events
         commit.since.update(done.since)
         commit.records += done.records
-    if commit.records or commit.events:
+    if taken:
         change(commit, requests.ack)
-    else:
-        requests.ack()

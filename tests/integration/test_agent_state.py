@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from fakes import write_bundle
-from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, tool, wait_until, write_config
+from processes import EVERY_ALERT, Agent, Broker, Sender, Subscriber, run_tool, tool, wait_until, write_config
 
 
 def test_what_waits_for_the_journal_takes_little_memory(tmp_path: Path, bundle: Path) -> None:
@@ -175,6 +175,39 @@ def test_a_full_disk_with_drop_oldest_goes_on_in_memory(
         agent.start()
         sender.send("sensors/a1/pump", {"c1": 0, "c2": 0})
         subscriber.wait_events("raise", "clear")
+
+
+def test_what_is_asked_for_while_the_journal_is_in_memory_is_done_again_after_a_kill(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, bundle: Path
+) -> None:
+    """The request is there until the disk has what came of it: what is in memory is gone with the process."""
+    config = write_config(tmp_path, broker.port, {"pump": bundle}, extra='[journal]\nwhen_full = "drop-oldest"')
+
+    def requests() -> list[Path]:
+        return [*(tmp_path / "state").glob("request-*.json")]
+
+    with Agent(config) as agent:
+        subscriber.wait_online()
+        agent.limit_files(4096)
+        sender.send("sensors/a1/pump", {"c1": 9, "c2": 9})
+        subscriber.wait_events("raise")  # so it is in memory
+        run_tool("edge-agent", "mute", "pump", "a1", "--for", "1h", "--config", config)
+        wait_until(lambda: subscriber.muted)
+        agent.kill()
+        assert len(requests()) == 1
+        del subscriber.muted[:]
+        agent.start()
+        wait_until(lambda: subscriber.muted)
+        wait_until(lambda: not requests())
+        # The disk comes back while the agent runs.
+        agent.limit_files(4096)
+        sender.send("sensors/a2/pump", {"c1": 9, "c2": 9})
+        wait_until(lambda: any(each.asset == "a2" for each in subscriber.alerts))
+        run_tool("edge-agent", "mute", "pump", "a3", "--for", "1h", "--config", config)
+        wait_until(lambda: len(subscriber.muted) == 2)
+        assert len(requests()) == 1
+        agent.limit_files(None)
+        wait_until(lambda: not requests())
 
 
 @pytest.mark.parametrize("is_killed", [False, True])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 
+import msgspec
+
 from edge_agent.errors import TrustError
 from edge_agent.messages.text import iso_time
 from edge_agent.messages.update import State
 from edge_agent.trust import Keys, read_wish
-from edge_agent.update.store import Answer, Store
+from edge_agent.update.store import Answer, Standing, Store
 from edge_agent.update.wishes import Wish, read_wish_text
 
 __all__ = ["Ledger"]
@@ -37,6 +39,8 @@ class Ledger:
         self.standing = store.load()
         self.is_unsaved = store.is_unsaved
         """The disk has not taken the last change."""
+        self._saved = None if self.is_unsaved else msgspec.structs.replace(self.standing)
+        """As the disk has it, but for the counts of a probation; None if nobody knows."""
         self.changes = 1
         """Grows with what there is to tell."""
 
@@ -86,7 +90,18 @@ class Ledger:
             self._again_mono_s = time.monotonic() + _AGAIN_S
             return False
         self.is_unsaved = False
+        self._saved = msgspec.structs.replace(self.standing)
         return True
+
+    @property
+    def to_tell(self) -> Standing:
+        """What may be told: no end and no answer that the disk has not, because the run after a kill knows of none."""
+        standing, saved = self.standing, self._saved
+        if saved is None or not self.is_unsaved:
+            return standing
+        if standing.state.is_pending or standing.state.is_on_trial:
+            return msgspec.structs.replace(standing, answers=saved.answers)
+        return msgspec.structs.replace(saved, reason=f"{standing.state.value}, once the disk takes it")
 
     def tend(self, now_mono_s: float) -> None:
         """Try again what the disk did not take; to be called now and then."""

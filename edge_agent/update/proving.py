@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import os
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -196,6 +197,8 @@ def download(url: str, path: Path, size_bytes: int, look: Look) -> Path:
                 look()
                 taken += len(piece)
                 file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())  # here, where nothing waits for it, and before it has the name of a whole bundle
     except (http.client.HTTPException, ValueError) as exc:  # what comes is no HTTP, or the address is none
         raise OSError(f"{type(exc).__name__}: {exc}") from exc
     if taken != size_bytes:

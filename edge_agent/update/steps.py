@@ -385,7 +385,7 @@ class StreamUpdate:
         """The same in few words, for the health message."""
         standing = self._standing
         bundle = None if standing.wanted is None else str(standing.wanted)
-        return {"state": standing.state.value, "bundle": bundle, "reason": self._reason() or None}
+        return {"state": standing.state.value, "bundle": bundle, "reason": self._reason(standing.reason) or None}
 
     def describe(self) -> dict[str, Any]:
         """Where the updates of the stream stand, for `edge/{agent}/updates/{stream}`."""
@@ -393,13 +393,14 @@ class StreamUpdate:
         progress = {} if part is None else part.describe()
         if self._shadow is not None and self._wish is not None:
             progress = self._shadow.describe(self._wish.shadow)
-        told = told_of(self._settings.as_it_runs(self._standing), self._about, progress)
-        return {**told, "reason": self._reason()}
+        standing = self._ledger.to_tell
+        told = told_of(self._settings.as_it_runs(standing), self._about, progress)
+        return {**told, "reason": self._reason(standing.reason)}
 
-    def _reason(self) -> str:
+    def _reason(self, reason: str) -> str:
         """Of its state, and why it does not go on from there."""
         held = f"the agent could not start anew: {self._held}" if self._held else ""
-        return "; ".join(filter(None, (self._standing.reason, held)))
+        return "; ".join(filter(None, (reason, held)))
 
     # The end ----------------------------------------------------------------------------------------------------
 

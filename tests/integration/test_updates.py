@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -318,6 +319,24 @@ def test_a_wish_that_is_sent_again_and_again_is_done_once(
         assert "not obeyed" not in log
 
 
+def test_a_bundle_from_a_url_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut, a name without its content would be a bundle that is none."""
+    content = bytes(range(256)) * 100
+    synchronised: list[bytes] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        synchronised.append(Path(f"/proc/self/fd/{descriptor}").read_bytes())
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    with OddServer(b"HTTP/1.0 200 OK\r\n\r\n" + content) as server:
+        download(server.url, tmp_path / "new.part", len(content), lambda: None)
+    assert synchronised == [content]
+
+
 def test_limits_set_anew_on_a_wish_are_told_once_the_disk_has_them(
     tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
 ) -> None:
@@ -343,6 +362,28 @@ def test_limits_set_anew_on_a_wish_are_told_once_the_disk_has_them(
         assert operator.now["recommission"]["state"] == "applied"
         wait_until(lambda: subscriber.health["session"] != session and subscriber.health["uptime_s"] > 1.0)
         assert subscriber.stream("pump")["commission"]["ready"] == 0
+
+
+def test_a_bundle_settles_once_the_disk_has_it(
+    tmp_path: Path, broker: Broker, subscriber: Subscriber, sender: Sender, operator: Operator
+) -> None:
+    """On a full disk it stays on probation: a kill would roll back what was told to have settled."""
+    new = signed_bundle(tmp_path / "new.edge", "1.1.0")
+    with Agent(config_of(tmp_path, broker)) as agent, Feed(sender):
+        subscriber.wait_online()
+        operator.deploy(new, probation=(300, 0.0))
+        operator.wait_state("probation")
+        agent.limit_files(0)
+        wait_until(lambda: "disk" in operator.now["reason"] or operator.now["state"] == "settled")
+        assert operator.now["state"] == "probation"
+        agent.limit_files(None)
+        operator.wait_state("settled")
+        assert operator.now["reason"] == ""
+        agent.kill()
+        agent.start()
+        session = subscriber.health["session"]
+        wait_until(lambda: subscriber.health["session"] != session)
+        wait_until(lambda: operator.now["state"] == "settled" and operator.now["running"]["version"] == "1.1.0")
 
 
 def test_a_wish_waits_for_a_clock_that_is_behind(

@@ -99,6 +99,30 @@ def test_what_should_go_back_and_cannot_is_told_as_an_end_of_its_own(tmp_path: P
     other.close()
 
 
+def test_an_end_and_an_answer_are_told_once_the_disk_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is killed before would go on with what an operator was told to have been given up."""
+    update = stream_update(tmp_path, Standing())
+    update.obey(wish(1), "{}")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("edge_agent.update.store.write_file", full)
+        update.obey(wish(2, None, cancel=True), "{}")
+        update.answer(wish(3, None, kind=Kind.RECOMMISSION), "applied", "all assets")
+        told = update.describe()
+        assert (told["sequence"], told["state"], told["reason"]) == (1, "fetching", "given_up, once the disk takes it")
+        assert "recommission" not in told
+        assert Store(tmp_path, "pump").load().state is State.FETCHING
+    changes = update.changes
+    update.tick(time.monotonic() + 60)
+    assert update.changes > changes, "so that it is told"
+    told = update.describe()
+    assert (told["sequence"], told["state"], told["recommission"]["state"]) == (2, "given_up", "applied")
+    update.close()
+
+
 def test_an_agent_about_to_start_anew_leaves_wishes_to_the_next_run(tmp_path: Path) -> None:
     """Else a wish in that moment would replace the trial of a bundle that nobody has tried."""
     update = stream_update(tmp_path, Standing(active=BAD, wanted=BAD, state=State.SWITCHED))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,27 @@ def test_arrays_of_other_names_are_read(tmp_path: Path) -> None:
     assert data.times.tolist() == [1.0, 2.0]
     assert problem_of(path, Columns(time="x")) == "has no array 'x' for --time-column"
     assert problem_of(path, Columns(channels=("p",))) == "readings has 2 columns, --channels names 1"
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from edgetool.parquet_file import to_parquet
+resource.setrlimit(resource.RLIMIT_FSIZE, (600, 600))
+to_parquet(Path(sys.argv[1]), Path(sys.argv[2]))
+"""
+
+
+def test_a_parquet_file_that_cannot_be_written_leaves_the_old_one_and_the_rows(tmp_path: Path) -> None:
+    """What a recording of days has is never in half a file alone."""
+    rows, target = tmp_path / "d.part.csv", tmp_path / "d.parquet"
+    rows.write_text("time,p\n" + "".join(f"{number},{number * 0.1:.3f}\n" for number in range(500)))
+    parquet(target, p=[1.0])
+    before = [(file.name, file.read_bytes()) for file in sorted(tmp_path.iterdir())]
+    command = [sys.executable, "-c", FULL_DISK, str(rows), str(target)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert "d.parquet: cannot be written (File too large)" in done.stderr
+    assert [(file.name, file.read_bytes()) for file in sorted(tmp_path.iterdir())] == before
 
 
 def parquet(path: Path, **columns: object) -> Path:

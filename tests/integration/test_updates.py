@@ -380,8 +380,8 @@ def test_a_bundle_settles_once_the_disk_has_it(
         operator.wait_state("settled")
         assert operator.now["reason"] == ""
         agent.kill()
-        agent.start()
         session = subscriber.health["session"]
+        agent.start()
         wait_until(lambda: subscriber.health["session"] != session)
         wait_until(lambda: operator.now["state"] == "settled" and operator.now["running"]["version"] == "1.1.0")
 

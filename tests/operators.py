@@ -158,3 +158,4 @@ class Operator:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        del self._client  # see `Neighbour`

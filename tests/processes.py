@@ -360,6 +360,7 @@ class Subscriber:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        del self._client  # see `Neighbour`
 
 
 class Sender:
@@ -427,3 +428,4 @@ class Sender:
         self._thread.join()
         self._client.disconnect()
         self._client.loop_stop()
+        del self._client  # see `Neighbour`

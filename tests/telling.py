@@ -61,7 +61,7 @@ class Listener:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
-        del self._client  # as below
+        del self._client  # see `Neighbour`
 
 
 class Neighbour:

@@ -104,6 +104,7 @@ class Marks:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        del self._client  # see `Neighbour`
 
 
 def mark_at(port: int, alert_id: str) -> dict[str, Any] | None:

@@ -300,6 +300,7 @@ class Echo:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        del self._client  # see `Neighbour`
 
 
 @pytest.mark.parametrize("kind", ["settings", "recommission"])

@@ -84,8 +84,8 @@ class Operator:
         return self.now
 
     def wait_answer(self, wish: dict[str, Any]) -> None:
-        """Until a wish for settings is answered."""
-        wait_until(lambda: self.now.get("settings", {}).get("sequence") == wish["sequence"], what="the answer")
+        """Until a wish for settings, or to recommission, is answered."""
+        wait_until(lambda: self.now.get(wish["kind"], {}).get("sequence") == wish["sequence"], what="the answer")
 
     def publish(self, topic: str, payload: bytes, *, retain: bool = True) -> None:
         """Publish, and wait until the broker has it."""
@@ -104,6 +104,11 @@ class Operator:
         self._sequence += 1
         common = {"agent": self.agent, "stream": self.stream, "kind": kind, "sequence": self._sequence}
         return {**common, "issued": iso(), "expires": iso(expires_s), **more}
+
+    def brought(self, settings: dict[str, Any]) -> dict[str, Any]:
+        """Settings as a standing has them, with the wish that brought them."""
+        message = self.envelope(self.wish("settings", settings=settings)).decode()
+        return {"settings": settings, "settings_wish": message}
 
     def topic(self, kind: str = "bundle") -> str:
         """Where wishes of a kind go."""

@@ -203,19 +203,21 @@ class Batches:
         if not self._commit_s:
             self._finish(batch)
 
-    def add(self, commit: Commit, acknowledge: Callable[[], None] = lambda: None) -> None:
+    def add(self, commit: Commit, acknowledge: Callable[[], None] | None = None) -> None:
         """Write events and records that no reading has made.
 
         Args:
             commit: to be written.
-            acknowledge: is called once the disk has them; never for what is in memory when the process ends.
+            acknowledge: is called once the disk has them; never for what is in memory when the process ends. None where
+                nobody waits for it.
 
         Raises:
             JournalError: the disk is full or broken; they are held for `retry`.
         """
         self._batch = batch = self._batch or _Batch(self._clock())
         batch.add(commit)
-        batch.once_safe.append(acknowledge)
+        if acknowledge is not None:
+            batch.once_safe.append(acknowledge)
         batch.may_be_asked_again = False
         self._finish(batch)
 

@@ -120,7 +120,8 @@ class Brokers:
             client.tick()
         if self.alerts is not self.readings:
             self.alerts.read_control()
-        self._end_asking(time.monotonic())
+        if self._asked:
+            self._end_asking(time.monotonic())
 
     def ask_retained(self, topic: str) -> None:
         """Ask for what the readings' broker retains on a topic, which a subscription with wildcards has not brought.

@@ -101,7 +101,9 @@ class Ledger:
             return standing
         if standing.state.is_pending or standing.state.is_on_trial:
             return msgspec.structs.replace(standing, answers=saved.answers)
-        return msgspec.structs.replace(saved, reason=f"{standing.state.value}, once the disk takes it")
+        return msgspec.structs.replace(
+            saved, reason=f"{standing.state.value.replace('_', ' ')}, once the disk takes it"
+        )
 
     def tend(self, now_mono_s: float) -> None:
         """Try again what the disk did not take; to be called now and then."""

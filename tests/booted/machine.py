@@ -106,14 +106,14 @@ def debootstrap(release: str, root: Path, packages: Sequence[str], *options: str
     """Make a root of what this machine's own packages come from.
 
     A mirror that fails once in some hundred packages ends debootstrap, which asks for each only once. Another try keeps
-    what has come.
+    what has come; it waits for longer each time, because a mirror that is busy stays so for a while.
     """
     found = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages"]
     sites = subprocess.run(found, capture_output=True, text=True, check=True).stdout.split()
     command = ["debootstrap", "--variant=minbase", f"--include={','.join(packages)}", *options]
     for pause_s in (5, 20, 60, 0):
         done = subprocess.run([*command, release, str(root), sites[0]], capture_output=True, text=True, check=False)
-        if "E: Couldn't download" not in done.stdout:
+        if not any(word in done.stdout for word in ("E: Couldn't download", "E: Failed getting")):
             break
         time.sleep(pause_s)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

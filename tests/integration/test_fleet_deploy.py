@@ -484,6 +484,28 @@ def test_a_rollback_that_comes_behind_the_end_goes_back(plant: Plant) -> None:
     assert retained(plant.port, *LEFT) == {}
 
 
+def test_what_an_agent_has_not_heard_of_is_given_up(plant: Plant) -> None:
+    """It was away when it was sent, and comes back while it is taken back: it says nothing of a bundle."""
+    with simulated(plant.port, TEN[:2], plant.behaviour) as fleet:
+        wait_until(lambda: all_told(fleet), what="the agents")
+        fleet.stop("press-01")
+        wait_until(lambda: b"offline" in retained(plant.port, "edge/press-01/status")["edge/press-01/status"])
+        assert plant.deploy(waves=("100%",), soak="0s").missing == ("press-01",)
+
+        def come_back(_line: str) -> None:
+            """Once all were asked."""
+            fleet.start("press-01")
+
+        broker = BrokerAddress(port=plant.port)
+        options: dict[str, Any] = {"key": plant.keys.key, "broker": broker, "on_progress": come_back}
+        report = edgetool.fleet_rollback(stream="pump", to=("press-*",), **options)
+        assert report.is_done
+        assert report.answers["press-00"][0] == "rolled_back"
+        assert report.answers["press-01"] == ("given_up", "it had not heard of the bundle")
+        assert running(fleet) == ["1.0.0"] * 2
+    assert retained(plant.port, *LEFT) == {}
+
+
 def test_what_nobody_ends_is_gone_once_it_has_expired(plant: Plant) -> None:
     """The broker drops it by itself: pieces and wishes."""
     with simulated(plant.port, TEN[:2], replace(plant.behaviour, step_s=30.0)) as fleet:

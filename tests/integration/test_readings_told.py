@@ -5,20 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from connecting import log_of, password_file
+from connecting import AGENT_RULES, log_of, password_file
 from processes import Agent, Broker, Sender, Subscriber, run_tool, wait_until, write_config
 from telling import Listener
 
 EVIDENCE = "[evidence]\nbefore_s = 10\nafter_s = 2\n"
-ACCESS = """\
-topic readwrite #
-user agent
-topic read sensors/#
-topic write edge/g1/status
-topic write edge/g1/health
-topic write edge/g1/alerts/#
-topic write edge/g1/evidence/pump/a2
-"""
 
 
 def test_a_raise_is_followed_by_the_readings_around_it(
@@ -111,7 +102,7 @@ def test_a_flood_of_raises_leaves_memory_and_alerts_as_they_were(
 def test_readings_that_the_broker_refuses_hold_up_no_others_and_no_alert(tmp_path: Path, bundle: Path) -> None:
     """Access rules for one asset alone; mosquitto 2.0.11 ends the connection with each refusal. It is told once."""
     rules = tmp_path / "rules"
-    rules.write_text(ACCESS)
+    rules.write_text(AGENT_RULES.format(more="topic write edge/g1/alerts/#\ntopic write edge/g1/evidence/pump/a2"))
     (tmp_path / "password").write_text("right")
     mqtt = f'username = "agent"\npassword_file = "{tmp_path / "password"}"'
     extra = "[evidence]\nbefore_s = 10\nafter_s = 0\n"

@@ -359,7 +359,7 @@ def test_limits_set_anew_on_a_wish_are_told_once_the_disk_has_them(
         assert "recommission" not in operator.now
         session = subscriber.health["session"]
         agent.start()
-        wait_until(lambda: operator.now.get("recommission", {}).get("sequence") == wish["sequence"], what="the answer")
+        operator.wait_answer(wish)
         assert operator.now["recommission"]["state"] == "applied"
         wait_until(lambda: subscriber.health["session"] != session and subscriber.health["uptime_s"] > 1.0)
         assert subscriber.stream("pump")["commission"]["ready"] == 0

@@ -337,13 +337,6 @@ def configured(folder: Path, *, trusts: bool = True) -> Config:
     return load_config(folder / "agent.toml")
 
 
-def brought(settings: dict[str, Any], key: SigningKey = KEY) -> dict[str, Any]:
-    """Settings as a standing has them, with the wish that brought them."""
-    operator = Operator(0, key)
-    message = operator.envelope(operator.wish("settings", settings=settings)).decode()
-    return {"settings": settings, "settings_wish": message}
-
-
 def test_what_came_takes_the_place_of_the_file_until_that_is_another_one(tmp_path: Path) -> None:
     """A bundle that somebody puts on the device is the last word; without [trust], nothing that came counts."""
     config = configured(tmp_path)
@@ -351,7 +344,11 @@ def test_what_came_takes_the_place_of_the_file_until_that_is_another_one(tmp_pat
     store = Store(tmp_path / "state", "pump")
     active = BundleFile(sha256="b" * 64, name="square", version="1.1.0")
     here = BundleFile(sha256=file_hash(Path(section.bundle)), name="square", version="1.0.0")
-    store.save(Standing(active=active, configured=here, state=State.SETTLED, **brought({"alarm": {"confirm": 3}})))
+    store.save(
+        Standing(
+            active=active, configured=here, state=State.SETTLED, **Operator(0, KEY).brought({"alarm": {"confirm": 3}})
+        )
+    )
     store.path(active.sha256).write_bytes(b"")
     (found,) = with_updates(config).streams
     assert found.bundle == str(store.path(active.sha256))
@@ -366,11 +363,11 @@ def test_limits_that_came_are_for_one_model(tmp_path: Path) -> None:
     config = configured(tmp_path)
     store = Store(tmp_path / "state", "pump")
     limits = {"threshold": {"alarm": 5.0, "clear": 2.0}}
-    store.save(Standing(**brought(limits), threshold_for=file_hash(Path(config.streams[0].bundle))))
+    store.save(Standing(**Operator(0, KEY).brought(limits), threshold_for=file_hash(Path(config.streams[0].bundle))))
     found = with_updates(config).streams[0].threshold
     assert found is not None
     assert (found.alarm, found.clear) == (5.0, 2.0)
-    store.save(Standing(**brought(limits), threshold_for="c" * 64))
+    store.save(Standing(**Operator(0, KEY).brought(limits), threshold_for="c" * 64))
     assert with_updates(config).streams[0].threshold is None
 
 
@@ -379,7 +376,7 @@ def test_settings_hold_for_as_long_as_the_key_that_brought_them(tmp_path: Path) 
     config = configured(tmp_path)
     store = Store(tmp_path / "state", "pump")
     answer = Answer(sequence=5, state="applied", reason="silent_s", time=ISSUED)
-    came = brought({"silent_s": 60})
+    came = Operator(0, KEY).brought({"silent_s": 60})
     store.save(Standing(**came, answers={"settings": answer}))
     (tmp_path / "new").mkdir()
     both = public_file(tmp_path / "new" / "plant.pub", SigningKey.generate())
@@ -403,7 +400,7 @@ def test_a_key_that_cannot_be_read_takes_no_settings_away(tmp_path: Path) -> Non
     """The start fails, as it does for bundles, and the next one finds them as they were."""
     config = configured(tmp_path)
     store = Store(tmp_path / "state", "pump")
-    store.save(Standing(**brought({"silent_s": 60})))
+    store.save(Standing(**Operator(0, KEY).brought({"silent_s": 60})))
     (tmp_path / "plant.pub").rename(tmp_path / "away.pub")
     with pytest.raises(ConfigError, match=r"plant.pub: cannot be read"):
         Beginning(config).take_up()

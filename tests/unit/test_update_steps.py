@@ -112,7 +112,7 @@ def test_an_end_and_an_answer_are_told_once_the_disk_has_them(tmp_path: Path, mo
         update.obey(wish(2, None, cancel=True), "{}")
         update.answer(wish(3, None, kind=Kind.RECOMMISSION), "applied", "all assets")
         told = update.describe()
-        assert (told["sequence"], told["state"], told["reason"]) == (1, "fetching", "given_up, once the disk takes it")
+        assert (told["sequence"], told["state"], told["reason"]) == (1, "fetching", "given up, once the disk takes it")
         assert "recommission" not in told
         assert Store(tmp_path, "pump").load().state is State.FETCHING
     changes = update.changes
@@ -179,9 +179,7 @@ def test_settings_that_do_not_go_with_the_file_any_more_keep_no_agent_from_start
     store = Store(tmp_path / "state", "pump")
     answer = Answer(sequence=5, state="applied", reason="alarm", time=HOUR[0])
     settings = {"alarm": {"of": 5}, "silent_s": 60.0}
-    operator = Operator(0, KEY)
-    message = operator.envelope(operator.wish("settings", settings=settings)).decode()
-    store.save(Standing(settings=settings, settings_wish=message, answers={"settings": answer}))
+    store.save(Standing(**Operator(0, KEY).brought(settings), answers={"settings": answer}))
     assert with_updates(config).streams[0].silent_s == 60
     assert update_remarks(config) == []
     with (tmp_path / "agent.toml").open("a") as file:
